@@ -1,12 +1,12 @@
-"""What is asked of a running system, by whoever has the rights.
+"""Requests to a running system by any process that has the rights.
 
 | module | idea |
 |---|---|
-| `registry` | cameras: added, changed, listed, removed; what ingest and workers last said of one |
+| `registry` | cameras: add, change, list, remove; the last status of one |
 | `rules` | the rules of cameras, and the picture they are drawn into |
-| `dlq` | dead letters: read, and put back to work |
-| `tracks` | what analytics followed on a camera |
-| `explain` | what the scalers that run say of a service's replicas |
+| `dlq` | dead letters: read and replay |
+| `tracks` | the tracks of a camera |
+| `explain` | explanations of a service's replicas by the running scalers |
 | `find`, `ask` | moments of search and their video; a question to a vision language model |
-| `rates` | how fast what is heard of it arrives, how late, and what was seen last |
+| `rates` | arrival rates, latencies, and the last objects seen |
 """

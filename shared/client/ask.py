@@ -15,17 +15,17 @@ from shared.bus.requests import NobodyAnswers
 from shared.contract import names, stats
 from shared.runtime.errors import SettingError
 
-# Beyond the service's own patience, so that it is the one who says why there is no answer.
+# Longer than the service's own timeout, so that the service explains a missing answer.
 MARGIN_S = 5.0
 
 
-async def ask(client: Client, asked: Mapping[str, Any]) -> Msg:
-    """The event that answers. Raises TidegateError."""
-    payload = msgspec.json.encode(asked)
+async def ask(client: Client, question: Mapping[str, Any]) -> Msg:
+    """Return the event that answers. Raises TidegateError."""
+    payload = msgspec.json.encode(question)
     if len(payload) > client.max_payload:
         raise SettingError(f"the question has {len(payload) / 2**20:.1f} MB: ask in fewer words")
     try:
-        return await requests.ask(client, names.ASK, payload, timeout_s=asked["wait_s"] + MARGIN_S)
+        return await requests.ask(client, names.ASK, payload, timeout_s=question["wait_s"] + MARGIN_S)
     except NobodyAnswers as e:
         raise NobodyAnswers(
             f"nobody answers questions ({e}): start 'tidegate up --vlm', or VLM_MODE=front python -m services.vlm"
@@ -33,7 +33,7 @@ async def ask(client: Client, asked: Mapping[str, Any]) -> Msg:
 
 
 async def hear(client: Client, beats: dict[str, str]) -> None:
-    """Keep in `beats` the state of each worker, by replica, as they say it from now on."""
+    """Record in `beats` the state of each worker, by replica, from its heartbeats from now on."""
 
     async def heard(message: Msg) -> None:
         beat = stats.decode(message.data)
@@ -43,7 +43,7 @@ async def hear(client: Client, beats: dict[str, str]) -> None:
 
 
 async def jobs_before(client: Client) -> int | None:
-    """How many jobs that go before a new question are in work or waiting; None where the server does not say."""
+    """Return how many jobs run or wait ahead of a new question; None if the server does not answer."""
     js = client.jetstream()
     try:
         infos = [await js.consumer_info(*work) for work in names.VLM_WORK[:2]]
@@ -53,7 +53,7 @@ async def jobs_before(client: Client) -> int | None:
 
 
 async def waited_for(client: Client, beats: Mapping[str, str]) -> str:
-    """How many jobs are in work or waiting, and how the workers do. beats: the state of each, by replica."""
+    """Describe how many jobs run or wait, and the state of the workers. beats: the state of each, by replica."""
     jobs = await jobs_before(client)
     if jobs is None:
         return "the server does not say what for"

@@ -1,4 +1,4 @@
-"""What the scalers that run say of a service's replicas."""
+"""Explanations of a service's replicas by the running scalers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shared.contract import names
 from shared.contract.explain import Explanations
 from shared.runtime.errors import BusError
 
-# The external scaler and an autoscaler may both know: whoever answers soon after the first is heard too.
+# The external scaler and an autoscaler may both answer: wait briefly for others after the first answer.
 FIRST_S = 2.0
 OTHERS_S = 0.3
 
 
 async def ask(client: Client, service: str) -> list[Explanations]:
-    """What every scaler answers. Raises BusError where none does."""
+    """Return the answer of every scaler. Raises BusError if none answers."""
     inbox = await client.subscribe(client.new_inbox())
     try:
         await client.publish(names.explain(service), reply=inbox.subject)

@@ -1,4 +1,4 @@
-"""Moments by words, by a picture or by what is like one found before, and their video."""
+"""Moments by words, by a picture or by similarity to an earlier one, and their video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER_S = 60.0
 
 
 async def ask(client: Client, query: Query) -> Found:
-    """What the search service finds. Raises TidegateError, with its sentence, where it can't."""
+    """Return the results of the search service. Raises TidegateError with the service's reason."""
     payload = msgspec.json.encode(query)
     if len(payload) > client.max_payload:
         raise SettingError(
@@ -28,7 +28,7 @@ async def ask(client: Client, query: Query) -> Found:
 
 
 async def clip(client: Client, query: ClipQuery) -> Msg:
-    """Video as MP4, of which the headers `Clip-Start` and `Clip-End` say what it covers. Raises TidegateError."""
+    """Return video as MP4; its headers `Clip-Start` and `Clip-End` give the range. Raises TidegateError."""
     return await _request(client, names.FIND_CLIP, msgspec.json.encode(query))
 
 

@@ -1,4 +1,4 @@
-"""Rates, latencies and what is seen, out of samples as they arrive. Pure: times come from outside."""
+"""Rates, latencies and the last objects seen, from samples as they arrive. Pure: the caller gives the times."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import Sequence
 
 WINDOW_S = 6.0
-# Two arrivals that happen to be close say nothing of what a second brings.
+# Two arrivals close together do not predict a second.
 LEAST_SPAN_S = 1.0
-# A worker that is behind still brings an event of each camera this often.
+# A worker with a backlog still publishes an event of each camera this often.
 FRESH_S = 10.0
 
 
 class Rate:
-    """How much arrives a second, over the last `window_s`.
+    """The amount that arrives per second, over the last `window_s`.
 
-    Arrivals are few and even (a segment a second and camera), so counting those in a window would jump by a fifth
-    with each. What lies between the first and the last is exact; once the next one is overdue, it falls.
+    Arrivals are few and even (one segment per second and camera), so a plain count in a window would jump by a fifth
+    with each. The rate between the first and the last is exact; it falls once the next is overdue.
     """
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
@@ -36,7 +36,7 @@ class Rate:
         first, last = self._arrivals[0][0], self._arrivals[-1][0]
         gap = (last - first) / (len(self._arrivals) - 1)
         spent = max(last - first, now - 1.5 * gap - first, LEAST_SPAN_S)
-        # The first arrival brought what was made before it.
+        # The first arrival covers the time before it.
         amount = sum(a for _, a in self._arrivals) - self._arrivals[0][1]
         return amount / spent
 
@@ -46,9 +46,9 @@ class Rate:
 
 
 class Latest:
-    """What was seen last, for as long as it is news.
+    """The last objects seen, while they are fresh.
 
-    fresh_s: how long after its segment's length nothing may be analysed before it is no longer what is seen now.
+    fresh_s: after its segment's length, the seconds without an analysis until the result is stale.
     """
 
     def __init__(self, fresh_s: float = FRESH_S) -> None:
@@ -57,13 +57,13 @@ class Latest:
         self._labels: dict[str, int] = {}
 
     def add(self, at: float, labels: dict[str, int], *, start: float, duration: float) -> None:
-        """at: seconds of arrival. start, duration: of the segment; one that comes after a later one is passed over."""
+        """at: seconds of arrival. start, duration: of the segment; one older than the last is ignored."""
         if at <= self._until and start < self._start:
             return
         self._labels, self._start, self._until = labels, start, at + duration + self._fresh_s
 
     def now(self, at: float) -> dict[str, int]:
-        """Objects by label; empty where nothing was seen, or nothing is looked at any more."""
+        """Return the objects by label; empty if nothing was seen, or the last result is stale."""
         return self._labels if at <= self._until else {}
 
 
@@ -78,7 +78,7 @@ class Latencies:
         self._values.append((at, value))
 
     def quantile(self, q: float, now: float) -> float | None:
-        """None where nothing arrived."""
+        """Return the quantile; None if nothing arrived."""
         while self._values and self._values[0][0] < now - self._window_s:
             self._values.popleft()
         return quantile([v for _, v in self._values], q)

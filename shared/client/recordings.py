@@ -1,4 +1,4 @@
-"""What was recorded, and the video of any time: from recordings, from MEDIA, or from both as one.
+"""The recordings, and the video of any time: from recordings, from MEDIA, or from both combined.
 
 found = await recordings.between(client, "lobby", since, until)
 async for part in recordings.clip(client, "lobby", found.plays):
@@ -29,7 +29,7 @@ ANSWER_S = 60.0
 
 
 async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime) -> Found:
-    """All that shows [since, until), which is a day at most. Raises TidegateError."""
+    """Return all that covers [since, until), at most a day. Raises TidegateError."""
     plays: list[Play] = []
     while True:
         query = Range(camera=camera, since=since, until=until, skip=len(plays))
@@ -40,7 +40,7 @@ async def between(client: Client, camera: str, since: dt.datetime, until: dt.dat
 
 
 async def totals(client: Client, camera: str | None = None) -> list[Total]:
-    """What there is of a camera hour by hour, or of all cameras. Raises TidegateError."""
+    """Return the hourly totals of one camera, or of all cameras. Raises TidegateError."""
     answer = await _ask(client, names.RECORDING_HOURS, Hours(camera=camera))
     return requests.read(answer, Totals).cameras
 
@@ -48,25 +48,25 @@ async def totals(client: Client, camera: str | None = None) -> list[Total]:
 async def listed(client: Client, camera: str) -> AsyncIterator[tuple[Listed | Hole, dt.datetime]]:
     """All files and holes of a camera, each with its beginning, by time. Raises TidegateError."""
     (total,) = await totals(client, camera)
-    told = set[Hole]()
+    yielded = set[Hole]()
     for day in sorted({one.hour.astimezone(dt.UTC).date() for one in total.hours}):
         answer = await _ask(client, names.RECORDING_HOURS, Hours(camera=camera, day=day))
         (found,) = requests.read(answer, Totals).cameras
         row: list[tuple[Listed | Hole, dt.datetime]] = [(file, file.start) for file in found.files]
-        # One over midnight is of both days.
-        row += [(hole, hole.since) for hole in found.holes if hole not in told]
-        told.update(found.holes)
+        # A hole over midnight belongs to both days.
+        row += [(hole, hole.since) for hole in found.holes if hole not in yielded]
+        yielded.update(found.holes)
         for one in sorted(row, key=lambda pair: pair[1]):
             yield one
 
 
 async def head(client: Client, camera: str, play: Play) -> bytes:
-    """The bytes that a group is played below. Raises TidegateError."""
+    """Return the initialization bytes of a group. Raises TidegateError."""
     return await video(client, Wanted(camera=camera, file=play.headed, begin=0, end=play.init))
 
 
 async def group(client: Client, camera: str, play: Play) -> bytes:
-    """A group's bytes, moved to its place in the video. Raises TidegateError."""
+    """Return a group's bytes, moved to its place in the video. Raises TidegateError."""
     return await video(
         client,
         Wanted(camera=camera, file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, sequence=play.n),
@@ -74,32 +74,32 @@ async def group(client: Client, camera: str, play: Play) -> bytes:
 
 
 async def alone(client: Client, camera: str, play: Play) -> bytes:
-    """A group's bytes with those that it is played below: it can be decoded. Raises TidegateError."""
+    """Return a group's bytes after its initialization bytes: it can be decoded. Raises TidegateError."""
     return await head(client, camera, play) + await group(client, camera, play)
 
 
 def parts(plays: Sequence[Play]) -> Iterator[list[Play]]:
-    """Rows that can be one file each: a camera that sends another size needs another."""
+    """Yield rows that can be one file each: a new frame size needs a new file."""
     for _, row in groupby(plays, lambda play: play.headed):
         yield list(row)
 
 
 async def opening(client: Client, camera: str, row: Sequence[Play]) -> bytes:
-    """What a row begins with where it is a file: its length, and an index to seek by. Raises TidegateError."""
+    """Return the first bytes of a row's file: its length, and an index to seek by. Raises TidegateError."""
     groups = [Group(play.at - row[0].at, play.end - play.begin) for play in row]
     length = row[-1].at + row[-1].seconds - row[0].at
     return fmp4.opening(await head(client, camera, row[0]), groups, length, row[0].early)
 
 
 async def clip(client: Client, camera: str, row: Sequence[Play]) -> AsyncIterator[bytes]:
-    """A row as one fragmented MP4, part by part. Raises TidegateError."""
+    """Yield a row as one fragmented MP4, part by part. Raises TidegateError."""
     yield await opening(client, camera, row)
     for play in row:
         yield await group(client, camera, play)
 
 
 async def video(client: Client, wanted: Wanted) -> bytes:
-    """The bytes of a file, or of a group that was moved. Raises TidegateError."""
+    """Return the bytes of a file, or of a moved group. Raises TidegateError."""
     found = bytearray()
     while True:
         answer = await _ask(client, names.RECORDING_VIDEO, msgspec.structs.replace(wanted, offset=len(found)))

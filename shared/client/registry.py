@@ -31,15 +31,15 @@ from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
 class NoCamera(SettingError):
-    """There is no camera of that id."""
+    """No camera has this id."""
 
 
 class CameraThere(SettingError):
-    """There is one already."""
+    """A camera with this id exists already."""
 
 
 class Change(NamedTuple):
-    """What a camera was and is, and its credentials. stored: as the bucket `cameras` has it now."""
+    """A camera and its credentials before and after a change. stored: the new entry of the bucket `cameras`."""
 
     before: Camera
     after: Camera
@@ -48,18 +48,18 @@ class Change(NamedTuple):
     stored: Camera
 
 
-# Somebody else who changes a camera at the same time is done within one or two tries.
+# A concurrent change of the same camera is over within one or two tries.
 _TRIES = 20
-# Video may be published this long after its camera was removed, and be in a worker's hands after MEDIA forgot it.
+# Seconds after its removal for which a camera's video may still be published, and be in flight after MEDIA dropped it.
 _LATEST_S = 120
 
 
 async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
-    """Write a new camera, with what `new_camera` split off its URL.
+    """Write a new camera, with the secret that `new_camera` split off its URL.
 
-    Raises CameraThere if there is one of that id, which stays as it is.
+    Raises CameraThere, and leaves the entry unchanged, if the id exists.
     """
-    stored, credentials = apart(camera, _given(camera, secret))
+    stored, credentials = apart(camera, _bound(camera, secret))
     bucket = await _bucket(js, names.CAMERAS)
     taken = CameraThere(
         f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
@@ -78,34 +78,34 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
 
 
 async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
-    """Write a camera, in place of what was there. Credentials first, so that ingest never finds it without them."""
+    """Write a camera, replacing its entry. Credentials come first, so ingest never finds the camera without them."""
     names.check_camera(id)
-    stored, credentials = apart(camera, _given(camera, secret))
+    stored, credentials = apart(camera, _bound(camera, secret))
     await _write_credentials(js, id, credentials)
     await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
 
 
 async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *, hide_path: bool = False) -> Change:
-    """Change `fields` of a camera as `cameras.changed` does, and nothing else, whoever changes it at the same time.
+    """Change only `fields` of a camera, as `cameras.changed` does, despite concurrent changes.
 
-    hide_path: also move its URL's path to its credentials, where an earlier version has left it in its entry.
+    hide_path: also move its URL's path to its credentials, if an earlier version left it in the entry.
 
-    Raises NoCamera if there is no such camera, SettingError if it can't be changed so.
+    Raises NoCamera if there is no such camera, SettingError for an impossible change.
     """
     bucket = await _bucket(js, names.CAMERAS)
     had = await credentials(js, id)
     for _ in range(_TRIES):
         entry = await _entry(js, bucket, id)
-        held = await _held(js, id)
+        current = await _credentials_entry(js, id)
         was_stored = decode(entry.value or b"")
-        before = joined(was_stored, held)
-        after, has = changed(before, _password(held), fields)
+        before = joined(was_stored, current)
+        after, has = changed(before, _password(current), fields)
         if "url" in fields or hide_path:
-            stored, holds = apart(after, has)
+            stored, updated = apart(after, has)
         else:
-            stored, holds = replace(after, url=was_stored.url), _with_path(has, held, after, fields)
-        if holds != held:
-            await _write_credentials(js, id, holds)
+            stored, updated = replace(after, url=was_stored.url), _with_path(has, current, after, fields)
+        if updated != current:
+            await _write_credentials(js, id, updated)
         try:
             await bucket.update(id, encode(stored), last=entry.revision)
         except KeyWrongLastSequenceError:
@@ -117,11 +117,11 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *,
 async def remove(js: JetStreamContext, id: str) -> None:
     """Forget a camera and its credentials. Raises NoCamera if there is none.
 
-    Workers find its settings for as long as MEDIA may have its video; the server forgets them by itself.
+    Workers find its settings while MEDIA may have its video; the server expires them.
     """
     bucket = await _bucket(js, names.CAMERAS)
     entry = await _entry(js, bucket, id)
-    with suppress(SettingError):  # What is no camera has no settings that anybody goes by.
+    with suppress(SettingError):  # An invalid entry has no settings in use.
         await _keep_settings(js, id, decode(entry.value or b""))
     await bucket.delete(id)
     await _write_credentials(js, id, None)
@@ -137,18 +137,18 @@ async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
 
 
 async def read(js: JetStreamContext, id: str) -> Camera:
-    """A camera with its whole URL, for who may read credentials. Raises NoCamera if there is no such camera."""
+    """Return a camera with its whole URL, for identities that may read credentials. Raises NoCamera."""
     camera = decode((await _entry(js, await _bucket(js, names.CAMERAS), id)).value or b"")
-    return joined(camera, await _held(js, id))
+    return joined(camera, await _credentials_entry(js, id))
 
 
 async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
-    """A camera's password: only admin, the console's operator and ingest may read it."""
-    return _password(await _held(js, id))
+    """Return a camera's password: only admin, the console's operator and ingest may read it."""
+    return _password(await _credentials_entry(js, id))
 
 
-async def _held(js: JetStreamContext, id: str) -> Credentials | None:
-    """What the bucket `credentials` has of a camera: its password, its URL's path, or both."""
+async def _credentials_entry(js: JetStreamContext, id: str) -> Credentials | None:
+    """Return a camera's entry in the bucket `credentials`: its password, its URL's path, or both."""
     try:
         entry = await (await _bucket(js, names.CREDENTIALS)).get(id)
     except KeyNotFoundError:
@@ -156,27 +156,27 @@ async def _held(js: JetStreamContext, id: str) -> Credentials | None:
     return secrets.decode(entry.value) if entry.value else None
 
 
-def _password(held: Credentials | None) -> Credentials | None:
-    return replace(held, path="") if held and held.secret else None
+def _password(entry: Credentials | None) -> Credentials | None:
+    return replace(entry, path="") if entry and entry.secret else None
 
 
 def _with_path(
-    has: Credentials | None, held: Credentials | None, after: Camera, fields: Mapping[str, object]
+    has: Credentials | None, current: Credentials | None, after: Camera, fields: Mapping[str, object]
 ) -> Credentials | None:
-    """Credentials of a camera whose URL stays: its path does, too. held: those before."""
-    if held is None or not held.path:
+    """Return the credentials of a camera whose URL, and so its path, stays. current: those before."""
+    if current is None or not current.path:
         return has
     if has is None:
-        unverified = not after.verify_tls if "verify_tls" in fields else held.unverified
-        return replace(held, secret="", unverified=unverified)
-    return replace(has, path=held.path)
+        unverified = not after.verify_tls if "verify_tls" in fields else current.unverified
+        return replace(current, secret="", unverified=unverified)
+    return replace(has, path=current.path)
 
 
 async def bind_credentials(js: JetStreamContext) -> list[str]:
-    """Bind what earlier versions wrote to the addresses that cameras have now; a line for each. Raises BusError.
+    """Bind the entries of earlier versions to the cameras' present addresses; a line for each. Raises BusError.
 
-    Nothing that has an address is touched: whoever changes an entry later does not move its password. Passwords of
-    cameras that are gone are erased.
+    Entries that have an address stay: a later change of a camera's entry does not move its password. Passwords of
+    removed cameras are erased.
     """
     there = set(await _ids(js))
     done = []
@@ -184,15 +184,15 @@ async def bind_credentials(js: JetStreamContext) -> list[str]:
         if id not in there:
             await _write_credentials(js, id, None)
             done.append(f"password of camera {id} erased: there is no such camera")
-        elif (kept := await credentials(js, id)) and not kept.origin:
-            done.append(await _bind(js, id, kept))
+        elif (unbound := await credentials(js, id)) and not unbound.origin:
+            done.append(await _bind(js, id, unbound))
     return done
 
 
-async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
+async def _bind(js: JetStreamContext, id: str, unbound: Credentials) -> str:
     try:
         camera = await read(js, id)
-        new = secrets.bound(kept.secret, camera.url, unverified=not camera.verify_tls)
+        new = secrets.bound(unbound.secret, camera.url, unverified=not camera.verify_tls)
     except SettingError as e:
         return f"password of camera {id} can't be bound to an address: {e}"
     assert new is not None
@@ -201,7 +201,7 @@ async def _bind(js: JetStreamContext, id: str, kept: Credentials) -> str:
 
 
 async def hide_paths(js: JetStreamContext) -> list[str]:
-    """Move paths of URLs from `cameras` to `credentials`, once each ingest reads them there; a line for each.
+    """Move paths of URLs from `cameras` to `credentials`, once every ingest reads them there; a line for each.
 
     Raises BusError.
     """
@@ -220,30 +220,32 @@ async def hide_paths(js: JetStreamContext) -> list[str]:
 
 
 async def all(js: JetStreamContext, *, whole: bool = False) -> dict[str, Camera | SettingError]:
-    """Every camera by id, in the order of their ids; of an entry that is no camera, why it is none.
+    """Return every camera by id, in the order of their ids; for an invalid entry, the error.
 
-    whole: with the paths of their URLs, for who may read credentials.
+    whole: with the paths of their URLs, for identities that may read credentials.
     """
     found: dict[str, Camera | SettingError] = {}
-    held = await entries(js, names.CREDENTIALS) if whole else {}
+    credentials_by_id = await entries(js, names.CREDENTIALS) if whole else {}
     for id, value in sorted((await entries(js, names.CAMERAS)).items()):
         if names.is_removed(id):
             continue
         try:
-            found[id] = joined(decode(value), secrets.decode(held[id]) if held.get(id) else None)
+            found[id] = joined(
+                decode(value), secrets.decode(credentials_by_id[id]) if credentials_by_id.get(id) else None
+            )
         except SettingError as e:
             found[id] = e
     return found
 
 
 async def missing(js: JetStreamContext, id: str) -> str:
-    """A sentence that names the nearest camera there is; empty if there is one of that id. Raises BusError."""
-    known = await _ids(js)
-    return "" if id in known else _no_such(id, known)
+    """Return a sentence that names the nearest camera; empty if the id exists. Raises BusError."""
+    ids = await _ids(js)
+    return "" if id in ids else _no_such(id, ids)
 
 
 async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
-    """The last event of a camera that came or went; None if EVENTS has none."""
+    """Return the last status event of a camera; None if EVENTS has none."""
     try:
         raw = await js.get_msg(names.EVENTS, subject=names.event("cameras", id), direct=True)
         return events.decode(raw.data or b"", CameraStatus, names.event("cameras", id))
@@ -252,7 +254,7 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
 
 
 async def unreadable(js: JetStreamContext, id: str) -> VideoStatus | None:
-    """Why the segments of a camera can't be read now; None if they can, as far as anybody has said."""
+    """Return why a camera's segments can't be read now; None if they can, as far as is known."""
     at = names.event(VideoStatus.kind, id)
     try:
         raw = await js.get_msg(names.EVENTS, subject=at, direct=True)
@@ -273,18 +275,18 @@ async def _ids(js: JetStreamContext) -> list[str]:
     return sorted(id for id in await entries(js, names.CAMERAS) if not names.is_removed(id))
 
 
-def _no_such(id: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(id, known, n=3, cutoff=0.6)
+def _no_such(id: str, ids: Sequence[str]) -> str:
+    near = difflib.get_close_matches(id, ids, n=3, cutoff=0.6)
     meant = f"did you mean {' or '.join(map(repr, near))}?" if near else "'tidegate camera list' shows all"
     return f"there is no camera {id!r}: {meant}"
 
 
-def _given(camera: Camera, secret: str | None) -> Credentials | None:
+def _bound(camera: Camera, secret: str | None) -> Credentials | None:
     return None if camera.is_file else secrets.bound(secret, camera.url, unverified=not camera.verify_tls)
 
 
 async def _write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
-    """Write them, or forget them; those before are overwritten on disk, where a purge would leave them."""
+    """Write or delete them; the former ones are overwritten on disk, where a purge would leave them."""
     bucket = await _bucket(js, names.CREDENTIALS)
     try:
         await _erase(js, (await bucket.get(id)).revision)
@@ -299,7 +301,7 @@ async def _write_credentials(js: JetStreamContext, id: str, credentials: Credent
 async def _erase(js: JetStreamContext, revision: int | None) -> None:
     try:
         await js.delete_msg(f"KV_{names.CREDENTIALS}", revision or 0)
-    except NotFoundError:  # Somebody else was there first.
+    except NotFoundError:  # Another process was first.
         pass
     except APIError as e:
         raise BusError(

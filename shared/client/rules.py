@@ -1,4 +1,4 @@
-"""The rules of cameras in KV, and the picture they are drawn into."""
+"""The rules of cameras in KV, and the picture to draw them into."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.video import gop
 
 
 async def cameras(client: Client) -> list[str]:
-    """The cameras that have rules, sorted."""
+    """Return the cameras that have rules, sorted."""
     return sorted(await entries(client.jetstream(), names.RULES))
 
 
@@ -42,7 +42,7 @@ async def get(client: Client, camera: str) -> Rules:
 
 
 async def last_keyframe(client: Client, camera: str) -> Any:
-    """RGB, uint8, (height, width, 3). Raises SettingError if MEDIA has none of this camera, BadSegment."""
+    """Return RGB, uint8, (height, width, 3). Raises BadSegment, and SettingError if MEDIA has none of this camera."""
     from shared.video.decode import decode
 
     js = client.jetstream()

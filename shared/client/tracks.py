@@ -1,4 +1,4 @@
-"""What analytics followed on a camera."""
+"""The tracks of a camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.contract import names
 from shared.contract.events import PathPoint, Track, Tracks, decode
 from shared.runtime.errors import BadMessage
 
-# Tracks are told of after the video they are in: when they end, or wait for a segment that is missing.
+# Tracks are published after their video: when they end, or wait for a missing segment.
 LATER_S = 60.0
 
 
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A track, put together from its events. last: its last one. size: the video's width and height, if known."""
+    """A track, assembled from its events. last: its last one. size: the video's width and height, if known."""
 
     last: Track
     path: list[PathPoint]
@@ -35,7 +35,7 @@ class Followed(NamedTuple):
 
 
 async def read(client: Client, stretch: Stretch) -> list[Followed]:
-    """Tracks of that time, oldest first, each with that part of its path."""
+    """Return the tracks of that time, oldest first, each with that part of its path."""
     subject = names.event("tracks", stretch.camera)
     try:
         seq = (await direct.get(client, names.EVENTS, subject=subject, since=stretch.since)).seq
@@ -48,14 +48,14 @@ async def read(client: Client, stretch: Stretch) -> list[Followed]:
             for message in stored:
                 try:
                     event = decode(message.data, Tracks, subject)
-                except BadMessage:  # nothing that analytics says
+                except BadMessage:  # not written by analytics
                     continue
                 size = (event.width, event.height) if event.width and event.height else None
                 for track in event.tracks:
                     points = [p for p in track.path if stretch.since <= p.time <= stretch.until]
-                    known = found.get(track.id)
-                    if points or known:
-                        found[track.id] = Followed(track, [*(known.path if known else ()), *points], size)
+                    previous = found.get(track.id)
+                    if points or previous:
+                        found[track.id] = Followed(track, [*(previous.path if previous else ()), *points], size)
             seq = stored[-1].seq + 1
             if stored[-1].time > end:
                 break

@@ -1,4 +1,4 @@
-"""What other programs rely on: names, streams, rights, events, jobs, headers, a camera's entry and its rules.
+"""The interface for other programs: names, streams, rights, events, jobs, headers, a camera's entry and its rules.
 
-Pure, but for `topology.apply`.
+Pure, except `topology.apply`.
 """

@@ -1,10 +1,10 @@
-"""The accounts of nats-server, as its configuration has them: one that holds the streams, and one for each identity.
+"""The accounts of nats-server's configuration: one that holds the streams, and one for each identity.
 
-A tenant is all of this under a name of its own: two of them on one server share nothing.
+A tenant is all of this under its own name: two tenants on one server share nothing.
 
-An identity's account imports the subjects of its rights, one by one, and nothing else of the streams' account exists in
-it. The server checks the subject of a request and never its reply subject: here that names a subject of the identity's
-own account, where nobody else listens. Pure.
+An identity's account imports the subjects of its rights, one by one; nothing else of the streams' account exists in it.
+The server checks the subject of a request and never its reply subject: here that names a subject of the identity's own
+account, where no other identity listens. Pure.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from shared.contract.identities import ADMIN, Permissions, Rights
 from shared.contract.names import END
 from shared.contract.readers import Reader
 
-# What is answered by more than one message, or by more than one replica.
+# Requests that get several messages, or answers of several replicas.
 _MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))
-# Of one account: whoever holds one password shall not take all connections of the server, each of which is an open
-# file, nor fill its memory. The server counts subscriptions by connection.
+# Limits of one account: one stolen password must not exhaust the server's connections, each of which is an open file,
+# nor its memory. The server counts subscriptions by connection.
 LIMITS = {"max_connections": memory.CONNECTIONS, "max_subscriptions": 1000}
-# What an app hears is sent once for each of its subscriptions, before the next event is stored: with 20,000 of them
-# EVENTS took 27 events a second in place of 4800. The people of one app may be many, the processes of a reader few.
+# The server sends an event once per subscription of an app, before it stores the next: 20,000 of them cut EVENTS from
+# 4800 to 27 events a second. One app may have many users, a reader has few processes.
 APP_LIMITS = {"max_connections": memory.CONNECTIONS, "max_subscriptions": 10}
 READER_LIMITS = {"max_connections": 20, "max_subscriptions": 10}
-# Of a server's connections, one identity has at most this share.
+# One identity gets at most this fraction (one in SHARE) of a server's connections.
 SHARE = 10
 
 
 class _Wiring:
-    """Exports and imports, as they are found. An export is made once, and says which accounts may import it."""
+    """Collects exports and imports. An export exists once, and lists the accounts that may import it."""
 
     def __init__(self) -> None:
         self._exports: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
         self._imports: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def service(self, of: str, to: str, subject: str, *, many: bool = False, within: str = "", name: str = "") -> None:
-        """Requests on `subject` reach the account `of` from the account `to`, where they are called `name`."""
+        """Import requests on `subject` of the account `of` into the account `to`, under `name`."""
         more: dict[str, Any] = {"response_type": "Stream"} if many else {}
         more |= {"response_threshold": within} if within else {}
         self._wire("service", of, to, subject, more, name)
 
     def stream(self, of: str, to: str, subject: str, *, name: str = "") -> None:
-        """What is said on `subject` in the account `of` is heard in the account `to`, where it is called `name`."""
+        """Import messages on `subject` of the account `of` into the account `to`, under `name`."""
         self._wire("stream", of, to, subject, {}, name)
 
     def _wire(self, kind: str, of: str, to: str, subject: str, more: dict[str, Any], name: str) -> None:
@@ -59,22 +59,21 @@ class _Wiring:
             self._imports[to].append({kind: {"account": of, "subject": subject}, **({"to": name} if name else {})})
 
     def of(self, account: str) -> dict[str, Any]:
-        """The exports and imports of an account."""
+        """Return the exports and imports of an account."""
         return {"exports": list(self._exports[account].values()), "imports": self._imports[account]}
 
 
-# What the server does not count as stored: a stream's or a consumer's own description takes up to 128 kB of disk, and
-# of memory more. Tidegate has 24 streams, those of buckets among them; EVENTS has a consumer for each reader.
+# The server does not count these as stored: a stream's or a consumer's description takes up to 128 kB of disk, and more
+# of memory. Tidegate has 24 streams, including those of buckets; EVENTS has a consumer for each reader.
 QUOTA = {"max_mem": 0, "max_streams": 30, "max_consumers": 100}
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An account that holds streams, and the readers of its events.
 
-    name: of the account; one of another name than TIDEGATE has users of its own, called `<name>-<identity>`.
-    max_store: bytes that its streams may take, and be promised. max_streams, max_consumers: how many it may have, the
-    latter of each stream. None: no limit, or with another limit that of QUOTA. max_connections: of each service and
-    app; None: those of LIMITS.
+    name: of the account; one not called TIDEGATE has its own users, called `<name>-<identity>`. max_store: bytes that
+    its streams may take, and reserve. max_streams, max_consumers: maximum counts, the latter for each stream. None: no
+    limit, or that of QUOTA if another limit is set. max_connections: of each service and app; None: those of LIMITS.
     """
 
     name: Annotated[str, Meta(pattern=rf"^[A-Z][A-Z0-9_]{{0,31}}{END}")] = names.ACCOUNT
@@ -86,18 +85,18 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def users(self) -> dict[str, str]:
-        """The name by which each identity connects, by identity."""
+        """Return the user name of each identity, by identity."""
         return {identity: user_of(self.name, identity) for identity in (ADMIN, *self.rights)}
 
     @property
     def rights(self) -> dict[str, Rights]:
-        """Of every identity but `admin`."""
+        """Return the rights of every identity but `admin`."""
         readers = {r.identity: identities.rights(r.peer) for r in self.readers}
         return {**identities.every(), **readers}
 
     @property
     def jetstream(self) -> str | dict[str, int]:
-        """Its quota, as the server's configuration has it. With one, nothing may be kept in memory."""
+        """Return its quota for the server's configuration. With a quota, no stream may be in memory."""
         limits = {"max_store": self.max_store, "max_streams": self.max_streams, "max_consumers": self.max_consumers}
         found = {name: limit for name, limit in limits.items() if limit is not None}
         return {**QUOTA, **found} if found else "enabled"
@@ -110,10 +109,10 @@ def block(
     tells_health: bool = False,
     connections: int | None = None,
 ) -> str:
-    """The `accounts` block of the configuration. passwords: of each user, plain or by bcrypt.
+    """Return the `accounts` block of the configuration. passwords: of each user, plain or by bcrypt.
 
-    tells_health: `admin` may ask the server whether its streams store, those of all tenants. connections: that the
-    server takes of all together, if that is known.
+    tells_health: `admin` may ask the server for the health of its streams, those of all tenants. connections: the
+    server's total limit, if known.
     """
     found: dict[str, Any] = {}
     for tenant in tenants:
@@ -150,7 +149,7 @@ def _accounts(tenant: Tenant, passwords: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _limits(tenant: Tenant) -> dict[str, dict[str, int]]:
-    """Of each identity's account, and of admin's."""
+    """Return the limits of each identity's account, and of admin's."""
     limits = dict.fromkeys((ADMIN, *tenant.rights), LIMITS) | {c.identity: APP_LIMITS for c in catalog.CLIENTS}
     if most := tenant.max_connections:
         limits = {identity: {**limit, "max_connections": most} for identity, limit in limits.items()}
@@ -158,17 +157,17 @@ def _limits(tenant: Tenant) -> dict[str, dict[str, int]]:
 
 
 def account_of(tenant: str, identity: str) -> str:
-    """The account of an identity."""
+    """Return the account of an identity."""
     return tenant if identity == ADMIN else f"{tenant}-{identity}"
 
 
 def user_of(tenant: str, identity: str) -> str:
-    """The name by which an identity connects."""
+    """Return the user name of an identity."""
     return identity if tenant == names.ACCOUNT else f"{tenant}-{identity}"
 
 
 def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mapping[str, Rights]) -> None:
-    """Whatever the rights of one identity need of other accounts."""
+    """Import from other accounts what the rights of one identity need."""
     ours = account_of(tenant, identity)
     for subject in r.api:
         wiring.service(tenant, ours, subject, many=subject.startswith(_MANY), name=names.imported(subject))
@@ -179,13 +178,14 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
     for subject in r.heard:
         _hear(wiring, tenant, ours, subject, every)
     for other, theirs in every.items():
-        # To the subjects of discovery that name no service every service answers: it finds those that it may ask.
+        # Every service answers the discovery subjects that name no service: an identity finds only the services that it
+        # may ask.
         may_ask = {s for s in (*theirs.answered, *theirs.collected) if s in r.asked} - set(names.DISCOVER_ALL)
         for subject in (*theirs.answered, *theirs.collected):
             if may_ask and subject in r.asked:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
     for subject in r.asked:
-        # What no service answers, a command does, as `admin`.
+        # A command, as `admin`, answers what no service answers.
         if not any(subject in (*theirs.answered, *theirs.collected) for theirs in every.values()):
             wiring.service(tenant, ours, subject)
     for subject in (*r.answered, *r.collected):
@@ -195,14 +195,14 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
 
 
 def _hear(wiring: _Wiring, tenant: str, ours: str, subject: str, every: Mapping[str, Rights]) -> None:
-    """What is told comes from the account of each who tells it, all else from the account that holds the streams."""
-    tellers = [(other, told) for other, theirs in every.items() for told in theirs.told if names.overlap(told, subject)]
-    for other, told in tellers:
-        wiring.stream(account_of(tenant, other), ours, told)
+    """Import published messages from each publisher's account, all else from the account that holds the streams."""
+    publishers = [(other, s) for other, theirs in every.items() for s in theirs.told if names.overlap(s, subject)]
+    for other, published in publishers:
+        wiring.stream(account_of(tenant, other), ours, published)
     if subject.startswith(f"{names.EVENT}."):
-        # The server hands on what it republishes, but not what came by another account's request.
+        # The server forwards what it republishes, but not what came by another account's request.
         wiring.stream(tenant, ours, names.stored(subject), name=subject)
-    elif not tellers:
+    elif not publishers:
         wiring.stream(tenant, ours, subject)
 
 

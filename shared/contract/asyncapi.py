@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of the events: on which server and subject, under which headers, by whom. Pure."""
+"""The AsyncAPI 3 document of the events: their server, subjects, headers and publishers. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TEXT = {"type": "string"}
 
 
 def document() -> dict[str, Any]:
-    """JSON of the document. `tidegate schema --asyncapi` prints it."""
+    """Return the document as JSON. `tidegate schema --asyncapi` prints it."""
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tidegate events", "version": "1", "description": "Kept in the stream EVENTS."},
@@ -63,11 +63,11 @@ def _channel(kind: type[Event]) -> dict[str, Any]:
 
 
 def _message(kind: type[Event]) -> dict[str, Any]:
-    """Its headers are those of all events, with the type and the services that say it."""
-    said_by = [names.source(s.name) for s in catalog.SERVICES if names.event(kind.kind, "*") in s.publishes]
-    # What was found in recordings no service says.
-    said_by = said_by or [names.source("reanalyze")]
-    own = {"ce-type": {"const": events.type_of(kind)}, "ce-source": {"enum": said_by}}
+    """Return a message: the headers of all events, with the type and the services that publish it."""
+    sources = [names.source(s.name) for s in catalog.SERVICES if names.event(kind.kind, "*") in s.publishes]
+    # No service publishes results from recordings.
+    sources = sources or [names.source("reanalyze")]
+    own = {"ce-type": {"const": events.type_of(kind)}, "ce-source": {"enum": sources}}
     return {
         "name": events.type_of(kind),
         "contentType": "application/json",
@@ -77,7 +77,7 @@ def _message(kind: type[Event]) -> dict[str, Any]:
 
 
 def _cloud_event() -> dict[str, Any]:
-    """Headers of every event: CloudEvents 1.0 in the binary mode of its NATS binding."""
+    """Return the headers of every event: CloudEvents 1.0 in the binary mode of its NATS binding."""
     needed = {
         "Nats-Msg-Id": _TEXT | {"description": "an HMAC of ce-id: JetStream drops what is published twice"},
         "ce-specversion": {"const": "1.0"},
@@ -93,7 +93,7 @@ def _cloud_event() -> dict[str, Any]:
 
 
 def _moved(node: Any) -> Any:
-    """A JSON Schema whose references lead into this document."""
+    """Return a JSON Schema whose references point into this document."""
     if isinstance(node, dict):
         return {k: v.replace("#/$defs/", _SCHEMAS) if k == "$ref" else _moved(v) for k, v in node.items()}
     return [_moved(v) for v in node] if isinstance(node, list) else node

@@ -1,12 +1,12 @@
-"""What was put off: one job for each segment of which less was looked at than is wanted. Pure.
+"""Deferred work: one job for each segment that was analysed with fewer frames than wanted. Pure.
 
-    job = put_off(event, "cv/ssd/MEDIA/1204", stream="MEDIA", seq=1204)
+    job = job_of(event, "cv/ssd/MEDIA/1204", stream="MEDIA", seq=1204)
     names.backfill("cv", job.camera), deferred_id(job.revises), encode(job)
 
-A worker that has nothing else to do takes it, looks at all frames that are wanted, and says a revision of the event
-that `revises` names; or it says why there will be none.
+An idle worker takes it, analyses all wanted frames, and publishes a revision of the event that `revises` names; or it
+publishes why there will be none.
 
-    revision(full, job.revises)                     # of the event that it would have said at first
+    revision(full, job.revises)                     # full: the event without degradation
     lost(job, "expired")
 """
 
@@ -35,9 +35,9 @@ _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
 
 class Backfill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """stream, seq: the message to work on again. revises: the `ce-id` of its first event. frames: how many were left
-    out. camera, segment, start, duration, model, dimension: as that event has them; of a segment that is gone no more
-    is known.
+    """stream, seq: the message to process again. revises: the `ce-id` of its first event. frames: how many were
+    deferred. camera, segment, start, duration, model, dimension: copies from that event; the segment itself may have
+    expired.
     """
 
     camera: Token
@@ -52,8 +52,8 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dimension: Annotated[int, Meta(gt=0, le=65_536)] | None = None
 
 
-def put_off(first: Detections | Embeddings, id: str, *, stream: str, seq: int) -> Backfill:
-    """The job that follows an event. id: its `ce-id`. stream, seq: the message that it was made of."""
+def job_of(first: Detections | Embeddings, id: str, *, stream: str, seq: int) -> Backfill:
+    """Return the job that follows an event. id: its `ce-id`. stream, seq: the message that it came from."""
     quality = first.quality
     return Backfill(
         camera=first.camera,
@@ -70,24 +70,24 @@ def put_off(first: Detections | Embeddings, id: str, *, stream: str, seq: int) -
 
 
 def deferred_id(first: str) -> str:
-    """The id of the job that follows the event `first`: what is put off twice is done once."""
+    """Return the id of the job that follows the event `first`: a repeated deferral is one job."""
     return f"{first}/deferred"
 
 
 def revision_id(first: str) -> str:
-    """The `ce-id` of the event that takes the place of the event `first`."""
+    """Return the `ce-id` of the event that replaces the event `first`."""
     return f"{first}/full"
 
 
 def revision(full: Detections | Embeddings, revises: str) -> DetectionsRevision | EmbeddingsRevision:
-    """What takes the place of the event `revises`. full: what is said of the segment now."""
+    """Return the event that replaces the event `revises`. full: the new result of the segment."""
     fields = {field: getattr(full, field) for field in full.__struct_fields__}
     kind = EmbeddingsRevision if isinstance(full, Embeddings) else DetectionsRevision
     return kind(**fields, revises=revises)
 
 
 def lost(job: Backfill, why: Lost) -> DetectionsRevision | EmbeddingsRevision:
-    """What says that no revision will come."""
+    """Return the event that announces that no revision will come."""
     of_both: dict[str, Any] = {
         "camera": job.camera,
         "segment": job.segment,
@@ -108,7 +108,7 @@ def encode(job: Backfill) -> bytes:
 
 
 def decode(service: str, at: str, data: bytes) -> Backfill:
-    """The job that a service finds on the subject `at`. Raises BadMessage that names the field."""
+    """Return the job of a service on the subject `at`. Raises BadMessage that names the field."""
     try:
         job = msgspec.json.decode(data, type=Backfill)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

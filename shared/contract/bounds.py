@@ -1,6 +1,6 @@
-"""Bounds of what a message may hold: what is over them is no message of a service's, and is refused where it is read.
+"""Bounds of the contents of a message: a message beyond them is not from a service, and its reader refuses it.
 
-They are generous. What lies beyond would overflow what is computed from it, stored of it or shown of it.
+They are generous. Larger values would overflow what is computed, stored or shown of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# Numbers up to this are kept exactly by every reader of JSON, those that only know floats too.
+# Every JSON reader represents integers up to this exactly, also readers that only have floats.
 MOST = 2**53
 EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2101, 1, 1, tzinfo=dt.UTC)
 
@@ -18,7 +18,7 @@ Unit = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-# Clocks of two machines differ, and so may what lies between them be less than nothing.
+# Clocks of two machines differ, so a difference between them may be negative.
 Milliseconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Pixels = Annotated[int, Meta(gt=0, le=65_536)]
 FramesPerSecond = Annotated[float, Meta(ge=0, le=1000)]
@@ -34,5 +34,5 @@ Most = Meta(max_length=10_000)
 
 
 def in_time(time: dt.datetime) -> bool:
-    """Whether a clock may show it. A time without a zone is none."""
+    """Return whether a time is plausible. A time without a zone is not."""
     return time.tzinfo is not None and EARLIEST <= time < LATEST

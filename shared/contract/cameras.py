@@ -1,7 +1,7 @@
 """A camera's settings, which the bucket `cameras` holds, and its credentials, which the bucket `credentials` holds.
 
-Workers may read `cameras`, for a camera's own fps, classes and score. Of the services, ingest alone may read
-`credentials`, which has the path of the camera's URL too: `apart` writes a camera so, `joined` reads it.
+Workers may read `cameras`, for a camera's own fps, classes and score. Of the services, only ingest may read
+`credentials`, which also has the path of the camera's URL: `apart` splits a camera, `joined` restores it.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from shared.runtime.settings import shown, wanted
 from shared.runtime.telemetry import logger
 
 SCHEMES = ("rtsp", "rtsps", "file")
-# Settings of this many cameras are remembered.
-_MOST_KNOWN = 10_000
-# Captions are made no more often than this.
+# The settings of at most this many cameras are cached.
+_MOST_CACHED = 10_000
+# Captions are at least this far apart.
 SHORTEST_CAPTION_S = 1.0
-# Tiles are written as columns by rows.
+# Tiles are columns by rows.
 TILES = "^[1-4]x[1-4]$"
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: what RTP goes over.
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
 
-    verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the pace of
-    its timestamps, or as fast as the bus takes it. loop: whether a file begins again at its end. priority: high, where
-    fewer of its frames are left out than of others while capacity is short. always: whether video in which nothing
-    changes is looked at, too. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own, in
-    place of the services' settings.
+    verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the rate of
+    its timestamps, or as fast as the bus takes it. loop: whether a file restarts at its end. priority: high: fewer of
+    its frames are deferred than of other cameras while capacity is short. always: whether static scenes are analysed,
+    too. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own values, which override the
+    services' settings.
     """
 
     url: str
@@ -69,17 +69,17 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file rather than a camera."""
+        """Return whether it is a file rather than a camera."""
         return self.url.lower().startswith("file:")
 
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
-    """(the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError."""
+    """Return (the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError."""
     _check_scheme(url)
     try:
         bare, secret = split_credentials(url)
         _check_address(bare)
-    except ValueError:  # its words may repeat the password
+    except ValueError:  # its text may repeat the password
         raise SettingError(
             "camera url can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no letter "
             "or digit in a password, as %5B for ["
@@ -88,56 +88,56 @@ def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
 
 
 def changed(
-    camera: Camera, kept: Credentials | None, fields: Mapping[str, object]
+    camera: Camera, stored: Credentials | None, fields: Mapping[str, object]
 ) -> tuple[Camera, Credentials | None]:
-    """(camera, credentials) with `fields` changed and all else kept. Raises SettingError.
+    """Return (camera, credentials) with only `fields` changed. Raises SettingError.
 
-    A field of None is unset. `url` keeps the credentials where it has their origin, and brings its own or none where it
-    does not. `password` of None forgets them, else it is their new one, of `user` or of the user before.
+    A field of None is unset. `url` keeps the credentials if its origin is theirs; otherwise it brings its own or none.
+    `password` of None removes them, else it is their new one, of `user` or of the user before.
     """
     rest = {name: value for name, value in fields.items() if name not in ("url", "user", "password")}
     new = None
     if isinstance(url := fields.get("url"), str):
         bare, new = new_camera(url)
         rest["url"] = bare.url
-    _check_inseparable(kept, new, fields)
+    _check_inseparable(stored, new, fields)
     merged = {**msgspec.to_builtins(camera), **rest}
     after = _converted({name: value for name, value in merged.items() if value is not None})
     if after.is_file or ("password" in fields and fields["password"] is None):
         return after, None
-    return after, _kept(camera, kept, after, new, fields)
+    return after, _credentials_after(camera, stored, after, new, fields)
 
 
-def _kept(
-    camera: Camera, kept: Credentials | None, after: Camera, new: str | None, fields: Mapping[str, object]
+def _credentials_after(
+    camera: Camera, stored: Credentials | None, after: Camera, new: str | None, fields: Mapping[str, object]
 ) -> Credentials | None:
-    """The credentials of a camera that becomes `after`. new: those of its new URL.
+    """Return the credentials of a camera that becomes `after`. new: those of its new URL.
 
-    What an entry says is not taken on trust: somebody may have written it who may not write credentials.
+    An entry is not trusted: its writer may lack the right to write credentials.
     """
-    unverified = kept is not None and kept.unverified
+    unverified = stored is not None and stored.unverified
     unverified = not fields["verify_tls"] if "verify_tls" in fields else unverified
-    was_for = (kept.origin or credentials.origin(camera.url)) if kept else ""
+    was_for = (stored.origin or credentials.origin(camera.url)) if stored else ""
     is_for = credentials.origin(after.url)
     if (password := fields.get("password")) is not None:
-        if kept and was_for != is_for and "url" not in fields:
+        if stored and was_for != is_for and "url" not in fields:
             raise SettingError(f"the camera's password was for {was_for}, and its address is {is_for}: give --url too")
-        before = new or (kept.secret if kept else None)
+        before = new or (stored.secret if stored else None)
         user = fields.get("user")
         secret = credentials.with_password(before, None if user is None else str(user), str(password))
         return credentials.bound(secret, after.url, unverified)
     if new:
         return credentials.bound(new, after.url, unverified)
-    if kept is None or ("url" in fields and was_for != is_for):
+    if stored is None or ("url" in fields and was_for != is_for):
         return None
     if "url" in fields:
-        return credentials.bound(kept.secret, after.url, unverified)
-    return msgspec.structs.replace(kept, unverified=unverified)
+        return credentials.bound(stored.secret, after.url, unverified)
+    return msgspec.structs.replace(stored, unverified=unverified)
 
 
-def _check_inseparable(kept: Credentials | None, new: str | None, fields: Mapping[str, object]) -> None:
-    """Raise SettingError where a password that is a part of the URL would be changed without it, or it without that."""
-    if kept is None or "://" not in kept.secret:
+def _check_inseparable(stored: Credentials | None, new: str | None, fields: Mapping[str, object]) -> None:
+    """Raise SettingError if a password that is part of the URL would change without the URL, or the reverse."""
+    if stored is None or "://" not in stored.secret:
         return
     if "url" in fields and new is None and "password" not in fields:
         raise SettingError("the camera's password is a part of its URL: give --url with it, or --unset password too")
@@ -148,30 +148,30 @@ def _check_inseparable(kept: Credentials | None, new: str | None, fields: Mappin
 def apart(camera: Camera, has: Credentials | None) -> tuple[Camera, Credentials | None]:
     """Return a camera and its credentials as the buckets hold them: the URL's path is with the credentials.
 
-    A file keeps its path, and so does a camera whose credentials are for another address, or can be bound to none.
+    A file keeps its path; so does a camera whose credentials are for another address, or can't be bound.
     """
     bare, path = _parted(camera.url)
     origin = credentials.origin(camera.url)
     if camera.is_file or not path or not origin or (has and has.origin != origin):
         return camera, has
-    held = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
-    # A whole URL has its path in it.
-    path = "" if "://" in held.secret else path
-    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(held, path=path)
+    entry = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
+    # A whole URL includes its path.
+    path = "" if "://" in entry.secret else path
+    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(entry, path=path)
 
 
-def joined(camera: Camera, held: Credentials | None) -> Camera:
-    """Return a camera with its URL's path, where that may go to its address: the inverse of `apart`."""
-    if held is None or camera.is_file or held.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
+def joined(camera: Camera, entry: Credentials | None) -> Camera:
+    """Return a camera with its URL's path, if its address may get that: the inverse of `apart`."""
+    if entry is None or camera.is_file or entry.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
         return camera
-    if not credentials.may_be_unverified(held, camera.verify_tls):
+    if not credentials.may_be_unverified(entry, camera.verify_tls):
         return camera
-    path = _parted(split_credentials(held.secret)[0])[1] if "://" in held.secret else held.path
+    path = _parted(split_credentials(entry.secret)[0])[1] if "://" in entry.secret else entry.path
     return msgspec.structs.replace(camera, url=camera.url.rstrip("/") + path) if path else camera
 
 
 def _parted(url: str) -> tuple[str, str]:
-    """(scheme and host, what follows: empty for a mere `/`) of a URL."""
+    """Return (scheme and host, the rest: empty for a mere `/`) of a URL."""
     scheme, _, rest = url.partition("://")
     host = urlsplit(url).netloc
     path = rest[len(host) :]
@@ -223,12 +223,12 @@ def _check_address(bare: str) -> None:
 
 
 def encode(camera: Camera) -> bytes:
-    """A camera as the bucket holds it: JSON."""
+    """Return a camera as the bucket holds it: JSON."""
     return msgspec.json.encode(camera)
 
 
 def decode(data: bytes) -> Camera:
-    """The camera that the bucket holds. Raises SettingError if the entry was not written by us."""
+    """Return the camera of an entry. Raises SettingError for an entry that is not ours."""
     try:
         camera = msgspec.json.decode(data, type=Camera)
         _check_scheme(camera.url)
@@ -239,7 +239,7 @@ def decode(data: bytes) -> Camera:
 
 
 def encode_removed(camera: Camera) -> bytes:
-    """What workers need of a camera that was removed, while its video waits: not where it is, and it counts nowhere."""
+    """Return the settings that workers need for the waiting video of a removed camera: no address, and not counted."""
     return encode(
         Camera(
             url="",
@@ -265,9 +265,9 @@ def decode_removed(data: bytes) -> Camera:
 
 
 class CameraDirectory:
-    """Gives a worker a camera's own settings, also for the video that waits of one that was removed.
+    """Gives a worker a camera's own settings, also for the waiting video of a removed camera.
 
-    It reads them one by one, and remembers each for `ttl_s` seconds.
+    It reads them one by one, and caches each for `ttl_s` seconds.
     """
 
     def __init__(self, js: JetStreamContext, ttl_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -275,24 +275,24 @@ class CameraDirectory:
         self._ttl_s = ttl_s
         self._clock = clock
         self._bucket: KeyValue | None = None
-        self._known: dict[str, tuple[float, Camera | None]] = {}
+        self._cached: dict[str, tuple[float, Camera | None]] = {}
 
     async def get(self, camera: str) -> Camera | None:
-        """The camera; None where there is none. The last that is known, where the bucket does not answer."""
-        at, known = self._known.get(camera, (float("-inf"), None))
+        """Return the camera; None if there is none. If the bucket does not answer, the last cached value."""
+        at, cached = self._cached.get(camera, (float("-inf"), None))
         if self._clock() - at < self._ttl_s:
-            return known
+            return cached
         try:
             self._bucket = self._bucket or await self._js.key_value(names.CAMERAS)
-            known = await self._read(self._bucket, camera, was_there=known is not None)
+            cached = await self._read(self._bucket, camera, was_there=cached is not None)
         except (TimeoutError, nats.errors.Error, SettingError) as e:
             logger("cameras").warning("a camera's settings can't be read", camera=camera, error=repr(e))
-        self._known.pop(camera, None)
-        self._known[camera] = (self._clock(), known)
-        # Any publisher of segments can make up names.
-        if len(self._known) > _MOST_KNOWN:
-            del self._known[next(iter(self._known))]
-        return known
+        self._cached.pop(camera, None)
+        self._cached[camera] = (self._clock(), cached)
+        # Any publisher of segments can invent names.
+        if len(self._cached) > _MOST_CACHED:
+            del self._cached[next(iter(self._cached))]
+        return cached
 
     async def _read(self, bucket: KeyValue, camera: str, *, was_there: bool) -> Camera | None:
         for key, decoded in ((camera, decode), (names.removed(camera), decode_removed)):

@@ -1,11 +1,11 @@
-"""Every service in one record: what it takes and says on the bus, what it may ask, and how it is started.
+"""Every service in one record: what it consumes, publishes and may ask on the bus, and how it is started.
 
     catalog.find("cv").consumers       # what topology declares
-    catalog.services()                 # all records, those of installed packages too
+    catalog.services()                 # all records, including those of installed packages
 
-Everything else follows from the records: consumers, the server's permissions, what `tidegate up` starts and needs, what
-`tidegate doctor` checks, what the scaler counts. To add a service, add its folder and its record to SERVICES. A package
-of your own names its record as an entry point of the group `tidegate.services` instead.
+The records determine everything else: consumers, the server's permissions, what `tidegate up` starts and needs, what
+`tidegate doctor` checks, what the scaler counts. To add a service, add its folder and its record to SERVICES. Your own
+package names its record as an entry point of the group `tidegate.services` instead.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ GROUP = "tidegate.services"
 
 ACK_WAIT_S = 10.0
 MAX_DELIVER = 5
-# A job is delivered more often: each time that the model's server is away costs one delivery. A job that fails by
-# itself is given up after MAX_DELIVER.
+# A job gets more deliveries: each outage of the model's server costs one. A job that fails by itself is given up after
+# MAX_DELIVER.
 JOB_MAX_DELIVER = 10
 WITHOUT_LIMIT = -1
 
@@ -37,10 +37,10 @@ _SUBJECT = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     """A durable pull consumer.
 
-    filters: subjects that it delivers. max_deliver: deliveries of one message, at most, or WITHOUT_LIMIT. from_now: it
-    begins with what comes after its creation, not with all that is kept. headers_only: payloads are left out.
-    when: the field of TopologySettings that has to be set; empty: always. spare: it delivers what its service has put
-    off itself, for replicas that have nothing else to do: no replica is started or kept for it.
+    filters: subjects that it delivers. max_deliver: maximum deliveries of one message, or WITHOUT_LIMIT. from_now: it
+    starts with messages after its creation, not with all stored ones. headers_only: without payloads. when: the field
+    of TopologySettings that has to be set; empty: always. spare: it delivers its service's own deferred jobs to idle
+    replicas: no replica is started or retained for it.
     """
 
     stream: str
@@ -54,7 +54,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """A KV bucket whose single keys are read. watched: its changes too. writes: which keys, after `$KV.<name>.`."""
+    """A KV bucket whose single keys are read. watched: also its changes. writes: which keys, after `$KV.<name>.`."""
 
     name: str
     watched: bool = False
@@ -69,13 +69,13 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one identity does on the bus; its permissions follow from this, and hold nothing else.
+    """What one identity does on the bus; its permissions follow from this alone.
 
-    publishes: subjects that a stream keeps. asks: subjects of requests. answers: subjects that it answers on.
-    answers_within: how long an answer may take, as nats-server writes it; empty: two minutes. discovered_as: the NATS
+    publishes: subjects that a stream stores. asks: subjects of requests. answers: subjects that it answers on.
+    answers_within: how long an answer may take, in nats-server's syntax; empty: two minutes. discovered_as: the NATS
     micro service of which one replica answers; empty: every replica may. hears: subjects that it subscribes to. states:
-    streams whose state it asks for. counts_work: whether it asks how much work every service has, and what it has
-    put off. erases: streams of which it deletes single messages. consumers: what it takes, the most urgent first.
+    streams whose state it asks for. counts_work: whether it asks for the work of every service, and for the deferred
+    work. erases: streams of which it deletes single messages. consumers: what it takes, the most urgent first.
     """
 
     identity: str
@@ -94,18 +94,17 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(Peer, frozen=True, kw_only=True):
-    """A process that we start: `python -m <module>`.
+    """A process that Tidegate starts: `python -m <module>`.
 
     name: of its replicas, logs and heartbeats. purpose: one sentence, for `--help`. page: of our documentation.
-    heartbeat: whether it is a worker, whose replicas are counted, and which says what it has used. dead_letters:
-    whether it buries what it can't process. extras: keys of EXTRAS that it needs. environment: variables that make it
-    what it is. defaults: variables that count where none is set, in which `{data}` is the data directory and
-    `{drain_s}` the seconds a replica gets to finish.
-    started_by: `up` for always, or an option of `tidegate up`; empty: not on one machine. started_if: a variable that
-    has to be set too. optional: it is left out where its extras are not installed. roles: further identities of the
-    same process, whose names begin with its own: what it does for others it does as one of these.
-    scaled_object: its file, in deploy/keda or beside a module of your own; empty: one replica. device: the variable
-    that says where it computes.
+    heartbeat: whether it is a worker, whose replicas are counted and report their usage. dead_letters: whether it
+    dead-letters messages that it can't process. extras: keys of EXTRAS that it needs. environment: variables that
+    select its mode. defaults: values of unset variables, in which `{data}` is the data directory and `{drain_s}` the
+    seconds a replica gets to finish. started_by: `up` for always, or an option of `tidegate up`; empty: not on one
+    machine. started_if: a variable that also has to be set. optional: it is skipped if its extras are not installed.
+    roles: further identities of the same process, whose names begin with its own: it acts for others as one of these.
+    scaled_object: its file, in deploy/keda or next to a module of your own; empty: one replica. device: the variable
+    that selects its device.
     """
 
     name: str
@@ -154,11 +153,11 @@ _CAMERAS = Bucket(name=names.CAMERAS, watched=True)
 
 
 def _leases(bucket: str, *keys: str) -> Bucket:
-    """One bucket for each who writes: a header of one writer must not reach another's keys."""
+    """Return one bucket for each writer: a header of one writer must not reach another's keys."""
     return Bucket(name=bucket, watched=True, writes=tuple(f"{key}.>" for key in keys))
 
 
-# Published subjects end with a camera's id, one token: subjects of many tokens would fill the server's memory.
+# A published subject ends with a camera's id, one token: subjects of many tokens would fill the server's memory.
 _CAMERA = "*"
 
 
@@ -168,16 +167,16 @@ def _jobs(*kinds: str, camera: str = ">") -> tuple[str, ...]:
 
 _RECORDING = (names.RECORDING, names.RECORDING_VIDEO, names.RECORDING_HOURS)
 
-# The kinds of job that somebody waits for.
+# The kinds of job with a waiting client.
 _ASKED = ("ask", "summarize", "check")
 
 
 def _found(service: str) -> tuple[str, ...]:
-    """Of a client that asks one service, and so finds that one, by its name or without."""
+    """Return the discovery subjects of a client that asks one service, with and without its name."""
     return (*names.DISCOVER_ALL, *names.discovery(service))
 
 
-# The kinds of event that search indexes: each has revisions, and the same of recordings.
+# The kinds of event that search indexes: each also has revisions and results from recordings.
 _INDEXED = ("embeddings", "detections")
 
 
@@ -186,7 +185,7 @@ def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
 
 
 def _console() -> tuple[Peer, ...]:
-    """What the console does for viewers, for operators and for admins: each may what those before may not."""
+    """Return what the console does for viewers, operators and admins: each has rights that those before lack."""
     return (
         Peer(
             identity="console-viewer",
@@ -194,7 +193,7 @@ def _console() -> tuple[Peer, ...]:
                 names.FIND,
                 names.FIND_CLIP,
                 *_RECORDING,
-                # Each by its name: nats-server 2.10 takes no subject from two accounts.
+                # By name: nats-server 2.10 takes no subject from two accounts.
                 *(s for of in ("search", "vlm", "recorder") for s in names.discovery(names.micro(of))),
                 names.explain("*"),
             ),
@@ -204,7 +203,7 @@ def _console() -> tuple[Peer, ...]:
             counts_work=True,
             buckets=(_CAMERAS, Bucket(name=names.RULES, watched=True), Bucket(name=names.RUNS, watched=True)),
         ),
-        # Whoever changes a camera's address or password needs to know which password is whose.
+        # Changing a camera's address or password requires reading its credentials.
         Peer(
             identity="console-operator",
             asks=(names.ASK, *_found(names.micro("vlm"))),
@@ -216,7 +215,7 @@ def _console() -> tuple[Peer, ...]:
                 Bucket(name=names.RULES, writes=(">",)),
             ),
         ),
-        # A dead letter is put back where it came from, after it was compared with the original.
+        # A dead letter is replayed to its subject, after a comparison with the original.
         Peer(
             identity="console-admin",
             publishes=(
@@ -237,8 +236,8 @@ def _console() -> tuple[Peer, ...]:
     )
 
 
-def _put_off(service: str) -> Consumer:
-    """What a service has put off. Without a limit: a job that nobody would be given any more could not be said lost."""
+def _deferred(service: str) -> Consumer:
+    """Return the consumer of a service's deferred jobs. Without a limit: every job has to end, also as lost."""
     return Consumer(
         stream=names.BACKFILL,
         name=names.backfilling(service),
@@ -257,7 +256,7 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/operate.md",
         publishes=(names.media(_CAMERA), *_events("cameras", camera=_CAMERA), names.usage("ingest")),
         buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
-        # The leases, and what is to be said, come after it.
+        # Afterwards it still returns its leases and publishes its last events.
         defaults={"INGEST_GRACE_S": "{drain_s}"},
         started_by="up",
     ),
@@ -267,7 +266,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.cv",
         purpose="Detects objects in the segments of MEDIA, until SIGTERM.",
         page="docs/how-to/operate.md",
-        consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _put_off("cv")),
+        consumers=(Consumer(stream=names.MEDIA, name="cv", filters=(names.media(">"),)), _deferred("cv")),
         publishes=(
             *_events("detections", names.revised("detections"), "video", camera=_CAMERA),
             names.backfill("cv", _CAMERA),
@@ -290,11 +289,11 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/search.md",
         consumers=(
             Consumer(stream=names.MEDIA, name="embed", filters=(names.media(">"),)),
-            # It begins with what is detected from now on: the video of older detections is gone.
+            # It starts with new detections: the video of older ones has expired.
             Consumer(
                 stream=names.EVENTS, name="embed", filters=_events("detections"), from_now=True, when="embed_crops"
             ),
-            _put_off("embed"),
+            _deferred("embed"),
         ),
         publishes=(
             *_events("embeddings", names.revised("embeddings"), camera=_CAMERA),
@@ -311,7 +310,7 @@ SERVICES: tuple[Service, ...] = (
         scaled_object="demand/embed.yaml",
         device="EMBED_DEVICE",
     ),
-    # It answers queries at all hours: the workers of embed follow the video, and may be at zero.
+    # It always answers queries: the workers of embed scale with the video, also to zero.
     Service(
         name="embed-queries",
         identity="embed",
@@ -336,24 +335,24 @@ SERVICES: tuple[Service, ...] = (
         ),
         publishes=_events("captions", "verdicts", "answers", "summaries", camera=_CAMERA),
         asks=(names.FIND, names.RECORDING, names.RECORDING_VIDEO),
-        # Of a job in its hands it looks whether it is still waited for.
+        # It checks whether a client still waits for a job in flight.
         reads=(_VIDEO, Read(stream=names.EVENTS), *(Read(stream=stream) for stream, _ in names.VLM_WORK)),
         heartbeat=True,
         dead_letters=True,
         extras=("vlm",),
-        # A job may take longer than we wait for it: it is handed back, and the replica's own vLLM ended, in time.
+        # A job may outlast the shutdown: it is handed back, and the replica's own vLLM ended, in time.
         defaults={"VLM_GRACE_S": "{drain_s}"},
         started_by="--vlm",
         scaled_object="demand/vlm.yaml",
     ),
-    # It asks for work, and so it is not the identity that does it. It is there while the workers are at zero.
+    # It requests work, so its identity is not the one that does it. It runs while the workers are at zero.
     Service(
         name="vlm-front",
         identity="vlm-front",
         module="services.vlm",
         purpose="Answers questions on svc.ask and plans captions, without a model, until SIGTERM.",
         page="docs/how-to/ask.md",
-        # Headers are enough to plan by. A segment that begins a stretch comes again when the stretch is over.
+        # Headers suffice for planning. The segment that begins a stretch is redelivered when the stretch is over.
         consumers=(
             Consumer(
                 stream=names.MEDIA,
@@ -364,7 +363,7 @@ SERVICES: tuple[Service, ...] = (
                 headers_only=True,
             ),
         ),
-        # Of verifications it can't take the room or the turn: those are analytics' alone.
+        # It can't take the room or the priority of verifications: only analytics publishes those.
         publishes=_jobs(*_ASKED, "caption", camera=_CAMERA),
         answers=(names.ASK,),
         discovered_as=names.micro("vlm"),
@@ -391,7 +390,7 @@ SERVICES: tuple[Service, ...] = (
         reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
         buckets=(
             Bucket(name=names.RULES, watched=True),
-            # Which cameras there are: it keeps no state for others without limit.
+            # The existing cameras: it stores no state for others without limit.
             _CAMERAS,
             _leases(names.PARTITIONS, "partition", "analytics"),
             Bucket(name=names.ANALYTICS, writes=(">",)),
@@ -406,7 +405,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.webhook",
         purpose="Posts alerts to an HTTP endpoint, until SIGTERM.",
         page="docs/how-to/webhook.md",
-        # What is told to others waits for as long as they are away.
+        # Notifications wait as long as their endpoint is away.
         consumers=(
             Consumer(
                 stream=names.EVENTS,
@@ -427,7 +426,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.search",
         purpose="Indexes EVENTS and answers on svc.find, until SIGTERM.",
         page="docs/how-to/search.md",
-        # A full disk is no fault of an event: the index tries for as long as the event is kept.
+        # A full disk is not the event's fault: the index retries while the event exists.
         consumers=(
             Consumer(
                 stream=names.EVENTS,
@@ -440,7 +439,7 @@ SERVICES: tuple[Service, ...] = (
         answers=(names.FIND, names.FIND_CLIP),
         discovered_as=names.micro("search"),
         reads=(_VIDEO,),
-        # MEDIA's state says which video is still kept.
+        # MEDIA's state says which video still exists.
         states=(names.MEDIA,),
         dead_letters=True,
         extras=("search",),
@@ -472,15 +471,15 @@ SERVICES: tuple[Service, ...] = (
         module="services.scaler",
         purpose="Tells KEDA how many replicas a service needs, by HTTP and gRPC, until SIGTERM.",
         page="docs/explanation/scaling.md",
-        # Whoever knows answers, so this is no NATS micro service, of which only one would be asked.
+        # Every scaler that knows the service answers, so this is no NATS micro service, of which one replica answers.
         answers=(names.explain("*"),),
-        # Of video and jobs `stored` has headers alone: the scaler sees none.
+        # For video and jobs `stored` has headers alone: the scaler sees no content.
         hears=("scale.>", names.stored(names.media(">")), names.stored("jobs.vlm.>")),
         counts_work=True,
         buckets=(_CAMERAS, Bucket(name=names.SCALER, writes=(">",))),
         extras=("scaler",),
     ),
-    # As itself it knows who may do what, and keeps what they did; all else it does by the rights of who asks.
+    # Its own identity stores users, their rights and their actions; for all else it uses the rights of the user's role.
     Service(
         name="console",
         identity="console",
@@ -499,7 +498,7 @@ SERVICES: tuple[Service, ...] = (
     ),
 )
 
-# What apps connect as. What is found shows footage, and what is answered costs GPU time: each is a right of its own.
+# Identities of apps. Search results show footage, and answers cost GPU time: each is a right of its own.
 CLIENTS: tuple[Peer, ...] = (
     Peer(identity="viewer", hears=("events.>", "scale.>")),
     Peer(identity="asker", asks=(names.ASK, *_found(names.micro("vlm")))),
@@ -510,31 +509,31 @@ CLIENTS: tuple[Peer, ...] = (
 
 @cache
 def services() -> tuple[Service, ...]:
-    """All records: ours, and those of installed packages. Raises SettingError for a record that can't be used."""
+    """Return all records: ours, and those of installed packages. Raises SettingError for an unusable record."""
     found = (*SERVICES, *_installed())
     _check(found)
     return found
 
 
 def find(name: str) -> Service:
-    """The record of a service, by its name. Raises SettingError."""
-    # Ours are found without asking which packages are installed: every process does this as it starts.
+    """Return the record of a service, by its name. Raises SettingError."""
+    # Ours come first, without a scan of installed packages: every process does this at its start.
     for service in chain(SERVICES, _others()):
         if service.name == name:
             return service
-    known = ", ".join(service.name for service in services())
-    raise SettingError(f"there is no service {name!r}: take one of {known}")
+    available = ", ".join(service.name for service in services())
+    raise SettingError(f"there is no service {name!r}: take one of {available}")
 
 
 def started(options: Iterable[str], environ: Mapping[str, str]) -> list[Service]:
-    """What is started on one machine. options: `up`, and options of `tidegate up` such as `--search`."""
+    """Return the services of one machine. options: `up`, and options of `tidegate up` such as `--search`."""
     wanted = set(options)
     chosen = [s for s in services() if s.started_by in wanted and (not s.started_if or environ.get(s.started_if))]
     return [s for s in chosen if not (s.optional and missing(s.extras))]
 
 
 def service_of(consumer: str) -> str:
-    """The service that takes what a consumer delivers: `vlm` for `vlm-verify`."""
+    """Return the service that consumes what a consumer delivers: `vlm` for `vlm-verify`."""
     for service in services():
         if any(c.name == consumer for c in service.consumers):
             return service.name
@@ -542,7 +541,7 @@ def service_of(consumer: str) -> str:
 
 
 def takes(service: str, stream: str, subject: str) -> bool:
-    """Whether a service takes what is stored in a stream on a subject, which has no wildcards."""
+    """Return whether a service consumes a subject, without wildcards, of a stream."""
     if not subject.isprintable() or not _SUBJECT.fullmatch(subject):
         return False
     consumers = (c for s in services() if s.name == service for c in s.consumers if c.stream == stream)
@@ -550,29 +549,29 @@ def takes(service: str, stream: str, subject: str) -> bool:
 
 
 def work_of(service: str) -> tuple[tuple[str, str], ...]:
-    """(stream, consumer) of all that a service always works on, the most urgent first, but for what it has put off."""
+    """Return (stream, consumer) of a service's permanent work, the most urgent first, without its deferred jobs."""
     consumers = (c for s in services() if s.name == service for c in s.consumers)
     return tuple((c.stream, c.name) for c in consumers if not c.when and not c.spare)
 
 
 def streams_with_work() -> tuple[str, ...]:
-    """The streams that any service consumes and has replicas for."""
+    """Return the streams that any service consumes and has replicas for."""
     return tuple(dict.fromkeys(c.stream for service in services() for c in service.consumers if not c.spare))
 
 
-def puts_off(service: str) -> str:
-    """The consumer of BACKFILL by which a service takes what it has put off; empty where it puts nothing off."""
+def backfill_consumer(service: str) -> str:
+    """Return the consumer of BACKFILL for a service's deferred jobs; empty if it defers nothing."""
     spare = [c.name for s in services() if s.name == service for c in s.consumers if c.spare]
     return spare[0] if spare else ""
 
 
 def missing(extras: Iterable[str]) -> list[str]:
-    """Those of the extras that are not installed here, each once."""
+    """Return the extras that are not installed here, each once."""
     return [extra for extra in dict.fromkeys(extras) if not all(map(is_importable, EXTRAS[extra].modules))]
 
 
 def is_importable(module: str) -> bool:
-    """Whether a module can be found; nothing but its parent packages is imported."""
+    """Return whether a module can be found; only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
@@ -584,7 +583,7 @@ def _others() -> Iterable[Service]:
 
 
 def _installed() -> list[Service]:
-    """The records that installed packages name."""
+    """Return the records that installed packages name."""
     found = []
     for point in entry_points(group=GROUP):
         named = f"the entry point {point.name} = {point.value} of the group {GROUP}"
@@ -599,10 +598,11 @@ def _installed() -> list[Service]:
 
 
 def _check(records: Sequence[Service]) -> None:
-    """Names are parts of subjects and belong to one service each; none writes what it takes. Raises SettingError.
+    """Check that names are parts of subjects, belong to one service, and none writes what it takes. Raises
+    SettingError.
 
-    The exception is what a service puts off: it takes that by a consumer of its own, and nobody else may write it. To
-    have more of it than it puts off now harms no other service, and what it takes is no result.
+    The exception is deferred work: a service takes it by a consumer of its own, and no other may write it. Extra jobs
+    there harm no other service, and a job is no result.
     """
     names_seen: set[str] = set()
     owners = {"admin": "", **{client.identity: "" for client in CLIENTS}}

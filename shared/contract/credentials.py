@@ -1,9 +1,8 @@
-"""A camera's credentials, as the bucket `credentials` holds them: each for one address, and no other. Pure.
+"""A camera's credentials, as the bucket `credentials` holds them: each for exactly one address. Pure.
 
-The path and query of its URL are among them, as many cameras take a secret there, under any name.
+They include the path and query of its URL, as many cameras take a secret there, under any name.
 
-Ingest sends credentials to no address but the one they were given for. Whoever writes another address into a camera's
-entry gets a connection without them.
+Ingest sends credentials only to their own address. Another address in a camera's entry gets a connection without them.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ import msgspec
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import join_credentials
 
-# The ports that schemes stand for, where a URL names none.
+# The default ports of the schemes.
 PORTS: Mapping[str, int] = {"rtsp": 554, "rtsps": 322}
-# Hosts that every reader of URLs, libav too, takes for the same one.
+# Hosts that every URL parser, also libav's, reads the same way.
 _HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+(?:%[0-9a-z._-]+)?\]")
-# libav cuts longer ones.
+# libav truncates longer ones.
 _LONGEST = 127
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """secret: `user:password`, percent-encoded, or a whole URL that holds a password elsewhere; empty: none.
 
-    origin: the scheme, host and port it is for; empty where an earlier version wrote it for no address. path: what
-    follows these in the camera's URL, its query too; empty in entries of earlier versions. unverified: whether both may
-    go to a camera whose certificate is not checked.
+    origin: its scheme, host and port; empty if an earlier version wrote it for no address. path: the rest of the
+    camera's URL, including its query; empty in entries of earlier versions. unverified: whether both may go to a camera
+    whose certificate is not checked.
     """
 
     secret: str
@@ -41,14 +40,14 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Login(NamedTuple):
-    """What ingest brings to a camera: a secret or None, and why that is none although one is kept."""
+    """What ingest sends to a camera: a secret or None, and why a stored secret is withheld."""
 
     secret: str | None = None
     withheld: str = ""
 
 
 def origin(url: str) -> str:
-    """`rtsp://10.0.0.7:554` of a camera's URL: its scheme, host and port, the usual one too. Empty where it has none.
+    """Return `rtsp://10.0.0.7:554` of a camera's URL: scheme, host and port, also a default one; empty if it has none.
 
     Credentials before the host don't count.
     """
@@ -63,7 +62,7 @@ def origin(url: str) -> str:
 
 
 def bound(secret: str | None, url: str, unverified: bool) -> Credentials | None:
-    """Credentials for the address of `url`. Raises SettingError where it has none that they could go to."""
+    """Return credentials for the address of `url`. Raises SettingError if it has no usable address."""
     if not secret:
         return None
     whole = "://" in secret
@@ -79,24 +78,24 @@ def bound(secret: str | None, url: str, unverified: bool) -> Credentials | None:
 
 
 def encode(credentials: Credentials) -> bytes:
-    """Credentials as the bucket holds them: JSON."""
+    """Return credentials as the bucket holds them: JSON."""
     return msgspec.json.encode(credentials)
 
 
-def decode(held: bytes) -> Credentials:
-    """What the bucket holds. Plain text is of an earlier version: `user:password` for no address, or a whole URL."""
+def decode(entry: bytes) -> Credentials:
+    """Decode an entry. Plain text is of an earlier version: `user:password` for no address, or a whole URL."""
     try:
-        return msgspec.json.decode(held, type=Credentials)
+        return msgspec.json.decode(entry, type=Credentials)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = held.decode(errors="replace")
+        text = entry.decode(errors="replace")
         return Credentials(secret=text, origin=origin(text) if "://" in text else "")
 
 
-def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
-    """What ingest may bring to camera `id` at `url`, of what the bucket holds for it."""
-    if not held or url.lower().startswith("file:"):
+def login(id: str, url: str, verify_tls: bool, entry: bytes) -> Login:
+    """Return what ingest may send to camera `id` at `url`, from the bucket's entry."""
+    if not entry or url.lower().startswith("file:"):
         return Login()
-    stored, set_ = decode(held), f"'tidegate camera set {id}"
+    stored, set_ = decode(entry), f"'tidegate camera set {id}"
     what = "password" if stored.secret else "path"
     if not stored.origin:
         return Login(
@@ -118,14 +117,14 @@ def login(id: str, url: str, verify_tls: bool, held: bytes) -> Login:
 
 
 def may_be_unverified(stored: Credentials, verify_tls: bool) -> bool:
-    """Whether credentials may go to a camera whose certificate is checked, or is not."""
+    """Return whether credentials may go to a camera, given whether its certificate is checked."""
     return verify_tls or stored.unverified or not stored.origin.startswith("rtsps:")
 
 
 def with_password(secret: str | None, user: str | None, password: str) -> str:
-    """`user:password`, percent-encoded. secret: of the URL or of before, which gives the user where `user` is None.
+    """Return `user:password`, percent-encoded. secret: the former or the URL's, which gives the user if `user` is None.
 
-    Raises SettingError where there is no user, or where the password is a part of the URL.
+    Raises SettingError if there is no user, or if the password is part of the URL.
     """
     if secret and "://" in secret:
         raise SettingError("the camera's password is a part of its URL: give that whole, by '-' on standard input")

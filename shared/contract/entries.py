@@ -1,7 +1,7 @@
-"""Every entry of a KV bucket, read one after the other from the stream's leader.
+"""Every entry of a KV bucket, read sequentially from the stream's leader.
 
-nats-py's `keys()` asks a consumer, and takes one that has sent everything already for one that has nothing to send: now
-and then it says that a full bucket is empty. Where that decides what is deleted, passwords would be lost.
+nats-py's `keys()` asks a consumer, and sometimes takes one that has sent everything for one that has nothing to send:
+it reports a full bucket as empty. Where that decides deletions, passwords would be lost.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.contract.missing import check_read, kept
+from shared.contract.missing import check_read, stored_subjects
 from shared.runtime.errors import BusError
 
 
 async def entries(js: JetStreamContext, bucket: str) -> dict[str, bytes]:
-    """Each key and its value, in the order in which they were written; keys that were deleted are left out.
+    """Return each key and its value, in the order of writing, without deleted keys.
 
-    Raises BusError where there is no such bucket, Unread where its server can't read it, nats.errors.Error or
-    TimeoutError where nobody answers.
+    Raises BusError if there is no such bucket, Unread if its server can't read it, nats.errors.Error or TimeoutError if
+    no server answers.
     """
     stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
     try:
-        wanted = await kept(js, stream, f"{prefix}>")
+        wanted = await stored_subjects(js, stream, f"{prefix}>")
     except NotFoundError as e:
         raise BusError(f"bucket {bucket} is missing: run 'tidegate setup'") from e
     found: dict[str, bytes] = {}

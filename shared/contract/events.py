@@ -1,4 +1,6 @@
-"""What services say: one struct an event, its CloudEvents headers, and the JSON Schema of all of them. Pure."""
+"""The events that services publish: one struct per kind, its CloudEvents headers, and the JSON Schema of all of them.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadMessage
 
-# A worker says of an unreadable camera every half minute that it is.
+# A worker repeats every half minute that a camera is unreadable.
 _UNREADABLE_FOR = dt.timedelta(seconds=90)
 
 Box = Annotated[tuple[Unit, Unit, Unit, Unit], Meta(description="x1, y1, x2, y2 as shares of width and height")]
@@ -44,7 +46,7 @@ TRACEPARENT = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events. `kind` names subject and type: `events.<kind>.<camera>`, `tidegate.<kind>.v1`, mostly.
+    """Base of all events. `kind` names subject and type: mostly `events.<kind>.<camera>`, `tidegate.<kind>.v1`.
 
     camera: its id.
     """
@@ -54,9 +56,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the evidence is: direct-get `seq` of `stream` while it is kept.
+    """The evidence: direct-get `seq` of `stream` while it is stored.
 
-    stream, seq: which message it is. epoch: one connection of ingest to the camera. n: the segment's number in it.
+    stream, seq: of the message. epoch: one connection of ingest to the camera. n: the segment's number in it.
     """
 
     stream: Name
@@ -66,7 +68,7 @@ class SegmentRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfSegment(Event, frozen=True, kw_only=True):
-    """What follows from one segment of video.
+    """A result of one segment of video.
 
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds.
     """
@@ -79,7 +81,8 @@ class OfSegment(Event, frozen=True, kw_only=True):
 class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
     """An object in one frame.
 
-    label: of the detector's labels. score: how sure the detector is. box: x1, y1, x2, y2 as shares of width and height.
+    label: of the detector's labels. score: the detector's confidence. box: x1, y1, x2, y2 as shares of width and
+    height.
     """
 
     label: Label
@@ -98,10 +101,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time went, in milliseconds.
+    """The durations of the steps, in milliseconds.
 
-    queued_ms: from JetStream's receipt to the worker's hands. decode_ms: in decoding. infer_ms: in inference, together
-    with the other messages of the batch.
+    queued_ms: from JetStream's receipt to the worker's. decode_ms: of decoding. infer_ms: of inference, for the whole
+    batch.
     """
 
     queued_ms: Milliseconds
@@ -110,31 +113,31 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """Less was looked at than is wanted. A revision follows, or says that there will be none; of a caption none does.
+    """Fewer frames than wanted were analysed. A revision follows, or says that there will be none; a caption has none.
 
-    fps, wanted: frames of a second of video that were looked at, and that are wanted. cause: why.
+    fps, wanted: frames per second of video that were analysed, and that are wanted. cause: the reason.
     """
 
     fps: FramesPerSecond
     wanted: FramesPerSecond
     cause: Literal["backlog"]
 
-    def frames_wanted(self, looked: int) -> int:
-        """How many frames are wanted where so many were looked at."""
-        return max(looked, round(looked * self.wanted / self.fps)) if self.fps else looked
+    def frames_wanted(self, analysed: int) -> int:
+        """Return how many frames are wanted if `analysed` were analysed."""
+        return max(analysed, round(analysed * self.wanted / self.fps)) if self.fps else analysed
 
 
 class Unchanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing has changed in the picture, so that the objects are those of an earlier look.
+    """The scene is static: the objects are those of an earlier analysis.
 
-    since: when that was, by the camera's wall clock.
+    since: the time of that analysis, by the camera's wall clock.
     """
 
     since: Instant
 
 
-# Why a segment that was to be looked at again was not: its video is no longer kept, can't be decoded any more, or there
-# was no room for one more job.
+# Why a deferred segment has no revision: its video has expired, can't be decoded any more, or there was no room for its
+# job.
 Lost = Literal["expired", "unreadable", "no_room"]
 
 
@@ -142,9 +145,9 @@ class Detections(OfSegment, frozen=True, kw_only=True):
     """Objects in the frames of one segment.
 
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. width, height:
-    pixels of the upright frame, after the rotation that the video asks for. Boxes are shares of it. model: the
-    detector's name. frames: every analysed frame, also those without objects. timing: where the time went. quality:
-    only where less was looked at than is wanted. unchanged: only where the device was not asked: nothing has changed.
+    pixels of the upright frame, after the rotation that the video asks for. Boxes are fractions of it. model: the
+    detector's name. frames: every analysed frame, also those without objects. timing: durations of the steps. quality:
+    only if fewer frames than wanted were analysed. unchanged: only for a static scene, without inference.
     """
 
     kind: ClassVar[str] = "detections"
@@ -158,10 +161,9 @@ class Detections(OfSegment, frozen=True, kw_only=True):
 
 
 class DetectionsRevision(Detections, frozen=True, kw_only=True):
-    """The same of all frames that are wanted, once there was time: it takes the place of the first event.
+    """The detections of all wanted frames, made by the backfill: it replaces the first event.
 
-    revises: that event's `ce-id`. lost: why there is no more to say, in which case the first event stands, and
-    `frames` is empty.
+    revises: that event's `ce-id`. lost: why there is no revision; then the first event stands, and `frames` is empty.
     """
 
     kind: ClassVar[str] = names.revised(Detections.kind)
@@ -170,7 +172,7 @@ class DetectionsRevision(Detections, frozen=True, kw_only=True):
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
-    """The vector of one image: of a frame, or of an object that was cut out of it.
+    """The vector of one image: of a frame, or of an object's crop.
 
     time: of the frame. vector: of length 1, as little-endian float16. label, score, box: of that object, if any.
     """
@@ -185,10 +187,10 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
 class Embeddings(OfSegment, frozen=True, kw_only=True):
     """Vectors of the sampled frames of one segment, and of objects in them.
 
-    segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: whose
-    vectors they are; only vectors of the same model compare. dimension: numbers of one vector. vectors: empty where the
-    segment gave no frame, as only keyframes are looked at for one frame a second or less. timing: where the time went.
-    quality: only where less was looked at than is wanted.
+    segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: of the
+    vectors; only vectors of the same model compare. dimension: of one vector. vectors: empty if the segment gave no
+    frame, as one frame per second or less takes keyframes alone. timing: durations of the steps. quality: only if fewer
+    frames than wanted were analysed.
     """
 
     kind: ClassVar[str] = "embeddings"
@@ -200,10 +202,9 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
 
 
 class EmbeddingsRevision(Embeddings, frozen=True, kw_only=True):
-    """The same of all frames that are wanted, once there was time: it takes the place of the first event.
+    """The vectors of all wanted frames, made by the backfill: it replaces the first event.
 
-    revises: that event's `ce-id`. lost: why there is no more to say, in which case the first event stands, and
-    `vectors` is empty.
+    revises: that event's `ce-id`. lost: why there is no revision; then the first event stands, and `vectors` is empty.
     """
 
     kind: ClassVar[str] = names.revised(Embeddings.kind)
@@ -212,10 +213,10 @@ class EmbeddingsRevision(Embeddings, frozen=True, kw_only=True):
 
 
 class PastDetections(Detections, frozen=True, kw_only=True):
-    """The same of a segment that was recorded, found when it was looked at once more: its `ce-id` is that of the live
-    event. EVENTS keeps it for search, and republishes it to nobody.
+    """Detections of a recorded segment, from a later analysis: its `ce-id` is that of the live event. EVENTS stores it
+    for search, and does not republish it.
 
-    run: by which run of `tidegate reanalyze`.
+    run: the run of `tidegate reanalyze`.
     """
 
     kind: ClassVar[str] = names.past(Detections.kind)
@@ -223,26 +224,26 @@ class PastDetections(Detections, frozen=True, kw_only=True):
 
 
 class PastEmbeddings(Embeddings, frozen=True, kw_only=True):
-    """The same of a segment that was recorded, made when it was looked at once more: its `ce-id` is that of the live
-    event. EVENTS keeps it for search, and republishes it to nobody.
+    """Vectors of a recorded segment, from a later analysis: its `ce-id` is that of the live event. EVENTS stores it for
+    search, and does not republish it.
 
-    run: by which run of `tidegate reanalyze`.
+    run: the run of `tidegate reanalyze`.
     """
 
     kind: ClassVar[str] = names.past(Embeddings.kind)
     run: Token
 
 
-# The reason of a camera that is online, where there is nothing else to say of it.
+# The default reason of a camera that is online.
 VIDEO_ARRIVES = "video arrives"
 
 
 class CameraStatus(Event, frozen=True, kw_only=True):
-    """A camera went online or offline, or is offline for another reason than before.
+    """A camera went online or offline, or is offline for a new reason.
 
-    time: when. state, reason: whether it delivers video, and in words why it does not. url: its scheme, host and port,
-    or of a file the whole. epoch: this connection to it. codec: h264 or hevc. width, height: pixels of the frames as
-    coded, before any rotation. ingest: the process that reads it.
+    time: of the change. state, reason: whether it delivers video, and in words why it does not. url: its scheme, host
+    and port, or a file's whole URL. epoch: this connection to it. codec: h264 or hevc. width, height: pixels of the
+    frames as coded, before any rotation. ingest: the process that reads it.
     """
 
     kind: ClassVar[str] = "cameras"
@@ -258,12 +259,12 @@ class CameraStatus(Event, frozen=True, kw_only=True):
 
 
 class VideoStatus(Event, frozen=True, kw_only=True):
-    """A camera's segments can't be read, one after the other, although they come; or they can again.
+    """A camera's segments arrive, but several in a row can't be read; or they can again.
 
-    time: when. It is said again every half minute while it lasts: what is older than a minute and a half says nothing.
-    state, reason: whether they can be read, and in words why not, and what to set. cause: budget, where they take too
-    much decoding; undecodable otherwise. since: when the first of them failed. segments: how many this replica has
-    failed to read since, of which only the first is a dead letter. service, replica: who says so.
+    time: of the status. It is repeated every half minute while it lasts: a status older than a minute and a half is
+    void. state, reason: whether they can be read, and in words why not, and what to set. cause: budget, if they take
+    too much decoding; undecodable otherwise. since: when the first of them failed. segments: how many this replica has
+    failed to read since, of which only the first is a dead letter. service, replica: the publisher.
     """
 
     kind: ClassVar[str] = "video"
@@ -277,7 +278,7 @@ class VideoStatus(Event, frozen=True, kw_only=True):
     replica: Name
 
     def lasts(self, now: dt.datetime) -> bool:
-        """Whether the camera is unreadable still."""
+        """Return whether the camera is still unreadable."""
         return self.state == "unreadable" and now - self.time < _UNREADABLE_FOR
 
 
@@ -292,7 +293,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer took, in all of its requests.
+    """The tokens and time of an answer, over all of its requests.
 
     prompt_tokens, completion_tokens: of questions with their images, and of answers. first_token_ms: from the first
     request to its first token, in milliseconds.
@@ -303,16 +304,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: Milliseconds
 
 
-# Why there is no answer: the video is no longer kept, never was, or can't be decoded; there are no captions to sum up,
-# or too many; nobody waits for the answer any more; or the model answered twice with what does not match the schema.
+# Why there is no answer: the video has expired, never existed, or can't be decoded; there are no captions to sum up, or
+# too many; no client waits for the answer any more; or the model answered twice with what does not match the schema.
 Cause = Literal["expired", "no_video", "unreadable", "no_captions", "too_many_captions", "late", "schema"]
 
 
 class VlmResult(Event, frozen=True, kw_only=True):
-    """Base of what a vision language model says: one event for each job, also where it could not be answered.
+    """Base of the results of a vision language model: one event for each job, also for one without an answer.
 
-    job: its id. start, end: the stretch it is about. model: the model's name. frames: what the model was shown. cause:
-    why there is no answer, where there is none. reason: the same in words. timing: where the time went. usage: tokens.
+    job: its id. start, end: the stretch it is about. model: the model's name. frames: the model's input. cause: why
+    there is no answer. reason: the same in words. timing: durations of the steps. usage: tokens.
     """
 
     job: Name
@@ -329,7 +330,7 @@ class VlmResult(Event, frozen=True, kw_only=True):
 class Caption(VlmResult, frozen=True, kw_only=True):
     """What happens in a stretch of video.
 
-    text: what the model says of it. quality: only where the model was shown fewer frames than is wanted.
+    text: the model's description. quality: only if the model was shown fewer frames than wanted.
     """
 
     kind: ClassVar[str] = "captions"
@@ -338,10 +339,9 @@ class Caption(VlmResult, frozen=True, kw_only=True):
 
 
 class PastCaptions(Caption, frozen=True, kw_only=True):
-    """The same of video that was recorded, said when it was looked at once more. EVENTS keeps it for summaries, and
-    republishes it to nobody.
+    """A caption of recorded video, from a later analysis. EVENTS stores it for summaries, and does not republish it.
 
-    run: by which run of `tidegate reanalyze`.
+    run: the run of `tidegate reanalyze`.
     """
 
     kind: ClassVar[str] = names.past(Caption.kind)
@@ -352,10 +352,10 @@ Past = PastDetections | PastEmbeddings | PastCaptions
 
 
 class Verdict(VlmResult, frozen=True, kw_only=True):
-    """Whether an incident is what its rule took it for.
+    """The model's verdict on whether an incident is real.
 
-    incident: its id. rule: the rule's id. verdict: what the model says. confidence: how sure it says it is. reason: its
-    own, or why it is uncertain.
+    incident: its id. rule: the rule's id. verdict: the model's. confidence: the model's own. reason: its own, or why it
+    is uncertain.
     """
 
     kind: ClassVar[str] = "verdicts"
@@ -368,7 +368,8 @@ class Verdict(VlmResult, frozen=True, kw_only=True):
 class Answer(VlmResult, frozen=True, kw_only=True):
     """The answer to a question.
 
-    question: as it was asked. text: the answer. used: times of the frames that it rests on, by the model's own account.
+    question: in the client's words. text: the answer. used: times of the frames that it rests on, by the model's own
+    account.
     """
 
     kind: ClassVar[str] = "answers"
@@ -391,7 +392,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(VlmResult, frozen=True, kw_only=True):
     """What happened in a longer time.
 
-    text: the summary. captions: how many it was made of; 0: of the frames. parts: of its stretches, in order of time.
+    text: the summary. captions: how many it is made of; 0: of the frames. parts: of its stretches, in order of time.
     """
 
     kind: ClassVar[str] = "summaries"
@@ -436,9 +437,9 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tracks(OfSegment, frozen=True, kw_only=True):
-    """What there is to say of a camera's objects after one more segment. It is left out where there is nothing to say.
+    """The changes of a camera's tracks after one more segment. A segment without changes has no event.
 
-    segment, start, duration, width, height, model: of the detections that it follows from. tracks: what has changed.
+    segment, start, duration, width, height, model: of its detections. tracks: the changed ones.
     """
 
     kind: ClassVar[str] = "tracks"
@@ -461,7 +462,7 @@ class IncidentObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The frame that shows it.
+    """The frame that shows the incident.
 
     stream, seq: its segment. time: of the frame.
     """
@@ -478,15 +479,14 @@ Verification = Literal["none", "pending", "confirmed", "rejected", "uncertain", 
 class Incident(Event, frozen=True, kw_only=True):
     """A rule came true.
 
-    incident: its id, the same in all events about it. state: `start` once, `update` where something was added, `end`
-    once. rule: the rule's id. condition: which kind of rule it is. severity: as the rule says. start, end: of what the
-    rule names; `end` is absent while it lasts. time: of the frame that this event is about. zone, line: the one that
-    the rule is about. direction: of a crossing. value: what was measured, such as seconds, objects or speed. objects:
-    those that make it true. segments: the evidence, oldest first; of a long incident its first and its last. snapshot:
-    one frame that shows it. verification: whether a vision language model was asked, and what it said; `unverified`
-    where it did not answer in time. confidence, reason: of its verdict. late: only where it was found in a second look
-    alone, minutes later, at frames that were left out at first. not_found: only where such a look did not find it: it
-    was a false alarm.
+    incident: its id, the same in all events about it. state: `start` once, `update` for an addition, `end` once. rule:
+    the rule's id. condition: which kind of rule it is. severity: as the rule says. start, end: of what the rule names;
+    `end` is absent while it lasts. time: of the frame that this event is about. zone, line: the rule's. direction: of a
+    crossing. value: the measurement, such as seconds, objects or speed. objects: those that make it true. segments: the
+    evidence, oldest first; of a long incident its first and its last. snapshot: one frame that shows it. verification:
+    the verdict of a vision language model, if one was asked; `unverified` if it did not answer in time. confidence,
+    reason: of its verdict. late: only if the second pass alone found it, minutes later, in deferred frames. not_found:
+    only if the second pass did not find it: a false alarm.
     """
 
     kind: ClassVar[str] = "incidents"
@@ -513,10 +513,10 @@ class Incident(Event, frozen=True, kw_only=True):
 
 
 class Alert(Incident, frozen=True, kw_only=True):
-    """An incident that somebody should act on: one alert for each, as its rule says.
+    """An incident that requires action: one alert for each, as its rule says.
 
-    verification: `confirmed`; `unverified` or `uncertain` where no model could tell; `pending` where the rule alerts at
-    the start; `none` where nothing is to be verified. A verdict that comes later is told by the incident's next event.
+    verification: `confirmed`; `unverified` or `uncertain` if no model could tell; `pending` if the rule alerts at the
+    start; `none` without a verification. The incident's next event reports a later verdict.
     """
 
     kind: ClassVar[str] = "alerts"
@@ -525,7 +525,7 @@ class Alert(Incident, frozen=True, kw_only=True):
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """Objects of one label in a minute.
 
-    objects: new ones. most: at once. seconds: of all of them together.
+    objects: new ones. most: at the same time. seconds: of all of them together.
     """
 
     objects: Count = 0
@@ -536,8 +536,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 class Visits(msgspec.Struct, frozen=True, kw_only=True):
     """Objects of one label in a zone in a minute.
 
-    entered, left: how many did. most: at once. seconds: of all of them together. stayed_s: how long those that left had
-    been in, together.
+    entered, left: counts. most: at the same time. seconds: of all of them together. stayed_s: total stay of those that
+    left.
     """
 
     entered: Count = 0
@@ -572,8 +572,8 @@ class Counts(Event, frozen=True, kw_only=True):
     """One minute of a camera.
 
     start, end: of the minute. seconds: of video in it. labels: objects by label. zones: visits by zone and label.
-    lines: crossings by line and label. heat: where objects stood. revises: only where frames that were left out at
-    first have changed them: the `ce-id` of the event whose place this one takes.
+    lines: crossings by line and label. heat: where objects stood. revises: only if deferred frames have changed them:
+    the `ce-id` of the event that this one replaces.
     """
 
     kind: ClassVar[str] = "counts"
@@ -611,12 +611,12 @@ KINDS: tuple[type[Event], ...] = (
 
 
 def encode(event: Event) -> bytes:
-    """JSON of an event, times as RFC 3339 UTC with milliseconds, what is None left out."""
+    """Return an event as JSON, times as RFC 3339 UTC with milliseconds, without fields of None."""
     return msgspec.json.encode(_milliseconds(event))
 
 
 def _milliseconds(value: Any) -> Any:
-    """Times as the contract writes them; msgspec would write microseconds. What holds no time it encodes itself."""
+    """Return times in the contract's format; msgspec would write microseconds, and encodes all else itself."""
     if isinstance(value, dt.datetime):
         return rfc3339(value)
     if isinstance(value, msgspec.Struct) and _holds_times(type(value)):
@@ -632,9 +632,9 @@ def _holds_times(kind: type[msgspec.Struct]) -> bool:
 
 
 def decode(data: bytes, kind: type[E], at: str | None = None) -> E:
-    """The event that a message holds. at: its subject, which names the same camera.
+    """Return the event of a message. at: its subject, which names the same camera.
 
-    Raises BadMessage, with the field, for whatever else it holds.
+    Raises BadMessage, with the field, for anything else.
     """
     try:
         event: E = _decoder(kind).decode(data)
@@ -651,7 +651,7 @@ def decode(data: bytes, kind: type[E], at: str | None = None) -> E:
 
 
 def _times(value: Any) -> Iterator[dt.datetime]:
-    """Every time in an event."""
+    """Yield every time in an event."""
     if isinstance(value, dt.datetime):
         yield value
     elif isinstance(value, list):
@@ -664,7 +664,7 @@ def _times(value: Any) -> Iterator[dt.datetime]:
 
 @cache
 def _timed(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The fields of a struct that hold times."""
+    """Return the fields of a struct that hold times."""
     about = msgspec.inspect.type_info(kind)
     assert isinstance(about, msgspec.inspect.StructType)
     return tuple(field.name for field in about.fields if "DateTimeType" in repr(field.type))
@@ -676,7 +676,7 @@ def _decoder(kind: type[E]) -> msgspec.json.Decoder[E]:
 
 
 def headers(event: Event, *, id: str, source: str, traceparent: str | None = None) -> dict[str, str]:
-    """CloudEvents 1.0 binary-mode headers for NATS; `id` makes `Nats-Msg-Id`, too, so JetStream drops repeats."""
+    """Return CloudEvents 1.0 binary-mode headers for NATS; `id` is also `Nats-Msg-Id`, so JetStream drops repeats."""
     out = {
         "Nats-Msg-Id": id,
         "ce-specversion": "1.0",
@@ -688,7 +688,7 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
         "content-type": "application/json",
     }
     if isinstance(event, Past):
-        # JetStream would drop what a second run has found within minutes of the first.
+        # Otherwise JetStream would drop the results of a second run within minutes of the first.
         out |= {"ce-run": event.run, "Nats-Msg-Id": f"{id}/{event.run}"}
     if traceparent:
         out["traceparent"] = traceparent
@@ -696,14 +696,14 @@ def headers(event: Event, *, id: str, source: str, traceparent: str | None = Non
 
 
 def trace_of(headers: Mapping[str, str]) -> str | None:
-    """The `traceparent` among a message's headers, if it is one: whatever else is there is not handed on."""
+    """Return a valid `traceparent` of a message's headers; an invalid one is dropped."""
     found = headers.get("traceparent", "")
     return found if re.fullmatch(TRACEPARENT, found) else None
 
 
 def type_of(kind: type[Event]) -> str:
-    """`ce-type`: `tidegate.<kind>.v1`, `tidegate.<kind>.revision.v1` of what takes the place of such an event, and
-    `tidegate.<kind>.past.v1` of what was found in recordings.
+    """Return `ce-type`: `tidegate.<kind>.v1`, `tidegate.<kind>.revision.v1` for a revision, and
+    `tidegate.<kind>.past.v1` for a result from recordings.
     """
     for prefix, word in ((names.revised(""), ".revision"), (names.past(""), ".past")):
         if kind.kind.startswith(prefix):
@@ -712,12 +712,12 @@ def type_of(kind: type[Event]) -> str:
 
 
 def subject(event: Event) -> str:
-    """`events.<kind>.<camera>`, or `past.<kind>.<camera>`."""
+    """Return `events.<kind>.<camera>`, or `past.<kind>.<camera>`."""
     return names.event(event.kind, event.camera)
 
 
 def past(event: Detections | Embeddings | Caption, run: str) -> Past:
-    """The same, found by a run in what was recorded."""
+    """Return the same event as a run's result from recordings."""
     return _PAST[type(event)](**msgspec.structs.asdict(event), run=run)
 
 
@@ -729,5 +729,5 @@ _PAST: dict[type[Event], type[Past]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of all events, by kind, under `$defs`."""
+    """Return JSON Schema 2020-12 of all events, by kind, under `$defs`."""
     return schema.any_of("Tidegate events", KINDS)

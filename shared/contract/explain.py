@@ -1,4 +1,4 @@
-"""What `svc.scaler.explain.<service>` answers: why a query asks for so many replicas. Pure."""
+"""The answers on `svc.scaler.explain.<service>`: why a query needs its number of replicas. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Term = float | bool | str | None
 
 
 class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica as it was last heard, `age_s` seconds ago."""
+    """A replica by its last heartbeat, `age_s` seconds ago."""
 
     replica: str
     state: str
@@ -18,11 +18,11 @@ class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why one query asks for so many replicas.
+    """Why one query needs its number of replicas.
 
-    of: what is counted. terms: the terms of the sum, by name. lines: the same in words. replicas: workers as they were
-    last heard, from `replicas_from`. age_s: age of the reading. error: why there is none. asked_s: seconds since it was
-    last asked for, 0 while somebody listens: a query of before a change is kept for some minutes.
+    of: the unit of the count. terms: the terms of the sum, by name. lines: the same in words. replicas: workers by
+    their last heartbeats, from `replicas_from`. age_s: age of the reading. error: why there is none. asked_s: seconds
+    since the last request, 0 while a client listens: a query from before a change stays for some minutes.
     """
 
     service: str
@@ -38,7 +38,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanations(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process answers to `svc.scaler.explain.<service>`. services: all that it knows."""
+    """The answer of one process on `svc.scaler.explain.<service>`. services: all that it knows."""
 
     by: str
     services: list[str]

@@ -15,7 +15,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 def inside(polygon: Sequence[Point], point: Point) -> bool:
-    """Whether the point lies in the polygon: an odd number of edges is to its right."""
+    """Return whether the point lies in the polygon: an odd number of edges is to its right."""
     x, y = point
     found = False
     x1, y1 = polygon[-1]
@@ -27,14 +27,14 @@ def inside(polygon: Sequence[Point], point: Point) -> bool:
 
 
 def right_of(start: Point, end: Point, point: Point, aspect: float) -> float:
-    """How far to the right of the directed line the point lies, in heights of the frame; negative on its left."""
+    """Return how far right of the directed line the point lies, in heights of the frame; negative on its left."""
     dx, dy = (end[0] - start[0]) * aspect, end[1] - start[1]
     px, py = (point[0] - start[0]) * aspect, point[1] - start[1]
     return (dx * py - dy * px) / math.hypot(dx, dy)
 
 
 def border(polygon: Sequence[Point], point: Point, aspect: float) -> float:
-    """Distance of the point from the nearest edge, in heights of the frame. The frame's own edges do not count."""
+    """Return the distance from the nearest edge, in heights of the frame. The frame's own edges do not count."""
     px, py = point[0] * aspect, point[1]
     least = math.inf
     x1, y1 = polygon[-1][0] * aspect, polygon[-1][1]
@@ -52,7 +52,7 @@ def border(polygon: Sequence[Point], point: Point, aspect: float) -> float:
 
 
 def meet(a: Point, b: Point, c: Point, d: Point) -> bool:
-    """Whether the segments a-b and c-d have a point in common."""
+    """Return whether the segments a-b and c-d have a common point."""
 
     def turn(p: Point, q: Point, r: Point) -> float:
         return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
@@ -69,9 +69,9 @@ def meet(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def met_at(start: Point, to: Point, corners: Sequence[Point], *, closed: bool) -> float:
-    """The share of the way from `start` to `to` at which it first meets an edge; 1 where it meets none.
+    """Return the fraction of the path from `start` to `to` at which it first meets an edge; 1 if it meets none.
 
-    closed: whether the last corner is joined to the first.
+    closed: whether an edge joins the last corner to the first.
     """
     dx, dy = to[0] - start[0], to[1] - start[1]
     first = 1.0
@@ -88,7 +88,7 @@ def met_at(start: Point, to: Point, corners: Sequence[Point], *, closed: bool) -
 
 
 def flaw(polygon: Sequence[Point]) -> str | None:
-    """What is wrong with corners that enclose nothing, or not what somebody meant, and what to do; None: nothing is."""
+    """Return what is wrong with the corners, and the remedy; None if they enclose an area properly."""
     if any(a == b for a, b in pairwise([*polygon, polygon[0]])):
         return "a corner follows itself: leave it out; the last is joined to the first"
     if crosses_itself(polygon):
@@ -99,30 +99,30 @@ def flaw(polygon: Sequence[Point]) -> str | None:
 
 
 def crosses_itself(polygon: Sequence[Point]) -> bool:
-    """Whether two edges meet that are not neighbours."""
+    """Return whether two edges meet that are not neighbours."""
     n = len(polygon)
     edges = [(polygon[i], polygon[(i + 1) % n]) for i in range(n)]
     return any(meet(*edges[i], *edges[j]) for i in range(n) for j in range(i + 2, n) if (j + 1) % n != i)
 
 
 def area(polygon: Sequence[Point]) -> float:
-    """The polygon's area, as a share of the frame's."""
+    """Return the polygon's area, as a fraction of the frame's."""
     turns = (p[0] * q[1] - q[0] * p[1] for p, q in zip(polygon, [*polygon[1:], polygon[0]], strict=True))
     return abs(sum(turns)) / 2
 
 
 def heading(dx: float, dy: float) -> float:
-    """Direction of a movement, in degrees clockwise from up, 0 to 360. dx and dy are in heights; y points down."""
+    """Return the direction of a movement, in degrees clockwise from up, 0 to 360. dx, dy: in heights; y points down."""
     return math.degrees(math.atan2(dx, -dy)) % 360
 
 
 def turned(a: float, b: float) -> float:
-    """The angle between two headings, 0 to 180 degrees."""
+    """Return the angle between two headings, 0 to 180 degrees."""
     return abs((a - b + 180) % 360 - 180)
 
 
 def apart(a: Sequence[float], b: Sequence[float], aspect: float) -> float:
-    """Distance between two boxes, in heights of the frame; 0 where they touch."""
+    """Return the distance between two boxes, in heights of the frame; 0 if they touch."""
     dx = max(a[0] - b[2], b[0] - a[2], 0.0) * aspect
     dy = max(a[1] - b[3], b[1] - a[3], 0.0)
     return math.hypot(dx, dy)

@@ -1,8 +1,8 @@
-"""The text of a file that people write, YAML or JSON, as a value, and the names that it gives twice. Pure.
+"""A handwritten YAML or JSON file as a value, and its duplicate names. Pure.
 
     value, doubled = value_of(b"zones: {door: 1, door: 2}")     # {"zones": {"door": 2}}, [zones.door: it is there …]
 
-Raises what the readers of YAML and JSON raise.
+Raises the errors of the YAML and JSON parsers.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Object(list[tuple[str, Any]]):
-    """A JSON object's fields, in the order in which they are written."""
+    """A JSON object's fields, in the order of the file."""
 
 
 def value_of(text: bytes) -> tuple[Any, list[Mistake]]:
-    """(the value, names given twice). JSON is read as JSON: YAML 1.1 takes some of its numbers for texts."""
+    """Return (the value, duplicate names). JSON is parsed as JSON: YAML 1.1 reads some of its numbers as texts."""
     try:
         return msgspec.json.decode(text), list(_doubled(json.loads(text, object_pairs_hook=_Object)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # A few lines of aliases of aliases stand for more than any memory holds. They are looked for with the reader
-        # that msgspec uses: Python's own refuses some of what C's takes.
+        # A few lines of aliases of aliases expand beyond any memory. The search for them uses msgspec's parser:
+        # Python's own refuses some input that C's accepts.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
             raise ValueError("aliases (*name) are not taken: write it out") from None
         return msgspec.yaml.decode(text), list(_doubled(yaml.compose(text, Loader=LOADER)))
 
 
 def _doubled(written: Any) -> Iterator[Mistake]:
-    """Names that are given twice: only the last would count, and nobody would know. Files may be nested deeply, so
-    that nothing recurses here.
+    """Yield duplicate names: only the last would count, unnoticed. Files may be nested deeply, so nothing recurses
+    here.
     """
     left = [("", written)]
     while left:

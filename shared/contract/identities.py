@@ -1,11 +1,11 @@
-"""Who may do what on the server: the rights of each identity, as the catalog's records need them. Pure.
+"""The rights of each identity on the server, from the catalog's records. Pure.
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
-replies. There is one exception: cv and embed put jobs for themselves into BACKFILL, each on a subject of its own that
-nobody else may publish to or pull from, and a job is no result that anybody else reads. A worker can't read camera
-credentials; a viewer can't write. `analytics` reads EVENTS by direct get, and writes there what only it writes.
-Permissions say this to the server. What makes it hold is an account for each, which `accounts` writes: the server never
-checks a request's reply subject.
+replies. There is one exception: cv and embed publish jobs for themselves to BACKFILL, each on its own subject that no
+other may publish to or pull from, and no other reads a job as a result. A worker can't read camera credentials; a
+viewer can't write. `analytics` reads EVENTS by direct get, and only publishes what no other does. Permissions tell this
+to the server. An account for each identity, which `accounts` writes, enforces it: the server never checks a request's
+reply subject.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INFO = api("CONSUMER.INFO")
 
 
 class Permissions(TypedDict):
-    """allow_responses: may answer a request once, wherever its sender wants the answer: in two minutes, or as said."""
+    """allow_responses: may answer a request once, on any reply subject: within two minutes, or the given time."""
 
     publish: list[str]
     subscribe: list[str]
@@ -34,11 +34,11 @@ class Permissions(TypedDict):
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
-    """The subjects of one identity, by who answers: its account imports each kind in its own way.
+    """The subjects of one identity, by the kind of answer: its account imports each kind in its own way.
 
-    api: requests to JetStream. acks: acknowledgements. stored: what a stream keeps and acknowledges. told: what is
-    published to whoever listens. asked: requests to services. heard: subscriptions. answered: those whose requests it
-    answers, one replica each; collected: those that every replica may answer. answers_within: as the catalog has it.
+    api: requests to JetStream. acks: acknowledgements. stored: messages that a stream stores and acknowledges. told:
+    messages to any subscriber. asked: requests to services. heard: subscriptions. answered: requests that one replica
+    answers; collected: requests that every replica may answer. answers_within: as in the catalog.
     """
 
     api: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ _SUBJECTS = tuple(field for field in Rights.__struct_fields__ if field != "answe
 
 
 def rights(peer: Peer) -> Rights:
-    """What a record needs, and nothing else."""
+    """Return the rights that a record needs, and nothing else."""
     answered = Rights(collected=peer.answers)
     if peer.discovered_as:
         answered = Rights(answered=peer.answers, collected=_discovery(peer.discovered_as))
@@ -84,13 +84,13 @@ def rights(peer: Peer) -> Rights:
     if peer.counts_work:
         for stream in catalog.streams_with_work():
             found += Rights(api=(api("STREAM.INFO", stream), f"{_INFO}.{stream}.*"))
-        put_off = filter(None, (catalog.puts_off(service.name) for service in catalog.services()))
-        found += Rights(api=tuple(f"{_INFO}.{names.BACKFILL}.{consumer}" for consumer in put_off))
+        consumers = filter(None, (catalog.backfill_consumer(service.name) for service in catalog.services()))
+        found += Rights(api=tuple(f"{_INFO}.{names.BACKFILL}.{consumer}" for consumer in consumers))
     return found + _service(peer) if isinstance(peer, Service) else found
 
 
 def _service(service: Service) -> Rights:
-    """Bury what it can't process, and say how it does and what it has used."""
+    """Return the rights to dead-letter messages, and to report state and usage."""
     dead_lettered = (names.dead_letters(service.name),) if service.dead_letters else ()
     used = (names.usage(service.name),) if service.heartbeat else ()
     return Rights(
@@ -104,7 +104,7 @@ def _discovery(service: str) -> tuple[str, ...]:
 
 
 def _consumer(consumer: Consumer) -> Rights:
-    """Take and acknowledge what it delivers."""
+    """Return the rights to take and acknowledge its messages."""
     at = f"{consumer.stream}.{consumer.name}"
     return Rights(api=(api("CONSUMER.MSG.NEXT", at), f"{_INFO}.{at}"), acks=(f"$JS.ACK.{at}.>",))
 
@@ -115,7 +115,9 @@ def _read(read: Read) -> Rights:
 
 
 def _bucket(bucket: Bucket) -> Rights:
-    """Bind to a bucket and read single keys; read all of it and hear what changes, without a consumer."""
+    """Return the rights to bind to a bucket and read single keys; if watched, also to read all of it and hear its
+    changes, without a consumer.
+    """
     stream = f"KV_{bucket.name}"
     keys = f"$KV.{bucket.name}"
     found = Rights(
@@ -129,7 +131,7 @@ def _bucket(bucket: Bucket) -> Rights:
 
 @cache
 def every() -> Mapping[str, Rights]:
-    """The rights of every identity but `admin`, by its name. Raises SettingError for a record that can't be used."""
+    """Return the rights of every identity but `admin`, by name. Raises SettingError for an unusable record."""
     found: dict[str, Rights] = {}
     roles = (role for service in catalog.services() for role in service.roles)
     for peer in (*catalog.services(), *roles, *catalog.CLIENTS):
@@ -139,13 +141,13 @@ def every() -> Mapping[str, Rights]:
 
 @cache
 def permissions() -> Mapping[str, Permissions]:
-    """Of every identity, by its name, in the server's form. Raises SettingError as `every` does."""
+    """Return the permissions of every identity, by name, in the server's form. Raises SettingError as `every` does."""
     admin: Permissions = {"publish": [">"], "subscribe": [">"]}
     return {ADMIN: admin, **{identity: permitted(identity, r) for identity, r in every().items()}}
 
 
 def permitted(identity: str, r: Rights) -> Permissions:
-    """The server's form of an identity's rights: with them comes an inbox of its own."""
+    """Return the server's form of an identity's rights, with an inbox of its own."""
     found: Permissions = {
         "publish": [*map(names.imported, r.api), *r.acks, *r.stored, *r.told, *r.asked],
         "subscribe": [f"_INBOX_{identity}.>", *r.heard, *r.answered, *r.collected],
@@ -156,5 +158,5 @@ def permitted(identity: str, r: Rights) -> Permissions:
 
 
 def new_passwords(users: Iterable[str]) -> dict[str, str]:
-    """A password for each user."""
+    """Return a new password for each user."""
     return {user: secrets.token_urlsafe(24) for user in users}

@@ -1,7 +1,7 @@
-"""`Nats-Msg-Id` that nobody else can foretell: who published one ahead would have the real message dropped as a repeat.
+"""Unpredictable `Nats-Msg-Id`: publishing a predicted one ahead would drop the real message as a repeat.
 
-The server drops by this id alone, whatever the subject. So what goes on the wire is an HMAC of the message's own id,
-under a key that the replicas of a service share and nobody else has. Pure.
+The server deduplicates by this id alone, whatever the subject. So the id on the wire is an HMAC of the message's own
+id, under a key that only the replicas of a service share. Pure.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ import hmac
 from collections.abc import Callable
 
 HEADER = "Nats-Msg-Id"
-# A file beside that of the password, by its name and this: the key, once the password is a new one.
+# The suffix of the key's file, next to the password's file: it holds the key after a password change.
 KEY_FILE = ".msg-id-key"
-# 128 bits: more than can be guessed in any stream's window.
+# 128 bits: more than can be guessed within any stream's window.
 _BYTES = 16
-# Of an id on the wire, in characters.
+# The length of an id on the wire, in characters.
 LENGTH = 22
 
 Seal = Callable[[str], str]
 
 
 class Sealed(str):
-    """An id as a stored message has it. It goes on the wire as it is, for who moves messages from stream to stream."""
+    """An id from a stored message. It goes on the wire unchanged, for moving messages between streams."""
 
 
-# Of a message without an id.
+# The id of a message without one.
 NONE = Sealed()
 
 
 def sealing(secret: str) -> Seal:
-    """How ids become ids on the wire. secret: what the replicas share; a server without logins has none."""
+    """Return the function from ids to ids on the wire. secret: shared by the replicas; a server without logins has
+    none.
+    """
     key = hmac.digest(secret.encode(), b"tidegate Nats-Msg-Id", hashlib.sha256)
 
     def seal(id: str) -> str:

@@ -1,10 +1,10 @@
-"""Jobs for a vision language model: one struct a kind, its subject and its id. Pure.
+"""Jobs for a vision language model: one struct per kind, its subject and its id. Pure.
 
     job = Verify(camera="lobby", incident="i-17", prompt="Is a person lying down?", segments=[1234])
     await bus.publish_job(client, job)
 
-Whoever wants something looked at publishes it; `vlm` answers each job with exactly one event, unless nobody waits for
-it any more. Verify is answered before check, ask and summarize, and those before caption.
+A process that wants video analysed publishes a job; `vlm` answers each with exactly one event, unless its client no
+longer waits. Verify comes before check, ask and summarize, and those before caption.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from shared.contract.names import END, Token
 from shared.runtime.errors import BadMessage
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
-# It becomes part of ids, which go into headers.
+# It becomes part of ids in headers.
 Id = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,128}}{END}")]
 Sequence = Annotated[int, Meta(ge=1, le=MOST)]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all jobs. `kind` names the subject: `jobs.vlm.<kind>.<camera>`. id: what its event calls it.
+    """Base of all jobs. `kind` names the subject: `jobs.vlm.<kind>.<camera>`. id: for its event.
 
-    wait_s: how long somebody waits for the answer. After that the job is not done; without it, it is done in any case.
+    wait_s: how long the client waits for the answer. After that the job is dropped; without it, it is always done.
     """
 
     kind: ClassVar[str]
@@ -38,7 +38,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def message_id(self) -> str | None:
-        """`Nats-Msg-Id`: what is published twice is done once. None where only the publisher can tell."""
+        """Return `Nats-Msg-Id`: a job published twice is done once. None if only the publisher can tell."""
         return f"{self.kind}/{self.camera}/{self.id}" if self.id else None
 
 
@@ -57,11 +57,10 @@ class Caption(Job, frozen=True, kw_only=True):
 
 
 class Verify(Job, frozen=True, kw_only=True):
-    """Whether an incident is what its rule took it for. Answered by `events.verdicts`.
+    """Is an incident real? Answered by `events.verdicts`.
 
-    incident: all jobs of one incident are the same job. prompt: what has to be true. segments: sequences of MEDIA that
-    hold the evidence. rule: the one that raised it.
-    start, end: of the incident, where that is known.
+    incident: all jobs of one incident are the same job. prompt: the condition. segments: sequences of MEDIA that hold
+    the evidence. rule: of the incident. start, end: of the incident, if known.
     """
 
     kind: ClassVar[str] = "verify"
@@ -78,9 +77,9 @@ class Verify(Job, frozen=True, kw_only=True):
 
 
 class Check(Verify, frozen=True, kw_only=True):
-    """The same of no incident, for somebody who asks: it has its turn among the questions.
+    """A verification without an incident, for a client: it queues with the questions.
 
-    incident: what its verdict calls it.
+    incident: the id for its verdict.
     """
 
     kind: ClassVar[str] = "check"
@@ -96,7 +95,7 @@ class Ask(Job, frozen=True, kw_only=True):
 
 
 class Summarize(Job, frozen=True, kw_only=True):
-    """What happened in [start, end), out of its captions, or else of its video? Answered by `events.summaries`."""
+    """What happened in [start, end), from its captions, or else its video? Answered by `events.summaries`."""
 
     kind: ClassVar[str] = "summarize"
     start: Instant
@@ -109,7 +108,7 @@ _BY_KIND = {kind.kind: kind for kind in KINDS}
 
 
 def subject(job: Job) -> str:
-    """`jobs.vlm.<kind>.<camera>`."""
+    """Return `jobs.vlm.<kind>.<camera>`."""
     return names.job(job.kind, job.camera)
 
 
@@ -118,7 +117,7 @@ def encode(job: Job) -> bytes:
 
 
 def decode(at: str, data: bytes) -> Job:
-    """The job of a message on the subject `at`. Raises BadMessage that names the field."""
+    """Return the job of a message on the subject `at`. Raises BadMessage that names the field."""
     kind = _BY_KIND.get(at.removeprefix("jobs.vlm.").partition(".")[0])
     if kind is None:
         raise BadMessage(f"{at!r} is no subject of a job: jobs.vlm.<kind>.<camera>, kind one of {list(_BY_KIND)}")
@@ -140,5 +139,5 @@ def decode(at: str, data: bytes) -> Job:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of all jobs, by kind, under `$defs`."""
+    """Return JSON Schema 2020-12 of all jobs, by kind, under `$defs`."""
     return schema.any_of("Tidegate jobs for a vision language model", KINDS)

@@ -1,7 +1,7 @@
-"""What `python -m services.ingest.look` is asked on standard input, and what it answers on standard output: JSON. Pure.
+"""The JSON question and answer of `python -m services.ingest.look`, on standard input and output. Pure.
 
-It opens a camera once, as ingest would, in a process that ends with the answer: whoever asks never reads what a camera
-sends, and a password stands in no argument.
+It opens a camera once, as ingest would, in a process that ends with the answer: the client never parses a camera's
+data, and no argument has a password.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import msgspec
 from shared.runtime.errors import TidegateError
 
 MODULE = "services.ingest.look"
-# The process ends by itself after so many seconds, whatever the camera does.
+# The process ends itself after this many seconds, whatever the camera does.
 LONGEST_S = 10.0
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """url: of a camera, without credentials. secret: those, if any. transport, verify_tls: see `cameras.Camera`."""
+    """url: of a camera, without credentials. secret: its credentials, if any. transport, verify_tls: see
+    `cameras.Camera`.
+    """
 
     url: str
     secret: str | None = None
@@ -26,13 +28,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     verify_tls: bool = True
 
     def __post_init__(self) -> None:
-        # A file would be one of the machine that opens it.
+        # A file URL would read a file of the machine that opens it.
         if not self.url.lower().startswith(("rtsp://", "rtsps://")):
             raise ValueError("url is no rtsp:// and no rtsps://")
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The camera shows something. width, height: of the video, upright. jpeg: its first picture, scaled down."""
+    """The camera shows a picture. width, height: of the video, upright. jpeg: its first picture, scaled down."""
 
     codec: str
     width: int
@@ -42,14 +44,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Unseen(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """It does not. cause: a word, by which programs tell reasons apart. reason: a sentence without credentials."""
+    """The camera shows no picture. cause: a word for programs. reason: a sentence without credentials."""
 
     cause: str
     reason: str
 
 
 def decode(answer: bytes) -> Seen | Unseen:
-    """Raises TidegateError for what is no answer."""
+    """Decode an answer. Raises TidegateError for anything else."""
     try:
         found: Seen | Unseen = msgspec.json.decode(answer, type=Seen | Unseen)
     except (ValueError, RecursionError) as e:

@@ -1,8 +1,8 @@
 """Memory that nats-server needs for clients that do not read. Pure.
 
-The server keeps up to `max_pending` bytes for each connection, and then closes it. So the connections of one identity,
-whose password may be stolen, times that is what one attacker can make it hold. It does not bound direct gets: those are
-read into memory first, for each connection that asks (nats-server 2.15.1).
+The server buffers up to `max_pending` bytes for each connection, and then closes it. So an attacker with one stolen
+password can make it buffer that much for each connection of the identity. This does not bound direct gets: the server
+reads each into memory first (nats-server 2.15.1).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_PAYLOAD = 8 * MB
 MAX_PENDING = 2 * MAX_PAYLOAD
 # Maximum connections of one identity: eight times the replicas that the ScaledObjects allow.
 CONNECTIONS = 64
-# For streams and their caches, and how much more than the pending bytes was seen to be resident.
+# The base is for streams and their caches; the overhead is the measured resident memory per pending byte.
 _BASE = 500 * MB
 _OVERHEAD = 1.3
 

@@ -1,4 +1,4 @@
-"""Every mistake in a value, against a type: msgspec alone stops at the first. Pure.
+"""Every mistake in a value, by its type: msgspec alone stops at the first. Pure.
 
 for mistake in mistakes({"zones": {"door": {"polygn": []}}}, Rules):
     mistake.path, mistake.text          # "zones.door.polygn", "there is no such field: did you mean 'polygon'?"
@@ -28,16 +28,20 @@ class Mistake(NamedTuple):
 
 
 def mistakes(value: Any, kind: Any, path: str = "") -> list[Mistake]:
-    """Every mistake, in the order of the value; none where `msgspec.convert(value, kind)` works."""
+    """Return every mistake, in the order of the value; none if `msgspec.convert(value, kind)` works."""
     return list(_mistakes(value, kind, path)) or list(_whole(value, kind, path))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """How a sentence ends that says that `name` is not known: what was probably meant, or what there is."""
-    known = sorted(known)
-    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Return the end of a sentence on an unknown `name`: the likely intended name, or the candidates."""
+    candidates = sorted(candidates)
+    if close := difflib.get_close_matches(name, candidates, n=1, cutoff=0.6):
         return f": did you mean {close[0]!r}?"
-    return f": there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else ": none is given"
+    return (
+        f": there {'is' if len(candidates) == 1 else 'are'} {', '.join(candidates)}"
+        if candidates
+        else ": none is given"
+    )
 
 
 def _mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
@@ -95,7 +99,7 @@ def _of_union(value: Any, arguments: tuple[Any, ...], path: str) -> Iterator[Mis
 
 
 def _whole(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
-    """The mistake that msgspec itself finds: in a plain value, or in the number of items."""
+    """Yield the mistake that msgspec itself finds: in a plain value, or in the number of items."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as e:
@@ -104,7 +108,7 @@ def _whole(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
 
 
 def _sentence(text: str, kind: Any) -> str:
-    """msgspec's words for people who write files rather than types."""
+    """Rephrase msgspec's message for authors of files."""
     described = next((a.description for a in get_args(kind)[1:] if isinstance(a, msgspec.Meta) and a.description), "")
     kind = _open(kind)[0]
     if get_origin(kind) is typing.Literal:
@@ -130,7 +134,7 @@ _WORDS = {
 
 
 def _open(kind: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """(the type without its annotations, its origin, its arguments)."""
+    """Return (the type without its annotations, its origin, its arguments)."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return kind, get_origin(kind), get_args(kind)

@@ -1,13 +1,13 @@
-"""What `python -m services.analytics.preview` is asked, a line at a time, and what it answers. Pure.
+"""The questions and answers of `python -m services.analytics.preview`, line by line. Pure.
 
     ask(request("lobby", rules, since, until))
-    for stored in ...: ask(detections(stored.seq, stored.time, stored.data))      # of the camera, as EVENTS has them
+    for stored in ...: ask(detections(stored.seq, stored.time, stored.data))      # of the camera, from EVENTS
     ask(end(until))
     for line in ...: answer(line)       # mistakes, or incidents and how much is done, and then the sums; or an error
 
-Start it by `shared.runtime.child`. It needs no rights, and it ends once its input does. Detections of before `since`
-tell it what was there then: send half a minute of them. What was replayed to other services, with the header
-`REPLAY_FOR` of `shared.contract.deadletters`, analytics does not read: leave it out.
+Start it by `shared.runtime.child`. It needs no rights, and ends with its input. Detections from before `since` give it
+the initial state: send half a minute of them. Skip replays for other services, with the header `REPLAY_FOR` of
+`shared.contract.deadletters`: analytics does not read them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from shared.runtime.errors import BadMessage
 
 # A day of segments of some four seconds.
 MOST_SEGMENTS = 20_000
-# An event is no larger than NATS' largest message, and its line adds little to it.
+# An event is at most NATS' largest message, and its line adds little to it.
 MOST_LINE = 16 * 2**20
 MOST_BYTES = 512 * 2**20
-# Nobody looks through more.
+# No user reads more.
 MOST_INCIDENTS = 5_000
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first line. rules: a value as `shared.contract.rules` reads it. since, until: incidents of this time."""
+    """The first line. rules: a value as `shared.contract.rules` reads it. since, until: the range of the incidents."""
 
     camera: Token
     rules: msgspec.Raw
@@ -44,8 +44,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Detections, or the last line.
 
-    at: when EVENTS stored them. seq: their sequence there. event: null for what is no JSON. The last line has neither:
-    all of the camera that was stored until `at` has been sent.
+    at: when EVENTS stored them. seq: their sequence there. event: null for invalid JSON. The last line has neither: all
+    of the camera that was stored until `at` has been sent.
     """
 
     at: Instant
@@ -63,10 +63,9 @@ class WrongRule(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the answer, which has one of these.
 
-    done: the share that has been worked on. incident: one that begins, changes or ends, as an event tells it; of one
-    that lasted at `until` there is no end, and what verifies is left out. mistakes: in the rules; nothing else comes.
-    error: why there is no answer. The last line has sums: incidents, tracks and segments, those that could not be read,
-    and the seconds that all of it took.
+    done: the processed fraction. incident: one that begins, changes or ends, as in its event; one that lasts at `until`
+    has no end, and there are no verifications. mistakes: in the rules; nothing else comes. error: why there is no
+    answer. The last line has totals: incidents, tracks and segments, unreadable ones, and the seconds taken.
     """
 
     done: Unit | None = None
@@ -81,28 +80,28 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def request(camera: str, rules: Any, since: dt.datetime, until: dt.datetime) -> bytes:
-    """The first line. rules: the value of a rule file, right or wrong."""
+    """Return the first line. rules: the value of a rule file, right or wrong."""
     raw = msgspec.Raw(msgspec.json.encode(rules))
     return _line(Request(camera=camera, rules=raw, since=since, until=until))
 
 
 def detections(seq: int, at: dt.datetime, data: bytes) -> bytes:
-    """The line of a message of EVENTS, whatever it holds."""
+    """Return the line of a message of EVENTS, whatever it holds."""
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         data = b"null"
-    # A text of JSON holds no line feed: what there is lies between values.
+    # JSON text holds no line feed: any line feed lies between values.
     return _line(Line(at=at, seq=seq, event=msgspec.Raw(data.replace(b"\n", b" "))))
 
 
 def end(at: dt.datetime) -> bytes:
-    """The last line. at: all that was stored until then has been sent."""
+    """Return the last line. at: all that was stored until then has been sent."""
     return b'{"at":%b}\n' % msgspec.json.encode(at)
 
 
 def line_of(answer: Answer) -> bytes:
-    """An answer as its line."""
+    """Return an answer as its line."""
     return b'{"incident":%b}\n' % events.encode(answer.incident) if answer.incident else _line(answer)
 
 

@@ -1,4 +1,4 @@
-"""Apps of others that read EVENTS at their own pace: each an identity of its own, with a durable consumer. Pure."""
+"""External apps that read EVENTS at their own rate: each an identity of its own, with a durable consumer. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.contract.catalog import WITHOUT_LIMIT, Consumer, Peer
 from shared.contract.names import Token
 from shared.runtime.errors import SettingError
 
-# Revisions of all kinds, which are a kind to readers.
+# Revisions of all kinds: one kind to readers.
 _REVISIONS = names.revised("").rstrip(".")
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """kinds, cameras: whose events it may read; of none: of all."""
+    """kinds, cameras: of the events that it may read; empty: all."""
 
     name: Token
     kinds: tuple[Token, ...] = ()
@@ -25,19 +25,19 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def identity(self) -> str:
-        """What it connects as, and what its consumer is called."""
+        """Return its user name, which is also the name of its consumer."""
         return f"reader-{self.name}"
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """What it may read; no two of them overlap."""
+        """Return the subjects that it may read; no two of them overlap."""
         if not self.cameras:
             return tuple(names.event(kind, ">") for kind in self.kinds) or (f"{names.EVENT}.>",)
         return tuple(_of(kind, camera) for kind in self.kinds or ("*", _REVISIONS) for camera in self.cameras)
 
     @property
     def consumer(self) -> Consumer:
-        """It begins with what is stored from its creation on, and an app that is away misses nothing."""
+        """Return its consumer: it starts with events after its creation, and an app that is away misses nothing."""
         return Consumer(
             stream=names.EVENTS,
             name=self.identity,
@@ -48,18 +48,18 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def peer(self) -> Peer:
-        """Its record, from which its rights follow."""
+        """Return its record, which determines its rights."""
         return Peer(identity=self.identity, hears=self.subjects, consumers=(self.consumer,))
 
 
-def asked(name: str, kinds: Iterable[str], cameras: Iterable[str]) -> Reader:
-    """A reader as somebody asks for it. Raises SettingError for a name, kind or camera that can't be."""
+def new_reader(name: str, kinds: Iterable[str], cameras: Iterable[str]) -> Reader:
+    """Return a new reader. Raises SettingError for an invalid name, kind or camera."""
     names.check_token(name, "reader")
-    known = kinds_there_are()
+    available = kinds_there_are()
     for kind in (kinds := tuple(dict.fromkeys(kinds))):
-        if kind not in known:
-            near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
-            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        if kind not in available:
+            near = difflib.get_close_matches(kind, available, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(available)}"
             raise SettingError(f"there is no kind of event {kind!r}: {meant}")
     return Reader(name=name, kinds=kinds, cameras=tuple(dict.fromkeys(map(names.check_camera, cameras))))
 
@@ -69,6 +69,6 @@ def _of(kind: str, camera: str) -> str:
 
 
 def kinds_there_are() -> tuple[str, ...]:
-    """The kinds of event that services publish, those of installed packages too."""
+    """Return the kinds of event that services publish, including those of installed packages."""
     published = (subject.split(".") for service in catalog.services() for subject in service.publishes)
     return tuple(sorted({tokens[1] for tokens in published if tokens[0] == names.EVENT and len(tokens) > 1}))

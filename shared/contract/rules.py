@@ -1,11 +1,11 @@
-"""A camera's rules: zones, masks, lines, filters, schedules, and what incidents are raised about. Pure.
+"""A camera's rules: zones, masks, lines, filters, schedules, and conditions of incidents. Pure.
 
-    rules = read(text, "lobby.yaml")          # YAML or JSON; raises Mistakes, which names every one with its path
+    rules = read(text, "lobby.yaml")          # YAML or JSON; raises Mistakes, which lists each with its path
     for mistake in check(value): ...
     json_schema()                             # for editors
 
-They are stored as JSON in KV `rules`, by camera. Points are shares of width and height from the top left. An object
-stands at the middle of the lower edge of its box, unless `anchor` says `center`.
+KV `rules` stores them as JSON, by camera. Points are fractions of width and height from the top left. An object's
+position is the middle of the lower edge of its box, unless `anchor` is `center`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Anchor = Literal["bottom", "center"]
 Alert = Literal["confirmed", "unless_rejected", "start"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-# No detector tells of more objects in a frame.
+# No detector reports more objects in a frame.
 MOST_OBJECTS = 10_000
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
@@ -53,7 +53,7 @@ class Zone(_Part, frozen=True, kw_only=True):
 
 
 class Mask(_Part, frozen=True, kw_only=True):
-    """Objects that stand here are not looked at: those of `labels`, or all."""
+    """Objects in this part are ignored: those of `labels`, or all."""
 
     polygon: Polygon
     labels: Labels | None = None
@@ -61,7 +61,7 @@ class Mask(_Part, frozen=True, kw_only=True):
 
 
 class Line(_Part, frozen=True, kw_only=True):
-    """A line from one point to another. Looking from `from` to `to`, what goes from left to right goes `in`."""
+    """A line from one point to another. Seen from `from` to `to`, a crossing from left to right is `in`."""
 
     start: Point = msgspec.field(name="from")
     to: Point
@@ -69,7 +69,7 @@ class Line(_Part, frozen=True, kw_only=True):
 
 
 class Filter(_Part, frozen=True, kw_only=True):
-    """Objects of a label outside these bounds are not looked at. Areas and heights are shares of the frame's."""
+    """Objects of a label outside these bounds are ignored. Areas and heights are fractions of the frame's."""
 
     min_score: Share = 0.0
     min_area: Share = 0.0
@@ -79,14 +79,14 @@ class Filter(_Part, frozen=True, kw_only=True):
 
 
 class Schedule(_Part, frozen=True, kw_only=True):
-    """When a rule holds, by the clock of the camera's `timezone`. An `until` before `from` is on the next day."""
+    """When a rule is active, by the clock of the camera's `timezone`. An `until` before `from` is on the next day."""
 
     days: Annotated[list[Day], Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DAYS))
     start: Clock = msgspec.field(name="from", default="00:00")
     until: Clock = "24:00"
 
     def holds(self, time: dt.datetime) -> bool:
-        """Whether the schedule holds at `time`, which is in the camera's time zone."""
+        """Return whether the schedule is active at `time`, which is in the camera's time zone."""
         clock, day = time.strftime("%H:%M"), DAYS[time.weekday()]
         if self.start < self.until:
             return day in self.days and self.start <= clock < self.until
@@ -95,17 +95,17 @@ class Schedule(_Part, frozen=True, kw_only=True):
 
 
 class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
-    """What all rules have.
+    """The fields of all rules.
 
-    id: names its incidents. labels: which objects it is about; by default all. hold_s: how long it must be true before
-    it is an incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: after an incident
-    has begun, the rule begins no other for this long. verify: what a vision language model is asked to confirm. alert:
-    when an incident becomes an alert: `unless_rejected`, once the model confirms it, is uncertain, can't be asked or
-    does not answer in time, which is the default with `verify`; `confirmed`, once the model confirms it, and not at all
-    without a model; `start`, when it begins. Without `verify` and `alert` it becomes none.
+    id: names its incidents. labels: of its objects; by default all. hold_s: how long it must be true before it is an
+    incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: minimum time between the
+    starts of two incidents. verify: the condition that a vision language model confirms. alert: when an incident
+    becomes an alert: `unless_rejected`, once the model confirms it, is uncertain, can't be asked or does not answer in
+    time, which is the default with `verify`; `confirmed`, once the model confirms it, and not at all without a model;
+    `start`, when it begins. Without `verify` and `alert` there is no alert.
     """
 
-    # Whether the rule is true at a moment rather than over a time: a line is crossed at a moment.
+    # Whether the rule is true at an instant rather than over a time: a line is crossed at an instant.
     momentary: ClassVar[bool] = False
 
     id: Name
@@ -120,7 +120,7 @@ class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def alerts(self) -> Alert:
-        """When an incident that is to be verified becomes an alert: a model that is away must hide none."""
+        """Return when an incident with a verification becomes an alert: an unreachable model must hide none."""
         return self.alert or "unless_rejected"
 
 
@@ -176,7 +176,7 @@ class Stopped(Rule, frozen=True, kw_only=True, tag="stopped"):
 
 
 class WrongWay(Rule, frozen=True, kw_only=True, tag="wrong_way"):
-    """An object moves in a direction that is off `direction` by more than `tolerance`, in degrees clockwise from up."""
+    """An object's direction differs from `direction` by more than `tolerance`, in degrees clockwise from up."""
 
     direction: Annotated[float, Meta(ge=0, lt=360)]
     tolerance: Annotated[float, Meta(gt=0, lt=180)] = 90.0
@@ -192,23 +192,23 @@ class Speed(Rule, frozen=True, kw_only=True, tag="speed"):
 
 
 class Crowding(Rule, frozen=True, kw_only=True, tag="crowding"):
-    """At least `objects` are together: each within `distance`, in heights of the frame, of another, box to box."""
+    """At least `objects` form a group: each within `distance`, in heights of the frame, of another, box to box."""
 
     objects: Annotated[int, Meta(ge=2, le=MOST_OBJECTS)]
     distance: Annotated[float, Meta(ge=0, le=4)] = 0.05
     zone: Name | None = None
 
 
-# This holds a thousand zones of some corners, which is more than any camera has.
+# Room for a thousand zones of some corners, which is more than any camera has.
 MOST_BYTES = 256 * 1024
 
 AnyRule: TypeAlias = Enter | Exit | Loitering | Crossing | Count | Proximity | Stopped | WrongWay | Speed | Crowding
 
 
 class Rules(_Part, frozen=True, kw_only=True):
-    """All that a camera's analytics follow.
+    """All settings of a camera's analytics.
 
-    timezone: of the schedules, such as Europe/Berlin. labels: what is tracked; by default all that cv reports.
+    timezone: of the schedules, such as Europe/Berlin. labels: of the tracked objects; by default all that cv reports.
     """
 
     timezone: str = "UTC"
@@ -225,7 +225,7 @@ class Rules(_Part, frozen=True, kw_only=True):
 
 
 class Mistakes(SettingError):
-    """A rule file can't be used. all: every mistake in it."""
+    """A rule file is invalid. all: every mistake in it."""
 
     def __init__(self, where: str, all: list[Mistake]) -> None:
         lines = "\n".join(f"  {m}" for m in all)
@@ -239,7 +239,7 @@ def read(text: bytes, where: str) -> Rules:
         raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {MOST_BYTES} are the most")])
     try:
         value, doubled = value_of(text)
-    except Exception as e:  # PyYAML raises what its constructors raise
+    except Exception as e:  # PyYAML's constructors raise errors of any type
         raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
     return _of(value, doubled, where)
 
@@ -269,13 +269,13 @@ def encode(rules: Rules) -> bytes:
 
 
 def check(value: Any) -> list[Mistake]:
-    """Every mistake in what a file says: in its form, and in the meaning of what is well formed."""
+    """Return every mistake in a file's value: in its form, and in the meaning of its well-formed parts."""
     value = {} if value is None else value
     return [*mistakes(value, Rules), *_meaning(value)]
 
 
 def labels(rules: Rules) -> Iterator[tuple[str, str]]:
-    """(path, label) of each label that is named."""
+    """Yield (path, label) of each label that is named."""
     named = {"labels": rules.labels} | {f"masks[{i}].labels": mask.labels for i, mask in enumerate(rules.masks)}
     for i, rule in enumerate(rules.rules):
         named[f"rules[{i}].labels"] = rule.labels
@@ -287,7 +287,7 @@ def labels(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of a rule file."""
+    """Return JSON Schema 2020-12 of a rule file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tidegate rules of a camera",
@@ -296,7 +296,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _meaning(value: Any) -> Iterator[Mistake]:
-    """Mistakes in the meaning: each part may be well formed, and the whole still wrong."""
+    """Yield mistakes in the meaning: each part may be well formed, and the whole still wrong."""
     if not isinstance(value, dict):
         return
     if isinstance(name := value.get("timezone"), str):
@@ -346,7 +346,7 @@ def _of_rules(value: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def _formed(value: dict[str, Any], field: str, kind: Any) -> list[tuple[str, Any]]:
-    """(path, part), for the parts of a field that are well formed."""
+    """Return (path, part) of the well-formed parts of a field."""
     found = []
     for path, item in _items(value.get(field), field):
         try:

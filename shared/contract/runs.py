@@ -1,9 +1,9 @@
-"""Runs of `tidegate reanalyze`, as the bucket `runs` holds them: how far each is, for whoever looks on. Pure.
+"""The progress of runs of `tidegate reanalyze`, as the bucket `runs` holds it. Pure.
 
     data = encode(Reanalysis(run="20261129-130500-3f9a", cameras=("lobby",), state="looking", …))
     decode("20261129-130500-3f9a", data).frames_done
 
-A run says it itself, every few seconds at most. One that was killed says nothing any more: `is_heard` tells that.
+A run reports its own progress, at most every few seconds. A killed run falls silent: `is_heard` detects that.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from shared.contract.bounds import EARLIEST, LATEST, Amount, Count, Instant, Nam
 from shared.contract.names import Token
 from shared.runtime.errors import SettingError
 
-# looking: at pictures. following: what was seen. captioning: stretches. The last of them writes the report, too.
-# stopped: by Ctrl-C.
+# looking: analysing pictures. following: tracking. captioning: captioning stretches. The last of them also writes the
+# report. stopped: by Ctrl-C.
 State = Literal["looking", "following", "captioning", "done", "stopped", "failed"]
-# What goes on says so at least so often, and at most.
+# The longest and shortest interval between a run's reports.
 BEAT_S, SOONEST_S = 10.0, 2.0
-# One that has said nothing for so long is not heard of.
+# A run that is silent for this long counts as lost.
 SILENT_S = 60.0
 MOST_CAMERAS = 4000
 
@@ -31,14 +31,13 @@ _Fps = Annotated[float, Meta(gt=0, le=120)]
 
 
 class Reanalysis(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, and how far it is.
+    """A run, and its progress.
 
-    cameras, since, until: of the video. model: that looks. fps: looked at; null: each camera has another. host, engine:
-    the machine that leads it, and what does the work. output: where results are, without credentials. began: when it
-    was begun or last gone on with. updated: when it said this. reason: why it failed. pieces, frames: to look at.
-    captions: to make. pieces_done, frames_done, captions_done: of these. frames_per_s: of this go. ends: when the
-    looking, or the captioning, will be over, as it goes.
-    tracks, incidents: that were found.
+    cameras, since, until: of the video. model: of the analysis. fps: analysed; null: it differs by camera. host,
+    engine: the machine that leads it, and the workers' kind. output: of the results, without credentials. began: its
+    start, or last resumption. updated: time of this report. reason: why it failed. pieces, frames: to analyse.
+    captions: to make. pieces_done, frames_done, captions_done: of these. frames_per_s: since `began`. ends: expected
+    end of the analysis, or of the captioning. tracks, incidents: counts.
     """
 
     run: Token
@@ -88,7 +87,7 @@ def encode(run: Reanalysis) -> bytes:
 
 
 def decode(key: str, data: bytes) -> Reanalysis:
-    """The run that the bucket holds under a key. Raises SettingError where none of ours has written it."""
+    """Return the run of an entry. Raises SettingError for an entry that is not ours."""
     try:
         found = msgspec.json.decode(data, type=Reanalysis)
     except (ValueError, RecursionError) as e:
@@ -99,10 +98,10 @@ def decode(key: str, data: bytes) -> Reanalysis:
 
 
 def is_heard(run: Reanalysis, here_s: float, stored_s: float) -> bool:
-    """Whether a run that goes on says so, or is over.
+    """Return whether a run is over, or an active run still reports.
 
-    here_s: seconds since its entry came here. stored_s: since it was stored, by the clocks of two machines, which may
-    differ: it counts once whoever goes on would have been heard here, too.
+    here_s: seconds since its entry arrived here. stored_s: seconds since it was stored, by the clocks of two machines,
+    which may differ: it counts only after an active run would have reported here, too.
     """
     is_silent = here_s > SILENT_S or (stored_s > SILENT_S and here_s > 2 * BEAT_S)
     return not (run.goes_on and is_silent)

@@ -1,4 +1,4 @@
-"""JSON Schema of what crosses the bus."""
+"""JSON Schema of messages on the bus."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 
 
 def any_of(title: str, kinds: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """JSON Schema 2020-12 of all `kinds`, by name, under `$defs`.
+    """Return JSON Schema 2020-12 of all `kinds`, by name, under `$defs`.
 
-    Not oneOf: one kind may have all that another has, and more to it. The subject says which it is.
+    Not oneOf: one kind may extend another. The subject tells which it is.
     """
     _, defs = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     for described in defs.values():
         if "description" in described:
-            # Python 3.13 takes the indentation of docstrings away, and those before it leave it.
+            # Python 3.13 removes the indentation of docstrings; earlier versions keep it.
             described["description"] = inspect.cleandoc(described["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

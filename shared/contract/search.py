@@ -1,4 +1,4 @@
-"""What `svc.find` and `svc.find.clip` are asked, and what they answer. Pure.
+"""The queries and answers of `svc.find` and `svc.find.clip`. Pure.
 
 {"text": "a man on a bicycle", "cameras": ["street"], "since": "2026-11-24T13:00:00Z", "k": 5}
 """
@@ -18,34 +18,34 @@ from shared.runtime.errors import Refusal
 MAX_K = 100
 MAX_CAMERAS = 1000
 MAX_LIKE_CAMERAS = 10_000
-# An answer says so many labels at most.
+# The maximum number of labels in an answer.
 MAX_VOCABULARY = 1000
 
 
 class BadQuery(Refusal):
-    """The query can't be answered as it is. The message says what is wrong with it."""
+    """The query is invalid. The message says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(400, reason)
 
 
 class Unanswerable(Refusal):
-    """The query is good, but can't be answered now. The message says what is missing."""
+    """The query is valid, but can't be answered now. The message says what is missing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, reason)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A query gives one of `text`, `image` and `like`, or `labels` or `vocabulary` alone. Every other field narrows it
-    down.
+    """A query gives one of `text`, `image` and `like`, or `labels` or `vocabulary` alone. Every other field is a
+    filter.
 
-    image: a JPEG, PNG or WebP, base64 in JSON. like: `id` of a moment that was found before. like_cameras: that moment
-    is of one of these, or there is none; empty: of any. cameras: all but `pending` depends on these alone; empty: on
-    every camera. since, until: times with a zone. labels: of objects that cv saw in the same segment. run: of `tidegate
-    reanalyze`, that found it in a recording. min_score: the least cosine, or the least score of a label. merge_s: hits
-    of a camera that are at most so many seconds apart are one moment. picture: whether to give a JPEG of each moment's
-    best frame, while its video is kept. vocabulary: whether to say which labels were seen at these cameras.
+    image: a JPEG, PNG or WebP, base64 in JSON. like: `id` of an earlier result. like_cameras: that result must be of
+    one of these; empty: any. cameras: all but `pending` depends on these alone; empty: on every camera. since, until:
+    times with a zone. labels: of objects that cv detected in the same segment. run: of `tidegate reanalyze`, which
+    found it in a recording. min_score: the minimum cosine, or the minimum score of a label. merge_s: hits of a camera
+    at most this many seconds apart are one moment. picture: whether to return a JPEG of each moment's best frame, while
+    its video exists. vocabulary: whether to return the labels seen at these cameras.
     """
 
     text: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
@@ -65,14 +65,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def asks(self) -> bool:
-        """Whether it asks for moments."""
-        return any(given is not None for given in (self.text, self.image, self.like)) or bool(self.labels)
+        """Return whether it asks for moments."""
+        return any(value is not None for value in (self.text, self.image, self.like)) or bool(self.labels)
 
     def check(self) -> Query:
-        """The query itself, checked for what types alone can't tell. Raises BadQuery."""
-        given = [name for name in ("text", "image", "like") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise BadQuery(f"asks by {' and '.join(given)}: give one of text, image and like")
+        """Return the query itself, after checks beyond its types. Raises BadQuery."""
+        modes = [name for name in ("text", "image", "like") if getattr(self, name) is not None]
+        if len(modes) > 1:
+            raise BadQuery(f"asks by {' and '.join(modes)}: give one of text, image and like")
         if not self.asks and not self.vocabulary:
             raise BadQuery("asks for nothing: give one of text, image and like, or labels")
         if self.like_cameras and self.like is None:
@@ -83,13 +83,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of one camera's time in which something like what was asked for was seen.
+    """A stretch of one camera's time that matches the query.
 
-    id: of its best vector, for `like`; None where labels alone found it. start, end: wall clock. time: of its best
-    frame. seq: sequence in MEDIA of that frame's segment. similarity: cosine with what was asked. score: of the best
-    detection of a label that was asked for. by: which rankings found it. hits: how many were merged. labels: seen in
-    the segment of the best frame. kept: whether MEDIA still has that segment. run: of `tidegate reanalyze`, which found
-    the best frame in a recording; None where it was seen live.
+    id: of its best vector, for `like`; None if labels alone found it. start, end: wall clock. time: of its best frame.
+    seq: sequence in MEDIA of that frame's segment. similarity: cosine with the query. score: of the best detection of a
+    queried label. by: the rankings that found it. hits: number of merged hits. labels: seen in the segment of the best
+    frame. kept: whether MEDIA still has that segment. run: of `tidegate reanalyze`, which found the best frame in a
+    recording; None for a live result.
     """
 
     camera: Token
@@ -110,9 +110,9 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Moments, the best first. model: whose vectors were compared, if any. pending: events of all cameras that are
-    not yet in the index. note: what the asker should know, such as that text was matched with labels alone. vocabulary:
-    the labels that were seen, sorted, where it was asked for them.
+    """Moments, the best first. model: of the compared vectors, if any. pending: events of all cameras that are not yet
+    in the index. note: a hint for the client, such as that text matched labels alone. vocabulary: the labels seen,
+    sorted, if queried.
     """
 
     moments: list[Moment]
@@ -123,7 +123,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClipQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `svc.find.clip` is asked: the video of `camera` from `start` to `end`, around segment `seq` of MEDIA."""
+    """The query of `svc.find.clip`: the video of `camera` from `start` to `end`, around segment `seq` of MEDIA."""
 
     camera: Token
     seq: Annotated[int, Meta(ge=1)]

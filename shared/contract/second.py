@@ -1,11 +1,11 @@
-"""Second looks at recorded video by workers that have nothing else to do: what both sides say. Pure.
+"""Second passes over recorded video by idle workers: the messages of both sides. Pure.
 
-    a worker ──▶ svc.look.cv: "I have time" ──▶ whoever wants such looks ──▶ a Task, or nothing
-             ──▶ svc.look.cv.<whoever>: Fetch ──▶ a part of the segment's video
-             ──▶ svc.look.cv.<whoever>: Seen  ──▶ it is taken
+    a worker ──▶ svc.look.cv: "I have time" ──▶ a requester ──▶ a Task, or nothing
+             ──▶ svc.look.cv.<requester>: Fetch ──▶ a part of the segment's video
+             ──▶ svc.look.cv.<requester>: Seen  ──▶ it is taken
 
-Workers ask, so that nobody has to know which of them has time. Nothing of it is kept by a stream: whoever wants the
-looks has the video and keeps what was seen, and asks another worker where one falls silent.
+Workers ask, so that no process has to track which of them is idle. No stream stores the messages: the requester has the
+video, stores the results, and asks another worker if one falls silent.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from shared.runtime.errors import BadMessage
 
 T = TypeVar("T")
 
-# Bytes of one answer, far below what a server takes: live video goes by between two of them.
+# Bytes of one answer, far below the server's maximum: live video passes between two of them.
 PART_BYTES = 256 * 1024
-# A worker that has not been heard of for so long has given its task up.
+# A worker that is silent for this long has dropped its task.
 SILENT_S = 30.0
-# Parts, segments before one, and bytes of what is decoded for one: more is no segment that ingest made.
+# Maximum parts, earlier segments, and bytes to decode for one: ingest makes no larger segment.
 MOST_SEGMENTS = 1000
 MOST_BYTES = 512 * 2**20
 
 
 class Free(msgspec.Struct, frozen=True, kw_only=True, tag="free"):
-    """A worker has time. replica: its name. model: that it looks with."""
+    """A worker is idle. replica: its name. model: of its detector."""
 
     replica: Token
     model: Name
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment to look at.
+    """One segment to analyse.
 
-    id: of the task, for whoever gave it. by: the last token of the subject on which it is fetched and answered.
-    segment: what its headers said. sizes: bytes of the segments that are decoded, oldest first: it is the last of them.
-    fps, min_score, tiles, classes: as a camera's settings have them; no classes: all.
+    id: of the task, for the requester. by: the last token of the subject on which it is fetched and answered. segment:
+    its headers. sizes: bytes of the segments to decode, oldest first: it is the last of them. fps, min_score, tiles,
+    classes: as in a camera's settings; no classes: all.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -61,23 +61,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fetch(msgspec.Struct, frozen=True, kw_only=True, tag="fetch"):
-    """Bytes from `begin` on of a task's segments, which follow each other: the answer has PART_BYTES at most."""
+    """Bytes from `begin` on of a task's consecutive segments: the answer has at most PART_BYTES."""
 
     id: str
     begin: Count
 
 
 class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
-    """A task is worked on. It is not answered."""
+    """A task is in progress. There is no answer."""
 
     id: str
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, tag="seen"):
-    """What was seen of a task.
+    """The result of a task.
 
-    width, height: of the upright video. offsets: seconds of the frames that were looked at. objects: of each of them.
-    busy_s: seconds of one worker. failed: why nothing was looked at; empty: it was. gave_up: it had no time after all.
+    width, height: of the upright video. offsets: seconds of the analysed frames. objects: of each of them. busy_s:
+    seconds of one worker. failed: why nothing was analysed; empty: success. gave_up: the worker became busy.
     """
 
     id: str
@@ -90,19 +90,19 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, tag="seen"):
     gave_up: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError, which decoding says as it says what else is wrong."""
+        """Raise ValueError, which the decoder reports like its own errors."""
         if len(self.offsets) != len(self.objects):
             raise ValueError("there is not one list of objects for each frame")
         if not (self.failed or self.gave_up) and None in (self.width, self.height):
             raise ValueError("how large the video is, is missing")
 
 
-def encode(said: Free | Task | Fetch | Working | Seen) -> bytes:
-    return msgspec.json.encode(said)
+def encode(message: Free | Task | Fetch | Working | Seen) -> bytes:
+    return msgspec.json.encode(message)
 
 
 def task(data: bytes) -> Task | None:
-    """What a worker is answered; None: nothing is wanted. Raises BadMessage that names the field."""
+    """Return the answer to a worker; None: no task. Raises BadMessage that names the field."""
     found = _decoded(data, Task) if data else None
     if found and (sum(found.sizes) > MOST_BYTES or not in_time(found.segment.start)):
         raise BadMessage("no word of a second look: a segment is not so large, or not of that time")
@@ -110,12 +110,12 @@ def task(data: bytes) -> Task | None:
 
 
 def free(data: bytes) -> Free:
-    """What a worker asks. Raises BadMessage that names the field."""
+    """Return a worker's request. Raises BadMessage that names the field."""
     return _decoded(data, Free)
 
 
 def of_task(data: bytes) -> Fetch | Working | Seen:
-    """What a worker says of a task. Raises BadMessage that names the field."""
+    """Return a worker's message on a task. Raises BadMessage that names the field."""
     found: Fetch | Working | Seen = _decoded(data, Fetch | Working | Seen)  # type: ignore[arg-type]
     return found
 

@@ -1,7 +1,7 @@
 """A video segment's headers, read and written. Pure.
 
-A segment is one fragmented MP4 on `media.<camera>`. All that a consumer needs to decide whether to open it is in
-its headers, as text.
+A segment is one fragmented MP4 on `media.<camera>`. A consumer decides by its headers, which are text, whether to open
+it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from shared.contract.names import Token
 from shared.runtime.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]
-# A picture has this width and height at most.
+# The maximum width and height of a picture.
 MOST_PIXELS = 16384
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """What the headers of a segment say.
+    """The values of a segment's headers.
 
-    camera, epoch: ids; an epoch is one connection of ingest to the camera. n: counter in the epoch, from 0.
-    start: wall clock of the first frame, UTC. duration: seconds. width, height: pixels as coded, before
-    the rotation that the video may ask for. frames: count.
-    key_seq: stream sequence of the segment that decoding begins with, where it is an earlier one. recovery: where
-    decoding may begin with this one although it has no keyframe (intra refresh), after how many frames pictures are
-    right.
+    camera, epoch: ids; an epoch is one connection of ingest to the camera. n: counter in the epoch, from 0. start: wall
+    clock of the first frame, UTC. duration: seconds. width, height: pixels as coded, before the rotation that the video
+    may ask for. frames: count. key_seq: stream sequence of the segment that decoding begins with, if it is an earlier
+    one. recovery: if decoding may begin here without a keyframe (intra refresh), the number of frames until pictures
+    are right.
     """
 
     camera: Token
@@ -48,12 +47,12 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def starts_gop(self) -> bool:
-        """Whether decoding may begin with it."""
+        """Return whether decoding may begin with it."""
         return self.key_seq is None or self.recovery is not None
 
     @property
     def message_id(self) -> str:
-        """`Nats-Msg-Id`: a segment published twice is stored once."""
+        """Return `Nats-Msg-Id`: a segment published twice is stored once."""
         return f"{self.camera}/{self.epoch}/{self.n}"
 
 
@@ -73,7 +72,7 @@ _HEADERS = {
 
 
 def to_headers(segment: Segment) -> dict[str, str]:
-    """The headers of a segment, `Nats-Msg-Id` included."""
+    """Return the headers of a segment, including `Nats-Msg-Id`."""
     headers = {
         "Nats-Msg-Id": segment.message_id,
         "Camera": segment.camera,
@@ -111,7 +110,7 @@ def from_headers(headers: Mapping[str, str] | None) -> Segment:
 
 
 def from_message(subject: str, headers: Mapping[str, str] | None) -> Segment:
-    """The same of a message of MEDIA, whose subject must name the same camera. Raises BadSegment."""
+    """Read the headers of a message of MEDIA, whose subject must name the same camera. Raises BadSegment."""
     segment = from_headers(headers)
     if subject != names.media(segment.camera):
         raise BadSegment(f"header Camera says {segment.camera!r}, its subject is {subject!r}")
@@ -119,5 +118,5 @@ def from_message(subject: str, headers: Mapping[str, str] | None) -> Segment:
 
 
 def rfc3339(time: dt.datetime) -> str:
-    """`2026-11-24T13:00:00.000Z`: UTC with milliseconds."""
+    """Return `2026-11-24T13:00:00.000Z`: UTC with milliseconds."""
     return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

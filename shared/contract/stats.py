@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 INTERVAL_S = 1.0
-# No counter gets this far. Sums of what is below it stay numbers that JSON and metrics can write.
+# No counter gets this far. Sums of smaller values stay numbers that JSON and metrics can write.
 MOST_COUNT = 1e15
 
 Count = Annotated[int, Meta(ge=0, le=int(MOST_COUNT))]
@@ -17,10 +17,9 @@ Name = Annotated[str, Meta(max_length=256)]
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replica takes for a segment, measured: seconds.
+    """The measured costs of a replica, in seconds.
 
-    key_s, rest_s: to decode a megapixel of the frame that decoding begins with, and of the others. image_s: to compute
-    one image.
+    key_s, rest_s: to decode a megapixel of the first frame, and of the others. image_s: to infer one image.
     """
 
     key_s: Seconds
@@ -29,15 +28,15 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters since the process started; whoever reads them computes the rates.
+    """Counters since the process started; readers compute the rates.
 
-    held: messages in hand. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which
-    the device computed. working_s: seconds with at least one message in hand, so that processed / working_s is the rate
-    of a replica that has work. What is made good later counts in none of these but busy_s and items.
+    held: messages in flight. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which the
+    device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of a
+    busy replica. Backfills count only in busy_s and items.
 
-    wanted_s, work_s: seconds of a replica that the processed messages would have taken with all frames that are wanted,
-    and took with those that were looked at, by `costs`; 0 of a service that says nothing of work. frames_wanted,
-    frames_looked: the frames of these. backfilled: messages made good later, and backfilling_s: seconds of that.
+    wanted_s, work_s: replica seconds of the processed messages by `costs`, with all wanted frames, and with the
+    analysed ones; 0 for a service without costs. frames_wanted, frames_looked: their frames. backfilled: messages that
+    were backfilled, and backfilling_s: seconds of that.
     """
 
     service: Name
@@ -66,7 +65,7 @@ def encode(stats: WorkerStats) -> bytes:
 
 
 def decode(data: bytes) -> WorkerStats:
-    """Raises msgspec.DecodeError."""
+    """Decode a heartbeat. Raises msgspec.DecodeError."""
     try:
         return msgspec.json.decode(data, type=WorkerStats)
     except (UnicodeDecodeError, RecursionError) as e:

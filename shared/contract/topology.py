@@ -1,6 +1,6 @@
-"""The one declaration of streams, consumers and buckets, and how it is applied. Services only bind to them.
+"""The only declaration of streams, consumers and buckets, and its application. Services just bind to them.
 
-Applying twice changes nothing. A limit that a server can't take is an error that names the stream and the setting.
+Applying twice changes nothing. A limit that the server can't grant is an error that names the stream and the setting.
 """
 
 from __future__ import annotations
@@ -39,69 +39,69 @@ MINUTE = 60.0
 MB = 1024 * 1024
 GB = 1024 * MB
 
-# JetStream is asked so often whether it is there: servers that start take some seconds to choose a leader.
+# Attempts to reach JetStream: starting servers take some seconds to elect a leader.
 TRIES = 6
 
-# Entries of leases outlive an outage, so that their holders go on after it. It ends what dead processes leave behind.
-LEASES_KEPT_S = 60 * MINUTE
+# Lease entries outlive an outage, so their holders continue after it. Expiry removes those of dead processes.
+LEASES_MAX_AGE_S = 60 * MINUTE
 
-# For so long EVENTS and DLQ know ids at most. Each takes the server 200 to 500 bytes of memory, and 5 µs of a core at a
-# start, when it reads all messages that are younger.
-LONGEST_KNOWN_S = 60 * MINUTE
+# The maximum deduplication window of EVENTS and DLQ. Each id takes the server 200 to 500 bytes of memory, and 5 µs of a
+# core at a start, when it reads all messages within the window.
+MOST_DEDUP_S = 60 * MINUTE
 
 # The largest job has a prompt of 4000 characters and a thousand segments; a usual one has some hundred bytes.
 JOB_BYTES = 64 * 1024
-# For so long events are kept.
-EVENTS_KEPT_S = 7 * 24 * 60 * MINUTE
-# An incident takes some 6 kB, its alert and updates included: this holds as many as the console shows.
+# The age at which events expire.
+EVENTS_MAX_AGE_S = 7 * 24 * 60 * MINUTE
+# An incident takes some 6 kB, including its alert and updates: this holds as many as the console shows.
 ALERTS_BYTES = 128 * MB
-# What is put off takes this on disk at most: 400 bytes for each segment, ten minutes of 500 cameras.
+# Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
 BACKFILL_JOB_BYTES = 4096
-# What jobs of one urgency take on disk at most, so that whoever may publish them can't fill it.
+# Maximum disk space of jobs of one urgency, so that no publisher can fill the disk.
 JOBS_BYTES = 48 * MB
-# What the checkpoints of analytics take at most, a few kB a camera, so that whoever may write them can't either.
+# Maximum disk space of analytics' checkpoints, a few kB a camera, so that no writer can fill the disk.
 CHECKPOINTS_BYTES = 256 * MB
-# What the ledgers of recorders take at most, some 60 kB a camera.
+# Maximum disk space of recorders' ledgers, some 60 kB a camera.
 LEDGERS_BYTES = 64 * MB
-# What scalers have seen of the last hour, some 10 kB a service.
-LEARNED_KEPT_S = 7200.0
-LEARNED_BYTES = 16 * MB
-# What cv knows of quiet cameras' scenes: some 15 kB each, and a small picture in it, which is not kept for long.
-SCENES_KEPT_S = 60 * MINUTE
+# The scalers' history of the last hour, some 10 kB a service.
+HISTORY_MAX_AGE_S = 7200.0
+HISTORY_BYTES = 16 * MB
+# cv's data on static scenes: some 15 kB each, including a small picture, which expires soon.
+SCENES_MAX_AGE_S = 60 * MINUTE
 SCENE_BYTES = 256 * 1024
 SCENES_BYTES = 64 * MB
-# What was used is kept for so long, or as long as there is room: see docs/how-to/audit.md for how long that is.
-USAGE_KEPT_S = 100 * 24 * 60 * MINUTE
+# Usage is stored this long, or as long as there is room: docs/how-to/audit.md says how long that is.
+USAGE_MAX_AGE_S = 100 * 24 * 60 * MINUTE
 USAGE_BYTES = 128 * MB
 USAGE_MESSAGE_BYTES = 256 * 1024
-# What people changed is kept for so long, or as long as there is room: some 400 bytes each.
-AUDIT_KEPT_S = 400 * 24 * 60 * MINUTE
+# Users' changes are stored this long, or as long as there is room: some 400 bytes each.
+AUDIT_MAX_AGE_S = 400 * 24 * 60 * MINUTE
 AUDIT_BYTES = 64 * MB
 AUDIT_MESSAGE_BYTES = 16 * 1024
-# Who may use the console, some 300 bytes each, and sessions. And what they have reviewed, 100 bytes each.
+# The console's users, some 300 bytes each, and sessions. And their reviews, 100 bytes each.
 CONSOLE_BYTES = 16 * MB
 REVIEWS_BYTES = 32 * MB
-# How far runs over recordings are, some 700 bytes each. One that has said nothing for so long is forgotten.
-RUNS_KEPT_S = 30 * 24 * 60 * MINUTE
+# The progress of runs over recordings, some 700 bytes each. A run that is silent for this long is dropped.
+RUNS_MAX_AGE_S = 30 * 24 * 60 * MINUTE
 RUNS_BYTES = 16 * MB
 RUN_BYTES = 256 * 1024
-# A lease says which process has it, and there are as many as cameras and processes: 50 MB in all.
+# A lease names the process that holds it, and there is one per camera and process: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
-# Streams whose sequences are in ids and checkpoints. One that was lost, while what names them was kept, begins where it
-# has not been: by 1 again, a new segment's event would be known by its id, and dropped.
+# Streams whose sequences are in ids and checkpoints. If one is lost while such ids remain, its successor starts above
+# all former sequences: from 1, a new segment's event would get a known id, and be dropped.
 _NAMED = (names.MEDIA, names.EVENTS, names.ALERTS)
 _NAMING = (*_NAMED, f"KV_{names.ANALYTICS}")
 
-# The server's whole numbers end at 2**63, which for ages are nanoseconds: nobody wants more than these.
+# The server's integers end at 2**63, in nanoseconds for ages: these bounds are enough.
 MOST = 10**18
 MOST_AGE_S = 1e9
-# The server's codes for a limit that its disk, or the account's quota, can't hold; for copies where it is alone; for a
-# quota of consumers, and one of streams.
+# The server's error codes: a limit beyond its disk or the account's quota; copies without a cluster; a quota of
+# consumers, and of streams.
 NO_DISK, NO_CLUSTER = 10047, 10074
 TOO_MANY = {10026: "max-consumers", 10027: "max-streams"}
-# Flags that the server never turns off again.
+# Flags that the server never resets.
 _FOR_EVER = ("deny_delete", "deny_purge", "sealed")
 
 
@@ -132,7 +132,7 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
-    """Every stream, as the contract has it."""
+    """Return the configuration of every stream."""
     return [_media(s), _events(s), _alerts(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
 
 
@@ -143,7 +143,7 @@ def _media(s: TopologySettings) -> StreamConfig:
         s,
         max_age=s.media_max_age_s,
         max_bytes=s.media_max_bytes,
-        # As long as ingest may hold a segment whose first try was stored unseen.
+        # As long as ingest may retry a segment whose first publish was stored without an acknowledgement.
         duplicate_window=s.media_max_age_s,
         republish=_heads(names.media(">")),
     )
@@ -155,19 +155,19 @@ def _events(s: TopologySettings) -> StreamConfig:
         [f"{names.EVENT}.>", f"{names.PAST}.>"],
         s,
         compression=StoreCompression.S2,
-        max_age=EVENTS_KEPT_S,
+        max_age=EVENTS_MAX_AGE_S,
         max_bytes=s.events_max_bytes,
-        duplicate_window=_known_s(s),
-        # Apps hear what is stored, and each event once; and nothing of the past.
+        duplicate_window=_dedup_s(s),
+        # Apps hear each stored event once, and no results from recordings.
         republish=RePublish(src="events.>", dest=names.stored("events.>")),
     )
 
 
 def _alerts(s: TopologySettings) -> StreamConfig:
-    """Return the stream that copies what somebody should act on, so that no other kind takes its room.
+    """Return the stream that copies alerts and incidents, so that no other kind takes their room.
 
-    The server copies it from EVENTS within milliseconds, and up to two minutes later after it has lost a peer. So it is
-    for those who look back; the webhook takes alerts from EVENTS. Nobody can publish to it.
+    The server copies from EVENTS within milliseconds, or within two minutes after it lost a peer. So it serves history;
+    the webhook takes alerts from EVENTS. No identity can publish to it.
     """
     subjects = [names.event(kind, ">") for kind in names.COPIED]
     return _stream(
@@ -176,19 +176,19 @@ def _alerts(s: TopologySettings) -> StreamConfig:
         s,
         sources=[StreamSource(name=names.EVENTS, subject_transforms=[SubjectTransform(x, x) for x in subjects])],
         compression=StoreCompression.S2,
-        max_age=EVENTS_KEPT_S,
+        max_age=EVENTS_MAX_AGE_S,
         max_bytes=ALERTS_BYTES,
-        duplicate_window=_known_s(s),
+        duplicate_window=_dedup_s(s),
     )
 
 
-def _known_s(s: TopologySettings) -> float:
-    """What a segment became is known until MEDIA has forgotten it, and whoever had it in hand then is done."""
-    return min(LONGEST_KNOWN_S, max(15 * MINUTE, s.media_max_age_s + 5 * MINUTE))
+def _dedup_s(s: TopologySettings) -> float:
+    """Return how long result ids are known: until MEDIA has dropped the segment, and its last delivery has ended."""
+    return min(MOST_DEDUP_S, max(15 * MINUTE, s.media_max_age_s + 5 * MINUTE))
 
 
 def _vlm(s: TopologySettings) -> list[StreamConfig]:
-    """A stream for each urgency: within one stream, which has one limit, one kind would take another's room."""
+    """Return a stream for each urgency: in one stream, with one limit, one kind would take another's room."""
     return [
         _jobs(names.VLM, s, max_msgs=s.vlm_max_msgs),
         _jobs(names.ASKS, s, max_msgs=s.vlm_max_asks),
@@ -199,7 +199,7 @@ def _vlm(s: TopologySettings) -> list[StreamConfig]:
 def _jobs(name: str, s: TopologySettings, *, max_msgs: int) -> StreamConfig:
     return _stream(
         name,
-        # A kind that no consumer takes is refused, rather than kept for nobody.
+        # A kind without a consumer is refused, rather than stored for no one.
         [subject for c in _wanted(s) if c.stream == name for subject in c.filters],
         s,
         retention=RetentionPolicy.WORK_QUEUE,
@@ -208,19 +208,20 @@ def _jobs(name: str, s: TopologySettings, *, max_msgs: int) -> StreamConfig:
         max_msgs=max_msgs,
         max_msg_size=JOB_BYTES,
         max_bytes=JOBS_BYTES,
-        # A job may say how long somebody waits for its answer: then the server forgets it by itself.
+        # A job may carry its client's timeout: then the server expires it.
         allow_msg_ttl=True,
-        # A job published again while its verdict counts as known is the same job.
+        # A job published again within the deduplication window of its verdict is the same job.
         duplicate_window=15 * MINUTE,
         republish=_heads("jobs.vlm.>"),
     )
 
 
 def _backfill(s: TopologySettings) -> StreamConfig:
-    """What is put off outlives its video: whoever takes a job whose segment is gone says that no revision will come.
+    """Return the stream of deferred jobs, which outlive their video: the worker that finds a segment expired announces
+    that no revision will come.
 
-    So nothing ends here unsaid before the event that waits for its revision has gone from EVENTS. What has no room is
-    refused, and said to be lost by who put it off. Nobody is told of a job: none is urgent.
+    So every job has its outcome before its event expires in EVENTS. If the stream is full, the publisher announces the
+    job as lost. Jobs are not republished: none is urgent.
     """
     return _stream(
         names.BACKFILL,
@@ -228,24 +229,24 @@ def _backfill(s: TopologySettings) -> StreamConfig:
         s,
         retention=RetentionPolicy.WORK_QUEUE,
         discard=DiscardPolicy.NEW,
-        max_age=EVENTS_KEPT_S,
+        max_age=EVENTS_MAX_AGE_S,
         max_msg_size=BACKFILL_JOB_BYTES,
         max_bytes=BACKFILL_BYTES,
-        # A segment that comes again is put off once, as its event is stored once.
-        duplicate_window=_known_s(s),
+        # A redelivered segment is deferred once, as its event is stored once.
+        duplicate_window=_dedup_s(s),
     )
 
 
 def _dead_letters(s: TopologySettings) -> StreamConfig:
     return _stream(
         names.DLQ,
-        # The advisory is all that tells of a message whose last worker died with it.
+        # Only the advisory reports a message whose last worker died with it.
         [names.dead_letters(">"), f"{names.MAX_DELIVERIES}.>"],
         s,
         max_age=30 * 24 * 60 * MINUTE,
         max_bytes=s.dlq_max_bytes,
-        # A burial whose message could not be answered for any more comes again after an outage.
-        duplicate_window=LONGEST_KNOWN_S,
+        # A dead letter whose message could not be acknowledged comes again after an outage.
+        duplicate_window=MOST_DEDUP_S,
     )
 
 
@@ -255,7 +256,7 @@ def _usage(s: TopologySettings) -> StreamConfig:
         [names.usage("*")],
         s,
         compression=StoreCompression.S2,
-        max_age=USAGE_KEPT_S,
+        max_age=USAGE_MAX_AGE_S,
         max_bytes=USAGE_BYTES,
         max_msg_size=USAGE_MESSAGE_BYTES,
     )
@@ -267,17 +268,17 @@ def _audit(s: TopologySettings) -> StreamConfig:
         [names.audit(">")],
         s,
         compression=StoreCompression.S2,
-        max_age=AUDIT_KEPT_S,
+        max_age=AUDIT_MAX_AGE_S,
         max_bytes=AUDIT_BYTES,
         max_msg_size=AUDIT_MESSAGE_BYTES,
-        # Whoever could change a log would change what it says of them.
+        # A user who could change the log could change the record of their own actions.
         deny_delete=True,
         deny_purge=True,
     )
 
 
 def _stream(name: str, subjects: list[str] | None, s: TopologySettings, **more: Any) -> StreamConfig:
-    """On disk and readable by direct get; the oldest message goes first, unless `more` says otherwise."""
+    """Return a stream on disk, readable by direct get; the oldest message goes first, unless `more` says otherwise."""
     common: dict[str, Any] = {
         "retention": RetentionPolicy.LIMITS,
         "discard": DiscardPolicy.OLD,
@@ -289,17 +290,19 @@ def _stream(name: str, subjects: list[str] | None, s: TopologySettings, **more: 
 
 
 def _heads(subject: str) -> RePublish:
-    """The headers of what is stored, told to whoever listens: the scaler hears of a first message and sees no video."""
+    """Republish the headers of stored messages: the scaler hears of a first message and sees no video."""
     return RePublish(src=subject, dest=names.stored(subject), headers_only=True)
 
 
 def consumers(s: TopologySettings) -> list[tuple[str, ConsumerConfig]]:
-    """(stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete them."""
+    """Return (stream, durable pull consumer) of every service. No inactive_threshold: scale to zero must not delete
+    them.
+    """
     return [(c.stream, _durable(c, s)) for c in _wanted(s)]
 
 
 def _wanted(s: TopologySettings) -> list[Consumer]:
-    """The catalog's consumers, as the settings have them."""
+    """Return the catalog's consumers, filtered by the settings."""
     return [c for service in catalog.services() for c in service.consumers if not c.when or getattr(s, c.when)]
 
 
@@ -318,26 +321,26 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
 
 
 def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
-    """The stream of every KV bucket, by the bucket's name."""
-    kept = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
-    found = {b: _bucket(b, s) for b in kept}
+    """Return the stream of every KV bucket, by the bucket's name."""
+    permanent = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
+    found = {b: _bucket(b, s) for b in permanent}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
     found[names.RECORDER] = _bucket(names.RECORDER, s, max_bytes=LEDGERS_BYTES)
-    found[names.SCALER] = _bucket(names.SCALER, s, max_age=LEARNED_KEPT_S, max_bytes=LEARNED_BYTES)
+    found[names.SCALER] = _bucket(names.SCALER, s, max_age=HISTORY_MAX_AGE_S, max_bytes=HISTORY_BYTES)
     found[names.SCENES] = _bucket(
-        names.SCENES, s, max_age=SCENES_KEPT_S, max_bytes=SCENES_BYTES, max_msg_size=SCENE_BYTES
+        names.SCENES, s, max_age=SCENES_MAX_AGE_S, max_bytes=SCENES_BYTES, max_msg_size=SCENE_BYTES
     )
     found[names.CONSOLE] = _bucket(names.CONSOLE, s, max_bytes=CONSOLE_BYTES)
-    # An incident that is no longer kept has been reviewed by nobody.
-    found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_KEPT_S, max_bytes=REVIEWS_BYTES)
-    found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_KEPT_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
+    # An expired incident needs no review.
+    found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_MAX_AGE_S, max_bytes=REVIEWS_BYTES)
+    found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_MAX_AGE_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
     for b in (names.LEASES, names.PARTITIONS, names.RECORDERS):
-        found[b] = _bucket(b, s, max_age=LEASES_KEPT_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
+        found[b] = _bucket(b, s, max_age=LEASES_MAX_AGE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found
 
 
 def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int) -> StreamConfig:
-    """As KV clients expect it, but that no header of a writer can empty it, and that it says what changes."""
+    """Return a bucket for KV clients: but no writer's header can empty it, and it republishes its changes."""
     return _stream(
         f"KV_{name}",
         [f"$KV.{name}.>"],
@@ -346,9 +349,9 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         max_age=max_age,
         discard=DiscardPolicy.NEW,
         duplicate_window=2 * MINUTE,
-        # A password is overwritten on disk by deleting its message.
+        # Deleting its message overwrites a password on disk.
         deny_delete=name != names.CREDENTIALS,
-        # The settings of a camera that was removed expire, and so do sessions, links and states that were forgotten.
+        # The settings of a removed camera expire, and so do sessions, links and dropped states.
         allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE, names.ANALYTICS) else None,
         allow_rollup_hdrs=False,
         republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
@@ -357,7 +360,7 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
 
 
 async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
-    """Create what is missing and update what differs; return a line for each that changed. Raises BusError."""
+    """Create what is missing and update what differs; return a line for each change. Raises BusError."""
     done = await _attempt(f"stream {names.MEDIA}", _answered(js))
     lost = await _lost(js)
     for stream in streams(s):
@@ -371,7 +374,7 @@ async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
 
 
 async def apply_consumers(js: JetStreamContext, s: TopologySettings, wanted: Iterable[Consumer]) -> list[str]:
-    """Create the consumers that are missing, update those that differ; a line for each. Raises BusError."""
+    """Create missing consumers, update those that differ; return a line for each. Raises BusError."""
     done: list[str] = []
     for c in wanted:
         done += await _attempt(f"consumer {c.name}", _apply_consumer(js, c.stream, _durable(c, s)))
@@ -379,7 +382,7 @@ async def apply_consumers(js: JetStreamContext, s: TopologySettings, wanted: Ite
 
 
 async def renew_consumer(js: JetStreamContext, s: TopologySettings, stream: str, name: str) -> None:
-    """Delete a durable consumer and make it anew, so that it delivers everything again. Raises BusError."""
+    """Delete and recreate a durable consumer, so that it delivers everything again. Raises BusError."""
     (config,) = [c for of, c in consumers(s) if (of, c.durable_name) == (stream, name)]
 
     async def again() -> str:
@@ -404,7 +407,7 @@ async def _attempt(what: str, change: object) -> list[str]:
 
 
 def _remedy(what: str, error: APIError) -> str:
-    """The setting that asks for more than the server has, if it is one."""
+    """Return the setting that asks for more than the server has, if it is one."""
     stream = what.removeprefix("stream ")
     if error.err_code == NO_DISK and stream in (names.MEDIA, names.EVENTS, names.DLQ):
         return f": lower {stream}_MAX_BYTES, or give the server more disk{_or_quota('max-store')}"
@@ -420,7 +423,7 @@ def _or_quota(option: str) -> str:
 
 
 async def _answered(js: JetStreamContext) -> str:
-    """Return once JetStream answers: a cluster that has just started does not, until its servers have a leader."""
+    """Return once JetStream answers: a new cluster does not, until its servers have a leader."""
     for tries_left in reversed(range(TRIES)):
         try:
             await js.stream_info(names.MEDIA)
@@ -436,7 +439,9 @@ async def _answered(js: JetStreamContext) -> str:
 
 
 async def _lost(js: JetStreamContext) -> set[str]:
-    """Those of _NAMED that are missing while something names them. Where nobody answers, what comes next says so."""
+    """Return the streams of _NAMED that are missing while references to them exist. An unreachable server fails the
+    next request.
+    """
     missing = set()
     for name in _NAMING:
         try:
@@ -449,7 +454,7 @@ async def _lost(js: JetStreamContext) -> set[str]:
 
 
 async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool = False) -> str:
-    """late: a stream that is made begins with a sequence that none has had."""
+    """late: a created stream starts above all former sequences."""
     try:
         have = (await js.stream_info(str(want.name))).config
     except NotFoundError:
@@ -457,14 +462,16 @@ async def _apply_stream(js: JetStreamContext, want: StreamConfig, *, late: bool 
         await js.add_stream(want.evolve(first_seq=time.time_ns() // 1_000_000) if late else want)
         return "created"
     if _differs(want, have):
-        kept = {k: v for k, v in vars(have).items() if not vars(want)[k] and (k in _FOR_EVER or vars(want)[k] is None)}
-        await js.update_stream(want.evolve(**kept))
+        unchanged = {
+            k: v for k, v in vars(have).items() if not vars(want)[k] and (k in _FOR_EVER or vars(want)[k] is None)
+        }
+        await js.update_stream(want.evolve(**unchanged))
         return "updated"
     return ""
 
 
 async def _copies(js: JetStreamContext) -> int | None:
-    """Of MEDIA: what a new version adds to a cluster shall outlive a server too, also where setup is not told so."""
+    """Return MEDIA's copies: a new version's streams survive a server too, even without that setting at setup."""
     try:
         return (await js.stream_info(names.MEDIA)).config.num_replicas
     except NotFoundError:
@@ -484,14 +491,14 @@ async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfi
 
 
 def _differs(want: StreamConfig | ConsumerConfig, have: StreamConfig | ConsumerConfig) -> bool:
-    """Whether any field that `want` sets has another value on the server. 0 and unset leave it as it is there.
+    """Return whether any field that `want` sets has another value on the server. 0 and unset keep the server's.
 
-    A flag that is off is set, too: one that an older version had turned on is turned off, where the server can.
+    A flag that is off is set, too: one that an older version turned on is turned off, if the server can.
     """
     on = (k for k, v in vars(want).items() if v is False and k not in _FOR_EVER and getattr(have, k))
     return any(on) or any(v and not _is_same(v, getattr(have, k)) for k, v in vars(want).items())
 
 
 def _is_same(want: object, have: object) -> bool:
-    """-1 asks for no limit, which the server may say as 0 or not at all."""
+    """Compare two values: -1 asks for no limit, which the server may report as 0 or omit."""
     return want == have or str(want) == str(have) or (want == -1 and not have)

@@ -1,8 +1,8 @@
-"""What a store of an older version holds and has to keep: jobs in another stream, passwords that can't be overwritten.
+"""Migration of an older version's store: jobs in another stream, passwords that can't be overwritten.
 
-Up to 0.2, VLM held jobs of all kinds. They are moved to the streams that take these kinds now, and the consumers that
-delivered them from VLM are deleted. The bucket `credentials` denied that single messages are deleted, which alone
-overwrites a password on disk: it is made anew.
+Up to 0.2, VLM held jobs of all kinds. They move to the present streams of these kinds, and their consumers of VLM are
+deleted. The bucket `credentials` denied deleting single messages, and only that overwrites a password on disk: it is
+recreated.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from shared.contract.entries import entries
 from shared.runtime.telemetry import logger
 
 MOVER = "moving"
-# So many jobs are moved at once.
+# The maximum number of jobs to move together.
 BATCH = 256
 FETCH_S = 5.0
-KEPT = (ids.HEADER, "traceparent", REPLAY_FOR, REPLAY_OF)
+HEADERS = (ids.HEADER, "traceparent", REPLAY_FOR, REPLAY_OF)
 
 
 async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
-    """Move what VLM holds of `into`'s subjects, and say how much that was; empty for nothing. Raises APIError.
+    """Move the jobs of `into`'s subjects out of VLM, and return a summary; empty for none. Raises APIError.
 
-    It may be broken off anywhere and begun again: a job leaves VLM once it is stored in its new stream.
+    It may be interrupted and repeated: a job leaves VLM once it is stored in its new stream.
     """
     former = [consumer for stream, consumer in names.VLM_WORK if stream == into.name != names.VLM]
     if not former:
@@ -45,7 +45,7 @@ async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
     if not found:
         return ""
     logger("setup").info("moving jobs, thousands in a second", count=found, into=into.name)
-    # Its limits are for new jobs: of those that wait already none is refused.
+    # Its limits are for new jobs: waiting jobs are never refused.
     await js.update_stream(replace(into, max_msgs=-1, max_bytes=-1, max_msg_size=-1))
     try:
         await _move(js, into)
@@ -55,10 +55,10 @@ async def take_over(js: JetStreamContext, into: StreamConfig) -> str:
 
 
 async def make_erasable(js: JetStreamContext) -> str:
-    """Let single messages of `credentials` be deleted, which overwrites them on disk, where the bucket denies that.
+    """Allow deleting single messages of `credentials`, which overwrites them on disk, if the bucket denies that.
 
-    A purge, and a new value, leave the old one in the store's file. The denial can't be taken back, so the bucket is
-    made anew, with all that it holds; a copy outlives whatever ends us in between.
+    A purge, and a new value, leave the old one in the store's file. The denial is permanent, so the bucket is recreated
+    with its contents; a copy survives an interruption.
     """
     name, copy = f"KV_{names.CREDENTIALS}", f"KV_{names.CREDENTIALS}-copy"
     config = (await js.stream_info(name)).config
@@ -66,11 +66,11 @@ async def make_erasable(js: JetStreamContext) -> str:
     if not config.deny_delete and not copies:
         return ""
     if config.deny_delete:
-        if not copies and (held := await entries(js, names.CREDENTIALS)):
+        if not copies and (before := await entries(js, names.CREDENTIALS)):
             await js.create_key_value(
                 KeyValueConfig(bucket=f"{names.CREDENTIALS}-copy", replicas=config.num_replicas or 1)
             )
-            await _fill(await js.key_value(f"{names.CREDENTIALS}-copy"), held)
+            await _fill(await js.key_value(f"{names.CREDENTIALS}-copy"), before)
             copies = {copy}
         await js.delete_stream(name)
         config.deny_delete = False
@@ -86,7 +86,7 @@ async def make_erasable(js: JetStreamContext) -> str:
 
 
 async def _waiting(js: JetStreamContext, into: StreamConfig) -> int:
-    """How many jobs of `into`'s subjects VLM holds."""
+    """Return how many jobs of `into`'s subjects VLM holds."""
     state = (await js.stream_info(names.VLM, subjects_filter="jobs.vlm.>")).state
     prefixes = tuple(subject.removesuffix(">") for subject in into.subjects or ())
     return sum(count for subject, count in (state.subjects or {}).items() if subject.startswith(prefixes))
@@ -110,11 +110,11 @@ async def _move(js: JetStreamContext, into: StreamConfig) -> None:
 
 async def _publish(js: JetStreamContext, job: Msg) -> None:
     at = f"{job.metadata.stream}/{job.metadata.sequence.stream}"
-    headers = {k: v for k, v in (job.headers or {}).items() if k in KEPT}
-    # A worker of the older version may have it in hand, and end it after all: its event has the same id then.
+    headers = {k: v for k, v in (job.headers or {}).items() if k in HEADERS}
+    # A worker of the older version may have it in flight, and complete it: its event then has the same id.
     id = ids.Sealed(headers.pop(ids.HEADER, at))
     await js.publish(job.subject, job.data, headers={REPLAY_OF: at} | headers | {ids.HEADER: id})
-    # The server does not always forget what is acknowledged to a consumer of subjects that are no longer the stream's.
+    # The server may keep messages acknowledged to a consumer of subjects that are no longer the stream's.
     await js.delete_msg(names.VLM, job.metadata.sequence.stream)
     await job.ack()
 

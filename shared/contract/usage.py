@@ -1,10 +1,10 @@
-"""What was used, minute by minute: what arrived at a service and the work that it was, and what each camera sent. Pure.
+"""Usage by the minute: the arrivals and work of services, and the video of cameras. Pure.
 
     data = encode(WorkerUsage(process="k3f9x2", n=4, since=1796000000, until=1796000600, processed=571))
     decode(names.usage("cv"), data)
 
-The stream USAGE keeps them for months, and `tidegate audit` reads them. They are small, and compressed: half an hour of
-sixty cameras takes some 1400 bytes, and ten minutes of a worker 250.
+The stream USAGE stores them for months, and `tidegate audit` reads them. They are small and compressed: half an hour of
+sixty cameras takes some 1400 bytes, ten minutes of a worker 250.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.contract.names import Token
 from shared.runtime.errors import BadMessage
 
 MINUTE_S = 60
-# What a message holds once it is no longer compressed: five times what a thousand cameras take.
+# The uncompressed size of a message: five times that of a thousand cameras.
 MOST_BYTES = 1024 * 1024
 MOST_MINUTES = 20_000
 
@@ -34,7 +34,7 @@ Minutes = Annotated[dict[Minute, Messages], Meta(max_length=MOST_MINUTES)]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """process: one life of one process. n: counts its messages. since, until: the period that this one is of, in Unix
+    """process: one lifetime of one process. n: counts its messages. since, until: the period of this message, in Unix
     seconds by the clock of the process. is_last: none follows.
     """
 
@@ -46,13 +46,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkerUsage(Usage, frozen=True, kw_only=True):
-    """Of a period in the life of a worker.
+    """A period in the life of a worker.
 
-    arrivals: how many messages of each consumer JetStream stored in which minute, by its own clock: those that this
-    worker was the first to take, whenever it took them. loading_s: from the start of the process until it was ready,
-    in its first message. unchanged: results of quiet video, for which no device was asked. processed, failed, busy_s,
-    working_s, wanted_s, work_s, frames_wanted, frames_looked, backfilled, backfilling_s: as heartbeats have them, of
-    the period alone.
+    arrivals: messages of each consumer by the minute in which JetStream stored them, by its own clock; each counts at
+    its first worker. loading_s: from the start of the process until it was ready, in its first message. unchanged:
+    results of static scenes, without inference. processed, failed, busy_s, working_s, wanted_s, work_s, frames_wanted,
+    frames_looked, backfilled, backfilling_s: as in heartbeats, of the period alone.
     """
 
     arrivals: Annotated[dict[Name, Minutes], Meta(max_length=64)] = {}
@@ -71,7 +70,7 @@ class WorkerUsage(Usage, frozen=True, kw_only=True):
 
 
 class CameraUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What was stored of one camera in a period. first: a minute. segments: in it and in each that follows. seconds,
+    """The stored video of one camera in a period. first: a minute. segments: in it and in each that follows. seconds,
     megabytes, frames: of all of these.
     """
 
@@ -83,7 +82,7 @@ class CameraUsage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class IngestUsage(Usage, frozen=True, kw_only=True):
-    """Of a period in the life of an ingest, which also without a camera says that it was there."""
+    """A period in the life of an ingest; without a camera it still reports that it ran."""
 
     cameras: Annotated[dict[Token, CameraUsage], Meta(max_length=100_000)] = {}
 
@@ -93,7 +92,7 @@ def encode(usage: WorkerUsage | IngestUsage) -> bytes:
 
 
 def decode(subject: str, data: bytes) -> WorkerUsage | IngestUsage:
-    """What is found on a subject of USAGE. Raises BadMessage."""
+    """Decode a message of USAGE. Raises BadMessage."""
     kind: type[WorkerUsage | IngestUsage] = IngestUsage if subject == names.usage("ingest") else WorkerUsage
     unpack = zlib.decompressobj()
     try:

@@ -1,8 +1,8 @@
-"""A what-if: what is asked of `python -m tidegate.whatif`, and what that says. Pure.
+"""The request and output of the what-if `python -m tidegate.whatif`. Pure.
 
-On its standard input comes one line, a `WhatIfRequest`, and with arrivals from USAGE a `UsageLine` for each message, to
-the end. On its standard output come lines of `Progress`, at least every half second, and then one `WhatIfAnswer`, or
-one `Failed` and exit code 2.
+Its standard input is one line, a `WhatIfRequest`, and with arrivals from USAGE a `UsageLine` for each message, to the
+end. Its standard output is lines of `Progress`, at least every half second, and then one `WhatIfAnswer`, or one
+`Failed` and exit code 2.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_REPLICAS = 10_000
 MOST_POINTS = 600
 
 MadeUp = Literal["days", "bursts", "flash_crowd", "ramp", "outage"]
-# Ways to scale that are tried beside a fleet for the peak. The last leaves frames out while capacity is short.
+# Policies compared with a fleet for the peak. The last defers frames while capacity is short.
 Policy = Literal["KEDA default", "lag", "demand", "demand, bends"]
 POLICIES: tuple[Policy, ...] = ("KEDA default", "lag", "demand", "demand, bends")
 BUDGETS = (0.0, 0.02, 0.06)
@@ -29,7 +29,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a service is scaled by now, as its scaler says. bends: whether its workers leave frames out meanwhile."""
+    """The present scaling of a service, from its scaler. bends: whether its workers defer frames meanwhile."""
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)]
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)]
@@ -41,11 +41,12 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class WhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """arrivals: those of USAGE, of the last `days`; of `csv`, with the columns t_s,arrivals; or of the made-up `trace`.
+    """arrivals: from USAGE, of the last `days`; from `csv`, with the columns t_s,arrivals; or from the synthetic
+    `trace`.
 
-    service_rate: messages that a busy replica does in a second. price: of a replica's hour. budgets: of deferBudget.
-    enough: share of the minutes that has to be served. in_force: is simulated too. None: as measured, or as shipped; of
-    max_replicas: twice what the peak needs.
+    service_rate: messages per second of a busy replica. price: of a replica hour. budgets: of deferBudget. enough:
+    fraction of the minutes that has to be served. in_force: is simulated too. None: as measured, or as shipped; for
+    max_replicas: twice the need of the peak.
     """
 
     service: Name
@@ -74,25 +75,25 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """progress: from 0 to 1, of what `doing` is a part."""
+    """progress: from 0 to 1, over all steps. doing: the present step."""
 
     progress: Share
     doing: str
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """error: a sentence. field: which one of the request's it is about, where it is about one."""
+    """error: a sentence. field: the field of the request at fault, if it is one."""
 
     error: str
     field: str = ""
 
 
 class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to scale. settings: what was chosen, in words. of_static, of_bound: its hours as a share of theirs.
+    """A policy. settings: in words. of_static, of_bound: its hours as a fraction of theirs.
 
-    minutes_served: share of those with arrivals in which 99 % of the results came in time. left_out: share of the
-    frames that was not looked at at first; deferred: messages of which some was, and backfilled: those made good later.
-    scaled_object: what was simulated, as `kubectl apply` takes it; empty of the bound, which none reaches.
+    minutes_served: fraction of those with arrivals in which 99 % of the results came in time. left_out: fraction of the
+    frames that were deferred; deferred: messages with deferred frames, and backfilled: those backfilled later.
+    scaled_object: the simulated one, for `kubectl apply`; empty for the oracle, which no policy reaches.
     """
 
     name: str
@@ -111,7 +112,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """For a plot: means over steps of `step_s` each. begins: in RFC 3339, None of a trace that knows no clock.
+    """Data for a plot: means over steps of `step_s` each. begins: in RFC 3339, None for a trace without a clock.
 
     arrivals: messages a second. replicas: of each row, by its name.
     """
@@ -123,7 +124,7 @@ class WhatIfSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfSaving(msgspec.Struct, frozen=True, kw_only=True):
-    """What the recommended row spends less in 30 days than the row `against`; below 0 where it spends more."""
+    """The recommended row's savings in 30 days over the row `against`; negative if it spends more."""
 
     against: str
     gpu_hours_30d: float
@@ -131,7 +132,7 @@ class WhatIfSaving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """What was simulated with. rate_measured, cold_measured: whether workers have shown it."""
+    """The simulated load. rate_measured, cold_measured: whether workers have shown it."""
 
     service_rate: float
     cold_start_s: float
@@ -143,8 +144,8 @@ class WhatIfLoad(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """table: the static fleet first, then what was tried, what is in force, and the bound. scaled_object: of the row
-    that is recommended. notes: sentences.
+    """table: the static fleet first, then the candidates, the policy in force, and the oracle. scaled_object: of the
+    recommended row. notes: sentences.
     """
 
     table: list[WhatIfRow]
@@ -157,17 +158,17 @@ class WhatIfAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """Whatever is said, for telling what it is."""
+    """The fields that tell the kinds of output apart."""
 
     progress: float | None = None
     error: str | None = None
 
 
-Said = Progress | Failed | WhatIfAnswer
+Output = Progress | Failed | WhatIfAnswer
 
 
-def decode(line: bytes) -> Said:
-    """A line that was said. Raises BadMessage."""
+def decode(line: bytes) -> Output:
+    """Decode a line of output. Raises BadMessage."""
     try:
         head = msgspec.json.decode(line, type=_Line)
         if head.error is not None:

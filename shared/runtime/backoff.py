@@ -1,4 +1,4 @@
-"""How long to wait before the next try: twice as long after each failure, up to a limit, and never all at once. Pure.
+"""The delay before the next try: doubled after each failure, up to a limit, with jitter. Pure.
 
     backoff = Backoff(first_s=0.5, longest_s=30.0)
     await asyncio.sleep(backoff.after(tries))      # tries: failures in a row, from 1 on; 0 after a success
@@ -21,9 +21,9 @@ _MOST_DOUBLINGS = 60
 class Backoff(msgspec.Struct, frozen=True):
     """A growing delay with jitter and a cap.
 
-    first_s: the delay after the first failure, in seconds, before jitter. longest_s: the cap, before jitter.
-    jitter: the share of a delay that chance may take away, 0 to 1, so that what failed together does not return
-    together. longest_asked_s: the cap on what the other side asks for, as by Retry-After. chance: numbers in 0..1.
+    first_s: the delay after the first failure, in seconds, before jitter. longest_s: the cap, before jitter. jitter:
+    the fraction of a delay that chance may remove, 0 to 1, so that clients that failed together do not return together.
+    longest_asked_s: the cap on the other side's request, as by Retry-After. chance: numbers in 0..1.
     """
 
     first_s: float
@@ -32,11 +32,11 @@ class Backoff(msgspec.Struct, frozen=True):
     longest_asked_s: float = 0.0
     chance: Callable[[], float] = random.random
 
-    def after(self, tries: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after `tries` failures in a row, from 1 on; at least what is granted of `asked_s`."""
+    def after(self, tries: int, requested_s: float | None = None) -> float:
+        """Return seconds to wait after `tries` failures in a row, from 1 on; at least the grant of `requested_s`."""
         nominal = min(self.longest_s, self.first_s * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
-        return max(nominal * (1.0 - self.jitter + self.jitter * self.chance()), self.granted(asked_s))
+        return max(nominal * (1.0 - self.jitter + self.jitter * self.chance()), self.granted(requested_s))
 
-    def granted(self, asked_s: float | None) -> float:
-        """What the other side gets of the seconds that it asks for."""
-        return min(self.longest_asked_s, asked_s or 0.0)
+    def granted(self, requested_s: float | None) -> float:
+        """Return how much of the other side's request is granted, in seconds."""
+        return min(self.longest_asked_s, requested_s or 0.0)

@@ -1,4 +1,4 @@
-"""Whether a server is worth asking: after failures in a row it is left alone until it is seen to be well. Pure.
+"""A circuit breaker: after failures in a row, a server gets no requests until it recovers. Pure.
 
     breaker = Breaker(Backoff(1.0, 30.0))
     if breaker.failed("503 Service Unavailable", of=17, begun=begun):   # True: this failure opened it
@@ -51,12 +51,12 @@ class Breaker:
 
     @property
     def open_s(self) -> float:
-        """Seconds since it opened; 0 while it is closed."""
+        """Return the seconds since it opened; 0 while it is closed."""
         return 0.0 if self._opened is None else self._clock() - self._opened
 
     @property
     def wait_s(self) -> float:
-        """Seconds until the next probe of an open breaker."""
+        """Return the seconds until the next probe of an open breaker."""
         return max(0.0, self._probe_at - self._clock())
 
     def failed(
@@ -66,17 +66,17 @@ class Breaker:
         of: Hashable = None,
         begun: float | None = None,
         certain: bool = False,
-        asked_s: float | None = None,
+        requested_s: float | None = None,
     ) -> bool:
-        """A request failed; return whether that opened the breaker.
+        """Record a failed request; return whether that opened the breaker.
 
-        of: what the request was for; its failures count once, as they may be its own fault. None: each failure counts.
-        begun: when the request began, by the breaker's clock; None: now. certain: the server failed, whatever the
-        request. asked_s: how long the server asks to be left alone.
+        of: the subject of the request; its failures count once, as they may be its own fault. None: each failure
+        counts. begun: when the request began, by the breaker's clock; None: now. certain: the server failed, whatever
+        the request. requested_s: the delay that the server requests.
         """
         now = self._clock()
         if self._opened is not None and begun is not None and begun < self._opened:
-            self._probe_at = max(self._probe_at, now + self._backoff.granted(asked_s))
+            self._probe_at = max(self._probe_at, now + self._backoff.granted(requested_s))
             return False
         self.reason = reason
         opens = self._opened is None
@@ -86,11 +86,11 @@ class Breaker:
                 return False
             self._opened, self._probes = now, 0
         self._probes += 1
-        self._probe_at = now + self._backoff.after(self._probes, asked_s)
+        self._probe_at = now + self._backoff.after(self._probes, requested_s)
         return opens
 
     def succeeded(self, begun: float | None = None) -> bool:
-        """A request was answered, or the server looked well; return whether that closed the breaker."""
+        """Record an answered request, or a healthy server; return whether that closed the breaker."""
         if self._opened is not None and begun is not None and begun < self._opened:
             return False
         closes = self.is_open

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: in a session of their own, told to end when their parent dies."""
+"""Child processes that never outlive us: in a session of their own, with a parent-death signal."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# In place of a `preexec_fn`: that runs Python between fork and exec, and what libraries have registered for a fork with
-# it. LanceDB starts threads there, which was seen to crash the child. So a small Python of its own does it, and becomes
-# the command: 15 ms. PR_SET_PDEATHSIG is 1, and a parent that died before it was asked for has another one's pid.
+# Instead of a `preexec_fn`: that runs Python between fork and exec, and the fork hooks of libraries with it. LanceDB
+# starts threads there, which crashed the child. So a small separate Python does it, and becomes the command: 15 ms.
+# PR_SET_PDEATHSIG is 1; if the parent died before the call, the parent's pid differs.
 _BIND = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
     "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execvp(sys.argv[2], sys.argv[2:])"
 )
 
 
-# What a child that reads strangers' video may know of our environment: no password is among it.
+# The environment of a child that parses foreign video: it includes no password.
 _PLAIN = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "COVERAGE_")
 
 
 def plain_environment() -> dict[str, str]:
-    """Ours, without what it may have of passwords and keys."""
+    """Return our environment, without passwords and keys."""
     return {name: value for name, value in os.environ.items() if name.startswith(_PLAIN)}
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of ours.
+    """Return the command that runs a module of ours.
 
-    -P keeps the folder that it is started in off Python's path: code there would run in place of ours, with what ours
-    may do.
+    -P keeps the working directory off Python's path: code there would replace ours, with our rights.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `command`, its output appended to `log`.
+    """Start `command`, and append its output to `log`.
 
-    A session of its own keeps the terminal's Ctrl-C from it: its parent stops it in order.
+    Its own session shields it from the terminal's Ctrl-C: its parent stops it in order.
     """
     with log.open("ab") as out:
         return subprocess.Popen(
@@ -54,7 +53,7 @@ def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = 
 
 
 def bound(command: Sequence[str]) -> list[str]:
-    """`command` such that it gets SIGTERM when the thread that starts it ends, by whatever death. Linux alone can.
+    """Wrap `command` so that it gets SIGTERM when its starting thread ends, for any reason. Only Linux can.
 
     Start children from the main thread, as the kernel watches the thread and not the process. Raises FileNotFoundError.
     """
@@ -66,6 +65,6 @@ def bound(command: Sequence[str]) -> list[str]:
 
 
 def last_lines(log: Path, count: int = 5) -> str:
-    """The end of a log, on one line, for an error's text."""
+    """Return the end of a log, on one line, for an error's text."""
     lines = log.read_text(errors="replace").splitlines()[-count:] if log.exists() else []
     return " | ".join(line.strip() for line in lines)

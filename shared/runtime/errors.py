@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TidegateError(Exception):
-    """Base of all of them: the command line prints its sentence, without a traceback."""
+    """Base of all of them: the command line prints its message, without a traceback."""
 
 
 class SettingError(TidegateError):
@@ -12,15 +12,15 @@ class SettingError(TidegateError):
 
 
 class BusError(TidegateError):
-    """The server, a stream, a consumer or a bucket is not there or refuses us."""
+    """The server, a stream, a consumer or a bucket is missing or refuses us."""
 
 
 class Unanswered(BusError):
-    """JetStream has not answered, as while it has no leader: it may yet."""
+    """JetStream has not answered, as without a leader: a retry may succeed."""
 
 
 class Unstorable(BusError):
-    """A message that the server will never take: it is too large, or can't be sent."""
+    """The server will never take this message: it is too large, or can't be sent."""
 
 
 class Full(BusError):
@@ -28,7 +28,7 @@ class Full(BusError):
 
 
 class BadMessage(TidegateError):
-    """A message that can't ever be processed: it goes to the dead-letter stream at once."""
+    """A message that can never be processed: it is dead-lettered immediately."""
 
 
 class BadSegment(BadMessage):
@@ -36,11 +36,11 @@ class BadSegment(BadMessage):
 
 
 class Expired(BadSegment):
-    """A segment that is no longer kept, or one that it is decoded from."""
+    """A segment that has expired, or an earlier one that its decoding needs."""
 
 
 class OverBudget(BadSegment):
-    """A segment that takes more decoding than it may, or whose camera's segments did so again and again."""
+    """A segment that exceeds the decoding budget, or whose camera's segments did so repeatedly."""
 
 
 class ModelError(TidegateError):
@@ -48,11 +48,11 @@ class ModelError(TidegateError):
 
 
 class Away(TidegateError):
-    """What a service works with can't be reached: no fault of the message, which another replica may take."""
+    """A dependency of a service can't be reached: the message is fine, and another replica may take it."""
 
 
 class Refusal(TidegateError):
-    """A request that is answered with an error. code: as in HTTP: 400 where the request is wrong, 5xx where we are."""
+    """An error answer to a request. code: as in HTTP: 400 for a wrong request, 5xx for our own failure."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""Text that others wrote, made inert: a terminal shows it, and does nothing that it says. Pure.
+"""Foreign text made inert: a terminal shows its control sequences and does not execute them. Pure.
 
-A camera's reason, a label, a letter or an answer may hold escape sequences, which move the cursor, hide lines and set
-the clipboard, or marks that turn the direction of writing.
+A camera's reason, a label, a dead letter or an answer may hold escape sequences, which move the cursor, hide lines and
+set the clipboard, or marks that reverse the writing direction.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import unicodedata
 
 # Controls, formats, lone surrogates, and what ends a line or a paragraph: a terminal may act on these.
 _ACTIVE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# What ends our own lines and fields, and what joins the letters of some scripts and the parts of emoji.
+# Characters that end our own lines and fields, or join letters of some scripts and parts of emoji.
 _HARMLESS = "\n\t\u200c\u200d"
 
 
 def inert(text: str) -> str:
-    """`text` with each character that a terminal may act on as `\\u001b`, which JSON reads as that character."""
+    """Return `text` with each active character escaped like `\\u001b`, which JSON reads as that character."""
     return text if text.isprintable() else "".join(map(_inert, text))
 
 

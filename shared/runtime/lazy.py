@@ -1,6 +1,6 @@
-"""Modules that are loaded once something of them is used, and not by whoever imports them first.
+"""Modules that load at their first use, not at their first import.
 
-`importlib.util.LazyLoader` loads at the second `import` of a module already, as that looks at its `__spec__`.
+`importlib.util.LazyLoader` loads at the second `import` of a module, as that reads its `__spec__`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _LOADING = threading.RLock()
 
 
 class _Unused(ModuleType):
-    """In the place of a package, which it becomes where anything of it is asked for, such as a module within."""
+    """A placeholder for a package, which becomes the package when any attribute, such as a submodule, is read."""
 
     def __getattr__(self, name: str) -> Any:
         with _LOADING:
             spec: ModuleSpec | None = self.__spec__
-            # Another thread has loaded it, or this one does.
+            # Another thread has loaded it, or this one is loading it.
             if "__path__" not in self.__dict__ and spec and spec.loader:
                 self.__path__ = spec.submodule_search_locations or []
                 try:
@@ -38,7 +38,7 @@ class _Unused(ModuleType):
 
 
 def until_used(package: str) -> None:
-    """Have `import package` load nothing until it is used. Nothing where it is loaded already, or not installed."""
+    """Make `import package` load nothing until it is used. No effect if it is loaded already, or not installed."""
     with contextlib.suppress(ImportError):
         if package not in sys.modules and (spec := importlib.util.find_spec(package)):
             sys.modules[package] = _unused(spec)

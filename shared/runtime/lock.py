@@ -1,4 +1,4 @@
-"""A file that one process holds at a time: what two would write in one folder, they would spoil for each other."""
+"""A file lock that one process holds at a time: two writers in one folder would corrupt each other's data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import IO
 from shared.runtime.errors import SettingError
 
 
-def hold(path: Path, taken: str) -> IO[str]:
-    """Lock the file until it is closed. Its folder is made for its owner alone where it is not there.
+def acquire(path: Path, taken: str) -> IO[str]:
+    """Lock the file until it is closed. A missing folder is created for its owner alone.
 
     Raises SettingError(taken) if another process holds it, and OSError if it can't be written.
     """

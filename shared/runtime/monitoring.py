@@ -1,9 +1,9 @@
-"""/healthz, /readyz and /metrics of a process, over TLS where METRICS_CERT says so.
+"""/healthz, /readyz and /metrics of a process, over TLS if METRICS_CERT is set.
 
     port = monitoring.serve(settings, health)         # in threads of their own
-    monitoring.tell_prometheus(settings, "cv", port)  # where METRICS_TARGETS names a folder
+    monitoring.tell_prometheus(settings, "cv", port)  # if METRICS_TARGETS names a folder
 
-A kubelet can show no certificate, and what it may ask tells nothing: with METRICS_CLIENT_CA only /metrics asks for one.
+A kubelet can't show a certificate, and its pages are not secret: with METRICS_CLIENT_CA only /metrics asks for one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from shared.runtime.telemetry import Health, logger
 
 READY = Gauge("tidegate_ready", "1 while /readyz says that the process can work, else 0")
 
-# So many answers of /metrics are made at once: that takes time, and goes on once the client is let go.
+# Maximum concurrent answers of /metrics: one takes time, and continues after its client was dropped.
 MOST_SCRAPES = 4
-# How soon a full disk is tried again.
+# The retry interval on a full disk.
 AGAIN_S = 2.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,10 +38,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 def serve(settings: BusSettings, health: Health) -> int:
     """Serve the three pages from daemon threads; return the port.
 
-    Threads, so that a stuck event loop still answers that it is stuck. Raises SettingError if the port is taken, and
-    for certificates that can't be used.
+    Threads, so that a stuck event loop still reports that it is stuck. Raises SettingError if the port is taken, and
+    for unusable certificates.
     """
-    # When a counter was made says nothing that a scrape has not seen, and doubles the series.
+    # A counter's creation time adds nothing to scrapes, and doubles the series.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     secured = _certificates(settings)
     try:
@@ -71,7 +71,7 @@ def _certificates(settings: BusSettings) -> tls.Renewing | None:
 
 
 def _pages(health: Health, *, asks: bool) -> Callable[..., Iterable[bytes]]:
-    """The WSGI application. asks: whether /metrics is only for clients that are known."""
+    """Return the WSGI application. asks: whether /metrics requires a client certificate."""
     metrics = make_wsgi_app()
     scrapes = threading.Semaphore(MOST_SCRAPES)
 
@@ -115,8 +115,8 @@ def _problem(health: Health) -> str | None:
 def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
     """Write `<replica>.json` into METRICS_TARGETS, by which Prometheus finds this process. Raises SettingError.
 
-    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Whoever started us removes it. On a full
-    disk it is written once there is room: the process has its own work to do meanwhile.
+    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Our parent removes it. On a full disk a
+    thread writes it once there is room: the process works meanwhile.
     """
     if not settings.metrics_targets:
         return
@@ -130,17 +130,17 @@ def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
     try:
         _write(path, json.dumps(entry))
     except OSError as e:
-        said = f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}"
+        message = f"METRICS_TARGETS={settings.metrics_targets} can't be written: {e.strerror}"
         if e.errno not in _NO_ROOM:
-            raise SettingError(said) from e
-        logger("telemetry").warning(f"{said}; it is written once there is room")
+            raise SettingError(message) from e
+        logger("telemetry").warning(f"{message}; it is written once there is room")
         later = (path, json.dumps(entry))
         threading.Thread(target=_write_once_there_is_room, args=later, name="targets", daemon=True).start()
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Prometheus reads what ends in .json, and never half of it.
+    # Prometheus reads files that end in .json, and must never see half of one.
     path.with_suffix(".new").write_text(text)
     path.with_suffix(".new").replace(path)
 
@@ -153,6 +153,6 @@ def _write_once_there_is_room(path: Path, text: str) -> None:
 
 
 def forget_targets(folder: Path, replica: str) -> None:
-    """Remove what a process that is gone has written there, and its workers a GPU."""
+    """Remove the files of an ended process, and of its worker for each GPU."""
     for path in (folder / f"{replica}.json", *folder.glob(f"{replica}-[0-9]*.json")):
         path.unlink(missing_ok=True)

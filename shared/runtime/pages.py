@@ -1,10 +1,10 @@
-"""HTTP pages of a process, over TLS where certificates are given: a thread a client, and none keeps others waiting.
+"""HTTP pages of a process, over TLS if there are certificates: a thread per client, and none blocks others.
 
     server = PageServer("127.0.0.1", 0)
     server.start(app)                 # a WSGI application
     server.server_port
 
-Threads, so that a stuck event loop still answers that it is stuck.
+Threads, so that a stuck event loop still reports that it is stuck.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from shared.runtime.tls import Renewing
 
-# A client has this long for all of it: the handshake, to ask, and to read the answer.
+# The total time of a client: for the handshake, the request, and reading the answer.
 REQUEST_S = 10.0
-# So many have a place, as descriptors are what the process needs itself. Where all are taken the next client gets that
-# of the one that came first: a question takes a moment, so whoever is still there is slow.
+# Maximum clients, as the process needs the descriptors itself. If all are taken, the next client replaces the oldest
+# one: a request takes a moment, so an old client is slow.
 MOST_CLIENTS = 100
-# In the environment of a request: whether the client has shown a certificate that was asked for.
+# A request's environment key: whether the client showed a certificate that was requested.
 KNOWN = "tidegate.known"
 
 
 class _Handler(WSGIRequestHandler):
     def get_environ(self) -> dict[str, Any]:
-        known = isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
-        return super().get_environ() | {KNOWN: known}
+        has_certificate = isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
+        return super().get_environ() | {KNOWN: has_certificate}
 
     def get_stderr(self) -> Any:
-        """Nowhere: it is told of a client that goes while it reads. What fails on our side is logged."""
+        """Return a sink: it only reports clients that leave while reading. Our own failures are logged."""
         return io.StringIO()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Write no line for each probe: they come every few seconds."""
+        """Log no probes: they come every few seconds."""
 
 
 class PageServer(ThreadingMixIn, WSGIServer):
-    """See the module. secured: its certificates; None without TLS. Raises OSError where the port can't be had."""
+    """See the module. secured: its certificates; None without TLS. Raises OSError if the port is unavailable."""
 
     daemon_threads = True
-    # Python's five are less than what connects at once: the others try again after a second, as long as a probe waits.
+    # Python's default of five is too small: other clients retry after a second, the timeout of a probe.
     request_queue_size = MOST_CLIENTS
 
     def __init__(self, host: str, port: int, secured: Renewing | None = None) -> None:
         self._secured = secured
-        # When each client came that has a place, the first one first. None in it is closed.
+        # The arrival of each client, the oldest first. Setting it to None closes the place.
         self._since: dict[Any, float] = {}
         self._lock = threading.Lock()
         host = host.strip("[]")
@@ -67,7 +67,7 @@ class PageServer(ThreadingMixIn, WSGIServer):
         threading.Thread(target=self.serve_forever, name="pages", daemon=True).start()
 
     def server_bind(self) -> None:
-        # The standard one resolves its own name, which can take seconds where there is no DNS.
+        # The standard method resolves its own name, which can take seconds without DNS.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -77,7 +77,7 @@ class PageServer(ThreadingMixIn, WSGIServer):
     def get_request(self) -> Any:
         request, address = super().get_request()
         if self._secured:
-            # The handshake waits for the client, so it is for the client's thread.
+            # The handshake waits for the client, so it runs in the client's thread.
             request = self._secured.context().wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         return request, address
 
@@ -89,19 +89,19 @@ class PageServer(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Twice a second."""
+        """Drop expired clients, twice a second."""
         while self._let_go(time.monotonic() - REQUEST_S):
             pass
 
     def _let_go(self, before: float) -> bool:
-        """End the waiting of the client that came first, if it came before `before`, monotonic seconds; whether so."""
+        """Drop the oldest client if it arrived before `before`, monotonic seconds; return whether it did."""
         with self._lock:
             request, since = next(iter(self._since.items()), (None, math.inf))
             if request is None or since >= before:
                 return False
             del self._since[request]
             with contextlib.suppress(OSError):  # the client has gone
-                # SSLSocket's own would also take from its thread what that works with.
+                # SSLSocket's own shutdown would also take the object that its thread works with.
                 socket.socket.shutdown(request, socket.SHUT_RDWR)
             return True
 
@@ -116,4 +116,4 @@ class PageServer(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write nothing: a client that goes, or refuses our certificate, is none of our errors."""
+        """Write nothing: a client that leaves, or refuses our certificate, is not our error."""

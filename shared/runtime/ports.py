@@ -1,4 +1,8 @@
-"""TCP ports of loopback, for programs of ours that must be told one.
+"""TCP ports of loopback, for programs of ours that need a given one.
+
+The system's answer to a request for any port is one that outgoing connections use too. Until the program listens there,
+another process may take it: then the program ends, or its clients send their passwords to that process. So the search
+is below those ports, and concurrent searches find different ones.
 
 The system gives whoever asks for any port one of those that outgoing connections have too. Until the program listens
 there it may be another's: then the program ends, or its clients send their passwords to whoever has it. So ports are
@@ -15,14 +19,14 @@ from collections import deque
 
 from shared.runtime.errors import TidegateError
 
-# Linux gives outgoing connections those from 32768 on, unless it is told otherwise.
+# Linux gives outgoing connections ports from 32768 on, by default.
 _LOW, _HIGH = 10_000, 32_768
-# What this process has found, and may not listen at yet: a name that no other process can have meanwhile.
+# The ports that this process found, and may not listen at yet: names that no other process can have meanwhile.
 _reserved: deque[socket.socket] = deque(maxlen=64)
 
 
 def free_port(preferred: int) -> int:
-    """`preferred` if nobody listens there, else another, as also for 0. Raises TidegateError where there is none."""
+    """Return `preferred` if it is free, else another, also for 0. Raises TidegateError if there is none."""
     if preferred and _is_free(preferred):
         return preferred
     for port in random.sample(range(_LOW, _HIGH), k=1000):
@@ -42,7 +46,7 @@ def _is_free(port: int) -> bool:
 
 
 def _reserve(port: int) -> bool:
-    """Have no other process look at this port. Linux alone knows such names, which go with their process."""
+    """Stop other processes from probing this port. Only Linux has such names, which end with their process."""
     if sys.platform != "linux":
         return True
     s = socket.socket(socket.AF_UNIX)
@@ -56,7 +60,7 @@ def _reserve(port: int) -> bool:
 
 
 async def takes_connections(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether anything on this machine listens on a TCP port of that address."""
+    """Return whether any process on this machine listens on a TCP port of that address."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:

@@ -1,4 +1,4 @@
-"""Lets long work say that it goes on, to whoever would otherwise take it for a hang.
+"""Reports that long work still runs, to a listener that would otherwise assume a hang.
 
 with progress.heard_by(message.goes_on):       # around a coroutine and the tasks that it starts
     await prepare(message)
@@ -23,7 +23,7 @@ _listener: ContextVar[Callable[[], None]] = ContextVar("listener", default=_nobo
 
 @contextmanager
 def heard_by(listener: Callable[[], None]) -> Iterator[None]:
-    """Have `listener` called, from any thread, by the work of this block."""
+    """Have the work of this block call `listener`, from any thread."""
     token = _listener.set(listener)
     try:
         yield
@@ -32,5 +32,5 @@ def heard_by(listener: Callable[[], None]) -> Iterator[None]:
 
 
 def listener() -> Callable[[], None]:
-    """Whom the work at hand tells that it goes on."""
+    """Return the listener of the present work."""
     return _listener.get()

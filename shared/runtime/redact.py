@@ -1,7 +1,6 @@
-"""Credentials out of text: nothing that is logged, published or counted carries them. Pure.
+"""Removes credentials from text: no log, message or metric carries them. Pure.
 
-The text may be a stranger's. It is cut first, and read in one pass: no pattern here looks at a letter more often than
-it has letters of its own.
+The text may be hostile. It is cut first, and read in one pass: the cost per character is at most the pattern's length.
 """
 
 from __future__ import annotations
@@ -9,25 +8,25 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-# What is read of a text: the traceback of a long way fits.
+# The maximum length of text: a deep traceback fits.
 MOST = 32_768
-# A URL ends where one of these comes.
+# A URL ends at one of these.
 _END = re.compile(r"[\s'\"]")
 _NAMES = (
     r"pass(?:word|wd)?|pwd|psw|pw|user(?:name)?|usr|login(?:use|pas|pass)?|(?:access_)?token|auth|secret|(?:api_?)?key"
 )
 _SECRETS = rf"(?:{_NAMES})="
-# Query parameters that cameras take passwords in.
+# Query parameters in which cameras take passwords.
 _QUERY = re.compile(rf"(?i)(?P<key>[?&]{_SECRETS})[^&\s'\"]*")
-# Some take them in the path, /user=me_password=mine_channel=1: where the password ends can't be told.
+# Some take them in the path, /user=me_password=mine_channel=1: the end of the password is ambiguous.
 _PATH = re.compile(rf"(?i)(?P<path>:(?=//))|(?P<query>\?)|[/_;]{_SECRETS}")
 
 
 def redact(text: str, most: int = MOST) -> str:
-    """`text` with the credentials of every URL in it replaced by `***`, and cut to `most` characters before."""
+    """Return `text`, first cut to `most` characters, with the credentials of every URL replaced by `***`."""
     if len(text) <= most:
         return _hide(text)
-    # Of a URL that the cut goes through nobody can tell how much was a password.
+    # If the cut splits a URL, any part of it may be a password.
     return _hide(f"{text[:most]}@").removesuffix("@") + "…"
 
 
@@ -42,7 +41,7 @@ def _hide(text: str) -> str:
 
 
 def _hide_in_url(url: str) -> str:
-    """url: from its `://` on. User info goes up to the last @, as cameras' passwords hold @ and /."""
+    """url: from its `://` on. User info extends to the last @, as cameras' passwords hold @ and /."""
     if (at := url.rfind("@")) > 0:
         if 0 < _end_of_name(url) <= at:  # the @ may be of that password, or that of the user info
             return "://***"
@@ -52,7 +51,7 @@ def _hide_in_url(url: str) -> str:
 
 
 def _end_of_name(url: str) -> int:
-    """Where a password begins in the path of a URL; 0 where none does."""
+    """Return where a password begins in the path of a URL; 0 if there is none."""
     in_path = False
     for mark in _PATH.finditer(url):
         if mark["path"] or mark["query"]:
@@ -63,9 +62,9 @@ def _end_of_name(url: str) -> int:
 
 
 def split_credentials(url: str) -> tuple[str, str | None]:
-    """(`url` without credentials, what `join_credentials` needs to put them back or None).
+    """Return (`url` without credentials, the input for `join_credentials` or None).
 
-    That is `user:password` as given or, where they are not in the user info alone, the whole URL.
+    The input is the literal `user:password` or, if they are not in the user info alone, the whole URL.
     """
     bare, userinfo = split_userinfo(url)
     if (public := _hide(bare)) != bare and "@" not in bare:
@@ -74,7 +73,7 @@ def split_credentials(url: str) -> tuple[str, str | None]:
 
 
 def split_userinfo(url: str) -> tuple[str, str | None]:
-    """(`url` without the `user:password@` before its host, `user:password` or None). The rest may hold a password."""
+    """Return (`url` without `user:password@`, `user:password` or None). The rest may still hold a password."""
     parts = urlsplit(url)
     userinfo, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=host)), userinfo if at else None

@@ -26,15 +26,15 @@ from shared.runtime.redact import redact
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# How alike two names are, of 1, for one to be the other misspelt: METRICS_PROT is, NUM_CPUS (for NUM_GPUS) is not.
+# The minimum similarity, of 1, of a misspelt name: METRICS_PROT matches, NUM_CPUS (for NUM_GPUS) does not.
 NEAR = 0.9
 LONGEST_SHOWN = 60
-# After more, a camera whose ingest died would be missed for longer than its video is buffered.
+# Beyond this, a camera whose ingest died would be missed for longer than its video is buffered.
 MOST_LEASE_S = 60.0
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service reads: the server, and how to be observed."""
+    """The settings of every service: the server, and monitoring."""
 
     nats_url: Annotated[str, Meta(description="server, or several with commas")] = "nats://127.0.0.1:4222"
     nats_user: Annotated[str, Meta(description="user name, where the server asks for one")] = ""
@@ -80,10 +80,10 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
-    """Read every field of `cls` from the variable of its name in capitals.
+    """Read every field of `cls` from the variable with its name in capitals.
 
-    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset.
-    Raises SettingError naming the variable, what it holds (never for secrets) and what it should hold.
+    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset. Raises
+    SettingError naming the variable, what it holds (never for secrets) and what it should hold.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
                 raw = Path(path).read_text().strip()
             except OSError as e:
                 raise SettingError(f"{name}_FILE={path} can't be read: {e.strerror}") from e
-            except ValueError:  # which holds what was read
+            except ValueError:  # its text holds the file's content
                 raise SettingError(f"{name}_FILE={path} can't be read: give the path of a file of text") from None
         if not raw:
             if field.required:
@@ -114,21 +114,21 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
 
 
 def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that nothing reads and that look like one of `cls`, with that one.
+    """Return unread variables that resemble one of `cls`, with that one.
 
-    What looks like none is left alone: an environment is full of others' variables, such as Kubernetes' own CV_PORT.
+    Others are ignored: an environment is full of foreign variables, such as Kubernetes' own CV_PORT.
     """
-    known = {field.name.upper() for field in msgspec.structs.fields(cls)}
+    variables = {field.name.upper() for field in msgspec.structs.fields(cls)}
     found = {}
-    for name in sorted(set(environ) - known - {f"{name}_FILE" for name in known}):
-        kin = [k for k in known if k.partition("_")[0] == name.partition("_")[0]]
+    for name in sorted(set(environ) - variables - {f"{name}_FILE" for name in variables}):
+        kin = [k for k in variables if k.partition("_")[0] == name.partition("_")[0]]
         if near := difflib.get_close_matches(name, kin, 1, NEAR):
             found[name] = near[0]
     return found
 
 
 def describe(cls: type[msgspec.Struct]) -> str:
-    """A table of the variables of `cls`, their defaults and meaning."""
+    """Return a table of the variables of `cls`, their defaults and meaning."""
     hints = get_type_hints(cls, include_extras=True)
     rows = []
     for field in msgspec.structs.fields(cls):
@@ -140,7 +140,7 @@ def describe(cls: type[msgspec.Struct]) -> str:
 
 
 def from_environment(cls: type[T], module: str, purpose: str) -> T:
-    """Settings of `python -m <module>`; prints them for `--help` and exits, or exits 2 with the error."""
+    """Return the settings of `python -m <module>`; print them for `--help` and exit, or exit 2 with the error."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         _print(f"usage: python -m {module}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
         raise SystemExit(0)
@@ -155,7 +155,7 @@ def from_environment(cls: type[T], module: str, purpose: str) -> T:
 
 
 def _print(text: str) -> None:
-    """Print, also to a reader such as `head` that goes before the end."""
+    """Print, also to a reader such as `head` that closes early."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -164,14 +164,14 @@ def _print(text: str) -> None:
 
 
 def shown(value: object) -> str:
-    """A value as an error repeats it: a long text is cut."""
+    """Return a value as an error repeats it: a long text is cut."""
     if isinstance(value, float):
         return f"{value:g}"
     return repr(redact(value, LONGEST_SHOWN) if isinstance(value, str) else value)
 
 
 def wanted(hint: Any) -> str:
-    """What a setting of this annotated type should hold, in words. One that may be unset is `… | None`."""
+    """Describe the values of a setting with this annotated type. An optional one is `… | None`."""
     if get_origin(hint) in (Union, UnionType):
         hint = get_args(hint)[0]
     meta = _meta(hint)

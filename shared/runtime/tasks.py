@@ -1,4 +1,4 @@
-"""Tasks that run together: until the first of them ends, and ended for certain."""
+"""Concurrent tasks: wait for the first to end, and end the others reliably."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def supervise(*work: Coroutine[Any, Any, Any] | asyncio.Task[Any], stop: asyncio.Event | None = None) -> None:
-    """Wait until the first of `work` ends or `stop` is set, and raise the error of what ended.
+    """Wait until the first of `work` ends or `stop` is set, and raise its error.
 
-    A coroutine runs as a task of ours, and is ended before this returns. A task is only watched: whoever made it ends
-    it, in whatever order its shutdown needs.
+    A coroutine runs as a task of ours, and ends before this returns. A task is only watched: its creator ends it, in
+    the order that its shutdown needs.
     """
     ours = [asyncio.create_task(w) for w in work if not isinstance(w, asyncio.Task)]
     if stop is not None:
@@ -28,7 +28,7 @@ async def supervise(*work: Coroutine[Any, Any, Any] | asyncio.Task[Any], stop: a
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None if `stop` is set first: then it is ended."""
+    """Return the result of `work`, or None if `stop` is set first: then `work` is cancelled."""
     working = asyncio.create_task(work)
     try:
         await supervise(working, stop=stop)
@@ -37,8 +37,8 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         await end(working)
 
 
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all. Where one fails, which is raised, the others are ended."""
+async def gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results of all. If one fails, raise its error and cancel the others."""
     tasks = [asyncio.create_task(w) for w in work]
     try:
         return await asyncio.gather(*tasks)
@@ -47,7 +47,7 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks until they are done. Their errors are dropped.
+    """Cancel tasks until they are done, and drop their errors.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for`, which nats-py's requests go through, swallows a
     cancellation that comes in the same turn as the result, and the task goes on.

@@ -5,7 +5,7 @@
     log = telemetry.logger("cv")
     log.info("camera online", camera="lobby")      # one line an event; credentials in values are redacted
 
-Metrics are `prometheus_client` objects beside the code that moves them.
+Metrics are `prometheus_client` objects next to the code that updates them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30,
 
 
 class Health:
-    """Whether the process's loop moves, and whether it can do its work.
+    """Tracks whether the process's loop runs, and whether it can work.
 
     The loop calls `beat()` at least every few seconds; `/healthz` fails once the last beat is older than `limit_s`.
-    `ready` is None when it can work, else a sentence that says what is missing; `/readyz` says it.
+    `ready` is None if it can work, else a sentence on what is missing, for `/readyz`.
     """
 
     def __init__(self, limit_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,18 +55,18 @@ class Health:
         self._last = self._clock()
 
     def stuck(self) -> str | None:
-        """None, or since when the loop has not moved."""
+        """Return None, or how long the loop has not moved."""
         age = self._clock() - self._last
         return None if age <= self.limit_s else f"the loop has not moved for {age:.0f} s"
 
 
 def logger(name: str) -> Any:
-    """A structlog logger that names its part of the program."""
+    """Return a structlog logger with the name of its part of the program."""
     return structlog.get_logger(part=name)
 
 
 def configure(settings: BusSettings, service: str) -> None:
-    """Logs to standard error as LOG_FORMAT says; spans exported if OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+    """Log to standard error in LOG_FORMAT; export spans if OTEL_EXPORTER_OTLP_ENDPOINT is set."""
     level = getattr(logging, settings.log_level.upper())
     _log(level, as_json=settings.log_format == "json", cache=True)
     structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
@@ -87,12 +87,12 @@ def configure(settings: BusSettings, service: str) -> None:
 
 
 def log_aside() -> None:
-    """Send log lines to standard error: a command's standard output is what it was asked for."""
+    """Log to standard error: a command's standard output is only its result."""
     _log(logging.INFO, as_json=False, cache=False)
 
 
 def _log(level: int, *, as_json: bool, cache: bool) -> None:
-    """cache: loggers that were used stay as they are, whatever is configured later."""
+    """cache: used loggers stay as they are, whatever is configured later."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -104,7 +104,7 @@ def _log(level: int, *, as_json: bool, cache: bool) -> None:
             *(
                 [structlog.processors.JSONRenderer()]
                 if as_json
-                # JSON escapes what a terminal would obey.
+                # JSON escapes characters that a terminal would execute.
                 else [_inert_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
             ),
         ],
@@ -115,7 +115,7 @@ def _log(level: int, *, as_json: bool, cache: bool) -> None:
 
 
 def _take_over() -> None:
-    """Log what libraries warn of, and what ends a thread, as all else: Python prints passwords of URLs in them."""
+    """Log libraries' warnings and threads' errors like our own: Python would print passwords in URLs."""
     root = logging.getLogger()
     if not any(isinstance(handler, _Library) for handler in root.handlers):
         root.addHandler(_Library(logging.WARNING))
@@ -127,7 +127,7 @@ class _Library(logging.Handler):
         tell = logger(record.name).error if record.levelno >= logging.ERROR else logger(record.name).warning
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit it
+        except (TypeError, ValueError):  # mismatched arguments
             text = str(record.msg)
         tell(text, exc_info=record.exc_info)
 
@@ -139,7 +139,7 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
 
 
 class _Stderr:
-    """Standard error as it is at the time. A log whose disk is full must not end the process that writes it."""
+    """The current standard error. A full disk of the log must not end the process."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -152,7 +152,7 @@ class _Stderr:
 
 
 def flush(timeout_s: float = 2.0) -> None:
-    """Export pending spans, for at most `timeout_s`: a collector that is away must not hold a process up."""
+    """Export pending spans, for at most `timeout_s`: an unreachable collector must not delay the exit."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         flushing = threading.Thread(target=provider.shutdown, daemon=True)
@@ -173,12 +173,12 @@ def tracer() -> trace.Tracer:
 
 
 def context_of(traceparent: str | None) -> Context:
-    """The trace context that a `traceparent` header carries; an empty one for None or nonsense."""
+    """Return the trace context of a `traceparent` header; an empty one for None or an invalid value."""
     return _propagator.extract({"traceparent": traceparent} if traceparent else {}, context=Context())
 
 
 def traceparent_of(span: trace.Span) -> str | None:
-    """The W3C `traceparent` header that makes `span` the parent of what follows."""
+    """Return the W3C `traceparent` header that makes `span` the parent of what follows."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context=trace.set_span_in_context(span))
     return carrier.get("traceparent")

@@ -1,7 +1,7 @@
-"""Certificates that settings name: checked at start with a sentence that names the setting, and read anew when renewed.
+"""Certificates from settings: checked at start with an error that names the setting, and reloaded when renewed.
 
 tls = Renewing(lambda: server_context(cert, key, client_ca))
-tls.context()        # the one of the files as they are now; the one before while they can't be used
+tls.context()        # from the current files; the former one while they can't be used
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.runtime.telemetry import logger
 
 
 class File(NamedTuple):
-    """A file that a setting names: the variable, and the path that it holds, "" where it is not set."""
+    """A file from a setting: the variable, and its path, "" if unset."""
 
     setting: str
     path: str
@@ -29,7 +29,7 @@ class File(NamedTuple):
         return bool(self.path)
 
     def read(self) -> bytes:
-        """Raises SettingError."""
+        """Read the file. Raises SettingError."""
         try:
             return Path(self.path).read_bytes()
         except OSError as e:
@@ -41,14 +41,14 @@ class File(NamedTuple):
 
 
 def check_pair(cert: File, key: File) -> None:
-    """Raises SettingError if only one of the two is set."""
+    """Raise SettingError if only one of the two is set."""
     if bool(cert) != bool(key):
-        given, missing = (cert, key) if cert else (key, cert)
-        raise SettingError(f"{given.setting} is set and {missing.setting} is not: set both, or neither")
+        present, missing = (cert, key) if cert else (key, cert)
+        raise SettingError(f"{present.setting} is set and {missing.setting} is not: set both, or neither")
 
 
 def client_context(ca: File, cert: File, key: File) -> ssl.SSLContext:
-    """For a client: the CA that signs servers' certificates, the system's where none is named, and its own, if any.
+    """Return a client's context: its CA, or the system's, for servers' certificates, and its own certificate, if any.
 
     Raises SettingError.
     """
@@ -60,7 +60,7 @@ def client_context(ca: File, cert: File, key: File) -> ssl.SSLContext:
 
 
 def server_context(cert: File, key: File, client_ca: File) -> ssl.SSLContext:
-    """For a server. With `client_ca` a client that shows a certificate has to show one of that CA; it may show none.
+    """Return a server's context. With `client_ca` a client's certificate must be of that CA; it may show none.
 
     Raises SettingError.
     """
@@ -75,7 +75,7 @@ def server_context(cert: File, key: File, client_ca: File) -> ssl.SSLContext:
 
 
 class Renewing:
-    """A context that is made again once the files that it was made of are others. Raises SettingError at first."""
+    """A context that is rebuilt when its files change. Raises SettingError at first."""
 
     def __init__(self, make: Callable[[], ssl.SSLContext], *files: File) -> None:
         self._make = make
@@ -98,7 +98,7 @@ class Renewing:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs once a file is written or replaced; None while it is not there."""
+    """Return a value that changes when the file is written or replaced; None if it is missing."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _authorities(ca: File) -> str:
-    """The certificates of a CA file."""
+    """Return the certificates of a CA file."""
     found = _certificates(ca)
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -126,12 +126,12 @@ def _certificates(file: File) -> str:
 
 
 def _present(context: ssl.SSLContext, cert: File, key: File, *, for_client: bool) -> None:
-    """Have the context show a certificate. Raises SettingError for one that whoever it is shown to would refuse."""
+    """Load a certificate into the context. Raises SettingError for one that its peers would refuse."""
     _certificates(cert)
     if b"PRIVATE KEY-----" not in key.read():
         raise SettingError(f"{key} has no private key in it: give it in PEM format")
     try:
-        # A key that is encrypted would be asked for on the terminal.
+        # Without a password OpenSSL would ask for it on the terminal.
         context.load_cert_chain(cert.path, key.path, password="")
     except (OSError, ValueError) as e:
         if getattr(e, "reason", "") == "KEY_VALUES_MISMATCH":
@@ -142,9 +142,9 @@ def _present(context: ssl.SSLContext, cert: File, key: File, *, for_client: bool
 
 
 def _refusal(cert: File, key: File, *, for_client: bool) -> str:
-    """Why a peer that trusts this very certificate would refuse it; "" if it would not.
+    """Return why a peer that trusts this very certificate would refuse it; "" if it would not.
 
-    It is found by a handshake in memory: OpenSSL has the dates and the purpose read, and Python tells neither.
+    It uses a handshake in memory: OpenSSL checks the dates and the purpose, and Python exposes neither.
     """
     (first, *_) = _certificates(cert).split("-----END CERTIFICATE-----")
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

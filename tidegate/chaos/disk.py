@@ -1,6 +1,6 @@
-"""What a server lacks: room on its disk, or files that it may open.
+"""Shortages of a server: room on its disk, or file descriptors.
 
-with small_disk(folder / "disk", mb=512) as disk:      # None where it can't be mounted: only root may
+with small_disk(folder / "disk", mb=512) as disk:      # None if it can't be mounted: only root may
     disk.fill()
     disk.free()
 with few_files(server): ...
@@ -22,14 +22,14 @@ _CHUNK = 4096
 
 
 class Disk:
-    """path: what is mounted."""
+    """path: of the mount."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ballast = path / "ballast"
 
     def fill(self) -> None:
-        """To its last byte. Takes what others free meanwhile too, if it is called again."""
+        """Fill it to its last byte. Call it again to also take what others free meanwhile."""
         ballast = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             with contextlib.suppress(OSError):
@@ -44,7 +44,7 @@ class Disk:
 
 @contextlib.contextmanager
 def small_disk(path: Path, mb: int) -> Iterator[Disk | None]:
-    """See the module. When the block ends, what is on it is copied to where it was."""
+    """See the module. When the block ends, the disk's contents are copied to its mount point."""
     path.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(path)]
     try:
@@ -55,28 +55,28 @@ def small_disk(path: Path, mb: int) -> Iterator[Disk | None]:
         yield None
         return
     disk = Disk(path)
-    kept = path.with_name(f"{path.name}.kept")
+    copy = path.with_name(f"{path.name}.kept")
     try:
         yield disk
     finally:
         disk.free()
         try:
-            shutil.copytree(path, kept)
+            shutil.copytree(path, copy)
         finally:
             subprocess.run(["umount", "-l", str(path)], check=True)
         path.rmdir()
-        kept.rename(path)
+        copy.rename(path)
 
 
 @contextlib.contextmanager
 def few_files(server: NatsServer) -> Iterator[None]:
-    """While it lasts the server can't open a file."""
+    """Keep the server from opening files, for the block."""
     assert server.pid
     usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
     try:
         yield
     finally:
-        # It may be another process by now, which has its own.
+        # It may be another process by now, with its own limit.
         if server.pid:
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)

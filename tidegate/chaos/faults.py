@@ -1,4 +1,4 @@
-"""What is done to a world, one after the other. Each ends what it began: after it all that was taken is back."""
+"""The faults of a world, in order. Each undoes itself: afterwards all that it took is back."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tidegate.chaos.clock import SEEN_S
 from tidegate.chaos.disk import few_files
 from tidegate.chaos.world import World
 
-# Of each connection in each direction: less than two cameras send.
+# Of each connection in each direction: below the rate of two cameras.
 SLOW_BYTES_S = 100_000
-# What an ingest that is gone costs of each of its cameras: a lease, a connection, a keyframe. On a busy machine more.
+# The gap of each camera of a lost ingest: a lease, a connection, a keyframe; more on a busy machine.
 TAKEN_OVER_S = 20.0
-# What a camera that moves from one ingest to another may lack.
+# The gap of a camera that moves from one ingest to another.
 MOVED_S = 2.0
-# A clock is right again after a window of it (services.ingest.clock), and a queue.
+# A clock is right again after one of its windows (services.ingest.clock), and a queue.
 UNDATED_S = 15.0
 
 Inflict = Callable[[World, random.Random], Awaitable[None]]
 
 
 class Fault(NamedTuple):
-    """name: in the table. inflict: does it, and undoes it. servers: how many there must be; 0 where it is no matter.
+    """name: in the table. inflict: causes and undoes it. servers: how many it requires; 0: any number.
 
-    may_miss_s: the longest gap that a camera's video may have for it: who was to read the camera was gone. frozen_s:
-    how long who reads it can't. needs: what there must be of the machine; "" if nothing.
+    may_miss_s: the longest gap that it may cause in a camera's video, while its ingest is away. frozen_s: how long its
+    ingest is frozen. needs: requirement on the machine; "" if none.
     """
 
     name: str
@@ -65,7 +65,7 @@ def hangs(seconds: float) -> Inflict:
 
 
 async def restarts(world: World, dice: random.Random) -> None:
-    """A rolling restart, of one or of three."""
+    """Restart the servers one by one."""
     for server in world.servers:
         await server.stop()
         await server.start()
@@ -74,27 +74,27 @@ async def restarts(world: World, dice: random.Random) -> None:
 
 def without_quorum(seconds: float) -> Inflict:
     async def inflict(world: World, dice: random.Random) -> None:
-        gone = dice.sample(world.servers, 2)
-        for server in gone:
+        killed = dice.sample(world.servers, 2)
+        for server in killed:
             await server.stop(signal.SIGKILL)
         await asyncio.sleep(seconds)
-        for server in gone:
+        for server in killed:
             await server.start()
 
     return inflict
 
 
 async def store_removed(world: World, dice: random.Random) -> None:
-    """The disk of one of three is lost: its machine is made anew."""
+    """Lose the disk of one of three: its machine is replaced."""
     server = dice.choice(world.servers)
     await server.stop(signal.SIGKILL)
-    for path in server.store.iterdir():  # it may be where a disk is mounted
+    for path in server.store.iterdir():  # it may be a mount point
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     await server.start()
 
 
 def full(seconds: float) -> Inflict:
-    """The disk of the first server's store. What is freed meanwhile is filled again."""
+    """Fill the disk of the first server's store, again and again for the whole time."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         assert world.disk
@@ -108,7 +108,7 @@ def full(seconds: float) -> Inflict:
 
 
 def full_and_restarted(seconds: float) -> Inflict:
-    """As `full`, and then by hand what `tidegate up` does for its server: no server of a cluster heals by itself."""
+    """Do as `full`, then what `tidegate up` does for its server: no server of a cluster restarts itself."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         await full(seconds)(world, dice)
@@ -119,7 +119,7 @@ def full_and_restarted(seconds: float) -> Inflict:
 
 
 def without_files(seconds: float) -> Inflict:
-    """The server can't open a file."""
+    """Keep the server from opening files."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         with few_files(await world.leader()):
@@ -129,22 +129,22 @@ def without_files(seconds: float) -> Inflict:
 
 
 def silent(seconds: float) -> Inflict:
-    """Nothing gets through between services and servers, and nobody is told."""
+    """Stop all traffic between services and servers, without closing connections."""
 
     async def inflict(world: World, dice: random.Random) -> None:
-        for way in world.ways:
-            way.stall()
+        for proxy in world.proxies:
+            proxy.stall()
         await asyncio.sleep(seconds)
-        for way in world.ways:
-            way.mend()
+        for proxy in world.proxies:
+            proxy.mend()
 
     return inflict
 
 
 async def half_open(world: World, dice: random.Random) -> None:
-    """The servers' ends of all connections go, and no client is told."""
-    for way in world.ways:
-        way.forget()
+    """Drop the servers' ends of all connections, without notice to clients."""
+    for proxy in world.proxies:
+        proxy.forget()
 
 
 def slow(bytes_s: int, seconds: float) -> Inflict:
@@ -157,8 +157,8 @@ def slow(bytes_s: int, seconds: float) -> Inflict:
 
 
 def clock_steps(by_s: float, seconds: float) -> Inflict:
-    """The wall clock of all services, and back, until what was filmed by the wrong one is stored. By which time it was
-    filmed is no matter.
+    """Step the wall clock of all services, and back, until the video filmed by the wrong clock is stored. The times of
+    that video do not count.
     """
 
     async def inflict(world: World, dice: random.Random) -> None:
@@ -167,7 +167,7 @@ def clock_steps(by_s: float, seconds: float) -> Inflict:
         await asyncio.sleep(seconds)
         world.clock.step(0)
         await asyncio.sleep(SEEN_S)
-        # What was filmed by the wrong clock is stored by then.
+        # By then the video filmed by the wrong clock is stored.
         await asyncio.sleep(UNDATED_S)
         world.ledger.dated = True
 
@@ -175,7 +175,7 @@ def clock_steps(by_s: float, seconds: float) -> Inflict:
 
 
 def one_of(service: str, sig: signal.Signals, seconds: float = 0.0) -> Inflict:
-    """Send a signal to one of a service's replicas; one that is stopped goes on after so many seconds."""
+    """Send a signal to one of a service's replicas; a stopped one resumes after this many seconds."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         pid = await _signalled(world.pool(service), sig, dice)
@@ -187,7 +187,7 @@ def one_of(service: str, sig: signal.Signals, seconds: float = 0.0) -> Inflict:
 
 
 def in_and_out(service: str, more: int) -> Inflict:
-    """So many more replicas come and go, every three seconds."""
+    """Add and remove `more` replicas, every three seconds."""
 
     async def inflict(world: World, dice: random.Random) -> None:
         pool = world.pool(service)
@@ -202,7 +202,7 @@ def in_and_out(service: str, more: int) -> Inflict:
 
 
 async def _signalled(pool: Replicas, sig: signal.Signals, dice: random.Random) -> int:
-    """The pid of one that runs, and has the signal: they may all be about to be started again."""
+    """Return the pid of a running replica that got the signal: all may be restarting."""
     while True:
         with contextlib.suppress(IndexError, ProcessLookupError):
             pid = dice.choice(pool.pids)
@@ -246,12 +246,12 @@ FAULTS = (
 
 
 def of_world(servers: int) -> list[Fault]:
-    """Those that a world of so many servers can have."""
+    """Return the faults of a world with this many servers."""
     return [fault for fault in FAULTS if fault.servers in (0, servers)]
 
 
 def lacking(fault: Fault, world: World) -> str:
-    """Why this machine can't have it; "" where it can."""
+    """Return why this machine can't have the fault; "" if it can."""
     if fault.needs == "clock" and not world.clock.environment:
         return "libfaketime is not installed (apt install libfaketime)"
     if fault.needs == "disk" and world.disk is None:

@@ -39,7 +39,7 @@ class _Incident(msgspec.Struct, frozen=True):
 
 
 class Follower:
-    """`run` until cancelled. media, events: the sequence up to which segments, and detections, are read."""
+    """`run` until cancelled. media, events: the last sequence read of segments, and of detections."""
 
     def __init__(self, client: Client, ledger: Ledger) -> None:
         self._client = client
@@ -96,8 +96,8 @@ class Follower:
         self._ledger.followed.add(msgspec.json.decode(stored.data, type=_Result).segment.seq)
 
     def _incident(self, stored: Stored) -> None:
-        told = msgspec.json.decode(stored.data, type=_Incident)
-        self._ledger.incident(told.incident, told.state)
+        event = msgspec.json.decode(stored.data, type=_Incident)
+        self._ledger.incident(event.incident, event.state)
 
     def _alert(self, stored: Stored) -> None:
         self._ledger.alert(msgspec.json.decode(stored.data, type=_Incident).incident)

@@ -1,8 +1,8 @@
-"""Somebody with a right to read who tries all the time to do more, while everything else is broken.
+"""A client with the right to read that constantly tries to do more, during all faults.
 
 intruder = Intruder(settings_of_viewer)
 await intruder.run()                # until cancelled
-await intruder.got_in(admin)        # what of it was taken: must be empty
+await intruder.got_in(admin)        # accepted attempts: must be empty
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from shared.contract import names
 from shared.runtime.errors import TidegateError
 from shared.runtime.settings import BusSettings
 
-# No camera is called so.
+# No camera has this id.
 FORGED = "forged"
 _EVERY_S = 5.0
-# In the server's log, of whom it refuses. Nobody else may be there.
+# The user in the server's log of refusals. No other may appear there.
 REFUSED = ':viewer"'
-# What tells of it lies in streams; a bucket is one.
+# Evidence of success is in streams; a bucket is one.
 _PLACES = {
     names.media(FORGED): names.MEDIA,
     names.event("detections", FORGED): names.EVENTS,
@@ -32,7 +32,7 @@ _PLACES = {
     f"$KV.{names.LEASES}.camera.{FORGED}": f"KV_{names.LEASES}",
     f"$KV.{names.CAMERAS}.{FORGED}": f"KV_{names.CAMERAS}",
 }
-# Were it taken, what was acknowledged would be lost.
+# If accepted, these would delete acknowledged messages.
 _ASKED = (f"$JS.API.STREAM.PURGE.{names.MEDIA}", f"$JS.API.STREAM.DELETE.{names.EVENTS}")
 
 
@@ -45,7 +45,7 @@ class Intruder:
 
     async def run(self) -> None:
         while True:
-            # A server that is away lets nobody in.
+            # An unreachable server admits no client.
             with contextlib.suppress(TimeoutError, nats.errors.Error, TidegateError, OSError):
                 client = await bus.connect(self._settings, self._settings.nats_user, timeout_s=5)
                 try:
@@ -62,7 +62,7 @@ class Intruder:
         await client.flush()
 
     async def got_in(self, admin: Client) -> list[str]:
-        """Subjects of which something was stored up to now: streams forget. Nothing is added while a server is away."""
+        """Return the subjects with stored messages so far, as streams expire them. An unreachable server adds none."""
         js = admin.jetstream()
         for subject, stream in _PLACES.items():
             with contextlib.suppress(TimeoutError, nats.errors.Error):

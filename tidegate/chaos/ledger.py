@@ -1,4 +1,4 @@
-"""Counts what a camera's stored video lacks, and what of it is there twice. Pure.
+"""Counts gaps and duplicates of a camera's stored video. Pure.
 
 ledger = Ledger()
 ledger.segment(Piece("lobby", "k3f9", 0, start=100.0, end=101.0, seq=1))
@@ -13,14 +13,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-# Wall clocks of two connections to a camera differ by as much, and segments of one by less.
+# Wall clocks of two connections to a camera differ by at most this, and segments of one by less.
 TOLERATED_S = 0.5
 
 
 class Piece(NamedTuple):
     """A stored segment. start, end: of its video, Unix seconds. seq: in MEDIA.
 
-    dated: whether its times are right: by a clock that was stepped they are not.
+    dated: whether its times are right: not with a stepped clock.
     """
 
     camera: str
@@ -33,16 +33,16 @@ class Piece(NamedTuple):
 
     @property
     def id(self) -> str:
-        """As segments are called: `Segment.message_id`."""
+        """Return the segment's id: `Segment.message_id`."""
         return f"{self.camera}/{self.epoch}/{self.n}"
 
 
 class Account(NamedTuple):
-    """missing_s: seconds of video that no segment has, over all cameras. doubled_s: seconds that two connections have,
-    but for each one's last segment: who takes a camera over begins within it.
+    """missing_s: seconds of video without a segment, over all cameras. doubled_s: seconds that two connections have,
+    without each one's last segment: the next connection begins within it.
 
-    longest_s: the longest gap. skipped: segments that were cut and are not stored, by their numbers. repeated: segments
-    that are stored twice.
+    longest_s: the longest gap. skipped: segments that are not stored, by gaps in their numbers. repeated: segments that
+    are stored twice.
     """
 
     missing_s: float = 0.0
@@ -53,10 +53,10 @@ class Account(NamedTuple):
 
 
 class Ledger:
-    """segments: by sequence. events: how many each segment has, by its sequence. followed: segments in which objects
-    were followed. begun, ended, alerts: how many starts, ends and alerts each incident has, by its id. deferred: ids of
-    events of which less was looked at than is wanted. revised: how many revisions each event has, by its id, those
-    included that say why there is none. dated: whether the clock is right by which is filmed.
+    """segments: by sequence. events: count for each segment, by its sequence. followed: segments with tracks. begun,
+    ended, alerts: counts of starts, ends and alerts for each incident, by its id. deferred: ids of events with deferred
+    frames. revised: count of revisions for each event, by its id, including those that announce that there is none.
+    dated: whether the cameras' clock is right.
     """
 
     def __init__(self) -> None:
@@ -72,67 +72,67 @@ class Ledger:
         self._of: dict[str, list[Piece]] = {}
 
     def segment(self, piece: Piece) -> None:
-        """A segment is stored. Call it in the order of their sequences."""
+        """Record a stored segment. Call it in the order of their sequences."""
         piece = piece._replace(dated=self.dated)
         self.segments[piece.seq] = piece
         self._of.setdefault(piece.camera, []).append(piece)
 
     def event(self, seq: int) -> None:
-        """An event of the segment with that sequence is stored."""
+        """Record a stored event of the segment with that sequence."""
         self.events[seq] += 1
 
     def revision(self, first: str) -> None:
-        """A revision of the event with that id is stored, or why there is none."""
+        """Record a stored revision of the event with that id, or why there is none."""
         self.revised[first] += 1
 
     def incident(self, id: str, state: str) -> None:
-        """An event about an incident is stored: its start, an update, or its end."""
+        """Record a stored event about an incident: its start, an update, or its end."""
         if state != "update":
             (self.begun if state == "start" else self.ended)[id] += 1
 
     def alert(self, id: str) -> None:
-        """An alert about an incident is stored."""
+        """Record a stored alert about an incident."""
         self.alerts[id] += 1
 
     @property
     def twice(self) -> int:
-        """Segments that have more than one event."""
+        """Return how many segments have more than one event."""
         return sum(1 for n in self.events.values() if n > 1)
 
     @property
     def unrevised(self) -> int:
-        """Events of which less was looked at than is wanted, and of which no revision says more, or why not."""
+        """Return how many deferred events have neither a revision nor the reason for its absence."""
         return len(self.deferred - self.revised.keys())
 
     @property
     def revised_twice(self) -> int:
-        """Events that have more than one revision."""
+        """Return how many events have more than one revision."""
         return sum(1 for n in self.revised.values() if n > 1)
 
     @property
     def unalerted(self) -> int:
-        """Incidents without an alert, and alerts about none."""
+        """Return how many incidents have no alert, and alerts no incident."""
         return len(self.begun.keys() ^ self.alerts.keys())
 
     @property
-    def told_twice(self) -> int:
-        """Incidents that have begun, ended or been alerted about more than once."""
-        return len({id for told in (self.begun, self.ended, self.alerts) for id, n in told.items() if n > 1})
+    def repeated_incidents(self) -> int:
+        """Return how many incidents have begun, ended or been alerted about more than once."""
+        return len({id for counts in (self.begun, self.ended, self.alerts) for id, n in counts.items() if n > 1})
 
     def newest(self, camera: str) -> float:
-        """When the newest video that is stored of it ends; 0 without any."""
+        """Return when the camera's newest stored video ends; 0 without any."""
         return max((p.end for p in self._of.get(camera, ())[-100:] if p.dated), default=0.0)
 
     def newest_seen(self, camera: str) -> float:
-        """When the newest video ends of which there is an event."""
+        """Return when the newest video with an event ends."""
         return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.events), 0.0)
 
     def newest_followed(self, camera: str) -> float:
-        """When the newest video ends in which objects were followed."""
+        """Return when the newest video with tracks ends."""
         return next((p.end for p in reversed(self._of.get(camera, [])) if p.dated and p.seq in self.followed), 0.0)
 
     def account(self, cameras: Iterable[str], since: float = 0.0, until: float = math.inf) -> Account:
-        """Of what was filmed between `since` and `until`, in Unix seconds, as far as it is stored by now."""
+        """Account for the video between `since` and `until`, in Unix seconds, as far as it is stored."""
         parts = [of_camera(self._of.get(camera, []), since, until) for camera in cameras]
         return Account(
             missing_s=sum(p.missing_s for p in parts),
@@ -144,7 +144,7 @@ class Ledger:
 
 
 def of_camera(pieces: Sequence[Piece], since: float = 0.0, until: float = math.inf) -> Account:
-    """Of one camera's segments, in the order in which they are stored. Gaps count that end between these times."""
+    """Account for one camera's segments, in the order of storage. Gaps count that end between these times."""
     once = list({(p.epoch, p.n): p for p in pieces}.values())
     gaps = []
     ordered = sorted((p for p in once if p.dated), key=lambda p: p.start)
@@ -176,7 +176,7 @@ def _doubled(ordered: Sequence[Piece], since: float, until: float) -> float:
 
 
 def _skipped(once: Sequence[Piece]) -> int:
-    """How many numbers are missing before the last of each connection."""
+    """Return how many numbers are missing before the last of each connection."""
     last: Counter[str] = Counter()
     for piece in once:
         last[piece.epoch] = max(last[piece.epoch], piece.n + 1)

@@ -1,10 +1,10 @@
-"""Ways to a server on loopback, which are a network: one that is cut, silent, long, or slow.
+"""A network to a server on loopback: cut, silent, long, or slow.
 
-async with Way(server.url) as way:
-    client = await bus.connect(replace(settings, nats_url=way.url), "cv")
-    way.cut()                                   # connections end, and none is taken until `mend`
-    way.stall()                                 # nothing gets through, and nothing ends, until `mend`
-    way.forget()                                # the server's ends of all connections go, and no client is told
+async with NetworkProxy(server.url) as proxy:
+    client = await bus.connect(replace(settings, nats_url=proxy.url), "cv")
+    proxy.cut()                                 # connections end, and none is accepted until `mend`
+    proxy.stall()                               # nothing gets through, and nothing ends, until `mend`
+    proxy.forget()                              # drop the servers' ends of all connections, without notice to clients
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 _CHUNK = 1 << 20
-# At a pace that may change: what is read is passed on at the one that it was read at.
+# At a variable rate: a chunk is forwarded at the rate at which it was read.
 _LITTLE = 1 << 16
 
 
@@ -26,12 +26,12 @@ class Reader(Protocol):
     async def read(self, n: int) -> bytes: ...
 
 
-# Passes on what is read until its end, or until an OSError.
+# Forwards data until its end, or until an OSError.
 Carry = Callable[[Reader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Pace:
-    """bytes_s: so many a second at most, in each direction of each connection; may be changed at any time."""
+    """bytes_s: maximum bytes per second, in each direction of each connection; may change at any time."""
 
     def __init__(self, bytes_s: int | None = None) -> None:
         self.bytes_s = bytes_s
@@ -44,25 +44,25 @@ class Pace:
                 await asyncio.sleep(len(data) / self.bytes_s)
 
 
-at_once = Pace().carry
+immediately = Pace().carry
 
 
 def slowly(bytes_s: int) -> Carry:
-    """So many bytes a second at most."""
+    """Forward at most this many bytes per second."""
     return Pace(bytes_s).carry
 
 
 def late(delay_s: float) -> Carry:
-    """Each byte so much later. Nothing waits for what is before it, and no bandwidth is lost."""
+    """Delay each byte by this much. No byte waits for others, and no bandwidth is lost."""
 
     async def carry(reader: Reader, writer: asyncio.StreamWriter) -> None:
         clock = asyncio.get_running_loop().time
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def deliver() -> None:
             while True:
-                due, chunk = await under_way.get()
-                await asyncio.sleep(max(0.0, due - clock()))
+                deliver_at, chunk = await queue.get()
+                await asyncio.sleep(max(0.0, deliver_at - clock()))
                 if not chunk:
                     break
                 writer.write(chunk)
@@ -71,8 +71,8 @@ def late(delay_s: float) -> Carry:
         delivering = asyncio.create_task(deliver())
         try:
             while chunk := await reader.read(_CHUNK):
-                under_way.put_nowait((clock() + delay_s, chunk))
-            under_way.put_nowait((clock() + delay_s, b""))
+                queue.put_nowait((clock() + delay_s, chunk))
+            queue.put_nowait((clock() + delay_s, b""))
             await delivering
         finally:
             delivering.cancel()
@@ -81,18 +81,18 @@ def late(delay_s: float) -> Carry:
 
 
 class NetworkProxy:
-    """See the module. to: URL of the server. there, back: how what is sent gets to it, and what it sends.
+    """See the module. to: URL of the server. there, back: how data is forwarded to it, and from it.
 
-    secured: TLS ends here, and the server has none. most: connections at a time, of which others end at once. `taken`
-    counts the connections.
+    secured: TLS ends here, and the server has none. most: maximum concurrent connections; others end immediately.
+    `taken` counts the connections.
     """
 
     def __init__(
         self,
         to: str,
         *,
-        there: Carry = at_once,
-        back: Carry = at_once,
+        there: Carry = immediately,
+        back: Carry = immediately,
         secured: ssl.SSLContext | None = None,
         most: float = math.inf,
     ) -> None:
@@ -112,7 +112,7 @@ class NetworkProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Since Python 3.12 a wait for its end would last as long as a client stays connected.
+        # Since Python 3.12 waiting for its end would last while any client stays connected.
         self._server.close()
         self.cut()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -130,7 +130,7 @@ class NetworkProxy:
         self._flows.set()
 
     def forget(self) -> None:
-        """As a router that was restarted does. New connections are as good as any."""
+        """Drop the connections like a restarted router. New connections work."""
         for connection in self._connections.values():
             connection.forget()
 
@@ -152,7 +152,7 @@ class NetworkProxy:
 
 
 class _Gate:
-    """A reader of which nothing comes while it is shut."""
+    """A reader that returns nothing while it is shut."""
 
     def __init__(self, reader: asyncio.StreamReader, flows: asyncio.Event) -> None:
         self._reader, self._flows = reader, flows
@@ -181,7 +181,7 @@ class _Connection:
         await asyncio.gather(
             self._one(there, _Gate(reader, flows), outer), self._one(back, _Gate(inner, flows), writer)
         )
-        # Where it is forgotten, what the client sends goes nowhere, until it hangs up.
+        # After `forget` the client's data is discarded, until it hangs up.
         while await reader.read(_CHUNK):
             pass
         writer.close()

@@ -1,4 +1,4 @@
-"""A run: faults, one after the other, each until all is well again; what each cost, and whether all adds up."""
+"""A run: faults in order, each until the system has recovered; the cost of each, and the totals."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tidegate.chaos.world import Size, World, world
 from tidegate.view.logs import logs_to
 from tidegate.view.screen import Screen
 
-# By then all must be well again, by itself: an election takes up to 10 s on a busy machine, a lease 5 s.
+# The time to recover unaided: an election takes up to 10 s on a busy machine, a lease 5 s.
 WELL_S = 60.0
-SETTLED_S = 120.0
+COMPLETE_S = 120.0
 _POLL_S = 0.1
 _VIOLATIONS = 10
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """hours: of faults in an order by `seed`; 0: each fault once. only: faults whose names have one of these in them;
-    all if it is empty.
+    """hours: of faults in an order by `seed`; 0: each fault once. only: faults whose names contain one of these; empty:
+    all.
 
-    well_s: by then all must be well again, by itself.
+    well_s: the time to recover unaided.
     """
 
     size: Size = Size()
@@ -47,11 +47,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one fault cost. began, ended: when it did, and all was well again, in Unix seconds. may_miss_s: the longest
-    gap in a camera's video that it may cause. account: of the video in between; None if it was of the clock. lost,
-    twice: acknowledged segments that are not stored, and what has more than one event or was told twice, as they were
-    found while it lasted. well_s: from the fault's end until all was well, None where it was not in time, and ailing
-    says what was not.
+    """The cost of one fault. began, ended: its start, and the recovery, in Unix seconds. may_miss_s: the longest gap in
+    a camera's video that it may cause. account: of the video in between; None for a fault of the clock. lost, twice:
+    acknowledged segments that are not stored, and results with more than one event, found meanwhile. well_s: from the
+    fault's end to the recovery, None if that was late; then ailing lists the problems.
     """
 
     fault: str
@@ -66,12 +65,13 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their events.
+    """costs: in order. segments: stored. lost: acknowledged and not stored. without, twice: segments by their number of
+    events.
 
-    deferred: events of which less was looked at than is wanted; unrevised, revised_twice: events by their revisions.
-    doubled_s: seconds of video that two connections have. incidents: how many there were; unalerted, told_twice: of
-    them. refused, got_in: of the intruder, and where. violations: what a service tried to do that it may not.
-    settled: whether all was done in the end. left_out: what this machine can't have, and why.
+    deferred: events with deferred frames; unrevised, revised_twice: events by their revisions. doubled_s: seconds of
+    video that two connections have. incidents: their number; unalerted, told_twice: of them. refused, got_in: the
+    intruder's refusals, and its successes by subject. violations: forbidden requests of services. settled: whether all
+    work was done in the end. left_out: faults that this machine can't have, and why.
     """
 
     costs: list[Cost]
@@ -97,7 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def faults(self) -> list[str]:
-        """What must not be, in sentences."""
+        """Return the failures, in sentences."""
         wrong = [f"{c.fault}: not well again in time: {'; '.join(c.ailing)}" for c in self.costs if c.well_s is None]
         wrong += [
             f"{c.fault}: {c.account.missing_s:.1f} s of video are missing"
@@ -120,16 +120,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         wrong += [f"the intruder got in at {subject}" for subject in self.got_in]
         wrong += [] if self.refused else ["no server was seen to refuse the intruder anything"]
         wrong += [f"a service was refused: {line}" for line in self.violations]
-        return wrong if self.settled else [*wrong, f"not all was done after {SETTLED_S:.0f} s"]
+        return wrong if self.settled else [*wrong, f"not all was done after {COMPLETE_S:.0f} s"]
 
 
 def run(plan: Plan) -> int:
-    """Do it and print what it cost; 0 if nothing is wrong. Otherwise its folder, with all logs, is kept."""
+    """Run the plan and print its cost; 0 if nothing is wrong. Otherwise its folder, with all logs, stays."""
     out = Screen()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
     with logs_to(folder / "logs" / "chaos.log", "chaos"):
         try:
-            outcome = asyncio.run(_until_told(plan, folder, out))
+            outcome = asyncio.run(_run_trial(plan, folder, out))
         except (KeyboardInterrupt, asyncio.CancelledError):
             out.print(f"[dim]interrupted: data and logs are kept in {folder}[/]", soft_wrap=True)
             raise KeyboardInterrupt from None
@@ -152,15 +152,15 @@ def run(plan: Plan) -> int:
     return 0
 
 
-async def _until_told(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """SIGTERM ends it as Ctrl-C does: no disk stays mounted, and no process."""
+async def _run_trial(plan: Plan, folder: Path, out: Console) -> Outcome:
+    """Run the trial; SIGTERM ends it as Ctrl-C does: no disk stays mounted, and no process runs."""
     task = asyncio.create_task(trial(plan, folder, out))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
 
 async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """Break a world of its own in `folder`. Raises SettingError where no fault is left by `only`, or by the machine."""
+    """Break a world of its own in `folder`. Raises SettingError if `only` or the machine excludes every fault."""
     faults = _chosen(plan)
     dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice
     size = msgspec.structs.replace(plan.size, clock=any(fault.needs == "clock" for fault in faults))
@@ -173,25 +173,25 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
         for n, fault in enumerate(_schedule(faults, plan.hours, dice), 1):
             out.print(f"{n:>3} {fault.name}", style="dim")
             logger("chaos").info("fault", number=n, name=fault.name)
-            # What one fault draws is the same whatever came of those before.
+            # The draws of one fault do not depend on earlier ones.
             cost = await _cost(fault, broken, random.Random(f"{plan.seed} {n}"), plan.well_s)  # noqa: S311
             may_miss_s = _may_miss_s(fault, size.ingests, costs[-1] if costs else None)
             costs.append(msgspec.structs.replace(cost, may_miss_s=may_miss_s))
             logger("chaos").info("fault is over", **msgspec.structs.asdict(costs[-1]))
             await broken.intruder.got_in(broken.admin)
-        settled, gone = await broken.settle(SETTLED_S), 0
+        complete_to, vanished = await broken.settle(COMPLETE_S), 0
         try:
-            gone = await broken.gone()
+            vanished = await broken.vanished()
         except (TimeoutError, nats.errors.Error):
-            settled = None
+            complete_to = None
         ledger = broken.ledger
-        done = [seq for seq in ledger.segments if seq <= (settled or 0)]
+        done = [seq for seq in ledger.segments if seq <= (complete_to or 0)]
         total = ledger.account(broken.cameras)
         return Outcome(
             costs=[_in_the_end(cost, broken) for cost in costs],
             segments=len(ledger.segments),
             acknowledged=len(broken.acknowledged),
-            lost=broken.lost(final=True) + gone,
+            lost=broken.lost(final=True) + vanished,
             without=sum(1 for seq in done if not ledger.events[seq]),
             twice=ledger.twice,
             skipped=total.skipped,
@@ -202,25 +202,25 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             revised_twice=ledger.revised_twice,
             incidents=len(ledger.begun),
             unalerted=ledger.unalerted,
-            told_twice=ledger.told_twice,
+            told_twice=ledger.repeated_incidents,
             got_in=await broken.intruder.got_in(broken.admin),
             refused=sum(REFUSED in line for line in _refusals(broken)),
             violations=[line for line in _refusals(broken) if REFUSED not in line][:_VIOLATIONS],
-            settled=settled is not None,
+            settled=complete_to is not None,
             left_out=left_out,
         )
 
 
 def _chosen(plan: Plan) -> list[Fault]:
-    known = of_world(plan.size.servers)
+    available = of_world(plan.size.servers)
     for part in plan.only:
-        if not any(part in fault.name for fault in known):
-            raise SettingError(f"no fault has {part!r} in its name: they are {'; '.join(f.name for f in known)}")
-    return [fault for fault in known if not plan.only or any(part in fault.name for part in plan.only)]
+        if not any(part in fault.name for fault in available):
+            raise SettingError(f"no fault has {part!r} in its name: they are {'; '.join(f.name for f in available)}")
+    return [fault for fault in available if not plan.only or any(part in fault.name for part in plan.only)]
 
 
 def _refusals(broken: World) -> list[str]:
-    """What the servers refused, in their words."""
+    """Return the servers' log lines of refusals."""
     lines = (line for server in broken.servers for line in server.log.read_text(errors="replace").splitlines())
     return [line for line in lines if "Violation" in line]
 
@@ -235,7 +235,7 @@ def _schedule(faults: list[Fault], hours: float, dice: random.Random) -> Iterato
 
 
 def _may_miss_s(fault: Fault, ingests: int, before: Cost | None) -> float:
-    if ingests == 1 and fault.frozen_s:  # nobody takes its cameras
+    if ingests == 1 and fault.frozen_s:  # no other ingest takes its cameras
         return MOVED_S + fault.frozen_s
     if before and before.may_miss_s:  # its cameras still move
         return max(fault.may_miss_s, MOVED_S)
@@ -264,17 +264,17 @@ async def _cost(fault: Fault, broken: World, dice: random.Random, within_s: floa
 
 
 def _in_the_end(cost: Cost, broken: World) -> Cost:
-    """What was missing of it then may be stored by now: video of now is stored while an ingest has more of before."""
+    """Account again at the end: an ingest stores present video before its backlog."""
     account = broken.ledger.account(broken.cameras, cost.began, cost.ended)
     return msgspec.structs.replace(cost, account=account if cost.account else None)
 
 
 def _twice(broken: World) -> int:
-    return broken.ledger.twice + broken.ledger.revised_twice + broken.ledger.told_twice
+    return broken.ledger.twice + broken.ledger.revised_twice + broken.ledger.repeated_incidents
 
 
 def table(outcome: Outcome) -> Table:
-    """The worst of each fault."""
+    """Return the worst of each fault."""
     fault = Column("fault", min_width=20)
     found = Table(fault, "n", "missing", "longest", "doubled", "lost", "twice", "well", title="in seconds")
     for name in dict.fromkeys(cost.fault for cost in outcome.costs):

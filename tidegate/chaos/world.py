@@ -1,4 +1,4 @@
-"""What is broken: servers, cameras, ingests and workers of its own, on loopback."""
+"""The system under test: its own servers, cameras, ingests and workers, on loopback."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from tidegate.local.healing import Healing
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import WATCH_S
 
-# Few frames a segment: what is tried is the way of the segments, not the models. What has waited for a fault to end has
-# one, and the other is looked at later: revisions are tried, too.
+# Few frames a segment: the test is about segments, not models. A segment that waited for the end of a fault has one,
+# and the other is deferred: this tests revisions, too.
 WORKER_SETTINGS = {"CV_FPS": "2", "CV_LATENCY_TARGET": "5"}
-# An incident for whoever comes into the picture, and an alert at once.
+# An incident for each object in the picture, with an immediate alert.
 RULES = Rules(
     zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},
     rules=[Enter(id="seen", zone="all", alert="start")],
 )
-# As whoever runs processes starts them again: a kubelet, systemd, `tidegate up`.
+# As a process supervisor restarts them: a kubelet, systemd, `tidegate up`.
 RESTART = Backoff(first_s=0.2, longest_s=2.0)
-# Video that is so old is behind: a segment, its queue and a batch.
+# Older video counts as delayed: a segment, its queue and a batch.
 FRESH_S = 4.0
-# By then all must be well at first.
+# The time to start up.
 BEGUN_S = 180.0
 WITNESS = "witness"
-# Of the store's small disk, which is memory: ten minutes of a camera, which is what MEDIA keeps, and of the witness.
+# The size of the store's small disk, which is memory: ten minutes of a camera, which MEDIA stores, and of the witness.
 DISK_MB = 100
 _POLL_S = 0.1
 _WITNESS_S = 1.0
@@ -75,10 +75,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class World:
-    """See the module. Made by `world`. acknowledged: segment id by the sequence that JetStream gave it.
+    """See the module. Created by `world`. acknowledged: segment id by its JetStream sequence.
 
-    ways, pace: of all services to the servers. clock: of all services. disk: of the first server's store, where it has
-    one.
+    proxies, pace: between all services and the servers. clock: of all services. disk: of the first server's store, if
+    it has one.
     """
 
     def __init__(self, size: Size, nats: NatsServer | NatsCluster, admin: Client, folder: Path) -> None:
@@ -87,7 +87,7 @@ class World:
         self.servers = nats.servers if isinstance(nats, NatsCluster) else [nats]
         self.admin = admin
         self.pace = Pace()
-        self.ways = [NetworkProxy(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
+        self.proxies = [NetworkProxy(s.url, there=self.pace.carry, back=self.pace.carry) for s in self.servers]
         self.clock = Clock(folder)
         faked = self.clock.environment if size.clock else {}
         self.disk: Disk | None = None
@@ -112,8 +112,8 @@ class World:
         self._witnessed = asyncio.Event()
 
     def ailing(self, since: float) -> list[str]:
-        """What is not well; nothing where all that is filmed arrives, and is worked on: video of each camera from after
-        `since`, and fresh; and as many replicas run as there are to be. Raises what ended a part of this world.
+        """Return the problems; none if fresh video of each camera from after `since` arrives and is processed, and all
+        replicas run. Raises the error of an ended task.
         """
         self.check()
         now, ledger, found = time.time(), self.ledger, []
@@ -122,7 +122,7 @@ class World:
                 found.append(f"{len(pool.pids)} of {pool.count} {pool.service} run")
         for camera in self.cameras:
             stored = ledger.newest(camera)
-            # Tracks are told of every two seconds, where there are any.
+            # Tracks are published every two seconds, if there are any.
             ages = {
                 "video": (stored, FRESH_S),
                 "detections": (ledger.newest_seen(camera), 2 * FRESH_S),
@@ -136,7 +136,7 @@ class World:
         return found
 
     def check(self) -> None:
-        """Raises what has ended one of the tasks that go on all the time: nothing would be counted any more."""
+        """Raise the error of an ended background task: the counts would stop."""
         for task in self.running:
             if task.done() and not task.cancelled():
                 task.result()
@@ -145,33 +145,33 @@ class World:
         return next(pool for pool in self.pools if pool.service == service)
 
     async def leader(self) -> NatsServer:
-        """The server that leads MEDIA; the only one, where there is one."""
+        """Return the server that leads MEDIA, or the only one."""
         if len(self.servers) == 1:
             return self.servers[0]
         leader = None
-        # It may still be in an election, from the fault before.
+        # It may still be in an election after the previous fault.
         with contextlib.suppress(TimeoutError, nats.errors.Error):
             info = await self.admin.jetstream().stream_info(names.MEDIA)
             leader = info.cluster.leader if info.cluster else None
         return next((s for s in self.servers if s.name == leader), self.servers[0])
 
     async def ready(self) -> None:
-        """Wait until each server has all that is stored."""
+        """Wait until each server is up to date."""
         if isinstance(self.nats, NatsCluster):
             await self.nats.ready()
 
     async def settle(self, within_s: float) -> int | None:
-        """Wait until cv has done all that is stored up to now, and what it has put off of that, all of that is counted,
+        """Wait until cv has processed all stored segments and their deferred frames, the ledger has counted all of it,
         and each incident has its alert.
 
-        The sequence in MEDIA up to which all is done and counted, None if that takes longer.
+        Returns the sequence in MEDIA up to which all is processed and counted, None if that takes longer.
         """
         js = self.admin.jetstream()
-        # Nothing is acknowledged after this, so that all that was can be looked for.
+        # No acknowledgement follows, so all acknowledged segments can be checked.
         self._enough.set()
         await self._witnessed.wait()
         end: int | None = None
-        settled: int | None = None
+        complete_to: int | None = None
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError, nats.errors.Error):
@@ -180,26 +180,26 @@ class World:
                 done = info.ack_floor.stream_seq if info.ack_floor else 0
                 counted = self.follower.media >= end and self.follower.events >= await self._events()
                 if done >= end and counted:
-                    settled = end
-                if settled and not self.ledger.unalerted and not self.ledger.unrevised:
+                    complete_to = end
+                if complete_to and not self.ledger.unalerted and not self.ledger.unrevised:
                     break
             await asyncio.sleep(_POLL_S)
-        return settled
+        return complete_to
 
     async def _newest(self) -> int:
         return int((await self.admin.jetstream().stream_info(names.MEDIA)).state.last_seq)
 
     async def _events(self) -> int:
-        """The newest detections event, as far as there is one."""
+        """Return the sequence of the newest detections event."""
         last = await self.admin.jetstream().get_last_msg(names.EVENTS, "events.detections.>")
         return int(last.seq or 0)
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """What goes on all the time."""
+        """Return the background tasks."""
         return [self.follower.run(), self.witness(), self.intruder.run(), self._heal()]
 
     async def _heal(self) -> None:
-        """As `tidegate up` does for the server that it runs; who operates a cluster has others do it."""
+        """Restart a single server as `tidegate up` does; a cluster's operator has other tools."""
         if isinstance(self.nats, NatsServer):
             healing = Healing(self.nats)
             while True:
@@ -207,7 +207,7 @@ class World:
                 await asyncio.sleep(WATCH_S)
 
     async def witness(self) -> None:
-        """Publish, and write down each acknowledgement, until all is to settle."""
+        """Publish, and record each acknowledgement, until `settle`."""
         video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
         (piece, *_) = [p for p in clips.pieces(video, WITNESS) if not p.dependent]
         epoch, n, js = f"{os.getpid():x}", 0, self.admin.jetstream()
@@ -221,29 +221,28 @@ class World:
         self._witnessed.set()
 
     def lost(self, *, final: bool = False) -> int:
-        """Acknowledged segments that were not found in MEDIA, as far as it was read; or at all, in the end."""
+        """Return how many acknowledged segments are missing in MEDIA as far as it was read; in all of it if `final`."""
         have, read_to = self.ledger.segments, math.inf if final else self.follower.media
         return sum(seq <= read_to and (seq not in have or have[seq].id != id) for seq, id in self.acknowledged.items())
 
-    async def gone(self) -> int:
-        """Acknowledged segments that were found, and that MEDIA does not have any more although it keeps older ones."""
+    async def vanished(self) -> int:
+        """Return how many acknowledged segments were read, and are missing in MEDIA although older ones exist."""
         async with Log(self.admin, names.MEDIA) as log:
-            kept = {stored.seq for stored in await log.all(names.media(WITNESS))}
+            stored_seqs = {stored.seq for stored in await log.all(names.media(WITNESS))}
         first = (await self.admin.jetstream().stream_info(names.MEDIA)).state.first_seq
-        return sum(first <= seq <= self.follower.media and seq not in kept for seq in self.acknowledged)
+        return sum(first <= seq <= self.follower.media and seq not in stored_seqs for seq in self.acknowledged)
 
 
 def _is_followed(film: Path) -> bool:
-    """Whether something is followed in it from whichever frame a connection begins. Scenes last two seconds, so a
-    worker that looks once a second sees the same two pictures for ever: of the other scenes they may show nothing in
-    common.
+    """Return whether a film has tracks from any first frame on. Scenes last two seconds, so a worker at one frame per
+    second sees the same two pictures for ever: in other films they may have nothing in common.
     """
     return film.name.startswith(("crossing", "cab"))
 
 
 @contextlib.asynccontextmanager
 async def world(size: Size, folder: Path) -> AsyncIterator[World]:
-    """A world in `folder`, in which all cameras are online."""
+    """Yield a world in `folder`, in which all cameras are online."""
     films = [f for f in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if _is_followed(f)]
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
@@ -255,40 +254,40 @@ async def world(size: Size, folder: Path) -> AsyncIterator[World]:
         admin = await bus.connect(nats.settings("admin"), "admin")
         opened.push_async_callback(admin.close)
         await nats.set_up(admin)
-        made = World(size, nats, admin, folder)
-        made.disk = disk
-        for way in made.ways:
-            await opened.enter_async_context(way)
-        for camera, file in zip(made.cameras, files, strict=True):
+        new = World(size, nats, admin, folder)
+        new.disk = disk
+        for proxy in new.proxies:
+            await opened.enter_async_context(proxy)
+        for camera, file in zip(new.cameras, files, strict=True):
             await registry.put(admin.jetstream(), camera, Camera(url=bank.url(file.name), always=True), None)
             await rules.put(admin, camera, RULES)
-        for pool, replicas in zip(made.pools, (size.ingests, size.workers, size.analytics), strict=True):
-            pool.env["NATS_URL"] = ",".join(way.url for way in made.ways)
+        for pool, replicas in zip(new.pools, (size.ingests, size.workers, size.analytics), strict=True):
+            pool.env["NATS_URL"] = ",".join(proxy.url for proxy in new.proxies)
             opened.push_async_callback(pool.close)
             await pool.scale_to(replicas)
-        made.running = [asyncio.create_task(run) for run in made.tasks()]
+        new.running = [asyncio.create_task(run) for run in new.tasks()]
         try:
-            await _until_shared(made)
-            yield made
+            await _until_shared(new)
+            yield new
         finally:
-            for server in made.servers:
+            for server in new.servers:
                 server.resume()
-            for pid in (pid for pool in made.pools for pid in pool.pids):
+            for pid in (pid for pool in new.pools for pid in pool.pids):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-            await end(*made.running)
+            await end(*new.running)
             shutil.rmtree(folder / "bank", ignore_errors=True)
 
 
-async def _until_shared(made: World) -> None:
-    """Until all cameras deliver and are seen, and have moved to the ingests that keep them. Raises BusError."""
+async def _until_shared(new: World) -> None:
+    """Wait until all cameras deliver, are analysed, and have moved to their final ingests. Raises BusError."""
     began, deadline = time.time(), time.monotonic() + BEGUN_S
-    while made.ailing(began):
+    while new.ailing(began):
         if time.monotonic() > deadline:
             raise BusError(f"not all is well after {BEGUN_S:.0f} s, and nothing was broken: this machine is too busy")
         await asyncio.sleep(_POLL_S)
-    quiet_since, before = time.monotonic(), made.ledger.account(made.cameras)
-    while time.monotonic() - quiet_since < 2 * FRESH_S:
+    stable_since, before = time.monotonic(), new.ledger.account(new.cameras)
+    while time.monotonic() - stable_since < 2 * FRESH_S:
         await asyncio.sleep(_POLL_S)
-        if (now := made.ledger.account(made.cameras)) != before:
-            quiet_since, before = time.monotonic(), now
+        if (now := new.ledger.account(new.cameras)) != before:
+            stable_since, before = time.monotonic(), now

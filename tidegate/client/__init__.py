@@ -1,4 +1,6 @@
-"""What people ask of a running system in a terminal: events as they come, what was used, files of what was found.
+"""Users' requests to a running system in a terminal: live events, usage, files of results.
+
+Requests that programs share are in `shared.client`.
 
 What a program may ask as well is `shared.client`.
 """

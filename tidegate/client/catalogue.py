@@ -1,4 +1,4 @@
-"""What is recorded, as Parquet: a row for each file, and one for each gap.
+"""The recordings as Parquet: a row for each file, and one for each gap.
 
 with catalogue(path) as add:
     add("lobby", one)        # a file or a hole
@@ -33,14 +33,14 @@ _SCHEMA = pa.schema(
         ("segments", pa.int64()),
     ]
 )
-# Rows that are held at once.
+# Maximum rows in memory.
 _AT_ONCE = 50_000
 
 
 @contextlib.contextmanager
 def catalogue(path: Path) -> Iterator[Callable[[str, Listed | Hole], None]]:
-    """What adds rows to a file, which is there once the block ends well. In the row of a gap `missing` says why it is
-    one, and all of a file is null. Raises SettingError where it can't be written.
+    """Yield the function that adds rows to a file, which exists once the block succeeds. A gap's row has its cause in
+    `missing`, and null for all fields of a file. Raises SettingError if it can't be written.
     """
     with written(path, "--parquet") as part, pq.ParquetWriter(part, _SCHEMA, compression="zstd") as out:
         rows: list[dict[str, Any]] = []

@@ -17,7 +17,7 @@ from shared.runtime.errors import Refusal
 from tidegate.client.files import folder, written
 from tidegate.client.times import clock, now_here
 
-# Of one file, in MB.
+# Maximum size of one file, in MB.
 MOST_MB = 256
 _COVERED = dt.timedelta(seconds=0.5)
 # A moment may be a single frame.
@@ -25,9 +25,10 @@ _LEAST = dt.timedelta(milliseconds=1)
 
 
 async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], None]) -> list[Path]:
-    """The files written, `stem` with a suffix: the moment's video and its best frame's picture, as far as kept.
+    """Write the moment's video and its best frame's picture, as far as they exist; return the files, `stem` with a
+    suffix.
 
-    say: is told of what is missing. Raises TidegateError, also if a file can't be written.
+    say: reports what is missing. Raises TidegateError, also if a file can't be written.
     """
     folder(stem.parent)
     paths: list[Path] = []
@@ -60,10 +61,10 @@ async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], 
 async def cut(
     client: Client, path: Path, camera: str, since: dt.datetime, until: dt.datetime, option: str = "--save"
 ) -> Clip:
-    """Write the video of [since, until): of MEDIA, and out of recordings where that has let it go; what it shows.
+    """Write the video of [since, until) from MEDIA, and from recordings for expired parts; return what it covers.
 
-    Raises Refusal where nobody has any, and NobodyAnswers where who has it goes; SettingError, which names the option,
-    if the file can't be written; nats.errors.Error or TimeoutError where the server does not answer.
+    Raises Refusal if there is none, NobodyAnswers if its service stops; SettingError, which names the option, if the
+    file can't be written; nats.errors.Error or TimeoutError if the server does not answer.
     """
     clip = await Clips(client, MOST_MB).clip(camera, since, until)
     with written(path, option) as part, part.open("wb") as target:
@@ -73,18 +74,18 @@ async def cut(
 
 
 def beside(stem: Path, suffix: str) -> Path:
-    """`stem` with a suffix: its own name may have dots."""
+    """Append a suffix to `stem`, whose own name may have dots."""
     return stem.with_name(stem.name + suffix)
 
 
 def short(clip: Clip, first: dt.datetime, last: dt.datetime) -> str | None:
-    """What to say of a clip that does not cover the time from `first` to `last`."""
+    """Describe a clip that does not cover the time from `first` to `last`; None if it does."""
     why = "nobody has the rest" if clip.is_whole else f"the rest is another file, or over {MOST_MB} MB"
     return _lacking(clip.since, clip.until, first, last, why)
 
 
 def _short_answer(headers: Mapping[str, str], moment: Moment) -> str | None:
-    """The same of an answer of search."""
+    """Describe a search answer in the same way."""
     start, end = (dt.datetime.fromisoformat(headers[name]) for name in ("Clip-Start", "Clip-End"))
     return _lacking(start, end, moment.start, moment.end, "the rest is no longer kept, or too large for one answer")
 

@@ -15,7 +15,7 @@ from shared.runtime.errors import BusError
 
 
 async def link(client: Client, person: str, role: Role) -> str:
-    """What a new link ends with. It signs `person` in once, within a day; who is not there yet is made, of that role.
+    """Return the end of a new link. It signs `person` in once, within a day; a new person is created with that role.
 
     Raises BusError.
     """
@@ -31,5 +31,5 @@ async def link(client: Client, person: str, role: Role) -> str:
 
 
 def address(url: str, secret: str) -> str:
-    """The whole link. url: of the console."""
+    """Return the whole link. url: of the console."""
     return f"{url.rstrip('/')}/#/link/{secret}"

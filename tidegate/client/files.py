@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from shared.runtime.errors import SettingError
 
 @contextlib.contextmanager
 def written(path: Path, option: str = "--save") -> Iterator[Path]:
-    """A name to write to, which becomes `path` where the block ends well, and is removed otherwise.
+    """Yield a temporary path, which becomes `path` if the block succeeds, and is removed otherwise.
 
-    It is in a folder of its own beside `path`, so that in one that others write in nobody has a link waiting there.
-    What is there and no file, such as /dev/stdout, is written itself. Raises SettingError, which names the option,
-    where an OSError leaves the block; a TimeoutError, which is one, is of a server that does not answer, and stays.
+    It is in a new folder next to `path`, so that no other user of a shared folder can plant a link there. An existing
+    non-file, such as /dev/stdout, is written directly. Raises SettingError, which names the option, for an OSError in
+    the block; a TimeoutError, which is one, is a server's, and passes.
     """
     try:
         if path.exists() and not path.is_file():
@@ -33,7 +33,7 @@ def written(path: Path, option: str = "--save") -> Iterator[Path]:
 
 
 def folder(path: Path, option: str = "--save") -> Path:
-    """The folder, made where it is not there. Raises SettingError."""
+    """Return the folder, created if missing. Raises SettingError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:

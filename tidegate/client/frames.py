@@ -1,4 +1,4 @@
-"""The frames that a model was shown, as files."""
+"""The frames of a model's input, as files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from nats.aio.client import Client
 from shared.contract.events import VlmResult
 from tidegate.client.files import folder, written
 
-# Pixels of a saved frame's longer side, at most.
+# Maximum pixels of a saved frame's longer side.
 PICTURE = 1280
 
 
 async def save(client: Client, event: VlmResult, to: Path) -> list[Path]:
-    """The frames that the model was shown, as far as they are kept, in the folder `to`. Raises SettingError."""
+    """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
     from services.vlm.footage import Footage
 
     paths = []

@@ -1,4 +1,4 @@
-"""Labels that people write, against those that the embedded detector has. Pure."""
+"""Users' labels, compared with those of the embedded detector. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import difflib
 from services.cv import coco
 from services.search.words import wanted
 
-# How alike two labels are, of 1, for one to be the other mistyped: "persn" is "person", "forklift" is none of them.
+# The minimum similarity, of 1, of a mistyped label: "persn" is "person", "forklift" is no label.
 NEAR = 0.75
 
 
 def doubt(label: str) -> str | None:
-    """A question about a label that the embedded detector does not have; None where it has it.
+    """Return a question about a label that the embedded detector lacks; None if it has it.
 
-    A model of one's own may have it, so it is no mistake; but nothing would ever be told of a mistyped one.
+    Another model may have it, so it is no mistake; but a mistyped label would never match.
     """
     if label in coco.LABELS:
         return None

@@ -1,4 +1,4 @@
-"""Times as people give and read them."""
+"""Times in users' notation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 
 
 def instant(option: str, text: str, now: dt.datetime) -> dt.datetime:
-    """The time that `text` means: `1h30m` ago, `13:05` of today by this machine's clock, or a date with a time.
+    """Return the time that `text` means: `1h30m` ago, `13:05` of today by this machine's clock, or a date with a time.
 
-    option: what it was given for, such as `--since`. Raises SettingError.
+    option: its option, such as `--since`. Raises SettingError.
     """
     try:
         if _AGO.fullmatch(text):
@@ -34,18 +34,18 @@ def instant(option: str, text: str, now: dt.datetime) -> dt.datetime:
 
 
 def now_here() -> dt.datetime:
-    """With this machine's zone."""
+    """Return the present time with this machine's zone."""
     return dt.datetime.now().astimezone()
 
 
 def clock(time: dt.datetime, now: dt.datetime) -> str:
-    """`13:05:00` in `now`'s zone, after the date where that is not today's."""
+    """Return `13:05:00` in `now`'s zone, with the date if it is not today's."""
     local = time.astimezone(now.tzinfo)
     return f"{local:%H:%M:%S}" if local.date() == now.date() else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def length(seconds: float) -> str:
-    """`4 s`, `1:05`, `1:02:05`."""
+    """Return `4 s`, `1:05`, `1:02:05`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole else f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""What was followed, as files: of each track its video and a picture.
+"""Tracks as files: the video and a picture of each.
 
 async with Saving(client, "lobby", folder, say) as saving:
     for n, followed in enumerate(found, 1):
@@ -27,14 +27,14 @@ from tidegate.client import clips
 from tidegate.client.files import folder, written
 
 OPTION = "--clips"
-# Of the video before and after a track.
+# The video before and after a track.
 BESIDE = dt.timedelta(seconds=3)
-# Pixels of a picture's width, at most.
+# Maximum pixels of a picture's width.
 PICTURE = 1280
 
 
 class Saving:
-    """See the module. say: is told of what is missing."""
+    """See the module. say: reports what is missing."""
 
     def __init__(self, client: Client, camera: str, to: Path, say: Callable[[str], None]) -> None:
         self._client = client
@@ -54,11 +54,11 @@ class Saving:
         await end(self._decoding)
 
     def stem(self, n: int, followed: Followed) -> Path:
-        """The files of the n-th track, without their suffixes."""
+        """Return the files of the n-th track, without their suffixes."""
         return self._to / f"{n:02}-{self._camera}-{followed.path[0].time.astimezone():%Y%m%dT%H%M%S}"
 
     async def keep(self, n: int, followed: Followed) -> list[Path]:
-        """The files written. Raises TidegateError if one can't be written."""
+        """Return the files written. Raises TidegateError if one can't be written."""
         paths: list[Path] = []
         for suffix, make in ((".mp4", self._video), (".jpg", self._picture)):
             path = clips.beside(self.stem(n, followed), suffix)
@@ -71,7 +71,7 @@ class Saving:
         return paths
 
     async def _video(self, path: Path, points: Sequence[PathPoint]) -> None:
-        """Raises Refusal where nobody has it."""
+        """Write the video. Raises Refusal if there is none."""
         first, last = points[0].time, points[-1].time
         since = first - BESIDE
         clip = await clips.cut(self._client, path, self._camera, since, min(last + BESIDE, since + LONGEST), OPTION)
@@ -79,7 +79,7 @@ class Saving:
             self._say(f"{path.name} {lacking}")
 
     async def _picture(self, path: Path, points: Sequence[PathPoint]) -> None:
-        """Raises Refusal where nobody has it."""
+        """Write the picture. Raises Refusal if there is none."""
         best = max(points, key=_shows)
         picture = await self._pictures.picture(self._camera, best.time, PICTURE, [best.box])
         with written(path, OPTION) as part:
@@ -87,6 +87,6 @@ class Saving:
 
 
 def _shows(point: PathPoint) -> tuple[bool, float]:
-    """How well a picture of then shows it: where the detector saw it, the larger the better."""
+    """Rate a picture at this point: detected points first, then the larger box."""
     left, top, right, bottom = point.box
     return point.score is not None, (right - left) * (bottom - top)

@@ -1,4 +1,4 @@
-"""What the stream USAGE holds."""
+"""Reads the stream USAGE."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.contract import names
 from shared.runtime.errors import BusError
 from tidegate.client.used import Book
 
-# Is told of how many messages have been read.
+# Progress: the number of messages read.
 Tell = Callable[[int], None]
 
 
 async def read(client: Client, since: dt.datetime, tell: Tell = lambda count: None, *, camera: str = "") -> Book:
-    """What was stored since then. camera: as `Book` has it. Raises BusError where there is no such stream."""
+    """Return the messages stored since then. camera: as in `Book`. Raises BusError if there is no such stream."""
     try:
         await client.jetstream().stream_info(names.USAGE)
     except NotFoundError as e:

@@ -1,12 +1,12 @@
-"""What the messages of USAGE add up to: arrivals minute by minute, and the work of workers and cameras. Pure.
+"""Sums of the messages of USAGE: arrivals by the minute, and the work of workers and cameras. Pure.
 
     book = Book()
-    book.take(subject, stored_at, data)        # each message, in any order, and as often as it comes
+    book.take(subject, stored_at, data)        # each message, in any order, repeats too
     used = book.of("cv")
     used.first, used.arrivals                  # a minute since 1970, and the messages of it and of each that follows
 
-A message is known by its process and number, so one that comes twice counts once. One that can't be, by its fields or
-by when it was stored, is counted in `bad` and passed over.
+A process and number identify a message, so a repeat counts once. An implausible message, by its fields or its time of
+storage, is only counted in `bad`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from shared.contract import catalog, names
 from shared.contract.usage import MINUTE_S, IngestUsage, Usage, WorkerUsage, decode
 from shared.runtime.errors import BadMessage
 
-# No site has more; whoever says so fills the memory.
+# No site has more; a larger claim would fill the memory.
 MOST_CAMERAS = 100_000
-# A period is minutes long, and clocks differ by less than this.
+# A period is minutes long, and clocks differ by less than these.
 _DAY_S = 24 * 3600.0
 _AHEAD_S = 3600.0
-# The oldest message that a worker may be the first to take: EVENTS keeps it for seven days.
+# The oldest message that a worker can be the first to take: EVENTS stores it for seven days.
 _WAITED_S = 8 * _DAY_S
-# Who is silent for longer is gone: twice what an ingest takes from one message to the next.
+# A process that is silent for longer has ended: twice an ingest's report interval.
 _SILENT_S = 3600
 
 
 class CameraTotal(msgspec.Struct):
-    """What a camera sent in the whole time."""
+    """A camera's video over the whole time."""
 
     seconds: int = 0
     megabytes: float = 0.0
@@ -42,9 +42,9 @@ class CameraTotal(msgspec.Struct):
 
 
 class ServiceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """first: the first minute that anything is known of. arrivals: messages of it and of each that follows. known:
-    whether a process was there that would have said of one. from_cameras: minutes in which no worker said of any, so
-    that they are taken from what cameras sent. workers: their periods, without arrivals.
+    """first: the first known minute. arrivals: messages of it and of each that follows. known: whether a process ran
+    that would have reported one. from_cameras: minutes without a worker's report, so that the cameras' video stands in.
+    workers: their periods, without arrivals.
     """
 
     service: str
@@ -56,7 +56,7 @@ class ServiceUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Book:
-    """See the module. camera: of what cameras sent, count the minutes of this one alone: all would fill the memory."""
+    """See the module. camera: count the minutes of this camera alone: all would fill the memory."""
 
     def __init__(self, camera: str = "") -> None:
         self.bad = 0
@@ -69,7 +69,7 @@ class Book:
         self._cameras: defaultdict[str, CameraTotal] = defaultdict(CameraTotal)
 
     def take(self, subject: str, stored_at: float, data: bytes) -> None:
-        """A message. stored_at: Unix seconds by the server's clock."""
+        """Add a message. stored_at: Unix seconds by the server's clock."""
         try:
             usage = decode(subject, data)
             _check_times(usage, stored_at)
@@ -103,20 +103,20 @@ class Book:
 
     @property
     def services(self) -> list[str]:
-        """Those whose arrivals are known."""
+        """Return the services whose arrivals are known."""
         fed = [s.name for s in catalog.services() if s.heartbeat and takes_media(s.name)] if self._sent else []
         return list(dict.fromkeys([*self._workers, *fed]))
 
     @property
     def cameras(self) -> dict[str, CameraTotal]:
-        """What each camera sent, those that sent most first."""
+        """Return what each camera sent, the largest first."""
         return dict(sorted(self._cameras.items(), key=lambda item: -item[1].seconds))
 
     def of(self, service: str, *, since: int = 0) -> ServiceUsage | None:
-        """What arrived at a service; None where nothing is known. since: from this minute.
+        """Return a service's arrivals; None if nothing is known. since: from this minute.
 
-        What cameras sent is what arrived at a service that takes all of MEDIA. It stands for its arrivals in minutes in
-        which no worker has said of any, and for those of one camera, which workers don't tell apart.
+        The video of cameras is the arrivals of a service that takes all of MEDIA. It stands in for minutes without a
+        worker's report, and for those of one camera, which workers don't tell apart.
         """
         ingests, sent = (self._ingests, self._sent) if takes_media(service) else ([], Counter[int]())
         workers, taken = ([], Counter[int]()) if self._camera else (self._workers[service], self._taken[service])
@@ -125,9 +125,9 @@ class Book:
         if not there:
             return None
         first = min(there)
-        known = np.zeros(max(there) + 1 - first, dtype=np.bool_)
-        known[[minute - first for minute in there]] = True
-        span = range(first, first + len(known))
+        is_known = np.zeros(max(there) + 1 - first, dtype=np.bool_)
+        is_known[[minute - first for minute in there]] = True
+        span = range(first, first + len(is_known))
         by_workers = np.array([taken[minute] for minute in span], dtype=np.int64)
         by_cameras = np.array([sent[minute] for minute in span], dtype=np.int64)
         filled = (by_workers == 0) & (by_cameras > 0)
@@ -135,20 +135,20 @@ class Book:
             service=service,
             first=first,
             arrivals=np.where(filled, by_cameras, by_workers),
-            known=known,
+            known=is_known,
             from_cameras=int(filled.sum()),
             workers=[w for w in workers if w.until > since * MINUTE_S],
         )
 
 
 def takes_media(service: str) -> bool:
-    """Whether what cameras send is what arrives at a service."""
+    """Return whether the cameras' video is the service's arrivals."""
     of = (c for s in catalog.services() if s.name == service for c in s.consumers)
     return any((c.stream, c.filters, c.headers_only) == (names.MEDIA, (names.media(">"),), False) for c in of)
 
 
 def _check_times(usage: WorkerUsage | IngestUsage, stored_at: float) -> None:
-    """Raises BadMessage for a period, or a minute, that was not when its message was stored."""
+    """Raise BadMessage for a period, or a minute, that contradicts its message's time of storage."""
     if not stored_at - 2 * _DAY_S <= usage.since <= usage.until <= stored_at + _AHEAD_S:
         raise BadMessage(f"not usage: it is of {usage.since} to {usage.until}, and was stored at {stored_at:.0f}")
     if isinstance(usage, IngestUsage):
@@ -167,7 +167,7 @@ def _minutes_of(usages: Iterable[Usage]) -> Iterator[int]:
 
 
 def _end(workers: Iterable[Usage], ingests: Iterable[Usage]) -> int:
-    """The minute from which on not everybody has told yet. Who has ended, or was silent for long, is not waited for."""
+    """Return the first minute with reports missing. An ended process, or a long silent one, does not count."""
     last_workers, last_ingests = _last(workers), _last(ingests)
     newest = max((usage.until for usage in (*last_workers, *last_ingests)), default=0)
 
@@ -178,12 +178,12 @@ def _end(workers: Iterable[Usage], ingests: Iterable[Usage]) -> int:
         return min(there) // MINUTE_S
     if there := heard(last_ingests):
         return max(min(there), *(usage.until for usage in last_workers), 0) // MINUTE_S
-    # Where all have ended, the minute in which they did is known, too.
+    # If all have ended, the minute of the last end is known, too.
     return newest // MINUTE_S + 1
 
 
 def _last(usages: Iterable[Usage]) -> list[Usage]:
-    """The last message of each process."""
+    """Return the last message of each process."""
     last: dict[str, Usage] = {}
     for usage in usages:
         if usage.process not in last or usage.n > last[usage.process].n:

@@ -1,4 +1,4 @@
-"""Events as they come, each once."""
+"""Live events, each once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.contract.mistakes import nearest
 from shared.runtime.errors import SettingError, TidegateError
 
 _TYPES = {kind.kind: kind for kind in KINDS}
-# So many ids are known again. After a crash a camera's last ten seconds are said again, an event or two a second: this
-# is enough for a thousand cameras.
+# The number of remembered ids. After a crash a camera's last ten seconds are published again, an event or two a second:
+# this is enough for a thousand cameras.
 REMEMBERED = 20_000
 
 
 def full(subject: str) -> str:
-    """`>`, `detections`, `detections.lobby`, or a whole `events.…`, as a subject of NATS. Raises SettingError."""
+    """Expand `>`, `detections`, `detections.lobby`, or a whole `events.…` to a subject of NATS. Raises SettingError."""
     whole = subject if subject.startswith("events.") else f"events.{subject}"
     tokens = whole.split(".")
     if not all(tokens) or any(c.isspace() for c in whole) or ">" in tokens[:-1]:
@@ -33,7 +33,7 @@ def full(subject: str) -> str:
 
 
 async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> None:
-    """Show each event of a subject as `full` gives it once, until cancelled or the reader has gone.
+    """Show each event of a subject from `full` once, until cancelled or the output closes.
 
     Raises TidegateError.
     """
@@ -41,7 +41,7 @@ async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> N
     printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def take(message: Msg) -> None:
-        # The client would log what is raised here and go on; rich ends the process by SystemExit.
+        # The client would log an exception from here and continue; rich ends the process by SystemExit.
         try:
             if _is_new(message, seen):
                 show(message)
@@ -59,9 +59,9 @@ async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> N
 
 
 def _is_new(message: Msg, seen: dict[str, None]) -> bool:
-    """Whether its id is not among those seen lately, which it then is."""
+    """Return whether its id is new, and remember it."""
     if id := (message.headers or {}).get("ce-id"):
-        # The same id of another kind is another event: it hides nothing.
+        # Events of different kinds may share an id: both are shown.
         key = f"{message.subject} {id}"
         if key in seen:
             return False

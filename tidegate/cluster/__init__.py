@@ -1,1 +1,1 @@
-"""What a Kubernetes cluster has, asked by `kubectl`, and what Tidegate needs of it."""
+"""The state of a Kubernetes cluster, from `kubectl`, and what Tidegate needs of it."""

@@ -1,10 +1,10 @@
-"""A CA that signs the certificates of one cluster, and nothing else. Takes the extra `tls`.
+"""A CA that signs the certificates of one cluster, and nothing else. Requires the extra `tls`.
 
-    ca = authority.kept(Path("ca.crt"), Path("ca.key"), now)
+    ca = authority.ensure(Path("ca.crt"), Path("ca.key"), now)
     pair = ca.issue(Certificate("nats-tls", ("nats",)), now)
 
-Keys are of ECDSA on P-256, as deploy/kubernetes/tls/cert-manager has them. A certificate has its names as
-subjectAltName alone (RFC 5280, 4.2.1.6), and the extensions that Python 3.13's and OpenSSL's strict checks ask for.
+Keys are ECDSA on P-256, as in deploy/kubernetes/tls/cert-manager. A certificate has its names in subjectAltName alone
+(RFC 5280, 4.2.1.6), and the extensions that Python 3.13's and OpenSSL's strict checks require.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tidegate.cluster.certificates import Certificate
 from tidegate.local.encryption import write_private
 
 NAME = "tidegate-ca"
-# Whoever trusts a CA has to be told of another, so it lasts.
+# A new CA has to be distributed to all its peers, so it lasts.
 CA_LIFE = dt.timedelta(days=3650)
-# A person renews them, so they last longer than cert-manager's 90 days, and are renewed in the last third.
+# Renewal is manual, so they last longer than cert-manager's 90 days; the last third is for renewal.
 LIFE = dt.timedelta(days=365)
 RENEWED = 1 / 3
-# By so much the clocks of nodes may be behind.
+# How much the clocks of nodes may be behind.
 SKEW = dt.timedelta(hours=1)
 
 
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
     @property
     def renewed_from(self) -> dt.datetime:
-        """From then on less than a third of its life is left."""
+        """Return when less than a third of its life is left."""
         return self.until - RENEWED * (self.until - self.cert.not_valid_before_utc)
 
     def cert_pem(self) -> str:
@@ -68,21 +68,21 @@ class Authority(NamedTuple):
     own: Pair
 
     def issue(self, certificate: Certificate, now: dt.datetime) -> Pair:
-        """A new pair of a year, or as long as the CA has."""
+        """Return a new pair, valid for a year, or as long as the CA."""
         key = ec.generate_private_key(ec.SECP256R1())
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.own.key.public_key())
-        made = (
-            _begun(x509.Name([]), self.own.cert.subject, key, now, min(now + LIFE, self.own.until))
+        builder = (
+            _builder(x509.Name([]), self.own.cert.subject, key, now, min(now + LIFE, self.own.until))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_names(certificate), critical=True)
             .add_extension(_usages(certificate), critical=False)
             .add_extension(_key_usage(signs=False), critical=True)
             .add_extension(signer, critical=False)
         )
-        return Pair(made.sign(self.own.key, hashes.SHA256()), key)
+        return Pair(builder.sign(self.own.key, hashes.SHA256()), key)
 
     def is_good(self, pair: Pair, certificate: Certificate, now: dt.datetime) -> bool:
-        """Whether a pair is of this CA, as wanted, and has a third of its life left."""
+        """Return whether a pair is of this CA, matches the certificate, and has a third of its life left."""
         try:
             pair.cert.verify_directly_issued_by(self.own.cert)
             names = pair.cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -93,25 +93,25 @@ class Authority(NamedTuple):
         return as_wanted and _is_key_of(pair) and now < pair.renewed_from
 
 
-def kept(cert: Path, key: Path, now: dt.datetime) -> Authority:
-    """The CA of these files, made where there is none. Raises SettingError where it can't be used."""
+def ensure(cert: Path, key: Path, now: dt.datetime) -> Authority:
+    """Return the CA of these files, created if there is none. Raises SettingError if it can't be used."""
     if not cert.exists():
-        made = _made(now)
-        # The key first: without a certificate nobody has seen it, and the next run makes another.
-        write_private(key, made.key_pem())
-        write_private(cert, made.cert_pem())
-        return Authority(made)
+        pair = _new_ca(now)
+        # The key first: without a certificate it is unused, and the next run replaces it.
+        write_private(key, pair.key_pem())
+        write_private(cert, pair.cert_pem())
+        return Authority(pair)
     found = read(cert, key)
-    anew = f"To begin with a new CA, which every pod has to be told of, move {cert.parent} away"
+    remedy = f"To begin with a new CA, which every pod has to be told of, move {cert.parent} away"
     if not found or not _is_key_of(found):
-        raise SettingError(f"{key} is not the key of {cert}, or one of them can't be read: put both back. {anew}")
+        raise SettingError(f"{key} is not the key of {cert}, or one of them can't be read: put both back. {remedy}")
     if found.until <= now:
-        raise SettingError(f"the CA of {cert} ended on {found.until:%Y-%m-%d}. {anew}")
+        raise SettingError(f"the CA of {cert} ended on {found.until:%Y-%m-%d}. {remedy}")
     return Authority(found)
 
 
 def read(cert: Path, key: Path) -> Pair | None:
-    """A pair from its files; None where they are not there or hold none."""
+    """Return a pair from its files; None if they are missing or invalid."""
     try:
         found = x509.load_pem_x509_certificate(cert.read_bytes())
         private = load_pem_private_key(key.read_bytes(), None)
@@ -120,18 +120,18 @@ def read(cert: Path, key: Path) -> Pair | None:
     return Pair(found, private) if isinstance(private, ec.EllipticCurvePrivateKey) else None
 
 
-def _made(now: dt.datetime) -> Pair:
+def _new_ca(now: dt.datetime) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    made = (
-        _begun(name, name, key, now, now + CA_LIFE)
+    builder = (
+        _builder(name, name, key, now, now + CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs=True), critical=True)
     )
-    return Pair(made.sign(key, hashes.SHA256()), key)
+    return Pair(builder.sign(key, hashes.SHA256()), key)
 
 
-def _begun(
+def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: dt.datetime, until: dt.datetime
 ) -> x509.CertificateBuilder:
     return (

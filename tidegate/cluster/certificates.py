@@ -1,4 +1,4 @@
-"""Which certificates a cluster with TLS has: names and use. deploy/kubernetes/tls/cert-manager has the same list."""
+"""The certificates of a cluster with TLS: names and use. deploy/kubernetes/tls/cert-manager has the same list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.contract import catalog
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """secret: its name. names: DNS names that it is for. serves, asks: whether a server, a client shows it."""
+    """secret: its name. names: its DNS names. serves, asks: whether a server, a client shows it."""
 
     secret: str
     names: tuple[str, ...]
@@ -17,12 +17,12 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 def wanted(namespace: str) -> list[Certificate]:
-    """One for each pod, the servers, the admin, Prometheus, and both sides of KEDA and the scaler."""
+    """Return one for each pod, the servers, the admin, Prometheus, and both sides of KEDA and the scaler."""
     domain = f"{namespace}.svc.cluster.local"
     nats = (f"nats.{domain}", f"nats.{namespace}.svc", "nats", f"*.nats-headless.{domain}", "*.nats-headless")
     pods = sorted(service.name for service in catalog.services())
     return [
-        # What is beside a server, or forwards its port, calls it localhost.
+        # A process next to a server, or a port forward, uses localhost.
         Certificate("nats-tls", (*nats, "localhost")),
         *(Certificate(f"tidegate-tls-{pod}", (f"tidegate-{pod}",)) for pod in pods),
         Certificate("tidegate-tls-admin", ("tidegate-admin",), serves=False),

@@ -1,11 +1,11 @@
-"""The certificates of a cluster, from a CA in the folder of passwords: the Secrets that deploy/kubernetes/tls mounts.
+"""The certificates of a cluster, from a CA in the folder of passwords: Secrets for deploy/kubernetes/tls.
 
-    made = issuing.write(Path("secrets"), "tidegate", now)      # what is new, and until when all of them hold
+    issued = issuing.write(Path("secrets"), "tidegate", now)      # the new ones, and the expiry of all
 
 | in `tls/` | what |
 |---|---|
 | `ca.crt`, `ca.key` | the CA. Its key is in no Secret |
-| `NAME/tls.crt`, `NAME/tls.key` | of the Secret NAME, beside `ca.crt` |
+| `NAME/tls.crt`, `NAME/tls.key` | of the Secret NAME, next to `ca.crt` |
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tidegate.local.encryption import write_private
 FOLDER = "tls"
 CA, CA_KEY = "ca.crt", "ca.key"
 CERT, KEY = "tls.crt", "tls.key"
-# An extra's, which is imported where certificates are made and nowhere else.
+# The extra, which is imported only where certificates are issued.
 _EXTRA = "tidegate[tls]"
 
 
-class Made(NamedTuple):
-    """secrets: of the new ones. until: when the first of all ends. renewed_from: when a run begins to renew it."""
+class Issued(NamedTuple):
+    """secrets: of the new ones. until: first expiry of all. renewed_from: when a run begins to renew that one."""
 
     secrets: list[str]
     until: dt.datetime
@@ -34,15 +34,15 @@ class Made(NamedTuple):
 
 
 def are_in(folder: Path) -> bool:
-    """Whether a folder of passwords has certificates too."""
+    """Return whether a folder of passwords has certificates too."""
     return (folder / FOLDER).is_dir()
 
 
-def write(folder: Path, namespace: str, now: dt.datetime) -> Made:
-    """Make the CA and the certificates that are missing, differ from what is wanted, or end soon.
+def write(folder: Path, namespace: str, now: dt.datetime) -> Issued:
+    """Create the CA and the certificates that are missing, mismatched, or expire soon.
 
-    The folder is held by `tenants.changing`. Raises SettingError where the extra is not installed, the CA's files can't
-    be used, or the CA has ended.
+    `tenants.changing` locks the folder. Raises SettingError if the extra is not installed, the CA's files can't be
+    used, or the CA has expired.
     """
     try:
         from tidegate.cluster import authority
@@ -51,8 +51,8 @@ def write(folder: Path, namespace: str, now: dt.datetime) -> Made:
     root = folder / FOLDER
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.chmod(0o700)
-    ca = authority.kept(root / CA, root / CA_KEY, now)
-    made, kept = [], []
+    ca = authority.ensure(root / CA, root / CA_KEY, now)
+    renewed, pairs = [], []
     for certificate in wanted(namespace):
         cert, key = (root / certificate.secret / name for name in (CERT, KEY))
         found = authority.read(cert, key)
@@ -61,13 +61,13 @@ def write(folder: Path, namespace: str, now: dt.datetime) -> Made:
             cert.parent.mkdir(mode=0o700, exist_ok=True)
             write_private(key, found.key_pem())
             write_private(cert, found.cert_pem())
-            made.append(certificate.secret)
-        kept.append(found)
-    first = min(kept, key=lambda pair: pair.until)
-    return Made(made, first.until, first.renewed_from)
+            renewed.append(certificate.secret)
+        pairs.append(found)
+    first = min(pairs, key=lambda pair: pair.until)
+    return Issued(renewed, first.until, first.renewed_from)
 
 
 def files(certificate: Certificate) -> list[str]:
-    """The keys of its Secret, as kustomize's secretGenerator takes them."""
+    """Return the keys of its Secret, for kustomize's secretGenerator."""
     at = f"{FOLDER}/{certificate.secret}"
     return [f"{CERT}={at}/{CERT}", f"{KEY}={at}/{KEY}", f"{CA}={FOLDER}/{CA}"]

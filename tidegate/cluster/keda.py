@@ -1,6 +1,6 @@
-"""Whether the KEDA of a cluster knows every field of our ScaledObjects.
+"""Checks that the KEDA of a cluster knows every field of our ScaledObjects.
 
-lacking(crd)        # () where it does; else the fields that an API server with these definitions refuses
+lacking(crd)        # the fields that an API server with these definitions refuses; () if none
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NEEDS = "KEDA 2.18 or later"
 _VERSION = "app.kubernetes.io/version"
 _HPA = "advanced", "horizontalPodAutoscalerConfig"
 
-# The newest fields that deploy/keda/ uses, by their path below `spec`, and the KEDA that knows them first.
+# The newest fields that deploy/keda/ uses, by their path below `spec`, and the first KEDA that knows them.
 FIELDS = {
     ("fallback", "behavior"): "2.17",
     (*_HPA, "behavior", "scaleUp", "tolerance"): "2.18",
@@ -22,12 +22,12 @@ FIELDS = {
 
 
 def lacking(crd: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that a CustomResourceDefinition has not, as `kubectl get crd -o json` shows it."""
+    """Return the fields that a CustomResourceDefinition lacks, from `kubectl get crd -o json`."""
     return tuple(".".join(("spec", *path)) for path in FIELDS if not any(_has(v, path) for v in _served(crd)))
 
 
 def version(crd: Mapping[str, Any]) -> str:
-    """KEDA's version by the label that its chart sets; empty where there is none."""
+    """Return KEDA's version by the label that its chart sets; empty if there is none."""
     return str(((crd.get("metadata") or {}).get("labels") or {}).get(_VERSION, ""))
 
 

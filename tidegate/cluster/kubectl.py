@@ -1,4 +1,4 @@
-"""A cluster asked through `kubectl`, which has the user's way in: context, login, proxy. It changes nothing there.
+"""Queries a cluster through `kubectl`, which has the user's access: context, login, proxy. It changes nothing there.
 
 kubectl = Kubectl(context="")
 kubectl.objects("pods,nodes", namespace="tidegate")      # their JSON; raises NoAnswer
@@ -17,17 +17,17 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
 
 TIMEOUT_S = 10.0
-MOST_SAID = 300
+MOST_MESSAGE = 300
 
 Document = dict[str, Any]
 
 
 class NoAnswer(TidegateError):
-    """A question that got no answer: what kubectl said, in one line."""
+    """A query without an answer: kubectl's message, in one line."""
 
 
 class Kubectl:
-    """context: of the kubeconfig; empty for the current one. timeout_s: of one question to the API server."""
+    """context: of the kubeconfig; empty for the current one. timeout_s: of one query to the API server."""
 
     def __init__(self, context: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self._more = [*([f"--context={context}"] if context else []), f"--request-timeout={timeout_s:g}s"]
@@ -38,34 +38,34 @@ class Kubectl:
         return shutil.which("kubectl") is not None
 
     def objects(self, kinds: str, namespace: str = "", selector: str = "") -> list[Document]:
-        """All of these kinds in a namespace, or in the whole cluster. Raises NoAnswer where one may not be listed."""
+        """Return all of these kinds in a namespace, or cluster-wide. Raises NoAnswer if one may not be listed."""
         where = [f"--namespace={namespace}"] if namespace else ["--all-namespaces"]
         where += [f"--selector={selector}"] if selector else []
         return list(_read(self._run("get", kinds, "--output=json", *where)).get("items") or [])
 
     def object(self, kind: str, name: str) -> Document:
-        """One of the whole cluster."""
+        """Return one object of the whole cluster."""
         return _read(self._run("get", kind, name, "--output=json"))
 
     def names(self, kind: str, namespace: str) -> list[str]:
-        """Their names alone: the server makes the table, so that what a Secret holds never leaves it."""
+        """Return their names alone: the server makes the table, so a Secret's content never leaves it."""
         listed = self._run("get", kind, "--no-headers", f"--namespace={namespace}")
         return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
     def page(self, path: str) -> Document:
-        """A JSON page of the API server, or of what it passes questions on to."""
+        """Return a JSON page of the API server, or of a proxied server."""
         return _read(self._run("get", "--raw", path))
 
     def version(self) -> Document:
         return _read(self._run("version", "--output=json"))
 
     def built(self, folder: Path) -> str:
-        """What `kubectl apply -k FOLDER` would apply, as YAML. Asks no cluster."""
+        """Return what `kubectl apply -k FOLDER` would apply, as YAML, without a cluster."""
         return self._run("kustomize", str(folder))
 
     def _run(self, *arguments: str) -> str:
         try:
-            # Without standard input: a login that asks for something fails at once, and its words are shown.
+            # Without standard input: an interactive login fails immediately, and its message is shown.
             done = subprocess.run(
                 ["kubectl", *arguments, *self._more],
                 stdin=subprocess.DEVNULL,
@@ -77,14 +77,14 @@ class Kubectl:
         except (OSError, subprocess.TimeoutExpired) as e:
             raise NoAnswer(f"kubectl does not answer: {redact(str(e))}") from None
         if done.returncode:
-            raise NoAnswer(_said(done.stderr.splitlines()))
+            raise NoAnswer(_last_line(done.stderr.splitlines()))
         return done.stdout
 
 
-def _said(lines: Sequence[str]) -> str:
-    """Its last line that says something; warnings and the attempts at discovery come before it."""
-    said = [line.strip() for line in lines if line.strip()]
-    return redact(said[-1])[:MOST_SAID] if said else "kubectl failed, and does not say why"
+def _last_line(lines: Sequence[str]) -> str:
+    """Return its last non-empty line; warnings and discovery attempts come before it."""
+    texts = [line.strip() for line in lines if line.strip()]
+    return redact(texts[-1])[:MOST_MESSAGE] if texts else "kubectl failed, and does not say why"
 
 
 def _read(text: str) -> Document:
@@ -98,7 +98,7 @@ def _read(text: str) -> Document:
 
 
 def by_kind(documents: Iterable[Document]) -> dict[str, dict[str, Document]]:
-    """By kind, then by name."""
+    """Group documents by kind, then by name."""
     found: dict[str, dict[str, Document]] = {}
     for document in documents:
         name = str((document.get("metadata") or {}).get("name"))

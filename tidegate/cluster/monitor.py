@@ -1,4 +1,4 @@
-"""NATS' monitoring port, through the API server: what streams and consumers there are, without a password."""
+"""NATS' monitoring port, through the API server: its streams and consumers, without a password."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST_BYTES = 64 * 1024 * 1024
 def streams(
     kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
 ) -> list[Document]:
-    """What each server of NATS says of its streams: /jsz, as one server knows those that it holds alone.
+    """Return each NATS server's report on its streams: /jsz, as one server may be the only one to know some.
 
-    urls: `http://127.0.0.1:8222`, of servers that are asked directly. Raises NoAnswer where none can be asked.
+    urls: `http://127.0.0.1:8222`, of servers to query directly. Raises NoAnswer if none can be queried.
     """
     config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
     query = "/jsz?" + urlencode({"acc": config.get("account", ""), "consumers": "true", "config": "true"})
@@ -30,7 +30,7 @@ def streams(
 def settings(
     kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
 ) -> list[Document]:
-    """What each server of NATS says of itself: /varz. As `streams`."""
+    """Return each NATS server's report on itself: /varz. As `streams`."""
     return _pages(kubectl, namespace, objects, urls, "/varz")
 
 
@@ -54,13 +54,13 @@ def _pages(
 
 
 def namespace_of(address: str) -> str:
-    """Of `SERVICE.NAMESPACE.svc…:PORT`; empty for an address outside the cluster."""
+    """Return the namespace of `SERVICE.NAMESPACE.svc…:PORT`; empty for an address outside the cluster."""
     parts = address.split(".")
     return parts[1] if len(parts) > 2 and parts[2].partition(":")[0] == "svc" else ""
 
 
 def servers(address: str, objects: Mapping[str, Mapping[str, Document]]) -> list[str]:
-    """The pods that run behind such an address, of the objects of its namespace."""
+    """Return the running pods behind such an address, of the objects of its namespace."""
     service = address.partition(".")[0]
     selector = (objects.get("Service", {}).get(service, {}).get("spec") or {}).get("selector") or {}
     return [

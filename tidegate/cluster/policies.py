@@ -1,7 +1,7 @@
-"""What NetworkPolicies let through, as Kubernetes has it: each that selects a pod adds, and where none does all may.
+"""Evaluates NetworkPolicies like Kubernetes: each that selects a pod adds permissions; without one all is allowed.
 
 policies = Policies(documents)
-policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod is one of namespace tidegate unless it says so
+policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod's default namespace is tidegate
 policies.takes(pod, Peer(namespace="keda"), 9090)
 """
 
@@ -34,19 +34,19 @@ class Policies:
         self.specs = [(d["metadata"].get("namespace", HOME), d["spec"]) for d in found]
 
     def sends(self, pod: Peer, to: Peer, port: int, protocol: str = "TCP") -> bool:
-        """Whether the pod's own side lets it go out."""
+        """Return whether the pod's own side permits the outgoing connection."""
         return self._lets("Egress", "to", pod, to, to, port, protocol)
 
     def takes(self, pod: Peer, source: Peer, port: int, protocol: str = "TCP") -> bool:
-        """Whether the pod's own side lets it come in."""
+        """Return whether the pod's own side permits the incoming connection."""
         return self._lets("Ingress", "from", pod, source, pod, port, protocol)
 
     def isolates(self, pod: Peer, direction: str) -> bool:
-        """Whether any policy says something about that direction of the pod."""
+        """Return whether any policy covers that direction of the pod."""
         return bool(self._of(pod, direction))
 
     def _of(self, pod: Peer, direction: str) -> list[Document]:
-        """The policies for that direction of the pod."""
+        """Return the policies for that direction of the pod."""
         return [
             spec
             for namespace, spec in self.specs
@@ -55,10 +55,10 @@ class Policies:
             and selected(spec["podSelector"], pod.labels)
         ]
 
-    def _lets(self, way: str, side: str, pod: Peer, peer: Peer, listener: Peer, port: int, protocol: str) -> bool:
-        if not self.isolates(pod, way):
+    def _lets(self, direction: str, side: str, pod: Peer, peer: Peer, listener: Peer, port: int, protocol: str) -> bool:
+        if not self.isolates(pod, direction):
             return True
-        rules = [rule for spec in self._of(pod, way) for rule in spec.get(way.lower(), [])]
+        rules = [rule for spec in self._of(pod, direction) for rule in spec.get(direction.lower(), [])]
         return any(
             (side not in rule or any(_matches(each, peer, pod.namespace) for each in rule[side]))
             and ("ports" not in rule or any(_is_port(each, listener, port, protocol) for each in rule["ports"]))
@@ -67,13 +67,13 @@ class Policies:
 
 
 def _is_port(rule: Document, listener: Peer, port: int, protocol: str) -> bool:
-    given = rule.get("port")
-    number = listener.ports.get(given) if isinstance(given, str) else given
-    return rule.get("protocol", "TCP") == protocol and (given is None or number == port)
+    wanted = rule.get("port")
+    number = listener.ports.get(wanted) if isinstance(wanted, str) else wanted
+    return rule.get("protocol", "TCP") == protocol and (wanted is None or number == port)
 
 
 def _matches(rule: Document, peer: Peer, own: str) -> bool:
-    """own: the policy's namespace, which a selector of pods alone means."""
+    """own: the policy's namespace, the default for a pod selector."""
     if block := rule.get("ipBlock"):
         if not peer.address:
             return False

@@ -1,14 +1,14 @@
-"""The Secrets of a cluster, made from a folder of passwords: what `kubectl apply -k` of that folder gives the cluster.
+"""The Secrets of a cluster, generated from a folder of passwords for `kubectl apply -k`.
 
-    made = secrets.write(Path("secrets"), tls=True)     # names of the passwords that are new, and certificates
+    written = secrets.write(Path("secrets"), tls=True)     # names of the passwords that are new, and certificates
 
-| Secret | keys | who mounts it |
+| Secret | keys | mounted by |
 |---|---|---|
-| `tidegate-nats-IDENTITY` | `password`; once rotated `password.msg-id-key` | the pods of that identity, and no other |
+| `tidegate-nats-IDENTITY` | `password`; once rotated `password.msg-id-key` | only the pods of that identity |
 | `nats-server` | `accounts.conf`, `routes.conf` | the servers of the component kubernetes/nats |
-| those of `certificates`, where asked for | `tls.crt`, `tls.key`, `ca.crt` | the component kubernetes/tls |
+| those of `certificates`, if requested | `tls.crt`, `tls.key`, `ca.crt` | the component kubernetes/tls |
 
-In accounts.conf passwords are hashed; by the one in routes.conf the servers know each other.
+In accounts.conf passwords are hashed; the servers authenticate each other by the one in routes.conf.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tidegate.local.encryption import write_private
 NAMESPACE = "tidegate"
 ALL = "all"
 KUSTOMIZATION = "kustomization.yaml"
-# As deploy/kubernetes/base has it: whichever is applied last must not take labels away.
+# The same as in deploy/kubernetes/base: the last one applied must not remove labels.
 _NAMESPACE = """\
 apiVersion: v1
 kind: Namespace
@@ -43,25 +43,25 @@ metadata:
 """
 
 
-class Made(NamedTuple):
-    """passwords: whose are new. certificates: None where the folder has none."""
+class Written(NamedTuple):
+    """passwords: users with new ones. certificates: None if the folder has none."""
 
     passwords: list[str]
-    certificates: issuing.Made | None
+    certificates: issuing.Issued | None
 
 
 def mounted() -> list[str]:
-    """The identities that pods of the cluster connect as."""
+    """Return the identities of the cluster's pods."""
     records = [peer for service in catalog.services() for peer in (service, *service.roles)]
     return [identities.ADMIN, *dict.fromkeys(peer.identity for peer in records)]
 
 
-def write(folder: Path, rotate: Iterable[str] = (), *, tls: bool = False) -> Made:
-    """Make the passwords that are missing, and all that follows from them.
+def write(folder: Path, rotate: Iterable[str] = (), *, tls: bool = False) -> Written:
+    """Create the missing passwords, and all files that depend on them.
 
-    rotate: who gets a new one; `all` for every user. tls: make certificates too; a folder that has some keeps them
-    renewed without. The folder is held by `tenants.changing`. Raises SettingError where it can't be read, and for a
-    name of nobody.
+    rotate: users that get a new one; `all` for every user. tls: also issue certificates; a folder with certificates
+    renews them in any case. `tenants.changing` locks the folder. Raises SettingError if it can't be read, and for an
+    unknown name.
     """
     tenant = next((t for t in tenants.read(folder, ()) if t.name == Tenant().name), Tenant())
     changed = _rotated(list(tenant.users.values()), list(rotate))
@@ -72,30 +72,30 @@ def write(folder: Path, rotate: Iterable[str] = (), *, tls: bool = False) -> Mad
     users = [*tenant.users.values(), ROUTES]
     for user in changed:
         passwords.discard(folder, user)
-    made = [user for user in users if not (folder / user).exists()]
+    missing = [user for user in users if not (folder / user).exists()]
     tenants.write_block(folder)
-    write_private(folder / "routes.conf", routes(passwords.kept(folder, [ROUTES])[ROUTES]))
+    write_private(folder / "routes.conf", routes(passwords.ensure(folder, [ROUTES])[ROUTES]))
     write_private(folder / "namespace.yaml", _NAMESPACE)
     write_private(folder / KUSTOMIZATION, kustomization(folder, mounted()))
-    return Made(made, signed)
+    return Written(missing, signed)
 
 
 def _rotated(users: list[str], named: list[str]) -> list[str]:
-    """The servers' own password is none of them: each would have to get it at the same moment."""
+    """Exclude the servers' own password: each would have to get the new one simultaneously."""
     if strange := [name for name in named if name not in (*users, ALL)]:
         raise SettingError(f"--rotate {strange[0]} is no user's name: give {ALL}, or one of {', '.join(users)}")
     return users if ALL in named else named
 
 
 def routes(password: str, namespace: str = NAMESPACE) -> str:
-    """What the block `cluster` of a server's configuration includes."""
+    """Return what the block `cluster` of a server's configuration includes."""
     hosts = [f"nats-{n}.nats-headless.{namespace}.svc.cluster.local:6222" for n in range(SIZE)]
     urls = json.dumps([f"nats-route://{ROUTES}:{password}@{host}" for host in hosts])
     return f"authorization {{ user: {ROUTES}, password: {json.dumps(password)}, timeout: 5 }}\nroutes: {urls}\n"
 
 
 def kustomization(folder: Path, of: Iterable[str]) -> str:
-    """The Secrets of these identities, of the servers, and of the certificates, by the names that pods mount."""
+    """Return the Secrets of these identities, the servers and the certificates, by the names that pods mount."""
     generated = []
     for identity in of:
         keys = [f"password={identity}"]

@@ -1,4 +1,4 @@
-"""Labels and what selects by them: pods, namespaces and nodes."""
+"""Labels and their selectors: for pods, namespaces and nodes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Document = dict[str, Any]
 
 
 def selected(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """By a label selector: matchLabels and matchExpressions, all of which have to hold."""
+    """Match a label selector: all of matchLabels and matchExpressions have to hold."""
     wanted: dict[str, str] = selector.get("matchLabels") or {}
     return wanted.items() <= labels.items() and all(holds(e, labels) for e in selector.get("matchExpressions") or [])
 
 
 def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """One expression of a label selector, or of a node's affinity, which also knows Gt and Lt."""
+    """Evaluate one expression of a label selector, or of a node's affinity, which also has Gt and Lt."""
     value, operator = labels.get(str(expression.get("key"))), expression.get("operator")
     values = list(expression.get("values") or [])
     if operator in ("In", "NotIn"):

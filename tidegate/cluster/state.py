@@ -1,4 +1,4 @@
-"""What a cluster has, gathered once, for the checks to judge.
+"""The state of a cluster, gathered once, for the checks.
 
 cluster = state.gather(Kubectl(), "tidegate")
 cluster.of("Deployment")            # {name: its JSON} in the namespace
@@ -16,20 +16,20 @@ import msgspec
 from tidegate.cluster import keda, monitor
 from tidegate.cluster.kubectl import Document, Kubectl, NoAnswer, by_kind
 
-# What Kubernetes itself has, in the namespace and of the whole cluster: any API server knows these kinds.
+# Kubernetes' own kinds, in the namespace and cluster-wide: any API server knows them.
 _HERE = (
     "deployments,statefulsets,jobs,pods,services,configmaps,persistentvolumeclaims,networkpolicies,"
     "horizontalpodautoscalers"
 )
 _CLUSTER = "nodes,namespaces,apiservices"
 _SCALED = "scaledobjects.keda.sh,triggerauthentications.keda.sh"
-# By KEDA's chart and by its manifests.
+# The label in KEDA's chart and in its manifests.
 _OPERATOR = "app.kubernetes.io/name=keda-operator"
 _WORKERS = 8
 
 
 class Value(NamedTuple):
-    """What KEDA answers when an HPA asks for a metric of a ScaledObject, or why it doesn't."""
+    """KEDA's answer to an HPA's query for a metric of a ScaledObject, or why there is none."""
 
     scaled: str
     metric: str
@@ -37,10 +37,10 @@ class Value(NamedTuple):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """What was answered. unknown: what was not, by the question's name, and why.
+    """The answers. unknown: the reasons of missing answers, by the query's name.
 
-    objects: by kind, then name. secrets: names alone. jsz, varz: a page of each NATS server. wanted: what an overlay
-    would apply.
+    objects: by kind, then name. secrets: names alone. jsz, varz: a page of each NATS server. wanted: the objects of an
+    overlay.
     """
 
     namespace: str
@@ -58,10 +58,10 @@ class Cluster(msgspec.Struct, frozen=True):
         return self.objects.get(kind, {})
 
     def ours(self) -> dict[str, Document]:
-        """The Deployments and StatefulSets of Tidegate and of its NATS, by name."""
-        kept = ("tidegate", "nats")
+        """Return the Deployments and StatefulSets of Tidegate and of its NATS, by name."""
+        parts = ("tidegate", "nats")
         both = {**self.of("Deployment"), **self.of("StatefulSet")}
-        return {n: d for n, d in both.items() if labels(d).get("app.kubernetes.io/name") in kept}
+        return {n: d for n, d in both.items() if labels(d).get("app.kubernetes.io/name") in parts}
 
 
 def labels(document: Document) -> dict[str, str]:
@@ -69,27 +69,27 @@ def labels(document: Document) -> dict[str, str]:
 
 
 def template(workload: Document) -> Document:
-    """The pods of a workload, as it makes them: metadata and spec."""
+    """Return the pod template of a workload: metadata and spec."""
     return dict((workload.get("spec") or {}).get("template") or {})
 
 
 def condition(document: Document, kind: str) -> Document:
-    """A condition of its status by its type; empty where it has none."""
+    """Return a condition of its status by its type; empty if it has none."""
     found = (document.get("status") or {}).get("conditions") or []
     return next((dict(c) for c in found if c.get("type") == kind), {})
 
 
 def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluster:
-    """Ask for everything. urls: of NATS' monitoring ports, where the API server can't pass questions on to them.
+    """Gather the state. urls: of NATS' monitoring ports, if the API server can't proxy to them.
 
-    Raises NoAnswer where the API server can't be reached at all.
+    Raises NoAnswer if the API server is unreachable.
     """
     version = str((kubectl.version().get("serverVersion") or {}).get("gitVersion") or "")
     if not version:
         raise NoAnswer("kubectl reaches no API server")
     unknown: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        asked: dict[str, Future[Any]] = {
+        futures: dict[str, Future[Any]] = {
             "objects": pool.submit(kubectl.objects, _HERE, namespace),
             "cluster": pool.submit(kubectl.objects, _CLUSTER),
             "ScaledObjects": pool.submit(kubectl.objects, _SCALED, namespace),
@@ -97,7 +97,7 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
             "definition": pool.submit(lambda: [kubectl.object("customresourcedefinitions", keda.CRD)]),
             "secrets": pool.submit(kubectl.names, "secrets", namespace),
         }
-        found = {name: _answer(name, future, unknown) for name, future in asked.items()}
+        found = {name: _answer(name, future, unknown) for name, future in futures.items()}
         objects = by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
         values = pool.submit(_values, kubectl, pool, namespace, objects)
         jsz = _answer("NATS", pool.submit(monitor.streams, kubectl, namespace, objects, urls), unknown)
@@ -126,13 +126,13 @@ def _answer(name: str, future: Future[Any], unknown: dict[str, str]) -> list[Any
 def _values(
     kubectl: Kubectl, pool: ThreadPoolExecutor, namespace: str, objects: Mapping[str, Mapping[str, Document]]
 ) -> list[Value]:
-    """To each question that an HPA asks."""
-    asked = [
+    """Return the answers to all queries of HPAs."""
+    futures = [
         pool.submit(_value, kubectl, namespace, name, metric)
         for name, scaled in objects.get("ScaledObject", {}).items()
         for metric in (scaled.get("status") or {}).get("externalMetricNames") or []
     ]
-    return [future.result() for future in asked]
+    return [future.result() for future in futures]
 
 
 def _value(kubectl: Kubectl, namespace: str, scaled: str, metric: str) -> Value:

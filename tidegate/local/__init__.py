@@ -1,1 +1,1 @@
-"""The whole of Tidegate on one machine, as one thing that starts and stops."""
+"""The whole of Tidegate on one machine, as one unit that starts and stops."""

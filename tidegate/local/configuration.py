@@ -1,4 +1,4 @@
-"""Where the command line finds the ScaledObjects that Tidegate ships."""
+"""Finds the ScaledObjects that Tidegate ships, for the command line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.runtime.errors import SettingError
 
 
 def shipped(name: str) -> Path:
-    """A file of `deploy/keda`: the wheel has that folder in the package, a checkout beside it."""
+    """Return a file of `deploy/keda`: in the package for a wheel, next to it for a checkout."""
     package = Path(str(resources.files("tidegate")))
     folder = package / "deploy" / "keda"
     return (folder if folder.is_dir() else package.parent / "deploy" / "keda") / name
 
 
 def scaled_object(service: str, path: str | Path | None = None) -> ScaledObject:
-    """The ScaledObject of a service: `path`, or the file that the catalog names. Raises SettingError."""
+    """Return the ScaledObject of a service: `path`, or the file that the catalog names. Raises SettingError."""
     chosen = Path(path or _named(catalog.find(service)))
     if not chosen.exists():
         raise SettingError(f"{chosen} does not exist: name a ScaledObject with --scaled-object")
@@ -27,7 +27,7 @@ def scaled_object(service: str, path: str | Path | None = None) -> ScaledObject:
 
 
 def _named(record: Service) -> Path:
-    """Ours are shipped together; that of a package of your own lies in it."""
+    """Return its file: ours are shipped together; your own package contains its own."""
     if not record.scaled_object:
         raise SettingError(f"{record.name} is one replica: the catalog names no ScaledObject for it")
     if record in catalog.SERVICES:

@@ -1,6 +1,6 @@
-"""What the streams of a server on this machine may hold: the limits of the settings, or less where the disk is smaller.
+"""The limits of streams on this machine: those of the settings, or less on a smaller disk.
 
-The limits are made for a server's disk: 22 GB in all.
+The default limits suit a server's disk: 22 GB in all.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from shared.contract.topology import (
 )
 from shared.runtime.errors import SettingError
 
-# The rest is for logs, the search index and other programs.
+# The rest of the disk is for logs, the search index and other programs.
 SHARE = 0.75
-# Of each stream, however small the disk: some minutes of video of a few cameras.
+# The minimum of each stream, for any disk: some minutes of video of a few cameras.
 LEAST = 64 * MB
 # The settings that limit a stream's bytes, and the stream.
 STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dlq_max_bytes": names.DLQ}
 
 
 def room(store: Path) -> int:
-    """Bytes that STREAMS may be promised in this folder beside the others, where what it holds counts as free."""
+    """Return the bytes that STREAMS may reserve in this folder next to the others; its own content counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
     others = ALERTS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES + USAGE_BYTES
     others += len(names.VLM_WORK) * JOBS_BYTES
-    return max(0, int(SHARE * (shutil.disk_usage(folder).free + held(store))) - others)
+    return max(0, int(SHARE * (shutil.disk_usage(folder).free + stored_bytes(store))) - others)
 
 
-def held(store: Path) -> int:
-    """Bytes of the files in this folder."""
+def stored_bytes(store: Path) -> int:
+    """Return the bytes of the files in this folder."""
     size = 0
-    # JetStream may delete them, and folders, in this moment: Path.rglob() raises for a folder before Python 3.13.
+    # JetStream may delete files and folders meanwhile: Path.rglob() raises for a folder before Python 3.13.
     for folder, _, files in os.walk(store):
         for file in files:
             with contextlib.suppress(OSError):
@@ -55,13 +55,13 @@ def held(store: Path) -> int:
     return size
 
 
-def said(limits: TopologySettings) -> str:
-    """What the streams may hold, for people."""
+def describe(limits: TopologySettings) -> str:
+    """Describe the streams' limits for users."""
     return ", ".join(f"{stream} {getattr(limits, field) / GB:.1f} GB" for field, stream in STREAMS.items())
 
 
 def as_fitted(limits: TopologySettings, streams: Mapping[str, StreamInfo]) -> TopologySettings:
-    """The limits, where those that nobody chose stay as small as `tidegate up` made them on this disk."""
+    """Return the limits, but default ones stay as small as `tidegate up` made them on this disk."""
     usual = TopologySettings()
     have = {field: streams[stream].config.max_bytes for field, stream in STREAMS.items() if stream in streams}
     unset = [field for field in have if getattr(limits, field) == getattr(usual, field)]
@@ -70,16 +70,16 @@ def as_fitted(limits: TopologySettings, streams: Mapping[str, StreamInfo]) -> To
 
 
 def fitted(limits: TopologySettings, room: int, streams: Mapping[str, StreamInfo]) -> TopologySettings:
-    """The limits in bytes, each smaller by the same share where the disk has no room for all of them.
+    """Return the limits in bytes, reduced proportionally if the disk has no room for all of them.
 
-    A limit that somebody has chosen, one that is not the usual, stays as it is. None falls below what its stream holds:
-    a disk that others fill is no reason to delete events. Raises SettingError where those that were chosen are more
-    than the room together, and one of them is new.
+    A configured limit, one that is not the default, stays as it is. None falls below its stream's content: a disk that
+    others fill is no reason to delete events. Raises SettingError if the configured ones exceed the room together, and
+    one of them is new.
     """
     usual = TopologySettings()
-    asked = {field: getattr(limits, field) for field in STREAMS}
-    chosen = {field: size for field, size in asked.items() if size != getattr(usual, field)}
-    unset = {field: size for field, size in asked.items() if field not in chosen}
+    requested = {field: getattr(limits, field) for field in STREAMS}
+    chosen = {field: size for field, size in requested.items() if size != getattr(usual, field)}
+    unset = {field: size for field, size in requested.items() if field not in chosen}
     have = {field: streams[stream] for field, stream in STREAMS.items() if stream in streams}
     left = room - sum(chosen.values())
     if left < 0 and any(field not in have or have[field].config.max_bytes != size for field, size in chosen.items()):
@@ -88,5 +88,5 @@ def fitted(limits: TopologySettings, room: int, streams: Mapping[str, StreamInfo
     if not unset or sum(unset.values()) <= left:
         return limits
     share = max(0, left) / sum(unset.values())
-    held = {field: have[field].state.bytes if field in have else 0 for field in unset}
-    return replace(limits, **{field: max(int(share * size), held[field], LEAST) for field, size in unset.items()})
+    stored = {field: have[field].state.bytes if field in have else 0 for field in unset}
+    return replace(limits, **{field: max(int(share * size), stored[field], LEAST) for field, size in unset.items()})

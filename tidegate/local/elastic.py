@@ -1,6 +1,6 @@
-"""What a ScaledObject by demand means on one machine: its cold start is a process's, and its latency target defended.
+"""Adapts a ScaledObject by demand to one machine: the cold start of a process, and degradation by its latency target.
 
-scaled = asking(scaled, coldStart=5)
+scaled = with_query(scaled, coldStart=5)
 environment("cv", scaled)          # {"CV_LATENCY_TARGET": "2"}
 """
 
@@ -18,17 +18,17 @@ from shared.runtime.errors import SettingError
 
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
 COLD_START_S = 8.0
-# Services whose work bends.
-BENDING = ("cv", "embed", "vlm")
+# Services with degradable work.
+DEGRADABLE = ("cv", "embed", "vlm")
 
 
-def asking(scaled: ScaledObject, **keys: float | str) -> ScaledObject:
-    """The same, whose triggers ask Tidegate's scaler with other values of these keys."""
+def with_query(scaled: ScaledObject, **keys: float | str) -> ScaledObject:
+    """Return a copy whose triggers query Tidegate's scaler with other values of these keys."""
     return msgspec.structs.replace(scaled, triggers=tuple(_with(t, keys) for t in scaled.triggers))
 
 
-def asked(scaled: ScaledObject) -> list[DemandQuery]:
-    """What its triggers ask Tidegate's scaler of a service's work."""
+def demand_queries(scaled: ScaledObject) -> list[DemandQuery]:
+    """Return the queries of its triggers to Tidegate's scaler for a service's work."""
     found: list[Query] = []
     for trigger in scaled.triggers:
         try:
@@ -37,27 +37,27 @@ def asked(scaled: ScaledObject) -> list[DemandQuery]:
             elif isinstance(trigger, ExternalTrigger):
                 found.append(metadata.parse(trigger.metadata))
         except SettingError:
-            continue  # the autoscaler says what is wrong with it
+            continue  # the autoscaler reports the error
     return [query for query in found if isinstance(query, DemandQuery)]
 
 
 def environment(service: str, scaled: ScaledObject) -> dict[str, str]:
-    """What the workers of a service are told of its latency target: 0 where the pending count alone scales them.
+    """Return the workers' variable for the latency target: 0 if the pending count alone scales them.
 
-    By the pending count, bending would hide the very backlog that starts replicas.
+    With the pending count, degrading would hide the very backlog that starts replicas.
     """
-    if service not in BENDING:
+    if service not in DEGRADABLE:
         return {}
     name = setting(service)
-    queries = asked(scaled)
+    queries = demand_queries(scaled)
     if not queries:
         return {name: "0"}
     return {name: os.environ.get(name) or f"{queries[0].settings.latency_target_s:g}"}
 
 
 def unused(service: str, scaled: ScaledObject) -> str:
-    """A sentence where somebody has set a target that can't be defended; empty otherwise."""
-    if service not in BENDING or asked(scaled) or os.environ.get(setting(service), "0") in ("", "0"):
+    """Return a sentence if a latency target is set and can't be used; empty otherwise."""
+    if service not in DEGRADABLE or demand_queries(scaled) or os.environ.get(setting(service), "0") in ("", "0"):
         return ""
     return (
         f"{setting(service)} is not used: {scaled.name} scales by the pending count alone, which fewer frames would "
@@ -66,16 +66,16 @@ def unused(service: str, scaled: ScaledObject) -> str:
 
 
 def setting(service: str) -> str:
-    """`CV_LATENCY_TARGET`."""
+    """Return `CV_LATENCY_TARGET`."""
     return f"{service.upper()}_LATENCY_TARGET"
 
 
 def _with(trigger: Trigger, keys: dict[str, float | str]) -> Trigger:
-    given = {key: f"{value:g}" if isinstance(value, float | int) else value for key, value in keys.items()}
+    parameters = {key: f"{value:g}" if isinstance(value, float | int) else value for key, value in keys.items()}
     if isinstance(trigger, MetricsApiTrigger):
         parts = urlsplit(trigger.url)
-        query = urlencode({**dict(parse_qsl(parts.query)), **given})
+        query = urlencode({**dict(parse_qsl(parts.query)), **parameters})
         return msgspec.structs.replace(trigger, url=parts._replace(query=query).geturl())
     if isinstance(trigger, ExternalTrigger):
-        return msgspec.structs.replace(trigger, metadata={**trigger.metadata, **given})
+        return msgspec.structs.replace(trigger, metadata={**trigger.metadata, **parameters})
     return trigger

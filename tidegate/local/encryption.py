@@ -1,15 +1,15 @@
-"""What the embedded server stores is encrypted: its key, and the one time that a plain store becomes an encrypted one.
+"""Encryption of the embedded server's store: its key, and the one-time migration of a plain store.
 
     cipher = encryption.prepare(store, secrets, settings, claim=claim)   # for the server's configuration
-    ...                                                                   # it starts
-    encryption.finish(store)                             # once it runs and has everything that was there
+    ...                                                                   # the server starts
+    encryption.finish(store)                             # once it runs and has all former streams
 
-nats-server starts an encrypted store without its key, or with another, as if there were no streams; whoever sets it up
-then writes empty streams over those that are there. So the key is checked before the server starts.
+nats-server starts an encrypted store without its key, or with another, as if there were no streams; setup then writes
+empty streams over the existing ones. So the key is checked before the server starts.
 
-nats-server encrypts a plain store by itself, in place: where it is killed meanwhile a block is lost, and a stream that
-never held a message fails at the start after (2.15.1). So a copy is encrypted, without what it fails over, and until
-the server runs with it the plain store is kept beside it.
+nats-server encrypts a plain store in place: if it is killed meanwhile a block is lost, and a stream that never held a
+message fails at the next start (2.15.1). So a copy is encrypted, without the files that it fails on, and the plain
+store stays next to it until the server runs.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 from tidegate.local import disk
 
-# In the folder of secrets; and in the store the SHA-256 of it, which tells nothing of 256 random bits.
+# The key's file in the folder of secrets, and the SHA-256 of the key in the store, which reveals nothing of 256 random
+# bits.
 KEY, CHECK = "store.key", "key.sha256"
-# Every stream and consumer has a file of the first name, and one that is encrypted has the second too.
+# Every stream and consumer has a file of the first name, and an encrypted one also the second.
 STREAM, ENCRYPTED = "meta.inf", "meta.key"
-# What the server knows of a stream's blocks. Without it, it reads the blocks.
+# The server's index of a stream's blocks. Without it, the server reads the blocks.
 INDEX = "index.db"
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the embedded server stores."""
+    """Settings of the embedded server's store."""
 
     store_encryption: Annotated[
         Literal["on", "off"], Meta(description="off: what the embedded server stores can be read by who has the disk")
@@ -53,11 +54,11 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(store: Path, folder: Path, settings: StoreSettings, *, claim: Callable[[], None]) -> str:
-    """Make the store fit to start with; what the block `jetstream` of the configuration says of encryption.
+    """Prepare the store for a start; return the encryption options of the configuration's block `jetstream`.
 
-    folder: of the secrets. claim: called once nothing speaks against it, and before anything is changed. The key is
-    made where there is none and nothing needs it. Copies a plain store. Raises SettingError where the store can't be
-    read with what is there, or has no room to be copied; nothing is changed then.
+    folder: of the secrets. claim: called after all checks, and before any change. Creates a key if there is none and
+    nothing needs it. Copies a plain store. Raises SettingError, without any change, if the store can't be read with the
+    present key, or there is no room for a copy.
     """
     _undo(store)
     key = usable_key(store, folder, settings)
@@ -68,7 +69,7 @@ def prepare(store: Path, folder: Path, settings: StoreSettings, *, claim: Callab
         _check_room(store)
     claim()
     if new:
-        key = key or _made(folder / KEY)
+        key = key or _new_key(folder / KEY)
         if copied:
             _copy(store)
         store.mkdir(parents=True, exist_ok=True)
@@ -77,14 +78,14 @@ def prepare(store: Path, folder: Path, settings: StoreSettings, *, claim: Callab
 
 
 def is_encrypted(store: Path) -> bool:
-    """Whether anything in the store needs the key."""
+    """Return whether anything in the store needs the key."""
     return _has(store, ENCRYPTED)
 
 
 def usable_key(store: Path, folder: Path, settings: StoreSettings) -> str:
-    """The key that is there, "" if there is none and nothing needs it.
+    """Return the present key, "" if there is none and nothing needs it.
 
-    Raises SettingError where the server would not see what is in the store.
+    Raises SettingError if the server would not see the store's content.
     """
     if not is_encrypted(store):
         return _read(folder / KEY)
@@ -97,20 +98,20 @@ def usable_key(store: Path, folder: Path, settings: StoreSettings) -> str:
 
 
 def converting(store: Path) -> set[str]:
-    """The streams that the server has to have before `finish`; none where nothing is being encrypted."""
+    """Return the streams that the server must have before `finish`; none without a migration."""
     return {path.parent.name for path in _plain(store).glob(f"jetstream/{names.ACCOUNT}/streams/*/{STREAM}")}
 
 
 def finish(store: Path) -> None:
-    """Delete the plain store beside the encrypted one. From then on the encrypted one counts."""
+    """Delete the plain store next to the encrypted one, which is valid from then on."""
     if _plain(store).exists():
-        # The copy may be in memory still, and the power may fail.
+        # The copy may still be in memory, and the power may fail.
         os.sync()
         shutil.rmtree(_plain(store).rename(_done(store)))
 
 
 def _undo(store: Path) -> None:
-    """Go back to the plain store where encrypting it did not end."""
+    """Return to the plain store if its encryption did not complete."""
     shutil.rmtree(_done(store), ignore_errors=True)
     if _plain(store).exists():
         shutil.rmtree(store, ignore_errors=True)
@@ -118,7 +119,7 @@ def _undo(store: Path) -> None:
 
 
 def _check_room(store: Path) -> None:
-    needed, free = disk.held(store), shutil.disk_usage(store).free
+    needed, free = disk.stored_bytes(store), shutil.disk_usage(store).free
     if needed > free:
         raise SettingError(
             f"{store} is not encrypted yet, and a copy of it takes {needed} bytes where {free} are free: free some, "
@@ -127,13 +128,13 @@ def _check_room(store: Path) -> None:
 
 
 def _copy(store: Path) -> None:
-    logger("server").info("encrypting what is stored, this once", gigabytes=round(disk.held(store) / GB, 1))
+    logger("server").info("encrypting what is stored, this once", gigabytes=round(disk.stored_bytes(store) / GB, 1))
     plain = store.rename(_plain(store))
     shutil.copytree(plain, store, ignore=_stale)
 
 
 def _stale(folder: str, files: list[str]) -> list[str]:
-    """The indexes, which would stay readable, and blocks with nothing in them, which the server can't encrypt."""
+    """Return the indexes, which would stay readable, and empty blocks, which the server can't encrypt."""
     return [f for f in files if f == INDEX or (f.endswith(".blk") and not Path(folder, f).stat().st_size)]
 
 
@@ -150,7 +151,7 @@ def _has(store: Path, name: str) -> bool:
 
 
 def _checked(key: str, path: Path, store: Path) -> str:
-    """The key, if it is the store's."""
+    """Return the key, if it is the store's."""
     lost = f"Nothing was changed. Without its key nobody can read it: to begin anew, move {store} away"
     if not key:
         raise SettingError(f"{path} is missing, and {store} is encrypted with it: put it back from a backup. {lost}")
@@ -167,7 +168,7 @@ def _checked(key: str, path: Path, store: Path) -> str:
     return key
 
 
-def _made(path: Path) -> str:
+def _new_key(path: Path) -> str:
     key = secrets.token_urlsafe(32)
     write_private(path, key)
     return key
@@ -178,7 +179,7 @@ def _fingerprint(key: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """Its text, "" if it is not there."""
+    """Return its text, "" if it is missing."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -188,9 +189,9 @@ def _read(path: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can ever read: all of it or nothing, also where the power fails.
+    """Write a file that only its owner can ever read: atomically, even if the power fails.
 
-    What root writes anew stays its owner's, whose services read it.
+    A file that root rewrites stays its owner's, whose services read it.
     """
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)

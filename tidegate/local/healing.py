@@ -1,7 +1,7 @@
-"""Starts the server again where it has died, or where a stream of it has stopped.
+"""Restarts the server if it has died, or if one of its streams has stopped.
 
-nats-server (2.15.1) stops a stream at the first write that fails, for want of space or of file descriptors: from then
-on the stream takes nothing, and nothing in it expires. Only a restart ends that. What is stored already stays.
+nats-server (2.15.1) stops a stream at the first failed write, for lack of space or file descriptors: from then on the
+stream takes nothing, and nothing in it expires. Only a restart ends that. Stored messages stay.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from shared.runtime.telemetry import logger
 from tidegate.local.server import NatsServer
 from tidegate.local.stopped import streams
 
-# With room for less than the two largest messages a stream would stop again at once.
+# With room for less than the two largest messages a stream would immediately stop again.
 LEAST_FREE = 2 * MAX_PAYLOAD
-# From start to start of a server whose streams a full disk keeps from storing. What has expired goes at a start: where
-# they have filled the disk themselves, that makes room.
+# The restart interval while a full disk keeps streams from storing. A start removes expired messages: if these filled
+# the disk, that makes room.
 FULL_S = 300.0
-# The first start is at once, and the next ones after these delays, until there has been no trouble for so many seconds.
+# The first restart is immediate, and the next ones after these delays, until this many seconds without trouble.
 DELAYS = Backoff(first_s=1.0, longest_s=60.0, jitter=0.0)
 HEALED_S = 60.0
 
 
 class Healing:
-    """Call `look` every second or so. trouble: what is wrong, and what is to be done; "" where nothing is."""
+    """Call `look` every second or so. trouble: the problem and its remedy; "" if there is none."""
 
     def __init__(self, server: NatsServer, clock: Callable[[], float] = time.monotonic) -> None:
         self.trouble = ""
@@ -42,7 +42,7 @@ class Healing:
         self._log = logger("stack")
 
     async def look(self, admin: Client) -> None:
-        """Say what is wrong, and start the server again if it is time to. Raises SettingError where none ever will."""
+        """Report the problem, and restart the server if it is time to. Raises SettingError if no restart can help."""
         died = self._is_down or self._server.has_died
         stopped = {} if died else await streams(admin)
         if stopped is None:

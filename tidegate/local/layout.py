@@ -1,7 +1,7 @@
-"""Which versions go on with a data directory: it says so itself, and keeps those away that can't read what it says.
+"""The format version of a data directory, which also blocks versions that can't read it.
 
-layout.check(data)     # before anything is changed
-layout.claim(data)     # before the first thing that an older version can't go on with
+layout.check(data)     # before any change
+layout.claim(data)     # before the first incompatible change
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 from shared.runtime.errors import SettingError
 from tidegate.local.encryption import write_private
 
-# One more wherever an older version can't go on with what this one leaves.
+# Increment it with each change that an older version can't continue from.
 FORMAT = 1
 MARK = "format"
-# 0.2.0 and older begin with a file of this name, made anew, and so they end at a folder. Without it their server starts
-# without the key, and deletes MEDIA as it is created over the one that is there (nats-server 2.15.1).
+# 0.2.0 and older first recreate a file of this name, and so they fail at a folder. Without it their server starts
+# without the key, and deletes MEDIA by creating it over the existing one (nats-server 2.15.1).
 BAR = "nats.conf"
 REASON = """This folder keeps Tidegate 0.2.0 and older from starting here: they can't read what a newer version
 has stored, and would delete video. To go back to them see docs/how-to/upgrade.md.
@@ -23,11 +23,11 @@ has stored, and would delete video. To go back to them see docs/how-to/upgrade.m
 
 
 def check(data: Path) -> None:
-    """Raises SettingError where a newer version has the directory, or its mark can't be read."""
+    """Raise SettingError if a newer version owns the directory, or its mark can't be read."""
     mark = data / MARK
     try:
-        said = mark.read_text().strip() if mark.exists() else str(FORMAT)
-        newer = int(said) > FORMAT
+        number = mark.read_text().strip() if mark.exists() else str(FORMAT)
+        newer = int(number) > FORMAT
     except (OSError, ValueError) as e:
         raise SettingError(
             f"{mark} can't be read ({e}), so nothing tells which version can go on with {data}: put it back from a "
@@ -35,15 +35,15 @@ def check(data: Path) -> None:
         ) from e
     if newer:
         raise SettingError(
-            f"{data} is of a newer Tidegate, whose format is {said} where this version knows {FORMAT}: run the newer "
+            f"{data} is of a newer Tidegate, whose format is {number} where this version knows {FORMAT}: run the newer "
             "one, or choose another directory with --data. Nothing was changed"
         )
 
 
 def claim(data: Path) -> None:
-    """Have older versions leave the directory alone from now on. Raises OSError.
+    """Block older versions from the directory from now on. Raises OSError.
 
-    What is there already is not written again: the server must start on a full disk, as that is how it gets room.
+    Existing files are not rewritten: the server must start on a full disk, as a start makes room.
     """
     bar, mark = data / BAR, data / MARK
     if bar.is_file():

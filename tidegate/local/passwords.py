@@ -1,6 +1,6 @@
-"""The passwords of users: plain in a file each, for their owner alone, and hashed for the server.
+"""The passwords of users: one plain file each, for their owner alone, and hashed for the server.
 
-The server's configuration is read by more programs than it should, and copied; nobody can connect with what is in it.
+The server's configuration may be read by many programs, and copied; its content gives no access.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from shared.contract import identities, ids
 from shared.runtime.errors import BusError
 from tidegate.local.encryption import write_private
 
-# bcrypt's least: the cost slows guessing down, and nobody guesses 192 random bits. The server pays it at each connect.
+# bcrypt's minimum: the cost slows guessing, and 192 random bits can't be guessed. The server pays it at each connect.
 COST = 4
 
 
-def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
-    """The password of each user, from the folder's files; those that are missing are made."""
+def ensure(folder: Path, users: Iterable[str]) -> dict[str, str]:
+    """Return the password of each user, from the folder's files; create missing ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Also one that a backup was unpacked into, for all to read.
+    # Also for a folder that was restored from a backup, readable for all.
     folder.chmod(0o700)
     if not (folder / ".gitignore").exists():
         write_private(folder / ".gitignore", "# Passwords are for no repository.\n*\n")
@@ -35,7 +35,7 @@ def kept(folder: Path, users: Iterable[str]) -> dict[str, str]:
 
 
 def discard(folder: Path, user: str) -> None:
-    """Forget a password, for `kept` to make another. The first goes on making the ids of what the user stores."""
+    """Delete a password, so that `ensure` creates another. The first one still makes the ids of the user's messages."""
     path, key = folder / user, folder / f"{user}{ids.KEY_FILE}"
     if path.exists() and not key.exists():
         write_private(key, path.read_text())
@@ -43,13 +43,13 @@ def discard(folder: Path, user: str) -> None:
 
 
 def hashed(passwords: Mapping[str, str]) -> dict[str, str]:
-    """By bcrypt, each with a salt of its own, as nats-server's configuration takes them. Raises BusError."""
+    """Hash by bcrypt, each with its own salt, for nats-server's configuration. Raises BusError."""
     return {user: _hashed(user, password) for user, password in passwords.items()}
 
 
 @cache
 def _hashed(user: str, password: str) -> str:
-    """The same each time in a process: a configuration that says the same need not be written, as on a full disk."""
+    """Hash once per process: an unchanged configuration need not be written, as on a full disk."""
     try:
         import bcrypt
     except ImportError as e:

@@ -1,4 +1,4 @@
-"""Readers of EVENTS: added, changed and removed, on the server that `tidegate up` runs or on one of your own."""
+"""Adds, changes and removes readers of EVENTS, on the server of `tidegate up` or on one of your own."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings, load
 from tidegate.local import passwords, tenants
 
-# `tidegate up` looks every half second; a busy machine gets longer.
+# `tidegate up` polls every half second; a busy machine needs longer.
 TAKEN_WITHIN_S = 30.0
 POLL_S = 0.1
 _REMEDY = "restart 'tidegate up', whose log says why"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """folder: where passwords are. tenant: whose readers they are. own: whether the server is the operator's own."""
+    """folder: of the passwords. tenant: owner of the readers. own: whether the server is the operator's own."""
 
     folder: Path
     tenant: Tenant
     own: bool
 
     def password_file(self, reader: Reader) -> Path:
-        """Of a reader that the tenant has."""
+        """Return the file of a reader that the tenant has."""
         return self.folder / tenants.with_reader(self.tenant, reader).users[reader.identity]
 
     def settings(self, client: Client, reader: Reader) -> BusSettings:
-        """How the reader connects to the server that the client is connected to."""
+        """Return how the reader connects to the server that the client is connected to."""
         path = self.password_file(reader)
         url = client.connected_url.geturl() if client.connected_url else ""
         return BusSettings(nats_url=url, nats_user=path.name, nats_password=path.read_text())
 
 
 def folder_of(data: Path, own: Path | None) -> Path:
-    """Where passwords are: in the data directory, or the folder `own` for the server that NATS_URL names.
+    """Return the folder of passwords: in the data directory, or `own` for the server that NATS_URL names.
 
     Raises SettingError.
     """
@@ -60,46 +60,46 @@ def folder_of(data: Path, own: Path | None) -> Path:
 
 
 def place(data: Path, own: Path | None) -> Place:
-    """The same, and whose readers are kept there. Raises SettingError."""
+    """Return this folder, and the tenant of its readers. Raises SettingError."""
     folder = folder_of(data, own)
     admin = (load(BusSettings).nats_user if own else "") or ADMIN
     return Place(folder, tenants.whose(folder, admin), own=own is not None)
 
 
 async def add(client: Client, at: Place, reader: Reader) -> None:
-    """Make the reader's consumer, password and account. client: of admin.
+    """Create the reader's consumer, password and account. client: of admin.
 
-    On the server of `tidegate up` it can connect on return. Raises BusError, and SettingError where another reader has
-    its name: what it may read stays as it is while it is.
+    On the server of `tidegate up` it can connect on return. Raises BusError, and SettingError if another reader has its
+    name: a reader's rights never change.
     """
     if any(r.name == reader.name and r != reader for r in at.tenant.readers):
         raise SettingError(f"there is a reader {reader.name!r} that reads something else: choose another name")
     await topology.apply_consumers(client.jetstream(), load(topology.TopologySettings), [reader.consumer])
-    # Before `tidegate up` hears of the reader: it would make one too.
-    passwords.kept(at.folder, [at.password_file(reader).name])
+    # Before `tidegate up` sees the reader: it would create one too.
+    passwords.ensure(at.folder, [at.password_file(reader).name])
     tenants.put(at.folder, tenants.with_reader(at.tenant, reader))
     if at.own:
         tenants.write_block(at.folder)
     else:
-        kept = f"{reader.identity} is kept, but the server does not take it: {_REMEDY}"
-        await _until(lambda: _takes(client, at, reader), kept)
+        refusal = f"{reader.identity} is kept, but the server does not take it: {_REMEDY}"
+        await _until(lambda: _takes(client, at, reader), refusal)
 
 
 async def remove(client: Client, at: Place, name: str) -> None:
-    """End its right, and then delete its consumer and its password. Raises SettingError where there is none."""
+    """End its rights, and then delete its consumer and its password. Raises SettingError if there is none."""
     found = [r for r in at.tenant.readers if r.name == name]
     if not found:
-        known = ", ".join(r.name for r in at.tenant.readers)
-        raise SettingError(f"there is no reader {name!r}: " + (f"there are {known}" if known else "there are none"))
-    gone = found[0]
+        others = ", ".join(r.name for r in at.tenant.readers)
+        raise SettingError(f"there is no reader {name!r}: " + (f"there are {others}" if others else "there are none"))
+    reader = found[0]
     tenants.put(at.folder, tenants.without_reader(at.tenant, name))
     if at.own:
         tenants.write_block(at.folder)
     else:
-        removed = f"{gone.identity} is removed, but the server still takes it: {_REMEDY}"
-        await _until(lambda: _refuses(client, at, gone), removed)
-    at.password_file(gone).unlink(missing_ok=True)
-    await _until(lambda: _deleted(client, gone), f"{gone.identity} is removed, but JetStream keeps its consumer")
+        removed = f"{reader.identity} is removed, but the server still takes it: {_REMEDY}"
+        await _until(lambda: _refuses(client, at, reader), removed)
+    at.password_file(reader).unlink(missing_ok=True)
+    await _until(lambda: _deleted(client, reader), f"{reader.identity} is removed, but JetStream keeps its consumer")
 
 
 async def _until(true: Callable[[], Awaitable[bool]], otherwise: str) -> None:
@@ -111,7 +111,7 @@ async def _until(true: Callable[[], Awaitable[bool]], otherwise: str) -> None:
 
 
 async def _takes(client: Client, at: Place, reader: Reader) -> bool:
-    """Whether the reader can connect, and its account has the consumer."""
+    """Return whether the reader can connect, and its account has the consumer."""
     with contextlib.suppress(BusError):
         its = await bus.connect(at.settings(client, reader), reader.identity, timeout_s=2)
         try:
@@ -126,14 +126,14 @@ async def _refuses(client: Client, at: Place, reader: Reader) -> bool:
     try:
         its = await bus.connect(at.settings(client, reader), reader.identity, timeout_s=2)
     except BusError as e:
-        # It may as well not answer, while it starts again.
+        # While it restarts, it may also not answer.
         return "refuses user" in str(e)
     await its.close()
     return False
 
 
 async def _deleted(client: Client, reader: Reader) -> bool:
-    """Whether its consumer is gone. While the server reads its accounts anew, nobody answers (nats-server 2.15.1)."""
+    """Return whether its consumer is deleted. During a reload of accounts nothing answers (nats-server 2.15.1)."""
     try:
         await client.jetstream().delete_consumer(names.EVENTS, reader.identity)
     except NotFoundError:

@@ -1,4 +1,4 @@
-"""The file of keys of recordings: where it is on this machine, and how it is made."""
+"""The key file of recordings: its place on this machine, and its creation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ FILE = "recordings.key"
 
 
 def usual(data: Path) -> Path:
-    """Where it is unless RECORDER_KEY_FILE says otherwise."""
+    """Return its path unless RECORDER_KEY_FILE is set."""
     return data / "secrets" / FILE
 
 
 def used(data: Path) -> str:
-    """The file that encrypts what is recorded here; empty where there is none."""
+    """Return the file that encrypts recordings here; empty if there is none."""
     return os.environ.get(KEY_FILE) or (str(usual(data)) if usual(data).exists() else "")
 
 
 def make(path: Path, *, rotate: bool) -> Secret:
-    """Write a file with a new key; rotate: before those that are there. Raises SettingError and OSError."""
+    """Write a file with a new key; rotate: before the existing ones. Raises SettingError and OSError."""
     keys.check_installed(KEY_FILE)
     if path.exists() and not rotate:
         raise SettingError(f"{path} is there already: --rotate puts a new key before those in it, and keeps them")

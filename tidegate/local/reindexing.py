@@ -1,4 +1,4 @@
-"""Search's index, built again from EVENTS where it is gone: nobody has to see that and run `tidegate reindex`."""
+"""Rebuilds a lost search index from EVENTS: no user has to notice and run `tidegate reindex`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Reindexing:
         self._renewing = False
 
     async def look(self, js: JetStreamContext) -> None:
-        """Have all of EVENTS delivered again where the index has no beginning, though it had events.
+        """Have all of EVENTS delivered again if the index was never begun, though events were consumed.
 
-        Search begins an index before it takes a first event. What can't be seen, asked or done now is tried at the next
-        look: an index on a disk that does not answer is not gone.
+        Search begins an index before it takes its first event. A failure is retried at the next look: an index on an
+        unresponsive disk is not lost.
         """
         with contextlib.suppress(BusError, OSError):
             if self._renewing or await self._is_lost(js):
-                # It is deleted and made: one that was cut off in between is done again.
+                # It is deleted and recreated: an interrupted attempt is repeated.
                 self._renewing = True
                 await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, SEARCH)
                 self._renewing = False

@@ -1,4 +1,4 @@
-"""The stack that runs on a data directory: how other commands find it."""
+"""The running stack of a data directory, for other commands."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.runtime.settings import BusSettings
 
 
 def default_data() -> Path:
-    """TIDEGATE_DATA, or `.tidegate` in the home directory."""
+    """Return TIDEGATE_DATA, or `.tidegate` in the home directory."""
     return Path(os.environ.get("TIDEGATE_DATA") or Path.home() / ".tidegate")
 
 
 def prepare(data: Path) -> Path:
-    """The directory, made for its owner alone where it is not there. Raises SettingError if it can't be written."""
+    """Return the directory, created for its owner alone if missing. Raises SettingError if it can't be written."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         (data / "lock").open("a").close()
@@ -32,15 +32,15 @@ def prepare(data: Path) -> Path:
 
 
 def unusable(data: Path, error: OSError) -> SettingError:
-    """The sentence on a data directory that the system refuses."""
+    """Return the error for a data directory that the system refuses."""
     reason = (error.strerror or str(error)).lower()
     return SettingError(f"the data directory {data} can't be used ({reason}): choose another with --data")
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a running stack leaves in its data directory for other commands to find it by.
+    """The file by which other commands find a running stack in its data directory.
 
-    url: of its server. console: where its pages are; empty: nowhere.
+    url: of its server. console: URL of its pages; empty: none.
     """
 
     url: Annotated[str, Meta(min_length=1)]
@@ -49,7 +49,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def console_url(data: Path) -> str:
-    """Where people reach the console: CONSOLE_URL, else that of the stack on `data`. Raises SettingError."""
+    """Return the URL of the console: CONSOLE_URL, else that of the stack on `data`. Raises SettingError."""
     if found := os.environ.get("CONSOLE_URL"):
         return found
     try:
@@ -62,9 +62,9 @@ def console_url(data: Path) -> str:
 
 
 async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Client:
-    """Connect to the server that NATS_URL names, else to the stack that runs on `data`. Raises BusError.
+    """Connect to the server that NATS_URL names, else to the running stack of `data`. Raises BusError.
 
-    wait_s: for a server that is not there yet.
+    wait_s: for a server that is still starting.
     """
     if os.environ.get("NATS_URL"):
         return await bus.connect(settings.load(BusSettings), identity, inbox="_INBOX_admin", timeout_s=wait_s)

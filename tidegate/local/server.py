@@ -3,8 +3,8 @@
     async with NatsServer(data_dir) as server:
         client = await bus.connect(server.settings("admin"), "admin")
 
-The same data directory continues where the last server stopped: streams, the key that they are encrypted with, and the
-passwords of the identities.
+The same data directory continues where the last server stopped: streams, their encryption key, and the passwords of the
+identities.
 """
 
 from __future__ import annotations
@@ -34,26 +34,28 @@ from shared.runtime.settings import BusSettings, load
 from tidegate.local import disk, encryption, layout, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
 
-# Bytes that the server lets its streams be promised. By itself it counts what is free as it starts, and where that has
-# become less than was promised before, it refuses even to lower a limit: `disk` fits them instead.
+# The bytes that streams may reserve. By default the server uses the free space at its start, and if that is less than
+# what was reserved before, it refuses even to lower a limit: `disk` fits the limits instead.
 PROMISES = 10**15
-# Of a line of the protocol: it bounds subjects, of which the server keeps each in memory, and logins.
+# The length of a line of the protocol: it bounds subjects, each of which the server keeps in memory, and logins.
 MAX_CONTROL_LINE = 512
-# The server's own limit of connections, where the system has none.
+# The server's own limit of connections, if the system has none.
 MOST_CONNECTIONS = 64 * 1024
-# A start reads all that is stored. 1 GB/s was seen, and 0.3 GB/s where the start encrypts it.
+# A start reads the whole store: at 1 GB/s as measured, at 0.3 GB/s if the start encrypts it.
 START_S = 30.0
 READ_BYTES_S = 20_000_000
 POLL_S = 0.025
-# What its log says once it listens.
+# Its log line once it listens.
 READY = "Server is ready"
-# How long it may take to read its configuration, and what its log says then.
+# How long it may take to read its configuration, and its log lines then.
 RELOAD_S = 30.0
 RELOADED, RELOAD_FAILED = "Reloaded server configuration", "Failed to reload server configuration"
 
 
 def find_executable() -> str:
-    """Path of nats-server: NATS_SERVER, else this environment's, else PATH's. Raises BusError with the remedy."""
+    """Return the path of nats-server: NATS_SERVER, else this environment's, else PATH's. Raises BusError with the
+    remedy.
+    """
     if chosen := os.environ.get("NATS_SERVER"):
         return chosen
     beside = Path(sys.executable).parent / "nats-server"
@@ -64,17 +66,17 @@ def find_executable() -> str:
 
 
 def most_connections() -> int:
-    """As many as leave the streams their files.
+    """Return the maximum connections that leave enough files for the streams.
 
-    A stream that can't open one stores nothing more until the server is restarted (nats-server 2.15.1). The server
-    takes as many files as the hard limit allows.
+    A stream that can't open a file stores nothing more until the server is restarted (nats-server 2.15.1). The server
+    uses files up to the hard limit.
     """
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
 
 
 class Member(NamedTuple):
-    """What makes a server one of a cluster: its number, the folder of secrets of them all, and its way to the others.
+    """A server's place in a cluster: its number, the common folder of secrets, and its routes to the others.
 
     more: lines of its configuration.
     """
@@ -87,7 +89,7 @@ class Member(NamedTuple):
 class NatsServer:
     """See the module. `store` and `secrets` are its folders.
 
-    port: preferred; `url` tells which it became. executable: another nats-server. member: of a cluster, if it is.
+    port: preferred; `url` has the actual one. executable: another nats-server. member: its place in a cluster, if any.
     """
 
     def __init__(
@@ -108,11 +110,11 @@ class NatsServer:
         self._read_tenants()
 
     def settings(self, identity: str) -> BusSettings:
-        """How to connect as one of the identities."""
+        """Return how to connect as one of the identities."""
         return BusSettings(nats_url=self.url, nats_user=identity, nats_password=self._passwords[identity])
 
     def environment(self, identity: str) -> dict[str, str]:
-        """Variables that say the same to a child process. The password is in a file: no process list shows it."""
+        """Return the same as variables for a child process. The password is in a file: no process list shows it."""
         path = self.secrets / identity
         return {"NATS_URL": self.url, "NATS_USER": identity, "NATS_PASSWORD_FILE": str(path)}
 
@@ -128,10 +130,10 @@ class NatsServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start and wait until it takes clients, for as long as it may need to read what is stored.
+        """Start and wait until it takes clients, for as long as it may need to read the store.
 
-        Raises SettingError where a newer version has the data, or the store can't be read with the key that is there,
-        and BusError with the last lines of its log.
+        Raises SettingError if a newer version owns the data, or the present key can't read the store, and BusError with
+        the last lines of its log.
         """
         layout.check(self._data)
         self._read_tenants()
@@ -142,40 +144,40 @@ class NatsServer:
         config = self._write_config()
         before = self.log.stat().st_size if self.log.exists() else 0
         self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
-        await self._takes_clients(before, START_S + disk.held(self.store) / READ_BYTES_S)
+        await self._takes_clients(before, START_S + disk.stored_bytes(self.store) / READ_BYTES_S)
         if wanted := encryption.converting(self.store):
             await self._check_converted(wanted)
         await asyncio.to_thread(encryption.finish, self.store)
 
     async def reload(self) -> bool:
-        """Have it take the tenants and readers that were written since it did; whether there are any.
+        """Reload changed tenants and readers; return whether there were any.
 
-        Whoever may connect as before keeps the connection. Raises SettingError where their file can't be read, and
-        BusError with the server's reason where it takes them not.
+        Clients whose rights are unchanged stay connected. Raises SettingError if their file can't be read, and BusError
+        with the server's reason if it refuses them.
         """
         if self._process is None or tenants.version(self.secrets) == self._version:
             return False
         self._read_tenants()
         self._write_config()
-        # An account that is new to the server gets what it imports when the server reads it again (nats-server 2.15.1).
+        # A new account gets its imports when the server reads it the second time (nats-server 2.15.1).
         for _ in range(2):
             await self._hang_up(self._process)
         return True
 
     async def _hang_up(self, process: subprocess.Popen[bytes]) -> None:
-        """Have it read its configuration, and wait until its log says that it has."""
+        """Make it read its configuration, and wait until its log confirms that."""
         before = self.log.stat().st_size
         process.send_signal(signal.SIGHUP)
         for _ in range(int(RELOAD_S / POLL_S)):
-            said = await asyncio.to_thread(self._said_since, before)
-            if process.poll() is not None or RELOADED in said:
+            lines = await asyncio.to_thread(self._log_since, before)
+            if process.poll() is not None or RELOADED in lines:
                 return
-            if RELOAD_FAILED in said:
+            if RELOAD_FAILED in lines:
                 break
             await asyncio.sleep(POLL_S)
         raise BusError(f"nats-server did not take its configuration anew: {child.last_lines(self.log)}")
 
-    def _said_since(self, size: int) -> str:
+    def _log_since(self, size: int) -> str:
         with self.log.open("rb") as log:
             log.seek(size)
             return log.read().decode(errors="replace")
@@ -183,10 +185,10 @@ class NatsServer:
     def _read_tenants(self) -> None:
         self._version = tenants.version(self.secrets)
         self._tenants = tenants.read(self.secrets)
-        self._passwords = passwords.kept(self.secrets, tenants.users(self._tenants))
+        self._passwords = passwords.ensure(self.secrets, tenants.users(self._tenants))
 
     def _write_config(self) -> Path:
-        """It has the key in it, so it lies beside the key: a copy of the data without the secrets has neither."""
+        """Write the configuration next to its key: a copy of the data without the secrets has neither."""
         config = self.secrets / f"nats{self._suffix}.conf"
         text = self._config()
         if not config.exists() or config.read_text() != text:
@@ -194,19 +196,19 @@ class NatsServer:
         return config
 
     async def _takes_clients(self, before: int, limit_s: float) -> None:
-        """Wait until its log says so, after `before`: whoever answers at its port may be another server."""
+        """Wait until its log, after `before`, says so: another server may answer at its port."""
         assert self._process is not None
         for _ in range(int(limit_s / POLL_S)):
             if self._process.poll() is not None:
                 raise BusError(f"nats-server exited with {self._process.returncode}: {child.last_lines(self.log)}")
-            if READY in await asyncio.to_thread(self._said_since, before):
+            if READY in await asyncio.to_thread(self._log_since, before):
                 return
             await asyncio.sleep(POLL_S)
         await self.stop()
         raise BusError(f"nats-server did not take clients within {limit_s:.0f} s: {child.last_lines(self.log)}")
 
     async def _check_converted(self, wanted: set[str]) -> None:
-        """Stop unless it has all streams that the plain store had. The next start begins with the plain store again."""
+        """Stop unless it has all streams of the plain store. The next start then begins with the plain store again."""
         admin = await bus.connect(self.settings("admin"), "admin")
         try:
             have = {str(info.config.name) for info in await admin.jetstream().streams_info()}
@@ -220,29 +222,29 @@ class NatsServer:
             )
 
     async def set_up(self, admin: Client, *, copies: int = 1) -> list[str]:
-        """Give it the streams, consumers and buckets of the settings, with limits that fit this disk.
+        """Create the streams, consumers and buckets of the settings, with limits that fit this disk.
 
-        copies: of each stream, by as many servers, all of which store on this disk. Gives a line for each that changed.
+        copies: of each stream, on that many servers, all of which store on this disk. Returns a line for each change.
         Raises BusError and SettingError.
         """
         js = admin.jetstream()
         streams = {str(info.config.name): info for info in await js.streams_info()}
-        asked = load(topology.TopologySettings)
+        requested = load(topology.TopologySettings)
         if copies > 1:
-            asked = replace(asked, stream_replicas=copies)
-        limits = disk.fitted(asked, disk.room(self.store) // copies, streams)
-        less = [] if limits == asked else [f"limits fitted to this disk: {disk.said(limits)}"]
+            requested = replace(requested, stream_replicas=copies)
+        limits = disk.fitted(requested, disk.room(self.store) // copies, streams)
+        less = [] if limits == requested else [f"limits fitted to this disk: {disk.describe(limits)}"]
         readers = [r.consumer for tenant in self._tenants if tenant.name == names.ACCOUNT for r in tenant.readers]
         return less + await topology.apply(js, limits) + await topology.apply_consumers(js, limits, readers)
 
     @property
     def has_died(self) -> bool:
-        """Whether it ended without being told to."""
+        """Return whether it ended without `stop`."""
         return self._process is not None and self._process.poll() is not None
 
     @property
     def free(self) -> int:
-        """Bytes that are free on the disk of its store."""
+        """Return the free bytes on the disk of its store."""
         return shutil.disk_usage(self.store).free
 
     async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
@@ -258,7 +260,7 @@ class NatsServer:
             await asyncio.to_thread(process.wait)
 
     def pause(self) -> None:
-        """Have it stand still with its connections open, as a machine that hangs."""
+        """Freeze it with its connections open, like a machine that hangs."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -1,10 +1,10 @@
 """The whole of Tidegate on one machine: server, ingest, and workers that follow the pending count.
 
     async with Stack(data, {"cv": scaled}) as stack:
-        stack.admin                   # a connection that may do everything
-        stack.autoscalers["cv"].state # what the view shows
+        stack.admin                   # a connection with all rights
+        stack.autoscalers["cv"].state # for the view
 
-State lives in the data directory: a second Stack on it continues where the first stopped, and two at once are refused.
+State lives in the data directory: a later Stack on it continues where the first stopped; a concurrent one is refused.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ CONSOLE, RECORDER = "console", "recorder"
 
 
 def steady(*options: str) -> tuple[str, ...]:
-    """The services of one replica that these options of `tidegate up` start, such as `--search`."""
+    """Return the single-replica services that these options of `tidegate up` start, such as `--search`."""
     return tuple(s.name for s in catalog.started(options, os.environ) if not s.scaled_object)
 
 
 class Stack:
-    """See the module. scaled: the services that follow their consumers, by name. steady: those of one replica.
+    """See the module. scaled: the autoscaled services, by name. steady: those of one replica.
 
-    port: of the server, another if it is taken. speed: the autoscalers' clock over the real one. env: added to a pool's
-    environment, by its name. grace_s: what a drain may take. targets: the folder of files for
-    Prometheus' `file_sd_configs`, one a process.
+    port: of the server, another if it is taken. speed: the autoscalers' clock over the real one. env: additions to a
+    pool's environment, by its name. grace_s: maximum time of a drain. targets: the folder of files for Prometheus'
+    `file_sd_configs`, one per process.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Stack:
         self._autoscaling: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._reindexing: Reindexing | None = None
-        # Another port where that is taken: what people are told is the one that it has.
+        # If the port is taken, another: users see the actual one.
         self._console_port = free_port(load(ConsoleSettings).console_port if port else 0)
         self.changed: list[str] = []
         self.health = Health()
-        self._told = ""
+        self._readers_error = ""
         self.targets = data / "metrics"
         self._logs = data / "logs"
 
@@ -99,13 +99,15 @@ class Stack:
         await self._opened.aclose()
 
     async def _start(self, opened: AsyncExitStack) -> None:
-        """What starts first is closed last: workers end in their own time, then the server, which keeps their work."""
+        """Start in the order of dependency, and close in reverse: workers drain before the server, which stores their
+        work.
+        """
         taken = f"another Tidegate runs on {self.data}: stop it, or choose another directory with --data"
-        opened.enter_context(lock.hold(self.data / "lock", taken))
-        # They name cameras and addresses, and the data directory may be one that others look into.
+        opened.enter_context(lock.acquire(self.data / "lock", taken))
+        # They name cameras and addresses, and other users may read the data directory.
         self._logs.mkdir(exist_ok=True)
         self._logs.chmod(0o700)
-        # Those of a run that was killed tell of processes that are gone.
+        # Files of a killed run point to ended processes.
         shutil.rmtree(self.targets, ignore_errors=True)
         opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
         self.server = NatsServer(self.data, port=self._port)
@@ -136,19 +138,19 @@ class Stack:
 
     @property
     def console_url(self) -> str:
-        """Where its pages are, for who sits at this machine; empty where it has no console."""
+        """Return the URL of its pages for a local user; empty without a console."""
         if CONSOLE not in self._steady:
             return ""
         scheme = "https" if os.environ.get("CONSOLE_CERT") else "http"
         return os.environ.get("CONSOLE_URL") or f"{scheme}://127.0.0.1:{self._console_port}"
 
     async def failed(self) -> None:
-        """Waits for ever, unless a part of the stack fails that it can't start again: raises its error."""
+        """Wait until a part of the stack fails that it can't restart, and raise its error."""
         if self._watching:
             await asyncio.shield(self._watching)
 
     async def _watch(self) -> None:
-        """Start the server again if it dies or stores nothing; raise what ends the autoscaler."""
+        """Restart the server if it dies or stores nothing; raise the error of an ended autoscaler."""
         while True:
             self.health.beat()
             await self.healing.look(self.admin)
@@ -162,17 +164,17 @@ class Stack:
             await asyncio.sleep(WATCH_S)
 
     async def _take_readers(self) -> None:
-        """Those that 'tidegate reader' added meanwhile."""
+        """Reload the readers that 'tidegate reader' added meanwhile."""
         try:
             if await self.server.reload():
                 logger("stack").info("nats-server takes its readers anew")
         except (TidegateError, OSError) as e:
-            if str(e) != self._told:
-                self._told = str(e)
-                logger("stack").error("readers stay as they were", error=self._told)
+            if str(e) != self._readers_error:
+                self._readers_error = str(e)
+                logger("stack").error("readers stay as they were", error=self._readers_error)
 
     def _pool(self, name: str) -> Replicas:
-        """The replicas of a service, run as its record in the catalog says."""
+        """Return the replicas of a service, run by its record in the catalog."""
         command, env = child.python(catalog.find(name).module), self._environment(name)
         return Replicas(name, command, env, self._logs, targets=self.targets, grace_s=self._grace_s)
 

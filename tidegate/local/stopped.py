@@ -1,7 +1,7 @@
-"""Which streams have stopped, as the server itself tells `admin`.
+"""The stopped streams, as the server itself reports to `admin`.
 
-A publish that JetStream refuses, as one with a wrong sequence, is refused as before by a stream that has stopped: no
-probe of ours would tell.
+A stopped stream still refuses invalid publishes, such as those with a wrong sequence, as before: a probe would detect
+nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from nats.aio.client import Client
 
 from shared.contract import names
 
-# How long the answer may take, in seconds.
+# Maximum time of the answer, in seconds.
 TIMEOUT_S = 1.0
-# What the server says of a stream that has stopped, before the reason.
+# The server's text for a stopped stream, before the reason.
 WRITE_ERROR = " write error: "
 
 
@@ -33,7 +33,7 @@ class _Answer(msgspec.Struct):
 
 
 async def streams(admin: Client) -> dict[str, str] | None:
-    """Those that store nothing until the server is restarted, and why; None where the server does not say."""
+    """Return the streams that store nothing until a restart, and why; None if the server does not answer."""
     try:
         answer = await admin.request(names.HEALTH, b'{"details": true}', timeout=TIMEOUT_S)
         faults = msgspec.json.decode(answer.data, type=_Answer).data.errors

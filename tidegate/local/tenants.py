@@ -1,6 +1,6 @@
-"""Who may connect to a server: a folder with a file of tenants and their readers, and a file for each user's password.
+"""The users of a server: a folder with a file of tenants and their readers, and a file for each user's password.
 
-`tidegate up` has it in its data directory, as `secrets`. For a server of your own `tidegate accounts` makes it.
+For `tidegate up` it is `secrets` in the data directory. For a server of your own `tidegate accounts` creates it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from shared.runtime.errors import SettingError
 from tidegate.local import passwords
 from tidegate.local.encryption import write_private
 
-# What the server's configuration includes.
+# The file that the server's configuration includes.
 BLOCK = "accounts.conf"
 FILE = "tenants.json"
-# nats-server 2.15.1 gives an account that is new to it what it imports when it reads its configuration once more.
+# nats-server 2.15.1 gives a new account its imports when it reads its configuration a second time.
 RELOAD = "reload it, twice so that new accounts work: nats-server --signal reload"
 
 
 class Tenants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file holds."""
+    """The content of the file."""
 
     tenants: tuple[Tenant, ...]
 
 
 def read(folder: Path, none: Iterable[Tenant] = (Tenant(),)) -> tuple[Tenant, ...]:
-    """The tenants of a folder; `none` where it has no file. Raises SettingError."""
+    """Return the tenants of a folder; `none` if it has no file. Raises SettingError."""
     path = folder / FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Tenants).tenants
@@ -45,14 +45,14 @@ def read(folder: Path, none: Iterable[Tenant] = (Tenant(),)) -> tuple[Tenant, ..
 
 
 def check_folder(folder: Path) -> None:
-    """Raises SettingError for a folder of other things, which would be closed to everybody else who needs them."""
+    """Raise SettingError for a folder with other files, which would become inaccessible to other users."""
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if there and not there & {FILE, ".lock", *Tenant().users}:
         raise SettingError(f"{folder} has other files in it: name a folder of its own, which only you will see into")
 
 
 def version(folder: Path) -> int:
-    """Differs once the file was written anew."""
+    """Return a value that changes when the file is rewritten."""
     try:
         return (folder / FILE).stat().st_mtime_ns
     except FileNotFoundError:
@@ -61,32 +61,32 @@ def version(folder: Path) -> int:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
-    """While it lasts, no other command changes the folder. Raises SettingError where one does."""
-    with closing(lock.hold(folder / ".lock", f"another command changes {folder}: try again when it has ended")):
+    """Lock the folder against other commands, for the block. Raises SettingError if one has the lock."""
+    with closing(lock.acquire(folder / ".lock", f"another command changes {folder}: try again when it has ended")):
         yield
 
 
 def write(folder: Path, tenants: Iterable[Tenant]) -> None:
-    """Keep them, in place of those that were there."""
+    """Write the tenants, replacing the former ones."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(folder / FILE, msgspec.json.format(msgspec.json.encode(Tenants(tuple(tenants)))).decode() + "\n")
 
 
 def users(tenants: Iterable[Tenant]) -> list[str]:
-    """The name of everybody who may connect."""
+    """Return the names of all users."""
     return [user for tenant in tenants for user in tenant.users.values()]
 
 
 def write_block(folder: Path) -> Path:
-    """Write what the configuration of a server of your own includes, and the passwords that are missing; its path."""
+    """Write the include file of your own server's configuration, and missing passwords; return its path."""
     tenants = read(folder)
-    hashed = passwords.hashed(passwords.kept(folder, users(tenants)))
+    hashed = passwords.hashed(passwords.ensure(folder, users(tenants)))
     write_private(folder / BLOCK, accounts.block(hashed, tenants))
     return folder / BLOCK
 
 
 def whose(folder: Path, admin: str) -> Tenant:
-    """The tenant whose admin connects by this name. Raises SettingError."""
+    """Return the tenant with an admin of this name. Raises SettingError."""
     for tenant in read(folder):
         if tenant.users[ADMIN] == admin:
             return tenant
@@ -96,18 +96,18 @@ def whose(folder: Path, admin: str) -> Tenant:
 
 
 def with_reader(tenant: Tenant, reader: Reader) -> Tenant:
-    """Add a reader, in place of one of its name."""
+    """Add a reader, replacing one of its name."""
     return msgspec.structs.replace(tenant, readers=(*without_reader(tenant, reader.name).readers, reader))
 
 
 def without_reader(tenant: Tenant, name: str) -> Tenant:
-    """Take a reader away."""
+    """Remove a reader."""
     return msgspec.structs.replace(tenant, readers=tuple(r for r in tenant.readers if r.name != name))
 
 
 def put(folder: Path, tenant: Tenant) -> None:
-    """Keep a tenant, in place of the one of its name."""
+    """Write a tenant, replacing the one of its name."""
     others = read(folder, ())
-    known = tenant.name in {other.name for other in others}
-    kept = [tenant if other.name == tenant.name else other for other in others]
-    write(folder, kept if known else [*kept, tenant])
+    is_known = tenant.name in {other.name for other in others}
+    updated = [tenant if other.name == tenant.name else other for other in others]
+    write(folder, updated if is_known else [*updated, tenant])

@@ -1,1 +1,1 @@
-"""What happens now: gathered, counted, and shown in a terminal."""
+"""The present state: gathered, counted, and shown in a terminal."""

@@ -1,4 +1,4 @@
-"""An answer or a summary of a vision language model, for a person."""
+"""An answer or a summary of a vision language model, for users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An audit in words: the pattern of arrivals, what each way to scale costs on it, and what is recommended."""
+"""An audit in words: the arrival pattern, the cost of each policy on it, and the recommendation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COST = Right("cost in 30 days")
 
 
 def arrived(trace: Trace, p: Pattern, begins: dt.datetime | None) -> Iterator[str]:
-    """What has arrived, in sentences."""
+    """Describe the arrivals."""
     span = _length(trace.duration_s)
     if begins:
         ends = begins + dt.timedelta(seconds=trace.duration_s)
@@ -42,13 +42,13 @@ def arrived(trace: Trace, p: Pattern, begins: dt.datetime | None) -> Iterator[st
 
 
 def week(p: Pattern) -> Iterator[str]:
-    """A row of bars for each day that is known: an hour each, as high as it is of the busiest."""
+    """Yield a row of bars for each known day: an hour each, relative to the busiest."""
     top = max((rate for rate in p.week.ravel() if not math.isnan(rate)), default=0.0)
     yield f"       0     6     12    18      a second; {BARS[-1]} is {top:.3g}"
     for name, hours in zip(p.days, p.week, strict=True):
-        known = [rate for rate in hours if not math.isnan(rate)]
-        if known:
-            yield f"{name:<6} {''.join(_bar(rate, top) for rate in hours)}  {sum(known) / len(known):.3g}"
+        rates = [rate for rate in hours if not math.isnan(rate)]
+        if rates:
+            yield f"{name:<6} {''.join(_bar(rate, top) for rate in hours)}  {sum(rates) / len(rates):.3g}"
 
 
 def _bar(rate: float, top: float) -> str:
@@ -65,8 +65,8 @@ def rising(count: int, load: Workload, duration_s: float) -> str:
     )
 
 
-def worked(m: Measured) -> Iterator[str]:
-    """What workers have shown."""
+def worker_totals(m: Measured) -> Iterator[str]:
+    """Describe the measured work of workers."""
     if not m.processed:
         return
     yield (
@@ -77,11 +77,11 @@ def worked(m: Measured) -> Iterator[str]:
     )
 
 
-def sources(load: Workload, m: Measured, *, rate_given: bool, cold_given: bool) -> Iterator[str]:
-    """Where the figures of a replica are from."""
-    if not rate_given:
+def sources(load: Workload, m: Measured, *, is_rate_set: bool, is_cold_start_set: bool) -> Iterator[str]:
+    """Describe the sources of a replica's figures."""
+    if not is_rate_set:
         yield f"measured: a busy replica does {load.service_rate:.3g} a second"
-    if not cold_given and m.cold_start_s is not None:
+    if not is_cold_start_set and m.cold_start_s is not None:
         yield (
             f"measured: a replica is ready {load.cold_start_s:.3g} s after its process began, in the median of "
             f"{m.starts} starts. A pod or a node takes longer to be there: say so by --cold-start"
@@ -89,7 +89,7 @@ def sources(load: Workload, m: Measured, *, rate_given: bool, cold_given: bool) 
 
 
 def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str]:
-    """Those that sent most."""
+    """Describe the cameras that sent most."""
     if found:
         most = ", ".join(
             f"{name} {c.seconds / 3600:,.1f} h ({c.megabytes / 1000:,.1f} GB)"
@@ -99,7 +99,7 @@ def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str
 
 
 def doubts(of: Arrived) -> Iterator[str]:
-    """What of the arrivals is not as workers said it."""
+    """Describe arrivals that workers did not report."""
     if of.from_cameras:
         yield f"in {of.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"
     if of.bad:
@@ -115,7 +115,7 @@ def fields(price: float | None) -> Sequence[str]:
 
 
 def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
-    """A row for each way to scale; the one that is recommended is bold."""
+    """Return a row for each policy; the recommended one is bold."""
     static, least = costs.rows[0], costs.rows[-1]
     found: list[list[str | Text]] = []
     for row in costs.rows:
@@ -135,13 +135,13 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
 
 
 def settings(row: Row) -> str:
-    """What was chosen for a row."""
+    """Return the chosen settings of a row."""
     says = "the least that can be spent by whoever knows the future, with 1 % of the work late"
     return row.candidate.settings if row.candidate else says
 
 
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
-    """Of what the rows are."""
+    """Describe the simulated days."""
     days = costs.simulated.duration_s / DAY_S
     if costs.simulated is not trace:
         yield f"simulated: the {MOST_DAYS} days in which most arrived, from day {costs.first_day + 1} on"
@@ -152,7 +152,7 @@ def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
 
 
 def chosen(costs: Costs, price: float | None) -> Iterator[str]:
-    """What is recommended, and why."""
+    """Describe the recommendation and its reason."""
     row, static = costs.chosen, costs.rows[0]
     assert row.candidate
     saved = costs.a_month(static) - costs.a_month(row)

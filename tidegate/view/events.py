@@ -1,4 +1,4 @@
-"""An event in one line, for a person."""
+"""An event in one line, for users."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tidegate.view.inert import one_line
 _TYPES = {kind.kind: kind for kind in KINDS}
 
 
-# What is no event is shown up to here.
+# Maximum characters shown of an invalid event.
 MOST_UNREADABLE = 500
 
 
 def readable(message: Msg) -> str:
-    """One line, whatever the message holds."""
+    """Return one line for any message."""
     try:
         event: Event = decode(message.data, _TYPES[names.kind_of(message.subject)], message.subject)
     except (KeyError, BadMessage):
@@ -48,7 +48,7 @@ def readable(message: Msg) -> str:
 
 
 def describe(event: Event) -> str:
-    """One line of what an event says."""
+    """Return one line on an event."""
     match event:
         case DetectionsRevision(lost=str(cause)) | EmbeddingsRevision(lost=str(cause)):
             return f"{rfc3339(event.start)}  what was left out will not be looked at: {cause}"
@@ -64,10 +64,10 @@ def describe(event: Event) -> str:
             return f"{rfc3339(event.time)}  {_incident(event)}"
         case Counts():
             lines = [
-                f"{line} {n} {label} {way}"
+                f"{line} {n} {label} {direction}"
                 for line, labels in event.lines.items()
                 for label, c in labels.items()
-                for way, n in (("in", c.into), ("out", c.out))
+                for direction, n in (("in", c.into), ("out", c.out))
                 if n
             ]
             counted = [f"{p.objects} {label}, {p.most} at once" for label, p in event.labels.items()]
@@ -100,11 +100,11 @@ def _track(track: Track) -> str:
 
 def _incident(event: Incident) -> str:
     place = next((f" {what} {name}" for what, name in (("in", event.zone), ("over", event.line)) if name), "")
-    way = f" ({event.direction})" if event.direction else ""
+    direction = f" ({event.direction})" if event.direction else ""
     who = ", ".join(f"{o.label} {o.id}" for o in event.objects[:3])
     more = f" and {len(event.objects) - 3} more" if len(event.objects) > 3 else ""
     value = f", {event.value:g}" if event.value is not None else ""
     verified = f", {event.verification}" if event.verification != "none" else ""
     second = ", late" if event.late else ", a false alarm" if event.not_found else ""
-    said = f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{way}"
-    return f"{said} {who}{more}{value}{verified}{second}"
+    summary = f"{event.severity} {event.rule} {event.state}: {event.condition}{place}{direction}"
+    return f"{summary} {who}{more}{value}{verified}{second}"

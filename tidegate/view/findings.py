@@ -1,4 +1,4 @@
-"""What a check found, and what to do: the lines of `tidegate doctor` and `tidegate cluster check`."""
+"""Findings of checks and their remedies: the lines of `tidegate doctor` and `tidegate cluster check`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Finding(NamedTuple):
 
 
 def show(findings: Sequence[Finding], out: Console) -> None:
-    """A line for each, and below what is not well its remedy; in a pipe, fields parted by tabs."""
+    """Print a line for each, and a remedy below if it is not ok; in a pipe, fields separated by tabs."""
     width = max(len(f.what) for f in findings)
     for f in findings:
         if not out.is_terminal:
@@ -35,5 +35,5 @@ def show(findings: Sequence[Finding], out: Console) -> None:
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
-    """Whether nothing is bad."""
+    """Return whether nothing is bad."""
     return all(f.level != "bad" for f in findings)

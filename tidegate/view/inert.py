@@ -16,7 +16,7 @@ _SPACES = re.compile(r"\s+")
 
 
 def one_line(text: str) -> str:
-    """The same in one line: what is broken into lines, or into fields, is joined by spaces."""
+    """Return the text on one line: breaks of lines and of fields become spaces."""
     return inert(_SPACES.sub(lambda found: " " if _BREAK.search(found[0]) else found[0], text).strip())
 
 
@@ -26,7 +26,7 @@ def echo(text: str, *, err: bool = False, nl: bool = True, file: Any = None) -> 
 
 
 def echo_json(value: object) -> None:
-    """Print one JSON object in a line."""
+    """Print one JSON object on a line."""
     import msgspec
 
     echo(msgspec.json.encode(value).decode(errors="replace"))

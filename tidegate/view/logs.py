@@ -1,4 +1,4 @@
-"""Our own log lines, kept out of the terminal."""
+"""Redirects our own log lines away from the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.runtime.settings import BusSettings
 
 @contextmanager
 def logs_to(path: Path, service: str) -> Iterator[None]:
-    """They go to a file: the terminal is for what people look at."""
+    """Write log lines to a file: the terminal is for users' output."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", buffering=1) as log, redirect_stderr(log):
         telemetry.configure(BusSettings(), service)

@@ -1,4 +1,4 @@
-"""Moments that were found, and what is said of an answer, for a person."""
+"""Found moments, and remarks on an answer, for users."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FIELDS = ("", "when", Right("length"), "camera", "match", Wrapped("labels"), "vi
 
 
 def show(out: Console, moments: Sequence[Moment], now: dt.datetime | None = None) -> None:
-    """A record a moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
+    """Print a record per moment, times in `now`'s zone. Bars compare within the answer: cosines have no scale."""
     now = now or now_here()
     best = max((m.similarity or 0 for m in moments), default=0), max((m.score or 0 for m in moments), default=0)
-    # Only where something was found in recordings.
+    # Only if some were found in recordings.
     runs = ("run",) if any(m.run for m in moments) else ()
     rows: list[list[str | Text]] = []
     for n, m in enumerate(moments, 1):
@@ -53,8 +53,8 @@ def _numbers(moment: Moment) -> str:
     return " + ".join(number for number in by if number)
 
 
-def looked_for(query: Query) -> str:
-    """What was looked for, and where."""
+def search_summary(query: Query) -> str:
+    """Describe the query and its range."""
     now = now_here()
     what = repr(query.text) if query.text else "the picture" if query.image else f"what is like {query.like}"
     if not (query.text or query.image or query.like):
@@ -70,20 +70,20 @@ def looked_for(query: Query) -> str:
 
 
 def remarks(found: Found, query: Query) -> list[str]:
-    """What else the asker should know, and can try where nothing was found."""
+    """Return hints for the user, and options to relax if nothing was found."""
     lines = [found.note] if found.note else []
     if found.pending:
         lines.append(f"{found.pending} events are not in the index yet: ask again in a while")
-    asked = bool(query.text or query.image or query.like)
-    given = {
+    is_ranked = bool(query.text or query.image or query.like)
+    filters = {
         "--camera": query.cameras,
         "--since": query.since,
         "--until": query.until,
-        "--label": query.labels and asked,
+        "--label": query.labels and is_ranked,
         "--run": query.run,
         "--min-score": query.min_score is not None,
     }
-    narrow = [option for option, value in given.items() if value]
+    narrow = [option for option, value in filters.items() if value]
     if narrow and not found.moments:
         lines.append(f"try without {' or '.join(narrow)}")
     return lines

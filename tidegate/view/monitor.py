@@ -1,11 +1,10 @@
-"""What happens right now, gathered for the live view and for the report after a run.
+"""The present state, gathered for the live view and for the report after a run.
 
     async with Monitor(admin, lambda: stack.autoscaler.state) as monitor:
-        monitor.snapshot()      # cameras, workers and queue as they are
-        monitor.samples         # how they were, twice a second
+        monitor.snapshot()      # present cameras, workers and queue
+        monitor.samples         # their history, twice a second
 
-Nothing here costs the video path anything: segments are counted by their headers, which JetStream sends without the
-payload.
+This costs the video path nothing: it counts segments by their headers, which JetStream sends without the payload.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 SAMPLE_S = 0.5
-# An hour and more of `tidegate up`; the demo's minutes and a half by far.
+# Over an hour of `tidegate up`; far more than the demo's minutes and a half.
 MOST_SAMPLES = 10_000
-# A worker that has been silent for this long is gone.
+# A worker that is silent for this long has ended.
 SILENCE_S = 3.0
-# Workers that are shown at most: they say themselves what they are called.
+# Maximum workers shown: their names come from their own messages.
 MOST_WORKERS = 500
-# For a server that is away when we begin.
+# The time for a server that is unreachable at the start.
 PATIENCE_S = 30.0
 
 T = TypeVar("T")
@@ -51,9 +50,8 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     """state: `connecting`, `online`, `unreadable`, `offline` or `disabled`. Rates in frames a second, latencies in
     seconds.
 
-    fps_wanted: what would be analysed if capacity were not short. seen: objects of the latest analysed frame, by label;
-    empty once nothing is analysed any more. p50, p99: from a
-    frame's wall clock to its event's arrival.
+    fps_wanted: analysed without a capacity shortage. seen: objects of the latest analysed frame, by label; empty once
+    analysis has stopped. p50, p99: from a frame's wall clock to its event's arrival.
     """
 
     id: str
@@ -68,7 +66,7 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerNow(msgspec.Struct, frozen=True, kw_only=True):
-    """busy: share of the last seconds that its device computed, 0 to 1."""
+    """busy: fraction of the last seconds in which its device computed, 0 to 1."""
 
     replica: str
     state: str
@@ -76,7 +74,7 @@ class WorkerNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One instant. at: seconds since the monitor began. Rates in segments a second. deferred: share of the frames."""
+    """One instant. at: seconds since the monitor began. Rates in segments a second. deferred: fraction of frames."""
 
     at: float
     segments_in: float
@@ -90,7 +88,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SystemNow(msgspec.Struct, frozen=True, kw_only=True):
-    """cameras: in the order they came."""
+    """cameras: in the order of arrival."""
 
     cameras: list[CameraNow]
     workers: list[WorkerNow]
@@ -138,12 +136,12 @@ class _Camera:
 
 
 def frames_wanted(event: Detections) -> int:
-    """How many frames were to be looked at."""
+    """Return how many frames were wanted."""
     return event.quality.frames_wanted(len(event.frames)) if event.quality else len(event.frames)
 
 
 class _Worker:
-    """The busy share between two heartbeats some seconds apart."""
+    """The busy fraction between two heartbeats some seconds apart."""
 
     def __init__(self) -> None:
         self.busy = Rate(window_s=4.0)
@@ -162,9 +160,9 @@ class _Worker:
 
 
 async def _answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What the server says to `ask`, tried again while it is away: where it has died it is started again.
+    """Return the server's answer to `ask`, retried while it is unreachable: a dead server is restarted.
 
-    Raises BusError once patience ends.
+    Raises BusError after PATIENCE_S.
     """
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -179,7 +177,7 @@ async def _answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 class Monitor:
-    """See the module. client: one that may read everything. scaler: what the autoscaler last saw and decided."""
+    """See the module. client: one that may read everything. scaler: the autoscaler's last state."""
 
     def __init__(self, client: Client, scaler: Callable[[], ScalerState]) -> None:
         self._client = client
@@ -191,7 +189,7 @@ class Monitor:
         self._workers: dict[str, _Worker] = {}
         self._segments_in = Rate()
         self._segments_out = Rate()
-        self._frames_looked = Rate()
+        self._frames_analysed = Rate()
         self._frames_wanted = Rate()
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriptions: list[Any] = []
@@ -221,7 +219,7 @@ class Monitor:
     async def _follow(
         self, subject: str, handle: Callable[[Msg], None], policy: DeliverPolicy, headers_only: bool | None = None
     ) -> Any:
-        """What JetStream keeps of `subject`."""
+        """Subscribe to what JetStream stores of `subject`."""
         callback = self._on(handle)
 
         def ask() -> Coroutine[Any, Any, Any]:
@@ -232,7 +230,7 @@ class Monitor:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the monitor began."""
+        """Return seconds since the monitor began."""
         return time.monotonic() - self._began
 
     def snapshot(self) -> SystemNow:
@@ -248,7 +246,7 @@ class Monitor:
         )
 
     def _on(self, take: Callable[[Msg], None]) -> Callable[[Msg], Coroutine[Any, Any, None]]:
-        """What can't be read is another program's, and no reason to stop watching."""
+        """Wrap a handler: an unreadable message is another program's, and no reason to stop."""
 
         async def receive(message: Msg) -> None:
             try:
@@ -281,7 +279,7 @@ class Monitor:
         event = events.decode(message.data, Detections, message.subject)
         at = time.monotonic()
         self._segments_out.add(at)
-        self._frames_looked.add(at, len(event.frames))
+        self._frames_analysed.add(at, len(event.frames))
         self._frames_wanted.add(at, frames_wanted(event))
         if camera := self._cameras.get(event.camera):
             camera.detected(event, at, time.time())
@@ -293,7 +291,7 @@ class Monitor:
             self._workers.setdefault(beat.replica, _Worker()).beat(beat, time.monotonic())
 
     async def _watch_cameras(self) -> None:
-        """The bucket says which cameras there are: those that were removed leave the view at once."""
+        """Follow the bucket of cameras: removed ones leave the view immediately."""
         bucket = await _answered(lambda: self._js.key_value(names.CAMERAS))
         watcher = await _answered(bucket.watchall)
         async for entry in watcher:
@@ -329,5 +327,5 @@ class Monitor:
             desired=scaler.desired,
             replicas=scaler.replicas,
             cameras_online=sum(online),
-            deferred=round(1 - self._frames_looked.per_second(at) / wanted, 3) if wanted else 0.0,
+            deferred=round(1 - self._frames_analysed.per_second(at) / wanted, 3) if wanted else 0.0,
         )

@@ -1,4 +1,4 @@
-"""What each scaling policy would have cost on a trace, as a table."""
+"""The cost of each scaling policy on a trace, as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tidegate.view.records import Right
 
 
 def describe(trace: Trace, load: Workload) -> str:
-    """A line on what was simulated."""
+    """Describe the simulation in a line."""
     return (
         f"{trace.name}: {trace.total:,} segments in {trace.duration_s / 3600:.1f} h, {trace.mean_rate:.2f} a second in "
         f"the mean and {trace.peak_rate:.1f} in the busiest {trace.step_s:g} s; a replica does {load.service_rate:g} a "
@@ -32,17 +32,17 @@ LATER = (*map(Right, ("left out", "made good")),)
 
 
 def fields(results: Sequence[Result], cost_per_hour: float | None = None) -> Sequence[str]:
-    later = LATER if _bends(results) else ()
+    later = LATER if _has_deferred(results) else ()
     return (*FIELDS, *later) if cost_per_hour is None else (*FIELDS, *later, COST)
 
 
-def _bends(results: Sequence[Result]) -> bool:
+def _has_deferred(results: Sequence[Result]) -> bool:
     return any(r.deferred for r in results)
 
 
 def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[list[str | Text]]:
-    """A row for each policy; its cost against the static fleet and against the bound, where these are there."""
-    bends = _bends(results)
+    """Return a row for each policy; its cost against the static fleet and the oracle, if these are present."""
+    has_deferred = _has_deferred(results)
     hours = {r.name: r.replica_hours for r in results}
     found: list[list[str | Text]] = []
     for r in results:
@@ -59,7 +59,7 @@ def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[
             f"{r.cold_starts:,}",
             f"{r.reversals_per_hour:.1f}",
         ]
-        if bends:
+        if has_deferred:
             row += [f"{r.left_out:.1%}", f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""]
         found.append(row if cost_per_hour is None else [*row, f"{r.replica_hours * cost_per_hour:,.2f}"])
     return found

@@ -1,9 +1,9 @@
-"""Records for a person or for a pipe, so that what the next command needs is always whole.
+"""Records for a terminal or a pipe; the values that a next command needs are never cut.
 
 show(screen(), ["letter", "service", Wrapped("reason")], rows, "no dead letters")
 
-A terminal that is wide enough has a table, a narrower one has a block of lines for each record, and a pipe has a line
-for each record, its fields parted by tabs.
+A wide terminal gets a table, a narrow one a block of lines for each record, and a pipe a line for each record, with
+fields separated by tabs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Right(str):
 
 
 def show(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text]], empty: str) -> None:
-    """Print every record. empty: what is said where there is none; on standard error if this is a pipe."""
+    """Print every record. empty: the text if there is none; on standard error in a pipe."""
     texts = [[_cell(cell) for cell in row] for row in rows]
     if not out.is_terminal:
         for row in texts:
@@ -47,7 +47,7 @@ def show(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text
 
 
 def _cell(cell: str | Text) -> Text:
-    """A field that looks like one: no line or column of it passes for another."""
+    """Return a cell without line or column breaks, which could pass for others."""
     text = cell if isinstance(cell, Text) else Text(cell)
     plain = one_line(text.plain)
     return text if plain == text.plain.strip() else Text(plain, text.style)
@@ -60,7 +60,7 @@ def _least_width(fields: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
 
 
 def table(fields: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """A column a field. Only prose is broken into lines."""
+    """Return a table with a column per field. Only prose is broken into lines."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for field in fields:
         wraps = isinstance(field, Wrapped)
@@ -76,7 +76,7 @@ def table(fields: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
 
 
 def _blocks(out: Console, fields: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
-    """A line a field. The terminal breaks a line that is too long, so that it is copied as one."""
+    """Print a line per field. The terminal breaks a long line, so that it is copied as one."""
     width = max(map(cell_len, fields))
     for n, row in enumerate(rows):
         if n:

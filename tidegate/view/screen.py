@@ -1,4 +1,4 @@
-"""The terminal that tables and colours go to: whatever others wrote in them is inert there."""
+"""The terminal for tables and colours: foreign text in them is inert there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.runtime.inert import inert
 
 
 class Screen(Console):
-    """rich's console, with every text made inert after it was laid out. Emoji codes stay as they are written."""
+    """rich's console, with every text made inert after layout. Emoji codes stay literal."""
 
     def __init__(self, *, highlight: bool = False, **options: object) -> None:
         super().__init__(highlight=highlight, emoji=False, **options)  # type: ignore[arg-type]

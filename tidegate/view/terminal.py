@@ -1,9 +1,9 @@
-"""The live view in a terminal: cameras, what is seen, and workers that follow the queue.
+"""The live view in a terminal: cameras, detected objects, and workers that follow the queue.
 
     async with LiveView(monitor, title="demo", story=lambda: "two cameras, one worker"):
         ...
 
-Where standard output is not a terminal it prints a line every few seconds instead.
+If standard output is not a terminal, it prints a line every few seconds instead.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tidegate.view.words import counted
 
 REFRESH_S = 0.5
 LINE_S = 5.0
-# How far back the curves go.
+# The time range of the curves.
 CURVE_S = 120.0
 BLOCKS = " ▁▂▃▄▅▆▇█"
-# Everything but the rows of cameras, with the line of the cursor; and where curves are one line high.
+# All lines but the rows of cameras, including the cursor's; and the same with curves of one line.
 OTHER_LINES, OTHER_LINES_FLAT = 14, 11
-# A terminal that is lower than this has flat curves.
+# A terminal with fewer lines has flat curves.
 LOW = 20
-# Below this share of the frames that are wanted, a camera's row says so: rates of a few seconds tremble.
+# Below this fraction of the wanted frames, a camera's row shows both: rates of a few seconds fluctuate.
 LESS = 0.9
-# A narrower one leaves out the columns that say least.
+# A narrower terminal omits the least important columns.
 NARROW = 80
-# Those who look at thirty cameras look for the ones in trouble.
+# With thirty cameras, users look for the failing ones.
 ORDER = ("offline", "unreadable", "connecting", "online", "disabled")
 
 GOOD, BAD, WARM, DIM, QUEUE = "green", "red", "yellow", "bright_black", "cyan"
@@ -47,7 +47,7 @@ STATES = {"online": GOOD, "offline": BAD, "unreadable": BAD}
 
 
 class LiveView:
-    """See the module. story: what is going on, in words, asked at each refresh."""
+    """See the module. story: returns the present event, in words, at each refresh."""
 
     def __init__(
         self, monitor: Monitor, *, title: str, story: Callable[[], str] = lambda: "", console: Console | None = None
@@ -61,7 +61,7 @@ class LiveView:
 
     async def __aenter__(self) -> LiveView:
         if self._console.is_terminal:
-            # Lines on standard error go above the view; where it is a file, they stay there.
+            # Lines on standard error go above the view; if it is a file, they stay there.
             to_screen = sys.stderr.isatty()
             self._live = Live(console=self._console, auto_refresh=False, screen=False, redirect_stderr=to_screen)
             self._live.start()
@@ -72,7 +72,7 @@ class LiveView:
 
     async def __aexit__(self, *_: object) -> None:
         await end(self._task)
-        # How it ended stays on the screen.
+        # The final state stays on the screen.
         if self._live:
             self._live.update(self.render(), refresh=True)
             self._live.stop()
@@ -93,7 +93,7 @@ class LiveView:
         self._console.print(line(self._monitor.snapshot(), self._monitor.elapsed, self._story()), soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """The whole view, for the console's present size."""
+        """Return the whole view, for the console's present size."""
         snapshot, samples = self._monitor.snapshot(), self._monitor.samples
         width, height = self._console.size
         head = _head(self._title, self._story(), self._monitor.elapsed, min(width, 120))
@@ -101,7 +101,7 @@ class LiveView:
 
 
 def screen(snapshot: SystemNow, samples: Sequence[Sample], width: int, height: int) -> RenderableType:
-    """What is below the headline: cameras, as many as fit, and the queue."""
+    """Return all below the headline: cameras, as far as they fit, and the queue."""
     flat = height < LOW
     rows = max(1, height - (OTHER_LINES_FLAT if flat else OTHER_LINES))
     return Group(
@@ -113,7 +113,7 @@ def screen(snapshot: SystemNow, samples: Sequence[Sample], width: int, height: i
 
 
 def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
-    """The state in one line, for logs."""
+    """Return the state in one line, for logs."""
     now = snapshot.latest
     seen = ", ".join(f"{c.id}: {_seen(c.seen)}" for c in snapshot.cameras if c.seen)
     text = (
@@ -139,7 +139,7 @@ def _head(title: str, story: str, elapsed: float, width: int) -> Table:
 
 
 def totals(cameras: Sequence[CameraNow]) -> Text:
-    """How many cameras there are, and how they do."""
+    """Return the number of cameras, in all and by state."""
     states = Counter(c.state for c in cameras)
     text = Text(counted(len(cameras), "camera"), no_wrap=True, overflow="ellipsis")
     for state in ("online", "offline", "unreadable", "connecting", "disabled"):
@@ -149,7 +149,7 @@ def totals(cameras: Sequence[CameraNow]) -> Text:
 
 
 def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Table:
-    """One row a camera, those in trouble first; what does not fit is counted in the last."""
+    """Return one row per camera, failing ones first; the last row counts those that do not fit."""
     table = Table(box=None, width=width, pad_edge=False, header_style=DIM, padding=(0, 2, 0, 0))
     table.add_column("camera", no_wrap=True, min_width=10, max_width=width // 3, overflow="ellipsis")
     table.add_column("state", no_wrap=True)
@@ -179,7 +179,7 @@ def camera_table(cameras: Sequence[CameraNow], *, rows: int, width: int) -> Tabl
 
 
 def _analysed(c: CameraNow) -> Text:
-    """Frames a second, and of how many that are wanted where some are put off."""
+    """Return frames per second, and the wanted rate if some frames are deferred."""
     text = Text(f"{c.fps_analysed:.1f}", style="" if c.fps_analysed else DIM)
     if c.fps_analysed < LESS * c.fps_wanted:
         text = Text.assemble((text.plain, WARM), (f" of {c.fps_wanted:.1f}", DIM))
@@ -187,7 +187,7 @@ def _analysed(c: CameraNow) -> Text:
 
 
 def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, flat: bool = False) -> Table:
-    """The numbers of the queue with their curves, and the workers. flat: curves of one line."""
+    """Return the numbers of the queue with their curves, and the workers. flat: curves of one line."""
     now = snapshot.latest
     columns = max(10, width - 38)
     recent = [s for s in samples if s.at > now.at - CURVE_S]
@@ -222,9 +222,9 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
 
 
 def curve(values: Sequence[float], columns: int, *, lines: int = 2) -> tuple[str, ...]:
-    """Lines of blocks, the upper first, newest at the right; each column the highest of its share of `values`.
+    """Return lines of blocks, the upper first, newest at the right; each column is the maximum of its part of `values`.
 
-    Fewer values than columns are stretched, so that a short run fills the width as a long one does.
+    Fewer values than columns are stretched, so that a short run also fills the width.
     """
     if not values:
         return ("",) * lines
@@ -234,7 +234,7 @@ def curve(values: Sequence[float], columns: int, *, lines: int = 2) -> tuple[str
         max(values[i * n // columns : max(i * n // columns + 1, (i + 1) * n // columns)]) for i in range(columns)
     ]
     top = max(heights) or 1.0
-    # Eight steps a line. What is not nothing shows.
+    # Eight steps per line. Any nonzero value shows.
     steps = [max(1, round(8 * lines * h / top)) if h > 0 else 0 for h in heights]
     return tuple("".join(BLOCKS[min(8, max(0, s - 8 * below))] for s in steps) for below in reversed(range(lines)))
 

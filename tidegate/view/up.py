@@ -32,7 +32,7 @@ from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen
 from tidegate.view.terminal import LiveView
 
-# What to type next, by the option that makes it work.
+# Next commands, by the option that enables them.
 NEXT = {
     "--analytics": "tidegate rules set lobby lobby.yaml",
     "--record": "tidegate clip lobby lobby.mp4",
@@ -42,13 +42,13 @@ NEXT = {
 
 
 async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, **options: bool) -> None:
-    """Run until SIGINT or SIGTERM; a second one ends it at once, and the workers with it. Raises TidegateError.
+    """Run until SIGINT or SIGTERM; a second one ends it and the workers immediately. Raises TidegateError.
 
-    options: those of the catalog's `started_by`, without their dashes, and whether each was given.
+    options: those of the catalog's `started_by`, without their dashes, and whether each is set.
     """
-    given = [f"--{option}" for option, is_given in options.items() if is_given]
-    services = catalog.started(["up", *given], os.environ)
-    _check_extras(services, given)
+    chosen = [f"--{option}" for option, is_set in options.items() if is_set]
+    services = catalog.started(["up", *chosen], os.environ)
+    _check_extras(services, chosen)
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Screen(highlight=True)
     live = console.is_terminal and not plain
@@ -57,14 +57,14 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     with _logs(data, live):
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
-        bends = {name: elastic.environment(name, one) for name, one in scaled.items()}
-        async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=bends) as stack:
+        targets = {name: elastic.environment(name, one) for name, one in scaled.items()}
+        async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=targets) as stack:
             _serve_metrics(stack)
-            console.print(_greeting(stack, scaled["cv"], given))
+            console.print(_greeting(stack, scaled["cv"], chosen))
             await show_console(stack, console)
             for sentence in filter(None, (elastic.unused(name, one) for name, one in scaled.items())):
                 console.print(sentence, style="yellow", markup=False)
-            # Beginning takes as long as the server does: Ctrl-C must not wait for it.
+            # The start takes as long as the server's: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
             console.print("stopping: workers finish what they hold")
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
@@ -73,7 +73,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
 
 
 async def _show(stack: Stack, console: Console, live: bool) -> None:
-    """The live view where there is one, until a part of the stack fails: raises its error."""
+    """Show the live view, if any, until a part of the stack fails: raises its error."""
     if not live:
         await stack.failed()
         return
@@ -85,7 +85,7 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
 
 
 async def show_console(stack: Stack, console: Console) -> None:
-    """Where the pages are. A link that signs in is for a person at a terminal, and for no log."""
+    """Print the URL of the pages. A link that signs in is for a user at a terminal, and for no log."""
     if not stack.console_url:
         command = "pip install 'tidegate[console]'"
         console.print(f"pages for people are not installed: {command}", style="dim", markup=False)
@@ -103,11 +103,11 @@ def _serve_metrics(stack: Stack) -> None:
     monitoring.tell_prometheus(settings, "up", monitoring.serve(settings, stack.health))
 
 
-def _greeting(stack: Stack, cv: ScaledObject, given: Sequence[str]) -> str:
-    """What was set up, where things are, and what to type next."""
+def _greeting(stack: Stack, cv: ScaledObject, chosen: Sequence[str]) -> str:
+    """Return the changes, the addresses, and the next commands."""
     changed = "".join(f"[dim]{escape(line)}[/]\n" for line in stack.changed)
     commands = "tidegate camera add lobby rtsp://…    tidegate watch" + "".join(
-        f"    {command}" for option, command in NEXT.items() if option in given
+        f"    {command}" for option, command in NEXT.items() if option in chosen
     )
     return (
         f"{changed}NATS at [bold]{stack.server.url}[/], state in [bold]{stack.data}[/], logs in {stack.data}/logs, "
@@ -115,20 +115,20 @@ def _greeting(stack: Stack, cv: ScaledObject, given: Sequence[str]) -> str:
     )
 
 
-def _check_extras(services: Sequence[Service], given: Sequence[str]) -> None:
-    """Before anything starts: a worker without its packages would crash again and again. Raises SettingError."""
+def _check_extras(services: Sequence[Service], chosen: Sequence[str]) -> None:
+    """Check packages before the start: a worker without them would crash repeatedly. Raises SettingError."""
     missing = catalog.missing(extra for service in services for extra in service.extras)
     if missing:
-        command = " ".join(("tidegate up", *given))
+        command = " ".join(("tidegate up", *chosen))
         raise SettingError(f"'{command}' needs what is not installed: pip install 'tidegate[{','.join(missing)}]'")
 
 
 def _scaled(service: Service, path: str | None) -> ScaledObject:
-    """The file that a service is scaled by, fitted to this machine. path: of cv's, in place of ours."""
+    """Return the ScaledObject of a service, fitted to this machine. path: of cv's, instead of ours."""
     own = path if service.name == "cv" else None
     scaled = find_scaled_object(service.name, own)
     if not own:
-        scaled = elastic.asking(scaled, coldStart=elastic.COLD_START_S)
+        scaled = elastic.with_query(scaled, coldStart=elastic.COLD_START_S)
     if service.name == "embed":
         scaled = _by_crops(scaled)
     elif service.name == "vlm":
@@ -137,20 +137,20 @@ def _scaled(service: Service, path: str | None) -> ScaledObject:
 
 
 def _by_crops(scaled: ScaledObject) -> ScaledObject:
-    """What `deploy/keda/crops` changes: where objects are embedded, work comes from their detections."""
+    """Apply `deploy/keda/crops`: with object embeddings, the work comes from detections."""
     if not load(TopologySettings).embed_crops:
         return scaled
     triggers = tuple(
         msgspec.structs.replace(t, stream=names.EVENTS) if isinstance(t, JetStreamTrigger) else t
         for t in scaled.triggers
     )
-    return elastic.asking(msgspec.structs.replace(scaled, triggers=triggers), stream=names.EVENTS)
+    return elastic.with_query(msgspec.structs.replace(scaled, triggers=triggers), stream=names.EVENTS)
 
 
 def _vlm(scaled: ScaledObject) -> ScaledObject:
-    """Its settings are read here too, so that what is missing is said before anything starts. Raises SettingError.
+    """Read its settings here too, so that a missing one is reported before the start. Raises SettingError.
 
-    A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: one of them is what fits.
+    A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: only one fits.
     """
     from services.vlm.settings import VlmSettings
     from services.vlm.vllm_server import find_python
@@ -163,7 +163,7 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:
-    """What the workers cost until then."""
+    """Return the cost of the workers until then."""
     return Spent(
         seconds=seconds,
         used_s=state.replica_seconds,
@@ -175,9 +175,9 @@ def spent(state: ScalerState, seconds: float) -> Spent:
 
 
 def fit(scaled: ScaledObject, device: str) -> ScaledObject:
-    """On a CPU more workers than cores only slow each other down: no more than that, whatever the cluster may have.
+    """Limit workers on a CPU to its cores, whatever the cluster's limit: more only slow each other down.
 
-    device: the variable that says where they run.
+    device: the variable that selects their device.
     """
     most = max(scaled.spec.min_replica_count, os.cpu_count() or 1)
     if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
@@ -189,21 +189,21 @@ def _until_signalled() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def told() -> None:
+    def on_signal() -> None:
         if stop.is_set():
-            # Children die with us by their parent-death signal.
+            # Children end with us by their parent-death signal.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         stop.set()
 
     for sig in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sig, told)
+        loop.add_signal_handler(sig, on_signal)
     return stop
 
 
 @contextlib.contextmanager
 def _logs(data: Path, live: bool) -> Iterator[None]:
-    """Log lines would tear the live view: with it they go to a file."""
+    """Send log lines to a file during the live view, which they would corrupt."""
     if live:
         with logs_to(data / "logs" / "up.log", "up"):
             yield

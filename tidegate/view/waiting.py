@@ -1,4 +1,4 @@
-"""What is said on standard error while something takes longer than a second."""
+"""Progress on standard error for work longer than a second."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Shorter waits need no words.
+# Shorter waits show nothing.
 QUIET_S = 1.0
-# Lines of a log are further apart than the changes of a terminal's line.
+# Log lines come less often than updates of a terminal's line.
 LINE_S = 5.0
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 @contextmanager
 def telling(console: Console | None = None) -> Iterator[Tell]:
-    """A function that says how far it is: in a line that changes, or, where that is no terminal, every few seconds."""
+    """Yield a function that shows progress: on a changing line or, without a terminal, every few seconds."""
     from rich.markup import escape
 
     from tidegate.view.screen import Screen
@@ -32,19 +32,19 @@ def telling(console: Console | None = None) -> Iterator[Tell]:
         with out.status("") as status:
             yield lambda text: status.update(escape(text))
         return
-    said = time.monotonic() - LINE_S + QUIET_S
+    printed = time.monotonic() - LINE_S + QUIET_S
 
     def tell(text: str) -> None:
-        nonlocal said
-        if time.monotonic() - said >= LINE_S:
-            said = time.monotonic()
+        nonlocal printed
+        if time.monotonic() - printed >= LINE_S:
+            printed = time.monotonic()
             out.print(text, markup=False, soft_wrap=True)
 
     yield tell
 
 
 async def waited_for(work: Awaitable[T], doing: str) -> T:
-    """Its result. Says after a second that it is waited for, and how long."""
+    """Return its result. After a second, show that it is pending, and for how long."""
     task = asyncio.ensure_future(work)
     began = time.monotonic()
     try:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 worker`, `2 workers`."""
+    """Return `1 worker`, `2 workers`."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def sized(size: float) -> str:
-    """Bytes: `1.25 GB`, `7.4 MB`."""
+    """Return bytes: `1.25 GB`, `7.4 MB`."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def amount(value: float) -> str:
-    """Hours or money: `1,234.50`, and of little enough to see that it is not nothing: `0.0042`."""
+    """Return hours or money: `1,234.50`, and for small amounts enough digits: `0.0042`."""
     return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"

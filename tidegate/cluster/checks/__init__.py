@@ -1,8 +1,8 @@
-"""What is looked at in a cluster: a function a line of `tidegate cluster check`, pure over what was gathered.
+"""The checks of a cluster: one function per line of `tidegate cluster check`, pure over the gathered state.
 
     findings = checks.all_of(cluster)
 
-Each says `bad` only of what keeps Tidegate from working as its manifests promise, and `note` of what it could not see.
+`bad` means that Tidegate can't work as its manifests promise, `note` that a check lacked data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tidegate.view.findings import Finding
 
 
 def all_of(cluster: Cluster) -> list[Finding]:
-    """In the order in which one thing needs the other: what is bad first is mended first."""
+    """Return the findings in order of dependency: fix the first bad one first."""
     looks = (
         base.unanswered,
         base.kubernetes,
@@ -30,7 +30,7 @@ def all_of(cluster: Cluster) -> list[Finding]:
         scaling.scaled,
         scaling.hpas,
         scaling.answers,
-        quality.bends,
+        quality.degradation,
         nodes.gpus,
         pods.images,
         pods.running,

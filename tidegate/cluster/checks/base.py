@@ -1,4 +1,4 @@
-"""What has to be there before anything of Tidegate: Kubernetes, KEDA, and the API that HPAs ask KEDA by."""
+"""The prerequisites of Tidegate: Kubernetes, KEDA, and the API by which HPAs ask KEDA."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tidegate.cluster import keda
 from tidegate.cluster.state import Cluster, condition
 from tidegate.view.findings import Finding
 
-# Native sidecars, which vlm's pod has, are on from here.
+# Native sidecars, which vlm's pod uses, are on from this version.
 LEAST = (1, 29)
-# The one that the NetworkPolicies let ask.
+# The namespace that the NetworkPolicies admit.
 HOME = "keda"
 EXTERNAL = "v1beta1.external.metrics.k8s.io"
 INSTALL = "helm install keda kedacore/keda --namespace keda --create-namespace"
@@ -20,17 +20,17 @@ MAY = "log in as one who may see it: deploy/README.md, Check it, has the rights"
 
 
 def remedy_of(why: str, otherwise: str) -> str:
-    """What to do about an answer that did not come: who may not ask knows nothing of what is there."""
+    """Return the remedy of a missing answer: without the right to ask, the state is unknown."""
     return MAY if "forbidden" in why.lower() else otherwise
 
 
 def unanswered(cluster: Cluster) -> list[Finding]:
-    """What could not be looked at: a line each, as its silence must not pass for health."""
-    # Those have lines of their own below.
-    asked = {
+    """Return a line for each check without data: its silence must not pass for health."""
+    # These have lines of their own below.
+    unanswered_queries = {
         n: why for n, why in cluster.unknown.items() if n not in ("NATS", "NATS memory", "definition", "ScaledObjects")
     }
-    return [Finding(name, "bad" if name == "objects" else "note", why, MAY) for name, why in asked.items()]
+    return [Finding(name, "bad" if name == "objects" else "note", why, MAY) for name, why in unanswered_queries.items()]
 
 
 def kubernetes(cluster: Cluster) -> list[Finding]:
@@ -69,7 +69,7 @@ def keda_runs(cluster: Cluster) -> list[Finding]:
 
 
 def external_metrics(cluster: Cluster) -> list[Finding]:
-    """HPAs ask one API for all external metrics, and a cluster has one server behind it."""
+    """Check the API for external metrics: HPAs share one, and a cluster has one server for it."""
     if "cluster" in cluster.unknown:
         return []
     service = cluster.of("APIService").get(EXTERNAL)
@@ -82,6 +82,6 @@ def external_metrics(cluster: Cluster) -> list[Finding]:
         return [Finding("external metrics", "bad", f"{at} serves them, and not KEDA", remedy)]
     available = condition(service, "Available")
     if available.get("status") != "True":
-        said = str(available.get("message") or available.get("reason") or "not available")
-        return [Finding("external metrics", "bad", said, f"kubectl -n {behind.get('namespace')} get pods,endpoints")]
+        message = str(available.get("message") or available.get("reason") or "not available")
+        return [Finding("external metrics", "bad", message, f"kubectl -n {behind.get('namespace')} get pods,endpoints")]
     return [Finding("external metrics", "ok", f"by {at}")]

@@ -1,4 +1,4 @@
-"""What the pods are given: whether all was applied, and the Secrets, ConfigMaps and volumes that they name."""
+"""The pods' inputs: the applied objects, and the Secrets, ConfigMaps and volumes that they name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tidegate.view.findings import Finding
 
 
 def applied(cluster: Cluster) -> list[Finding]:
-    """What the overlay has and the cluster has not, of the kinds that were gathered."""
+    """Find objects of the overlay that the cluster lacks, of the gathered kinds."""
     wanted = [d for d in cluster.wanted if d["kind"] in cluster.objects and _is_here(cluster, d)]
     if not cluster.wanted or "objects" in cluster.unknown:
         return []
-    # A Job of setup goes a day after it has ended; it has a line of its own.
+    # A Job of setup expires a day after it has ended; it has a line of its own.
     lost = [
         f"{d['kind']} {d['metadata']['name']}"
         for d in wanted
@@ -31,7 +31,7 @@ def _is_here(cluster: Cluster, document: Document) -> bool:
 
 
 def references(cluster: Cluster) -> list[Finding]:
-    """A pod waits for whatever it names and is not there; a TriggerAuthentication's absence refuses a ScaledObject."""
+    """Find missing references: pods wait for them, and a missing TriggerAuthentication invalidates its ScaledObject."""
     if "objects" in cluster.unknown:
         return []
     wanted: dict[tuple[str, str], set[str]] = {}
@@ -64,13 +64,13 @@ def _remedy(kind: str, name: str) -> str:
 
 
 def _named(spec: Document) -> Iterator[tuple[str, str]]:
-    """(kind, name) of what a pod can't start without."""
+    """Yield (kind, name) of the objects that a pod can't start without."""
     for volume in spec.get("volumes") or []:
         sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
         for source in sources:
             for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
                 found = source.get(key) or {}
-                # A projected Secret is called by `name`.
+                # A projected Secret has its name in `name`.
                 if (named := found.get(name) or found.get("name")) and not found.get("optional"):
                     yield kind, named
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
@@ -83,7 +83,7 @@ def _named(spec: Document) -> Iterator[tuple[str, str]]:
 
 
 def claims(cluster: Cluster) -> list[Finding]:
-    """Volumes that no storage was found for. One that waits for its first pod is none of them."""
+    """Find volumes without storage, except those that wait for their first pod."""
     phases = {n: _phase(claim) for n, claim in cluster.of("PersistentVolumeClaim").items()}
     found = []
     for name, phase in sorted(phases.items()):

@@ -1,4 +1,4 @@
-"""Who may reach what, by the NetworkPolicies that are there: what has to, and what must not."""
+"""Reachability by the present NetworkPolicies: required connections, and forbidden ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SCALER = "tidegate-scaler"
 STRANGERS = "default"
 
 
-class Way(NamedTuple):
-    """A connection: who, to whom, on which port, and in words."""
+class Connection(NamedTuple):
+    """A connection: source, destination, port, and its description."""
 
     source: Peer
     to: Peer
     port: int
-    said: str
+    text: str
 
 
 def reach(cluster: Cluster) -> list[Finding]:
-    """Whether a network that enforces policies lets through what is needed, and nothing that reads what it must not."""
+    """Check that the policies, if enforced, allow the required connections, and none that reads protected data."""
     if "objects" in cluster.unknown or not cluster.ours():
         return []
     rules = list(cluster.of("NetworkPolicy").values())
@@ -38,52 +38,56 @@ def reach(cluster: Cluster) -> list[Finding]:
         return [Finding("network", "bad", found, remedy)]
     policies = Policies(rules)
     wanted, unwanted = list(_wanted(cluster)), list(_unwanted(cluster))
-    closed = [way.said for way in wanted if not _lets(policies, way)]
-    opened = [way.said for way in unwanted if _lets(policies, way)]
+    closed = [connection.text for connection in wanted if not _lets(policies, connection)]
+    opened = [connection.text for connection in unwanted if _lets(policies, connection)]
     lines = []
     if closed:
         lines.append(Finding("network", "bad", f"closed by policies: {'; '.join(closed)}", remedy))
     if opened:
         lines.append(Finding("network", "bad", f"open, and should not be: {'; '.join(opened)}", remedy))
-    told = f"{counted(len(wanted), 'way')} open that must be, {len(unwanted)} closed, if the network enforces policies"
-    return lines or [Finding("network", "ok", told)]
+    summary = (
+        f"{counted(len(wanted), 'way')} open that must be, {len(unwanted)} closed, if the network enforces policies"
+    )
+    return lines or [Finding("network", "ok", summary)]
 
 
-def _lets(policies: Policies, way: Way) -> bool:
-    return policies.sends(way.source, way.to, way.port) and policies.takes(way.to, way.source, way.port)
+def _lets(policies: Policies, connection: Connection) -> bool:
+    return policies.sends(connection.source, connection.to, connection.port) and policies.takes(
+        connection.to, connection.source, connection.port
+    )
 
 
-def _wanted(cluster: Cluster) -> Iterator[Way]:
+def _wanted(cluster: Cluster) -> Iterator[Connection]:
     keda = Peer(namespace=KEDA)
     client, monitoring = _ports(cluster)
     if nats := _nats(cluster):
         for name, workload in sorted(cluster.ours().items()):
             pod = _pod(cluster, workload)
             if pod.labels.get("app.kubernetes.io/name") == "tidegate" and not _is_idle(pod):
-                yield Way(pod, nats, client, f"{name} to NATS")
-        yield Way(keda, nats, monitoring, "KEDA to NATS' monitoring port")
+                yield Connection(pod, nats, client, f"{name} to NATS")
+        yield Connection(keda, nats, monitoring, "KEDA to NATS' monitoring port")
     if scaler := cluster.ours().get(SCALER):
         pod = _pod(cluster, scaler)
-        yield Way(keda, pod, pod.ports.get("http", 0), "KEDA to the scaler")
+        yield Connection(keda, pod, pod.ports.get("http", 0), "KEDA to the scaler")
 
 
-def _unwanted(cluster: Cluster) -> Iterator[Way]:
-    """From a pod of another namespace, and from one of nobody's in ours."""
+def _unwanted(cluster: Cluster) -> Iterator[Connection]:
+    """Yield connections from a pod of another namespace, and from a foreign one in ours."""
     client, monitoring = _ports(cluster)
-    for who, said in (
+    for who, text in (
         (Peer(namespace=STRANGERS), f"any pod of {STRANGERS}"),
         (Peer(namespace=cluster.namespace, labels={"app": "stranger"}), f"any pod of {cluster.namespace}"),
     ):
         if nats := _nats(cluster):
-            yield Way(who, nats, client, f"{said} to NATS")
-            yield Way(who, nats, monitoring, f"{said} to NATS' monitoring port")
+            yield Connection(who, nats, client, f"{text} to NATS")
+            yield Connection(who, nats, monitoring, f"{text} to NATS' monitoring port")
         if scaler := cluster.ours().get(SCALER):
             pod = _pod(cluster, scaler)
-            yield Way(who, pod, pod.ports.get("http", 0), f"{said} to the scaler")
+            yield Connection(who, pod, pod.ports.get("http", 0), f"{text} to the scaler")
 
 
 def _ports(cluster: Cluster) -> tuple[int, int]:
-    """Of clients, and of monitoring, by the ConfigMap that pods and KEDA read."""
+    """Return the ports of clients, and of monitoring, from the ConfigMap that pods and KEDA read."""
     config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
     found = [str(config.get(key, "")).rpartition(":")[2] for key in ("url", "monitoring")]
     client, monitoring = (int(port) if port.isdigit() else 0 for port in found)
@@ -91,7 +95,7 @@ def _ports(cluster: Cluster) -> tuple[int, int]:
 
 
 def _nats(cluster: Cluster) -> Peer | None:
-    """A server of NATS in the namespace, whoever made it."""
+    """Return a NATS server of the namespace, of any origin."""
     config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
     address = str(config.get("monitoring", ""))
     spec = cluster.of("Service").get(address.partition(".")[0], {}).get("spec") or {}

@@ -1,4 +1,4 @@
-"""Whether the nodes have the GPUs that workers ask for, where the workers may run."""
+"""Checks that nodes have the GPUs that workers request, where the workers may run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PRODUCT = "nvidia.com/gpu.product"
 
 
 def gpus(cluster: Cluster) -> list[Finding]:
-    """A line for each workload that asks for a GPU. Without nodes it is a note: an autoscaler may bring them."""
+    """Return a line for each workload that requests a GPU. Without nodes it is a note: an autoscaler may add them."""
     if "cluster" in cluster.unknown:
         return []
     found = []
     for name, workload in sorted(cluster.ours().items()):
         pod = template(workload).get("spec") or {}
-        for resource in sorted(_asked(pod)):
+        for resource in sorted(_gpu_resources(pod)):
             found.append(_found(cluster, name, pod, resource))
     return found
 
@@ -47,14 +47,14 @@ def _found(cluster: Cluster, name: str, pod: Document, resource: str) -> Finding
 
 
 def _most(cluster: Cluster, name: str) -> str:
-    """How many KEDA may ask for."""
+    """Describe how many replicas KEDA may request."""
     for scaled in cluster.of("ScaledObject").values():
         if (scaled["spec"].get("scaleTargetRef") or {}).get("name") == name:
             return f", for {scaled['spec'].get('maxReplicaCount', 100)} replicas at most"
     return ""
 
 
-def _asked(pod: Document) -> set[str]:
+def _gpu_resources(pod: Document) -> set[str]:
     containers = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
     return {k for c in containers for k in ((c.get("resources") or {}).get("limits") or {}) if k.startswith(VENDOR)}
 
@@ -69,7 +69,7 @@ def _is_up(node: Document) -> bool:
 
 
 def _fits(pod: Document, node: Document) -> bool:
-    """By selector, required affinity and taints: what the scheduler filters by, but for what is free."""
+    """Match selector, required affinity and taints: the scheduler's filters, without free resources."""
     here = labels(node)
     if not (pod.get("nodeSelector") or {}).items() <= here.items():
         return False

@@ -1,4 +1,4 @@
-"""Whether every workload has the pods that it wants, and where not, what they wait for."""
+"""Checks that every workload has its pods, and if not, what they wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverP
 
 
 def images(cluster: Cluster) -> list[Finding]:
-    """Whether nodes find each image; and whether all of ours are of one version."""
+    """Check that nodes find each image, and that all of ours have one version."""
     lost = {}
     for pod in cluster.of("Pod").values():
         for status in _statuses(pod):
@@ -31,7 +31,7 @@ def images(cluster: Cluster) -> list[Finding]:
 
 
 def running(cluster: Cluster) -> list[Finding]:
-    """A line for each workload: ready, or the first thing that keeps it from being so."""
+    """Return a line for each workload: ready, or the first obstacle."""
     found = []
     for name, workload in sorted(cluster.ours().items()):
         wanted = int((workload.get("spec") or {}).get("replicas", 1))
@@ -45,7 +45,7 @@ def running(cluster: Cluster) -> list[Finding]:
 
 
 def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str]:
-    """Why its pods are not ready, and the remedy."""
+    """Return why its pods are not ready, and the remedy."""
     kubectl = f"kubectl -n {cluster.namespace}"
     selector = (workload.get("spec") or {}).get("selector", {}).get("matchLabels") or {}
     pods = {n: p for n, p in cluster.of("Pod").items() if selector.items() <= labels(p).items()}
@@ -57,8 +57,8 @@ def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str]:
     for pod, document in sorted(pods.items()):
         placed = condition(document, "PodScheduled")
         if placed.get("status") == "False":
-            said = str(placed.get("message") or placed.get("reason"))
-            return said, "add a node, or see whether the autoscaler of nodes does: docs/how-to/nodes.md"
+            message = str(placed.get("message") or placed.get("reason"))
+            return message, "add a node, or see whether the autoscaler of nodes does: docs/how-to/nodes.md"
         for status in _statuses(document):
             if why := _trouble(status):
                 return why, f"{kubectl} describe pod {pod}; {kubectl} logs {pod} -c {status['name']} --previous"
@@ -67,14 +67,14 @@ def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str]:
 
 
 def _trouble(status: Document) -> str:
-    """What one container of a pod fails by; empty where it runs, or is just starting."""
+    """Return why one container of a pod fails; empty if it runs, or is just starting."""
     waiting = (status.get("state") or {}).get("waiting") or {}
     ended = (status.get("lastState") or {}).get("terminated") or (status.get("state") or {}).get("terminated") or {}
     if waiting.get("reason") in (None, "", "ContainerCreating", "PodInitializing"):
         return ""
-    said = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    message = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
     last = f"; it ended with {ended.get('exitCode')} ({ended.get('reason')})" if ended else ""
-    return f"{status['name']}: {said}{last}"
+    return f"{status['name']}: {message}{last}"
 
 
 def _statuses(pod: Document) -> Iterator[Document]:

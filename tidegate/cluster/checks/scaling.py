@@ -1,4 +1,4 @@
-"""Whether KEDA scales: its ScaledObjects, the HPAs that it made of them, and what it answers to these."""
+"""Checks that KEDA scales: its ScaledObjects, their HPAs, and its answers to these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidegate.view.findings import Finding
 from tidegate.view.words import counted
 
 PAUSED = "autoscaling.keda.sh/paused"
-# What the HPA says while there is no pod to count: KEDA starts the first.
+# The HPA's reason while there is no pod to count: KEDA starts the first.
 IDLE = "ScalingDisabled"
 ASK_KEDA = (
     "kubectl -n keda logs deployment/keda-operator says why; is what the trigger asks there, and may KEDA reach it?"
@@ -17,7 +17,7 @@ ASK_KEDA = (
 
 
 def scaled(cluster: Cluster) -> list[Finding]:
-    """Whether KEDA takes each ScaledObject, and all of its triggers answer."""
+    """Check that KEDA accepts each ScaledObject, and all of its triggers answer."""
     if why := cluster.unknown.get("ScaledObjects"):
         remedy = remedy_of(why, "install KEDA, then apply the overlay")
         return [Finding("ScaledObjects", "bad", why, remedy)]
@@ -37,12 +37,12 @@ def _scaled(cluster: Cluster, name: str, document: Document) -> Finding:
     describe = f"kubectl -n {cluster.namespace} describe scaledobject {name}"
     if ready.get("status") != "True":
         found = f"Ready is {ready.get('status', 'not said')}: {ready.get('reason', 'KEDA has not looked at it yet')}"
-        said = f"; {ready['message']}" if ready.get("message") else ""
+        message = f"; {ready['message']}" if ready.get("message") else ""
         remedy = f"{describe}; a trigger that does not answer is mended by itself once it does: docs/how-to/scale.md"
-        return Finding(what, "bad", found + said, remedy)
-    held = [key for key in document["metadata"].get("annotations") or {} if key.startswith(PAUSED)]
-    if held or condition(document, "Paused").get("status") == "True":
-        remedy = f"kubectl -n {cluster.namespace} annotate scaledobject {name} {(held or [PAUSED])[0]}-"
+        return Finding(what, "bad", found + message, remedy)
+    paused = [key for key in document["metadata"].get("annotations") or {} if key.startswith(PAUSED)]
+    if paused or condition(document, "Paused").get("status") == "True":
+        remedy = f"kubectl -n {cluster.namespace} annotate scaledobject {name} {(paused or [PAUSED])[0]}-"
         return Finding(what, "note", "paused: KEDA leaves its replicas as they are", remedy)
     if condition(document, "Fallback").get("status") == "True":
         return Finding(what, "bad", "a trigger does not answer, and KEDA takes its fallback", describe)
@@ -52,7 +52,7 @@ def _scaled(cluster: Cluster, name: str, document: Document) -> Finding:
 
 
 def hpas(cluster: Cluster) -> list[Finding]:
-    """Whether each HPA has a metric for every trigger: one that did not answer when it was made is left out."""
+    """Check that each HPA has a metric for every trigger: KEDA omits a trigger that did not answer at its creation."""
     found = []
     for name, document in sorted(cluster.of("ScaledObject").items()):
         if condition(document, "Ready").get("status"):
@@ -61,10 +61,10 @@ def hpas(cluster: Cluster) -> list[Finding]:
 
 
 def _hpa(cluster: Cluster, name: str, document: Document) -> Finding:
-    made = (document.get("status") or {}).get("hpaName") or f"keda-hpa-{name}"
-    what = f"HPA {made}"
-    again = f"kubectl -n {cluster.namespace} delete hpa {made}: KEDA makes it anew within seconds"
-    hpa = cluster.of("HorizontalPodAutoscaler").get(made)
+    hpa_name = (document.get("status") or {}).get("hpaName") or f"keda-hpa-{name}"
+    what = f"HPA {hpa_name}"
+    again = f"kubectl -n {cluster.namespace} delete hpa {hpa_name}: KEDA makes it anew within seconds"
+    hpa = cluster.of("HorizontalPodAutoscaler").get(hpa_name)
     if hpa is None:
         return Finding(what, "bad", "not there", f"kubectl -n {cluster.namespace} describe scaledobject {name}")
     if lost := _without(document, hpa):
@@ -75,30 +75,30 @@ def _hpa(cluster: Cluster, name: str, document: Document) -> Finding:
         return Finding(what, "bad", found, "the lines of its metrics below say which; then docs/how-to/scale.md")
     replicas = (hpa.get("status") or {}).get("currentReplicas", 0)
     return Finding(
-        what, "ok", f"asks for {counted(len(_asked(hpa)), 'metric')}, and has {counted(replicas, 'replica')}"
+        what, "ok", f"asks for {counted(len(_external_metrics(hpa)), 'metric')}, and has {counted(replicas, 'replica')}"
     )
 
 
-def _asked(hpa: Document) -> list[str]:
+def _external_metrics(hpa: Document) -> list[str]:
     metrics = (hpa.get("spec") or {}).get("metrics") or []
     return [str(((m.get("external") or {}).get("metric") or {}).get("name")) for m in metrics if m.get("external")]
 
 
 def _without(document: Document, hpa: Document) -> list[str]:
-    """The triggers that the HPA has no metric of. A formula makes one metric of all."""
-    asked = _asked(hpa)
+    """Return the triggers without a metric in the HPA. A formula combines all into one metric."""
+    metrics = _external_metrics(hpa)
     if composite := (document.get("status") or {}).get("compositeScalerName"):
-        return [] if composite in asked else [composite]
+        return [] if composite in metrics else [composite]
     triggers = [(i, str(t.get("type"))) for i, t in enumerate(document["spec"].get("triggers") or [])]
     return [
         f"trigger {i} ({kind})"
         for i, kind in triggers
-        if kind not in ("cpu", "memory") and not any(metric.startswith(f"s{i}-") for metric in asked)
+        if kind not in ("cpu", "memory") and not any(metric.startswith(f"s{i}-") for metric in metrics)
     ]
 
 
 def answers(cluster: Cluster) -> list[Finding]:
-    """What KEDA answers to the questions that each HPA asks it, every 15 seconds."""
+    """Return KEDA's answers to the queries of each HPA, every 15 seconds."""
     found = []
     for name in sorted(cluster.of("ScaledObject")):
         of = {e.metric: e.value for e in cluster.values if e.scaled == name}

@@ -1,4 +1,4 @@
-"""NATS and what is in it: the Job that made streams, the servers, and each stream and consumer of this version."""
+"""NATS and its contents: the Job that creates streams, the servers, and this version's streams and consumers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COPIES = "STREAM_REPLICAS"
 
 
 def setup(cluster: Cluster) -> list[Finding]:
-    """A Job that has ended well is gone after a day: then the streams themselves tell."""
+    """Check the Job of setup. A successful one expires after a day: then the streams tell."""
     if "objects" in cluster.unknown:
         return []
     jobs = {n: j for n, j in cluster.of("Job").items() if labels(j).get("app.kubernetes.io/component") == "setup"}
@@ -35,7 +35,7 @@ def setup(cluster: Cluster) -> list[Finding]:
 
 
 def servers(cluster: Cluster) -> list[Finding]:
-    """Ours, where they are in the namespace: an address elsewhere is another team's."""
+    """Check our servers, if they are in the namespace: an address elsewhere is another team's."""
     if "objects" in cluster.unknown:
         return []
     config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
@@ -51,7 +51,7 @@ def servers(cluster: Cluster) -> list[Finding]:
     selector = (cluster.of("Service")[service].get("spec") or {}).get("selector") or {}
     pods = [p for p in cluster.of("Pod").values() if selector.items() <= labels(p).items()]
     ready = sum(condition(p, "Ready").get("status") == "True" for p in pods)
-    # A cluster works while more than half of it does.
+    # A cluster works while a majority does.
     if ready * 2 <= len(pods):
         remedy = f"kubectl -n {cluster.namespace} describe pods -l app.kubernetes.io/name=nats"
         return [Finding("NATS", "bad", f"{ready} of {len(pods)} servers ready", remedy)]
@@ -61,7 +61,7 @@ def servers(cluster: Cluster) -> list[Finding]:
 
 
 def memory(cluster: Cluster) -> list[Finding]:
-    """Whether each server has memory for as many clients that do not read as one password may connect."""
+    """Check that each server has memory for the maximum clients of one password, none of which read."""
     found = []
     for page in cluster.varz:
         name, pending, limit = str(page.get("server_name")), int(page.get("max_pending") or 0), page.get("gomemlimit")
@@ -81,7 +81,7 @@ def memory(cluster: Cluster) -> list[Finding]:
 
 
 def there(cluster: Cluster) -> list[Finding]:
-    """Each stream, consumer and bucket, and whether a stream has the copies that three servers promise."""
+    """Check each stream, consumer and bucket, and that streams have the copies that three servers promise."""
     if "NATS" in cluster.unknown:
         config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
         home = namespace_of(str(config.get("monitoring", ""))) or cluster.namespace
@@ -91,18 +91,20 @@ def there(cluster: Cluster) -> list[Finding]:
     if not cluster.jsz:
         return []
     limits = topology.TopologySettings()
-    held = _held(cluster)
+    existing = _streams(cluster)
     wanted = {str(s.name): set[str]() for s in [*topology.streams(limits), *topology.buckets(limits).values()]}
     for stream, consumer in topology.consumers(limits):
         wanted[stream].add(str(consumer.durable_name))
-    lost = [f"stream {s}" for s in wanted if s not in held]
-    lost += [f"consumer {c} of {s}" for s, names in wanted.items() if s in held for c in names - _consumers(held[s])]
+    lost = [f"stream {s}" for s in wanted if s not in existing]
+    lost += [
+        f"consumer {c} of {s}" for s, names in wanted.items() if s in existing for c in names - _consumers(existing[s])
+    ]
     remedy = (
         f"kubectl -n {cluster.namespace} delete job -l app.kubernetes.io/component=setup, and apply the overlay again"
     )
     if lost:
         return [Finding("streams", "bad", f"missing: {', '.join(sorted(lost))}", remedy)]
-    alone = sorted(s for s in wanted if _copies(held[s]) == 1)
+    alone = sorted(s for s in wanted if _copies(existing[s]) == 1)
     count = f"{len(wanted)} streams and {sum(map(len, wanted.values()))} consumers"
     if alone and len(cluster.jsz) > 1:
         found = f"{count}; on one server alone: {', '.join(alone)}"
@@ -110,8 +112,8 @@ def there(cluster: Cluster) -> list[Finding]:
     return [Finding("streams", "ok", count)]
 
 
-def _held(cluster: Cluster) -> dict[str, Document]:
-    """The streams of the account by name. Each server knows its own alone, and a consumer's leader knows it first."""
+def _streams(cluster: Cluster) -> dict[str, Document]:
+    """Return the account's streams by name. Each server reports its own, and a consumer's leader knows it first."""
     found: dict[str, Document] = {}
     for page in cluster.jsz:
         for account in page.get("account_details") or []:
