@@ -377,7 +377,7 @@ async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is
         await until(
             admin, lambda f: len([t for e in f if isinstance(e, Tracks) for t in e.tracks if t.state == "end"]) == 2
         )
-        (letter,) = [x async for x in dlq.letters(admin, "analytics")]
+        (letter,) = [x async for x in dlq.entries(admin, "analytics")]
     assert json.loads(letter.payload or b"")["segment"]["n"] == 5 and "ZeroDivisionError" in letter.reason
 
 
@@ -448,7 +448,7 @@ async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_othe
         await js.publish("events.detections.l\u00f6bby", b"{}")
         await publish(admin, given)
         found = [e for _, e in await until(admin, lambda f: len(f) >= len(alone("lobby", given)))]
-        letters = [x async for x in dlq.letters(admin, "analytics")]
+        letters = [x async for x in dlq.entries(admin, "analytics")]
     assert {e.camera for e in found} == {"lobby"}
     assert sorted(x.payload or b"" for x in letters) == sorted([*bad, events.encode(event), b"{}"])
     assert all("not an event of detections" in x.reason for x in letters)
@@ -474,7 +474,7 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
             await publish(admin, detections([ACROSS], 14, camera=camera))
         found = await until(admin, lambda f: len([e for e in f if e.camera == "cam-1"]) >= len(expected))
         found = await until(admin, lambda f: [e for e in incidents(f, "end", "cross") if e.camera == "cam-0"])
-        (letter,) = [x async for x in dlq.letters(admin, "analytics")]
+        (letter,) = [x async for x in dlq.entries(admin, "analytics")]
     assert {id: events.encode(e) for id, e in found if e.camera == "cam-1"} == expected
     assert "ZeroDivisionError" in letter.reason and letter.subject == "events.detections.cam-0"
     assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2

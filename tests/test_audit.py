@@ -134,7 +134,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
         assert bool(net) == tried.bends
-        asked = elastic.asked(scaled)
+        asked = elastic.demand_queries(scaled)
         assert bool(asked) == tried.name.startswith(DEMAND)
         for query in asked:
             settings = query.settings
@@ -155,7 +155,7 @@ def test_a_cluster_s_check_takes_the_recommended_one() -> None:
         "ScaledObject": {"tidegate-cv": yaml.safe_load(tried.text)},
         "Deployment": {"tidegate-cv": deployment},
     }
-    (found,) = quality.bends(Cluster(namespace="tidegate", objects=objects))
+    (found,) = quality.degradation(Cluster(namespace="tidegate", objects=objects))
     assert found.level == "ok", found
 
 

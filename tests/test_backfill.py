@@ -188,7 +188,7 @@ async def two_beats(admin: Client) -> None:
 
 
 async def put_off(admin: Client, seq: int) -> None:
-    job = backfill.put_off(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
+    job = backfill.job_of(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
     await admin.jetstream().publish("jobs.cv.backfill.lobby", backfill.encode(job))
 
 
@@ -432,7 +432,7 @@ def test_a_job_is_read_as_it_was_written() -> None:
         "timing": Timing(queued_ms=1, decode_ms=2, infer_ms=3),
     }  # fmt: skip
     for first in (Detections(**of_both, frames=[]), Embeddings(**of_both, vectors=[], dimension=8)):
-        job = backfill.put_off(first, "an/id", stream="MEDIA", seq=4)
+        job = backfill.job_of(first, "an/id", stream="MEDIA", seq=4)
         assert backfill.decode("cv", "jobs.cv.backfill.lobby", backfill.encode(job)) == job
         assert (job.frames, job.seq) == (8, 4)
         lost = backfill.lost(job, "expired")

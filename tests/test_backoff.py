@@ -126,11 +126,11 @@ def test_what_was_asked_before_it_opened_changes_nothing_but_a_longer_wait_that_
     breaker = breaker_at(clock := Clock())
     before = clock.now
     clock.now += 1
-    breaker.failed("busy", of=1, begun=before, certain=True, asked_s=60)
+    breaker.failed("busy", of=1, begun=before, certain=True, requested_s=60)
     breaker.succeeded(before)
     breaker.failed("late", of=2, begun=before, certain=True)
     assert breaker.is_open and breaker.wait_s == 60 and breaker.reason == "busy"
-    breaker.failed("busy", of=3, begun=before, certain=True, asked_s=90)
+    breaker.failed("busy", of=3, begun=before, certain=True, requested_s=90)
     assert breaker.wait_s == 90
-    breaker.failed("busy", of=4, begun=before, certain=True, asked_s=10**6)
+    breaker.failed("busy", of=4, begun=before, certain=True, requested_s=10**6)
     assert breaker.wait_s == 600

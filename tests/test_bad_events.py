@@ -177,7 +177,7 @@ async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path
         for subject in (b"events.detections.\xff", b"events.embeddings.a.b", b"events.detections.\x01\x1b"):
             await raw.store(admin, subject, raw.block([b"ce-id: x"]), json.dumps(detection()).encode())
         await service.settled(admin, names.EVENTS, "search")
-        found = [x async for x in dlq.letters(admin, "search")]
+        found = [x async for x in dlq.entries(admin, "search")]
         assert len(found) == len(bad) + 6
         assert rows(tmp_path / "index") == len(range(0, len(bad), 10))
         assert (await find(admin, labels=["dog"])).moments == []
@@ -221,7 +221,7 @@ async def test_a_batch_that_fails_is_halved_until_the_culprit_is_buried(
     async with searching(server, tmp_path / "index") as health:
         await service.settled(admin, names.EVENTS, "search")
         await until(lambda: health.ready is None)
-    found = [x async for x in dlq.letters(admin, "search")]
+    found = [x async for x in dlq.entries(admin, "search")]
     assert [x.stream_seq for x in found] == [18, 42][: len(kinds)]
     assert all("ZeroDivisionError" in x.reason for x in found)
     assert rows(tmp_path / "index") == 60 - len(kinds)
@@ -253,7 +253,7 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
         await until(lambda: "no space left" in (health.ready or ""))
         await service.settled(admin, names.EVENTS, "search")
     assert tried == 3
-    assert [x async for x in dlq.letters(admin)] == [] and rows(tmp_path / "index") == 1
+    assert [x async for x in dlq.entries(admin)] == [] and rows(tmp_path / "index") == 1
 
 
 # ---- analytics
@@ -293,7 +293,7 @@ async def test_no_event_stops_analytics(server: NatsServer, admin: Client) -> No
 
 async def until_letters(admin: Client, count: int) -> None:
     async with asyncio.timeout(patience_s()):
-        while len([x async for x in dlq.letters(admin, "analytics")]) < count:
+        while len([x async for x in dlq.entries(admin, "analytics")]) < count:
             await asyncio.sleep(0.1)
 
 
@@ -310,7 +310,7 @@ async def test_what_is_too_large_for_the_dead_letters_is_buried_by_name(
         await js.publish("events.detections.lobby", body, headers={"ce-id": "x"})
         await service.settled(admin, names.EVENTS, "search")
         await until_letters(admin, 1)
-        found = {x.service: x async for x in dlq.letters(admin)}
+        found = {x.service: x async for x in dlq.entries(admin)}
     assert set(found) == {"search", "analytics"} and found["search"].payload == body
     assert "not an event of detections" in found["analytics"].reason and found["analytics"].payload is None
 

@@ -97,13 +97,13 @@ def test_each_incident_is_told_once_and_has_one_alert() -> None:
     for id, state in (("a", "start"), ("a", "update"), ("a", "update"), ("a", "end"), ("b", "start")):
         ledger.incident(id, state)
     ledger.alert("a")
-    assert (ledger.unalerted, ledger.told_twice) == (1, 0)
+    assert (ledger.unalerted, ledger.repeated_incidents) == (1, 0)
     ledger.alert("b")
-    assert (ledger.unalerted, ledger.told_twice) == (0, 0)
+    assert (ledger.unalerted, ledger.repeated_incidents) == (0, 0)
     ledger.alert("c")
     ledger.alert("b")
     ledger.incident("a", "end")
-    assert (ledger.unalerted, ledger.told_twice) == (1, 2)
+    assert (ledger.unalerted, ledger.repeated_incidents) == (1, 2)
 
 
 def test_what_was_looked_at_less_has_one_revision_in_the_end() -> None:

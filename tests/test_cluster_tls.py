@@ -155,7 +155,7 @@ def test_without_the_extra_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
 # ---- renewal
 
 
-def write(folder: Path, days: float) -> issuing.Made:
+def write(folder: Path, days: float) -> issuing.Issued:
     return issuing.write(folder, "tidegate", NOW + dt.timedelta(days=days))
 
 

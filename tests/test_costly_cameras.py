@@ -71,9 +71,9 @@ def test_a_camera_is_quarantined_after_some_segments_over_the_budget_and_tried_a
     clock = Clock()
     cameras = CostlyCameras(clock)
     for _ in range(2):
-        cameras.failed("lobby", OverBudget("too much"))
+        cameras.record_failure("lobby", OverBudget("too much"))
         assert not refused(cameras)
-    cameras.failed("lobby", OverBudget("too much"))
+    cameras.record_failure("lobby", OverBudget("too much"))
     with pytest.raises(OverBudget, match=r"quarantine for 60 s more, as .*too much"):
         cameras.check("lobby")
     assert not refused(cameras, "door")
@@ -81,12 +81,12 @@ def test_a_camera_is_quarantined_after_some_segments_over_the_budget_and_tried_a
     clock.now = 61.0
     assert not refused(cameras)
     assert refused(cameras), "one at a time tries"
-    cameras.failed("lobby", OverBudget("too much"))
+    cameras.record_failure("lobby", OverBudget("too much"))
     clock.now += 100.0
     assert refused(cameras), "twice as long"
     clock.now += 21.0
     assert not refused(cameras)
-    cameras.worked("lobby")
+    cameras.record_success("lobby")
     assert not refused(cameras)
     assert len(cameras) == 0
 
@@ -94,18 +94,18 @@ def test_a_camera_is_quarantined_after_some_segments_over_the_budget_and_tried_a
 def test_one_that_is_over_the_budget_every_other_time_is_quarantined_too() -> None:
     cameras = CostlyCameras(Clock())
     for _ in range(4):
-        cameras.failed("lobby", OverBudget("too much"))
-        cameras.worked("lobby") if not refused(cameras) else None
+        cameras.record_failure("lobby", OverBudget("too much"))
+        cameras.record_success("lobby") if not refused(cameras) else None
     assert refused(cameras)
 
 
 def test_one_that_is_mended_starts_anew() -> None:
     cameras = CostlyCameras(Clock())
-    cameras.failed("lobby", OverBudget("too much"))
-    cameras.failed("lobby", OverBudget("too much"))
+    cameras.record_failure("lobby", OverBudget("too much"))
+    cameras.record_failure("lobby", OverBudget("too much"))
     for _ in range(50):
-        cameras.worked("lobby")
-    cameras.failed("lobby", OverBudget("too much"))
+        cameras.record_success("lobby")
+    cameras.record_failure("lobby", OverBudget("too much"))
     assert not refused(cameras)
 
 
@@ -120,7 +120,7 @@ def test_no_camera_is_kept_out_for_longer_than_the_longest_wait(steps: list[tupl
             assert clock.now - last_try <= tuning.wait.longest_s
             continue
         last_try = clock.now
-        cameras.worked("lobby") if works else cameras.failed("lobby", OverBudget("too much"))
+        cameras.record_success("lobby") if works else cameras.record_failure("lobby", OverBudget("too much"))
 
 
 # ---- decoding of what is stored
@@ -194,7 +194,7 @@ async def test_a_costly_camera_holds_no_other_up(server: NatsServer, admin: Clie
             while len(await detections(admin)) < 10:
                 await asyncio.sleep(0.05)
     assert {event.camera for event in await detections(admin)} == {"door"}
-    letters = [letter async for letter in dlq.letters(admin)]
+    letters = [letter async for letter in dlq.entries(admin)]
     assert len(letters) == 1
     assert letters[0].payload == costly()
     assert "DECODE_MAX_GIGAPIXELS" in letters[0].reason

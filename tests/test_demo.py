@@ -57,7 +57,7 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     load = sizing.fit(16.0, 2)
     fitted = sizing.fitted(given, load, clock=6.0)
     assert fitted.spec.max_replica_count == 2
-    (asked,) = elastic.asked(fitted)
+    (asked,) = elastic.demand_queries(fitted)
     assert asked.service == "cv"
     assert asked.settings == DemandSettings(
         latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold, defer_budget=sizing.DEFER_BUDGET

@@ -184,8 +184,8 @@ async def test_folders_that_go_while_they_are_counted_are_no_error(tmp_path: Pat
     recordings = Folder(tmp_path)
     try:
         for _ in range(100):
-            assert 0 <= disk.held(tmp_path) <= 300
-            assert all(found.size in (0, 10) for found in await recordings.held(""))
+            assert 0 <= disk.stored_bytes(tmp_path) <= 300
+            assert all(found.size in (0, 10) for found in await recordings.list_objects(""))
     finally:
         over.set()
         coming.join()

@@ -16,18 +16,18 @@ KEDA = Path(__file__).parent.parent / "deploy/keda"
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for service in elastic.BENDING:
+    for service in elastic.DEGRADABLE:
         monkeypatch.delenv(elastic.setting(service), raising=False)
 
 
-@pytest.mark.parametrize("service", elastic.BENDING)
+@pytest.mark.parametrize("service", elastic.DEGRADABLE)
 def test_by_demand_its_target_is_defended(service: str) -> None:
-    scaled = elastic.asking(scaled_object(service), latencyTarget=3.5)
+    scaled = elastic.with_query(scaled_object(service), latencyTarget=3.5)
     assert elastic.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET": "3.5"}
     assert not elastic.unused(service, scaled)
 
 
-@pytest.mark.parametrize("service", elastic.BENDING)
+@pytest.mark.parametrize("service", elastic.DEGRADABLE)
 def test_by_the_pending_count_nothing_bends_and_a_target_is_said_to_be_unused(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,13 +51,16 @@ def test_other_services_are_told_nothing() -> None:
 @pytest.mark.parametrize("service", [s.name for s in catalog.SERVICES if s.scaled_object])
 def test_one_machine_scales_by_demand(service: str) -> None:
     scaled = scaled_object(service)
-    (asked,) = elastic.asked(scaled)
+    (asked,) = elastic.demand_queries(scaled)
     assert asked.service == service
 
 
 def test_asking_changes_what_is_named_and_keeps_the_rest() -> None:
     scaled: ScaledObject = scaled_object("cv")
-    (before,), (after,) = elastic.asked(scaled), elastic.asked(elastic.asking(scaled, coldStart=5))
+    (before,), (after,) = (
+        elastic.demand_queries(scaled),
+        elastic.demand_queries(elastic.with_query(scaled, coldStart=5)),
+    )
     assert after.settings.cold_start_s == 5
     assert (after.settings.latency_target_s, after.settings.lag_threshold) == (
         before.settings.latency_target_s,

@@ -96,7 +96,7 @@ async def embeddings(client: Client) -> list[tuple[str, Embeddings]]:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 def jpeg(pixels: Any) -> bytes:

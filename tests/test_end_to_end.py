@@ -144,7 +144,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         await settled(admin, "MEDIA", "cv")
         assert pool.restarts == 0, "a bad segment ended the worker"
     answered = {d.segment.seq for d in await all_detections(admin)}
-    dead_lettered = {x.stream_seq: x.reason async for x in dlq.letters(admin)}
+    dead_lettered = {x.stream_seq: x.reason async for x in dlq.entries(admin)}
     assert last in answered
     assert answered.isdisjoint(dead_lettered)
     assert answered | set(dead_lettered) == {*seqs.values(), last}
@@ -179,7 +179,7 @@ async def test_dependent_segments_are_decoded_with_their_gop(
         await settled(admin, "MEDIA", "cv")
     found = await all_detections(admin)
     assert len(found) == len(pieces)
-    assert [x async for x in dlq.letters(admin)] == []
+    assert [x async for x in dlq.entries(admin)] == []
     assert all(d.frames for d in found)
 
 

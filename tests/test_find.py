@@ -135,7 +135,7 @@ def test_lengths(seconds: float, text: str) -> None:
 
 def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
     query = Query(text="a red car", cameras=["street", "lobby"], since=NOW, labels=["car"], min_score=0.3)
-    said = moments.looked_for(query)
+    said = moments.search_summary(query)
     for words in ("'a red car'", "with label car", "street, lobby", "since", "0.3"):
         assert words in said
     lines = moments.remarks(Found(moments=[], note="matched by labels alone", pending=12), query)
@@ -144,7 +144,7 @@ def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
     assert lines[2] == "try without --camera or --since or --label or --min-score"
     assert moments.remarks(Found(moments=[moment(NOW)]), query) == []
     labels_alone = Query(labels=["car"])
-    assert moments.looked_for(labels_alone) == "looked for label car on all cameras"
+    assert moments.search_summary(labels_alone) == "looked for label car on all cameras"
     assert moments.remarks(Found(moments=[]), labels_alone) == []
 
 

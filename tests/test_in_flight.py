@@ -99,7 +99,7 @@ async def test_what_can_not_be_buried_is_delivered_again(admin: Client, in_fligh
         beating = asyncio.create_task(beats(in_flight))
         assert await in_flight.dead_letter(again, "it is broken")
         beating.cancel()
-    (letter,) = [x async for x in dlq.letters(admin)]
+    (letter,) = [x async for x in dlq.entries(admin)]
     assert (letter.stream_seq, letter.reason) == (1, "it is broken")
     assert await counts(admin) == (0, 0)
 

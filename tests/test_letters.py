@@ -173,12 +173,12 @@ async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> N
     harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
     for line in harmless:
         await raw.store(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
-    found = [x async for x in dlq.letters(admin)]
+    found = [x async for x in dlq.entries(admin)]
     assert len(found) == len(harmless)
     for letter in found:
         assert (letter.stream, letter.stream_seq, letter.subject) == ("MEDIA", 9, "media.lobby")
         await dlq.replay(admin, letter)
-    assert [x async for x in dlq.letters(admin)] == []
+    assert [x async for x in dlq.entries(admin)] == []
 
 
 # ---- whose result it is
@@ -249,7 +249,7 @@ async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, adm
             said_so = json.dumps({"stream": stream, "consumer": "cv", "stream_seq": 1, "deliveries": 5})
             subject = f"{names.MAX_DELIVERIES}.{consumer}".rstrip(".")
             await raw.store(admin, subject.encode(), raw.block([]), said_so.encode())
-    found = [x async for x in dlq.letters(admin)]
+    found = [x async for x in dlq.entries(admin)]
     assert len(found) >= 9 + 21 and all(SECRET.encode() not in (x.payload or b"") for x in found)
     listed = await tidegate(server, "dlq", "list", "--json")
     assert listed.returncode == 0 and SECRET not in listed.stdout
@@ -265,6 +265,6 @@ async def test_what_workers_died_on_is_read_from_the_stream_that_the_server_name
     seq = (await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})).seq
     lie: dict[str, Any] = {"stream": "KV_credentials", "consumer": "embed", "stream_seq": seq, "deliveries": 5}
     await js.publish(f"{names.MAX_DELIVERIES}.MEDIA.cv", json.dumps(lie).encode())
-    (letter,) = [x async for x in dlq.letters(admin)]
+    (letter,) = [x async for x in dlq.entries(admin)]
     assert (letter.service, letter.stream, letter.subject, letter.payload) == ("cv", "MEDIA", "media.lobby", b"video")
     await dlq.replay(admin, letter)

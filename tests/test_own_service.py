@@ -137,7 +137,7 @@ async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
         await admin.jetstream().publish("events.detections.lobby", b"?", headers={"Nats-Msg-Id": "x"})
         letters = []
         while not letters:
-            letters = [letter async for letter in dlq.letters(admin, "people")]
+            letters = [letter async for letter in dlq.entries(admin, "people")]
         assert "not a detections event" in letters[0].reason
         assert (up / "metrics" / "people-0.json").exists()
         assert "Violation" not in (up / "nats.log").read_text()

@@ -49,7 +49,7 @@ from tidegate.local.stack import Stack
     ],
 )
 def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], subjects: tuple[str, ...]) -> None:
-    assert readers.asked("desk", kinds, cameras).subjects == subjects
+    assert readers.new_reader("desk", kinds, cameras).subjects == subjects
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], s
 )
 def test_what_is_no_reader(name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], words: str) -> None:
     with pytest.raises(SettingError, match=words):
-        readers.asked(name, kinds, cameras)
+        readers.new_reader(name, kinds, cameras)
 
 
 class Others:

@@ -312,7 +312,7 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
     async with searching(server, tmp_path):
         await settled(admin)
     assert rows(tmp_path) == 1
-    reasons = [x.reason async for x in dlq.letters(admin, "search")]
+    reasons = [x.reason async for x in dlq.entries(admin, "search")]
     wanted = ["not an event of embeddings", "not an event of detections", "32 float16", "says camera", "without its id"]
     assert len(reasons) == len(wanted)
     assert all(any(want in reason for reason in reasons) for want in wanted), reasons
@@ -329,7 +329,7 @@ async def test_made_up_models_take_no_room_of_others(server: NatsServer, admin: 
         found = await find(admin, text="x")
         assert f"{last}#0" in {m.id for m in found.moments} and found.model == "m"
     assert rows(tmp_path) == MOST_MODELS + 1
-    reasons = [x.reason async for x in dlq.letters(admin, "search")]
+    reasons = [x.reason async for x in dlq.entries(admin, "search")]
     assert len(reasons) == 11 and all(f"{MOST_MODELS} models have vectors" in reason for reason in reasons)
 
 
@@ -341,7 +341,7 @@ async def test_what_is_of_days_to_come_is_not_indexed(server: NatsServer, admin:
     async with searching(server, tmp_path):
         await settled(admin)
     assert rows(tmp_path) == 1
-    reasons = [x.reason async for x in dlq.letters(admin, "search")]
+    reasons = [x.reason async for x in dlq.entries(admin, "search")]
     assert len(reasons) == 2 and all("a clock is wrong" in reason for reason in reasons)
 
 
@@ -361,7 +361,7 @@ async def test_what_can_not_be_buried_yet_holds_up_no_other_event(
         await until(lambda: (tmp_path / "index").exists() and rows(tmp_path / "index") == 1)
         await js.add_stream(dead_letters)
         await settled(admin)
-    assert len([x async for x in dlq.letters(admin, "search")]) == 1
+    assert len([x async for x in dlq.entries(admin, "search")]) == 1
 
 
 BAD_QUERIES: list[tuple[bytes, str]] = [
@@ -551,7 +551,7 @@ async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, 
     await until(lambda: log.read_text().count("ready  ") > kills)
     assert process.end(signal.SIGTERM) == 0
     assert rows(index) == 400 + 800 + sum((late or {}).values())
-    assert [x async for x in dlq.letters(admin)] == []
+    assert [x async for x in dlq.entries(admin)] == []
 
 
 async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ async def tell(
     admin: Client, first: Detections | Embeddings, full: Detections | Embeddings, steps: Iterable[Step]
 ) -> None:
     id = f"{first.kind}/{first.segment.seq}"
-    job = backfill.put_off(first, id, stream="MEDIA", seq=first.segment.seq)
+    job = backfill.job_of(first, id, stream="MEDIA", seq=first.segment.seq)
     for n, step in enumerate(steps):
         if step == "first":
             await say(admin, first, id, n)
@@ -170,7 +170,7 @@ async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_inde
 
 def test_of_an_event_that_says_who_revises_it_nothing_is_missing() -> None:
     """`Backfill` has what a revision says of a segment that is gone."""
-    job: Backfill = backfill.put_off(embedded(3), "an/id", stream="MEDIA", seq=9)
+    job: Backfill = backfill.job_of(embedded(3), "an/id", stream="MEDIA", seq=9)
     lost = backfill.lost(job, "no_room")
     assert (lost.start, lost.segment.seq, events.subject(lost)) == (
         at(3),

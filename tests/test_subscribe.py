@@ -45,7 +45,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 @pytest_asyncio.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
     """With the reader that the page adds."""
-    desk = readers.asked("desk", ["alerts", "incidents"], ["lobby"])
+    desk = readers.new_reader("desk", ["alerts", "incidents"], ["lobby"])
     folder = tmp_path / "nats/secrets"
     tenants.put(folder, tenants.with_reader(tenants.read(folder)[0], desk))
     async with NatsServer(tmp_path / "nats") as server:

@@ -40,14 +40,14 @@ class Clock:
 
 def test_the_first_of_each_cause_is_evidence_and_the_others_are_like_it() -> None:
     cameras = UnreadableCameras(Clock())
-    assert cameras.failed("lobby", BadSegment("breaks off after 7 frames"))
-    assert not cameras.failed("lobby", BadSegment("breaks off after 12 frames"))
-    assert cameras.failed("lobby", BadSegment("holds no video"))
-    assert cameras.failed("lobby", OverBudget("it takes 20 gigapixels"))
-    assert not cameras.failed("lobby", OverBudget("its camera is in quarantine"))
-    assert cameras.failed("door", BadSegment("holds no video"))
-    cameras.worked("lobby")
-    assert cameras.failed("lobby", BadSegment("holds no video"))
+    assert cameras.record_failure("lobby", BadSegment("breaks off after 7 frames"))
+    assert not cameras.record_failure("lobby", BadSegment("breaks off after 12 frames"))
+    assert cameras.record_failure("lobby", BadSegment("holds no video"))
+    assert cameras.record_failure("lobby", OverBudget("it takes 20 gigapixels"))
+    assert not cameras.record_failure("lobby", OverBudget("its camera is in quarantine"))
+    assert cameras.record_failure("door", BadSegment("holds no video"))
+    cameras.record_success("lobby")
+    assert cameras.record_failure("lobby", BadSegment("holds no video"))
 
 
 def test_a_camera_that_sends_good_and_bad_by_turns_does_not_fill_the_dead_letters() -> None:
@@ -57,23 +57,23 @@ def test_a_camera_that_sends_good_and_bad_by_turns_does_not_fill_the_dead_letter
     for n in range(3600):
         clock.now += 1
         if n % 2:
-            cameras.worked("lobby")
+            cameras.record_success("lobby")
         else:
-            letters += cameras.failed(
+            letters += cameras.record_failure(
                 "lobby", BadSegment(f"breaks off in a way called {'abcdefghijklmnop'[n // 2 % 16]}")
             )
     assert 8 <= letters <= 8 * 12
-    assert cameras.failed("door", BadSegment("breaks off"))
+    assert cameras.record_failure("door", BadSegment("breaks off"))
 
 
 def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> None:
     clock = Clock()
     cameras = UnreadableCameras(clock)
     for _ in range(2):
-        cameras.failed("lobby", BadSegment("no frame decodes"))
+        cameras.record_failure("lobby", BadSegment("no frame decodes"))
     assert cameras.due() == [], "two may be an accident"
     clock.now += 5
-    cameras.failed("lobby", BadSegment("no frame decodes"))
+    cameras.record_failure("lobby", BadSegment("no frame decodes"))
     (trouble,) = cameras.due()
     assert (trouble.camera, trouble.state, trouble.cause, trouble.since, trouble.segments) == (
         "lobby",
@@ -83,13 +83,13 @@ def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> No
         3,
     )
     assert "no frame decodes" in trouble.reason and "interval of 1 to 2 s" in trouble.reason
-    cameras.failed("lobby", BadSegment("no frame decodes"))
+    cameras.record_failure("lobby", BadSegment("no frame decodes"))
     assert cameras.due() == []
     clock.now += 30
     assert [t.segments for t in cameras.due()] == [4]
     clock.now += 30
     assert cameras.due() == [], "nothing has come since"
-    cameras.worked("lobby")
+    cameras.record_success("lobby")
     assert [t.state for t in cameras.due()] == ["readable"]
     assert cameras.due() == []
 
@@ -100,12 +100,12 @@ def test_invented_names_take_neither_memory_nor_letters() -> None:
     letters = 0
     for n in range(5000):
         for _ in range(3):
-            letters += cameras.failed(f"invented-{n}", BadSegment("holds no video"))
+            letters += cameras.record_failure(f"invented-{n}", BadSegment("holds no video"))
     assert letters == 100
-    assert len(cameras._rows) == len(cameras._letters) == 100
+    assert len(cameras._rows) == len(cameras._dead_letter_times) == 100
     clock.now += 301
     cameras.due()
-    assert [cameras.failed("lobby", BadSegment("holds no video")) for _ in range(3)] == [True, False, False]
+    assert [cameras.record_failure("lobby", BadSegment("holds no video")) for _ in range(3)] == [True, False, False]
     assert [trouble.camera for trouble in cameras.due()] == ["lobby"]
 
 
@@ -115,9 +115,9 @@ def test_trouble_is_over_only_after_it_was_said(steps: list[str]) -> None:
     said: list[str] = []
     for step in steps:
         if step == "works":
-            cameras.worked("lobby")
+            cameras.record_success("lobby")
         elif step == "fails":
-            cameras.failed("lobby", BadSegment("no frame decodes"))
+            cameras.record_failure("lobby", BadSegment("no frame decodes"))
         else:
             said += [trouble.state for trouble in cameras.due()]
     assert said == [("unreadable", "readable")[n % 2] for n in range(len(said))]
@@ -197,7 +197,7 @@ async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
         one = await tidegate(server, "camera", "show", "lobby", cwd=tmp_path)
         assert "unreadable" in one.stdout and f"{status.segments} segments since" in one.stdout
 
-        letters = [letter async for letter in dlq.letters(admin)]
+        letters = [letter async for letter in dlq.entries(admin)]
         assert [letter.payload for letter in letters] == [payload]
 
         await publish(admin, "lobby", 20, good())
@@ -206,7 +206,7 @@ async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
         for n in range(21, 24):
             await publish(admin, "lobby", n, payload)
         await until_unreadable(admin, "lobby")
-    assert len([letter async for letter in dlq.letters(admin)]) == 2, "what failed, worked, and fails again is new"
+    assert len([letter async for letter in dlq.entries(admin)]) == 2, "what failed, worked, and fails again is new"
 
 
 async def test_a_replay_that_fails_again_is_buried_again(server: NatsServer, admin: Client) -> None:
@@ -214,12 +214,12 @@ async def test_a_replay_that_fails_again_is_buried_again(server: NatsServer, adm
     seq = await publish(admin, "lobby", 0, bad())
     async with detecting(server):
         async with asyncio.timeout(patience_s()):
-            while not (letters := [letter async for letter in dlq.letters(admin)]):
+            while not (letters := [letter async for letter in dlq.entries(admin)]):
                 await asyncio.sleep(0.05)
             await publish(admin, "lobby", 1, bad())
             replay = deadletters.replay_headers(letters[0])
             await admin.jetstream().publish(names.media("lobby"), letters[0].payload or b"", headers=replay)
             while len(letters) < 2:
-                letters = [letter async for letter in dlq.letters(admin)]
+                letters = [letter async for letter in dlq.entries(admin)]
                 await asyncio.sleep(0.05)
     assert [letter.stream_seq for letter in letters] == [seq, seq + 2]

@@ -241,7 +241,7 @@ async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin:
     low = sum(event.quality is not None for event in captions)
     assert len(captions) / 4 < low < len(captions) * 3 / 4, "chance had both"
     assert await waiting(admin, names.BACKFILL) == 0
-    assert [letter async for letter in dlq.letters(admin)] == []
+    assert [letter async for letter in dlq.entries(admin)] == []
     print(f"{len(captions)} captions of 20 s of {cameras} cameras, {low} of them of fewer frames")
 
 

@@ -39,7 +39,7 @@ def verify(n: int, seqs: list[int]) -> jobs.Verify:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 async def redelivered(client: Client) -> int:

@@ -62,7 +62,7 @@ async def endpoint(url: str = URL, model: str = "") -> AsyncIterator[SageMakerEn
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 def verify(n: int, seqs: list[int]) -> jobs.Verify:

@@ -65,7 +65,7 @@ async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> A
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:

@@ -124,7 +124,7 @@ async def test_jobs_are_answered_by_way_of_sagemaker(
     assert isinstance(verdict, Verdict) and verdict.verdict in ("confirmed", "rejected", "uncertain")
     assert verdict.cause is None and verdict.usage.prompt_tokens > 100 and caption.usage.completion_tokens > 0
     assert {event.model for event in found.values()} == {"tiny-random"}
-    (letter,) = [x async for x in dlq.letters(admin)]
+    (letter,) = [x async for x in dlq.entries(admin)]
     assert letter.deliveries == 1 and "max_model_len=8192" in letter.reason
     asked = [body for body in aws.bodies if body["max_tokens"] == TOKENS]
     assert all("model" not in body and "stream" not in body for body in asked) and len(asked) >= 2
@@ -216,7 +216,7 @@ async def test_two_hundred_verdicts_whatever_dies(
     found = await said(admin)
     assert Counter(event.job for _, event in found) == Counter(f"i-{n}" for n in range(200))
     assert all(isinstance(event, Verdict) and event.cause is None for _, event in found)
-    assert [letter async for letter in dlq.letters(admin)] == []
+    assert [letter async for letter in dlq.entries(admin)] == []
     again = ((await js.consumer_info("VLM", "vlm-verify")).delivered.consumer_seq or 0) - 200
     print(f"200 verdicts, {again} redeliveries")
     assert again > 0

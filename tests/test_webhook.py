@@ -153,7 +153,7 @@ async def all_answered(client: Client) -> None:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 def is_signed(posted: Posted, key: bytes = KEY) -> bool:

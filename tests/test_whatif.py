@@ -31,8 +31,8 @@ from shared.contract.whatif import (
     POLICIES,
     Failed,
     InForce,
+    Output,
     Progress,
-    Said,
     WhatIfAnswer,
     WhatIfRequest,
     decode,
@@ -55,7 +55,7 @@ def request(**fields: Any) -> bytes:
     return json.dumps({"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5} | fields).encode() + b"\n"
 
 
-def say(told: bytes, *command: str) -> tuple[int, list[Said]]:
+def say(told: bytes, *command: str) -> tuple[int, list[Output]]:
     done = subprocess.run([*(command or WHATIF)], input=told, capture_output=True, timeout=400)
     assert done.stdout, done.stderr
     return done.returncode, [decode(line) for line in done.stdout.splitlines()]

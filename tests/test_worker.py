@@ -123,7 +123,7 @@ async def results(client: Client) -> list[int]:
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.letters(client)]
+    return [x async for x in dlq.entries(client)]
 
 
 async def test_every_message_has_one_event(server: NatsServer, admin: Client) -> None:

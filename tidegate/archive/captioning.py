@@ -34,7 +34,7 @@ from shared.contract.events import Seen, Usage, VlmResult
 from shared.recordings import opening
 from shared.runtime.errors import Away, BadSegment, SettingError, TidegateError
 from shared.runtime.settings import load
-from shared.runtime.tasks import end, supervise, together
+from shared.runtime.tasks import end, gather, supervise
 from shared.worker.service import id_of
 from tidegate.archive import rows
 from tidegate.archive.chapters import CAPTIONS, Captioned, Chapter, reels
@@ -158,7 +158,7 @@ class Captioner:
             if failed := (await self._say(camera, stretch)).reason:
                 continue
             began, more = time.perf_counter(), tried[n : n + at_once]
-            await together(self._say(*one) for one in more)
+            await gather(self._say(*one) for one in more)
             return Rate(self.model, len(more) / (time.perf_counter() - began), at_once)
         raise TidegateError(f"not one caption was made of what was tried: {failed}")
 
@@ -171,7 +171,7 @@ class Captioner:
 
         # Of chapters of one stretch each, too, as many are asked for at once. Turns are in order: what was begun first
         # is whole first.
-        await together(work() for _ in range(self._settings.vlm_batch_size))
+        await gather(work() for _ in range(self._settings.vlm_batch_size))
 
     async def _write(self, chapter: Chapter, told: Told) -> None:
         async def one(stretch: CaptionStretch) -> Event:
@@ -179,7 +179,7 @@ class Captioner:
             told()
             return said
 
-        found = await together(one(stretch) for stretch in chapter.stretches)
+        found = await gather(one(stretch) for stretch in chapter.stretches)
         failed = sum(bool(said.reason) for said in found)
         about = Captioned(camera=chapter.camera, captions=len(found) - failed, failed=failed)
         made = (rows.caption(self.job.run, self._id(said), said) for said in found)

@@ -188,9 +188,9 @@ def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Patter
     else:
         yield "less than a day is known: how day and week go can't be seen yet"
     yield view.rising(count, load, trace.duration_s)
-    yield from view.worked(arrived.measured)
+    yield from view.worker_totals(arrived.measured)
     given = (options.service_rate is not None, options.cold_start is not None)
-    yield from view.sources(load, arrived.measured, rate_given=given[0], cold_given=given[1])
+    yield from view.sources(load, arrived.measured, is_rate_set=given[0], is_cold_start_set=given[1])
     yield from view.cameras(arrived.cameras, trace.duration_s)
     yield from view.doubts(arrived)
 

@@ -53,7 +53,7 @@ def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
     async def work(client: Client) -> None:
         rows = []
         with telling() as tell:
-            async for x in stored.letters(client, service, lambda n, of: tell(f"{n} of {of} dead letters read")):
+            async for x in stored.entries(client, service, lambda n, of: tell(f"{n} of {of} dead letters read")):
                 if as_json:
                     row = msgspec.to_builtins(msgspec.structs.replace(x, payload=None))
                     echo_json(row | {"bytes": len(x.payload or b"")})
@@ -113,7 +113,7 @@ async def _chosen(
 ) -> AsyncIterator[tuple[int, DeadLetter | None]]:
     """The letters that were asked for, one in memory at a time, and None where there is none."""
     if every:
-        async for found in stored.letters(client, service):
+        async for found in stored.entries(client, service):
             yield found.seq, found
         return
     for seq in dict.fromkeys(seqs):

@@ -185,7 +185,9 @@ def _disk(data: Path) -> list[Finding]:
         return [Finding("disk", "note" if (data / "jetstream").exists() else "bad", found, str(e))]
     if limits != asked:
         return [
-            Finding("disk", "note", f"{found}: 'tidegate up' fits the limits of streams, {disk.said(limits)}", remedy)
+            Finding(
+                "disk", "note", f"{found}: 'tidegate up' fits the limits of streams, {disk.describe(limits)}", remedy
+            )
         ]
     return [Finding("disk", "ok", found)]
 

@@ -22,7 +22,7 @@ from tidegate.client import clips
 from tidegate.client.times import instant, now_here
 from tidegate.commands.options import FILE, FOLDER, TIME, Number, data_option, screen, with_admin
 from tidegate.view.inert import echo
-from tidegate.view.moments import looked_for, remarks, show
+from tidegate.view.moments import remarks, search_summary, show
 from tidegate.view.waiting import waited_for
 
 # A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.
@@ -81,7 +81,7 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
     if not as_json and found.moments:
         show(out, found.moments)
     if not found.moments:
-        say(f"nothing found: {looked_for(query)}")
+        say(f"nothing found: {search_summary(query)}")
     for line in remarks(found, query):
         say(line)
     for camera in query.cameras if not found.moments else ():

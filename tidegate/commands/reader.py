@@ -58,7 +58,7 @@ def add(data: Path | None, own: Path | None, name: str, kinds: tuple[str, ...], 
 
     It reads what is stored from then on. It may do nothing else, and the others' rights stay as they are.
     """
-    wanted = contract.asked(name, kinds, cameras)
+    wanted = contract.new_reader(name, kinds, cameras)
     folder = readers.folder_of(data or default_data(), own)
 
     async def work(client: Client) -> None:

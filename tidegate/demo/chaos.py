@@ -28,7 +28,7 @@ from rich.table import Table
 
 from services.scaler.local.replicas import Replicas
 from shared import bus
-from shared.client.dlq import letters
+from shared.client import dlq
 from shared.contract import names, stats
 from shared.contract.events import SegmentRef
 from shared.contract.segment import to_headers
@@ -251,7 +251,7 @@ async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[
     # No other service runs here, so every event is one of this.
     results = (msgspec.json.decode(line, type=_Result) for line in run.lines)
     events = Counter(result.segment.seq for result in results if not result.revises)
-    dead = {letter.stream_seq async for letter in letters(client, service) if letter.stream == names.MEDIA}
+    dead = {letter.stream_seq async for letter in dlq.entries(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
     # MEDIA forgets the oldest in a long run. Nothing else is stored in it here, so its last sequence is their number.

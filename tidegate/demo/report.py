@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.scaler.local.autoscaler import ScalerState
-from shared.client.dlq import letters
+from shared.client import dlq
 from shared.client.rates import quantile
 from shared.contract import names, segment
 from shared.contract.events import Detections, DetectionsRevision, Frame
@@ -123,7 +123,7 @@ async def read_back(client: Client) -> Run:
     """All of MEDIA's headers and of EVENTS. For runs on a data directory of their own: the streams are the run."""
     js = client.jetstream()
     consumer = await js.consumer_info(names.MEDIA, "cv")
-    dead = [letter async for letter in letters(client, "cv") if letter.stream == names.MEDIA]
+    dead = [letter async for letter in dlq.entries(client, "cv") if letter.stream == names.MEDIA]
     segments = [m.metadata.sequence.stream async for m in _stored(js, names.MEDIA, headers_only=True)]
     stored = []
     lines = []

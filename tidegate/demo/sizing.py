@@ -79,7 +79,7 @@ def fitted(scaled: ScaledObject, load: Load, clock: float) -> ScaledObject:
     """
     spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
     times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": elastic.COLD_START_S * clock}
-    fitting = elastic.asking(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
+    fitting = elastic.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
     return msgspec.structs.replace(fitting, spec=spec)
 
 

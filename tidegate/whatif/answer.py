@@ -111,7 +111,7 @@ def _notes(asked: WhatIfRequest, arrived: Arrived, given: Workload, costs: Costs
     trace = arrived.trace
     yield from view.arrived(trace, pattern(trace, arrived.known, arrived.begins), arrived.begins)
     yield view.rising(rises(trace, given.service_rate, given.cold_start_s), given, trace.duration_s)
-    yield from view.worked(arrived.measured)
+    yield from view.worker_totals(arrived.measured)
     yield from view.doubts(arrived)
     yield from view.simulated(trace, costs)
     yield from view.chosen(costs, asked.price)
