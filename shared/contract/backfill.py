@@ -36,7 +36,7 @@ _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
 class Backfill(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """stream, seq: the message to process again. revises: the `ce-id` of its first event. frames: how many were
-    deferred. camera, segment, start, duration, model, dimension: copies from that event; the segment itself may have
+    deferred. camera, segment, start, duration, model, dimension: copied from that event; the segment itself may have
     expired.
     """
 

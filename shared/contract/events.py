@@ -81,7 +81,7 @@ class OfSegment(Event, frozen=True, kw_only=True):
 class DetectedObject(msgspec.Struct, frozen=True, kw_only=True):
     """An object in one frame.
 
-    label: of the detector's labels. score: the detector's confidence. box: x1, y1, x2, y2 as shares of width and
+    label: of the detector's labels. score: the detector's confidence. box: x1, y1, x2, y2 as fractions of width and
     height.
     """
 
@@ -115,7 +115,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """Fewer frames than wanted were analysed. A revision follows, or says that there will be none; a caption has none.
 
-    fps, wanted: frames per second of video that were analysed, and that are wanted. cause: the reason.
+    fps, wanted: frames per second of video that were analysed, and that are wanted. cause: why frames were deferred.
     """
 
     fps: FramesPerSecond
@@ -354,8 +354,8 @@ Past = PastDetections | PastEmbeddings | PastCaptions
 class Verdict(VlmResult, frozen=True, kw_only=True):
     """The model's verdict on whether an incident is real.
 
-    incident: its id. rule: the rule's id. verdict: the model's. confidence: the model's own. reason: its own, or why it
-    is uncertain.
+    incident: its id. rule: the rule's id. verdict: of the model. confidence: by the model's own estimate. reason: the
+    model's, or why it is uncertain.
     """
 
     kind: ClassVar[str] = "verdicts"
@@ -439,7 +439,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 class Tracks(OfSegment, frozen=True, kw_only=True):
     """The changes of a camera's tracks after one more segment. A segment without changes has no event.
 
-    segment, start, duration, width, height, model: of its detections. tracks: the changed ones.
+    segment, start, duration, width, height, model: of its detections. tracks: those that changed.
     """
 
     kind: ClassVar[str] = "tracks"
@@ -481,12 +481,12 @@ class Incident(Event, frozen=True, kw_only=True):
 
     incident: its id, the same in all events about it. state: `start` once, `update` for an addition, `end` once. rule:
     the rule's id. condition: which kind of rule it is. severity: as the rule says. start, end: of what the rule names;
-    `end` is absent while it lasts. time: of the frame that this event is about. zone, line: the rule's. direction: of a
-    crossing. value: the measurement, such as seconds, objects or speed. objects: those that make it true. segments: the
-    evidence, oldest first; of a long incident its first and its last. snapshot: one frame that shows it. verification:
-    the verdict of a vision language model, if one was asked; `unverified` if it did not answer in time. confidence,
-    reason: of its verdict. late: only if the second pass alone found it, minutes later, in deferred frames. not_found:
-    only if the second pass did not find it: a false alarm.
+    `end` is absent while it lasts. time: of the frame that this event is about. zone, line: of the rule. direction: of
+    a crossing. value: the measurement, such as seconds, objects or speed. objects: those that make it true. segments:
+    the evidence, oldest first; of a long incident its first and its last. snapshot: one frame that shows it.
+    verification: the verdict of a vision language model, if one was asked; `unverified` if it did not answer in time.
+    confidence, reason: of its verdict. late: only if the second pass alone found it, minutes later, in deferred frames.
+    not_found: only if the second pass did not find it: a false alarm.
     """
 
     kind: ClassVar[str] = "incidents"
@@ -536,8 +536,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 class Visits(msgspec.Struct, frozen=True, kw_only=True):
     """Objects of one label in a zone in a minute.
 
-    entered, left: counts. most: at the same time. seconds: of all of them together. stayed_s: total stay of those that
-    left.
+    entered, left: counts. most: at the same time. seconds: of all of them together. stayed_s: total time in the zone of
+    those that left.
     """
 
     entered: Count = 0

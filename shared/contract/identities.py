@@ -2,7 +2,7 @@
 
 No identity but `admin` may both publish to a subject and pull from it, create or delete anything, or read another's
 replies. There is one exception: cv and embed publish jobs for themselves to BACKFILL, each on its own subject that no
-other may publish to or pull from, and no other reads a job as a result. A worker can't read camera credentials; a
+other may publish to or pull from, and a job is no result that others read. A worker can't read camera credentials; a
 viewer can't write. `analytics` reads EVENTS by direct get, and only publishes what no other does. Permissions tell this
 to the server. An account for each identity, which `accounts` writes, enforces it: the server never checks a request's
 reply subject.

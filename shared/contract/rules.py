@@ -98,11 +98,11 @@ class Rule(_Part, frozen=True, kw_only=True, tag_field="kind"):
     """The fields of all rules.
 
     id: names its incidents. labels: of its objects; by default all. hold_s: how long it must be true before it is an
-    incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: minimum time between the
-    starts of two incidents. verify: the condition that a vision language model confirms. alert: when an incident
-    becomes an alert: `unless_rejected`, once the model confirms it, is uncertain, can't be asked or does not answer in
-    time, which is the default with `verify`; `confirmed`, once the model confirms it, and not at all without a model;
-    `start`, when it begins. Without `verify` and `alert` there is no alert.
+    incident. end_after_s: how long it must be untrue before the incident ends. cooldown_s: minimum seconds between the
+    starts of two incidents of the rule. verify: the condition that a vision language model confirms. alert: when an
+    incident becomes an alert: `unless_rejected`, once the model confirms it, is uncertain, can't be asked or does not
+    answer in time, which is the default with `verify`; `confirmed`, once the model confirms it, and not at all without
+    a model; `start`, when it begins. Without `verify` and `alert` there is no alert.
     """
 
     # Whether the rule is true at an instant rather than over a time: a line is crossed at an instant.

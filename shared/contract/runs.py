@@ -37,7 +37,7 @@ class Reanalysis(msgspec.Struct, frozen=True, kw_only=True):
     engine: the machine that leads it, and the workers' kind. output: of the results, without credentials. began: its
     start, or last resumption. updated: time of this report. reason: why it failed. pieces, frames: to analyse.
     captions: to make. pieces_done, frames_done, captions_done: of these. frames_per_s: since `began`. ends: expected
-    end of the analysis, or of the captioning. tracks, incidents: counts.
+    end of the analysis, or of the captioning. tracks, incidents: how many were found.
     """
 
     run: Token

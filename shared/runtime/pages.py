@@ -54,7 +54,7 @@ class PageServer(ThreadingMixIn, WSGIServer):
 
     def __init__(self, host: str, port: int, secured: Renewing | None = None) -> None:
         self._secured = secured
-        # The arrival of each client, the oldest first. Setting it to None closes the place.
+        # The arrival time of each served client, the oldest first. All of these sockets are open.
         self._since: dict[Any, float] = {}
         self._lock = threading.Lock()
         host = host.strip("[]")

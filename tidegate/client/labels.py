@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from services.cv import coco
-from services.search.words import wanted
+from services.search.words import named_labels
 
 # The minimum similarity, of 1, of a mistyped label: "persn" is "person", "forklift" is no label.
 NEAR = 0.75
@@ -19,6 +19,6 @@ def doubt(label: str) -> str | None:
     if label in coco.LABELS:
         return None
     near = difflib.get_close_matches(label.lower(), coco.LABELS, n=1, cutoff=NEAR)
-    meant = " or ".join(map(repr, wanted(label, coco.LABELS) or near))
+    meant = " or ".join(map(repr, named_labels(label, coco.LABELS) or near))
     remedy = f"did you mean {meant}?" if meant else "right where a model of yours has it"
     return f"the embedded detector has no label {label!r}: {remedy}"

@@ -24,7 +24,7 @@ class Reindexing:
         self._renewing = False
 
     async def look(self, js: JetStreamContext) -> None:
-        """Have all of EVENTS delivered again if the index was never begun, though events were consumed.
+        """Have all of EVENTS delivered again if the index is missing, though events were consumed.
 
         Search begins an index before it takes its first event. A failure is retried at the next look: an index on an
         unresponsive disk is not lost.
