@@ -83,7 +83,7 @@ def _published(client: Any, js: Any, subject: str, *_: object) -> str:
 async def main() -> None:
     plan = Plan(Path(os.environ["PLAN"]))
     bus.publish = plan.after(bus.publish, _published)  # type: ignore[assignment]
-    bus.put_off = plan.after(bus.put_off, lambda *_: "job")  # type: ignore[assignment]
+    bus.defer = plan.after(bus.defer, lambda *_: "job")  # type: ignore[assignment]
     direct.get = plan.after(direct.get, lambda *_: "get")  # type: ignore[assignment]
     acknowledge = InFlight.acknowledge
 

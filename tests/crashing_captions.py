@@ -49,7 +49,7 @@ async def main() -> None:
         plan.reached("ack")
         await acknowledge(self, delivery, **more)
 
-    Effort.bend = by_chance  # type: ignore[method-assign]
+    Effort.level = by_chance  # type: ignore[method-assign]
     VlmService.prepare = prepared  # type: ignore[method-assign]
     InFlight.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
     ModelEndpoint.complete = plan.after(ModelEndpoint.complete, lambda *_: "answered")  # type: ignore[method-assign]

@@ -262,7 +262,7 @@ async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
     async def refuse(*_: object) -> float:
         raise TimeoutError
 
-    monkeypatch.setattr(clock, "asked", refuse)
+    monkeypatch.setattr(clock, "read", refuse)
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
@@ -271,7 +271,7 @@ async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
 
 async def test_the_server_says_its_clock(server: NatsServer, admin: Client) -> None:
     before = time.time()
-    assert before - 0.1 <= await clock.asked(admin, "MEDIA", "cv") <= time.time() + 0.1
+    assert before - 0.1 <= await clock.read(admin, "MEDIA", "cv") <= time.time() + 0.1
 
 
 async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(

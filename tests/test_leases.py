@@ -79,7 +79,7 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
 async def has_taken(process: Process) -> None:
     """Wait until it has the camera, which it takes as soon as it is free."""
     while "lobby" not in process.leases.owned:
-        if process.leases.free("lobby"):
+        if process.leases.is_free("lobby"):
             await process.leases.claim("lobby")
         await asyncio.sleep(0.02)
 
@@ -88,7 +88,7 @@ async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple
     """One that holds the camera, and another that has seen so."""
     holder, other_one = await process("holder", lease_s=holds_s), await process("other", **other)
     await has_taken(holder)
-    await until(lambda: not other_one.leases.free("lobby") and "camera.lobby" in other_one.mirror.values)
+    await until(lambda: not other_one.leases.is_free("lobby") and "camera.lobby" in other_one.mirror.values)
     return holder, other_one
 
 
@@ -96,7 +96,7 @@ async def hand_on(holder: Process, other: Process) -> None:
     """Have it offer the camera, which the other one takes, and has not begun with."""
     await holder.leases.offer(["lobby"])
     await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await until(lambda: holder.leases.update_lost() or holder.leases.leaving)
 
 
 async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
@@ -127,7 +127,7 @@ async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None
 async def heard(holder: Process) -> float:
     """Until when what it offered was its own, once that is known."""
     while not holder.leases.lost:
-        holder.leases.hear()
+        holder.leases.update_lost()
         await asyncio.sleep(0.02)
     assert set(holder.leases.lost) == {"lobby"} and not holder.leases.leaving
     return holder.leases.lost["lobby"]
@@ -139,10 +139,10 @@ async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Star
     await holder.leases.offer(["lobby"])
     assert holder.leases.holds("lobby")
     await has_taken(other)
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await until(lambda: holder.leases.update_lost() or holder.leases.leaving)
     assert not holder.leases.holds("lobby") and not holder.leases.lost
     begun = begin(other)
-    other.leases.begun("lobby", begun + 1)
+    other.leases.record_start("lobby", begun + 1)
     assert not other.leases.holds("lobby"), "who had it stores first what is before that"
     assert await heard(holder) == begun
     await until(lambda: other.leases.holds("lobby"))
@@ -151,7 +151,7 @@ async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Star
 def begin(process: Process, ago_s: float = 0.0) -> float:
     """Have it work on what was offered, since so long; since when, in Unix seconds."""
     at = int((time.time() - ago_s) * 1000) / 1000
-    assert process.leases.begun("lobby", at)
+    assert process.leases.record_start("lobby", at)
     return at
 
 
@@ -162,7 +162,7 @@ async def test_who_hears_late_hears_the_same(process: Start) -> None:
     await has_taken(other)
     begun = begin(other)
     await until(lambda: b"since" in holder.mirror.values["camera.lobby"])
-    holder.leases.hear()
+    holder.leases.update_lost()
     assert holder.leases.leaving == {"lobby"}, "so that it is known to be no lease that ran out"
     assert await heard(holder) == begun
 
@@ -205,7 +205,7 @@ async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_ow
 async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
     """There are cameras that have one connection at a time."""
     holder, other = await moving(process, holds_s=LONG_S)
-    other.leases.begun("lobby", None)
+    other.leases.record_start("lobby", None)
     assert await heard(holder) == math.inf
     assert other.leases.holds("lobby")
 
@@ -216,7 +216,7 @@ async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
     holder, other = await moving(process)
     late = time.monotonic() + 3 * LEASE_S
     while time.monotonic() < late:
-        holder.leases.hear()
+        holder.leases.update_lost()
         assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
         await asyncio.sleep(0.1)
     begun = begin(other)
@@ -240,7 +240,7 @@ async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, proc
     begun = begin(other)
     away = time.monotonic() + 3 * LEASE_S
     while time.monotonic() < away:
-        holder.leases.hear()
+        holder.leases.update_lost()
         assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
         await asyncio.sleep(0.1)
     await server.start()
@@ -258,7 +258,7 @@ async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -
     # Once it has a later entry, it has heard of an offer too.
     await (await bind(admin.jetstream(), names.LEASES)).put("camera.marker", b"")
     await until(lambda: "camera.marker" in third.mirror.values)
-    assert not third.leases.free("lobby")
+    assert not third.leases.is_free("lobby")
     begin(other)
     while not await other.leases.offer(["lobby"]):
         assert not other.leases.holds("lobby")
@@ -326,7 +326,7 @@ async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None
     other.live()
     await until(lambda: other.leases.lost)
     assert other.leases.lost == {"lobby": -math.inf}
-    await until(lambda: holder.leases.hear() or holder.leases.leaving)
+    await until(lambda: holder.leases.update_lost() or holder.leases.leaving)
     begun = begin(third)
     assert await heard(holder) == begun
 
@@ -336,7 +336,7 @@ async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
     await other.leases.release("lobby")
     await has_taken(holder)
-    holder.leases.hear()
+    holder.leases.update_lost()
     assert not holder.leases.lost and not holder.leases.leaving
     assert holder.leases.holds("lobby")
 
@@ -349,7 +349,7 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
     await other.leases.release("lobby")
     await has_taken(third)
     await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))
-    holder.leases.hear()
+    holder.leases.update_lost()
     assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
     begun = begin(third)
     assert await heard(holder) == begun
@@ -388,18 +388,18 @@ async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None
     holder.following.cancel()
     await has_taken(third)
     await holder.leases.offer([])
-    holder.leases.hear()
+    holder.leases.update_lost()
     assert holder.leases.leaving == {"lobby"} and not holder.leases.lost
 
 
 async def test_an_offer_is_taken_back(process: Start) -> None:
     holder, other = await two(process)
     await holder.leases.offer(["lobby"])
-    await until(lambda: other.leases.free("lobby"))
+    await until(lambda: other.leases.is_free("lobby"))
     await holder.leases.offer([])
-    await until(lambda: not other.leases.free("lobby"))
+    await until(lambda: not other.leases.is_free("lobby"))
     await asyncio.sleep(2 * LEASE_S)  # clock: two leases run out
-    assert not other.leases.free("lobby") and holder.leases.holds("lobby")
+    assert not other.leases.is_free("lobby") and holder.leases.holds("lobby")
 
 
 async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start) -> None:
@@ -417,14 +417,14 @@ async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Cl
     one = await process("one")
     await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
     await until(lambda: "camera.lobby" in one.mirror.values)
-    assert one.leases.free("lobby") and await one.leases.claim("lobby")
+    assert one.leases.is_free("lobby") and await one.leases.claim("lobby")
 
 
 async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(process: Start) -> None:
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third")
     await holder.leases.offer(["lobby"])
-    await until(lambda: third.leases.free("lobby"))
+    await until(lambda: third.leases.is_free("lobby"))
     await has_taken(other)
     await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
     assert not await third.leases.claim("lobby")
@@ -438,7 +438,7 @@ async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, proces
     await holder.freeze()
     await server.stop()
     await asyncio.sleep(6)  # clock: the outage outlasts the server's leases
-    assert not other.leases.free("lobby"), "nobody can tell while the server is away"
+    assert not other.leases.is_free("lobby"), "nobody can tell while the server is away"
     before = other.mirror.revision("process.other")
     trying = asyncio.create_task(has_taken(other))
     await server.start()
@@ -473,7 +473,7 @@ async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: C
     other.live()
     await holder.leases.release("lobby")
     await has_taken(other)
-    assert not other.leases.free("yard"), "of the silent it can't judge yet"
+    assert not other.leases.is_free("yard"), "of the silent it can't judge yet"
 
 
 async def test_who_was_gone_before_an_outage_is_gone_after_it(

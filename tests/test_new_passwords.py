@@ -179,7 +179,7 @@ def test_no_order_keeps_a_client_out(steps: list[str], whole: bool) -> None:
 def _enters(password: Password, server: str, taken: str) -> bool:
     if password.next(server) != taken:
         return False
-    password.worked()
+    password.record_success()
     return True
 
 

@@ -61,7 +61,7 @@ def after(pictures: int, seed: int) -> Scene:
     """What is known after so many full looks at a still scene."""
     known = scene.new()
     for n in range(pictures):
-        known, _ = scene.learned(known, [seen(ground(seed), seed + n)], float(n), [[]])
+        known, _ = scene.learn(known, [seen(ground(seed), seed + n)], float(n), [[]])
     return known
 
 
@@ -117,8 +117,8 @@ def test_somebody_of_a_few_blocks_is_a_difference_wherever_he_stands(seed: int, 
     known = after(12, seed)
     there = ground(seed)
     there[y : y + 4, x : x + 3] += contrast
-    assert scene.known(known, seen(there, seed + 99), 12.0) is None
-    assert scene.known(known, seen(ground(seed), seed + 98), 12.0) is not None
+    assert scene.find_match(known, seen(there, seed + 99), 12.0) is None
+    assert scene.find_match(known, seen(ground(seed), seed + 98), 12.0) is not None
 
 
 @given(seeds)
@@ -126,23 +126,23 @@ def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
     known = after(12, seed)
     there = ground(seed)
     there[10:24, 13:19] += 50
-    known, has_news = scene.learned(known, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
+    known, has_news = scene.learn(known, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
     assert has_news
-    match = scene.known(known, seen(there, seed + 51), 13.0)
+    match = scene.find_match(known, seen(there, seed + 51), 13.0)
     assert match is not None
-    assert (match.look.since, match.look.frames) == (12.0, [[SOMEBODY]])
+    assert (match.reference.since, match.reference.frames) == (12.0, [[SOMEBODY]])
     # The empty scene is not forgotten for it.
-    gone = scene.known(scene.noted(known, match), seen(ground(seed), seed + 52), 14.0)
+    gone = scene.find_match(scene.record_match(known, match), seen(ground(seed), seed + 52), 14.0)
     assert gone is not None
-    assert list(gone.look.frames) == [[]]
+    assert list(gone.reference.frames) == [[]]
 
 
 @given(seeds)
 def test_an_old_look_says_nothing(seed: int) -> None:
     known = after(12, seed)
     picture = seen(ground(seed), seed + 60)
-    assert scene.known(known, picture, 11 + TUNING.most_age_s) is not None
-    assert scene.known(known, picture, 12 + TUNING.most_age_s) is None
+    assert scene.find_match(known, picture, 11 + TUNING.most_age_s) is not None
+    assert scene.find_match(known, picture, 12 + TUNING.most_age_s) is None
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed
     for n in range(40):
         there = ground(seed)
         there[20:26, 30:36] += rng.uniform(-30, 30)
-        known, has_news = scene.learned(known, [seen(there, seed + n)], float(n), [[]])
+        known, has_news = scene.learn(known, [seen(there, seed + n)], float(n), [[]])
         assert not has_news
     deviation = known.noise.deviation
     assert deviation[20:26, 30:36].mean() > 2 * np.median(deviation)
@@ -167,7 +167,7 @@ def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None
     for n in range(20):
         there = ground(seed)
         there[10:24, 13:19] += 50 if n % 2 else 0
-        known, _ = scene.learned(known, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
+        known, _ = scene.learn(known, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
     assert known.noise.deviation[10:24, 13:19].max() < before.max() + 2
 
 
@@ -219,10 +219,10 @@ def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> Non
 @given(seeds, seeds)
 def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: int, b: int) -> None:
     ours, theirs = twice(after(6, a)), twice(after(9, b))
-    both = scene.merged(ours, theirs)
+    both = scene.merge(ours, theirs)
     assert len(both.looks) <= TUNING.looks
     assert max(look.since for look in both.looks) == max(look.since for look in (*ours.looks, *theirs.looks))
-    again = scene.merged(ours, ours)
+    again = scene.merge(ours, ours)
     assert [look.since for look in again.looks] == [look.since for look in ours.looks]
     np.testing.assert_allclose(again.noise.variance, ours.noise.variance, rtol=1e-5)
 
@@ -232,20 +232,20 @@ def test_a_replica_knows_at_once_what_another_has_shared(seed: int) -> None:
     data = entry.encode(twice(after(12, seed)), LOBBY.made)
     assert len(data) < 20_000
     gate = Gate(10)
-    assert gate.asks(LOBBY, 13.0)
+    assert gate.must_read(LOBBY, 13.0)
     gate.adopt(LOBBY, data, 13.0)
-    assert scene.known(gate.scene(LOBBY), seen(ground(seed), seed + 80), 13.0) is not None
+    assert scene.find_match(gate.scene(LOBBY), seen(ground(seed), seed + 80), 13.0) is not None
     # It has nothing that others do not know, and does not ask again at once.
-    assert not gate.offers(LOBBY)
-    assert not gate.asks(LOBBY, 14.0)
+    assert not gate.may_share(LOBBY)
+    assert not gate.must_read(LOBBY, 14.0)
 
 
 def test_an_entry_is_written_once_a_minute_of_the_cameras_time() -> None:
     gate, written = Gate(10), list[int]()
     for n in range(300):
-        gate.learned(LOBBY, [seen(ground(1), n)], float(n), [[]])
-        if gate.offers(LOBBY):
-            gate.offer(LOBBY)
+        gate.learn(LOBBY, [seen(ground(1), n)], float(n), [[]])
+        if gate.may_share(LOBBY):
+            gate.share(LOBBY)
             written.append(n)
     assert written[0] < 5
     assert [b - a for a, b in pairwise(written)] == [GATE.share_s] * 4
@@ -291,7 +291,7 @@ def twice(known: Scene) -> Scene:
     if known.last is None:
         return known
     match = scene.Match(known.last, np.zeros(SHAPE, np.float32))
-    return scene.noted(known, match)
+    return scene.record_match(known, match)
 
 
 # ---- cv on a real server

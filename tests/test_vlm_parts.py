@@ -405,7 +405,7 @@ def test_a_trace_tells_the_question_and_images_by_reference(
 ) -> None:
     asked = Prompt(text="Is it so?", frames=shown, answer=VerdictAnswer, max_tokens=99)
     body = prompt.request(asked, media=media, temperature=0.5)
-    found = tracing.asked("a-model", asked, {"model": "a-model", **body})
+    found = tracing.request("a-model", asked, {"model": "a-model", **body})
     assert found["openinference.span.kind"] == "LLM"
     assert found["llm.model_name"] == "a-model"
     assert (found["input.value"], found["input.mime_type"]) == ("Is it so?", "text/plain")
@@ -429,7 +429,7 @@ def test_a_trace_tells_the_answer_and_what_it_cost() -> None:
     completion = Completion(
         text="A man.", finish="stop", prompt_tokens=900, completion_tokens=20, first_token_s=0.25, seconds=1.5
     )
-    found = tracing.answered(completion)
+    found = tracing.answer(completion)
     assert found["output.value"] == found["llm.output_messages.0.message.content"] == "A man."
     assert found["llm.output_messages.0.message.role"] == "assistant"
     tokens = [found[f"llm.token_count.{part}"] for part in ("prompt", "completion", "total")]

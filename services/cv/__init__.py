@@ -1,10 +1,10 @@
-"""Finds objects: segments come in, `events.detections.<camera>` go out.
+"""Detects objects: segments in, `events.detections.<camera>` out.
 
 | module | idea |
 |---|---|
-| `detectors` | models that find objects, behind one interface |
-| `tiles` | looks at a frame in parts too, for small objects; pure |
-| `service` | what the worker loop is given: decode, detect, make the event |
+| `detectors` | object detection models, behind one interface |
+| `tiles` | detects in parts of a frame too, for small objects; pure |
+| `service` | the worker loop's functions: decode, detect, make the event |
 | `coco` | the labels of the embedded detector |
 
 `__main__` puts them together.

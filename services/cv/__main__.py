@@ -24,7 +24,9 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
         return
     service = CvService(client, detector, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
-    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill, second=service)
+    worker = Worker(
+        client, service, settings.worker(), health, consumers=consumers, backfill=backfill, second_pass=service
+    )
     await worker.run(stop)
 
 

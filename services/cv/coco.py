@@ -1,8 +1,8 @@
-"""COCO's labels: the embedded detector knows these, and so do most others."""
+"""COCO's labels: those of the embedded detector, and of most others."""
 
 from __future__ import annotations
 
-# COCO's ids run from 1 to 90. They leave out ten, which are "-" here; 0 is the background.
+# COCO's ids run from 1 to 90. Ten are unused, "-" here; 0 is the background.
 _BY_ID = """
 background person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant - stop_sign
 parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe - backpack umbrella - - handbag tie

@@ -1,4 +1,4 @@
-"""What cv sees in a segment's pictures, wherever these come from: live video, or what was recorded. No I/O.
+"""The objects in a segment's pictures, of live or recorded video. No I/O.
 
 images = images_of(decoded, wants.grid, detector.size)
 found = joined(objects_in(images, detector, batch_size), wants.grid, len(offsets))
@@ -21,7 +21,7 @@ from shared.video.decode import Decoded, Image
 
 
 class Wants(NamedTuple):
-    """grid: which images a frame makes. min_score, classes: what is reported of it; None for all labels."""
+    """grid: the images of a frame. min_score, classes: filters of the report; None for all labels."""
 
     grid: Grid
     min_score: float
@@ -32,12 +32,12 @@ class Wants(NamedTuple):
 
 
 def images_of(decoded: Decoded, grid: Grid, size: tuple[int, int] | None) -> list[Image]:
-    """Those that `grid` makes of each frame, one frame after the other. size: the detector's."""
+    """Return the images of `grid`, frame by frame. size: the detector's."""
     return [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
 
 
 def objects_in(images: Sequence[Image], detector: Detector, batch_size: int) -> list[list[DetectedObject]]:
-    """The objects of each image, in batches of so many at most."""
+    """Return the objects of each image, in batches of at most `batch_size`."""
     found: list[list[DetectedObject]] = []
     for i in range(0, len(images), batch_size):
         found += detector.detect(images[i : i + batch_size])
@@ -45,20 +45,20 @@ def objects_in(images: Sequence[Image], detector: Detector, batch_size: int) -> 
 
 
 def joined(views: Iterable[list[DetectedObject]], grid: Grid, frames: int) -> list[list[DetectedObject]]:
-    """The objects of each frame, of those of its images."""
+    """Join the objects of the images to those of each frame."""
     rest = iter(views)
     return [grid.join(list(islice(rest, grid.views))) for _ in range(frames)]
 
 
 def unknown(labels: Iterable[str], known: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(a label that a model does not have, what to do about it). known: those that it has."""
+    """Yield (a label that a model does not have, the remedy). known: the model's labels."""
     for label in sorted(set(labels) - set(known)):
         near = difflib.get_close_matches(label.lower(), known, n=1)
         yield label, f"did you mean {near[0]!r}?" if near else "nothing will be reported of it"
 
 
 def frames_of(head: Segment, offsets: Sequence[float], found: Sequence[Sequence[DetectedObject]]) -> list[Frame]:
-    """What an event says of each frame. offsets: seconds from the segment's first frame."""
+    """Return the frames of an event. offsets: seconds from the segment's first frame."""
     return [
         Frame(time=head.start + dt.timedelta(seconds=offset), objects=list(objects))
         for offset, objects in zip(offsets, found, strict=True)

@@ -1,4 +1,4 @@
-"""What cv gives the worker loop: pictures of a segment, objects in batches of these, and the event."""
+"""cv's functions for the worker loop: pictures of a segment, objects in batches of these, and the event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.cv.detectors import Detector
 from services.cv.looking import Wants, frames_of, images_of, joined, objects_in, unknown
 from services.cv.settings import CvSettings
 from services.cv.static_scene.scene import Match
-from services.cv.static_scene.video import StaticScenes, Watched, made
+from services.cv.static_scene.video import StaticScenes, Watched, fingerprint_of
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
@@ -26,19 +26,18 @@ from shared.video.decode import Decoded, Image
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
-# The detector keeps objects from this score on: a camera's own min_score may be below the service's.
+# The detector's minimum score: a camera's own min_score may be below the service's.
 SCORE_FLOOR = 0.1
 _NO_WISHES = Camera(url="")
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """A segment's sampled frames, and what is wanted of them.
+    """A segment's sampled frames, and the filters of their objects.
 
     size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
-    those that the grid of `wants` makes of each frame, one frame after the other. look: how much of the segment they
-    are. decoded: what that took. watched: what was seen on the way; where that equals an earlier look, there are no
-    images.
+    of the grid of `wants`, frame by frame. plan: its sampling plan. decoded: the cost of decoding. watched: its scene
+    check; if it matches a reference, there are no images.
     """
 
     segment: segment.Segment
@@ -46,7 +45,7 @@ class Pictures:
     offsets: list[float]
     images: list[Image]
     wants: Wants
-    look: SamplingPlan
+    plan: SamplingPlan
     decoded: DecodeWork
     watched: Watched | None
 
@@ -56,12 +55,12 @@ class Pictures:
 
     @property
     def match(self) -> Match | None:
-        """The earlier look that it equals."""
+        """The reference that it matches."""
         return self.watched.match if self.watched else None
 
 
 class CvService:
-    """One for the process. The loop's device thread alone uses `detector`."""
+    """One per process. Only the loop's device thread uses `detector`."""
 
     name = "cv"
 
@@ -73,28 +72,32 @@ class CvService:
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
         self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
-        # Of video that is no longer live: what it costs is no matter of the live camera's.
+        # For recorded video: its cost must not count against the live camera.
         self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
         watch_s = settings.cv_watch_s
-        self._quiet = StaticScenes(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
+        self._static_scenes = (
+            StaticScenes(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
+        )
         self._log = logger("cv")
         for label, remedy in unknown(self._classes or (), detector.labels):
             self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
 
     async def prepare(self, message: Message) -> Pictures:
-        """Decode the frames to look at. Raises BadSegment for what is no segment, or can't be decoded."""
+        """Decode the frames to analyse. Raises BadSegment for no segment, or one that can't be decoded."""
         head = segment.from_message(message.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
         size = self._detector.size
         level, wanted = message.level(high=camera.priority == "high"), camera.fps or self._settings.cv_fps
-        look = _look(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
+        plan = _plan(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
         classes = frozenset(camera.classes) if camera.classes else self._classes
         watched = None
-        # What was put off is looked at now, whatever is in it.
-        if self._quiet and not camera.always and not message.revises:
-            watched = await self._quiet.begin(message, head, made(self.model, grid, least, classes, head))
+        # A backfill is always analysed in full.
+        if self._static_scenes and not camera.always and not message.revises:
+            watched = await self._static_scenes.begin(
+                message, head, fingerprint_of(self.model, grid, least, classes, head)
+            )
 
         def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, images_of(decoded, grid, size)
@@ -103,7 +106,7 @@ class CvService:
             head,
             message.data,
             cut,
-            fps=look.fps,
+            fps=plan.fps,
             size=grid.canvas(size),
             frames=head.frames,
             probe=watched.probe if watched else None,
@@ -112,12 +115,12 @@ class CvService:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
         offsets = [picture.offset for picture in decoded.pictures]
         if watched and watched.match:
-            # Nothing is left out: the frames are those that it would have.
-            offsets, images, look = spread(head.duration, look.wanted), [], look.first_frame_only()
-        return Pictures(head, decoded.size, offsets, images, Wants(grid, least, classes), look, decoded.work, watched)
+            # Nothing is deferred: the offsets are those of a full inference.
+            offsets, images, plan = spread(head.duration, plan.wanted), [], plan.first_frame_only()
+        return Pictures(head, decoded.size, offsets, images, Wants(grid, least, classes), plan, decoded.work, watched)
 
     async def prepare_again(self, task: Task, segments: list[bytes]) -> Pictures:
-        """Decode the frames of recorded video, all that are wanted. Raises BadSegment for what can't be decoded."""
+        """Decode all wanted frames of recorded video. Raises BadSegment if it can't be decoded."""
         head, grid, size = task.segment, Grid.of(task.tiles), self._detector.size
         decoded, images = await self._recorded.decode_alone(
             head.camera,
@@ -130,30 +133,30 @@ class CvService:
         )
         wants = Wants(grid, task.min_score, frozenset(task.classes) or None)
         offsets = [picture.offset for picture in decoded.pictures]
-        look = _look(head, LEVELS[0], grid, wanted=task.fps, floor=task.fps)
-        return Pictures(head, decoded.size, offsets, images, wants, look, decoded.work, None)
+        plan = _plan(head, LEVELS[0], grid, wanted=task.fps, floor=task.fps)
+        return Pictures(head, decoded.size, offsets, images, wants, plan, decoded.work, None)
 
     def seen(self, task: Task, prepared: Pictures, result: list[list[DetectedObject]]) -> Seen:
-        """What is answered of recorded video."""
+        """Return the answer for recorded video."""
         width, height = prepared.size
         objects = tuple(tuple(prepared.wants.of(found)) for found in result)
         return Seen(id=task.id, width=width, height=height, offsets=tuple(prepared.offsets), objects=objects)
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
-        """Objects by segment and frame. The detector's batches cross segments, and split large ones."""
+        """Return objects by segment and frame. The detector's batches cross segments, and split large ones."""
         images = [image for item in batch for image in item.images]
         views = iter(objects_in(images, self._detector, self._settings.cv_batch_size))
         return [
-            item.match.said(len(item.offsets)) if item.match else joined(views, item.wants.grid, len(item.offsets))
+            item.match.objects(len(item.offsets)) if item.match else joined(views, item.wants.grid, len(item.offsets))
             for item in batch
         ]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
-        """The event; what there is to learn from it is learned."""
+        """Return the event; learn the scene from it."""
         head, match = prepared.segment, prepared.match
         wanted = [prepared.wants.of(found) for found in result]
-        if self._quiet and prepared.watched:
-            self._quiet.said(prepared.watched, wanted, images=len(result) * prepared.wants.grid.views)
+        if self._static_scenes and prepared.watched:
+            self._static_scenes.record_result(prepared.watched, wanted, images=len(result) * prepared.wants.grid.views)
         return Detections(
             camera=head.camera,
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
@@ -164,8 +167,8 @@ class CvService:
             model=self.model,
             frames=frames_of(head, prepared.offsets, wanted),
             timing=message.timing,
-            quality=prepared.look.quality,
-            unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.look.since, dt.UTC)) if match else None,
+            quality=prepared.plan.quality,
+            unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.reference.since, dt.UTC)) if match else None,
         )
 
     def frame_times(self, prepared: Pictures) -> list[float]:
@@ -173,7 +176,7 @@ class CvService:
         return [start + offset for offset in prepared.offsets]
 
 
-def _look(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> SamplingPlan:
+def _plan(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> SamplingPlan:
     return SamplingPlan.of(
         level,
         wanted=wanted,
@@ -186,5 +189,5 @@ def _look(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, flo
 
 
 def spread(duration: float, count: int) -> list[float]:
-    """The offsets of so many frames of a segment, as `sample` chooses them, in seconds."""
+    """Return the offsets of `count` frames of a segment, as `sample` chooses them, in seconds."""
     return [k * duration / count for k in range(count)]

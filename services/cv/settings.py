@@ -63,7 +63,7 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
         return frozenset(c.strip() for c in self.cv_classes.split(",") if c.strip()) or None
 
     def worker(self) -> WorkerSettings:
-        """Bounds of the loop. It holds enough segments to fill a batch, and few enough to leave others theirs."""
+        """The limits of the loop. It holds enough segments to fill a batch, and leaves the rest to other replicas."""
         return WorkerSettings(
             batch_size=self.cv_batch_size,
             batch_wait_s=self.cv_batch_wait_ms / 1000,

@@ -1,12 +1,12 @@
-"""Finds small objects: a frame is looked at whole and in overlapping tiles, and what is found is joined.
+"""Finds small objects: detects in the whole frame and in overlapping tiles, and joins the results.
 
     grid = Grid.of("2x1")                                   # two columns, one row
     images = grid.images(pixels, detector.size)             # the whole frame first, then its tiles, row by row
     objects = grid.join(detector.detect(images))
 
-Somebody who is a fiftieth of a frame wide has six of the 300 pixels that a detector looks at; in a tile, more. An
-object no larger than the overlap of two tiles is whole in one of them, so what a tile cuts off is left out. Larger
-objects are taken from the whole frame as well.
+A person a fiftieth of a frame wide has six of the detector's 300 pixels; in a tile, more. An object no larger than the
+overlap of two tiles is whole in one of them, so cut objects of a tile are dropped. Larger objects are taken from the
+whole frame as well.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ class TilesTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Two tiles share this much of a tile's side. Less enlarges more, and leaves more objects to the whole frame."""
 
     edge: float = 0.01
-    """A box is cut off where it ends within this share of a tile's side from an inner edge: 3 of 300 pixels."""
+    """A box is cut off if it ends within this share of a tile's side from an inner edge: 3 of 300 pixels."""
 
     near_edge: float = 0.05
-    """A box may be cut off where it ends within this share from an inner edge: 15 of 300 pixels."""
+    """A box may be cut off if it ends within this share from an inner edge: 15 of 300 pixels."""
 
     inside: float = 0.8
     """A box that may be cut off is a part of an object whose box has this share of its area."""
 
     large: float = 0.75
-    """An object is taken from the whole frame if it is larger than this share of the overlap: as boxes tremble, both
-    tiles may cut it off."""
+    """Objects larger than this share of the overlap come from the whole frame: boxes jitter, so both tiles may cut."""
 
     same: float = 0.6
     """Two boxes of one label are of one object if they overlap by this IoU, which is the embedded detector's bound."""
@@ -50,32 +49,32 @@ TUNING = TilesTuning()
 
 
 class Grid(NamedTuple):
-    """The tiles of a frame, `columns` by `rows`. 1 by 1 is the whole frame alone."""
+    """The tiles of a frame, `columns` by `rows`. 1 by 1 is only the whole frame."""
 
     columns: int
     rows: int
 
     @classmethod
     def of(cls, text: str) -> Grid:
-        """The grid that `<columns>x<rows>` means: see `shared.contract.cameras.TILES`."""
+        """Parse `<columns>x<rows>`: see `shared.contract.cameras.TILES`."""
         columns, rows = text.split("x")
         return cls(int(columns), int(rows))
 
     @property
     def views(self) -> int:
-        """How many images a frame makes."""
+        """The number of images per frame."""
         return 1 if self == (1, 1) else 1 + self.columns * self.rows
 
     def canvas(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        """(width, height) that a frame is scaled to, for tiles of `size`; None leaves it as it is."""
+        """Return the (width, height) to scale a frame to, for tiles of `size`; None leaves it unscaled."""
         return size and (round(size[0] / _share(self.columns)), round(size[1] / _share(self.rows)))
 
     def tiles(self) -> list[Box]:
-        """Where each tile lies: x1, y1, x2, y2 in shares of the frame."""
+        """Return the box of each tile: x1, y1, x2, y2 in shares of the frame."""
         return [(x, y, x + w, y + h) for y, h in _spans(self.rows) for x, w in _spans(self.columns)]
 
     def images(self, pixels: Image, size: tuple[int, int] | None) -> list[Image]:
-        """The images to detect in. pixels: a frame, scaled to `canvas(size)`. size: of every image, None for any."""
+        """Return the detector's images. pixels: a frame, scaled to `canvas(size)`. size: of each, None for any."""
         if self.views == 1:
             return [pixels]
         height, width = pixels.shape[:2]
@@ -87,7 +86,7 @@ class Grid(NamedTuple):
         return [whole, *(np.ascontiguousarray(pixels[y : y + h, x : x + w]) for x, y in corners)]
 
     def join(self, found: Sequence[list[Detection]]) -> list[Detection]:
-        """The objects of a frame, best first. found: those of each of its images, in the order of `images`."""
+        """Return the objects of a frame, best first. found: those of each of its images, in the order of `images`."""
         whole, *tiles = found
         if not tiles:
             return whole
@@ -103,12 +102,12 @@ class Grid(NamedTuple):
 
 
 def _share(tiles: int) -> float:
-    """The share of the frame's side that a tile has, where `tiles` lie side by side."""
+    """Return a tile's share of the frame's side, for `tiles` side by side."""
     return 1 / (1 + (tiles - 1) * (1 - TUNING.overlap))
 
 
 def _spans(tiles: int) -> list[tuple[float, float]]:
-    """(begin, length) of each tile along one side, in shares of it."""
+    """Return (begin, length) of each tile along one side, in shares of it."""
     share = _share(tiles)
     return [(i * (1 - TUNING.overlap) * share, share) for i in range(tiles)]
 
@@ -121,7 +120,7 @@ def _may_be_cut(box: Box, tile: Box, near: float) -> bool:
 
 
 def _is_part(part: Detection, whole: Detection) -> bool:
-    """Whether `part` is what a tile saw of `whole`."""
+    """Whether `part` is a tile's view of `whole`."""
     if part.label != whole.label or part.score > 2 * whole.score:
         return False
     a, b = part.box, whole.box
@@ -132,14 +131,14 @@ def _is_part(part: Detection, whole: Detection) -> bool:
 
 
 def _placed(found: Detection, tile: Box) -> list[Detection]:
-    """The object in shares of the frame rather than its tile. Empty where rounding leaves nothing of it."""
+    """Return the object in shares of the frame, not its tile. Empty if rounding leaves nothing of it."""
     x, y, w, h = tile[0], tile[1], tile[2] - tile[0], tile[3] - tile[1]
     x1, y1, x2, y2 = found.box
     return detections([found.label], [0], [found.score], [(x + x1 * w, y + y1 * h, x + x2 * w, y + y2 * h)])
 
 
 def _distinct(objects: Sequence[Detection]) -> Iterator[Detection]:
-    """Greedy NMS: the objects, best first, without those that overlap a better one of the same label."""
+    """Greedy NMS: yield the objects, best first, without those that overlap a better one of the same label."""
     boxes = np.array([o.box for o in objects]).reshape(-1, 4)
     labels = np.array([o.label for o in objects])
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -1,15 +1,15 @@
-"""Makes vectors of pictures: segments come in, `events.embeddings.<camera>` go out.
+"""Computes embeddings of pictures: segments in, `events.embeddings.<camera>` out.
 
-It also answers `svc.embed.text` and `svc.embed.image`, for those who search.
+It also answers `svc.embed.text` and `svc.embed.image`, for search.
 
 | module | idea |
 |---|---|
-| `models` | models that make vectors, behind one interface |
-| `segments`, `detected` | what is embedded: keyframes of MEDIA, or the frames that cv analysed, with their objects |
-| `sampling`, `crops` | which frames are taken, and what is cut out of them; pure |
-| `looking` | what is seen in a segment's pictures, wherever these come from; pure |
-| `service` | what the worker loop is given: read, embed, make the event |
-| `queries` | makes vectors of texts and pictures that are asked for |
+| `models` | embedding models, behind one interface |
+| `segments`, `detected` | the inputs: keyframes of MEDIA, or the frames that cv analysed, with their objects |
+| `sampling`, `crops` | which frames and crops to embed; pure |
+| `looking` | the vectors of a segment's pictures, of live or recorded video; pure |
+| `service` | the worker loop's functions: read, embed, make the event |
+| `queries` | embeds texts and pictures on request |
 
 `__main__` puts them together.
 """

@@ -36,7 +36,7 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
 
 
 async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    """Answer queries alone. There is no worker and no heartbeat of one: this process is none of the replicas."""
+    """Answer only queries. There is no worker and no heartbeat: this process is not a replica."""
     health.ready = "loading the model"
     async with loading.beating(health):
         embedder = await unless(stop, asyncio.to_thread(_embedder, settings))

@@ -1,4 +1,4 @@
-"""Decides what is cut out of a frame for an object. Pure."""
+"""Decides the crop of a frame for an object. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.video.decode import Image
 
 
 class Area(NamedTuple):
-    """A rectangle in pixels: left and top are in it, right and bottom are not."""
+    """A rectangle in pixels: left and top are inside, right and bottom are not."""
 
     left: int
     top: int
@@ -20,9 +20,9 @@ class Area(NamedTuple):
 
 
 def around(box: Box, width: int, height: int) -> Area:
-    """The square around an object, moved into the frame, and no larger than that.
+    """Return the square around an object, moved into the frame, and at most as large as that.
 
-    Models take squares, and don't know a person who is stretched to one.
+    Models take squares, and don't recognise a person stretched to one.
     """
     x1, y1, x2, y2 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     side = max(x2 - x1, y2 - y1, 1)
@@ -40,11 +40,11 @@ def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
 def worth_it(
     objects: Sequence[DetectedObject], width: int, height: int, *, most: int, least: int
 ) -> list[DetectedObject]:
-    """The `most` objects of the best score whose longer side has at least `least` pixels."""
+    """Return the `most` objects of the best score whose longer side has at least `least` pixels."""
     large = [o for o in objects if max((o.box[2] - o.box[0]) * width, (o.box[3] - o.box[1]) * height) >= least]
     return sorted(large, key=lambda o: -o.score)[:most]
 
 
 def cut(image: Image, area: Area) -> Image:
-    """The pixels of that area: a view, not a copy."""
+    """Return the pixels of that area: a view, not a copy."""
     return image[area.top : area.bottom, area.left : area.right]

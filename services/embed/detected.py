@@ -1,6 +1,6 @@
-"""Reads what cv has analysed: its frames, and the objects that it found in them.
+"""Reads the frames that cv has analysed, and the objects in them.
 
-The messages are detections events, so there is nothing to wait for, and nothing is missed when cv is behind.
+The messages are detections events, so there is no wait, and no gap if cv lags.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.worker import Message
 
 
 class Detected:
-    """Reads detections events. size: (width, height) of the pictures that it makes."""
+    """Reads detections events. size: (width, height) of its pictures."""
 
     def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
         self._js = js
@@ -36,7 +36,7 @@ class Detected:
         self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
 
     async def read(self, message: Message) -> Views:
-        """The pictures of an event. Raises BadMessage if it is none, or its segment is gone or can't be decoded."""
+        """Return an event's pictures. Raises BadMessage for no event, or a segment deleted or not decodable."""
         event = _event(message)
         frames = choose(event.frames, event.start, event.duration, self._settings.embed_fps)
         views: list[View] = []
@@ -60,10 +60,10 @@ class Detected:
         return head, raw.data or b""
 
     def _cut_out(self, frames: Sequence[Frame], offsets: Sequence[float], decoded: Decoded) -> list[View]:
-        """The pictures: every frame, followed by its objects. offsets: seconds of the frames in their segment."""
+        """Return every frame, followed by its objects. offsets: seconds of the frames in their segment."""
         views: list[View] = []
         for picture in decoded.pictures:
-            # A damaged segment lacks pictures, so each is taken to be of the frame that is nearest in time.
+            # A damaged segment lacks pictures, so each is assigned to the nearest frame in time.
             frame = frames[min(range(len(frames)), key=lambda i: abs(offsets[i] - picture.offset))]
             height, width = picture.pixels.shape[:2]
             s = self._settings

@@ -1,4 +1,4 @@
-"""What embed sees in a segment's pictures, wherever these come from: live video, or what was recorded. No I/O.
+"""The vectors of a segment's pictures, of live or recorded video. No I/O.
 
 views = views_of(head, decoded)
 found = vectors_in([view.image for view in views], embedder, batch_size)
@@ -21,18 +21,18 @@ from shared.video.decode import Decoded, Image
 
 
 def views_of(head: Segment, decoded: Decoded) -> list[View]:
-    """Whole frames of a segment, each with its time."""
+    """Return the whole frames of a segment, each with its time."""
     return [View(p.pixels, head.start + dt.timedelta(seconds=p.offset)) for p in decoded.pictures]
 
 
 def vectors_in(images: Sequence[Image], embedder: Embedder, batch_size: int) -> Vectors:
-    """The vectors of images, (n, dimension), in batches of so many at most."""
+    """Return the vectors of images, (n, dimension), in batches of at most `batch_size`."""
     found = [embedder.embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
     return np.concatenate(found) if found else np.empty((0, embedder.dimension), np.float32)
 
 
 def vectors_of(views: Iterable[View], found: Vectors) -> list[Vector]:
-    """What an event says of each view. found: (n, dimension), a row a view."""
+    """Return the vectors of an event. found: (n, dimension), one row per view."""
     return [_vector(view, row) for view, row in zip(views, found, strict=True)]
 
 

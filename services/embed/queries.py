@@ -1,11 +1,11 @@
-"""Makes vectors of texts and pictures for those who search, as a service of NATS micro.
+"""Embeds texts and pictures for search, as a service of NATS micro.
 
     {"text": "a man on a bicycle"}        to svc.embed.text
     the bytes of a JPEG, PNG, WebP, BMP   to svc.embed.image
 
 Both answer with `shared.models.vectors.Encoded`. Each query goes to one of the replicas; `$SRV.PING`, `$SRV.INFO` and
-`$SRV.STATS` find and count them. Errors have NATS micro's headers: 400 for what can't be read, 422 for a text where the
-model has no text side, 500 where the model fails.
+`$SRV.STATS` find and count them. Errors have NATS micro's headers: 400 for an unreadable query, 422 for a text if the
+model has no text side, 500 if the model fails.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from shared.models.vectors import Encoded, TextQuery, Vectors, pack
 from shared.runtime.errors import Refusal
 from shared.video import pictures
 
-# A text may have this many characters: models read some 77 tokens, and cut off the rest.
+# Maximum characters of a text: models read some 77 tokens, and truncate the rest.
 MAX_CHARACTERS = 2000
-# How long we wait for the server to stop sending queries: it needs no time, unless it is away.
+# How long to wait for the server to stop sending queries: it needs no time, unless it is away.
 STOP_S = 2.0
 
 
 async def answer(client: Client, embedder: InTurns, stop: asyncio.Event) -> None:
-    """Answer queries until `stop` is set. The one in hand is still answered."""
+    """Answer queries until `stop` is set. The one in flight is still answered."""
     queries = _Queries(embedder)
     service = await requests.serve(
         client,
@@ -49,7 +49,7 @@ async def answer(client: Client, embedder: InTurns, stop: asyncio.Event) -> None
 
 
 class _Queries:
-    """The handlers. turn: held while a query is answered, so that they are answered one after the other."""
+    """The handlers. turn: a lock, so that queries are answered one after the other."""
 
     def __init__(self, embedder: InTurns) -> None:
         self.turn = asyncio.Lock()
@@ -65,7 +65,7 @@ class _Queries:
         )
 
     async def _answer(self, encode: Callable[[], Vectors]) -> tuple[bytes, dict[str, str]]:
-        """Answer with the vector that `encode` makes. It runs in a thread, so that heartbeats go on."""
+        """Answer with the vector of `encode`. It runs in a thread, so that heartbeats continue."""
         async with self.turn:
             try:
                 (vector,) = await asyncio.to_thread(encode)

@@ -1,8 +1,8 @@
 """Decides which frames are embedded. Pure.
 
-Up to one frame a second, a segment gives its keyframe alone: that is a ninth of the work of decoding all frames. Below
-one, keyframes are thinned out by the wall clock: one is taken at each instant k / fps since the epoch, for whole k. So
-no segment has to know of another, and all replicas decide alike.
+Up to one frame per second, only a segment's keyframe is decoded: a ninth of the work of all frames. Below one,
+keyframes are thinned out by the wall clock: one is taken at each instant k / fps since the epoch, for whole k. So
+segments are independent, and all replicas decide alike.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def has_instant(start: dt.datetime, duration: float, fps: float) -> bool:
 
 
 def shows(head: Segment, fps: float) -> bool | None:
-    """At one frame a second or less: whether a segment's own first frame is embedded on its behalf. None: the keyframe
-    that is before it in its GOP is, where `is_first_since` says so.
+    """At most one frame per second: whether a segment's own first frame is embedded on its behalf. None: the previous
+    keyframe of its GOP is, if `is_first_since` holds.
 
-    A keyframe is taken once, by the segment that has the first instant since. With long GOPs that is often a dependent
-    one: if those were passed over, instants could miss the keyframes of a camera for ever.
+    A keyframe is taken once, by the segment with the first instant since. With long GOPs that is often a dependent one:
+    without those, instants could miss a camera's keyframes forever.
     """
     if fps == 1:
         return head.starts_gop
@@ -46,7 +46,7 @@ def is_first_since(key: Segment, segment: Segment, fps: float) -> bool:
 
 
 def choose(frames: Sequence[Frame], start: dt.datetime, duration: float, fps: float) -> list[Frame]:
-    """Those of a segment's analysed frames that are embedded: up to one a second, the first alone, thinned as above."""
+    """Return the analysed frames to embed: up to one per second, only the first, thinned as above."""
     if fps < 1 and not has_instant(start, duration, fps):
         return []
     if fps <= 1:
@@ -56,7 +56,7 @@ def choose(frames: Sequence[Frame], start: dt.datetime, duration: float, fps: fl
 
 
 def _instants(ms: int, fps: float) -> int:
-    """How many instants lie before `ms`. It depends on that alone, so each instant is in one of adjoining segments."""
+    """Return the number of instants before `ms`, a pure function: each instant is in exactly one segment."""
     return math.ceil(ms * fps / 1000)
 
 

@@ -1,4 +1,4 @@
-"""Reads the frames of MEDIA's segments that are embedded."""
+"""Reads the frames of MEDIA's segments to embed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.worker import Message
 
 
 class _Stored(NamedTuple):
-    """A segment, and where it is stored."""
+    """A segment, and its place in the stream."""
 
     ref: SegmentRef
     head: Segment
@@ -33,7 +33,7 @@ class _Stored(NamedTuple):
 
 
 class Segments:
-    """Reads segments. size: (width, height) of the pictures that it makes."""
+    """Reads segments. size: (width, height) of its pictures."""
 
     def __init__(self, js: JetStreamContext, size: tuple[int, int], settings: EmbedSettings) -> None:
         self._js = js
@@ -45,22 +45,22 @@ class Segments:
         self._log = logger("embed")
 
     async def read(self, message: Message) -> Views:
-        """The pictures of a segment. Raises BadSegment if it is none, or can't be decoded."""
+        """Return a segment's pictures. Raises BadSegment if it is none, or can't be decoded."""
         head = segment.from_message(message.subject, message.headers)
         itself = _Stored(_reference(message.stream, message.seq, head), head, message.data)
         if self._fps > 1:
-            return await self._looked(itself, await self._level(message, head.camera))
+            return await self._views_at(itself, await self._level(message, head.camera))
         shown = await self._keyframe(itself)
         return await self._views(shown, at=[0.0]) if shown else _nothing(itself)
 
     async def _level(self, message: Message, camera: str) -> Level:
-        known = await self._cameras.get(camera)
-        return message.level(high=known is not None and known.priority == "high")
+        settings = await self._cameras.get(camera)
+        return message.level(high=settings is not None and settings.priority == "high")
 
-    async def _looked(self, itself: _Stored, level: Level) -> Views:
-        """The pictures of a segment at a level."""
+    async def _views_at(self, itself: _Stored, level: Level) -> Views:
+        """Return a segment's pictures at a level."""
         head = itself.head
-        look = SamplingPlan.of(
+        plan = SamplingPlan.of(
             level,
             wanted=self._fps,
             floor=self._floor,
@@ -69,10 +69,10 @@ class Segments:
             megapixels=head.width * head.height / 1e6,
             images=1,
         )
-        return replace(await self._views(itself, fps=look.fps), look=look)
+        return replace(await self._views(itself, fps=plan.fps), plan=plan)
 
     async def _keyframe(self, itself: _Stored) -> _Stored | None:
-        """The segment whose first frame is embedded on behalf of this one, if any."""
+        """Return the segment whose first frame is embedded on behalf of this one, if any."""
         head = itself.head
         its_own = shows(head, self._fps)
         if its_own is not None:

@@ -1,4 +1,4 @@
-"""What embed gives the worker loop: pictures of a message, vectors of a batch of these, and the event."""
+"""embed's functions for the worker loop: pictures of a message, vectors of a batch of these, and the event."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.worker import Message
 
 
 class ViewSource(Protocol):
-    """Makes pictures of messages: `Segments` or `Detected`."""
+    """Reads the pictures of messages: `Segments` or `Detected`."""
 
     async def read(self, message: Message) -> Views: ...
 
 
 class EmbedService:
-    """One for the process."""
+    """One per process."""
 
     name = "embed"
 
@@ -36,7 +36,7 @@ class EmbedService:
         return await self._source.read(message)
 
     def infer(self, batch: Sequence[Views]) -> list[Vectors]:
-        """Vectors (n, dimension) of each item's n views. The model's batches cross items, and split large ones."""
+        """Return vectors (n, dimension) of each item's n views. Batches cross items, and split large ones."""
         images = [view.image for item in batch for view in item.views]
         vectors = vectors_in(images, self._embedder, self._batch_size)
         ends = np.cumsum([item.weight for item in batch])
@@ -52,7 +52,7 @@ class EmbedService:
             dimension=self._embedder.dimension,
             vectors=vectors_of(prepared.views, result),
             timing=message.timing,
-            quality=prepared.look.quality if prepared.look else None,
+            quality=prepared.plan.quality if prepared.plan else None,
         )
 
     def frame_times(self, prepared: Views) -> list[float]:

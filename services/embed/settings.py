@@ -64,15 +64,15 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "embed-0"
 
     def worker(self) -> WorkerSettings:
-        """Bounds of the loop. It holds two batches, on the device and to come, of segments that have one image each."""
-        hold = max(4, 2 * self.embed_batch_size + self.embed_threads)
+        """The limits of the loop: two batches in flight, on the device and next, of segments with one image each."""
+        messages = max(4, 2 * self.embed_batch_size + self.embed_threads)
         return WorkerSettings(
             batch_size=self.embed_batch_size,
             batch_wait_s=self.embed_batch_wait_ms / 1000,
             threads=self.embed_threads,
-            hold=hold,
-            # A segment of 4 Mbit/s has 0.5 MB, so that their number is the bound, not their bytes.
-            hold_bytes=hold * MB,
+            hold=messages,
+            # A segment of 4 Mbit/s has 0.5 MB, so the limit is their number, not their bytes.
+            hold_bytes=messages * MB,
             grace_s=self.embed_grace_s,
             latency_target_s=self.embed_latency_target,
             replica=self.replica,

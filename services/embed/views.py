@@ -1,4 +1,4 @@
-"""The pictures that a message gives, whichever stream it comes from."""
+"""The pictures of a message, of any stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.video.decode import Image
 
 
 class View(NamedTuple):
-    """A picture. image: of the model's size. time: its frame's wall clock. object: what was cut out, None for all."""
+    """A picture. image: of the model's size. time: its frame's wall clock. object: of the crop, None for the frame."""
 
     image: Image
     time: dt.datetime
@@ -22,14 +22,14 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The pictures of one segment, and what the event says of that. look, decoded: see `worker.service.Looked`."""
+    """The pictures of one segment, and its data for the event. plan, decoded: see `worker.service.Degradable`."""
 
     camera: str
     segment: SegmentRef
     start: dt.datetime
     duration: float
     views: list[View]
-    look: SamplingPlan | None = None
+    plan: SamplingPlan | None = None
     decoded: DecodeWork | None = None
 
     @property

@@ -2,18 +2,18 @@
 
 | module | idea |
 |---|---|
-| `settings`, `metrics` | what is read from the environment; what is exported |
-| `service`, `kinds` | what the worker loop is given; what each kind of job shows the model and asks it |
+| `settings`, `metrics` | settings from the environment; exported metrics |
+| `service`, `kinds` | the worker loop's functions; the input and the prompt of each kind of job |
 | `footage`, `sampling` | frames out of MEDIA, or of recordings; which of them |
-| `recorded`, `part`, `frames` | what MEDIA has let go; what frames are taken of; these as pictures |
+| `recorded`, `part`, `frames` | video that MEDIA has deleted; the source of frames; these as pictures |
 | `chat`, `prompt`, `tracing` | a job's requests; their messages and their traces |
-| `model`, `failures` | when a request is tried again; what an endpoint's errors mean |
-| `reaching` | the model that settings name, at an endpoint or at a server of ours |
+| `model`, `failures` | when a request is retried; the meaning of an endpoint's errors |
+| `reaching` | the model of the settings, at an endpoint or at a server of ours |
 | `endpoint` | an OpenAI-compatible server |
-| `sagemaker`, `address`, `signing` | a model of Amazon SageMaker; how VLM_URL names it; signed requests |
+| `sagemaker`, `address`, `signing` | a model of Amazon SageMaker; its VLM_URL; signed requests |
 | `vllm_server` | a vLLM of our own |
-| `front`, `query` | `svc.ask` and planning, also while no GPU runs; what may be asked |
-| `planner`, `stretches` | captions as jobs; which stretches of a camera's time |
+| `front`, `query` | `svc.ask` and planning, also while no GPU runs; the valid requests |
+| `planner`, `stretches` | captions as jobs; the stretches of a camera's time |
 
 `__main__` puts them together, in two processes: the worker, and the front.
 """

@@ -1,4 +1,4 @@
-"""`python -m services.vlm`: settings, connect, reach the model; then do the jobs of VLM until SIGTERM.
+"""`python -m services.vlm`: settings, connect, reach the model; then process the jobs of VLM until SIGTERM.
 
 With VLM_MODE=front: answer svc.ask and plan captions instead, without a model.
 """
@@ -35,7 +35,7 @@ async def run(settings: VlmSettings, client: Client, health: Health, stop: async
         try:
             await supervise(working, *beside)
         finally:
-            # Whatever ended it, the jobs in hand are handed back.
+            # For any cause, the jobs in flight are handed back.
             stop.set()
             await asyncio.wait({working})
             await end(*beside)
@@ -48,7 +48,7 @@ def _changed(health: Health, server: VllmServer | None, reason: str | None) -> N
 
 
 async def _work(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event, model: Model) -> None:
-    """Take jobs while the model is well, and none while it is not: other replicas get what came."""
+    """Take jobs while the model is healthy, and none while it is not: other replicas get the jobs."""
     worker: Worker[Task, VlmResult] | None = None
     while not stop.is_set():
         async with loading.saying(client, "vlm", settings.replica), loading.beating(health, math.inf):
@@ -67,7 +67,7 @@ async def _work(settings: VlmSettings, client: Client, health: Health, stop: asy
 
 
 async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None:
-    """Set `over` once the worker must drain: it was told to go, or its model is lost."""
+    """Set `over` once the worker must drain: it is stopped, or its model is lost."""
     await unless(stop, model.lost.wait())
     if stop.is_set():
         model.close()

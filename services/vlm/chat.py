@@ -1,8 +1,8 @@
-"""A job's requests to the model, with what they cost together, and with their traces.
+"""A job's requests to the model, with their total cost, and with their traces.
 
 chat = Chat(model, settings, kind="verify", span=message.span)
 text = await chat.say(prompt)
-answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer where two answers break the schema
+answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer if two answers break the schema
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class BrokenAnswer(TidegateError):
-    """The model's answer does not match the schema, and the second one does not either."""
+    """Neither of the model's two answers matches the schema."""
 
 
 class Chat:
@@ -51,13 +51,13 @@ class Chat:
             first_token_ms=round(self._done[0].first_token_s * 1e3, 1) if self._done else 0.0,
         )
 
-    async def say(self, asked: Prompt) -> str:
-        """What the model says. Raises as `Model.complete` does."""
-        return prompt.spoken((await self._complete(asked)).text)
+    async def say(self, request: Prompt) -> str:
+        """Return the model's text. Raises as `Model.complete` does."""
+        return prompt.spoken((await self._complete(request)).text)
 
-    async def fill(self, asked: Prompt, answer: type[T]) -> T:
-        """The model's answer as a struct. Raises BrokenAnswer, and as `Model.complete` does."""
-        wanted = msgspec.structs.replace(asked, answer=answer)
+    async def fill(self, request: Prompt, answer: type[T]) -> T:
+        """Return the model's answer as a struct. Raises BrokenAnswer, and as `Model.complete` does."""
+        wanted = msgspec.structs.replace(request, answer=answer)
         cause = ""
         for _ in range(TRIES):
             completion = await self._complete(wanted)
@@ -68,28 +68,28 @@ class Chat:
                 cause = f"{e}{cut}"
                 self._log.info("the answer breaks its schema", kind=self._kind, error=cause)
                 wanted = msgspec.structs.replace(
-                    wanted, text=f"{asked.text}\nAnswer with the JSON object alone, briefly."
+                    wanted, text=f"{request.text}\nAnswer with the JSON object alone, briefly."
                 )
         raise BrokenAnswer(f"the model's answer broke the schema {TRIES} times: {cause}")
 
-    async def _complete(self, asked: Prompt) -> Completion:
+    async def _complete(self, request: Prompt) -> Completion:
         s = self._settings
-        body: dict[str, Any] = prompt.request(asked, media=s.vlm_media, temperature=s.vlm_temperature)
+        body: dict[str, Any] = prompt.request(request, media=s.vlm_media, temperature=s.vlm_temperature)
         with tracer().start_as_current_span(
             f"vlm {self._kind}",
             context=trace.set_span_in_context(self._span),
-            attributes=tracing.asked(self.model.name, asked, body),
+            attributes=tracing.request(self.model.name, request, body),
         ) as span:
             try:
                 completion = await self.model.complete(body)
             except TooLong as e:
-                remedy = f"{e}: lower VLM_FRAMES, VLM_SIZE or VLM_MAX_TOKENS" if asked.frames else str(e)
+                remedy = f"{e}: lower VLM_FRAMES, VLM_SIZE or VLM_MAX_TOKENS" if request.frames else str(e)
                 raise TooLong(remedy) from e
-            span.set_attributes(tracing.answered(completion))
+            span.set_attributes(tracing.answer(completion))
         self._done.append(completion)
         metrics.FIRST_TOKEN.labels(self._kind).observe(completion.first_token_s)
         metrics.TOKENS.labels("in").inc(completion.prompt_tokens)
         metrics.TOKENS.labels("out").inc(completion.completion_tokens)
-        if not asked.frames and completion.prompt_tokens:
-            self.model.characters_a_token = len(asked.text) / completion.prompt_tokens
+        if not request.frames and completion.prompt_tokens:
+            self.model.characters_a_token = len(request.text) / completion.prompt_tokens
         return completion

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server: one request, streamed, with what it cost, and whether the server is well.
+"""An OpenAI-compatible server: one request, streamed, with its cost, and the server's health.
 
     async with ModelEndpoint("http://127.0.0.1:8000/v1", key=lambda: "", timeout_s=120) as endpoint:
-        card = await endpoint.look("a-model")        # is it there, and what has it?
+        card = await endpoint.look("a-model")        # its health and its models
         completion = await endpoint.complete(body)   # body: of /chat/completions
 
 Errors are those of `failures`. Retries are left to the caller.
@@ -28,17 +28,17 @@ from shared.runtime.redact import redact
 
 LOOK_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# One piece of an answer has at most this many bytes, and so has all of its text, in characters.
+# The maximum bytes of one piece of an answer, and the maximum characters of all its text.
 LINE_BYTES = 1 << 20
-# So many bytes are read of an error, and so many of a list of models or of gauges.
+# Maximum bytes of an error, and of a list of models or of gauges.
 _ERROR_BYTES, PAGE_BYTES = 64 * 1024, 4 * 1024 * 1024
-# Of vLLM's page of gauges these are read, of so many engines, in lines of at most so many characters.
+# The gauges that we read from vLLM's page, and the maximum number of engines and of characters per line.
 GAUGES = ("vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:kv_cache_usage_perc")
 _MOST_GAUGES, _GAUGE_LINE = 1000, 4096
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. finish: `stop`, or `length` where it was cut off. first_token_s, seconds: since the request."""
+    """One answer. finish: `stop`, or `length` if it was cut off. first_token_s, seconds: since the request."""
 
     text: str
     finish: str
@@ -49,14 +49,14 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server says of its models. context: tokens by model, where it says so."""
+    """A server's models. context: tokens by model, if listed."""
 
     models: list[str]
     context: dict[str, int]
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A message of the model's, or a piece of one."""
+    """A message of the model, or a piece of one."""
 
     content: str | None = None
 
@@ -67,7 +67,7 @@ class _Choice(msgspec.Struct, frozen=True):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What a request took."""
+    """The tokens of a request."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -92,8 +92,8 @@ _piece = msgspec.json.Decoder(_Piece)
 
 
 class ModelEndpoint:
-    """See the module. url: the part before `/chat/completions`. key: is called for every request, so that a renewed key
-    is used.
+    """See the module. url: the part before `/chat/completions`. key: called for every request, so that a renewed key is
+    used.
     """
 
     def __init__(self, url: str, *, key: Callable[[], str], timeout_s: float) -> None:
@@ -105,7 +105,7 @@ class ModelEndpoint:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # There are no limits here: the caller decides how many requests are open at once, and for how long.
+        # No limits here: the caller decides the number and duration of open requests.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=LOOK_S),
@@ -123,17 +123,17 @@ class ModelEndpoint:
         assert self._session is not None
         return self._session
 
-    def _asked(self, method: str, url: str, **more: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Frames and the key are for one address, and an endpoint has no say in where else a worker goes."""
+    def _send(self, method: str, url: str, **more: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Send without redirects: frames and the key are for one address only."""
         return self._http.request(method, url, allow_redirects=False, **more)
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
-        """One answer. Raises as `failures` lists."""
+        """Return one answer. Raises as `failures` lists."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
                 url, data, headers = await self._request(body)
-                async with self._asked("POST", url, data=data, headers=headers) as response:
+                async with self._send("POST", url, data=data, headers=headers) as response:
                     if response.status != 200:
                         text = (await start_of(response, _ERROR_BYTES)).decode(errors="replace")
                         raise self._error(response.status, text, response.headers)
@@ -150,10 +150,10 @@ class ModelEndpoint:
             ) from e
 
     async def look(self, model: str, *, ask: bool = False) -> Card:
-        """The models that the server has. Raises Away, with the reason, while it can't answer.
+        """Return the server's models. Raises Away, with the reason, while it can't answer.
 
-        model: ours, where it is known. It is asked for one token where the server lists no models, or with `ask`: what
-        lists models need not have one that runs, nor take our key for it.
+        model: ours, if known. Request one token from it if the server lists no models, or with `ask`: a server that
+        lists models may have none that runs, or may refuse our key.
         """
         card = await self._listed(model)
         if model and (ask or card is None):
@@ -161,9 +161,9 @@ class ModelEndpoint:
         return card or Card(models=[], context={})
 
     async def load(self) -> dict[str, float]:
-        """vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty where the server has none."""
+        """Return vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty if the server has none."""
         try:
-            async with asyncio.timeout(LOOK_S), self._asked("GET", f"{self._root}/metrics") as response:
+            async with asyncio.timeout(LOOK_S), self._send("GET", f"{self._root}/metrics") as response:
                 page = await start_of(response, PAGE_BYTES) if response.status == 200 else b""
             text = page.decode(errors="replace")
             lines = [line for line in text.splitlines() if line.startswith(GAUGES) and len(line) <= _GAUGE_LINE]
@@ -176,7 +176,7 @@ class ModelEndpoint:
             return {}
 
     async def _request(self, body: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]:
-        """(URL, data, headers) of a request for an answer."""
+        """Return (URL, data, headers) of a request for an answer."""
         data = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
         return f"{self.url}/chat/completions", data, self._headers()
 
@@ -187,7 +187,7 @@ class ModelEndpoint:
         return await _read(_pieces(response.content), started)
 
     async def _ask(self, model: str) -> None:
-        """Ask for one token. Raises Away where none comes; whoever has too much to do, or wants more, is there."""
+        """Request one token. Raises Away if none comes; a server that is busy, or rejects the request, is there."""
         content = [{"type": "text", "text": "Is anybody there?"}]
         try:
             await self.complete({"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 1})
@@ -197,11 +197,11 @@ class ModelEndpoint:
             raise Away(f"{self.where} answers nothing: {e}") from e
 
     async def _listed(self, model: str) -> Card | None:
-        """What the server lists; None where it has no list for us. Raises Away while it is not well."""
+        """Return the server's list; None if it has none for us. Raises Away while it is unhealthy."""
         try:
             async with asyncio.timeout(LOOK_S):
                 await self._check_health()
-                async with self._asked("GET", f"{self.url}/models", headers=self._headers()) as response:
+                async with self._send("GET", f"{self.url}/models", headers=self._headers()) as response:
                     if 300 <= response.status < 400:
                         raise failures.redirects(response.status)
                     if response.status in (401, 403) and not model:
@@ -219,19 +219,19 @@ class ModelEndpoint:
             raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
         except aiohttp.ClientError as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
-        except (ValueError, RecursionError):  # something else answers there; a request will show what
+        except (ValueError, RecursionError):  # another kind of server; a request will reveal it
             return None
 
     async def _check_health(self) -> None:
-        """Other servers have none of these pages."""
-        # vLLM says here when its engine has died.
-        async with self._asked("GET", f"{self._root}/health") as response:
+        """Check the health pages of vLLM and NIM; other servers have neither."""
+        # vLLM reports here that its engine has died.
+        async with self._send("GET", f"{self._root}/health") as response:
             if response.status >= 500:
                 raise Away(f"{self.where} is not well: /health answers {response.status}")
             if response.status == 200:
                 return
-        # NIM says here that its model is loaded.
-        async with self._asked("GET", f"{self.url}/health/ready") as response:
+        # NIM reports here that its model is loaded.
+        async with self._send("GET", f"{self.url}/health/ready") as response:
             if response.status >= 500:
                 raise Cold(f"{self.where} is not there yet: /health/ready answers {response.status}")
 
@@ -241,13 +241,13 @@ class ModelEndpoint:
 
 
 def _root(url: str) -> str:
-    """The URL of a server's own pages, which are beside `/v1`."""
+    """Return the URL of a server's own pages, next to `/v1`."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.removesuffix("/v1"), query="", fragment=""))
 
 
 async def start_of(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, or its first bytes where it has more than `most`: whoever answers may never stop."""
+    """Return the body, or its first `most` bytes: a server may never stop."""
     found = bytearray()
     async for part in response.content.iter_any():
         found += part
@@ -257,7 +257,7 @@ async def start_of(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 async def _pieces(lines: aiohttp.StreamReader) -> AsyncIterator[_Piece]:
-    """Server-sent events, up to the one that says that the answer is complete."""
+    """Yield server-sent events, up to the one that completes the answer."""
     async for line in lines:
         if line.startswith(b"data:"):
             data = line[5:].strip()
@@ -273,7 +273,7 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
     finish, first_s, usage = "", 0.0, Tokens()
     async for piece in pieces:
         if piece.error is not None:
-            raise RequestFailed(f"the server's error: {redact(failures.said_by(piece.error))[: failures.REASON]}")
+            raise RequestFailed(f"the server's error: {redact(failures.message_in(piece.error))[: failures.REASON]}")
         usage = piece.usage or usage
         for choice in piece.choices[:1]:
             if choice.delta.content:
@@ -287,12 +287,12 @@ async def _read(pieces: AsyncIterator[_Piece], started: float) -> Completion:
 
 
 def completion(text: str, finish: str, usage: Tokens, started: float, first_s: float = 0.0) -> Completion:
-    """An answer that is complete now. started, first_s: of the request, by the performance counter, and seconds."""
+    """Return an answer that is complete now. started, first_s: of the request, performance counter, and seconds."""
     seconds = time.perf_counter() - started
     return Completion(
         text=text,
         finish=finish,
-        # They are counted and told, whatever the server says.
+        # The server is untrusted: these numbers are counted and published.
         prompt_tokens=min(max(usage.prompt_tokens, 0), MOST),
         completion_tokens=min(max(usage.completion_tokens, 0), MOST),
         first_token_s=first_s or seconds,

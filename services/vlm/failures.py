@@ -1,13 +1,13 @@
-"""What an endpoint's errors mean: whose fault they are, and whether waiting helps. Pure.
+"""The meaning of an endpoint's errors: their cause, and whether waiting helps. Pure.
 
-| error | the endpoint | what the caller does |
+| error | the endpoint | the caller |
 |---|---|---|
-| `Away` | can't be reached, or is not well | leaves it alone until it is well |
-| `Cold` | is not there yet: it starts, or scales up from zero | the same, and is patient for minutes |
-| `Refused` | takes nothing, as the settings are | the same, and says which setting |
-| `Busy` | has too much to do | asks again after what it says |
-| `RequestFailed` | failed, and may do so because of this request | asks again, a few times |
-| `Rejected`, `TooLong` | will never take this request | lets the job go |
+| `Away` | can't be reached, or is unhealthy | pauses until it is healthy |
+| `Cold` | is not there yet: it starts, or scales up from zero | pauses, and waits for minutes |
+| `Refused` | accepts nothing with these settings | pauses, and names the setting |
+| `Busy` | is overloaded | retries after its delay |
+| `RequestFailed` | failed, perhaps because of this request | retries a few times |
+| `Rejected`, `TooLong` | will never accept this request | gives the job up |
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import msgspec
 from shared.runtime.errors import Away, BadMessage, TidegateError
 from shared.runtime.redact import redact
 
-# So many characters are kept of what a server says.
+# Maximum characters of a server's message.
 REASON = 400
 
 
 class Cold(Away):
-    """Nothing is there yet that could answer: the endpoint starts, or scales up from zero."""
+    """No server can answer yet: the endpoint starts, or scales up from zero."""
 
 
 class Refused(Away):
-    """The endpoint takes no request as it is asked. The message names the setting."""
+    """The endpoint accepts no request with these settings. The message names the setting."""
 
 
 class Busy(Away):
-    """The server has too much to do. after_s: seconds after which it may be asked again, if it says so."""
+    """The server is overloaded. after_s: seconds until a retry, if it requests that."""
 
     def __init__(self, reason: str, after_s: float | None) -> None:
         super().__init__(reason)
@@ -43,15 +43,15 @@ class Busy(Away):
 
 
 class RequestFailed(TidegateError):
-    """The server answered with an error of its own, or broke off: the request may be to blame, or the server."""
+    """The server answered with its own error, or broke off: the cause may be the request or the server."""
 
 
 class Rejected(BadMessage):
-    """The server will never take this request."""
+    """The server will never accept this request."""
 
 
 class TooLong(Rejected):
-    """Question and answer are longer than the model's context, or the request is larger than may be sent."""
+    """Question and answer exceed the model's context, or the request exceeds the size limit."""
 
 
 def redirects(status: int) -> Refused:
@@ -59,8 +59,8 @@ def redirects(status: int) -> Refused:
 
 
 def of(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
-    """The error that an OpenAI-compatible server means by a status other than 200. text: its body."""
-    what = said(text)
+    """Return the error of an OpenAI-compatible server's status other than 200. text: its body."""
+    what = message_of(text)
     reason = f"{status}: {what}"
     if 300 <= status < 400:
         return redirects(status)
@@ -80,17 +80,17 @@ def of(status: int, text: str, headers: Mapping[str, str]) -> TidegateError:
     return Rejected(f"the endpoint rejects the request, {reason}")
 
 
-def said(text: str) -> str:
-    """What an error's body says, for people: its message, or all of it where it is no JSON."""
+def message_of(text: str) -> str:
+    """Return the human-readable text of an error's body: its message, or all of it if it is no JSON."""
     try:
-        message = said_by(msgspec.json.decode(text))
+        message = message_in(msgspec.json.decode(text))
     except (ValueError, RecursionError):
         message = " ".join(text.split())
     return redact(message)[:REASON]
 
 
-def said_by(body: Any) -> str:
-    """The message of an error, in the forms of OpenAI, vLLM, Databricks, AWS and others."""
+def message_in(body: Any) -> str:
+    """Return the message of an error, in the formats of OpenAI, vLLM, Databricks, AWS and others."""
     if isinstance(body, dict):
         inner = next((body[key] for key in ("error", "message", "Message") if key in body), body)
         return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
@@ -98,7 +98,7 @@ def said_by(body: Any) -> str:
 
 
 def retry_after(value: str, now: dt.datetime) -> float | None:
-    """The seconds of a header Retry-After, which gives seconds or a date (RFC 9110, 10.2.3); None for neither."""
+    """Parse a Retry-After header, seconds or a date (RFC 9110, 10.2.3), to seconds; None if invalid."""
     if value.isdecimal() and len(value) < 10:
         return float(value)
     try:

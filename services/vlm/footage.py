@@ -1,10 +1,10 @@
-"""Frames out of MEDIA, or of recordings, as JPEG: of a stretch of a camera's time, or of given segments.
+"""Frames out of MEDIA, or of recordings, as JPEG: of a stretch of a camera's time, or of some segments.
 
     frames = await footage.between("lobby", start, end, count=8)
     frames = await footage.of("lobby", [1234, 1235], count=8)
 
-Segments are read by direct get: nothing is consumed, and only segments near a wanted frame cross the bus. What MEDIA
-has let go is asked of the recorder, where one answers.
+Segments are read by direct get: nothing is consumed, and only segments near a wanted frame cross the bus. Video that
+MEDIA has deleted is requested from the recorder, if one answers.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from shared.runtime.errors import BadMessage, BadSegment, TidegateError
 from shared.video.budget import Budget
 from shared.video.segments import SegmentDecoder
 
-# Clocks of ingest and the server differ, and a segment is stored when it has ended.
+# Clocks of ingest and the server differ, and a segment is stored after its end.
 SLACK = dt.timedelta(seconds=2)
-# At most this many segments are looked at for one instant: one that ingest held back is stored after its neighbours.
+# Maximum segments to read for one instant: one that ingest delayed is stored after its neighbours.
 MOST_STEPS = 64
 
 
 class NoFootage(TidegateError):
-    """There is no video to show. cause: whether there ever was."""
+    """No video to show. cause: whether there ever was any."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -43,7 +43,7 @@ class NoFootage(TidegateError):
 
 
 class Footage:
-    """See the module. side: pixels of a frame's longer side, at most."""
+    """See the module. side: maximum pixels of a frame's longer side."""
 
     def __init__(self, client: Client, *, side: int, threads: int, budget: Budget | None = None) -> None:
         self._client = client
@@ -53,7 +53,8 @@ class Footage:
     async def between(
         self, camera: str, start: dt.datetime, end: dt.datetime, count: int, *, also: Sequence[dt.datetime] = ()
     ) -> list[JpegFrame]:
-        """Up to `count` frames of [start, end): those at `also`, and the rest spread evenly over the time with video.
+        """Return up to `count` frames of [start, end): those at `also`, and the rest spread evenly over the time with
+        video.
 
         Raises NoFootage if there is none, BadSegment if none can be decoded, nats.errors.Error or TimeoutError if the
         server does not answer.
@@ -78,9 +79,9 @@ class Footage:
                 before.offsets.append((instant - before.start).total_seconds())
             elif part := await self._at(camera, instant, until, after=before.seq if before else 0):
                 parts.append(part)
-        # Video may lie between the instants alone.
+        # Video may lie only between the instants.
         parts = parts or [first]
-        # Where frames are further apart than segments, a keyframe shows as much as its neighbours, and is far cheaper.
+        # If frames are further apart than segments, a keyframe shows as much as its neighbours, and is far cheaper.
         return await self._frames.of(
             [p if len(p.offsets) > 1 or also or p.start < begin else p._replace(offsets=[0.0]) for p in parts]
         )
@@ -88,14 +89,14 @@ class Footage:
     async def of(
         self, camera: str, seqs: Sequence[int], count: int, span: tuple[dt.datetime, dt.datetime] | None = None
     ) -> list[JpegFrame]:
-        """Up to `count` frames of the segments, evenly spread over what is kept of them. span: (start, end) of what
-        they show, where that is known: of this, where some are gone, and it is recorded.
+        """Return up to `count` frames, evenly spread over the stored segments. span: (start, end) of the segments, if
+        known: if some are deleted, the frames come from recordings of this.
 
         Raises as `between` does, and BadMessage for a segment of another camera.
         """
         wanted, found = sorted(set(seqs)), list[Part]()
-        kept = await self._kept(wanted, count)
-        chosen = sampling.evenly(kept, count)
+        available = await self._stored_seqs(wanted, count)
+        chosen = sampling.evenly(available, count)
         for seq in chosen:
             try:
                 stored = await direct.get(self._client, names.MEDIA, seq=seq)
@@ -105,7 +106,7 @@ class Footage:
             if head is None or head.camera != camera:
                 raise BadMessage(f"sequence {seq} of MEDIA is no segment of camera {camera}")
             found.append(Part.of(stored, head, []))
-        is_whole = len(kept) == len(wanted) and len(found) == len(chosen)
+        is_whole = len(available) == len(wanted) and len(found) == len(chosen)
         if span and not is_whole and (parts := await recorded.between(self._client, camera, *span, count)):
             return await self._frames.of(parts)
         if not found:
@@ -114,32 +115,32 @@ class Footage:
         return await self._frames.of([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
 
     async def again(self, camera: str, seen: Sequence[Seen]) -> list[JpegFrame]:
-        """Those frames of an event that are still kept, or recorded. Raises as `of` does."""
+        """Return those frames of an event that are still stored, or recorded. Raises as `of` does."""
         wanted: dict[int, list[dt.datetime]] = {}
         for frame in seen:
             wanted.setdefault(frame.seq, []).append(frame.time)
-        gone = wanted.pop(0, [])
+        missing = wanted.pop(0, [])
         parts: list[Part] = []
         for seq, times in wanted.items():
             try:
                 stored = await direct.get(self._client, names.MEDIA, seq=seq)
             except NotFoundError:
-                gone += times
+                missing += times
                 continue
             head = _head(stored)
-            if head is None or head.camera != camera:  # MEDIA was made anew
-                gone += times
+            if head is None or head.camera != camera:  # MEDIA was recreated
+                missing += times
                 continue
             parts.append(Part.of(stored, head, [(time - head.start).total_seconds() for time in times]))
-        parts += await recorded.at(self._client, camera, gone)
+        parts += await recorded.at(self._client, camera, missing)
         return await self._frames.of(parts) if parts else []
 
     # ---- finding
 
     async def _at(self, camera: str, instant: dt.datetime, until: dt.datetime, *, after: int) -> Part | None:
-        """The segment that holds `instant`, or else the first one after it that starts before `until`, or None.
+        """Return the segment at `instant`, or else the first one after it that starts before `until`, or None.
 
-        after: sequence of a segment that is known to be earlier.
+        after: sequence of a known earlier segment.
         """
         seq, since = None, instant - SLACK
         for _ in range(MOST_STEPS):
@@ -166,8 +167,8 @@ class Footage:
         head = _head(stored)
         return Part.of(stored, head, []) if head else None
 
-    async def _kept(self, seqs: list[int], count: int) -> list[int]:
-        """The sequences that have not expired; all of them, unasked, where they are no more than `count`."""
+    async def _stored_seqs(self, seqs: list[int], count: int) -> list[int]:
+        """Return the sequences that have not expired; all of them, unchecked, if they are at most `count`."""
         if len(seqs) <= count:
             return seqs
         try:
@@ -177,7 +178,7 @@ class Footage:
         return [seq for seq in seqs if seq >= oldest.seq]
 
     async def _none(self, camera: str, start: dt.datetime, end: dt.datetime) -> NoFootage:
-        """Why there are no frames: the video has expired, or there was none."""
+        """Return why there are no frames: the video has expired, or there was none."""
         try:
             oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
         except NotFoundError:
@@ -189,7 +190,7 @@ class Footage:
 
 
 def _head(stored: Stored) -> Segment | None:
-    """A segment's headers; None for a replay, and for a message that is no segment."""
+    """Return a segment's headers; None for a replay, and for a message that is no segment."""
     try:
         return None if REPLAY_OF in stored.headers else from_headers(stored.headers)
     except BadSegment:

@@ -1,7 +1,7 @@
-"""How many frames of a job the model is shown, and what that takes of a replica. Pure.
+"""The number of frames that the model gets for a job, and their cost. Pure.
 
-Fewer of a caption while capacity is short; verdicts and questions are always shown whole. The stretch stays what it is,
-whoever works on it and however often: so all of the video has one caption, whatever dies.
+A caption gets fewer while capacity is short; verdicts and questions always get all. The stretch is the same for every
+replica and every try. So all of the video has one caption, whichever process dies.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from shared.contract.jobs import Job
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
 
-# What a job takes beside its frames, mostly for the text of its answer, is as much as so many frames take: one to five,
-# we reckon, for a model of 2B to 8B parameters on a GPU. Where it is more, a fleet that leaves frames out asks for more
-# replicas than it needs; where it is less, for fewer.
+# The cost of a job besides its frames, mostly for the text of its answer, in frames. We estimate one to five for a
+# model of 2B to 8B parameters on a GPU. If it is more, a fleet that defers frames asks for more replicas than it needs;
+# if it is less, for fewer.
 TEXT_FRAMES = 2.0
 
 
-def frames_of(job: Job, bend: Callable[[], Level], *, wanted: int, floor: int) -> SamplingPlan:
-    """wanted, floor: frames. bend: at which level a job that bends is shown. A job that is shown all is one image."""
+def frames_of(job: Job, level_of: Callable[[], Level], *, wanted: int, floor: int) -> SamplingPlan:
+    """Return a job's plan. wanted, floor: frames. level_of: for degradable jobs; others count as one image."""
     caption = job if isinstance(job, jobs.Caption) else None
-    level = bend() if caption else LEVELS[0]
+    level = level_of() if caption else LEVELS[0]
     if isinstance(job, jobs.Summarize):
         wanted = 0
     frames = round(level.fps(wanted, floor))
     share = (frames + TEXT_FRAMES) / (wanted + TEXT_FRAMES)
-    # A stretch of no length to speak of has no rate that anybody could use.
+    # A very short stretch has no meaningful rate.
     seconds = max(1.0, (caption.end - caption.start).total_seconds()) if caption else 1.0
     return SamplingPlan(
         frames / seconds, wanted / seconds, frames, wanted, share, 1.0, key=0.0, rest=0.0, wanted_rest=0.0

@@ -1,4 +1,4 @@
-"""Parts of video, decoded: what a model is shown of them, as JPEG, in order of time.
+"""Parts of video, decoded: the model's frames, as JPEG, in order of time.
 
 frames = await Frames(decoder, side=640).of(parts)
 """
@@ -20,7 +20,7 @@ from shared.video.segments import SegmentDecoder
 
 
 class JpegFrame(NamedTuple):
-    """One frame. time: wall clock. seq: sequence in MEDIA of its segment; 0 where it is recorded. jpeg: the picture."""
+    """One frame. time: wall clock. seq: sequence in MEDIA of its segment; 0 if it is recorded. jpeg: the picture."""
 
     time: dt.datetime
     seq: int
@@ -28,7 +28,7 @@ class JpegFrame(NamedTuple):
 
 
 class Frames:
-    """See the module. side: pixels of a frame's longer side, at most."""
+    """See the module. side: maximum pixels of a frame's longer side."""
 
     def __init__(self, decoder: SegmentDecoder, *, side: int) -> None:
         self._decoder = decoder
@@ -36,7 +36,7 @@ class Frames:
         self._log = logger("vlm")
 
     async def of(self, parts: Sequence[Part]) -> list[JpegFrame]:
-        """A part that can't be decoded is passed over, unless none can: raises BadSegment."""
+        """Return frames. Skip a part that can't be decoded; raise BadSegment if none can."""
         done = await asyncio.gather(*(self._frames(part) for part in parts), return_exceptions=True)
         frames: list[JpegFrame] = []
         problems: list[BadSegment] = []

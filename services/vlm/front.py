@@ -1,7 +1,7 @@
-"""What must run while no GPU does: `svc.ask`, and the planning of captions.
+"""The part that must run while no GPU does: `svc.ask`, and the planning of captions.
 
-A question becomes a job in VLM, so that a replica is started for it where none runs. The answer is the event that the
-job ends in. One process is enough, and any number may do this.
+A question becomes a job in VLM, so that a replica is started for it if none runs. The answer is the job's event. One
+process is enough, and any number may run.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from shared.runtime.errors import BusError, Full, Refusal
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 
-# Only a client that runs wild asks more than this at once, or in questions of more than a few hundred bytes each.
+# Only a misbehaving client exceeds this number of waiting questions, or a few hundred bytes each.
 MOST_WAITING = 1000
 MOST_WAITING_BYTES = 8 * 1024 * 1024
-# Where the server is away, the asker is told after this long.
+# During a server outage, the client gets an error after this long.
 PATIENCE_S = 5.0
 ANSWERS = (events.Answer, events.Summary, events.Verdict)
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """What is read of an event here."""
+    """The fields of an event that are read here."""
 
     job: str
 
@@ -51,11 +51,11 @@ class Asking:
             await self._client.subscribe(names.event(kind.kind, "*"), cb=self._hear)
 
     async def answer(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        """The event's JSON. Raises Refusal: 400 for a bad question, 503 and 504 where no answer came."""
-        asked = query.read(payload)
-        kind = type(asked).__struct_config__.tag
+        """Return the event's JSON. Raises Refusal: 400 for a bad question, 503 and 504 if no answer came."""
+        question = query.read(payload)
+        kind = type(question).__struct_config__.tag
         try:
-            found = await self._ask(asked, len(payload))
+            found = await self._ask(question, len(payload))
         except Refusal as e:
             metrics.ASKED.labels(kind, e.code).inc()
             raise
@@ -65,28 +65,28 @@ class Asking:
         metrics.ASKED.labels(kind, 200).inc()
         return found, {"content-type": "application/json"}
 
-    async def _ask(self, asked: query.Query, size: int) -> bytes:
-        """The answer's payload. size: bytes of the question."""
+    async def _ask(self, question: query.Query, size: int) -> bytes:
+        """Return the answer's payload. size: bytes of the question."""
         if len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
             raise Refusal(503, f"{len(self._waiting)} questions are waiting already: ask again later")
-        job = query.job_of(asked, dt.datetime.now(dt.UTC))
+        job = query.job_of(question, dt.datetime.now(dt.UTC))
         key = (job.camera, query.name_of(job))
         loop = asyncio.get_running_loop()
-        until, future = loop.time() + asked.wait_s, loop.create_future()
+        until, future = loop.time() + question.wait_s, loop.create_future()
         self._waiting[key] = future
         self._bytes += size
         try:
-            # Nothing cancels this: before Python 3.12 the cancellation could be swallowed, and we wait for ever.
-            await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, asked.wait_s))
+            # Nothing cancels this: before Python 3.12 the cancellation could be swallowed, and the wait never end.
+            await bus.publish_job_now(self._client, job, patience_s=min(PATIENCE_S, question.wait_s))
             async with asyncio.timeout_at(until):
                 found: bytes = await future
                 return found
         except TimeoutError as e:
             raise Refusal(
                 504,
-                f"no answer within {asked.wait_s:g} s, so nobody begins with it any more; where a worker has begun, it "
-                f"still comes as an event with job {key[1]}, or is a dead letter of vlm. Ask with a longer wait_s, or "
-                "see whether a worker of vlm runs",
+                f"no answer within {question.wait_s:g} s, so nobody begins with it any more; where a worker has begun, "
+                f"it still comes as an event with job {key[1]}, or is a dead letter of vlm. Ask with a longer wait_s, "
+                "or see whether a worker of vlm runs",
             ) from e
         except Full as e:
             raise Refusal(503, "VLM_MAX_ASKS questions are waiting already: ask again later, or have it raised") from e

@@ -1,4 +1,4 @@
-"""What vlm exports beside the worker loop's metrics."""
+"""The metrics of vlm, in addition to the worker loop's."""
 
 from __future__ import annotations
 

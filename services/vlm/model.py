@@ -1,13 +1,13 @@
-"""The model behind an endpoint. It is asked again where that helps, and left alone while its server is away.
+"""The model behind an endpoint. Requests are retried if that helps, and paused while its server is away.
 
     model = Model(endpoint, settings)
-    keeping = asyncio.create_task(model.keep())      # looks after a server that is away, until cancelled
+    keeping = asyncio.create_task(model.keep())      # checks a server that is away, until cancelled
     completion = await model.complete(body)
     await model.well.wait(); await model.lost.wait()
 
-While the server is away for a moment, a request waits here, with its job in hand and in progress. Once the server has
-been away for VLM_PATIENCE_S, or not there yet for VLM_COLD_S, the model is `lost`: requests that wait end with `Away`,
-so that other replicas get them. While a model is lost no job is taken, so none is delivered again and again.
+While the server is briefly away, a request waits here, with its job in flight and in progress. Once the server has been
+away for VLM_PATIENCE_S, or not there yet for VLM_COLD_S, the model is `lost`. Then waiting requests end with `Away`, so
+that other replicas get them. While a model is lost no job is taken, so none is delivered repeatedly.
 """
 
 from __future__ import annotations
@@ -33,35 +33,33 @@ from shared.runtime.errors import Away
 from shared.runtime.telemetry import logger
 
 DELAYS = Backoff(first_s=0.5, longest_s=10.0)
-# A busy server is asked again when it says, but not later than this.
+# A busy server is retried after its own delay, but at most this.
 BUSY = Backoff(first_s=0.5, longest_s=10.0, longest_asked_s=300.0)
-# A server that looks well but does no work is asked less and less often.
+# A server that looks healthy but does no work is tried less and less often.
 RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 
 
 class ModelTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient a request is. The values were chosen by hand."""
+    """The patience of a request. The values were chosen by hand."""
 
     away_tries: int = 3
-    """A request ends once it has lost this many servers that looked well: the request itself may be to blame."""
+    """A request ends after this many losses of a healthy-looking server: the request itself may be to blame."""
 
     tries: int = 2
-    """A request that has failed this many times while its server is well ends: it is to blame, or another replica's
-    server takes it."""
+    """Maximum failures of a request on a healthy server: it is to blame, or another replica's server takes it."""
 
     load_s: float = 5.0
     """vLLM's own gauges are read this often."""
 
     characters_a_token: float = 2.5
-    """A token is taken to be this many characters of plain text until the model's own ratio is known. It is low, as a
-    prompt that is too long is refused."""
+    """Characters of plain text per token until the model's ratio is known; low, as a long prompt is refused."""
 
 
 TUNING = ModelTuning()
 
 
 class Model:
-    """See the module. name: as the endpoint knows it; empty until it has said so, if VLM_MODEL does not."""
+    """See the module. name: the endpoint's; empty until it is listed, without VLM_MODEL."""
 
     def __init__(self, endpoint: ModelEndpoint, settings: VlmSettings, *, starting: str) -> None:
         self.name = settings.vlm_model
@@ -74,8 +72,8 @@ class Model:
         self._settings = settings
         self._breaker = Breaker(DELAYS, reason=starting)
         self._says_load = True
-        self._doubts = False  # whether a request was turned away that the server's pages would not show
-        self._openings = 0  # how often the breaker has opened since the last answer
+        self._doubts = False  # whether a request was refused in a way that the server's pages would not show
+        self._openings = 0  # openings of the breaker since the last answer
         self._closing = asyncio.Event()
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
@@ -83,16 +81,16 @@ class Model:
 
     @property
     def reason(self) -> str:
-        """Why the model is not asked; empty while it is."""
+        """Why requests are paused; empty while they are not."""
         return self._breaker.reason if self._breaker.is_open else ""
 
     def close(self) -> None:
-        """The worker drains: requests that only wait end at once."""
+        """End waiting requests immediately: the worker drains."""
         self._closing.set()
         self._announce()
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
-        """One answer to `body`, the model's name added. Raises Away, RequestFailed, Rejected or TooLong."""
+        """Return one answer to `body`, with the model's name added. Raises Away, RequestFailed, Rejected or TooLong."""
         tries = busy = away = 0
         began = time.monotonic()
         while True:
@@ -107,14 +105,14 @@ class Model:
             except Cold as e:
                 self._count("cold")
                 self._turned_away(e)
-                # It looks well each time, and still takes nothing.
+                # It looks healthy each time, and still accepts nothing.
                 if time.monotonic() - began > self._settings.vlm_cold_s:
                     raise
             except Away as e:
                 away += 1
                 self._count("refused" if isinstance(e, Refused) else "away")
                 self._turned_away(e)
-                # A server that looked well each time may fail on this request.
+                # A server that looked healthy each time may fail on this request.
                 if away >= TUNING.away_tries:
                     raise
                 await self._sleep(DELAYS.after(away))
@@ -137,7 +135,7 @@ class Model:
                 return completion
 
     async def keep(self) -> None:
-        """Look whether a server that is away is back, and read how busy one is that is well, until cancelled."""
+        """Check whether an absent server is back, and read the load of a healthy one, until cancelled."""
         self._tell()
         tries = 0
         while True:
@@ -165,7 +163,7 @@ class Model:
                 pass
 
     def _take(self, card: Card) -> None:
-        """Take what the endpoint says of its models. Raises Away where ours is not among them."""
+        """Take the endpoint's list of models. Raises Away if ours is not among them."""
         if card.models and not self.name:
             self.name = card.models[0]
         if not self.name:
@@ -181,7 +179,7 @@ class Model:
             await self._news.wait()
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait with the job in hand. Raises Away where the worker must drain meanwhile."""
+        """Wait with the job in flight. Raises Away if the worker must drain meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._closing.is_set() or self.lost.is_set():
@@ -192,7 +190,7 @@ class Model:
                     await news.wait()
 
     def _patience_s(self, why: Away) -> float:
-        """For how long jobs in hand wait. Another replica would find the same endpoint cold."""
+        """Return how long jobs in flight wait. Another replica would find the same endpoint cold."""
         return self._settings.vlm_cold_s if isinstance(why, Cold) else self._settings.vlm_patience_s
 
     def _turned_away(self, why: Away) -> None:
@@ -207,7 +205,7 @@ class Model:
             self._tell()
 
     def _tell(self) -> None:
-        """Set `well` and `lost`, and tell others, as the breaker is now."""
+        """Set `well` and `lost` by the breaker's state, and notify the waiters."""
         if self._breaker.is_open:
             self.well.clear()
         else:
@@ -220,7 +218,7 @@ class Model:
         self._announce()
 
     def _announce(self) -> None:
-        """Let all requests that wait look again."""
+        """Wake all waiting requests."""
         self._news.set()
         self._news = asyncio.Event()
 
@@ -228,7 +226,7 @@ class Model:
         if not self._says_load:
             return
         load = await self._endpoint.load()
-        # A server other than vLLM has no such page, and is asked once.
+        # A server other than vLLM has no such page, and is tried once.
         self._says_load = bool(load)
         for gauge, name in (
             (metrics.WAITING, "vllm:num_requests_waiting"),
@@ -243,7 +241,7 @@ class Model:
 
 
 def event_name(settings: VlmSettings, name: str) -> str:
-    """A model's name in events and their ids. It says so where the weights are untrained."""
+    """Return a model's name in events and their ids. It marks untrained weights."""
     path = Path(name)
     short = safe_name(path.name if path.is_absolute() or path.exists() else name)
     args = " ".join(shlex.split(settings.vllm_args)).replace("=", " ")

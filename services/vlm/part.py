@@ -1,4 +1,4 @@
-"""What frames are taken of: a segment, or a group of pictures of a recording."""
+"""The source of frames: a segment, or a group of pictures of a recording."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from shared.contract.segment import Segment
 
 
 class Part(NamedTuple):
-    """offsets: in seconds, of the frames that are wanted of it. seq: in MEDIA; 0: it is recorded.
+    """offsets: in seconds, of its wanted frames. seq: in MEDIA; 0: it is recorded.
 
-    head: of a segment; None: it can be decoded alone.
+    head: of a segment; None: it needs no other to decode.
     """
 
     camera: str

@@ -1,7 +1,7 @@
-"""Plans captions: a job for every stretch of every camera that is to be captioned, once its video is stored.
+"""Plans captions: a job for every stretch to caption of every camera, once its video is stored.
 
-A segment's headers say whether it begins a stretch. Its message is nak'd with a delay until the stretch is over. So the
-consumer remembers and nothing is kept here: any number of processes may plan, and no stretch is missed while none runs.
+A segment's headers show whether it begins a stretch. Its message is nak'd with a delay until the stretch is over. So
+the state is in the consumer, not here: any number of processes may plan, and no stretch is missed while none runs.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from shared.service.process import beat
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
-# This many messages, and bytes, are pulled ahead.
+# The prefetch in messages and bytes.
 HOLD = 256
 HOLD_BYTES = 64 * 1024 * 1024
 
 
 class PlannerTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """When a caption is asked for. The values were chosen by hand."""
+    """When a caption is requested. The values were chosen by hand."""
 
     slack_s: float = 3.0
-    """A stretch is asked for this long after its end: its last segment ends after it, and is stored after that."""
+    """The delay of a request after its stretch's end: its last segment ends after it, and is stored after that."""
 
     again_s: float = 5.0
-    """Where VLM is full, or the server away, planning pauses this long."""
+    """Planning pauses this long if VLM is full, or the server away."""
 
     latest_s: float = 120.0
     """A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock."""
 
     patience_s: float = 2.0
-    """A job is tried to be published for this long."""
+    """The publishing of a job is tried for this long."""
 
 
 TUNING = PlannerTuning()
@@ -65,7 +65,7 @@ class Planner:
         self._full_until = 0.0  # monotonic clock, seconds
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Plan until `stop`, then hand back what is in hand.
+        """Plan until `stop`, then hand back the messages in flight.
 
         Raises BusError if the consumer or the bucket is missing or the server closes for good.
         """
@@ -93,13 +93,13 @@ class Planner:
             head = segment.from_message(delivery.subject, delivery.headers)
             plan, prompt = self._plan_of(head.camera)
             found = [] if REPLAY_OF in delivery.headers else begun_by(head, plan)
-        except (BadSegment, OverflowError):  # the services that decode video say what is wrong with it
+        except (BadSegment, OverflowError):  # the services that decode video report its defect
             found = []
         if not found:
             return await self._in_flight.acknowledge(delivery, confirmed=False)
         wait_s = found[-1].end.timestamp() + TUNING.slack_s - time.time()
         if wait_s > plan.length_s + TUNING.latest_s:
-            # A clock is wrong: the end of this stretch may never come.
+            # A clock is wrong: this stretch may never end.
             return await self._in_flight.acknowledge(delivery, confirmed=False)
         if wait_s <= 0:
             if time.monotonic() >= self._full_until and await self._ask_for(
@@ -112,9 +112,9 @@ class Planner:
     async def _ask_for(
         self, camera: str, stretches: Sequence[CaptionStretch], prompt: str, headers: Mapping[str, str]
     ) -> bool:
-        """A job for each; False where VLM takes none just now."""
-        given = events.trace_of(headers)
-        trace = {"traceparent": given} if given else {}
+        """Publish a job for each; return False if VLM takes none now."""
+        traceparent = events.trace_of(headers)
+        trace = {"traceparent": traceparent} if traceparent else {}
         for stretch in stretches:
             job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:
@@ -128,7 +128,7 @@ class Planner:
         return True
 
     def _plan_of(self, camera: str) -> tuple[CaptionPlan, str]:
-        """(plan, prompt) of a camera: its own settings win over ours."""
+        """Return (plan, prompt) of a camera: its own settings override ours."""
         s = self._settings
         every_s, prompt = s.vlm_caption_every_s, s.vlm_caption_prompt
         try:
@@ -142,7 +142,7 @@ class Planner:
         return CaptionPlan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), prompt
 
     def _own(self, camera: str) -> cameras.Camera | None:
-        """A camera's own settings. Of one that was removed too, while its video waits. Raises SettingError."""
+        """Return a camera's own settings, also of a removed one while its video waits. Raises SettingError."""
         if data := self._cameras.values.get(camera):
             return cameras.decode(data)
         data = self._cameras.values.get(names.removed(camera))

@@ -1,9 +1,9 @@
-"""What a model is asked, as the messages of an OpenAI-compatible endpoint. Pure.
+"""A prompt as the messages of an OpenAI-compatible endpoint. Pure.
 
     body = request(Prompt(text="What happens?", frames=frames, max_tokens=200), media="images", temperature=0)
 
-Images come first, each after the time it was taken at, and the question comes last: so the server can cache the prefix
-that several jobs share.
+Images come first, each after its time, and the question comes last: so the server can cache the prefix that several
+jobs share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.runtime.plain import plain
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model is asked. answer: a struct, where the answer must be its JSON. max_tokens: of the answer."""
+    """A prompt. answer: a struct, if the answer must be its JSON. max_tokens: of the answer."""
 
     text: str
     frames: Sequence[JpegFrame] = ()
@@ -29,7 +29,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request(prompt: Prompt, *, media: Literal["images", "video"], temperature: float) -> dict[str, Any]:
-    """The body of /chat/completions, without the model's name."""
+    """Return the body of /chat/completions, without the model's name."""
     show = _video if media == "video" and len(prompt.frames) > 1 else _images
     body: dict[str, Any] = {
         "messages": [{"role": "user", "content": [*show(prompt.frames), {"type": "text", "text": prompt.text}]}],
@@ -45,7 +45,7 @@ def request(prompt: Prompt, *, media: Literal["images", "video"], temperature: f
 
 
 def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """JSON Schema of an answer, in one piece and closed: servers make their grammars from it."""
+    """Return the JSON Schema of an answer, inlined and closed: servers derive grammars from it."""
     (found,), defs = msgspec.json.schema_components([answer], ref_template="#/$defs/{name}")
     ref = str(found.get("$ref", "")).rpartition("/")[2]
     return {k: v for k, v in defs.get(ref, found).items() if k not in ("title", "description")} | {
@@ -54,21 +54,21 @@ def schema(answer: type[msgspec.Struct]) -> Mapping[str, Any]:
 
 
 def spoken(text: str) -> str:
-    """The answer in one paragraph, without the model's thinking, where the server has left that in."""
+    """Return the answer as one paragraph, without any thinking that the server has left in."""
     thought, mark, rest = text.partition("</think>")
-    # In some templates `<think>` is part of the prompt, and only its end is answered.
+    # In some templates `<think>` is part of the prompt, and only its end is in the answer.
     if mark and ("<think>" not in thought or thought.lstrip().startswith("<think>")):
         text = rest
     return plain(text)[:MOST_TEXT]
 
 
 def json_of(text: str) -> bytes:
-    """The JSON of an answer, as bytes for the decoder."""
+    """Return the JSON of an answer, as bytes for the decoder."""
     return spoken(text).encode()
 
 
 def at(frame: JpegFrame) -> str:
-    """`13:00:05.2`, UTC."""
+    """Return `13:00:05.2`, UTC."""
     return f"{frame.time:%H:%M:%S}.{frame.time.microsecond // 100_000}"
 
 
@@ -82,7 +82,7 @@ def _images(frames: Sequence[JpegFrame]) -> list[dict[str, Any]]:
 
 
 def _video(frames: Sequence[JpegFrame]) -> list[dict[str, Any]]:
-    """Frames as vLLM takes them for a video: JPEGs in one data URL, with commas."""
+    """Return frames in vLLM's format for a video: JPEGs in one data URL, with commas."""
     url = "data:video/jpeg;base64," + ",".join(b64encode(frame.jpeg).decode() for frame in frames)
     times = ", ".join(f"{n}: {at(frame)}" for n, frame in enumerate(frames, 1))
     return [

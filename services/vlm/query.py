@@ -1,4 +1,4 @@
-"""What `svc.ask` is asked: JSON with a `kind`. The answer is the event that the job ends in. Pure.
+"""Requests of `svc.ask`: JSON with a `kind`. The reply is the job's event. Pure.
 
 {"kind": "ask", "camera": "lobby", "question": "What is the man carrying?", "since": "2026-11-24T13:00:00Z"}
 """
@@ -20,14 +20,14 @@ from shared.contract.names import Token
 from shared.runtime.errors import Refusal
 
 LONGEST_WAIT_S = 600.0
-# A question without a time is about the last seconds, this many.
+# A question without a time is about the last seconds, of this number.
 DEFAULT_S = 60.0
-# A question has at most so many bytes: 4000 characters and a thousand segments fit, and many questions wait at once.
+# Maximum bytes of a question: 4000 characters and a thousand segments fit, and many questions wait concurrently.
 MOST_BYTES = 64 * 1024
 
 
 class _Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What every question has. wait_s: how long the answer is waited for; after that nobody works on it."""
+    """The common fields. wait_s: how long the client waits for the answer; after that no worker begins it."""
 
     camera: Token
     wait_s: Annotated[float, Meta(gt=0, le=LONGEST_WAIT_S)] = 120.0
@@ -62,7 +62,7 @@ class AskQuery(_OfStretch, frozen=True, kw_only=True, tag="ask"):
 
 
 class CaptionQuery(_OfStretch, frozen=True, kw_only=True, tag="caption"):
-    """What happens? As somebody waits, it goes before the captions of all cameras, and is answered as a question."""
+    """What happens? As a user waits, it precedes the captions of all cameras, and is answered as a question."""
 
     prompt: Annotated[str, Meta(max_length=4000)] = ""
 
@@ -85,7 +85,7 @@ _decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
 
 
 def read(data: bytes) -> Query:
-    """The question in a request. Raises Refusal that names the field."""
+    """Decode a request. Raises Refusal that names the field."""
     if len(data) > MOST_BYTES:
         raise Refusal(400, f"not a question: it has {len(data)} bytes, and {MOST_BYTES} are the most")
     try:
@@ -95,7 +95,7 @@ def read(data: bytes) -> Query:
 
 
 def job_of(query: Query, now: dt.datetime) -> Job:
-    """The job that answers a question, with a new id. Raises Refusal."""
+    """Return the job for a question, with a new id. Raises Refusal."""
     id = secrets.token_hex(8)
     common: dict[str, Any] = {"camera": query.camera, "wait_s": query.wait_s}
     if isinstance(query, VerifyQuery):
@@ -109,5 +109,5 @@ def job_of(query: Query, now: dt.datetime) -> Job:
 
 
 def name_of(job: Job) -> str:
-    """What the job's event calls it."""
+    """Return the job's name in its event."""
     return job.incident if isinstance(job, jobs.Verify) else job.id or ""

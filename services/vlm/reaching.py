@@ -1,7 +1,7 @@
-"""The model that settings name, reached: at an endpoint, or at a vLLM that is started here, and ended with it.
+"""The model of the settings: at an endpoint, or at a vLLM that is started and stopped here.
 
 async with reached(settings) as (model, server):
-    beside = keeping(model, server)      # for as long as the model is asked
+    tasks = keeping(model, server)       # while the model is in use
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.runtime.errors import Away
 
 @contextlib.asynccontextmanager
 async def reached(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServer | None]]:
-    """The model, and the server where that is ours. Raises SettingError and ModelError."""
+    """Yield the model, and the server if that is ours. Raises SettingError and ModelError."""
     async with contextlib.AsyncExitStack() as started:
         server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
         endpoint = await started.enter_async_context(_endpoint(settings, server))
@@ -33,7 +33,7 @@ async def reached(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServe
 
 
 def keeping(model: Model, server: VllmServer | None) -> list[asyncio.Task[Any]]:
-    """What looks after both. Raises ModelError where our server can't start."""
+    """Return the tasks that maintain both. They raise ModelError if our server can't start."""
     beside: list[asyncio.Task[Any]] = [asyncio.create_task(model.keep(), name="endpoint")]
     if server:
         beside.append(asyncio.create_task(server.failed(), name="vllm"))
@@ -41,7 +41,7 @@ def keeping(model: Model, server: VllmServer | None) -> list[asyncio.Task[Any]]:
 
 
 def _endpoint(settings: VlmSettings, server: VllmServer | None) -> ModelEndpoint:
-    """Where the model is. Raises SettingError."""
+    """Return the model's endpoint. Raises SettingError."""
     timeout_s = settings.vlm_timeout_s
     if server:
         return ModelEndpoint(server.url, key=lambda: server.key, timeout_s=timeout_s)
@@ -52,7 +52,7 @@ def _endpoint(settings: VlmSettings, server: VllmServer | None) -> ModelEndpoint
 
 
 def _key(settings: VlmSettings) -> Callable[[], str]:
-    """How the endpoint's key is read. From a file it is read each time, as keys are renewed."""
+    """Return a function that reads the endpoint's key. A file is re-read each time, as keys are renewed."""
     path = os.environ.get("VLM_KEY_FILE", "")
     if not path or os.environ.get("VLM_KEY"):
         return lambda: settings.vlm_key

@@ -1,4 +1,4 @@
-"""What MEDIA has let go, as a recorder gives it, with what is not recorded yet. Where none answers, there is none."""
+"""Video that MEDIA has deleted, from a recorder, with video not recorded yet. Empty if no recorder answers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SECOND = dt.timedelta(seconds=1)
 async def between(
     client: Client, camera: str, start: dt.datetime, end: dt.datetime, count: int, also: Sequence[dt.datetime] = ()
 ) -> list[Part]:
-    """What has up to `count` frames of [start, end), and at most of its last day: those at `also`, and the rest spread
-    evenly over the time from the first video on.
+    """Return parts with up to `count` frames of [start, end), at most of its last day: those at `also`, and the rest
+    spread evenly over the time from the first video on.
     """
     found = await _plays(client, camera, max(start, end - asked.LONGEST), end)
     return await _parts(client, camera, sampling.shown(found, start, end, count, also))
 
 
 async def at(client: Client, camera: str, instants: Sequence[dt.datetime]) -> list[Part]:
-    """What has the frames of these times, which are within a day."""
+    """Return parts with the frames of these times, which are within a day."""
     if not instants:
         return []
     instants = sorted(instants)
@@ -48,12 +48,12 @@ async def _plays(client: Client, camera: str, since: dt.datetime, until: dt.date
 
 
 async def _parts(client: Client, camera: str, shown: Sequence[tuple[Play, list[float]]]) -> list[Part]:
-    """Groups of pictures as if they were segments, which they were once."""
+    """Return groups of pictures as parts, like the segments that they once were."""
     parts: list[Part] = []
     for play, offsets in shown:
         try:
             payload = await recordings.alone(client, camera, play)
-        except (NobodyAnswers, Refusal) as e:  # it has gone meanwhile
+        except (NobodyAnswers, Refusal) as e:  # it was deleted meanwhile
             logger("vlm").debug("a recording is not given", camera=camera, error=str(e))
             continue
         parts.append(Part(camera, 0, play.start, play.seconds, payload, None, offsets))

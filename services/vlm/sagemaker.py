@@ -2,8 +2,8 @@
 
     async with SageMakerEndpoint(address, model="", timeout_s=120) as endpoint:    # as ModelEndpoint
 
-What runs there takes chat completions on `/invocations`, as vLLM does. The whole answer comes at once. There are no
-pages: to look whether the endpoint is there, it is asked for one token, which also has it scaled up from zero.
+The server there accepts chat completions on `/invocations`, as vLLM does. The whole answer comes in one piece. There
+are no health pages: the check requests one token, which also makes the endpoint scale up from zero.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
 from services.vlm.signing import Signer
 from shared.runtime.errors import TidegateError
 
-# What errors are called, in a header with more behind a colon.
+# The header with the error's type, followed by a colon and more.
 ERROR_TYPE = "x-amzn-ErrorType"
-# The service says both with status 400, and only its words tell them apart.
+# The service reports both with status 400, and only the text distinguishes them.
 _NO_CAPACITY = "no capacity"
 _TOO_LARGE = ("oversize", "exceed", "too large")
 _NO_ANSWER_IN_TIME = "timed out"
@@ -43,7 +43,7 @@ class _Whole(msgspec.Struct, frozen=True):
 
 
 class _ModelError(msgspec.Struct, frozen=True, rename="pascal"):
-    """What the model's container answered."""
+    """The response of the model's container."""
 
     original_status_code: int = 0
     original_message: str = ""
@@ -55,7 +55,7 @@ _model_error = msgspec.json.Decoder(_ModelError)
 
 
 class SageMakerEndpoint(ModelEndpoint):
-    """See the module. model: the name that requests give, empty for none: most endpoints have one model."""
+    """See the module. model: its name in requests, empty for none: most endpoints have one model."""
 
     def __init__(self, address: SageMakerAddress, *, model: str, timeout_s: float) -> None:
         self._signer = Signer(address.region)
@@ -65,18 +65,18 @@ class SageMakerEndpoint(ModelEndpoint):
         self._model = model
 
     async def look(self, model: str, *, ask: bool = False) -> Card:
-        """Ask for one token. Its name stands for the model's, where that is not known."""
+        """Request one token. The endpoint's name stands for the model's, if that is unknown."""
         name = model or self._address.endpoint
         await self._ask(name)
         return Card(models=[name], context={})
 
     async def load(self) -> dict[str, float]:
-        """None: what its server counts is in CloudWatch."""
+        """Return nothing: its metrics are in CloudWatch."""
         return {}
 
     async def _request(self, body: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]:
-        given = {key: value for key, value in body.items() if key != "model" or self._model}
-        data = msgspec.json.encode(given)
+        fields = {key: value for key, value in body.items() if key != "model" or self._model}
+        data = msgspec.json.encode(fields)
         headers = {"Content-Type": "application/json"}
         if self._address.component:
             headers["X-Amzn-SageMaker-Inference-Component"] = self._address.component
@@ -96,21 +96,21 @@ class SageMakerEndpoint(ModelEndpoint):
 
 
 def of(status: int, kind: str, text: str, address: SageMakerAddress) -> TidegateError:
-    """The error that SageMaker means by a status other than 200. kind: its name of it; text: its body. Pure."""
+    """Return the error of SageMaker's status other than 200. kind: its type; text: its body. Pure."""
     if kind == "ModelError" or status == 424:
         return _of_container(text)
-    # One line: after it AWS quotes what was signed, the session's token included.
-    said = failures.said(text).partition("\n")[0]
-    reason = f"{status} {kind or 'error'}: {said}"
+    # Only the first line: after it AWS quotes the signed request, with the session's token.
+    message = failures.message_of(text).partition("\n")[0]
+    reason = f"{status} {kind or 'error'}: {message}"
     if kind.startswith(_SIGNATURE):
         return Refused(f"AWS refuses the signature ({kind}): correct AWS_SECRET_ACCESS_KEY, or this machine's clock")
     if kind.startswith(_EXPIRED):
         return Refused(f"the AWS credentials have expired ({kind}): renew AWS_SESSION_TOKEN, or name a role instead")
-    if status == 400 and _NO_CAPACITY in said:
+    if status == 400 and _NO_CAPACITY in message:
         return Cold(f"the endpoint has no instance yet, {reason}")
     if "Throttl" in kind or (status == 429 and kind != "ModelNotReadyException"):
         return Busy(reason, None)
-    if status == 413 or (status == 400 and any(word in said for word in _TOO_LARGE)):
+    if status == 413 or (status == 400 and any(word in message for word in _TOO_LARGE)):
         return TooLong(reason)
     if status in (429, 503):
         return Cold(f"the endpoint is not there yet, {reason}")
@@ -122,12 +122,12 @@ def of(status: int, kind: str, text: str, address: SageMakerAddress) -> Tidegate
 
 
 def _of_container(text: str) -> TidegateError:
-    """What the container answered, as any other server's answer; or that it gave none in the time that it has."""
+    """Return the error of the container, as of any other server; or that it timed out."""
     try:
         error = _model_error.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         error = _ModelError(message=text)
-    message = failures.said(error.original_message or error.message)
+    message = failures.message_of(error.original_message or error.message)
     if _NO_ANSWER_IN_TIME in message:
         return RequestFailed(f"no answer in the time that SageMaker waits, lower VLM_MAX_TOKENS: {message}")
     if error.original_status_code < 400:

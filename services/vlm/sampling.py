@@ -1,4 +1,4 @@
-"""Which frames a model is shown: evenly spread, each in the middle of its share of the time. Pure."""
+"""The choice of a model's frames: evenly spread, each in the middle of its share of the time. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECOND = dt.timedelta(seconds=1)
 
 
 class Shot(Protocol):
-    """Video that can be decoded by itself."""
+    """Video that can be decoded independently."""
 
     @property
     def start(self) -> dt.datetime: ...
@@ -22,21 +22,21 @@ S = TypeVar("S", bound=Shot)
 
 
 def instants(start: dt.datetime, end: dt.datetime, count: int) -> list[dt.datetime]:
-    """`count` times in [start, end), ascending."""
+    """Return `count` times in [start, end), ascending."""
     return [start + (end - start) * ((2 * i + 1) / (2 * count)) for i in range(count)]
 
 
 def evenly(items: Sequence[int], count: int) -> list[int]:
-    """`count` of `items`, or all if there are no more."""
+    """Return `count` of `items`, or all if there are fewer."""
     if len(items) <= count:
         return list(items)
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
-    """For consecutive stretches, the offsets in seconds of the frames that each gives, of `count` frames in all.
+    """Return, for consecutive stretches, the offsets in seconds of each one's frames, of `count` frames in all.
 
-    A stretch that gives one frame gives its first: mostly a keyframe, which is by far the cheapest to decode.
+    A stretch with one frame has its first: usually a keyframe, which is by far the cheapest to decode.
     """
     total = sum(durations)
     found: list[list[float]] = []
@@ -53,8 +53,8 @@ def offsets(durations: Sequence[float], count: int) -> list[list[float]]:
 def shown(
     shots: Sequence[S], start: dt.datetime, end: dt.datetime, count: int, also: Sequence[dt.datetime] = ()
 ) -> list[tuple[S, list[float]]]:
-    """Which shots show up to `count` instants of [start, end), with the seconds of each in its shot: those at `also`,
-    and the rest spread evenly over the time with video. shots: all that show any of it, in order.
+    """Return the shots with up to `count` instants of [start, end), and the seconds of each in its shot: those at
+    `also`, and the rest spread evenly over the time with video. shots: all that show any of it, in order.
     """
     if not shots:
         return []
@@ -63,7 +63,7 @@ def shown(
 
 
 def at(shots: Sequence[S], wanted: Sequence[dt.datetime]) -> list[tuple[S, list[float]]]:
-    """Which shots show these times, or else come first after them, with the seconds of each in its shot.
+    """Return the shots at these times, or else the first ones after them, with the seconds of each in its shot.
 
     shots, wanted: in order.
     """

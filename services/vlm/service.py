@@ -1,6 +1,6 @@
-"""What vlm gives the worker loop: a job becomes frames, frames and a question an answer, the answer an event.
+"""vlm's functions for the worker loop: a job becomes frames, frames and a question an answer, the answer an event.
 
-Every job ends in one event, also where there is nothing to show, or where the model's answer can't be used.
+Every job ends in one event, even if there is nothing to show, or the model's answer can't be used.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import AnsweredBefore, Message, result_id
 
-# Servers that store jobs and events may differ by so much in what time it is.
+# The maximum difference between the clocks of the servers that store jobs and events.
 CLOCKS_APART = dt.timedelta(minutes=1)
-# With the worker loop's delays that is after 7 s. A server that can't open its files, or is behind its cluster, says
-# that video is missing which is there, and for want of a verdict an alert may never come. From the fifth delivery on a
-# worker does nothing else beside it.
+# With the worker loop's delays that is after 7 s. A server that can't open its files, or lags its cluster, reports
+# existing video as missing, and without a verdict an alert may never come. From the fifth delivery on a worker does
+# nothing else next to it.
 BELIEVED_AT_DELIVERY = 4
 MAY_COME: tuple[Cause, ...] = ("expired", "no_video", "no_captions")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job in hand. weight: every job counts as one, however large.
+    """A job in flight. weight: every job counts as one, however large.
 
-    look: how many frames the model is shown; None where there is nothing to show.
+    plan: the frames for the model; None if there is nothing to show.
     """
 
     work: Work[Job]
     id: str
     message: Message
-    look: SamplingPlan | None
-    decoded: None = None  # it is the model that takes time
+    plan: SamplingPlan | None
+    decoded: None = None  # the model takes the time, not the decoding
 
     @property
     def weight(self) -> int:
@@ -65,11 +65,11 @@ class Task:
 
 
 class NotYet(TidegateError):
-    """Nothing was found to show the model, which may be there all the same."""
+    """No input was found for the model, but it may exist."""
 
 
 class Late(TidegateError):
-    """Nobody waits for the job's answer any more."""
+    """No client waits for the job's answer any more."""
 
     cause: Cause = "late"
 
@@ -95,10 +95,10 @@ class VlmService:
         self._verifying: dict[tuple[str, str], asyncio.Future[VlmResult]] = {}
 
     async def prepare(self, message: Message) -> Task:
-        """The job, and what it shows the model.
+        """Return the job, and its input for the model.
 
         Raises BadMessage for a message that is no job, AnsweredBefore for a job whose event is stored, NotYet for one
-        that is to come again.
+        to retry.
         """
         job = jobs.decode(message.raw.subject, message.data)
         id = job.id or f"{message.stream}-{message.origin.rpartition('/')[2]}"
@@ -107,12 +107,12 @@ class VlmService:
             id, message.origin = job.incident, f"{job.kind}/{job.camera}/{job.incident}"
         message.span.set_attributes(tracing.job(job.kind, job.camera, id))
         kind, s = self._kinds[job.kind], self._settings
-        look = frames_of(job, message.level, wanted=s.vlm_frames, floor=s.vlm_frames_floor)
+        plan = frames_of(job, message.level, wanted=s.vlm_frames, floor=s.vlm_frames_floor)
         if message.deliveries > 1:
             await self._check_unanswered(names.event(kind.says.kind, job.camera), message)
         try:
             await self._check_wanted(job, message)
-            work = await kind.look(job, look.frames)
+            work = await kind.look(job, plan.frames)
         except (NoFootage, BadSegment, Late) as e:
             cause: Cause = "unreadable" if isinstance(e, BadSegment) else e.cause
             if cause in MAY_COME and job.wait_s is None and message.deliveries < BELIEVED_AT_DELIVERY:
@@ -120,12 +120,12 @@ class VlmService:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
-        return Task(work, id, message, None if work.cause else look)
+        return Task(work, id, message, None if work.cause else plan)
 
     async def _check_unanswered(self, subject: str, message: Message) -> None:
-        """Raises AnsweredBefore for a job that came again although its event is stored: its acknowledgement was lost.
+        """Raise AnsweredBefore for a redelivered job whose event is stored: its acknowledgement was lost.
 
-        EVENTS drops a second event for some minutes only, and the model's time would be spent twice in any case.
+        EVENTS drops a second event only for some minutes, and the model's time would be spent twice in any case.
         """
         id, since = result_id(self, message), message.raw.metadata.timestamp - CLOCKS_APART
         try:
@@ -139,11 +139,11 @@ class VlmService:
                 found = await log.read(subject, found[-1].seq + 1)
 
     async def _check_wanted(self, job: Job, message: Message) -> None:
-        """Raises Late for a job whose time was over in a worker's hands: one that is pending the server forgets."""
+        """Raise Late for a job that expired in flight: the server deletes pending ones by itself."""
         if job.wait_s is None or time.time() - message.stored_at < job.wait_s:
             return
         try:
-            # Our clock may be wrong, and it is the server's by which the job is gone.
+            # Our clock may be wrong: the job expires by the server's.
             await direct.get(self._client, message.stream, seq=message.seq)
         except NotFoundError as e:
             raise Late(f"nobody waits for the answer any more: it was waited for {job.wait_s:g} s") from e
@@ -151,7 +151,7 @@ class VlmService:
             return
 
     async def infer(self, batch: Sequence[Task]) -> list[VlmResult]:
-        """The job's event, without its timing. Raises as `Model.complete` does."""
+        """Return the job's event, without its timing. Raises as `Model.complete` does."""
         (task,) = batch
         job = task.work.job
         if not isinstance(job, jobs.Verify):
@@ -169,7 +169,7 @@ class VlmService:
             return [found]
         except BaseException as e:
             verdict.set_exception(e if isinstance(e, Exception) else RuntimeError("cancelled"))
-            verdict.exception()  # marks it as seen, whether or not another job waits for it
+            verdict.exception()  # marks it as retrieved, even if no other job waits for it
             raise
         finally:
             if self._verifying.get(key) is verdict:
@@ -210,10 +210,10 @@ class VlmService:
         outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
         metrics.JOBS.labels(kind, outcome).inc()
         metrics.JOB.labels(kind).observe(max(0.0, time.time() - message.stored_at))
-        if isinstance(result, Caption) and prepared.look:
-            result = msgspec.structs.replace(result, quality=prepared.look.quality)
+        if isinstance(result, Caption) and prepared.plan:
+            result = msgspec.structs.replace(result, quality=prepared.plan.quality)
         return msgspec.structs.replace(result, timing=message.timing)
 
     def frame_times(self, prepared: Task) -> list[float]:
-        """When the last video that the job is about was seen."""
+        """Return the time of the job's last video."""
         return [prepared.work.end.timestamp()] if not prepared.work.cause else []

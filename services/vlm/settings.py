@@ -1,4 +1,4 @@
-"""What `python -m services.vlm` reads from the environment."""
+"""The settings of `python -m services.vlm`, read from the environment."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "vlm-0"
 
     def __post_init__(self) -> None:
-        """Check what types alone can't tell. Raises SettingError."""
+        """Check what types can't express. Raises SettingError."""
         self._check_captions()
         if self.vlm_url:
             self._check_url()
@@ -141,12 +141,12 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
 
     @property
     def replicas(self) -> int:
-        """Worker processes, one a GPU."""
+        """The number of worker processes, one per GPU."""
         return self.num_gpus if self.vlm_gpus_as == "replicas" and not self.vlm_url else 1
 
     def worker(self) -> WorkerSettings:
-        """How the worker loop is bounded. Of each urgency it keeps half as many jobs ready as are in flight, so that
-        other replicas get the rest.
+        """The limits of the worker loop. Per urgency, ready jobs are half of those in flight, so other replicas get the
+        rest.
         """
         ahead = max(1, self.vlm_batch_size // 2)
         return WorkerSettings(

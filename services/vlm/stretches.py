@@ -1,9 +1,9 @@
-"""Which stretches of a camera's time are captioned, and which segment begins each. Pure.
+"""The stretches of a camera's time to caption, and the segment that begins each. Pure.
 
-Stretches end at k x every + a phase of the camera's own, for whole k since 1970. So every process plans alike, and
-planning a stretch twice gives the same job; cameras do not all ask at once. A stretch is begun by the segment in which
-it begins. As that one may be missing, segments shortly after it begin the stretch too, and so does the first segment
-of a connection that came later.
+Stretches end at k x every + a phase per camera, for whole k since 1970. So every process plans alike, planning a
+stretch twice gives the same job, and cameras' requests are spread out. A stretch is begun by the segment at its start.
+As that one may be missing, segments shortly after it begin the stretch too, and so does the first segment of a later
+connection.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from shared.contract.segment import Segment
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)
-# This is half of the ten minutes that MEDIA keeps: a job may wait as long again before its video expires.
+# Half of MEDIA's ten minutes: a job may wait that long again before its video expires.
 LONGEST_S = 300.0
 # A segment this much later still begins the stretch: up to two segments of a second may be lost.
 SHORTLY_MS = 2000
-# Segments are of seconds: one that says that it is of an hour would begin all of that hour's stretches.
+# Segments last seconds: one of an hour would begin all of that hour's stretches.
 LONGEST_SEGMENT_MS = 300_000
 
 
 class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """When a camera is captioned. every_s: between two stretches' ends; 0: nothing is captioned.
+    """The caption schedule of a camera. every_s: between two stretches' ends; 0: no captions.
 
-    chunk_s: what a stretch covers; 0: all since the last one. overlap_s: what it covers before that.
+    chunk_s: the length of a stretch; 0: all since the last one. overlap_s: additional seconds before that.
     """
 
     every_s: float
@@ -44,14 +44,14 @@ class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaptionStretch(NamedTuple):
-    """A stretch of a camera's time that gets one caption."""
+    """A stretch of a camera's time with one caption."""
 
     start: dt.datetime
     end: dt.datetime
 
 
 def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
-    """The stretches that a segment begins, in order of time."""
+    """Return the stretches that a segment begins, in order of time."""
     start, length = _ms(segment.start), _length(plan)
     # Stretches that end in [first, past) are this segment's.
     first = start + 1 if segment.n == 0 else max(start + 1, start + length - SHORTLY_MS)
@@ -60,12 +60,12 @@ def begun_by(segment: Segment, plan: CaptionPlan) -> list[CaptionStretch]:
 
 
 def over(camera: str, since: dt.datetime, until: dt.datetime, plan: CaptionPlan) -> Iterator[CaptionStretch]:
-    """The stretches that cover some of [since, until), in order of time, whether or not there is video."""
+    """Yield the stretches that overlap [since, until), in order of time, whether or not there is video."""
     return _ending(camera, _ms(since) + 1, _ms(until) + _length(plan), plan)
 
 
 def _ending(camera: str, first: int, past: int, plan: CaptionPlan) -> Iterator[CaptionStretch]:
-    """Those that end in [first, past), in milliseconds since 1970."""
+    """Yield the stretches that end in [first, past), in milliseconds since 1970."""
     every, length = round(plan.every_s * 1000), _length(plan)
     if every <= 0:
         return

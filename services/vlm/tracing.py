@@ -1,6 +1,6 @@
 """A request to the model as a span, by OpenInference's semantic conventions, so that Phoenix shows it. Pure.
 
-Images are given by reference, as `nats:MEDIA/<seq>#t=<seconds since 1970>`: a trace holds no footage.
+Images are references, as `nats:MEDIA/<seq>#t=<seconds since 1970>`: a trace holds no footage.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Attributes = dict[str, str | int | float]
 
 
 def job(kind: str, camera: str, id: str) -> Attributes:
-    """Attributes of a job: a chain of requests."""
+    """Return the attributes of a job: a chain of requests."""
     return {
         SpanAttributes.OPENINFERENCE_SPAN_KIND: OpenInferenceSpanKindValues.CHAIN.value,
         SpanAttributes.METADATA: msgspec.json.encode({"kind": kind, "camera": camera, "job": id}).decode(),
     }
 
 
-def asked(model: str, prompt: Prompt, body: Mapping[str, Any]) -> Attributes:
-    """Attributes of a request: its text, its images, and how the model should answer."""
+def request(model: str, prompt: Prompt, body: Mapping[str, Any]) -> Attributes:
+    """Return the attributes of a request: its text, its images, and its parameters."""
     parameters = {k: v for k, v in body.items() if k not in ("messages", "model")}
     found: Attributes = {
         SpanAttributes.OPENINFERENCE_SPAN_KIND: OpenInferenceSpanKindValues.LLM.value,
@@ -56,8 +56,8 @@ def asked(model: str, prompt: Prompt, body: Mapping[str, Any]) -> Attributes:
     return found
 
 
-def answered(completion: Completion) -> Attributes:
-    """Attributes of an answer, and of what it cost."""
+def answer(completion: Completion) -> Attributes:
+    """Return the attributes of an answer and its cost."""
     message = f"{SpanAttributes.LLM_OUTPUT_MESSAGES}.0"
     return {
         SpanAttributes.OUTPUT_VALUE: completion.text,

@@ -1,10 +1,10 @@
-"""A vLLM of our own: it is started on loopback, watched, started again when it dies, and stopped with us.
+"""A vLLM of our own: started on loopback, supervised, restarted when it dies, and stopped with us.
 
     async with VllmServer(settings) as server:
         server.url, server.key
-        await server.failed()        # raises ModelError where it can't start, else waits for ever
+        await server.failed()        # raises ModelError if it can't start, else waits forever
 
-Its `/health` says when the model is loaded, as with any other endpoint.
+Its `/health` shows when the model is loaded, as with any other endpoint.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 MODULE = "vllm.entrypoints.openai.api_server"
-# It gets this long to end: with frames in every request, its batches take longer than batches of text.
+# The time for its exit: with frames in every request, its batches take longer than batches of text.
 STOP_S = 8.0
 SAY_EVERY_S = 15.0
 RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
-# A server that lived this long was well: its death is a new trouble, not the old one.
+# A server that lived this long was healthy: its death is a new failure, not the old one.
 HEALED_S = 300.0
 KEPT_LINES = 20
 LAST_WORDS_S = 2.0
-# Our variables whose names begin so are kept from it.
+# Our variables with these prefixes are hidden from it.
 SECRETS = ("NATS_", "VLM_KEY", "OTEL_")
 POLL_S = 0.1
-# A line of its log that has more bytes is cut.
+# Maximum bytes of a line of its log; longer ones are cut.
 LINE_BYTES = 1 << 20
 
 
 class VllmServer:
-    """See the module. Raises ModelError where vLLM is not installed."""
+    """See the module. Raises ModelError if vLLM is not installed."""
 
     def __init__(self, settings: VlmSettings) -> None:
         self.key = secrets.token_urlsafe(24)
@@ -64,7 +64,7 @@ class VllmServer:
         self._log = logger("vllm")
 
     def command(self) -> list[str]:
-        """The command that is run. VLLM_ARGS come last, so that they win."""
+        """The command to run. VLLM_ARGS come last, so that they win."""
         s = self._settings
         return [
             self._python,
@@ -77,7 +77,7 @@ class VllmServer:
             f"--max-model-len={s.vlm_context}",
             f"--tensor-parallel-size={s.num_gpus}",
             f"--limit-mm-per-prompt={json.dumps({'image': s.vlm_frames, 'video': 1})}",
-            # Answers obey a JSON schema. Without free whitespace the model can't fill them with it.
+            # Answers obey a JSON schema. Without free whitespace the model can't pad them with it.
             '--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
             *shlex.split(s.vllm_args),
         ]
@@ -91,11 +91,11 @@ class VllmServer:
         await self._stop()
 
     def is_well(self) -> None:
-        """It has answered. If it ends from now on, the settings are not to blame."""
+        """Record that it has answered. If it exits from now on, the settings are not to blame."""
         self._was_well = True
 
     async def failed(self) -> None:
-        """Raises ModelError where it ends before it was ever well; else waits for ever."""
+        """Raise ModelError if it exits before it was ever healthy; else wait forever."""
         if self._running:
             await asyncio.shield(self._running)
 
@@ -115,10 +115,10 @@ class VllmServer:
             await asyncio.sleep(RESTARTS.after(tries))
 
     async def _live(self) -> int:
-        """Run it once, with its log in ours; its exit code."""
+        """Run it once, with its log in ours; return its exit code."""
         self._log.info("starting", model=self._settings.vlm_model, url=self.url)
-        # The key is given by the environment, as every user of the machine sees arguments. So is the safe path, which
-        # keeps code of this folder from being run: its Python may be older than the option for that.
+        # The key is in the environment, as every user of the machine sees arguments. So is the safe path, which
+        # prevents execution of this folder's code: its Python may be older than the option for that.
         env = os.environ | {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "PYTHONSAFEPATH": "1"}
         for name in [name for name in env if name.startswith(SECRETS)]:
             del env[name]
@@ -134,7 +134,7 @@ class VllmServer:
         beside = [asyncio.create_task(self._say()), asyncio.create_task(self._read(self._process))]
         try:
             code = await _ended(self._process)
-            # Processes that it has left behind still hold the GPU, and our end of its log.
+            # Its orphaned processes still hold the GPU, and our end of its log.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.wait(beside[1:], timeout=LAST_WORDS_S)
@@ -147,7 +147,7 @@ class VllmServer:
         while True:
             try:
                 raw = await process.stdout.readline()
-            except ValueError:  # the line is longer than LINE_BYTES, and what was read of it is gone
+            except ValueError:  # the line is longer than LINE_BYTES, and its part read so far is lost
                 continue
             if not raw:
                 return
@@ -165,7 +165,7 @@ class VllmServer:
                 self._log.info("loading", seconds=round(time.monotonic() - started), last=last)
 
     async def _stop(self) -> None:
-        """End its whole process group, by SIGTERM, then SIGKILL: the engine is a process beside the server."""
+        """End its whole process group, by SIGTERM, then SIGKILL: the engine is a process next to the server."""
         process = self._process
         if process is None:
             return
@@ -179,7 +179,7 @@ class VllmServer:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
-    """Its exit code, once it has one. `process.wait` would also wait for its engine, which may hold its output open."""
+    """Return its exit code. `process.wait` would also wait for its engine, which may hold its output open."""
     while process.returncode is None:
         await asyncio.sleep(POLL_S)
     return process.returncode

@@ -16,7 +16,7 @@ with process.needing("webhook"):
 
 
 async def run(settings: WebhookSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    """Until `stop` is set. Raises TidegateError."""
+    """Run until `stop` is set. Raises TidegateError."""
     async with Endpoint(
         settings.url, credentials=settings.credentials, key=settings.key, timeout_s=settings.webhook_timeout_s
     ) as endpoint:

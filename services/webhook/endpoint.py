@@ -1,10 +1,10 @@
-"""The HTTP endpoint: one signed POST, and what its answer means.
+"""The HTTP endpoint: one signed POST, and the meaning of its response.
 
     async with Endpoint("https://example.org/alerts", credentials=None, key=key, timeout_s=10) as endpoint:
         await endpoint.post(outgoing)
 
-What is said of it names its host, never its path, its query or what it answers: any of these may hold a secret.
-Retries are the caller's.
+Messages about it name its host, never its path, query or response: any of these may hold a secret. Retries are the
+caller's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.runtime.redact import redact
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECT_S = 5.0
-# Less than what servers keep an idle connection for: one that they close under a request costs it a try.
+# Less than servers' keep-alive time: a connection closed under a request costs a try.
 KEEPALIVE_S = 1.0
 _HINTS = {
     401: ": check WEBHOOK_SECRET, and the user and password in WEBHOOK_URL",
@@ -39,21 +39,21 @@ _HINTS = {
 
 
 class Failed(TidegateError):
-    """It did not take the event.
+    """The endpoint did not accept the event.
 
-    outcome: in a word, for metrics. certain: whatever the event, it would not have. asked_s: seconds after which it
-    wants to be asked again.
+    outcome: in a word, for metrics. certain: it would refuse any event. requested_s: seconds after which it asks for a
+    retry.
     """
 
-    def __init__(self, outcome: str, reason: str, *, certain: bool = False, asked_s: float | None = None) -> None:
+    def __init__(self, outcome: str, reason: str, *, certain: bool = False, requested_s: float | None = None) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.certain = certain
-        self.asked_s = asked_s
+        self.requested_s = requested_s
 
 
 class Endpoint:
-    """See the module. credentials: user and password. key: what signs, empty for no signature."""
+    """See the module. credentials: user and password. key: for the signature, empty for none."""
 
     def __init__(self, url: str, *, credentials: tuple[str, str] | None, key: bytes, timeout_s: float) -> None:
         self.where = _origin(url)
@@ -64,13 +64,13 @@ class Endpoint:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Endpoint:
-        # No limits of its own: how many requests are open at once, and how long, is for whoever asks.
+        # No limits of its own: the caller decides the number and duration of open requests.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            # A proxy is for what is beyond this machine.
+            # A proxy is for endpoints beyond this machine.
             trust_env=urlsplit(self._url).hostname not in LOOPBACK,
         )
         return self
@@ -80,7 +80,7 @@ class Endpoint:
             await self._session.close()
 
     async def post(self, outgoing: Outgoing) -> None:
-        """Returns once it was taken: 2xx. Raises Failed."""
+        """Post, and return once it is accepted: 2xx. Raises Failed."""
         assert self._session is not None
         signed = signature.headers(self._key, outgoing.id, int(time.time()), outgoing.body)
         try:
@@ -97,28 +97,30 @@ class Endpoint:
         except TimeoutError as e:
             raise Failed("timeout", f"no answer within WEBHOOK_TIMEOUT_S={self._timeout_s:g} s") from e
         except aiohttp.ClientConnectorError as e:
-            raise Failed("away", f"can't be reached: {_said(e)}", certain=True) from e
+            raise Failed("away", f"can't be reached: {_system_text(e)}", certain=True) from e
         except (aiohttp.ClientError, OSError, ValueError) as e:
-            raise Failed("broken", f"the answer broke off or is none: {_said(e)}") from e
+            raise Failed("broken", f"the answer broke off or is none: {_system_text(e)}") from e
         if not 200 <= status < 300:
             raise self._failed(status, headers)
 
     def _failed(self, status: int, headers: Mapping[str, str]) -> Failed:
-        said = f"answers {status} {responses.get(status, '')}".rstrip()
-        asked_s = retry_after(headers.get("Retry-After", "").strip(), time.time())
+        answer = f"answers {status} {responses.get(status, '')}".rstrip()
+        requested_s = retry_after(headers.get("Retry-After", "").strip(), time.time())
         if 300 <= status < 400:
             where = _leads(self._url, headers.get("Location", ""))
             return Failed(
                 "redirected",
-                f"{said}, to {where}: redirects are not followed, set WEBHOOK_URL to the address itself",
-                asked_s=asked_s,
+                f"{answer}, to {where}: redirects are not followed, set WEBHOOK_URL to the address itself",
+                requested_s=requested_s,
             )
         if status == 410:
-            return Failed("gone", f"{said}: it wants no such events any more")
+            return Failed("gone", f"{answer}: it wants no such events any more")
         if status in (429, 503):
-            # It speaks of itself, not of this event.
-            return Failed("busy", said, certain=asked_s is not None, asked_s=asked_s)
-        return Failed("refused" if 400 <= status < 500 else "failed", said + _HINTS.get(status, ""), asked_s=asked_s)
+            # This status is about the endpoint, not the event.
+            return Failed("busy", answer, certain=requested_s is not None, requested_s=requested_s)
+        return Failed(
+            "refused" if 400 <= status < 500 else "failed", answer + _HINTS.get(status, ""), requested_s=requested_s
+        )
 
 
 def _basic(credentials: tuple[str, str] | None) -> dict[str, str]:
@@ -140,13 +142,13 @@ def _leads(url: str, location: str) -> str:
         return "what is no URL"
 
 
-def _said(error: Exception) -> str:
-    """Of the system alone: what the others say has the URL in it, or what was answered."""
+def _system_text(error: Exception) -> str:
+    """Return only the system's text: other errors contain the URL, or the response."""
     return redact(str(error))[:200] if isinstance(error, OSError) else type(error).__name__
 
 
 def retry_after(value: str, now: float) -> float | None:
-    """Seconds that a Retry-After header asks for, which gives them or a date (RFC 9110, 10.2.3); None for nonsense.
+    """Parse a Retry-After header, seconds or a date (RFC 9110, 10.2.3), to seconds; None if invalid.
 
     now: wall clock, seconds.
     """

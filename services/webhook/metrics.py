@@ -1,4 +1,4 @@
-"""What webhook exports."""
+"""The metrics of webhook."""
 
 from __future__ import annotations
 

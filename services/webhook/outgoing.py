@@ -1,4 +1,4 @@
-"""A message of EVENTS as an HTTP request: CloudEvents' headers around the event as it is. Pure.
+"""A message of EVENTS as an HTTP request: CloudEvents' headers around the unchanged event. Pure.
 
 Source: CloudEvents 1.0.2, HTTP protocol binding, "3.1. Binary Content Mode".
 """
@@ -17,7 +17,7 @@ from shared.runtime.errors import BadMessage
 
 KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in (Alert, Incident)}
 REQUIRED = ("ce-specversion", "ce-id", "ce-source", "ce-type")
-# The media type is in content-type alone.
+# The media type is only in content-type.
 _ATTRIBUTE = re.compile(r"ce-(?!datacontenttype$)[a-z0-9]{1,64}")
 _JSON = "application/json"
 # All printable ASCII but space, double quote and percent; letters, digits and _.-~ are safe anyway.
@@ -25,7 +25,7 @@ _SAFE = "!#$&'()*+,/:;<=>?@[\\]^`{|}"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
-    """id: of the event, the same at each try. time: when it was said, wall clock seconds, where that is known."""
+    """id: of the event, the same at each try. time: of the event, wall clock seconds, if known."""
 
     id: str
     headers: dict[str, str]
@@ -34,23 +34,23 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def kind_of(subject: str) -> str:
-    """`alerts` for `events.alerts.lobby`."""
+    """Return `alerts` for `events.alerts.lobby`."""
     return subject.split(".")[1]
 
 
 def read(subject: str, headers: Mapping[str, str], body: bytes) -> Outgoing:
-    """Raises BadMessage, with the field, for what is no event of ours."""
+    """Convert a message. Raises BadMessage, with the field, if it is no event of ours."""
     kind = kind_of(subject)
     decode(body, KINDS[kind], subject)
-    given = {name.lower(): value for name, value in headers.items()}
-    if missing := [name for name in REQUIRED if not given.get(name)]:
+    fields = {name.lower(): value for name, value in headers.items()}
+    if missing := [name for name in REQUIRED if not fields.get(name)]:
         raise BadMessage(f"not an event of {kind}: without {', '.join(missing)}")
-    attributes = {n: quote(v, safe=_SAFE, errors="replace") for n, v in given.items() if _ATTRIBUTE.fullmatch(n)}
-    media = given.get("content-type", "")
+    attributes = {n: quote(v, safe=_SAFE, errors="replace") for n, v in fields.items() if _ATTRIBUTE.fullmatch(n)}
+    media = fields.get("content-type", "")
     out = {**attributes, "content-type": media if media.isascii() and media.isprintable() and media else _JSON}
-    if trace := trace_of(given):
+    if trace := trace_of(fields):
         out["traceparent"] = trace
-    return Outgoing(id=attributes["ce-id"], headers=out, body=body, time=_seconds(given.get("ce-time", "")))
+    return Outgoing(id=attributes["ce-id"], headers=out, body=body, time=_seconds(fields.get("ce-time", "")))
 
 
 def _seconds(time: str) -> float | None:

@@ -1,8 +1,8 @@
-"""From EVENTS to the endpoint: several at once, acknowledged once it took them, and later again until it does.
+"""From EVENTS to the endpoint: several in parallel, acknowledged once accepted, else retried later.
 
-While the endpoint works, up to WEBHOOK_PARALLEL events are in hand; one that fails is delivered again after a growing
-delay. While the endpoint fails, one event at a time is pulled, as a probe, and nothing else.
-What fails for longer than WEBHOOK_GIVE_UP_S is buried: EVENTS would forget it.
+While the endpoint works, up to WEBHOOK_PARALLEL events are in flight; a failed one is delivered again after a growing
+delay. While the endpoint fails, only one event at a time is pulled, as a probe. An event that fails for longer than
+WEBHOOK_GIVE_UP_S is dead-lettered: EVENTS would delete it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "webhook"
-# For the requests that run when we are told to go.
+# For the requests that run at the stop.
 GRACE_S = 5.0
 MOST_BYTES = 64 * 1024 * 1024
-# An endpoint may ask for more than our own delays, up to ten minutes.
+# An endpoint may request longer delays than ours, up to ten minutes.
 DELAYS = Backoff(first_s=1.0, longest_s=300.0, longest_asked_s=600.0)
 PROBES = Backoff(first_s=1.0, longest_s=30.0, longest_asked_s=600.0)
 
-# What became of a message: passed: no request was to be made. again: it is delivered again. old: given up for its age.
+# The outcome of a message. passed: no request was needed. again: it is delivered again. old: given up for its age.
 Done = Literal["passed", "answered", "again", "old"]
 
 
@@ -107,14 +107,14 @@ class Sender:
                     await unless(stop, self._probe(source, puller))
 
     async def _take(self, source: Source, puller: Puller) -> None:
-        """Begin whatever comes. How much runs at once is bounded by the puller's credit."""
+        """Begin every message. The puller's credit bounds their number."""
         while True:
             self._begin(Delivery(await puller.next(), source), ask=True)
 
     async def _probe(self, source: Source, puller: Puller) -> None:
-        """One request. If it fails and its event is too old, others are: until the next probe they are buried unasked.
+        """Send one request. If it fails and its event is too old, dead-letter other old ones until the next probe.
 
-        One a probe, EVENTS might forget some of them before their turn.
+        With only one per probe, EVENTS might delete some of them before their turn.
         """
         done: Done = "passed"
         while done == "passed":
@@ -139,7 +139,7 @@ class Sender:
     # ---- send
 
     async def _handle(self, delivery: Delivery, *, ask: bool) -> Done:
-        """ask: with a request; without one only those that are too old are answered for."""
+        """Handle a message. ask: with a request; without one, answer only for those that are too old."""
         try:
             if not (delivery.is_for(CONSUMER) and kind_of(delivery.subject) in self._settings.kinds):
                 await self._in_flight.acknowledge(delivery, confirmed=False)
@@ -170,7 +170,7 @@ class Sender:
             metrics.LATENCY.observe(max(0.0, time.time() - outgoing.time))
         self._log.debug("delivered", id=outgoing.id)
         self._answered(begun)
-        # Unconfirmed, the event comes again, and is sent again.
+        # If the acknowledgement is lost, the event comes again, and is sent again.
         await self._in_flight.acknowledge(delivery)
         return "answered"
 
@@ -178,15 +178,17 @@ class Sender:
         if error.outcome == "gone":
             self._answered(begun)
             return "answered" if await self._dead_letter(delivery, f"{self._endpoint.where} {error}") else "again"
-        asked_s = error.asked_s if error.certain else None
-        if self._breaker.failed(str(error), of=delivery.seq, begun=begun, certain=error.certain, asked_s=asked_s):
+        requested_s = error.requested_s if error.certain else None
+        if self._breaker.failed(
+            str(error), of=delivery.seq, begun=begun, certain=error.certain, requested_s=requested_s
+        ):
             self._opened.set()
             self._opened_at = time.time()
             self._log.warning("the endpoint fails: it is left alone, but for one event at a time", reason=str(error))
         self._tell()
         if self._is_old(delivery):
             return await self._give_up(delivery, str(error))
-        wait_s = DELAYS.after(delivery.deliveries, error.asked_s)
+        wait_s = DELAYS.after(delivery.deliveries, error.requested_s)
         self._log.warning(
             "not delivered, tried again later", id=outgoing.id, delay_s=round(wait_s, 1), reason=str(error)
         )
@@ -212,11 +214,11 @@ class Sender:
         return dead_lettered
 
     def _is_old(self, delivery: Delivery) -> bool:
-        """By when it was stored: a dead letter that is replayed is young again."""
+        """Whether it was stored too long ago: a replayed dead letter is young again."""
         return time.time() - delivery.stored_at > self._settings.webhook_give_up_s
 
     def _tell(self) -> None:
-        """/readyz: whether the endpoint is left alone, since when and why."""
+        """Report on /readyz whether the endpoint is paused, since when and why."""
         if self._draining:
             return
         if not self._breaker.is_open:

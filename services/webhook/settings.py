@@ -1,4 +1,4 @@
-"""What `python -m services.webhook` reads from the environment."""
+"""The settings of `python -m services.webhook`, read from the environment."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings
 
 DAY_S = 24 * 3600.0
-# EVENTS keeps an event for seven days: by then it has to be delivered, or a dead letter.
+# EVENTS stores an event for seven days: by then it must be delivered or dead-lettered.
 LONGEST_S = 6 * DAY_S
 
 
 class WebhookSettings(BusSettings, frozen=True, kw_only=True):
-    # Constraints of these three are below: errors of types would show what they hold.
+    # Constraints of these three are below: type errors would show their values.
     webhook_url: Annotated[
         str, Meta(description="where events are posted, such as https://example.org/alerts; may hold user:password@")
     ]
@@ -35,13 +35,13 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
     ] = DAY_S
 
     def __post_init__(self) -> None:
-        """Raises SettingError, which shows no secret, for what types alone can't tell."""
+        """Raise SettingError, without secrets, for mistakes that types can't catch."""
         try:
             parts = urlsplit(self.webhook_url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-            # The @ of a password cuts it in two: the rest would be the host.
+            # An @ in a password would split it: the rest would be the host.
             usable = usable and not ("@" in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}")
-            usable = usable and ":" not in unquote(parts.username or "")  # which basic authentication can't say
+            usable = usable and ":" not in unquote(parts.username or "")  # impossible in basic authentication
         except ValueError:
             usable = False
         if not usable or any(c.isspace() for c in self.webhook_url):
@@ -75,7 +75,7 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
 
     @property
     def key(self) -> bytes:
-        """What signs; empty: nothing does."""
+        """The key of signatures; empty for none."""
         return signature.key_of(self.webhook_secret)
 
     @property

@@ -17,9 +17,9 @@ LEAST_BYTES, MOST_BYTES = 24, 64
 
 
 def key_of(secret: str) -> bytes:
-    """The key of a secret: what `whsec_` is followed by, decoded, or the bytes of a plain text; empty for none.
+    """Return the key of a secret: the decoded text after `whsec_`, or the bytes of a plain text; empty for none.
 
-    Raises ValueError, which does not show it.
+    Raises ValueError, without the secret.
     """
     if not secret.startswith(PREFIX):
         return secret.encode()
@@ -33,12 +33,12 @@ def key_of(secret: str) -> bytes:
 
 
 def sign(key: bytes, id: str, timestamp: int, body: bytes) -> str:
-    """`v1,<base64>` of HMAC-SHA256 over `id.timestamp.body`. timestamp: of the try, Unix seconds."""
+    """Return `v1,<base64>` of HMAC-SHA256 over `id.timestamp.body`. timestamp: of the try, Unix seconds."""
     digest = hmac.new(key, f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def headers(key: bytes, id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Headers of one try. Without a key there is no signature."""
+    """Return the headers of one try. Without a key there is no signature."""
     out = {"webhook-id": id, "webhook-timestamp": str(timestamp)}
     return out | {"webhook-signature": sign(key, id, timestamp, body)} if key else out

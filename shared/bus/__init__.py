@@ -1,4 +1,4 @@
-"""NATS: connect, publish until it is acknowledged, pull, read, lease, ask and answer.
+"""NATS: connect, publish with acknowledgement, pull, read, lease, request and reply.
 
 client = await bus.connect(settings, "cv")
 await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": id})
@@ -11,12 +11,12 @@ from shared.bus.publish import (
     can_never_be_stored,
     dead_letter,
     dead_letter_stored,
+    defer,
     header_bytes,
     is_full,
     publish,
     publish_job,
     publish_job_now,
-    put_off,
 )
 from shared.bus.waiting import answered
 
@@ -29,10 +29,10 @@ __all__ = [
     "consumer_info",
     "dead_letter",
     "dead_letter_stored",
+    "defer",
     "header_bytes",
     "is_full",
     "publish",
     "publish_job",
     "publish_job_now",
-    "put_off",
 ]

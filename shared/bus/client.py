@@ -1,7 +1,8 @@
-"""nats-py's client, but that it seals the ids of its messages, and that its faults can't stop or turn it.
+"""nats-py's client, with sealed message ids and with workarounds for its faults.
 
-Reading goes on whatever a message holds, and after a flush that timed out; no stored message passes for the server's
-word; a server that hangs is left; `close` ends it; and no password goes to a server without TLS where TLS is asked for.
+Reading continues whatever a message holds, and after a flush timeout. No stored message passes for a protocol message.
+The client leaves a server that hangs. `close` ends it. If the settings ask for TLS, no password goes to a server
+without it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from shared.runtime import tls
 from shared.runtime.tasks import end
 
 
-class _Heard(Parser):
-    """Tells the client of all that it reads."""
+class _NotifyingParser(Parser):
+    """A parser that notifies the client of every read."""
 
     async def parse(self, data: bytes = b"") -> None:
-        self.nc.heard()
+        self.nc.record_read()
         await super().parse(data)
 
 
@@ -42,39 +43,39 @@ def _is_address(host: str | None) -> bool:
 
 
 class Refused(nats.errors.Error):
-    """The server can't be used as the settings have it. The text goes on from its address."""
+    """The server can't be used with these settings. The text continues after its address."""
 
 
 class Connection(Client):
-    """See the module. certificates: for TLS; None where nothing asks for it.
+    """See the module. certificates: for TLS; None if no setting asks for it.
 
-    Messages: the server passes on any bytes as subject and headers. The client stops reading for good at those that are
-    no UTF-8 or too short, while it still counts as connected: one message would end every subscriber.
+    Messages: the server forwards any bytes as subject and headers. nats-py stops reading forever if they are not UTF-8
+    or too short, but still counts as connected: one message would end every subscriber.
 
-    Stored messages: one that has the status 100 and no payload would pass for the heartbeat of a push consumer, whose
-    headers have the client publish to any subject.
+    Stored messages: one with the status 100 and no payload would pass for the heartbeat of a push consumer, whose
+    headers make the client publish to any subject.
 
-    Reading: when a flush times out, nobody waits for the answer to its ping any more. The answer, once it comes, makes
-    the client stop reading for good, while it still counts as connected.
+    Reading: a late answer to the ping of a timed-out flush has no waiter. It makes nats-py stop reading forever, while
+    it still counts as connected.
 
-    Flushing: the client writes the ping of a flush ahead of what waits to be written, and its answer says nothing of
-    that: who has subscribed and flushed may miss a message.
+    Flushing: nats-py writes the ping of a flush ahead of its pending writes, so the answer does not cover those: a
+    subscriber that has flushed may miss a message.
 
-    Passwords: where a server no longer takes the password that it took, the client closes for good. It connects again,
-    as its file may have the new one.
+    Passwords: if a server stops accepting a password, nats-py closes for good. This client reconnects, as the file may
+    have the new one.
 
-    Leaving: the client knows a server by its answers to pings alone, which may wait behind a large message on a slow
-    network: whatever it sends is a sign of life. And when a server hangs, the client waits until that server has taken
-    all that was written to it, before it asks another one: what was written is dropped, as it may be lost anyway. Then
-    the client may ask the same server first, which takes the connection and says nothing: it is asked last.
+    Leaving: nats-py judges a server by its pongs only, which may wait behind a large message on a slow network. This
+    client counts any received bytes as a sign of life. When a server hangs, nats-py waits until it has taken all
+    pending writes, before it tries another one. This client drops those writes, as they may be lost anyway. Then
+    nats-py may try the same server first, which accepts the connection and stays silent. This client tries it last.
 
-    Closing: the client cancels its attempts to reconnect once. Before Python 3.12 `asyncio.wait_for`, which they go
-    through, may swallow that: they go on, and keep the process alive, whose loop waits for all of its tasks. Or they
-    wait for the end of the old socket, as `close` does, and their cancellation cancels `close`. And what waits for a
-    server that is away is written to the old socket: from Python 3.12 on one that is gone raises a TypeError.
+    Closing: nats-py cancels its reconnection attempts once. Before Python 3.12 `asyncio.wait_for`, inside them, may
+    swallow that. Then they continue and keep the process alive, whose loop waits for all of its tasks. Or they wait for
+    the end of the old socket, as `close` does, and their cancellation cancels `close`. Pending writes for a server that
+    is away go to the old socket: from Python 3.12 on a closed one raises a TypeError.
 
-    TLS: the client takes it only where the server says that it must, whatever the URL says, and sends the password in
-    plain to a server that does not: whoever sits between would say so.
+    TLS: whatever the URL says, nats-py uses TLS only if the server requires it, and else sends the password in plain
+    text. A man in the middle would claim that it does not.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class Connection(Client):
         self._certificates = certificates
         self._password = password
         self.shows_certificate = shows_certificate
-        self._ps = _Heard(self)
+        self._ps = _NotifyingParser(self)
         self._lost = asyncio.Event()
 
-    def heard(self) -> None:
-        """Bytes have come from the server."""
+    def record_read(self) -> None:
+        """Record that bytes have come from the server."""
         self._pings_outstanding = 0
 
     async def until_lost(self, timeout_s: float) -> None:
@@ -99,7 +100,7 @@ class Connection(Client):
                 await self._lost.wait()
 
     async def _attempt_reconnect(self) -> None:
-        # Whoever waits goes on, and the next wait is for the next loss.
+        # Waiters proceed, and the next wait is for the next loss.
         self._lost.set()
         self._lost.clear()
         peer: tuple[Any, ...] = ()
@@ -108,7 +109,7 @@ class Connection(Client):
             self._transport._io_writer.transport.abort()
 
         def rank(server: Any) -> int:
-            """One that it is not, one that it may be by another name, and itself."""
+            """Rank another server, one that may be the same under another name, and itself."""
             same = server is self._current_server or (server.uri.hostname, server.uri.port) == peer[:2]
             return 2 if same else 0 if _is_address(server.uri.hostname) else 1
 
@@ -125,7 +126,7 @@ class Connection(Client):
         return context
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        # Over a WebSocket the URL's scheme decides, and TLS is there before this is read.
+        # Over a WebSocket the URL's scheme decides, and TLS is established before this is read.
         upgrades = self._current_server is not None and self._current_server.uri.scheme not in ("ws", "wss")
         if initial_connection and self._certificates and upgrades:
             if not (info.get("tls_required") or info.get("tls_available")):
@@ -136,15 +137,15 @@ class Connection(Client):
         await super()._process_info(info, initial_connection)
 
     def password(self) -> str:
-        """For the server that is asked now."""
+        """Return the password for the server that is tried now."""
         return self._password.next(self._current_server.uri.netloc if self._current_server else "")
 
     async def _process_connect_init(self) -> None:
         await super()._process_connect_init()
-        self._password.worked()
+        self._password.record_success()
 
     async def _process_err(self, err_msg: str) -> None:
-        # The server has read its configuration again, and closes the connection.
+        # The server has reloaded its configuration, and closes the connection.
         if self.is_connected and AUTHORIZATION_VIOLATION in err_msg:
             await self._process_op_err(nats.errors.AuthorizationError())
             return

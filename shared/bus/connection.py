@@ -1,4 +1,4 @@
-"""The connection to NATS, and how a consumer there is set up."""
+"""The connection to NATS, and the configuration of consumers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from shared.runtime.telemetry import Health, logger
 SCHEMES = ("nats", "tls", "ws", "wss")
 # While the server is away, publishes wait in this buffer rather than fail.
 PENDING_BYTES = 32 * 1024 * 1024
-# A server that is just starting needs a moment: nothing is said of it before this time, and then seldom.
+# A server that is just starting needs a moment: nothing is logged before this time, and then seldom.
 SILENT_S = 3.0
-# The same error again is logged this often.
+# A repeated error is logged this often.
 REPEAT_S = 30.0
 SAY_S = 60.0
 
@@ -45,40 +45,40 @@ async def connect(
     timeout_s: float = 30.0,
     health: Health | None = None,
 ) -> Connection:
-    """Connect as `service`, reconnecting for ever once connected.
+    """Connect as `service`, and reconnect forever once connected.
 
-    `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: what the server's permissions let this
-    identity subscribe to. Waits up to `timeout_s` for a server that is not there yet. With the `health` of a service it
-    waits for ever, and says so there. Raises BusError, and SettingError where the settings name no server.
+    `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: the server's permissions let this identity
+    subscribe to it. Waits up to `timeout_s` for a server that is not there yet. With the `health` of a service it waits
+    forever, and reports that there. Raises BusError, and SettingError if the settings name no server.
     """
     _check(settings)
     seal = sealing(_secret(settings))
     client = Connection(seal, _certificates(settings), _password(settings), shows_certificate=bool(settings.nats_cert))
-    told = _Told(client, redact(settings.nats_url))
-    # With reconnects for ever, the client's first attempts never end by themselves.
-    attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, told)))
+    state = _ConnectionState(client, redact(settings.nats_url))
+    # With unlimited reconnects, the client's first attempts never end by themselves.
+    attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, state)))
     try:
-        told.connected = await _succeeded(attempt, told, math.inf if health else timeout_s, health)
-        if told.connected:
+        state.connected = await _connected_in_time(attempt, state, math.inf if health else timeout_s, health)
+        if state.connected:
             return client
     finally:
-        if not told.connected:
+        if not state.connected:
             await end(attempt)
             await _abandon(client)
-    if told.refusal:
+    if state.refusal:
         user = repr(settings.nats_user or "(none)")
-        raise BusError(f"{told.where} {told.refusal.replace('{user}', user)}")
+        raise BusError(f"{state.where} {state.refusal.replace('{user}', user)}")
     raise BusError(
-        f"no NATS server answers at {told.where} ({told.reason}): start one, with 'tidegate up' for instance, or set "
+        f"no NATS server answers at {state.where} ({state.reason}): start one, with 'tidegate up' for instance, or set "
         "NATS_URL"
     )
 
 
-class _Told:
-    """What the client's callbacks are told: until it is connected they keep why it is not, later they log.
+class _ConnectionState:
+    """State of the client's callbacks. They record why it is not connected; once it is, they log.
 
-    where: the server's address, without what is secret in it. refusal: why no further attempt would help, to go on from
-    the address; "" where one may.
+    where: the server's address, without its secrets. refusal: why no further attempt would help, as text after the
+    address; "" if one may.
     """
 
     def __init__(self, client: Connection, where: str) -> None:
@@ -87,25 +87,25 @@ class _Told:
         self.connected = False
         self.log = logger("bus")
         self.refusal = ""
-        self._said = "no answer"
+        self._error = "no answer"
         self._logged, self._logged_at = "", 0.0
 
     @property
     def reason(self) -> str:
-        return self._said
+        return self._error
 
-    def keep(self, error: BaseException) -> str:
-        self._said = redact(str(error)) or type(error).__name__
+    def record(self, error: BaseException) -> str:
+        self._error = redact(str(error)) or type(error).__name__
         is_cut = isinstance(error, BrokenPipeError | ConnectionResetError)
         if is_cut and self.client.shows_certificate and not self.connected:
-            # In TLS 1.3 the connection is there before the certificate is looked at, and may go before it is said why.
-            self._said += ", as of a server that refuses the client certificate"
+            # In TLS 1.3 the connection exists before the certificate is checked, and may end before the reason arrives.
+            self._error += ", as of a server that refuses the client certificate"
         self.refusal = self.refusal or _refusal(error)
-        return self._said
+        return self._error
 
     async def error(self, e: Exception) -> None:
-        text = self.keep(e)
-        # Each attempt to reach a server that is away fails alike, four times a second.
+        text = self.record(e)
+        # Each attempt to reach a server that is away fails with the same error, four times a second.
         if self.connected and (text != self._logged or time.monotonic() > self._logged_at + REPEAT_S):
             self._logged, self._logged_at = text, time.monotonic()
             self.log.warning("nats error", error=text)
@@ -118,32 +118,32 @@ class _Told:
         self.log.info("nats reconnected", server=self.where)
 
 
-def _options(settings: BusSettings, service: str, inbox: str | None, told: _Told) -> dict[str, Any]:
-    """What the client is given."""
+def _options(settings: BusSettings, service: str, inbox: str | None, state: _ConnectionState) -> dict[str, Any]:
+    """Return the client's options."""
     options: dict[str, Any] = {
         "servers": settings.nats_url.split(","),
         "name": f"tidegate-{service}",
         "inbox_prefix": (inbox or f"_INBOX_{service}").encode(),
-        "error_cb": told.error,
-        "disconnected_cb": told.disconnected,
-        "reconnected_cb": told.reconnected,
+        "error_cb": state.error,
+        "disconnected_cb": state.disconnected,
+        "reconnected_cb": state.reconnected,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
-        # A server that hangs is left after two to three intervals: before others take what is leased by us.
+        # The client leaves a server that hangs after two to three intervals: before others take our leases.
         "connect_timeout": settings.lease_s / 2,
         "ping_interval": settings.lease_s / 5,
         "max_outstanding_pings": 2,
         "pending_size": PENDING_BYTES,
     }
     if settings.nats_user:
-        options |= {"user": settings.nats_user, "password": told.client.password}
+        options |= {"user": settings.nats_user, "password": state.client.password}
     if settings.nats_creds:
         options["user_credentials"] = settings.nats_creds
     return options
 
 
 def _refusal(error: BaseException) -> str:
-    """Why the server is not to be asked again; "" for what may pass."""
+    """Return why the server must not be tried again; "" for an error that may pass."""
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -161,7 +161,7 @@ def _refusal(error: BaseException) -> str:
 
 
 def _certificates(settings: BusSettings) -> tls.Renewing | None:
-    """What TLS needs; None where nothing asks for it. Raises SettingError."""
+    """Return the TLS certificates; None if no setting asks for TLS. Raises SettingError."""
     ca, cert, key = (
         tls.File("NATS_CA", settings.nats_ca),
         tls.File("NATS_CERT", settings.nats_cert),
@@ -177,31 +177,33 @@ def _certificates(settings: BusSettings) -> tls.Renewing | None:
     return tls.Renewing(lambda: tls.client_context(ca, cert, key), ca, cert, key)
 
 
-async def _succeeded(attempt: asyncio.Task[None], told: _Told, timeout_s: float, health: Health | None) -> bool:
-    """Whether it connects in time. One that the server refuses, or that ends with an error, does not."""
+async def _connected_in_time(
+    attempt: asyncio.Task[None], state: _ConnectionState, timeout_s: float, health: Health | None
+) -> bool:
+    """Whether the attempt connects in time. False if the server refuses it, or it ends with an error."""
     clock = asyncio.get_running_loop().time
     deadline, silent_until = clock() + timeout_s, clock() + SILENT_S
-    while clock() < deadline and not told.refusal:
+    while clock() < deadline and not state.refusal:
         done, _ = await asyncio.wait({attempt}, timeout=0.05)
         if health and not done:
             health.beat()
-            health.ready = f"waiting for NATS at {told.where}: {told.reason}"
+            health.ready = f"waiting for NATS at {state.where}: {state.reason}"
         if not done and clock() >= silent_until:
             silent_until = clock() + SAY_S
-            told.log.warning("no NATS server answers yet", server=told.where, error=told.reason)
+            state.log.warning("no NATS server answers yet", server=state.where, error=state.reason)
         if done:
             error = attempt.exception()
             if error is None:
                 return True
-            told.keep(error)
+            state.record(error)
             return False
     return False
 
 
 def _check(settings: BusSettings) -> None:
-    """Raises SettingError, which names the variable, for what the client would end on without a word on it."""
+    """Raise SettingError, which names the variable, for settings on which the client would fail without a message."""
     if not all(_is_server(url) for url in settings.nats_url.split(",")):
-        # All of it is shown: of a password that holds a comma, one part alone could not be told as such.
+        # The whole value is shown: redaction can't recognise a part of a password that contains a comma.
         raise SettingError(
             f"NATS_URL={redact(settings.nats_url)!r} can't be used: give nats://host:port, or several with commas; in "
             "a password write [ as %5B and a comma as %2C"
@@ -211,22 +213,22 @@ def _check(settings: BusSettings) -> None:
 
 
 def _secret(settings: BusSettings) -> str:
-    """What the replicas of a service share, and no other service has."""
+    """Return a secret that the replicas of a service share, and no other service has."""
     creds = Path(settings.nats_creds).read_text() if settings.nats_creds else ""
-    return settings.nats_msg_id_key or _kept_key(settings.nats_password_file) or settings.nats_password or creds
+    return settings.nats_msg_id_key or _previous_key(settings.nats_password_file) or settings.nats_password or creds
 
 
-def _kept_key(password_file: str) -> str:
-    """What made the ids before the password was a new one: `tidegate cluster init --rotate` keeps it beside it."""
-    kept = Path(password_file + KEY_FILE)
+def _previous_key(password_file: str) -> str:
+    """Return the id key from before a rotation: `tidegate cluster init --rotate` stores it next to the password."""
+    path = Path(password_file + KEY_FILE)
     try:
-        return kept.read_text().strip() if password_file and kept.exists() else ""
+        return path.read_text().strip() if password_file and path.exists() else ""
     except (OSError, ValueError) as e:
-        raise SettingError(f"{kept} can't be read ({e}): it makes the ids of what is stored") from None
+        raise SettingError(f"{path} can't be read ({e}): it makes the ids of what is stored") from None
 
 
 def _password(settings: BusSettings) -> Password:
-    """The file is read again only where the password came from it: NATS_PASSWORD goes before it."""
+    """Return the password. Its file is re-read only if the password came from it: NATS_PASSWORD takes precedence."""
     path = Path(settings.nats_password_file) if settings.nats_password_file else None
     password = Password(settings.nats_password, path)
     return password if password.is_of_file else Password(settings.nats_password)
@@ -236,7 +238,7 @@ def _is_server(url: str) -> bool:
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         return bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
-    except ValueError:  # a port that is none, or brackets without an address in them
+    except ValueError:  # an invalid port, or brackets without an address in them
         return False
 
 
@@ -248,9 +250,9 @@ async def _abandon(client: Client) -> None:
 
 
 async def consumer_info(js: JetStreamContext, stream: str, consumer: str) -> ConsumerInfo:
-    """How `consumer` of `stream` is set up, and how far it is.
+    """Return the configuration and progress of `consumer` of `stream`.
 
-    Raises Unanswered where JetStream does not answer, BusError, with the remedy, if the consumer is not there.
+    Raises Unanswered if JetStream does not answer, BusError, with the remedy, if the consumer is missing.
     """
     try:
         info: ConsumerInfo = await js.consumer_info(stream, consumer)

@@ -1,4 +1,4 @@
-"""One stored message by direct get, also by time, which nats-py does not ask for.
+"""One stored message by direct get, also by time, which nats-py does not support.
 
     stored = await get(client, "MEDIA", seq=1234)
     stored = await get(client, "MEDIA", subject="media.lobby", since=instant)    # the first stored at or after it
@@ -24,9 +24,9 @@ from shared.contract.segment import rfc3339
 from shared.runtime.errors import BusError
 
 TIMEOUT_S = 5.0
-# Of every stored message, and of no status.
+# A header of every stored message, and of no status.
 SEQUENCE = "Nats-Sequence"
-# The server writes nanoseconds, which Python does not read.
+# The server writes nanoseconds, which Python does not parse.
 _FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
 
@@ -49,12 +49,12 @@ async def get(
     since: dt.datetime | None = None,
     before: int | None = None,
 ) -> Stored:
-    """The message at `seq`; with `subject`, the first of it at or after `seq`, or that was stored at or after `since`.
+    """Return the message at `seq`; with `subject`, its first one at or after `seq`, or stored at or after `since`.
 
-    With `subject` alone, the last of it; with `before`, the last of it before that sequence.
+    With only `subject`, return its last message; with `before`, its last one before that sequence.
 
-    Raises NotFoundError if there is none, BusError if the server can't look by time, nats.errors.Error or TimeoutError
-    if it does not answer.
+    Raises NotFoundError if there is none, BusError if the server can't search by time, nats.errors.Error or
+    TimeoutError if it does not answer.
     """
     request: dict[str, Any] = {}
     if seq is not None:
@@ -79,12 +79,12 @@ async def get(
 
 
 def stored(message: Msg) -> Stored:
-    """A message as a direct get answers with it."""
+    """Return the stored message in the reply of a direct get."""
     headers = message.headers or {}
     time = server_time(headers["Nats-Time-Stamp"])
     return Stored(int(headers[SEQUENCE]), headers["Nats-Subject"], time, headers, message.data)
 
 
 def server_time(text: str) -> dt.datetime:
-    """A time that the server says. Raises ValueError."""
+    """Parse a time of the server. Raises ValueError."""
     return dt.datetime.fromisoformat(_FRACTION.sub(r"\1", text))

@@ -1,10 +1,10 @@
-"""What JetStream says of its streams and consumers, with the rights of one connection.
+"""JetStream's info on streams and consumers, with the rights of one connection.
 
 info = await infos.stream(client, "MEDIA")
 info.state.first_seq
 (await infos.consumer(client, "MEDIA", "cv")).num_pending
 
-Fields are the server's own; of its answers these are the ones that something here reads.
+Fields are the server's own; only those that we read are listed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RePublish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits are -1 or 0 where there is none; max_age is in nanoseconds."""
+    """A limit of -1 or 0 means none; max_age is in nanoseconds."""
 
     subjects: tuple[str, ...] = ()
     retention: str = ""
@@ -76,11 +76,11 @@ class StreamInfo(_Reply, frozen=True, kw_only=True):
 
     @property
     def is_work_queue(self) -> bool:
-        """Whether messages that are done are gone, so that its first one is the oldest that is not."""
+        """Whether acknowledged messages are deleted, so that its first message is the oldest open one."""
         return self.config.retention == "workqueue"
 
     def is_whole(self, consumer: ConsumerInfo) -> bool:
-        """Whether a consumer gets all that is stored in it; not where nothing is known of it."""
+        """Whether a consumer gets every stored message; False if its configuration is unknown."""
         subjects = set(self.config.subjects)
         return bool(subjects) and (not consumer.filters or subjects <= set(consumer.filters))
 
@@ -98,7 +98,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerInfo(_Reply, frozen=True, kw_only=True):
-    """num_pending: messages that wait. num_ack_pending: those in workers' hands. num_waiting: pulls that are open."""
+    """num_pending: messages that wait. num_ack_pending: those in flight. num_waiting: open pulls."""
 
     created: str = ""
     config: ConsumerConfig = ConsumerConfig()
@@ -116,17 +116,17 @@ class ConsumerInfo(_Reply, frozen=True, kw_only=True):
 
 
 async def stream(client: Client, name: str) -> StreamInfo:
-    """Raises Missing or Unavailable."""
+    """Return a stream's info. Raises Missing or Unavailable."""
     return await _ask(client, names.api("STREAM.INFO", name), StreamInfo, f"stream {name}")
 
 
 async def consumer(client: Client, of: str, name: str) -> ConsumerInfo:
-    """A consumer of a stream. Raises Missing or Unavailable."""
+    """Return a consumer's info. Raises Missing or Unavailable."""
     return await _ask(client, names.api("CONSUMER.INFO", of, name), ConsumerInfo, f"consumer {name} of stream {of}")
 
 
 def instant(text: str) -> dt.datetime | None:
-    """A time that the server says; None where it says none, as of an empty stream."""
+    """Parse a time of the server; None if there is none, as in an empty stream."""
     try:
         found = server_time(text)
     except ValueError:
@@ -139,7 +139,7 @@ R = TypeVar("R", bound=_Reply)
 
 async def _ask(client: Client, subject: str, kind: type[R], what: str) -> R:
     if not client.is_connected:
-        # The question would wait in the client's buffer until its timeout.
+        # The request would wait in the client's buffer until its timeout.
         raise Unavailable("NATS is not connected")
     try:
         reply = msgspec.json.decode((await client.request(subject, timeout=TIMEOUT_S)).data, type=kind)

@@ -1,15 +1,15 @@
-"""What an entry of a bucket of leases says: who holds a thing, and how it changes hands. Pure.
+"""An entry of a bucket of leases: the holder of a thing, and its handover. Pure.
 
     Entry("host-17-ab12", 5).encode()            # b"host-17-ab12/5"
 
-How it goes from one process to another, and back:
+A handover from one process to another, and back:
 
-    host-17-ab12/offered/5                       # who has too many works on, and lets another take it
-    host-18-cd34/after-host-17-ab12/5            # who has taken it has not begun, so host-17 works on
+    host-17-ab12/offered/5                       # an overloaded holder works on it, and offers it
+    host-18-cd34/after-host-17-ab12/5            # the new holder has not begun: host-17 still works on it
     host-18-cd34/after-host-17-ab12/since-1764250662104/5
-                                                 # it works on it since then, in Unix milliseconds: host-17 stops
-    host-18-cd34/offered/after-host-17-ab12/5    # or it has given up before that: host-17 may have it back
-    host-17-ab12/again/5                         # which it has, and has worked on it all the time
+                                                 # it has begun at that time, in Unix milliseconds: host-17 stops
+    host-18-cd34/offered/after-host-17-ab12/5    # or it gave up before that: host-17 may take it back
+    host-17-ab12/again/5                         # host-17 took it back, and never stopped working on it
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _OFFERED, _AFTER, _SINCE, _AGAIN = "offered", "after-", "since-", "again"
 
 
 class Entry(NamedTuple):
-    """process: the holder. lease_s: for how long it holds without another word; 0 where it does not say so in a way
-    that may be. offered: another may take it. after: who had it before, of a thing that is handed over, or "". since:
-    from when on the holder works on it, in Unix milliseconds. again: it has it back from who had not begun.
+    """process: the holder. lease_s: how long the lease lasts without renewal; 0 if the entry has no valid duration.
+    offered: another process may take it. after: the previous holder of a handed-over thing, or "". since: when the
+    holder began to work on it, in Unix milliseconds. again: taken back from a holder that had not begun.
     """
 
     process: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether the one before works on it, as the holder has not begun."""
+        """Whether the previous holder still works on it, as the holder has not begun."""
         return bool(self.after) and self.since is None
 
     def encode(self) -> bytes:
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 def decode(value: bytes) -> Entry:
-    """What `value` says, whoever wrote it: what is not known is passed over."""
+    """Decode `value`, from any writer: unknown parts are ignored."""
     process, *rest = value.decode(errors="replace").split("/")
     states, lease = rest[:-1], rest[-1] if rest else ""
     since = next((s for s in states if re.fullmatch(_SINCE + "[0-9]{1,15}", s)), None)

@@ -1,19 +1,20 @@
-"""What this process alone may work on: a lease each in a KV bucket.
+"""Exclusive work of this process: one lease per thing, in a KV bucket.
 
-    leased, leases = await opened(client, names.LEASES, Kind("camera", "process", gauge), settings.lease_s, changed)
+    kind = Kind("camera", "process", gauge)
+    leased, leases = await open_leases(client, names.LEASES, kind, settings.lease_s, changed)
     await leases.claim("lobby")
     leases.holds("lobby")               # at this instant
 
-Keys: `camera.<id>`, for cameras, says which process has it, `process.<id>` that a process is there. Creating and
-updating by revision is arbitrated by the server, so a thing has one holder; a holder that could not renew knows by its
-own clock that its lease is over, and publishes nothing until it has regained it.
+Keys: `camera.<id>`, for cameras, names its holder; `process.<id>` shows that a process is present. The server
+arbitrates creates and updates by revision, so a thing has one holder. A holder that could not renew knows by its own
+clock that its lease is over, and publishes nothing until it has regained it.
 
-A process that has too many offers what it keeps until another has taken it, and works on it until that one says from
-when on it does: were it given up first, an outage could come between. `lease_entry` has what is written.
+An overloaded process offers a thing, keeps it until another has taken it, and works on it until that one announces its
+start. If it gave the thing up first, an outage could come between. `lease_entry` has the format.
 
-Whoever watches decides that a holder is gone, not the server: when it has heard no renewal for LEASE_S. An outage of
-the server silences all alike, so who could not write itself judges nobody, until it has listened for LEASE_S again.
-Entries outlive the outage: holders go on where they were, with all that they have buffered.
+The watchers, not the server, decide that a holder is gone: after LEASE_S without a renewal. An outage of the server
+silences all processes. So a process that could not write judges no other until it has listened for LEASE_S again.
+Entries outlive the outage: holders continue where they were, with all that they have buffered.
 """
 
 from __future__ import annotations
@@ -40,32 +41,32 @@ from shared.bus.mirror import Mirror, bind, mirror
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# In leases. A request that fails must do so while there is time for another.
+# In leases. A request must fail while there is time for another.
 RENEW = 0.3
 _TIMEOUT = 1 / 3
-# Between our last look at the clock and the server's receipt of what we publish.
+# Between our last read of the clock and the server's receipt of our publish.
 _MARGIN = 0.05
-# Without an answer for so long we may be cut off. With the time between two renewals it is less than a lease: by then
-# nobody seems silent to us.
+# Without an answer for this long we may be cut off. Plus one renewal interval it is less than a lease: by then no
+# process seems silent to us.
 _DEAF = 2 * RENEW
-# How often we look whether there is a server again.
+# How often we check for a server during an outage.
 _POLL_S = 0.1
-# A server that is behind its cluster is not for longer than so many renewals.
+# A server lags its cluster for at most this many renewals.
 _DOUBTS = 5
-# In leases: for so long we work on what another has taken, and is silent about.
+# In leases: how long we work on a thing that another process has taken but not begun.
 _LEAVING = 2.0
-# Once the other one knows from when on we have it, it stores what is before that.
+# The time in which the previous holder stores what precedes our start, once it knows that.
 _STORES_S = 1.0
-# Who takes over may have a little of before that, as cameras send what they have sent last to who connects.
+# The new holder may start a little earlier, as cameras repeat their last video to a new connection.
 _BEFORE_S = 10.0
-# Clocks that are further apart can't say when a thing has changed hands.
+# Clocks that are further apart can't date a handover.
 _APART_S = 2.0
 
 
 class _Lease(NamedTuple):
-    """revision: of our entry. until: monotonic seconds, counted from before the request, so never too late.
+    """revision: of our entry. until: monotonic seconds, from before the request, so never too late.
 
-    doubts: how often it was said to be another's since, by an older entry than ours.
+    doubts: how often an older entry than ours has named another holder since.
     """
 
     revision: int
@@ -73,27 +74,27 @@ class _Lease(NamedTuple):
     doubts: int = 0
 
 
-class _Handed(NamedTuple):
-    """Of what we have from who offered it. after: who had it. since: when we began to work on it, in Unix milliseconds.
-    told: when that was stored, in monotonic seconds. Each is None before.
+class _Handover(NamedTuple):
+    """A thing taken from an offer. after: the previous holder. since: our start of work, in Unix milliseconds.
+    announced_at: when that was stored, in monotonic seconds. Each is None before.
     """
 
     after: str
     since: int | None = None
-    told: float | None = None
+    announced_at: float | None = None
 
 
 class _Leaving(NamedTuple):
-    """Of what another has taken from us. until: for how long we wait for one that is silent, in monotonic seconds.
-    held_at: when it was surely ours yet, in Unix seconds.
+    """A thing that another process took from us. until: how long we wait for a silent one, in monotonic seconds.
+    owned_at: when it was still surely ours, in Unix seconds.
     """
 
     until: float
-    held_at: float
+    owned_at: float
 
 
 class Kind(NamedTuple):
-    """Of what is leased. thing, process: begin the keys. owned: how many this process has."""
+    """A kind of leased thing. thing, process: prefixes of the keys. owned: how many this process has."""
 
     thing: str
     process: str
@@ -101,11 +102,12 @@ class Kind(NamedTuple):
 
 
 class Leases:
-    """`lost` collects what another process has taken, and until when it was ours, in Unix seconds: the end of our
-    lease, or where it was handed over the time from which on the other works on it. Infinity where that is not known,
-    and minus infinity where we had not begun: then it was never ours.
+    """`lost` collects things that another process has taken, and until when each was ours, in Unix seconds. That is the
+    end of our lease or, after a handover, the start of the other's work. Infinity if that is unknown, and minus
+    infinity if we had not begun: then it was never ours.
 
-    Whoever stops working on it takes it out. `leaving`: what another has taken, and is worked on here until it begins.
+    The caller removes an entry when it stops that work. `leaving`: things that another has taken, and we work on until
+    it begins.
     """
 
     def __init__(
@@ -122,16 +124,16 @@ class Leases:
         self._entry = Entry(process, lease_s)
         self._owned: dict[str, _Lease] = {}
         self._offered: set[str] = set()
-        self._handed: dict[str, _Handed] = {}
-        self._telling: set[asyncio.Task[None]] = set()
-        self._is_going = False
+        self._handovers: dict[str, _Handover] = {}
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._is_withdrawn = False
         self._leaving: dict[str, _Leaving] = {}
-        # What we have back from who had not begun.
+        # Things that we took back from a holder that had not begun.
         self._again: set[str] = set()
-        # Monotonic seconds: our last write that the server confirmed, and since when there was no gap between these.
+        # Monotonic seconds: our last confirmed write, and the start of the period without a gap between these.
         self._confirmed: float | None = None
         self._steady_since = float("-inf")
-        # When we came, by the server's clock.
+        # Our first appearance, by the server's clock.
         self._began: float | None = None
         self._log = logger("leases")
 
@@ -144,104 +146,107 @@ class Leases:
         return set(self._leaving)
 
     def holds(self, thing: str) -> bool:
-        """Whether we may publish for it at this instant."""
+        """Whether we may publish for it now."""
         lease = self._owned.get(thing)
-        return lease is not None and time.monotonic() < lease.until and self._is_heard(thing)
+        return lease is not None and time.monotonic() < lease.until and self._is_announced(thing)
 
-    def _is_heard(self, thing: str) -> bool:
-        """Whether who had it before us, if somebody had, knows since when we have it, and has stored the rest."""
-        handed = self._handed.get(thing)
-        return handed is None or (handed.told is not None and time.monotonic() >= handed.told + _STORES_S)
+    def _is_announced(self, thing: str) -> bool:
+        """Whether the previous holder, if any, knows the time of our start, and has stored the rest."""
+        handover = self._handovers.get(thing)
+        return handover is None or (
+            handover.announced_at is not None and time.monotonic() >= handover.announced_at + _STORES_S
+        )
 
-    def free(self, thing: str) -> bool:
-        """Whether nobody seems to hold it, as far as we may judge; `claim` finds out."""
+    def is_free(self, thing: str) -> bool:
+        """Whether it seems to have no holder, as far as we may judge; `claim` decides."""
         key = self._key(thing)
         if thing in self._owned:
             return False
-        # What its holder has given up is nobody's, whatever we have not heard; so is, to us, what we took unanswered.
-        if self._mirror.is_deleted(key) or self._said_of(thing).process == self.process:
+        # A thing that its holder has given up is free, even if we are cut off. So is, to us, one that we took without
+        # an answer.
+        if self._mirror.is_deleted(key) or self._entry_of(thing).process == self.process:
             return True
-        # What its holder offers is its own as long as it may not have heard of an outage's end.
-        return self.hears() and (not self._alive(key) or self.is_offered(thing))
+        # An offered thing stays its holder's as long as that may not know of an outage's end.
+        return self.may_judge() and (not self._alive(key) or self.is_offered(thing))
 
     def is_anothers(self, thing: str) -> bool:
-        """Whether another process has it, or had it last."""
-        return self._said_of(thing).process not in ("", self.process)
+        """Whether another process holds it, or held it last."""
+        return self._entry_of(thing).process not in ("", self.process)
 
     def is_offered(self, thing: str) -> bool:
-        """Whether who has it would have another take it."""
-        return self._said_of(thing).offered
+        """Whether its holder offers it."""
+        return self._entry_of(thing).offered
 
     def waits(self, thing: str) -> bool:
-        """Whether we have taken it from a process that works on it, as we have not begun."""
-        return thing in self._handed and self._handed[thing].since is None
+        """Whether we took it from a process that still works on it, as we have not begun."""
+        return thing in self._handovers and self._handovers[thing].since is None
 
     def processes(self) -> int:
-        """How many processes share what there is, this one included."""
+        """Return the number of processes that share the things, this one included."""
         self._began = self._began or self._mirror.written.get(self._presence)
         others = (k for k in self._mirror.values if k.startswith(f"{self._kind.process}.") and k != self._presence)
-        return 1 + sum(self._alive(k) and not self._had_gone(k) for k in others)
+        return 1 + sum(self._alive(k) and not self._was_gone(k) for k in others)
 
     async def run(self) -> None:
         """Renew until cancelled."""
-        due, connection = float("-inf"), -1
+        next_at, connection = float("-inf"), -1
         while True:
-            # On another connection at once: leases may be about to end then.
+            # Immediately after a reconnect: leases may be about to end then.
             now, reconnects = time.monotonic(), self._client.stats["reconnects"]
-            if self._client.is_connected and (now >= due or reconnects != connection):
-                due, connection = now + RENEW * self._lease_s, reconnects
+            if self._client.is_connected and (now >= next_at or reconnects != connection):
+                next_at, connection = now + RENEW * self._lease_s, reconnects
                 await asyncio.gather(self._appear(), *(self._renew(c) for c in list(self._owned)))
             if self._client.is_connected:
-                await self._client.until_lost(due - time.monotonic())
+                await self._client.until_lost(next_at - time.monotonic())
             else:
                 await asyncio.sleep(_POLL_S)
 
     async def claim(self, thing: str) -> bool:
-        """Take it if it is free; whether we have it."""
-        # Another may have taken it since we looked: our revision would be of that.
-        if not self.free(thing):
+        """Take it if it is free; return whether we have it."""
+        # Another may have taken it meanwhile: our revision would be of that.
+        if not self.is_free(thing):
             return False
-        said = self._said_of(thing)
+        entry = self._entry_of(thing)
         if thing in self._leaving:
             self._again.add(thing)
-        elif said.offered or said.waits:
-            self._handed[thing] = _Handed(said.after if said.waits else said.process)
+        elif entry.offered or entry.waits:
+            self._handovers[thing] = _Handover(entry.after if entry.waits else entry.process)
         sent = time.monotonic()
         try:
             revision = await self._take(thing)
-        except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next look will tell
-            self._handed.pop(thing, None)
+        except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next check decides
+            self._handovers.pop(thing, None)
             self._again.discard(thing)
             return False
         self._own(thing, revision, sent)
         return True
 
-    def begun(self, thing: str, at: float | None) -> bool:
-        """We work on it since `at`, in Unix seconds; None: we can't while another does, which is to stop.
+    def record_start(self, thing: str, at: float | None) -> bool:
+        """Record that we work on it since `at`, in Unix seconds; None: we can't until another process stops.
 
-        Whether another had it until now, and is told. Later calls change nothing.
+        Return whether another process had it until now, and is notified. Later calls change nothing.
         """
         if not self.waits(thing):
             return False
         if at is None:
-            del self._handed[thing]
+            del self._handovers[thing]
         else:
-            self._handed[thing] = self._handed[thing]._replace(since=int(at * 1000))
-        telling = asyncio.create_task(self._renew(thing))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+            self._handovers[thing] = self._handovers[thing]._replace(since=int(at * 1000))
+        announcing = asyncio.create_task(self._renew(thing))
+        self._announcing.add(announcing)
+        announcing.add_done_callback(self._announcing.discard)
         return True
 
     async def offer(self, things: Iterable[str]) -> set[str]:
-        """Let other processes take these of ours, and no others; those that they may take. What we have just taken
-        waits until who had it has heard that we have begun.
+        """Offer only these of our things; return those that others may take. A thing just taken is not offered until
+        its previous holder knows of our start.
         """
-        before, self._offered = self._offered, {t for t in set(things) & self.owned if self._is_heard(t)}
+        before, self._offered = self._offered, {t for t in set(things) & self.owned if self._is_announced(t)}
         await asyncio.gather(*(self._renew(thing) for thing in before ^ self._offered))
         return set(self._offered)
 
-    def hear(self) -> None:
-        """Have `lost` tell of what was offered, and is another's now. Each is seen in `leaving` first."""
+    def update_lost(self) -> None:
+        """Move things that others have taken from our offers to `lost`. Each is in `leaving` first."""
         for thing, ours in list(self._leaving.items()):
             until = self._ended(thing, ours)
             if until is not None:
@@ -250,55 +255,58 @@ class Leases:
         for thing in self._offered & self.owned:
             newer = (self._mirror.revision(self._key(thing)) or 0) > self._owned[thing].revision
             if newer and self.is_anothers(thing):
-                self._lose(thing, self._said_of(thing))
+                self._lose(thing, self._entry_of(thing))
 
     def _ended(self, thing: str, ours: _Leaving) -> float | None:
-        """Until when what is leaving was ours; None while it is."""
-        said, heard = self._said_of(thing), self.is_anothers(thing)
-        if heard and said.since is not None:
-            at = said.since / 1000
-            return at if ours.held_at - _BEFORE_S <= at <= time.time() + _APART_S else math.inf
-        # Whoever follows another has heard that this one had begun. Who follows nobody can't work on it while we do.
-        if heard and not (said.waits and said.after == self.process):
+        """Return until when a leaving thing was ours; None while it is."""
+        entry, is_taken = self._entry_of(thing), self.is_anothers(thing)
+        if is_taken and entry.since is not None:
+            at = entry.since / 1000
+            return at if ours.owned_at - _BEFORE_S <= at <= time.time() + _APART_S else math.inf
+        # The follower of another process knows that this one had begun. One that follows none can't work on it while we
+        # do.
+        if is_taken and not (entry.waits and entry.after == self.process):
             return math.inf
-        # As long as we hear nobody, or it lives, it may begin yet, or give it back.
-        silent = self.hears() and not (heard and self._alive(self._key(thing)))
+        # As long as we are cut off, or it is alive, it may still begin, or give it back.
+        silent = self.may_judge() and not (is_taken and self._alive(self._key(thing)))
         return math.inf if silent and time.monotonic() > ours.until else None
 
     async def release(self, thing: str) -> None:
-        """Let another process have it at once: who had it before us has it on, where we have not begun."""
-        lease, handed = self._owned.pop(thing, None), self._handed.get(thing)
+        """Give it up immediately. If we never started, the previous holder keeps it."""
+        lease, handover = self._owned.pop(thing, None), self._handovers.get(thing)
         self._forget(thing)
-        if lease and handed and handed.since is None:
-            back = self._entry._replace(offered=True, after=handed.after)
+        if lease and handover and handover.since is None:
+            back = self._entry._replace(offered=True, after=handover.after)
             with contextlib.suppress(TimeoutError, nats.errors.Error):
                 await self._kv.update(self._key(thing), back.encode(), last=lease.revision)
         elif lease:
             await self._delete(self._key(thing), lease.revision)
 
-    async def go(self) -> None:
-        """No longer count as a process: others may have what we offer, all of it."""
-        self._is_going = True
+    async def withdraw(self) -> None:
+        """No longer count as a process: others may take all that we offer."""
+        self._is_withdrawn = True
         await self._delete(self._presence, None)
 
     async def leave(self) -> None:
         """Release all, and no longer count as a process."""
-        await end(*self._telling)
+        await end(*self._announcing)
         await asyncio.gather(*(self.release(c) for c in self.owned), self._delete(self._presence, None))
 
     def _key(self, thing: str) -> str:
         return f"{self._kind.thing}.{thing}"
 
     def _value_of(self, thing: str) -> bytes:
-        handed = self._handed.get(thing, _Handed(""))
+        handover = self._handovers.get(thing, _Handover(""))
         again = thing in self._again
-        return Entry(self.process, self._lease_s, thing in self._offered, handed.after, handed.since, again).encode()
+        return Entry(
+            self.process, self._lease_s, thing in self._offered, handover.after, handover.since, again
+        ).encode()
 
-    def _said_of(self, thing: str) -> Entry:
+    def _entry_of(self, thing: str) -> Entry:
         return decode(self._mirror.values.get(self._key(thing), b""))
 
-    def hears(self) -> bool:
-        """Whether others' silence is theirs, and not that of the server or of the way to it."""
+    def may_judge(self) -> bool:
+        """Whether we may judge others by their silence: it is not that of the server or the network."""
         now = time.monotonic()
         if self._confirmed is None or now - self._confirmed > _DEAF * self._lease_s:
             return False
@@ -307,22 +315,22 @@ class Leases:
     def _alive(self, key: str) -> bool:
         return time.monotonic() - self._mirror.seen.get(key, float("-inf")) < self._longest_s(key)
 
-    def _had_gone(self, key: str) -> bool:
-        """Whether it had been silent for a lease when we came. After an outage the living seem so too, until they
-        renew: good enough to share what is free, and not to take what is another's.
+    def _was_gone(self, key: str) -> bool:
+        """Whether it had been silent for a lease at our first appearance. After an outage live processes seem so too,
+        until they renew. This suffices to share free things, not to take another's.
         """
         return self._began is not None and self._began - self._mirror.written[key] > self._longest_s(key)
 
     def _longest_s(self, key: str) -> float:
-        """For how long its writer may be silent."""
+        """Return how long its writer may be silent."""
         return max(self._lease_s, decode(self._mirror.values.get(key, b"")).lease_s)
 
     async def _take(self, thing: str) -> int:
-        """Revision of our entry, which is new, or in the place of one whose holder was silent. Raises what KV does."""
+        """Write our entry, new or over a silent holder's; return its revision. Raises what KV does."""
         key, value = self._key(thing), self._value_of(thing)
         silent = self._mirror.revision(key)
         if silent is not None:
-            # It fails if the holder has renewed it, and where the server has forgotten it.
+            # It fails if the holder has renewed it, or the server has forgotten it.
             with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
                 return await self._kv.update(key, value, last=silent)
         return await self._kv.create(key, value)
@@ -334,7 +342,7 @@ class Leases:
 
     async def _appear(self) -> None:
         try:
-            if self._is_going:  # nobody is to hear of us, and we go on hearing whether the server is there
+            if self._is_withdrawn:  # we stay absent, and the delete checks the server
                 await self._kv.delete(self._presence)
             else:
                 await self._kv.put(self._presence, self._entry.encode())
@@ -351,7 +359,7 @@ class Leases:
         lease = self._owned.get(thing)
         if lease is None:
             return
-        sent, handed = time.monotonic(), self._handed.get(thing)
+        sent, handover = time.monotonic(), self._handovers.get(thing)
         try:
             revision = await self._kv.update(self._key(thing), self._value_of(thing), last=lease.revision)
         except nats.js.errors.KeyWrongLastSequenceError:
@@ -359,25 +367,25 @@ class Leases:
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("lease not renewed", thing=self._key(thing), error=repr(e))
         else:
-            # Released meanwhile: our renewal then outlives us for a lease, unless the deletion came after it.
+            # If it was released meanwhile, our renewal outlives us for a lease, unless the deletion came after it.
             if thing in self._owned:
                 self._own(thing, revision, sent)
-                self._told(thing, handed)
+                self._record_announced(thing, handover)
 
-    def _told(self, thing: str, handed: _Handed | None) -> None:
-        """handed: as it was when it was sent."""
-        if handed and handed == self._handed.get(thing) and handed.since and not handed.told:
-            self._handed[thing] = handed._replace(told=time.monotonic())
+    def _record_announced(self, thing: str, handover: _Handover | None) -> None:
+        """Record the announcement of our start. handover: its state when it was sent."""
+        if handover and handover == self._handovers.get(thing) and handover.since and not handover.announced_at:
+            self._handovers[thing] = handover._replace(announced_at=time.monotonic())
 
     async def _regain(self, thing: str) -> None:
-        """Our entry is not as we left it: renewed by a try of ours that timed out, another's, or forgotten."""
+        """Handle an entry that is not our last write: our own timed-out try, another's, or forgotten."""
         key = self._key(thing)
         sent = time.monotonic()
         try:
             entry = await self._kv.get(key)
             is_ours = decode(entry.value or b"").process == self.process
-        except nats.js.errors.KeyNotFoundError as gone:
-            entry, is_ours = gone.entry, False
+        except nats.js.errors.KeyNotFoundError as missing:
+            entry, is_ours = missing.entry, False
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("lease not regained", thing=self._key(thing), error=repr(e))
             return
@@ -389,17 +397,17 @@ class Leases:
                 self._own(thing, await self._kv.create(key, self._value_of(thing)), sent)
         elif is_ours:
             assert entry.revision is not None
-            # Of unknown age: the next renewal, which is now, dates it.
+            # Its age is unknown: the next renewal, which is now, dates it.
             self._owned[thing] = lease._replace(revision=entry.revision)
             await self._renew_once(thing, entry.revision)
-        # A server that was cut off tells of holders before us, for a while. So does a new bucket, which counts anew.
+        # A server that was cut off names previous holders for a while. So does a new bucket, with new revisions.
         elif (entry.revision or 0) > lease.revision or lease.doubts >= _DOUBTS:
             self._lose(thing, decode(entry.value or b""))
         else:
             self._owned[thing] = lease._replace(doubts=lease.doubts + 1)
 
     async def _renew_once(self, thing: str, revision: int) -> None:
-        sent, handed = time.monotonic(), self._handed.get(thing)
+        sent, handover = time.monotonic(), self._handovers.get(thing)
         try:
             renewed = await self._kv.update(self._key(thing), self._value_of(thing), last=revision)
         except (TimeoutError, nats.errors.Error) as e:
@@ -407,23 +415,23 @@ class Leases:
         else:
             if thing in self._owned:
                 self._own(thing, renewed, sent)
-                self._told(thing, handed)
+                self._record_announced(thing, handover)
 
-    def _lose(self, thing: str, said: Entry) -> None:
-        """said: by who has it now."""
-        lease, handed = self._owned.pop(thing), self._handed.get(thing)
+    def _lose(self, thing: str, entry: Entry) -> None:
+        """Lose a thing. entry: of its new holder."""
+        lease, handover = self._owned.pop(thing), self._handovers.get(thing)
         self._forget(thing)
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
-        # Where the one before has it again, or has handed it to another, it has not heard that we had begun.
-        unheard = handed and not handed.told and (said.again or said.after == handed.after)
-        if handed and (handed.since is None or unheard):
+        # If the previous holder took it back, or handed it to another, it did not know of our start.
+        is_unknown_there = handover and not handover.announced_at and (entry.again or entry.after == handover.after)
+        if handover and (handover.since is None or is_unknown_there):
             self.lost[thing] = -math.inf
-        elif said.after == self.process:
+        elif entry.after == self.process:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})
-            held_at = time.time() + left_s - self._lease_s
-            self._leaving[thing] = _Leaving(time.monotonic() + _LEAVING * self._lease_s, held_at)
-        # Of what was not offered nobody can, while we hold it.
+            owned_at = time.time() + left_s - self._lease_s
+            self._leaving[thing] = _Leaving(time.monotonic() + _LEAVING * self._lease_s, owned_at)
+        # No process can take a thing that was not offered, while we hold it.
         elif left_s <= 0:
             self._log.warning(f"{what}: its lease had run out", **{self._kind.thing: thing})
             self.lost[thing] = time.time() + left_s
@@ -432,8 +440,8 @@ class Leases:
             self.lost[thing] = math.inf
 
     def _forget(self, thing: str) -> None:
-        """It is not ours any more."""
-        self._handed.pop(thing, None)
+        """Drop the state of a thing that is no longer ours."""
+        self._handovers.pop(thing, None)
         self._again.discard(thing)
         self._offered.discard(thing)
         self._kind.owned.set(len(self._owned))
@@ -443,7 +451,7 @@ class Leases:
             try:
                 await self._kv.delete(key, last=revision)
             except nats.js.errors.APIError:
-                # A renewal that was cut off as we stopped may have been stored: it would outlive us for a lease.
+                # A renewal that we cancelled at the stop may be stored: it would outlive us for a lease.
                 entry = await self._kv.get(key)
                 if decode(entry.value or b"").process == self.process:
                     await self._kv.delete(key, last=entry.revision)
@@ -451,16 +459,16 @@ class Leases:
             self._log.debug("not released", key=key, error=repr(e))
 
 
-async def opened(
+async def open_leases(
     client: Connection, bucket: str, kind: Kind, lease_s: float, changed: asyncio.Event
 ) -> tuple[Mirror, Leases]:
-    """A copy of the bucket, to be run, and this process's leases in it. Raises as `bind` does."""
+    """Return a copy of the bucket, for the caller to run, and this process's leases in it. Raises as `bind` does."""
     leased = await mirror(client, bucket, changed)
     kv = await bind(client.jetstream(timeout=_TIMEOUT * lease_s), bucket)
     return leased, Leases(client, kv, leased, process_id(), kind, lease_s)
 
 
 def process_id() -> str:
-    """Of this process, unlike any other's."""
+    """Return a unique id of this process."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -1,10 +1,10 @@
-"""A stream read as a log: what is stored on a subject from a sequence on, in order, by batched direct get.
+"""A stream read as a log: the messages on a subject from a sequence on, in order, by batched direct get.
 
     async with Log(client, "EVENTS") as log:
-        for stored in await log.read("events.detections.*", 1234):     # at once, [] where there is nothing yet
+        for stored in await log.read("events.detections.*", 1234):     # immediately; [] if there is nothing yet
             ...
 
-It needs no consumer and leaves nothing on the server: whoever reads keeps its own place, and may go back. Needs
+It needs no consumer and leaves nothing on the server: the reader stores its own position, and may go back. Needs
 nats-server 2.11 or later.
 """
 
@@ -33,7 +33,7 @@ _NONE, _END = "404", "204"
 
 
 def check_version(client: Client, stream: str) -> None:
-    """Raises BusError where the server can't give a stream as a log."""
+    """Raise BusError if the server can't serve a stream as a log."""
     version = client.connected_server_version
     if (version.major, version.minor) < (2, 11):
         raise BusError(
@@ -64,32 +64,32 @@ class Log:
             await self._sub.unsubscribe()
 
     async def read(self, subject: str, seq: int, *, most: int = BATCH) -> list[Stored]:
-        """Up to `most` messages on `subject`, which may have wildcards, from `seq` on; fewer where they are large.
+        """Return up to `most` messages on `subject`, which may have wildcards, from `seq` on; fewer if they are large.
 
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
         return await self._ask({"seq": max(1, seq), "next_by_subj": subject, "batch": most, "max_bytes": BATCH_BYTES})
 
     async def since(self, subject: str, time: dt.datetime, *, most: int = BATCH) -> list[Stored]:
-        """The same from what was stored at `time` on. Raises as `read` does."""
+        """Return the same from those stored at `time` on. Raises as `read` does."""
         return await self._ask(
             {"start_time": rfc3339(time), "next_by_subj": subject, "batch": most, "max_bytes": BATCH_BYTES}
         )
 
     async def last(self, subject: str) -> Stored | None:
-        """The last message on one subject. Raises as `read` does."""
+        """Return the last message on one subject. Raises as `read` does."""
         found = await self._ask({"multi_last": [subject], "batch": 1})
         return found[0] if found else None
 
     async def last_of_each(self, subjects: Sequence[str]) -> list[Stored]:
-        """The last message on each of some subjects, up to BATCH, in the order in which they were stored.
+        """Return the last message on each of some subjects, up to BATCH, in the order of their storage.
 
         Raises as `read` does.
         """
         return await self._ask({"multi_last": list(subjects), "batch": len(subjects)}) if subjects else []
 
     async def all(self, subject: str) -> list[Stored]:
-        """Every message on `subject`, which may have wildcards. Raises as `read` does."""
+        """Return every message on `subject`, which may have wildcards. Raises as `read` does."""
         found: list[Stored] = []
         while part := await self.read(subject, found[-1].seq + 1 if found else 1):
             found += part
@@ -109,10 +109,10 @@ class Log:
         return [stored(message) for message in self._found]
 
     async def _on_message(self, message: Msg) -> None:
-        # What a request that we gave up still brings is on another subject.
+        # Late replies to an abandoned request are on another subject.
         if self._end is None or self._end.done() or not message.subject.endswith(f".{self._requests}"):
             return
-        # A stored message may have a header of that name too; what is stored has a sequence.
+        # A stored message may have a header of that name too, but has a sequence.
         if message.headers and Header.STATUS in message.headers and SEQUENCE not in message.headers:
             self._end.set_result(message)
         else:

@@ -1,12 +1,12 @@
-"""A live copy of a KV bucket: read whole by direct get, then kept by what the server says of each change.
+"""A live copy of a KV bucket: read whole by direct get, then updated by the server's change messages.
 
     cameras = await mirror(client, "cameras", changed)
     following = asyncio.create_task(cameras.run())
     await cameras.ready.wait()
     cameras.values["lobby"]
 
-It needs no consumer: nobody who only reads may create one, which could deliver to any subject. What the server says is
-not stored for us, so the bucket is read anew after every reconnect, and now and then.
+It needs no consumer: readers may not create one, as it could deliver to any subject. Change messages are not stored for
+us, so the bucket is re-read after every reconnect, and periodically.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from shared.bus.direct import Stored, stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
-from shared.contract.missing import Unread, check_read, kept
+from shared.contract.missing import Unread, check_read, stored_subjects
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
-# How long a change that we did not hear of can go unnoticed.
+# How long a missed change can go unnoticed.
 _RESYNC_S = 20.0
 _POLL_S = 0.5
 _RETRY_S = 0.5
-# Of an entry that says that its key is gone.
+# A header of an entry that deletes its key.
 _OPERATION = "KV-Operation"
 
 
 async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
-    """The bucket, which `tidegate setup` has made. Raises Unanswered where JetStream does not answer, and BusError."""
+    """Return the bucket, made by `tidegate setup`. Raises Unanswered if JetStream does not answer, and BusError."""
     try:
         return await js.key_value(bucket)
     except (BucketNotFoundError, NotFoundError) as e:
@@ -51,7 +51,7 @@ async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
 
 
 async def mirror(client: Client, bucket: str, changed: asyncio.Event) -> Mirror:
-    """A copy of a bucket, to be run. Raises as `bind` does."""
+    """Return a copy of a bucket, for the caller to run. Raises as `bind` does."""
     await bind(client.jetstream(), bucket)
     return Mirror(client, bucket, changed)
 
@@ -63,7 +63,7 @@ async def all_read(*mirrors: Mirror) -> None:
 
 
 class _Entry(NamedTuple):
-    """value: None where the key was deleted. seq: of the bucket's stream. time: Unix seconds, by the server's clock."""
+    """value: None if the key was deleted. seq: of the bucket's stream. time: Unix seconds, by the server's clock."""
 
     value: bytes | None
     seq: int
@@ -71,10 +71,10 @@ class _Entry(NamedTuple):
 
 
 class Mirror:
-    """values: what the bucket holds. seen: monotonic seconds at which each key was last written, as far as known.
+    """values: the bucket's values. seen: monotonic seconds of each key's last known write.
     written: the same in Unix seconds by the server's clock.
 
-    `ready` is set once the copy is complete; `changed` whenever it moves, and cleared by whoever waits for it.
+    `ready` is set once the copy is complete. `changed` is set at every change; its waiter clears it.
     """
 
     def __init__(self, client: Client, bucket: str, changed: asyncio.Event) -> None:
@@ -86,32 +86,32 @@ class Mirror:
         self._bucket = bucket
         self._changed = changed
         self._followed = time.monotonic()
-        # The newest sequence that is known of each key: what is said of a change may come after the change was read.
-        self._known: dict[str, int] = {}
-        self._unreadable = 0  # times one after the other
+        # The newest known sequence of each key: a change message may come after the change was read.
+        self._sequences: dict[str, int] = {}
+        self._unreadable = 0  # times in a row
         self._log = logger("mirror").bind(bucket=bucket)
 
     def revision(self, key: str) -> int | None:
-        """Of a key's newest entry, as far as known; None where there is none."""
-        return self._known.get(key) if key in self.values else None
+        """Return the revision of a key's newest known entry; None if there is none."""
+        return self._sequences.get(key) if key in self.values else None
 
     def last_known(self, key: str) -> int:
-        """The newest sequence that is known of a key, also of its deletion; 0 where there was never one."""
-        return self._known.get(key, 0)
+        """Return the newest known sequence of a key, also of its deletion; 0 if there never was one."""
+        return self._sequences.get(key, 0)
 
     def is_deleted(self, key: str) -> bool:
-        """Whether somebody has deleted it, as far as known; not where it has expired, or never was."""
-        return key in self._known and key not in self.values
+        """Whether the key is known to be deleted; False if it has expired, or never was."""
+        return key in self._sequences and key not in self.values
 
     async def run(self) -> None:
         """Follow the bucket until cancelled. Raises BusError once the connection is closed."""
 
-        # Also while it is read, which takes long where a server hangs that was asked.
-        async def hear(message: Msg) -> None:
+        # Also while it is read, which takes long if the server hangs.
+        async def apply(message: Msg) -> None:
             change = stored(message)
             self._apply(change.subject.removeprefix(f"$KV.{self._bucket}."), _entry(change))
 
-        subscription = await self._client.subscribe(names.change(self._bucket, ">"), cb=hear)
+        subscription = await self._client.subscribe(names.change(self._bucket, ">"), cb=apply)
         try:
             while not self._client.is_closed:
                 try:
@@ -133,11 +133,11 @@ class Mirror:
             await asyncio.sleep(min(_POLL_S, left))
 
     async def _read_again(self) -> float:
-        """Seconds until it is to be read the next time. What its server can't read stays as it is known."""
+        """Re-read; return the seconds until the next read. If the server can't read the bucket, the copy stays."""
         try:
             await self._read_all()
         except Unread as e:
-            # Once may be an entry that went and came again.
+            # A single failure may be an entry that was deleted and created again.
             self._unreadable += 1
             if self._unreadable == 2:
                 self._log.warning("bucket can't be read", error=str(e))
@@ -150,24 +150,24 @@ class Mirror:
     async def _read_all(self) -> None:
         prefix = f"$KV.{self._bucket}."
         js, stream = self._client.jetstream(), f"KV_{self._bucket}"
-        # What comes while we read is no matter: we hear of it.
-        wanted = set() if self.ready.is_set() else await kept(js, stream, f"{prefix}>")
-        before = dict(self._known)
+        # Changes during the read don't matter: their messages arrive.
+        wanted = set() if self.ready.is_set() else await stored_subjects(js, stream, f"{prefix}>")
+        before = dict(self._sequences)
         entries = await self._stored(f"{prefix}>")
         found = {s.subject.removeprefix(prefix): _entry(s) for s in entries}
-        if gone := {f"{prefix}{key}" for key in before.keys() - found.keys()}:
-            wanted |= gone & await kept(js, stream, f"{prefix}>")
+        if missing := {f"{prefix}{key}" for key in before.keys() - found.keys()}:
+            wanted |= missing & await stored_subjects(js, stream, f"{prefix}>")
         check_read(stream, wanted, {s.subject for s in entries})
-        # The time that we were away counts against nobody: whoever was silent before still is, and no other.
+        # Our absence counts against no process: those silent before still are, and no other.
         now = time.monotonic()
         away = max(0.0, now - self._followed - _POLL_S)
         for key in found.keys() | before.keys():
-            if self._known.get(key) != before.get(key):
-                pass  # heard of meanwhile
+            if self._sequences.get(key) != before.get(key):
+                pass  # changed meanwhile
             elif key not in found:
                 self._forget(key)
-                del self._known[key]
-            elif (found[key].seq, found[key].value) != (self._known.get(key), self.values.get(key)):
+                del self._sequences[key]
+            elif (found[key].seq, found[key].value) != (self._sequences.get(key), self.values.get(key)):
                 self._set(key, found[key])
             elif key in self.seen:
                 self.seen[key] = min(now, self.seen[key] + away)
@@ -176,7 +176,7 @@ class Mirror:
         self._changed.set()
 
     async def _stored(self, subject: str) -> list[Stored]:
-        """All that the bucket holds, many at once where the server can do that."""
+        """Return all entries of the bucket, in batches if the server supports that."""
         stream, version = f"KV_{self._bucket}", self._client.connected_server_version
         if (version.major, version.minor) >= (2, 11):
             async with Log(self._client, stream) as log:
@@ -189,14 +189,14 @@ class Mirror:
         return found
 
     def _apply(self, key: str, entry: _Entry) -> None:
-        if entry.seq > self._known.get(key, 0):
+        if entry.seq > self._sequences.get(key, 0):
             before = self.values.get(key)
             self._set(key, entry)
             if entry.value != before:
                 self._changed.set()
 
     def _set(self, key: str, entry: _Entry) -> None:
-        self._known[key] = entry.seq
+        self._sequences[key] = entry.seq
         if entry.value is None:
             self._forget(key)
         else:
@@ -211,5 +211,5 @@ class Mirror:
 
 
 def _entry(entry: Stored) -> _Entry:
-    gone = entry.headers.get(_OPERATION) in ("DEL", "PURGE")
-    return _Entry(None if gone else entry.data, entry.seq, entry.time.timestamp())
+    is_deletion = entry.headers.get(_OPERATION) in ("DEL", "PURGE")
+    return _Entry(None if is_deletion else entry.data, entry.seq, entry.time.timestamp())

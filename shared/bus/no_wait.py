@@ -1,11 +1,11 @@
-"""One message at a time, and only what is there now: nothing stays asked for while other work goes on.
+"""One message at a time, and only if there is one now: no request stays open during other work.
 
     fetcher = NoWaitFetcher(client, "BACKFILL", "cv-backfill")
     await fetcher.open()
-    message = await fetcher.next()          # None where there is none
+    message = await fetcher.next()          # None if there is none
     await fetcher.close()
 
-`shared.bus.pull` has a request open all the time, which may bring a message when there is no time for it.
+`shared.bus.pull` always has an open request, which may bring a message when there is no time for it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class NoWaitFetcher:
         self._requests = 0
         self._reply = ""
         self._waiter: asyncio.Future[Msg | None] | None = None
-        self._left: list[Msg] = []  # came in the moment in which the caller was cancelled
+        self._left: list[Msg] = []  # came just as the caller was cancelled
         self._answered = asyncio.Event()
         self._answered.set()
         self._sub: Subscription | None = None
         self._log = logger("puller")
 
     async def open(self) -> None:
-        self._sub = await self._client.subscribe(f"{self._inbox}.*", cb=self._heard)
+        self._sub = await self._client.subscribe(f"{self._inbox}.*", cb=self._on_message)
 
     async def close(self) -> None:
-        """What the server sends for a request that was given up is handed back.
+        """Close, and hand back the messages of an abandoned request.
 
-        So that is waited for: to a subscriber that has gone it may be sent all the same, and is out of reach until its
-        ack wait is over.
+        It waits for them: the server may send them even after the unsubscribe, and they are lost until their ack wait
+        is over.
         """
         if self._sub and not self._client.is_closed:
             try:
@@ -63,7 +63,7 @@ class NoWaitFetcher:
         self._sub = None
 
     async def next(self) -> Msg | None:
-        """A message, which is the caller's to answer. None where there is none, or the server does not answer."""
+        """Return a message for the caller to answer. None if there is none, or the server does not answer."""
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
         waiter: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
@@ -83,8 +83,8 @@ class NoWaitFetcher:
         finally:
             self._waiter = None
 
-    async def _heard(self, message: Msg) -> None:
-        """A message, or the status that there is none."""
+    async def _on_message(self, message: Msg) -> None:
+        """Handle a message, or the status that there is none."""
         if message.subject == self._reply or message.reply.startswith("$JS.ACK."):
             self._answered.set()
         waits = self._waiter is not None and not self._waiter.done()
@@ -92,7 +92,7 @@ class NoWaitFetcher:
             if waits and self._waiter:
                 self._waiter.set_result(message)
                 return
-            try:  # it came late, and nobody has it in hand
+            try:  # it came late, and no caller has it
                 await message.nak()
             except nats.errors.Error as e:
                 self._log.debug("nak failed", error=repr(e))

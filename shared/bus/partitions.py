@@ -16,19 +16,19 @@ from shared.bus.leases import Leases
 
 
 def partition_of(camera: str, count: int) -> int:
-    """Which of `count` partitions a camera belongs to."""
+    """Return the partition of a camera, of `count`."""
     return zlib.crc32(camera.encode()) % count
 
 
 def share(leases: Leases, count: int) -> int:
-    """How many of `count` partitions are this process's."""
+    """Return this process's share of `count` partitions."""
     return math.ceil(count / leases.processes())
 
 
 async def claim_free(leases: Leases, count: int) -> None:
-    """Claim of `count` partitions what is free, up to this process's share."""
-    free = [str(n) for n in range(count) if leases.free(str(n))]
-    # Each process asks in an order of its own, so that two seldom ask for the same partition.
+    """Claim free partitions of `count`, up to this process's share."""
+    free = [str(n) for n in range(count) if leases.is_free(str(n))]
+    # Each process claims in its own random order, so that two seldom claim the same partition.
     random.shuffle(free)
     room = max(0, share(leases, count) - len(leases.owned))
     await asyncio.gather(*(leases.claim(n) for n in free[:room]))

@@ -1,4 +1,4 @@
-"""Publishing until JetStream acknowledges: results, jobs, and what can't be processed into the dead letters."""
+"""Publishing until JetStream acknowledges: results, jobs, and dead letters."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.runtime.redact import redact
 
 PUBLISH_TIMEOUT_S = 5.0
 DELAYS = Backoff(first_s=0.05, longest_s=2.0)
-# What a server that takes a message and says nothing more may have, in words.
+# Possible causes, in words, if a server takes a message but never acknowledges it.
 UNACKNOWLEDGED = (
     "JetStream does not acknowledge: it is slow or away, or its disk is or was full, after which nats-server stores "
     "nothing until it is restarted: its log and its /healthz say so"
 )
-# JetStream's error codes for a message, or for headers, larger than it takes.
+# JetStream's error codes for a message, or for headers, over its limit.
 _TOO_LARGE = (10054, 10097)
-# The code for a message that can't be stored now, as where its stream is full.
+# The code for a message that can't be stored now, as when its stream is full.
 _FULL = 10077
 
 
@@ -45,9 +45,9 @@ async def publish(
 ) -> PubAck:
     """Publish until JetStream acknowledges, for up to `patience_s`. `headers` must hold `Nats-Msg-Id`, unsealed.
 
-    Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable when
-    the message is over the server's limits, Full when the stream has no room for `patience_s`, or at once where it is
-    not to wait for that, and BusError when no stream takes the subject or the server does not answer for so long.
+    Every try has the same id: a try can time out and yet be stored once the server is back. Raises Unstorable if the
+    message is over the server's limits. Raises Full if the stream has no room for `patience_s`, or immediately without
+    `waits_for_room`. Raises BusError if no stream takes the subject, or the server does not answer for `patience_s`.
     """
     if "Nats-Msg-Id" not in headers:
         raise ValueError("a publish without Nats-Msg-Id can be stored twice")
@@ -84,12 +84,12 @@ def _reason(error: Exception) -> str:
 
 
 def can_never_be_stored(error: APIError) -> bool:
-    """Whether JetStream refuses a message however often it is published: it is larger than JetStream takes."""
+    """Whether JetStream refuses a message permanently, as it is over the limit."""
     return error.err_code in _TOO_LARGE
 
 
 def is_full(error: APIError) -> bool:
-    """Whether JetStream refuses a message as its stream, or the disk, has no room for it now."""
+    """Whether JetStream refuses a message because its stream, or the disk, is full."""
     return error.err_code == _FULL
 
 
@@ -103,14 +103,14 @@ async def publish_job(
 ) -> PubAck:
     """Put a job into its stream, once however often it is published.
 
-    Raises BusError, also where the stream is full for `patience_s`, and ValueError for a job without an id by which a
-    second one could be known.
+    Raises BusError, also where the stream is full for `patience_s`, and ValueError for a job without an id, which
+    deduplication needs.
     """
     if job.message_id is None:
         raise ValueError(f"a job of kind {job.kind} needs an id: published twice it would be done twice")
     head = {"Nats-Msg-Id": job.message_id, **(headers or {})}
     if job.wait_s is not None:
-        # The server forgets it after these whole seconds, by its own clock, also while no worker runs.
+        # The server deletes it after these whole seconds, by its own clock, even while no worker runs.
         head["Nats-TTL"] = f"{math.ceil(job.wait_s)}s"
     return await publish(
         client,
@@ -126,14 +126,14 @@ async def publish_job(
 async def publish_job_now(
     client: Client, job: jobs.Job, headers: Mapping[str, str] | None = None, *, patience_s: float
 ) -> PubAck:
-    """The same, but a stream that is full refuses at once: raises Full. A server that is away is waited for."""
+    """Publish a job, but raise Full immediately if its stream is full. Wait for a server that is away."""
     return await publish_job(client, job, headers, patience_s=patience_s, waits_for_room=False)
 
 
-async def put_off(client: Client, service: str, job: Backfill, headers: Mapping[str, str] | None = None) -> bool:
-    """Put what a service leaves for later into its stream, once however often; whether there is room.
+async def defer(client: Client, service: str, job: Backfill, headers: Mapping[str, str] | None = None) -> bool:
+    """Publish a backfill job, once however often it is called; return whether there is room.
 
-    Raises BusError where the server is away for long.
+    Raises BusError if the server is away for long.
     """
     head = {"Nats-Msg-Id": backfill.deferred_id(job.revises), **(headers or {})}
     to = names.backfill(service, job.camera)
@@ -145,7 +145,7 @@ async def put_off(client: Client, service: str, job: Backfill, headers: Mapping[
 
 
 async def dead_letter(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
-    """Put a message that `service` gives up into the stream DLQ: whole if it fits, and why. Raises BusError."""
+    """Put a message that `service` gives up into the stream DLQ, with the reason; whole if it fits. Raises BusError."""
     meta = message.metadata
     headers = deadletters.dead_letter_headers(
         service,
@@ -162,7 +162,7 @@ async def dead_letter(client: Client, service: str, message: Msg, reason: str, *
 async def dead_letter_stored(
     client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
 ) -> None:
-    """The same for a message that was read without a consumer."""
+    """Dead-letter a message that was read without a consumer."""
     headers = deadletters.dead_letter_headers(
         service,
         reason,
@@ -190,6 +190,6 @@ async def _dead_letter(
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:
-    """Bytes that headers take on the wire, at most: the id is sealed on its way."""
+    """Return the maximum bytes of headers on the wire: the id is sealed on its way."""
     fields = sum(len(k.encode()) + len(v.encode()) + len(": \r\n") for k, v in headers.items())
     return len("NATS/1.0\r\n\r\n") + fields + ids.LENGTH

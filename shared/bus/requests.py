@@ -1,4 +1,4 @@
-"""Requests and answers over core NATS, as NATS micro services have them: discoverable, counted, errors in headers.
+"""Requests and replies over core NATS as NATS micro services: discoverable, counted, errors in headers.
 
 service = await serve(client, "tidegate-search", "finds moments", {"find": (names.FIND, handler)})
 answer = await ask(client, names.FIND, payload, timeout_s=10)
@@ -32,7 +32,7 @@ class NobodyAnswers(TidegateError):
     """No service subscribes to the subject, or none answered in time."""
 
 
-# It returns the payload of the answer and its headers. It raises Refusal; whatever else it raises is answered as 500.
+# Returns the payload of the reply and its headers. Raises Refusal; any other exception is answered as 500.
 Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
 
 
@@ -46,11 +46,11 @@ async def serve(
     parallel: int = 1,
     waiting: set[asyncio.Task[None]] | None = None,
 ) -> Service:
-    """Answer requests on each endpoint's subject until the service is stopped; of all that serve it, one answers each.
+    """Answer requests on each endpoint's subject until the service is stopped. Each request gets one of its servers.
 
-    parallel: how many requests of an endpoint are answered at once; nats-py answers those of one subscription in turn.
-    waiting: for answers that take long, any number at once. The set holds a task for each until it is answered, and
-    whoever stops the service ends them.
+    parallel: concurrent requests per endpoint; nats-py answers those of one subscription in turn. waiting: for slow
+    answers, without a limit. The set holds a task for each unanswered request; the caller that stops the service ends
+    them.
     """
     service = await micro.add_service(
         client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
@@ -66,7 +66,7 @@ async def serve(
 
 
 async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float) -> Msg:
-    """Ask, and return the answer. Raises Refusal for an answer that is an error, NobodyAnswers where none comes."""
+    """Send a request; return the reply. Raises Refusal if it is an error, NobodyAnswers if none comes."""
     try:
         answer: Msg = await client.request(subject, payload, timeout=timeout_s)
     except nats.errors.NoRespondersError as e:
@@ -80,7 +80,7 @@ async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float)
 
 
 def read(answer: Msg, kind: type[T]) -> T:
-    """What an answer holds. Raises TidegateError for what is not of this kind."""
+    """Decode a reply. Raises TidegateError if it is not of this kind."""
     try:
         return msgspec.json.decode(answer.data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
@@ -124,10 +124,10 @@ def _in_tasks(
 
 
 def _code(text: str) -> int:
-    """An answer's code, which is counted in metrics; 500 for what is none of HTTP's."""
+    """Return a reply's code, for metrics; 500 if it is no HTTP status."""
     return int(text) if text.isascii() and text.isdigit() and len(text) == 3 and text[0] in "345" else 500
 
 
 def _line(text: str) -> str:
-    """`text` as one line, which a header can carry, without credentials."""
+    """Return `text` as one line for a header, without credentials."""
     return plain(redact(text))[:1000]

@@ -1,10 +1,10 @@
-"""A service waits for JetStream rather than fail: while its servers elect a leader, or are too few, none can answer.
+"""A service waits for JetStream: while its servers elect a leader, or are too few, none can answer.
 
-    source = await answered(client, health, lambda: hold.open("EVENTS", "webhook"))
+    source = await answered(client, health, lambda: in_flight.open("EVENTS", "webhook"))
 
-What waiting does not mend is raised at once. An answer that a stream or consumer is missing is believed: of 16,000 that
-came while servers were killed, lost their stores and came back, none said so wrongly (nats-server 2.15.1). Of what lies
-in a stream it may be wrong: `shared/contract/missing.py`.
+Errors that waiting does not fix are raised immediately. A reply that a stream or consumer is missing is believed. Of
+16,000 replies while servers were killed, lost their stores and came back, none was wrong (nats-server 2.15.1). On the
+content of a stream a reply may be wrong: `shared/contract/missing.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.runtime.errors import BusError, Unanswered
 from shared.runtime.telemetry import Health, logger
 
 AGAIN_S = 1.0
-# The log says it once, and then this seldom.
+# It is logged once, and then at this interval.
 SAY_S = 60.0
 # JetStream is switched off in this account, or on this server.
 _OFF = (10039, 10076)
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 async def answered(client: Client, health: Health, ask: Callable[[], Awaitable[T]]) -> T:
-    """What `ask` gives once JetStream answers. Meanwhile /readyz and the log say so, and /healthz that the loop moves.
+    """Return the result of `ask` once JetStream answers. Meanwhile /readyz and the log say so, and /healthz passes.
 
-    Whoever calls ends it where the service is told to stop. Raises what `ask` does; Unanswered only where the
-    connection is closed for good, or the server has said that this user may not ask.
+    The caller cancels it when the service stops. Raises what `ask` does; Unanswered only if the connection is closed
+    for good, or the server forbids this user to ask.
     """
     ready, say_at, log = health.ready, 0.0, logger("bus")
     while True:
@@ -57,7 +57,7 @@ async def answered(client: Client, health: Health, ask: Callable[[], Awaitable[T
 
 
 def unanswered(what: str, error: Exception) -> BusError:
-    """What to raise where JetStream has not said how `what` is: Unanswered where it may yet."""
+    """Return the error for a missing reply on `what`: Unanswered if a retry may help."""
     is_off = isinstance(error, APIError) and (error.code != 503 or error.err_code in _OFF)
     if is_off or isinstance(error, nats.errors.NoRespondersError):
         return BusError(f"JetStream does not answer for {what}: is it enabled, and may this user read it?")
@@ -66,5 +66,5 @@ def unanswered(what: str, error: Exception) -> BusError:
 
 
 def _may_not(client: Client) -> bool:
-    """Whether the server has refused what was asked. It says so beside, and leaves the question unanswered."""
+    """Whether the server has denied the request. It reports that separately, and sends no reply."""
     return "permissions violation for publish" in str(client.last_error).lower()

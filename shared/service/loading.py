@@ -1,4 +1,4 @@
-"""Load a model, and say so meanwhile: a replica that warms up is neither idle nor stuck."""
+"""Loads a model, and reports `loading` meanwhile: a replica that warms up is neither idle nor stuck."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from shared.runtime.telemetry import Health
 
 T = TypeVar("T")
 
-# Weights of gigabytes over a slow network. Who takes longer hangs: `/healthz` fails, and whoever runs the process
-# starts another.
+# Enough for gigabytes of weights over a slow network. A longer load is a hang: `/healthz` fails, and the supervisor
+# starts another process.
 LOAD_S = 15 * 60.0
 _BEAT_S = 1.0
 
@@ -27,9 +27,9 @@ _BEAT_S = 1.0
 async def load(
     client: Client, service: str, replica: str, health: Health, loader: Callable[[], T], stop: asyncio.Event
 ) -> T | None:
-    """Run `loader()` in a thread, and give up with None once `stop` is set.
+    """Run `loader()` in a thread; return None once `stop` is set.
 
-    Meanwhile heartbeats say `loading`, and `/readyz` fails while `/healthz` does not, for LOAD_S at most.
+    Meanwhile heartbeats have the state `loading`, and `/readyz` fails while `/healthz` passes, for at most LOAD_S.
     """
     health.ready = "loading the model"
     async with saying(client, service, replica), beating(health):
@@ -38,7 +38,7 @@ async def load(
 
 @contextlib.asynccontextmanager
 async def beating(health: Health, limit_s: float = LOAD_S) -> AsyncIterator[None]:
-    """Have `/healthz` say that all is well until the block is left, for `limit_s` at most."""
+    """Have `/healthz` pass until the end of the block, for at most `limit_s`."""
     task = asyncio.create_task(_beat(health, limit_s))
     try:
         yield
@@ -55,7 +55,7 @@ async def _beat(health: Health, limit_s: float) -> None:
 
 @contextlib.asynccontextmanager
 async def saying(client: Client, service: str, replica: str) -> AsyncIterator[None]:
-    """Send heartbeats that say `loading`, until the block is left."""
+    """Send `loading` heartbeats until the end of the block."""
     task = asyncio.create_task(_say(client, service, replica))
     try:
         yield

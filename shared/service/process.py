@@ -1,13 +1,13 @@
-"""A service's process: its settings, its packages, signals, exit codes, and one worker process a GPU.
+"""A service's process: its settings, its packages, signals, exit codes, and one worker process per GPU.
 
-    with process.needing("cv"):                            # around the imports of what an extra installs
+    with process.needing("cv"):                            # around the imports of an extra's packages
         from services.cv.service import CvService
 
     settings = process.settings("cv", CvSettings)          # or prints them, for --help
     process.main("cv", settings, run)
 
-The first SIGTERM or Ctrl-C sets `stop`, and the service drains; the second ends the process at once.
-Exit codes: 0 drained, 1 failed, 2 bad configuration, 70 the device is stuck, 130 interrupted while it was loading.
+The first SIGTERM or Ctrl-C sets `stop`, and the service drains; the second ends the process immediately. Exit codes: 0
+drained, 1 failed, 2 bad configuration, 70 the device is stuck, 130 interrupted while it was loading.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from shared.runtime.errors import BusError, ModelError, SettingError, TidegateEr
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
 
-# A process says at least so often that it is alive.
+# The maximum interval between a process's signs of life.
 BEAT_S = 1.0
-# When this process began, by the monotonic clock: what it needs is imported after this.
+# The start of this process, by the monotonic clock, before its imports.
 STARTED = time.monotonic()
 
 S = TypeVar("S", bound=BusSettings)
@@ -46,7 +46,7 @@ Run: TypeAlias = Callable[[S, Connection, telemetry.Health, asyncio.Event], Awai
 
 @contextlib.contextmanager
 def needing(service: str) -> Iterator[None]:
-    """Ends the process, with a sentence and code 2, where an import needs an extra that is not installed."""
+    """End the process, with a message and code 2, if an import needs an extra that is not installed."""
     try:
         yield
     except ModuleNotFoundError as e:
@@ -59,16 +59,16 @@ def needing(service: str) -> Iterator[None]:
 
 
 def settings(service: str, kind: type[S]) -> S:
-    """Settings of a service from the environment; prints them for `--help` and exits, or exits 2 with the error."""
+    """Return a service's settings from the environment. Print them and exit for `--help`; exit 2 on an error."""
     record = catalog.find(service)
     return from_environment(kind, record.module, record.purpose)
 
 
 def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
-    """Serve health and metrics, connect, and `run(settings, client, health, stop)` to its end; then exit.
+    """Serve health and metrics, connect, and run `run(settings, client, health, stop)` to its end; then exit.
 
-    service: its name in the catalog, which says as which identity it connects. per_gpu: worker processes, each seeing
-    one GPU; this one watches them.
+    service: its name in the catalog, which defines its NATS identity. per_gpu: the number of worker processes, one per
+    GPU; this process supervises them.
     """
     # A core file would hold passwords, keys and video.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -77,7 +77,7 @@ def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
     telemetry.configure(settings, service)
     log = telemetry.logger(service)
     try:
-        asyncio.run(_until_told(service, settings, run))
+        asyncio.run(_run_until_stopped(service, settings, run))
     except (SettingError, ModelError) as e:
         log.error("can't start", error=str(e))
         _exit(2)
@@ -90,17 +90,17 @@ def main(service: str, settings: S, run: Run[S], *, per_gpu: int = 1) -> None:
     _exit(0)
 
 
-async def _until_told(service: str, settings: S, run: Run[S]) -> None:
+async def _run_until_stopped(service: str, settings: S, run: Run[S]) -> None:
     stop = asyncio.Event()
 
-    def told() -> None:
+    def on_signal() -> None:
         if stop.is_set():
             os._exit(1)
         stop.set()
 
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, told)
+        loop.add_signal_handler(sig, on_signal)
     health = telemetry.Health()
     monitoring.tell_prometheus(settings, service, monitoring.serve(settings, health))
     client = await unless(stop, bus.connect(settings, catalog.find(service).identity, health=health))
@@ -110,7 +110,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
     try:
         await run(settings, client, health, stop)
     finally:
-        # A server that is away must not make a drained process a failed one.
+        # A server outage must not make a drained process a failed one.
         with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
             await client.close()
 
@@ -118,7 +118,7 @@ async def _until_told(service: str, settings: S, run: Run[S]) -> None:
 async def beat(
     client: Client, health: telemetry.Health, *also: Callable[[], Awaitable[None]], every_s: float = BEAT_S
 ) -> None:
-    """Tell `/healthz` that the process lives, and do what else is to be done so often, until cancelled.
+    """Report to `/healthz` that the process is alive, and call `also` at the same interval, until cancelled.
 
     Raises BusError once the connection is closed.
     """
@@ -131,17 +131,17 @@ async def beat(
 
 
 def _exit(code: int) -> None:
-    """Threads of a device or a camera that hang must not keep a drained process alive."""
+    """Exit even if threads of a device or a camera hang: they must not keep a drained process alive."""
     telemetry.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _watch(service: str, count: int) -> int:
-    """Run one child a GPU. When one ends, the others drain; whoever runs us starts us again. Returns the exit code."""
+    """Run one child per GPU; return the exit code. When one ends, the others drain, and the supervisor restarts us."""
     name = os.environ.get("REPLICA", f"{service}-0")
     port = int(os.environ.get("METRICS_PORT") or 0)
-    # The GPUs that the operator lets us see, where anything was said of them.
+    # The GPUs that the operator makes visible, if set.
     gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
     if len(gpus) < count:
         print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)

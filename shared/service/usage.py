@@ -1,10 +1,10 @@
-"""Stores what a process has used, every few minutes and at its end, and never holds anything up.
+"""Stores a process's usage, every few minutes and at its end, and never blocks anything.
 
     keeper = Keeper(client, "cv", meter.take, every_s=600)
     task = asyncio.create_task(keeper.run())           # until cancelled
-    await keeper.close()                               # what is left, within a second
+    await keeper.close()                               # the rest, within a second
 
-Usage is no event: what can't be stored at once, as there is no server, no room or no right, is dropped and counted.
+Usage is no event: if it can't be stored immediately, for lack of a server, room or rights, it is dropped and counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GOODBYE_S = 1.0
 
 
 class Keeper:
-    """take: what was used since it was last called."""
+    """take: returns the usage since its last call."""
 
     def __init__(
         self, client: Client, service: str, take: Callable[[], WorkerUsage | IngestUsage], *, every_s: float
@@ -41,16 +41,16 @@ class Keeper:
         self._every_s = every_s
 
     async def run(self) -> None:
-        """Until cancelled. Processes that began together do not all speak at once."""
+        """Run until cancelled. The first interval is random, to spread processes that start together."""
         await asyncio.sleep(self._every_s * random.uniform(0.1, 1.0))  # noqa: S311 - no secret
         while True:
-            # What was used while the server is away is told of once it is back.
+            # Usage during an outage is stored once the server is back.
             if self._client.is_connected:
                 await self._store(self._take())
             await asyncio.sleep(self._every_s)
 
     async def close(self) -> None:
-        """Store what is left, once nothing more is used."""
+        """Store the rest, once the work has ended."""
         if not self._client.is_connected:
             return self._drop("the server is away")
         try:

@@ -1,10 +1,10 @@
 """Boxes of an MP4 (ISO/IEC 14496-12): read in place, and written. Pure.
 
     for found in children(data, 0, len(data)):
-        found.kind, found.begin, found.end          # b"moov", and where its content lies
+        found.kind, found.begin, found.end          # b"moov", and the offsets of its content
 
-Every length is checked against what is there, and there are no more boxes in one place than a segment can have: what
-comes from a camera may say anything.
+Every length is checked against the data, and the boxes in one place are bounded by what a segment can have: data from a
+camera is untrusted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from shared.runtime.errors import BadSegment
 
-# A segment of ten seconds in which each frame is a fragment of its own has fewer.
+# A segment of ten seconds with one fragment per frame has fewer.
 MOST_BOXES = 20_000
 _HEAD, _LARGE = struct.Struct(">I4s"), struct.Struct(">Q")
 _U8, _U16, _U32, _U64, _S32 = (struct.Struct(f">{kind}") for kind in "BHIQi")
@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 def children(data: bytes, begin: int, end: int) -> Iterator[Box]:
-    """The boxes in data[begin:end], one after the other. Raises BadSegment where one is longer than what is left."""
+    """Yield the boxes in data[begin:end]. Raises BadSegment if one is longer than the rest."""
     at, count = begin, 0
     while at < end:
         if at + _HEAD.size > end:
@@ -50,7 +50,7 @@ def children(data: bytes, begin: int, end: int) -> Iterator[Box]:
 
 
 def only(data: bytes, parent: Box, kind: bytes) -> Box:
-    """The one child of a kind. Raises BadSegment where there is none, or another."""
+    """Return the one child of a kind. Raises BadSegment if there is none, or several."""
     found = [box for box in children(data, parent.begin, parent.end) if box.kind == kind]
     if len(found) != 1:
         raise BadSegment(f"its MP4 has {len(found)} boxes {_name(kind)} in {_name(parent.kind)}, where one is expected")
@@ -58,7 +58,7 @@ def only(data: bytes, parent: Box, kind: bytes) -> Box:
 
 
 class Fields:
-    """Reads the fields of a box one after the other. Raises BadSegment where the box is too short for one."""
+    """Reads the fields of a box in order. Raises BadSegment if the box is too short for one."""
 
     def __init__(self, data: bytes, box: Box) -> None:
         self._data, self._box, self.at = data, box, box.begin
@@ -83,7 +83,7 @@ class Fields:
         return self._number(_S32)
 
     def version(self) -> tuple[int, int]:
-        """(version, flags): what most boxes begin with."""
+        """Read (version, flags), with which most boxes begin."""
         word = self.u32()
         return word >> 24, word & 0xFFFFFF
 
@@ -106,12 +106,12 @@ class Fields:
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
-    """A box of that content."""
+    """Return a box of that content."""
     return _HEAD.pack(_HEAD.size + sum(map(len, content)), kind) + b"".join(content)
 
 
 def full(kind: bytes, version: int, flags: int, *content: bytes) -> bytes:
-    """One that begins with a version and flags."""
+    """Return a box that begins with a version and flags."""
     return box(kind, _U32.pack(version << 24 | flags), *content)
 
 

@@ -1,8 +1,8 @@
-"""What the decoding of one segment may cost, with all that is decoded before it for its sake.
+"""The budget for the decoding of one segment, with all that it depends on.
 
-A few bytes can ask for hours: a frame that repeats the one before it takes some ten bytes at any size, and one packet
-may hold thousands of slices that each cover the whole picture. So work is counted before it is done: the pixels of a
-frame, times the frames that are left to decode. What can't be counted beforehand is timed, packet by packet.
+A few bytes can cost hours. A frame that repeats the previous one takes some ten bytes at any size, and one packet may
+hold thousands of slices that each cover the whole picture. So work is counted in advance: the pixels of a frame, times
+the frames left to decode. Work that can't be counted in advance is timed, packet by packet.
 
     meter = Meter(Budget(), decoder, packets=60)
     for packet in packets:
@@ -26,16 +26,16 @@ from shared.runtime.errors import OverBudget
 from shared.runtime.settings import BusSettings
 from shared.video.recovery import length_size
 
-# Frames are refused over the size of 8K UHD: no camera's are larger, and a few bytes could ask for gigabytes.
+# Frames over the size of 8K UHD are refused: no camera's are larger, and a few bytes could cost gigabytes.
 MAX_PIXELS = 7680 * 4320
-# A decoder keeps up to 17 frames. A frame of 8K UHD in 4:2:0 and 10 bits has this many bytes, so that the decoder
-# takes 1.7 GB at most.
+# A decoder holds up to 17 frames. A frame of 8K UHD in 4:2:0 and 10 bits has this many bytes, so the decoder takes at
+# most 1.7 GB.
 MAX_FRAME_BYTES = 3 * MAX_PIXELS
-# The CPU time that a gigapixel may take. Ordinary 1080p H.264 takes 1.5 s here, frames that repeat the last take 0.5.
+# CPU time per gigapixel. Ordinary 1080p H.264 takes 1.5 s here, frames that repeat the last take 0.5.
 _SECONDS_PER_GIGAPIXEL = 3.0
-# A small budget allows this much: small pictures take longer than their pixels do.
+# The minimum of any budget: small pictures take more time per pixel.
 _LEAST_CPU_S = 5.0
-# So many slices a frame are always allowed.
+# Slices per frame that are always allowed.
 _FEW_SLICES = 64
 _CHECK_S = 0.5
 _MEGA = 10**6
@@ -46,7 +46,7 @@ _REMEDY = f"set a shorter keyframe interval or a smaller picture in the camera, 
 
 
 class DecodeSettings(BusSettings, frozen=True, kw_only=True):
-    """What every service reads that decodes video."""
+    """The settings of every service that decodes video."""
 
     decode_max_gigapixels: Annotated[
         float,
@@ -79,7 +79,7 @@ class Budget(msgspec.Struct, frozen=True):
         return max(_LEAST_CPU_S, self.gigapixels * _SECONDS_PER_GIGAPIXEL)
 
     def check(self, pixels: float, what: str) -> None:
-        """Raise OverBudget if so many are too many. what: takes them, for a person."""
+        """Raise OverBudget if `pixels` is over the budget. what: the item that takes them, for a person."""
         if pixels > self.pixels:
             raise OverBudget(
                 f"{what} {pixels / _GIGA:.1f} gigapixels to decode, over the budget of {self.gigapixels:g}: {_REMEDY}"
@@ -87,7 +87,7 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Measures one decoder's work. Raises OverBudget as soon as it is, or will be, over the budget.
+    """Measures one decoder's work. Raises OverBudget once it is, or will be, over the budget.
 
     packets: how many will be decoded.
     """
@@ -107,12 +107,12 @@ class Meter:
         self._pixels = 0
 
     def before(self, packet: Any) -> None:
-        """Refuse a packet whose slices would be over the whole budget, if each covered a picture of MAX_PIXELS.
+        """Refuse a packet whose slices would exceed the whole budget if each covered a picture of MAX_PIXELS.
 
-        Nothing stops libav inside a packet, whose parameter sets may say any size. The slices of a real picture are
-        few, and together they cover it once.
+        Nothing stops libav inside a packet, whose parameter sets may have any size. A real picture has few slices, and
+        together they cover it once.
         """
-        # A unit takes four bytes at least, so that small packets need no counting.
+        # A unit takes at least four bytes, so small packets need no counting.
         if packet.size > 4 * self._slices and units(memoryview(packet), self._length_size) > self._slices:
             raise OverBudget(
                 f"one of its frames is in over {self._slices} slices, each of which may take as long as a frame: have "
@@ -120,7 +120,7 @@ class Meter:
             )
 
     def after(self) -> None:
-        """Count the packet that was decoded, at the size that the decoder has now."""
+        """Count the decoded packet, at the decoder's current size."""
         decoder = self._decoder
         shape = (decoder.coded_width, decoder.coded_height, decoder.pix_fmt)
         if shape != self._shape:
@@ -133,7 +133,7 @@ class Meter:
         self._spent += self._pixels
         if (all := self._spent + self._left * self._pixels) > self._most:
             self._budget.check(all, "from its GOP's keyframe on, it takes")
-        # The CPU time of a thread is a call to the kernel, and less than the time that has passed.
+        # The CPU time of a thread costs a system call, and is less than the elapsed time.
         now = time.monotonic()
         if now < self._check_at:
             return
@@ -144,7 +144,7 @@ class Meter:
             )
 
     def work(self) -> DecodeWork:
-        """What was decoded so far, with what was made of it in the same thread."""
+        """The decoding work so far, with its processing in the same thread."""
         pixels, seconds = self._first
         rest_s = time.thread_time() - self._began - seconds
         return DecodeWork(pixels / _MEGA, (self._spent - pixels) / _MEGA, seconds, rest_s)
@@ -159,7 +159,7 @@ class Meter:
 
 
 def units(packet: memoryview, size: int) -> int:
-    """NAL units in a packet: as many as a decoder can find there, or more. size: of the lengths before them.
+    """Return the NAL units of a packet: at least those that a decoder can find. size: of the lengths before them.
 
     Decoders look for start codes, too, even between lengths.
     """

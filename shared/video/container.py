@@ -16,19 +16,19 @@ import av
 from shared.runtime.errors import BadSegment
 from shared.video import announced
 
-# An MP4 may announce so many frames: libav makes a table of them, at 35 bytes each, before it has read one. Boxes of
-# whole files announce each three times.
+# Maximum number of frames that an MP4 may announce: libav makes a table of them, at 35 bytes each, before it reads one.
+# Boxes of whole files announce each three times.
 MOST_FRAMES = 100_000
-# Without a decoder to probe with, libavformat does not decode the first keyframe just to learn its pixel format:
-# 0.25 ms to open 1080p H.264 instead of 21.
+# Without a decoder, libavformat does not decode the first keyframe just for its pixel format: opening 1080p H.264 takes
+# 0.25 ms instead of 21.
 _OPTIONS = {"codec_whitelist": "none"}
-# Text that is not UTF-8 does not make video unreadable. PyAV 18 has to be told; 19 keeps it, and has no such setting.
+# Text that is not UTF-8 must not make video unreadable. PyAV 18 needs this option; 19 accepts such text without one.
 _TEXT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @contextmanager
 def opened(payload: bytes) -> Iterator[Any]:
-    """PyAV's container of `payload`, with one video stream at least. Raises BadSegment if it has none or is no MP4."""
+    """Open `payload` as PyAV's container, with at least one video stream. Raises BadSegment otherwise."""
     if (count := announced.frames(payload)) > MOST_FRAMES:
         raise BadSegment(f"announces {count} frames, where {MOST_FRAMES} are the most")
     try:

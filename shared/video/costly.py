@@ -1,12 +1,12 @@
-"""Which cameras' video is not decoded for a while, because it was over the budget again and again. Pure.
+"""The quarantine of cameras whose video was repeatedly over the budget: it is not decoded for a while. Pure.
 
-Work that is refused has cost something already, and a camera sends such segments as long as it runs. So after some of
-them the camera is quarantined. When its time is over, one of its segments is tried: a camera that was mended is back,
-and another stays in quarantine for twice as long.
+Refused work has already cost something, and a camera sends such segments as long as it runs. So after some of them the
+camera is quarantined. When its time is over, one of its segments is tried. A repaired camera is back; another stays in
+quarantine for twice as long.
 
     costly = CostlyCameras(time.monotonic)
     costly.check("lobby")                    # raises OverBudget while it is quarantined
-    costly.failed("lobby", error)            # or costly.worked("lobby")
+    costly.record_failure("lobby", error)    # or costly.record_success("lobby")
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shared.runtime.errors import OverBudget
 
 
 class CostlyTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """most: so many segments over the budget quarantine a camera. forgiven: a segment within the budget makes up for
-    this share of one over it, so that a camera is not back at once where it mixes both. wait: seconds in quarantine.
+    """most: segments over the budget that quarantine a camera. forgiven: the share of a failure that a segment within
+    the budget offsets, so a camera that mixes both is not back immediately. wait: seconds in quarantine.
     """
 
     most: int = 3
@@ -30,7 +30,7 @@ class CostlyTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Record(msgspec.Struct):
-    """failures: not forgiven. until: end of the quarantine, by the clock; None outside. reason: of the last failure."""
+    """failures: not yet offset. until: end of the quarantine, by the clock, or None. reason: of the last failure."""
 
     failures: float = 0.0
     until: float | None = None
@@ -38,7 +38,7 @@ class _Record(msgspec.Struct):
 
 
 class CostlyCameras:
-    """clock: seconds, monotonic. It is not safe for threads."""
+    """clock: seconds, monotonic. Not thread-safe."""
 
     def __init__(self, clock: Callable[[], float], tuning: CostlyTuning | None = None) -> None:
         self._clock = clock
@@ -46,11 +46,11 @@ class CostlyCameras:
         self._records: dict[str, _Record] = {}
 
     def __len__(self) -> int:
-        """How many cameras are quarantined."""
+        """Return the number of quarantined cameras."""
         return sum(record.until is not None for record in self._records.values())
 
     def check(self, camera: str) -> None:
-        """Raise OverBudget while the camera is quarantined. Once the time is over, one caller may try."""
+        """Raise OverBudget while the camera is quarantined. Afterwards, one caller may try."""
         record = self._records.get(camera)
         if record is None or record.until is None:
             return
@@ -59,16 +59,16 @@ class CostlyCameras:
             raise OverBudget(f"its camera is in quarantine for {left:.0f} s more, as {record.reason}")
         record.until = self._clock() + self._wait(record)
 
-    def failed(self, camera: str, error: OverBudget) -> None:
-        """One of its segments was over the budget."""
+    def record_failure(self, camera: str, error: OverBudget) -> None:
+        """Record a segment over the budget."""
         record = self._records.setdefault(camera, _Record())
         record.failures += 1
         record.reason = f"a segment was refused: {error}"
         if record.failures >= self._tuning.most:
             record.until = self._clock() + self._wait(record)
 
-    def worked(self, camera: str) -> None:
-        """One of its segments was within the budget."""
+    def record_success(self, camera: str) -> None:
+        """Record a segment within the budget."""
         record = self._records.get(camera)
         if record is None:
             return

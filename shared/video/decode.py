@@ -1,4 +1,4 @@
-"""Makes pictures of a segment's bytes, with no more work than they need.
+"""Decodes pictures of a segment's bytes, with minimal work.
 
     decoded = decode(payload, fps=5, size=(300, 300))
     for picture in decoded.pictures:
@@ -7,9 +7,9 @@
     decode(payload, before=[first, second], fps=5)   # of a dependent segment: its GOP's earlier ones, oldest first
     decode(payload, at=[0.2, 0.6])                   # the frames nearest to these offsets
 
-The wanted frames are chosen by the packets' timestamps, before anything is decoded. Packets after the last one are not
-decoded, nor are frames that nothing refers to, unless they are wanted. Only wanted frames are converted, and the same
-pass scales them. One frame a second of 1080p25 H.264 at 4 Mbit/s is the keyframe: a ninth of the work for all frames.
+The wanted frames are chosen by the packets' timestamps, before any decoding. Packets after the last one are not
+decoded, nor are unwanted non-reference frames. Only wanted frames are converted, and the same pass scales them. One
+frame per second of 1080p25 H.264 at 4 Mbit/s is the keyframe: a ninth of the work for all frames.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from shared.video.container import opened
 from shared.video.orientation import Orientation
 from shared.video.recovery import length_size, recovery_frames
 
-# Segments are refused that hold more packets than this, with their GOP's earlier ones: over a minute at 120 fps.
+# Segments with more packets than this, with their GOP's earlier ones, are refused: over a minute at 120 fps.
 MAX_PACKETS = 10_000
-# Segments are refused that are longer than headers can say: damaged timestamps may say centuries.
+# Segments longer than headers can express are refused: damaged timestamps may mean centuries.
 MAX_SECONDS = 3600.0
 # The pictures of one segment have at most this many bytes.
 MAX_BYTES = 1 << 30
 
-# Segments hold these by contract. Each further decoder of libavcodec would be one more to attack.
+# The codecs of segments by contract. Each further decoder of libavcodec would add attack surface.
 _CODECS = ("h264", "hevc")
 
 # A picture: RGB, (height, width, 3).
@@ -61,10 +61,10 @@ class Picture(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """pictures: by offset, upright; at least one, unless the probe found the first frames enough.
+    """pictures: by offset, upright; at least one, unless the probe stopped after the first frames.
 
-    size: (width, height) of the upright video, before any scaling. damaged: what could not be read, although others
-    could; None if nothing. work: what it took.
+    size: (width, height) of the upright video, before any scaling. damaged: which frames could not be read, although
+    others could; None if none. work: its cost.
     """
 
     pictures: list[Picture]
@@ -74,14 +74,14 @@ class Decoded(NamedTuple):
 
 
 class FrameProbe(NamedTuple):
-    """size: (width, height) of what `enough` is given: a frame's offset in seconds, and its grey, uint8, upright."""
+    """size: (width, height) of the argument of `enough`: a frame's offset in seconds, and its grey, uint8, upright."""
 
     size: tuple[int, int]
     enough: Callable[[float, NDArray[np.uint8]], bool]
 
 
 class _Track(NamedTuple):
-    """The video of one payload: its packets in decode order, and a decoder that knows its parameters and its matrix."""
+    """The video of one payload: its packets in decode order, and a decoder with its parameters and its matrix."""
 
     decoder: VideoCodecContext
     packets: list[Any]
@@ -103,19 +103,19 @@ def decode(
     alive: Callable[[], None] = _unheard,
     probe: FrameProbe | None = None,
 ) -> Decoded:
-    """The pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
+    """Return pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
     payload: fragmented MP4. at: seconds from the segment's first frame, at least one. size: (width, height) to stretch
     to. within: (width, height) to scale down into, as `fitted` does. before: the payloads of the GOP's earlier
-    segments, for a dependent one. frames: how many the header announces: more than twice as many are refused, fewer
-    are damage. threads: of the decoder; a pool of callers does more with less memory. budget: the most work that may be
-    done for it. alive: called after each packet, as a sign that the work goes on. probe: sees each wanted frame as it
-    is decoded, and may find that it is enough: then nothing more is decoded, and there may be no pictures.
+    segments, for a dependent one. frames: the number in the header: more than twice that number is refused, fewer are
+    damage. threads: of the decoder; a pool of callers does more with less memory. budget: the maximum work for it.
+    alive: called after each packet, as a sign of progress. probe: sees each wanted frame as it is decoded, and may stop
+    the decoding: then there may be no pictures.
 
-    Pictures stand upright, turned as the video itself says; `size` and `within` are of upright ones.
+    Pictures are upright, rotated as the video's metadata says; `size` and `within` are of upright ones.
 
-    Several threads may call it: the GIL is free while it decodes and scales.
-    Raises BadSegment if none of the wanted frames can be had, OverBudget if they cost more than the budget.
+    Several threads may call it: it releases the GIL while it decodes and scales. Raises BadSegment if no wanted frame
+    can be decoded, OverBudget if they cost more than the budget.
     """
     if (fps is None) == (not at):
         raise ValueError("give one of fps and at")
@@ -142,7 +142,7 @@ def decode(
 
 
 def fitted(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of what has `size`, scaled down into `within` with its aspect. Even: chroma has half of both."""
+    """Return `size` scaled down into `within` with its aspect. Both are even: chroma has half of each."""
     scale = min(1.0, *(most / side for side, most in zip(size, within, strict=True)))
     width, height = (
         max(2, min(round(side * scale / 2), min(side, most) // 2) * 2) for side, most in zip(size, within, strict=True)
@@ -151,11 +151,10 @@ def fitted(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
 
 
 def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
-    """Which frames to take, as indices into `offsets`: the frames' seconds from the segment's first, ascending.
+    """Return the frames to take, as indices into `offsets`: the frames' seconds from the segment's first, ascending.
 
-    They are as many as `duration * fps` rounds to, and at least one. They are spaced evenly over the segment's own
-    length, from its first frame on, which is the cheapest: so they are even over a row of segments, too, which know
-    nothing of each other.
+    Their number is `duration * fps`, rounded, and at least one. They are spaced evenly over the segment's own length,
+    from its first frame on, which is the cheapest. So they are even over a row of independent segments, too.
     """
     count = sampled(duration, fps)
     if count >= len(offsets):
@@ -164,7 +163,7 @@ def sample(offsets: Sequence[float], duration: float, fps: float) -> list[int]:
 
 
 def nearest(offsets: Sequence[float], instants: Sequence[float] | NDArray[np.floating]) -> list[int]:
-    """Which of `offsets` are nearest to the instants: indices, each once, ascending. offsets: ascending."""
+    """Return the indices of the offsets nearest to the instants, each once, ascending. offsets: ascending."""
     times, wanted = np.asarray(offsets), np.asarray(instants, np.float64)
     if len(times) == 1:
         return [0]
@@ -204,7 +203,7 @@ def _demux(payload: bytes, limit: int) -> _Track:
 
 
 def _damaged(parts: Sequence[_Track]) -> int:
-    """How many frames of the last part are not right, as decoding begins at a recovery point. Raises BadSegment."""
+    """Return how many frames of the last part are incorrect after a start at a recovery point. Raises BadSegment."""
     first = parts[0]
     size = length_size(first.decoder)
     recovery = recovery_frames(first.decoder.name, memoryview(first.packets[0]), size) or 0
@@ -220,10 +219,10 @@ def _damaged(parts: Sequence[_Track]) -> int:
 def _choose(
     track: _Track, fps: float | None, at: Sequence[float] | None, *, leading: bool, damaged: int
 ) -> dict[int, float]:
-    """The offset in seconds of each wanted packet, by its index in decode order.
+    """Return the offset in seconds of each wanted packet, by its index in decode order.
 
-    leading: whether frames that are shown before the first packet's can be decoded. After a keyframe they can't.
-    damaged: so many packets give no picture that is right.
+    leading: whether frames shown before the first packet's can be decoded. After a keyframe they can't. damaged: the
+    number of packets without a correct picture.
     """
     packets = track.packets
     first = min(p.pts for p in packets) if leading else packets[0].pts
@@ -257,7 +256,7 @@ def _frames(
     meter: Meter,
     alive: Callable[[], None],
 ) -> Iterator[VideoFrame]:
-    """All frames that are decoded, the wanted ones among them. Their `pts` is the index of their packet.
+    """Yield all decoded frames, the wanted ones among them. Their `pts` is the index of their packet.
 
     packets: up to the last wanted one. They are numbered, from below 0 for the GOP's earlier ones: each segment's own
     timestamps start at 0.
@@ -287,17 +286,17 @@ def _convert(
     target: Callable[[tuple[int, int]], tuple[int, int]],
     probe: FrameProbe | None,
 ) -> tuple[list[Picture], tuple[int, int], bool]:
-    """(pictures by offset, (width, height) of the upright video, whether `probe` found them enough).
+    """Return (pictures by offset, (width, height) of the upright video, whether `probe` stopped).
 
-    target: what it is scaled to, of the upright size.
+    target: returns the scaled size for an upright size.
     """
     reformatter = VideoReformatter()
     pictures: list[Picture] = []
     upright = (0, 0)
     turn: Orientation | None = None
     for frame in frames:
-        # What a keyframe says holds until the next one. Other frames are not asked: listing a frame's side data keeps
-        # its memory from being used again, which costs a tenth of decoding.
+        # A keyframe's orientation holds until the next one. Other frames are not read: listing a frame's side data
+        # prevents the reuse of its memory, which costs a tenth of decoding.
         if turn is None or frame.key_frame:
             turn = orientation.of(frame) or orientation.AS_STORED
         if frame.pts is None or frame.pts not in wanted:

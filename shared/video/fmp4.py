@@ -1,6 +1,6 @@
-"""Segments of MEDIA as browsers take them: a row of them as one MP4, or each one on a running clock. Pure.
+"""Segments of MEDIA for browsers: a row of them as one MP4, or each one on a running clock. Pure.
 
-    video = read(payload)                        # its track and where its frames are: nothing is decoded or copied
+    video = read(payload)                        # its track and the places of its frames: nothing is decoded or copied
     joined = join([Part(video, segment.start, segment.duration), …])
     joined.size, joined.buffers(payloads)        # one fragmented MP4 with an index, which players can seek in
 
@@ -25,15 +25,15 @@ from shared.video.moof import MOST_FRAMES, Fragment
 from shared.video.moov import Track
 from shared.video.timeline import Placed, Timeline, Video, check_span
 
-# `sidx` counts what it names in 16 bits, and bytes in 31: a fragment's head has room too.
+# `sidx` counts entries in 16 bits, and bytes in 31; the rest is room for a fragment's head.
 _MOST_ENTRIES, _MOST_BYTES = 2**16 - 1, 2**31 - 2**24
-# Durations have 32 bits: a hole of hours is shorter there than it is.
+# Durations have 32 bits: a hole of hours is truncated.
 _MOST = 2**32 - 1
-_KEY = 0x90000000  # begins with a picture that needs no other
+_KEY = 0x90000000  # begins with a picture that depends on no other
 
 
 class Part(NamedTuple):
-    """A segment of a row. start, duration: as its header has them."""
+    """A segment of a row. start, duration: as in its header."""
 
     video: Video
     start: dt.datetime
@@ -49,7 +49,7 @@ class Span(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What is decoded from one keyframe on. shown: seconds of the video at which it begins. size: bytes."""
+    """The samples from one keyframe to the next. shown: seconds of the video at which it begins. size: bytes."""
 
     shown: float
     size: int
@@ -58,9 +58,9 @@ class Group(NamedTuple):
 class Joined(NamedTuple):
     """One MP4, as pieces in order: bytes of its own, and spans of payloads.
 
-    size: bytes in all. init: what it begins with. placed: how many parts are in it. starts: when the first picture of
-    each is shown, in seconds of the video, which begins at 0 and ends at `duration`. groups: they follow each other up
-    to the end of it; what is before them is `init` and an index. early: ticks of its own clock at which it begins.
+    size: bytes in all. init: its head. placed: the number of its parts. starts: when the first picture of each is
+    shown, in seconds of the video, which begins at 0 and ends at `duration`. groups: contiguous up to its end, after
+    `init` and an index. early: ticks of its own clock at which it begins.
     """
 
     pieces: tuple[bytes | Span, ...]
@@ -73,14 +73,14 @@ class Joined(NamedTuple):
     early: int
 
     def buffers(self, payloads: Sequence[bytes]) -> Iterator[bytes | memoryview]:
-        """All its bytes. payloads: of the parts, in their order."""
+        """Yield all its bytes. payloads: of the parts, in their order."""
         views = [memoryview(payload) for payload in payloads]
         for piece in self.pieces:
             yield views[piece.part][piece.begin : piece.end] if isinstance(piece, Span) else piece
 
 
 def read(payload: bytes) -> Video:
-    """What a segment holds. Raises BadSegment."""
+    """Parse a segment. Raises BadSegment."""
     track, fragments, expected = None, list[Fragment](), 0
     for box in children(payload, 0, len(payload)):
         if box.kind == b"moov":
@@ -99,12 +99,12 @@ def read(payload: bytes) -> Video:
 
 
 def same_track(a: Video, b: Video) -> bool:
-    """Whether the fragments of `b` may follow those of `a`: a decoder that was set up for one takes the other."""
+    """Whether the fragments of `b` may follow those of `a`: a decoder configured for one accepts the other."""
     return a.track.same(b.track)
 
 
 def join(parts: Sequence[Part]) -> Joined:
-    """Parts in order, of which there is one at least, as one MP4; until one has another track. Raises BadSegment."""
+    """Join at least one part, in order, into one MP4, up to the first with another track. Raises BadSegment."""
     track = parts[0].video.track
     count = next((n for n, part in enumerate(parts) if not track.same(part.video.track)), len(parts))
     early = max(part.video.early for part in parts[:count])
@@ -144,12 +144,12 @@ def join(parts: Sequence[Part]) -> Joined:
 
 
 def init(video: Video) -> bytes:
-    """The head that fragments of `moved` need before them."""
+    """Return the head for fragments of `moved`."""
     return moov.written(video.track)
 
 
 def moved(payload: bytes, video: Video, placed: Placed, sequence: int = 1) -> bytes:
-    """A segment's fragments at a place on a timeline. sequence: number of the first. Raises BadSegment."""
+    """Return a segment's fragments at a place on a timeline. sequence: number of the first. Raises BadSegment."""
     view = memoryview(payload)
     out: list[bytes | memoryview] = []
     for n, fragment in enumerate(_moved(video, placed, None, 0)):
@@ -158,12 +158,12 @@ def moved(payload: bytes, video: Video, placed: Placed, sequence: int = 1) -> by
 
 
 def codec(head: bytes) -> str:
-    """For MSE, such as `avc1.64001f`. head: `init` of a row. Raises BadSegment."""
+    """Return the codec for MSE, such as `avc1.64001f`. head: `init` of a row. Raises BadSegment."""
     return _track(head).codec
 
 
 def opening(head: bytes, groups: Sequence[Group], duration: float, early: int) -> bytes:
-    """What a video of groups that were moved begins with: of its own length, and with an index of its own.
+    """Return the head of a video of moved groups, with its own length and index.
 
     head: `init` of a row that they could follow. groups: all that follow, at least one. duration: seconds of all.
     early: of that row. Raises BadSegment.
@@ -184,7 +184,7 @@ def _track(head: bytes) -> Track:
 
 
 def later(group: bytes, ticks: int, sequence: int = 1) -> bytes:
-    """A group of `join`'s, so much later on its clock, or earlier, as below the head of another. Raises BadSegment."""
+    """Return a group of `join`, moved by `ticks` on its clock, for the head of another row. Raises BadSegment."""
     moof_at = next(iter(children(group, 0, len(group))), None)
     if moof_at is None or moof_at.kind != b"moof":
         raise BadSegment("it is no group of pictures: it begins with no fragment")
@@ -203,7 +203,7 @@ def later(group: bytes, ticks: int, sequence: int = 1) -> bytes:
 
 
 def _check(payload: bytes, fragments: Sequence[Fragment]) -> None:
-    """Raise BadSegment for what would grow as it is written, or could not be decoded in its order."""
+    """Raise BadSegment for fragments that would grow when written, or could not be decoded in their order."""
     if sum(len(fragment.samples) for fragment in fragments) > MOST_FRAMES:
         raise BadSegment(f"its MP4 has over {MOST_FRAMES} frames")
     if sum(fragment.size for fragment in fragments) > len(payload):
@@ -216,9 +216,9 @@ def _check(payload: bytes, fragments: Sequence[Fragment]) -> None:
 
 
 def _moved(video: Video, placed: Placed, following: int | None, early: int) -> Iterator[Fragment]:
-    """Its fragments where they are placed, the last sample of each until the next one's first.
+    """Yield its fragments at their place, the last sample of each lasting until the next one's first.
 
-    following: when what comes after the segment is decoded, where that is known. early: added to all decode times.
+    following: the decode time after the segment, if known. early: added to all decode times.
     """
     first = video.fragments[0].decode_time
     starts = [placed.decoded + early + fragment.decode_time - first for fragment in video.fragments]
@@ -237,7 +237,7 @@ def _moved(video: Video, placed: Placed, following: int | None, early: int) -> I
 
 
 class _Group(NamedTuple):
-    """What is decoded from one keyframe on, as one fragment. shown: its first picture. spans: its samples' bytes."""
+    """The samples from one keyframe to the next, as one fragment. shown: its first picture. spans: their bytes."""
 
     fragment: Fragment
     shown: int
@@ -245,9 +245,9 @@ class _Group(NamedTuple):
 
 
 def _groups(fragments: Sequence[tuple[int, Fragment]], early: int) -> list[_Group]:
-    """Fragments with the numbers of their parts, joined to groups that begin with a keyframe, for players to seek to.
+    """Join fragments, with the numbers of their parts, to groups that begin with a keyframe, for seeking.
 
-    After a seek, libav and browsers pass over a fragment that the index does not name.
+    After a seek, libav and browsers skip a fragment that is not in the index.
     """
     begins: list[tuple[int, int]] = []  # the number of a group's first fragment, and when its first picture is shown
     for n, (_, fragment) in enumerate(fragments):
@@ -268,7 +268,7 @@ def _groups(fragments: Sequence[tuple[int, Fragment]], early: int) -> list[_Grou
 
 
 def _index(timescale: int, first: int, groups: Sequence[tuple[int, int, bool]]) -> bytes:
-    """`sidx` (ISO/IEC 14496-12, 8.16.3): an entry for each group. first: when its first picture is shown.
+    """Return `sidx` (ISO/IEC 14496-12, 8.16.3): an entry for each group. first: when its first picture is shown.
 
     groups: (ticks, bytes, whether it begins with a keyframe).
     """

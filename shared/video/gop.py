@@ -14,21 +14,21 @@ from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadSegment, Expired
 from shared.video.budget import Budget
 
-# At most this many messages and bytes are read for one segment: a Key-Seq that lies must not make us read the whole
-# stream. Ingest's GOPs are no longer than a minute.
+# Maximum messages and bytes to read for one segment: a false Key-Seq must not make us read the whole stream. Ingest's
+# GOPs last at most a minute.
 MAX_READS = 1000
 MAX_BYTES = 256 * 1024 * 1024
 
 
 async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None = None) -> list[bytes]:
-    """The payloads that are decoded before this one, oldest first; none if it starts with a keyframe.
+    """Return the payloads to decode before this one, oldest first; none if it starts with a keyframe.
 
-    They are the GOP's, or with intra refresh those from the last recovery point from which its pictures are right.
+    They are the GOP's, or with intra refresh those from the last recovery point that makes its pictures correct.
 
-    A replay that lies between them is passed over, as is what another ingest published late. Raises Expired if one of
-    them is missing: it has expired, or was never published. Raises BadSegment for what can't be a GOP.
-    Raises OverBudget, before all are read, where by their headers they can't be decoded within `budget`. Raises
-    nats.errors.Error or TimeoutError if the server does not answer, which is no fault of the segment.
+    Replays between them are skipped, as are late messages of another ingest. Raises Expired if one of them is missing:
+    it has expired, or was never published. Raises BadSegment for an impossible GOP. Raises OverBudget, before all are
+    read, if by their headers they can't be decoded within `budget`. Raises nats.errors.Error or TimeoutError if the
+    server does not answer, which is no fault of the segment.
     """
     if segment.key_seq is None:
         return []
@@ -65,7 +65,7 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
 
 
 async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]:
-    """The segment that starts the GOP of a dependent one, and its payload. Raises as `earlier` does."""
+    """Return the first segment of a dependent one's GOP, and its payload. Raises as `earlier` does."""
     assert segment.key_seq is not None
     try:
         raw = await js.get_msg(names.MEDIA, segment.key_seq, direct=True)
@@ -79,7 +79,7 @@ async def start(js: JetStreamContext, segment: Segment) -> tuple[Segment, bytes]
 
 
 def _read(headers: Mapping[str, str] | None) -> Segment | None:
-    """What a message's headers say; None if it is no segment, or a replay of one."""
+    """Parse a message's headers; None if it is no segment, or a replay of one."""
     try:
         return None if REPLAY_OF in (headers or {}) else from_headers(headers)
     except BadSegment:

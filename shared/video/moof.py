@@ -1,4 +1,4 @@
-"""Fragments of an MP4: the times, sizes and places of their frames, read from `moof` and written anew. Pure."""
+"""Fragments of an MP4: the times, sizes and places of their frames, read from `moof` and rewritten. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from shared.runtime.errors import BadSegment
 from shared.video.boxes import Box, Fields, box, children, full, only
 from shared.video.moov import TRACK, Defaults, Track
 
-# A segment has at most so many frames, as `shared.video.decode` has it.
+# Maximum number of frames in a segment, as in `shared.video.decode`.
 MOST_FRAMES = 10_000
-# Flags of a sample (ISO/IEC 14496-12, 8.8.3.1): whether decoding can't begin with it, and what we write of both kinds.
+# Flags of a sample (ISO/IEC 14496-12, 8.8.3.1): decoding can't begin with it; and those that we write for both kinds.
 NOT_SYNC = 0x10000
 _KEY, _OTHER = 0x2000000, 0x1010000
 _ROW = struct.Struct(">IIIi")
@@ -26,7 +26,7 @@ _DURATION, _SIZE, _FLAGS, _OFFSET = _COLUMNS = (0x100, 0x200, 0x400, 0x800)
 
 
 class Sample(NamedTuple):
-    """A frame in decode order. duration, offset: ticks until the next one is decoded, and until it is itself shown."""
+    """A frame in decode order. duration: ticks until the next decode. offset: ticks until it is shown."""
 
     duration: int
     size: int
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
 
 class Fragment(msgspec.Struct, frozen=True):
-    """decode_time: of the first sample, in ticks. spans: where the samples' bytes lie in the payload, in order."""
+    """decode_time: of the first sample, in ticks. spans: of the samples' bytes in the payload, in order."""
 
     decode_time: int
     samples: tuple[Sample, ...]
@@ -43,7 +43,7 @@ class Fragment(msgspec.Struct, frozen=True):
 
     @property
     def decoded(self) -> Iterator[int]:
-        """When each sample is decoded, in ticks."""
+        """Yield the decode time of each sample, in ticks."""
         at = self.decode_time
         for sample in self.samples:
             yield at
@@ -51,7 +51,7 @@ class Fragment(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> int:
-        """When the last sample is decoded."""
+        """The decode time of the last sample."""
         return self.decode_time + sum(sample.duration for sample in self.samples[:-1])
 
     @property
@@ -60,7 +60,7 @@ class Fragment(msgspec.Struct, frozen=True):
 
 
 def read(data: bytes, moof: Box, track: Track, expected: int) -> Fragment:
-    """A fragment of a payload, with one sample at least. expected: its decode time, where it says none.
+    """Read a fragment of a payload, with at least one sample. expected: its decode time, if it has none.
 
     Raises BadSegment.
     """
@@ -90,7 +90,7 @@ def read(data: bytes, moof: Box, track: Track, expected: int) -> Fragment:
 
 
 def written(fragment: Fragment, sequence: int) -> bytes:
-    """A `moof` and the head of the `mdat` with the bytes of its samples, which follow. Raises BadSegment."""
+    """Return a `moof` and the head of the `mdat` for the samples' bytes, which follow. Raises BadSegment."""
     mdat = struct.pack(">I4s", 8 + fragment.size, b"mdat")
     rows = _rows(fragment.samples)
     mfhd = full(b"mfhd", 0, 0, struct.pack(">I", sequence))
@@ -104,7 +104,7 @@ def written(fragment: Fragment, sequence: int) -> bytes:
 
 
 def _header(fields: Fields, track: Track, moof: Box) -> tuple[Defaults, int]:
-    """(what holds for the samples, where the offsets of their bytes begin)."""
+    """Return (the defaults of the samples, the base of their offsets)."""
     _, flags = fields.version()
     if fields.u32() != track.id:
         raise BadSegment("its MP4 has a fragment of another track")
@@ -120,7 +120,7 @@ def _header(fields: Fields, track: Track, moof: Box) -> tuple[Defaults, int]:
 
 
 def _run(data: bytes, trun: Box, defaults: Defaults, base: int, place: int) -> tuple[list[Sample], int]:
-    """(the samples of a run, where their bytes begin). place: where those of the run before it end."""
+    """Return (the samples of a run, the start of their bytes). place: the end of the previous run's bytes."""
     fields = Fields(data, trun)
     version, flags = fields.version()
     count = fields.u32()

@@ -1,6 +1,6 @@
-"""The head of a fragmented MP4: what its track is, read from `moov` and written anew. Pure.
+"""The head of a fragmented MP4: its track, read from `moov` and rewritten. Pure.
 
-What is written holds what was understood and nothing else, so that no player sees what a camera made up.
+Only understood fields are written, so no player sees a camera's arbitrary data.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from shared.runtime.errors import BadSegment
 from shared.video.boxes import Box, Fields, box, children, full, only
 from shared.video.parameter_sets import MOST_BYTES, Configuration, of_avc, of_hevc
 
-# The number of the one track of what is written.
+# The number of the one track that we write.
 TRACK = 1
 _UPRIGHT = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _ENTRIES = {b"avc1": b"avcC", b"avc3": b"avcC", b"hev1": b"hvcC", b"hvc1": b"hvcC"}
-# Boxes of a sample entry that say how the picture is shown: colours, and pixels that are not square.
+# Boxes of a sample entry for display: colours, and pixels that are not square.
 _SHOWN = (b"colr", b"pasp")
 _MOST_SHOWN = 4096
 _LANGUAGE = 0x55C4  # "und"
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What holds for a sample where its fragment does not say otherwise: ticks, bytes, flags."""
+    """Defaults of a sample, unless its fragment overrides them: ticks, bytes, flags."""
 
     duration: int = 0
     size: int = 0
@@ -34,8 +34,8 @@ class Defaults(msgspec.Struct, frozen=True):
 class Track(msgspec.Struct, frozen=True, kw_only=True):
     """The video of a segment.
 
-    id: as its fragments call it. timescale: ticks a second. codec: for MSE, such as `avc1.64001f`. width, height:
-    pixels as coded. matrix: by which it is turned. shown: boxes that say how.
+    id: its number in fragments. timescale: ticks per second. codec: for MSE, such as `avc1.64001f`. width, height:
+    pixels as coded. matrix: its rotation. shown: boxes for display.
     """
 
     id: int
@@ -59,7 +59,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(data: bytes, moov: Box) -> Track:
-    """The one track of a fragmented MP4. Raises BadSegment."""
+    """Read the one track of a fragmented MP4. Raises BadSegment."""
     trak = only(data, moov, b"trak")
     mdia = only(data, trak, b"mdia")
     track, matrix = _track_header(Fields(data, only(data, trak, b"tkhd")))
@@ -83,10 +83,10 @@ def read(data: bytes, moov: Box) -> Track:
 
 
 def written(track: Track, duration: int = 0, early: int = 0) -> bytes:
-    """`ftyp` and `moov` of a fragmented MP4 of this track.
+    """Return `ftyp` and `moov` of a fragmented MP4 of this track.
 
-    duration: ticks, 0 where it is not known yet. early: ticks of its own clock at which the video begins, as samples
-    are decoded before they are shown.
+    duration: ticks, 0 if unknown. early: ticks of its own clock at which the video begins, as samples are decoded
+    before they are shown.
     """
     ftyp = box(b"ftyp", b"iso6", bytes(4), b"iso5", b"iso6", b"mp41")
     header = struct.pack(">IIIIIHHQ", 0, 0, track.timescale, 0, 0x10000, 0x100, 0, 0)
@@ -104,7 +104,7 @@ def written(track: Track, duration: int = 0, early: int = 0) -> bytes:
 
 
 def _track_header(fields: Fields) -> tuple[int, bytes]:
-    """(number of the track, its matrix)."""
+    """Return (number of the track, its matrix)."""
     version, _ = fields.version()
     fields.skip(16 if version == 1 else 8)
     number = fields.u32()
@@ -133,7 +133,7 @@ def _sample_entry(data: bytes, stsd: Box) -> Box:
 
 
 def _visual(data: bytes, entry: Box) -> tuple[int, int, Configuration, bytes]:
-    """(width, height, its codec's configuration, the boxes that say how it is shown)."""
+    """Return (width, height, its codec's configuration, the boxes for display)."""
     fields = Fields(data, entry)
     fields.skip(24)
     width, height = fields.u16(), fields.u16()
@@ -171,6 +171,6 @@ def _media(track: Track) -> bytes:
 
 
 def _entry(track: Track) -> bytes:
-    """ISO/IEC 14496-12, 12.1.3: 72 dots an inch, a frame a sample, no name, 24 bits."""
+    """ISO/IEC 14496-12, 12.1.3: 72 dots per inch, one frame per sample, no name, 24 bits."""
     head = struct.pack(">6xH16xHHIIIH32sHh", 1, track.width, track.height, 72 << 16, 72 << 16, 0, 1, b"", 24, -1)
     return box(track.entry, head, track.configuration, track.shown)

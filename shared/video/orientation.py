@@ -1,7 +1,7 @@
-"""Which way up a frame is shown. Pure.
+"""The orientation of a frame. Pure.
 
-A telephone that is held upright films sideways, and says how to turn what it stored: by the matrix of an MP4's track,
-or by a display orientation message in H.264 and H.265 themselves.
+An upright telephone films sideways, and stores the rotation: in the matrix of an MP4's track, or in a display
+orientation message of H.264 and H.265.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 
 class Orientation(NamedTuple):
-    """What makes a stored frame upright: its axes are swapped, then it is mirrored, then turned upside down."""
+    """The transform to upright: swap the axes, then mirror, then turn upside down."""
 
     swapped: bool = False
     mirrored: bool = False
     flipped: bool = False
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of a frame once it is upright; and of an upright one as it was stored."""
+        """Return (width, height) of a frame once it is upright; and of an upright one as it was stored."""
         return (height, width) if self.swapped else (width, height)
 
     def upright(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        """A frame of shape (height, width, 3), turned, contiguous."""
+        """Return a frame of shape (height, width, 3), upright, contiguous."""
         turned = pixels.swapaxes(0, 1) if self.swapped else pixels
         return np.ascontiguousarray(turned[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1], np.uint8)
 
@@ -37,24 +37,24 @@ AS_STORED = Orientation()
 
 
 def of(frame: VideoFrame) -> Orientation | None:
-    """What a frame says of itself; None where it says nothing."""
+    """Return the orientation in a frame's metadata; None if it has none."""
     try:
         data: Mapping[Any, Any] = frame.side_data
     except ValueError:
-        # PyAV can't list side data of a kind that it does not know, such as a photograph's Exif. It tells the turn all
-        # the same, though not whether the frame is mirrored too.
+        # PyAV can't list unknown side data, such as a photograph's Exif. It still has the rotation, but not the
+        # mirroring.
         return _TURNS[round(frame.rotation / 90) % 4]
     return from_matrix(bytes(data[Type.DISPLAYMATRIX])) if Type.DISPLAYMATRIX in data else None
 
 
-# By the number of right angles against the clock.
+# By the number of right angles, counterclockwise.
 _TURNS = (None, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
 
 
 def from_matrix(data: bytes) -> Orientation:
-    """From libav's display matrix: nine int32 a b u c d v x y w, which put the point (p, q) at (ap + cq, bp + dq).
+    """Parse libav's display matrix: nine int32 a b u c d v x y w, which map the point (p, q) to (ap + cq, bp + dq).
 
-    https://ffmpeg.org/doxygen/trunk/group__lavu__video__display.html. A turn by less than a right angle is none.
+    https://ffmpeg.org/doxygen/trunk/group__lavu__video__display.html. A rotation by less than a right angle is ignored.
     """
     a, b, _, c, d, *_ = struct.unpack("=9i", data)
     if abs(a) + abs(d) >= abs(b) + abs(c):

@@ -1,6 +1,6 @@
-"""What an MP4 says of its codec, in the words of browsers: `avc1.64001f`, `hvc1.1.6.L93.B0`. Pure.
+"""The codec of an MP4, in browsers' syntax: `avc1.64001f`, `hvc1.1.6.L93.B0`. Pure.
 
-An `avcC` or `hvcC` (ISO/IEC 14496-15, 5.3.3 and 8.3.3) holds what a decoder is set up with.
+An `avcC` or `hvcC` (ISO/IEC 14496-15, 5.3.3 and 8.3.3) holds a decoder's configuration.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from shared.runtime.errors import BadSegment
 
-# A configuration record has a few hundred bytes; x265 writes what it was told into it too, some thousand.
+# A configuration record has a few hundred bytes; x265 also writes its options into it, some thousand.
 MOST_BYTES = 64 * 1024
 # H.265 table 7-1: VPS, SPS and PPS.
 _SETS = (32, 33, 34)
@@ -18,9 +18,10 @@ _HEAD = 23
 
 
 class Configuration(NamedTuple):
-    """entry: the sample entry's kind, by which players know where the parameter sets are: `avc1` and `hvc1` have them
-    in front, `avc3` and `hev1` in the video. codec: for MSE. record: what follows in `avcC` or `hvcC`. decisive: the
-    part of it that a decoder is set up with."""
+    """entry: the sample entry's kind, which locates the parameter sets: in front for `avc1` and `hvc1`, in the video
+    for `avc3` and `hev1`. codec: for MSE. record: the content of `avcC` or `hvcC`. decisive: the part of it that
+    configures a decoder.
+    """
 
     entry: bytes
     codec: str
@@ -30,7 +31,7 @@ class Configuration(NamedTuple):
 
 
 def of_avc(record: bytes) -> Configuration:
-    """Of an `avcC`. Raises BadSegment."""
+    """Parse an `avcC`. Raises BadSegment."""
     if len(record) < 7 or record[0] != 1:
         raise BadSegment("its avcC can't be read")
     entry = b"avc1" if record[5] & 31 else b"avc3"
@@ -38,7 +39,7 @@ def of_avc(record: bytes) -> Configuration:
 
 
 def of_hevc(record: bytes) -> Configuration:
-    """Of an `hvcC`. With all parameter sets in front it is for `hvc1`, which alone Apple's players take.
+    """Parse an `hvcC`. With all parameter sets in front it is for `hvc1`, the only kind that Apple's players accept.
 
     Raises BadSegment.
     """
@@ -67,7 +68,7 @@ def _profile(record: bytes) -> str:
 
 
 def _arrays(record: bytes) -> list[tuple[int, bytes]]:
-    """(kind of its units, the rest of the array as it stands) for every array of an `hvcC`."""
+    """Return (kind of its units, the rest of the array unchanged) for every array of an `hvcC`."""
     found, at = [], _HEAD
     for _ in range(record[_HEAD - 1]):
         if at + 3 > len(record):

@@ -4,8 +4,8 @@
     small = resize(picture, (224, 224))
     data = jpeg(small)
 
-What is read may come from outside. Its first bytes choose one of a few decoders, which gets all of it: no container is
-opened, which could name another file or an address.
+The data is untrusted. Its first bytes choose one of a few decoders, which gets all of it. No container is opened, as it
+could name another file or an address.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.runtime.errors import TidegateError
 from shared.video import orientation
 from shared.video.decode import Image
 
-# Pictures are refused over this size: a telephone's have 50 megapixels. Decoded, this is 192 MB.
+# Pictures over this size are refused: a telephone's have 50 megapixels. Decoded, this is 192 MB.
 MAX_PIXELS = 64_000_000
 
 _BOX_COLOUR = (255, 200, 0)
@@ -45,11 +45,11 @@ _READS = itertools.count(1)
 
 
 class BadPicture(TidegateError, ValueError):
-    """The bytes are no picture that can be read."""
+    """The bytes are no readable picture."""
 
 
 def read(data: bytes) -> Image:
-    """The pixels of a JPEG, PNG, WebP or BMP: RGB, uint8, (height, width, 3), turned as its Exif says.
+    """Return the pixels of a JPEG, PNG, WebP or BMP: RGB, uint8, (height, width, 3), rotated by its Exif.
 
     Raises BadPicture.
     """
@@ -57,9 +57,9 @@ def read(data: bytes) -> Image:
         try:
             return _read(data)
         finally:
-            # A frame and its side data hold each other (PyAV 18.1), and a process that does little else collects them
-            # so seldom that it would come to gigabytes. They are young still, but for those that were in use as
-            # somebody else collected.
+            # A frame and its side data reference each other (PyAV 18.1). A process that does little else collects them
+            # so seldom that they would grow to gigabytes. They are still in the young generation, unless another
+            # collection ran during their use.
             gc.collect(2 if next(_READS) % 100 == 0 else 1)
 
 
@@ -74,7 +74,7 @@ def _read(data: bytes) -> Image:
         frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
         if not frames:
             raise BadPicture("the picture can't be decoded: it is cut off")
-        # A copy: the pixels of a PNG may be the frame's own, and would keep it.
+        # A copy: the pixels of a PNG may be the frame's own memory, and would keep it alive.
         pixels = VideoReformatter().reformat(frames[0], format="rgb24", threads=1).to_ndarray().copy()
     except (av.FFmpegError, ValueError) as e:
         if isinstance(e, BadPicture):
@@ -87,14 +87,14 @@ def _read(data: bytes) -> Image:
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """`image` stretched to (width, height)."""
+    """Return `image` stretched to (width, height)."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     scaled = VideoReformatter().reformat(frame, *size, "rgb24", threads=1).to_ndarray()
     return np.ascontiguousarray(scaled, np.uint8)
 
 
 def outlined(pixels: Image, box: Box) -> Image:
-    """A copy of the picture with the outline of `box` on it, as thick as 1/200 of the height."""
+    """Return a copy of the picture with the outline of `box`, as thick as 1/200 of the height."""
     height, width = pixels.shape[:2]
     line = max(2, height // 200)
     left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
@@ -107,7 +107,7 @@ def outlined(pixels: Image, box: Box) -> Image:
 
 
 def jpeg(image: Image) -> bytes:
-    """`image` as the bytes of a JPEG."""
+    """Return `image` as the bytes of a JPEG."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)

@@ -1,9 +1,9 @@
-"""Finds recovery points: where decoding may begin although no keyframe is there. Pure.
+"""Finds recovery points: where decoding may begin without a keyframe. Pure.
 
-A camera with intra refresh (gradual decoder refresh, GDR) sends no keyframes: each picture has a part that needs no
-other, and after some pictures the parts have covered the whole. Its encoder says where such a round begins, and after
-how many frames the pictures are right, in a message of its own: H.264 D.1.8, H.265 D.2.8. Some encoders of H.265 don't
-(x265): their pictures are not right for certain after any number of frames, and libav's decoder shows none.
+A camera with intra refresh (gradual decoder refresh, GDR) sends no keyframes. Each picture has an independent part, and
+after some pictures the parts have covered the whole. A message of the encoder marks where such a round begins, and
+after how many frames the pictures are correct: H.264 D.1.8, H.265 D.2.8. Some encoders of H.265 send none (x265). Their
+pictures are not certainly correct after any number of frames, and libav's decoder shows none.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _RECOVERY_POINT = 6
 
 
 class _Kinds(NamedTuple):
-    """Kinds of NAL units, as their first byte says: of any picture, of keyframes, and of SEI before a picture. head:
-    bytes before a unit's content."""
+    """Kinds of NAL units, by their first byte: of any picture, of keyframes, and of SEI before a picture. head: bytes
+    before a unit's content.
+    """
 
     mask: int
     shift: int
@@ -47,10 +48,10 @@ _KINDS = {
 
 
 def recovery_frames(codec: str, data: bytes | memoryview, length_size: int = 0) -> int | None:
-    """After how many frames pictures are right, where decoding begins with this one; None if it is no recovery point.
+    """Return after how many frames pictures are correct if decoding begins here; None if it is no recovery point.
 
-    Keyframes are none, nor are pictures that are right at once. codec: "h264" or "hevc". data: a packet, whose units
-    follow lengths of `length_size` bytes, or start codes where that is 0.
+    Keyframes are none, nor are pictures that are immediately correct. codec: "h264" or "hevc". data: a packet, whose
+    units follow lengths of `length_size` bytes, or start codes if that is 0.
     """
     kinds = _KINDS[codec]
     found = None
@@ -65,14 +66,14 @@ def recovery_frames(codec: str, data: bytes | memoryview, length_size: int = 0) 
 
 
 def length_size(decoder: VideoCodecContext) -> int:
-    """Bytes of the lengths before a decoder's NAL units (ISO/IEC 14496-15), 0 where start codes stand instead."""
+    """Return the bytes of the lengths before a decoder's NAL units (ISO/IEC 14496-15), 0 for start codes."""
     where, extradata = 4 if decoder.name == "h264" else 21, decoder.extradata or b""
     # A start code begins with 0, a configuration record with its version, 1.
     return (extradata[where] & 3) + 1 if len(extradata) > where and extradata[0] == 1 else 0
 
 
 def _units(head: bytes, length_size: int) -> Iterator[bytes]:
-    """NAL units without what stands before them; the last may be cut."""
+    """Yield NAL units without their prefixes; the last may be cut."""
     if length_size:
         place = 0
         while place + length_size < len(head):
@@ -88,7 +89,7 @@ def _units(head: bytes, length_size: int) -> Iterator[bytes]:
 
 
 def _count(messages: bytes) -> int | None:
-    """The first number of the recovery point among the messages in a unit; None if there is none.
+    """Return the first number of the recovery point among the messages in a unit; None if there is none.
 
     It is recovery_frame_cnt of H.264, and recovery_poc_cnt of H.265, which is signed.
     """
@@ -104,7 +105,7 @@ def _count(messages: bytes) -> int | None:
 
 
 def _sum(data: bytes, place: int) -> tuple[int, int]:
-    """A number of 255s and a last byte, and where it ends."""
+    """Return a number coded as 255s and a last byte, and its end."""
     total = 0
     while place < len(data) and data[place] == 255:
         total, place = total + 255, place + 1
@@ -112,12 +113,12 @@ def _sum(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _signed(code: int) -> int:
-    """The signed number of an unsigned one: H.265 9.2.2."""
+    """Return the signed number of an unsigned one: H.265 9.2.2."""
     return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
 def _golomb(data: bytes) -> int | None:
-    """An unsigned Exp-Golomb number at the beginning of `data`: H.264 9.1."""
+    """Return the unsigned Exp-Golomb number at the beginning of `data`: H.264 9.1."""
     bits = "".join(f"{byte:08b}" for byte in data[:9])
     zeros = len(bits) - len(bits.lstrip("0"))
     code = bits[zeros : 2 * zeros + 1]

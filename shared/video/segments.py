@@ -1,4 +1,4 @@
-"""Decodes segments of MEDIA in threads, each with those before it in its GOP, within the budget.
+"""Decodes segments of MEDIA in threads, each with its predecessors in the GOP, within the budget.
 
 segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv")
 decoded = await segments.decode(head, payload, lambda decoded: decoded, fps=5, size=(300, 300))
@@ -36,7 +36,7 @@ QUARANTINED = Gauge(
 
 
 class SegmentDecoder:
-    """One for the process, used in its event loop. js: None where there is no server, and all is decoded alone.
+    """One per process, used in its event loop. js: None if there is no server, and all is decoded alone.
     threads: that decode. service: for metrics.
     """
 
@@ -59,10 +59,10 @@ class SegmentDecoder:
         self._quarantined = QUARANTINED.labels(service)
 
     async def decode(self, head: Segment, payload: bytes, use: Callable[[Decoded], T], **wanted: Any) -> T:
-        """What `use` makes of a segment's pictures, in the same thread. wanted: as `shared.video.decode.decode` has it.
+        """Return the result of `use` on a segment's pictures, in the same thread. wanted: arguments of `decode.decode`.
 
-        Raises BadSegment, OverBudget where it or its camera costs too much, and nats.errors.Error or TimeoutError if
-        the server does not answer.
+        Raises BadSegment, OverBudget if it or its camera costs too much, and nats.errors.Error or TimeoutError if the
+        server does not answer.
         """
         assert self._js, "without a server all is decoded alone"
         return await self._bounded(head.camera, gop.earlier(self._js, head, self._budget), payload, use, wanted)
@@ -70,11 +70,11 @@ class SegmentDecoder:
     async def decode_alone(
         self, camera: str, payload: bytes, use: Callable[[Decoded], T], before: Sequence[bytes] = (), **wanted: Any
     ) -> T:
-        """The same of what needs nothing of MEDIA, as recordings. before: what is decoded first, oldest first.
+        """Do the same for video that needs nothing of MEDIA, as recordings. before: decoded first, oldest first.
 
         Raises BadSegment and OverBudget.
         """
-        return await self._bounded(camera, _given(before), payload, use, wanted)
+        return await self._bounded(camera, _fixed(before), payload, use, wanted)
 
     async def _bounded(
         self,
@@ -93,18 +93,18 @@ class SegmentDecoder:
         try:
             found = await self._in_thread(payload, await earlier, use, wanted)
         except OverBudget as e:
-            self._costly.failed(camera, e)
+            self._costly.record_failure(camera, e)
             self._over.inc()
             self._quarantined.set(len(self._costly))
             raise
-        self._costly.worked(camera)
+        self._costly.record_success(camera)
         self._quarantined.set(len(self._costly))
         return found
 
     async def _in_thread(
         self, payload: bytes, before: list[bytes], use: Callable[[Decoded], T], wanted: Mapping[str, Any]
     ) -> T:
-        """Decode, and say that the work goes on: this one's, and that of those which wait for a thread meanwhile."""
+        """Decode, and report progress: for this one, and for those that wait for a thread meanwhile."""
         key, goes_on = object(), progress.listener()
 
         def alive() -> None:
@@ -124,5 +124,5 @@ class SegmentDecoder:
             self._waiting.pop(key, None)
 
 
-async def _given(before: Sequence[bytes]) -> list[bytes]:
+async def _fixed(before: Sequence[bytes]) -> list[bytes]:
     return list(before)

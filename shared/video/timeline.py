@@ -1,10 +1,10 @@
-"""Puts segments one after the other on a clock, as their headers date them. Pure.
+"""Puts segments one after the other on a clock, by the dates in their headers. Pure.
 
     timeline = Timeline(origin)
     placed = timeline.place(video, segment.start, segment.duration)
 
-A segment's own times are exact, and begin at 0. Its header says when it begins, to the millisecond. So one that follows
-the one before is placed where that ended, to the tick; and by its header where frames were lost in between.
+A segment's own times are exact, and begin at 0. Its header dates its beginning to the millisecond. So a contiguous
+segment is placed at the previous one's end, to the tick; after lost frames it is placed by its header.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from shared.runtime.errors import BadSegment
 from shared.video.moof import Fragment
 from shared.video.moov import Track
 
-# What headers say is rounded to a millisecond, at both of a segment's ends.
+# Header times are rounded to a millisecond, at both ends of a segment.
 _ROUNDING_US = 2000
 _MICROSECOND = dt.timedelta(microseconds=1)
 _MOST_SECONDS = 3600
 
 
 class Video(msgspec.Struct, frozen=True):
-    """A segment's MP4: its track and its fragments, of which there is one at least. Its bytes stay where they are."""
+    """A segment's MP4: its track and its fragments, at least one. Its bytes are not copied."""
 
     track: Track
     fragments: tuple[Fragment, ...]
 
     @property
     def shown(self) -> range:
-        """From when its first picture is shown until its last one is, in ticks of its own clock."""
+        """The display times from its first picture to its last, in ticks of its own clock."""
         times = [
             decoded + sample.offset
             for fragment in self.fragments
@@ -42,12 +42,12 @@ class Video(msgspec.Struct, frozen=True):
 
     @property
     def early(self) -> int:
-        """Ticks from when its first sample is decoded until its first picture is shown."""
+        """Ticks from the decoding of its first sample to the display of its first picture."""
         return self.shown.start - self.fragments[0].decode_time
 
     @property
     def length(self) -> int:
-        """Ticks from its first picture until the last one has been shown."""
+        """Ticks from its first picture to the end of its last one."""
         ends = [
             decoded + sample.offset + sample.duration
             for fragment in self.fragments
@@ -57,10 +57,10 @@ class Video(msgspec.Struct, frozen=True):
 
 
 class Placed(NamedTuple):
-    """Where a segment lies on the timeline, in ticks.
+    """The place of a segment on the timeline, in ticks.
 
-    shown: its first picture. end: what follows it. decoded: its first sample. moved: what its samples' composition
-    offsets change by, so that all segments are decoded equally early.
+    shown: its first picture. end: the start of the next one. decoded: its first sample. moved: the change of its
+    samples' composition offsets, so that all segments are decoded equally early.
     """
 
     shown: int
@@ -70,10 +70,10 @@ class Placed(NamedTuple):
 
 
 class Timeline:
-    """See the module. Segments of one track; after another one, `place` begins anew with its header.
+    """See the module. Segments of one track; after another track, `place` starts again with its header.
 
     origin: time 0. Nothing is shown before it. early: ticks by which samples may be decoded before they are shown, at
-    time 0 too. Where it is less than what a segment asks for, it becomes that, from this segment on.
+    time 0 too. If a segment needs more, it becomes that, from this segment on.
     """
 
     def __init__(self, origin: dt.datetime, early: int = 0) -> None:
@@ -109,8 +109,8 @@ class Timeline:
         late = wall - self._last.end
         if abs(late) * 10**6 <= _ROUNDING_US * self._timescale:
             return self._last.end
-        # It may begin before the one before it ends where that one's last picture was taken to be shown for longer than
-        # it was. Where it begins before that picture, two clocks differ: then it follows.
+        # It may begin before the previous one's end, if that one's last picture was assumed to last too long. If it
+        # begins before that picture, two clocks differ: then it follows.
         return wall if wall > self._last_shown else self._last.end
 
     def _ticks(self, time: dt.datetime) -> int:
@@ -119,7 +119,7 @@ class Timeline:
 
 
 def check_span(video: Video) -> Video:
-    """The same. Raises BadSegment where its times are further apart than a segment's can be."""
+    """Return `video`. Raises BadSegment if its times are further apart than a segment's can be."""
     if len(video.shown) > _MOST_SECONDS * video.track.timescale:
         raise BadSegment(f"its times span over {_MOST_SECONDS} s")
     return video

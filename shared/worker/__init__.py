@@ -1,17 +1,17 @@
-"""The worker loop, which cv, embed and vlm give three functions, and what it is made of.
+"""The worker loop of cv, embed and vlm, and its parts. Each service supplies three functions.
 
 | module | idea |
 |---|---|
-| `tuning`, `settings` | the numbers that tune the loop; what bounds it, from a service's own settings |
+| `tuning`, `settings` | the loop's constants; its limits, from a service's own settings |
 | `in_flight` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
-| `quarantine` | which message is next, and whether it is worked on alone; pure |
-| `unreadable`, `stream_health` | the cameras whose segments can't be read, and their events and dead letters |
-| `drain` | the end of a process that has something in hand |
-| `service` | what a service gives the loop |
-| `backfill` | what is put off while capacity is short, and made good while there is nothing else to do |
-| `usage` | what arrived and the work that it was, for `tidegate audit` |
-| `stopwatch` | seconds during which something goes on |
-| `batching`, `device`, `heartbeat` | batches by urgency and deadline; what computes them; what is told of it |
+| `quarantine` | which message is next, and whether it is processed alone; pure |
+| `unreadable`, `stream_health` | cameras whose segments can't be read: their events and dead letters |
+| `drain` | the shutdown of a process that has messages in flight |
+| `service` | the interface between a service and the loop |
+| `backfill` | work deferred while capacity is short, and backfilled while the worker is idle |
+| `usage` | arrivals and the work they took, for `tidegate audit` |
+| `stopwatch` | seconds during which an activity runs |
+| `batching`, `device`, `heartbeat` | batches by urgency and deadline; the device that computes them; the heartbeat |
 | `loop` | start up, work, drain |
 """
 

@@ -1,15 +1,15 @@
-"""What a worker puts off while capacity is short, and makes good while it has nothing else to do.
+"""Deferred work: a worker defers it while capacity is short, and backfills it while it is idle.
 
-    job ──▶ is its segment kept? ──▶ time ──▶ prepare (threads) ──▶ time ──▶ infer ──▶ publish ──▶ acknowledge
+    job ──▶ is its segment stored? ──▶ time ──▶ prepare (threads) ──▶ time ──▶ infer ──▶ publish ──▶ acknowledge
 
-There is time while nothing urgent is in hand, has arrived or waits: a worker looks again before each of the two stages,
-so that urgent work waits for one of them at most. A worker without time holds one job, the oldest that it was given,
-and looks now and then whether its segment is kept. So jobs that have outlived their video are told of by whoever works,
-however much there is to do, and each costs a direct get.
+There is time while nothing urgent is in flight, has arrived or waits. A worker checks again before each of the two
+stages, so that urgent work waits for at most one of them. A worker without time holds one job, the oldest one delivered
+to it, and checks periodically whether its segment is still stored. So jobs that have outlived their video are reported
+by any running worker, however busy it is. Each costs a direct get.
 
-A job is acknowledged once its revision is stored, or it is said why there will be none. Whatever dies in between, the
-job is delivered again, and JetStream drops the second revision. A job that was delivered several times without an
-answer may have killed workers, and is given up.
+A job is acknowledged once its revision, or the reason why there will be none, is stored. If the process dies in
+between, the job is delivered again, and JetStream drops the second revision. A job that was delivered several times
+without an answer may have killed workers, and is given up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from shared.worker.tuning import Tuning
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Deferred(Message):
-    """A segment that is worked on again: what the service reads is the segment's, what is answered is the job's."""
+    """A segment that is processed again: the service reads the segment, and the answer goes to the job."""
 
     job: Backfill
     found: Stored
@@ -81,7 +81,7 @@ class Deferred(Message):
 
 
 class _Turn(NamedTuple):
-    """A job in hand whose segment is kept, and for which there is time."""
+    """A job in flight whose segment is stored, and for which there is time."""
 
     delivery: Delivery
     job: Backfill
@@ -89,10 +89,10 @@ class _Turn(NamedTuple):
 
 
 class Backfilling(Generic[P, R]):
-    """One for the worker. spare: its time for this. consumer: of BACKFILL; empty: none.
+    """One per worker. spare: its idle time. consumer: of BACKFILL; empty: none.
 
-    threads: that prepare. As many segments are worked on at once, and one more, which is on the device. broken: called
-    where the device is. done: segments made good.
+    threads: that prepare. That many segments are processed concurrently, plus one on the device. broken: called if the
+    device is broken. done: segments backfilled.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Backfilling(Generic[P, R]):
         self._broken = broken
         self._in_flight: InFlight[Delivery] = InFlight(client, service.name, tuning)
         self._source: Source | None = None
-        self._singles: NoWaitFetcher | None = None
+        self._fetcher: NoWaitFetcher | None = None
         self._running: list[asyncio.Task[None]] = []
         self._working = Stopwatch()
         self._messages: set[Deferred] = set()
@@ -129,17 +129,17 @@ class Backfilling(Generic[P, R]):
 
     @property
     def seconds(self) -> float:
-        """In which it worked, so far."""
+        """Seconds of work so far."""
         return self._working.seconds
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has nothing in hand."""
+        """Whether nothing is in flight."""
         return not self._in_flight
 
     @property
     def begun(self) -> list[float | None]:
-        """When the preparations at hand began, or last made progress: monotonic clock, seconds."""
+        """When the running preparations began, or last made progress: monotonic clock, seconds."""
         return [message.preparing_since for message in self._messages]
 
     async def open(self) -> None:
@@ -149,20 +149,20 @@ class Backfilling(Generic[P, R]):
             self._source = await self._in_flight.open(names.BACKFILL, self._consumer)
 
     async def begin(self) -> list[asyncio.Task[None]]:
-        """Make good what was put off, whenever there is time; the tasks that do, which `stop` ends."""
+        """Backfill deferred work whenever there is time. Return the tasks, which `stop` ends."""
         if self._source is None:
             return []
-        self._singles = NoWaitFetcher(self._client, names.BACKFILL, self._consumer)
-        await self._singles.open()
+        self._fetcher = NoWaitFetcher(self._client, names.BACKFILL, self._consumer)
+        await self._fetcher.open()
         lanes = self._threads + 1
-        self._running = [asyncio.create_task(self._lane(self._singles, self._source)) for _ in range(lanes)]
+        self._running = [asyncio.create_task(self._lane(self._fetcher, self._source)) for _ in range(lanes)]
         return self._running
 
     async def stop(self) -> None:
-        """Hand back at once what is in hand, whatever became of it so far."""
+        """Hand back immediately all that is in flight, in whatever state it is."""
         await end(*self._running)
-        if self._singles:
-            await self._singles.close()
+        if self._fetcher:
+            await self._fetcher.close()
         for delivery in self._in_flight:
             if await self._in_flight.hand_back(delivery):
                 metrics.HANDED_BACK.labels(self._service.name).inc()
@@ -170,32 +170,33 @@ class Backfilling(Generic[P, R]):
     async def beat(self) -> None:
         await self._in_flight.beat()
 
-    async def hand_back_at_once(self) -> None:
-        await self._in_flight.hand_back_at_once()
+    async def hand_back_all(self) -> None:
+        await self._in_flight.hand_back_all()
 
-    # ---- put off
+    # ---- defer
 
-    async def put_off(self, message: Message, event: Event, id: str) -> Backfill | None:
-        """Store the job of an event that says its `quality`, before that event is published. id: the event's.
+    async def defer(self, message: Message, event: Event, id: str) -> Backfill | None:
+        """Store the job of an event that has a `quality`, before that event is published. id: the event's.
 
-        The job is returned where it has no room, to be said lost after the event. Raises BusError.
+        Return the job if the stream has no room for it: the caller publishes it as lost after the event. Raises
+        BusError.
         """
         if not self._consumer or not isinstance(event, Detections | Embeddings) or event.quality is None:
             return None
-        job = backfill.put_off(event, id, stream=message.stream, seq=message.seq)
+        job = backfill.job_of(event, id, stream=message.stream, seq=message.seq)
         traceparent = telemetry.traceparent_of(message.span)
         trace = {"traceparent": traceparent} if traceparent else {}
-        return None if await bus.put_off(self._client, self._service.name, job, trace) else job
+        return None if await bus.defer(self._client, self._service.name, job, trace) else job
 
-    async def say_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
-        """Say that no revision will come, and count it. Raises BusError."""
-        is_new = await self._say(job, backfill.lost(job, why), traceparent)
+    async def publish_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
+        """Publish that no revision will come, and count it. Raises BusError."""
+        is_new = await self._publish(job, backfill.lost(job, why), traceparent)
         self._count(why if is_new else "duplicate")
 
-    async def _say(
+    async def _publish(
         self, job: Backfill, revision: DetectionsRevision | EmbeddingsRevision, traceparent: str | None
     ) -> bool:
-        """Whether it is stored now, and was not before."""
+        """Publish the revision; return whether it is new."""
         id, source = backfill.revision_id(job.revises), names.source(self._service.name)
         headers = events.headers(revision, id=id, source=source, traceparent=traceparent)
         ack = await bus.publish(self._client, self._js, events.subject(revision), events.encode(revision), headers)
@@ -204,18 +205,18 @@ class Backfilling(Generic[P, R]):
     def _count(self, result: str) -> None:
         metrics.BACKFILL.labels(self._service.name, result).inc()
 
-    # ---- make good
+    # ---- backfill
 
-    async def _lane(self, singles: NoWaitFetcher, source: Source) -> None:
+    async def _lane(self, fetcher: NoWaitFetcher, source: Source) -> None:
         while True:
             async with self._turn:
-                turn = await self._next(singles, source)
-            await self._answered(turn.delivery, self._make_good(turn))
+                turn = await self._next(fetcher, source)
+            await self._run_or_nak(turn.delivery, self._backfill(turn))
 
-    async def _next(self, singles: NoWaitFetcher, source: Source) -> _Turn:
-        """The next that is still kept, once there is time for it. Those that are not are told of."""
+    async def _next(self, fetcher: NoWaitFetcher, source: Source) -> _Turn:
+        """Return the next job whose segment is still stored, once there is time. Report the others as lost."""
         while True:
-            raw = await singles.next()
+            raw = await fetcher.next()
             if raw is None:
                 await asyncio.sleep(self._tuning.quiet_s)
                 continue
@@ -226,37 +227,37 @@ class Backfilling(Generic[P, R]):
                 await self._in_flight.dead_letter(delivery, str(e))
                 continue
             found: list[Stored] = []
-            await self._answered(delivery, self._wait(delivery, job, found))
+            await self._run_or_nak(delivery, self._wait(delivery, job, found))
             if found:
                 return _Turn(delivery, job, found[0])
 
     async def _wait(self, delivery: Delivery, job: Backfill, found: list[Stored]) -> None:
-        """Wait until there is time, and have its segment in `found`; or tell what there is to tell without it."""
+        """Wait until there is time, and put the segment into `found`; or publish that the job is lost."""
         if delivery.deliveries >= self._tuning.most_tries:
             return await self._lose(delivery, job, "unreadable")
-        while (kept := await self._kept(job)) is not None:
+        while (segment := await self._stored_segment(job)) is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tuning.look_s):
                     await self._spare.until(self._spare.has_time)
-                found.append(kept)
+                found.append(segment)
                 return
         await self._lose(delivery, job, "expired")
 
-    async def _kept(self, job: Backfill) -> Stored | None:
-        """The segment; None once it is gone. Raises nats.errors.Error or TimeoutError if the server does not answer."""
+    async def _stored_segment(self, job: Backfill) -> Stored | None:
+        """Return the segment; None once it is deleted. Raises nats.errors.Error, or TimeoutError without an answer."""
         while True:
             try:
                 found = await direct.get(self._client, job.stream, seq=job.seq)
             except NotFoundError:
-                if await self._is_gone():
+                if await self._is_deleted():
                     return None
                 await asyncio.sleep(self._tuning.quiet_s)
             else:
                 self._blind_since = None
                 return found
 
-    async def _is_gone(self) -> bool:
-        """Whether to believe that something is not there: a server that can't open its files finds nothing at all."""
+    async def _is_deleted(self) -> bool:
+        """Whether to believe that a segment is missing: a server that can't open its files finds nothing at all."""
         try:
             await check_readable(self._js, names.MEDIA, names.media(">"))
         except Unread:
@@ -266,8 +267,8 @@ class Backfilling(Generic[P, R]):
         self._blind_since = None
         return True
 
-    async def _make_good(self, turn: _Turn) -> None:
-        """Look at all that is wanted, and say it. Raises whatever fails, but for what says that nothing ever will."""
+    async def _backfill(self, turn: _Turn) -> None:
+        """Process the segment in full, and publish its revision. Raises any error except those that are permanent."""
         delivery, job, found = turn
         span = telemetry.tracer().start_span(
             f"{self._service.name} backfill", context=telemetry.context_of(delivery.headers.get("traceparent"))
@@ -287,13 +288,13 @@ class Backfilling(Generic[P, R]):
             span.end()
         assert isinstance(event, Detections | Embeddings)
         revision = backfill.revision(event, job.revises)
-        is_new = await self._say(job, revision, telemetry.traceparent_of(span))
+        is_new = await self._publish(job, revision, telemetry.traceparent_of(span))
         self._count("done" if is_new else "duplicate")
         self.done += is_new
         await self._in_flight.acknowledge(delivery)
 
     async def _work(self, message: Deferred) -> Event:
-        """What the service says of it. Raises what that raises."""
+        """Return the service's event. Raises what the service raises."""
         async with self._spare.preparing(self._working, self._spare.has_time):
             message.preparing_since = started = time.monotonic()
             try:
@@ -313,11 +314,11 @@ class Backfilling(Generic[P, R]):
         return self._service.event(message, prepared, result)
 
     async def _lose(self, delivery: Delivery, job: Backfill, why: Lost) -> None:
-        await self.say_lost(job, why, events.trace_of(delivery.headers))
+        await self.publish_lost(job, why, events.trace_of(delivery.headers))
         await self._in_flight.acknowledge(delivery)
 
-    async def _answered(self, delivery: Delivery, work: Awaitable[None]) -> None:
-        """`work`, which answers for the job unless it fails: then it comes again, with a growing delay."""
+    async def _run_or_nak(self, delivery: Delivery, work: Awaitable[None]) -> None:
+        """Await `work`, which answers for the job. If it fails, nak the job with a growing delay."""
         try:
             await work
         except Exception as e:

@@ -22,11 +22,11 @@ T = TypeVar("T", bound=Weighted)
 
 
 class Batcher(Generic[T]):
-    """A queue that gives batches of up to `size` by weight; an item heavier than that comes alone.
+    """A queue that returns batches of up to `size` by weight; a heavier item comes alone.
 
-    `put` waits while a whole batch of the same or a higher urgency lies ready. So at most a batch and one item a thread
-    are decoded ahead, and an urgent item never waits for less urgent ones. wait_s: how long the oldest item waits for a
-    batch to fill. rank: the urgency, 0 the most urgent.
+    `put` waits while a whole batch of the same or a higher urgency is ready. So at most one batch plus one item per
+    thread is decoded ahead, and an urgent item never waits for less urgent ones. wait_s: how long the oldest item waits
+    for a batch to fill. rank: the urgency, 0 the most urgent.
     """
 
     def __init__(self, size: int, wait_s: float, *, ranks: int = 1) -> None:
@@ -34,7 +34,7 @@ class Batcher(Generic[T]):
         self._wait_s = wait_s
         self._items: list[deque[tuple[float, T]]] = [deque() for _ in range(ranks)]
         self._weights = [0] * ranks
-        # Those that wait to put go in the order in which they came.
+        # Waiting `put` calls proceed in the order of their arrival.
         self._turns = [asyncio.Lock() for _ in range(ranks)]
         self._more = asyncio.Event()
         self._less = asyncio.Event()
@@ -49,9 +49,9 @@ class Batcher(Generic[T]):
         self._more.set()
 
     async def take(self, ranks: int | None = None) -> list[T]:
-        """The next batch, never empty: the most urgent items, and of those the oldest. Any number may wait for one.
+        """Return the next batch, never empty: the most urgent items, and of those the oldest. Several callers may wait.
 
-        ranks: take items of so many of the most urgent ranks alone; None: of all.
+        ranks: take items of the n most urgent ranks only; None: of all.
         """
         clock = asyncio.get_running_loop().time
         while sum(self._weights[:ranks]) < self._size:

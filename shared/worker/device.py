@@ -1,7 +1,7 @@
-"""The device: batches of prepared messages into results, one batch a slot at a time.
+"""The device: turns batches of prepared messages into results, one batch per slot at a time.
 
-A batch that fails is tried one item at a time, so that a bad item fails alone. A device that fails whatever it is given
-is broken, and so is one on which a batch hangs: neither can be mended from here, but their process can be restarted.
+A batch that fails is retried one item at a time, so that a bad item fails alone. A device is broken if it fails on
+every input, or if a batch hangs on it. It can't be repaired from here, but its process can be restarted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Pco = TypeVar("Pco", bound=Prepared, covariant=True)
 
 
 class DeviceError(TidegateError):
-    """The device fails whatever it is given."""
+    """The device fails on every input."""
 
 
 @dataclass(slots=True, eq=False)
 class Item(Generic[P]):
-    """A message that is prepared, on its way through batches and the device."""
+    """A prepared message on its way through batches and the device."""
 
     message: Message
     prepared: P
@@ -40,14 +40,14 @@ class Item(Generic[P]):
 
 
 class Work(Protocol):
-    """origin: what it is known by. infer_s: seconds on the device, which sets it."""
+    """origin: its identity. infer_s: seconds on the device, which sets it."""
 
     origin: str
     infer_s: float
 
 
-class Given(Protocol[Pco]):
-    """What the device is given: an `Item`, or what is no message."""
+class DeviceInput(Protocol[Pco]):
+    """Input of the device: an `Item`, or one without a message."""
 
     @property
     def message(self) -> Work: ...
@@ -60,10 +60,10 @@ class Given(Protocol[Pco]):
 
 
 class Device(Generic[P, R]):
-    """See the module. It is a server where `service.infer` is a coroutine: that has time limits of its own.
+    """See the module. The device is a server if `service.infer` is a coroutine: a server has its own time limits.
 
-    slots: batches that are computed at once. failures: how many different messages in a row must fail, each alone, to
-    blame the device.
+    slots: concurrent batches. failures: how many different messages in a row must fail, each alone, to blame the
+    device.
     """
 
     def __init__(self, service: Service[P, R], counts: WorkCounts, *, slots: int, failures: int) -> None:
@@ -72,14 +72,14 @@ class Device(Generic[P, R]):
         self._counts = counts
         self._slots = slots
         self._most_failures = failures
-        self._failed: set[str] = set()  # origins, since the device last did anything right
+        self._failed: set[str] = set()  # origins, since the device's last success
         self._computing: list[float] = []
         self._thread: ThreadPoolExecutor | None = None
         self._log = logger("worker")
 
     @property
     def computing_since(self) -> float | None:
-        """When the oldest batch that its thread has or will have was given to it, monotonic seconds; None for none."""
+        """When the oldest batch of its thread, running or queued, was submitted, monotonic seconds; None for none."""
         return min(self._computing, default=None)
 
     def open(self) -> None:
@@ -87,12 +87,12 @@ class Device(Generic[P, R]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     def close(self) -> None:
-        """Let its thread go, without waiting for what it computes."""
+        """Release its thread, without waiting for its computation."""
         if self._thread:
             self._thread.shutdown(wait=False)
 
-    async def infer(self, batch: Sequence[Given[P]]) -> Sequence[R | Exception]:
-        """Results, or the errors of the items that fail even alone. Raises DeviceError."""
+    async def infer(self, batch: Sequence[DeviceInput[P]]) -> Sequence[R | Exception]:
+        """Return results, or the errors of the items that fail even alone. Raises DeviceError."""
         try:
             results = await self._compute(batch)
             self._failed.clear()
@@ -104,14 +104,14 @@ class Device(Generic[P, R]):
             self._log.warning("batch failed, trying one by one", size=len(batch), error=repr(e))
             return [(await self.infer([item]))[0] for item in batch]
 
-    def _blame(self, item: Given[P], error: Exception) -> None:
+    def _blame(self, item: DeviceInput[P], error: Exception) -> None:
         if self.is_server or isinstance(error, BadMessage):
             return
         self._failed.add(item.message.origin)
         if len(self._failed) >= self._most_failures:
             raise DeviceError(f"the device fails whatever it is given: {error!r}") from error
 
-    async def _compute(self, batch: Sequence[Given[P]]) -> Sequence[R]:
+    async def _compute(self, batch: Sequence[DeviceInput[P]]) -> Sequence[R]:
         started = time.monotonic()
         try:
             results = await self._run([item.prepared for item in batch])

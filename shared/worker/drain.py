@@ -1,4 +1,4 @@
-"""How a process that is told to go parts with what it has in hand."""
+"""The drain of a stopping process: finish or hand back the messages in flight."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def drain(
     working: Callable[[], Iterable[asyncio.Task[Any]]],
     flush_s: int = 2,
 ) -> int:
-    """Let what is in hand be finished, end `working`, hand back the rest, flush; return how much was handed back.
+    """Let the messages in flight finish, end `working`, hand back the rest, flush; return how many were handed back.
 
-    Nothing may be pulled any more. until: the deadline, by the monotonic clock. working: the tasks that finish what is
-    in hand, asked for at the deadline. flush_s: how long the server may take to read the last answers.
+    Pulling must have stopped. until: the deadline, by the monotonic clock. working: returns the tasks that finish the
+    messages; called at the deadline. flush_s: how long the server may take to read the last answers.
     """
     try:
         async with asyncio.timeout(max(0.0, until - time.monotonic())):
@@ -38,6 +38,6 @@ async def drain(
         await in_flight.hand_back(delivery)
     try:
         await client.flush(timeout=flush_s)
-    except Exception as e:  # the server is gone: what we said may be lost, and comes again
+    except Exception as e:  # the server is away: the answers may be lost, and their messages come again
         logger("drain").warning("the last answers may be lost: their messages are delivered again", error=repr(e))
     return len(left)

@@ -1,4 +1,4 @@
-"""A worker's heartbeat: what the scaler and the live view know of it."""
+"""A worker's heartbeat, for the scaler and the live view."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shared.worker import metrics
 
 @dataclass(slots=True)
 class WorkCounts:
-    """Since the process began: messages with a result, tries that failed, items computed, and seconds computing.
+    """Since the process began: messages with a result, failed tries, items computed, and seconds computing.
 
     wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
-    backfilled, backfilling_s: messages made good later, which count in neither of the first two, and seconds of that.
+    backfilled, backfilling_s: messages backfilled, which count in neither of the first two, and their seconds.
     """
 
     processed: int = 0
@@ -36,7 +36,7 @@ class WorkCounts:
 
 
 class Heartbeat:
-    """state: what the next heartbeat says the worker does."""
+    """state: the worker's state in the next heartbeat."""
 
     def __init__(self, client: Client, service: str, replica: str, counts: WorkCounts) -> None:
         self.state: Literal["ready", "draining"] = "ready"
@@ -47,13 +47,13 @@ class Heartbeat:
         self._occupied_s = 0.0
 
     def measure(self, in_flight: int, occupied_s: float) -> None:
-        """The same for Prometheus. occupied_s: seconds with anything in hand, since the process began."""
+        """Update the metrics. occupied_s: seconds with any message in flight, since the process began."""
         metrics.HELD.labels(self._service).set(in_flight)
         metrics.WORKING.labels(self._service).inc(occupied_s - self._occupied_s)
         self._occupied_s = occupied_s
 
-    async def say(self, model: str, in_flight: int, occupied_s: float, costs: Costs | None) -> None:
-        """in_flight: messages taken or arrived. costs: what a segment takes, where its work bends."""
+    async def publish(self, model: str, in_flight: int, occupied_s: float, costs: Costs | None) -> None:
+        """Publish a heartbeat. in_flight: messages taken or arrived. costs: of a segment, if its work is degradable."""
         self.measure(in_flight, occupied_s)
         if not self._client.is_connected:
             return

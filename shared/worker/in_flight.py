@@ -1,4 +1,4 @@
-"""The messages in flight: taken from a consumer, and not acknowledged yet.
+"""The messages in flight: taken from a consumer, and not yet acknowledged.
 
     in_flight = InFlight(client, "webhook")
     source = await in_flight.open("EVENTS", "webhook")     # BusError if the consumer is not there
@@ -35,11 +35,11 @@ from shared.worker.tuning import Tuning
 
 @dataclass(slots=True, eq=False)
 class Source:
-    """A durable consumer that messages are taken from, and what it says of itself.
+    """A durable consumer that messages are taken from, and its configuration.
 
-    rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message that got no answer and no beat is
-    delivered again. max_deliver: how often a message is delivered at most; not positive: without limit. pending: how
-    many more there were when the last one was delivered that was taken, and taken: when, by the monotonic clock.
+    rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message without an answer or a beat is delivered
+    again. max_deliver: maximum deliveries of a message; not positive: without limit. pending: how many more there were
+    at the last delivery that was taken. taken: its time, by the monotonic clock.
     """
 
     stream: str
@@ -49,7 +49,7 @@ class Source:
     max_deliver: int
     pending: int = 0
     taken: float = field(default_factory=time.monotonic)
-    beaten: float = field(default_factory=time.monotonic)  # when its messages last got a beat, by the monotonic clock
+    beaten: float = field(default_factory=time.monotonic)  # the last beat of its messages, monotonic clock
     _puller: Puller | None = None
 
     @property
@@ -60,7 +60,7 @@ class Source:
 
     @property
     def arrived(self) -> list[Msg]:
-        """What has arrived and was not taken yet, the oldest first."""
+        """The messages that arrived and are not taken yet, the oldest first."""
         return self._puller.waiting if self._puller else []
 
 
@@ -108,7 +108,7 @@ class Delivery:
 
     @property
     def last(self) -> bool:
-        """Whether it would not be delivered again, whatever we answer."""
+        """Whether it is never delivered again, whatever the answer is."""
         return 0 < self.source.max_deliver <= self.deliveries
 
     def is_for(self, service: str) -> bool:
@@ -130,7 +130,7 @@ H = TypeVar("H", bound=Delivery)
 
 
 class InFlight(Generic[H]):
-    """See the module. service: whose dead letters it writes, and whose log."""
+    """See the module. service: the owner of its dead letters and its log."""
 
     def __init__(self, client: Client, service: str, tuning: Tuning | None = None) -> None:
         self._client = client
@@ -139,7 +139,7 @@ class InFlight(Generic[H]):
         self._sources: list[Source] = []
         self._deliveries: dict[str, H] = {}  # by reply subject, which is different for each delivery
         self._released = asyncio.Event()
-        # Runs while anything is in flight. Suspend it while nothing can be worked on.
+        # Runs while anything is in flight. Suspend it while nothing can be processed.
         self.occupied = Stopwatch()
         self._log = logger(service)
 
@@ -147,7 +147,7 @@ class InFlight(Generic[H]):
         return len(self._deliveries)
 
     def __iter__(self) -> Iterator[H]:
-        """The deliveries in flight, the oldest first. They may be answered meanwhile."""
+        """Iterate over the deliveries in flight, the oldest first. They may be answered meanwhile."""
         return iter(list(self._deliveries.values()))
 
     @property
@@ -157,16 +157,16 @@ class InFlight(Generic[H]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is in flight or has arrived, and nothing waits, by what the last message said."""
+        """Whether nothing is in flight or has arrived, and nothing is pending according to the last message."""
         now = time.monotonic()
         return not self._deliveries and not any(
             s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self._sources
         )
 
     async def open(self, stream: str, consumer: str) -> Source:
-        """A source as its consumer is set up, less urgent than those opened before. Raises as `consumer_info`."""
+        """Open a source as its consumer is configured, less urgent than those before. Raises as `consumer_info`."""
         config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
-        assert config.ack_wait and config.max_deliver is not None  # the server always says both
+        assert config.ack_wait and config.max_deliver is not None  # the server always returns both
         source = Source(stream, consumer, len(self._sources), float(config.ack_wait), config.max_deliver)
         self._sources.append(source)
         return source
@@ -177,7 +177,7 @@ class InFlight(Generic[H]):
 
     @contextlib.asynccontextmanager
     async def pull(self, source: Source, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
-        """Pull from `source` in the block. What has arrived and was not taken by its end is handed back."""
+        """Pull from `source` in the block. Messages that are not taken by its end are handed back."""
         async with Puller(
             self._client, source.stream, source.consumer, messages=messages, max_bytes=max_bytes
         ) as puller:
@@ -199,9 +199,9 @@ class InFlight(Generic[H]):
         return delivery
 
     async def acknowledge(self, delivery: H, *, confirmed: bool = True) -> None:
-        """It is done. An acknowledgement that the server does not confirm may be lost, and the message comes again.
+        """Acknowledge a delivery. If the server does not confirm, the message may come again.
 
-        confirmed: ask for the server's confirmation, several times if need be.
+        confirmed: ask for the server's confirmation, with retries.
         """
         for _ in range(self._tuning.ack_tries if confirmed else 1):
             try:
@@ -217,22 +217,22 @@ class InFlight(Generic[H]):
         self.release(delivery)
 
     async def nak(self, delivery: H, delay_s: float) -> bool:
-        """Have it delivered again after `delay_s`; return whether that could be said."""
-        said = False
+        """Have it delivered again after `delay_s`; return whether the nak could be sent."""
+        is_sent = False
         with self._answering(delivery):
             await delivery.raw.nak(delay=delay_s)
-            said = True
-        return said
+            is_sent = True
+        return is_sent
 
     async def hand_back(self, delivery: H) -> bool:
-        """Let another process have it immediately; return whether that could be said."""
+        """Let another process have it immediately; return whether the nak could be sent."""
         with self._answering(delivery):
             return await self._nak(delivery.raw)
 
     async def dead_letter(self, delivery: H, reason: str) -> bool:
-        """Move it into the stream DLQ and have it delivered no more; return whether it is there.
+        """Move it into the stream DLQ, and end its deliveries; return whether it is there.
 
-        Beyond the ack wait it is better left to another delivery than waited for.
+        After the ack wait, another delivery is better than more waiting.
         """
         dead_lettered = False
         with self._answering(delivery):
@@ -248,7 +248,7 @@ class InFlight(Generic[H]):
 
     @contextlib.contextmanager
     def _answering(self, delivery: H) -> Iterator[None]:
-        """Release it at the end of the block, whether the block could answer for it or not.
+        """Release it at the end of the block, whether or not the block could answer for it.
 
         Only a cancellation leaves it in flight: the drain that cancels hands it back.
         """
@@ -263,7 +263,7 @@ class InFlight(Generic[H]):
         self.release(delivery)
 
     def release(self, delivery: H) -> None:
-        """Remove it from those in flight, whether it was answered or not. Once is enough."""
+        """Remove it from those in flight, answered or not. Idempotent."""
         if self._deliveries.pop(delivery.raw.reply, None) is None:
             return
         self.occupied.stop()
@@ -275,11 +275,11 @@ class InFlight(Generic[H]):
 
     @property
     def beat_s(self) -> float:
-        """How often `beat` wants to be called, in seconds."""
+        """The interval in which to call `beat`, in seconds."""
         return min((source.ack_wait_s for source in self._sources), default=1.0) / 6
 
     async def beat(self) -> None:
-        """Tell JetStream that work on these messages goes on, three times in their consumer's ack wait."""
+        """Report progress on these messages to JetStream, three times in their consumer's ack wait."""
         now = time.monotonic()
         for source in self._sources:
             if now - source.beaten >= source.ack_wait_s / 3:
@@ -293,7 +293,7 @@ class InFlight(Generic[H]):
             self._released.clear()
             await self._released.wait()
 
-    async def hand_back_at_once(self) -> None:
+    async def hand_back_all(self) -> None:
         """Nak all that is in flight or has arrived, and flush: the process is about to exit."""
         for source in self._sources:
             for reply in self._replies(source):

@@ -1,14 +1,14 @@
-"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm give it three functions.
+"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm supply three functions.
 
     pull ──▶ prepare (threads) ──▶ batch ──▶ infer (device) ──▶ publish ──▶ acknowledge
 
-Small bounded queues keep both the threads and the device busy; the credit of the pull bounds everything that is in
-hand. Where work is of several urgencies, each has a consumer of its own, perhaps of another stream: urgent messages
-overtake all that is not on the device yet, and wait for nothing that is prepared already.
+Small bounded queues keep both the threads and the device busy. The credit of the pull bounds the messages in flight.
+Each urgency has a consumer of its own, perhaps of another stream. Urgent messages overtake all that is not on the
+device yet, and wait for nothing that is already prepared.
 
-A result is published with an id made of the message's own sequence, its PubAck awaited, and only then is the message
-acknowledged: whatever dies in between, the message is delivered again and JetStream drops the second result. Where a
-result says that less was looked at than is wanted, the job that makes it good is stored before it.
+A result's id is made of the message's own sequence. The message is acknowledged only after the PubAck of its result. If
+the process dies in between, the message is delivered again and JetStream drops the second result. If a result is
+degraded, its backfill job is stored before it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from shared.worker.effort import Effort
 from shared.worker.heartbeat import Heartbeat, WorkCounts
 from shared.worker.in_flight import InFlight, Source
 from shared.worker.quarantine import Arrived, Quarantine, suspect_from
-from shared.worker.second import LooksAgain, SecondLooks
+from shared.worker.second import SecondPass, SecondPassService
 from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
 from shared.worker.settings import WorkerSettings
 from shared.worker.spare import Spare
@@ -54,7 +54,7 @@ STUCK = 70
 
 
 class Worker(Generic[P, R]):
-    """Runs a service over its consumers until told to stop. One instance a process."""
+    """Runs a service over its consumers until it is stopped. One instance per process."""
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class Worker(Generic[P, R]):
         *,
         consumers: Sequence[tuple[str, str]],
         backfill: str = "",
-        second: LooksAgain[P, R] | None = None,
+        second_pass: SecondPassService[P, R] | None = None,
         tuning: Tuning | None = None,
     ) -> None:
-        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it puts off.
+        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it defers work.
 
-        second: the service, if it looks at recorded video while it has nothing else to do.
+        second_pass: the service, if it runs second passes over recorded video while it is idle.
         """
         self._client = client
         self._js = client.jetstream()
@@ -87,7 +87,7 @@ class Worker(Generic[P, R]):
         self._quarantine = Quarantine(())
         self._taking = asyncio.Lock()
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
-        self._readability = StreamHealthReporter(client, service.name, settings.replica)
+        self._stream_health = StreamHealthReporter(client, service.name, settings.replica)
         self._effort = Effort(settings, self._counts, service.name)
         self._device = Device(service, self._counts, slots=settings.slots, failures=self._tuning.device_failures)
         self._meter = Meter(self._counts, lambda: self._in_flight.occupied_s, time.monotonic() - STARTED)
@@ -104,10 +104,10 @@ class Worker(Generic[P, R]):
             tuning=self._tuning,
             broken=self._exit,
         )
-        self._second = self._second_looks(second, spare) if second else None
+        self._second_pass = self._new_second_pass(second_pass, spare) if second_pass else None
 
-    def _second_looks(self, service: LooksAgain[P, R], spare: Spare) -> SecondLooks[P, R]:
-        return SecondLooks(
+    def _new_second_pass(self, service: SecondPassService[P, R], spare: Spare) -> SecondPass[P, R]:
+        return SecondPass(
             self._client,
             service,
             self._device,
@@ -120,7 +120,7 @@ class Worker(Generic[P, R]):
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then drain; it may be run again after that.
+        """Work until `stop` is set, then drain; may run again after that.
 
         Raises BusError if a consumer is not there or the server closes.
         """
@@ -131,26 +131,26 @@ class Worker(Generic[P, R]):
         async with AsyncExitStack() as pulling:
             for source in self._sources:
                 await pulling.enter_async_context(self._pull(source))
-            later = [*await self._backfilling.begin(), *(self._second.begin() if self._second else [])]
+            later = [*await self._backfilling.begin(), *(self._second_pass.begin() if self._second_pass else [])]
             prepare, infer, beats = self._begin()
             try:
                 await supervise(*prepare, *infer, *later, *beats, stop=stop)
             finally:
                 await self._backfilling.stop()
-                if self._second:
-                    await self._second.stop()
+                if self._second_pass:
+                    await self._second_pass.stop()
                 await self._drain(prepare, infer)
                 await end(*beats)
-                await self._readability.close()
+                await self._stream_health.close()
                 await self._usage.close()
                 self._device.close()
 
     async def _open(self) -> None:
-        """Read how the consumers are set up."""
+        """Read the configuration of the consumers."""
         self._in_flight.close()
         self._sources = [await self._in_flight.open(stream, consumer) for stream, consumer in self._consumers]
-        # A replica that starts into a backlog sees old messages alone: by these it can't tell how old they are.
-        await self._effort.look_at_clock(self._client, *self._consumers[0])
+        # A replica that starts into a backlog sees only old messages, and can't tell their age from them.
+        await self._effort.read_clock(self._client, *self._consumers[0])
         await self._backfilling.open()
 
     def _start_up(self) -> None:
@@ -166,12 +166,12 @@ class Worker(Generic[P, R]):
         return self._in_flight.pull(source, messages=self._settings.hold, max_bytes=self._settings.hold_bytes)
 
     def _begin(self) -> tuple[list[asyncio.Task[None]], ...]:
-        """The tasks that prepare, those that infer, and those that go on until all is drained."""
+        """Start the tasks that prepare, those that infer, and those that run until the drain is over."""
         self._health.ready = None
         self._log.info("ready", model=self._service.model, batch_size=self._settings.batch_size)
         threads = range(self._settings.threads)
         ranks = len(self._sources)
-        # The slot that is kept for the most urgent takes batches of the first rank alone.
+        # The slot reserved for the most urgent takes batches of the first rank only.
         slots = [ranks] * self._settings.slots + [1] * (ranks > 1)
         return (
             [asyncio.create_task(self._prepare_loop(source)) for source in self._sources for _ in threads],
@@ -179,7 +179,7 @@ class Worker(Generic[P, R]):
             [
                 asyncio.create_task(beat(self._client, self._health, self._beat, every_s=self._in_flight.beat_s)),
                 asyncio.create_task(self._usage.run()),
-                *self._effort.watching(self._client, *self._consumers[0]),
+                *self._effort.follow_clock(self._client, *self._consumers[0]),
             ],
         )
 
@@ -194,11 +194,11 @@ class Worker(Generic[P, R]):
                 await self._prepare(message)
 
     async def _next(self, source: Source) -> Message | None:
-        """What is prepared next: the oldest of `source`; where a suspect has arrived, what the quarantine chooses."""
+        """Return the next message to prepare: the oldest of `source`, or the quarantine's choice after a suspect."""
         if not self._has_suspect():
             arrived = source.arrived
             return self._receive(source, source.puller.take(arrived[0])) if arrived else None
-        # What was delivered and not answered when a poison message kills this process loses one of its deliveries.
+        # A poison message that kills this process costs every unanswered message one of its deliveries.
         await asyncio.gather(*(s.puller.pause() for s in self._sources))
         found = self._arrived()
         turn = self._quarantine.next([arrived for arrived, _, _ in found])
@@ -216,7 +216,7 @@ class Worker(Generic[P, R]):
         return None
 
     async def _work_alone(self, message: Message) -> None:
-        """Prepare it once nothing else is in hand, and return once it is answered."""
+        """Prepare it once nothing else is in flight, and return once it is answered."""
         await self._in_flight.until(lambda: len(self._in_flight) == 1)
         await self._prepare(message)
         await self._in_flight.until(lambda: not self._in_flight)
@@ -226,7 +226,7 @@ class Worker(Generic[P, R]):
         return any(is_suspect(s.rank, raw.metadata.num_delivered) for s in self._sources for raw in s.arrived)
 
     def _arrived(self) -> list[tuple[Arrived, Source, Msg]]:
-        """What has arrived and was not taken yet, the most urgent first and of those the oldest."""
+        """The messages that arrived and are not taken yet, by urgency, then by age."""
         return [
             (Arrived(source.rank, raw.metadata.sequence.stream, raw.metadata.num_delivered), source, raw)
             for source in self._sources
@@ -234,7 +234,7 @@ class Worker(Generic[P, R]):
         ]
 
     def _receive(self, source: Source, raw: Msg) -> Message | None:
-        """Take it in hand. None for what is another service's alone: it is acknowledged."""
+        """Take a message. Return None for one of another service only, which is acknowledged."""
         meta = raw.metadata
         headers = raw.headers or {}
         origin = deadletters.origin(meta.stream, meta.sequence.stream, headers)
@@ -243,7 +243,7 @@ class Worker(Generic[P, R]):
             context=telemetry.context_of(headers.get("traceparent")),
             attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
         )
-        message = self._in_flight.take(Message(raw, source, origin=origin, span=span, bend=self._effort.bend))
+        message = self._in_flight.take(Message(raw, source, origin=origin, span=span, level_of=self._effort.level))
         name = self._service.name
         metrics.IN.labels(name).inc()
         metrics.BYTES_IN.labels(name).inc(len(raw.data))
@@ -251,7 +251,7 @@ class Worker(Generic[P, R]):
             metrics.REDELIVERED.labels(name).inc()
         self._observe("queued", message.queued_s)
         if message.is_for(name):
-            self._meter.taken(message)
+            self._meter.record_delivery(message)
             return message
         self._answer(message, self._in_flight.acknowledge(message))
         return None
@@ -271,15 +271,15 @@ class Worker(Generic[P, R]):
         finally:
             message.preparing_since = None
         message.prepare_s = time.monotonic() - started
-        self._effort.prepared(prepared)
-        self._readability.worked(message)
+        self._effort.record_prepared(prepared)
+        self._stream_health.record_success(message)
         self._observe("prepare", message.prepare_s)
         await self._batcher.put(Item(message, prepared), message.source.rank)
 
     # ---- batch, infer, publish, acknowledge
 
     async def _infer_loop(self, ranks: int) -> None:
-        """One batch after the other, of so many of the most urgent ranks."""
+        """Compute one batch after the other, of the n most urgent ranks."""
         while True:
             batch = await self._batcher.take(ranks)
             for item in batch:
@@ -289,7 +289,7 @@ class Worker(Generic[P, R]):
             except DeviceError as e:
                 await self._exit(str(e))
             spent_s = batch[0].message.infer_s / self._settings.slots
-            self._effort.computed([item.prepared for item in batch], spent_s)
+            self._effort.record_batch([item.prepared for item in batch], spent_s)
             for item, result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
                     self._answer(item.message, self._fail(item.message, result))
@@ -297,7 +297,7 @@ class Worker(Generic[P, R]):
                     self._answer(item.message, self._deliver(item, result))
 
     def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
-        """Have `work` answer for the message, beside the loop."""
+        """Run `work`, which answers for the message, concurrently with the loop."""
         message.committed = True
         task = asyncio.create_task(work)
         self._answering.add(task)
@@ -310,12 +310,12 @@ class Worker(Generic[P, R]):
             traceparent = telemetry.traceparent_of(message.span)
             headers = events.headers(event, id=id, source=names.source(name), traceparent=traceparent)
             started = time.perf_counter()
-            # First of all what is put off: an event that says so must not be without the job that makes it good.
-            refused = await self._backfilling.put_off(message, event, id)
+            # The job goes first: a degraded event must not exist without its backfill job.
+            refused = await self._backfilling.defer(message, event, id)
             ack = await bus.publish(self._client, self._js, events.subject(event), events.encode(event), headers)
             self._observe("publish", time.perf_counter() - started)
             if refused:
-                await self._backfilling.say_lost(refused, "no_room", traceparent)
+                await self._backfilling.publish_lost(refused, "no_room", traceparent)
         except Exception as e:
             await self._fail(message, e)
             return
@@ -325,20 +325,20 @@ class Worker(Generic[P, R]):
         for at in self._service.frame_times(item.prepared):
             metrics.LATENCY.labels(name).observe(max(0.0, now - at))
         self._counts.processed += 1
-        self._effort.delivered(item.prepared)
-        self._meter.said(event)
+        self._effort.record_stored(item.prepared)
+        self._meter.record_result(event)
         metrics.OUT.labels(name).inc()
         await self._in_flight.acknowledge(message)
 
     async def _fail(self, message: Message, error: Exception) -> None:
-        """Bury what can't succeed or was tried often enough; nak the rest, with a growing delay."""
+        """Dead-letter what can't succeed or was tried often enough; nak the rest, with a growing delay."""
         name, cause = self._service.name, type(error).__name__
         self._counts.failed += 1
         metrics.FAILED.labels(name, cause).inc()
         message.span.record_exception(error)
         enough = message.last or (message.deliveries >= self._tuning.most_tries and not isinstance(error, Away))
         if isinstance(error, BadMessage) or enough:
-            if not self._readability.failed(message, error):
+            if not self._stream_health.record_failure(message, error):
                 await self._in_flight.acknowledge(message)
             elif await self._in_flight.dead_letter(message, str(error) or cause):
                 metrics.DEAD.labels(name, cause).inc()
@@ -355,32 +355,32 @@ class Worker(Generic[P, R]):
     # ---- beat
 
     async def _beat(self) -> None:
-        """Tell JetStream that what we hold is worked on, and the world how we do. A stuck device stops both."""
+        """Report progress to JetStream, and publish the heartbeat. A stuck device stops both."""
         begun = [self._device.computing_since, *(message.preparing_since for message in self._in_flight)]
         begun += self._backfilling.begun
-        begun += self._second.begun if self._second else []
+        begun += self._second_pass.begun if self._second_pass else []
         if time.monotonic() - min((b for b in begun if b), default=math.inf) > self._settings.stuck_s:
             await self._exit(f"the work in hand made no progress for {self._settings.stuck_s:.0f} s")
         count = len(self._in_flight) + sum(len(source.arrived) for source in self._sources)
         self._counts.backfilled, self._counts.backfilling_s = self._backfilling.done, self._backfilling.seconds
-        await self._heartbeat.say(self._service.model, count, self._in_flight.occupied_s, self._effort.costs)
-        self._readability.say()
+        await self._heartbeat.publish(self._service.model, count, self._in_flight.occupied_s, self._effort.costs)
+        self._stream_health.publish_due()
         await self._in_flight.beat()
         await self._backfilling.beat()
-        if self._second:
-            await self._second.beat()
+        if self._second_pass:
+            await self._second_pass.beat()
 
     async def _exit(self, reason: str) -> None:
-        """A thread that hangs can't be stopped and a broken device not mended, but their process can be restarted."""
+        """End the process: a hanging thread can't be stopped, nor a broken device repaired, except by a restart."""
         self._log.error("handing back and exiting", reason=reason)
-        await self._in_flight.hand_back_at_once()
-        await self._backfilling.hand_back_at_once()
+        await self._in_flight.hand_back_all()
+        await self._backfilling.hand_back_all()
         os._exit(STUCK)
 
     # ---- drain
 
     async def _drain(self, prepare: list[asyncio.Task[None]], infer: list[asyncio.Task[None]]) -> None:
-        """Stop pulling, hand back what no device has yet, finish what is on the device, publish, acknowledge."""
+        """Stop pulling, hand back what is not on the device, finish what is, publish, acknowledge."""
         self._heartbeat.state = self._health.ready = "draining"
         started = time.monotonic()
         arrived = [(source, raw) for source in self._sources for raw in await source.puller.stop()]
@@ -389,7 +389,7 @@ class Worker(Generic[P, R]):
         idle = [message for message in self._in_flight if not message.committed]
         idle += [message for source, raw in arrived if (message := self._receive(source, raw))]
         for message in idle:
-            if message.last:  # handed back it would never be delivered again
+            if message.last:  # if handed back, it would never be delivered again
                 self._answer(message, self._prepare(message))
             elif await self._in_flight.hand_back(message):
                 metrics.HANDED_BACK.labels(self._service.name).inc()

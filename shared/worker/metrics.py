@@ -25,7 +25,7 @@ BACKFILL = Counter(
     "segments of which less was looked at than is wanted, by what became of that: done, duplicate, or why it is lost",
     ["service", "result"],
 )
-SECOND_LOOKS = Counter(
+SECOND_PASSES = Counter(
     "tidegate_second_looks_total",
     "recorded segments that were looked at for a run, by what became of that: done, failed, no_time, unwanted, error",
     ["service", "result"],

@@ -1,10 +1,10 @@
-"""Looks at recorded video for whoever asks, by a worker that has nothing else to do: its least urgent work.
+"""Second passes over recorded video on request: an idle worker's least urgent work.
 
     is there time? ──▶ ask for a task ──▶ fetch its video ──▶ time ──▶ prepare ──▶ time ──▶ infer ──▶ answer
 
-As what was put off, it looks again before each stage whether there is time; without any it gives the task up, which
-another worker is given then. Nothing is kept of it here or in a stream: whoever gave the task gives it to another where
-this worker falls silent, and where nobody takes the answer, nobody wants it.
+Like a backfill, it checks again before each stage whether there is time. Without time it gives the task up, and another
+worker gets it. Nothing is stored here or in a stream. If this worker falls silent, the requester assigns the task to
+another. If no process takes the answer, the task is obsolete.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ANSWER_S = 5.0
 MOST_REASON = 1000
 
 
-class LooksAgain(Protocol[P, Rcontra]):
-    """What a service gives for this."""
+class SecondPassService(Protocol[P, Rcontra]):
+    """The interface of a service that supports second passes."""
 
     name: str
     model: str
@@ -51,15 +51,15 @@ class LooksAgain(Protocol[P, Rcontra]):
         """Decode and sample; the work itself in threads. segments: of the task. Raises BadMessage."""
 
     def seen(self, task: Task, prepared: P, result: Rcontra) -> Seen:
-        """The answer."""
+        """Return the answer."""
 
 
 class _Errand:
-    """A task in hand."""
+    """A task in flight."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        # A run counts once: by itself it can't have the device taken for broken.
+        # A run counts once: a single run can't make the device count as broken.
         self.origin = task.by
         self.infer_s = 0.0
         self.preparing_since: float | None = None
@@ -69,8 +69,8 @@ class _Errand:
             self.preparing_since = time.monotonic()
 
 
-class _Given(Generic[P]):
-    """For the device."""
+class _Input(Generic[P]):
+    """Input of the device."""
 
     def __init__(self, message: _Errand, prepared: P) -> None:
         self.message, self.prepared = message, prepared
@@ -80,16 +80,16 @@ class _Given(Generic[P]):
         return self.prepared.weight
 
 
-class SecondLooks(Generic[P, R]):
-    """One for the worker. spare: its time. is_free: whether nothing that is more urgent waits, in that time.
+class SecondPass(Generic[P, R]):
+    """One per worker. spare: its idle time. is_free: whether nothing more urgent waits in that time.
 
-    threads: that prepare. As many tasks are worked on at once, and one more. broken: called where the device is.
+    threads: that prepare. That many tasks run concurrently, plus one. broken: called if the device is broken.
     """
 
     def __init__(
         self,
         client: Client,
-        service: LooksAgain[P, R],
+        service: SecondPassService[P, R],
         device: Device[P, R],
         spare: Spare,
         *,
@@ -116,34 +116,34 @@ class SecondLooks(Generic[P, R]):
 
     @property
     def begun(self) -> list[float | None]:
-        """When the preparations at hand began, or last made progress: monotonic clock, seconds."""
+        """When the running preparations began, or last made progress: monotonic clock, seconds."""
         return [errand.preparing_since for errand in self._errands]
 
     def begin(self) -> list[asyncio.Task[None]]:
-        """Look, whenever there is time; the tasks that do, which `stop` ends."""
+        """Run tasks whenever there is time. Return the asyncio tasks, which `stop` ends."""
         self._running = [asyncio.create_task(self._lane()) for _ in range(self._threads + 1)]
         return self._running
 
     async def stop(self) -> None:
-        """Give up at once what is in hand."""
+        """Give up immediately all that is in flight."""
         await end(*self._running)
         for errand in self._errands:
-            await self._told(errand.task, Seen(id=errand.task.id, gave_up=True))
+            await self._notify(errand.task, Seen(id=errand.task.id, gave_up=True))
         self._errands.clear()
 
     async def beat(self) -> None:
-        """Say that what is in hand is worked on."""
+        """Report progress on the tasks in flight."""
         for errand in tuple(self._errands):
-            await self._told(errand.task, Working(id=errand.task.id))
+            await self._notify(errand.task, Working(id=errand.task.id))
 
     async def _lane(self) -> None:
         while True:
             async with self._turn:
                 errand = await self._next()
-            result = await self._done(errand)
-            # One that was cancelled stays in hand: `stop` gives it up.
+            result = await self._run(errand)
+            # A cancelled one stays in flight: `stop` gives it up.
             self._errands.discard(errand)
-            metrics.SECOND_LOOKS.labels(self._service.name, result).inc()
+            metrics.SECOND_PASSES.labels(self._service.name, result).inc()
 
     async def _next(self) -> _Errand:
         """Ask until there is a task."""
@@ -160,7 +160,7 @@ class SecondLooks(Generic[P, R]):
                     return errand
                 silences = 0
             except NobodyAnswers as e:
-                # Mostly there is nobody, which the server says at once. Accounts of an older version say nothing.
+                # Usually there is no responder, and the server says so. Accounts of older versions are silent.
                 silences = 0 if isinstance(e.__cause__, NoRespondersError) else silences + 1
                 pause_s = self._tuning.nobody.after(max(1, silences))
             except (Refusal, BadMessage) as e:
@@ -171,8 +171,8 @@ class SecondLooks(Generic[P, R]):
     def _has_time(self) -> bool:
         return self._spare.has_time() and self._is_free()
 
-    async def _done(self, errand: _Errand) -> str:
-        """Look, and answer; what became of it. Whatever else fails is answered by silence: another worker tries."""
+    async def _run(self, errand: _Errand) -> str:
+        """Run a task, and answer; return the outcome. Any other failure gets no answer: another worker tries."""
         task, result = errand.task, "done"
         try:
             try:
@@ -181,7 +181,7 @@ class SecondLooks(Generic[P, R]):
                 seen, result = Seen(id=task.id, failed=str(e)[:MOST_REASON] or type(e).__name__), "failed"
             except TimeoutError:
                 seen, result = Seen(id=task.id, gave_up=True), "no_time"
-            await self._asked(task, seen)
+            await self._request(task, seen)
         except (NobodyAnswers, Refusal) as e:
             self._log.debug("a second look is not wanted any more", by=task.by, reason=str(e))
             return "unwanted"
@@ -194,10 +194,10 @@ class SecondLooks(Generic[P, R]):
         return result
 
     async def _seen(self, errand: _Errand) -> Seen:
-        """Raises TimeoutError where there is no time after all, and what the service and the device raise."""
+        """Run the task. Raises TimeoutError if there is no time after all, and errors of the service and device."""
         task = errand.task
-        segments = await self._fetched(task)
-        async with self._soon() as begun, self._spare.preparing(self._working, self._has_time):
+        segments = await self._fetch(task)
+        async with self._start_deadline() as begun, self._spare.preparing(self._working, self._has_time):
             begun()
             errand.preparing_since = started = time.monotonic()
             try:
@@ -206,35 +206,35 @@ class SecondLooks(Generic[P, R]):
             finally:
                 errand.preparing_since = None
             prepare_s = time.monotonic() - started
-        async with self._soon() as begun, self._spare.on_device(self._working, self._has_time):
+        async with self._start_deadline() as begun, self._spare.on_device(self._working, self._has_time):
             begun()
-            (result,) = await self._device.infer([_Given(errand, prepared)])
+            (result,) = await self._device.infer([_Input(errand, prepared)])
         if isinstance(result, Exception):
             raise result
         return replace(self._service.seen(task, prepared, result), busy_s=round(prepare_s + errand.infer_s, 3))
 
     @contextlib.asynccontextmanager
-    async def _soon(self) -> AsyncIterator[Callable[[], None]]:
-        """Raises TimeoutError where a stage has not begun, and said so, in a while."""
+    async def _start_deadline(self) -> AsyncIterator[Callable[[], None]]:
+        """Raise TimeoutError unless the block calls the yielded function, as its stage starts, within `look_s`."""
         async with asyncio.timeout(self._tuning.look_s) as limit:
             yield lambda: limit.reschedule(None)
 
-    async def _fetched(self, task: Task) -> list[bytes]:
-        """The segments. Raises NobodyAnswers, Refusal, and BadMessage for others than the task says."""
+    async def _fetch(self, task: Task) -> list[bytes]:
+        """Return the segments. Raises NobodyAnswers, Refusal, and BadMessage if they don't match the task."""
         size, found = sum(task.sizes), bytearray()
         while len(found) < size:
-            part = (await self._asked(task, Fetch(id=task.id, begin=len(found)))).data
+            part = (await self._request(task, Fetch(id=task.id, begin=len(found)))).data
             if not part or len(found) + len(part) > size:
                 raise BadMessage(f"{len(found) + len(part)} bytes of {size} were given")
             found += part
         ends = list(accumulate(task.sizes, initial=0))
         return [bytes(found[begin:end]) for begin, end in pairwise(ends)]
 
-    async def _asked(self, task: Task, said: Fetch | Seen) -> Msg:
+    async def _request(self, task: Task, message: Fetch | Seen) -> Msg:
         subject = names.look(self._service.name, task.by)
-        return await ask(self._client, subject, second.encode(said), timeout_s=ANSWER_S)
+        return await ask(self._client, subject, second.encode(message), timeout_s=ANSWER_S)
 
-    async def _told(self, task: Task, said: Seen | Working) -> None:
-        """Without an answer."""
+    async def _notify(self, task: Task, message: Seen | Working) -> None:
+        """Publish without an answer."""
         with contextlib.suppress(nats.errors.Error):
-            await self._client.publish(names.look(self._service.name, task.by), second.encode(said))
+            await self._client.publish(names.look(self._service.name, task.by), second.encode(message))

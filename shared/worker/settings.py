@@ -1,4 +1,4 @@
-"""How a loop is bounded."""
+"""The limits of a loop."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_size: Annotated[int, Meta(ge=1)]
     batch_wait_s: Annotated[float, Meta(ge=0)] = 0.02
-    # Batches on the device at once: more than one where it is a server that batches by itself. Where there are several
-    # urgencies, one slot more is kept for the most urgent: long work of the others may have all the rest.
+    # Concurrent batches on the device: several if it is a server that batches by itself. With several urgencies, one
+    # more slot is reserved for the most urgent: long work of the others may occupy all the rest.
     slots: Annotated[int, Meta(ge=1)] = 1
     threads: Annotated[int, Meta(ge=1)] = 1
-    # Most messages in hand, and about how many bytes of them, of each consumer.
+    # Maximum messages in flight, and about how many bytes of them, of each consumer.
     hold: Annotated[int, Meta(ge=1)] = 8
     hold_bytes: int = 64 * MB
-    # A batch or a preparation that takes longer means a hang: the process gives back what it has and exits.
+    # A batch or a preparation that takes longer is a hang: the process hands back its messages and exits.
     stuck_s: float = 120.0
-    # From a message's arrival to its result: what is defended by looking at less of it. 0: all of it is looked at.
+    # The target from a message's arrival to its result, met by degradation. 0: nothing degrades.
     latency_target_s: Annotated[float, Meta(ge=0)] = 0.0
-    # How long a drain may take before what is left is handed back.
+    # How long a drain may take before the rest is handed back.
     grace_s: float = 25.0
     replica: str = "0"

@@ -1,4 +1,4 @@
-"""Seconds during which something goes on, as of one of several at once."""
+"""Seconds during which an activity runs; concurrent runs count once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """It runs while anything has started it that has not stopped it, and nothing suspends it."""
+    """Runs while it has more starts than stops, and nothing suspends it."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -33,7 +33,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """It runs during the block."""
+        """Run during the block."""
         self._change(started=1)
         try:
             yield
@@ -42,7 +42,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
-        """It does not run during the block."""
+        """Do not run during the block."""
         self._change(suspended=1)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Says of cameras whether their segments can be read, and which of those that can't are buried."""
+"""Reports whether cameras' segments can be read, and decides which unreadable ones are dead-lettered."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from shared.worker import metrics
 from shared.worker.service import Message
 from shared.worker.unreadable import Trouble, UnreadableCameras
 
-# What cameras send without an end. A job is asked for, and each of them has its own answer or dead letter.
+# The endless streams of cameras. Jobs are excluded: each has its own answer or dead letter.
 _STREAMS = (names.MEDIA, names.EVENTS)
 
 
 class StreamHealthReporter:
-    """One for the worker. service: only one whose record publishes these events says them; all of them count."""
+    """One per worker. service: it publishes these events only if its catalog record has them; all services count."""
 
     def __init__(self, client: Client, service: str, replica: str) -> None:
         self._client = client
@@ -33,40 +33,40 @@ class StreamHealthReporter:
         self._replica = replica
         self._cameras = UnreadableCameras(time.time)
         self._process = secrets.token_hex(4)
-        self._said = 0
-        self._saying: set[asyncio.Task[None]] = set()
-        self._may_say = _may_say(service)
+        self._published = 0
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._may_publish = _may_publish(service)
         self._log = logger("worker")
 
-    def failed(self, message: Message, error: Exception) -> bool:
-        """Whether a message that failed is buried. One that is not has been counted, and needs no more than that."""
+    def record_failure(self, message: Message, error: Exception) -> bool:
+        """Record a failure; return whether to dead-letter the message. If not, it is counted, which is enough."""
         if not isinstance(error, BadSegment) or message.stream not in _STREAMS:
             return True
-        is_evidence = self._cameras.failed(_camera(message), error)
-        # Somebody has asked for a replay, and shall see what comes of it.
+        is_evidence = self._cameras.record_failure(_camera(message), error)
+        # A user requested the replay, and shall see its result.
         if is_evidence or deadletters.REPLAY_OF in message.headers:
             return True
         metrics.PASSED_OVER.labels(self._service).inc()
         return False
 
-    def worked(self, message: Message) -> None:
-        """A message could be prepared."""
+    def record_success(self, message: Message) -> None:
+        """Record that a message could be prepared."""
         if message.stream in _STREAMS:
-            self._cameras.worked(_camera(message))
+            self._cameras.record_success(_camera(message))
 
-    def say(self) -> None:
-        """Publish what is due, beside the loop."""
+    def publish_due(self) -> None:
+        """Publish due reports, concurrently with the loop."""
         for trouble in self._cameras.due():
-            told = {"camera": trouble.camera, "reason": trouble.reason, "segments": trouble.segments}
-            self._log.warning(f"camera is {trouble.state}", **told)
-            if self._may_say:
+            details = {"camera": trouble.camera, "reason": trouble.reason, "segments": trouble.segments}
+            self._log.warning(f"camera is {trouble.state}", **details)
+            if self._may_publish:
                 task = asyncio.create_task(self._publish(self._event(trouble)))
-                self._saying.add(task)
-                task.add_done_callback(self._saying.discard)
+                self._publishing.add(task)
+                task.add_done_callback(self._publishing.discard)
 
     async def close(self) -> None:
-        """What is not published by now is said by another replica, or no more."""
-        await end(*self._saying)
+        """Stop: another replica publishes what is left, or nobody does."""
+        await end(*self._publishing)
 
     def _event(self, trouble: Trouble) -> VideoStatus:
         return VideoStatus(
@@ -82,8 +82,8 @@ class StreamHealthReporter:
         )
 
     async def _publish(self, status: VideoStatus) -> None:
-        self._said += 1
-        id = f"{self._service}/video/{self._process}/{self._said}"
+        self._published += 1
+        id = f"{self._service}/video/{self._process}/{self._published}"
         headers = events.headers(status, id=id, source=names.source(self._service))
         try:
             await bus.publish(self._client, self._js, events.subject(status), events.encode(status), headers)
@@ -92,11 +92,11 @@ class StreamHealthReporter:
 
 
 def _camera(message: Message) -> str:
-    """`lobby` of `media.lobby` and `events.detections.lobby`."""
+    """Return `lobby` for `media.lobby` and `events.detections.lobby`."""
     return message.subject.rpartition(".")[2]
 
 
-def _may_say(service: str) -> bool:
+def _may_publish(service: str) -> bool:
     try:
         return any(names.overlap(names.event(VideoStatus.kind, "*"), p) for p in catalog.find(service).publishes)
     except SettingError:

@@ -1,4 +1,4 @@
-"""The numbers that tune the loop. None of them is a setting: a change is a change of this file."""
+"""The constants of the loop. None of them is a setting: a change is a change of this file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from shared.runtime.backoff import Backoff
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """One sentence a number; tests may pass others.
+    """One sentence per number; tests may pass others.
 
-    ack_tries: how often the server is asked to confirm an acknowledgement before the message is left to come again.
+    ack_tries: how many tries to have the server confirm an acknowledgement before the message may come again.
     ack_timeout_s: how long each of those tries waits for the server's answer.
     flush_s: how long a drain waits until the server has read the last answers.
     retry: after how long a message that failed is delivered again, by the number of its deliveries.
-    most_tries: how many deliveries of a message that fails by itself are enough, however many its consumer allows.
-    suspect_deliveries: from which delivery on a message may be what killed the workers that had it before.
+    most_tries: maximum deliveries of a message that fails by itself, however many its consumer allows.
+    suspect_deliveries: the delivery from which on a message may have killed its previous workers.
     between_suspects_s: the pause after a suspect before the next one, so that urgent work can come between them.
-    quiet_s: for how long nothing may have been delivered before what was said to be pending counts as others' work.
-    look_s: how often a replica without time looks whether what was put off is still kept.
-    poll_s: how often it looks whether there is time, and whether anything was put off.
-    ask_s: how long a replica with time waits before it asks again for a second look, as none was wanted.
-    nobody: the same where nobody is there who could want one, and where nobody answers, by how often that was so.
-    blind_s: how long nothing of MEDIA may be found before it counts as empty, not as one that its server can't read.
+    quiet_s: seconds without a delivery after which messages reported as pending count as others' work.
+    look_s: how often a replica without time checks whether a deferred segment is still stored.
+    poll_s: how often it checks whether there is time, and whether anything was deferred.
+    ask_s: how long an idle replica waits before it asks for a second pass again, if there was none.
+    nobody: the same if there is no responder or no answer, by how often that was so.
+    blind_s: how long MEDIA may look empty because its server can't read it, before it counts as empty.
     device_failures: how many different messages in a row must fail on the device, each alone, to blame the device.
     """
 

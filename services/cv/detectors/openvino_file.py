@@ -1,14 +1,14 @@
 """A detector from an `.onnx` or OpenVINO `.xml` file, on CPU.
 
-Two layouts of outputs are known, and each says what the input means. Any other is a ModelError: we don't guess.
+Two layouts of outputs are supported, and each defines the input. Any other is a ModelError, not a guess.
 
-| outputs | as exported by | image it gets | boxes it gives |
+| outputs | exported by | input image | output boxes |
 |---|---|---|---|
 | `boxes` (N, 4), `labels` (N,), `scores` (N,) | torchvision's detection models | RGB, 0..1 | pixels |
 | one, (1, 1, N, 7): DetectionOutput | Open Model Zoo's SSDs | BGR, 0..255 | 0..1 |
 
-The image is (1, 3, H, W), (3, H, W) or (1, H, W, 3), of a fixed size. `model.labels.txt` beside `model.onnx` has one
-class a line, from id 0 on; in both layouts, id 0 is the background.
+The image is (1, 3, H, W), (3, H, W) or (1, H, W, 3), of a fixed size. `model.labels.txt` next to `model.onnx` has one
+class per line, from id 0 on; in both layouts, id 0 is the background.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
 _TORCHVISION = ("boxes", "labels", "scores")
-# The place of the height in each image layout.
+# The axis of the height in each image layout.
 _LAYOUTS = {"NCHW": 2, "CHW": 1, "NHWC": 1}
 
 
@@ -68,7 +68,7 @@ class OpenVinoFile:
 
 
 def load(name: str, options: DetectorOptions) -> OpenVinoFile:
-    """Raises ModelError for a file that is missing, of another layout, or asked to run on a GPU."""
+    """Load a file. Raises ModelError if it is missing, of another layout, or for a GPU."""
     path = Path(name)
     if not path.is_file():
         raise ModelError(f"{path} is not a file")
@@ -78,7 +78,7 @@ def load(name: str, options: DetectorOptions) -> OpenVinoFile:
 
 
 def _image(model: ov.Model, path: Path) -> tuple[str, tuple[int, int]]:
-    """(layout, (width, height)) of the model's one input."""
+    """Return (layout, (width, height)) of the model's one input."""
     shape = model.inputs[0].partial_shape
     dims = [d.get_length() if d.is_static else -1 for d in shape] if shape.rank.is_static else []
     for layout, at in _LAYOUTS.items():
@@ -103,7 +103,7 @@ def _torchvision(model: ov.Model, path: Path) -> bool:
 
 
 def _from_uint8(model: ov.Model, layout: str, *, unit: bool) -> ov.Model:
-    """The model, with steps before it that take uint8 RGB with channels last, and make of it what the model takes."""
+    """Return the model with preprocessing steps that convert uint8 RGB, channels last, to its input."""
     steps = PrePostProcessor(model)
     image = steps.input()
     tensor = image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout(layout.replace("C", "") + "C"))

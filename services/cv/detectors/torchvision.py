@@ -1,7 +1,7 @@
 """Detection models of torchvision: `torchvision:<name>[@random|@/path/state.pth]`, on CPU or CUDA.
 
-Without `@`, torchvision fetches its default weights from its hub, once. A state dict whose classes are not COCO's has
-`state.labels.txt` beside it: one class a line, from id 0 on, which is the background.
+Without `@`, torchvision fetches its default weights from its hub, once. A state dict with classes other than COCO's has
+`state.labels.txt` next to it: one class per line, from id 0 on, which is the background.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.video.decode import Image
 
 
 class Torchvision:
-    """A detector of torchvision. `size` is set for models that stretch images (SSD), None where the aspect is kept."""
+    """A detector of torchvision. `size` is set for models that stretch images (SSD), else None."""
 
     def __init__(self, name: str, weights: str, options: DetectorOptions) -> None:
         self.name = safe_name(name + ("-untrained" if weights == "random" else ""))
@@ -53,16 +53,16 @@ class Torchvision:
 
 
 def load(name: str, options: DetectorOptions) -> Torchvision:
-    """Raises ModelError for an unknown name, weights that can't be had or don't fit, or a device that is not here."""
+    """Load a model. Raises ModelError for an unknown name, unavailable or unfit weights, or a missing device."""
     name, _, weights = name.partition("@")
     return Torchvision(name, weights, options)
 
 
 def _in_half(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A backbone's `forward` in half precision, whose features come out in single.
+    """Return a backbone's `forward` in half precision, with features in single.
 
-    Boxes stay in single: torchvision's NMS moves the boxes of each class aside by its id times the frame's width, and
-    in half the places of class 30 are 32 pixels apart, and those of class 60 infinite.
+    Boxes stay in single: torchvision's NMS offsets the boxes of each class by its id times the frame's width. In half
+    precision, positions of class 30 are 32 pixels apart, and those of class 60 infinite.
     """
 
     def half(pixels: Any) -> Any:
@@ -74,10 +74,10 @@ def _in_half(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _model(name: str, weights: str) -> tuple[Any, tuple[str, ...]]:
-    """(the model, the class of each id). Raises ModelError."""
-    known = list_models(detection)
-    if name not in known:
-        raise ModelError(f"torchvision has no detector {name!r}, but {', '.join(known)}")
+    """Return (the model, the class of each id). Raises ModelError."""
+    available = list_models(detection)
+    if name not in available:
+        raise ModelError(f"torchvision has no detector {name!r}, but {', '.join(available)}")
     default = get_model_weights(name).DEFAULT
     classes = tuple(default.meta["categories"])
     try:

@@ -1,28 +1,28 @@
-"""Quiet video costs little: a segment in which nothing has changed is not looked at.
+"""Static scenes cost little: an unchanged segment skips the detector.
 
-    watched = await quiet.begin(message, head, made)
-    decoded = await segments.decode(..., probe=watched.probe)     # its first frame, where that is enough
-    watched.match                                                   # the look that it equals, or None
-    quiet.said(watched, frames, images)
+    watched = await scenes.begin(message, head, fingerprint)
+    decoded = await segments.decode(..., probe=watched.probe)     # only its first frame, if that suffices
+    watched.match                                                   # the reference that it matches, or None
+    scenes.record_result(watched, frames, images)
 
-A look is what the detector found in a segment that was looked at in full, and a small grey picture of its first frame.
-Where the picture of another segment differs from that in no block, by more than the light, a shaking camera and each
-block's own noise explain, the objects of the look are there still: its boxes are said again, and the device is not
-asked. What stands still is a part of the picture, and its box a part of the look.
+A reference has the detector's objects in a fully analysed segment, and a small grey picture of its first frame. Another
+segment's picture is compared with it, block by block. If light, camera shake and each block's own noise explain all
+differences, the objects are still there: the reference's boxes are published again, without an inference. A still
+object is a part of the picture, and its box a part of the reference.
 
 | module | idea |
 |---|---|
 | `picture` | the small picture |
-| `compare` | what differs between two of them |
-| `noise` | how much each block changes by itself |
-| `scene` | looks and noise of a camera: known, learned, merged |
-| `entry` | a scene as the bucket holds it |
-| `full_inference` | when a segment is analysed in full, on whichever replica |
-| `gate` | what a replica knows of its cameras |
-| `scene_check` | what is seen of one segment as it is decoded |
-| `shared_scenes` | scenes in the bucket, where other replicas find them |
-| `earlier`, `deferring` | the segment before one with news, which is looked at after all |
+| `compare` | the difference between two of them |
+| `noise` | each block's own noise |
+| `scene` | references and noise of a camera: matched, learned, merged |
+| `entry` | a scene in the bucket's format |
+| `full_inference` | when a segment is analysed in full, on any replica |
+| `gate` | a replica's scenes and decisions |
+| `scene_check` | the check of one segment during decoding |
+| `shared_scenes` | scenes in the bucket, shared by all replicas |
+| `earlier`, `deferring` | the segment before one with news, which is backfilled |
 | `video` | all of it, for the service |
 
-All but the last four are pure. bench/static_scene measures what it saves and what it misses.
+All but the last four are pure. bench/static_scene measures its savings and its misses.
 """

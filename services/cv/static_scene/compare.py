@@ -1,11 +1,11 @@
-"""What differs between two small pictures, beyond what light and a shaking camera explain. Pure.
+"""The difference between two small pictures that neither light nor camera shake explains. Pure.
 
-    left = unexplained(picture, reference, noise)       # per block, in levels of grey; None where nothing explains it
-    strength(left, noise)                               # of the block that differs most, in its own standard deviations
+    left = unexplained(picture, reference, noise)       # per block, in levels of grey; None for another picture
+    strength(left, noise)                               # of the most different block, in its own standard deviations
 
-The light may have become brighter and flatter, and the camera may have moved by less than a block: to first order, the
-picture is then a sum of the reference, a constant and the reference's two gradients. Their shares are found by least
-squares, in which a block counts the less, the more it is off: somebody who has come in does not pass for light.
+The light may have become brighter and flatter, and the camera may have moved by less than a block. To first order, the
+picture is then a sum of the reference, a constant and the reference's two gradients. Least squares finds their shares.
+A block's weight falls with its error, so that a person who has come in does not pass for light.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ class CompareTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen on the scenes of `make bench-static-scene`."""
 
     rounds: int = 3
-    """The shares are found so many times, each time with the weights of what was left before."""
+    """Iterations of the fit, each with the weights of the previous residuals."""
 
     outlier: float = 2.5
-    """A block that is off by more than this many of its standard deviations counts less."""
+    """A block with an error above this many of its standard deviations counts less."""
 
     least_gain: float = 0.6
     most_gain: float = 1.6
-    """Light that changes the contrast by more than this is none that a look is known in."""
+    """Maximum change of contrast by light; beyond it, no reference matches."""
 
     most_shift: float = 1.0
-    """A camera that has moved by more than this many blocks has another picture."""
+    """Maximum movement of the camera in blocks; beyond it, it is another picture."""
 
 
 TUNING = CompareTuning()
 
 
 def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) -> Floats | None:
-    """What is left of the difference, per block. deviation: each block's own. None where it is another picture."""
+    """Return the residual difference per block; None for another picture. deviation: each block's own."""
     down, across = np.gradient(reference)
     middle = float(reference.mean())
     basis = np.stack([np.ones_like(reference), reference - middle, across, down]).reshape(4, -1)
@@ -51,7 +51,7 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
             weights = np.minimum(1, TUNING.outlier / np.maximum(off, 1e-6)) ** 2 / spread**2
         weighted = basis * weights
         matrix = weighted @ basis.T
-        # A flat picture has no gradients that could be told apart.
+        # A flat picture has no distinguishable gradients.
         slack = np.eye(4) * (1e-6 * np.trace(matrix) + 1e-9)
         shares = np.linalg.solve(matrix + slack, weighted @ wanted).astype(np.float32)
         left = wanted - shares @ basis
@@ -61,9 +61,9 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
 
 
 def strength(left: Floats | None, deviation: Floats) -> float:
-    """How strongly the block that differs most does, in standard deviations: its own, or with its neighbours.
+    """Return the strongest block difference in standard deviations: of one block, or with its neighbours.
 
-    What covers a corner where four blocks meet is seen in their sum.
+    The sum reveals an object on the corner of four blocks.
     """
     if left is None:
         return float("inf")

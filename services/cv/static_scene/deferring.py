@@ -1,4 +1,4 @@
-"""Has a segment looked at after all that was said to be unchanged: as one of which frames were left out."""
+"""Backfills a segment that was published as unchanged, as if frames had been deferred."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
 
 async def defer(client: Client, model: str, segment: Earlier) -> bool:
-    """Store the job, once however often this is called; whether there is room for it.
+    """Store the job, once however often this is called; return whether there is room for it.
 
     Raises BusError.
     """
@@ -29,8 +29,8 @@ async def defer(client: Client, model: str, segment: Earlier) -> bool:
         timing=_NO_TIME,
     )
     id = f"cv/{model}/{segment.origin}"
-    job = backfill.put_off(first, id, stream=names.MEDIA, seq=segment.seq)
-    has_room = await bus.put_off(client, "cv", job)
+    job = backfill.job_of(first, id, stream=names.MEDIA, seq=segment.seq)
+    has_room = await bus.defer(client, "cv", job)
     if not has_room:
         logger("quiet").warning("a quiet segment is not looked at again: BACKFILL has no room", camera=head.camera)
     return has_room

@@ -1,7 +1,7 @@
-"""Finds the segment before one in which something new is seen: it may hold the first moment of it.
+"""Finds the segment before one with something new: it may hold its first moment.
 
-Whoever said something of it may have been another replica. So it is judged again here, by its own pictures: what equals
-a look was said to be unchanged.
+Another replica may have published its result. So it is judged again here, by its own pictures: if it matches a
+reference, it was published as unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from shared.contract import deadletters, names
 from shared.contract.segment import Segment, from_message
 from shared.runtime.errors import BadSegment
 
-# Of a camera's segments so many are looked at from there back: replays may lie between, and what another ingest had.
+# Maximum number of a camera's segments to read backwards: replays and another ingest's may lie between.
 _MOST_READS = 8
 
 
 class Earlier(NamedTuple):
-    """A segment of MEDIA. origin: as its result's id has it."""
+    """A segment of MEDIA. origin: as in its result's id."""
 
     head: Segment
     seq: int
@@ -31,10 +31,10 @@ class Earlier(NamedTuple):
 
 
 async def before(client: Client, head: Segment, seq: int) -> Earlier | None:
-    """The segment before `head`, which is message `seq` of MEDIA.
+    """Return the segment before `head`, which is message `seq` of MEDIA.
 
-    None where it is not there any more, or never was, or a nats-server before 2.11 can't find it. Raises
-    nats.errors.Error or TimeoutError if the server does not answer.
+    None if it is deleted, or never was, or a nats-server before 2.11 can't find it. Raises nats.errors.Error or
+    TimeoutError if the server does not answer.
     """
     subject = names.media(head.camera)
     for _ in range(_MOST_READS):

@@ -1,7 +1,7 @@
-"""When a full look falls, whoever has the segment. Pure.
+"""When a full inference is due, on any replica. Pure.
 
-A camera is looked at in full once in every `every_s` of its own time, at a moment of its own: a thousand cameras are
-not looked at all at once, and no replica needs to know what the others did.
+A camera is analysed in full once per `every_s` of its own time, at a phase of its own. So a thousand cameras are not
+analysed at the same time, and no replica needs to know what the others did.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ import math
 
 
 def falls_in(camera: str, start: float, duration: float, every_s: float) -> bool:
-    """Whether a segment holds a moment of a full look: each is in one of a row of segments. start: Unix seconds."""
+    """Whether a full inference is due in a segment: each is in exactly one of a row. start: Unix seconds."""
     phase = int.from_bytes(hashlib.blake2b(camera.encode(), digest_size=8).digest()) / 2**64 * every_s
     return math.floor((start - phase) / every_s) != math.floor((start + duration - phase) / every_s)

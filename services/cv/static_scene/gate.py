@@ -1,11 +1,10 @@
-"""What a replica knows of its cameras' scenes, and what it decides by that. No I/O, and no clock but the cameras' own.
+"""A replica's knowledge of its cameras' scenes, and its decisions. No I/O, and no clock but the cameras' own.
 
 gate = Gate(watch_s=10)
-if gate.asks(camera, start): gate.adopt(camera, data, start)       # what others have shared
-match = scene.known(gate.scene(camera), picture, start)            # a thread may do this
-gate.noted(camera, match)                                          # the segment equals a look
-gate.learned(camera, pictures, start, frames)                      # it was looked at in full
-if gate.offers(camera): data = gate.offer(camera)                  # to be shared, after one more `adopt`
+if gate.must_read(camera, start): gate.adopt(camera, data, start)  # other replicas' scene match =
+scene.find_match(gate.scene(camera), picture, start)       # thread-safe gate.record_match(camera, match)
+# the segment matches a reference gate.learn(camera, pictures, start, frames)                        # it was analysed
+in full if gate.may_share(camera): data = gate.share(camera)               # to write, after one more `adopt`
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ class GateTuning(msgspec.Struct, frozen=True, kw_only=True):
     """In seconds of the camera's time."""
 
     ask_s: float = 10.0
-    """What others have shared is read this often at most, where what is known here is not enough."""
+    """Minimum interval between reads of the shared entry, if the local scene is not enough."""
 
     old_s: float = 90.0
-    """What is known here is not enough where its newest look is older than this."""
+    """The local scene is not enough if its newest reference is older than this."""
 
     share_s: float = 60.0
-    """A camera's entry is written this often at most, whoever writes it."""
+    """Minimum interval between writes of a camera's entry, by any replica."""
 
     cameras: int = 2000
-    """So many cameras' scenes are kept, those that were seen last: each is some 50 kB."""
+    """Maximum number of scenes in memory, those seen last: each is some 50 kB."""
 
 
 TUNING = GateTuning()
@@ -42,15 +41,16 @@ _NEVER = float("-inf")
 
 
 class Camera(NamedTuple):
-    """id: its own. made: what its looks depend on besides the picture: detector, tiles, labels, scores."""
+    """id: its own. fingerprint: of all that its references depend on: detector, tiles, labels, scores."""
 
     id: str
-    made: str
+    fingerprint: str
 
 
 class _Known(msgspec.Struct):
-    """asked: for which segment the shared entry was last read. shared: the newest look that it has. sure: whether the
-    last segment was one that is known."""
+    """made: its camera's fingerprint. asked: the segment of the last read of the shared entry. shared: the newest
+    reference in that. sure: whether the last segment matched.
+    """
 
     made: str
     scene: Scene
@@ -60,74 +60,72 @@ class _Known(msgspec.Struct):
 
 
 class Gate:
-    """One for the process. watch_s: how often a camera is looked at in full, in seconds of its time."""
+    """One per process. watch_s: the interval of full inferences of a camera, in seconds of its time."""
 
     def __init__(self, watch_s: float) -> None:
         self._watch_s = watch_s
         self._cameras: dict[str, _Known] = {}
 
-    def watches(self, camera: Camera, start: float, duration: float) -> bool:
-        """Whether a full look falls in a segment."""
+    def is_full_inference_due(self, camera: Camera, start: float, duration: float) -> bool:
+        """Whether a full inference is due in a segment."""
         return full_inference.falls_in(camera.id, start, duration, self._watch_s)
 
-    def asks(self, camera: Camera, start: float) -> bool:
-        """Whether what others have shared is to be read before a segment is judged."""
+    def must_read(self, camera: Camera, start: float) -> bool:
+        """Whether to read the shared entry before a segment is judged."""
         mine = self._of(camera)
         if mine.sure and start - _newest(mine.scene) <= TUNING.old_s:
             return False
         return not abs(start - mine.asked) < TUNING.ask_s
 
     def adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
-        """What others have shared; None where there is nothing. Raises BadScene for what can't be used."""
+        """Merge the shared entry; None if there is none. Raises BadScene if it can't be used."""
         mine = self._of(camera)
         mine.asked = start
         if data is not None:
-            theirs = entry.decode(data, camera.made, start)
+            theirs = entry.decode(data, camera.fingerprint, start)
             mine.shared = _newest(theirs)
-            mine.scene = scene.merged(mine.scene, theirs)
+            mine.scene = scene.merge(mine.scene, theirs)
 
     def scene(self, camera: Camera) -> Scene:
-        """What is known of it now. It does not change, so that threads may compare with it."""
+        """Return its current scene. It is immutable, so threads may compare with it."""
         return self._of(camera).scene
 
-    def noted(self, camera: Camera, match: Match) -> None:
-        """A segment was said to be unchanged."""
+    def record_match(self, camera: Camera, match: Match) -> None:
+        """Record a segment published as unchanged."""
         mine = self._of(camera)
         mine.sure = True
-        mine.scene = scene.noted(mine.scene, match)
+        mine.scene = scene.record_match(mine.scene, match)
 
-    def learned(
-        self, camera: Camera, pictures: Sequence[Grey], start: float, frames: list[list[DetectedObject]]
-    ) -> bool:
-        """A segment was looked at in full; whether that brought news. pictures: of its frames, whose objects
+    def learn(self, camera: Camera, pictures: Sequence[Grey], start: float, frames: list[list[DetectedObject]]) -> bool:
+        """Learn from a fully analysed segment; return whether it has news. pictures: of its frames, whose objects
         `frames` has.
         """
         mine = self._of(camera)
         before = mine.scene.last
-        mine.scene, has_news = scene.learned(mine.scene, pictures, start, frames)
+        mine.scene, has_news = scene.learn(mine.scene, pictures, start, frames)
         mine.sure = mine.scene.last is before
         return has_news
 
-    def offers(self, camera: Camera) -> bool:
-        """Whether there is something to share, and it is time to."""
+    def may_share(self, camera: Camera) -> bool:
+        """Whether there is a scene to share, and it is due."""
         mine = self._of(camera)
         return bool(mine.scene.looks) and _newest(mine.scene) - mine.shared >= TUNING.share_s
 
-    def offer(self, camera: Camera) -> bytes:
-        """What is to be written in place of what was adopted last."""
+    def share(self, camera: Camera) -> bytes:
+        """Return the entry to write in place of the last adopted one."""
         mine = self._of(camera)
         mine.shared = _newest(mine.scene)
-        return entry.encode(mine.scene, camera.made)
+        return entry.encode(mine.scene, camera.fingerprint)
 
     def _of(self, camera: Camera) -> _Known:
         mine = self._cameras.pop(camera.id, None)
-        if mine is None or mine.made != camera.made:
-            mine = _Known(camera.made, scene.new())
+        if mine is None or mine.made != camera.fingerprint:
+            mine = _Known(camera.fingerprint, scene.new())
         self._cameras[camera.id] = mine
         if len(self._cameras) > TUNING.cameras:
             del self._cameras[next(iter(self._cameras))]
         return mine
 
 
-def _newest(known: Scene) -> float:
-    return max((look.since for look in known.looks), default=_NEVER)
+def _newest(scene: Scene) -> float:
+    return max((reference.since for reference in scene.looks), default=_NEVER)

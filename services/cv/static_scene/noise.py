@@ -1,7 +1,7 @@
-"""How much each block changes by itself: sensor, encoder, leaves. Pure.
+"""The noise of each block: sensor, encoder, leaves. Pure.
 
-What the detector finds nothing in and changes all the same is noise: it is learned from what is left of each
-comparison, but for the blocks in which there are objects.
+A change without a detection is noise. It is learned from the residuals of each comparison, except in blocks with
+objects.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ class NoiseTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen on the scenes of `make bench-static-scene`. In levels of grey."""
 
     first: float = 2.0
-    """The deviation of a block of which nothing is known."""
+    """The initial deviation of a block."""
 
     least: float = 1.0
-    """No block has less: grey has whole levels."""
+    """The minimum deviation: grey has integer levels."""
 
     most: float = 24.0
-    """No block has more: somebody in a dark coat on a bright road differs by that much."""
+    """The maximum deviation: a person in a dark coat on a bright road differs by that much."""
 
     memory: float = 32.0
-    """What was learned fades over so many pictures."""
+    """Learned noise decays over this many pictures."""
 
     start: float = 4.0
-    """The first deviation counts as much as so many pictures."""
+    """The weight of the initial deviation, in pictures."""
 
     surprise: float = 3.0
-    """What is off by more than so many standard deviations counts as if it were so many: somebody whom the detector
-    does not see must not make a block blind at once."""
+    """The cap of an error in standard deviations: an undetected person must not blind a block immediately."""
 
     margin: int = 2
-    """Blocks around an object that may be its shadow, or where it has been and will be."""
+    """Blocks around an object that may be its shadow, or its past and next position."""
 
 
 TUNING = NoiseTuning()
 
 
 class Noise(msgspec.Struct, frozen=True):
-    """variance: per block. pictures: how many it was learned from, as far as that counts."""
+    """variance: per block. pictures: the effective number that it was learned from."""
 
     variance: Floats
     pictures: float
@@ -56,12 +55,12 @@ class Noise(msgspec.Struct, frozen=True):
         return np.sqrt(self.variance).clip(TUNING.least, TUNING.most)
 
 
-def unknown() -> Noise:
+def initial() -> Noise:
     return Noise(np.full(SHAPE, TUNING.first**2, np.float32), TUNING.start)
 
 
-def learned(noise: Noise, left: Floats, objects: Iterable[Box]) -> Noise:
-    """With one more picture. left: what was unexplained. objects: where there are any."""
+def learn(noise: Noise, left: Floats, objects: Iterable[Box]) -> Noise:
+    """Learn from one more picture. left: the residuals. objects: their boxes."""
     share = 1 / min(noise.pictures + 1, TUNING.memory)
     squares = np.minimum(left**2, TUNING.surprise**2 * noise.variance)
     grown = noise.variance + share * (squares - noise.variance)
@@ -70,7 +69,7 @@ def learned(noise: Noise, left: Floats, objects: Iterable[Box]) -> Noise:
 
 
 def covered(objects: Iterable[Box]) -> NDArray[np.bool_]:
-    """The blocks in which there are objects, and those around them."""
+    """Return the blocks with objects, and those around them."""
     found = np.zeros(SHAPE, bool)
     for x1, y1, x2, y2 in objects:
         left, right = int(x1 * SIZE[0]) - TUNING.margin, int(np.ceil(x2 * SIZE[0])) + TUNING.margin
@@ -79,8 +78,8 @@ def covered(objects: Iterable[Box]) -> NDArray[np.bool_]:
     return found
 
 
-def merged(a: Noise, b: Noise) -> Noise:
-    """What two replicas have learned, each counting as much as it has seen."""
+def merge(a: Noise, b: Noise) -> Noise:
+    """Merge the noise of two replicas, weighted by their pictures."""
     total = a.pictures + b.pictures
     variance = (a.variance * a.pictures + b.variance * b.pictures) / total
     return Noise(variance.astype(np.float32), max(a.pictures, b.pictures))

@@ -1,4 +1,4 @@
-"""The small picture by which a scene is known again."""
+"""The small picture that identifies a scene."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from numpy.typing import NDArray
 SIZE = (64, 48)
 SHAPE = (SIZE[1], SIZE[0])
 
-# Grey, uint8 or, once it is worked on, float32: SHAPE.
+# Grey, uint8 or, during computation, float32: SHAPE.
 Grey: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]

@@ -1,10 +1,9 @@
-"""What is known of a camera's scene: looks, and how much each block changes by itself. Pure.
+"""A camera's scene: references, and the noise of each block. Pure.
 
 scene = new()
-match = known(scene, picture, now)                       # or None: it is to be looked at in full
-scene = noted(scene, match)                              # the segment equals that look
-scene, has_news = learned(scene, pictures, at, frames)   # it was looked at in full
-scene = merged(scene, another_replicas)
+match = find_match(scene, picture, now)                  # or None: it needs a full inference
+scene = record_match(scene, match)                       # the segment matches that reference scene, has_news =
+learn(scene, pictures, at, frames)     # it was analysed in full scene = merge(scene, another_replicas)
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ class SceneTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen on the scenes of `make bench-static-scene`."""
 
     differs: float = 6.0
-    """A block differs from this many of its standard deviations on."""
+    """The minimum difference of a block, in its standard deviations."""
 
     looks: int = 3
-    """So many looks are remembered that were seen again: the empty scene, with and without a parked car, at night."""
+    """Maximum number of references that matched again: the empty scene, with and without a parked car, at night."""
 
     fades: float = 0.97
-    """What a look was used for counts less with each segment, by this factor: changed light makes looks of its own."""
+    """The decay of a reference's use per segment: changed light adds references of its own."""
 
     most_age_s: float = 300.0
-    """An older look says nothing."""
+    """The maximum age of a reference."""
 
     broad: float = 0.15
-    """Where more than this share of the blocks differ, it is the light, and tells nothing of a block's own noise."""
+    """If more than this share of the blocks differ, the cause is light, not the blocks' noise."""
 
     pictures: int = 3
-    """Noise is learned from about so many pictures of a segment: leaves move within a second, too."""
+    """About how many pictures of a segment to learn noise from: leaves move within a second, too."""
 
     same_iou: float = 0.3
-    """A box is that of an object which a look has, too, where they overlap by this."""
+    """The overlap from which on two boxes are the same object."""
 
     follows: float = 0.3
-    """A look's picture moves this share of the way to the picture of the next full look that equals it."""
+    """A reference's picture moves by this share towards the next full inference that matches it."""
 
 
 TUNING = SceneTuning()
 
 
 class ReferenceFrame(msgspec.Struct, frozen=True):
-    """since: when it was, Unix seconds by the camera's clock. picture: of its first frame. frames: what was found in
-    each of its frames. times: share of the segments that were equal to it, of late.
+    """since: its time, Unix seconds by the camera's clock. picture: of its first frame. frames: the objects of each
+    frame. times: the recent share of segments that matched it.
     """
 
     since: float
@@ -66,18 +65,18 @@ class ReferenceFrame(msgspec.Struct, frozen=True):
 
 
 class Match(NamedTuple):
-    """A picture equals a look. left: what of the difference neither light nor the camera explains, per block."""
+    """A picture that matches a reference. left: the residual difference per block."""
 
-    look: ReferenceFrame
+    reference: ReferenceFrame
     left: Floats
 
-    def said(self, count: int) -> list[list[DetectedObject]]:
-        """The objects of so many frames: those of the look's frames, again and again."""
-        return [list(self.look.frames[k % len(self.look.frames)]) for k in range(count)]
+    def objects(self, count: int) -> list[list[DetectedObject]]:
+        """Return the objects of `count` frames: those of the reference's frames, repeated."""
+        return [list(self.reference.frames[k % len(self.reference.frames)]) for k in range(count)]
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """looks: those that were seen again. last: the last full look, where it is none of these."""
+    """looks: the references that matched again. last: the last full inference, if it is none of these."""
 
     noise: Noise
     looks: tuple[ReferenceFrame, ...] = ()
@@ -90,32 +89,32 @@ class Scene(msgspec.Struct, frozen=True):
 
 
 def new() -> Scene:
-    return Scene(noise.unknown())
+    return Scene(noise.initial())
 
 
-def known(scene: Scene, picture: Grey, now: float) -> Match | None:
-    """The look that a picture equals: of several the most alike."""
+def find_match(scene: Scene, picture: Grey, now: float) -> Match | None:
+    """Return the most similar reference that a picture matches."""
     spread = scene.noise.deviation
     found: list[tuple[float, Match]] = []
-    for look in scene.all():
-        if abs(now - look.since) <= TUNING.most_age_s:
-            left = compare.unexplained(picture, look.picture, spread)
+    for reference in scene.all():
+        if abs(now - reference.since) <= TUNING.most_age_s:
+            left = compare.unexplained(picture, reference.picture, spread)
             if left is not None and (strength := compare.strength(left, spread)) < TUNING.differs:
-                found.append((strength, Match(look, left)))
+                found.append((strength, Match(reference, left)))
     return min(found, key=lambda one: one[0])[1] if found else None
 
 
-def noted(scene: Scene, match: Match) -> Scene:
-    """A segment equals a look: so much for the noise, and the look is one that was seen again."""
-    look, heard = match.look, noise.learned(scene.noise, match.left, ())
-    scene = msgspec.structs.replace(scene, noise=heard)
-    if all(look is not one for one in scene.all()):
-        return scene  # it has become another since
-    return _used(scene, look, look)
+def record_match(scene: Scene, match: Match) -> Scene:
+    """Record a match: learn the noise, and count the reference as used."""
+    reference, learned = match.reference, noise.learn(scene.noise, match.left, ())
+    scene = msgspec.structs.replace(scene, noise=learned)
+    if all(reference is not one for one in scene.all()):
+        return scene  # the reference has been replaced since
+    return _used(scene, reference, reference)
 
 
-def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) -> tuple[Scene, bool]:
-    """A segment was looked at in full; whether that found something, or nothing of it any more, beside what is known.
+def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) -> tuple[Scene, bool]:
+    """Learn from a full inference; return whether objects appeared or disappeared in a known scene.
 
     pictures: of its frames, the first one first.
     """
@@ -125,12 +124,12 @@ def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) 
         return msgspec.structs.replace(scene, last=fresh), False
     is_known = _strength(scene, pictures[0], near) < TUNING.differs
     news = list(_news(frames, near.frames))
-    heard = scene.noise
+    learned = scene.noise
     for picture in pictures[:: max(1, len(pictures) // TUNING.pictures)]:
-        left = compare.unexplained(picture, near.picture, heard.deviation)
-        if left is not None and not _is_broad(left, heard):
-            heard = noise.learned(heard, left, [o.box for o in news])
-    scene = msgspec.structs.replace(scene, noise=heard)
+        left = compare.unexplained(picture, near.picture, learned.deviation)
+        if left is not None and not _is_broad(left, learned):
+            learned = noise.learn(learned, left, [o.box for o in news])
+    scene = msgspec.structs.replace(scene, noise=learned)
     if not is_known:
         return msgspec.structs.replace(scene, last=fresh), bool(news)
     if near.since > at:
@@ -139,16 +138,16 @@ def learned(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) 
     return _used(scene, near, ReferenceFrame(at, followed, frames)), bool(news)
 
 
-def merged(ours: Scene, theirs: Scene) -> Scene:
-    """What two replicas know together. Of two looks with one picture the newer stays."""
-    scene = Scene(noise.merged(ours.noise, theirs.noise), ours.looks, ours.last)
-    for look in theirs.looks:
-        near = _nearest(scene, look.picture)
-        if near is None or _strength(scene, look.picture, near) >= TUNING.differs:
-            scene = msgspec.structs.replace(scene, looks=_most_used((*scene.looks, look)))
+def merge(ours: Scene, theirs: Scene) -> Scene:
+    """Merge the scenes of two replicas. Of two references with one picture the newer stays."""
+    scene = Scene(noise.merge(ours.noise, theirs.noise), ours.looks, ours.last)
+    for reference in theirs.looks:
+        near = _nearest(scene, reference.picture)
+        if near is None or _strength(scene, reference.picture, near) >= TUNING.differs:
+            scene = msgspec.structs.replace(scene, looks=_most_used((*scene.looks, reference)))
             continue
-        newer = near if near.since >= look.since else look
-        newer = msgspec.structs.replace(newer, times=max(near.times, look.times))
+        newer = near if near.since >= reference.since else reference
+        newer = msgspec.structs.replace(newer, times=max(near.times, reference.times))
         looks = tuple(one for one in scene.looks if one is not near)
         last = None if scene.last is near else scene.last
         scene = Scene(scene.noise, _most_used((*looks, newer)), last)
@@ -156,39 +155,45 @@ def merged(ours: Scene, theirs: Scene) -> Scene:
 
 
 def _used(scene: Scene, before: ReferenceFrame, after: ReferenceFrame) -> Scene:
-    """A segment was equal to the look `before`, which becomes `after`."""
+    """Count a use of the reference `before`, which becomes `after`."""
     fade = TUNING.fades
-    looks = tuple(msgspec.structs.replace(look, times=look.times * fade) for look in scene.looks if look is not before)
+    looks = tuple(
+        msgspec.structs.replace(reference, times=reference.times * fade)
+        for reference in scene.looks
+        if reference is not before
+    )
     last = None if scene.last is before else scene.last
     after = msgspec.structs.replace(after, times=before.times * fade + 1 - fade)
     return Scene(scene.noise, _most_used((*looks, after)), last)
 
 
 def _most_used(looks: tuple[ReferenceFrame, ...]) -> tuple[ReferenceFrame, ...]:
-    """Without those that are too old, or are used least.
+    """Drop references that are too old, or least used.
 
-    Somebody who lingers makes looks of his own: the empty scene must not be forgotten for their sake.
+    A lingering person adds references: they must not evict the empty scene.
     """
-    newest = max(look.since for look in looks)
-    ranked = sorted(looks, key=lambda look: (newest - look.since > TUNING.most_age_s, -look.times, -look.since))
+    newest = max(reference.since for reference in looks)
+    ranked = sorted(
+        looks, key=lambda reference: (newest - reference.since > TUNING.most_age_s, -reference.times, -reference.since)
+    )
     return tuple(ranked[: TUNING.looks])
 
 
-def _is_broad(left: Floats, known: Noise) -> bool:
-    return float((np.abs(left) >= TUNING.differs * known.deviation).mean()) > TUNING.broad
+def _is_broad(left: Floats, learned: Noise) -> bool:
+    return float((np.abs(left) >= TUNING.differs * learned.deviation).mean()) > TUNING.broad
 
 
 def _nearest(scene: Scene, picture: Grey | Floats) -> ReferenceFrame | None:
-    return min(scene.all(), key=lambda look: _strength(scene, picture, look), default=None)
+    return min(scene.all(), key=lambda reference: _strength(scene, picture, reference), default=None)
 
 
-def _strength(scene: Scene, picture: Grey | Floats, look: ReferenceFrame) -> float:
+def _strength(scene: Scene, picture: Grey | Floats, reference: ReferenceFrame) -> float:
     spread = scene.noise.deviation
-    return compare.strength(compare.unexplained(picture, look.picture, spread), spread)
+    return compare.strength(compare.unexplained(picture, reference.picture, spread), spread)
 
 
 def _news(a: _Frames, b: _Frames) -> Iterator[DetectedObject]:
-    """What was found in one of two segments and not in the other."""
+    """Yield the objects found in only one of two segments."""
     ours, theirs = ([o for frame in frames for o in frame] for frames in (a, b))
     yield from (o for o in ours if not _is_among(o, theirs))
     yield from (o for o in theirs if not _is_among(o, ours))

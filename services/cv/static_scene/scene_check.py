@@ -1,8 +1,8 @@
-"""What is seen of one segment as it is decoded: enough of it where nothing has changed, all of it else.
+"""The check of one segment during decoding: it stops early if nothing has changed.
 
 check = SceneCheck(scene, watch=False, start=..., duration=1.0)
 decoded = decode(payload, fps=5, probe=check.probe)
-check.match           # the look that it equals, with nothing else decoded; or None
+check.match           # the reference that it matches, with nothing else decoded; or None
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from services.cv.static_scene.picture import SIZE, Grey
 from services.cv.static_scene.scene import Match, Scene
 from shared.video.decode import FrameProbe
 
-# Two pictures that are compared are this far apart at most, seconds: who is quicker passes unseen in between.
+# Maximum seconds between compared pictures: a quicker visitor passes unseen in between.
 CHECK_S = 1.0
-# A picture stands for what follows it up to the end of its segment, if that is no more than this: the next segment
-# begins with another.
+# A picture covers the rest of its segment, if that is at most this: the next segment begins with another.
 _SHORT_S = 1.5 * CHECK_S
 
 
 class SceneCheck:
-    """Of one segment. watch: whether it is to be looked at in full, whatever is in it. start: Unix seconds.
+    """The check of one segment. watch: whether a full inference is due anyway. start: Unix seconds.
 
-    pictures: of the frames that were decoded. differs: whether one of those that were compared equals no look.
+    pictures: of the decoded frames. differs: whether one of the compared ones matches no reference.
     """
 
-    def __init__(self, known: Scene, *, watch: bool, start: float, duration: float) -> None:
+    def __init__(self, known_scene: Scene, *, watch: bool, start: float, duration: float) -> None:
         self.pictures: list[Grey] = []
         self.differs = False
-        self.scene = known
+        self.scene = known_scene
         self._watch = watch
         self._start = start
         self._duration = duration
@@ -48,10 +47,10 @@ class SceneCheck:
         self.pictures.append(grey)
         if self.differs or offset < self._next:
             return False
-        found = scene.known(self.scene, grey, self._start)
+        found = scene.find_match(self.scene, grey, self._start)
         self._first = self._first or found
         self.differs = found is None
-        # Frames come a little early or late.
+        # Frames may be slightly early or late.
         self._next = offset + 0.9 * CHECK_S
         self._seen_to_end = self._duration - offset <= _SHORT_S
         return self.match is not None

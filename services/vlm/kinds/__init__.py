@@ -1,8 +1,8 @@
-"""What each kind of job shows the model, asks it, and makes of its answer: each kind has a file.
+"""Each kind of job: its input for the model, its prompt, and its event; one file per kind.
 
 work = await kind.look(job, frames=8)        # frames or captions; raises NoFootage
 event = await kind.answer(work, chat, base)  # asks the model
-event = kind.unanswered(work, base)          # where there is nothing to show
+event = kind.unanswered(work, base)          # if there is nothing to show
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ E = TypeVar("E", bound=VlmResult)
 
 
 class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
-    """A job and what it is about. start, end: the stretch. captions: what is to be summarised, in place of frames.
+    """A job and its input. start, end: the stretch. captions: the input of a summary, in place of frames.
 
-    cause, reason: why it can't be answered, where that is known before the model is asked.
+    cause, reason: why it can't be answered, if that is known before the request to the model.
     """
 
     job: J
@@ -37,7 +37,7 @@ class Work(msgspec.Struct, Generic[J], frozen=True, kw_only=True):
 
 
 class JobKind(Protocol[J]):
-    """See the module. What a method can't handle it raises: the worker loop knows what to do with it.
+    """See the module. A method raises what it can't handle: the worker loop handles it.
 
     says: the kind of its event.
     """
@@ -45,7 +45,7 @@ class JobKind(Protocol[J]):
     says: type[VlmResult]
 
     async def look(self, job: J, frames: int) -> Work[J]:
-        """Find what the model is shown. frames: so many, at most.
+        """Find the model's input. frames: their maximum number.
 
         Raises NoFootage, BadMessage, nats.errors.Error or TimeoutError.
         """
@@ -54,10 +54,10 @@ class JobKind(Protocol[J]):
         """Ask the model. Raises BrokenAnswer, and as `Model.complete` does."""
 
     def unanswered(self, work: Work[J], base: VlmResult) -> VlmResult:
-        """The event of a job that has no answer; base.cause and base.reason say why."""
+        """Return the event of a job without an answer; base.cause and base.reason have the cause."""
 
 
 def event(kind: type[E], base: VlmResult, **own: object) -> E:
-    """An event of `kind`: the common fields as `base` has them, and its own fields."""
+    """Return an event of `kind`: the common fields of `base`, and its own fields."""
     fields: dict[str, Any] = {f: getattr(base, f) for f in base.__struct_fields__} | own
     return kind(**fields)

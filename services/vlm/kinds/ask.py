@@ -1,6 +1,6 @@
-"""Jobs that ask a question about a stretch of a camera's time.
+"""Jobs with a question about a stretch of a camera's time.
 
-Where `svc.find` answers, half of the frames are those that it finds for the question. The rest are spread evenly.
+If `svc.find` answers, half of the frames are its results for the question. The rest are spread evenly.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ question by what can be seen in them, in a few plain sentences; where they do no
 {question}
 
 In "frames", give the numbers of the frames that your answer rests on."""
-# Search is given this many seconds to find frames.
+# The timeout of search, in seconds.
 FIND_S = 5.0
 
 
 class QuestionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model fills in. frames: numbers of the frames that the answer rests on, from 1."""
+    """The model's answer. frames: numbers of the frames that support it, from 1."""
 
     answer: Annotated[str, Meta(max_length=1200)]
     frames: Annotated[list[Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=16)]
 
 
 class _Moment(msgspec.Struct, frozen=True):
-    """What is read of a moment that `svc.find` gives. time: of its best frame."""
+    """The fields of a moment of `svc.find` that are read here. time: of its best frame."""
 
     time: dt.datetime
 
@@ -73,8 +73,8 @@ class Questions:
         text = PROMPT.format(
             start=f"{job.start:%Y-%m-%d %H:%M:%S}", end=f"{job.end:%Y-%m-%d %H:%M:%S}", question=job.question
         )
-        asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
-        found = await chat.fill(asked, QuestionAnswer)
+        request = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
+        found = await chat.fill(request, QuestionAnswer)
         used = sorted({work.frames[n - 1].time for n in found.frames if n <= len(work.frames)})
         return event(Answer, base, question=job.question, text=plain(found.answer), used=used)
 
@@ -82,7 +82,7 @@ class Questions:
         return event(Answer, base, question=work.job.question, text="")
 
     async def _find(self, job: jobs.Ask, most: int) -> list[dt.datetime]:
-        """Times at which search finds what is asked about; none where no search process answers."""
+        """Return times that search finds for the question; none if no search process answers."""
         query = {
             "text": job.question[:1000],
             "cameras": [job.camera],

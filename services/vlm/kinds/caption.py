@@ -1,4 +1,4 @@
-"""Jobs that ask what happens in a stretch of video."""
+"""Jobs that caption a stretch of video."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROMPT = (
 
 
 class Video(Protocol):
-    """Where frames come from: `footage.Footage`, or what was recorded."""
+    """The source of frames: `footage.Footage`, or recordings."""
 
     async def between(self, camera: str, start: dt.datetime, end: dt.datetime, count: int) -> list[JpegFrame]: ...
 
@@ -40,8 +40,8 @@ class Captions:
 
     async def answer(self, work: Work[jobs.Caption], chat: Chat, base: VlmResult) -> Caption:
         text = work.job.prompt or PROMPT
-        said = await chat.say(Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens))
-        return event(Caption, base, text=said)
+        caption = await chat.say(Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens))
+        return event(Caption, base, text=caption)
 
     def unanswered(self, work: Work[jobs.Caption], base: VlmResult) -> Caption:
         return event(Caption, base, text="")

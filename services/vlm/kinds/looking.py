@@ -1,4 +1,4 @@
-"""What is seen in a stretch that nobody has captioned: frames of each part of it, described as a caption is."""
+"""Descriptions of a stretch without captions: frames of each part of it, described like a caption."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
 from shared.contract.events import Part
-from shared.runtime.tasks import together
+from shared.runtime.tasks import gather
 
-# A part is so long; longer where there were more parts than this.
+# The length of a part; longer if there were more parts than the maximum.
 PART = dt.timedelta(minutes=1)
 MOST_PARTS = 16
 
@@ -30,17 +30,17 @@ class Looking:
         self._settings = settings
 
     async def look(self, job: jobs.Summarize) -> list[JpegFrame]:
-        """VLM_FRAMES of each part. Raises as `Footage.between` does."""
+        """Return VLM_FRAMES of each part. Raises as `Footage.between` does."""
         parts = min(MOST_PARTS, math.ceil((job.end - job.start) / PART))
         return await self._footage.between(job.camera, job.start, job.end, parts * self._settings.vlm_frames)
 
-    async def say(self, work: Work[jobs.Summarize], chat: Chat, at_once: int) -> list[Part]:
-        """What is seen in each part, in order. at_once: of questions. Raises as `Model.complete` does."""
-        turns, count = asyncio.Semaphore(at_once), self._settings.vlm_frames
+    async def describe_parts(self, work: Work[jobs.Summarize], chat: Chat, parallel: int) -> list[Part]:
+        """Describe each part, in order. parallel: concurrent requests. Raises as `Model.complete` does."""
+        turns, count = asyncio.Semaphore(parallel), self._settings.vlm_frames
 
-        async def said(frames: list[JpegFrame]) -> Part:
-            asked = Prompt(text=work.job.prompt or PROMPT, frames=frames, max_tokens=self._settings.vlm_max_tokens)
+        async def describe(frames: list[JpegFrame]) -> Part:
+            request = Prompt(text=work.job.prompt or PROMPT, frames=frames, max_tokens=self._settings.vlm_max_tokens)
             async with turns:
-                return Part(start=frames[0].time, end=frames[-1].time, text=await chat.say(asked))
+                return Part(start=frames[0].time, end=frames[-1].time, text=await chat.say(request))
 
-        return await together(said(work.frames[n : n + count]) for n in range(0, len(work.frames), count))
+        return await gather(describe(work.frames[n : n + count]) for n in range(0, len(work.frames), count))

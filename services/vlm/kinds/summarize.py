@@ -1,8 +1,8 @@
-"""A summary of a longer time out of its captions: of groups that fit the model's context, then of these summaries.
-Where nobody has captioned it, out of frames of its video, of MEDIA or of recordings.
+"""A summary of a longer time from its captions: of groups that fit the model's context, then of these summaries.
+Without captions, it is made from frames of its video, of MEDIA or of recordings.
 
-A day of one caption a minute has 1440 captions, many times what a model reads at once. So they are grouped in order of
-time, each group is summarised into a part, and parts are grouped again until one prompt holds them all.
+A day of one caption per minute has 1440 captions, many times a model's context. So they are grouped in order of time,
+each group is summarised into a part, and parts are grouped again until one prompt holds them all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.contract import jobs, names
 from shared.contract.events import Caption, Part, PastCaptions, Summary, VlmResult, decode
 from shared.recordings import asked
 from shared.runtime.errors import BadMessage
-from shared.runtime.tasks import together
+from shared.runtime.tasks import gather
 
 PROMPT = """These are descriptions of what a surveillance camera saw, in order of time (UTC):
 
@@ -43,24 +43,24 @@ WISH = (
 )
 # Groups hold at least this many parts, so that there is progress.
 FEWEST = 2
-# Each round leaves at most half as many parts, so that this many rounds are enough for any number of captions.
+# Each round leaves at most half of the parts, so this many rounds are enough for any number of captions.
 MOST_ROUNDS = 30
 
 
 class SummaryTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """How captions are divided among prompts. The values were chosen by hand."""
+    """The division of captions among prompts. The values were chosen by hand."""
 
     frame_tokens: int = 250
     """The text around the descriptions, and the chat's template, take this many tokens."""
 
     parallel: int = 2
-    """This many parts are asked for at once: a long summary must not take all of the endpoint's slots."""
+    """Concurrent requests for parts: a long summary must not take all of the endpoint's slots."""
 
     times: int = 26
     """The times in front of a description, and its line's end, take this many characters."""
 
     most_captions: int = 20_000
-    """A summary is of at most this many captions: one every 4 s for a day, which take half a minute to read."""
+    """Maximum captions of a summary: one every 4 s for a day, which take half a minute to read."""
 
 
 TUNING = SummaryTuning()
@@ -81,7 +81,7 @@ class Summaries:
             return Work(job=job, start=job.start, end=job.end, captions=captions)
         try:
             shown = await self._looking.look(job)
-            # Of recordings no more than this is looked at; MEDIA may have more.
+            # Recordings are read up to this length; MEDIA may have more.
             start = min(shown[0].time, max(job.start, job.end - asked.LONGEST))
             return Work(job=job, start=start, end=job.end, frames=shown)
         except NoFootage as e:
@@ -91,7 +91,7 @@ class Summaries:
             raise NoFootage("no_captions", reason) from e
 
     async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: VlmResult) -> Summary:
-        parts = await self._looking.say(work, chat, TUNING.parallel)
+        parts = await self._looking.describe_parts(work, chat, TUNING.parallel)
         if len(parts) == 1:
             return event(Summary, base, text=parts[0].text, captions=0, parts=[])
         found = parts or work.captions
@@ -106,9 +106,7 @@ class Summaries:
         return event(Summary, base, text="", captions=0, parts=[])
 
     async def _captions(self, job: jobs.Summarize) -> list[Part]:
-        """The captions of the stretch that EVENTS still keeps, in order of time: live ones, and where there is none
-        those of a run over recordings.
-        """
+        """Return the stretch's captions in EVENTS, in order of time: live ones, or else those of a run."""
         live = await self._live(job)
         return sorted([*live, *without(await self._past(job), live)], key=lambda part: part.start)
 
@@ -131,7 +129,7 @@ class Summaries:
                 caption = decode(stored.data, Caption, stored.subject)
             except BadMessage:
                 continue
-            # With a backlog, captions are stored late and not quite in order. After an hour VLM has dropped the job.
+            # With a backlog, captions are stored late and slightly out of order. After an hour VLM has dropped the job.
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
                 break
             if _is_about(caption, job):
@@ -140,7 +138,7 @@ class Summaries:
         return found
 
     async def _past(self, job: jobs.Summarize) -> list[Part]:
-        """Of a time that several runs have captioned, what was told last. That is at any time after it."""
+        """Return captions of runs. Of several runs over a time, the last one's count, stored at any later time."""
         found: dict[str, dict[tuple[dt.datetime, dt.datetime], Part]] = {}
         subject = names.event(PastCaptions.kind, job.camera)
         async with Log(self._client, names.EVENTS) as log:
@@ -151,7 +149,7 @@ class Summaries:
                         caption = decode(stored.data, PastCaptions, stored.subject)
                         if _is_about(caption, job):
                             part = Part(start=caption.start, end=caption.end, text=caption.text)
-                            # The run that has told something last is the last.
+                            # The run with the latest event is the last.
                             of_run = found[caption.run] = found.pop(caption.run, {})
                             of_run[part.start, part.end] = part
                             _check_count(of_run)
@@ -162,17 +160,17 @@ class Summaries:
         return chosen
 
     def _room(self, chat: Chat) -> int:
-        """Characters of descriptions that fit into a prompt."""
+        """Return the characters of descriptions that fit into a prompt."""
         tokens = max(chat.model.context // 4, chat.model.context - self._settings.vlm_max_tokens - TUNING.frame_tokens)
         return int(tokens * chat.model.characters_a_token)
 
     async def _reduce(self, groups: Sequence[Sequence[Part]], wish: str, chat: Chat) -> list[Part]:
-        """A part for each group, or several where a group was too long after all."""
+        """Return a part for each group, or several if a group was too long after all."""
         turns = asyncio.Semaphore(TUNING.parallel)
 
         async def one(parts: Sequence[Part]) -> list[Part]:
             if len(parts) == 1 < len(groups):
-                # One part alone would only be repeated.
+                # A single part would only be repeated.
                 return list(parts)
             try:
                 async with turns:
@@ -183,15 +181,15 @@ class Summaries:
                 half = len(parts) // 2
                 return [*await one(parts[:half]), *await one(parts[half:])]
 
-        # Where one has failed, the others would be asked in vain: the job comes again.
-        return [part for of_group in await together(one(parts) for parts in groups) for part in of_group]
+        # If one has failed, the other requests would be in vain: the job comes again.
+        return [part for of_group in await gather(one(parts) for parts in groups) for part in of_group]
 
     async def _say(self, parts: Sequence[Part], wish: str, chat: Chat) -> Part:
         start, end = parts[0].start, max(part.end for part in parts)
-        asked = wish or WISH.format(start=f"{start:%Y-%m-%d %H:%M}", end=f"{end:%Y-%m-%d %H:%M}")
-        text = PROMPT.format(lines="\n".join(map(line, parts)), wish=asked)
-        said = await chat.say(Prompt(text=text, max_tokens=self._settings.vlm_max_tokens))
-        return Part(start=start, end=end, text=said)
+        instruction = wish or WISH.format(start=f"{start:%Y-%m-%d %H:%M}", end=f"{end:%Y-%m-%d %H:%M}")
+        text = PROMPT.format(lines="\n".join(map(line, parts)), wish=instruction)
+        summary = await chat.say(Prompt(text=text, max_tokens=self._settings.vlm_max_tokens))
+        return Part(start=start, end=end, text=summary)
 
 
 def _is_about(caption: Caption, job: jobs.Summarize) -> bool:
@@ -199,13 +197,13 @@ def _is_about(caption: Caption, job: jobs.Summarize) -> bool:
 
 
 def _check_count(found: Sized) -> None:
-    """Raises NoFootage."""
+    """Raise NoFootage if there are none."""
     if len(found) > TUNING.most_captions:
         raise NoFootage("too_many_captions", f"over {TUNING.most_captions} captions: ask for a shorter time")
 
 
 def without(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
-    """The parts that share no time with any of the others."""
+    """Return the parts that share no time with any of the others."""
     spans: list[tuple[dt.datetime, dt.datetime]] = []
     for one in sorted(others, key=lambda part: part.start):
         if spans and one.start <= spans[-1][1]:
@@ -222,14 +220,14 @@ def without(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
 
 
 def line(part: Part) -> str:
-    """`11-24 13:00:00-13:00:30 A man walks in.`"""
+    """Return `11-24 13:00:00-13:00:30 A man walks in.`"""
     return f"{part.start:%m-%d %H:%M:%S}-{part.end:%H:%M:%S} {' '.join(part.text.split())}"
 
 
 def group(parts: Sequence[Part], characters: int) -> list[list[Part]]:
-    """Consecutive parts in groups: each has at least two, whose lines have at most `characters` together.
+    """Group consecutive parts: each group has at least two, with at most `characters` in all lines.
 
-    A text that is too long for that is cut short, so that there is always progress.
+    A longer text is truncated, so that there is always progress.
     """
     groups: list[list[Part]] = []
     used = 0

@@ -1,4 +1,4 @@
-"""Jobs that ask whether an incident is what its rule took it for."""
+"""Jobs that verify whether an incident is what its rule detected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Judge by what can be seen and by nothing else. "confirmed": it is clearly so. "r
 
 
 class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model fills in. The verdict comes first, so that it does not follow from the reason's wording."""
+    """The model's answer. The verdict comes first, so that it does not follow from the reason's wording."""
 
     verdict: Literal["confirmed", "rejected", "uncertain"]
     confidence: Annotated[int, Meta(ge=0, le=100)]
@@ -54,8 +54,8 @@ class Verdicts:
 
     async def answer(self, work: Work[jobs.Verify], chat: Chat, base: VlmResult) -> Verdict:
         text = PROMPT.format(prompt=work.job.prompt)
-        asked = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
-        found = await chat.fill(asked, VerdictAnswer)
+        request = Prompt(text=text, frames=work.frames, max_tokens=self._settings.vlm_max_tokens)
+        found = await chat.fill(request, VerdictAnswer)
         base = msgspec.structs.replace(base, reason=plain(found.reason))
         return _verdict(work.job, base, found.verdict, found.confidence / 100)
 

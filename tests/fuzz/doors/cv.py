@@ -20,19 +20,19 @@ def _known() -> scene.Scene:
     somebody = DetectedObject(label="person", score=0.9, box=(0.1, 0.2, 0.3, 0.4))
     known = scene.new()
     for n in range(3):
-        known, _ = scene.learned(known, [_picture(1)], _NOW - 9 + n, [[somebody]])
+        known, _ = scene.learn(known, [_picture(1)], _NOW - 9 + n, [[somebody]])
     return known
 
 
 def _shared(data: bytes) -> None:
     """What a replica does with an entry, and then with a segment's picture."""
     theirs = entry.decode(data, "made", _NOW)
-    both = scene.merged(_known(), theirs)
+    both = scene.merge(_known(), theirs)
     assert len(both.looks) <= scene.TUNING.looks
-    match = scene.known(both, _picture(2), _NOW)
+    match = scene.find_match(both, _picture(2), _NOW)
     if match:
-        both = scene.noted(both, match)
-    both, _ = scene.learned(both, [_picture(3)], _NOW + 1, [[]])
+        both = scene.record_match(both, match)
+    both, _ = scene.learn(both, [_picture(3)], _NOW + 1, [[]])
     assert np.isfinite(both.noise.variance).all()
     assert len(entry.encode(both, "made")) <= entry.MOST_BYTES
 
