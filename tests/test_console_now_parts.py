@@ -144,7 +144,7 @@ def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
     for more, later in steps:
         seq, time = seq + more, time + later
         stored[seq] = time
-        stamps.heard(seq, time)
+        stamps.add(seq, time)
     asked = data.draw(st.integers(min(stored), max(stored)))
     exactly = stored[min(s for s in stored if s >= asked)]
     found = stamps.time(asked)
@@ -155,9 +155,9 @@ def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
 def test_stamps_take_no_more_memory_than_they_may_and_forget_a_stream_that_is_gone() -> None:
     stamps = Stamps(every_s=0.0, most=100)
     for i in range(1, 1000):
-        stamps.heard(i, 1e9 + i)
+        stamps.add(i, 1e9 + i)
     assert len(stamps._seqs) <= 125 and stamps.time(950) == 1e9 + 950 and stamps.time(1) is None
-    stamps.heard(5, 2e9)
+    stamps.add(5, 2e9)
     assert stamps.time(950) is None and stamps.time(5) == 2e9
 
 
@@ -230,12 +230,12 @@ def test_a_consumer_that_is_made_anew_and_one_of_some_subjects_go_on_counting() 
 
 
 def test_the_oldest_that_waits_is_the_first_that_nobody_was_given() -> None:
-    assert oldest(info(10, 10, 0, 0), stream(), nobody=True) is None
-    assert oldest(info(10, 10, 3, 2, floor=4), stream(), nobody=False) == 11
-    assert oldest(info(10, 10, 3, 2), stream(first=12), nobody=False) == 12
+    assert oldest(info(10, 10, 0, 0), stream(), in_flight_waits=True) is None
+    assert oldest(info(10, 10, 3, 2, floor=4), stream(), in_flight_waits=False) == 11
+    assert oldest(info(10, 10, 3, 2), stream(first=12), in_flight_waits=False) == 12
     # What is in flight waits where nobody is there, and not where somebody has it in hand.
-    assert oldest(info(10, 10, 0, 2, floor=4), stream(), nobody=False) is None
-    assert oldest(info(10, 10, 0, 2, floor=4), stream(), nobody=True) == 5
+    assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=False) is None
+    assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=True) == 5
 
 
 # ---- replicas
@@ -298,7 +298,7 @@ def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
     fleet.beat("cv-0", beat(frames_wanted=0, frames_looked=0, pid=2), 2.0)
     fleet.beat("cv-0", beat(frames_wanted=10, frames_looked=5, backfilled=1, pid=2), 3.0)
     assert (fleet.frames_wanted, fleet.frames_looked, fleet.backfilled) == (60, 15, 3)
-    assert fleet.left_out(3.0) == pytest.approx(0.75, abs=0.05)
+    assert fleet.deferred_share(3.0) == pytest.approx(0.75, abs=0.05)
 
 
 def test_a_deployment_is_told_once_and_a_replica_that_comes_back_is_none() -> None:
@@ -419,18 +419,18 @@ def unreadable(at: dt.datetime) -> VideoStatus:
 def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() -> None:
     seen = Sightings(0.0)
     for n in range(1, 30):
-        seen.stored("lobby", 1000, float(n))
-        seen.looked("lobby", 5, Quality(fps=1, wanted=5, cause="backlog"), float(n))
-    seen.said(status("online"))
-    seen.said(status("offline", camera="yard"))
+        seen.add_segment("lobby", 1000, float(n))
+        seen.add_detections("lobby", 5, Quality(fps=1, wanted=5, cause="backlog"), float(n))
+    seen.add_status(status("online"))
+    seen.add_status(status("offline", camera="yard"))
     everything = {"lobby": True, "yard": True, "attic": False, "new": True}
     found = seen.cameras(everything, 30.0, NOW, lambda camera: camera != "attic")
     assert [(c.id, c.state) for c in found] == [("yard", "offline"), ("lobby", "online"), ("new", "connecting")]
     lobby = found[1]
     assert lobby.segments == pytest.approx(1, abs=0.1) and lobby.bytes == pytest.approx(1000, rel=0.1)
     assert lobby.left_out == pytest.approx(0.8, abs=0.01)
-    seen.said(status("offline", NOW - dt.timedelta(hours=1)))
-    seen.said(unreadable(NOW))
+    seen.add_status(status("offline", NOW - dt.timedelta(hours=1)))
+    seen.add_status(unreadable(NOW))
     (lobby,) = seen.cameras({"lobby": True}, 30.0, NOW, lambda camera: True)
     assert (lobby.state, lobby.reason) == ("unreadable", "too much")
     assert seen.cameras({"lobby": True}, 30.0, NOW + dt.timedelta(hours=1), lambda camera: True)[0].state == "online"
@@ -439,10 +439,10 @@ def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() 
 
 def test_what_can_not_be_made_good_is_told_of_for_an_hour() -> None:
     seen = Sightings(0.0)
-    seen.lost("lobby", "expired", 10.0)
+    seen.add_lost("lobby", "expired", 10.0)
     assert seen.cameras({"lobby": True}, 20.0, NOW, lambda camera: True)[0].lost == 1
     assert seen.cameras({"lobby": True}, 3700.0, NOW, lambda camera: True)[0].lost == 0
-    seen.forget([])
+    seen.forget_removed([])
     assert seen.cameras({"lobby": True}, 20.0, NOW, lambda camera: True)[0].lost == 0
 
 

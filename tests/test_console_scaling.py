@@ -16,8 +16,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.console.scaling import whatif
-from services.console.scaling.child import simulated
-from services.console.scaling.now import of
+from services.console.scaling.child import simulate
+from services.console.scaling.now import scaled_service
 from services.console.scaling.whatif import WhatIf
 from services.console.web.refused import Refused
 from services.scaler.keda.scaledobject import parse
@@ -115,10 +115,10 @@ def test_a_change_of_settings_is_told_from_what_holds() -> None:
     terms = {"basis": "demand", "replicas": 2.0, "active": True, "defer_budget": 0.02}
     now = Explanation(service="cv", of="x", terms=terms, settings=settings)
     before = Explanation(service="cv", of="x", terms=terms, settings=settings | {"cold_start_s": 9.0}, asked_s=99.0)
-    found = of("cv", [Explanations(by="scaler", services=["cv"], found=[before, now])])
+    found = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before, now])])
     assert [(q.is_current, q.trigger["coldStart"]) for q in found.queries] == [(True, "60"), (False, "9")]
     assert (found.policy, found.in_force) == ("demand", InForce(**settings, bends=True))
-    gone = of("cv", [Explanations(by="scaler", services=["cv"], found=[before])])
+    gone = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before])])
     assert (gone.policy, gone.in_force) == ("pending count", None)
 
 
@@ -251,13 +251,13 @@ REFUSES = child("import json; print(json.dumps({'error': 'no', 'field': 'csv'}))
     ],
 )
 async def test_whatever_a_child_does_there_is_a_sentence(code: str, said: str) -> None:
-    found = await simulated(child(code), REQUEST, None, lambda progress: None)
+    found = await simulate(child(code), REQUEST, None, lambda progress: None)
     assert isinstance(found, Failed) and said in found.error
 
 
 async def test_a_child_that_takes_too_long_is_ended() -> None:
     heard: list[Progress] = []
-    found = await simulated(WAITS, REQUEST, None, heard.append, most_s=1.0)
+    found = await simulate(WAITS, REQUEST, None, heard.append, most_s=1.0)
     assert isinstance(found, Failed) and "it took more than" in found.error
     assert heard in ([], [Progress(progress=0.5, doing="x")])
 
@@ -269,7 +269,7 @@ async def test_a_child_that_reads_nothing_holds_nobody_up() -> None:
         while True:
             yield UsageLine(subject="usage.cv", stored_at=1.0, data=b"x" * 100_000)
 
-    assert await simulated(REFUSES, REQUEST, usage(), lambda progress: None) == Failed(error="no", field="csv")
+    assert await simulate(REFUSES, REQUEST, usage(), lambda progress: None) == Failed(error="no", field="csv")
 
 
 async def test_arrivals_that_stop_coming_are_no_arrivals() -> None:
@@ -280,7 +280,7 @@ async def test_arrivals_that_stop_coming_are_no_arrivals() -> None:
         raise BusError("the server went away")
 
     reads = child('import sys; sys.stdin.read(); print(\'{"error": "it was taken for all"}\')')
-    assert await simulated(reads, REQUEST, usage(), lambda progress: None) == Failed(
+    assert await simulate(reads, REQUEST, usage(), lambda progress: None) == Failed(
         error="the server went away", field="arrivals"
     )
 
@@ -289,7 +289,7 @@ async def test_a_child_has_no_password_of_ours(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("NATS_PASSWORD", "hunter2")
     monkeypatch.setenv("CONSOLE_URL", "http://127.0.0.1")
     tells = child("import json, os; print(json.dumps({'error': json.dumps(dict(os.environ))}))")
-    found = await simulated(tells, REQUEST, None, lambda progress: None)
+    found = await simulate(tells, REQUEST, None, lambda progress: None)
     assert isinstance(found, Failed)
     environment = json.loads(found.error)
     assert "PATH" in environment and not {"NATS_PASSWORD", "CONSOLE_URL"} & environment.keys()
@@ -299,18 +299,18 @@ async def test_what_ended_is_kept_for_a_while_and_only_so_many() -> None:
     now = 0.0
     jobs = WhatIf(REFUSES, lambda: now)
     ids = []
-    for n in range(whatif.MOST_KEPT + 3):
+    for n in range(whatif.MOST_RESULTS + 3):
         now = float(n)
         job = jobs.start("olga", REQUEST)
         ids.append(job.id)
         assert jobs.find("otto", job.id) is None
-        await until(lambda job=job: job.said)  # type: ignore[misc]
+        await until(lambda job=job: job.result)  # type: ignore[misc]
     kept = [id for id in ids if jobs.find("olga", id)]
-    assert kept == ids[-whatif.MOST_KEPT :] and [job.id for job in jobs.of("olga")] == kept[::-1]
-    now += whatif.KEPT_S - 1
+    assert kept == ids[-whatif.MOST_RESULTS :] and [job.id for job in jobs.jobs_of("olga")] == kept[::-1]
+    now += whatif.RETENTION_S - 1
     assert [id for id in ids if jobs.find("olga", id)] == ids[-2:]
     now += 2
-    assert jobs.of("olga") == []
+    assert jobs.jobs_of("olga") == []
 
 
 async def test_what_runs_is_not_forgotten_and_ends_with_the_console() -> None:
@@ -319,10 +319,10 @@ async def test_what_runs_is_not_forgotten_and_ends_with_the_console() -> None:
     running = asyncio.create_task(jobs.run())
     job = jobs.start("olga", REQUEST)
     await until(lambda: job.progress.progress == 0.5)
-    now = 10 * whatif.KEPT_S
-    assert jobs.find("olga", job.id) is job and job.said is None
+    now = 10 * whatif.RETENTION_S
+    assert jobs.find("olga", job.id) is job and job.result is None
     with pytest.raises(Refused, match="still runs"):
         jobs.start("olga", REQUEST)
     running.cancel()
     await asyncio.wait([running])
-    assert isinstance(job.said, Failed)
+    assert isinstance(job.result, Failed)

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from services.console.video.decoding import MOST_WAITING, Decoders
 from services.console.video.pictures import Pictures
 from services.console.video.reading import NoVideo
-from services.console.video.work import Made
+from services.console.video.work import PictureAnswer
 from services.ingest.segmenter import Piece
 from shared.contract import names
 from shared.runtime.errors import Refusal
@@ -104,7 +104,7 @@ class Counted(Decoders):
 
     asked = 0
 
-    async def picture(self, *payload: Any, **wanted: Any) -> Made:
+    async def picture(self, *payload: Any, **wanted: Any) -> PictureAnswer:
         self.asked += 1
         return await super().picture(*payload, **wanted)
 
@@ -147,7 +147,7 @@ async def test_pictures_are_kept_up_to_a_size(
     pictures = Pictures(admin, decoders)
     for n in range(30):
         await pictures.picture("cam", pieces[0].segment.start + s(n / FPS))
-    kept = pictures._kept.values()
+    kept = pictures._cache.values()
     assert 0 < sum(len(one.jpeg) for one in kept) <= 100_000
     assert len(kept) < 30
 

@@ -1,16 +1,16 @@
-"""The page Cameras: how each does and what is seen, and whoever may changes them and their rules.
+"""The page Cameras: the state of each and what it shows, and changes to cameras and their rules.
 
 | module | idea |
 |---|---|
-| `sight` | what is known of one camera, by what was heard of it |
-| `watch` | hears what is said of all of them |
-| `answers` | what the API says of cameras |
-| `fields` | what the API takes of them |
-| `trying` | opens a camera once, in a process of its own |
+| `sight` | the state of one camera, from its events |
+| `watch` | receives the events of all cameras |
+| `answers` | the API's answers about cameras |
+| `fields` | the API's request bodies |
+| `trying` | opens a camera once, in a child process |
 | `changing` | adds, changes and removes them |
 | `drawn` | rules as they are stored, written and drawn |
-| `previewing` | what rules would have told of the last hour |
+| `previewing` | the incidents that rules would have raised in the last hour |
 | `routes`, `rule_routes` | the requests |
 
-Each imports only those above it.
+Each module imports only modules above it.
 """

@@ -1,4 +1,4 @@
-"""What the API says of cameras."""
+"""The API's answers about cameras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.runtime.redact import redact
 
 
 class CameraSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A camera's own settings; None: the services' are taken. See `tidegate camera add`. url: without credentials."""
+    """A camera's own settings; None: the service's applies. See `tidegate camera add`. url: without credentials."""
 
     url: str
     enabled: bool
@@ -31,7 +31,7 @@ class CameraSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CameraList(msgspec.Struct, frozen=True, kw_only=True):
-    """total: of all that match. next: the id to go on after; None where there are no more."""
+    """total: of all matches. next: the `after` of the next page; None if there are no more."""
 
     cameras: list[CameraState]
     total: int
@@ -39,8 +39,8 @@ class CameraList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OneCamera(msgspec.Struct, frozen=True, kw_only=True):
-    """settings: None where its entry is none. has_credentials: None for whoever may not know. has_rules: whether there
-    are any. notices: what whoever has just changed it should know.
+    """settings: None if its entry is invalid. has_credentials: None if the asker may not know. has_rules: whether there
+    are any. notices: for the person who just changed it.
     """
 
     now: CameraState
@@ -51,7 +51,7 @@ class OneCamera(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenedCamera(msgspec.Struct, frozen=True, kw_only=True):
-    """What a camera showed. picture: a JPEG. error: why there is none; cause: a word for that, by which programs tell.
+    """A tried camera. picture: a JPEG. error: why there is none; cause: the same as a word for programs.
 
     width, height: of the video. fps: of its first segment.
     """

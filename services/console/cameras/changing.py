@@ -1,7 +1,7 @@
-"""Adds, changes and removes cameras, for whoever may, and keeps who did it before it is done.
+"""Adds, changes and removes cameras, for people with the right to; the audit log is written first.
 
-Who gives a camera an address decides what it shows. So that is for people who see every camera; and a file, which
-ingest would read on its own machine, is an admin's to give.
+The person who sets a camera's address decides what it shows, so they need the right to every camera. A file, which
+ingest reads on its own machine, needs an admin.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ _POLL_S = 0.01
 
 
 async def add(console: Console, asker: Asker, new: NewCamera) -> str:
-    """Its id. Raises Refused, SettingError."""
+    """Add a camera and return its id. Raises Refused, SettingError."""
     _check_sees_all(asker)
     if new.id in console.cameras.values:
-        raise _taken(new.id)
-    camera, secret = _made(new)
+        raise _conflict(new.id)
+    camera, secret = _new_camera(new)
     _check_file(asker, camera)
     _check_credentials(camera, secret)
-    await console.audit(asker, "camera.add", camera=new.id, **_said(new.given(), camera, secret is not None))
+    await console.audit(
+        asker, "camera.add", camera=new.id, **_audit_entry(new.set_fields(), camera, secret is not None)
+    )
     try:
         await registry.add(console.links.operator.jetstream(), new.id, camera, secret)
     except CameraThere as e:
-        raise _taken(new.id) from e
+        raise _conflict(new.id) from e
     await _until(lambda: new.id in console.cameras.values)
     return new.id
 
 
 async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera) -> list[str]:
-    """What whoever changed it should know. Raises Refused, SettingError."""
+    """Change a camera and return notices for the person. Raises Refused, SettingError."""
     fields = _fields(asker, wanted)
     if not fields:
         raise Refused(400, "nothing is to be changed: give at least one setting")
@@ -57,7 +59,7 @@ async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera)
     before = await _read(console, asker, id)
     after, has = cameras.changed(before, await registry.credentials(js, id), fields)
     _check_file(asker, after, before)
-    await console.audit(asker, "camera.change", camera=id, **_said(fields, after, has is not None))
+    await console.audit(asker, "camera.change", camera=id, **_audit_entry(fields, after, has is not None))
     try:
         changed = await registry.change(js, id, fields)
     except NoCamera as e:
@@ -67,7 +69,7 @@ async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera)
 
 
 async def remove(console: Console, asker: Asker, id: str) -> None:
-    """Raises Refused."""
+    """Remove a camera. Raises Refused."""
     door.camera(asker, id, console.cameras.values)
     await console.audit(asker, "camera.remove", camera=id)
     try:
@@ -78,19 +80,19 @@ async def remove(console: Console, asker: Asker, id: str) -> None:
 
 
 async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> OpenedCamera:
-    """What a camera shows, new or changed, before it is. Raises Refused, SettingError."""
+    """Open a camera, new or changed, before it is saved. Raises Refused, SettingError."""
     js = console.links.operator.jetstream()
     if wanted.camera is None:
         if wanted.url is msgspec.UNSET:
             raise Refused(400, "give a url, or the id of a camera that there is")
         _check_sees_all(asker)
-        camera, secret = _made(wanted)
+        camera, secret = _new_camera(wanted)
         has = credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
     else:
         fields = _fields(asker, wanted)
         camera = await _read(console, asker, wanted.camera)
         camera, has = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
-    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _held(has))
+    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(has))
     await console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
     tried = await console.trying.open(camera, login.secret)
     if tried.error and login.withheld:
@@ -99,8 +101,8 @@ async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> Open
 
 
 def _fields(asker: Asker, wanted: ChangedCamera | TriedCamera) -> dict[str, Any]:
-    """Raises Refused, and SettingError where a user has no password."""
-    fields = {name: value for name, value in wanted.given().items() if name != "camera"}
+    """Return the fields to change. Raises Refused, and SettingError for a user without a password."""
+    fields = {name: value for name, value in wanted.set_fields().items() if name != "camera"}
     if "url" in fields:
         _check_sees_all(asker)
     if fields.get("user") and fields.get("password") is None:
@@ -110,10 +112,10 @@ def _fields(asker: Asker, wanted: ChangedCamera | TriedCamera) -> dict[str, Any]
     return fields
 
 
-def _made(new: NewCamera | TriedCamera) -> tuple[Camera, str | None]:
-    """A camera, and its credentials if any. Raises SettingError."""
+def _new_camera(new: NewCamera | TriedCamera) -> tuple[Camera, str | None]:
+    """Return a camera, and its credentials if any. Raises SettingError."""
     apart = ("id", "camera", "url", "user", "password")
-    own = {name: value for name, value in new.given().items() if name not in apart and value is not None}
+    own = {name: value for name, value in new.set_fields().items() if name not in apart and value is not None}
     camera, secret = cameras.new_camera(str(new.url), **own)
     user, password = (value or None for value in (new.user, new.password))
     if user and not password:
@@ -124,26 +126,26 @@ def _made(new: NewCamera | TriedCamera) -> tuple[Camera, str | None]:
 
 
 def _check_credentials(camera: Camera, secret: str | None) -> None:
-    """Raises SettingError for those that could not be sent."""
+    """Raise SettingError for credentials that can't be sent."""
     if not camera.is_file:
         credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
 
 
 async def _read(console: Console, asker: Asker, id: str) -> Camera:
-    """Raises Refused where there is none, or they may not see it."""
+    """Read a camera. Raises Refused if there is none, or they may not see it."""
     door.camera(asker, id, console.cameras.values)
     try:
         return await registry.read(console.links.operator.jetstream(), id)
     except NoCamera as e:
-        # The registry's own words name those that are called alike.
+        # The registry's own error names cameras with similar ids.
         raise _none(id) from e
 
 
-async def _until(known: Callable[[], bool]) -> None:
-    """Wait until we know of a change ourselves, so that whoever asks next is answered by it. What is done is done."""
+async def _until(is_current: Callable[[], bool]) -> None:
+    """Wait until the console's mirror has the change, so that the next answer shows it. A timeout undoes nothing."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
-            while not known():
+            while not is_current():
                 await asyncio.sleep(_POLL_S)
 
 
@@ -160,7 +162,7 @@ def _check_file(asker: Asker, camera: Camera, before: Camera | None = None) -> N
         raise Refused(403, "a file is read on the machine that ingest runs on: ask an admin, or give rtsp://…")
 
 
-def _taken(id: str) -> Refused:
+def _conflict(id: str) -> Refused:
     return Refused(409, f"there is a camera {id!r} already: take another id")
 
 
@@ -168,12 +170,12 @@ def _none(id: str) -> Refused:
     return Refused(404, f"there is no camera {id[:64]!r}")
 
 
-def _held(has: Credentials | None) -> bytes:
+def _encoded(has: Credentials | None) -> bytes:
     return credentials.encode(has) if has else b""
 
 
-def _said(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:
-    """What is kept of a change: no secret."""
+def _audit_entry(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:
+    """Return a change's audit entry, without secrets."""
     entry = {name: value for name, value in fields.items() if name not in ("id", "url", "user", "password")}
     if "url" in fields:
         entry["url"] = _public_url(camera)
@@ -183,15 +185,15 @@ def _said(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> d
 
 
 def _public_url(camera: Camera) -> str:
-    """Its address for who may not read its credentials, among which is the path of its URL."""
+    """Return its address without credentials; a URL's path counts as one."""
     return redact(camera.url) if camera.is_file else credentials.origin(camera.url)
 
 
 def _notices(changed: registry.Change, fields: Mapping[str, Any]) -> list[str]:
-    """What whoever has changed a camera should know of its password."""
+    """Return notices about the password, for the person who changed a camera."""
     if changed.has:
-        held = credentials.encode(changed.has)
-        withheld = credentials.login("…", changed.after.url, changed.after.verify_tls, held).withheld
+        stored_credentials = credentials.encode(changed.has)
+        withheld = credentials.login("…", changed.after.url, changed.after.verify_tls, stored_credentials).withheld
         return [withheld] if withheld else []
     if changed.had and not changed.after.is_file and "password" not in fields:
         was_for = changed.had.origin or "its old address"

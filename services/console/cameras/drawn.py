@@ -20,7 +20,7 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 class WrongPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A mistake. path: `rules[2].zone`; empty for the whole. line: of the text, from 1; None where it has none."""
+    """A mistake. path: `rules[2].zone`; empty for the whole. line: of the text, from 1; None if unknown."""
 
     path: str
     text: str
@@ -28,9 +28,9 @@ class WrongPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DrawnRules(msgspec.Struct, frozen=True, kw_only=True):
-    """rules: as their schema says; None where there are none, or mistakes. text: the same as YAML.
+    """rules: as in their schema; None if there are none, or mistakes. text: the same as YAML.
 
-    revision: of what is stored; 0 where nothing is. error: a sentence, where there are mistakes.
+    revision: of the stored rules; 0 if there are none. error: a sentence, if there are mistakes.
     """
 
     rules: Rules | None = None
@@ -41,12 +41,12 @@ class DrawnRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_rules(found: Rules, text: str | None = None) -> DrawnRules:
-    """text: that somebody has written; else it is written here."""
+    """Return valid rules. text: the person's own; else it is generated."""
     return DrawnRules(rules=found, text=written(msgspec.to_builtins(found)) if text is None else text)
 
 
 def of_text(text: str) -> DrawnRules:
-    """YAML or JSON, which may be wrong."""
+    """Parse YAML or JSON, which may be invalid."""
     try:
         return of_rules(book.read(text.encode(), "this"), text)
     except Mistakes as e:
@@ -54,7 +54,7 @@ def of_text(text: str) -> DrawnRules:
 
 
 def of_value(value: dict[str, Any]) -> DrawnRules:
-    """What somebody has drawn, which may be wrong."""
+    """Check a drawn value, which may be invalid."""
     try:
         return of_rules(book.read(msgspec.json.encode(value), "this"))
     except Mistakes as e:
@@ -65,7 +65,7 @@ def of_value(value: dict[str, Any]) -> DrawnRules:
 
 
 def of_stored(data: bytes) -> DrawnRules:
-    """An entry of the bucket, which somebody else may have written."""
+    """Decode an entry of the bucket, which may have another writer."""
     try:
         return of_rules(book.decode(data))
     except Mistakes as e:
@@ -73,7 +73,7 @@ def of_stored(data: bytes) -> DrawnRules:
 
 
 def written(value: Any) -> str:
-    """As YAML: points on one line, all else as people write it."""
+    """Format as YAML: points on one line, all else in block style."""
     return "" if not value else yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -103,12 +103,12 @@ def _is_flat(item: Any) -> bool:
 def _composed(text: str) -> yaml.Node | None:
     try:
         return yaml.compose(text, Loader=LOADER)
-    except Exception:  # What is no YAML has no lines to point at.
+    except Exception:  # Invalid YAML has no lines to point at.
         return None
 
 
 def _line(root: yaml.Node | None, mistake: Mistake) -> int | None:
-    """Where the part stands, or the nearest part around it that is there."""
+    """Return the line of the part, or of its nearest existing ancestor."""
     node, path = root, mistake.path
     line = root.start_mark.line + 1 if root else None
     while node is not None and path:
@@ -120,7 +120,7 @@ def _line(root: yaml.Node | None, mistake: Mistake) -> int | None:
 
 
 def _step(node: yaml.Node, path: str) -> tuple[int, yaml.Node, str] | None:
-    """(the line, the part, the rest of the path) of the first part of a path; None where it is not there."""
+    """Return (line, part, rest of the path) for the first part of a path; None if it is not there."""
     if isinstance(node, yaml.SequenceNode) and path.startswith("["):
         number, _, rest = path[1:].partition("]")
         if number.isdecimal() and int(number) < len(node.value):

@@ -1,4 +1,4 @@
-"""What the API takes of a camera: its own settings, its address and its credentials."""
+"""The API's request bodies: a camera's own settings, its address and its credentials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A camera's own settings. null: as if it had none."""
+    """A camera's own settings. null: unset."""
 
     user: _Name | UnsetType | None = UNSET
     password: _Name | UnsetType | None = UNSET
@@ -33,29 +33,29 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     caption_every_s: float | UnsetType | None = UNSET
     caption_prompt: str | UnsetType | None = UNSET
 
-    def given(self) -> dict[str, Any]:
-        """What is said, by its name."""
+    def set_fields(self) -> dict[str, Any]:
+        """Return the fields that the request sets."""
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
 
 
 class NewCamera(Own, frozen=True, kw_only=True):
-    """A camera that is to be added. url: may hold credentials, which are kept apart."""
+    """A camera to add. url: may hold credentials, which are stored separately."""
 
     id: Token
     url: Url
 
 
 class ChangedCamera(Own, frozen=True, kw_only=True):
-    """What is to be changed of a camera. A password of null forgets its credentials.
+    """A change to a camera. A password of null removes its credentials.
 
-    url: its credentials stay where scheme, host and port are the same.
+    url: its credentials stay if scheme, host and port are the same.
     """
 
     url: Url | UnsetType = UNSET
 
 
 class TriedCamera(Own, frozen=True, kw_only=True):
-    """A camera that is to be opened once. camera: one that there is, with what is to be changed of it; or `url`."""
+    """A camera to open once. camera: an existing one, with changes to it; or `url`."""
 
     camera: Token | None = None
     url: Url | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""What is known of one camera, by what was heard of it. Pure: times come from outside."""
+"""The state of one camera, from its events. Pure: the caller passes times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.contract.bounds import Instant, Label, Seconds
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
 from shared.contract.segment import Segment
 
-# unusable: its entry in the bucket is none.
+# unusable: its entry in the bucket is invalid.
 State = Literal["connecting", "online", "unreadable", "offline", "disabled", "unusable"]
 _LATENCY_S = 60.0
 # Segments come about once a second, and some cameras' every four seconds.
@@ -29,8 +29,8 @@ class _Frame(msgspec.Struct, frozen=True):
     objects: list[_Object]
 
 
-class Detected(msgspec.Struct, frozen=True):
-    """Of detections, what is shown here: the boxes are not read."""
+class DetectionSummary(msgspec.Struct, frozen=True):
+    """The shown part of detections: the boxes are not read."""
 
     start: Instant
     duration: Seconds
@@ -38,11 +38,11 @@ class Detected(msgspec.Struct, frozen=True):
 
 
 class CameraState(msgspec.Struct, frozen=True, kw_only=True):
-    """How a camera does.
+    """The state of a camera.
 
-    state: as `tidegate camera list` says. reason: why, where it is not well; or what should be known of it. since: when
-    that was said. codec, width, height: of its video. fps: that arrive. seen: objects by label, now. latency_ms: from a
-    frame to what was detected in it, the median of the last minute. last: the end of its newest video.
+    state: as in `tidegate camera list`. reason: why it does not deliver, or a notice. since: the time of that report.
+    codec, width, height: of its video. fps: arriving frames a second. seen: current objects by label. latency_ms: from
+    a frame to its detections, the median of the last minute. last: the end of its newest video.
     """
 
     id: str
@@ -59,7 +59,7 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sight:
-    """What is known of one camera. `at`: seconds of a clock that does not step back; `wall`: the time of day."""
+    """See the module. `at`: seconds of a monotonic clock; `wall`: the time of day."""
 
     def __init__(self) -> None:
         self._status: CameraStatus | None = None
@@ -70,32 +70,32 @@ class Sight:
         self._latencies = Latencies(_LATENCY_S)
         self._seen = Latest()
 
-    def stored(self, head: Segment, at: float) -> None:
-        """A segment is stored."""
+    def add_segment(self, head: Segment, at: float) -> None:
+        """Record a stored segment."""
         self._frames.add(at, head.frames)
         self._head = head
-        self._reached(head.start, head.duration)
+        self._extend(head.start, head.duration)
 
-    def said(self, status: CameraStatus | VideoStatus) -> None:
-        """What is older than what is known changes nothing."""
+    def add_status(self, status: CameraStatus | VideoStatus) -> None:
+        """Record a status; an older one changes nothing."""
         if isinstance(status, CameraStatus):
             if self._status is None or status.time >= self._status.time:
                 self._status = status
         elif self._video is None or status.time >= self._video.time:
             self._video = status
 
-    def detected(self, event: Detected, at: float, wall: dt.datetime) -> None:
-        """Something was looked at, and has come just now."""
+    def add_detections(self, event: DetectionSummary, at: float, wall: dt.datetime) -> None:
+        """Record detections that arrive now."""
         for frame in event.frames:
             self._latencies.add(at, (wall - frame.time).total_seconds())
         if event.frames:
             labels = dict(Counter(o.label for o in event.frames[-1].objects).most_common())
             self._seen.add(at, labels, start=event.start.timestamp(), duration=event.duration)
-        self._reached(event.start, event.duration)
+        self._extend(event.start, event.duration)
 
-    def recalled(self, event: Detected) -> None:
-        """What was looked at last, before anybody listened: it says how far the video goes."""
-        self._reached(event.start, event.duration)
+    def add_recalled(self, event: DetectionSummary) -> None:
+        """Record the last detections before the start: they show where the video ends."""
+        self._extend(event.start, event.duration)
 
     def now(self, id: str, enabled: bool, at: float, wall: dt.datetime) -> CameraState:
         state, reason, since = self._state(enabled, wall)
@@ -125,7 +125,7 @@ class Sight:
             return "unreadable", self._video.reason, self._video.since
         return state, "" if reason == VIDEO_ARRIVES else reason, since
 
-    def _reached(self, start: dt.datetime, duration: float) -> None:
+    def _extend(self, start: dt.datetime, duration: float) -> None:
         end = start + dt.timedelta(seconds=duration)
         if self._last is None or end > self._last:
             self._last = end

@@ -1,4 +1,4 @@
-"""Hears what is said of all cameras: what is stored, what is detected, who comes and goes.
+"""Receives the events of all cameras: stored segments, detections, and their status.
 
 watch = Watch(client, cameras, hub)
 running = asyncio.create_task(watch.run())
@@ -17,8 +17,8 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NotFoundError
 
-from services.console.cameras.sight import CameraState, Detected, Sight
-from services.console.feed.hub import Heard, Hub
+from services.console.cameras.sight import CameraState, DetectionSummary, Sight
+from services.console.feed.hub import FeedEvent, Hub
 from shared.bus import direct
 from shared.bus.client import Connection
 from shared.contract import cameras, events, names, segment
@@ -28,14 +28,14 @@ from shared.contract.events import CameraStatus, Detections, VideoStatus
 from shared.runtime.errors import BadMessage, BadSegment, BusError, SettingError
 
 EVERY_S = 1.0
-# So many cameras are asked for at once.
+# Concurrent requests.
 _AT_ONCE = 16
 _KINDS = (CameraStatus.kind, VideoStatus.kind, Detections.kind)
-_DETECTED = msgspec.json.Decoder(Detected)
+_DETECTION_DECODER = msgspec.json.Decoder(DetectionSummary)
 
 
 class Bucket(Protocol):
-    """The bucket `cameras`, as `shared.bus.mirror.Mirror` has it."""
+    """The bucket `cameras`, as `shared.bus.mirror.Mirror` mirrors it."""
 
     values: dict[str, bytes]
 
@@ -48,27 +48,27 @@ class Watch:
         self._bucket = bucket
         self._sights: dict[str, Sight] = {}
         self._entries: dict[str, tuple[bytes, Camera | SettingError]] = {}
-        self._recalled: set[str] = set()
+        self._recalled_ids: set[str] = set()
         self._connection = -1
-        hub.taps.append(self._heard)
+        hub.taps.append(self._on_event)
 
     @property
     def ids(self) -> list[str]:
-        """Of all cameras there are, sorted."""
+        """The ids of all cameras, sorted."""
         return sorted(id for id in self._bucket.values if not names.is_removed(id))
 
     def settings(self, id: str) -> Camera | SettingError | None:
-        """Of a camera; why its entry is none; None where there is none. An entry is read once."""
+        """Return a camera's settings, or the error of its entry; None if there is none. An entry is decoded once."""
         value = self._bucket.values.get(id)
         if value is None:
             return None
-        known = self._entries.get(id)
-        if known is None or known[0] != value:
-            known = self._entries[id] = value, _decoded(value)
-        return known[1]
+        cached = self._entries.get(id)
+        if cached is None or cached[0] != value:
+            cached = self._entries[id] = value, _decode_entry(value)
+        return cached[1]
 
     def now(self, id: str) -> CameraState:
-        """How a camera does that there is."""
+        """Return the state of an existing camera."""
         entry = self.settings(id)
         if isinstance(entry, SettingError):
             return CameraState(id=id, state="unusable", reason=f"{entry}: remove it, then add it anew")
@@ -76,8 +76,8 @@ class Watch:
         return sight.now(id, entry is not None and entry.enabled, time.monotonic(), _wall())
 
     async def run(self) -> None:
-        """Until cancelled."""
-        subscription = await self._client.subscribe(names.stored(names.media(">")), cb=self._stored)
+        """Run until cancelled."""
+        subscription = await self._client.subscribe(names.stored(names.media(">")), cb=self._on_segment)
         try:
             while True:
                 if self._client.is_connected:
@@ -87,16 +87,16 @@ class Watch:
             if not self._client.is_closed:
                 await subscription.unsubscribe()
 
-    def _heard(self, event: Heard) -> None:
+    def _on_event(self, event: FeedEvent) -> None:
         if event.kind not in _KINDS or event.camera not in self._bucket.values:
             return
-        said = _said(event.kind, event.camera, bytes(event.data))
-        if isinstance(said, Detected):
-            self._sight(event.camera).detected(said, time.monotonic(), _wall())
-        elif said:
-            self._sight(event.camera).said(said)
+        content = _decode_event(event.kind, event.camera, bytes(event.data))
+        if isinstance(content, DetectionSummary):
+            self._sight(event.camera).add_detections(content, time.monotonic(), _wall())
+        elif content:
+            self._sight(event.camera).add_status(content)
 
-    async def _stored(self, message: Msg) -> None:
+    async def _on_segment(self, message: Msg) -> None:
         camera = message.subject.removeprefix(names.stored(names.media("")))
         if camera not in self._bucket.values:
             return
@@ -104,29 +104,29 @@ class Watch:
             head = segment.from_message(names.media(camera), message.headers)
         except BadSegment:
             return
-        self._sight(camera).stored(head, time.monotonic())
+        self._sight(camera).add_segment(head, time.monotonic())
 
     def _sight(self, camera: str) -> Sight:
         return self._sights.setdefault(camera, Sight())
 
     async def _recall(self) -> None:
-        """What was last said of cameras that are new to us; of all of them after the connection was lost."""
+        """Fetch the last events of new cameras; of all cameras after a reconnect."""
         if (connection := self._client.stats["reconnects"]) != self._connection:
-            self._connection, self._recalled = connection, set()
-        there = set(self.ids)
-        self._recalled &= there
-        for gone in self._sights.keys() - there:
-            del self._sights[gone]
-        for gone in self._entries.keys() - there:
-            del self._entries[gone]
-        new = sorted(there - self._recalled)
+            self._connection, self._recalled_ids = connection, set()
+        existing = set(self.ids)
+        self._recalled_ids &= existing
+        for id in self._sights.keys() - existing:
+            del self._sights[id]
+        for id in self._entries.keys() - existing:
+            del self._entries[id]
+        new = sorted(existing - self._recalled_ids)
         for begin in range(0, len(new), _AT_ONCE):
             part = new[begin : begin + _AT_ONCE]
             answered = await asyncio.gather(*map(self._last_of, part))
-            self._recalled.update(id for id, is_known in zip(part, answered, strict=True) if is_known)
+            self._recalled_ids.update(id for id, is_answered in zip(part, answered, strict=True) if is_answered)
 
     async def _last_of(self, id: str) -> bool:
-        """Whether the server has answered."""
+        """Fetch a camera's last events; return whether the server has answered."""
         for kind in _KINDS:
             try:
                 last = await direct.get(self._client, names.EVENTS, subject=names.event(kind, id))
@@ -134,29 +134,29 @@ class Watch:
                 continue
             except (BusError, APIError, TimeoutError, nats.errors.Error):
                 return False
-            said = _said(kind, id, last.data)
-            if isinstance(said, Detected):
-                self._sight(id).recalled(said)
-            elif said:
-                self._sight(id).said(said)
+            content = _decode_event(kind, id, last.data)
+            if isinstance(content, DetectionSummary):
+                self._sight(id).add_recalled(content)
+            elif content:
+                self._sight(id).add_status(content)
         return True
 
 
-def _said(kind: str, camera: str, data: bytes) -> CameraStatus | VideoStatus | Detected | None:
-    """What an event says; None where it is none."""
+def _decode_event(kind: str, camera: str, data: bytes) -> CameraStatus | VideoStatus | DetectionSummary | None:
+    """Decode an event; None if it is invalid."""
     try:
         match kind:
             case CameraStatus.kind:
                 return events.decode(data, CameraStatus, names.event(kind, camera))
             case VideoStatus.kind:
                 return events.decode(data, VideoStatus, names.event(kind, camera))
-        detected = _DETECTED.decode(data)
+        detected = _DETECTION_DECODER.decode(data)
         return detected if in_time(detected.start) else None
     except (BadMessage, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _decoded(value: bytes) -> Camera | SettingError:
+def _decode_entry(value: bytes) -> Camera | SettingError:
     try:
         return cameras.decode(value)
     except SettingError as e:

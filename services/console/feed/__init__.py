@@ -1,1 +1,1 @@
-"""What is said on the bus, handed to browsers: each gets what its person may see, at its own pace."""
+"""Events of the bus for browsers: each gets those that its person may see, at its own pace."""

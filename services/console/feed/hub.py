@@ -1,9 +1,9 @@
-"""Events as they come, for any number of browsers. A slow one loses events and is told how many, and never more memory.
+"""Live events for any number of browsers. A slow one loses events, gets their number, and takes bounded memory.
 
-with hub.listening(lambda event: event.kind == "alerts") as heard:
-    async for item in heard: ...         # Heard, or Missed
+with hub.listening(lambda event: event.kind == "alerts") as listener:
+    async for item in listener: ...      # FeedEvent, or Missed
 
-Beside what EVENTS stores it tells of runs over recordings, as their bucket changes.
+In addition to EVENTS, it publishes the runs over recordings, as their bucket changes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from shared.runtime.errors import SettingError
 # Events that wait for one browser: some seconds of a busy system.
 MOST_WAITING = 1000
 _REMEMBERED = 20_000
-# What is told of runs over recordings.
+# The kind of events about runs over recordings.
 RUNS = names.RUNS
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as it was stored. cameras: all that it is of; one, but for RUNS. id: its ce-id. data: JSON."""
+class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as stored. cameras: its cameras; exactly one, except for RUNS. id: its ce-id. data: JSON."""
 
     kind: str
     cameras: tuple[str, ...]
@@ -42,25 +42,25 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
         return self.cameras[0]
 
 
-Wanted = Callable[[Heard], bool]
+Filter = Callable[[FeedEvent], bool]
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True):
-    """So many events of each kind were dropped, as the browser did not take them in time."""
+    """Numbers of dropped events of each kind: the browser was too slow."""
 
     missed: dict[str, int]
 
 
 class Listener:
-    """What waits for one browser. wanted: whether it gets an event."""
+    """The waiting events of one browser. wanted: whether it gets an event."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Filter) -> None:
         self._wanted = wanted
-        self._waiting: deque[Heard] = deque()
+        self._waiting: deque[FeedEvent] = deque()
         self._missed: Counter[str] = Counter()
         self._came = asyncio.Event()
 
-    def take(self, event: Heard) -> None:
+    def take(self, event: FeedEvent) -> None:
         if not self._wanted(event):
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -70,11 +70,11 @@ class Listener:
         self._waiting.append(event)
         self._came.set()
 
-    def __aiter__(self) -> AsyncIterator[Heard | Missed]:
+    def __aiter__(self) -> AsyncIterator[FeedEvent | Missed]:
         return self
 
-    async def __anext__(self) -> Heard | Missed:
-        """What was missed is told of before what came after it."""
+    async def __anext__(self) -> FeedEvent | Missed:
+        """Return the next event; missed ones are reported before those after them."""
         while not self._waiting:
             self._came.clear()
             await self._came.wait()
@@ -85,17 +85,17 @@ class Listener:
 
 
 class Hub:
-    """One subscription for all of them. client: the viewer's connection."""
+    """One subscription for all browsers. client: the viewer's connection."""
 
     def __init__(self, client: Connection) -> None:
         self._client = client
         self._listeners: set[Listener] = set()
         self._seen: dict[str, None] = {}
-        # Parts of the console that hear of every event, but not of RUNS: no browser among them.
-        self.taps: list[Callable[[Heard], None]] = []
+        # Callbacks of other parts of the console, not of browsers, for every event except RUNS.
+        self.taps: list[Callable[[FeedEvent], None]] = []
 
     @contextlib.contextmanager
-    def listening(self, wanted: Wanted) -> Iterator[Listener]:
+    def listening(self, wanted: Filter) -> Iterator[Listener]:
         listener = Listener(wanted)
         self._listeners.add(listener)
         VIEWERS.inc()
@@ -106,9 +106,9 @@ class Hub:
             self._listeners.discard(listener)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         subscriptions = [
-            await self._client.subscribe(f"{names.EVENT}.>", cb=self._on),
+            await self._client.subscribe(f"{names.EVENT}.>", cb=self._on_event),
             await self._client.subscribe(names.change(names.RUNS, ">"), cb=self._on_run),
         ]
         try:
@@ -118,9 +118,9 @@ class Hub:
                 for subscription in subscriptions:
                     await subscription.unsubscribe()
 
-    async def _on(self, message: Msg) -> None:
+    async def _on_event(self, message: Msg) -> None:
         id = (message.headers or {}).get("ce-id", "")
-        # The same id of another kind is another event: it hides nothing.
+        # The same id with another kind is another event.
         key = f"{message.subject} {id}"
         if not id or key in self._seen:
             return
@@ -128,10 +128,10 @@ class Hub:
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         kind, _, camera = message.subject.removeprefix(f"{names.EVENT}.").rpartition(".")
-        event = Heard(kind=kind, cameras=(camera,), id=id, data=msgspec.Raw(message.data))
+        event = FeedEvent(kind=kind, cameras=(camera,), id=id, data=msgspec.Raw(message.data))
         for tap in self.taps:
             tap(event)
-        self._tell(event)
+        self._publish(event)
 
     async def _on_run(self, message: Msg) -> None:
         key = message.subject.removeprefix(names.change(names.RUNS, ""))
@@ -140,8 +140,8 @@ class Hub:
         except SettingError:  # it was deleted, or written by hand
             return
         id = f"{RUNS}/{key}/{stored(message).seq}"
-        self._tell(Heard(kind=RUNS, cameras=run.cameras, id=id, data=msgspec.Raw(runs.encode(run))))
+        self._publish(FeedEvent(kind=RUNS, cameras=run.cameras, id=id, data=msgspec.Raw(runs.encode(run))))
 
-    def _tell(self, event: Heard) -> None:
+    def _publish(self, event: FeedEvent) -> None:
         for listener in list(self._listeners):
             listener.take(event)

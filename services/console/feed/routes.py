@@ -1,4 +1,4 @@
-"""`GET /events`: events as they come, as server-sent events."""
+"""`GET /events`: live events as server-sent events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.feed.hub import RUNS, Heard, Missed
+from services.console.feed.hub import RUNS, FeedEvent, Missed
 from services.console.people import door
 from services.console.people.asker import Asker
 from services.console.web.console import Console
@@ -22,9 +22,9 @@ from services.console.web.refused import Refused
 from shared.contract import names
 from shared.contract.events import KINDS
 
-# A line so often that proxies see life, and that who has gone is found out.
+# Interval of comments: they keep proxies open, and detect closed connections.
 BEAT_S = 15.0
-# Of the past nobody hears.
+# Events of recordings are not streamed.
 _KINDS = frozenset(kind.kind for kind in KINDS if not kind.kind.startswith(names.past("")))
 
 Names = Annotated[str, QueryParameter(max_length=20_000, description="names with commas; empty: all")]
@@ -35,42 +35,42 @@ Kinds = Annotated[str, QueryParameter(max_length=20_000, description=f"names wit
 async def stream_events(
     asker: NamedDependency[Asker], console: NamedDependency[Console], kinds: Kinds = "", cameras: Names = ""
 ) -> ServerSentEvent:
-    """Events as they come, of cameras that you may see. A line `missed` says how many a slow reader did not get.
+    """Live events of cameras that you may see. An event `missed` has the numbers that a slow reader did not get.
 
-    The kind `runs` is how far a run over recordings is, `of` in `GET /runs`.
+    The kind `runs` is the progress of a run over recordings, `of` in `GET /runs`.
     """
     wanted = frozenset(filter(None, kinds.split(","))) or _KINDS
-    known = _KINDS | {RUNS}
-    if strange := sorted(wanted - known):
-        raise Refused(400, f"there is no kind of event {strange[0][:64]!r}: there are {', '.join(sorted(known))}")
+    valid = _KINDS | {RUNS}
+    if unknown := sorted(wanted - valid):
+        raise Refused(400, f"there is no kind of event {unknown[0][:64]!r}: there are {', '.join(sorted(valid))}")
     only = frozenset(filter(None, cameras.split(",")))
     for camera in only:
         door.camera(asker, camera, console.cameras.values)
-    return ServerSentEvent(_said(console, asker, wanted, only))
+    return ServerSentEvent(_messages(console, asker, wanted, only))
 
 
-async def _said(
+async def _messages(
     console: Console, asker: Asker, kinds: frozenset[str], only: frozenset[str]
 ) -> AsyncIterator[ServerSentEventMessage]:
-    def wants(event: Heard) -> bool:
+    def wants(event: FeedEvent) -> bool:
         if event.kind not in kinds or (only and only.isdisjoint(event.cameras)):
             return False
         current = console.current(asker)
         return current is not None and all(map(current.sees, event.cameras))
 
-    with console.hub.listening(wants) as heard:
+    with console.hub.listening(wants) as listener:
         yield ServerSentEventMessage(event="ready", data="{}")
         while console.current(asker) is not None:
-            item: Heard | Missed | None = None
+            item: FeedEvent | Missed | None = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
-                    item = await anext(heard)
+                    item = await anext(listener)
             match item:
                 case None:
                     yield ServerSentEventMessage(comment="still here")
                 case Missed():
                     yield ServerSentEventMessage(event="missed", data=msgspec.json.encode(item).decode())
-                case Heard():
+                case FeedEvent():
                     yield ServerSentEventMessage(
                         event=item.kind, id=item.id, data=bytes(item.data).decode("utf-8", "replace")
                     )

@@ -1,27 +1,27 @@
-"""The page Now: what arrives and waits, how many GPUs there are and why, what they cost, and how all of it was before.
+"""The page Now: arrivals and backlog, the number of GPUs and its reason, their cost, and the history of all this.
 
 | module | idea |
 |---|---|
-| `rates` | how fast something comes |
-| `stamps` | when a sequence of a stream was stored, by what was heard of it |
-| `progress` | what has come to a consumer, what is done, and what expired unseen |
-| `replicas` | the heartbeats of a service's workers, and what they add up to |
-| `sightings` | what is known of each camera |
-| `reasons` | the term that decides how many replicas there are, and its sentence |
-| `model` | what the page is told |
-| `attention` | what somebody should look at |
-| `streams` | JetStream's word on streams and consumers |
-| `ring` | the last hour, day and week, in memory of a bounded size |
-| `services` | all that is known of one service, as the page is told it |
-| `hearing` | what is said on the bus, by whom it is about |
-| `polling`, `recalling` | what is asked: of consumers, and of what was said before |
-| `watch` | what there is now, from all of these |
-| `prometheus` | the same of longer ago |
-| `history` | series over time, out of the ring or out of Prometheus |
+| `rates` | how fast something arrives |
+| `stamps` | when each sequence of a stream was stored |
+| `progress` | a consumer's arrived, completed and expired messages |
+| `replicas` | the heartbeats of a service's workers, and their sums |
+| `sightings` | the state of each camera |
+| `reasons` | the term that decides the number of replicas, and its sentence |
+| `model` | the answer to the page |
+| `attention` | what needs attention |
+| `streams` | JetStream's state of streams and consumers |
+| `ring` | the last hour, day and week, in bounded memory |
+| `services` | the state of one service, as the page shows it |
+| `hearing` | messages on the bus, by service and camera |
+| `polling`, `recalling` | requests: the state of consumers, and each camera's last events |
+| `watch` | the current state, from all of these |
+| `prometheus` | older series |
+| `history` | series over time, from the ring or from Prometheus |
 | `markers` | incidents, outages and deployments in a range of time |
-| `instants` | times as they stand in a request |
-| `room` | all that runs |
+| `instants` | times in a request |
+| `room` | all running parts |
 | `routes` | the three requests |
 
-Each imports only those above it, or beside it.
+Each module imports only modules above it or in its own row.
 """

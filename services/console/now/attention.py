@@ -1,8 +1,8 @@
-"""What somebody should look at, out of all that is known now. Pure.
+"""What needs attention now, from the state of services and cameras. Pure.
 
 attention(services, cameras, connected=True, scaler=True)       # the worst first
 
-Nothing is told that heals by itself within moments: a replica that starts, a camera that connects.
+States that end by themselves within moments are omitted: a starting replica, a connecting camera.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from services.console.now.model import Attention, ServiceNow
 from services.console.now.sightings import CameraNow
 
-# More than this of one kind nobody reads.
+# A page shows at most this many of one kind.
 MOST = 100
 
 _WORST = ("server", "expired", "missing", "late", "camera", "lost", "scaler", "unknown")
@@ -21,7 +21,7 @@ _WORST = ("server", "expired", "missing", "late", "camera", "lost", "scaler", "u
 def attention(
     services: Iterable[ServiceNow], cameras: Iterable[CameraNow], *, connected: bool, scaler: bool
 ) -> list[Attention]:
-    """cameras: those that the asker may see. scaler: whether one answers, or none is needed."""
+    """Return the worst first. cameras: those that the asker may see. scaler: whether one answers, or none is needed."""
     if not connected:
         return [Attention(kind="server", severity="critical")]
     found = [a for service in services for a in _of_service(service)]

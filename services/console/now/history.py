@@ -1,4 +1,4 @@
-"""Series of a service over time: out of the ring where that reaches, out of Prometheus where it does not.
+"""Series of a service over time: from the ring where it reaches back far enough, else from Prometheus.
 
 history = History(watch.ring, Prometheus(url), cost_per_hour=1.2)
 await history.answer("cv", since="2026-11-29T12:00:00Z", until="", step="")
@@ -19,16 +19,15 @@ from services.console.now.ring import Ring
 from services.console.web.refused import Refused
 from shared.runtime.settings import shown
 
-# A page asks for several services at once: of a Prometheus that does not answer each would wait.
-AGAIN_S = 15.0
+# A page requests several services together: without a pause each would wait for an unreachable Prometheus.
+RETRY_S = 15.0
 
 
 class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. since: of the first point; until: the end of the last one. step_s: seconds of each.
+    """The answer. since: start of the first point; until: end of the last. step_s: seconds of each.
 
-    source: ring: what the console has seen itself, since `known_since`; prometheus: what that has scraped. series: by
-    name, a value for each point, and null where nothing is known; see `ring.Sample` for what they are. problem: why
-    Prometheus was not asked with success, where it should have been.
+    source: ring: the console's own observations since `known_since`; prometheus: what it scraped. series: by name, a
+    value for each point, null where unknown; see `ring.Sample`. problem: why a needed request to Prometheus failed.
     """
 
     service: str
@@ -42,7 +41,7 @@ class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History:
-    """See the module. prometheus: None where none is known."""
+    """See the module. prometheus: None if none is configured."""
 
     def __init__(self, ring: Ring, prometheus: Prometheus | None, *, cost_per_hour: float = 0.0) -> None:
         self._ring = ring
@@ -53,42 +52,42 @@ class History:
     async def answer(
         self, service: str, since: str, until: str, step: str, now: dt.datetime | None = None
     ) -> HistorySeries:
-        """since, until, step: as `instants.span` reads them. Raises Refused."""
+        """Return the series. since, until, step: as `instants.span` parses them. Raises Refused."""
         now = now or dt.datetime.now(dt.UTC)
         if service not in self._ring.services:
-            there = ", ".join(self._ring.services)
-            raise Refused(404, f"there is no service {shown(service)}: there are {there}")
-        asked = span(since, until, step, now)
-        if not self._prometheus or not self._is_older(asked, now):
-            return self._of_ring(service, asked, now, "")
+            existing = ", ".join(self._ring.services)
+            raise Refused(404, f"there is no service {shown(service)}: there are {existing}")
+        period = span(since, until, step, now)
+        if not self._prometheus or not self._is_older(period, now):
+            return self._of_ring(service, period, now, "")
         if time.monotonic() >= self._not_before:
             try:
-                return await self._of_prometheus(self._prometheus, service, asked)
+                return await self._of_prometheus(self._prometheus, service, period)
             except Unavailable as e:
-                self._not_before, self._problem = time.monotonic() + AGAIN_S, str(e)
-        return self._of_ring(service, asked, now, self._problem)
+                self._not_before, self._problem = time.monotonic() + RETRY_S, str(e)
+        return self._of_ring(service, period, now, self._problem)
 
-    def _is_older(self, asked: Span, now: dt.datetime) -> bool:
-        """Whether it begins before the ring does, by more than a step."""
+    def _is_older(self, period: Span, now: dt.datetime) -> bool:
+        """Whether the period begins more than a step before the ring."""
         began = self._ring.reaches(now.timestamp())
-        return began is None or asked.since.timestamp() < began - asked.step_s
+        return began is None or period.since.timestamp() < began - period.step_s
 
-    async def _of_prometheus(self, prometheus: Prometheus, service: str, asked: Span) -> HistorySeries:
-        first, last = _aligned(asked.since, asked.until, asked.step_s)
-        series = await prometheus.read(service, first, last, asked.step_s, cost_per_hour=self._cost_per_hour)
-        return _series(service, first, last, asked.step_s, "prometheus", None, series)
+    async def _of_prometheus(self, prometheus: Prometheus, service: str, period: Span) -> HistorySeries:
+        first, last = _aligned(period.since, period.until, period.step_s)
+        series = await prometheus.read(service, first, last, period.step_s, cost_per_hour=self._cost_per_hour)
+        return _series(service, first, last, period.step_s, "prometheus", None, series)
 
-    def _of_ring(self, service: str, asked: Span, now: dt.datetime, problem: str) -> HistorySeries:
+    def _of_ring(self, service: str, period: Span, now: dt.datetime, problem: str) -> HistorySeries:
         at = now.timestamp()
-        tier = self._ring.tier(asked.since.timestamp(), asked.step_s, at)
-        step_s = max(asked.step_s, tier.step_s)
-        first, last = _aligned(asked.since, asked.until, step_s)
+        tier = self._ring.tier(period.since.timestamp(), period.step_s, at)
+        step_s = max(period.step_s, tier.step_s)
+        first, last = _aligned(period.since, period.until, step_s)
         series = self._ring.read(service, first, last, step_s, tier)
         return _series(service, first, last, step_s, "ring", self._ring.began, series, problem)
 
 
 def _aligned(since: dt.datetime, until: dt.datetime, step_s: float) -> tuple[float, float]:
-    """To whole steps, so that what is asked for again a moment later has the same points."""
+    """Align to whole steps: a repeated request then has the same points."""
     first = math.floor(since.timestamp() / step_s) * step_s
     points = min(MOST_POINTS + 1, math.ceil((until.timestamp() - first) / step_s))
     return first, first + points * step_s
@@ -100,7 +99,7 @@ def _series(
     last: float,
     step_s: float,
     source: Literal["ring", "prometheus"],
-    known_since: float | None,
+    ring_began: float | None,
     series: dict[str, list[float | None]],
     problem: str = "",
 ) -> HistorySeries:
@@ -110,7 +109,7 @@ def _series(
         until=_time(last),
         step_s=step_s,
         source=source,
-        known_since=None if known_since is None else _time(known_since),
+        known_since=None if ring_began is None else _time(ring_began),
         series={name: [v if v is None else round(v, 4) for v in values] for name, values in series.items()},
         problem=problem,
     )

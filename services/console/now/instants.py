@@ -1,6 +1,6 @@
-"""Times as they stand in a request, and the steps between them. Pure.
+"""Times in a request, and the steps between them. Pure.
 
-span(since="2026-11-29T12:00:00Z", until="", step="", now=now)      # Refused(400) in a sentence for what can't be
+span(since="2026-11-29T12:00:00Z", until="", step="", now=now)      # raises Refused(400) for an invalid one
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from services.console.web.refused import Refused
 from shared.contract.bounds import EARLIEST, LATEST, in_time
 from shared.runtime.settings import shown
 
-# What is asked for where nothing else is said.
+# The default period.
 USUAL = dt.timedelta(hours=1)
 USUAL_POINTS = 300
 MOST_POINTS = 2000
 LEAST_STEP_S = 5.0
-# A year has to be enough.
+# At most a year.
 LONGEST = dt.timedelta(days=366)
 
 
 class Span(NamedTuple):
-    """step_s: seconds of a point."""
+    """A period of points. step_s: seconds of each."""
 
     since: dt.datetime
     until: dt.datetime
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 def instant(name: str, text: str) -> dt.datetime:
-    """A time with its zone. Raises Refused."""
+    """Parse a time with its zone. Raises Refused."""
     try:
         time = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError):
@@ -52,7 +52,7 @@ def instant(name: str, text: str) -> dt.datetime:
 def bounds(
     since: str, until: str, now: dt.datetime, longest: dt.timedelta = LONGEST
 ) -> tuple[dt.datetime, dt.datetime]:
-    """From when to when; of the last hour where nothing is said. Raises Refused."""
+    """Parse a period; the default is the last hour. Raises Refused."""
     end = instant("until", until) if until else now
     begin = instant("since", since) if since else end - USUAL
     if not EARLIEST <= begin < LATEST:
@@ -65,7 +65,7 @@ def bounds(
 
 
 def span(since: str, until: str, step: str, now: dt.datetime) -> Span:
-    """The same with its steps. Raises Refused."""
+    """Parse a period and its step. Raises Refused."""
     begin, end = bounds(since, until, now)
     seconds = (end - begin).total_seconds()
     if not step:
@@ -91,7 +91,7 @@ def _until(until: str) -> str:
 
 
 def _round(step_s: float) -> float:
-    """Up to a step that people know."""
+    """Round up to a familiar step."""
     for nice in (5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 43_200, 86_400):
         if step_s <= nice:
             return float(nice)

@@ -1,10 +1,9 @@
-"""What happened when, to stand beside the series: incidents, cameras that went and came, outages, deployments.
+"""Markers for the series: incidents, cameras that went offline or online, outages, deployments.
 
 markers = Markers(client, watch)
 await markers.answer("2026-11-29T12:00:00Z", "", asker.cameras)
 
-Incidents and cameras are read from EVENTS, as it has them. Of outages and deployments the console tells those that it
-saw itself.
+Incidents and cameras come from EVENTS. Outages and deployments are those that the console observed itself.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from shared.contract.events import CameraStatus, Incident, decode
 from shared.runtime.errors import BadMessage
 
 MOST = 500
-# So many events are looked at for them: an incident has several, of which the first alone counts.
+# Events read for one answer: an incident has several, and only its first counts.
 MOST_READ = 5000
-# As long as events are kept.
+# The retention of events.
 LONGEST = dt.timedelta(days=8)
-# Whoever may see more cameras than this is served by reading those of all.
+# For an asker with more cameras than this, read the events of all cameras.
 FEW = 24
 
 Kind = Literal["incident", "camera", "server", "deployment"]
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """time: when it was said. kind: incident: a rule came true. camera: one went offline or came online. server: the
-    console did not reach the server, until `until`, where that is over. deployment: something else runs than before.
+    """time: of the event. kind: incident: a rule matched. camera: one went offline or online. server: the console did
+    not reach the server; `until`: when that ended. deployment: a new version or a restart.
 
-    state: of a camera. rule, severity, incident: of an incident. what: in the words of who says it.
+    state: of a camera. rule, severity, incident: of an incident. what: the publisher's text.
     """
 
     time: dt.datetime
@@ -56,7 +55,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundMarkers(msgspec.Struct, frozen=True, kw_only=True):
-    """In order of time. next: where there are more, what `since` is to ask for them by."""
+    """In order of time. next: the `since` of the next request, if there are more."""
 
     since: dt.datetime
     until: dt.datetime
@@ -65,7 +64,7 @@ class FoundMarkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Markers:
-    """See the module. client: one that may read EVENTS."""
+    """See the module. client: needs the right to read EVENTS."""
 
     def __init__(self, client: Client, watch: Watch) -> None:
         self._client = client
@@ -74,21 +73,21 @@ class Markers:
     async def answer(
         self, since: str, until: str, cameras: frozenset[str] | None, now: dt.datetime | None = None
     ) -> FoundMarkers:
-        """cameras: those that the asker may see; None: all. Raises Refused, and what `Log` does."""
+        """Return the markers. cameras: those that the asker may see; None: all. Raises Refused, and as `Log` does."""
         begin, end = bounds(since, until, now or dt.datetime.now(dt.UTC), LONGEST)
         found = list(self._seen(begin, end))
-        # Where reading stopped before its end, nothing is told of what comes after that.
+        # If one subject was read only partially, drop everything after its last event.
         read_to = end
         async with Log(self._client, names.EVENTS) as log:
             for subject in _subjects(cameras):
                 read = _Reading(log, subject, begin, end)
                 found += [m async for m in read.markers() if cameras is None or m.camera in cameras]
                 read_to = min(read_to, read.read_to)
-        kept = heapq.nsmallest(MOST + 1, (m for m in found if m.time < read_to), key=lambda m: m.time)
-        if len(kept) > MOST:
-            read_to = kept[MOST].time
-            kept = [m for m in kept if m.time < read_to] or kept[:MOST]
-        return FoundMarkers(since=begin, until=end, markers=kept, next=read_to if read_to < end else None)
+        earliest = heapq.nsmallest(MOST + 1, (m for m in found if m.time < read_to), key=lambda m: m.time)
+        if len(earliest) > MOST:
+            read_to = earliest[MOST].time
+            earliest = [m for m in earliest if m.time < read_to] or earliest[:MOST]
+        return FoundMarkers(since=begin, until=end, markers=earliest, next=read_to if read_to < end else None)
 
     def _seen(self, begin: dt.datetime, end: dt.datetime) -> Iterator[Marker]:
         for outage in self._watch.outages:
@@ -100,7 +99,7 @@ class Markers:
 
 
 class _Reading:
-    """The markers of one subject. read_to: up to when it was read."""
+    """Reads the markers of one subject. read_to: the time it has read up to."""
 
     def __init__(self, log: Log, subject: str, begin: dt.datetime, end: dt.datetime) -> None:
         self._log, self._subject, self._begin, self._end = log, subject, begin, end
@@ -113,7 +112,7 @@ class _Reading:
             for stored in batch:
                 if stored.time >= self._end:
                     return
-                # The server is asked for whole milliseconds.
+                # The server's start time has whole milliseconds.
                 if stored.time >= self._begin and (marker := _marker(stored)):
                     yield marker
             left -= len(batch)
@@ -124,7 +123,7 @@ class _Reading:
 
 
 def _subjects(cameras: frozenset[str] | None) -> list[str]:
-    """Where their events are. Of few cameras each is read by itself: then nothing depends on those of others."""
+    """Return the subjects of their events. Few cameras are read one by one, independent of other cameras."""
     kinds = (Incident.kind, CameraStatus.kind)
     if cameras is None or len(cameras) > FEW:
         return [names.event(kind, "*") for kind in kinds]
@@ -132,7 +131,7 @@ def _subjects(cameras: frozenset[str] | None) -> list[str]:
 
 
 def _marker(stored: Stored) -> Marker | None:
-    """None of what is no news, or no event."""
+    """Return None for an event that is no marker, or that is invalid."""
     try:
         if names.kind_of(stored.subject) == Incident.kind:
             incident = decode(stored.data, Incident, stored.subject)

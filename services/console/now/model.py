@@ -1,4 +1,4 @@
-"""What the page is told: the system as it is now."""
+"""The answer to the page: the current state of the system."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from services.console.now.reasons import Decides
 from services.console.now.replicas import ReplicaNow
 from services.console.now.sightings import CameraNow
 
-# working: somebody is there who does its work. starting: somebody will be. resting: nobody is, and nothing is to be
-# done. missing: nobody is, and something is to be done. unknown: nothing says.
+# working: a replica is there. starting: one will be. resting: none is, and no work waits. missing: none is, and work
+# waits. unknown: there is no evidence.
 State = Literal["working", "starting", "resting", "missing", "unknown"]
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """One consumer. arriving, clearing: messages a second. pending: that wait. in_flight: in workers' hands. age_s: how
-    long the oldest that waits has done so; None where that can't be known. expired: in the last minutes, unseen.
+    """One consumer. arriving, clearing: messages a second. pending: waiting. in_flight: delivered to workers. age_s:
+    how long the oldest has waited; None if unknown. expired: in the last minutes, without being delivered.
     """
 
     stream: str
@@ -32,8 +32,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
-    """per_hour: what the replicas cost now. spent, saved: since the console looks; saved is against as many replicas as
-    there were at the busiest time, all the time.
+    """per_hour: the current cost of the replicas. spent, saved: since the console started. saved compares with the peak
+    number of replicas, running all the time.
     """
 
     per_hour: float
@@ -42,7 +42,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplicaTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Replica-seconds of the `seconds` since the console looks. See `replicas.Spent`."""
+    """Replica-seconds of the `seconds` since the console started. See `replicas.Spent`."""
 
     seconds: float
     used_s: float
@@ -57,13 +57,12 @@ class ReplicaTime(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceNow(msgspec.Struct, frozen=True, kw_only=True):
     """One service.
 
-    arriving, clearing, pending, in_flight, age_s, expired: of its queues together, the oldest for the age; None where
-    it has none, or where JetStream does not say, which `error` does then. late_s: what waits for longer
-    is late. wanted: replicas; None where no scaler knows.
-    decides, sentence, sentences, of, by: see `reasons.Reason`. ready, warming, draining: replicas; None of a service
-    that tells of none. time, money: what they took. left_out: share of the frames of the last seconds that was left out
-    at first. deferred: frames left out since the console looks. put_off: segments that wait to be looked at again.
-    made_good: segments that were. said: events a second that it publishes; None where it publishes none.
+    arriving, clearing, pending, in_flight, age_s, expired: of all its queues; the age is the oldest. None if it has no
+    queue, or if JetStream does not answer: `error` says why. late_s: a longer wait is late. wanted: replicas; None if
+    no scaler reports it. decides, sentence, sentences, of, by: see `reasons.Reason`. ready, warming, draining:
+    replicas; None for a service without heartbeats. time, money: what they used. left_out: deferred share of the frames
+    of the last seconds. deferred: frames deferred since the console started. put_off: deferred segments that wait for
+    their backfill. made_good: backfilled segments. said: published events a second; None if it publishes none.
     """
 
     name: str
@@ -100,8 +99,8 @@ AttentionKind = Literal["server", "scaler", "expired", "late", "missing", "camer
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that somebody should look at. kind: what. service, camera: of which. amount: how much of it: seconds,
-    messages or segments. reason: in the words of who says so.
+    """Something that needs attention. service, camera: of which. amount: seconds, messages or segments. reason: the
+    text of the process that reports it.
     """
 
     kind: AttentionKind
@@ -113,11 +112,10 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Now(msgspec.Struct, frozen=True, kw_only=True):
-    """time: of this answer. since: when the console began to look. connected: whether it reaches NATS. segments, bytes:
-    stored a second. services: those that run, or have work. These are of all cameras together: who sees some alone is
-    told None, and of no service. attention: what somebody should look at,
-    the worst first. cameras: those that the asker may see, the ones to look at first; cameras_more: how many more.
-    online: how many of all these deliver. cost_per_hour: of a replica; None where nobody has said.
+    """time: of this answer. since: when the console started. connected: whether it reaches NATS. segments, bytes:
+    stored a second. services: those that run, or have work. These cover all cameras: an asker who sees only some gets
+    None, and no service. attention: the worst first. cameras: those that the asker may see, by rank; cameras_more: how
+    many more. online: how many of all these deliver. cost_per_hour: of a replica; None if not configured.
     """
 
     time: dt.datetime

@@ -1,11 +1,11 @@
-"""What has come to a consumer, what of it is done, and what expired before anybody saw it. Pure.
+"""A consumer's arrived and completed messages, and those that expired before delivery. Pure.
 
 progress = Progress()
-progress.take(consumer, stream)          # the stream has to be asked before the consumer
-progress.arrived, progress.cleared       # these never fall: rates are made of how they grow
+progress.take(consumer, stream)          # poll the stream before the consumer
+progress.arrived, progress.cleared       # these never fall: rates are their growth
 
-JetStream has no such counts. Expiry lowers what is pending before a consumer's place moves on, so that a sum of both
-falls for a while; redeliveries count as deliveries; and a consumer that is made anew begins at 0.
+JetStream has no such counts. Expiry lowers the pending count before the consumer's position moves, so their sum falls
+for a while. Redeliveries count as deliveries. A recreated consumer begins at 0.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from shared.bus.infos import ConsumerInfo, StreamInfo
 
 
 class Progress:
-    """arrived: messages that the consumer was ever to get, of which the first look finds those so far. cleared: those
-    of them that are done. expired: those since the first look that left the stream unseen, at least.
+    """arrived: all messages for the consumer; the first poll counts those so far. cleared: those that are done.
+    expired: those that left the stream undelivered since the first poll, at least.
     """
 
     def __init__(self) -> None:
@@ -24,46 +24,46 @@ class Progress:
         self._base = 0
         self._first = -1
         self._deliveries = 0
-        # Every sequence up to here was delivered, or has expired.
-        self._settled = 0
+        # Every sequence up to here was delivered or has expired.
+        self._passed = 0
 
     def take(self, consumer: ConsumerInfo, stream: StreamInfo) -> None:
-        anew = bool(self._created) and consumer.created != self._created
-        place = consumer.delivered.consumer_seq
+        is_recreated = bool(self._created) and consumer.created != self._created
+        position = consumer.delivered.consumer_seq
         if stream.is_whole(consumer):
-            place = max(consumer.delivered.stream_seq, stream.state.first_seq - 1)
-            self._expire(consumer, stream.state.first_seq, place, anew)
-        if anew:
-            # What it is to get once more is work once more.
-            self._base = self.arrived - place
+            position = max(consumer.delivered.stream_seq, stream.state.first_seq - 1)
+            self._expire(consumer, stream.state.first_seq, position, is_recreated)
+        if is_recreated:
+            # Redelivered messages are work again.
+            self._base = self.arrived - position
         self._created = consumer.created
-        reached = self._base + place
+        reached = self._base + position
         self.arrived = max(self.arrived, reached + consumer.num_pending)
         self.cleared = max(self.cleared, reached - consumer.num_ack_pending - self.expired)
 
-    def _expire(self, consumer: ConsumerInfo, first: int, settled: int, anew: bool) -> None:
-        """A consumer's place that moves on by more than it was delivered has passed over what was gone.
+    def _expire(self, consumer: ConsumerInfo, first: int, position: int, is_recreated: bool) -> None:
+        """Count expired messages: the consumer's position moved further than its deliveries.
 
-        Redeliveries hide some of that. A stream or consumer that was made anew begins a new count.
+        Redeliveries hide some of them. A recreated stream or consumer begins a new count.
         """
         deliveries = consumer.delivered.consumer_seq
-        known = self._first >= 0 and not anew
-        if known and first >= self._first and deliveries >= self._deliveries and settled >= self._settled:
+        is_comparable = self._first >= 0 and not is_recreated
+        if is_comparable and first >= self._first and deliveries >= self._deliveries and position >= self._passed:
             delivered_to = consumer.delivered.stream_seq
-            passed = max(0, delivered_to - self._settled - (deliveries - self._deliveries))
-            self.expired += passed + max(0, first - 1 - max(delivered_to, self._settled))
-        self._first, self._deliveries, self._settled = first, deliveries, settled
+            skipped = max(0, delivered_to - self._passed - (deliveries - self._deliveries))
+            self.expired += skipped + max(0, first - 1 - max(delivered_to, self._passed))
+        self._first, self._deliveries, self._passed = first, deliveries, position
 
 
-def oldest(consumer: ConsumerInfo, stream: StreamInfo, *, nobody: bool) -> int | None:
-    """The sequence from which on the oldest message lies that waits; None where none does.
+def oldest(consumer: ConsumerInfo, stream: StreamInfo, *, in_flight_waits: bool) -> int | None:
+    """Return the lowest possible sequence of the oldest waiting message; None if none waits.
 
-    It is the first that was never given to anybody. The floor of acknowledgements is no help: it stays below a message
-    that nobody is given any more, and so would one that died with its worker look as if it had waited ever since.
-    nobody: what is in flight waits, too, as nobody is there who has it in hand.
+    It is the first that was never delivered. The ack floor is no help: it stays below a message that is not delivered
+    any more, so the message of a dead worker would seem to wait ever since.
+    in_flight_waits: messages in flight wait, too: no worker is there to process them.
     """
     if consumer.num_pending:
         return max(consumer.delivered.stream_seq + 1, stream.state.first_seq)
-    if consumer.num_ack_pending and nobody:
+    if consumer.num_ack_pending and in_flight_waits:
         return max(consumer.ack_floor.stream_seq + 1, stream.state.first_seq)
     return None

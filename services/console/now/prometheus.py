@@ -1,9 +1,9 @@
-"""Series of longer ago than the console remembers, from the Prometheus that scrapes the services.
+"""Series older than the console's memory, from the Prometheus that scrapes the services.
 
 prometheus = Prometheus("http://prometheus:9090", namespace="tidegate")
 await prometheus.read("cv", since, until, step_s, cost_per_hour=1.2)
 
-Nothing of what a request says becomes part of a query but a service's name, which is one of the catalog.
+Of a request only the service's name becomes part of a query, and it is one of the catalog.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from shared.runtime.plain import plain
 TIMEOUT_S = 10.0
 # An answer of 2000 points of one series has 60 kB.
 MOST_BYTES = 4 * 1024 * 1024
-# A rate is of this at least: four scrapes where there is one each half minute.
+# Shortest range of a rate: four scrapes at one each half minute.
 LEAST_RATE_S = 120
 
-# Where two scalers or pods say the same, the largest is taken: all see one system.
+# Two scalers or pods report the same system: take the largest.
 _TERM = 'max(tidegate_demand{{service="{service}", term="{term}"{more}}})'
 _SUM_OF_TERM = 'sum(max by (consumer) (tidegate_demand{{service="{service}", term="{term}"{more}}}))'
 _SPENT = 'max(rate(tidegate_replica_{what}_total{{service="{service}"{more}}}[{over}]))'
@@ -41,9 +41,9 @@ def _of(query: str, **words: str) -> str:
     return query
 
 
-_LOOKED, _WANTED = _of(_WORKERS, what="frames_looked"), _of(_WORKERS, what="frames_wanted")
-# What each series is there. `age_s` is how long the slowest hundredth of what was taken had waited, and `pending` has
-# what is in flight, too: JetStream's own numbers are exported by nobody of ours.
+_FRAMES_ANALYSED, _FRAMES_WANTED = _of(_WORKERS, what="frames_looked"), _of(_WORKERS, what="frames_wanted")
+# The query of each series. `age_s` is the 99th percentile of the wait, and `pending` includes messages in flight: none
+# of our services exports JetStream's own numbers.
 QUERIES: Mapping[str, str] = {
     "arriving": _of(_SUM_OF_TERM, term="arrival_rate"),
     "clearing": _of(_WORKERS, what="segments_out"),
@@ -58,13 +58,13 @@ QUERIES: Mapping[str, str] = {
     "idle": _of(_SPENT, what="idle_seconds"),
     "cost": _of(_SPENT, what="seconds"),
     "deferred": _of(_WORKERS, what="frames_deferred"),
-    "left_out": f"1 - {_LOOKED} / ({_WANTED} > 0)",
+    "left_out": f"1 - {_FRAMES_ANALYSED} / ({_FRAMES_WANTED} > 0)",
     "made_good": 'sum(rate(tidegate_backfill_jobs_total{{service="{service}", result="done"{more}}}[{over}]))',
 }
 
 
 class Unavailable(TidegateError):
-    """Prometheus gives no series."""
+    """Prometheus answers with no series."""
 
 
 class _Series(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Prometheus:
-    """See the module. url: as PROMETHEUS_URL has it. namespace: whose pods; empty: all that it scrapes."""
+    """See the module. url: PROMETHEUS_URL. namespace: of the pods; empty: all that it scrapes."""
 
     def __init__(self, url: str, namespace: str = "") -> None:
         self._url = url.rstrip("/") + "/api/v1/query_range"
@@ -91,18 +91,18 @@ class Prometheus:
     async def read(
         self, service: str, since: float, until: float, step_s: float, *, cost_per_hour: float
     ) -> dict[str, list[float | None]]:
-        """As `Ring.read`. Raises Unavailable, in a sentence, and SettingError for a service that is not there."""
+        """Return the series as `Ring.read` does. Raises Unavailable, and SettingError for an unknown service."""
         catalog.find(service)
         points = max(0, math.ceil((until - since) / step_s))
         over = f"{max(LEAST_RATE_S, math.ceil(step_s))}s"
         async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-            asked = [
+            requests = [
                 self._series(client, query.format(service=service, more=self._more, over=over), since, points, step_s)
                 for query in QUERIES.values()
             ]
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    found = dict(zip(QUERIES, await asyncio.gather(*asked), strict=True))
+                    found = dict(zip(QUERIES, await asyncio.gather(*requests), strict=True))
             except TimeoutError as e:
                 raise Unavailable(
                     f"{self._where} has not answered within {TIMEOUT_S:g} s: is PROMETHEUS_URL right?"
@@ -114,17 +114,17 @@ class Prometheus:
 
     @property
     def _where(self) -> str:
-        """Without credentials."""
+        """The address without credentials."""
         parts = urlsplit(self._url)
         return f"Prometheus at {urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], '', '', ''))}"
 
     async def _series(
         self, client: httpx.AsyncClient, query: str, since: float, points: int, step_s: float
     ) -> list[float | None]:
-        """A value for each step; None where there is none, or it is no number."""
-        # A point stands for the step that follows it, and a rate is of the time before: so it is asked for at the end.
-        asked = {"query": query, "start": f"{since + step_s:.3f}", "end": f"{since + points * step_s:.3f}"}
-        body = await self._ask(client, {**asked, "step": f"{step_s:g}s", "timeout": f"{TIMEOUT_S:g}s"})
+        """Return a value for each step; None if there is none, or it is no number."""
+        # A point covers the step after it, but a rate covers the time before: query at the step's end.
+        form = {"query": query, "start": f"{since + step_s:.3f}", "end": f"{since + points * step_s:.3f}"}
+        body = await self._ask(client, {**form, "step": f"{step_s:g}s", "timeout": f"{TIMEOUT_S:g}s"})
         try:
             return values(body, since, points, step_s)
         except ValueError as e:
@@ -147,7 +147,7 @@ class Prometheus:
 
 
 def values(body: bytes, since: float, points: int, step_s: float) -> list[float | None]:
-    """The values of an answer's first series, each in the step before it. Raises ValueError, in words to go on with."""
+    """Return the values of the answer's first series, each for the step before it. Raises ValueError."""
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

@@ -1,4 +1,4 @@
-"""How fast something comes. Pure: times come from outside.
+"""How fast something arrives. Pure: the caller passes times.
 
 flow = Flow(began)
 flow.add(at, 3)
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import math
 
-# What came is half forgotten after 0.7 of this.
+# An arrival's weight halves after 0.7 of this.
 OVER_S = 6.0
-# Two arrivals that happen to be close say nothing of what a second brings.
+# Shortest period of a mean: two close arrivals make no rate.
 LEAST_S = 2.0
 
 
 class Flow:
-    """A mean in which what came counts for less the longer ago it was: `exp(-age / over_s)`.
+    """An exponentially weighted mean rate: an arrival weighs `exp(-age / over_s)`.
 
-    It takes two numbers of memory, however much comes. began: since when it is looked at, seconds of a clock that does
-    not step back.
+    It takes two numbers of memory. began: when observation began, in seconds of a monotonic clock.
     """
 
     __slots__ = ("_at", "_began", "_level", "_over_s")
@@ -30,15 +29,15 @@ class Flow:
         self._level = 0.0
 
     def add(self, at: float, amount: float = 1.0) -> None:
-        """What came at a time; one before the last counts as of the last."""
+        """Add arrivals at a time; a time before the last counts as the last."""
         self._pass(at)
         self._level += amount / self._over_s
 
     def per_second(self, now: float) -> float:
-        """What lies before `began` is not known, so that the weights of the time since then are all there is."""
+        """Return the rate, normalised over the time since `began`: nothing earlier is known."""
         self._pass(now)
-        looked_s = max(LEAST_S, self._at - self._began)
-        return self._level / -math.expm1(-looked_s / self._over_s)
+        observed_s = max(LEAST_S, self._at - self._began)
+        return self._level / -math.expm1(-observed_s / self._over_s)
 
     def _pass(self, at: float) -> None:
         if at > self._at:

@@ -1,6 +1,6 @@
-"""The term that decides how many replicas there are, and its sentence, out of what `tidegate explain` says. Pure.
+"""The term that decides the number of replicas, and its sentence, from the answers of `tidegate explain`. Pure.
 
-reason(explanations)       # of those that count now; None where nobody says anything of the service
+reason(explanations)       # of the current ones; None if no scaler explains the service
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import msgspec
 
 from shared.contract.explain import Explanation, Explanations
 
-# What was asked for before a setting was changed is told of for ten minutes: it decides nothing.
+# Scalers report a query for ten minutes after its settings changed: an old one decides nothing.
 CURRENT_S = 60.0
 
 Decides = Literal["arrivals", "backlog", "due", "held", "cameras", "nothing", "unknown"]
 
-# The terms of the sum, and what only the sentence of each has in it.
+# The terms of the sum, and a text that only the term's own sentence contains.
 _PARTS: tuple[tuple[Decides, str, str], ...] = (
     ("arrivals", "arrival_replicas", "arrivals call for"),
     ("backlog", "backlog_replicas", "wait or are in work"),
     ("due", "due_replicas", "will soon have no video"),
 )
-_HELD = "are held"
+_HELD_MARKER = "are held"
 _MOST = 1e9
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """wanted: replicas; None where that is not known. decides: the largest term of the sum, or what replaces it.
-    sentence: its own. sentences: all of them, from what comes in to what is asked for. of: what is counted. by: who
-    says so. ready, warming: replicas, those that are asked for and not there yet among these; None where nothing is
-    said of them. target_s, cold_start_s: what a message may take, and a replica to be there. error: why it is unknown.
+    """wanted: replicas; None if unknown. decides: the largest term of the sum, or what replaces it. sentence: its own.
+    sentences: all, from the arrivals to the result. of: the counted items. by: the kind of scaler. ready, warming:
+    replicas; warming includes requested ones that are not there yet; None if not reported. target_s: target latency of
+    a message. cold_start_s: start time of a replica. error: why it is unknown.
     """
 
     wanted: float | None
@@ -49,7 +49,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reason(answers: Iterable[Explanations]) -> Reason | None:
-    """KEDA takes the most that any query asks for, and so that one is the reason."""
+    """Return the reason of the query with the most replicas: KEDA takes the maximum of all queries."""
     found = [_reason(a.by, e) for a in answers for e in a.found if e.asked_s <= CURRENT_S]
     return max(found, key=lambda r: -1.0 if r.wanted is None else r.wanted, default=None)
 
@@ -73,7 +73,7 @@ def _reason(by: str, e: Explanation) -> Reason:
 
 
 def decisive(e: Explanation) -> Decides:
-    """The term without which there would be fewest replicas; what is held counts where it is more than the sum."""
+    """Return the largest term of the sum; held replicas decide if they exceed the sum."""
     if "cameras" in e.terms:
         return "cameras"
     if not e.terms.get("active", True):
@@ -90,8 +90,10 @@ def _sentence(decides: Decides, e: Explanation) -> str:
         return e.error
     if decides == "cameras":
         return f"{e.terms['cameras']:.0f} {e.of}" if isinstance(e.terms["cameras"], float | int) else e.of
-    has = _HELD if decides == "held" else next((has for name, _, has in _PARTS if name == decides), None)
-    return next((line for line in e.lines if has and has in line), e.lines[-1] if e.lines else "")
+    marker = (
+        _HELD_MARKER if decides == "held" else next((marker for name, _, marker in _PARTS if name == decides), None)
+    )
+    return next((line for line in e.lines if marker and marker in line), e.lines[-1] if e.lines else "")
 
 
 def _count(e: Explanation, term: str) -> int | None:
@@ -100,7 +102,7 @@ def _count(e: Explanation, term: str) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """What others send may be no number, and none that a page can draw."""
+    """Return a number that a page can draw; None if the value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return min(max(float(value), -_MOST), _MOST)

@@ -1,4 +1,4 @@
-"""Fetches what was last said of each camera before anybody listened, and after each loss of the connection."""
+"""Fetches each camera's last events, at the start and after each reconnect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.errors import BadMessage, BusError
 
 EVERY_S = 1.0
-# So many questions at once.
+# Concurrent requests.
 AT_ONCE = 16
 
 
@@ -31,7 +31,7 @@ class Recalling:
         self._client = client
         self._cameras = cameras
         self._sightings = sightings
-        self._known: set[str] = set()
+        self._recalled_ids: set[str] = set()
         self._connection = -1
 
     async def run(self) -> None:
@@ -42,25 +42,25 @@ class Recalling:
 
     async def _recall(self) -> None:
         if (connection := self._client.stats["reconnects"]) != self._connection:
-            self._connection, self._known = connection, set()
-        there = {id for id in self._cameras.values if not names.is_removed(id)}
-        if self._known - there:
-            self._sightings.forget(there)
-            self._known &= there
-        new = sorted(there - self._known)
+            self._connection, self._recalled_ids = connection, set()
+        existing = {id for id in self._cameras.values if not names.is_removed(id)}
+        if self._recalled_ids - existing:
+            self._sightings.forget_removed(existing)
+            self._recalled_ids &= existing
+        new = sorted(existing - self._recalled_ids)
         for begin in range(0, len(new), AT_ONCE):
             part = new[begin : begin + AT_ONCE]
             found = await asyncio.gather(*map(self._camera, part))
-            self._known.update(id for id, is_known in zip(part, found, strict=True) if is_known)
+            self._recalled_ids.update(id for id, is_answered in zip(part, found, strict=True) if is_answered)
 
     async def _camera(self, id: str) -> bool:
-        """Whether the server has answered."""
+        """Fetch a camera's last events; return whether the server has answered."""
         kinds: tuple[type[CameraStatus] | type[VideoStatus], ...] = (CameraStatus, VideoStatus)
         for kind in kinds:
             subject = names.event(kind.kind, id)
             try:
                 last = await direct.get(self._client, names.EVENTS, subject=subject)
-                self._sightings.said(events.decode(last.data, kind, subject))
+                self._sightings.add_status(events.decode(last.data, kind, subject))
             except (NotFoundError, BadMessage):
                 continue
             except (BusError, APIError, TimeoutError, nats.errors.Error):

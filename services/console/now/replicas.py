@@ -1,12 +1,12 @@
-"""The heartbeats of one service's workers, and what they add up to. Pure.
+"""The heartbeats of one service's workers, and their sums. Pure.
 
 fleet = Fleet(now)
-fleet.beat("cv-0", stats, now)          # a sentence where that is a deployment or a restart
-fleet.tick(now)                         # now and then: the peak is of what is alive then
+fleet.beat("cv-0", stats, now)          # a sentence for a deployment or a restart
+fleet.tick(now)                         # periodically: the peak counts live replicas
 fleet.spent.busy_s, fleet.spent.saved_s
 
-A replica is busy while it has a message in hand, warming until it says that it is ready, and idle otherwise. What it
-did before it was first heard, and while it was silent, is not counted.
+A replica is busy while it has a message in flight, warming until it reports ready, and idle otherwise. Time before its
+first heartbeat, and while it is silent, is not counted.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import msgspec
 from services.console.now.rates import Flow
 from shared.contract.stats import WorkerStats
 
-# A replica is gone once it has missed five beats.
+# A replica counts as stopped after five missed beats.
 SILENCE_S = 5.0
-# A replica that comes back within this time is known again; one with another process then was started anew.
+# A replica that returns within MEMORY_S is the same one; a new process within RESTART_S is a restart.
 MEMORY_S = 600.0
-AGAIN_S = 30.0
-# So many replicas of a service are known at once: those that were heard last.
+RESTART_S = 30.0
+# Replicas stored for each service: those with the newest heartbeats.
 MOST = 1000
-# Of what runs, so many kinds are remembered.
+# Stored pairs of model and deployment.
 MOST_KINDS = 32
 # A pod of a Deployment: its name, its template's hash, its own.
 _POD = re.compile(r"^.{1,200}-([0-9a-z]{6,10})-[0-9a-z]{5}$")
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Replica-seconds since the console began to look, `seconds` ago: `used_s` is busy, idle and warming together.
+    """Replica-seconds since the console started, `seconds` ago: `used_s` is the sum of busy, idle and warming.
 
-    computing_s: seconds in which the devices computed. peak: most replicas at once. saved_s: what a fleet of that size
-    would have used beyond that.
+    computing_s: seconds in which the devices computed. peak: most concurrent replicas. saved_s: what a constant fleet
+    of that size would have used in addition.
     """
 
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplicaNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica as it was last heard, `age_s` seconds ago. busy: share of the last seconds with a message in hand."""
+    """A replica's last heartbeat, `age_s` seconds ago. busy: share of the last seconds with a message in flight."""
 
     replica: str
     state: str
@@ -67,38 +67,38 @@ class _Replica:
     def __init__(self, stats: WorkerStats, now: float) -> None:
         self.last, self.at = stats, now
         self.working = Flow(now)
-        # Work that was told of, in time that is not yet: heartbeats come a little early or late.
+        # Reported work beyond the elapsed time: heartbeats come a little early or late.
         self.owed_s = 0.0
 
 
 class Fleet:
     """See the module. `now`: seconds of a clock that does not step back.
 
-    frames_wanted, frames_looked, backfilled: sums of what all replicas said. wanted, looked: frames a second.
+    frames_wanted, frames_looked, backfilled: sums over all replicas. wanted, analysed: frames a second.
     """
 
     def __init__(self, now: float) -> None:
         self.frames_wanted = self.frames_looked = self.backfilled = 0
-        self.wanted, self.looked = Flow(now), Flow(now)
+        self.wanted, self.analysed = Flow(now), Flow(now)
         self._began = now
         self._replicas: dict[str, _Replica] = {}
         self._spent = Spent()
         self._kinds: dict[tuple[str, str], None] = {}
 
     def beat(self, replica: str, stats: WorkerStats, now: float) -> str:
-        """Take a heartbeat. A sentence where it shows that something else runs than before; else nothing."""
-        known = self._replicas.pop(replica, None)
-        said = self._news(replica, stats, known, now)
-        if known is None:
-            known = _Replica(stats, now)
+        """Record a heartbeat. Return a sentence if it shows a deployment or a restart, else an empty one."""
+        entry = self._replicas.pop(replica, None)
+        change = self._change_of(replica, stats, entry, now)
+        if entry is None:
+            entry = _Replica(stats, now)
         else:
-            self._add(known, stats, now)
-            known.last, known.at = stats, now
-        # They are in the order in which they were heard.
+            self._add(entry, stats, now)
+            entry.last, entry.at = stats, now
+        # The dict is in the order of the last heartbeats.
         while self._replicas and (len(self._replicas) >= MOST or now - self._eldest().at > MEMORY_S):
             del self._replicas[next(iter(self._replicas))]
-        self._replicas[replica] = known
-        return said
+        self._replicas[replica] = entry
+        return change
 
     def tick(self, now: float) -> None:
         living = [r for r in self._replicas.values() if now - r.at <= SILENCE_S]
@@ -111,16 +111,16 @@ class Fleet:
         return self._spent
 
     def count(self, now: float, *states: str) -> int:
-        """How many replicas are in one of these states."""
+        """Return the number of replicas in one of these states."""
         return sum(r.last.state in states and now - r.at <= SILENCE_S for r in self._replicas.values())
 
-    def left_out(self, now: float) -> float:
-        """The share of the frames of the last seconds that were left out at first."""
+    def deferred_share(self, now: float) -> float:
+        """Return the deferred share of the frames of the last seconds."""
         wanted = self.wanted.per_second(now)
-        return max(0.0, 1 - self.looked.per_second(now) / wanted) if wanted > 1e-6 else 0.0
+        return max(0.0, 1 - self.analysed.per_second(now) / wanted) if wanted > 1e-6 else 0.0
 
     def replicas(self, now: float) -> list[ReplicaNow]:
-        """Those that are there, in the order of their names."""
+        """Return the live replicas in the order of their names."""
         return [
             ReplicaNow(
                 replica=name,
@@ -138,23 +138,23 @@ class Fleet:
     def _eldest(self) -> _Replica:
         return next(iter(self._replicas.values()))
 
-    def _add(self, known: _Replica, stats: WorkerStats, now: float) -> None:
-        """What a replica did between two heartbeats. One that counts from less again was started anew."""
-        before = known.last
+    def _add(self, entry: _Replica, stats: WorkerStats, now: float) -> None:
+        """Add a replica's work between two heartbeats. Counters that fall mean that it restarted."""
+        before = entry.last
         if stats.pid != before.pid or stats.processed < before.processed or stats.working_s < before.working_s:
             return
-        lived_s, working_s = now - known.at, stats.working_s - before.working_s
+        lived_s, working_s = now - entry.at, stats.working_s - before.working_s
         self.frames_wanted += max(0, stats.frames_wanted - before.frames_wanted)
         self.frames_looked += max(0, stats.frames_looked - before.frames_looked)
         self.backfilled += max(0, stats.backfilled - before.backfilled)
         self.wanted.add(now, max(0, stats.frames_wanted - before.frames_wanted))
-        self.looked.add(now, max(0, stats.frames_looked - before.frames_looked))
-        known.working.add(now, working_s)
+        self.analysed.add(now, max(0, stats.frames_looked - before.frames_looked))
+        entry.working.add(now, working_s)
         if lived_s > SILENCE_S:
-            known.owed_s = 0.0
+            entry.owed_s = 0.0
             return
-        busy_s = min(lived_s, known.owed_s + working_s)
-        known.owed_s += working_s - busy_s
+        busy_s = min(lived_s, entry.owed_s + working_s)
+        entry.owed_s += working_s - busy_s
         self._spend(before.state, lived_s, busy_s, stats.busy_s - before.busy_s)
 
     def _spend(self, state: str, lived_s: float, busy_s: float, computing_s: float) -> None:
@@ -169,8 +169,8 @@ class Fleet:
             computing_s=spent.computing_s + min(lived_s, max(0.0, computing_s)),
         )
 
-    def _news(self, replica: str, stats: WorkerStats, known: _Replica | None, now: float) -> str:
-        # While it loads, a worker does not know its model.
+    def _change_of(self, replica: str, stats: WorkerStats, entry: _Replica | None, now: float) -> str:
+        # A loading worker does not report its model.
         if stats.model:
             pod = _POD.match(replica)
             kind = (stats.model, pod.group(1) if pod else "")
@@ -179,14 +179,19 @@ class Fleet:
             self._kinds[kind] = None
             if len(self._kinds) > MOST_KINDS:
                 del self._kinds[next(iter(self._kinds))]
-            # What ran when the console began to look is no news.
+            # What ran when the console started is no change.
             if is_new and len(self._kinds) > 1 and now - self._began > SILENCE_S:
                 return f"{replica} runs {stats.model}, in a deployment that is new"
-        if known and known.last.state != "draining" and now - known.at <= AGAIN_S and _is_another(known.last, stats):
+        if (
+            entry
+            and entry.last.state != "draining"
+            and now - entry.at <= RESTART_S
+            and _is_other_process(entry.last, stats)
+        ):
             return f"{replica} was started anew"
         return ""
 
 
-def _is_another(before: WorkerStats, after: WorkerStats) -> bool:
-    """Whether it is another process. In containers all have one number; after loading time is counted anew."""
+def _is_other_process(before: WorkerStats, after: WorkerStats) -> bool:
+    """Whether it is another process. In containers all have the same pid; after loading, uptime restarts."""
     return before.pid != after.pid or (before.state == "ready" and after.uptime_s < before.uptime_s)

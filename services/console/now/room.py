@@ -1,4 +1,4 @@
-"""All that runs for the page Now, and what answers its requests.
+"""The running parts of the page Now, which answer its requests.
 
 room = Room(links.viewer, cameras, hub.taps, settings)
 running = asyncio.create_task(room.run())
@@ -17,7 +17,7 @@ from services.console.settings import ConsoleSettings
 
 
 class Room:
-    """See the module. client: the viewers' connection. cameras: their bucket. taps: who gets every event."""
+    """See the module. client: the viewers' connection. cameras: their bucket. taps: callbacks for every event."""
 
     def __init__(self, client: Client, cameras: Cameras, taps: Taps, settings: ConsoleSettings) -> None:
         cost = settings.cost_per_hour
@@ -27,5 +27,5 @@ class Room:
         self.markers = Markers(client, self.watch)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await self.watch.run()

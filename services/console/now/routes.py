@@ -26,9 +26,9 @@ Service = Annotated[str, QueryParameter(max_length=64, description="a service's 
 
 @get("/now", opt=needs("viewer"))
 async def get_now(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Now:
-    """What arrives, what waits, how many replicas there are and why, what they cost, and what needs a look.
+    """The current arrivals, backlog, replicas and their reason, their cost, and what needs attention.
 
-    Whoever sees some cameras alone is told of these, and of no service: what services do is of all cameras together.
+    An asker who sees only some cameras gets these and no service: services work for all cameras.
     """
     return console.now.watch.now(asker.cameras)
 
@@ -42,7 +42,7 @@ async def get_history(
     until: Until = "",
     step: Step = "",
 ) -> HistorySeries:
-    """How a service was: what the console saw itself, or what Prometheus has where that does not reach back so far."""
+    """The history of a service: the console's own, or that of Prometheus for older times."""
     door.everything(asker, "how a service was")
     return await console.now.history.answer(service, since, until, step)
 
@@ -51,7 +51,7 @@ async def get_history(
 async def list_markers(
     asker: NamedDependency[Asker], console: NamedDependency[Console], since: Since = "", until: Until = ""
 ) -> FoundMarkers:
-    """Incidents, cameras that went and came, outages and deployments, of cameras that you may see."""
+    """Incidents, cameras that went offline or online, outages and deployments, of cameras that you may see."""
     return await console.now.markers.answer(since, until, asker.cameras)
 
 

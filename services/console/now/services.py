@@ -1,4 +1,4 @@
-"""All that is known of one service, as the page is told it. Pure: what JetStream, workers and scalers say comes in.
+"""The state of one service, as the page shows it, from JetStream, workers and scalers. Pure.
 
 service = OneService(catalog.find("cv"), now)
 service.queue("MEDIA", "cv").take(consumer_info, stream_info, age_s, now)
@@ -18,21 +18,21 @@ from shared.bus.infos import ConsumerInfo, StreamInfo
 from shared.contract.catalog import Service
 
 HOUR_S = 3600.0
-# What expired is told of for so long.
+# Expired messages are reported for this long.
 EXPIRED_S = 600.0
-# What is older says nothing of now.
+# Older values are stale.
 STALE_S = 5.0
-# A service that has said nothing for so long may be gone: analytics says its counts once a minute.
+# A service that published nothing for this long may have stopped: analytics publishes counts once a minute.
 SILENT_S = 150.0
-# What waits is late after the largest of these: 10 s, five times what a message may take, and while a replica starts
-# one and a half times what that takes.
+# Waiting messages are late after the largest of these: 10 s, five times the target latency, and while a replica starts
+# one and a half times its start time.
 LATE_S = 10.0
 TIMES_TARGET = 5.0
 TIMES_COLD_START = 1.5
 
 
 class QueueSeen:
-    """One consumer of a service. counts: whether what waits for it is waited for: what is put off is not."""
+    """One consumer of a service. counts: whether its backlog counts: deferred work does not."""
 
     def __init__(self, stream: str, consumer: str, now: float, *, counts: bool) -> None:
         self.stream, self.consumer, self.counts = stream, consumer, counts
@@ -45,22 +45,22 @@ class QueueSeen:
         self._expired: list[tuple[float, int]] = []
 
     def take(self, info: ConsumerInfo, stream: StreamInfo, age_s: float | None, now: float) -> None:
-        """What JetStream says. age_s: of the oldest that waits; None where that is not known."""
+        """Record JetStream's answer. age_s: of the oldest that waits; None if unknown."""
         p = self.progress
         arrived, cleared, expired = p.arrived, p.cleared, p.expired
         p.take(info, stream)
         if self.info is not None:
             self.arriving.add(now, p.arrived - arrived)
             self.clearing.add(now, p.cleared - cleared)
-        # Of jobs some expire because nobody waits for them any more.
+        # Jobs may expire because their request is abandoned.
         if p.expired > expired and not stream.is_work_queue:
             self._expired.append((now, p.expired - expired))
         self._expired = [(at, n) for at, n in self._expired if now - at <= EXPIRED_S]
         self.info, self.age_s, self.at, self.error = info, age_s, now, ""
 
     @property
-    def is_worked(self) -> bool:
-        """Whether anybody asks for messages, or ever took one."""
+    def is_consumed(self) -> bool:
+        """Whether a worker pulls messages, or ever received one."""
         return self.info is not None and bool(self.info.num_waiting or self.info.delivered.consumer_seq)
 
     def now(self, now: float) -> Queue:
@@ -78,69 +78,69 @@ class QueueSeen:
 
 
 class OneService:
-    """See the module. `now`: seconds of a clock that does not step back. reason: what scalers say; None: nothing."""
+    """See the module. `now`: seconds of a monotonic clock. reason: of the scalers; None: none answers."""
 
     def __init__(self, record: Service, now: float) -> None:
         self.record = record
         self.fleet = Fleet(now)
         self.reason: Reason | None = None
         self.reason_at = -math.inf
-        self.said = Flow(now)
-        self.said_at = -math.inf
+        self.published = Flow(now)
+        self.published_at = -math.inf
         self.queues = [QueueSeen(c.stream, c.name, now, counts=not c.spare) for c in record.consumers]
 
     def is_there(self, now: float) -> bool:
-        """Whether it runs, has ever worked, or is scaled; one that is always started also where it has work.
+        """Whether it runs, has ever worked, or is scaled; for an always started service, also whether it has work.
 
-        The others have consumers, for which messages wait, also where nobody wants them.
+        Other services have consumers whose messages wait even if the service is not used.
         """
-        heard = now - self.said_at <= SILENT_S or self.fleet.count(now, "loading", "ready", "draining")
+        heard = now - self.published_at <= SILENT_S or self.fleet.count(now, "loading", "ready", "draining")
         has_work = self.record.started_by == "up" and any(q.info and q.info.num_pending for q in self.queues)
-        return bool(heard or has_work or self._reason(now) or any(q.is_worked for q in self.queues))
+        return bool(heard or has_work or self._reason(now) or any(q.is_consumed for q in self.queues))
 
-    def nobody(self, now: float) -> bool:
-        """Whether what is in flight is in nobody's hands."""
+    def has_no_worker(self, now: float) -> bool:
+        """Whether no worker is there to process messages in flight."""
         return self.record.heartbeat and not self.fleet.count(now, "ready", "draining")
 
     def now(self, now: float, cost_per_hour: float | None) -> ServiceNow:
         reason, fleet = self._reason(now), self.fleet
         counted = [q for q in self.queues if q.counts and (q.info or q.error)]
-        waited = [q.now(now) for q in counted if now - q.at <= STALE_S]
-        known = bool(waited) and len(waited) == len(counted)
-        ages = [q.age_s for q in waited]
-        put_off = [q.info.num_pending + q.info.num_ack_pending for q in self.queues if not q.counts and q.info]
-        state = self._state(now, sum(q.pending + q.in_flight for q in waited))
-        has = self.record.heartbeat
+        states = [q.now(now) for q in counted if now - q.at <= STALE_S]
+        is_complete = bool(states) and len(states) == len(counted)
+        ages = [q.age_s for q in states]
+        deferred = [q.info.num_pending + q.info.num_ack_pending for q in self.queues if not q.counts and q.info]
+        state = self._state(now, sum(q.pending + q.in_flight for q in states))
+        has_heartbeat = self.record.heartbeat
         warming = fleet.count(now, "loading")
         return ServiceNow(
             name=self.record.name,
             state=state,
-            arriving=round(sum(q.arriving for q in waited), 3) if known else None,
-            clearing=round(sum(q.clearing for q in waited), 3) if known else None,
-            pending=sum(q.pending for q in waited) if known else None,
-            in_flight=sum(q.in_flight for q in waited) if known else None,
-            age_s=None if not known or None in ages else max(a for a in ages if a is not None),
+            arriving=round(sum(q.arriving for q in states), 3) if is_complete else None,
+            clearing=round(sum(q.clearing for q in states), 3) if is_complete else None,
+            pending=sum(q.pending for q in states) if is_complete else None,
+            in_flight=sum(q.in_flight for q in states) if is_complete else None,
+            age_s=None if not is_complete or None in ages else max(a for a in ages if a is not None),
             late_s=self._late_s(reason, state),
-            expired=sum(q.expired for q in waited),
+            expired=sum(q.expired for q in states),
             wanted=None if reason is None or reason.wanted is None else round(reason.wanted, 3),
             decides=reason.decides if reason else "unknown",
             sentence=reason.sentence if reason else "",
             sentences=reason.sentences if reason else [],
             of=reason.of if reason else "",
             by=reason.by if reason else "",
-            ready=fleet.count(now, "ready") if has else None,
-            warming=max(warming, reason.warming or 0 if reason else 0) if has else None,
-            draining=fleet.count(now, "draining") if has else None,
-            time=self._time() if has else None,
-            money=self._money(now, cost_per_hour) if has and cost_per_hour else None,
-            left_out=round(fleet.left_out(now), 4),
+            ready=fleet.count(now, "ready") if has_heartbeat else None,
+            warming=max(warming, reason.warming or 0 if reason else 0) if has_heartbeat else None,
+            draining=fleet.count(now, "draining") if has_heartbeat else None,
+            time=self._time() if has_heartbeat else None,
+            money=self._money(now, cost_per_hour) if has_heartbeat and cost_per_hour else None,
+            left_out=round(fleet.deferred_share(now), 4),
             deferred=max(0, fleet.frames_wanted - fleet.frames_looked),
-            put_off=sum(put_off) if put_off else None,
+            put_off=sum(deferred) if deferred else None,
             made_good=fleet.backfilled,
-            said=round(self.said.per_second(now), 3) if self.said_at > -math.inf else None,
+            said=round(self.published.per_second(now), 3) if self.published_at > -math.inf else None,
             replicas=fleet.replicas(now),
-            queues=waited,
-            error=next((q.error for q in counted if q.error), "") if not known else "",
+            queues=states,
+            error=next((q.error for q in counted if q.error), "") if not is_complete else "",
         )
 
     def _reason(self, now: float) -> Reason | None:
@@ -150,7 +150,7 @@ class OneService:
         fleet, reason = self.fleet, self._reason(now)
         if not self.record.heartbeat:
             pulls = any(q.info and q.info.num_waiting for q in self.queues)
-            if pulls or now - self.said_at <= SILENT_S:
+            if pulls or now - self.published_at <= SILENT_S:
                 return "working"
             return "unknown" if not self.queues else "missing" if waits else "resting"
         if fleet.count(now, "ready", "draining"):

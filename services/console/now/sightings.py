@@ -1,8 +1,8 @@
-"""What is known of each camera: whether it delivers, what, and how much of that is looked at. Pure.
+"""The state of each camera: whether it delivers, what, and the share that is analysed. Pure.
 
 seen = Sightings(now)
-seen.stored("lobby", size=240_000, at=now)
-seen.cameras(now, wall, sees)              # those first that somebody should look at
+seen.add_segment("lobby", size=240_000, at=now)
+seen.cameras(now, wall, sees)              # by rank: those with trouble first
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from shared.contract.events import CameraStatus, Quality, VideoStatus
 
 # Segments come about once a second.
 OVER_S = 10.0
-# So many cameras are told of, and no more than this are known.
-MOST_TOLD = 500
+# Cameras in one answer, and cameras in memory.
+MOST_LISTED = 500
 MOST = 20_000
-# A camera of which nothing more is looked at than this share needs a look itself.
+# A camera with a larger deferred share ranks higher.
 LITTLE = 0.5
-# What can't be made good any more is told of for so long.
+# Segments that can't be backfilled are reported for this long.
 LOST_S = 3600.0
 
 
 class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
-    """state: connecting, online, unreadable, offline or disabled; reason: why, since: when it was last said.
+    """state: connecting, online, unreadable, offline or disabled; reason: why, since: time of its last report.
 
-    segments, bytes: a second, as stored. left_out: share of its frames that was left out at first, of the last seconds.
-    lost: segments of the last hour that were to be looked at again, and can't be any more; lost_because: why.
+    segments, bytes: a second, as stored. left_out: deferred share of its frames, of the last seconds. lost: deferred
+    segments of the last hour that can't be backfilled; lost_because: why.
     """
 
     id: str
@@ -45,14 +45,14 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Those that somebody should look at first."""
+        """The sort key: cameras with trouble first."""
         trouble = {"unreadable": 0, "offline": 1}.get(self.state, 2 if self.lost else 3)
         return (3 if trouble == 3 and self.left_out > LITTLE else 4 if trouble == 3 else trouble), self.id
 
 
 class _Camera:
     def __init__(self, began: float) -> None:
-        self.segments, self.bytes, self.wanted, self.looked = (Flow(began, OVER_S) for _ in range(4))
+        self.segments, self.bytes, self.wanted, self.analysed = (Flow(began, OVER_S) for _ in range(4))
         self.status: CameraStatus | None = None
         self.video: VideoStatus | None = None
         self.lost: list[float] = []
@@ -74,43 +74,43 @@ class _Camera:
             since=since,
             segments=round(self.segments.per_second(at), 3),
             bytes=round(self.bytes.per_second(at)),
-            left_out=round(max(0.0, 1 - self.looked.per_second(at) / wanted), 4) if wanted > 1e-6 else 0.0,
+            left_out=round(max(0.0, 1 - self.analysed.per_second(at) / wanted), 4) if wanted > 1e-6 else 0.0,
             lost=lost,
             lost_because=self.lost_because if lost else "",
         )
 
 
 class Sightings:
-    """See the module. `at`: seconds of a clock that does not step back."""
+    """See the module. `at`: seconds of a monotonic clock."""
 
     def __init__(self, began: float) -> None:
         self.segments, self.bytes = Flow(began), Flow(began)
         self._began = began
         self._cameras: dict[str, _Camera] = {}
 
-    def stored(self, camera: str, size: int, at: float) -> None:
-        """A segment of so many bytes."""
+    def add_segment(self, camera: str, size: int, at: float) -> None:
+        """Record a stored segment of `size` bytes."""
         self.segments.add(at)
         self.bytes.add(at, size)
         if one := self._camera(camera):
             one.segments.add(at)
             one.bytes.add(at, size)
 
-    def looked(self, camera: str, frames: int, quality: Quality | None, at: float) -> None:
-        """Detections of so many frames."""
+    def add_detections(self, camera: str, frames: int, quality: Quality | None, at: float) -> None:
+        """Record detections of `frames` frames."""
         if one := self._camera(camera):
-            one.looked.add(at, frames)
+            one.analysed.add(at, frames)
             one.wanted.add(at, quality.frames_wanted(frames) if quality else frames)
 
-    def lost(self, camera: str, because: str, at: float) -> None:
-        """What was left out of a segment will not be looked at."""
+    def add_lost(self, camera: str, reason: str, at: float) -> None:
+        """Record a segment whose deferred frames can't be backfilled."""
         if one := self._camera(camera):
             one.lost = [time for time in one.lost if at - time <= LOST_S][-999:]
             one.lost.append(at)
-            one.lost_because = because
+            one.lost_because = reason
 
-    def said(self, status: CameraStatus | VideoStatus) -> None:
-        """What is said of a camera; what is older than what is known changes nothing."""
+    def add_status(self, status: CameraStatus | VideoStatus) -> None:
+        """Record a camera's status; an older one changes nothing."""
         one = self._camera(status.camera)
         if one is None:
             return
@@ -120,16 +120,16 @@ class Sightings:
         elif one.video is None or status.time >= one.video.time:
             one.video = status
 
-    def forget(self, there: Iterable[str]) -> None:
-        """Cameras that were removed. there: those that are not."""
-        kept = set(there)
-        for camera in self._cameras.keys() - kept:
+    def forget_removed(self, existing: Iterable[str]) -> None:
+        """Forget removed cameras. existing: all others."""
+        current = set(existing)
+        for camera in self._cameras.keys() - current:
             del self._cameras[camera]
 
     def cameras(
         self, enabled: Mapping[str, bool], at: float, wall: dt.datetime, sees: Callable[[str], bool]
     ) -> list[CameraNow]:
-        """All those that `sees` lets through, by rank. enabled: each camera there is, and whether it is."""
+        """Return the cameras that `sees` accepts, by rank. enabled: each existing camera, and whether it is enabled."""
         found = [
             (self._cameras.get(id) or _Camera(self._began)).now(id, on, at, wall)
             for id, on in enabled.items()

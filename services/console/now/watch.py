@@ -1,10 +1,10 @@
-"""What there is now: heartbeats, stored segments, events, JetStream's word, and what scalers say, in one place.
+"""The current state: heartbeats, stored segments, events, JetStream's answers and the scalers' explanations.
 
     watch = Watch(client, cameras, hub.taps, cost_per_hour=1.2)
     running = asyncio.create_task(watch.run())
     watch.now(asker.cameras)
 
-It only reads, with the rights of `console-viewer`, and costs the video path nothing: of segments it hears the headers.
+It only reads, with the rights of `console-viewer`. It costs the video path nothing: of segments it gets only headers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.console.now.reasons import reason
 from services.console.now.recalling import Recalling
 from services.console.now.ring import STEP_S, Ring, Sample
 from services.console.now.services import OneService
-from services.console.now.sightings import MOST_TOLD, CameraNow
+from services.console.now.sightings import MOST_LISTED, CameraNow
 from shared.client import explain
 from shared.contract import cameras, names
 from shared.runtime.errors import SettingError, TidegateError
@@ -38,7 +38,7 @@ from shared.runtime.telemetry import logger
 
 EVERY_S = 1.0
 EXPLAIN_S = 2.0
-# Where no scaler answers it is asked less often; one that has answered and does not for so long is missed.
+# Retry interval while no scaler answers; after MISSED_S a scaler that once answered counts as missing.
 NO_SCALER_S = 10.0
 MISSED_S = 30.0
 MOST_OUTAGES = 1000
@@ -47,13 +47,13 @@ log = logger("console")
 
 
 class Cameras(Protocol):
-    """The bucket `cameras`, such as `shared.bus.mirror.Mirror` has it."""
+    """The bucket `cameras`, such as `shared.bus.mirror.Mirror` mirrors it."""
 
     values: dict[str, bytes]
 
 
-class Said(Protocol):
-    """An event, as the hub of `services.console.feed` hands it on."""
+class Event(Protocol):
+    """An event of the hub of `services.console.feed`."""
 
     @property
     def kind(self) -> str: ...
@@ -67,16 +67,16 @@ Taps = list[Callable[[Any], None]]
 
 
 class Outage(NamedTuple):
-    """The console did not reach the server, or its streams. until: None while it lasts."""
+    """A time without the server or its streams. until: None while it lasts."""
 
     since: dt.datetime
     until: dt.datetime | None
 
 
 class Watch:
-    """See the module. taps: who gets every event. cost_per_hour: of a replica; 0: nobody has said.
+    """See the module. taps: callbacks for every event. cost_per_hour: of a replica; 0: not configured.
 
-    ring: how it was before. outages: those that the console has seen, the newest last.
+    ring: the history. outages: those that the console observed, the newest last.
     """
 
     def __init__(self, client: Client, cameras: Cameras, taps: Taps, *, cost_per_hour: float = 0.0) -> None:
@@ -94,11 +94,11 @@ class Watch:
         self._enabled: dict[str, tuple[bytes, bool]] = {}
         self._answered_at: float | None = None
         self._connection = client.stats["reconnects"]
-        self._looked = self.since
-        self._sampled = {name: _Sums(began, s) for name, s in self.hearing.services.items()}
+        self._polled_at = self.since
+        self._sums = {name: _Sums(began, s) for name, s in self.hearing.services.items()}
 
     async def run(self) -> None:
-        """Until cancelled. Raises BusError once the connection is closed for good."""
+        """Run until cancelled. Raises BusError once the connection is closed for good."""
         subscriptions = [
             await self._client.subscribe("scale.>", cb=self._beat),
             await self._client.subscribe(names.stored(names.media(">")), cb=self._segment),
@@ -113,12 +113,12 @@ class Watch:
                     await subscription.unsubscribe()
 
     def now(self, sees: Set[str] | None = None) -> Now:
-        """What there is now, for who sees these cameras; None: all, and with them what is of all together."""
+        """Return the state for an asker who sees these cameras; None: all, and with them the services."""
         at, wall = time.monotonic(), _wall()
         sightings, sees_all = self.hearing.sightings, sees is None
         seen = sightings.cameras(self._enabled_cameras(), at, wall, lambda id: sees is None or id in sees)
         found = [self._service(s, at) for s in self.hearing.services.values() if sees_all and s.is_there(at)]
-        is_missed = self._answered_at is not None and at - self._answered_at > MISSED_S
+        is_scaler_missing = self._answered_at is not None and at - self._answered_at > MISSED_S
         return Now(
             time=wall,
             since=self.since,
@@ -126,27 +126,27 @@ class Watch:
             segments=round(sightings.segments.per_second(at), 3) if sees_all else None,
             bytes=round(sightings.bytes.per_second(at)) if sees_all else None,
             services=found,
-            attention=attention(found, seen, connected=self.is_reached, scaler=not (is_missed and sees_all)),
-            cameras=seen[:MOST_TOLD],
-            cameras_more=max(0, len(seen) - MOST_TOLD),
+            attention=attention(found, seen, connected=self.is_reached, scaler=not (is_scaler_missing and sees_all)),
+            cameras=seen[:MOST_LISTED],
+            cameras_more=max(0, len(seen) - MOST_LISTED),
             online=_online(seen),
             cost_per_hour=self._cost_per_hour or None,
         )
 
     @property
     def is_reached(self) -> bool:
-        """Whether the server is there, and its streams answer."""
+        """Whether the server is connected and its streams answer."""
         return bool(self._client.is_connected) and self._polling.is_answered
 
     def _service(self, service: OneService, at: float) -> ServiceNow:
         return service.now(at, self._cost_per_hour or None)
 
     def _enabled_cameras(self) -> Mapping[str, bool]:
-        """Each camera that there is, and whether it is to be read. An entry is read once."""
+        """Return each camera and whether it is enabled. An entry is decoded once."""
         entries = {id: value for id, value in self._cameras.values.items() if not names.is_removed(id)}
-        known, self._enabled = self._enabled, {}
+        cached, self._enabled = self._enabled, {}
         for id, value in entries.items():
-            before = known.get(id)
+            before = cached.get(id)
             self._enabled[id] = before if before and before[0] == value else (value, _is_enabled(value))
         return {id: enabled for id, (_, enabled) in self._enabled.items()}
 
@@ -156,19 +156,19 @@ class Watch:
     async def _segment(self, message: Msg) -> None:
         self.hearing.segment(message.subject.removeprefix("stored."), message.headers, time.monotonic())
 
-    def _event(self, event: Said) -> None:
+    def _event(self, event: Event) -> None:
         self.hearing.event(event.kind, event.camera, event.data, time.monotonic())
 
     async def _poll(self) -> None:
         while True:
             began = time.monotonic()
-            await self._polling.look()
-            self._note_outage()
+            await self._polling.poll()
+            self._record_outage()
             for service in self.hearing.services.values():
                 service.fleet.tick(time.monotonic())
             await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
 
-    def _note_outage(self) -> None:
+    def _record_outage(self) -> None:
         lasts = bool(self.outages) and self.outages[-1].until is None
         connection = self._client.stats["reconnects"]
         if not self.is_reached and not lasts:
@@ -176,16 +176,16 @@ class Watch:
         elif self.is_reached and lasts:
             self.outages[-1] = self.outages[-1]._replace(until=_wall())
         elif connection != self._connection:
-            # It was away for less than the time between two looks.
-            self.outages.append(Outage(self._looked, _wall()))
-        self._connection, self._looked = connection, _wall()
+            # The connection was lost and restored between two polls.
+            self.outages.append(Outage(self._polled_at, _wall()))
+        self._connection, self._polled_at = connection, _wall()
 
     async def _explain(self) -> None:
-        """One question after the other: each has a subscription of its own, of which a connection has few."""
-        asked = [s for s in self.hearing.services.values() if s.record.scaled_object or s.record.name == "ingest"]
+        """Send one request at a time: each needs its own subscription, and a connection has few."""
+        services = [s for s in self.hearing.services.values() if s.record.scaled_object or s.record.name == "ingest"]
         while True:
             pause = EXPLAIN_S
-            for service in asked:
+            for service in services:
                 if not self._client.is_connected:
                     break
                 try:
@@ -203,24 +203,24 @@ class Watch:
             at = time.monotonic()
             for name, service in self.hearing.services.items():
                 if service.is_there(at):
-                    sample = self._sampled[name].sample(at, self._service(service, at), self._cost_per_hour)
+                    sample = self._sums[name].sample(at, self._service(service, at), self._cost_per_hour)
                     self.ring.add(name, sample, time.time())
                 else:
-                    self._sampled[name] = _Sums(at, service)
+                    self._sums[name] = _Sums(at, service)
 
 
 class _Sums:
-    """What a service's sums were at the sample before, to make rates of how they grow."""
+    """A service's sums at the previous sample: rates are their growth."""
 
     def __init__(self, at: float, service: OneService) -> None:
         self._service = service
         self._at, self._spent = at, service.fleet.spent
-        self._left_out = self._made_good = 0
+        self._left_out = self._backfilled = 0
 
     def sample(self, at: float, now: ServiceNow, cost_per_hour: float) -> Sample:
         fleet, past_s = self._service.fleet, max(1e-3, at - self._at)
-        has = self._service.record.heartbeat
-        grown = {
+        has_heartbeat = self._service.record.heartbeat
+        rates = {
             f: (getattr(fleet.spent, f) - getattr(self._spent, f)) / past_s for f in ("busy_s", "idle_s", "used_s")
         }
         left_out = fleet.frames_wanted - fleet.frames_looked
@@ -233,15 +233,15 @@ class _Sums:
             wanted=now.wanted,
             ready=now.ready,
             warming=now.warming,
-            busy=grown["busy_s"] if has else None,
-            idle=grown["idle_s"] if has else None,
-            cost=grown["used_s"] * cost_per_hour if has and cost_per_hour else None,
-            deferred=max(0, left_out - self._left_out) / past_s if has else None,
-            left_out=now.left_out if has else None,
-            made_good=(fleet.backfilled - self._made_good) / past_s if has else None,
+            busy=rates["busy_s"] if has_heartbeat else None,
+            idle=rates["idle_s"] if has_heartbeat else None,
+            cost=rates["used_s"] * cost_per_hour if has_heartbeat and cost_per_hour else None,
+            deferred=max(0, left_out - self._left_out) / past_s if has_heartbeat else None,
+            left_out=now.left_out if has_heartbeat else None,
+            made_good=(fleet.backfilled - self._backfilled) / past_s if has_heartbeat else None,
         )
         self._at, self._spent = at, fleet.spent
-        self._left_out, self._made_good = left_out, fleet.backfilled
+        self._left_out, self._backfilled = left_out, fleet.backfilled
         return sample
 
 

@@ -1,11 +1,11 @@
-"""The page Scaling: what runs now and why, and what would have been with other settings.
+"""The page Scaling: what runs now and why, and simulations of other settings.
 
 | module | idea |
 |---|---|
 | `usage` | the messages of USAGE, for a simulation |
-| `child` | one simulation, in a process that never outlives us |
-| `whatif` | whose simulations run, and what those that ended said |
-| `now` | what each service is scaled by, as its scaler says |
+| `child` | one simulation, in a child process |
+| `whatif` | the simulations of each person, and their results |
+| `now` | how each service is scaled, from its scaler |
 | `room` | both of them, for the routes |
 | `routes` | the API |
 """

@@ -1,8 +1,8 @@
-"""One simulation in a process of its own, which never outlives us.
+"""One simulation in a child process, which never outlives the console.
 
-    said = await simulated(python("tidegate.whatif"), request, usage, lambda progress: ...)
+    result = await simulated(python("tidegate.whatif"), request, usage, lambda progress: ...)
 
-Cancel it, and the process and all that it started are gone when the cancellation is through.
+When its cancellation completes, the process and all that it started have ended.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from shared.runtime.errors import BadMessage, TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-# Whatever it does, it has ended by then.
+# The longest time of a simulation.
 MOST_S = 20 * 60.0
 MOST_LINE = 8 * 1024 * 1024
 POLL_S = 0.1
 _LOG_BYTES = 2000
-# Its environment has no more than this of ours: no password, and no address of a server.
-_PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ", "XDG_CACHE_HOME")
-_PASSED_TOO = ("COVERAGE_", "NUMBA_")
+# Its environment has only these variables: no password, and no server address.
+_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ", "XDG_CACHE_HOME")
+_ENVIRONMENT_PREFIXES = ("COVERAGE_", "NUMBA_")
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 Usage = AsyncGenerator[UsageLine, None]
 
 
-async def simulated(
+async def simulate(
     command: Sequence[str],
     request: WhatIfRequest,
     usage: Usage | None,
-    tell: Tell,
+    on_progress: OnProgress,
     *,
     most_s: float = MOST_S,
 ) -> WhatIfAnswer | Failed:
-    """What it says at its end. A process that dies, or takes too long, has failed, with a sentence."""
-    # Whatever it leaves in its folder goes, however it ends.
+    """Return the simulation's result. A process that dies, or takes too long, has failed, with a sentence."""
+    # The folder is removed, however the process ends.
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder, tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *bound(command),
@@ -58,13 +58,13 @@ async def simulated(
             limit=MOST_LINE,
         )
         feeding = asyncio.create_task(_feed(process, request, usage))
-        ending = asyncio.create_task(_ended(process))
+        ending = asyncio.create_task(_watch_end(process))
         try:
             async with asyncio.timeout(most_s):
-                said = await _follow(process, tell)
-            if said is None and feeding.done() and (error := feeding.exception()):
+                result = await _follow(process, on_progress)
+            if result is None and feeding.done() and (error := feeding.exception()):
                 raise error
-            return said or await _died(process, ending, log)
+            return result or await _failure(process, ending, log)
         except TidegateError as e:
             return Failed(error=str(e), field="arrivals")
         except TimeoutError:
@@ -72,11 +72,11 @@ async def simulated(
         finally:
             _kill(process)
             await end(feeding)
-            await _through(ending)
+            await _wait_until_done(ending)
 
 
 async def _feed(process: Process, request: WhatIfRequest, usage: Usage | None) -> None:
-    """Write the request and what it needs. Whoever refuses it reads no further."""
+    """Write the request and the usage. A process that refuses the request stops reading."""
     assert process.stdin
     try:
         process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -89,13 +89,13 @@ async def _feed(process: Process, request: WhatIfRequest, usage: Usage | None) -
     except OSError:
         pass
     except BaseException:
-        # Without an end of what it reads it would simulate what has come so far.
+        # If only its input ended, it would simulate a part of the usage.
         _kill(process)
         raise
 
 
-async def _through(ending: asyncio.Task[None]) -> None:
-    """Wait for it, also where a cancellation comes again meanwhile: what was killed is gone in a moment."""
+async def _wait_until_done(ending: asyncio.Task[None]) -> None:
+    """Wait for the task even if this one is cancelled again: a killed process ends in a moment."""
     while not ending.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([ending])
@@ -106,21 +106,21 @@ async def _none() -> Usage:
     yield
 
 
-async def _follow(process: Process, tell: Tell) -> WhatIfAnswer | Failed | None:
-    """Its last word; None where it ends without one."""
+async def _follow(process: Process, on_progress: OnProgress) -> WhatIfAnswer | Failed | None:
+    """Return the process's result; None if it ends without one."""
     assert process.stdout
     while line := await process.stdout.readline():
         try:
-            said = decode(line)
+            message = decode(line)
         except BadMessage:
             continue  # what a library prints
-        if not isinstance(said, Progress):
-            return said
-        tell(said)
+        if not isinstance(message, Progress):
+            return message
+        on_progress(message)
     return None
 
 
-async def _died(process: Process, ending: asyncio.Task[None], log: IO[bytes]) -> Failed:
+async def _failure(process: Process, ending: asyncio.Task[None], log: IO[bytes]) -> Failed:
     await asyncio.shield(ending)
     code = process.returncode or 0
     log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
@@ -132,15 +132,15 @@ async def _died(process: Process, ending: asyncio.Task[None], log: IO[bytes]) ->
     )
 
 
-async def _ended(process: Process) -> None:
-    """Wait for it. What it leaves behind holds its output open, and so ends with it."""
+async def _watch_end(process: Process) -> None:
+    """Wait for the process, then kill its group: leftover children would hold its output open."""
     while process.returncode is None:
         await asyncio.sleep(POLL_S)
     _kill_group(process)
 
 
 def _kill(process: Process) -> None:
-    # Once it has ended its number may be another's.
+    # The pid of an ended process may be reused.
     if process.returncode is None:
         _kill_group(process)
 
@@ -151,4 +151,8 @@ def _kill_group(process: Process) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_TOO)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }

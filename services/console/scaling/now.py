@@ -1,4 +1,4 @@
-"""What each service is scaled by now, as the scalers that run say."""
+"""How each service is scaled now, from the running scalers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from shared.contract.explain import Explanation, Explanations
 from shared.contract.whatif import InForce
 from shared.runtime.errors import BusError, TidegateError
 
-# KEDA asks at each poll, by default every 30 s. What was asked for longer ago is a query of before a change.
+# KEDA queries at each poll, by default every 30 s. An older query has the settings of before a change.
 CURRENT_S = 60.0
-# However many look at the page, the scalers are asked so often.
+# Interval of the requests to scalers, for any number of viewers.
 EVERY_S = 1.0
 
 INGEST = "ingest"
-# What a scaler can't know.
+# What a scaler does not know.
 BOUNDS = (
     "minReplicaCount, maxReplicaCount and how fast replicas come and go are in the ScaledObject, which KEDA reads and "
     "the scaler does not: kubectl get scaledobject"
@@ -32,7 +32,7 @@ Policy = Literal["demand", "lag rule", "cameras", "pending count", "unknown"]
 
 
 class ScalingQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What one trigger asks a scaler. by: which kind of scaler answers. trigger: its metadata, as the scaler has it."""
+    """One trigger's query of a scaler. by: the kind of scaler. trigger: its metadata, as the scaler has it."""
 
     by: str
     is_current: bool
@@ -41,9 +41,9 @@ class ScalingQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScaledService(msgspec.Struct, frozen=True, kw_only=True):
-    """policy: what decides how many replicas run; sentence: the same in words. queries: the current one first.
+    """policy: what decides the number of replicas; sentence: the same in words. queries: the current one first.
 
-    in_force: its settings, for a what-if; None where it is not scaled by demand.
+    in_force: its settings, for a what-if; None if it is not scaled by demand.
     """
 
     service: str
@@ -58,23 +58,23 @@ class Now:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._asking = asyncio.Lock()
-        self._asked_at = float("-inf")
+        self._polling = asyncio.Lock()
+        self._polled_at = float("-inf")
         self._found: list[ScaledService] = []
 
     async def services(self) -> list[ScaledService]:
-        """Of every service that can be scaled."""
-        async with self._asking:
-            if time.monotonic() - self._asked_at > EVERY_S:
+        """Return every service that can be scaled."""
+        async with self._polling:
+            if time.monotonic() - self._polled_at > EVERY_S:
                 wanted = [s.name for s in catalog.services() if s.scaled_object]
                 found = await asyncio.gather(*(self._service(name) for name in (*wanted, INGEST)))
-                # Of ingest the scaler is asked in a cluster alone.
+                # Ingest is scaled only in a cluster.
                 self._found = [each for each in found if each.service != INGEST or each.queries]
-                self._asked_at = time.monotonic()
+                self._polled_at = time.monotonic()
             return self._found
 
     async def in_force(self, service: str) -> InForce | None:
-        """The settings by which a service is scaled by demand; None where it is not, or nobody says so."""
+        """Return the settings of a service scaled by demand; None if it is not, or no scaler answers."""
         return next((each.in_force for each in await self.services() if each.service == service), None)
 
     async def _service(self, service: str) -> ScaledService:
@@ -83,20 +83,20 @@ class Now:
         except (TidegateError, TimeoutError, nats.errors.Error) as e:
             why = str(e) if isinstance(e, BusError) else "the server does not answer"
             return ScaledService(service=service, policy="unknown", sentence=why)
-        return of(service, answers)
+        return scaled_service(service, answers)
 
 
-def of(service: str, answers: list[Explanations]) -> ScaledService:
-    """What they come to."""
+def scaled_service(service: str, answers: list[Explanations]) -> ScaledService:
+    """Combine the answers of all scalers."""
     found = sorted(((e.asked_s, a.by, e) for a in answers for e in a.found), key=lambda each: each[0])
     queries = [
         ScalingQuery(
             by=by,
-            is_current=asked_s < CURRENT_S,
+            is_current=age_s < CURRENT_S,
             trigger={_key(name): _text(value) for name, value in e.settings.items()},
             explanation=e,
         )
-        for asked_s, by, e in found
+        for age_s, by, e in found
     ]
     current = next((query.explanation for query in queries if query.is_current), None)
     policy = _policy(current)
@@ -131,12 +131,12 @@ def _sentence(service: str, policy: Policy, current: Explanation | None) -> str:
 
 
 def _in_force(current: Explanation) -> InForce | None:
-    known = {field.name for field in msgspec.structs.fields(InForce)}
-    settings = {name: value for name, value in current.settings.items() if name in known}
-    # The scaler says no budget of workers that do not bend, whatever it is set to.
-    bends = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
+    field_names = {field.name for field in msgspec.structs.fields(InForce)}
+    settings = {name: value for name, value in current.settings.items() if name in field_names}
+    # The scaler reports no budget for workers that do not degrade, whatever its setting.
+    is_degradable = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
     try:
-        return msgspec.convert({**settings, "bends": bends}, InForce)
+        return msgspec.convert({**settings, "bends": is_degradable}, InForce)
     except msgspec.ValidationError:
         return None
 

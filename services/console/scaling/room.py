@@ -1,4 +1,4 @@
-"""What the routes of the page Scaling share."""
+"""The shared parts of the page Scaling."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from services.console.scaling.whatif import WhatIf
 
 
 class Scaling:
-    """now: what the scalers say. whatif: simulations that run, and those that ended."""
+    """now: from the scalers. whatif: running and ended simulations."""
 
     def __init__(self, links: Links) -> None:
         self.now = Now(links.viewer)
         self.whatif = WhatIf()
 
     async def run(self) -> None:
-        """Until cancelled; then no simulation runs."""
+        """Run until cancelled, then end all simulations."""
         await self.whatif.run()

@@ -1,7 +1,7 @@
-"""What runs and why, and what-ifs.
+"""How services are scaled and why, and what-ifs.
 
-Arrivals are of all cameras together, and so is what follows from them: whoever may see some cameras alone gets none of
-it, but may simulate a CSV of theirs.
+Arrivals, and what follows from them, cover all cameras. A person who sees only some cameras gets none of it, but may
+simulate their own CSV.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.contract.whatif import Failed, WhatIfAnswer, WhatIfRequest
 
 
 class ScalingNow(msgspec.Struct, frozen=True, kw_only=True):
-    """bounds: where these are to be found. price: of a replica's hour, by COST_PER_HOUR; None where nobody said."""
+    """bounds: where to find them. price: of a replica's hour, by COST_PER_HOUR; None if not set."""
 
     services: list[ScaledService]
     bounds: str
@@ -36,7 +36,7 @@ class ScalingNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
-    """progress: from 0 to 1. error, field: of one that failed, and which of the request's fields it is about."""
+    """progress: from 0 to 1. error: of a failed one; field: the field of the request that it is about."""
 
     id: str
     service: str
@@ -51,7 +51,7 @@ class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/scaling", opt=needs("viewer"))
 async def get_scaling(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> ScalingNow:
-    """What each service is scaled by now, and every term of it."""
+    """How each service is scaled now, with every term."""
     door.everything(asker, "what is scaled, and by what,")
     return ScalingNow(
         services=await console.scaling.now.services(),
@@ -65,7 +65,7 @@ async def get_scaling(asker: NamedDependency[Asker], console: NamedDependency[Co
 async def begin_whatif(
     asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[WhatIfRequest]
 ) -> WhatIfView:
-    """Simulate other ways to scale: one at once for each person. Without `in_force`, what the scaler says now is."""
+    """Simulate other ways to scale: one at a time for each person. `in_force` defaults to the scaler's settings."""
     if data.service not in {s.name for s in catalog.services() if s.scaled_object}:
         raise Refused(400, f"service: {data.service[:64]!r} is none that can be simulated")
     usage = None
@@ -79,14 +79,14 @@ async def begin_whatif(
 
 @get("/whatif", opt=needs("operator"))
 async def list_whatifs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> list[WhatIfView]:
-    """What-ifs of yours that run, or have ended in the last minutes; the newest first, without their answers."""
-    jobs = [job for job in console.scaling.whatif.of(asker.name) if _may_see(asker, job)]
+    """Your what-ifs that run, or ended in the last minutes; the newest first, without their answers."""
+    jobs = [job for job in console.scaling.whatif.jobs_of(asker.name) if _may_see(asker, job)]
     return [msgspec.structs.replace(_view(job), answer=None) for job in jobs]
 
 
 @get("/whatif/{id:str}", opt=needs("operator"))
 async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> WhatIfView:
-    """How far a what-if is, and what came of it."""
+    """A what-if's progress and its result."""
     job = console.scaling.whatif.find(asker.name, id)
     if job is None or not _may_see(asker, job):
         raise _none()
@@ -95,24 +95,24 @@ async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: 
 
 @delete("/whatif/{id:str}", opt=needs("operator"), status_code=204)
 async def end_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """End a what-if, or forget what came of it."""
+    """End a what-if, or forget its result."""
     if not await console.scaling.whatif.cancel(asker.name, id):
         raise _none()
 
 
 def _view(job: Job) -> WhatIfView:
-    said = job.said
-    failed = said if isinstance(said, Failed) else None
+    result = job.result
+    failed = result if isinstance(result, Failed) else None
     return WhatIfView(
         id=job.id,
         service=job.service,
-        state="runs" if said is None else "failed" if failed else "done",
+        state="runs" if result is None else "failed" if failed else "done",
         began=rfc3339(job.began),
-        progress=1.0 if said else job.progress.progress,
+        progress=1.0 if result else job.progress.progress,
         doing=job.progress.doing,
         error=failed.error if failed else "",
         field=failed.field if failed else "",
-        answer=said if isinstance(said, WhatIfAnswer) else None,
+        answer=result if isinstance(result, WhatIfAnswer) else None,
     )
 
 

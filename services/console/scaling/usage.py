@@ -18,7 +18,7 @@ _NO_STREAM = 503
 
 
 async def read_usage(client: Client, since: dt.datetime) -> AsyncGenerator[UsageLine, None]:
-    """What was stored since then, by direct get. Raises BusError where there is no such stream, or no answer."""
+    """Read the messages stored since then, by direct get. Raises BusError if there is no such stream, or no answer."""
     subject = names.usage("*")
     try:
         async with Log(client, names.USAGE) as log:

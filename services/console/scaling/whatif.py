@@ -1,9 +1,9 @@
-"""Whose simulations run, how far they are, and what those that ended said.
+"""The simulations of each person, their progress and their results.
 
 whatif = WhatIf()
 job = whatif.start("ana", request, usage)      # raises Refused
-whatif.find("ana", job.id)                     # None of another's, or one that is forgotten
-await whatif.cancel("ana", job.id)             # its process has ended
+whatif.find("ana", job.id)                     # None for another person's, or a forgotten one
+await whatif.cancel("ana", job.id)             # ends its process
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from services.console.scaling.child import Usage, simulated
+from services.console.scaling.child import Usage, simulate
 from services.console.web.refused import Refused
 from shared.contract.whatif import Failed, Progress, WhatIfAnswer, WhatIfRequest
 from shared.runtime.child import python
@@ -22,13 +22,13 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
 MOST_AT_ONCE = 2
-KEPT_S = 15 * 60.0
-MOST_KEPT = 20
+RETENTION_S = 15 * 60.0
+MOST_RESULTS = 20
 SWEEP_S = 30.0
 
 
 class Job:
-    """One simulation. said: once it has ended. of_cameras: it shows what all cameras together sent."""
+    """One simulation. result: once it has ended. of_cameras: it shows the arrivals of all cameras."""
 
     def __init__(self, person: str, request: WhatIfRequest) -> None:
         self.id = secrets.token_urlsafe(12)
@@ -37,16 +37,16 @@ class Job:
         self.of_cameras = request.arrivals == "usage"
         self.began = dt.datetime.now(dt.UTC)
         self.progress = Progress(progress=0.0, doing="beginning")
-        self.said: WhatIfAnswer | Failed | None = None
+        self.result: WhatIfAnswer | Failed | None = None
         self.ended_at = 0.0
         self.task: asyncio.Task[None] | None = None
 
-    def tell(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self.progress = progress
 
 
 class WhatIf:
-    """See the module. command: what simulates. clock: monotonic seconds."""
+    """See the module. command: of the simulation. clock: monotonic seconds."""
 
     def __init__(
         self, command: Sequence[str] = python("tidegate.whatif"), clock: Callable[[], float] = time.monotonic
@@ -56,12 +56,12 @@ class WhatIf:
         self._jobs: dict[str, Job] = {}
 
     def start(self, person: str, request: WhatIfRequest, usage: Usage | None = None) -> Job:
-        """usage: what arrived, where the request asks for that. Raises Refused where too many run.
+        """Start a simulation. usage: the arrivals, if the request uses them. Raises Refused if too many run.
 
         Call it in the main thread: the process ends with the thread that starts it.
         """
         self._forget()
-        running = [job for job in self._jobs.values() if job.said is None]
+        running = [job for job in self._jobs.values() if job.result is None]
         if any(job.person == person for job in running):
             raise Refused(409, "a what-if of yours still runs: wait for it, or end it")
         if len(running) >= MOST_AT_ONCE:
@@ -76,13 +76,13 @@ class WhatIf:
         job = self._jobs.get(id)
         return job if job and job.person == person else None
 
-    def of(self, person: str) -> list[Job]:
-        """All of theirs, the newest first."""
+    def jobs_of(self, person: str) -> list[Job]:
+        """Return all of a person's jobs, the newest first."""
         self._forget()
         return sorted((job for job in self._jobs.values() if job.person == person), key=lambda job: job.began)[::-1]
 
     async def cancel(self, person: str, id: str) -> bool:
-        """End it, or forget what it said. False where there is none of theirs."""
+        """End a job, or forget its result. Return False if the person has no such job."""
         job = self.find(person, id)
         if job is None:
             return False
@@ -91,7 +91,7 @@ class WhatIf:
         return True
 
     async def run(self) -> None:
-        """Forget what is old, until cancelled; then end what runs."""
+        """Forget old jobs until cancelled; then end running ones."""
         try:
             while True:
                 await asyncio.sleep(SWEEP_S)
@@ -100,18 +100,18 @@ class WhatIf:
             await end(*(job.task for job in self._jobs.values()))
 
     async def _run(self, job: Job, request: WhatIfRequest, usage: Usage | None) -> None:
-        said: WhatIfAnswer | Failed = Failed(error="it was ended")
+        result: WhatIfAnswer | Failed = Failed(error="it was ended")
         try:
-            said = await simulated(self._command, request, usage, job.tell)
+            result = await simulate(self._command, request, usage, job.on_progress)
         except Exception as e:
             logger("console").error("a what-if failed", exc_info=e)
-            said = Failed(error="this failed here: the console's log says why")
+            result = Failed(error="this failed here: the console's log says why")
         finally:
-            job.said, job.ended_at = said, self._clock()
+            job.result, job.ended_at = result, self._clock()
 
     def _forget(self) -> None:
-        """What has ended long ago, and the oldest of too many."""
-        ended = sorted((job.ended_at, id) for id, job in self._jobs.items() if job.said is not None)
-        old = sum(at < self._clock() - KEPT_S for at, _ in ended)
-        for _, id in ended[: max(old, len(ended) - MOST_KEPT)]:
+        """Forget jobs that ended long ago, and the oldest of too many."""
+        ended = sorted((job.ended_at, id) for id, job in self._jobs.items() if job.result is not None)
+        old = sum(at < self._clock() - RETENTION_S for at, _ in ended)
+        for _, id in ended[: max(old, len(ended) - MOST_RESULTS)]:
             del self._jobs[id]

@@ -1,1 +1,1 @@
-"""How the system itself does: streams, dead letters, checks, versions, and what people changed."""
+"""The state of the system: streams, dead letters, checks, versions, and the audit log."""

@@ -1,4 +1,4 @@
-"""What people changed, as the stream AUDIT has it, newest first."""
+"""The audit log: people's changes from the stream AUDIT, newest first."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from shared.contract.names import END
 _ACTION = rf"^[a-z_-]{{1,32}}(\.[a-z_-]{{1,32}}){{0,4}}(\.\*)?{END}"
 
 
-async def listed(
+async def read_page(
     client: Client, asker: Asker, *, person: str, action: str, since: dt.datetime | None, limit: int, before: int
 ) -> Page[Change]:
-    """A page of what people did to cameras that `asker` may see, and, where they see all, to all else.
+    """Return a page of changes to cameras that `asker` may see, and to all else if they see all cameras.
 
-    client: an admin's. person, action: empty: any; `camera.*` is all that begins so. Raises Refused, and as `newest`
-    does.
+    client: an admin's. person, action: empty: any; `camera.*` is a prefix. Raises Refused, and as `newest` does.
     """
     if action and not re.search(_ACTION, action):
         raise Refused(400, "action is none: take one such as camera.add, or camera.* for all of these")
 
-    async def keep(stored: Stored) -> Change | None:
-        said = _read(stored)
-        if said is None or (person and said.person != person):
+    async def select(stored: Stored) -> Change | None:
+        change = _read(stored)
+        if change is None or (person and change.person != person):
             return None
-        return said if (asker.cameras is None if said.camera is None else asker.sees(said.camera)) else None
+        return change if (asker.cameras is None if change.camera is None else asker.sees(change.camera)) else None
 
     subject = names.audit(action.removesuffix("*") + (">" if action.endswith("*") else "") if action else ">")
-    return await newest(client, names.AUDIT, subject, keep, limit=limit, before=before, since=since)
+    return await newest(client, names.AUDIT, subject, select, limit=limit, before=before, since=since)
 
 
 def _read(stored: Stored) -> Change | None:

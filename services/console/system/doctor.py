@@ -1,7 +1,7 @@
-"""Whether all is well, as far as the console can see: a line for each thing that it looked at.
+"""The health of the system, as far as the console can see: a line for each check.
 
 doctor = Doctor(links, settings, cameras, people, streams)
-await doctor.look(asker)
+await doctor.check(asker)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.console.settings import ConsoleSettings
 from services.console.system import judged
 from services.console.system.finding import Finding, bad, ok, warn
 from services.console.system.fresh import Fresh
-from services.console.system.states import StreamState, of_stream
+from services.console.system.states import StreamState, consumers_of
 from shared.bus import infos
 from shared.bus.log import BATCH, Log
 from shared.bus.mirror import Mirror
@@ -31,7 +31,7 @@ from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.plain import plain
 
-AGE_S = 5.0
+CACHE_S = 5.0
 _RANKS = ("bad", "warn", "ok")
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -39,7 +39,7 @@ E = TypeVar("E", CameraStatus, VideoStatus)
 
 
 class Doctor:
-    """streams: what each stream holds."""
+    """See the module. streams: their cached states."""
 
     def __init__(
         self,
@@ -54,30 +54,30 @@ class Doctor:
         self._cameras = cameras
         self._people = people
         self._streams = streams
-        self._found = Fresh(self._look, AGE_S)
+        self._found = Fresh(self._check, CACHE_S)
 
-    async def look(self, asker: Asker) -> list[Finding]:
-        """What was found of what they may see, the worst first. What is of all cameras is for who sees all."""
-        together, others = await self._found.get()
+    async def check(self, asker: Asker) -> list[Finding]:
+        """Return the findings that the asker may see, the worst first. Those of all cameras need the right to all."""
+        system_wide, others = await self._found.get()
         found = [f for f in others if f.camera is None or asker.sees(f.camera)]
-        found += together if asker.cameras is None else []
+        found += system_wide if asker.cameras is None else []
         if all(f.camera is None for f in found):
             found.append(ok("cameras", "Each of those that you may see delivers video, or is switched off."))
         return sorted(found, key=lambda f: (_RANKS.index(f.level), f.camera is not None))
 
-    async def _look(self) -> tuple[list[Finding], list[Finding]]:
-        """What is of all cameras together, and all else."""
+    async def _check(self) -> tuple[list[Finding], list[Finding]]:
+        """Return the findings of all cameras together, and all others."""
         now = dt.datetime.now(dt.UTC)
         states, buckets, cameras = await asyncio.gather(self._streams.get(), self._buckets(), self._of_cameras(now))
-        return of_streams(states, now), [*self._connections(), *self._reached(), *buckets, *cameras]
+        return of_streams(states, now), [*self._connections(), *self._access(), *buckets, *cameras]
 
     def _connections(self) -> list[Finding]:
-        """Of each role."""
+        """Check the connection of each role."""
         clients = {"itself": self._links.own, **{f"{role}s": getattr(self._links, role) for role in ROLES}}
-        return [_connection(whom, client) for whom, client in clients.items()]
+        return [_connection(name, client) for name, client in clients.items()]
 
-    def _reached(self) -> list[Finding]:
-        """How people reach the console, and whether somebody could let others in."""
+    def _access(self) -> list[Finding]:
+        """Check how people reach the console, and that an admin can add others."""
         host, found = self._settings.console_host, []
         if not host.startswith(_LOOPBACK) and not self._settings.is_https:
             remedy = "set CONSOLE_CERT and CONSOLE_KEY, or CONSOLE_URL to the https address of a proxy"
@@ -88,7 +88,7 @@ class Doctor:
 
     async def _buckets(self) -> list[Finding]:
         links = self._links
-        asked: Sequence[tuple[str, Client]] = (
+        buckets: Sequence[tuple[str, Client]] = (
             (names.CAMERAS, links.viewer),
             (names.RULES, links.viewer),
             (names.RUNS, links.viewer),
@@ -96,7 +96,7 @@ class Doctor:
             (names.CONSOLE, links.own),
             (names.REVIEWS, links.own),
         )
-        return list(await asyncio.gather(*(_bucket(client, name) for name, client in asked)))
+        return list(await asyncio.gather(*(_bucket(client, name) for name, client in buckets)))
 
     async def _of_cameras(self, now: dt.datetime) -> list[Finding]:
         enabled = sorted(filter(self._is_enabled, self._cameras.values))
@@ -120,7 +120,7 @@ class Doctor:
 
 
 def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]:
-    """Of all that is asked of JetStream. Pure."""
+    """Judge all streams and their consumers. Pure."""
     wanted = {str(s.name): s.subjects or [] for s in topology.streams(topology.TopologySettings())}
     found: list[Finding] = []
     for state in states:
@@ -134,12 +134,12 @@ def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]
 
 
 def _is_spare(consumer: str) -> bool:
-    """What is put off waits for hours on purpose."""
-    return any(c.spare for c in of_stream(names.BACKFILL) if c.name == consumer)
+    """Whether a consumer is for deferred work, which waits for hours on purpose."""
+    return any(c.spare for c in consumers_of(names.BACKFILL) if c.name == consumer)
 
 
-def _connection(whom: str, client: Client) -> Finding:
-    what = f"NATS, for {whom}"
+def _connection(name: str, client: Client) -> Finding:
+    what = f"NATS, for {name}"
     if not client.is_connected:
         remedy = "see whether nats-server runs: the console connects again by itself"
         return bad(what, "It is not connected.", remedy)

@@ -1,4 +1,4 @@
-"""What a check of the console found, and what to do about it."""
+"""The finding of a check, and its remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Level = Literal["ok", "warn", "bad"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """found: a sentence. remedy: what to do; None where all is well. camera: of which it is, where it is of one."""
+    """found: a sentence. remedy: what to do; None if all is well. camera: if the finding is about one."""
 
     what: str
     level: Level

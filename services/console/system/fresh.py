@@ -1,4 +1,4 @@
-"""What costs something to find out, found out once for all who ask at about the same time."""
+"""A cached value: one fetch serves all requests within a short time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """make: finds it out. age_s: for so long it is told again."""
+    """See the module. fetch: computes the value. age_s: how long it is cached."""
 
-    def __init__(self, make: Callable[[], Awaitable[T]], age_s: float) -> None:
-        self._make = make
+    def __init__(self, fetch: Callable[[], Awaitable[T]], age_s: float) -> None:
+        self._fetch = fetch
         self._age_s = age_s
         self._at = -math.inf
-        self._turn = asyncio.Lock()
-        self._found: T
+        self._lock = asyncio.Lock()
+        self._value: T
 
     async def get(self) -> T:
-        """Raises what `make` raises; then the next who asks tries again."""
-        async with self._turn:
+        """Return the value. Raises what `fetch` raises; the next call then fetches again."""
+        async with self._lock:
             if time.monotonic() - self._at > self._age_s:
-                self._found = await self._make()
+                self._value = await self._fetch()
                 self._at = time.monotonic()
-            return self._found
+            return self._value

@@ -1,4 +1,4 @@
-"""Whether the console itself is well, for whoever restarts it."""
+"""The console's own health, for its supervisor."""
 
 from __future__ import annotations
 

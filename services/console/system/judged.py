@@ -1,4 +1,4 @@
-"""What the state of streams, consumers and cameras means. Pure."""
+"""Findings from the state of streams, consumers and cameras. Pure."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 
 from services.console.system.finding import Finding, bad, ok, warn
-from services.console.system.states import ConsumerState, StreamState, of_stream
+from services.console.system.states import ConsumerState, StreamState, consumers_of
 from shared.contract.events import CameraStatus, VideoStatus
 
 _SETUP = "tidegate setup"
-# A stream that forgets the oldest is full for most of its life where its size is what limits it.
+# A stream that discards its oldest messages, limited by size, is full most of the time.
 _NEARLY_FULL, _FULL = 0.8, 0.95
 _GB = 1e9
-# Work that nobody has taken for so long waits in vain.
+# Work without any delivery for this long is stuck.
 SILENT_S = 60.0
 
 
 def stream(state: StreamState, subjects: Collection[str]) -> list[Finding]:
-    """Whether a stream is there, as it is wanted, with room. subjects: those that it is to store."""
+    """Check that a stream exists, with its subjects and with room. subjects: those that it should store."""
     what = f"stream {state.name}"
     if state.is_missing:
         return [bad(what, "It is missing.", _SETUP)]
     if state.error:
         return [bad(what, f"{state.error}.", "see the log of nats-server, and of the console")]
-    if lacks := sorted(set(subjects) - set(state.subjects)):
-        return [bad(what, f"It does not store {', '.join(lacks)}.", _SETUP)]
+    if missing := sorted(set(subjects) - set(state.subjects)):
+        return [bad(what, f"It does not store {', '.join(missing)}.", _SETUP)]
     return [*_room(what, state), *_missing_consumers(state)]
 
 
@@ -39,15 +39,15 @@ def _room(what: str, state: StreamState) -> list[Finding]:
         return [(bad if share >= _FULL else warn)(what, found, remedy)]
     if share < _FULL:
         return [ok(what, found)]
-    kept = _kept_s(state)
-    if kept is None or state.max_age_s is None or kept > 0.9 * state.max_age_s:
+    retained_s = _retained_s(state)
+    if retained_s is None or state.max_age_s is None or retained_s > 0.9 * state.max_age_s:
         return [ok(what, found)]
-    hours = f"{kept / 3600:.1f} of {state.max_age_s / 3600:.1f} hours"
+    hours = f"{retained_s / 3600:.1f} of {state.max_age_s / 3600:.1f} hours"
     remedy = f"give the server more disk, and raise {state.name}_MAX_BYTES for 'tidegate setup'"
     return [warn(what, f"It is full, and so keeps {hours}.", remedy)]
 
 
-def _kept_s(state: StreamState) -> float | None:
+def _retained_s(state: StreamState) -> float | None:
     if not state.oldest or not state.newest:
         return None
     return (dt.datetime.fromisoformat(state.newest) - dt.datetime.fromisoformat(state.oldest)).total_seconds()
@@ -55,12 +55,12 @@ def _kept_s(state: StreamState) -> float | None:
 
 def _missing_consumers(state: StreamState) -> list[Finding]:
     there = {c.name for c in state.consumers}
-    lacks = [c.name for c in of_stream(state.name) if not c.when and c.name not in there]
-    return [bad(f"consumer {name}", "It is missing: nobody is given its work.", _SETUP) for name in lacks]
+    missing = [c.name for c in consumers_of(state.name) if not c.when and c.name not in there]
+    return [bad(f"consumer {name}", "It is missing: nobody is given its work.", _SETUP) for name in missing]
 
 
 def consumer(state: ConsumerState, now: dt.datetime) -> list[Finding]:
-    """Whether somebody takes what waits for a consumer."""
+    """Check that workers take the waiting messages of a consumer."""
     what = f"consumer {state.name}"
     if not state.pending:
         return [ok(what, "Nothing waits.")]
@@ -73,7 +73,7 @@ def consumer(state: ConsumerState, now: dt.datetime) -> list[Finding]:
     if not state.delivered:
         return [ok(what, f"{waiting}: {state.service} has never run here.")]
     last = dt.datetime.fromisoformat(state.last_delivery) if state.last_delivery else None
-    # The server forgets when it was, once it is restarted.
+    # A restarted server has no time of the last delivery.
     silent_s = (now - last).total_seconds() if last else 0.0
     remedy = f"look at {state.service}: its log, and whether a scaler runs that starts it"
     if silent_s < SILENT_S:
@@ -94,7 +94,7 @@ def cameras(
     videos: Mapping[str, VideoStatus],
     now: dt.datetime,
 ) -> list[Finding]:
-    """A line for each camera without video that can be read. statuses, videos: what was last said of each."""
+    """Return a finding for each camera without readable video. statuses, videos: the last events of each."""
     return [found for id in enabled for found in _camera(id, statuses.get(id), videos.get(id), now)]
 
 
@@ -112,7 +112,7 @@ def _camera(id: str, status: CameraStatus | None, video: VideoStatus | None, now
 
 
 def bucket(name: str, is_there: bool | None) -> Finding:
-    """is_there: None: it could not be asked."""
+    """Check that a bucket exists. is_there: None: unknown."""
     what = f"bucket {name}"
     if is_there is None:
         return bad(what, "Nothing is known of it: JetStream does not answer.", "see the log of nats-server")

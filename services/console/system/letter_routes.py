@@ -1,4 +1,4 @@
-"""Dead letters: which there are, what died, and back to work with them."""
+"""Dead letters: list, inspect, replay and delete them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from litestar.params import PathParameter, QueryParameter
 from nats.js.errors import APIError
 
 from services.console.people.asker import Asker
-from services.console.system import letters as system
+from services.console.system import letters as dead_letters
 from services.console.system.letters import Letter, WholeLetter
 from services.console.video.work import LARGEST
 from services.console.web.console import Console
@@ -26,14 +26,14 @@ Seq = Annotated[int, PathParameter(ge=1, le=MOST_SEQ, description="the letter's 
 
 
 class Letters(msgspec.Struct, frozen=True, kw_only=True):
-    """next: `cursor` of the page after this one; None: this is the last. A page may have fewer than were asked for."""
+    """next: `cursor` of the next page; None: this is the last. A page may have fewer than `limit`."""
 
     letters: list[Letter]
     next: str | None
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the message is now."""
+    """The replayed message's new place."""
 
     stream: str
     stream_seq: int
@@ -48,14 +48,14 @@ async def list_letters(
     cursor: Annotated[int, QueryParameter(ge=0, le=MOST_SEQ, description="`next` of the page before")] = 0,
 ) -> Letters:
     """Dead letters, newest first."""
-    page = await system.listed(console.links.admin, asker, service, limit, cursor)
+    page = await dead_letters.read_page(console.links.admin, asker, service, limit, cursor)
     return Letters(letters=page.found, next=str(page.next) if page.next else None)
 
 
 @get("/letters/{seq:int}", opt=needs("admin"))
 async def get_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> WholeLetter:
-    """One dead letter, with its headers and what it holds."""
-    return system.whole(await system.found(console.links.admin, asker, seq))
+    """One dead letter, with its headers and its payload."""
+    return dead_letters.detail(await dead_letters.find(console.links.admin, asker, seq))
 
 
 @get("/letters/{seq:int}/picture", opt=needs("admin"), media_type="image/jpeg")
@@ -65,23 +65,30 @@ async def get_letter_picture(
     console: NamedDependency[Console],
     width: Annotated[int, QueryParameter(ge=32, le=LARGEST, description="most pixels across")] = 640,
 ) -> Response[bytes]:
-    """The first frame of a dead letter that is video, as JPEG, where it can be decoded by itself."""
-    found = await system.found(console.links.admin, asker, seq)
-    if found.payload is None or not system.is_video(found):
+    """The first frame of a dead letter with video, as JPEG, if it can be decoded by itself."""
+    dead_letter = await dead_letters.find(console.links.admin, asker, seq)
+    if dead_letter.payload is None or not dead_letters.is_video(dead_letter):
         raise Refused(404, f"letter {seq} has no video")
-    made = await console.decoders.picture(found.payload, width=width, frames=system.frames_of(found))
-    return Response(made.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    picture = await console.decoders.picture(
+        dead_letter.payload, width=width, frames=dead_letters.frames_of(dead_letter)
+    )
+    return Response(picture.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @post("/letters/{seq:int}/replay", opt=needs("admin"), status_code=200)
 async def replay_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Replayed:
-    """Put a dead letter back to work, for the service that gave it up alone."""
-    found = await system.found(console.links.admin, asker, seq)
+    """Replay a dead letter, only for the service that dead-lettered it."""
+    dead_letter = await dead_letters.find(console.links.admin, asker, seq)
     await console.audit(
-        asker, "letter.replay", camera=system.camera_of(found), letter=seq, service=found.service, of=found.of
+        asker,
+        "letter.replay",
+        camera=dead_letters.camera_of(dead_letter),
+        letter=seq,
+        service=dead_letter.service,
+        of=dead_letter.of,
     )
     try:
-        return Replayed(stream=found.stream, stream_seq=await dlq.replay(console.links.admin, found))
+        return Replayed(stream=dead_letter.stream, stream_seq=await dlq.replay(console.links.admin, dead_letter))
     except dlq.Unreplayable as e:
         raise Refused(409, str(e)) from e
     except APIError as e:
@@ -90,10 +97,15 @@ async def replay_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedD
 
 @delete("/letters/{seq:int}", opt=needs("admin"), status_code=204)
 async def remove_letter(seq: Seq, asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
-    """Delete a dead letter: what died is not processed any more."""
-    found = await system.found(console.links.admin, asker, seq)
+    """Delete a dead letter: its message is not processed any more."""
+    dead_letter = await dead_letters.find(console.links.admin, asker, seq)
     await console.audit(
-        asker, "letter.delete", camera=system.camera_of(found), letter=seq, service=found.service, of=found.of
+        asker,
+        "letter.delete",
+        camera=dead_letters.camera_of(dead_letter),
+        letter=seq,
+        service=dead_letter.service,
+        of=dead_letter.of,
     )
     try:
         await console.links.admin.jetstream().delete_msg(names.DLQ, seq)

@@ -1,4 +1,4 @@
-"""Dead letters as an admin sees them: those of cameras that they may see, newest first."""
+"""Dead letters for an admin: those of cameras that they may see, newest first."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from shared.runtime.errors import BadSegment
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 
-# So much of a payload that is text is shown.
+# Bytes of a text payload that are shown.
 MOST_TEXT = 64 * 1024
-# Of these a letter's camera is the last token.
+# The last token of these subjects is the camera.
 _OF_CAMERAS = ("media.", "events.", "jobs.")
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """seq: by which it is known. stream, stream_seq, subject: of the message that died. bytes: of its payload; None:
-    that is gone. camera: None where it is not known. can_replay: whether there is anything to replay.
+    """seq: its number. stream, stream_seq, subject: of the dead-lettered message. bytes: of its payload; None: expired.
+    camera: None if unknown. can_replay: whether there is a payload and a subject to replay.
     """
 
     seq: int
@@ -43,7 +43,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WholeLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """text: the payload where it is text. is_cut: whether it is longer. is_video: a segment: a picture may be in it."""
+    """text: the payload if it is text. is_cut: whether it is longer. is_video: a segment, perhaps with a picture."""
 
     letter: Letter
     headers: dict[str, str]
@@ -52,57 +52,57 @@ class WholeLetter(msgspec.Struct, frozen=True, kw_only=True):
     is_video: bool
 
 
-def camera_of(letter: DeadLetter) -> str | None:
-    """Pure."""
-    id = letter.subject.rpartition(".")[2]
-    return id if letter.subject.startswith(_OF_CAMERAS) and re.search(names.TOKEN, id) else None
+def camera_of(dead_letter: DeadLetter) -> str | None:
+    """Return the camera of its subject; None if unknown. Pure."""
+    id = dead_letter.subject.rpartition(".")[2]
+    return id if dead_letter.subject.startswith(_OF_CAMERAS) and re.search(names.TOKEN, id) else None
 
 
-def is_video(letter: DeadLetter) -> bool:
+def is_video(dead_letter: DeadLetter) -> bool:
     """Whether it is a segment. Pure."""
-    return letter.subject.startswith("media.")
+    return dead_letter.subject.startswith("media.")
 
 
-def frames_of(letter: DeadLetter) -> int:
-    """How many frames a segment's headers announce; 1 where they can't be read. Pure."""
+def frames_of(dead_letter: DeadLetter) -> int:
+    """Return the number of frames in a segment's headers; 1 if they can't be read. Pure."""
     try:
-        return segment.from_message(letter.subject, letter.headers).frames
+        return segment.from_message(dead_letter.subject, dead_letter.headers).frames
     except BadSegment:
         return 1
 
 
-def sees(asker: Asker, letter: DeadLetter) -> bool:
-    """Whether they may see it: of one whose camera is not known, whether they see all. Pure."""
-    camera = camera_of(letter)
+def sees(asker: Asker, dead_letter: DeadLetter) -> bool:
+    """Whether the asker may see it; without a known camera, whether they see all. Pure."""
+    camera = camera_of(dead_letter)
     return asker.cameras is None if camera is None else asker.sees(camera)
 
 
-def shown(letter: DeadLetter) -> Letter:
-    """Pure."""
+def summary(dead_letter: DeadLetter) -> Letter:
+    """Return its entry in a list. Pure."""
     return Letter(
-        seq=letter.seq,
-        service=plain(letter.service),
-        reason=plain(redact(letter.reason)),
-        time=letter.time,
-        stream=plain(letter.stream),
-        stream_seq=letter.stream_seq,
-        subject=plain(letter.subject),
-        camera=camera_of(letter),
-        deliveries=letter.deliveries,
-        bytes=None if letter.payload is None else len(letter.payload),
-        can_replay=letter.payload is not None and bool(letter.subject),
+        seq=dead_letter.seq,
+        service=plain(dead_letter.service),
+        reason=plain(redact(dead_letter.reason)),
+        time=dead_letter.time,
+        stream=plain(dead_letter.stream),
+        stream_seq=dead_letter.stream_seq,
+        subject=plain(dead_letter.subject),
+        camera=camera_of(dead_letter),
+        deliveries=dead_letter.deliveries,
+        bytes=None if dead_letter.payload is None else len(dead_letter.payload),
+        can_replay=dead_letter.payload is not None and bool(dead_letter.subject),
     )
 
 
-def whole(letter: DeadLetter) -> WholeLetter:
-    """Pure."""
-    text = None if is_video(letter) or letter.payload is None else _text(letter.payload)
+def detail(dead_letter: DeadLetter) -> WholeLetter:
+    """Return it with headers and payload. Pure."""
+    text = None if is_video(dead_letter) or dead_letter.payload is None else _text(dead_letter.payload)
     return WholeLetter(
-        letter=shown(letter),
-        headers={name: plain(redact(value)) for name, value in letter.headers.items()},
+        letter=summary(dead_letter),
+        headers={name: plain(redact(value)) for name, value in dead_letter.headers.items()},
         text=text,
-        is_cut=text is not None and len(letter.payload or b"") > MOST_TEXT,
-        is_video=is_video(letter) and letter.payload is not None,
+        is_cut=text is not None and len(dead_letter.payload or b"") > MOST_TEXT,
+        is_video=is_video(dead_letter) and dead_letter.payload is not None,
     )
 
 
@@ -117,19 +117,19 @@ def _text(payload: bytes) -> str | None:
     return redact(text)
 
 
-async def listed(client: Client, asker: Asker, service: str, limit: int, before: int) -> Page[Letter]:
-    """A page of them. client: an admin's. service: empty: of all. Raises as `newest` does."""
+async def read_page(client: Client, asker: Asker, service: str, limit: int, before: int) -> Page[Letter]:
+    """Return a page of dead letters. client: an admin's. service: empty: any. Raises as `newest` does."""
 
-    async def keep(stored: Stored) -> Letter | None:
-        letter = await dlq.read(client, stored)
-        return shown(letter) if service in ("", letter.service) and sees(asker, letter) else None
+    async def select(stored: Stored) -> Letter | None:
+        dead_letter = await dlq.read(client, stored)
+        return summary(dead_letter) if service in ("", dead_letter.service) and sees(asker, dead_letter) else None
 
-    return await newest(client, names.DLQ, ">", keep, limit=limit, before=before)
+    return await newest(client, names.DLQ, ">", select, limit=limit, before=before)
 
 
-async def found(client: Client, asker: Asker, seq: int) -> DeadLetter:
-    """One of them. Raises Refused, in the same words where there is none and where they may not see it."""
-    letter = await dlq.find(client, seq)
-    if letter is None or not sees(asker, letter):
+async def find(client: Client, asker: Asker, seq: int) -> DeadLetter:
+    """Return one dead letter. Raises Refused, with the same text whether it is missing or not visible to them."""
+    dead_letter = await dlq.find(client, seq)
+    if dead_letter is None or not sees(asker, dead_letter):
         raise Refused(404, f"there is no letter {seq}")
-    return letter
+    return dead_letter

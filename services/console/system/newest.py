@@ -1,10 +1,10 @@
-"""A stream read from its newest message back, a page at a time, without a consumer.
+"""Pages of a stream, from its newest message back, without a consumer.
 
-page = await newest(client, "AUDIT", "audit.>", keep, limit=50)
-page = await newest(client, "AUDIT", "audit.>", keep, limit=50, before=page.next)
+page = await newest(client, "AUDIT", "audit.>", select, limit=50)
+page = await newest(client, "AUDIT", "audit.>", select, limit=50, before=page.next)
 
-Direct get reads forward only. So a stretch of sequences is read after the other, each as long as it takes for the
-messages that are wanted; one that holds too much is read again in parts.
+Direct get only reads forward. So ranges of sequences are read one after the other, each long enough for the wanted
+messages; a range with too much data is read again in parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.bus import infos
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 
-# A page ends after so much was read, however little of it was wanted.
+# A page ends after this many bytes read, even if it is not full.
 MOST_BYTES = 32 * 1024 * 1024
 _PARTS = 4
 _LONGEST = 256
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Page(NamedTuple, Generic[T]):
-    """found: newest first. next: where the next page begins; 0: there is none."""
+    """found: newest first. next: `before` of the next page; 0: there is none."""
 
     found: list[T]
     next: int
@@ -38,13 +38,13 @@ async def newest(
     client: Client,
     stream: str,
     subject: str,
-    keep: Callable[[Stored], Awaitable[T | None]],
+    select: Callable[[Stored], Awaitable[T | None]],
     *,
     limit: int,
     before: int = 0,
     since: dt.datetime | None = None,
 ) -> Page[T]:
-    """Up to `limit` of those that `keep` makes something of, of what is stored before the sequence `before`; 0: all.
+    """Return up to `limit` items that `select` accepts, from before the sequence `before`; 0: from the newest.
 
     Raises BusError, nats.errors.Error or TimeoutError.
     """
@@ -63,8 +63,8 @@ async def newest(
             for stored in reversed(part):
                 if since and stored.time < since:
                     return Page(found, 0)
-                if (kept := await keep(stored)) is not None:
-                    found.append(kept)
+                if (item := await select(stored)) is not None:
+                    found.append(item)
                 if len(found) == limit:
                     return Page(found, stored.seq if stored.seq > state.first_seq else 0)
             high = low - 1
@@ -73,7 +73,7 @@ async def newest(
 
 
 async def _between(log: Log, subject: str, low: int, high: int) -> list[Stored] | None:
-    """All that is stored on a subject from `low` to `high`; None where that is too much for once."""
+    """Return all messages of a subject from `low` to `high`; None if that is too much for one read."""
     found: list[Stored] = []
     for _ in range(_PARTS):
         part = await log.read(subject, low)

@@ -1,4 +1,4 @@
-"""What the page System shows, kept for a moment for all who look."""
+"""The data of the page System, cached for a moment for all viewers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class System:
         self.doctor = Doctor(links, settings, cameras, people, self.streams)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await self._replicas.run()
 
     async def _states(self) -> list[StreamState]:

@@ -1,4 +1,4 @@
-"""How the system does: streams, checks, versions, dead letters, and what people changed."""
+"""The state of the system: streams, checks, versions, dead letters, and the audit log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Text = Annotated[str, QueryParameter(max_length=200, description="empty: any")]
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
-    """bytes, max_bytes: of all of these streams together, and what they may take at most."""
+    """bytes, max_bytes: the sums over these streams, and over their limits."""
 
     streams: list[StreamState]
     bytes: int
@@ -40,7 +40,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """next: `cursor` of the page after this one; None: this is the last. A page may have fewer than were asked for."""
+    """next: `cursor` of the next page; None: this is the last. A page may have fewer than `limit`."""
 
     changes: list[Change]
     next: str | None
@@ -48,7 +48,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/streams", opt=needs("viewer"))
 async def list_streams(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Streams:
-    """What each stream holds, and how far each consumer is: of all cameras together. AUDIT is for admins."""
+    """Each stream's contents and each consumer's progress, over all cameras. AUDIT is for admins."""
     door.everything(asker, "what streams hold")
     found = [s for s in await console.system.streams.get() if asker.may("admin") or s.name not in OF_ADMIN]
     return Streams(streams=found, bytes=sum(s.bytes for s in found), max_bytes=sum(s.max_bytes or 0 for s in found))
@@ -56,17 +56,17 @@ async def list_streams(asker: NamedDependency[Asker], console: NamedDependency[C
 
 @get("/doctor", opt=needs("operator"))
 async def get_diagnosis(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Diagnosis:
-    """Whether all is well, as far as the console can see, and what to do where it is not.
+    """The health of the system, as far as the console can see, with remedies.
 
-    What is of all cameras together is for those who see them all.
+    Findings about all cameras together need the right to all cameras.
     """
-    findings = await console.system.doctor.look(asker)
+    findings = await console.system.doctor.check(asker)
     return Diagnosis(level=findings[0].level, findings=findings)
 
 
 @get("/versions", opt=needs("viewer"))
 async def get_versions(console: NamedDependency[Console]) -> Versions:
-    """Which versions run, of the console, of its server and of services that say so."""
+    """The running versions of the console, of its server and of services that report theirs."""
     return await console.system.versions.get()
 
 
@@ -80,8 +80,8 @@ async def list_changes(
     limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
     cursor: Annotated[int, QueryParameter(ge=0, le=MOST_SEQ, description="`next` of the page before")] = 0,
 ) -> Changes:
-    """What people changed, newest first. `action` is one, such as `camera.add`, or all that begin so: `camera.*`."""
-    page = await changes.listed(
+    """People's changes, newest first. `action` is one, such as `camera.add`, or a prefix: `camera.*`."""
+    page = await changes.read_page(
         console.links.admin,
         asker,
         person=person,

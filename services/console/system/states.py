@@ -1,4 +1,4 @@
-"""What each stream holds, and how far each consumer is, as far as a viewer and an admin may ask."""
+"""Each stream's contents and each consumer's progress, with the rights of a viewer and an admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.contract.segment import rfc3339
 from shared.runtime.errors import BusError
 
 _NANO = 1e9
-# Who may ask for the state of what; a viewer for all others that are shown.
+# Streams whose info needs an admin; a viewer may request all others that are shown.
 OF_ADMIN = (names.AUDIT,)
 STREAMS = (
     names.MEDIA,
@@ -29,9 +29,9 @@ STREAMS = (
 
 
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
-    """pending: messages that were never delivered. in_flight: delivered and not acknowledged. ack_floor: the sequence
-    of the stream up to which all is done. redelivered: of those in flight, delivered more than once. waiting_pulls:
-    requests of workers that wait for work. max_in_flight: more are not delivered. last_delivery: None: never.
+    """pending: messages that were never delivered. in_flight: delivered and not acknowledged. ack_floor: the stream
+    sequence up to which all are done. redelivered: of those in flight, delivered more than once. waiting_pulls: pull
+    requests of idle workers. max_in_flight: the limit of in_flight. last_delivery: None: never.
     """
 
     name: str
@@ -47,9 +47,9 @@ class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamState(msgspec.Struct, frozen=True, kw_only=True):
-    """max_bytes, max_messages, max_age_s: its limits; None: no limit. share_full: of the limit that is nearest; None:
-    there is none. refuses: whether a full one refuses what is new, or else forgets what is oldest. other_consumers: of
-    readers of your own. error: why nothing is known of it.
+    """max_bytes, max_messages, max_age_s: its limits; None: no limit. share_full: of the nearest limit; None: no limit.
+    refuses: whether a full stream refuses new messages, else it discards the oldest. other_consumers: of your own
+    readers. error: why its state is unknown.
     """
 
     name: str
@@ -71,23 +71,23 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def states(viewer: Client, admin: Client) -> list[StreamState]:
-    """Of all streams that are shown, in the order of a segment's way."""
-    asked = [_state(viewer, name) for name in STREAMS]
-    asked += [_state(admin, name) for name in OF_ADMIN]
-    return list(await asyncio.gather(*asked))
+    """Return all shown streams, in the order in which a segment passes them."""
+    requests = [_state(viewer, name) for name in STREAMS]
+    requests += [_state(admin, name) for name in OF_ADMIN]
+    return list(await asyncio.gather(*requests))
 
 
 async def _state(client: Client, name: str) -> StreamState:
     try:
         info = await infos.stream(client, name)
-        consumers = await asyncio.gather(*(_consumer(client, c) for c in of_stream(name)))
+        consumers = await asyncio.gather(*(_consumer(client, c) for c in consumers_of(name)))
     except BusError as e:
         return StreamState(name=name, error=_reason(name, e), is_missing=isinstance(e, infos.Missing))
-    return shown(name, info, [c for c in consumers if c])
+    return stream_state(name, info, [c for c in consumers if c])
 
 
-def of_stream(name: str) -> list[catalog.Consumer]:
-    """The consumers that services have of a stream."""
+def consumers_of(name: str) -> list[catalog.Consumer]:
+    """Return the services' consumers of a stream."""
     return [c for service in catalog.services() for c in service.consumers if c.stream == name]
 
 
@@ -100,7 +100,7 @@ async def _consumer(client: Client, of: catalog.Consumer) -> ConsumerState | Non
 
 
 def consumer_state(name: str, info: ConsumerInfo) -> ConsumerState:
-    """As it is shown. Pure."""
+    """Convert a consumer's info. Pure."""
     last = infos.instant(info.delivered.last_active)
     return ConsumerState(
         name=name,
@@ -116,13 +116,13 @@ def consumer_state(name: str, info: ConsumerInfo) -> ConsumerState:
     )
 
 
-def shown(name: str, info: StreamInfo, consumers: Sequence[ConsumerState]) -> StreamState:
-    """As it is shown. Pure."""
+def stream_state(name: str, info: StreamInfo, consumers: Sequence[ConsumerState]) -> StreamState:
+    """Convert a stream's info. Pure."""
     config, state = info.config, info.state
     oldest, newest = infos.instant(state.first_ts), infos.instant(state.last_ts)
     shares = [
-        held / limit
-        for held, limit in ((state.bytes, config.max_bytes), (state.messages, config.max_msgs))
+        used / limit
+        for used, limit in ((state.bytes, config.max_bytes), (state.messages, config.max_msgs))
         if limit > 0
     ]
     return StreamState(

@@ -1,4 +1,4 @@
-"""Which versions run: of the console, of its server, and of the services that say so."""
+"""The running versions of the console, of its server, and of services that report theirs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from nats.aio.msg import Msg
 from shared.contract import catalog, names, stats
 from shared.runtime.plain import plain
 
-# Whoever answers at all does so at once.
-_PATIENCE_S = 0.5
-# A worker says how it does once a second; one that has said nothing for so long is gone.
-_GONE_S = 10.0
+# A service that is there answers immediately.
+_TIMEOUT_S = 0.5
+# Workers send a heartbeat each second; one that is silent for this long has stopped.
+_EXPIRY_S = 10.0
 _MOST = 1000
 
 
 class RunningService(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. replica: its name. version, model: None where it does not say. uptime_s: since it began."""
+    """One process. replica: its name. version, model: None if not reported. uptime_s: since its start."""
 
     service: str
     replica: str
@@ -35,7 +35,7 @@ class RunningService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """server: None while there is no connection. services: those that tell of themselves."""
+    """server: None while there is no connection. services: those that report themselves."""
 
     console: str
     python: str
@@ -45,7 +45,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """Of a NATS micro service."""
+    """The ping answer of a NATS micro service."""
 
     name: str = ""
     id: str = ""
@@ -53,15 +53,15 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Replicas:
-    """Who says that it works, by its heartbeats. client: a viewer's."""
+    """Replicas by their heartbeats. client: a viewer's."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._heard: dict[tuple[str, str], tuple[float, stats.WorkerStats]] = {}
+        self._beats: dict[tuple[str, str], tuple[float, stats.WorkerStats]] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
-        subscription = await self._client.subscribe(names.stats("*", "*"), cb=self._on)
+        """Run until cancelled."""
+        subscription = await self._client.subscribe(names.stats("*", "*"), cb=self._on_beat)
         try:
             await asyncio.Event().wait()
         finally:
@@ -78,30 +78,30 @@ class Replicas:
                 state=beat.state,
                 uptime_s=beat.uptime_s,
             )
-            for _, (_, beat) in sorted(self._heard.items())
+            for _, (_, beat) in sorted(self._beats.items())
         ]
 
     def _forget(self) -> None:
-        gone = time.monotonic() - _GONE_S
-        self._heard = {key: found for key, found in self._heard.items() if found[0] > gone}
+        oldest = time.monotonic() - _EXPIRY_S
+        self._beats = {key: found for key, found in self._beats.items() if found[0] > oldest}
 
-    async def _on(self, message: Msg) -> None:
+    async def _on_beat(self, message: Msg) -> None:
         try:
             beat = stats.decode(message.data)
         except msgspec.DecodeError:
             return
         if message.subject != names.stats(beat.service, beat.replica):
             return
-        if len(self._heard) >= _MOST:
+        if len(self._beats) >= _MOST:
             self._forget()
-        if len(self._heard) < _MOST:
-            self._heard[beat.service, beat.replica] = (time.monotonic(), beat)
+        if len(self._beats) < _MOST:
+            self._beats[beat.service, beat.replica] = (time.monotonic(), beat)
 
 
 async def versions(client: Client, workers: list[RunningService]) -> Versions:
-    """workers: those that say so by heartbeats, which don't tell of their version. client: a viewer's."""
-    answering = await asyncio.gather(*(_answering(client, s) for s in _asked()))
-    found = {(one.service, one.replica): one for answers in answering for one in answers}
+    """Return all versions. workers: from heartbeats, which carry no version. client: a viewer's."""
+    discovered = await asyncio.gather(*(_discover(client, s) for s in _discoverable()))
+    found = {(one.service, one.replica): one for answers in discovered for one in answers}
     return Versions(
         console=version("tidegate"),
         python=platform.python_version(),
@@ -112,26 +112,26 @@ async def versions(client: Client, workers: list[RunningService]) -> Versions:
 
 
 def _server(client: Client, field: str) -> str | None:
-    """What the server has said of itself."""
+    """Return a field of the server's INFO."""
     return plain(str(client._server_info.get(field, ""))) or None if client.is_connected else None
 
 
-def _asked() -> list[catalog.Service]:
-    """Those that answer requests and that a viewer may ask."""
+def _discoverable() -> list[catalog.Service]:
+    """Return the micro services that a viewer may discover."""
     asks = {subject for role in catalog.find("console").roles for subject in role.asks}
     return [s for s in catalog.services() if s.discovered_as and names.discovery(s.discovered_as)[0] in asks]
 
 
-async def _answering(client: Client, service: catalog.Service) -> list[RunningService]:
-    """The replicas of one of these."""
+async def _discover(client: Client, service: catalog.Service) -> list[RunningService]:
+    """Return the replicas of a micro service."""
     ping = names.discovery(service.discovered_as)[0]
     answers: list[_Answer] = []
     with contextlib.suppress(TimeoutError, nats.errors.Error):
         inbox = await client.subscribe(client.new_inbox())
         try:
             await client.publish(ping, reply=inbox.subject)
-            async with asyncio.timeout(_PATIENCE_S):
-                while len(answers) < _MOST and (message := await inbox.next_msg(timeout=_PATIENCE_S)).data:
+            async with asyncio.timeout(_TIMEOUT_S):
+                while len(answers) < _MOST and (message := await inbox.next_msg(timeout=_TIMEOUT_S)).data:
                     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                         answers.append(msgspec.json.decode(message.data, type=_Answer))
         finally:

@@ -1,7 +1,7 @@
-"""`python -m services.console.video.child`: makes pictures of segments until its input ends.
+"""`python -m services.console.video.child`: decodes pictures of segments until its input ends.
 
-Video comes from cameras, and libav is large: so it is kept from the console's own process, and has neither passwords
-nor a connection. What takes too much memory or time ends this process, and nothing else.
+Video comes from cameras, and libav is large: so decoding has its own process, without passwords or a connection.
+Video that takes too much memory or time ends only this process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO
 import av
 
 from services.console.video import work
-from services.console.video.work import LENGTH, MOST_BYTES, Made, Wanted
+from services.console.video.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 from shared.runtime.errors import BadSegment
 from shared.video import pictures
 from shared.video.budget import Budget
@@ -23,13 +23,13 @@ from shared.video.decode import decode
 
 # A decoder of the largest pictures takes 1.7 GB: see `shared.video.budget`.
 MEMORY = 3 * 2**30
-# The budget ends what takes long before the kernel does.
+# The budget ends a long decode before the kernel does.
 BUDGET = Budget()
 SPARE_S = 15
 
 
 def main(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer each request in turn."""
+    """Answer requests one by one."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while len(length := source.read(LENGTH)) == LENGTH:
@@ -38,30 +38,30 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
             return
         used = math.ceil(time.process_time() + BUDGET.cpu_s) + SPARE_S
         resource.setrlimit(resource.RLIMIT_CPU, (used, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        target.write(work.framed(answer(work.wanted(data))))
+        target.write(work.with_length(answer(work.decode_request(data))))
         target.flush()
 
 
-def answer(wanted: Wanted) -> Made:
-    """The picture, or why there is none."""
+def answer(request: PictureRequest) -> PictureAnswer:
+    """Return the picture, or why there is none."""
     try:
         decoded = decode(
-            wanted.payload,
-            at=[wanted.offset],
-            within=(wanted.width, 16 * wanted.width),
-            before=wanted.before,
-            frames=wanted.frames,
+            request.payload,
+            at=[request.offset],
+            within=(request.width, 16 * request.width),
+            before=request.before,
+            frames=request.frames,
             budget=BUDGET,
         )
         picture = decoded.pictures[0]
         pixels = picture.pixels
-        for box in wanted.boxes:
+        for box in request.boxes:
             pixels = pictures.outlined(pixels, box)
-        return Made(tag=wanted.tag, jpeg=pictures.jpeg(pixels), offset=picture.offset)
+        return PictureAnswer(tag=request.tag, jpeg=pictures.jpeg(pixels), offset=picture.offset)
     except BadSegment as e:
-        return Made(tag=wanted.tag, error=str(e))
+        return PictureAnswer(tag=request.tag, error=str(e))
     except (av.FFmpegError, ValueError, MemoryError) as e:
-        return Made(tag=wanted.tag, error=f"it can't be decoded here: {e}")
+        return PictureAnswer(tag=request.tag, error=f"it can't be decoded here: {e}")
 
 
 if __name__ == "__main__":

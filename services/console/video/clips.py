@@ -1,11 +1,11 @@
-"""A stretch of a camera's video as one MP4, sent without being held in memory.
+"""A period of a camera's video as one MP4, streamed instead of held in memory.
 
     clip = await clips.clip("lobby", since, until)
     clip.size, clip.since, clip.until, clip.holes
-    async for buffer in clip.read(first, last): ...       # also a part of it, as browsers ask when they seek
+    async for buffer in clip.read(first, last): ...       # or a range of it, for seeking browsers
 
-Its segments are read once for the times and sizes of their frames, and again as they are sent. What was found at first
-is kept for a while, as a player asks for parts of the same clip again and again.
+Its segments are read once for the times and sizes of their frames, and again as they are sent. The result of the first
+read is cached, because a player requests many ranges of the same clip.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ from shared.video.fmp4 import Joined, Part, Span
 
 MB = 2**20
 LONGEST = dt.timedelta(hours=24)
-# So many clips are looked through at a time, and remembered, for so long after they were last asked for.
-_AT_A_TIME, _KEPT, _KEPT_S = 2, 16, 60.0
+# Concurrent scans; cached clips; seconds until an unused one leaves the cache.
+_CONCURRENT, _CACHE_SIZE, _CACHE_S = 2, 16, 60.0
 
 
 class Clip(NamedTuple):
-    """pieces: its bytes, and spans of what `payload` gives of a part's number. size: of all of them.
+    """pieces: its bytes, and spans of the payload that `payload` returns for a part's number. size: of all of them.
 
-    since, until: what it shows, which begins with a keyframe. holes: of what it has no video in between. is_whole:
-    whether it goes on until the time that was asked for, and was not cut. tag: names what it shows, for
-    `ETag`.
+    since, until: what it shows, from a keyframe on. holes: periods without video in between. is_whole: whether it
+    reaches the requested end, uncut. tag: identifies its content, for `ETag`.
     """
 
     pieces: Sequence[bytes | Span]
@@ -54,9 +53,9 @@ class Clip(NamedTuple):
     tag: str
 
     async def read(self, first: int = 0, last: int | None = None) -> AsyncIterator[bytes | memoryview]:
-        """Its bytes from `first` to `last`, which is one of them; all that follow where None.
+        """Yield its bytes from `first` to `last`, inclusive; to the end if None.
 
-        Raises NoVideo where a segment has expired meanwhile; nats.errors.Error or TimeoutError if the server does not
+        Raises NoVideo if a segment has expired meanwhile; nats.errors.Error or TimeoutError if the server does not
         answer.
         """
         end = self.size if last is None else min(last + 1, self.size)
@@ -76,34 +75,34 @@ class Clip(NamedTuple):
 
 
 class Clips:
-    """See the module. client: with the right of direct get on MEDIA. most_mb: MB of video in a clip."""
+    """See the module. client: needs the right of direct get on MEDIA. most_mb: the limit of a clip, in MB."""
 
     def __init__(self, client: Client, most_mb: int) -> None:
         self._client = client
         self._most = most_mb * MB
-        self._kept: dict[tuple[str, dt.datetime, dt.datetime], tuple[float, Clip]] = {}
-        self._turns = asyncio.Semaphore(_AT_A_TIME)
+        self._cache: dict[tuple[str, dt.datetime, dt.datetime], tuple[float, Clip]] = {}
+        self._turns = asyncio.Semaphore(_CONCURRENT)
 
     async def clip(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
-        """The video of [since, until), from the keyframe before on.
+        """Return the video of [since, until), from the keyframe before it on.
 
-        It ends before where it would be over the limit, or where the camera's codec or size changes: `until` says
-        where. Raises NoVideo where there is none, Refusal for times that can't be, and nats.errors.Error or
-        TimeoutError if the server does not answer.
+        It ends earlier, at `until`, if it reaches the limit, or if the camera's codec or size changes. Raises NoVideo
+        if there is none, Refusal for invalid times, and nats.errors.Error or TimeoutError if the server does not
+        answer.
         """
         if not dt.timedelta() < until - since <= LONGEST:
             raise Refusal(400, f"a clip lasts up to {LONGEST // dt.timedelta(hours=1)} hours, and ends after it begins")
         key = (camera, since, until)
         async with self._turns:
-            if key not in self._kept or time.monotonic() > self._kept[key][0]:
-                self._kept[key] = 0.0, await self._found(camera, since, until)
-        clip = self._kept.pop(key)[1]
-        self._kept[key] = time.monotonic() + _KEPT_S, clip
-        while len(self._kept) > _KEPT:
-            del self._kept[next(iter(self._kept))]
+            if key not in self._cache or time.monotonic() > self._cache[key][0]:
+                self._cache[key] = 0.0, await self._assemble(camera, since, until)
+        clip = self._cache.pop(key)[1]
+        self._cache[key] = time.monotonic() + _CACHE_S, clip
+        while len(self._cache) > _CACHE_SIZE:
+            del self._cache[next(iter(self._cache))]
         return clip
 
-    async def _found(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
+    async def _assemble(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
         stored: list[StoredSegment] = []
         parts: list[Part] = []
         size, is_whole, broken = 0, True, False
@@ -151,7 +150,7 @@ class Clips:
         return Clip(joined.pieces, joined.size, payload, since, until, holes(stored), is_whole, tag)
 
     async def _recorded(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip | None:
-        """The same out of recordings; None where there are none."""
+        """Return the clip from recordings; None if there are none."""
         found = await recorded.between(self._client, camera, since, until, self._most)
         if found is None:
             return None

@@ -1,10 +1,10 @@
-"""A few child processes that decode, and what waits for them.
+"""A few decoding child processes, and their queue of requests.
 
-    decoders = Decoders(1)                           # `run` keeps them at work
-    made = await decoders.picture(payload, before=…, offset=0.4, width=640, frames=25)
+    decoders = Decoders(1)                           # `run` lets them work
+    picture = await decoders.picture(payload, before=…, offset=0.4, width=640, frames=25)
 
-What was asked last is done first: whoever looks at a page wants what it shows now. A child that dies takes one picture
-with it, and another child takes its place.
+The newest request is served first: a page needs what it shows now. A child that dies loses one picture, and another
+child replaces it.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from collections.abc import Sequence
 import msgspec
 
 from services.console.video import work
-from services.console.video.work import LENGTH, MOST_BYTES, Made, Wanted
+from services.console.video.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 from shared.contract.events import Box
 from shared.runtime.child import bound, plain_environment, python
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 
-# Pictures that wait; over that, the one that has waited longest is refused.
+# Waiting pictures; beyond that, the oldest request is refused.
 MOST_WAITING = 64
-# A child that is silent for so long hangs: its own limits are of its processor's time.
-_PATIENCE_S = 120.0
-_GONE = (OSError, EOFError, TimeoutError, msgspec.DecodeError, msgspec.ValidationError)
+# A child that is silent for this long hangs: its own limits count only CPU time.
+_TIMEOUT_S = 120.0
+_CHILD_ERRORS = (OSError, EOFError, TimeoutError, msgspec.DecodeError, msgspec.ValidationError)
 
 
-class _Asked:
-    """A picture that somebody waits for."""
+class _PendingPicture:
+    """A requested picture, and the future of its answer."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-        self.made: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+    def __init__(self, request: PictureRequest) -> None:
+        self.request = request
+        self.answer: asyncio.Future[PictureAnswer] = asyncio.get_running_loop().create_future()
 
     def refuse(self, code: int, reason: str) -> None:
-        if not self.made.done():
-            self.made.set_exception(Refusal(code, reason))
+        if not self.answer.done():
+            self.answer.set_exception(Refusal(code, reason))
 
 
 class Decoders:
-    """See the module. count: of children."""
+    """See the module. count: number of children."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_PendingPicture] = []
         self._came = asyncio.Condition()
         self._tags = 0
 
     async def run(self) -> None:
-        """Until cancelled. A child is started when there is something for it to do."""
+        """Run until cancelled. A child starts with its first request."""
         await supervise(*(self._work() for _ in range(self._count)))
 
     async def picture(
@@ -65,13 +65,13 @@ class Decoders:
         width: int = 640,
         frames: int = 1,
         boxes: Sequence[Box] = (),
-    ) -> Made:
-        """See `Wanted`. Raises Refusal where it can't be made, or too many wait."""
+    ) -> PictureAnswer:
+        """Decode a picture: see `PictureRequest`. Raises Refusal if it can't be decoded, or too many wait."""
         if len(payload) + sum(map(len, before)) > MOST_BYTES // 2:
             raise Refusal(500, f"what is decoded for this picture is over {MOST_BYTES // 2**21} MB: shorten its GOPs")
         self._tags += 1
-        asked = _Asked(
-            Wanted(
+        pending = _PendingPicture(
+            PictureRequest(
                 tag=self._tags,
                 payload=payload,
                 before=tuple(before),
@@ -82,15 +82,15 @@ class Decoders:
             )
         )
         async with self._came:
-            self._waiting.append(asked)
+            self._waiting.append(pending)
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.pop(0).refuse(503, "too many pictures are asked for: try again in a moment")
             self._came.notify()
         try:
-            return await asked.made
+            return await pending.answer
         finally:
             with contextlib.suppress(ValueError):
-                self._waiting.remove(asked)
+                self._waiting.remove(pending)
 
     async def _work(self) -> None:
         child = _Child()
@@ -98,52 +98,52 @@ class Decoders:
             while True:
                 async with self._came:
                     await self._came.wait_for(lambda: self._waiting)
-                    asked = self._waiting.pop()
-                await self._make(child, asked)
+                    pending = self._waiting.pop()
+                await self._make(child, pending)
         finally:
             await child.end()
 
-    async def _make(self, child: _Child, asked: _Asked) -> None:
-        """A picture that nobody waits for any more is made to its end: its answer must not be taken for the next."""
+    async def _make(self, child: _Child, pending: _PendingPicture) -> None:
+        """Decode one picture, even if its request was abandoned: its answer must not reach the next request."""
         try:
-            made = await child.ask(asked.wanted)
-        except _GONE as e:
+            answer = await child.ask(pending.request)
+        except _CHILD_ERRORS as e:
             await child.end()
             logger("console").warning("a picture ended the process that made it", reason=str(e) or type(e).__name__)
-            asked.refuse(500, "this picture takes more memory or time than it may: its camera's video is damaged")
+            pending.refuse(500, "this picture takes more memory or time than it may: its camera's video is damaged")
             return
         except BaseException:
-            asked.refuse(503, "the console ends")
+            pending.refuse(503, "the console ends")
             raise
-        if made.error:
-            asked.refuse(500, f"there is no picture of this video: {made.error}")
-        elif not asked.made.done():
-            asked.made.set_result(made)
+        if answer.error:
+            pending.refuse(500, f"there is no picture of this video: {answer.error}")
+        elif not pending.answer.done():
+            pending.answer.set_result(answer)
 
 
 class _Child:
-    """One process at a time, started when it is asked."""
+    """One process at a time, started on request."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
 
-    async def ask(self, wanted: Wanted) -> Made:
-        """Raises what `_GONE` lists where the process dies, or does not answer this."""
+    async def ask(self, request: PictureRequest) -> PictureAnswer:
+        """Send a request. Raises one of `_CHILD_ERRORS` if the process dies, or does not answer this request."""
         process = self._process = self._process or await _start()
         assert process.stdin and process.stdout
-        async with asyncio.timeout(_PATIENCE_S):
-            process.stdin.write(work.framed(wanted))
+        async with asyncio.timeout(_TIMEOUT_S):
+            process.stdin.write(work.with_length(request))
             await process.stdin.drain()
             size = int.from_bytes(await process.stdout.readexactly(LENGTH), "big")
             if size > MOST_BYTES:
                 raise OSError("it answers with too much")
-            made = work.made(await process.stdout.readexactly(size))
-        if made.tag != wanted.tag:
+            answer = work.decode_answer(await process.stdout.readexactly(size))
+        if answer.tag != request.tag:
             raise OSError("it answers what it was not asked")
-        return made
+        return answer
 
     async def end(self) -> None:
-        """Kill it: it has nothing that it would lose."""
+        """Kill the process: it has no state to lose."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,4 +1,4 @@
-"""What a browser is sent of live video: binary messages, each a small JSON head and an MP4. Pure.
+"""The binary messages of live video: each has a small JSON head and an MP4. Pure.
 
 4 bytes   length of the head
 head      {"camera": "lobby", "kind": "media", "codec": "avc1.64001f", "seq": 7, "start": "…Z", "time": 61.0, …}
@@ -16,10 +16,10 @@ from shared.contract.segment import rfc3339
 
 
 class Chunk(NamedTuple):
-    """A segment as all who watch its camera get it.
+    """A segment for all viewers of its camera.
 
-    begins: whether decoding may begin with it. init, codec: what must be known before. start, duration: wall clock, and
-    seconds. time: when its first picture is shown, in seconds of MSE's clock, which runs as the wall clock does.
+    begins: whether decoding may begin with it. init, codec: what a decoder needs before. start, duration: wall clock,
+    and seconds. time: when its first picture is shown, in seconds of MSE's clock, which runs with the wall clock.
     """
 
     camera: str
@@ -34,8 +34,7 @@ class Chunk(NamedTuple):
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands before an MP4. dropped: segments that this browser
-    did not get, as it was slow, and of which no message before has told."""
+    """The head of a message. dropped: segments that this slow browser did not get since the previous message."""
 
     camera: str
     kind: Literal["init", "media"]
@@ -48,12 +47,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def init(chunk: Chunk) -> bytes:
-    """The message with what must be known before a chunk."""
+    """Return the init message that a decoder needs before a chunk."""
     return _message(chunk, "init", 0, chunk.init)
 
 
 def media(chunk: Chunk, dropped: int) -> bytes:
-    """The message with a chunk."""
+    """Return the message with a chunk."""
     return _message(chunk, "media", dropped, chunk.data)
 
 

@@ -1,9 +1,9 @@
-"""Cameras that browsers watch: each one's segments are read once, as they are stored, for all who watch it.
+"""Watched cameras: each one's segments are read once, as they are stored, for all its viewers.
 
     live = Live(client)
     viewer = Viewer(send, live, sees)
 
-The server tells of each segment that it has stored, by its headers alone: its video is fetched by direct get.
+The server announces each stored segment by its headers; direct get fetches its video.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from shared.runtime.telemetry import logger
 from shared.video import fmp4
 from shared.video.timeline import Timeline, Video
 
-# Segments that wait to be fetched, when the server is slow.
+# Segments that wait for a slow server.
 _MOST_WAITING = 2
-# MSE's clock of a camera begins so long before its first segment: what is decoded earlier than it is shown has room.
+# A camera's MSE clock begins this long before its first segment: decode times may precede display times.
 _BEFORE = dt.timedelta(seconds=60)
 _AWAY = (nats.errors.Error, TimeoutError, BusError)
 INTRA_REFRESH = "intra refresh"
 
 
-class _Told(NamedTuple):
-    """A segment that the server has told of. payload: where it was read with it."""
+class _Notice(NamedTuple):
+    """An announced segment. payload: None if it is not read yet."""
 
     seq: int
     segment: Segment
@@ -49,7 +49,7 @@ class _Told(NamedTuple):
 
 
 class Live:
-    """See the module. client: with the rights to hear `stored.media.>` and of direct get on MEDIA."""
+    """See the module. client: needs the rights to subscribe to `stored.media.>`, and of direct get on MEDIA."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -70,24 +70,24 @@ class Live:
             task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
-        """End all feeds: nobody gets anything any more."""
+        """End all feeds."""
         feeds, self._feeds = list(self._feeds.values()), {}
         await asyncio.gather(*(feed.close() for feed in feeds), *self._ending)
 
 
 class Feed:
-    """One camera, for as long as somebody watches it."""
+    """One camera, while it has viewers."""
 
     def __init__(self, client: Client, camera: str) -> None:
         self._client = client
         self._camera = camera
         self._viewers: set[Viewer] = set()
-        self._waiting: deque[_Told] = deque()
+        self._waiting: deque[_Notice] = deque()
         self._came = asyncio.Event()
         self._timeline: Timeline | None = None
         self._video: Video | None = None
         self._init = b""
-        self._last: Segment | None = None  # that the next one must follow, where it needs another
+        self._last: Segment | None = None  # the next segment must follow it, unless it starts a GOP
         self._seq = 0
         self._chunk: Chunk | None = None
         self._only_pictures = False
@@ -95,7 +95,7 @@ class Feed:
         self._task.add_done_callback(self._ended)
 
     def add(self, viewer: Viewer) -> None:
-        """Who comes later begins with the newest segment too, where it can."""
+        """Add a viewer. It begins with the newest segment, if that can be decoded by itself."""
         self._viewers.add(viewer)
         if self._only_pictures:
             viewer.only_pictures(self._camera, INTRA_REFRESH)
@@ -103,7 +103,7 @@ class Feed:
             viewer.offer(self._chunk)
 
     def remove(self, viewer: Viewer) -> bool:
-        """Whether it was the last one."""
+        """Remove a viewer; return whether it was the last one."""
         self._viewers.discard(viewer)
         return not self._viewers
 
@@ -116,7 +116,7 @@ class Feed:
 
     async def _run(self) -> None:
         subject = names.stored(names.media(self._camera))
-        subscription = await self._client.subscribe(subject, cb=self._on)
+        subscription = await self._client.subscribe(subject, cb=self._on_segment)
         try:
             await self._begin()
             while True:
@@ -129,15 +129,15 @@ class Feed:
                 await subscription.unsubscribe()
 
     async def _begin(self) -> None:
-        """With the newest segment, where it begins with a keyframe: the next one may be seconds away."""
+        """Begin with the newest segment if it has a keyframe: the next one may be seconds away."""
         try:
             await self._client.flush()
             found = await last(self._client, self._camera)
-            await self._take(_Told(*found))
+            await self._take(_Notice(*found))
         except (*_AWAY, NoVideo):
             return
 
-    async def _on(self, message: Msg) -> None:
+    async def _on_segment(self, message: Msg) -> None:
         headers = message.headers or {}
         try:
             segment, seq = from_headers(headers), int(headers.get(SEQUENCE, ""))
@@ -145,42 +145,42 @@ class Feed:
             return
         if REPLAY_OF in headers or segment.camera != self._camera:
             return
-        self._waiting.append(_Told(seq, segment))
+        self._waiting.append(_Notice(seq, segment))
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.popleft()
         self._came.set()
 
-    async def _take(self, told: _Told) -> None:
-        """Give a segment to all viewers, unless it can't be decoded after what they had."""
-        segment = told.segment
-        if told.seq <= self._seq:
+    async def _take(self, notice: _Notice) -> None:
+        """Offer a segment to all viewers, unless it can't be decoded after their last one."""
+        segment = notice.segment
+        if notice.seq <= self._seq:
             return
-        self._seq = told.seq
+        self._seq = notice.seq
         begins = segment.starts_gop and segment.recovery is None
         if segment.recovery is not None:
-            self._say_pictures()
+            self._announce_pictures()
         if not begins and not _follows(self._last, segment):
             return
         try:
-            chunk = self._chunk_of(told, begins, await self._payload(told))
+            chunk = self._chunk_of(notice, begins, await self._payload(notice))
         except (*_AWAY, NotFoundError) as e:
-            logger("console").debug("a live segment is missing", camera=self._camera, seq=told.seq, reason=str(e))
+            logger("console").debug("a live segment is missing", camera=self._camera, seq=notice.seq, reason=str(e))
             return
         except BadSegment as e:
-            logger("console").debug("a live segment is bad", camera=self._camera, seq=told.seq, reason=str(e))
+            logger("console").debug("a live segment is bad", camera=self._camera, seq=notice.seq, reason=str(e))
             return
         self._last, self._chunk, self._only_pictures = segment, chunk, False
         for viewer in list(self._viewers):
             viewer.offer(chunk)
 
-    async def _payload(self, told: _Told) -> bytes:
-        if told.payload is not None:
-            return told.payload
-        return (await direct.get(self._client, names.MEDIA, seq=told.seq)).data
+    async def _payload(self, notice: _Notice) -> bytes:
+        if notice.payload is not None:
+            return notice.payload
+        return (await direct.get(self._client, names.MEDIA, seq=notice.seq)).data
 
-    def _chunk_of(self, told: _Told, begins: bool, payload: bytes) -> Chunk:
-        """Raises BadSegment."""
-        segment, video = told.segment, fmp4.read(payload)
+    def _chunk_of(self, notice: _Notice, begins: bool, payload: bytes) -> Chunk:
+        """Return a segment's chunk. Raises BadSegment."""
+        segment, video = notice.segment, fmp4.read(payload)
         if self._timeline is None:
             self._timeline = Timeline(segment.start - _BEFORE)
         if self._video is None or not fmp4.same_track(self._video, video):
@@ -191,7 +191,7 @@ class Feed:
         timescale = video.track.timescale
         return Chunk(
             camera=self._camera,
-            seq=told.seq,
+            seq=notice.seq,
             begins=begins,
             init=self._init,
             codec=video.track.codec,
@@ -201,7 +201,7 @@ class Feed:
             data=fmp4.moved(payload, video, placed),
         )
 
-    def _say_pictures(self) -> None:
+    def _announce_pictures(self) -> None:
         if not self._only_pictures:
             self._only_pictures = True
             for viewer in list(self._viewers):

@@ -1,9 +1,9 @@
-"""A frame of a camera as JPEG: its newest keyframe, or one of a time.
+"""A frame of a camera as JPEG: its newest keyframe, or the one at a time.
 
     jpeg, time = await pictures.picture("lobby")
     jpeg, time = await pictures.picture("lobby", at=incident.start, width=1280)
 
-Frames never change, so that they are kept, 16 MB of them; and who asks for what is being made waits for that.
+Frames never change, so 16 MB of them are cached. Requests for a picture in flight wait for that one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Picture(NamedTuple):
     time: dt.datetime
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     camera: str
     at: dt.datetime | None
     width: int
     boxes: tuple[Box, ...]
 
 
-class _Making:
-    """What is being made. waiting: how many wait for it."""
+class _InFlight:
+    """A picture in flight. waiting: how many requests wait for it."""
 
     def __init__(self, task: asyncio.Task[Picture]) -> None:
         self.task = task
@@ -51,67 +51,67 @@ class _Making:
 
 
 class Pictures:
-    """See the module. client: with the right of direct get on MEDIA."""
+    """See the module. client: needs the right of direct get on MEDIA."""
 
     def __init__(self, client: Client, decoders: Decoders) -> None:
         self._client = client
         self._decoders = decoders
-        self._kept: OrderedDict[tuple[object, ...], Picture] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], Picture] = OrderedDict()
         self._size = 0
-        self._making: dict[_Asked, _Making] = {}
+        self._in_flight: dict[_Request, _InFlight] = {}
 
     async def picture(
         self, camera: str, at: dt.datetime | None = None, width: int = 640, boxes: Sequence[Box] = ()
     ) -> Picture:
-        """The frame nearest to `at`, else the newest keyframe, at most `width` pixels wide.
+        """Return the frame nearest to `at`, else the newest keyframe, at most `width` pixels wide.
 
-        Raises NoVideo where there is none, recorded or in MEDIA; Refusal where it can't be decoded; nats.errors.Error
-        or TimeoutError if the server does not answer.
+        Raises NoVideo if there is none, recorded or in MEDIA; Refusal if it can't be decoded; nats.errors.Error or
+        TimeoutError if the server does not answer.
         """
         if not SMALLEST <= width <= LARGEST:
             raise Refusal(400, f"a picture is {SMALLEST} to {LARGEST} pixels wide, not {width}")
-        asked = _Asked(camera, at, width, tuple(boxes))
-        making = self._making.get(asked)
-        if making is None:
-            making = self._making[asked] = _Making(asyncio.create_task(self._made(asked)))
-        making.waiting += 1
+        request = _Request(camera, at, width, tuple(boxes))
+        in_flight = self._in_flight.get(request)
+        if in_flight is None:
+            in_flight = self._in_flight[request] = _InFlight(asyncio.create_task(self._make(request)))
+        in_flight.waiting += 1
         try:
-            return await asyncio.shield(making.task)
+            return await asyncio.shield(in_flight.task)
         finally:
-            making.waiting -= 1
-            # It is done, or nobody waits for it any more.
-            if not making.waiting:
-                if self._making.get(asked) is making:
-                    del self._making[asked]
-                await end(making.task)
+            in_flight.waiting -= 1
+            # It is done, or all requests were abandoned.
+            if not in_flight.waiting:
+                if self._in_flight.get(request) is in_flight:
+                    del self._in_flight[request]
+                await end(in_flight.task)
 
-    async def _made(self, asked: _Asked) -> Picture:
-        shown = await self._shown(asked)
-        key = (asked.camera, shown.key, shown.offset, asked.width, asked.boxes)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        made = await self._decoders.picture(
-            shown.payload,
-            before=shown.before,
-            offset=shown.offset,
-            width=asked.width,
-            frames=shown.frames,
-            boxes=asked.boxes,
+    async def _make(self, request: _Request) -> Picture:
+        source = await self._source(request)
+        key = (request.camera, source.key, source.offset, request.width, request.boxes)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        decoded = await self._decoders.picture(
+            source.payload,
+            before=source.before,
+            offset=source.offset,
+            width=request.width,
+            frames=source.frames,
+            boxes=request.boxes,
         )
-        found = Picture(made.jpeg, shown.start + dt.timedelta(seconds=made.offset))
-        self._keep(key, found)
-        return found
+        picture = Picture(decoded.jpeg, source.start + dt.timedelta(seconds=decoded.offset))
+        self._store(key, picture)
+        return picture
 
-    async def _shown(self, asked: _Asked) -> Coded:
+    async def _source(self, request: _Request) -> Coded:
         try:
             found = await (
-                reading.newest(self._client, asked.camera)
-                if asked.at is None
-                else reading.around(self._client, asked.camera, asked.at)
+                reading.newest(self._client, request.camera)
+                if request.at is None
+                else reading.around(self._client, request.camera, request.at)
             )
         except NoVideo:
-            coded = await recorded.around(self._client, asked.camera, asked.at) if asked.at else None
+            coded = await recorded.around(self._client, request.camera, request.at) if request.at else None
             if coded is None:
                 raise
             return coded
@@ -120,9 +120,9 @@ class Pictures:
             stored.payload, found.before, stored.segment.start, found.offset, stored.segment.frames, stored.seq
         )
 
-    def _keep(self, key: tuple[object, ...], picture: Picture) -> None:
-        self._kept[key] = picture
+    def _store(self, key: tuple[object, ...], picture: Picture) -> None:
+        self._cache[key] = picture
         self._size += len(picture.jpeg)
         while self._size > MOST_BYTES:
-            _, oldest = self._kept.popitem(last=False)
+            _, oldest = self._cache.popitem(last=False)
             self._size -= len(oldest.jpeg)

@@ -1,9 +1,9 @@
-"""Segments out of MEDIA, by direct get: a camera's newest, one of a time with what it is decoded from, a whole stretch.
+"""Segments from MEDIA, by direct get: the newest, one at a time with what it is decoded from, or a whole period.
 
     shown = await newest(client, "lobby")            # raises NoVideo
     async for one in walk(client, "lobby", since, until): ...
 
-No consumer is needed. Replays are passed over: they are out of their place.
+No consumer is needed. Replays are skipped: they are out of order.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import Segment, from_message, rfc3339
 from shared.runtime.errors import BadSegment, Refusal
 
-# Clocks of ingest and the server differ, and a segment is stored when it has ended.
+# The clocks of ingest and the server differ, and a segment is stored after its end.
 SLACK = dt.timedelta(seconds=2)
-# A picture may be so far from the time that is asked for, where there is none of it.
+# Longest distance of a picture from the requested time, if there is none at that time.
 NEAR_S = 2.0
-# So many messages are looked at for one segment, and so many bytes read of a GOP for one picture.
+# Messages read to find one segment, and bytes of a GOP read for one picture.
 _MOST_STEPS = 64
 _MOST_GOP = 48 * 2**20
 _FEW = 8
 
 
 class NoVideo(Refusal):
-    """MEDIA has none of what is asked for."""
+    """MEDIA has no video for the request."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(404, reason)
 
 
 class StoredSegment(NamedTuple):
-    """A segment as MEDIA has it. seq: in the stream. payload: fragmented MP4."""
+    """A segment in MEDIA. seq: in the stream. payload: fragmented MP4."""
 
     seq: int
     segment: Segment
@@ -53,7 +53,7 @@ class StoredSegment(NamedTuple):
         return self.segment.start + dt.timedelta(seconds=self.segment.duration)
 
 
-class Shown(NamedTuple):
+class StoredFrame(NamedTuple):
     """A frame of a segment, `offset` seconds from its first, with the payloads that are decoded before it."""
 
     stored: StoredSegment
@@ -62,34 +62,34 @@ class Shown(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """A time of which there is no video."""
+    """A period without video."""
 
     since: dt.datetime
     until: dt.datetime
 
 
 class Stretch(NamedTuple):
-    """Segments in order, from a keyframe on. holes: between them. is_whole: whether nothing was left out at the end."""
+    """Segments in order, from a keyframe on. holes: between them. is_whole: whether nothing was cut at the end."""
 
     segments: list[StoredSegment]
     holes: list[Hole]
     is_whole: bool
 
 
-async def newest(client: Client, camera: str) -> Shown:
-    """The newest keyframe: what is cheap to decode, and at most a GOP old.
+async def newest(client: Client, camera: str) -> StoredFrame:
+    """Return the newest keyframe: it is cheap to decode, and at most a GOP old.
 
-    Of a camera without keyframes it is the first frame of its newest segment. Raises NoVideo; nats.errors.Error or
+    For a camera without keyframes it is the first frame of its newest segment. Raises NoVideo; nats.errors.Error or
     TimeoutError if the server does not answer.
     """
     found = await last(client, camera)
     if not found.segment.starts_gop and found.segment.key_seq is not None:
         found = await _at(client, camera, found.segment.key_seq)
-    return Shown(found, 0.0, await _before(client, found))
+    return StoredFrame(found, 0.0, await _before(client, found))
 
 
 async def last(client: Client, camera: str) -> StoredSegment:
-    """A camera's newest segment. Raises as `newest` does."""
+    """Return a camera's newest segment. Raises as `newest` does."""
     before = None
     for _ in range(_MOST_STEPS):
         try:
@@ -102,8 +102,8 @@ async def last(client: Client, camera: str) -> StoredSegment:
     raise NoVideo(f"there is no video of camera {camera}")
 
 
-async def around(client: Client, camera: str, time: dt.datetime) -> Shown:
-    """The frame that was captured at `time`, or the nearest within NEAR_S. Raises as `newest` does."""
+async def around(client: Client, camera: str, time: dt.datetime) -> StoredFrame:
+    """Return the frame captured at `time`, or the nearest within NEAR_S. Raises as `newest` does."""
     earlier: StoredSegment | None = None
     later: StoredSegment | None = None
     async with Log(client, names.MEDIA) as log:
@@ -120,16 +120,16 @@ async def around(client: Client, camera: str, time: dt.datetime) -> Shown:
     if stored is None or distance > NEAR_S:
         raise NoVideo(f"there is no video of camera {camera} at {rfc3339(time)}: it has expired, or there was none")
     offset = min(max(0.0, (time - stored.segment.start).total_seconds()), stored.segment.duration)
-    return Shown(stored, offset, await _before(client, stored))
+    return StoredFrame(stored, offset, await _before(client, stored))
 
 
 async def walk(
     client: Client, camera: str, since: dt.datetime, until: dt.datetime
 ) -> AsyncGenerator[StoredSegment, None]:
-    """The segments that cover [since, until), in their order, from a keyframe on.
+    """Yield the segments that cover [since, until), in order, from a keyframe on.
 
-    What can't be decoded, as the segments before it are missing, is passed over. Raises nats.errors.Error or
-    TimeoutError if the server does not answer.
+    A segment is skipped if those that it is decoded from are missing. Raises nats.errors.Error or TimeoutError if the
+    server does not answer.
     """
     subject = names.media(camera)
     last: StoredSegment | None = None
@@ -152,7 +152,7 @@ async def walk(
 
 
 async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime, max_bytes: int) -> Stretch:
-    """All of `walk`, up to `max_bytes` of video. Raises NoVideo where there is none, and what `walk` does."""
+    """Return all of `walk`, up to `max_bytes` of video. Raises NoVideo if there is none, and as `walk` does."""
     found: list[StoredSegment] = []
     size, is_whole = 0, True
     async with aclosing(walk(client, camera, since, until)) as walking:
@@ -168,7 +168,7 @@ async def between(client: Client, camera: str, since: dt.datetime, until: dt.dat
 
 
 def holes(found: Sequence[StoredSegment], most_s: float = 0.1) -> list[Hole]:
-    """Where one ends and the next begins more than `most_s` later."""
+    """Return the gaps of more than `most_s` between consecutive segments."""
     return [
         Hole(a.end, b.segment.start) for a, b in pairwise(found) if (b.segment.start - a.end).total_seconds() > most_s
     ]
@@ -183,7 +183,7 @@ def none_between(camera: str, since: dt.datetime, until: dt.datetime) -> NoVideo
 
 
 def _read(raw: direct.Stored) -> StoredSegment | None:
-    """A stored message as a segment; None for a replay, and for what is none."""
+    """Parse a stored message; None for a replay, or an invalid segment."""
     try:
         return (
             None
@@ -195,7 +195,7 @@ def _read(raw: direct.Stored) -> StoredSegment | None:
 
 
 async def _at(client: Client, camera: str, seq: int) -> StoredSegment:
-    """A segment that starts a GOP. Raises NoVideo."""
+    """Return a segment that starts a GOP. Raises NoVideo."""
     try:
         one = _read(await direct.get(client, names.MEDIA, seq=seq))
     except NotFoundError:
@@ -206,7 +206,7 @@ async def _at(client: Client, camera: str, seq: int) -> StoredSegment:
 
 
 async def _before(client: Client, stored: StoredSegment) -> tuple[bytes, ...]:
-    """The payloads that are decoded before a segment. Raises NoVideo where one is missing."""
+    """Return the payloads that are decoded before a segment. Raises NoVideo if one is missing."""
     if stored.segment.key_seq is None:
         return ()
     async with Log(client, names.MEDIA) as log:
@@ -219,7 +219,7 @@ async def _before(client: Client, stored: StoredSegment) -> tuple[bytes, ...]:
 
 
 async def _earlier(log: Log, stored: StoredSegment) -> list[StoredSegment]:
-    """The segments before one that it is decoded from; none where one is missing, or where it needs none."""
+    """Return the segments that one is decoded from; none if one is missing, or if it needs none."""
     if (seq := stored.segment.key_seq) is None:
         return []
     found: list[StoredSegment] = []
@@ -237,7 +237,7 @@ async def _earlier(log: Log, stored: StoredSegment) -> list[StoredSegment]:
 
 
 def _follows(before: StoredSegment | None, one: StoredSegment) -> bool:
-    """Whether one is decoded after the other."""
+    """Whether `one` directly follows `before`."""
     return before is not None and (before.segment.epoch, before.segment.n + 1) == (one.segment.epoch, one.segment.n)
 
 

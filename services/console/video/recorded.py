@@ -1,6 +1,6 @@
-"""Video that MEDIA has let go, as a recorder gives it: a stretch as pieces of a clip, and a frame of a time.
+"""Video that has left MEDIA, from a recorder: a period as pieces of a clip, and a frame at a time.
 
-Where no recorder answers, there is none.
+If no recorder answers, there is none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shared.video import fmp4
 
 
 class Row(NamedTuple):
-    """Groups that can be one file. holes: times of the whole stretch that nothing shows. is_whole: whether the row is
-    all that there is of it.
+    """Groups that can be one file. holes: periods of the whole request without video. is_whole: whether the row has all
+    recorded groups.
     """
 
     plays: list[Play]
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 class Coded(NamedTuple):
     """A frame before it is decoded, with the payloads that are decoded before it. start: of `payload`. offset: of the
-    frame in it, in seconds. frames: how many it has. key: which it is of the camera's.
+    frame in it, in seconds. frames: in `payload`. key: identifies `payload` within the camera.
     """
 
     payload: bytes
@@ -43,7 +43,7 @@ class Coded(NamedTuple):
 
 
 async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime, most: int) -> Row | None:
-    """What shows [since, until), of `most` bytes at most, from its beginning on; None where there is nothing."""
+    """Return recordings of [since, until), at most `most` bytes, from the beginning on; None if there are none."""
     try:
         found = await recordings.between(client, camera, since, until)
     except (NobodyAnswers, Refusal):
@@ -59,7 +59,7 @@ async def between(client: Client, camera: str, since: dt.datetime, until: dt.dat
 
 
 async def around(client: Client, camera: str, time: dt.datetime) -> Coded | None:
-    """The frame that was captured at `time`, or the nearest within NEAR_S; None where there is none."""
+    """Return the frame captured at `time`, or the nearest within NEAR_S; None if there is none."""
     near = dt.timedelta(seconds=NEAR_S)
     try:
         found = (await recordings.between(client, camera, time - near, time + near)).plays

@@ -1,4 +1,4 @@
-"""Clips and pictures as answers: also a part of a clip, as players ask, and as files to be saved."""
+"""Clips and pictures as HTTP responses: with ranges of a clip for players, and as downloads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from services.console.web.refused import Refused
 from shared.contract.segment import rfc3339
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
-# A frame of a time stays what it is; the newest does not.
+# A frame at a time never changes; the newest does.
 FOR_EVER, NEWEST = "private, max-age=86400", "private, max-age=1"
-# Of a route that sends clips, besides all of one.
+# The other responses of a route that sends clips.
 PARTS = {
     206: ResponseSpec(bytes, description="The part that `Range` asks for.", media_type="video/mp4"),
     416: ResponseSpec(ErrorAnswer, description="`Range` begins behind the clip's end."),
@@ -27,13 +27,13 @@ PARTS = {
 
 
 def picture(found: Picture, *, cache: str, filename: str = "") -> Response[bytes]:
-    """filename: under which it is saved; empty: it is shown."""
-    headers = {"X-Time": rfc3339(found.time), "Cache-Control": cache, **_saved(filename)}
+    """Return a picture's response. filename: of a download; empty: it is shown."""
+    headers = {"X-Time": rfc3339(found.time), "Cache-Control": cache, **_disposition(filename)}
     return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
 
 def clip(request: Request[Any, Any, Any], found: Clip, *, filename: str = "") -> Response[Any]:
-    """filename: under which it is saved; empty: it is shown. Raises Refused for a part that it does not have."""
+    """Return a clip's response. filename: of a download; empty: it is shown. Raises Refused for an invalid range."""
     first, last = _range(request.headers.get("range", ""), found.size)
     headers = {
         "Accept-Ranges": "bytes",
@@ -42,16 +42,16 @@ def clip(request: Request[Any, Any, Any], found: Clip, *, filename: str = "") ->
         "X-From": rfc3339(found.since),
         "X-To": rfc3339(found.until),
         "X-Whole": str(found.is_whole).lower(),
-        **_saved(filename),
+        **_disposition(filename),
     }
-    # Also of all of it: Safari plays nothing of a server that answers a range with the whole.
+    # 206 even for the whole clip: Safari plays nothing if a server answers a range with 200.
     part = _RANGE.fullmatch(request.headers.get("range", "")) is not None
     if part:
         headers["Content-Range"] = f"bytes {first}-{last}/{found.size}"
     return Stream(_bytes(found, first, last), media_type="video/mp4", headers=headers, status_code=206 if part else 200)
 
 
-def _saved(filename: str) -> dict[str, str]:
+def _disposition(filename: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{filename}"'} if filename else {}
 
 
@@ -60,9 +60,9 @@ async def _bytes(clip: Clip, first: int, last: int) -> AsyncIterator[bytes]:
         yield bytes(part)
 
 
-def _range(asked: str, size: int) -> tuple[int, int]:
-    """The first byte and the last of what is asked for: of one range, as players ask. Raises Refused."""
-    found = _RANGE.fullmatch(asked)
+def _range(header: str, size: int) -> tuple[int, int]:
+    """Return the first and the last byte of a single range, as players request it. Raises Refused."""
+    found = _RANGE.fullmatch(header)
     if not found:
         return 0, size - 1
     first, last = int(found[1]), min(int(found[2] or size - 1), size - 1)

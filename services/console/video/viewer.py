@@ -1,11 +1,11 @@
-"""One browser's live video. It is told what to watch, and sends what it gets; a slow one misses whole GOPs.
+"""One browser's live video: it chooses the cameras and gets their chunks; a slow one misses whole GOPs.
 
     viewer = Viewer(socket_send, live, sees)
     sending = asyncio.create_task(viewer.run())
     await viewer.hear('{"watch": ["lobby", "yard"]}')        # for each message of the browser
     viewer.close()
 
-At most two segments wait for each camera, whatever the browser does, and no other browser waits for it.
+At most two segments wait for each camera, and a slow browser delays no other.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MOST_WAITING = 2
 
 
 class Send(Protocol):
-    """Sends a message to the browser, and returns once there is room for the next. Text is JSON."""
+    """Send a message to the browser, and return once there is room for the next. Text is JSON."""
 
     async def __call__(self, message: bytes | str) -> None: ...
 
 
 class Cameras(Protocol):
-    """What gives chunks of cameras to those who watch them."""
+    """A source of chunks for the viewers of cameras."""
 
     def watch(self, camera: str, viewer: Viewer) -> None: ...
 
@@ -42,13 +42,13 @@ class Cameras(Protocol):
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a browser says: all cameras that it wants from now on."""
+    """A browser's message: all cameras that it watches from now on."""
 
     watch: Annotated[tuple[Token, ...], Meta(max_length=MOST_CAMERAS)]
 
 
 class _Camera:
-    """What waits of one camera."""
+    """The waiting chunks of one camera."""
 
     def __init__(self) -> None:
         self._waiting: deque[Chunk] = deque()
@@ -58,7 +58,7 @@ class _Camera:
         self._init = b""
 
     def offer(self, chunk: Chunk) -> None:
-        """Whole GOPs are dropped: what follows a dropped segment can't be decoded until the next keyframe."""
+        """Queue a chunk, or drop whole GOPs: after a dropped segment decoding needs a keyframe."""
         is_full = len(self._waiting) >= MOST_WAITING
         if chunk.begins:
             self._drop(len(self._waiting) if is_full else 0)
@@ -72,7 +72,7 @@ class _Camera:
         self._waiting.append(chunk)
 
     def next(self) -> bytes | None:
-        """The next message, if there is one."""
+        """Return the next message, if there is one."""
         if not self._waiting:
             return None
         if self._waiting[0].init != self._init:
@@ -87,48 +87,48 @@ class _Camera:
 
 
 class Viewer:
-    """See the module. sees: whether they may see a camera now; one that they may not is like one that is not there."""
+    """See the module. sees: whether the person may see a camera now; a hidden one is answered as a missing one."""
 
     def __init__(self, send: Send, live: Cameras, sees: Callable[[str], bool]) -> None:
         self._send = send
         self._live = live
         self._sees = sees
         self._cameras: dict[str, _Camera] = {}
-        self._said: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         self._came = asyncio.Event()
 
     async def hear(self, message: bytes | str) -> None:
-        """Take what the browser says. What can't be understood is answered with an error."""
+        """Handle a message of the browser. An invalid one is answered with an error."""
         try:
             wanted = dict.fromkeys(msgspec.json.decode(message, type=Watch).watch)
         except (msgspec.MsgspecError, UnicodeError) as e:
-            self._say("", error=f'say which cameras you watch, such as {{"watch": ["lobby"]}}: {e}')
+            self._notify("", error=f'say which cameras you watch, such as {{"watch": ["lobby"]}}: {e}')
             return
         for camera in [camera for camera in self._cameras if camera not in wanted]:
             self._leave(camera)
         for camera in wanted:
             if not self._sees(camera):
-                self._say(camera, error=f"there is no camera {camera!r}")
+                self._notify(camera, error=f"there is no camera {camera!r}")
             elif camera not in self._cameras:
                 self._cameras[camera] = _Camera()
                 self._live.watch(camera, self)
 
     def offer(self, chunk: Chunk) -> None:
-        """A segment of a camera that is watched."""
+        """Queue a segment of a watched camera."""
         if not self._sees(chunk.camera):
             self._leave(chunk.camera)
-            self._say(chunk.camera, error=f"there is no camera {chunk.camera!r}")
+            self._notify(chunk.camera, error=f"there is no camera {chunk.camera!r}")
         elif chunk.camera in self._cameras:
             self._cameras[chunk.camera].offer(chunk)
             self._came.set()
 
     def only_pictures(self, camera: str, reason: str) -> None:
-        """A camera gives no video that a browser can play."""
+        """Notify the browser that it can't play a camera's video."""
         if camera in self._cameras and self._sees(camera):
-            self._say(camera, pictures=reason)
+            self._notify(camera, pictures=reason)
 
     async def run(self) -> None:
-        """Send, until cancelled or `send` raises."""
+        """Send until cancelled or `send` raises."""
         while True:
             await self._came.wait()
             self._came.clear()
@@ -137,22 +137,22 @@ class Viewer:
                     await self._send(message)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all cameras."""
         for camera in list(self._cameras):
             self._leave(camera)
 
     def _next(self) -> list[bytes | str]:
-        """What was said, and the next message of each camera, so that none waits for another."""
-        said, self._said = list(self._said.values()), {}
+        """Return the notices, and the next message of each camera, so that no camera delays another."""
+        notices, self._notices = list(self._notices.values()), {}
         media = [message for camera in self._cameras.values() if (message := camera.next()) is not None]
-        return [*said, *media]
+        return [*notices, *media]
 
     def _leave(self, camera: str) -> None:
         if self._cameras.pop(camera, None):
             self._live.unwatch(camera, self)
 
-    def _say(self, camera: str, **what: str) -> None:
-        """The last thing that is said of a camera counts."""
-        if len(self._said) <= MOST_CAMERAS:
-            self._said[camera] = msgspec.json.encode({"camera": camera, **what} if camera else what).decode()
+    def _notify(self, camera: str, **what: str) -> None:
+        """Queue a notice; a newer one of the same camera replaces it."""
+        if len(self._notices) <= MOST_CAMERAS:
+            self._notices[camera] = msgspec.json.encode({"camera": camera, **what} if camera else what).decode()
         self._came.set()

@@ -1,4 +1,4 @@
-"""What a decoding child is asked and answers, with the length of each before it. Pure.
+"""Requests and answers of a decoding child, each with its length before it. Pure.
 
 The child reads requests from its input and writes answers to its output, one after the other.
 """
@@ -12,18 +12,18 @@ from msgspec import Meta
 
 from shared.contract.events import Box
 
-# A length takes so many bytes; no request is larger than a GOP may be.
+# Bytes of a length; no request is larger than a GOP may be.
 LENGTH = 4
 MOST_BYTES = 128 * 2**20
 SMALLEST, LARGEST = 16, 4096
 Width = Annotated[int, Meta(ge=SMALLEST, le=LARGEST, description="most pixels of a picture's width")]
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture.
+class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for a picture.
 
-    tag: what its answer has too. payload: the segment. before: those that are decoded before it. offset: seconds from
-    its first frame. frames: how many its header announces. boxes: to be outlined.
+    tag: the answer repeats it. payload: the segment. before: those that are decoded before it. offset: seconds from its
+    first frame. frames: how many its header announces. boxes: to outline.
     """
 
     tag: int
@@ -35,8 +35,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     boxes: tuple[Box, ...] = ()
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A JPEG, and the offset of the frame that it shows; or why there is none."""
+class PictureAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A JPEG, and its frame's offset; or why there is none."""
 
     tag: int
     jpeg: bytes = b""
@@ -45,10 +45,10 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-wanted = msgspec.msgpack.Decoder(Wanted).decode
-made = msgspec.msgpack.Decoder(Made).decode
+decode_request = msgspec.msgpack.Decoder(PictureRequest).decode
+decode_answer = msgspec.msgpack.Decoder(PictureAnswer).decode
 
 
-def framed(message: Wanted | Made) -> bytes:
+def with_length(message: PictureRequest | PictureAnswer) -> bytes:
     data = _encode(message)
     return len(data).to_bytes(LENGTH, "big") + data

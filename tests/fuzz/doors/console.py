@@ -14,7 +14,7 @@ from services.console.cameras.drawn import DrawnRules
 from services.console.find import searches
 from services.console.video import child, work
 from services.console.video.viewer import MOST_CAMERAS, Viewer
-from services.console.video.work import Wanted
+from services.console.video.work import PictureRequest
 from services.console.web.refused import Refused
 from shared.contract import look, names
 from shared.runtime.errors import TidegateError
@@ -72,14 +72,16 @@ def _watched(data: bytes) -> None:
     viewer = Viewer(_unsent, _Nothing(), lambda camera: len(camera) % 2 == 0)
     for message in (data, data.decode(errors="replace")):
         wait(viewer.hear(message))
-    assert len(viewer._said) <= MOST_CAMERAS + 1 and len(viewer._cameras) <= MOST_CAMERAS
+    assert len(viewer._notices) <= MOST_CAMERAS + 1 and len(viewer._cameras) <= MOST_CAMERAS
 
 
 def _pictured(data: bytes) -> None:
     """What a child makes of a segment: a picture, or a sentence."""
-    made = child.answer(Wanted(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),)))
+    made = child.answer(
+        PictureRequest(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),))
+    )
     assert bool(made.jpeg) != bool(made.error)
-    assert work.made(work.framed(made)[work.LENGTH :]) == made
+    assert work.decode_answer(work.with_length(made)[work.LENGTH :]) == made
 
 
 def _searched(data: bytes) -> None:
