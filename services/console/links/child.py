@@ -19,8 +19,8 @@ from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 
 # The only variables of our environment that the child inherits.
-_PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
-_PASSED_TOO = ("COVERAGE_",)
+_INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+_INHERITED_PREFIXES = ("COVERAGE_",)
 _POLL_S = 0.02
 
 Question = AsyncGenerator[bytes, None]
@@ -117,5 +117,5 @@ def _kill(process: Process) -> None:
 
 
 def _environment(more: tuple[str, ...]) -> dict[str, str]:
-    begins = (*_PASSED_TOO, *more)
-    return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(begins)}
+    begins = (*_INHERITED_PREFIXES, *more)
+    return {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(begins)}

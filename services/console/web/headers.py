@@ -44,12 +44,12 @@ class Headers:
         if self._sub_path and (path == self._sub_path or path.startswith(f"{self._sub_path}/")):
             scope = {**scope, "path": path.removeprefix(self._sub_path) or "/", "raw_path": b""}
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 REQUESTS.labels(str(message["status"])).inc()
-                there = {name.lower() for name, _ in message["headers"]}
-                more = [] if b"cache-control" in there else [(b"cache-control", b"no-store")]
+                present = {name.lower() for name, _ in message["headers"]}
+                more = [] if b"cache-control" in present else [(b"cache-control", b"no-store")]
                 message["headers"] = [*message["headers"], *self._headers, *more]
             await send(message)
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, send_with_headers)
