@@ -112,8 +112,8 @@ class KedaDemand:
 
     Its other triggers see the backlog. The scaler observes the queue every five seconds, while the service observes it
     every second, and also at the first segment on an idle queue. Over hours that makes little difference (1 % of the
-    cost in the mean of 21 runs); over minutes it does. retention_s: of video, in seconds. first_observation_s: time of the
-    first observation. first_s: time of KEDA's first poll. sync_after_s: of the HPA's first sync.
+    cost in the mean of 21 runs); over minutes it does. retention_s: of video, in seconds. first_observation_s: time of
+    the first observation. first_s: time of KEDA's first poll. sync_after_s: of the HPA's first sync.
     """
 
     wakes = True
