@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 from prometheus_client import REGISTRY
 
 from services.analytics import checkpoint
-from services.analytics.budget import Budget
+from services.analytics.budget import Budget, ObjectRate
 from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition
@@ -85,6 +85,25 @@ def test_invented_cameras_take_no_more_than_their_places(cameras: list[int], pla
     partition.read(stored(event, len(cameras) + 1))
     first = list(dict.fromkeys(f"fake-{n}" for n in cameras))[:places]
     assert list(partition.cameras) == [*first, "yard"]
+
+
+def test_crowds_leave_other_cameras_their_share() -> None:
+    rate = ObjectRate(total=100, each=10)
+    assert rate.allows("mall", 90, 7.1) and not rate.allows("station", 60, 7.5)
+    assert rate.allows("yard", 10, 7.9) and not rate.allows("yard", 1, 7.9), "its share is always its own"
+    assert rate.allows("station", 60, 8.0), "another second"
+
+
+def test_a_listed_camera_with_more_objects_than_the_process_can_follow_is_cut() -> None:
+    partition = Partition(0, LIMITS, lambda _: BOOK, rate=ObjectRate(total=5000, each=100))
+    analysed = []
+    for seq, n in enumerate((0, 1, 2), 1):
+        partition.read(stored(crowd("mall", n), seq, 7.0))
+        analysed.append(partition.cameras["mall"].objects)
+    assert analysed[0] == 300 and partition.cameras["mall"].processed == 3
+    honest = detections([ACROSS], 14, camera="yard")
+    outs = [out for seq, event in enumerate(honest, 4) for out in partition.read(stored(event, seq, 7.0))]
+    assert any(isinstance(out.what, Incident) for out in outs)
 
 
 def test_a_place_is_free_again_once_its_camera_is_idle_and_that_is_stored() -> None:

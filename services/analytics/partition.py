@@ -20,7 +20,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from services.analytics import metrics
-from services.analytics.budget import WHOLE, Budget
+from services.analytics.budget import WHOLE, Budget, ObjectRate
 from services.analytics.camera import CameraAnalytics, FailedSegment
 from services.analytics.published_ids import NO_IDS, PublishedIds
 from services.analytics.reading import EVERYTHING
@@ -38,8 +38,8 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 
 LONGEST_REASON = 500
-# Only the frames up to this many objects of an unlisted camera's segment are analysed.
-UNLISTED_OBJECTS = 200
+# Only the frames up to this many objects are analysed, of unlisted cameras and of cameras over `ObjectRate`.
+FEW_OBJECTS = 200
 
 
 def camera_of(subject: str) -> str:
@@ -62,7 +62,7 @@ class Partition:
     position, verdicts: the sequences in EVENTS of the next detections and verdicts to read. last_published: the
     sequence of the last published event, or -1. published: by camera, ids published after the checkpoint, to be
     computed again. ended: results of states that a checkpoint has dropped, by camera, until `due` returns them. passes:
-    the second passes, of cameras with deferred frames. budget: the partition's limits.
+    the second passes, of cameras with deferred frames. budget: the partition's limits. rate: that of the process.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Partition:
         rules_of: Callable[[str], Rules],
         is_listed: Callable[[str], bool] = lambda camera: True,
         budget: Budget = WHOLE,
+        rate: ObjectRate | None = None,
     ) -> None:
         self.number = number
         self.position = self.verdicts = 0
@@ -83,6 +84,7 @@ class Partition:
         self.ended: list[tuple[str, Outs]] = []
         self.passes = Passes(limits)
         self.budget = budget
+        self._rate = rate or ObjectRate()
         self._is_listed = is_listed
         self._unlisted: set[str] = set()
         self._limits = limits
@@ -119,8 +121,9 @@ class Partition:
         if name not in self.cameras:
             self._add(name)
         at = stored.time.timestamp()
-        if name in self._unlisted:
-            event = _cut(event, UNLISTED_OBJECTS)
+        objects = sum(len(frame.objects) for frame in event.frames)
+        if name in self._unlisted or not self._rate.allows(name, objects, at):
+            event = _cut(event, FEW_OBJECTS)
         if event.quality:
             first = First(stored.seq, stored.headers.get("ce-id", ""), at, event)
             self.passes.defer(self.cameras[name], self._rules_of(name), first)

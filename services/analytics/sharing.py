@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
+from services.analytics.budget import ObjectRate
 from services.analytics.checkpoint import Checkpoints, OwnershipLost
 from services.analytics.partition import Partition, camera_of
 from services.analytics.rulebook import Rulebook
@@ -49,6 +50,7 @@ class OwnedPartitions:
         self._is_listed = is_listed
         self._leases = leases
         self._checkpoints = checkpoints
+        self._rate = ObjectRate()
         self._owned: dict[int, Partition] = {}
         self._unstored: dict[int, str] = {}
         self._log = logger("analytics")
@@ -131,7 +133,8 @@ class OwnedPartitions:
 
     async def _take(self, number: int) -> Partition:
         settings = self._settings
-        partition = Partition(number, settings.limits(), self._rulebook.of, self._is_listed, settings.budget())
+        budget, limits = settings.budget(), settings.limits()
+        partition = Partition(number, limits, self._rulebook.of, self._is_listed, budget, self._rate)
         if not await self._checkpoints.load(partition):
             partition.position = partition.verdicts = await self._beginning()
         self._owned[number] = partition

@@ -49,7 +49,7 @@ class Statuses:
             del statuses[0]
             self._count -= 1
         elif self._count > MOST:
-            self._forget_oldest()
+            self._trim()
 
     def forget(self, before: float) -> None:
         """Drop events before a time in Unix seconds, except each camera's last one, which still holds."""
@@ -65,13 +65,22 @@ class Statuses:
         """Return the gaps that overlap the time from `since` to `until`, oldest first."""
         return [gap for gap in _gaps(self._of.get(camera, [])) if gap.since < until and (gap.until or until) > since]
 
-    def _forget_oldest(self) -> None:
-        """Drop the oldest event of the camera with the most events, so that other cameras lose none."""
-        camera = max(self._of, key=lambda camera: len(self._of[camera]))
-        del self._of[camera][0]
-        self._count -= 1
-        if not self._of[camera]:
+    def _trim(self) -> None:
+        """Drop a tenth: the oldest of the cameras with the most events; then the cameras that are longest silent.
+
+        A tenth, as it takes a look at every camera.
+        """
+        excess = self._count - MOST * 9 // 10
+        most = max(map(len, self._of.values()))
+        while excess > 0 and most > 1:
+            most = max(1, most * 3 // 4)
+            for statuses in self._of.values():
+                n_removed = max(0, min(len(statuses) - most, excess))
+                del statuses[:n_removed]
+                excess -= n_removed
+        for camera in sorted(self._of, key=lambda camera: self._of[camera][-1].time)[: max(0, excess)]:
             del self._of[camera]
+        self._count = sum(map(len, self._of.values()))
 
 
 def _gaps(statuses: list[Status]) -> Iterator[Gap]:

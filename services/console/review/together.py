@@ -24,7 +24,8 @@ _RANK: dict[Verification, int] = {
 }
 # The limits of analytics. Other publishers may send thousands, and a page shows only some of them.
 MOST_OBJECTS, MOST_SEGMENTS = 50, 60
-_MOST_FRAMES = 100
+_MOST_FRAMES = 20
+_LONGEST_REASON = 1000
 
 
 class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -57,9 +58,11 @@ def report_of(event: Incident | Verdict) -> IncidentReport:
     if isinstance(event, Verdict):
         time = event.end.timestamp()
         verified: tuple[int, float, Verification, float, str]
+        event = msgspec.structs.replace(
+            event, frames=event.frames[:_MOST_FRAMES], reason=event.reason[:_LONGEST_REASON]
+        )
         verified = (_RANK[event.verdict], time, event.verdict, event.confidence, event.reason)
-        verdict = msgspec.structs.replace(event, frames=event.frames[:_MOST_FRAMES])
-        return IncidentReport(verified=verified, verdict=(time, msgspec.json.encode(verdict)))
+        return IncidentReport(verified=verified, verdict=(time, msgspec.json.encode(event)))
     time, rank = event.time.timestamp(), _RANK[event.verification]
     incident = msgspec.structs.replace(
         event, objects=event.objects[:MOST_OBJECTS], segments=_ends(event.segments), late=None, not_found=None
