@@ -210,9 +210,9 @@ def _console() -> tuple[Peer, ...]:
             states=(names.MEDIA,),
             erases=(f"KV_{names.CREDENTIALS}",),
             buckets=(
-                Bucket(name=names.CAMERAS, writes=(">",)),
-                Bucket(name=names.CREDENTIALS, writes=(">",)),
-                Bucket(name=names.RULES, writes=(">",)),
+                Bucket(name=names.CAMERAS, writes=(_CAMERA, names.removed(_CAMERA))),
+                Bucket(name=names.CREDENTIALS, writes=(_CAMERA,)),
+                Bucket(name=names.RULES, writes=(_CAMERA,)),
             ),
         ),
         # A dead letter is replayed to its subject, after a comparison with the original.

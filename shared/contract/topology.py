@@ -55,6 +55,14 @@ JOB_BYTES = 64 * 1024
 EVENTS_MAX_AGE_S = 7 * 24 * 60 * MINUTE
 # An incident takes some 6 kB, including its alert and updates: this holds as many as the console shows.
 ALERTS_BYTES = 128 * MB
+# Maximum of a bucket of settings, and of one entry: who may write them can fill neither the disk nor what mirrors them.
+ENTRIES_BYTES = 64 * MB
+ENTRY_BYTES = {
+    names.CAMERAS: 64 * 1024,
+    names.CREDENTIALS: 16 * 1024,
+    names.RULES: 512 * 1024,
+    names.RECORDINGS: 256 * 1024,
+}
 # Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
 BACKFILL_JOB_BYTES = 4096
@@ -322,8 +330,7 @@ def _durable(c: Consumer, s: TopologySettings) -> ConsumerConfig:
 
 def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     """Return the stream of every KV bucket, by the bucket's name."""
-    permanent = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
-    found = {b: _bucket(b, s) for b in permanent}
+    found = {b: _bucket(b, s, max_bytes=ENTRIES_BYTES, max_msg_size=size) for b, size in ENTRY_BYTES.items()}
     found[names.ANALYTICS] = _bucket(names.ANALYTICS, s, max_bytes=CHECKPOINTS_BYTES)
     found[names.RECORDER] = _bucket(names.RECORDER, s, max_bytes=LEDGERS_BYTES)
     found[names.SCALER] = _bucket(names.SCALER, s, max_age=HISTORY_MAX_AGE_S, max_bytes=HISTORY_BYTES)
