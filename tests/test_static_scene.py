@@ -229,7 +229,7 @@ def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: 
 
 @given(seeds)
 def test_a_replica_knows_at_once_what_another_has_shared(seed: int) -> None:
-    data = entry.encode(twice(after(12, seed)), LOBBY.made)
+    data = entry.encode(twice(after(12, seed)), LOBBY.fingerprint)
     assert len(data) < 20_000
     gate = Gate(10)
     assert gate.must_read(LOBBY, 13.0)
@@ -254,33 +254,33 @@ def test_an_entry_is_written_once_a_minute_of_the_cameras_time() -> None:
 @given(st.binary(max_size=300))
 def test_an_entry_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(BadScene):
-        entry.decode(data, LOBBY.made, 1e9)
+        entry.decode(data, LOBBY.fingerprint, 1e9)
 
 
 def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
     known = twice(after(12, 1))
-    data = entry.encode(known, LOBBY.made)
+    data = entry.encode(known, LOBBY.fingerprint)
     with pytest.raises(BadScene, match="another detector"):
         entry.decode(data, "other", 20.0)
     with pytest.raises(BadScene, match="future"):
-        entry.decode(data, LOBBY.made, -100.0)
+        entry.decode(data, LOBBY.fingerprint, -100.0)
     other = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"version": entry.VERSION + 1})
     with pytest.raises(BadScene, match="version"):
-        entry.decode(other, LOBBY.made, 20.0)
+        entry.decode(other, LOBBY.fingerprint, 20.0)
     blind = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"deviation": b"\xff" * SHAPE[0] * SHAPE[1]})
     with pytest.raises(BadScene, match="deviations"):
-        entry.decode(blind, LOBBY.made, 20.0)
+        entry.decode(blind, LOBBY.fingerprint, 20.0)
     blind = msgspec.msgpack.encode(msgspec.msgpack.decode(data) | {"deviation": b"\x80" * SHAPE[0] * SHAPE[1]})
     with pytest.raises(BadScene, match="half of its blocks"):
-        entry.decode(blind, LOBBY.made, 20.0)
+        entry.decode(blind, LOBBY.fingerprint, 20.0)
     with pytest.raises(BadScene, match="bytes"):
-        entry.decode(data + bytes(entry.MOST_BYTES), LOBBY.made, 20.0)
+        entry.decode(data + bytes(entry.MOST_BYTES), LOBBY.fingerprint, 20.0)
 
 
 @given(seeds)
 def test_an_entry_says_what_it_was_made_of(seed: int) -> None:
     known = twice(after(12, seed))
-    found = entry.decode(entry.encode(known, LOBBY.made), LOBBY.made, 20.0)
+    found = entry.decode(entry.encode(known, LOBBY.fingerprint), LOBBY.fingerprint, 20.0)
     assert [(look.since, look.frames) for look in found.looks] == [(look.since, look.frames) for look in known.looks]
     np.testing.assert_allclose(found.looks[0].picture, known.looks[0].picture, atol=0.51)
     np.testing.assert_allclose(found.noise.deviation, known.noise.deviation, atol=0.07)

@@ -13,7 +13,7 @@ import numpy as np
 from bench.static_scene.films import AnalysedSegment, Film
 from services.cv.static_scene.gate import Camera, Gate
 from services.cv.static_scene.picture import Grey
-from services.cv.static_scene.scene import known, learned
+from services.cv.static_scene.scene import find_match, learn
 from shared.contract.events import DetectedObject
 
 Frames = list[tuple[float, list[DetectedObject]]]
@@ -65,27 +65,27 @@ class _Replica:
         """(the boxes of the look that it equals, or None where it is looked at in full; whether that is news)."""
         now, gate = segment.seconds, self.gate
         self.learn(now)
-        if gate.asks(_CAMERA, now):
+        if gate.must_read(_CAMERA, now):
             gate.adopt(_CAMERA, self._store.read(now), now)
-        found = [known(gate.scene(_CAMERA), picture, now) for picture in checked(segment, small)]
+        found = [find_match(gate.scene(_CAMERA), picture, now) for picture in checked(segment, small)]
         match = found[0] if all(found) else None
-        if match is None or gate.watches(_CAMERA, now, segment.duration):
+        if match is None or gate.is_full_inference_due(_CAMERA, now, segment.duration):
             self._results.append((now + _RESULT_S, segment, small))
             frames = [wanted(objects, self._least) for _, objects in segment.frames]
-            return None, match is None and learned(gate.scene(_CAMERA), small, now, frames)[1]
-        gate.noted(_CAMERA, match)
-        return match.look.frames, False
+            return None, match is None and learn(gate.scene(_CAMERA), small, now, frames)[1]
+        gate.record_match(_CAMERA, match)
+        return match.reference.frames, False
 
     def learn(self, now: float) -> None:
         due = [one for one in self._results if one[0] <= now]
         self._results = [one for one in self._results if one[0] > now]
         for _, segment, pictures in due:
             frames = [wanted(objects, self._least) for _, objects in segment.frames]
-            self.gate.learned(_CAMERA, pictures, segment.seconds, frames)
-        if due and self.gate.offers(_CAMERA):
+            self.gate.learn(_CAMERA, pictures, segment.seconds, frames)
+        if due and self.gate.may_share(_CAMERA):
             self.gate.adopt(_CAMERA, self._store.read(now), now)
-            if self.gate.offers(_CAMERA):
-                self._store.write(now, self.gate.offer(_CAMERA))
+            if self.gate.may_share(_CAMERA):
+                self._store.write(now, self.gate.share(_CAMERA))
 
 
 def checked(segment: AnalysedSegment, small: list[Grey]) -> list[Grey]:
