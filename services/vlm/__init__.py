@@ -13,7 +13,7 @@
 | `sagemaker`, `address`, `signing` | a model of Amazon SageMaker; its VLM_URL; signed requests |
 | `vllm_server` | a vLLM of our own |
 | `front`, `query` | `svc.ask` and planning, also while no GPU runs; the valid requests |
-| `planner`, `stretches` | captions as jobs; the stretches of a camera's time |
+| `planner`, `stretches`, `pending` | captions as jobs; the stretches of a camera's time; the segments that wait |
 
 `__main__` puts them together, in two processes: the worker, and the front.
 """

@@ -14,6 +14,7 @@ import msgspec
 from nats.aio.client import Client
 
 from services.vlm import metrics
+from services.vlm.pending import PendingSegments
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionPlan, CaptionStretch, begun_by
 from shared import bus
@@ -62,6 +63,7 @@ class Planner:
         self._in_flight: InFlight[Delivery] = InFlight(client, "vlm-front")
         self._log = logger("planner")
         self._unreadable: set[str] = set()
+        self._pending = PendingSegments()
         self._full_until = 0.0  # monotonic clock, seconds
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -107,6 +109,10 @@ class Planner:
             ):
                 return await self._in_flight.acknowledge(delivery, confirmed=False)
             wait_s = TUNING.again_s
+        elif not self._pending.add(
+            head.camera, found, delivery.seq, time.time(), is_listed=head.camera in self._cameras.values
+        ):
+            return await self._in_flight.acknowledge(delivery, confirmed=False)
         await self._in_flight.nak(delivery, wait_s)
 
     async def _ask_for(
