@@ -57,9 +57,9 @@ async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera)
         raise Refused(400, "nothing is to be changed: give at least one setting")
     js = console.links.operator.jetstream()
     before = await _read(console, asker, id)
-    after, has = cameras.changed(before, await registry.credentials(js, id), fields)
+    after, entry = cameras.changed(before, await registry.credentials(js, id), fields)
     _check_file(asker, after, before)
-    await console.audit(asker, "camera.change", camera=id, **_audit_entry(fields, after, has is not None))
+    await console.audit(asker, "camera.change", camera=id, **_audit_entry(fields, after, entry is not None))
     try:
         changed = await registry.change(js, id, fields)
     except NoCamera as e:
@@ -87,12 +87,12 @@ async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> Open
             raise Refused(400, "give a url, or the id of a camera that there is")
         _check_sees_all(asker)
         camera, secret = _new_camera(wanted)
-        has = credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
+        entry = credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
     else:
         fields = _fields(asker, wanted)
         camera = await _read(console, asker, wanted.camera)
-        camera, has = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
-    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(has))
+        camera, entry = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
+    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(entry))
     await console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
     tried = await console.trying.open(camera, login.secret)
     if tried.error and login.withheld:
@@ -170,8 +170,8 @@ def _none(id: str) -> Refused:
     return Refused(404, f"there is no camera {id[:64]!r}")
 
 
-def _encoded(has: Credentials | None) -> bytes:
-    return credentials.encode(has) if has else b""
+def _encoded(entry: Credentials | None) -> bytes:
+    return credentials.encode(entry) if entry else b""
 
 
 def _audit_entry(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:

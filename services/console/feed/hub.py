@@ -58,7 +58,7 @@ class Listener:
         self._wanted = wanted
         self._waiting: deque[FeedEvent] = deque()
         self._missed: Counter[str] = Counter()
-        self._came = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     def take(self, event: FeedEvent) -> None:
         if not self._wanted(event):
@@ -68,7 +68,7 @@ class Listener:
             self._missed[oldest.kind] += 1
             DROPPED.labels("event").inc()
         self._waiting.append(event)
-        self._came.set()
+        self._wakeup.set()
 
     def __aiter__(self) -> AsyncIterator[FeedEvent | Missed]:
         return self
@@ -76,8 +76,8 @@ class Listener:
     async def __anext__(self) -> FeedEvent | Missed:
         """Return the next event; missed ones are reported before those after them."""
         while not self._waiting:
-            self._came.clear()
-            await self._came.wait()
+            self._wakeup.clear()
+            await self._wakeup.wait()
         if self._missed:
             missed, self._missed = Missed(missed=dict(self._missed)), Counter()
             return missed

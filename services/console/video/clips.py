@@ -81,7 +81,7 @@ class Clips:
         self._client = client
         self._most = most_mb * MB
         self._cache: dict[tuple[str, dt.datetime, dt.datetime], tuple[float, Clip]] = {}
-        self._turns = asyncio.Semaphore(_CONCURRENT)
+        self._slots = asyncio.Semaphore(_CONCURRENT)
 
     async def clip(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
         """Return the video of [since, until), from the keyframe before it on.
@@ -93,7 +93,7 @@ class Clips:
         if not dt.timedelta() < until - since <= LONGEST:
             raise Refusal(400, f"a clip lasts up to {LONGEST // dt.timedelta(hours=1)} hours, and ends after it begins")
         key = (camera, since, until)
-        async with self._turns:
+        async with self._slots:
             if key not in self._cache or time.monotonic() > self._cache[key][0]:
                 self._cache[key] = 0.0, await self._assemble(camera, since, until)
         clip = self._cache.pop(key)[1]
@@ -105,7 +105,7 @@ class Clips:
     async def _assemble(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
         stored: list[StoredSegment] = []
         parts: list[Part] = []
-        size, is_whole, broken = 0, True, False
+        size, is_whole, is_broken = 0, True, False
         async with aclosing(walk(self._client, camera, since, until)) as walking:
             async for one in walking:
                 if (
@@ -114,11 +114,11 @@ class Clips:
                     and (clip := await self._recorded(camera, since, until))
                 ):
                     return clip
-                broken = broken and not one.segment.starts_gop
+                is_broken = is_broken and not one.segment.starts_gop
                 try:
-                    video = None if broken else fmp4.read(one.payload)
+                    video = None if is_broken else fmp4.read(one.payload)
                 except BadSegment:
-                    video, broken = None, True
+                    video, is_broken = None, True
                 if video is None:
                     continue
                 size += len(one.payload)

@@ -49,7 +49,7 @@ class Decoders:
     def __init__(self, count: int) -> None:
         self._count = count
         self._waiting: list[_PendingPicture] = []
-        self._came = asyncio.Condition()
+        self._wakeup = asyncio.Condition()
         self._tags = 0
 
     async def run(self) -> None:
@@ -81,11 +81,11 @@ class Decoders:
                 boxes=tuple(boxes),
             )
         )
-        async with self._came:
+        async with self._wakeup:
             self._waiting.append(pending)
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.pop(0).refuse(503, "too many pictures are asked for: try again in a moment")
-            self._came.notify()
+            self._wakeup.notify()
         try:
             return await pending.answer
         finally:
@@ -96,8 +96,8 @@ class Decoders:
         child = _Child()
         try:
             while True:
-                async with self._came:
-                    await self._came.wait_for(lambda: self._waiting)
+                async with self._wakeup:
+                    await self._wakeup.wait_for(lambda: self._waiting)
                     pending = self._waiting.pop()
                 await self._make(child, pending)
         finally:

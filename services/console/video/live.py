@@ -83,7 +83,7 @@ class Feed:
         self._camera = camera
         self._viewers: set[Viewer] = set()
         self._waiting: deque[_Notice] = deque()
-        self._came = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._timeline: Timeline | None = None
         self._video: Video | None = None
         self._init = b""
@@ -122,8 +122,8 @@ class Feed:
             while True:
                 while self._waiting:
                     await self._take(self._waiting.popleft())
-                self._came.clear()
-                await self._came.wait()
+                self._wakeup.clear()
+                await self._wakeup.wait()
         finally:
             if not self._client.is_closed:
                 await subscription.unsubscribe()
@@ -148,7 +148,7 @@ class Feed:
         self._waiting.append(_Notice(seq, segment))
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.popleft()
-        self._came.set()
+        self._wakeup.set()
 
     async def _take(self, notice: _Notice) -> None:
         """Offer a segment to all viewers, unless it can't be decoded after their last one."""

@@ -52,8 +52,8 @@ class _Camera:
 
     def __init__(self) -> None:
         self._waiting: deque[Chunk] = deque()
-        self._begun = False
-        self._broken = True
+        self._has_begun = False
+        self._is_broken = True
         self._dropped = 0
         self._init = b""
 
@@ -64,10 +64,10 @@ class _Camera:
             self._drop(len(self._waiting) if is_full else 0)
             if is_full:
                 self._waiting.clear()
-            self._begun, self._broken = True, False
-        elif self._broken or is_full:
-            self._broken = True
-            self._drop(1 if self._begun else 0)
+            self._has_begun, self._is_broken = True, False
+        elif self._is_broken or is_full:
+            self._is_broken = True
+            self._drop(1 if self._has_begun else 0)
             return
         self._waiting.append(chunk)
 
@@ -95,7 +95,7 @@ class Viewer:
         self._sees = sees
         self._cameras: dict[str, _Camera] = {}
         self._notices: dict[str, str] = {}
-        self._came = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     async def hear(self, message: bytes | str) -> None:
         """Handle a message of the browser. An invalid one is answered with an error."""
@@ -120,7 +120,7 @@ class Viewer:
             self._notify(chunk.camera, error=f"there is no camera {chunk.camera!r}")
         elif chunk.camera in self._cameras:
             self._cameras[chunk.camera].offer(chunk)
-            self._came.set()
+            self._wakeup.set()
 
     def only_pictures(self, camera: str, reason: str) -> None:
         """Notify the browser that it can't play a camera's video."""
@@ -130,8 +130,8 @@ class Viewer:
     async def run(self) -> None:
         """Send until cancelled or `send` raises."""
         while True:
-            await self._came.wait()
-            self._came.clear()
+            await self._wakeup.wait()
+            self._wakeup.clear()
             while messages := self._next():
                 for message in messages:
                     await self._send(message)
@@ -155,4 +155,4 @@ class Viewer:
         """Queue a notice; a newer one of the same camera replaces it."""
         if len(self._notices) <= MOST_CAMERAS:
             self._notices[camera] = msgspec.json.encode({"camera": camera, **what} if camera else what).decode()
-        self._came.set()
+        self._wakeup.set()
