@@ -22,7 +22,7 @@ from rich.table import Table
 from bench import record
 from bench.footage_vtest import there, video
 from shared.recordings import files
-from shared.recordings.files import Made, Read
+from shared.recordings.files import Read, VideoFile
 from shared.recordings.thinning import thinned
 from shared.recordings.windows import Head
 from tidegate.demo import clips
@@ -48,7 +48,7 @@ def encoded(folder: Path, rate: str, every_s: int) -> Path:
     return path
 
 
-def made(path: Path) -> Made:
+def made(path: Path) -> VideoFile:
     pieces = clips.pieces(path, "cam")
     read = [Read(Head(n, replace(p.segment, n=n), len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)]
     (found,), _ = files.files(read, "a")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ingest.rotation import SAID_S, CameraRotation
+from services.ingest.rotation import REPEAT_S, CameraRotation
 
 
 class Clock:
@@ -16,41 +16,41 @@ class Clock:
 def test_what_is_known_of_a_camera_is_known_in_its_next_turn() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
-    turns.end("lobby", revision=7, tries=5, said="refused")
-    assert (turns.of("lobby", 7).tries, turns.of("lobby", 7).said) == (5, "refused")
+    turns.end("lobby", revision=7, tries=5, cause="refused")
+    assert (turns.of("lobby", 7).tries, turns.of("lobby", 7).cause) == (5, "refused")
     assert turns.of("yard", 3).over_at == 0.0 < turns.of("lobby", 7).over_at
 
 
 def test_an_entry_that_is_another_begins_anew() -> None:
     turns = CameraRotation(Clock())
-    turns.end("lobby", revision=7, tries=5, said="refused")
+    turns.end("lobby", revision=7, tries=5, cause="refused")
     assert turns.of("lobby", 8) == turns.of("yard", 1)
 
 
 def test_the_same_reason_is_said_once_an_hour() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
-    said = 0
-    for _ in range(int(2.5 * SAID_S / 60)):
-        said += turns.of("lobby", 7).said is None
-        turns.end("lobby", revision=7, tries=5, said="refused")
+    unset = 0
+    for _ in range(int(2.5 * REPEAT_S / 60)):
+        unset += turns.of("lobby", 7).cause is None
+        turns.end("lobby", revision=7, tries=5, cause="refused")
         clock.now += 60
-    assert said == 3
+    assert unset == 3
 
 
 def test_what_another_process_may_have_said_is_said_again() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
-    turns.end("lobby", revision=7, tries=5, said="refused")
+    turns.end("lobby", revision=7, tries=5, cause="refused")
     clock.now += 10
-    turns.was_elsewhere("lobby")
-    assert turns.of("lobby", 7).said is None and turns.of("lobby", 7).over_at == clock.now
+    turns.mark_elsewhere("lobby")
+    assert turns.of("lobby", 7).cause is None and turns.of("lobby", 7).over_at == clock.now
 
 
 def test_cameras_that_are_gone_are_forgotten() -> None:
     turns = CameraRotation(Clock())
     for camera in ("lobby", "yard", "gate"):
-        turns.end(camera, revision=1, tries=1, said=None)
+        turns.end(camera, revision=1, tries=1, cause=None)
     turns.keep({"lobby", "yard"})
     turns.forget("yard")
     assert turns.cameras == ["lobby"]

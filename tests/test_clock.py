@@ -18,10 +18,10 @@ def test_burst_at_connect_is_dated_back() -> None:
     clock = WallClock()
     for i in range(100):  # the server's last GOP of 4 s, at once
         clock.observe(i * STEP, T0 + i * 0.0001)
-    assert not clock.settled(T0 + 0.01)
+    assert not clock.is_settled(T0 + 0.01)
     for i in range(100, 150):
         clock.observe(i * STEP, T0 + (i - 99) * STEP)
-    assert clock.settled(T0 + 2)
+    assert clock.is_settled(T0 + 2)
     assert clock.wall(99 * STEP) == pytest.approx(T0, abs=0.02)
     assert clock.reanchors == 0
 

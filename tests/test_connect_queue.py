@@ -93,7 +93,7 @@ async def test_who_has_failed_for_days_waits_for_none_that_has_failed_for_minute
 
 
 async def test_a_failure_keeps_its_place_for_a_while(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect_queue, "_KEPT_S", 0.1)
+    monkeypatch.setattr(connect_queue, "_COOLDOWN_S", 0.1)
     tries = ConnectQueue()
     for _ in range(places):
         await tries.begin(0)

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from shared import bus
 from shared.contract import names, topology
 from shared.contract.topology import MB, TopologySettings
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from tests.console import console_on
 from tests.incidents import incident, say
 from tests.test_console_review import known
@@ -56,7 +56,7 @@ async def test_video_of_an_incident_is_recorded_after_a_flood(house: House, serv
     await say(admin, incident("a", "cam", start=then, state="end", end=then, time=then))
     await copied(admin, 1)
     await flood(server, admin)
-    await house.keep(Kept(record="incidents", before_s=0, after_s=0), SETTLED)
+    await house.keep(EffectivePolicy(record="incidents", before_s=0, after_s=0), SETTLED)
     assert await house.minutes(AT) == [4]
 
 

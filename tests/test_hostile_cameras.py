@@ -253,16 +253,16 @@ def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
     now, passed = 0.0, 0
     for wait in waits:
         now += wait
-        passed += pace.keeps(1000, now)
+        passed += pace.admits(1000, now)
     assert passed <= 121 + 4 * now
 
 
 def test_what_a_steady_camera_sends_passes() -> None:
     """After a minute without network too, and where its bit rate alone makes many segments."""
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
-    assert all(pace.keeps(1000, 0.0) for _ in range(60))
-    assert all(pace.keeps(1000, float(n)) for n in range(1, 1000))
-    assert all(pace.keeps(MB * 2 // 3, 1000.0) for _ in range(1000))
+    assert all(pace.admits(1000, 0.0) for _ in range(60))
+    assert all(pace.admits(1000, float(n)) for n in range(1, 1000))
+    assert all(pace.admits(MB * 2 // 3, 1000.0) for _ in range(1000))
 
 
 def test_a_size_that_headers_can_not_say_is_no_segment() -> None:

@@ -56,7 +56,7 @@ async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: P
     before = series("removed")
     metrics.forget(gone_at)
     assert series("removed") == before, "who scrapes now finds what was counted last"
-    metrics.forget(gone_at + metrics.KEPT_S)
+    metrics.forget(gone_at + metrics.RETENTION_S)
     assert [name for name in runners if series(name)] == ["stays"]
     await runners["stays"].stop(None, 0.0)
     await end(announcing)

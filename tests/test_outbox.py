@@ -104,7 +104,7 @@ def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
     assert (sending.dropped, other.dropped) == ([], [Item("b", 0, 20)])
     sending.take()
     other.put(Item("c", 0, 20))
-    assert outboxes.held == 20 and len(other.dropped) == 1, "once it is stored there is room again"
+    assert outboxes.total_bytes == 20 and len(other.dropped) == 1, "once it is stored there is room again"
 
 
 def test_a_camera_that_is_gone_holds_nothing() -> None:
@@ -115,7 +115,7 @@ def test_a_camera_that_is_gone_holds_nothing() -> None:
         box.put(item)
     box.take()
     box.outbox.clear("stopped")
-    assert box.dropped == items and outboxes.held == 0
+    assert box.dropped == items and outboxes.total_bytes == 0
 
 
 commands = st.lists(
@@ -136,12 +136,12 @@ def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None
         else:
             box.add(size, begins=step == "new")
         assert all(0 <= b.outbox.bytes <= limit for b in boxes)
-        assert outboxes.held == sum(b.outbox.held for b in boxes)
-        sent = sum(b.outbox.held - b.outbox.bytes for b in boxes)
-        assert outboxes.held <= max(total, sent), "over the bound is only what is being sent"
+        assert outboxes.total_bytes == sum(b.outbox.total_bytes for b in boxes)
+        sent = sum(b.outbox.total_bytes - b.outbox.bytes for b in boxes)
+        assert outboxes.total_bytes <= max(total, sent), "over the bound is only what is being sent"
     for box in boxes:
         box.check()
-    assert outboxes.held == 0
+    assert outboxes.total_bytes == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(1, 60)), max_size=100), st.integers(60, 300))
@@ -149,13 +149,13 @@ def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: i
     outboxes: Outboxes[Item] = Outboxes(total)
     boxes = [Box(outboxes) for _ in range(4)]
     for n, begins, size in steps:
-        before = [(box.outbox.held, len(box.dropped)) for box in boxes]
+        before = [(box.outbox.total_bytes, len(box.dropped)) for box in boxes]
         boxes[n].add(size, begins=begins)
-        for box, (held, dropped) in zip(boxes, before, strict=True):
+        for box, (total_bytes, dropped) in zip(boxes, before, strict=True):
             if box is not boxes[n] and len(box.dropped) > dropped:
                 event("another camera paid")
-                assert held > total / 4, "one with less than its share loses nothing"
-                assert held >= max(other.outbox.held for other in boxes)
+                assert total_bytes > total / 4, "one with less than its share loses nothing"
+                assert total_bytes >= max(other.outbox.total_bytes for other in boxes)
 
 
 @given(commands, st.integers(0, 100))
@@ -166,9 +166,9 @@ def test_what_is_handed_over_is_the_oldest_of_what_waits(steps: list[tuple[str, 
         box.take() if step == "take" else box.add(size, begins=step == "new")
     wanted = box.items[:count]
     is_wanted = box.outbox.keep(wanted.__contains__, "lease_lost")
-    sent = box.taken[-1:] if box.outbox.held > box.outbox.bytes else []
+    sent = box.taken[-1:] if box.outbox.total_bytes > box.outbox.bytes else []
     assert is_wanted == all(item in wanted for item in sent)
     assert all(item not in wanted for item in box.dropped)
     assert box.dropped == [] or is_wanted or len(box.outbox) == 0
-    assert outboxes.held == box.outbox.held
+    assert outboxes.total_bytes == box.outbox.total_bytes
     box.check()

@@ -30,7 +30,7 @@ from shared.contract.events import (
 from shared.recordings.folder import Folder
 from shared.recordings.ledger import Last, Ledger
 from shared.recordings.library import Library
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hole, Hour, Recorded, Unreadable, file_key, folder_of
 from shared.recordings.retention import GB
 from tests.incidents import incident, say
@@ -57,7 +57,7 @@ class House:
         self.path = folder
         self.library = Library(Folder(folder))
         self.ledgers = ledgers
-        self.keeper = Keeper(client, self.library, ledgers, All(), lambda camera: Kept())  # type: ignore[arg-type]
+        self.keeper = Keeper(client, self.library, ledgers, All(), lambda camera: EffectivePolicy())  # type: ignore[arg-type]
 
     async def record(self, hour: dt.datetime, minutes: Sequence[int], size: int = 10) -> None:
         files = []
@@ -88,14 +88,16 @@ class House:
             await self.library.store.put(files[-1].key, [b"x" * min(size, 100)])
         await self.library.close(Hour(camera="cam", hour=hour, files=tuple(files)))
 
-    async def keep(self, kept: Kept, now: dt.datetime) -> None:
+    async def keep(self, kept: EffectivePolicy, now: dt.datetime) -> None:
         await self.keeper.keep("cam", kept, now)
 
     async def minutes(self, hour: dt.datetime) -> list[int]:
         """Of the files that there are, by the index, the store and the catalogue alike."""
         index = await self.library.hour("cam", hour)
         files = index.files if index else ()
-        held = {one.key for one in await self.library.store.held(folder_of("cam", hour)) if one.key.endswith(".mp4")}
+        held = {
+            one.key for one in await self.library.store.list_objects(folder_of("cam", hour)) if one.key.endswith(".mp4")
+        }
         assert {file.key for file in files} == held
         sums = [one for one in (await self.library.catalogue("cam")).hours if one.hour == hour]
         assert sum(one.files for one in sums) == len(files)
@@ -147,9 +149,9 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
     )
     await house.ledgers.of("cam")
     await house.ledgers.store("cam", ledger)
-    await house.keep(Kept(), AT + HOUR)
+    await house.keep(EffectivePolicy(), AT + HOUR)
     assert (await house.ledgers.of("cam")).hour == AT
-    await house.keep(Kept(), AT + HOUR + 10 * MINUTE)
+    await house.keep(EffectivePolicy(), AT + HOUR + 10 * MINUTE)
     assert await house.ledgers.of("cam") == Ledger(last=ledger.last)
     hour = await house.library.hour("cam", AT)
     assert hour and hour.holes == ledger.holes
@@ -159,19 +161,19 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
 @pytest.mark.parametrize(
     ("kept", "stays"),
     [
-        (Kept(), [0, 1, 2, 3, 4, 5]),
-        (Kept(record="never"), []),
-        (Kept(record="never", hold=True), [0, 1, 2, 3, 4, 5]),
+        (EffectivePolicy(), [0, 1, 2, 3, 4, 5]),
+        (EffectivePolicy(record="never"), []),
+        (EffectivePolicy(record="never", hold=True), [0, 1, 2, 3, 4, 5]),
         # Nobody has looked at the last one.
-        (Kept(record="activity", before_s=0, after_s=0), [0, 3, 4, 5]),
-        (Kept(record="activity", before_s=0, after_s=0, labels=("person",)), [3, 4, 5]),
-        (Kept(record="activity", before_s=0, after_s=40, labels=("dog",)), [0, 1, 4, 5]),
-        (Kept(record="activity", before_s=0, after_s=0, zones=("door",)), [1, 4, 5]),
-        (Kept(record="incidents", before_s=0, after_s=0), [4]),
-        (Kept(record="incidents", before_s=60, after_s=60), [3, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=0), [0, 3, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=0, labels=("person",)), [3, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=40, labels=("dog",)), [0, 1, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=0, zones=("door",)), [1, 4, 5]),
+        (EffectivePolicy(record="incidents", before_s=0, after_s=0), [4]),
+        (EffectivePolicy(record="incidents", before_s=60, after_s=60), [3, 4, 5]),
     ],
 )
-async def test_what_a_policy_wants_stays(house: House, admin: Client, kept: Kept, stays: list[int]) -> None:
+async def test_what_a_policy_wants_stays(house: House, admin: Client, kept: EffectivePolicy, stays: list[int]) -> None:
     await house.record(AT, range(6))
     events: list[Event] = [
         detected(0, "dog"),
@@ -204,7 +206,7 @@ async def test_what_is_old_goes_and_incidents_later_and_nothing_that_is_held(hou
     await house.record(AT, range(3))
     time = AT + 1.5 * MINUTE
     await say(admin, incident("a", "cam", start=time, state="end", end=time, time=time))
-    kept = Kept(keep_days=1, incidents_days=3, before_s=0, after_s=0)
+    kept = EffectivePolicy(keep_days=1, incidents_days=3, before_s=0, after_s=0)
     await house.keep(kept, AT + DAY)
     assert await house.minutes(AT) == [0, 1, 2]
     await house.keep(msgspec.structs.replace(kept, hold=True), AT + 100 * DAY)
@@ -223,8 +225,8 @@ async def test_what_is_too_much_goes_the_oldest_first(house: House) -> None:
     for n in range(3):
         await house.record(AT + n * HOUR, range(4), size=GB // 10)
     now = AT + 5 * HOUR
-    await house.keep(Kept(), now)
-    await house.keep(Kept(most_gb=0.7), now)
+    await house.keep(EffectivePolicy(), now)
+    await house.keep(EffectivePolicy(most_gb=0.7), now)
     assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [1, 2, 3], [0, 1, 2, 3]]
 
 
@@ -238,7 +240,7 @@ async def test_what_nobody_knows_is_swept_away(house: House) -> None:
     # What is young may be on its way into an index.
     os.utime(left, (0, (SETTLED.timestamp() - UNKNOWN_S) + 60))
     os.utime(part, (0, SETTLED.timestamp() - UNKNOWN_S - 60))
-    await house.keep(Kept(), SETTLED)
+    await house.keep(EffectivePolicy(), SETTLED)
     assert left.exists() and not part.exists()
     left.unlink()
     assert await house.minutes(AT) == [0, 1]
@@ -264,7 +266,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
     """At each of the calls to the store, once: settling, sweeping and removing by age end as if nobody had."""
     await house.record(AT, range(4))
     await say(admin, *(detected(n, *(["person"] if n == 2 else [])) for n in range(4)))
-    kept = Kept(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
+    kept = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
     left = [dies]
 
     class Dead(Exception):
@@ -281,7 +283,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
 
         monkeypatch.setattr(house.library.store, name, call)
 
-    for name in ("put", "remove", "held"):
+    for name in ("put", "remove", "list_objects"):
         mortal(name)
     for now in (SETTLED, AT + 2 * DAY):
         try:
@@ -307,13 +309,13 @@ async def test_an_index_that_was_damaged_costs_neither_recording_nor_files(house
     assert index.with_name("index.json.damaged").read_bytes() == b"\0" * 100
     for path in index.parent.glob("*.mp4"):
         os.utime(path, (0, 0))
-    await house.keep(Kept(), SETTLED)
+    await house.keep(EffectivePolicy(), SETTLED)
     assert len([*index.parent.glob("*.mp4")]) == 4
     # One that is damaged once its hour is over keeps nothing else from going, and goes with its hour.
     index.write_bytes(b"{")
     await house.record(AT + HOUR, range(2))
-    await house.keep(Kept(keep_days=1), AT + DAY)
-    await house.keep(Kept(keep_days=1), AT + 2 * DAY)
+    await house.keep(EffectivePolicy(keep_days=1), AT + DAY)
+    await house.keep(EffectivePolicy(keep_days=1), AT + 2 * DAY)
     assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
 
 
@@ -327,5 +329,5 @@ async def test_a_catalogue_that_was_lost_is_made_anew(house: House, spoiled: byt
     if spoiled is not None:
         path.write_bytes(spoiled)
     assert await house.library.catalogue("cam") == before
-    await house.keep(Kept(keep_days=1), AT + 2 * DAY)
+    await house.keep(EffectivePolicy(keep_days=1), AT + 2 * DAY)
     assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [], []]

@@ -23,7 +23,7 @@ __all__ = ["second"]
 async def test_names_that_were_made_up_are_forgotten(
     admin: Client, monkeypatch: pytest.MonkeyPatch, second: Sequence[Piece]
 ) -> None:
-    monkeypatch.setattr(tails, "KEPT_S", 1.0)
+    monkeypatch.setattr(tails, "RETENTION_S", 1.0)
     monkeypatch.setattr(tails, "_EVERY_S", 0.1)
     known = Tails(admin)
     running = asyncio.create_task(known.run())

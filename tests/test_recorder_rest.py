@@ -22,11 +22,11 @@ from services.recorder.ledgers import Ledgers
 from services.recorder.rest import rest_of
 from shared.contract import names
 from shared.recordings import cutting, files
-from shared.recordings.files import Made, Read
+from shared.recordings.files import Read, VideoFile
 from shared.recordings.folder import Folder
 from shared.recordings.library import Library
 from shared.recordings.playing import plays
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hour, Recorded, folder_of
 from shared.recordings.thinning import thinned
 from shared.recordings.windows import Head
@@ -38,10 +38,10 @@ from tidegate.demo import clips
 SECOND = dt.timedelta(seconds=1)
 AT = (dt.datetime.now(dt.UTC) - 3 * HOUR).replace(minute=0, second=0, microsecond=0)
 SETTLED = AT + HOUR + SETTLE
-RATHER = Kept(record="incidents", rest="keyframes", before_s=0, after_s=0)
+RATHER = EffectivePolicy(record="incidents", rest="keyframes", before_s=0, after_s=0)
 
 
-def made(video: Path, begin: dt.datetime, first: int = 0) -> Made:
+def made(video: Path, begin: dt.datetime, first: int = 0) -> VideoFile:
     """A recording of a video, as a recorder leaves it."""
     pieces, read = clips.pieces(video, "cam"), list[Read]()
     shift = begin - pieces[0].segment.start
@@ -53,7 +53,7 @@ def made(video: Path, begin: dt.datetime, first: int = 0) -> Made:
     return found
 
 
-def data_of(one: Made) -> bytes:
+def data_of(one: VideoFile) -> bytes:
     return b"".join(one.buffers)
 
 
@@ -123,7 +123,7 @@ class House:
     def __init__(self, client: Client, folder: Path, ledgers: Ledgers, video: Path) -> None:
         self.path, self.video = folder, video
         self.library = Library(Folder(folder))
-        self.keeper = Keeper(client, self.library, ledgers, self, lambda camera: Kept())  # type: ignore[arg-type]
+        self.keeper = Keeper(client, self.library, ledgers, self, lambda camera: EffectivePolicy())  # type: ignore[arg-type]
         self.whole: list[Recorded] = []
 
     def has(self, camera: str) -> bool:
@@ -140,7 +140,7 @@ class House:
         """By the index; the store has each of them, and the catalogue their sums."""
         hour = await self.library.hour("cam", AT)
         assert hour and not hour.holes
-        held = {one.key: one.size for one in await self.library.store.held(folder_of("cam", AT))}
+        held = {one.key: one.size for one in await self.library.store.list_objects(folder_of("cam", AT))}
         assert all(held[file.key] == file.size for file in hour.files)
         (total,) = (await self.library.catalogue("cam")).hours
         assert (total.files, total.size) == (len(hour.files), sum(file.size for file in hour.files))

@@ -63,7 +63,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, page: S3Page) ->
 
 
 async def keys(store: Store, prefix: str) -> list[str]:
-    return [one.key for one in await store.held(prefix)]
+    return [one.key for one in await store.list_objects(prefix)]
 
 
 def sealed_size(size: int) -> int:
@@ -85,12 +85,12 @@ async def test_a_store_keeps_what_it_is_given(store: Store) -> None:
     await store.put(index, [b"{}"])
     await store.put(index, [b"[]"])
     assert await store.read(index) == b"[]"
-    held = await store.held("cam/2026-11-29/10")
+    held = await store.list_objects("cam/2026-11-29/10")
     sizes = [len(data), 2] if not isinstance(store, Sealed) else [sealed_size(len(data)), sealed_size(2)]
     assert [(one.key, one.size) for one in held] == [(KEY, sizes[0]), (index, sizes[1])]
     assert all(abs(one.changed - held[0].changed) < 3600 for one in held)
     await store.remove(["cam/2026-11-29/10/b.mp4", *(one.key for one in held)])
-    assert await store.held("cam") == []
+    assert await store.list_objects("cam") == []
     assert await store.lacks() == 0
 
 
@@ -102,7 +102,7 @@ async def test_what_is_not_there_is_missing(store: Store) -> None:
     # What is below it is no object.
     with pytest.raises((Missing, Unkept)):
         await store.read("cam/2026-11-29")
-    assert await store.held("other") == []
+    assert await store.list_objects("other") == []
 
 
 async def test_what_is_behind_the_end_is_nothing(store: Store) -> None:
@@ -154,7 +154,7 @@ def test_a_bucket_holds_what_a_folder_holds(
             for name in names:
                 await store.put(name, [name.encode()])
             await store.remove(gone)
-            kept = [one[:2] for one in await store.held(asked)]
+            kept = [one[:2] for one in await store.list_objects(asked)]
             found.append((kept, [await store.read(key) for key, _ in kept]))
             await store.close()
         assert found[0] == found[1]
@@ -195,7 +195,7 @@ async def test_of_an_object_that_failed_nothing_is_left(
     page.faults = [passed, passed, refused(403, "AccessDenied")]
     with pytest.raises(Unkept, match="403 AccessDenied"):
         await bucket.put(KEY, [small_parts])
-    assert await bucket.held("cam") == []
+    assert await bucket.list_objects("cam") == []
     assert await page.unfinished(url.split("/")[2]) == []
 
 
@@ -207,7 +207,7 @@ async def test_of_an_object_whose_end_failed_nothing_shows(url: str, page: S3Pag
     with pytest.raises(Unkept):
         await bucket.put(KEY, [small_parts])
     page.always = None
-    assert await bucket.held("cam") == []
+    assert await bucket.list_objects("cam") == []
     assert len(await page.unfinished(url.split("/")[2])) == 1
     await bucket.put(KEY, [small_parts])
     assert await bucket.read(KEY) == small_parts
@@ -223,7 +223,7 @@ DOINGS: dict[str, Doing] = {
     "part": lambda store: store.read(KEY, 1, 2),
     "nothing": lambda store: store.read(KEY, 1, 1),
     "remove": lambda store: store.remove([KEY, "cam/b"]),
-    "held": lambda store: store.held("cam"),
+    "list_objects": lambda store: store.list_objects("cam"),
 }
 
 

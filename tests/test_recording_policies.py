@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.recordings.policy import Kept, Policy, nearest
-from shared.recordings.retention import GB, Aged, due, goes
+from shared.recordings.policy import EffectivePolicy, Policy, nearest
+from shared.recordings.retention import GB, Aged, expires_at, files_to_remove
 
 NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
 
@@ -23,10 +23,12 @@ def test_the_nearest_says_each_field() -> None:
         "group.halls": Policy(cameras=("lobby",), keep_days=21, after_s=20),
         "camera.lobby": Policy(labels=()),
     }
-    assert nearest("lobby", policies) == Kept(record="activity", keep_days=14, labels=(), before_s=5, after_s=20)
-    assert nearest("yard", policies) == Kept(record="activity", keep_days=3, labels=("person",))
+    assert nearest("lobby", policies) == EffectivePolicy(
+        record="activity", keep_days=14, labels=(), before_s=5, after_s=20
+    )
+    assert nearest("yard", policies) == EffectivePolicy(record="activity", keep_days=3, labels=("person",))
     assert nearest("gate", policies).keep_days == 14
-    assert nearest("yard", {}) == Kept()
+    assert nearest("yard", {}) == EffectivePolicy()
 
 
 @pytest.mark.parametrize("key", ["default", "group.doors", "camera.lobby"])
@@ -62,7 +64,7 @@ FILES = st.lists(
     unique_by=lambda file: file.key,
 )
 KEPT = st.builds(
-    Kept,
+    EffectivePolicy,
     keep_days=st.sampled_from([0.01, 1.0, 7.0]),
     incidents_days=st.sampled_from([0.5, 7.0, 30.0]),
     most_gb=st.sampled_from([0.0, 0.5, 4.0]),
@@ -70,12 +72,15 @@ KEPT = st.builds(
 
 
 @given(FILES, KEPT)
-def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], kept: Kept) -> None:
-    gone = due(files, kept, NOW)
+def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], kept: EffectivePolicy) -> None:
+    gone = files_to_remove(files, kept, NOW)
     left = [file for file in files if file not in gone]
-    assert due(left, kept, NOW) == [] and due(files, msgspec.structs.replace(kept, hold=True), NOW) == []
+    assert (
+        files_to_remove(left, kept, NOW) == []
+        and files_to_remove(files, msgspec.structs.replace(kept, hold=True), NOW) == []
+    )
     assert [file.end for file in gone] == sorted(file.end for file in gone)
-    old = [file for file in files if (at := goes(file, kept)) and at < NOW]
+    old = [file for file in files if (at := expires_at(file, kept)) and at < NOW]
     assert set(old) <= set(gone)
     too_much = [file for file in gone if file not in old]
     size = sum(file.size for file in left)
@@ -88,4 +93,4 @@ def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], kept: 
             assert all(file.incident or not last.incident for file in left)
     else:
         assert not too_much
-    assert goes(Aged("k", NOW, 1, incident=True), kept) >= goes(Aged("k", NOW, 1, incident=False), kept)  # type: ignore[operator]
+    assert expires_at(Aged("k", NOW, 1, incident=True), kept) >= expires_at(Aged("k", NOW, 1, incident=False), kept)  # type: ignore[operator]

@@ -19,7 +19,7 @@ from tidegate.demo import clips
 FPS = 5.0
 
 
-def recorded(pieces: list[Piece]) -> files.Made:
+def recorded(pieces: list[Piece]) -> files.VideoFile:
     (made,), holes = files.files(
         [Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
     )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from services.ingest.segmenter import Piece
 from shared.contract.segment import Segment, rfc3339
 from shared.recordings import records
-from shared.recordings.files import Made, Read, files
+from shared.recordings.files import Read, VideoFile, files
 from shared.recordings.folder import Folder
 from shared.recordings.playing import Play, playlist, plays
 from shared.recordings.records import Hour, Recorded, hour_of, hours_of
@@ -123,7 +123,7 @@ def read_of(pieces: Sequence[Piece]) -> list[Read]:
     return found
 
 
-def content(made: Made) -> bytes:
+def content(made: VideoFile) -> bytes:
     return b"".join(made.buffers)
 
 
@@ -235,14 +235,14 @@ async def test_nothing_is_left_of_what_did_not_fit(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "writev", full)
     with pytest.raises(Unkept, match="is full"):
         await folder.put("cam/a.mp4", [b"x"])
-    assert await folder.held("cam") == []
+    assert await folder.list_objects("cam") == []
     await folder.close()
 
 
 # ---- playing
 
 
-def rows_of(pieces: Sequence[Piece]) -> list[Made]:
+def rows_of(pieces: Sequence[Piece]) -> list[VideoFile]:
     """Three files, of which the third was filmed ten seconds later."""
     read = read_of(pieces)
     keys = [n for n, one in enumerate(read) if one.head.segment.starts_gop]
@@ -263,7 +263,7 @@ def later(read: Read, seconds: float) -> Read:
     return read._replace(head=read.head._replace(segment=moved))
 
 
-def part(made: Made, play: Play) -> bytes:
+def part(made: VideoFile, play: Play) -> bytes:
     return fmp4.later(content(made)[play.begin : play.end], play.ticks, play.n)
 
 

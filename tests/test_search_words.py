@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cv import coco
-from services.search.words import wanted
+from services.search.words import named_labels
 from tests.effort import assert_cheap
 
 KNOWN = list(coco.LABELS)
@@ -27,9 +27,9 @@ def test_each_label_finds_itself_alone() -> None:
     wrong: dict[str, list[str]] = {}
     for label in KNOWN:
         for text in (label, label.upper(), plural(label), f"three {plural(label)}, at night"):
-            if (found := wanted(text, KNOWN)) != [label]:
+            if (found := named_labels(text, KNOWN)) != [label]:
                 wrong[text] = found
-        if (found := wanted(plural(label), joined)) != [label.replace(" ", "_")]:
+        if (found := named_labels(plural(label), joined)) != [label.replace(" ", "_")]:
             wrong[f"{label} of joined words"] = found
     assert wrong == {}
 
@@ -37,17 +37,17 @@ def test_each_label_finds_itself_alone() -> None:
 @given(st.lists(st.sampled_from(KNOWN), unique=True, max_size=6), st.booleans())
 def test_labels_come_in_order_of_appearance(labels: list[str], many: bool) -> None:
     text = " and ".join(plural(label) if many else label for label in labels)
-    assert wanted(f"{text}; {text}", KNOWN) == labels
+    assert named_labels(f"{text}; {text}", KNOWN) == labels
 
 
 @given(st.text(alphabet="abes -_'Ä", max_size=30), st.sets(st.text(alphabet="abes -_", max_size=5)))
 def test_only_known_labels_and_every_known_one(text: str, known: set[str]) -> None:
-    found = wanted(text, known)
+    found = named_labels(text, known)
     assert set(found) <= known
     assert len(found) == len(set(found))
     for label in known:
         if label.strip(" -_"):
-            assert label in wanted(label, known)
+            assert label in named_labels(label, known)
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_only_known_labels_and_every_known_one(text: str, known: set[str]) -> No
     ],
 )
 def test_everyday_words(text: str, labels: list[str]) -> None:
-    assert wanted(text, KNOWN) == labels
+    assert named_labels(text, KNOWN) == labels
 
 
 def test_a_synonym_gives_only_what_is_known() -> None:
-    assert wanted("a cyclist", ["person", "dog"]) == ["person"]
-    assert wanted("a lorry and a sofa", ["lorry", "truck"]) == ["lorry"]
-    assert wanted("a man", ["dog"]) == []
+    assert named_labels("a cyclist", ["person", "dog"]) == ["person"]
+    assert named_labels("a lorry and a sofa", ["lorry", "truck"]) == ["lorry"]
+    assert named_labels("a man", ["dog"]) == []
 
 
 def test_any_number_of_labels_that_a_detector_makes_up_costs_their_number() -> None:
     """Each was compared with each everyday word, in a loop that answers everybody else too."""
     known = "frozenset(f'label {n}' for n in range(400_000))"
-    assert_cheap("from services.search.words import wanted", f"wanted('two men and a dog', {known})")
+    assert_cheap("from services.search.words import named_labels", f"named_labels('two men and a dog', {known})")

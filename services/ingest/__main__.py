@@ -1,7 +1,7 @@
 """Publishes cameras' video to JetStream, compressed as it came.
 
 Ingest reads RTSP cameras and files, cuts them into segments at keyframes, and publishes these on `media.<camera>`.
-The bucket `cameras` says which there are: they may be added and removed while it runs. Several processes share the
+The bucket `cameras` lists the cameras, which may be added and removed while it runs. Several processes share the
 cameras by leases.
 """
 
@@ -36,7 +36,7 @@ from shared.runtime.telemetry import Health
 from shared.service import process
 from shared.service.usage import Keeper
 
-# The last events of cameras get this long to be stored, when the process ends.
+# When the process ends, the last camera events get this long to be stored.
 _GOODBYE_S = 1.0
 
 
@@ -53,7 +53,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
     keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
     publisher = Publisher(client, js, meter.stored)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
-    attempts = ConnectQueue()
+    connect_queue = ConnectQueue()
     announcer = Announcer(client, js, leases.process)
 
     def runner_for(name: str, camera: Camera, login: Login) -> Runner:
@@ -65,10 +65,10 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
             client.max_payload,
             publisher,
             outboxes,
-            attempts,
+            connect_queue,
             announcer,
             lambda: leases.holds(name),
-            lambda at: leases.begun(name, at),
+            lambda at: leases.record_start(name, at),
         )
 
     fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings)
@@ -88,10 +88,10 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
 
 
 async def _buckets(client: Connection, changed: asyncio.Event, lease_s: float) -> tuple[Mirror, Mirror, Mirror, Leases]:
-    """Copies of the cameras, their credentials and what is leased, to be run; and our leases."""
+    """Open the mirrors of cameras, credentials and leases, which the caller runs, and this process's leases."""
     wanted, credentials = [await mirror(client, bucket, changed) for bucket in (names.CAMERAS, names.CREDENTIALS)]
     kind = Kind("camera", "process", metrics.OWNED)
-    return wanted, credentials, *await leasing.opened(client, names.LEASES, kind, lease_s, changed)
+    return wanted, credentials, *await leasing.open_leases(client, names.LEASES, kind, lease_s, changed)
 
 
 def _check(settings: IngestSettings) -> None:
@@ -106,12 +106,12 @@ def _check(settings: IngestSettings) -> None:
 async def _reconcile(
     fleet: Fleet, publisher: Publisher, mirrors: tuple[Mirror, ...], client: Client, health: Health
 ) -> None:
-    """Run the fleet once every bucket has been read: before that, cameras would look as if they had been removed."""
+    """Run the fleet once every bucket has been read: before that, cameras would look removed."""
     await supervise(all_read(*mirrors), process.beat(client, health))
-    await supervise(fleet.run(), _tell(publisher, health))
+    await supervise(fleet.run(), _report_waiting(publisher, health))
 
 
-async def _tell(publisher: Publisher, health: Health) -> None:
+async def _report_waiting(publisher: Publisher, health: Health) -> None:
     while True:
         health.ready = publisher.waiting()
         await asyncio.sleep(process.BEAT_S)

@@ -14,25 +14,25 @@ from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
-# An outage keeps the newest events, this many: they say how things are.
-_KEPT = 10_000
+# During an outage the newest events are kept, this many: they describe the current state.
+_MOST_WAITING = 10_000
 
 
 class Announcer:
-    """Publishes what is said, one after the other. One for the process."""
+    """Publishes camera events in order. One for the process."""
 
     def __init__(self, client: Client, js: JetStreamContext, process: str) -> None:
         self.process = process
         self._client = client
         self._js = js
-        self._waiting: deque[CameraStatus] = deque(maxlen=_KEPT)
+        self._waiting: deque[CameraStatus] = deque(maxlen=_MOST_WAITING)
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
-        self._said = 0
+        self._published = 0
 
-    def say(self, status: CameraStatus) -> None:
-        """Publish it later; this never waits."""
+    def announce(self, status: CameraStatus) -> None:
+        """Queue an event for publishing; never wait."""
         self._waiting.append(status)
         self._emptied.clear()
         self._filled.set()
@@ -47,15 +47,15 @@ class Announcer:
             await self._filled.wait()
 
     async def flushed(self, timeout_s: float) -> None:
-        """Wait until all has been published, or the time is over."""
+        """Wait until every event is published, or the time is over."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
         except TimeoutError:
             pass
 
     async def _publish(self, status: CameraStatus) -> None:
-        self._said += 1
-        headers = events.headers(status, id=f"ingest/{self.process}/{self._said}", source=names.source("ingest"))
+        self._published += 1
+        headers = events.headers(status, id=f"ingest/{self.process}/{self._published}", source=names.source("ingest"))
         try:
             await bus.publish(
                 self._client, self._js, events.subject(status), events.encode(status), headers, patience_s=600

@@ -1,7 +1,7 @@
 """Puts a camera's timestamps on the wall clock. Pure: arrival times are given.
 
 A frame can't arrive before it was captured, but it may arrive late: after a burst at connect, jitter or a stall. So the
-least of (arrival - timestamp) over a window is the best estimate of the camera's clock against ours.
+minimum of (arrival - timestamp) over a window is the best estimate of the camera's clock against ours.
 
     clock = WallClock()
     clock.observe(timestamp, time.time())      # every packet
@@ -17,19 +17,19 @@ class ClockTuning(msgspec.Struct, frozen=True, kw_only=True):
     """All in seconds."""
 
     window_s: float = 10.0
-    """The least offset is taken over this long: a busy network lets one packet through undelayed in it, and clocks
-    drift less than the tolerance."""
+    """Window of the minimum offset: a busy network lets one packet through undelayed in it, and clocks drift less
+    than the tolerance."""
 
     tolerance_s: float = 0.1
-    """An estimate is corrected once it is wrong by this much: the least offset is noisier than nothing, and evidence
-    need not be exacter. Clocks that drift by 100 ppm are corrected once in 17 minutes."""
+    """An estimate is corrected once it is wrong by this much: the minimum offset has some noise, and evidence need not
+    be more exact. Clocks that drift by 100 ppm are corrected once in 17 minutes."""
 
     settle_s: float = 0.5
     """An estimate is trusted after this long: servers send their last GOP in one burst at connect, all of it late but
     its end."""
 
     jump_s: float = 1.0
-    """A clock was set where a packet comes this much earlier, against the one before it, than its timestamp allows."""
+    """A clock was set if a packet comes this much earlier, relative to the one before it, than its timestamp allows."""
 
 
 TUNING = ClockTuning()
@@ -54,12 +54,12 @@ class WallClock:
             return False
         sudden = offset < self._last - TUNING.jump_s
         self._last = offset
-        if sudden and offset < self._anchor - TUNING.jump_s and self.settled(arrival):
+        if sudden and offset < self._anchor - TUNING.jump_s and self.is_settled(arrival):
             self._restart(arrival, offset)
             self.reanchors += 1
             return True
         self._least = min(self._least, offset)
-        if not self.settled(arrival):
+        if not self.is_settled(arrival):
             self._anchor = self._least
         elif offset < self._anchor - TUNING.tolerance_s:
             self._move(offset)
@@ -69,12 +69,12 @@ class WallClock:
             self._window, self._least = arrival, offset
         return False
 
-    def settled(self, arrival: float) -> bool:
+    def is_settled(self, arrival: float) -> bool:
         """Whether `wall` can be trusted: the burst at connect is over."""
         return not 0 <= arrival - self._first < TUNING.settle_s
 
     def wall(self, timestamp: float) -> float:
-        """When the frame of `timestamp` was captured, in seconds since the Unix epoch, as far as can be told."""
+        """Return the estimated capture time of the frame of `timestamp`, in seconds since the Unix epoch."""
         assert self._anchor is not None
         return timestamp + self._anchor
 
@@ -98,7 +98,7 @@ class FixedClock:
     def observe(self, timestamp: float, arrival: float) -> bool:
         return False
 
-    def settled(self, arrival: float) -> bool:
+    def is_settled(self, arrival: float) -> bool:
         return True
 
     def wall(self, timestamp: float) -> float:

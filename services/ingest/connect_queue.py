@@ -1,7 +1,7 @@
-"""Whose turn it is to be connected to: cameras that are unreachable take neither the processor nor all threads.
+"""Orders connection attempts: unreachable cameras take neither the processor nor all threads.
 
-An attempt takes a thread, for as long as INGEST_TIMEOUT_S where an address does not answer. So only so many are made at
-a time, and a camera that may well be there goes before one that has failed again and again.
+An attempt takes a thread, for up to INGEST_TIMEOUT_S if an address does not answer. So the number of attempts at a time
+is bounded, and a camera that may well be there goes before one that has failed repeatedly.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import asyncio
 import heapq
 import itertools
 
-# Attempts at a time: all cameras of a usual process together. Threads that wait take 20 MB and a tenth of a core then.
+# Concurrent attempts: enough for all cameras of a usual process. The waiting threads take 20 MB and a tenth of a core.
 MOST = 256
-# A failed attempt keeps its place for so many seconds: a refusal comes at once, and takes 3 ms of a core. So a process
-# makes 64 of them a second at most.
-_KEPT_S = 4.0
-# Cameras that have failed so often are alike: none waits for another to have failed as often.
+# A failed attempt keeps its place for this many seconds: a refusal comes immediately, and takes 3 ms of a core. So a
+# process makes at most 64 attempts a second.
+_COOLDOWN_S = 4.0
+# Cameras with at least this many failures rank alike.
 _ALIKE = 8
 
 
@@ -28,13 +28,13 @@ class ConnectQueue:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     async def begin(self, failures: int) -> None:
-        """Wait for a place. failures: in a row, of this camera. Whoever gets a place calls `end`."""
+        """Wait for a place. failures: in a row, of this camera. The caller then calls `end`."""
         if self._free:
             self._free -= 1
             return
         rank, number = min(failures, _ALIKE), next(self._numbers)
         turn = asyncio.get_running_loop().create_future()
-        # Who has just added a camera waits for it: of those that were never tried, the newest goes first.
+        # Somebody who has just added a camera waits for it: among untried cameras, the newest goes first.
         heapq.heappush(self._waiting, (rank, number if rank else -number, turn))
         try:
             await turn
@@ -46,7 +46,7 @@ class ConnectQueue:
     def end(self, *, failed: bool) -> None:
         """Give the place back: the camera answers, or it does not."""
         if failed:
-            asyncio.get_running_loop().call_later(_KEPT_S, self._pass_on)
+            asyncio.get_running_loop().call_later(_COOLDOWN_S, self._pass_on)
         else:
             self._pass_on()
 

@@ -16,7 +16,7 @@ from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import meet, open_source
 from shared.contract.cameras import Camera
 
-# A file that is read as fast as the bus takes it waits while this many of its segments are not acknowledged.
+# Reading a file at full speed waits while this many of its segments are unacknowledged.
 _FILE_PIECES = 4
 _UNSTEADY = (
     "the camera's segments come too fast, as its timestamps run ahead or jump, or its picture's size keeps changing: "
@@ -25,10 +25,10 @@ _UNSTEADY = (
 
 
 class Owner(Protocol):
-    """Who owns a connection: it is called in the event loop's thread, in order."""
+    """The owner of a connection: called in the event loop's thread, in order."""
 
     def on_open(self, connection: Connection) -> None:
-        """Hear that the camera sends video."""
+        """Note that the camera sends video."""
         ...
 
     def on_piece(self, connection: Connection, piece: Piece) -> None:
@@ -36,7 +36,7 @@ class Owner(Protocol):
         ...
 
     def on_end(self, connection: Connection, failure: Failure) -> None:
-        """Hear why it ended. Nothing comes after that."""
+        """Note why the connection ended. This is the last call."""
         ...
 
 
@@ -61,7 +61,7 @@ class Connection(threading.Thread):
         self._reaching = reaching
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._stop_asked = threading.Event()
+        self._stop_requested = threading.Event()
         self._abandoned = False
         live = camera.realtime or not camera.is_file
         self._room = None if live else threading.Semaphore(_FILE_PIECES)
@@ -69,37 +69,37 @@ class Connection(threading.Thread):
         self._hasty = False
 
     def stop(self) -> None:
-        """End after the packet in hand. What has been read is handed over first."""
-        self._stop_asked.set()
+        """End after the current packet. What has been read is handed over first."""
+        self._stop_requested.set()
 
     def abandon(self) -> None:
-        """Tell the owner nothing more. A thread that hangs in a read ends once libav's limit is over."""
+        """Stop notifying the owner. A thread that hangs in a read ends once libav's limit is over."""
         self._abandoned = True
-        self._stop_asked.set()
+        self._stop_requested.set()
 
-    def piece_left(self) -> None:
-        """Read on: a segment of a file that waited for it has been stored or dropped."""
+    def piece_done(self) -> None:
+        """Read on: a segment of the file has been stored or dropped."""
         if self._room:
             self._room.release()
 
     def run(self) -> None:
         try:
             failure = self._read()
-        except Exception as e:  # What a camera sends, whatever it is, harms this camera alone.
+        except Exception as e:  # A camera's data can harm this camera alone.
             failure = failure_of(e, self._camera, self._userinfo)
-        self._tell(self._owner.on_end, failure)
+        self._notify(self._owner.on_end, failure)
 
     def _read(self) -> Failure:
         meet(self._camera, self._userinfo, self._reaching)
         self.last_packet = time.monotonic()
         source = open_source(self._camera, self._userinfo, self._reaching)
-        self._tell(self._owner.on_open)
+        self._notify(self._owner.on_open)
         try:
             clock = source.clock()
             segmenter = Segmenter(self._camera_id, source.stream, self._cutting, clock, self._hand_over)
             try:
-                for packet in source.packets(self._stop_asked):
-                    if self._stop_asked.is_set():
+                for packet in source.packets(self._stop_requested):
+                    if self._stop_requested.is_set():
                         break
                     self.last_packet = time.monotonic()
                     segmenter.push(packet, time.time())
@@ -112,7 +112,7 @@ class Connection(threading.Thread):
                 self._count(segmenter, clock)
         finally:
             source.close()
-        if self._stop_asked.is_set():
+        if self._stop_requested.is_set():
             return Failure("stopped", "stopped")
         return Failure("ended", "the stream has ended")
 
@@ -130,18 +130,18 @@ class Connection(threading.Thread):
             return
         while self._room and not self._room.acquire(timeout=0.5):
             self.last_packet = time.monotonic()
-            if self._stop_asked.is_set():
+            if self._stop_requested.is_set():
                 break
-        if not self._room and not self._rate_limit.keeps(piece.size, time.monotonic()):
+        if not self._room and not self._rate_limit.admits(piece.size, time.monotonic()):
             self._hasty = True
             metrics.DROPPED.labels(self._camera_id, "unsteady").inc()
             return
-        self._tell(self._owner.on_piece, piece)
+        self._notify(self._owner.on_piece, piece)
 
-    def _tell(self, hear: Callable[..., None], *what: Piece | Failure) -> None:
+    def _notify(self, callback: Callable[..., None], *args: Piece | Failure) -> None:
         if self._abandoned:
             return
         try:
-            self._loop.call_soon_threadsafe(hear, self, *what)
+            self._loop.call_soon_threadsafe(callback, self, *args)
         except RuntimeError:  # The loop is closed, so the process ends.
             self.abandon()

@@ -15,21 +15,21 @@ class CutterTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Shares are of the target length."""
 
     early: float = 0.1
-    """A keyframe may come this share before the target: GOPs of just the target's length jitter, and every second
-    segment would be twice as long."""
+    """A keyframe may come this share before the target: otherwise jitter of GOPs of the target's length would make
+    every second segment twice as long."""
 
     late: float = 0.5
-    """A keyframe that is due within this share is waited for: a cut before it would leave a sliver, which costs a
+    """A segment waits for a keyframe that is due within this share: a cut before it would leave a sliver, which costs a
     message. So a GOP's last piece has at least this share, and a segment is longer by at most this share."""
 
     most_gap_s: float = 30.0
-    """The clock was set where timestamps leave out more than this: at night, cameras go down to a frame in seconds."""
+    """The clock was set if timestamps skip more than this: at night, cameras go down to a frame in several seconds."""
 
     most_back_s: float = 1.0
-    """The clock was set back where timestamps go back by more than this: reordering moves them by a few frames."""
+    """The clock was set back if timestamps go back by more than this: reordering moves them by a few frames."""
 
     most_gop_s: float = 60.0
-    """The rest of a longer GOP is dropped: each of its pieces would be decoded with all that is before it."""
+    """The rest of a longer GOP is dropped: each of its pieces would be decoded with everything before it."""
 
 
 TUNING = CutterTuning()
@@ -59,7 +59,7 @@ class Cutter:
         self._bytes = 0
 
     def push(self, time: float, size: int, key: bool) -> Cut:
-        """What the packet does; after BREAK, push it again. time: presentation, in seconds."""
+        """Return what the packet does; after BREAK, push it again. time: presentation, in seconds."""
         if self._open and not -TUNING.most_back_s <= time - self._newest <= TUNING.most_gap_s:
             self._open = False
             self._gop = None
@@ -89,12 +89,12 @@ class Cutter:
         full = self._bytes + size > self._max_bytes
         length = time - self._start
         if key:
-            # A GOP must not begin inside a segment that can't be decoded alone.
+            # Invariant: no GOP begins inside a segment that can't be decoded alone.
             whole = not self._open or self._dependent or full or length >= self._target * (1 - TUNING.early)
             return Cut.KEY if whole else Cut.APPEND
         if time - self._last_key > TUNING.most_gop_s:
             return Cut.ENDLESS
-        # A frame that is shown before the newest belongs to it: a cut between them would mix the segments' times.
+        # A frame shown before the newest one stays with it: a cut between them would mix the segments' times.
         long = time > self._newest and length >= self._target and not self._keyframe_is_near(time, length)
         return Cut.DEPENDENT if full or long else Cut.APPEND
 
@@ -102,6 +102,6 @@ class Cutter:
         wait = self._target * (1 + TUNING.late) - length
         if self._gop is None:
             return time - self._last_key < self._target * (1 + TUNING.late)
-        due = self._last_key + self._gop - time
-        # A keyframe that is late by a few frames is still due.
-        return -TUNING.early * self._target <= due <= min(wait, TUNING.late * self._target)
+        until_key = self._last_key + self._gop - time
+        # A keyframe that is late by a few frames is still expected.
+        return -TUNING.early * self._target <= until_key <= min(wait, TUNING.late * self._target)

@@ -10,21 +10,21 @@ from services.ingest.outbox import Outbox, Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 
-# Why a segment is dropped that another process has filmed, too: nothing is lost.
+# The cause of dropping a segment that another process has read, too: nothing is lost.
 HANDED_OVER = "handed_over"
-# Two connections to a camera put the same frame on the wall clock so far apart at most.
+# Two connections to a camera date the same frame at most this far apart.
 APART_S = 0.2
 
 
 class _Begins:
-    """Sequences of the stored segments that decoding may begin with, as long as all that follow them are stored."""
+    """Sequences of the stored segments that decoding may begin with, while all their successors are stored."""
 
     def __init__(self) -> None:
         self._seqs: dict[str, int] = {}
         self._next = ("", 0)  # epoch and counter of the segment that follows the last
 
     def of(self, piece: Piece) -> int | None:
-        """Where the decoding of `piece` begins; None if with itself, or if that is not stored."""
+        """Return the sequence where decoding of `piece` begins; None if at itself, or if that is not stored."""
         if (piece.segment.epoch, piece.segment.n) != self._next:
             self._seqs.clear()
         if piece.base in self._seqs:
@@ -32,7 +32,7 @@ class _Begins:
         return self._seqs.get(piece.gop) if piece.dependent else None
 
     def stored(self, piece: Piece, seq: int) -> None:
-        """Remember `piece` where decoding may begin with it, and no longer what is before its own beginning."""
+        """Remember `piece` if decoding may begin with it, and forget everything before its own beginning."""
         self._next = (piece.segment.epoch, piece.segment.n + 1)
         if not piece.dependent:
             begin = self._seqs.get(piece.base, seq)
@@ -43,8 +43,8 @@ class _Begins:
 class Delivery:
     """Takes segments by `put`; `run` publishes them.
 
-    outboxes: all of the process. max_bytes: of segments that wait here. allowed: asked before each try to publish.
-    left: called for each segment that was stored or dropped.
+    outboxes: all of the process. max_bytes: of segments that wait here. allowed: checked before each try to publish.
+    on_done: called for each segment that was stored or dropped.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Delivery:
         outboxes: Outboxes[Piece],
         max_bytes: int,
         allowed: Callable[[], bool],
-        left: Callable[[], None],
+        on_done: Callable[[], None],
     ) -> None:
         self._camera = camera
         self._publisher = publisher
         self._outbox = Outbox(outboxes, max_bytes, self._drop)
         self._begins = _Begins()
         self._allowed = allowed
-        self._left = left
+        self._on_done = on_done
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -70,12 +70,12 @@ class Delivery:
         self._frames = metrics.FRAMES.labels(camera)
 
     @property
-    def held(self) -> int:
+    def pending_bytes(self) -> int:
         """Bytes that are not stored yet."""
-        return self._outbox.held
+        return self._outbox.total_bytes
 
     def put(self, piece: Piece) -> None:
-        """Publish a segment later. Where there is no room, the oldest GOPs are dropped for it."""
+        """Queue a segment for publishing. If there is no room, the oldest GOPs are dropped for it."""
         self._outbox.put(piece)
         if len(self._outbox):
             self._emptied.clear()
@@ -92,7 +92,7 @@ class Delivery:
                 continue
             key_seq = self._begins.of(piece)
             if piece.dependent and key_seq is None:
-                # The beginning of its GOP was dropped after this one had been put.
+                # The beginning of its GOP was dropped after this one was queued.
                 self._lose(piece, "key_lost")
                 continue
             seq = await self._publisher.send(piece, key_seq, lambda: self._allowed())
@@ -103,10 +103,10 @@ class Delivery:
             self._segments.inc()
             self._bytes.inc(piece.size)
             self._frames.inc(piece.segment.frames)
-            self._left()
+            self._on_done()
 
     async def flushed(self, timeout_s: float) -> bool:
-        """Wait until all has been stored or dropped; False if that takes longer than the time."""
+        """Wait until every segment is stored or dropped; False if that takes longer than `timeout_s`."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
         except TimeoutError:
@@ -114,8 +114,9 @@ class Delivery:
         return True
 
     def hand_over(self, until: float, cause: str) -> bool:
-        """Publish what was filmed while the camera was ours, until `until` in Unix seconds, and drop what begins later;
-        with infinity nothing. Whether there is anything to be published.
+        """Keep what was filmed while this process had the camera, until `until` in Unix seconds; drop the rest.
+
+        Infinity drops nothing. Returns whether anything is left to publish.
         """
 
         def ours(piece: Piece) -> bool:
@@ -126,11 +127,11 @@ class Delivery:
         return is_ours
 
     def give_up(self, cause: str) -> int:
-        """Count what is left as dropped; how many segments. Call it once `run` has ended."""
+        """Drop what is left, and return how many segments that were. Call it once `run` has ended."""
         return self._outbox.clear(cause)
 
     def _lose(self, piece: Piece, cause: str) -> None:
-        """Drop a segment that was taken out, and what can't be decoded without it."""
+        """Drop the segment in flight, and what can't be decoded without it."""
         self._drop([piece], cause)
         self._outbox.drop_gop(piece.gop, cause)
 
@@ -138,4 +139,4 @@ class Delivery:
         for _ in pieces:
             if cause != HANDED_OVER:
                 metrics.DROPPED.labels(self._camera, cause).inc()
-            self._left()
+            self._on_done()

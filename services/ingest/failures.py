@@ -1,7 +1,7 @@
 """Why a camera or file gives no video, in a sentence that names the remedy.
 
-libav's own words are for programmers: "Input/output error" is a host name that nobody knows. Each error is told by its
-type, and by what the URL asked for.
+libav's own messages are for programmers: "Input/output error" means an unknown host name. Each error is classified by
+its type, and by what the URL requested.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Failure(NamedTuple):
 
 
 class SourceError(Exception):
-    """A failure that was found by looking at what the camera or file offers."""
+    """A failure found in what the camera or file offers."""
 
     def __init__(self, cause: str, reason: str) -> None:
         super().__init__(reason)
         self.failure = Failure(cause, reason)
 
 
-def refused_login(brought: bool) -> SourceError:
-    """What a 401 means. brought: whether a user and a password were."""
-    if brought:
+def refused_login(with_credentials: bool) -> SourceError:
+    """Return what a 401 means. with_credentials: whether the request had a user and a password."""
+    if with_credentials:
         what, remedy = "refuses this user or password: correct it", "--password-stdin'"
     else:
         what, remedy = "asks for a user and a password: add them", "--user NAME --password-stdin'"
@@ -42,12 +42,12 @@ def refused_login(brought: bool) -> SourceError:
 
 
 def failure_of(error: BaseException, camera: Camera, userinfo: str | None) -> Failure:
-    """What an exception of libav or of ours means to whoever runs the camera. userinfo: its credentials, if any."""
+    """Explain an exception of libav or of ours to the camera's operator. userinfo: the camera's credentials, if any."""
     if isinstance(error, SourceError):
         return error.failure
-    known = _of_file(error, camera) if camera.is_file else _of_camera(error, camera, userinfo)
-    if known:
-        return known
+    failure = _of_file(error, camera) if camera.is_file else _of_camera(error, camera, userinfo)
+    if failure:
+        return failure
     if isinstance(error, av.FFmpegError):
         return Failure("error", redact(error.strerror or str(error)))
     return Failure("error", redact(f"{type(error).__name__}: {error}"))
@@ -70,7 +70,7 @@ def _of_file(error: BaseException, camera: Camera) -> Failure | None:
 
 def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Failure | None:
     if isinstance(error, av.HTTPUnauthorizedError):
-        return refused_login(brought=userinfo is not None).failure
+        return refused_login(with_credentials=userinfo is not None).failure
     for kind, cause, reason in _OF_CAMERAS:
         if isinstance(error, kind):
             return Failure(cause, reason)
@@ -93,7 +93,7 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
 
 
 def _doubt(error: ssl.SSLCertVerificationError, camera: Camera) -> str:
-    """What is wrong with a camera's certificate."""
+    """Explain what is wrong with a camera's certificate."""
     if error.verify_code in (_OTHER_NAME, _OTHER_IP):
         host = urlsplit(camera.url).hostname
         what = f"is not for {host}: give the URL with a name that it is for"
@@ -112,12 +112,12 @@ NOT_RTSP = "what answers at the camera's address sends no RTSP that can be read:
 _REJECTED = "the camera refuses to play: check the URL's path, and whether too many watch it"
 _TIMEOUT = "the camera does not answer in time: check that it is on, its address, and the firewalls between"
 
-# A class stands after its subclasses: the first that fits is taken.
+# A class comes after its subclasses: the first match is taken.
 _OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
     (av.HTTPForbiddenError, "forbidden", "the camera forbids this user to watch: give the user that right"),
     (av.HTTPNotFoundError, "not_found", "the camera has no such path: look the path up in its manual"),
     (av.HTTPClientError, "rejected", _REJECTED),
-    # libav's error where PLAY is answered by what is neither yes nor an error of RTSP's, such as a redirection.
+    # libav's error if the answer to PLAY is neither success nor an RTSP error, such as a redirection.
     (av.PermissionError, "rejected", _REJECTED),
     (PermissionError, "forbidden", "this machine forbids the connection to the camera: see its firewall's rules"),
     (av.HTTPServerError, "camera_error", "the camera reports an error of its own (RTSP 5xx): restart the camera"),
@@ -128,7 +128,7 @@ _OF_CAMERAS: tuple[tuple[type[BaseException], str, str], ...] = (
         "the camera closed the connection: it may be restarting, or too many watch it",
     ),
     (TimeoutError, "timeout", _TIMEOUT),
-    # libav raises this where its limit on waiting is over.
+    # libav raises this when its timeout is over.
     (av.ExitError, "timeout", _TIMEOUT),
     (av.InvalidDataError, "invalid", NOT_RTSP),
 )

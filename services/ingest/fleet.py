@@ -1,4 +1,4 @@
-"""Decides which cameras run in this process: after every change, what is wanted and leased is made to run."""
+"""Decides which cameras run in this process: after every change, it runs those that are wanted and leased."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health, logger
 
-# How often we look without being told of a change: nobody tells when the lease of a dead process runs out.
+# Interval of a check without a change: the end of a dead process's lease is not announced.
 _LOOK_S = 0.5
 _POLL_S = 0.05
-# Who was away takes nothing for a lease. Of what we leave nobody takes more, where nobody has for so much longer.
-_UNTAKEN_S = 2.0
-# A stop that takes longer is said.
+# A process that was away takes no camera for the length of a lease. If no process has taken another camera within this
+# much longer, stop offering.
+_NO_TAKER_S = 2.0
+# A stop that takes longer is logged.
 _SILENT_S = 1.0
-# A camera whose settings have changed gets no longer to publish what it has: it is not read meanwhile.
+# A camera whose settings have changed gets at most this long to publish what it has: it is not read meanwhile.
 _CHANGED_S = 3.0
-# What of the grace is kept to publish what is buffered, where the server is away for all the rest of it.
+# The part of the grace reserved for publishing the buffer, if the server is away for all the rest of it.
 _FLUSH_S = 3.0
-# How long cameras that nobody reads are left to processes that have fewer.
+# How long unread cameras are left to processes that have fewer.
 _LEFT_S = 10.0
-# How many cameras are taken at once: a process that inherits hundreds of them must go on renewing its leases.
+# Concurrent claims: a process that inherits hundreds of cameras must go on renewing its leases.
 _CLAIMS_AT_ONCE = 16
 
 RunnerFor = Callable[[str, Camera, Login], Runner]
@@ -44,8 +45,8 @@ RunnerFor = Callable[[str, Camera, Login], Runner]
 class Fleet:
     """Runs cameras: `run` until it is cancelled, then `stop`.
 
-    Those over INGEST_MAX_CAMERAS wait for another process, or for one that does not answer to give up its place: so a
-    camera has its turn however many are dead.
+    Cameras over INGEST_MAX_CAMERAS wait for another process, or for a camera that does not answer to give up its place.
+    So a camera has its turn however many are dead.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class Fleet:
         self._health = health
         self._most = settings.ingest_max_cameras
         self._most_grace_s = settings.ingest_grace_s
-        self._untaken_s = settings.lease_s + _UNTAKEN_S
+        self._no_taker_s = settings.lease_s + _NO_TAKER_S
         self._deadline = math.inf
         self._running: dict[str, Runner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
-        self._complained: dict[str, bytes] = {}
+        self._reported: dict[str, bytes] = {}
         self._full = False
         self._rotation = CameraRotation()
         self._giving_up: set[str] = set()
@@ -90,19 +91,19 @@ class Fleet:
             await self._reconcile()
 
     async def stop(self) -> None:
-        """Let others take the cameras; stop the rest, publish what they have read, and release them."""
+        """Let other processes take the cameras; stop the rest, publish what they have read, and release them."""
         self._deadline = time.monotonic() + self._most_grace_s
         for name, runner in list(self._running.items()):
             if self._leases.waits(name) or (runner.unreached_s and not runner.leaving):
                 self._stop(name, "stopped")
         await self._offer_all()
-        # What nobody has taken yet stays ours until it is stored.
+        # A camera that no process has taken yet stays ours until its video is stored.
         await self._leases.offer(())
         for name in self._running.keys() - self._leases.leaving:
             self._stop(name, "stopped")
-        # Of what others have taken just now they soon say from when on they read it.
+        # Processes that have just taken a camera soon announce from when on they read it.
         while self._running and time.monotonic() < self._deadline:
-            self._hear()
+            self._stop_lost()
             await asyncio.sleep(_POLL_S)
         for name in list(self._running):
             self._stop(name, None)
@@ -112,39 +113,42 @@ class Fleet:
         await asyncio.gather(*stopping)
 
     async def _offer_all(self) -> None:
-        """Offer what we read, as long as others take of it. Who is alone, or cut off, can't give it to anybody."""
+        """Offer the cameras that we read, while other processes take some.
+
+        A process that is alone, or cut off, can't hand over anything.
+        """
         if not self._running or not await self._hears_in_time():
             return
         offered = self._leases.owned & self._running.keys()
         if not offered or self._leases.processes() == 1:
             return
         self._log.info("handing cameras over", cameras=len(offered))
-        await self._leases.go()
-        until = time.monotonic() + self._untaken_s
+        await self._leases.withdraw()
+        until = time.monotonic() + self._no_taker_s
         while offered and self._leases.processes() > 1 and time.monotonic() < min(self._deadline, until):
             free = await self._leases.offer(offered)
             await asyncio.sleep(_POLL_S)
-            self._hear()
+            self._stop_lost()
             left = offered & self._leases.owned
-            if left != free or not self._leases.hears():
-                until = time.monotonic() + self._untaken_s
+            if left != free or not self._leases.may_judge():
+                until = time.monotonic() + self._no_taker_s
             if not await self._hears_in_time():
                 return
             offered = left
 
     async def _hears_in_time(self) -> bool:
-        """Whether the server is there, or is back while there is time for more than to publish what is buffered."""
-        if self._leases.hears():
+        """Wait for the server as long as time beyond publishing the buffer is left; return whether it is there."""
+        if self._leases.may_judge():
             return True
         self._log.info("filming until the server is back", cameras=len(self._running), grace_s=self._most_grace_s)
-        while self._running and not self._leases.hears() and time.monotonic() < self._deadline - _FLUSH_S:
-            self._hear()
+        while self._running and not self._leases.may_judge() and time.monotonic() < self._deadline - _FLUSH_S:
+            self._stop_lost()
             await asyncio.sleep(_POLL_S)
-        return self._leases.hears()
+        return self._leases.may_judge()
 
     async def _reconcile(self) -> None:
         wanted = self._enabled()
-        self._hear()
+        self._stop_lost()
         for name, runner in list(self._running.items()):
             if name not in wanted:
                 self._stop(name, "disabled" if name in self._wanted.values else "removed")
@@ -152,7 +156,7 @@ class Fleet:
                 self._stop(name, "changed")
         self._rotation.keep(wanted)
         for name in filter(self._leases.is_anothers, self._rotation.cameras):
-            self._rotation.was_elsewhere(name)
+            self._rotation.mark_elsewhere(name)
         share = min(self._most, math.ceil(len(wanted) / self._leases.processes()))
         await self._leases.offer([n for n in self._running if n in self._leases.owned][share:])
         await self._claim(wanted, share)
@@ -162,12 +166,12 @@ class Fleet:
             else:
                 await self._leases.release(name)
 
-    def _hear(self) -> None:
-        """Stop what others have."""
-        # Before it is lost: what it has beyond that is no loss then.
+    def _stop_lost(self) -> None:
+        """Stop the cameras that other processes have taken."""
+        # Set this before the camera is lost: what it reads beyond that is no loss then.
         for name, runner in self._running.items():
             runner.leaving = name in self._leases.leaving
-        self._leases.hear()
+        self._leases.update_lost()
         for name in [n for n in self._running if n in self._leases.lost]:
             self._stop(name, None, until=self._leases.lost[name])
         self._leases.lost.clear()
@@ -178,11 +182,11 @@ class Fleet:
             if names.is_removed(name):
                 continue
             try:
-                camera = cameras.joined(cameras.decode(value), self._held(name))
+                camera = cameras.joined(cameras.decode(value), self._credentials_of(name))
                 check_camera(name)
             except SettingError as e:
-                if self._complained.get(name) != value:
-                    self._complained[name] = value
+                if self._reported.get(name) != value:
+                    self._reported[name] = value
                     self._log.error("camera can't be used", camera=name, error=str(e))
                 continue
             if camera.enabled:
@@ -195,18 +199,18 @@ class Fleet:
 
         return connection(runner.camera) != connection(camera) or runner.login != self._login(runner.name, camera)
 
-    def _held(self, name: str) -> Credentials | None:
-        held = self._credentials.values.get(name)
-        return credentials.decode(held) if held else None
+    def _credentials_of(self, name: str) -> Credentials | None:
+        entry = self._credentials.values.get(name)
+        return credentials.decode(entry) if entry else None
 
     def _login(self, name: str, camera: Camera) -> Login:
         return credentials.login(name, camera.url, camera.verify_tls, self._credentials.values.get(name, b""))
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
-        """Take what is free, up to our share; and what the others leave, where we may take more."""
+        """Claim free cameras, up to our share, and those that other processes leave, if we may take more."""
         owned = len(self._leases.owned | self._stopping.keys())
-        free = [n for n in wanted if n not in self._stopping and self._leases.free(n)]
-        # The order is random, so that two processes seldom ask for the same camera.
+        free = [n for n in wanted if n not in self._stopping and self._leases.is_free(n)]
+        # The order is random, so that two processes seldom claim the same camera.
         random.shuffle(free)
         unread = sum(not self._leases.is_offered(n) for n in free)
         if not unread:
@@ -216,7 +220,7 @@ class Fleet:
             room = max(room, min(unread, self._most - owned))
         at_once = max(0, min(room, _CLAIMS_AT_ONCE))
         if unread > room:
-            # Of what is next, with as much for each process.
+            # The next cameras in rank, the same number for each process.
             free = sorted(free, key=self._rank)[: at_once * self._leases.processes()]
             random.shuffle(free)
         else:
@@ -225,30 +229,31 @@ class Fleet:
         if room > at_once and len(free) > at_once:
             self._changed.set()
         waiting = max(0, unread - max(0, self._most - owned))
-        self._say_waiting(waiting)
-        if waiting and self._leases.hears():
+        self._report_waiting(waiting)
+        if waiting and self._leases.may_judge():
             self._give_up(waiting)
 
     def _rank(self, name: str) -> tuple[bool, float, int]:
-        """Those that nobody reads come first; of these those that had their turn long ago, or never, and of the latter
-        the newest, as who has just added a camera waits for it.
+        """The sort key of a claim: unread cameras first, then those whose last turn is longest ago.
+
+        Among cameras without a turn the newest comes first: somebody who has just added one waits for it.
         """
         revision = self._revision(name)
         return self._leases.is_offered(name), self._rotation.of(name, revision).over_at, -revision
 
     def _give_up(self, waiting: int) -> None:
-        """Let those that wait have the places of cameras that do not answer."""
-        dead = (n for n, r in self._running.items() if r.unreached_s > TURN_S and not r.holds_video)
+        """Give the places of cameras that do not answer to cameras that wait."""
+        dead = (n for n, r in self._running.items() if r.unreached_s > TURN_S and not r.has_unstored_video)
         for name in list(islice(dead, max(0, min(waiting - len(self._giving_up), _CLAIMS_AT_ONCE)))):
             runner = self._running[name]
-            self._rotation.end(name, self._revision(name), runner.tries, runner.said)
+            self._rotation.end(name, self._revision(name), runner.tries, runner.last_cause)
             self._giving_up.add(name)
             self._stop(name, None)
 
     def _revision(self, name: str) -> int:
         return self._wanted.revision(name) or 0
 
-    def _say_waiting(self, count: int) -> None:
+    def _report_waiting(self, count: int) -> None:
         metrics.UNREAD.set(count)
         if count and not self._full:
             remedy = "run another ingest, or raise INGEST_MAX_CAMERAS"
@@ -258,14 +263,14 @@ class Fleet:
     def _start(self, name: str, camera: Camera) -> None:
         runner = self._running[name] = self._runner_for(name, camera, self._login(name, camera))
         turn = self._rotation.of(name, self._revision(name))
-        runner.said, runner.tries = turn.said, turn.tries
+        runner.last_cause, runner.tries = turn.cause, turn.tries
         runner.start()
 
     def _stop(self, name: str, reason: str | None, until: float = math.inf) -> None:
-        """Stop it in the background and then release it, unless it is to be started anew. See `Runner.stop`."""
+        """Stop a camera in the background and release it, unless it restarts. See `Runner.stop`."""
         runner = self._running.pop(name)
         runner.leaving = runner.leaving or name in self._leases.leaving
-        if runner.leaving:  # what else is to be said of it, another process says
+        if runner.leaving:  # the other process announces its further state
             reason = None
         left_s = _CHANGED_S if reason == "changed" else max(_CHANGED_S, self._deadline - time.monotonic())
         grace_s = min(self._most_grace_s, left_s)
@@ -274,7 +279,7 @@ class Fleet:
 
         async def stop() -> None:
             try:
-                # Who had it before has filmed it all the time, and has it again.
+                # The previous holder has filmed it all the time, and keeps it.
                 if reason == "stopped" and self._leases.waits(name):
                     await runner.stop(None, 0.0, -math.inf)
                 else:

@@ -1,8 +1,8 @@
-"""Asks a camera for its video as libav will, and sees to which address it sends us, before libav has the password.
+"""Requests a camera's video as libav will, and checks where it redirects to, before libav has the password.
 
-libav follows a camera that answers with another address, and brings the password there: to another host, and from TLS
-to none. So a camera that gets a password is asked first, in a connection that ends here; one that sends us on to
-another address is refused. Its certificate is checked here too, as libav does not say what is wrong with one.
+libav follows a redirect to another address, and sends the password there: to another host, and from TLS to none. So
+ingest first queries a camera that gets a password, in a connection that ends here, and refuses one that redirects to
+another address. It also checks the certificate here, as libav does not say what is wrong with one.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _MOST_BYTES = 64 * 1024
 _MOST_REDIRECTS = 5
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
-# Gives the Authorization header of a method and a URL.
+# Returns the Authorization header for a method and a URL.
 _Authorize = Callable[[str, str], str]
 
 
 def greet(url: str, secret: str | None, timeout_s: float, tls: ssl.SSLContext | None) -> None:
-    """Ask the camera at `url`, which is without credentials, for its video, and bring `secret` where it asks for it.
+    """Request the video of the camera at `url`, which is without credentials; give `secret` if the camera demands it.
 
-    secret: `user:password`, percent-encoded. tls: how the certificate of an `rtsps` camera is checked. Returns where
-    the camera answers for itself, whatever it answers: libav tells the rest. Raises SourceError where it sends us to
-    another address, refuses the password, or speaks no RTSP; OSError where it can't be reached or trusted.
+    secret: `user:password`, percent-encoded. tls: how the certificate of an `rtsps` camera is checked. Returns if the
+    camera answers for itself, whatever it answers: libav reports the rest. Raises SourceError if it redirects to
+    another address, refuses the password, or speaks no RTSP; OSError if it can't be reached or trusted.
     """
     deadline = time.monotonic() + timeout_s
     home = origin(url)
     for _ in range(_MOST_REDIRECTS):
         with _connected(url, deadline, tls) as connection:
-            location = _sent_on(_Talk(connection, deadline), url, secret)
+            location = _redirect_location(_Talk(connection, deadline), url, secret)
         if location is None:
             return
         try:
@@ -54,8 +54,8 @@ def greet(url: str, secret: str | None, timeout_s: float, tls: ssl.SSLContext | 
     raise SourceError("redirected", "the camera sends ingest from path to path without an end: give another path")
 
 
-def _sent_on(talk: _Talk, url: str, secret: str | None) -> str | None:
-    """Where the camera sends us, if it does."""
+def _redirect_location(talk: _Talk, url: str, secret: str | None) -> str | None:
+    """Return the address that the camera redirects to, if any."""
     authorize: _Authorize | None = None
     for method in ("OPTIONS", "DESCRIBE"):
         reply = talk.ask(method, url, authorize)
@@ -63,7 +63,7 @@ def _sent_on(talk: _Talk, url: str, secret: str | None) -> str | None:
             authorize = _answer(reply.challenges, secret)
             reply = talk.ask(method, url, authorize)
         if reply.status == 401:
-            raise refused_login(brought=secret is not None)
+            raise refused_login(with_credentials=secret is not None)
         if 300 <= reply.status < 400:
             return reply.location
         if reply.status != 200:
@@ -79,41 +79,41 @@ def _redirected(to: str) -> str:
 
 
 def _answer(challenges: Sequence[str], secret: str) -> _Authorize:
-    """What answers a camera that asks for a password, as libav would. Raises SourceError where that can't be."""
+    """Answer a camera's challenges as libav would. Raises SourceError if that is impossible."""
     user, _, password = (unquote(part) for part in secret.partition(":"))
     basic = False
     for challenge in challenges:
         scheme, _, rest = challenge.partition(" ")
         if scheme.lower() == "digest":
-            asked = parse_keqv_list([item for item in parse_http_list(rest) if item.partition("=")[2]])
-            if asked.get("algorithm", "MD5").upper() in _DIGESTS:
-                return lambda method, url: _digest(asked, user, password, method, url)
+            fields = parse_keqv_list([item for item in parse_http_list(rest) if item.partition("=")[2]])
+            if fields.get("algorithm", "MD5").upper() in _DIGESTS:
+                return lambda method, url: _digest(fields, user, password, method, url)
         basic = basic or scheme.lower() == "basic"
     if not basic:
-        raise refused_login(brought=True)
-    told = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return lambda method, url: f"Basic {told}"
+        raise refused_login(with_credentials=True)
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return lambda method, url: f"Basic {token}"
 
 
-def _digest(asked: Mapping[str, str], user: str, password: str, method: str, url: str) -> str:
-    """Source: RFC 7616, 3.4."""
-    algorithm = asked.get("algorithm", "MD5")
+def _digest(challenge: Mapping[str, str], user: str, password: str, method: str, url: str) -> str:
+    """Return a Digest header. Source: RFC 7616, 3.4."""
+    algorithm = challenge.get("algorithm", "MD5")
 
     def hashed(*parts: str) -> str:
         return _DIGESTS[algorithm.upper()](":".join(parts).encode()).hexdigest()
 
-    realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
-    said = {"username": user, "realm": realm, "nonce": nonce, "uri": url}
-    who, what = hashed(user, realm, password), hashed(method, url)
-    if "auth" in (way.strip() for way in asked.get("qop", "").split(",")):
-        ours = secrets.token_hex(8)
-        said["response"] = hashed(who, nonce, "00000001", ours, "auth", what)
-        more = f', qop=auth, nc=00000001, cnonce="{ours}"'
+    realm, nonce = challenge.get("realm", ""), challenge.get("nonce", "")
+    params = {"username": user, "realm": realm, "nonce": nonce, "uri": url}
+    ha1, ha2 = hashed(user, realm, password), hashed(method, url)
+    if "auth" in (qop.strip() for qop in challenge.get("qop", "").split(",")):
+        cnonce = secrets.token_hex(8)
+        params["response"] = hashed(ha1, nonce, "00000001", cnonce, "auth", ha2)
+        more = f', qop=auth, nc=00000001, cnonce="{cnonce}"'
     else:
-        said["response"], more = hashed(who, nonce, what), ""
-    if "opaque" in asked:
-        said["opaque"] = asked["opaque"]
-    quoted = ", ".join(f'{name}="{_escaped(value)}"' for name, value in said.items())
+        params["response"], more = hashed(ha1, nonce, ha2), ""
+    if "opaque" in challenge:
+        params["opaque"] = challenge["opaque"]
+    quoted = ", ".join(f'{name}="{_escaped(value)}"' for name, value in params.items())
     return f"Digest {quoted}, algorithm={algorithm}{more}"
 
 
@@ -122,7 +122,7 @@ def _escaped(text: str) -> str:
 
 
 class Reply(NamedTuple):
-    """status: of RTSP. location: where it sends us. challenges: how a password may be brought."""
+    """An RTSP reply. location: the redirect target. challenges: the authentication schemes on offer."""
 
     status: int
     location: str
@@ -130,7 +130,7 @@ class Reply(NamedTuple):
 
 
 class _Talk:
-    """Requests and their answers on one connection, until a deadline: a camera that trickles holds nobody longer."""
+    """Requests and replies on one connection, until a deadline that also bounds a camera that trickles."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection

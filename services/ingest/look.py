@@ -1,7 +1,7 @@
 """`python -m services.ingest.look`: opens one camera, once, and answers with its first picture or why there is none.
 
-It is a child of whoever asks: see `shared.contract.look`. What a camera sends is decoded here, and nowhere else of
-ingest, within the budget that workers have.
+It is a child of the requesting process: see `shared.contract.look`. Within ingest, this alone decodes what a camera
+sends, within the budget that workers have.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from shared.runtime.errors import BadSegment, OverBudget
 from shared.video.decode import decode
 from shared.video.pictures import jpeg
 
-# The answer has to be written before the process is ended.
+# The answer must be written before the process is killed.
 _SPARE_S = 1.5
-# Of the picture's size, whatever the camera's is.
+# Largest picture, whatever the camera's size is.
 _WITHIN = (1280, 720)
 _CUTTING = Cutting(segment_s=1.0, max_bytes=8 * 1024 * 1024)
 
 
-def look(asked: Asked, ca: str, until: float) -> Seen | Unseen:
-    """Open the camera, and look at it until `until`, by the monotonic clock, at most."""
-    camera = Camera(url=asked.url, transport=asked.transport, verify_tls=asked.verify_tls)
+def look(request: Asked, ca: str, until: float) -> Seen | Unseen:
+    """Open the camera and return its first picture, until `until` by the monotonic clock."""
+    camera = Camera(url=request.url, transport=request.transport, verify_tls=request.verify_tls)
     reaching = Reaching(max(1.0, until - time.monotonic()), ca)
     try:
-        meet(camera, asked.secret, reaching)
-        source = open_source(camera, asked.secret, reaching)
+        meet(camera, request.secret, reaching)
+        source = open_source(camera, request.secret, reaching)
         try:
             return _picture(_first(source, until))
         finally:
             source.close()
     except (BadSegment, OverBudget) as e:
         return Unseen(cause="undecodable", reason=f"the camera's video can't be decoded: {e}")
-    except Exception as e:  # What a camera sends, whatever it is, is answered in words.
-        cause, reason = failure_of(e, camera, asked.secret)
+    except Exception as e:  # Whatever a camera sends, the answer is a sentence.
+        cause, reason = failure_of(e, camera, request.secret)
         return Unseen(cause=cause, reason=reason)
 
 
 def _first(source: VideoSource, until: float) -> Piece:
-    """The first segment: it begins with the first keyframe that comes. Raises SourceError where none does in time."""
+    """Return the first segment, which begins with a keyframe. Raises SourceError if none comes in time."""
     pieces: list[Piece] = []
     segmenter = Segmenter("look", source.stream, _CUTTING, source.clock(), pieces.append)
     stop = threading.Event()
@@ -71,7 +71,7 @@ def _first(source: VideoSource, until: float) -> Piece:
 
 def _picture(piece: Piece) -> Seen:
     s = piece.segment
-    # With intra refresh the first pictures are not whole.
+    # With intra refresh the first pictures are incomplete.
     at = s.duration if s.recovery else 0.0
     decoded = decode(piece.payload, at=[at], within=_WITHIN)
     return Seen(
@@ -84,16 +84,16 @@ def _picture(piece: Piece) -> Seen:
 
 
 def main() -> None:
-    # Nothing of ours has to run for this: libav may hang where no limit of its own holds.
+    # A signal ends the process even if libav hangs outside its own limits.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
     until = time.monotonic() + LONGEST_S - _SPARE_S
     memory.bound()
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
-    answer = msgspec.json.encode(look(asked, os.environ.get("INGEST_CA", ""), until))
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    answer = msgspec.json.encode(look(request, os.environ.get("INGEST_CA", ""), until))
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
-    # A thread of libav's that hangs must not hold the answer back.
+    # A libav thread that hangs must not delay the answer.
     os._exit(0)
 
 

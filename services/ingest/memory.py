@@ -1,7 +1,7 @@
-"""Bounds what libav takes at once: a camera decides how long its description is, and when a picture ends.
+"""Bounds a single libav allocation: a camera decides how long its description is, and when a picture ends.
 
 libav gathers either until it is whole, up to 2 GB, and a reader outside can't stop it meanwhile. Its own bound on an
-allocation can: over it, the picture is dropped, or the connection fails. The bound is of the whole process.
+allocation can: over it, the picture is dropped, or the connection fails. The bound holds for the whole process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 import av
 
 MB = 1024 * 1024
-# A camera's frame is published in one message: libav may gather twice as much as a usual server takes in one.
+# A camera's frame is published in one message: libav may gather twice what a usual server takes in one.
 CAMERA_BYTES = 16 * MB
 # libav lists a file's frames as it opens it: some 40 MB for a day.
 FILE_BYTES = 256 * MB
@@ -20,9 +20,9 @@ _bound = 0
 
 
 def bound(size: int = CAMERA_BYTES) -> None:
-    """Let libav take no more than this at once, in all of this process."""
+    """Limit each libav allocation of this process to `size` bytes."""
     global _bound
-    # PyAV has no function for it. A search in one of its modules finds what the module is linked with.
+    # PyAV has no function for it. Its modules are linked with libav, so the symbol is found through one of them.
     set_bound = ctypes.CDLL(av._core.__file__).av_max_alloc
     set_bound.argtypes, set_bound.restype = [ctypes.c_size_t], None
     set_bound(size)
@@ -30,6 +30,6 @@ def bound(size: int = CAMERA_BYTES) -> None:
 
 
 def allow_a_file() -> None:
-    """Let it take what a file needs, where it is bound to less."""
+    """Raise the limit to what a file needs, if it is lower."""
     if 0 < _bound < FILE_BYTES:
         bound(FILE_BYTES)

@@ -1,6 +1,6 @@
-"""What ingest counts. Rates are left to whoever reads the counters.
+"""What ingest counts. Readers of the counters compute rates.
 
-The series of a camera that is gone, as it was removed or another process has it, go some minutes later.
+If a camera was removed, or another process has it, its series are dropped some minutes later.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ UNREAD = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has r
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")
 
 _OF_CAMERAS = (SEGMENTS, BYTES, FRAMES, DROPPED, DROPPED_FRAMES, RECONNECTS, REANCHORS)
-# What is counted last, such as segments that were dropped at the end, is scraped by then.
-KEPT_S = 300.0
+# By then the last counts, such as segments dropped at the end, have been scraped.
+RETENTION_S = 300.0
 _TIDY_S = 60.0
-_gone: dict[str, float] = {}  # since when, in monotonic seconds
+_removed_at: dict[str, float] = {}  # since when, in monotonic seconds
 
 
-def camera_is_here(camera: str) -> None:
+def keep_series(camera: str) -> None:
     """Keep its series."""
-    _gone.pop(camera, None)
+    _removed_at.pop(camera, None)
 
 
-def camera_is_gone(camera: str) -> None:
-    """Let its series go, unless it comes back within `KEPT_S`."""
-    _gone[camera] = time.monotonic()
+def expire_series(camera: str) -> None:
+    """Drop its series later, unless it comes back within `RETENTION_S`."""
+    _removed_at[camera] = time.monotonic()
 
 
 async def tidy() -> None:
-    """Let go of the series of cameras that are gone, until cancelled."""
+    """Drop expired series, until cancelled."""
     while True:
         forget(time.monotonic())
         await asyncio.sleep(_TIDY_S)
 
 
 def forget(now: float) -> None:
-    """Let go of those that are due. All are found in one pass, as hundreds of cameras may move together."""
-    due = {camera for camera, since in _gone.items() if now - since >= KEPT_S}
-    for counter in _OF_CAMERAS if due else ():
+    """Drop expired series. One pass finds all, as hundreds of cameras may move together."""
+    expired = {camera for camera, since in _removed_at.items() if now - since >= RETENTION_S}
+    for counter in _OF_CAMERAS if expired else ():
         for family in counter.collect():
-            for labels in {tuple(s.labels.values()) for s in family.samples if s.labels["camera"] in due}:
+            for labels in {tuple(s.labels.values()) for s in family.samples if s.labels["camera"] in expired}:
                 counter.remove(*labels)
-    for camera in due:
-        del _gone[camera]
+    for camera in expired:
+        del _removed_at[camera]

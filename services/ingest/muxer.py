@@ -29,9 +29,9 @@ class Timed(NamedTuple):
 
 
 def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
-    """A fragmented MP4 of `packets`, which are in decode order. Raises av.FFmpegError where they can't be muxed.
+    """Return a fragmented MP4 of `packets`, which are in decode order. Raises av.FFmpegError if they can't be muxed.
 
-    template: gives the codec, the parameter sets, and the matrix that says how the picture is to be turned.
+    template: gives the codec, the parameter sets, and the matrix of the picture's rotation.
     """
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=_MOVFLAGS) as container:
@@ -49,9 +49,9 @@ def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
 
 
 class Probe:
-    """The stream that the parameter sets in a keyframe describe: a template where the session's is outdated."""
+    """The stream that the parameter sets in a keyframe describe: a template if the session's is outdated."""
 
     def __init__(self, codec: str, keyframe: bytes) -> None:
-        # Without a decoder: what a camera sends is not decoded here, where no budget holds.
+        # Without a decoder: no decoding budget holds here.
         self._container = av.open(io.BytesIO(keyframe), "r", format=codec, options={"codec_whitelist": "none"})
         self.stream: VideoStream = self._container.streams.video[0]

@@ -1,18 +1,18 @@
-"""Finds the sequence parameter set (SPS) in a keyframe: where it changes, so does the resolution or profile. Pure."""
+"""Finds the sequence parameter set (SPS) in a keyframe: if it changes, so does the resolution or profile. Pure."""
 
 from __future__ import annotations
 
 import re
 
 _START = re.compile(rb"\x00\x00\x01")
-# Parameter sets are within the first bytes of an access unit, this many: at most a delimiter comes before them.
+# Parameter sets are within this many first bytes of an access unit: at most a delimiter comes before them.
 _HEAD = 2048
 
 
 def sequence_parameters(codec: str, data: bytes | memoryview) -> bytes | None:
-    """The first SPS in `data` of `codec` ("h264" or "hevc"), without its start code; None if there is none.
+    """Return the first SPS in `data` of `codec` ("h264" or "hevc"), without its start code; None if there is none.
 
-    data: in the byte stream format (Annex B). What has lengths instead of start codes, as in MP4, has no SPS in band.
+    data: in the byte stream format (Annex B). Data with lengths instead of start codes, as in MP4, has no SPS in band.
     """
     head = bytes(data[:_HEAD])
     found = list(_START.finditer(head))

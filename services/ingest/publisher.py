@@ -21,18 +21,18 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger, traceparent_of, tracer
 
-# Bytes in flight: what 80 cameras of 4 Mbit/s send in 0.6 s, where a message and its acknowledgement take 0.3 s each.
-# The client has room for more while it reconnects, so that others can publish, too.
+# Bytes in flight: what 80 cameras of 4 Mbit/s send in 0.6 s, if a message and its acknowledgement take 0.3 s each.
+# The client has room for more while it reconnects, so that other publishers have room, too.
 MAX_IN_FLIGHT = 24 * 1024 * 1024
-# Where so many bytes wait in the client, the network takes less than we send. With 24 MB there, renewals of leases took
-# 3 to 7 s on a way of 8 MB/s, and they time out after 1.7 s.
+# If this many bytes wait in the client, the network takes less than we send. With 24 MB there, lease renewals took 3 to
+# 7 s on a link of 8 MB/s, and they time out after 1.7 s.
 MAX_QUEUED = 2 * 1024 * 1024
 DELAYS = Backoff(first_s=0.1, longest_s=2.0)
-# How often we look whether we may send again, while we know that we may not.
+# Interval of checks whether sending is allowed again.
 _POLL_S = 0.05
-# A segment that waits longer is no matter of a busy moment.
+# A segment that waits longer is not explained by a busy moment.
 _PATIENCE_S = 10.0
-# Why nothing is sent where nothing has failed.
+# The reason for waiting if no publish has failed.
 _AWAY = "NATS is away, or does not store the leases of cameras: its disk may be full"
 
 
@@ -40,13 +40,13 @@ class Publisher:
     """Publishes segments. One for the process, so that the bound on what is in flight holds for all cameras."""
 
     def __init__(
-        self, client: Client, js: JetStreamContext, stored: Callable[[Piece], None] = lambda piece: None
+        self, client: Client, js: JetStreamContext, on_stored: Callable[[Piece], None] = lambda piece: None
     ) -> None:
-        """stored: called for each segment that is."""
+        """on_stored: called for each stored segment."""
         self._client = client
         self._js = js
-        self._stored = stored
-        self._in_flight = InFlightLimit(MAX_IN_FLIGHT, self._held_up)
+        self._on_stored = on_stored
+        self._in_flight = InFlightLimit(MAX_IN_FLIGHT, self._is_congested)
         self._trouble: str | None = None
         self._reason = _AWAY
         self._since: dict[str, float] = {}
@@ -55,7 +55,7 @@ class Publisher:
     async def send(self, piece: Piece, key_seq: int | None, allowed: Callable[[], bool]) -> int | None:
         """Publish a segment, however long it takes. Returns its stream sequence, or None if it can never be stored.
 
-        key_seq: sequence of the segment that starts the GOP, for a dependent one. allowed: asked before each try;
+        key_seq: sequence of the segment that starts the GOP, for a dependent one. allowed: checked before each try;
         nothing is sent while it is false.
         """
         segment = piece.segment
@@ -74,11 +74,11 @@ class Publisher:
                 del self._since[segment.message_id]
         if seq is not None:
             metrics.PUBLISH.observe(max(0.0, time.time() - piece.cut))
-            self._stored(piece)
+            self._on_stored(piece)
         return seq
 
     def waiting(self) -> str | None:
-        """What keeps segments from being stored, None where nothing does. Sets the metric."""
+        """Return why segments are not stored, None if they are. Sets the metric."""
         longest_s = time.monotonic() - min(self._since.values()) if self._since else 0.0
         metrics.WAITING.set(longest_s)
         return (
@@ -89,7 +89,7 @@ class Publisher:
 
     async def _until_stored(self, piece: Piece, headers: dict[str, str], allowed: Callable[[], bool]) -> int | None:
         subject = names.media(piece.segment.camera)
-        # The server's limit holds for all headers: nats-py adds `Nats-Expected-Stream`, of less than 64 bytes.
+        # The server's limit includes all headers: nats-py adds `Nats-Expected-Stream`, of less than 64 bytes.
         size = piece.size + header_bytes(headers) + 64
         tries = 0
         while True:
@@ -101,7 +101,7 @@ class Publisher:
                 return None
             try:
                 async with self._in_flight.room(size):
-                    # Waiting for room may have taken long.
+                    # The wait for room may have been long.
                     if not self._may_send(allowed):
                         continue
                     ack = await self._js.publish(
@@ -110,15 +110,15 @@ class Publisher:
             except nats.js.errors.APIError as e:
                 if can_never_be_stored(e):
                     return None
-                self._failed(f"jetstream_{e.err_code}", e.description or str(e))
+                self._record_failure(f"jetstream_{e.err_code}", e.description or str(e))
             except nats.errors.ConnectionClosedError:
                 raise
             except TimeoutError:
-                self._failed("unacknowledged", UNACKNOWLEDGED)
+                self._record_failure("unacknowledged", UNACKNOWLEDGED)
             except (OSError, nats.errors.Error) as e:
-                self._failed(type(e).__name__, redact(str(e)))
+                self._record_failure(type(e).__name__, redact(str(e)))
             else:
-                self._worked()
+                self._record_success()
                 return ack.seq
             tries += 1
             await asyncio.sleep(DELAYS.after(tries))
@@ -126,17 +126,17 @@ class Publisher:
     def _may_send(self, allowed: Callable[[], bool]) -> bool:
         return allowed() and self._client.is_connected
 
-    def _held_up(self) -> bool:
+    def _is_congested(self) -> bool:
         return self._client.is_connected and self._client.pending_data_size > MAX_QUEUED
 
-    def _failed(self, cause: str, text: str) -> None:
+    def _record_failure(self, cause: str, text: str) -> None:
         metrics.PUBLISH_ERRORS.labels(cause).inc()
         self._reason = text
         if cause != self._trouble:
             self._trouble = cause
             self._log.warning("JetStream does not take segments: cameras buffer", cause=cause, error=text)
 
-    def _worked(self) -> None:
+    def _record_success(self) -> None:
         if self._trouble:
             self._log.info("JetStream takes segments again", after=self._trouble)
             self._trouble, self._reason = None, _AWAY

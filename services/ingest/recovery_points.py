@@ -1,10 +1,10 @@
-"""Says from which earlier segment one is decoded that begins at a recovery point. Pure.
+"""Finds the earlier segment to decode from, for a segment that begins at a recovery point. Pure.
 
-Decoding may begin at a recovery point, but pictures are right only some frames later. So such a segment is decoded from
-an earlier one, whose pictures are right by the time that this one begins.
+Decoding may begin at a recovery point, but pictures are correct only some frames later. So such a segment is decoded
+from an earlier one, whose pictures are correct by the time that this one begins.
 
     points = RecoveryPoints()
-    points.begin("cam/e1/0", 0)             # a keyframe: what comes before it is not needed
+    points.begin("cam/e1/0", 0)             # a keyframe: nothing before it is needed
     points.follow(25)                       # frames
     points.begin("cam/e1/1", 20)            # "cam/e1/0"
 """
@@ -18,7 +18,7 @@ _MOST = 64
 
 
 class _Point(NamedTuple):
-    """id: of the segment that begins there. at: its frame. right_at: the first that is right when begun there."""
+    """id: of the segment that begins there. at: its frame. right_at: the first correct frame when decoding from it."""
 
     id: str
     at: int
@@ -26,23 +26,23 @@ class _Point(NamedTuple):
 
 
 class RecoveryPoints:
-    """Of one epoch."""
+    """The recovery points of one epoch."""
 
     def __init__(self) -> None:
         self._points: list[_Point] = []
         self._frames = 0
 
     def begin(self, id: str, recovery: int) -> str:
-        """The segment to decode from; empty: from this one. recovery: 0 for a keyframe."""
+        """Return the id of the segment to decode from; empty: from this one. recovery: 0 for a keyframe."""
         if not recovery:
             self._points.clear()
         right = [point for point in self._points if point.right_at <= self._frames]
-        # Without any that is right the oldest is the best.
+        # If no point is correct yet, the oldest is the best.
         base = right[-1] if right else self._points[0] if self._points else None
         self._points = [point for point in self._points if base and point.at >= base.at][-_MOST:]
         self._points.append(_Point(id, self._frames, self._frames + recovery))
         return base.id if base else ""
 
     def follow(self, frames: int) -> None:
-        """So many frames have come since."""
+        """Count frames that have followed."""
         self._frames += frames

@@ -1,4 +1,4 @@
-"""Runs one camera: connects again and again, publishes what comes, and says when it goes online or offline."""
+"""Runs one camera: reconnects, publishes its segments, and announces when it goes online or offline."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ MB = 1024 * 1024
 # A segment's headers take at most this much, the traceparent included.
 _HEADER_BYTES = 1024
 _POLL_S = 0.1
-# A connection that is told to stop gets this long: a live camera's thread hears of it with the next packet.
+# Grace for a connection to stop: a live camera's thread notices with the next packet.
 _STOP_S = 1.0
-# With this many threads that hang in a read, a camera is not connected to again until one of them has ended.
+# With this many threads hanging in a read, a camera does not reconnect until one of them has ended.
 _MOST_HANGING = 2
-# Cameras that went away together, as with their switch, do not return together.
+# Jitter: cameras that went away together, as with their switch, must not reconnect together.
 RECONNECTS = Backoff(first_s=0.5, longest_s=30.0, jitter=1.0)
-# After this much video, what ends a connection is a new trouble: the delays begin anew.
+# After this much video, a connection's end counts as a new failure: the delays restart.
 HEALED_S = 30.0
 
 
 class Runner:
     """Runs a camera from `start` to `stop`. Everything is called in the event loop's thread.
 
-    login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: asked before
+    login: its credentials, or why there are none. max_payload: the server's limit on a message. allowed: checked before
     each try to publish.
 
-    begun: told of when each segment begins, in Unix seconds, and of None where it can't be connected to; whether
-    another process has filmed it until now.
+    on_begin: called with the start of each segment, in Unix seconds, and with None if connecting fails. Returns whether
+    another process has filmed the camera until now.
 
-    leaving: another process has taken it, and has no video of it yet. It is not connected to again, nor told of.
+    leaving: another process has taken it, and has no video of it yet. It does not reconnect, and is not announced.
 
-    said, tries: the cause that was last said of it being offline, and attempts in a row that have failed; may be set
-    before `start`.
+    last_cause, tries: the last announced cause of being offline, and failed attempts in a row; may be set before
+    `start`.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Runner:
         max_payload: int,
         publisher: Publisher,
         outboxes: Outboxes[Piece],
-        attempts: ConnectQueue,
+        connect_queue: ConnectQueue,
         announcer: Announcer,
         allowed: Callable[[], bool],
-        begun: Callable[[float | None], bool],
+        on_begin: Callable[[float | None], bool],
     ) -> None:
         self.name = name
         self.camera = camera
@@ -76,62 +76,62 @@ class Runner:
         self._timeout_s = settings.ingest_timeout_s
         self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
         self._cutting = Cutting(settings.ingest_segment_s, max_payload - _HEADER_BYTES)
-        self._connect_queue = attempts
+        self._connect_queue = connect_queue
         self._announcer = announcer
         self._delivery = Delivery(
-            name, publisher, outboxes, int(settings.ingest_buffer_mb * MB), allowed, self._piece_left
+            name, publisher, outboxes, int(settings.ingest_buffer_mb * MB), allowed, self._on_piece_done
         )
         self._connection: Connection | None = None
         self._opening = False
-        # Unix seconds, to which we have its video.
+        # Unix seconds, up to which we have its video.
         self._reached = 0.0
         self._hanging: list[Connection] = []
         self._ended: asyncio.Future[Failure] | None = None
         self._online = False
         self.tries = 0
         self.leaving = False
-        self._begun = begun
+        self._on_begin = on_begin
         self._reached_at = time.monotonic()
-        self.said: str | None = None
+        self.last_cause: str | None = None
         self._online_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = logger("camera").bind(camera=name)
 
     @property
     def unreached_s(self) -> float:
-        """Seconds since it was last connected to, or started; 0 while it is, and for a file that is played once."""
+        """Seconds since its last connection or start; 0 while connected, and for a file that is played once."""
         return 0.0 if self._plays_once() else max(0.0, time.monotonic() - self._reached_at)
 
     @property
-    def holds_video(self) -> bool:
-        """Whether something is not stored yet."""
-        return self._delivery.held > 0
+    def has_unstored_video(self) -> bool:
+        """Whether some video is not stored yet."""
+        return self._delivery.pending_bytes > 0
 
     def start(self) -> None:
-        metrics.camera_is_here(self.name)
+        metrics.keep_series(self.name)
         self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
 
     async def stop(self, reason: str | None, flush_s: float, until: float = math.inf) -> None:
-        """Stop reading, publish what was read for up to `flush_s`, and say why; a `reason` of None is not said.
+        """Stop reading, publish what was read for up to `flush_s`, and announce `reason`, unless it is None.
 
-        until: Unix seconds from which on another process has it, infinity: just now; what was filmed later is dropped.
+        until: Unix seconds from which on another process has the camera; later video is dropped. Infinity: just now.
         Minus infinity: it has had it all the time.
         """
         delivering, connecting = self._tasks
         cause = "stopped" if reason else HANDED_OVER if self.leaving or until == -math.inf else "lease_lost"
         self.leaving = reason is None
         if until == -math.inf:
-            self._leave_connection()
+            self._abandon_connection()
         await end(connecting)
         if self._connection and flush_s:
             await self._read_until(until, min(_STOP_S, flush_s))
-        self._leave_connection()
+        self._abandon_connection()
         is_ours = reason is not None or (flush_s > 0 and self._delivery.hand_over(until, cause))
         if is_ours:
-            # What is dropped of that nobody has.
+            # No process has the video that is dropped from here on.
             cause = "stopped" if reason else "lease_lost"
         if is_ours and flush_s:
-            # It ends by itself where the connection to NATS is closed for good.
+            # It ends by itself if the connection to NATS is closed for good.
             flushed = asyncio.create_task(self._delivery.flushed(flush_s))
             await asyncio.wait({flushed, delivering}, return_when=asyncio.FIRST_COMPLETED)
             await end(flushed)
@@ -143,10 +143,10 @@ class Runner:
             self._set_offline(Failure("stopped", reason))
         elif self._online:
             metrics.ONLINE.dec()
-        metrics.camera_is_gone(self.name)
+        metrics.expire_series(self.name)
 
     async def _read_until(self, until: float, most_s: float) -> None:
-        """Have the connection give us what it reads until then, for up to `most_s`, and then what it has read."""
+        """Take what the connection reads until then, for up to `most_s`, and then what it has read."""
         assert self._connection and self._ended
         deadline = time.monotonic() + (most_s if until < math.inf else 0.0)
         while self._reached < until - APART_S and not self._ended.done() and time.monotonic() < deadline:
@@ -155,8 +155,8 @@ class Runner:
             self._connection.stop()
             await asyncio.wait([self._ended], timeout=most_s)
 
-    def _leave_connection(self) -> None:
-        """Have nothing more of it: that would stay in the outbox for ever, or be told of."""
+    def _abandon_connection(self) -> None:
+        """Ignore its further output: that would stay in the outbox for ever, or be announced."""
         if self._connection:
             self._connection.abandon()
             self._connection = None
@@ -172,7 +172,7 @@ class Runner:
         start = piece.segment.start.timestamp()
         self._reached = start + piece.segment.duration
         self._delivery.put(piece)
-        self._begun(start)
+        self._on_begin(start)
         if not self._online and not self.leaving:
             self._set_online(piece)
 
@@ -191,14 +191,14 @@ class Runner:
                 self._reached_at = min(self._reached_at, time.monotonic())
             while self.leaving:
                 await asyncio.sleep(_POLL_S)
-            worked_s = time.monotonic() - self._online_since if self._online else 0.0
-            # A camera may refuse a second connection as long as another process has one: it is not offline.
-            if not self._begun(None):
+            online_s = time.monotonic() - self._online_since if self._online else 0.0
+            # A camera may refuse a second connection while another process has one: it is not offline.
+            if not self._on_begin(None):
                 self._set_offline(failure)
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self.name, failure.cause).inc()
-            self.tries = 1 if worked_s >= HEALED_S else self.tries + 1
+            self.tries = 1 if online_s >= HEALED_S else self.tries + 1
             wait = RECONNECTS.after(self.tries)
             self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
             await asyncio.sleep(wait)
@@ -220,7 +220,7 @@ class Runner:
             if done:
                 return self._ended.result()
             silent_s = time.monotonic() - connection.last_packet
-            # libav's own limits come first. They don't hold for the resolution of names, and for what trickles in.
+            # libav's own limits come first. They don't cover name resolution, and data that trickles in.
             if silent_s > self._timeout_s * 1.2:
                 connection.abandon()
                 self._hanging = [c for c in [*self._hanging, connection] if c.is_alive()]
@@ -234,16 +234,16 @@ class Runner:
     def _plays_once(self) -> bool:
         return self.camera.is_file and not self.camera.loop
 
-    def _piece_left(self) -> None:
+    def _on_piece_done(self) -> None:
         if self._connection:
-            self._connection.piece_left()
+            self._connection.piece_done()
 
     def _set_online(self, piece: Piece) -> None:
         self._online, self._online_since = True, time.monotonic()
         metrics.ONLINE.inc()
         s = piece.segment
         self._log.info("camera online", codec=s.codec, width=s.width, height=s.height, epoch=s.epoch)
-        self._announcer.say(
+        self._announcer.announce(
             self._status(
                 "online",
                 self._with_warnings(VIDEO_ARRIVES),
@@ -255,18 +255,18 @@ class Runner:
         )
 
     def _set_offline(self, failure: Failure) -> None:
-        """Say why, once for each cause: a camera that is asked every few seconds fails in the same way each time."""
-        if failure.cause == self.said and not self._online:
+        """Announce the failure once for each cause: a camera that is tried every few seconds repeats its failure."""
+        if failure.cause == self.last_cause and not self._online:
             return
         if self._online:
             metrics.ONLINE.dec()
-        self._online, self.said = False, failure.cause
+        self._online, self.last_cause = False, failure.cause
         reason = self._with_warnings(failure.reason) if failure.cause != "stopped" else failure.reason
         self._log.warning("camera offline", reason=reason)
-        self._announcer.say(self._status("offline", reason))
+        self._announcer.announce(self._status("offline", reason))
 
     def _with_warnings(self, reason: str) -> str:
-        """A reason, and what whoever runs the camera should know of it, online or not."""
+        """Add to a reason what the camera's operator should know, online or not."""
         unchecked = self.camera.url.startswith("rtsps:") and not self.camera.verify_tls
         doubt = (
             f"its certificate is not checked: 'tidegate camera set {self.name} --verify-tls' does" if unchecked else ""
@@ -286,5 +286,5 @@ class Runner:
 
 
 def _public(camera: Camera) -> str:
-    """Where a camera is, for everybody: its path and query may hold a secret, under any name."""
+    """Return a camera's public address: its path and query may contain a secret, under any name."""
     return redact(camera.url) if camera.is_file else credentials.origin(camera.url) or "rtsp://"

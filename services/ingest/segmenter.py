@@ -23,11 +23,11 @@ from shared.contract.segment import MOST_PIXELS, Segment
 from shared.video.recovery import length_size, recovery_frames
 
 CODECS = ("h264", "hevc")
-# A frame is taken to be this long where the stream does not say.
+# The assumed duration of a frame if the stream does not give one.
 _FRAME_S = 0.04
-# A session's first packets, before the camera's clock is known, are fewer than this.
+# A session has fewer packets than this before its first timestamp.
 _MOST_UNTIMED = 64
-# No camera sends more frames a second, nor can a segment with more packets than this be read.
+# No camera sends more frames a second, and no segment with more packets can be read.
 _MOST_FPS, _MOST_PACKETS = 1000, 10_000
 _REMEDY = "restart the camera, and update its firmware"
 
@@ -36,7 +36,7 @@ class Clock(Protocol):
     reanchors: int
 
     def observe(self, timestamp: float, arrival: float) -> bool: ...
-    def settled(self, arrival: float) -> bool: ...
+    def is_settled(self, arrival: float) -> bool: ...
     def wall(self, timestamp: float) -> float: ...
 
 
@@ -44,7 +44,7 @@ class Piece(NamedTuple):
     """A segment, ready but for `Key-Seq`: that is known once JetStream has stored its GOP's first segment.
 
     gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch. base: message id of
-    the segment to decode from, where that is an earlier one than `gop`: with intra refresh alone.
+    the segment to decode from, if that is an earlier one than `gop`: with intra refresh alone.
     """
 
     segment: Segment
@@ -84,7 +84,7 @@ class Segmenter:
         self._codec = stream.codec_context.name
         self._tick = float(stream.time_base or 0)
         self._sps = sequence_parameters(self._codec, stream.codec_context.extradata or b"")
-        # A segment may be longer by its last GOP's rest.
+        # A segment may be longer by the rest of its last GOP.
         self._most_packets = min(_MOST_PACKETS, round(_MOST_FPS * (1 + cutting.segment_s * (1 + TUNING.late))))
         self._cutter = self._new_cutter()
         self._untimed: list[Packet[VideoStream]] = []
@@ -99,10 +99,10 @@ class Segmenter:
         self._new_epoch()
 
     def push(self, packet: Packet[VideoStream], arrival: float) -> None:
-        """Take the next packet in decode order. arrival: seconds since the Unix epoch."""
+        """Process the next packet in decode order. arrival: seconds since the Unix epoch."""
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:
-            self._keep_untimed(packet)
+            self._buffer_untimed(packet)
             return
         if self._untimed:
             self._push_untimed(pts, arrival)
@@ -112,14 +112,14 @@ class Segmenter:
         self._push(Timed(packet, pts, packet.dts), arrival)
 
     def finish(self, arrival: float) -> None:
-        """Emit what is left. Nothing may be pushed after that."""
+        """Emit what is left. No packet may be pushed after that."""
         self._close(arrival, None)
         self._release()
 
-    def _keep_untimed(self, packet: Packet[VideoStream]) -> None:
-        """Keep it for the next one that has a timestamp. Raises SourceError where none comes."""
+    def _buffer_untimed(self, packet: Packet[VideoStream]) -> None:
+        """Buffer it until a packet has a timestamp. Raises SourceError if none comes."""
         self._untimed.append(packet)
-        size = sum(kept.size for kept in self._untimed)
+        size = sum(p.size for p in self._untimed)
         if len(self._untimed) > _MOST_UNTIMED or size > self._cutting.max_bytes:
             self.dropped["untimed"] += len(self._untimed)
             self._untimed.clear()
@@ -138,7 +138,7 @@ class Segmenter:
         if self._clock.observe(time, arrival):
             self._break(arrival, "clock_jump")
         if self._codec == "hevc" and self._recovery_of(packet):
-            # libav marks those of H.264 alone.
+            # libav marks recovery points of H.264 alone.
             packet.is_keyframe = True
         if packet.is_keyframe:
             self._follow_parameters(packet, arrival)
@@ -166,7 +166,7 @@ class Segmenter:
                 raise SourceError("untimed", f"the timestamps of the camera's video stand still: {_REMEDY}")
 
     def _begin_gop(self, packet: Packet[VideoStream]) -> None:
-        """A segment begins with a keyframe, or with a recovery point: both are marked as keyframes."""
+        """Begin a GOP with a keyframe or a recovery point: both are marked as keyframes."""
         self._skipped_since = None
         _check_size(self._template)
         self._gop = f"{self._camera}/{self._epoch}/{self._n}"
@@ -177,13 +177,13 @@ class Segmenter:
         return recovery_frames(self._codec, memoryview(packet), self._length_size)
 
     def _skip(self, cause: str) -> None:
-        """The rest of the GOP is dropped: nothing is decoded with what came before."""
+        """Drop the rest of the GOP: nothing is decoded with what came before."""
         self._skip_cause = cause
         self._skipped_since = None
         self._recovery_points = RecoveryPoints()
 
     def _without_keyframe(self, time: float) -> None:
-        """Raise SourceError where a camera sends none, so that its status says so."""
+        """Raise SourceError if a camera sends no keyframe, so that its status says so."""
         if self._skipped_since is None or time < self._skipped_since:
             self._skipped_since = time
         if time - self._skipped_since > TUNING.most_gop_s:
@@ -202,13 +202,13 @@ class Segmenter:
         self._new_epoch()
 
     def _follow_parameters(self, keyframe: Packet[VideoStream], arrival: float) -> None:
-        """Take a keyframe's own parameter sets where they have changed.
+        """Adopt a keyframe's own parameter sets if they have changed.
 
         A session's description may be outdated, and cameras change their resolution without a new session.
         """
         sps = sequence_parameters(self._codec, memoryview(keyframe))
         new = sps is not None and sps != self._sps
-        # libav may have looked at another stream of the camera alone, and not have learnt this one's size.
+        # libav may have read only another stream of the camera, and not this one's size.
         if not new and self._template.width:
             return
         if new and (self._n or self._packets):
@@ -246,7 +246,7 @@ class Segmenter:
         self._recovery = None
         self._recovery_points.follow(len(packets))
         self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival, self._base), first * self._tick))
-        if self._clock.settled(arrival):
+        if self._clock.is_settled(arrival):
             self._release()
         return True
 
@@ -254,7 +254,7 @@ class Segmenter:
         """Date the pieces that have waited for the clock, and emit them."""
         for piece, start in self._settling:
             time = dt.datetime.fromtimestamp(self._clock.wall(start), dt.UTC)
-            self._emit(piece._replace(segment=_started(piece.segment, time)))
+            self._emit(piece._replace(segment=_with_start(piece.segment, time)))
         self._settling.clear()
 
     def _new_epoch(self) -> None:
@@ -267,7 +267,7 @@ class Segmenter:
 
 
 def _check_size(video: VideoStream) -> None:
-    """Raise SourceError where headers can't say a size: nobody would take such a segment."""
+    """Raise SourceError if headers can't hold a size: no service would take such a segment."""
     if max(video.width, video.height) > MOST_PIXELS:
         raise SourceError(
             "size", f"the camera's pictures are {video.width}x{video.height}: set {MOST_PIXELS} pixels a side, or fewer"
@@ -275,18 +275,18 @@ def _check_size(video: VideoStream) -> None:
 
 
 def _is_repeat(packet: Packet[VideoStream], pts: int, before: Timed) -> bool:
-    """Whether a frame is the one before it, sent again. An H.265 decoder would make one picture of both."""
+    """Whether a frame repeats the one before it. An H.265 decoder would make one picture of both."""
     return pts == before.pts and memoryview(packet) == memoryview(before.packet)
 
 
-def _started(segment: Segment, start: dt.datetime) -> Segment:
+def _with_start(segment: Segment, start: dt.datetime) -> Segment:
     return msgspec.structs.replace(segment, start=start)
 
 
 def _duration(packets: list[Timed], first: int, following: int | None) -> int:
-    """How many ticks a segment lasts: until the next one's first frame, or until its own last frame has been shown.
+    """Return a segment's duration in ticks: until the next one's first frame, or the end of its own last frame.
 
-    following: presentation time of the next packet. That is the next frame only where frames are not reordered.
+    following: presentation time of the next packet. That is the next frame only if frames are not reordered.
     """
     last = max(t.pts for t in packets)
     if following is not None and following > last and last == packets[-1].pts:

@@ -25,15 +25,15 @@ from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
 from shared.runtime.redact import join_credentials, split_userinfo
 
-# The kernel keeps this much of UDP for us: a keyframe of a 4K camera is one burst of hundreds of datagrams.
+# The kernel buffers this much UDP for us: a keyframe of a 4K camera is one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
-# How long a camera may take to say what it has instead of video: it has answered a moment ago.
+# Time for a camera to describe what it has instead of video: it has answered a moment ago.
 _LOOK_S = 0.5
 _NO_VIDEO = "the {} has no video, only sound or data: give the path of one that has"
 
 
 class VideoSource:
-    """An open camera or file. `stream` is its video. Raises SourceError where there is none that can be used."""
+    """An open camera or file. `stream` is its video. Raises SourceError if there is none that can be used."""
 
     def __init__(self, container: InputContainer, camera: Camera) -> None:
         self._container = container
@@ -55,16 +55,16 @@ class VideoSource:
         self._container.close()
 
     def clock(self) -> WallClock | FixedClock:
-        """The clock for its packets. A file that is read faster than it plays is dated so that its end is now."""
+        """Return the clock for its packets. A file read faster than it plays is dated so that its end is now."""
         if not self._camera.is_file or self._camera.realtime:
             return WallClock()
         start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
         return FixedClock(time.time() - (self._container.duration or 0) / av.time_base - start)
 
     def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
-        """Packets in decode order, until its end or `stop`. A file is paced, and repeated, where the camera says so."""
+        """Yield packets in decode order, until its end or `stop`. Pace and loop a file if the camera says so."""
         if not self._camera.is_file:
-            # Naps are for TCP alone, which waits for a reader: datagrams that nobody reads are lost.
+            # Naps are for TCP alone, which waits for a reader: unread datagrams are lost.
             tcp = self._camera.transport == "tcp"
             yield from coalesced_reads(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
             return
@@ -93,7 +93,7 @@ class VideoSource:
 
 
 class _Pace:
-    """Holds a file's packets back until it is their time."""
+    """Delays a file's packets until it is their time."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -109,7 +109,7 @@ class _Pace:
 
 
 def meet(camera: Camera, userinfo: str | None, reaching: Reaching) -> None:
-    """See that a camera is the one it says, and answers for itself, before libav has its password.
+    """Check that a camera is authentic, and answers for itself, before libav has its password.
 
     Blocks for up to about `reaching.timeout_s`, and raises what `greet` does.
     """
@@ -123,7 +123,7 @@ def meet(camera: Camera, userinfo: str | None, reaching: Reaching) -> None:
 
 
 def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> VideoSource:
-    """Connect to what was met, blocking for up to about `reaching.timeout_s`.
+    """Connect to what `meet` has checked, blocking for up to about `reaching.timeout_s`.
 
     Raises SourceError, or what libav raises: see `failure_of`.
     """
@@ -133,19 +133,19 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
     timeout_s = reaching.timeout_s
     options = {
         "rtsp_transport": camera.transport,
-        # The camera is not even asked for audio.
+        # Audio is not requested.
         "allowed_media_types": "video",
         # libav's own limit on each read, in microseconds. An interrupt callback would cost more: PyAV's takes the GIL
-        # a thousand times a second and camera. What trickles in under this limit, the watchdog sees.
+        # a thousand times a second and camera. The watchdog catches data that trickles in under this limit.
         "timeout": str(int(timeout_s * 1e6)),
         "buffer_size": str(_UDP_BUFFER_BYTES),
-        # The frame rate is not measured: nobody asks for it, and it would hold the first second back.
+        # The frame rate is not measured: it is not used, and would delay the first second.
         "fpsprobesize": "0",
-        # Else libav decodes the first frames, to learn what nobody asks for: no budget holds there, and no time limit.
-        # Width and height are in the parameter sets, and the first frame is enough to find those.
+        # Otherwise libav decodes the first frames, to learn what is not used, without a budget or a time limit. Width
+        # and height are in the parameter sets, and the first frame is enough to find those.
         "codec_whitelist": "none",
         "probesize": "32",
-        # libav 8 checks no certificate unless told to, and knows of no system's own.
+        # By default libav 8 checks no certificate, and does not know the system's own.
         "tls_verify": str(int(camera.verify_tls)),
         "ca_file": reaching.ca or _system_ca(),
     }
@@ -154,7 +154,7 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
     try:
         container = av.open(url, options=options, timeout=(timeout_s, None))
     except (av.InvalidDataError, av.PermissionError) as e:
-        # libav gives these errors, too, where no answer came: the second where none came to PLAY.
+        # libav gives these errors also if no answer came: the second if none came to PLAY.
         if time.monotonic() - began >= timeout_s * 0.9:
             raise TimeoutError from e
         raise
@@ -166,20 +166,20 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
 
 
 def _trust(camera: Camera, ca: str) -> ssl.SSLContext:
-    """How a camera's certificate is checked, if it is: as libav does, on every version of Python."""
+    """Return how a camera's certificate is checked, if it is: as libav does, on every version of Python."""
     context = ssl.create_default_context(cafile=ca or None)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not camera.verify_tls:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        # A camera whose certificate is not checked may be too old for what is asked of others.
+        # A camera whose certificate is not checked may be too old for the requirements on others.
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
 
 
 def _system_ca() -> str:
-    """The file of the certificates that the system trusts, "" where there is none.
+    """Return the file of the certificates that the system trusts, "" if there is none.
 
     A Python that was built elsewhere, as uv installs it, may know the system's folder alone. Debian has the file in it.
     """
@@ -189,11 +189,11 @@ def _system_ca() -> str:
 
 
 def _resolve(camera: Camera) -> None:
-    """Raise SourceError if nobody knows the camera's host: libav calls that an input/output error."""
+    """Raise SourceError if the camera's host can't be resolved: libav calls that an input/output error."""
     parts = urlsplit(camera.url)
     try:
         socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    # A name that is none, such as one with two dots side by side, is a UnicodeError.
+    # An invalid name, such as one with two consecutive dots, is a UnicodeError.
     except (socket.gaierror, UnicodeError) as e:
         raise SourceError(
             "unknown_host", f"the host {parts.hostname} is not known: check the camera's URL, and the DNS server"
@@ -201,9 +201,9 @@ def _resolve(camera: Camera) -> None:
 
 
 def _lacks_video(url: str, options: dict[str, str]) -> bool:
-    """Whether a stream that can't be played with video alone can be with anything: it is sound, or metadata.
+    """Whether a stream that can't be played with video alone can be played at all: it is sound, or metadata.
 
-    Such a camera is asked to play nothing, and refuses.
+    A request for video alone asks such a camera to play nothing, and it refuses.
     """
     quick = {"allowed_media_types": "video+audio+subtitle+data", "timeout": str(int(_LOOK_S * 1e6))}
     try:

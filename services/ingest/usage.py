@@ -1,4 +1,4 @@
-"""What each camera has sent: how much of it was stored in which minute."""
+"""Counts what each camera has sent: how much of it was stored in which minute."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Meter:
         self._cameras: dict[str, _Sent] = {}
 
     def stored(self, piece: Piece) -> None:
-        """A segment was stored just now."""
+        """Count a segment that was stored just now."""
         segment = piece.segment
         sent = self._cameras.setdefault(segment.camera, _Sent())
         sent.minutes[int(max(self._since, time.time()) // MINUTE_S)] += 1
@@ -50,7 +50,7 @@ class Meter:
         sent.frames += segment.frames
 
     def take(self) -> IngestUsage:
-        """What was sent since the last call."""
+        """Return what was sent since the last call."""
         now = max(self._since, time.time())
         used = IngestUsage(
             process=self._process,

@@ -1,15 +1,15 @@
-"""Records cameras' video out of MEDIA into files, and answers with what was recorded.
+"""Records cameras' video from MEDIA into files, and answers requests for recordings.
 
 | module | idea |
 |---|---|
-| `settings` | what it reads from the environment |
-| `tails` | what MEDIA holds that is not recorded yet, by headers alone |
-| `ledgers` | how far each camera is, in KV, over the revision that was read |
+| `settings` | settings from the environment |
+| `tails` | segments of MEDIA that are not recorded yet, by headers alone |
+| `ledgers` | each camera's position, in KV, written over the revision that was read |
 | `sharing` | which cameras this process records |
-| `masking` | parts of the picture made black, in a process of its own |
-| `writing` | one window of a camera: read, made a file, kept, and its place moved |
+| `masking` | blackens parts of the picture, in a process of its own |
+| `writing` | one window of a camera: read it, write a file, and advance the camera's position |
 | `recorder` | the loop over cameras |
-| `keeping` | what is decided of closed hours: what stays, what goes, what nobody knows |
-| `rest` | what stays of a file that nobody wanted |
+| `keeping` | retention of closed hours: what stays, what is removed, unindexed files |
+| `rest` | what remains of a file that the policy does not keep |
 | `answering` | requests on svc.recording |
 """

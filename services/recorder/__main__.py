@@ -1,7 +1,7 @@
 """`python -m services.recorder`: from MEDIA into files that any player takes, until SIGTERM.
 
-It reads each camera's video out of MEDIA a minute behind live, never encodes it again, and moves its place only once a
-file is durable. Several processes share the cameras by leases.
+It reads each camera's video from MEDIA a minute behind live, never re-encodes it, and advances its position only once
+a file is durable. Several processes share the cameras by leases.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ with process.needing("recorder"):
     from services.recorder.tails import Tails
     from services.recorder.writing import Writer
 
-# What is being written gets this long. What is not by then, a successor writes.
+# Grace for files that are being written. A successor writes what is unfinished by then.
 GRACE_S = 20.0
 
 
 async def run(settings: RecorderSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
-    """Until `stop` is set. Raises TidegateError."""
+    """Record until `stop` is set. Raises TidegateError."""
     check_version(client, names.MEDIA)
     place, free = settings.recorder_store, settings.recorder_free
     library = Library(recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
@@ -48,31 +48,31 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
 
     async def opening() -> tuple[Mirror, Mirror, Leases, KeyValue]:
         kind = Kind("partition", "recorder", metrics.OWNED)
-        leased, leases = await leasing.opened(client, names.RECORDERS, kind, settings.lease_s, changed)
-        policies = await mirror(client, names.RECORDINGS, changed)
-        return policies, leased, leases, await bind(client.jetstream(), names.RECORDER)
+        leased, leases = await leasing.open_leases(client, names.RECORDERS, kind, settings.lease_s, changed)
+        policy_mirror = await mirror(client, names.RECORDINGS, changed)
+        return policy_mirror, leased, leases, await bind(client.jetstream(), names.RECORDER)
 
     buckets = await unless(stop, bus.answered(client, health, opening))
     if buckets is None:
         return
-    policies, leased, leases, ledger_kv = buckets
-    sharing, tails, kept = Sharing(leases), Tails(client), Policies(policies.values)
+    policy_mirror, leased, leases, ledger_kv = buckets
+    sharing, tails, policies = Sharing(leases), Tails(client), Policies(policy_mirror.values)
     ledgers = Ledgers(client.jetstream(), ledger_kv)
-    writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=kept.masks)
-    keeper = Keeper(client, library, ledgers, sharing, kept.of)
-    answers = Answers(client, library, ledgers, tails, kept.of, kept.masks)
-    recorder = Recorder(client, tails, sharing, ledgers, writer, health, kept.of)
+    writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=policies.masks)
+    keeper = Keeper(client, library, ledgers, sharing, policies.of)
+    answers = Answers(client, library, ledgers, tails, policies.of, policies.masks)
+    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of)
 
     async def work() -> None:
         health.ready = "reading the buckets of policies and leases"
-        await supervise(all_read(policies, leased), process.beat(client, health))
+        await supervise(all_read(policy_mirror, leased), process.beat(client, health))
         answering = await answers.start()
         try:
             await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())
         finally:
             await answering.stop()
 
-    following = [asyncio.create_task(part.run()) for part in (policies, leased, leases, tails)]
+    following = [asyncio.create_task(part.run()) for part in (policy_mirror, leased, leases, tails)]
     working = asyncio.create_task(work())
     try:
         await supervise(working, *following, stop=stop)

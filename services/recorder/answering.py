@@ -1,7 +1,7 @@
-"""Answers on svc.recording: what was recorded of a time, its bytes, and what there is hour by hour.
+"""Answers on svc.recording: the recordings of a time range, their bytes, and totals by hour.
 
-What is not recorded yet is answered out of MEDIA, as the file that it would make now: whoever asks sees one video up to
-the last second. Not of a camera with masks: they are not made in what MEDIA has. Any replica answers of any camera.
+Video that is not recorded yet is answered from MEDIA, as the file that it would make now. So a client sees one video up
+to the last second. Cameras with masks are excepted: video in MEDIA is not masked. Any replica answers for any camera.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from shared.contract import names
 from shared.contract.missing import Unread
 from shared.recordings import asked
 from shared.recordings.asked import Found, Hours, Listed, Range, Total, Totals, Wanted
-from shared.recordings.files import Made, files
+from shared.recordings.files import VideoFile, files
 from shared.recordings.ledger import running
 from shared.recordings.library import Library
 from shared.recordings.playing import plays
-from shared.recordings.policy import Kept, Mask
+from shared.recordings.policy import EffectivePolicy, Mask
 from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
-from shared.recordings.retention import Aged, goes
+from shared.recordings.retention import Aged, expires_at
 from shared.recordings.store import Missing, Unkept
 from shared.recordings.windows import Head, window
 from shared.runtime.errors import BadSegment, BusError, Refusal
 from shared.video import fmp4
 
-# Of files out of MEDIA so many are in memory, a minute each at most.
-KEPT = 4
-# The key of such a file begins with this: no camera's id has a dot.
+# Files from MEDIA that are cached in memory, each at most a minute long.
+MOST_LIVE = 4
+# Key prefix of such a file: no camera's id has a dot.
 LIVE = "live."
 PARALLEL = 4
-# Of an answer's payload for what is beside the bytes.
+# Bytes of an answer's payload that are reserved for other data.
 ROOM = 4096
-# A group of pictures has no more: a file has none that is larger.
+# Upper bound of a group of pictures: no file contains a larger one.
 MOST_BYTES = 256 * 2**20
 _LIVE_KEY = re.compile(rf"{re.escape(LIVE)}([A-Za-z0-9_-]{{1,64}})/([0-9]{{1,18}})-([0-9]{{1,18}})")
 _FILE = re.compile(r"[A-Za-z0-9_-]{1,64}/[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9]{2}/[0-9]{4}-[0-9a-f]+-[0-9]+\.mp4")
 
 
 class Answers:
-    """See the module. masks: of a camera, what is black; it raises Unread where that is not known."""
+    """See the module. masks: a camera's masks; it raises Unread if they are unknown."""
 
     def __init__(
         self,
@@ -61,20 +61,20 @@ class Answers:
         library: Library,
         ledgers: Ledgers,
         tails: Tails,
-        kept: Callable[[str], Kept],
+        policy_of: Callable[[str], EffectivePolicy],
         masks: Callable[[str], Sequence[Mask]],
     ) -> None:
         self._client = client
         self._library = library
         self._ledgers = ledgers
         self._tails = tails
-        self._kept = kept
+        self._policy_of = policy_of
         self._masks = masks
-        self._live = OrderedDict[str, Made]()
+        self._live = OrderedDict[str, VideoFile]()
         self._reading = asyncio.Lock()
 
     async def start(self) -> Service:
-        """Answer from now on, until the service that is returned is stopped."""
+        """Start answering. Returns the service, which the caller stops."""
         endpoints = {
             "range": (names.RECORDING, self._answer_range),
             "video": (names.RECORDING_VIDEO, self._answer_video),
@@ -108,7 +108,7 @@ class Answers:
     # ---- what is not recorded yet
 
     async def _unrecorded(self, camera: str, position: int, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
-        """What would be its files now. Raises nats.errors.Error or TimeoutError."""
+        """Return the files that its segments would make now. Raises nats.errors.Error or TimeoutError."""
         found: list[Recorded] = []
         async with Log(self._client, names.MEDIA) as log:
             heads = self._tails.since(camera, position)
@@ -117,29 +117,29 @@ class Answers:
             while part := window(heads, ended=True):
                 row, heads = heads[part.passed : part.passed + part.taken], heads[part.passed + part.taken :]
                 if row and row[0].segment.start < until and row[-1].end > since:
-                    found += [made.record for made in await self._made(log, camera, row)]
+                    found += [file.record for file in await self._video_files(log, camera, row)]
         return found
 
-    async def _made(self, log: Log, camera: str, row: Sequence[Head]) -> list[Made]:
+    async def _video_files(self, log: Log, camera: str, row: Sequence[Head]) -> list[VideoFile]:
         read = await video(log, row)
-        made, _ = await asyncio.to_thread(files, read, secrets.token_hex(4))
+        built, _ = await asyncio.to_thread(files, read, secrets.token_hex(4))
         found = []
-        for one in made:
+        for one in built:
             key = f"{LIVE}{camera}/{one.record.first_seq}-{one.record.last_seq}"
             found.append(one._replace(record=msgspec.structs.replace(one.record, key=key)))
             self._live[key] = found[-1]
             self._live.move_to_end(key)
-        while len(self._live) > KEPT:
+        while len(self._live) > MOST_LIVE:
             self._live.popitem(last=False)
         return found
 
     async def _live_bytes(self, key: str, begin: int, end: int) -> bytes:
         """Raises Missing; nats.errors.Error or TimeoutError."""
-        made = self._live.get(key) or await self._made_again(key)
-        return b"".join(made.buffers)[begin:end]
+        file = self._live.get(key) or await self._video_file(key)
+        return b"".join(file.buffers)[begin:end]
 
-    async def _made_again(self, key: str) -> Made:
-        """A file out of MEDIA by its key, which another replica may have told."""
+    async def _video_file(self, key: str) -> VideoFile:
+        """Build a file from MEDIA by its key, which another replica may have given out."""
         match = _LIVE_KEY.fullmatch(key)
         if match is None:
             raise Missing(f"{key} is no recording")
@@ -150,8 +150,8 @@ class Answers:
             while seq <= last and (part := await log.read(names.media(camera), seq)):
                 heads += [head for stored in part if stored.seq <= last and (head := head_of(stored))]
                 seq = part[-1].seq + 1
-            made = await self._made(log, camera, heads) if heads else []
-        found = [one for one in made if one.record.key == key]
+            built = await self._video_files(log, camera, heads) if heads else []
+        found = [one for one in built if one.record.key == key]
         if not found:
             raise Missing(f"{key} is recorded by now, or no longer kept: ask for the range again")
         return found[0]
@@ -183,7 +183,7 @@ class Answers:
             if self._masks(query.camera):
                 raise Missing(f"{query.camera} has masks, which what is not recorded yet is without")
             return await self._live_bytes(query.file, query.begin, query.end)
-        # Who asks may see this camera: nothing but its files is read.
+        # The client may see this camera alone: only its files are read.
         if not _FILE.fullmatch(query.file) or not query.file.startswith(f"{query.camera}/"):
             raise Missing(f"{query.file} is no recording of {query.camera}")
         return await self._library.store.read(query.file, query.begin, query.end)
@@ -207,14 +207,14 @@ class Answers:
         ledger = await self._ledgers.fresh(camera)
         catalogue = await self._library.catalogue(camera)
         if now := running(camera, ledger):
-            # What was closed before its hour was over is in both.
+            # An hour that was closed early is in both.
             catalogue = catalogue.adding(Sum.of(now))
         lost: dict[str, float] = {}
         for one in catalogue.hours:
             for cause, seconds in one.lost.items():
                 lost[cause] = round(lost.get(cause, 0.0) + seconds, 3)
         first = next((one for one in catalogue.hours if one.files), None)
-        kept = self._kept(camera)
+        policy = self._policy_of(camera)
         return Total(
             camera=camera,
             seconds=round(sum(one.seconds for one in catalogue.hours), 3),
@@ -222,13 +222,13 @@ class Answers:
             lost=lost,
             first=first.hour if first else None,
             last=ledger.last.end if ledger.last else None,
-            kept=kept,
-            goes=goes(Aged("", first.hour + HOUR, 0, first.incident), kept) if first else None,
+            kept=policy,
+            goes=expires_at(Aged("", first.hour + HOUR, 0, first.incident), policy) if first else None,
             hours=list(catalogue.hours) if hours else [],
         )
 
     async def _listed(self, total: Total, since: dt.datetime) -> Total:
-        """With the files and holes of a day."""
+        """Add the files and holes of a day."""
         until = since + dt.timedelta(days=1)
         ledger = await self._ledgers.fresh(total.camera)
         rows, holes = await self._library.between(total.camera, since, until, running(total.camera, ledger))
@@ -239,7 +239,7 @@ class Answers:
                 end=row.end,
                 size=row.size,
                 incident=row.incident,
-                goes=goes(Aged(row.key, row.end, row.size, row.incident), total.kept),
+                goes=expires_at(Aged(row.key, row.end, row.size, row.incident), total.kept),
                 keyframes=row.keyframes,
             )
             for row in rows
@@ -252,7 +252,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def _read(payload: bytes, kind: type[T]) -> T:
-    """Raises Refusal."""
+    """Decode a request. Raises Refusal."""
     try:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

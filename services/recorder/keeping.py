@@ -1,8 +1,8 @@
-"""What becomes of a camera's closed hours: what stays of each, what goes when, and what nobody knows is swept away.
+"""Retention of a camera's closed hours: keeps what the policy wants, expires files, and removes unindexed ones.
 
-An hour that is over is closed, whether or not another has begun. Half an hour later everybody has said what was in it,
-and it is settled: incidents are marked, what nobody wants goes. After that files go by age and size. An index is
-written without a file before the file is removed, and the catalogue last: whoever dies in between, another goes on.
+An hour that is over is closed, whether or not another has begun. Half an hour later all events about it have arrived,
+and it is settled: incidents are marked, unwanted files are removed. After that files expire by age and size. The index
+is written without a file before the file is removed, and the catalogue last: after a crash another process goes on.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from shared.recordings import ledger as ledgers
 from shared.recordings import marks
 from shared.recordings.library import DAMAGED, Library
 from shared.recordings.marks import Span
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Catalogue, Hole, Hour, Recorded, Sum, folder_of, hour_key
-from shared.recordings.retention import GB, Aged, due
+from shared.recordings.retention import GB, Aged, files_to_remove
 from shared.recordings.store import Unkept
 from shared.recordings.windows import LONGEST
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import logger
 
 EVERY_S = 60.0
-# cv may be that late, and looks later at what it had left out.
+# cv may be this late, and backfills deferred frames later.
 SETTLE = dt.timedelta(minutes=35)
-# What is in no index and is younger may be on its way into one.
+# A younger unindexed file may be about to be indexed.
 UNKNOWN_S = 3600.0
-# An incident that began so long ago may last.
+# An incident that began this long ago may still last.
 INCIDENT = dt.timedelta(hours=6)
 
 E = TypeVar("E", bound=Event)
@@ -51,17 +51,22 @@ class Keeper:
     """See the module."""
 
     def __init__(
-        self, client: Client, library: Library, ledgers: Ledgers, sharing: Sharing, kept: Callable[[str], Kept]
+        self,
+        client: Client,
+        library: Library,
+        ledgers: Ledgers,
+        sharing: Sharing,
+        policy_of: Callable[[str], EffectivePolicy],
     ) -> None:
         self._client = client
         self._library = library
         self._ledgers = ledgers
         self._sharing = sharing
-        self._kept = kept
+        self._policy_of = policy_of
         self._log = logger("recorder")
 
     async def run(self) -> None:
-        """Keep all cameras of this process, also those that send nothing any more, until cancelled."""
+        """Apply retention to all cameras of this process, also those that no longer send, until cancelled."""
         while True:
             try:
                 cameras = [camera for camera in await self._ledgers.cameras() if self._sharing.has(camera)]
@@ -75,79 +80,81 @@ class Keeper:
     async def _one(self, camera: str) -> None:
         try:
             async with self._ledgers.only(camera):
-                await self.keep(camera, self._kept(camera), dt.datetime.now(dt.UTC))
+                await self.keep(camera, self._policy_of(camera), dt.datetime.now(dt.UTC))
         except Taken:
             self._ledgers.forget(camera)
         except Unkept as e:
             metrics.FAILED.inc()
             self._log.warning("old recordings can't be removed now", camera=camera, error=str(e))
 
-    async def keep(self, camera: str, kept: Kept, now: dt.datetime) -> None:
-        """Do all that is due of a camera. Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError."""
+    async def keep(self, camera: str, policy: EffectivePolicy, now: dt.datetime) -> None:
+        """Apply a camera's retention now. Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError."""
         await self._close(camera, now)
         catalogue = await self._library.catalogue(camera)
         for one in catalogue.hours:
             if not one.settled and now >= one.hour + HOUR + SETTLE:
-                catalogue = await self._settle(catalogue, one.hour, kept, now)
-        await self._age(catalogue, kept, now)
+                catalogue = await self._settle(catalogue, one.hour, policy, now)
+        await self._age(catalogue, policy, now)
 
     async def _close(self, camera: str, now: dt.datetime) -> None:
         ledger = await self._ledgers.of(camera)
         if ledger.hour is not None and now >= ledger.hour + HOUR + LONGEST:
-            step = ledgers.left(camera, ledger)
+            step = ledgers.close_hour(camera, ledger)
             if step.closed:
                 await self._library.close(step.closed)
             await self._ledgers.store(camera, step.ledger)
 
     # ---- settling
 
-    async def _settle(self, catalogue: Catalogue, at: dt.datetime, kept: Kept, now: dt.datetime) -> Catalogue:
-        hour = await self._library.mended(catalogue.camera, at) or Hour(camera=catalogue.camera, hour=at)
+    async def _settle(
+        self, catalogue: Catalogue, at: dt.datetime, policy: EffectivePolicy, now: dt.datetime
+    ) -> Catalogue:
+        hour = await self._library.hour_for_update(catalogue.camera, at) or Hour(camera=catalogue.camera, hour=at)
         async with Log(self._client, names.EVENTS) as log, Log(self._client, names.ALERTS) as alerts:
             incidents = await self._incidents((log, alerts), hour)
-            looked, active = await self._activity(log, hour, kept) if kept.record == "activity" else ([], [])
+            coverage, activity = await self._activity(log, hour, policy) if policy.record == "activity" else ([], [])
         files = [
-            msgspec.structs.replace(file, incident=any(span.widened(kept).is_in(file) for span in incidents))
+            msgspec.structs.replace(file, incident=any(span.widened(policy).is_in(file) for span in incidents))
             for file in hour.files
         ]
         row: list[Recorded] = []
-        gone: list[Recorded] = []
+        removed: list[Recorded] = []
         holes: list[Hole] = []
         for file in files:
-            seen = active if any(span.is_in(file) for span in looked) else None
-            if marks.stays(file, seen, incidents, kept):
+            seen = activity if any(span.is_in(file) for span in coverage) else None
+            if marks.stays(file, seen, incidents, policy):
                 row.append(file)
                 continue
-            rest = await rest_of(self._library.store, catalogue.camera, file, kept)
+            rest = await rest_of(self._library.store, catalogue.camera, file, policy)
             row += rest
             if file not in rest:
-                gone.append(file)
+                removed.append(file)
             if not rest:
                 holes.append(Hole(since=file.start, until=file.end, cause="policy", segments=file.segments))
         hour = msgspec.structs.replace(hour, files=tuple(row), holes=(*hour.holes, *holes))
-        catalogue = await self._drop(catalogue, hour, gone, "policy")
+        catalogue = await self._drop(catalogue, hour, removed, "policy")
         await self._sweep(hour, now)
         return catalogue
 
     async def _incidents(self, logs: Sequence[Log], hour: Hour) -> list[Span]:
-        """Of both streams: a flood may have pushed them out of EVENTS, and the copy may be late."""
+        """Read incidents of both streams: a flood may have evicted them from EVENTS, and the copy may be late."""
         found = [one for log in logs for one in await self._events(log, Incident, hour, hour.hour - INCIDENT)]
         return marks.of_incidents(found, hour.hour + HOUR)
 
-    async def _activity(self, log: Log, hour: Hour, kept: Kept) -> tuple[list[Span], list[Span]]:
-        """(the times that were looked at, those in which something was that counts)."""
+    async def _activity(self, log: Log, hour: Hour, policy: EffectivePolicy) -> tuple[list[Span], list[Span]]:
+        """Return (the analysed times, the times with relevant activity)."""
         detections = [
             *await self._events(log, Detections, hour, hour.hour),
             *await self._events(log, DetectionsRevision, hour, hour.hour),
         ]
-        looked = [Span(one.start, one.start + dt.timedelta(seconds=one.duration)) for one in detections]
-        if kept.zones:
+        coverage = [Span(one.start, one.start + dt.timedelta(seconds=one.duration)) for one in detections]
+        if policy.zones:
             tracks = await self._events(log, Tracks, hour, hour.hour)
-            return looked, [span for one in tracks for span in marks.followed_in(one, kept)]
-        return looked, [span for one in detections for span in marks.seen_in(one, kept)]
+            return coverage, [span for one in tracks for span in marks.followed_in(one, policy)]
+        return coverage, [span for one in detections for span in marks.seen_in(one, policy)]
 
     async def _events(self, log: Log, kind: type[E], hour: Hour, since: dt.datetime) -> list[E]:
-        """All that was stored of one kind since then."""
+        """Return all events of one kind that were stored since then."""
         subject = names.event(kind.kind, hour.camera)
         found: list[E] = []
         read = await log.since(subject, since)
@@ -159,40 +166,40 @@ class Keeper:
         return found
 
     async def _sweep(self, hour: Hour, now: dt.datetime) -> None:
-        """Remove what is below an hour's folder and in no index: what was written by whoever died, or was too late."""
-        known = {hour_key(hour.camera, hour.hour), *(file.key for file in hour.files)}
-        held = await self._library.store.held(folder_of(hour.camera, hour.hour))
-        if any(one.key.endswith(DAMAGED) for one in held):
-            # An index was lost that may have named them.
+        """Remove the unindexed files of an hour's folder: left by a process that died, or was too late."""
+        indexed = {hour_key(hour.camera, hour.hour), *(file.key for file in hour.files)}
+        objects = await self._library.store.list_objects(folder_of(hour.camera, hour.hour))
+        if any(one.key.endswith(DAMAGED) for one in objects):
+            # A lost index may have named them.
             return
-        unknown = [one.key for one in held if one.key not in known and now.timestamp() - one.changed > UNKNOWN_S]
+        unknown = [one.key for one in objects if one.key not in indexed and now.timestamp() - one.changed > UNKNOWN_S]
         await self._remove(hour, unknown, "unknown")
 
     # ---- removing
 
-    async def _age(self, catalogue: Catalogue, kept: Kept, now: dt.datetime) -> None:
-        """Remove what is old enough, and the oldest of what is too much."""
-        if kept.hold:
+    async def _age(self, catalogue: Catalogue, policy: EffectivePolicy, now: dt.datetime) -> None:
+        """Remove files past their age, and the oldest ones over the size limit."""
+        if policy.hold:
             return
-        over = kept.most_gb > 0 and sum(one.size for one in catalogue.hours) > kept.most_gb * GB
-        shortest = dt.timedelta(days=min(kept.keep_days, kept.incidents_days))
+        over = policy.most_gb > 0 and sum(one.size for one in catalogue.hours) > policy.most_gb * GB
+        shortest = dt.timedelta(days=min(policy.keep_days, policy.incidents_days))
         wanted = [one for one in catalogue.hours if one.settled and (over or now - one.hour > shortest)]
-        hours = [hour for one in wanted if (hour := await self._library.mended(catalogue.camera, one.hour))]
+        hours = [hour for one in wanted if (hour := await self._library.hour_for_update(catalogue.camera, one.hour))]
         row = [Aged(file.key, file.end, file.size, file.incident) for hour in hours for file in hour.files]
-        going = {file.key for file in due(row, kept, now)}
+        expired = {file.key for file in files_to_remove(row, policy, now)}
         for hour in hours:
-            gone = [file for file in hour.files if file.key in going]
-            if len(gone) == len(hour.files) and now - hour.hour > shortest:
+            removed = [file for file in hour.files if file.key in expired]
+            if len(removed) == len(hour.files) and now - hour.hour > shortest:
                 catalogue = await self._forget(catalogue, hour)
-            elif gone:
-                catalogue = await self._drop(catalogue, hour, gone, "size" if over else "age")
+            elif removed:
+                catalogue = await self._drop(catalogue, hour, removed, "size" if over else "age")
 
     async def make_room(self, cameras: Sequence[str]) -> None:
-        """Where others need the disk, the oldest hours of all cameras go; those with incidents last."""
+        """Remove the oldest hours of all cameras if others need the disk; those with incidents last."""
         try:
             lacks = await self._library.store.lacks()
             if lacks:
-                catalogues = [await self._library.catalogue(c) for c in cameras if not self._kept(c).hold]
+                catalogues = [await self._library.catalogue(c) for c in cameras if not self._policy_of(c).hold]
                 rows = [
                     (one.incident, one.hour, c.camera, one.size) for c in catalogues for one in c.hours if one.files
                 ]
@@ -208,24 +215,24 @@ class Keeper:
 
     async def _empty(self, camera: str, at: dt.datetime) -> None:
         async with self._ledgers.only(camera):
-            catalogue, hour = await self._library.catalogue(camera), await self._library.mended(camera, at)
+            catalogue, hour = await self._library.catalogue(camera), await self._library.hour_for_update(camera, at)
             if hour:
                 await self._drop(catalogue, hour, hour.files, "room")
 
-    async def _drop(self, catalogue: Catalogue, hour: Hour, gone: Sequence[Recorded], cause: str) -> Catalogue:
-        """Have a settled hour without some of its files."""
-        hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file not in gone))
+    async def _drop(self, catalogue: Catalogue, hour: Hour, removed: Sequence[Recorded], cause: str) -> Catalogue:
+        """Remove some files of a settled hour."""
+        hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file not in removed))
         await self._library.keep(hour)
-        await self._remove(hour, [file.key for file in gone], cause)
+        await self._remove(hour, [file.key for file in removed], cause)
         catalogue = catalogue.having(Sum.of(hour, settled=True))
         await self._library.keep_catalogue(catalogue)
         return catalogue
 
     async def _forget(self, catalogue: Catalogue, hour: Hour) -> Catalogue:
-        """Remove all of an hour, also what no index names."""
-        held = await self._library.store.held(folder_of(hour.camera, hour.hour))
-        # The index goes last: whoever dies before finds the hour again.
-        await self._remove(hour, [one.key for one in held if one.key != hour_key(hour.camera, hour.hour)], "age")
+        """Remove all of an hour, unindexed files included."""
+        objects = await self._library.store.list_objects(folder_of(hour.camera, hour.hour))
+        # The index is removed last: after a crash the hour is found again.
+        await self._remove(hour, [one.key for one in objects if one.key != hour_key(hour.camera, hour.hour)], "age")
         await self._library.store.remove([hour_key(hour.camera, hour.hour)])
         catalogue = catalogue.without(hour.hour)
         await self._library.keep_catalogue(catalogue)

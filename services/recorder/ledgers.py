@@ -1,6 +1,6 @@
-"""How far each camera is, in KV `recorder`: `camera.<id>`, written over the revision that was read.
+"""Each camera's position, in KV `recorder`: `camera.<id>`, written over the revision that was read.
 
-So where two processes think that they record a camera, one of them learns that it does not.
+So if two processes believe that they record a camera, one of them learns that it does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
 from shared.contract import names
-from shared.contract.missing import check_no_key, kept
+from shared.contract.missing import check_no_key, stored_subjects
 from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
@@ -27,50 +27,52 @@ class Taken(Exception):
 
 
 class Ledgers:
-    """See the module. What was read once is known until `forget`."""
+    """See the module. An entry is cached until `forget`."""
 
     def __init__(self, js: JetStreamContext, kv: KeyValue) -> None:
         self._js = js
         self._kv = kv
         self._locks: dict[str, asyncio.Lock] = {}
-        self._known: dict[str, tuple[Ledger, int]] = {}
+        self._cached: dict[str, tuple[Ledger, int]] = {}
         self._log = logger("recorder")
 
     def only(self, camera: str) -> asyncio.Lock:
-        """For who reads a camera's ledger and then stores it."""
+        """The lock of a camera's ledger, for reading and then storing it."""
         return self._locks.setdefault(camera, asyncio.Lock())
 
     async def cameras(self) -> list[str]:
-        """All that anything was ever recorded of. Raises nats.errors.Error or TimeoutError."""
+        """Return all cameras that were ever recorded. Raises nats.errors.Error or TimeoutError."""
         prefix = f"$KV.{names.RECORDER}.{camera_key('')}"
-        return sorted(s.removeprefix(prefix) for s in await kept(self._js, f"KV_{names.RECORDER}", f"{prefix}*"))
+        return sorted(
+            s.removeprefix(prefix) for s in await stored_subjects(self._js, f"KV_{names.RECORDER}", f"{prefix}*")
+        )
 
     async def of(self, camera: str) -> Ledger:
-        """Raises Unanswered."""
-        if camera not in self._known:
-            self._known[camera] = await self._read(camera)
-        return self._known[camera][0]
+        """Return a camera's ledger, cached. Raises Unanswered."""
+        if camera not in self._cached:
+            self._cached[camera] = await self._read(camera)
+        return self._cached[camera][0]
 
     async def fresh(self, camera: str) -> Ledger:
-        """As it is now, whoever has written it. Raises Unanswered."""
+        """Read a camera's current ledger, which any process may have written. Raises Unanswered."""
         return (await self._read(camera))[0]
 
     async def store(self, camera: str, ledger: Ledger) -> None:
-        """Put it in the place of the one that is known. Raises Taken, or Unanswered: it may be stored, or not."""
-        _, revision = self._known[camera]
+        """Replace the cached ledger. Raises Taken, or Unanswered: it may be stored, or not."""
+        _, revision = self._cached[camera]
         try:
-            # Known only once it was stored: one that may be is read anew.
-            del self._known[camera]
+            # Cached only once it is stored: if that is uncertain, it is read again.
+            del self._cached[camera]
             revision = await self._kv.update(camera_key(camera), ledgers.encode(ledger), last=revision)
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(camera) from e
         except (TimeoutError, nats.errors.Error) as e:
             raise Unanswered(f"the ledger of {camera} can't be stored ({e!r})") from e
-        self._known[camera] = ledger, revision
+        self._cached[camera] = ledger, revision
 
     def forget(self, camera: str) -> None:
-        """It is read anew, as another process may have changed it."""
-        self._known.pop(camera, None)
+        """Drop the cached ledger, as another process may have changed it."""
+        self._cached.pop(camera, None)
         if (lock := self._locks.get(camera)) and not lock.locked():
             del self._locks[camera]
 
@@ -81,7 +83,7 @@ class Ledgers:
                 entry = await self._kv.get(key)
             except nats.js.errors.KeyNotFoundError as e:
                 await check_no_key(self._js, names.RECORDER, key, e)
-                # Of a key that was deleted there is a revision, too.
+                # A deleted key has a revision, too.
                 return Ledger(), (e.entry.revision if e.entry else 0) or 0
         except (TimeoutError, nats.errors.Error) as e:
             raise Unanswered(f"the ledger of {camera} can't be read ({e!r})") from e

@@ -17,7 +17,7 @@ FAILED = Counter("tidegate_recorder_store_failures_total", "Writes and reads of 
 REMOVED = Counter("tidegate_recorder_removed_files_total", "Files removed, by cause", ["cause"])
 THINNED = Counter("tidegate_recorder_thinned_bytes_total", "Bytes less, as of files that nobody wanted keyframes stay")
 
-# A series is there from the start, at 0, rather than from its first event.
+# Each series exists from the start, at 0, rather than from its first event.
 for counter, values in (
     (SEGMENTS, ("recorded", "expired", "dropped", "damaged", "policy", "unmasked", "unreadable")),
     (REMOVED, ("age", "size", "room", "policy", "unknown")),

@@ -1,4 +1,4 @@
-"""What is kept of each camera, as the bucket `recordings` says."""
+"""The recording policy of each camera, from the bucket `recordings`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.contract.missing import Unread
-from shared.recordings.policy import Kept, Mask, Policy, camera_key, nearest
+from shared.recordings.policy import EffectivePolicy, Mask, Policy, camera_key, nearest
 from shared.runtime.telemetry import logger
 
 
@@ -19,12 +19,12 @@ class Policies:
         self._read: dict[str, tuple[bytes, Policy | None]] = {}
         self._log = logger("recorder")
 
-    def of(self, camera: str) -> Kept:
-        """What holds of a camera. An entry that can't be read says nothing."""
+    def of(self, camera: str) -> EffectivePolicy:
+        """Return a camera's effective policy. An entry that can't be read sets nothing."""
         return nearest(camera, {key: policy for key in self._values if (policy := self._policy(key))})
 
     def masks(self, camera: str) -> tuple[Mask, ...]:
-        """What of a camera's picture is to be black. Raises Unread where what is said of it can't be read."""
+        """Return a camera's masks. Raises Unread if its entry can't be read."""
         key = camera_key(camera)
         if key in self._values and self._policy(key) is None:
             raise Unread(
@@ -35,10 +35,10 @@ class Policies:
 
     def _policy(self, key: str) -> Policy | None:
         value = self._values[key]
-        known = self._read.get(key)
-        if known is None or known[0] != value:
-            known = self._read[key] = value, self._decoded(key, value)
-        return known[1]
+        cached = self._read.get(key)
+        if cached is None or cached[0] != value:
+            cached = self._read[key] = value, self._decoded(key, value)
+        return cached[1]
 
     def _decoded(self, key: str, value: bytes) -> Policy | None:
         try:

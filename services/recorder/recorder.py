@@ -1,6 +1,6 @@
-"""The loop: cameras whose next file may be complete are looked at, a few at a time, the longest waiting first.
+"""The loop: checks cameras whose next file may be complete, a few at a time, the longest waiting first.
 
-Nothing of a camera is in memory but its headers, and the minute that is being written.
+Only a camera's headers, and the minute that is being written, are in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.recorder.writing import Writer
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import Unread
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.store import Unkept
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError
@@ -29,18 +29,18 @@ from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import Health, logger
 
 TURN_S = 0.5
-# Cameras that sent something before we came, and nothing since, are looked for so often.
+# Interval of the search for cameras that sent something before this process started, and nothing since.
 SEARCH_S = 20.0
 DELAYS = Backoff(first_s=0.5, longest_s=15.0)
 UNREAD_S = 5.0
-# What fails so often, one time after the other, and neither by the store nor the server, is passed over.
+# A window that fails this often in a row, and not because of the store or the server, is skipped.
 MOST_FAILURES = 3
 
 
 class Recorder:
-    """See the module. `run` until `stop` is set: what is being written then is finished.
+    """See the module. `run` until `stop` is set: files that are being written are finished.
 
-    kept: the policy of a camera. One with masks takes far longer, and keeps no other waiting.
+    policy_of: the policy of a camera. A camera with masks takes far longer, and delays no other.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Recorder:
         ledgers: Ledgers,
         writer: Writer,
         health: Health,
-        kept: Callable[[str], Kept],
+        policy_of: Callable[[str], EffectivePolicy],
     ) -> None:
         self._client = client
         self._tails = tails
@@ -59,19 +59,20 @@ class Recorder:
         self._ledgers = ledgers
         self._writer = writer
         self._health = health
-        self._kept = kept
+        self._policy_of = policy_of
         self._wanted: set[str] = set()
         self._masked: set[str] = set()
-        self._due: dict[str, float] = {}
+        self._due_at: dict[str, float] = {}
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
-        self._trouble = 0  # of the store or the server, one time after the other
+        self._trouble = 0  # consecutive failures of the store or the server
         self._not_before = 0.0
         self._log = logger("recorder")
 
     async def run(self, stop: asyncio.Event, writers: int, maskers: int) -> None:
-        """writers, maskers: files that are written at once, of cameras without masks and with. Raises BusError once the
-        connection is closed.
+        """Record until `stop` is set. Raises BusError once the connection is closed.
+
+        writers, maskers: files that are written concurrently, of cameras without masks and with.
         """
         self._health.ready = None
         kinds = [False] * writers + [True] * maskers
@@ -93,11 +94,11 @@ class Recorder:
             owned = {camera for camera in self._tails.cameras if self._sharing.has(camera)}
             for camera in self._tails.owned - owned:
                 self._ledgers.forget(camera)
-                self._due.pop(camera, None)
+                self._due_at.pop(camera, None)
             self._tails.owned = owned
-            kept = {camera: self._kept(camera) for camera in owned}
-            self._wanted = {camera for camera in owned if kept[camera].record != "never"}
-            self._masked = {camera for camera in self._wanted if kept[camera].masks}
+            policies = {camera: self._policy_of(camera) for camera in owned}
+            self._wanted = {camera for camera in owned if policies[camera].record != "never"}
+            self._masked = {camera for camera in self._wanted if policies[camera].masks}
             metrics.CAMERAS.set(len(self._wanted))
             metrics.BEHIND.set(self._tails.waiting_s(self._wanted))
             for camera in owned - self._wanted:
@@ -105,7 +106,7 @@ class Recorder:
             await asyncio.sleep(TURN_S)
 
     async def _leave_off(self, camera: str) -> None:
-        """Remember that what is missing from here on was not wanted. Its segments are not waited for."""
+        """Record that video missing from here on was not wanted. Its segments are not waited for."""
         async with self._ledgers.only(camera):
             try:
                 ledger = await self._ledgers.of(camera)
@@ -128,23 +129,23 @@ class Recorder:
                     continue
                 self._busy.add(camera)
                 try:
-                    await self._look(log, camera)
+                    await self._process(log, camera)
                 finally:
                     self._busy.discard(camera)
 
     def _next(self, masked: bool) -> str | None:
-        """The camera that is due for longest, of those with masks or without.
+        """Return the camera that has been due for longest, of those with masks or without.
 
-        Those of which something is to be recorded come first: of others there is nothing but a name.
+        Cameras with known segments come first: of the others only the name is known.
         """
         now = time.monotonic()
         if now < self._not_before or not self._client.is_connected:
             return None
         those = self._masked if masked else self._wanted - self._masked
-        due = [camera for camera in those - self._busy if self._due.get(camera, 0.0) < now]
-        return min(due, key=lambda c: (not self._tails.has_heads(c), self._due.get(c, 0.0), c), default=None)
+        ready = [camera for camera in those - self._busy if self._due_at.get(camera, 0.0) < now]
+        return min(ready, key=lambda c: (not self._tails.has_heads(c), self._due_at.get(c, 0.0), c), default=None)
 
-    async def _look(self, log: Log, camera: str) -> None:
+    async def _process(self, log: Log, camera: str) -> None:
         try:
             async with self._ledgers.only(camera):
                 if self._failures.get(camera, 0) >= MOST_FAILURES:
@@ -158,19 +159,19 @@ class Recorder:
             self._log.warning("waits for what can't be read yet", camera=camera, error=str(e))
             wait_s = UNREAD_S
         except (Unkept, BusError, TimeoutError, nats.errors.Error) as e:
-            self._troubled(e)
+            self._record_trouble(e)
             wait_s = 0.0
         except Exception:
-            # Whatever a camera sends harms no other.
+            # A camera's data harms no other camera.
             self._failures[camera] = self._failures.get(camera, 0) + 1
             self._log.exception("a file can't be made", camera=camera, failures=self._failures[camera])
             wait_s = DELAYS.after(self._failures[camera])
         else:
             self._failures.pop(camera, None)
-            self._worked()
-        self._due[camera] = time.monotonic() + wait_s
+            self._record_success()
+        self._due_at[camera] = time.monotonic() + wait_s
 
-    def _troubled(self, error: Exception) -> None:
+    def _record_trouble(self, error: Exception) -> None:
         if isinstance(error, Unkept):
             metrics.FAILED.inc()
             self._health.ready = f"recordings wait: {error}"
@@ -179,7 +180,7 @@ class Recorder:
         if self._trouble == 1:
             self._log.warning("recordings wait: MEDIA keeps what is to be recorded", error=str(error) or repr(error))
 
-    def _worked(self) -> None:
+    def _record_success(self) -> None:
         if self._trouble:
             self._log.info("recordings go on")
             self._health.ready = None

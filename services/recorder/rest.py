@@ -1,4 +1,4 @@
-"""What stays of a file that nobody wanted: nothing, or its keyframes."""
+"""What remains of a file that the policy does not keep: nothing, or its keyframes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from services.recorder import metrics
 from shared.recordings.files import files
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import Recorded, Unreadable
 from shared.recordings.store import Missing, Store
 from shared.recordings.thinning import thinned
@@ -17,9 +17,9 @@ from shared.runtime.errors import BadSegment
 from shared.runtime.telemetry import logger
 
 
-async def rest_of(store: Store, camera: str, file: Recorded, kept: Kept) -> list[Recorded]:
-    """Files in the place of one, which are there already; itself, where it can't be thinned. Raises Unkept."""
-    if kept.rest == "nothing" or kept.record == "never":
+async def rest_of(store: Store, camera: str, file: Recorded, policy: EffectivePolicy) -> list[Recorded]:
+    """Return the stored files that replace one; the file itself if it can't be thinned. Raises Unkept."""
+    if policy.rest == "nothing" or policy.record == "never":
         return []
     if file.keyframes:
         return [file]
@@ -30,10 +30,10 @@ async def rest_of(store: Store, camera: str, file: Recorded, kept: Kept) -> list
     except (BadSegment, Unreadable) as e:
         logger("recorder").warning("a file can't be thinned, and stays whole", file=file.key, error=str(e))
         return [file]
-    made, holes = await asyncio.to_thread(files, read, secrets.token_hex(4)) if read else ([], [])
-    if not made or holes:
+    rest, holes = await asyncio.to_thread(files, read, secrets.token_hex(4)) if read else ([], [])
+    if not rest or holes:
         return [file]
-    for one in made:
+    for one in rest:
         await store.put(one.record.key, list(one.buffers))
-    metrics.THINNED.inc(file.size - sum(one.record.size for one in made))
-    return [replace(one.record, keyframes=True, incident=file.incident) for one in made]
+    metrics.THINNED.inc(file.size - sum(one.record.size for one in rest))
+    return [replace(one.record, keyframes=True, incident=file.incident) for one in rest]

@@ -1,4 +1,4 @@
-"""What `python -m services.recorder` reads from the environment."""
+"""The settings of `python -m services.recorder`, read from the environment."""
 
 from __future__ import annotations
 

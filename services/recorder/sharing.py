@@ -1,4 +1,4 @@
-"""Which cameras this process records: those of the partitions that it has leased."""
+"""Decides which cameras this process records: those of the partitions that it has leased."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from shared.bus import partitions
 from shared.bus.leases import Leases
 
-# For replicas to share; a thing of this version, as a ledger belongs to a camera alone.
+# Partitions for replicas to share. A version may change the number, as a ledger belongs to a camera alone.
 PARTITIONS = 64
 
 
@@ -22,7 +22,7 @@ class Sharing:
         return self._leases.holds(str(partitions.partition_of(camera, PARTITIONS)))
 
     async def share(self) -> None:
-        """Release what is over this process's share, and claim what is free up to it."""
+        """Release partitions over this process's share, and claim free ones up to it."""
         leases = self._leases
         leases.lost.clear()
         surplus = sorted(leases.owned, key=int)[partitions.share(leases, PARTITIONS) :]

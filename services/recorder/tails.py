@@ -1,11 +1,11 @@
-"""What MEDIA holds of each camera that is not recorded yet: its segments' headers, without their video.
+"""Tracks the segments of each camera in MEDIA that are not recorded yet, by their headers, without video.
 
     tails = Tails(client)
     running = asyncio.create_task(tails.run())
-    heads = tails.since("lobby", position)      # None: not all are known, and to be learned
+    heads = tails.since("lobby", position)      # None: some may be unknown, call `learn`
 
-The server tells the headers of what it stores, which costs next to nothing; who hears them knows when a file is
-complete before any video is read. It also says which message of the camera came before: what was not heard shows.
+The server republishes the headers of what it stores, which costs next to nothing. So the recorder knows when a file is
+complete before it reads any video. Each header names the camera's previous message: gaps are noticed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from shared.contract.deadletters import REPLAY_OF
 from shared.recordings.windows import Head
 from shared.runtime.errors import BadSegment, BusError
 
-# Of the server, in what it republishes.
+# Headers that the server adds to what it republishes.
 _BEFORE, _SIZE = "Nats-Last-Sequence", "Nats-Msg-Size"
-# Of cameras that another process records so much is kept, for who asks for the last minutes.
-KEPT_S = 300.0
+# Headers of other processes' cameras are kept this long, for requests for the last minutes.
+RETENTION_S = 300.0
 _EVERY_S = 5.0
-# Nothing is known behind any sequence.
+# Marks a camera without any known segment.
 _UNKNOWN = 2**63
 
 
 class _Tail:
-    """heads: in order. after: nothing is missing behind this sequence. last: the newest that was heard of, of any kind.
-    time, heard: when it was stored, by the server's clock, and when we heard, in monotonic seconds.
+    """heads: in order. after: no message is missing behind this sequence. last: the newest message, of any kind.
+
+    time, heard: when it was stored, by the server's clock, and when it was received, in monotonic seconds.
     """
 
     def __init__(self, after: int) -> None:
@@ -49,7 +50,7 @@ class _Tail:
 
 
 class Tails:
-    """See the module. `owned`: the cameras of which nothing is forgotten before it is recorded."""
+    """See the module. `owned`: cameras whose segments are not forgotten before they are recorded."""
 
     def __init__(self, client: Client) -> None:
         self.owned: set[str] = set()
@@ -58,70 +59,70 @@ class Tails:
 
     @property
     def cameras(self) -> list[str]:
-        """All that were heard of, or learned."""
+        """All cameras with a tail."""
         return list(self._tails)
 
     def meet(self, cameras: Iterable[str]) -> None:
-        """There is something of these; what, is to be learned."""
+        """Register cameras that have messages, which are not known yet."""
         for camera in cameras:
             self._tails.setdefault(camera, _Tail(_UNKNOWN))
 
     def since(self, camera: str, position: int) -> list[Head] | None:
-        """The segments from a sequence on; None where some may be unknown."""
+        """Return the segments from a sequence on; None if some may be unknown."""
         tail = self._tails.get(camera)
         if tail is None or tail.after >= position:
             return None
         return [head for _, head in tail.heads if head.seq >= position]
 
     def newest(self, camera: str) -> int:
-        """The sequence of what was stored last of it, as far as known; 0: nothing is."""
+        """Return the sequence of its newest message, as far as known; 0: none is."""
         tail = self._tails.get(camera)
         return tail.last if tail and tail.after != _UNKNOWN else 0
 
     def has_heads(self, camera: str) -> bool:
-        """Whether a segment of it is known that is not recorded yet."""
+        """Whether it has a known segment that is not recorded yet."""
         tail = self._tails.get(camera)
         return tail is not None and bool(tail.heads)
 
     def silent_s(self, camera: str) -> float:
-        """For how long nothing of it was stored, as far as known."""
+        """Return how long none of its messages was stored, as far as known."""
         tail = self._tails.get(camera)
         return time.monotonic() - tail.heard if tail else 0.0
 
     def waiting_s(self, cameras: Iterable[str]) -> float:
-        """For how long the oldest segment of these has been known, and is not forgotten; 0 where there is none."""
+        """Return how long the oldest segment of these cameras has waited; 0 if there is none."""
         tails = (self._tails.get(camera) for camera in cameras)
         oldest = min((tail.heads[0][0] for tail in tails if tail and tail.heads), default=None)
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     async def learn(self, log: Log, camera: str, position: int) -> list[Head]:
-        """The same, read where not all were heard of. Raises nats.errors.Error or TimeoutError."""
+        """Return the same as `since`, read from the stream. Raises nats.errors.Error or TimeoutError."""
         tail = _Tail(position - 1)
         while read := await log.read(names.media(camera), tail.last + 1):
             for one in read:
                 _append(tail, one, head_of(one))
-        known = self._tails.get(camera)
-        if known and known.after <= tail.last:
-            # Heard meanwhile, and without a gap. What has one is replaced by the next that is heard.
-            tail.heads.extend((at, head) for at, head in known.heads if head.seq > tail.last)
-            tail.last, tail.time = max((tail.last, tail.time), (known.last, known.time))
+        current = self._tails.get(camera)
+        if current and current.after <= tail.last:
+            # Received meanwhile, and without a gap. A tail with a gap is replaced by the next message.
+            tail.heads.extend((at, head) for at, head in current.heads if head.seq > tail.last)
+            tail.last, tail.time = max((tail.last, tail.time), (current.last, current.time))
         self._tails[camera] = tail
         return [head for _, head in tail.heads]
 
     def forget(self, camera: str, position: int) -> None:
-        """What is before a sequence is recorded."""
+        """Drop segments before a sequence, which are recorded."""
         if tail := self._tails.get(camera):
             while tail.heads and tail.heads[0][1].seq < position:
                 tail.after = max(tail.after, tail.heads.popleft()[1].seq)
 
     def forget_old(self, camera: str) -> None:
-        """Of a camera that is not recorded no more is known than of another's."""
+        """Drop old segments of a camera that is not recorded, as of other processes' cameras."""
         if tail := self._tails.get(camera):
             _prune(tail)
 
     async def run(self) -> None:
-        """Hear of what is stored until cancelled. Raises BusError once the connection is closed."""
-        subscription = await self._client.subscribe(names.stored(names.media(">")), cb=self._hear)
+        """Receive republished headers until cancelled. Raises BusError once the connection is closed."""
+        subscription = await self._client.subscribe(names.stored(names.media(">")), cb=self._receive)
         try:
             while not self._client.is_closed:
                 self._prune()
@@ -131,13 +132,13 @@ class Tails:
                 await subscription.unsubscribe()
         raise BusError("the connection to NATS was closed")
 
-    async def _hear(self, message: Msg) -> None:
+    async def _receive(self, message: Msg) -> None:
         one = stored(message)
         camera, before = one.subject.removeprefix(names.media("")), int(one.headers[_BEFORE])
         tail = self._tails.get(camera)
-        # A newer one that counts less is of a stream that was made anew.
-        is_anew = tail is not None and one.seq <= tail.last and one.time > tail.time
-        if tail is None or tail.after == _UNKNOWN or before > tail.last or is_anew:
+        # A newer message with a lower sequence belongs to a recreated stream.
+        is_recreated = tail is not None and one.seq <= tail.last and one.time > tail.time
+        if tail is None or tail.after == _UNKNOWN or before > tail.last or is_recreated:
             tail = self._tails[camera] = _Tail(before)
         if one.seq > tail.last:
             _append(tail, one, _head(one, int(one.headers[_SIZE])))
@@ -147,20 +148,20 @@ class Tails:
         for camera, tail in list(self._tails.items()):
             if camera not in self.owned:
                 _prune(tail)
-            # An owned one of which nothing is known is yet to be looked at.
+            # An owned camera without known segments is yet to be processed.
             elif tail.after == _UNKNOWN:
                 continue
-            if not tail.heads and now - tail.heard > KEPT_S:
+            if not tail.heads and now - tail.heard > RETENTION_S:
                 del self._tails[camera]
 
 
 def _prune(tail: _Tail) -> None:
-    while tail.heads and time.monotonic() - tail.heads[0][0] > KEPT_S:
+    while tail.heads and time.monotonic() - tail.heads[0][0] > RETENTION_S:
         tail.after = max(tail.after, tail.heads.popleft()[1].seq)
 
 
 def head_of(one: Stored) -> Head | None:
-    """None where it is no segment, or one that is out of its place: a dead letter that was replayed."""
+    """Return a message's head; None if it is no segment, or a replayed dead letter, which is out of order."""
     return _head(one, len(one.data))
 
 

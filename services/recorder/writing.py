@@ -1,11 +1,11 @@
-"""One window of a camera: its video is read, made a file and kept, and then the camera's place moves behind it.
+"""Records one window of a camera: reads its video, stores a file, and then advances the camera's position.
 
     writer = Writer(client, library, ledgers, tails, idle_s=30)
     async with Log(client, "MEDIA") as log:
-        wait_s = await writer.write(log, "lobby")        # it is worth to look again after so long
+        wait_s = await writer.write(log, "lobby")        # seconds until the next try
 
-Nothing moves before it is durable: files, then the index of an hour that ends, then the ledger. Whatever fails, the
-same window is read again, and what was written of it is in no index: `keeping` sweeps it away.
+The position advances after everything is durable: files, then the index of an hour that ends, then the ledger. After
+any failure the same window is read again. Its written files are in no index: `keeping` removes them.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from services.recorder.tails import Tails, head_of
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import Unread
-from shared.recordings.files import Made, Read, files
+from shared.recordings.files import Read, VideoFile, files
 from shared.recordings.ledger import Last, Ledger, advance, hole_before
 from shared.recordings.library import Library
 from shared.recordings.policy import Mask
 from shared.recordings.records import Cause, Hole
 from shared.recordings.windows import HOLE, LENGTH, Head, Window, window
 
-# Whether a file is complete is looked at no more seldom.
+# The longest wait between checks whether a file is complete.
 LOOK_S = 15.0
-# What MEDIA has by its own words, and does not give for so long, somebody has deleted.
+# A segment that MEDIA claims to have, and does not return for this long, was deleted.
 UNREAD_S = 120.0
 
 
 class Writer:
-    """See the module. idle_s: seconds without video after which what there is makes a file. masks: of a camera, what is
-    black before it is kept; it may raise Unread.
+    """See the module. idle_s: seconds without video after which the remaining segments make a file.
+
+    masks: a camera's masks, applied before it is stored; it may raise Unread.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class Writer:
         self._tails = tails
         self._idle_s = idle_s
         self._masks = masks
-        # Monotonic seconds, since when a camera's video is in MEDIA and can't be read.
+        # Since when a camera's video is in MEDIA and can't be read, in monotonic seconds.
         self._unread: dict[str, float] = {}
 
     async def write(self, log: Log, camera: str) -> float:
-        """One window, if one is complete; seconds after which there may be another.
+        """Record one window, if one is complete; return the seconds after which there may be another.
 
-        Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError: then it is done again.
+        Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError: call it again then.
         """
         ledger = await self._ledgers.of(camera)
         found, heads = await self._window(log, camera, ledger)
@@ -74,25 +75,25 @@ class Writer:
         masks = self._masks(camera)
         read = await video(log, heads)
         if len(read) < len(heads):
-            await self._check_gone(camera, heads, read)
-            # What is left is a window of its own.
+            await self._check_expired(camera, heads, read)
+            # The rest is a window of its own.
             found = window([one.head for one in read], ended=True)
         self._unread.pop(camera, None)
-        await self._keep(camera, ledger, heads, read[found.passed :][: found.taken] if found else [], masks=masks)
+        await self._commit(camera, ledger, heads, read[found.passed :][: found.taken] if found else [], masks=masks)
         return 0.0
 
     async def pass_over(self, log: Log, camera: str) -> None:
-        """Go on behind a window that can't be made a file, whatever it holds. Raises as `write` does."""
+        """Skip a window that can't be made a file, whatever it contains. Raises as `write` does."""
         ledger = await self._ledgers.of(camera)
         found, heads = await self._window(log, camera, ledger)
         if found:
-            await self._keep(camera, ledger, heads, [], cause="damaged")
+            await self._commit(camera, ledger, heads, [], cause="damaged")
 
     async def _window(self, log: Log, camera: str, ledger: Ledger) -> tuple[Window | None, list[Head]]:
-        """What makes the next file, and its segments; None where that is not known yet, and all that there is."""
+        """Return the next file's window and its segments; None if that is undecided, and all segments."""
         position = ledger.position
         if 0 < self._tails.newest(camera) < position - 1:
-            # Another has recorded what we did not hear of; or MEDIA was made anew, and counts from the start.
+            # Another process has recorded further than we know; or MEDIA was recreated, and counts from the start.
             state = (await self._js.stream_info(names.MEDIA)).state
             position = 1 if state.last_seq < position - 1 else position
         heads = self._tails.since(camera, position)
@@ -102,7 +103,7 @@ class Writer:
         found = window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
         return found, heads[: found.passed + found.taken] if found else heads
 
-    async def _keep(
+    async def _commit(
         self,
         camera: str,
         ledger: Ledger,
@@ -112,19 +113,20 @@ class Writer:
         masks: Sequence[Mask] = (),
         cause: Cause = "expired",
     ) -> None:
-        """heads: all that is dealt with by it, at least as far as `read`, which makes the files. cause: why there is
-        nothing of them, where there is nothing.
+        """Store the files of `read`, and advance the position behind `heads`.
+
+        heads: all segments processed, at least as far as `read`. cause: why there is no video, if there is none.
         """
         stored = await masked(read, masks) if masks and read else Stored(list(read), [])
-        made, holes = await asyncio.to_thread(files, stored.read, secrets.token_hex(4))
+        written, holes = await asyncio.to_thread(files, stored.read, secrets.token_hex(4))
         holes += stored.holes
         if hole := await self._hole(ledger, heads, read, cause):
             holes.insert(0, hole)
         missing = [(hole.cause, hole.segments) for hole in holes if hole.segments]
         last = Last.of(read[-1].head if read else heads[-1])
-        for one in made:
+        for one in written:
             await self._put(one)
-        rows = [one.record for one in made]
+        rows = [one.record for one in written]
         while True:
             step = advance(camera, ledger, rows, holes, last)
             if step.closed:
@@ -135,12 +137,12 @@ class Writer:
             if not rows:
                 break
         self._tails.forget(camera, ledger.position)
-        metrics.SEGMENTS.labels("recorded").inc(sum(one.record.segments for one in made))
+        metrics.SEGMENTS.labels("recorded").inc(sum(one.record.segments for one in written))
         for why, count in missing:
             metrics.SEGMENTS.labels(why).inc(count)
 
-    async def _check_gone(self, camera: str, heads: Sequence[Head], read: Sequence[Read]) -> None:
-        """Make sure that MEDIA has let go what was not read. Raises Unread where its servers may yet give it."""
+    async def _check_expired(self, camera: str, heads: Sequence[Head], read: Sequence[Read]) -> None:
+        """Check that MEDIA has dropped the unread segments. Raises Unread if its servers may yet return them."""
         found = {one.head.seq for one in read}
         first = (await self._js.stream_info(names.MEDIA)).state.first_seq
         if left := [head.seq for head in heads if head.seq not in found and head.seq >= first]:
@@ -150,20 +152,20 @@ class Writer:
                     f"{len(left)} segments of {camera} were not read: do the servers lag, or lack their files?"
                 )
 
-    async def _put(self, made: Made) -> None:
+    async def _put(self, file: VideoFile) -> None:
         began = time.monotonic()
-        await self._library.store.put(made.record.key, list(made.buffers))
+        await self._library.store.put(file.record.key, list(file.buffers))
         metrics.WRITE.observe(time.monotonic() - began)
         metrics.FILES.inc()
-        metrics.BYTES.inc(made.record.size)
+        metrics.BYTES.inc(file.record.size)
 
     async def _hole(self, ledger: Ledger, heads: Sequence[Head], read: Sequence[Read], cause: Cause) -> Hole | None:
-        """What is missing between what was dealt with before and these; all of it, where nothing of them is left."""
+        """Return the hole between the last processed segment and these; all of it, if none of them is left."""
         last = ledger.last
         if last is None:
             return None
         if not read:
-            # What it is decoded from is gone.
+            # The video that it is decoded from is gone.
             until = max(last.end, heads[-1].end)
             return Hole(since=last.end, until=until, cause="policy" if ledger.off else cause, segments=len(heads))
         first = read[0].head
@@ -175,18 +177,18 @@ class Writer:
 
 
 def _is_known(last: Last | None, head: Head) -> bool:
-    """Whether it was dealt with: whoever published it may have done so again once MEDIA had forgotten its id."""
+    """Whether a segment was processed: ingest may publish it again once MEDIA has forgotten its id."""
     return last is not None and head.segment.epoch == last.epoch and head.segment.n <= last.n
 
 
 def _until_full_s(heads: Sequence[Head]) -> float:
-    """Seconds until these may make a file; not for so long that a file that ends early waits for long."""
+    """Return the seconds until these may make a file, bounded, as a file may end early."""
     filmed = (heads[-1].end - heads[0].segment.start) / dt.timedelta(seconds=1) if heads else 0.0
     return min(LOOK_S, max(1.0, LENGTH.total_seconds() - filmed))
 
 
 async def video(log: Log, heads: Sequence[Head]) -> list[Read]:
-    """The segments that are still kept, with their video. Raises nats.errors.Error or TimeoutError."""
+    """Return the segments that MEDIA still has, with their video. Raises nats.errors.Error or TimeoutError."""
     read: list[Read] = []
     seq, last = heads[0].seq, heads[-1].seq
     wanted = {head.seq for head in heads}

@@ -18,6 +18,7 @@ with process.needing("search"):
 
 
 async def run(settings: SearchSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    """Index and answer until `stop`."""
     health.ready = "opening the index"
     async with loading.beating(health):
         index = await asyncio.to_thread(Index, settings.search_index, cache_mb=settings.search_cache_mb)

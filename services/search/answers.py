@@ -1,7 +1,7 @@
 """Answers on `svc.find` and `svc.find.clip`.
 
-A query becomes up to two rankings: one by vectors, after `embed` has encoded what was asked, and one by the labels that
-its words name. Each is widened until it holds as many moments as were asked for. Then they are fused into one.
+A query becomes up to two rankings: one by vectors, after `embed` has encoded the query, and one by the labels that its
+words name. Each is widened until it has the requested number of moments. Then they are fused into one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.search.index import Index
 from services.search.moments import fuse, merge
 from services.search.rows import Hit
 from services.search.settings import SearchSettings
-from services.search.words import wanted
+from services.search.words import named_labels
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, segment
@@ -38,7 +38,7 @@ from shared.video.segments import SegmentDecoder
 
 T = TypeVar("T")
 Q = TypeVar("Q", Query, ClipQuery)
-# An answer holds this many bytes beside its pictures.
+# Bytes of an answer reserved for everything but its pictures.
 _ROOM = 256 * 1024
 
 
@@ -46,26 +46,26 @@ class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How far a ranking is widened until it holds enough moments. The values were chosen by hand."""
 
     hits_a_moment: int = 8
-    """At first this many hits are looked for, for each moment that is asked for."""
+    """The initial number of hits to fetch for each requested moment."""
 
     fewest_hits: int = 100
-    """At least this many hits are looked for: fewer would cut a moment short that many hits tell of."""
+    """The lowest number of hits to fetch: fewer would cut short a moment of many hits."""
 
     wider: int = 4
-    """Where the hits gave too few moments, this many times as many are looked for next."""
+    """If the hits gave too few moments, the next fetch is larger by this factor."""
 
     most_hits: int = 8192
-    """At most this many hits are looked for, of all labels together: each takes some kilobytes until it is answered."""
+    """The highest number of hits to fetch, of all labels combined: each takes some kilobytes until it is answered."""
 
     rare: int = 2000
-    """A label that at most this many segments have is looked up first; vectors are then compared in those alone."""
+    """If at most this many segments have a label, they are looked up first, and vectors are compared in those alone."""
 
 
 TUNING = QueryTuning()
 
 
 class _Side(msgspec.Struct, frozen=True):
-    """One ranking of moments. note: why it is empty, where an asker should know."""
+    """One ranking of moments. note: why it is empty, if a client should know."""
 
     moments: list[Moment] = []
     model: str | None = None
@@ -88,7 +88,7 @@ class Answers:
         self._log = logger("search")
 
     async def start(self) -> Service:
-        """Answer from now on, until the service that is returned is stopped."""
+        """Start answering. Returns the service, which the caller stops."""
         endpoints = {"find": (names.FIND, self._answer_find), "clip": (names.FIND_CLIP, self._answer_clip)}
         purpose = "finds moments by words, by a picture, or by what is like one found before"
         return await requests.serve(
@@ -108,13 +108,13 @@ class Answers:
         return msgspec.json.encode(found), {}
 
     async def find(self, query: Query) -> Found:
-        """The moments that a query asks for. Raises Refusal."""
-        seen: list[str] | None = None
+        """Return the moments that match a query. Raises Refusal."""
+        vocabulary: list[str] | None = None
         if query.vocabulary:
-            known = await self._in_thread(lambda: self._index.known_labels(query.cameras))
-            seen = sorted(known)[:MAX_VOCABULARY]
+            labels = await self._in_thread(lambda: self._index.known_labels(query.cameras))
+            vocabulary = sorted(labels)[:MAX_VOCABULARY]
         if not query.asks:
-            return Found(moments=[], pending=self._pending(), vocabulary=seen)
+            return Found(moments=[], pending=self._pending(), vocabulary=vocabulary)
         by_vectors = await self._by_vectors(query)
         by_labels = await self._by_labels(query)
         moments = fuse(by_vectors.moments, by_labels.moments, query.k)
@@ -125,17 +125,17 @@ class Answers:
             model=by_vectors.model,
             pending=self._pending(),
             note=f"matched by labels alone: {by_vectors.note}" if by_vectors.note else None,
-            vocabulary=seen,
+            vocabulary=vocabulary,
         )
 
     # ---- by vectors
 
     async def _by_vectors(self, query: Query) -> _Side:
         if query.like is not None:
-            known = await self._in_thread(lambda: self._index.vector(query.like or "", query.like_cameras))
-            if known is None:
+            found = await self._in_thread(lambda: self._index.vector(query.like or "", query.like_cameras))
+            if found is None:
                 raise BadQuery(f"nothing has the id {query.like!r}: give that of a moment found, while it is kept")
-            model, vector = known
+            model, vector = found
         elif query.image is not None:
             model, vector = await self._encode(names.EMBED_IMAGE, query.image)
         elif query.text is not None:
@@ -148,7 +148,7 @@ class Answers:
             return _Side()
         where = _where(query)
         if query.labels:
-            # Whoever saw them.
+            # Labels of any run and score count.
             seen = msgspec.structs.replace(where, labels=query.labels, runs=(), min_score=None)
             rare = await self._in_thread(lambda: self._index.segments_with(seen, TUNING.rare))
             if rare is not None and not rare:
@@ -158,7 +158,7 @@ class Answers:
         def look(limit: int) -> tuple[list[Hit], bool]:
             hits = self._index.similar(model, vector, where, limit)
             full = len(hits) >= limit
-            # The moment that was asked by is not one that was found.
+            # The moment that the query is like is not a result.
             hits = [h for h in hits if h.id != query.like]
             return self._with_labels(hits, query.labels), full
 
@@ -179,35 +179,38 @@ class Answers:
     async def _by_labels(self, query: Query) -> _Side:
         if query.image is not None or query.like is not None:
             return _Side()
-        known = await self._in_thread(lambda: self._index.known_labels(query.cameras))
-        labels = await self._in_thread(lambda: wanted(query.text or "", known)) if query.text else list(query.labels)
+        vocabulary = await self._in_thread(lambda: self._index.known_labels(query.cameras))
+        if query.text:
+            labels = await self._in_thread(lambda: named_labels(query.text or "", vocabulary))
+        else:
+            labels = list(query.labels)
         if not labels:
-            some = ", ".join(sorted(known)[:20])
+            some = ", ".join(sorted(vocabulary)[:20])
             return _Side(note=f"no label seen so far is in {query.text!r} (seen: {some or 'none'})")
         where = _where(query)
         most = max(TUNING.fewest_hits, TUNING.most_hits // len(labels))
 
         def look(limit: int) -> tuple[list[Hit], bool]:
             limit = min(limit, most)
-            asked = [msgspec.structs.replace(where, labels=[label]) for label in labels]
-            hits = [self._index.labelled(of, limit) for of in asked]
+            conditions = [msgspec.structs.replace(where, labels=[label]) for label in labels]
+            hits = [self._index.labelled(condition, limit) for condition in conditions]
             found = [h for of_label in hits for h in of_label]
             if len(labels) > 1:
-                found = self._together(found, labels)
+                found = self._merge_labels(found, labels)
             if query.text:
                 found = self._with_labels(found, query.labels)
             return found, any(len(of_label) >= limit for of_label in hits)
 
         return _Side(await self._widened(look, query))
 
-    def _together(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
-        """One hit for each segment, with the mean of the labels' scores: a segment with all of them comes first."""
+    def _merge_labels(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
+        """Return one hit for each segment, with the mean of the labels' scores: segments with all labels come first."""
         segments = {(h.camera, h.seq) for h in hits}
         best: dict[tuple[str, int, str], Hit] = {}
         for hit in self._index.labels_of((h.seq, h.time) for h in hits):
             key = (hit.camera, hit.seq, hit.label or "")
-            asked = (hit.camera, hit.seq) in segments and hit.label in labels
-            if asked and (key not in best or best[key].score < hit.score):
+            is_match = (hit.camera, hit.seq) in segments and hit.label in labels
+            if is_match and (key not in best or best[key].score < hit.score):
                 best[key] = hit
         of_segment: dict[tuple[str, int], list[Hit]] = {}
         for (camera, seq, _), hit in best.items():
@@ -218,7 +221,7 @@ class Answers:
         ]
 
     def _with_labels(self, hits: list[Hit], labels: Sequence[str]) -> list[Hit]:
-        """The hits in whose segment any of `labels` was seen; all hits where there are no labels."""
+        """Return the hits in whose segment any of `labels` was seen; all hits if there are no labels."""
         if not labels:
             return hits
         seen = {(h.camera, h.seq) for h in self._index.labels_of((h.seq, h.time) for h in hits) if h.label in labels}
@@ -227,7 +230,7 @@ class Answers:
     # ---- both
 
     async def _widened(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
-        """Moments of the hits that `look(limit)` finds, with a limit that gives enough of them, or all there are."""
+        """Return moments of the hits of `look(limit)`, raising the limit until there are enough, or all."""
         limit = max(TUNING.fewest_hits, TUNING.hits_a_moment * query.k)
         while True:
             hits, more = await self._in_thread(lambda limit=limit: look(limit))  # type: ignore[misc]
@@ -237,26 +240,26 @@ class Answers:
             limit = min(TUNING.wider * limit, TUNING.most_hits)
 
     async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
-        """The moments with their labels, whether their video is kept, and pictures as long as the answer has room."""
-        # MEDIA that was made anew counts from the start: two cameras' segments may have one number.
+        """Add labels, whether the video is kept, and pictures as long as the answer has room."""
+        # A recreated MEDIA counts from the start: two cameras' segments may have one sequence.
         seen: dict[tuple[str, int], set[str]] = {}
         for hit in await self._in_thread(lambda: self._index.labels_of((m.seq, m.time) for m in moments)):
             seen.setdefault((hit.camera, hit.seq), set()).add(hit.label or "")
-        kept_seqs = await self._kept()
+        stored_seqs = await self._stored_seqs()
         room = (self._client.max_payload - _ROOM) * 3 // 4
         out = []
         for moment in moments:
-            kept = moment.seq in kept_seqs
-            picture = await self._picture(moment) if pictures and kept and room > 0 else None
+            is_stored = moment.seq in stored_seqs
+            picture = await self._picture(moment) if pictures and is_stored and room > 0 else None
             if picture is not None and len(picture) > room:
                 picture = None
             room -= len(picture or b"")
             labels = sorted(seen.get((moment.camera, moment.seq), ()))
-            out.append(msgspec.structs.replace(moment, labels=labels, kept=kept, picture=picture))
+            out.append(msgspec.structs.replace(moment, labels=labels, kept=is_stored, picture=picture))
         return out
 
-    async def _kept(self) -> range:
-        """The sequences of MEDIA that are still kept."""
+    async def _stored_seqs(self) -> range:
+        """Return the sequences that MEDIA still has."""
         try:
             state = (await self._js.stream_info(names.MEDIA)).state
         except (TimeoutError, nats.errors.Error, NotFoundError) as e:
@@ -269,7 +272,7 @@ class Answers:
             raw = await self._js.get_msg(names.MEDIA, moment.seq, direct=True)
             head = segment.from_headers(raw.headers)
             if head.camera != moment.camera:
-                # MEDIA was made anew and counts from the start: this is another segment.
+                # MEDIA was recreated and counts from the start: this is another segment.
                 return None
             offset = moment.time.timestamp() - head.start.timestamp()
             draw = partial(clip.picture, box=moment.box)
@@ -283,11 +286,11 @@ class Answers:
         most = self._client.max_payload - _ROOM
         try:
             stored = await clip.collect(self._js, query.camera, query.seq, query.start, query.end, max_bytes=most)
-            made = await self._in_thread(lambda: clip.join(stored))
+            joined = await self._in_thread(lambda: clip.join(stored))
         except (BadSegment, TimeoutError, nats.errors.Error) as e:
             raise Unanswerable(f"the clip can't be made: {e!r}") from e
-        covers = {"Clip-Start": segment.rfc3339(made.start), "Clip-End": segment.rfc3339(made.end)}
-        return made.data, covers | {"content-type": "video/mp4"}
+        covers = {"Clip-Start": segment.rfc3339(joined.start), "Clip-End": segment.rfc3339(joined.end)}
+        return joined.data, covers | {"content-type": "video/mp4"}
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,11 +1,11 @@
-"""Evidence out of MEDIA: the segments of a moment, as one video that plays anywhere, and a picture of one frame.
+"""Evidence from MEDIA: the segments of a moment, as one video that plays anywhere, and a picture of one frame.
 
     stored = await collect(js, "lobby", 1234, start, end, max_bytes=8_000_000)
     clip = join(stored)                      # in a thread: 2 ms per second of 1080p
-    clip.data, clip.start, clip.end          # MP4, and what it covers
+    clip.data, clip.start, clip.end          # MP4, and the time that it covers
     picture(decode(stored[0].payload, at=[0.4], within=WITHIN))      # the frame 0.4 s into a segment, as JPEG
 
-Video is never encoded again: what the camera sent is what is shown.
+Video is never re-encoded: the clip shows what the camera sent.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from shared.video import pictures
 from shared.video.container import opened
 from shared.video.timestamps import decode_times
 
-# The joined MP4's `moov` takes so many bytes: its boxes with the parameter sets, and a frame's rows in its tables (size
-# 4, chunk 8 + 12, decode time 8, composition offset 8, keyframe 4).
+# Size of the joined MP4's `moov`: its boxes with the parameter sets, and each frame's rows in its tables (size 4, chunk
+# 8 + 12, decode time 8, composition offset 8, keyframe 4).
 _MOOV_BYTES = 8192
 _FRAME_BYTES = 48
-# Segments follow each other to the frame. Where they are further apart, frames were lost, and the last one is held.
+# Consecutive segments are contiguous. If they are further apart, frames were lost, and the last one stays on screen.
 _HOLE_S = 0.1
-# Headers hold milliseconds: a neighbour is not part of the stretch where rounding alone makes it so.
+# Headers have milliseconds: rounding alone must not make a neighbour part of the stretch.
 _ROUNDING = dt.timedelta(milliseconds=2)
 _MILLISECOND = Fraction(1, 1000)
 _SECOND = dt.timedelta(seconds=1)
@@ -49,8 +49,7 @@ WITHIN = (640, 16 * 640)
 class StoredSegment(NamedTuple):
     """A segment as MEDIA has it.
 
-    seq: in the stream. payload: fragmented MP4. replay: whether it is a dead letter that was replayed, so that
-    it is out of its place.
+    seq: in the stream. payload: fragmented MP4. replay: whether it is a replayed dead letter, and so out of order.
     """
 
     seq: int
@@ -64,7 +63,7 @@ class StoredSegment(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One video. data: an MP4 with `moov` in front. start, end: wall clock of what it shows."""
+    """One video. data: an MP4 with `moov` in front. start, end: the wall-clock time that it shows."""
 
     data: bytes
     start: dt.datetime
@@ -74,18 +73,18 @@ class Clip(NamedTuple):
 async def collect(
     js: JetStreamContext, camera: str, seq: int, start: dt.datetime, end: dt.datetime, *, max_bytes: int
 ) -> list[StoredSegment]:
-    """The consecutive segments of `camera` that cover [start, end] around the one at `seq`, from a keyframe on.
+    """Return the consecutive segments of `camera` that cover [start, end] around `seq`, from a keyframe on.
 
     All are of one epoch, and a missing segment ends the stretch on its side. `join` makes at most `max_bytes` of them:
-    where all would be more, those nearest to `seq` stay. Replays are passed over, and so is what another ingest
+    if all would be more, those nearest to `seq` stay. Replays are skipped, and so are segments that another ingest
     published in between.
     Raises Unanswerable if the video at `seq` is gone, or alone is over `max_bytes`; nats.errors.Error or TimeoutError
     if the server does not answer.
     """
-    gone = Unanswerable(f"the video of {rfc3339(start)} from camera {camera} is no longer kept in MEDIA")
+    expired = Unanswerable(f"the video of {rfc3339(start)} from camera {camera} is no longer kept in MEDIA")
     around = await _get(js, camera, seq)
     if around is None or around.seq != seq:
-        raise gone
+        raise expired
     if around.replay and _starts_gop(around):
         return nearest([around], 0, max_bytes)
     start, end = start + _ROUNDING, end - _ROUNDING
@@ -111,15 +110,15 @@ async def collect(
             _forget(run, start, max_bytes)
     index = next((n for n, s in enumerate(run) if s.seq == seq), None)
     if index is None or not any(_starts_gop(s) for s in run[: index + 1]):
-        raise gone
+        raise expired
     return nearest(run, index, max_bytes)
 
 
 def nearest(run: Sequence[StoredSegment], index: int, max_bytes: int) -> list[StoredSegment]:
-    """Consecutive segments of `run` around `index`, from a keyframe on, that join to at most `max_bytes`.
+    """Return consecutive segments of `run` around `index`, from a keyframe on, that join to at most `max_bytes`.
 
-    Grows by a segment at the end or by a GOP at the beginning, in turn where less is covered yet. Raises Unanswerable
-    if `index` with its GOP's beginning is over the limit.
+    The stretch grows by a segment at the end or by a GOP at the beginning, on the side that covers less. Raises
+    Unanswerable if `index` with its GOP's beginning is over the limit.
     """
     keys = [n for n, s in enumerate(run) if _starts_gop(s)]
     first, last = max(n for n in keys if n <= index), index + 1
@@ -145,11 +144,10 @@ def nearest(run: Sequence[StoredSegment], index: int, max_bytes: int) -> list[St
 
 
 def join(stored: Sequence[StoredSegment]) -> Clip:
-    """Consecutive segments, the first from a keyframe on, as one MP4 that starts at time 0.
+    """Join consecutive segments, the first from a keyframe on, into one MP4 that starts at time 0.
 
-    Each begins where the one before it ends, or later by its header where frames were lost in between. Segments whose
-    codec or parameter sets differ from the first's end the clip there. Raises BadSegment where one can't be read, or
-    not be written.
+    Each begins where the one before it ends, or later by its header if frames were lost in between. A segment whose
+    codec or parameter sets differ from the first's ends the clip. Raises BadSegment if one can't be read or written.
     """
     try:
         return _joined(stored)
@@ -165,7 +163,7 @@ def _joined(stored: Sequence[StoredSegment]) -> Clip:
         assert template.time_base
         tick = stream.time_base = Fraction(template.time_base.numerator, template.time_base.denominator)
         if template.codec_context.name == "hevc":
-            # Apple's players want the parameter sets where they are: in front, once.
+            # Apple's players require this tag: the parameter sets are in front, once.
             stream.codec_context.codec_tag = "hvc1"
         packets, count = _continuous(stored, _parameters(template), tick)
         for packet, dts in zip(packets, decode_times([p.pts for p in packets]), strict=True):
@@ -175,7 +173,7 @@ def _joined(stored: Sequence[StoredSegment]) -> Clip:
 
 
 def picture(decoded: media.Decoded, box: Box | None = None) -> bytes:
-    """The first picture of a segment that was decoded WITHIN, as JPEG. box: drawn on it."""
+    """Return the first picture of a segment that was decoded WITHIN, as JPEG. box: drawn on it."""
     pixels = decoded.pictures[0].pixels
     return pictures.jpeg(pixels if box is None else pictures.outlined(pixels, box))
 
@@ -184,7 +182,7 @@ def picture(decoded: media.Decoded, box: Box | None = None) -> bytes:
 
 
 async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """The camera's first segment at or after `seq`. Other messages are passed over."""
+    """Return the camera's first segment at or after `seq`, skipping other messages."""
     while True:
         try:
             raw = await js.get_msg(names.MEDIA, seq, names.media(camera), direct=True, next=True)
@@ -199,16 +197,16 @@ async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | N
 
 
 async def _next(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """The camera's first segment at or after `seq` that is not a replay."""
+    """Return the camera's first segment at or after `seq` that is not a replay."""
     while (found := await _get(js, camera, seq)) is not None and found.replay:
         seq = found.seq + 1
     return found
 
 
 async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetime, max_bytes: int) -> int:
-    """The sequence to read from: of a keyframe at or before `start`, or as far back as `max_bytes` can reach.
+    """Return the sequence to read from: a keyframe at or before `start`, or as far back as `max_bytes` can reach.
 
-    A stream knows no previous message of a subject, so it is looked for in steps back that double: that reads some
+    A stream can't return the previous message of a subject, so the search steps back in doubling steps: it reads a few
     segments, and at most twice as far back as needed.
     """
     camera, epoch = around.segment.camera, around.segment.epoch
@@ -229,7 +227,7 @@ async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetim
 
 
 def _forget(run: list[StoredSegment], start: dt.datetime, max_bytes: int) -> None:
-    """Drop what the clip can't begin with: whole GOPs before `start`, or over `max_bytes` before the newest."""
+    """Drop GOPs that the clip can't begin with: before `start`, or over `max_bytes` before the newest."""
     while (key := next((n for n, s in enumerate(run) if n and _starts_gop(s)), None)) is not None and (
         run[key].segment.start <= start or sum(len(s.payload) for s in run) > max_bytes
     ):
@@ -244,18 +242,18 @@ def _starts_gop(stored: StoredSegment) -> bool:
 
 
 def _cost(stored: Sequence[StoredSegment]) -> int:
-    """Bytes that these add to a joined MP4, at most."""
+    """Return an upper bound of the bytes that these add to a joined MP4."""
     return sum(len(s.payload) + s.segment.frames * _FRAME_BYTES for s in stored)
 
 
 def _in_front(stored: Sequence[StoredSegment]) -> dict[str, str]:
-    """Options that leave room for `moov` before the video: it can't be moved there afterwards, in memory."""
+    """Return options that reserve room for `moov` before the video: it can't be moved there afterwards, in memory."""
     frames = sum(s.segment.frames for s in stored)
     return {"moov_size": str(_MOOV_BYTES + frames * _FRAME_BYTES)}
 
 
 def _read(source: Any, stream: VideoStream) -> list[Any]:
-    """Packets in decode order. A segment that breaks off gives those before the break."""
+    """Return packets in decode order; of a truncated segment those before the break."""
     packets: list[Any] = []
     try:
         packets.extend(p for p in source.demux(stream) if p.size and p.pts is not None and not p.is_corrupt)
@@ -265,7 +263,7 @@ def _read(source: Any, stream: VideoStream) -> list[Any]:
 
 
 def _parameters(stream: VideoStream) -> tuple[object, ...]:
-    """What a decoder is set up with, once for all packets that follow."""
+    """Return the parameters that a decoder is set up with, once for all packets that follow."""
     context = stream.codec_context
     if context is None:
         raise BadSegment("its codec is unknown")
@@ -275,7 +273,7 @@ def _parameters(stream: VideoStream) -> tuple[object, ...]:
 def _continuous(
     stored: Sequence[StoredSegment], parameters: tuple[object, ...], tick: Fraction
 ) -> tuple[list[Any], int]:
-    """(packets in decode order with presentation times from 0 on, in ticks; the number of segments they are from)."""
+    """Return (packets in decode order with presentation times from 0 on, in ticks; the number of their segments)."""
     packets: list[Any] = []
     begin = 0
     for count, one in enumerate(stored):

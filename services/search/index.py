@@ -1,12 +1,12 @@
 """The index: LanceDB, in a folder of this machine or, by the same code, in an object store.
 
     index = Index("/var/lib/tidegate/index")     # or s3://bucket/prefix
-    index.add(vectors, labels)                   # on disk when it returns, and found from then on
+    index.add(vectors, labels)                   # durable and searchable when it returns
     index.similar(model, vector, Where(), 10)
 
-Rows lie in chunks of time. Each model has chunks of its own, so that vectors of two models are never compared, and so
-have labels, and marks of what was revised. Rows are known by their id: what is added twice is there once. One process
-has the index, and holds a lock on its folder. One thread of it writes, another may tidy meanwhile, and any may read.
+Rows lie in chunks of time. Each model has chunks of its own, so that vectors of two models are never compared. Labels,
+and marks of revisions, have their own, too. Rows are identified by their id: adding one twice stores it once. One
+process has the index, and locks its folder. One thread of it writes, another may tidy meanwhile, and any may read.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ import numpy as np
 import pyarrow as pa
 
 from services.search import lost
-from services.search.chunk import Chunk, Gone, Where
+from services.search.chunk import Chunk, ChunkDropped, Where
 from services.search.rows import Hit, LabelRow, Row, VectorRow
 from services.search.settings import CACHE_MB
 from shared.models.vectors import Vectors
 from shared.runtime import lock
 from shared.runtime.telemetry import logger
 
-# A chunk holds this many rows. Measured with a million vectors on two cores: in chunks of half the size a query takes
-# 8 ms longer for each more; in one chunk a single core does all the work.
+# Rows of a chunk. Measured with a million vectors on two cores: in chunks of half the size a query takes 8 ms longer
+# for each additional chunk; in one chunk a single core does all the work.
 VECTORS = 500_000
 LABELS = 1_000_000
 
@@ -52,37 +52,37 @@ _COLUMNS: list[Any] = [
     pa.field("run", pa.string()),
 ]
 _NAMES = [field.name for field in _COLUMNS]
-# When a row was added by our clock, which never goes back here: what came first goes first, whatever date it has.
+# When a row was added, by our clock, made monotonic: the first row added is dropped first, whatever its date.
 _ADDED = pa.field("added", pa.int64())
 _LABELS = "labels"
-# The version before takes what follows the last dot for a dimension: it goes on with such an index.
+# The previous version parses the part after the last dot as a dimension, and so accepts such an index.
 _REVISED = "revised.0"
 _VECTORS = "vectors."
 # No segment is longer than this, in milliseconds.
 _NEAR = 120_000
 _TRIED = "tried"
 _MB = 1024 * 1024
-# This share of the cache is for what LanceDB knows of its files. Each write adds to that, and only what is current is
-# asked for again: of 600,000 rows of each kind 4 MB were as good as any more.
+# Share of the cache for LanceDB's file metadata. Each write adds to it, and only current metadata is reused: for
+# 600,000 rows of each kind more than 4 MB did not help.
 _OF_FILES = 1 / 16
 
 
 class Index:
-    """See the module. where: a folder, made if it is not there, or a URL that LanceDB knows. Raises SettingError.
+    """See the module. where: a folder, created if missing, or a URL that LanceDB knows. Raises SettingError.
 
-    cache_mb: most megabytes that LanceDB keeps in memory to read them no more.
+    cache_mb: most megabytes that LanceDB caches in memory.
     """
 
     def __init__(self, where: str, *, cache_mb: int = CACHE_MB, vectors: int = VECTORS, labels: int = LABELS) -> None:
         self._where = where
-        # Two that tidy would delete each other's files.
+        # Two processes that tidy would delete each other's files.
         taken = f"another search process has the index in {where}: run one, or give this one its own SEARCH_INDEX"
-        self._lock = None if "://" in where else lock.hold(Path(where) / ".lock", taken)
+        self._lock = None if "://" in where else lock.acquire(Path(where) / ".lock", taken)
         if "://" not in where:
-            # As fast on a disk as LanceDB's eight, whose blocking threads it never gives back: 40 of them, and 15 MB.
+            # As fast on a disk as LanceDB's eight, whose blocking threads it never releases: 40 of them, and 15 MB.
             os.environ.setdefault("LANCE_IO_THREADS", "4")
         of_files = int(cache_mb * _MB * _OF_FILES)
-        # LanceDB's own session keeps up to 7 GB: of files and indexes that tidying has long replaced, too.
+        # LanceDB's own session caches up to 7 GB, also of files and indexes that tidying has long replaced.
         self._session = lancedb.Session(cache_mb * _MB - of_files, of_files)
         self._db = lancedb.connect(where, session=self._session)
         self._sizes = {True: vectors, False: labels}
@@ -91,21 +91,23 @@ class Index:
         self._origin = ""
         # The chunks by kind, `labels`, `revised.0` or `vectors.<model>.<dimension>`, the oldest first.
         self._chunks: dict[str, list[Chunk]] = {}
-        self._listing = threading.Lock()  # held while a chunk is put into a list of them, or taken out
+        self._listing = threading.Lock()  # locked while a chunk is added to a list of chunks, or removed
         self._open_all()
-        self._added = max((int(came.max()) for c in self._all() if (came := c.came()).size), default=0)
+        self._added = max(
+            (int(added_times.max()) for c in self._all() if (added_times := c.added_times()).size), default=0
+        )
 
     def _open_all(self) -> None:
-        """Every table that can be read. Where one can't, the index has no beginning afterwards."""
+        """Open every readable table. If one is unreadable, the index has no beginning afterwards."""
         names = sorted(self._names())
-        if _TRIED in names:  # of a process that was killed then
+        if _TRIED in names:  # left by a process that was killed during `try_out`
             self._db.drop_table(_TRIED)
         for name in names:
             if name != _TRIED:
                 self._read(name)
 
     def _read(self, name: str) -> None:
-        """Open a table. One that is damaged is set aside: LanceDB raises whatever it meets then."""
+        """Open a table. A damaged one is set aside; LanceDB may raise any error for it."""
         try:
             table = self._db.open_table(name)
             if name == lost.ABOUT:
@@ -115,7 +117,7 @@ class Index:
         except Exception as e:
             if lost.may_pass(e):
                 raise
-            # First the beginning: a process that is killed between the two must not look as if nothing was lost.
+            # First the beginning: after a kill between the two steps the loss must still show.
             self._forget_beginning()
             aside = str(lost.set_aside(self._where, name, e)) if name != lost.ABOUT else ""
             logger("search").error("a table of the index can't be read, and is set aside", to=aside, error=repr(e))
@@ -135,11 +137,11 @@ class Index:
 
     @property
     def origin(self) -> str:
-        """What `begin` was given; empty where nothing was, or a table has been lost since."""
+        """The argument of `begin`; empty before that, or if a table has been lost since."""
         return self._origin
 
     def try_out(self, size: int) -> None:
-        """Write as many bytes as `size` and forget them. Raises what writing raises."""
+        """Write `size` bytes and delete them. Raises what writing raises."""
         self._db.create_table(_TRIED, pa.table({"bytes": [os.urandom(size)]}), mode="overwrite")
         self._db.drop_table(_TRIED)
 
@@ -149,7 +151,7 @@ class Index:
         self._origin = origin
 
     def clear(self) -> None:
-        """Forget every row."""
+        """Delete every row."""
         with self._tidying:
             self._chunks, self._origin = {}, ""
             for name in self._names():
@@ -158,7 +160,7 @@ class Index:
     # ---- writing
 
     def add(self, vectors: Sequence[VectorRow], labels: Sequence[LabelRow]) -> None:
-        """Add those rows that are not there yet."""
+        """Add rows that are not there yet."""
         of_model: dict[tuple[str, int], list[VectorRow]] = {}
         for row in vectors:
             of_model.setdefault((row.model, row.dimension), []).append(row)
@@ -167,15 +169,15 @@ class Index:
         if labels:
             self._add(_LABELS, labels, None)
 
-    def revised(self, firsts: Sequence[str]) -> set[str]:
-        """Those of these keys of first events whose rows were replaced."""
+    def revised_keys(self, firsts: Sequence[str]) -> set[str]:
+        """Return those of these keys of first events whose rows were replaced."""
         where = Where(ids=firsts)
         return {row["id"] for row in self._each(_REVISED, where, lambda chunk: chunk.matching(where, ["id"]))}
 
     def replace(self, marks: Sequence[Row]) -> None:
-        """Forget the rows of the events whose keys these marks have, and store the marks.
+        """Delete the rows of the events that these marks name, and store the marks.
 
-        Call it after `add`: a process that is killed in between begins again.
+        Call it after `add`: if a process is killed in between, the event comes again.
         """
         if not marks:
             return
@@ -190,7 +192,7 @@ class Index:
         )
         for kind in list(self._chunks):
             prefixes = tuple(tables.get(kind.partition(".")[0], ()))
-            for chunk in [c for c in list(self._chunks[kind]) if prefixes and c.may_hold(where)]:
+            for chunk in [c for c in list(self._chunks[kind]) if prefixes and c.may_match(where)]:
                 found = chunk.matching(where, ["id"])["id"].to_pylist()
                 if ids := [id for id in found if id.startswith(prefixes)]:
                     chunk.forget(ids)
@@ -199,16 +201,16 @@ class Index:
     def _add(self, kind: str, rows: Sequence[Row], dimension: int | None) -> None:
         of: dict[str, str | None] = {}
         if dimension is not None:
-            # Of one event that live and a run tell of, the vectors are those of whom comes first, here as below.
+            # If live and a run produce the same event, the vectors that come first win, here as below.
             rows = [row for row in rows if of.setdefault(_event_of(row.id), row.run) == row.run]
         fresh = {row.id: row for row in reversed(rows)}
         there: set[str] = set()
         span = Where(since=min(r.time for r in rows), until=max(r.time for r in rows) + 1, ids=list(fresh))
         for chunk in self._chunks.get(kind, []):
-            if chunk.may_hold(span):
+            if chunk.may_match(span):
                 there |= set(chunk.matching(span, ["id"])["id"].to_pylist())
         if dimension is not None:
-            # Vectors of an event are there all or none: a look at other frames has others under the same numbers.
+            # An event's vectors are stored all or none: an analysis of other frames has others under the same numbers.
             events = {_event_of(id) for id in there}
             there |= {id for id in fresh if _event_of(id) in events}
         fresh = {id: row for id, row in fresh.items() if id not in there}
@@ -217,32 +219,32 @@ class Index:
             data = _table(list(fresh.values()), dimension, self._added)
             try:
                 self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
-            except Gone:  # its rows grew too old in this moment
+            except ChunkDropped:  # its rows have just grown too old
                 self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
 
     def _open(self, kind: str, schema: Any, size: int) -> Chunk:
-        """The chunk to add to, a new one where the last is full, or of a version that had fewer columns."""
+        """Return the chunk to add to, a new one if the last is full, or of a version with fewer columns."""
         with self._listing:
             chunks = self._chunks.setdefault(kind, [])
             if not chunks or chunks[-1].rows >= size or not chunks[-1].columns.issuperset(schema.names):
                 number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
-                # Zeros in front let the names sort in the order of the chunks.
+                # Leading zeros make the names sort in chunk order.
                 chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
             return chunks[-1]
 
     def models(self) -> set[tuple[str, int]]:
-        """(model, dimension) of all vectors."""
+        """Return (model, dimension) of all vectors."""
         kinds = [kind for kind, chunks in list(self._chunks.items()) if chunks and kind.startswith(_VECTORS)]
         parts = [kind.removeprefix(_VECTORS).rpartition(".") for kind in kinds]
         return {(model, int(dimension)) for model, _, dimension in parts}
 
     def drop_before(self, time: int) -> int:
-        """Forget the rows of frames before `time`, milliseconds since 1970; how many they were."""
+        """Delete the rows of frames before `time`, milliseconds since 1970; return how many there were."""
         dropped = 0
         with self._tidying:
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
-                    if chunk.give_up(time):
+                    if chunk.close_if_before(time):
                         dropped += chunk.rows
                         self._remove(chunks, chunk)
                     elif chunk.oldest < time:
@@ -250,18 +252,18 @@ class Index:
         return dropped
 
     def drop_first(self, share: float) -> int:
-        """Forget at least this share of the rows, above 0, those that were added first; how many they were."""
+        """Delete at least this share of the rows, above 0, the first added first; return how many there were."""
         with self._tidying:
-            came = np.concatenate([np.empty(0, np.int64), *(chunk.came() for chunk in self._all())])
-            if not came.size:
+            added_times = np.concatenate([np.empty(0, np.int64), *(chunk.added_times() for chunk in self._all())])
+            if not added_times.size:
                 return 0
-            last = math.ceil(min(1.0, share) * came.size) - 1
-            until = int(np.partition(came, last)[last])
+            last = math.ceil(min(1.0, share) * added_times.size) - 1
+            until = int(np.partition(added_times, last)[last])
             dropped = 0
             for chunks in list(self._chunks.values()):
                 for chunk in list(chunks):
-                    dropped += chunk.drop_that_came(until)
-                    if chunk.give_up_empty():
+                    dropped += chunk.drop_added_until(until)
+                    if chunk.close_if_empty():
                         self._remove(chunks, chunk)
             return dropped
 
@@ -271,9 +273,9 @@ class Index:
             self._db.drop_table(chunk.name)
 
     def tidy(self, *, force: bool = False) -> None:
-        """Keep queries fast, and free the bytes of what was deleted. force: do so even where it is not worth it yet.
+        """Keep queries fast, and free the bytes of deleted rows. force: do so even if it is not worth it yet.
 
-        A chunk that can't be tidied keeps no other from being. Raises what was raised first.
+        A chunk that can't be tidied does not affect the others. Raises the first error.
         """
         failed: list[Exception] = []
         with self._tidying:
@@ -289,7 +291,7 @@ class Index:
     # ---- reading
 
     def similar(self, model: str, vector: Vectors, where: Where, limit: int) -> list[Hit]:
-        """The `limit` rows of `model` whose vectors have the largest cosine with `vector`, best first.
+        """Return the `limit` rows of `model` whose vectors have the largest cosine with `vector`, best first.
 
         where.min_score: of the cosine.
         """
@@ -301,19 +303,19 @@ class Index:
         return [h for h in hits if where.min_score is None or h.score >= where.min_score]
 
     def labelled(self, where: Where, limit: int) -> list[Hit]:
-        """The `limit` rows of `where.labels` with the best scores, best first; of equal scores the newest first."""
+        """Return the `limit` rows of `where.labels` with the best scores, best first; of equal scores newest first."""
         found = self._each(_LABELS, where, lambda chunk: chunk.best(where, _NAMES, limit))
         best = sorted(found, key=lambda row: (row["score"], row["time"]), reverse=True)[:limit]
         return [_hit(row, row["score"], vector=False) for row in best]
 
     def segments_with(self, where: Where, most: int) -> set[int] | None:
-        """Sequences of the segments in which any of `where.labels` was seen; None where these are more than `most`."""
+        """Return sequences of the segments with any of `where.labels`; None if these are more than `most`."""
         found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, ["seq"], most + 1))
         seqs = {row["seq"] for row in found}
         return seqs if len(seqs) <= most else None
 
     def labels_of(self, hits: Iterable[tuple[int, dt.datetime]]) -> list[Hit]:
-        """All label rows of some segments. hits: a sequence in MEDIA for each, and a time in it."""
+        """Return all label rows of some segments. hits: a sequence in MEDIA for each, and a time in it."""
         by_seq = {seq: round(time.timestamp() * 1000) for seq, time in hits}
         if not by_seq:
             return []
@@ -322,7 +324,7 @@ class Index:
         return [_hit(row, row["score"], vector=False) for row in found]
 
     def vector(self, id: str, cameras: Sequence[str] = ()) -> tuple[str, Vectors] | None:
-        """(model, vector) of the row with this id. cameras: it is of one of these; empty: of any."""
+        """Return (model, vector) of the row with this id. cameras: it is of one of these; empty: of any."""
         where = Where(ids=[id], cameras=cameras)
         for kind in [k for k in list(self._chunks) if k.startswith(_VECTORS)]:
             for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
@@ -330,18 +332,18 @@ class Index:
         return None
 
     def known_labels(self, cameras: Sequence[str] = ()) -> frozenset[str]:
-        """Every label that was seen. cameras: at these; empty: at any."""
+        """Return every label that was seen. cameras: at these; empty: at any."""
         chunks = list(self._chunks.get(_LABELS, []))
         if not cameras:
             return frozenset().union(*(chunk.labels for chunk in chunks))
         return frozenset().union(*(chunk.labels_of.get(camera, ()) for chunk in chunks for camera in cameras))
 
     def count(self) -> int:
-        """The number of rows of every kind."""
+        """Return the number of rows of every kind."""
         return sum(chunk.rows for chunk in self._all())
 
     def size(self) -> int:
-        """Bytes of the folder; 0 where the index is in an object store, which has metrics of its own."""
+        """Return the bytes of the folder; 0 for an index in an object store, which has metrics of its own."""
         if "://" in self._where:
             return 0
         sizes = 0
@@ -355,7 +357,7 @@ class Index:
         return sizes
 
     def cached(self) -> int:
-        """Bytes of it that are kept in memory."""
+        """Return the bytes cached in memory."""
         return self._session.size_bytes
 
     def _names(self) -> list[str]:
@@ -365,7 +367,7 @@ class Index:
         return [chunk for chunks in list(self._chunks.values()) for chunk in list(chunks)]
 
     def _each(self, kind: str, where: Where, look: Callable[[Chunk], Any]) -> list[dict[str, Any]]:
-        """The rows that `look` finds, in every chunk that may hold any."""
+        """Return the rows that `look` finds, in every chunk that may have any."""
 
         def rows(chunk: Chunk) -> list[dict[str, Any]]:
             try:
@@ -375,13 +377,13 @@ class Index:
                     return []
                 raise
 
-        chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_hold(where)]
+        chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_match(where)]
         found = map(rows, chunks) if len(chunks) < 2 else self._readers.map(rows, chunks)
         return [row for of_chunk in found for row in of_chunk]
 
 
 def _event_of(id: str) -> str:
-    """The id of the event that a row is of."""
+    """Return the id of a row's event."""
     return id.rpartition("#")[0]
 
 

@@ -1,7 +1,7 @@
-"""From EVENTS into the index: in batches, acknowledged once they are on disk, and never twice.
+"""Indexes EVENTS: in batches, acknowledged once they are on disk, and never twice.
 
-What is written but not acknowledged comes again, and the index drops what it has by its id. An index that can't be
-written, its disk full for instance, is tried until it can: `/readyz` says so, and nothing is given up.
+A written event that was not acknowledged comes again, and the index drops it by its id. If the index can't be written,
+its disk full for instance, writes are retried until it can: `/readyz` says so, and no event is given up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nats.js.api import ConsumerInfo
 
 from services.search import chunk, metrics
 from services.search.index import Index
-from services.search.rows import IndexedEvent, LabelRow, Row, VectorRow, said
+from services.search.rows import IndexedEvent, LabelRow, Row, VectorRow, read_event
 from services.search.settings import SearchSettings
 from shared import bus
 from shared.bus.pull import Puller
@@ -34,19 +34,19 @@ from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "search"
-# How soon a consumer that was made anew is noticed.
+# How soon a recreated consumer is noticed.
 LOOK_S = 2.0
 WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
-# What a row takes on disk at most, besides its vector.
+# Upper bound of a row's bytes on disk, without its vector.
 ROW_BYTES = 2048
-# An event that fails so often alone, while others of its size could be written, is at fault.
+# An event that fails this often alone, while others of its size can be written, is at fault.
 BLAMED_AFTER = 3
 LONGEST_REASON = 500
-# So many models have vectors in the index at once, each dimension counted. Each has a table with indexes of its own,
-# even for one row.
+# The most models with vectors in the index, each dimension counted. Each has a table with indexes of its own, even for
+# one row.
 MOST_MODELS = 32
-# What is further ahead of our clock was never seen. It would be there when all that was seen is forgotten.
+# A row further ahead of our clock has a wrong time. It would outlive all correct rows.
 MOST_AHEAD_S = 24 * 3600.0
 # An index over its size drops at least this share of its rows at a time.
 LEAST_SHARE = 0.05
@@ -57,18 +57,18 @@ LOST = (
 
 
 class ToIndex(NamedTuple):
-    """An event in hand, and what the index is to have of it."""
+    """An event in flight, and its rows for the index."""
 
     delivery: Delivery
-    said: IndexedEvent
+    event: IndexedEvent
 
     @property
     def rows(self) -> Sequence[Row]:
-        return self.said.rows
+        return self.event.rows
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate bytes."""
         return sum(ROW_BYTES + len(r.vector if isinstance(r, VectorRow) else b"") for r in self.rows)
 
 
@@ -82,7 +82,7 @@ class Indexer:
         self._settings = settings
         self._health = health
         self._in_flight: InFlight[Delivery] = InFlight(client, CONSUMER)
-        self._consumer = ""  # when it was made
+        self._consumer = ""  # its creation time
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
@@ -106,9 +106,9 @@ class Indexer:
         return info, await self._in_flight.open(names.EVENTS, CONSUMER)
 
     async def _begin(self, info: ConsumerInfo) -> None:
-        """An index is made from one consumer. A consumer made anew gives everything again: so is the index.
+        """Rebuild the index if its consumer was recreated: such a consumer delivers everything again.
 
-        One that has no beginning, though events were acknowledged, gets none before the consumer is made anew.
+        An index without a beginning, though events were acknowledged, gets none before the consumer is recreated.
         """
         self._delivered = info.delivered.consumer_seq if info.delivered else 0
         self._consumer = created = str(info.created)
@@ -136,12 +136,12 @@ class Indexer:
     # ---- events into rows
 
     async def _work(self, source: Source, puller: Puller) -> None:
-        """Returns once the consumer is another one: what that gave is not indexed yet, and comes again."""
+        """Index batches. Returns once the consumer was recreated: its events are not indexed yet, and come again."""
         while await self._gather(source, puller):
-            await self._index_held()
+            await self._index_batch()
 
     async def _gather(self, source: Source, puller: Puller) -> bool:
-        """A batch in hand: full, or as much as came within the wait. The next is asked for meanwhile.
+        """Pull a batch into flight: full, or as much as came within the wait. The next is requested meanwhile.
 
         False if a message is of another consumer, which counts its deliveries from the start.
         """
@@ -159,35 +159,35 @@ class Indexer:
         self._delivered = counts[-1]
         return all(one < other for one, other in itertools.pairwise(counts))
 
-    async def _index_held(self) -> None:
+    async def _index_batch(self) -> None:
         batch = list(self._in_flight)
         after = batch[-1].raw.metadata.num_pending
-        self._tell_pending(after + len(batch))
+        self._set_pending(after + len(batch))
         found: list[ToIndex] = []
         models = self._index.models()
         for delivery in batch:
             try:
-                said = _said(delivery)
-                _admit(said.rows, models)
-                found.append(ToIndex(delivery, said))
+                event = _parse(delivery)
+                _admit(event.rows, models)
+                found.append(ToIndex(delivery, event))
             except Exception as e:
                 await self._dead_letter(
                     delivery, str(e) if isinstance(e, BadMessage) else f"search failed on it: {e!r}"
                 )
         await self._store(found)
-        self._tell_pending(after)
-        # Not confirmed: an acknowledgement that is lost brings back an event that the index knows.
+        self._set_pending(after)
+        # Not confirmed: a lost acknowledgement brings back an event that the index already has.
         for delivery in self._in_flight:
             await self._in_flight.acknowledge(delivery, confirmed=False)
-        self._added += sum(len(event.rows) for event in found)
+        self._added += sum(len(item.rows) for item in found)
         if self._added >= chunk.TUNING.fresh:
             self._untidy.set()
 
     async def _store(self, events: Sequence[ToIndex]) -> None:
-        """Write them. While the index can't be written this tries again, and blames no event.
+        """Write events. While the index can't be written this retries, and blames no event.
 
-        Where it can, and these can't, they are written in halves, until the one is found that would hold up all others:
-        it is buried.
+        If the index is writable, and these events fail, they are written in halves. The one that would block all others
+        is found, and dead-lettered.
         """
         waits = failures = 0
         while True:
@@ -201,7 +201,7 @@ class Indexer:
                 waits += 1
                 await self._wait(waits, error)
                 continue
-            # The index may have become writable just now, which clears the event of what failed before.
+            # The index may have become writable just now, which clears the event of earlier failures.
             failures += 1
             if len(events) > 1:
                 half = len(events) // 2
@@ -213,7 +213,7 @@ class Indexer:
                 )
 
     async def _is_writable(self, size: int) -> bool:
-        """Whether the index takes anything else of that size."""
+        """Whether the index accepts any other data of that size."""
         try:
             await self._run(lambda: self._index.try_out(size))
         except Exception as e:
@@ -226,13 +226,13 @@ class Indexer:
             metrics.REFUSED.inc()
 
     def _add(self, events: Sequence[ToIndex]) -> None:
-        """In whatever order a first event and its revision come, and however often: the revision's rows are there."""
+        """Add rows. A revision's rows win, in whatever order and however often it and its first event come."""
         started = time.perf_counter()
-        all_said = [event.said for event in events if event.said.first]
-        revised = self._index.revised([said.first for said in all_said])
-        fresh = [said for said in all_said if said.first not in revised]
-        marks = {said.first: said.mark for said in fresh if said.mark}
-        rows = [row for said in fresh if said.mark or said.first not in marks for row in said.rows]
+        indexed = [item.event for item in events if item.event.first]
+        revised_keys = self._index.revised_keys([event.first for event in indexed])
+        fresh = [event for event in indexed if event.first not in revised_keys]
+        marks = {event.first: event.mark for event in fresh if event.mark}
+        rows = [row for event in fresh if event.mark or event.first not in marks for row in event.rows]
         vectors = [r for r in rows if isinstance(r, VectorRow)]
         labels = [r for r in rows if isinstance(r, LabelRow)]
         self._index.add(vectors, labels)
@@ -241,12 +241,12 @@ class Indexer:
         metrics.ROWS.labels("vectors").inc(len(vectors))
         metrics.ROWS.labels("labels").inc(len(labels))
 
-    def _tell_pending(self, count: int) -> None:
+    def _set_pending(self, count: int) -> None:
         self.pending = count
         metrics.PENDING.set(count)
 
     async def _write(self, change: Callable[[], None]) -> None:
-        """`change()` in the writer's thread, again until it succeeds."""
+        """Run `change()` in the writer's thread, and retry until it succeeds."""
         tries = 0
         while True:
             try:
@@ -262,16 +262,16 @@ class Indexer:
         await asyncio.get_running_loop().run_in_executor(self._writer, change)
 
     async def _wait(self, tries: int, error: Exception) -> None:
-        """The index can't be written: say so, and wait until the next try."""
+        """Report that the index can't be written, and wait until the next try."""
         metrics.FAILED.inc()
         self._health.ready = f"the index in {self._settings.search_index} can't be written: {error}"
         self._log.error("the index can't be written, trying again", error=repr(error), wait_s=WRITES.after(tries))
         await asyncio.sleep(WRITES.after(tries))
 
-    # ---- beside it
+    # ---- background tasks
 
     async def _watch_consumer(self) -> None:
-        """Returns once the consumer is another one."""
+        """Return once the consumer was recreated."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
@@ -283,7 +283,7 @@ class Indexer:
                 return
 
     async def _tidy(self) -> None:
-        """Now and then, and whenever much has come."""
+        """Tidy periodically, and whenever many rows have come."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.search_tidy_s):
@@ -296,13 +296,13 @@ class Indexer:
                 self._log.warning("the index could not be tidied, later again", error=repr(e))
 
     def _keep_within_limits(self) -> None:
-        """Retention by age, then by size, and what keeps queries fast."""
+        """Apply retention by age, then by size, and keep queries fast."""
         index = self._index
         age = index.drop_before(round((time.time() - self._settings.search_max_age_s) * 1000))
         metrics.DROPPED.labels("age").inc(age)
         try:
             index.tidy()
-        finally:  # whatever can't be tidied, the disk has an end
+        finally:  # the disk is finite, even if tidying fails
             self._keep_within_size()
 
     def _keep_within_size(self) -> None:
@@ -312,7 +312,7 @@ class Indexer:
         if size <= self._settings.search_max_bytes:
             self._over_since = None
         elif self._over_since is None:
-            # Perhaps all that is too much is what was joined or deleted, and not yet given back.
+            # Perhaps the excess is only compacted or deleted data whose space is not yet freed.
             index.tidy(force=True)
             self._over_since = time.monotonic()
         elif time.monotonic() - self._over_since > 2 * chunk.TUNING.kept_versions.total_seconds():
@@ -324,7 +324,7 @@ class Indexer:
 
 
 def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:
-    """Raises BadMessage for rows that the index shall not have. models: that have vectors there, with those to come."""
+    """Raise BadMessage for rows that the index must not have. models: those with vectors there; new ones are added."""
     ahead = max((row.time for row in rows), default=0) / 1000 - time.time()
     if ahead > MOST_AHEAD_S:
         raise BadMessage(f"its time is {ahead / 3600:.0f} hours ahead: a clock is wrong, of ingest or here")
@@ -337,8 +337,8 @@ def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:
     models |= of
 
 
-def _said(delivery: Delivery) -> IndexedEvent:
+def _parse(delivery: Delivery) -> IndexedEvent:
     if not delivery.is_for(CONSUMER):
         return IndexedEvent()
     # A replay has the ce-id of the event that it repeats; Nats-Msg-Id is for the stream alone.
-    return said(delivery.headers.get("ce-id", ""), delivery.subject, delivery.data)
+    return read_event(delivery.headers.get("ce-id", ""), delivery.subject, delivery.data)

@@ -1,7 +1,7 @@
-"""What becomes of tables of the index that can't be read, and how to see that all of it is gone. Without LanceDB.
+"""Handles unreadable tables of the index, and detects that all of it is gone. Without LanceDB.
 
-A table is damaged by a disk, or written by a newer version. The rest of the index goes on, and its beginning is
-forgotten: an index without one is built again from EVENTS.
+A disk damages a table, or a newer version wrote it. The rest of the index goes on, and its beginning is forgotten: an
+index without a beginning is rebuilt from EVENTS.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from pathlib import Path
 
 from shared.runtime.errors import SettingError
 
-# The table that says which consumer the rows are made from.
+# The table that names the consumer of the rows.
 ABOUT = "about"
-# In the folder of the index, which may be all of a disk.
+# A subfolder of the index, as the index may be a whole disk.
 ASIDE = ".unreadable"
 _SYSTEM = re.compile(r"\(os error ([0-9]+)\)")
 
 
 def is_begun(where: str) -> bool:
-    """Whether the index in a folder knows what it is made from. Raises OSError where the folder can't be looked at."""
+    """Whether the index in a folder has a beginning. Raises OSError if the folder can't be read."""
     return _folder(where, ABOUT).is_dir()
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the table may be as good as any: the system failed, by an I/O error or for want of files or memory.
+    """Whether the table may be intact: the system failed, by an I/O error or a lack of files or memory.
 
-    LanceDB gives the system's errors as text. What is not found is damage.
+    LanceDB gives the system's errors as text. A missing file is damage.
     """
     if isinstance(error, MemoryError):
         return True
@@ -38,9 +38,9 @@ def may_pass(error: BaseException) -> bool:
 
 
 def set_aside(where: str, table: str, error: Exception) -> Path:
-    """Move a table out of the index; where it is now, beside those that were moved before.
+    """Move a table out of the index; return its new path, next to those that were moved before.
 
-    Raises SettingError where the index is not in a folder, OSError where the disk takes no change.
+    Raises SettingError if the index is not in a folder, OSError if the disk accepts no change.
     """
     if "://" in where:
         raise SettingError(

@@ -1,4 +1,4 @@
-"""What search exports."""
+"""The metrics that search exports."""
 
 from __future__ import annotations
 

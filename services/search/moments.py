@@ -1,4 +1,4 @@
-"""Hits into moments, and two rankings of moments into one. Pure.
+"""Merges hits into moments, and two rankings of moments into one. Pure.
 
     vectors = merge(hits_of_vectors, 3.0)
     labels = merge(hits_of_labels, 3.0)
@@ -27,9 +27,9 @@ _RANK_OFFSET = 60
 def merge(hits: Sequence[Hit], merge_s: float) -> list[Moment]:
     """Merge hits of a camera whose spans are at most `merge_s` seconds apart into one moment.
 
-    A moment is told by its best hit. The hit's score is the moment's `similarity` where it is a vector's, and its
-    `score` where it is a label's. The two don't compare, so all `hits` must be of one kind. The best comes first, and
-    of equal ones the newest; the order of `hits` makes no difference.
+    The best hit represents a moment. Its score is the moment's `similarity` if it is a vector's, and its `score` if it
+    is a label's. The two don't compare, so all `hits` must be of one kind. The best comes first, and of equal ones the
+    newest; the order of `hits` makes no difference.
     """
     gap = dt.timedelta(seconds=merge_s)
     spans: list[list[Hit]] = []
@@ -46,19 +46,19 @@ def merge(hits: Sequence[Hit], merge_s: float) -> list[Moment]:
 
 
 def fuse(vectors: Sequence[Moment], labels: Sequence[Moment], k: int) -> list[Moment]:
-    """The `k` best of two rankings, each best first: moments that both found rise.
+    """Return the `k` best of two rankings, each best first: moments that both found rise.
 
     A moment of `vectors` that overlaps or touches moments of `labels` takes the rank and the score of the best of them,
     and these are not listed alone. It keeps its own span, as a label may be seen all day. One ranking alone keeps its
     order.
     """
     fused: list[_Fused] = []
-    told: set[int] = set()
+    merged: set[int] = set()
     for n, moment in enumerate(vectors, 1):
-        beside = [rank for rank, other in enumerate(labels, 1) if _touch(moment, other)]
-        told.update(beside)
-        fused.append(_fused(moment, n, labels[beside[0] - 1], beside[0]) if beside else _alone(moment, n, 0))
-    fused += [_alone(moment, n, 1) for n, moment in enumerate(labels, 1) if n not in told]
+        overlaps = [rank for rank, other in enumerate(labels, 1) if _touch(moment, other)]
+        merged.update(overlaps)
+        fused.append(_fused(moment, n, labels[overlaps[0] - 1], overlaps[0]) if overlaps else _alone(moment, n, 0))
+    fused += [_alone(moment, n, 1) for n, moment in enumerate(labels, 1) if n not in merged]
     return [moment for _, moment in sorted(fused, key=lambda f: f[0])[:k]]
 
 
@@ -84,7 +84,7 @@ def _touch(a: Moment, b: Moment) -> bool:
 
 
 def _rank(hit: Hit) -> tuple[object, ...]:
-    """A sort key: the greater, the better. Hits with equal keys tell a moment alike."""
+    """A sort key: the greater, the better. Hits with equal keys are interchangeable."""
     return (hit.score, hit.time, hit.seq, hit.camera, hit.id or "", hit.label or "", hit.box or ())
 
 

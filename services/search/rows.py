@@ -1,7 +1,7 @@
-"""What the index keeps of an event: a row for each vector, and one for each label seen in a segment. Pure.
+"""The rows that the index stores of an event: one for each vector, and one for each label seen in a segment. Pure.
 
-Of a segment that was looked at again it keeps the rows of the revision in place of those of the first event, and a mark
-that this is so: the first event may come after its revision, and each of them again.
+If a revision exists, its rows replace those of the first event, and a mark records this. The first event may come after
+its revision, and each of them again.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ MOST_OFF = 0.1
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What every row holds. Times are milliseconds since 1970.
+    """The fields of every row. Times are milliseconds since 1970.
 
-    id: made of the event's, so that an event that is indexed twice is there once. start, end: of the segment. time: of
-    the frame. seq: of the segment in MEDIA. run: that found it in a recording; None of what was seen live.
+    id: derived from the event's, so that indexing an event twice stores it once. start, end: of the segment. time: of
+    the frame. seq: of the segment in MEDIA. run: that found it in a recording; None for live events.
     """
 
     id: str
@@ -85,8 +85,9 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IndexedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says of a segment. first: `key_of` the segment's first event. mark: a row with that key, which
-    states that these rows replace that event's; None for the first event itself.
+    """An event's rows of a segment. first: `key_of` the segment's first event.
+
+    mark: a row with that key, which records that these rows replace that event's; None for the first event itself.
     """
 
     rows: Sequence[Row] = ()
@@ -95,16 +96,18 @@ class IndexedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def key_of(kind: type[Embeddings | Detections], event_id: str) -> str:
-    """The name of an event's rows: their table, and its id. Each kind of event has a service of its own, and a revision
-    replaces rows of its own kind alone, whatever id it names."""
+    """Return the name of an event's rows: their table, and its id.
+
+    Each kind of event has a service of its own. A revision replaces rows of its own kind alone, whatever id it names.
+    """
     return f"{'vectors' if issubclass(kind, Embeddings) else 'labels'}/{event_id}"
 
 
-def said(event_id: str, subject: str, payload: bytes) -> IndexedEvent:
-    """Of an event of embeddings or detections, or of a revision of one. Raises BadMessage for any other message.
+def read_event(event_id: str, subject: str, payload: bytes) -> IndexedEvent:
+    """Read an event of embeddings or detections, or a revision of one. Raises BadMessage for any other message.
 
-    event_id: its ce-id. Rows of the two kinds have tables of their own, so that an event has no other kind's rows taken
-    for its repetition.
+    event_id: its ce-id. Rows of the two kinds have tables of their own, so that the rows of one kind are never taken
+    for a repetition of the other.
     """
     kind = names.kind_of(subject)
     if kind not in _KINDS:
@@ -135,7 +138,7 @@ def _vectors(event_id: str, event: Embeddings) -> list[VectorRow]:
             length = float(np.linalg.norm(vectors.unpack(item.vector, event.dimension)))
         except ValueError as e:
             raise BadMessage(f"vector {n}: {e}") from e
-        # Cosines are compared: with a vector of no length there is none.
+        # Cosines are compared: a vector of no length has none.
         if abs(length - 1) > MOST_OFF:
             raise BadMessage(f"vector {n} has a length of {length:g}, where 1 is expected")
         out.append(
@@ -153,8 +156,8 @@ def _labels(event_id: str, event: Detections) -> list[LabelRow]:
     best: dict[str, LabelRow] = {}
     for frame in event.frames:
         for found in frame.objects:
-            held = best.get(found.label)
-            if held is not None and (held.score or 0) >= found.score:
+            current = best.get(found.label)
+            if current is not None and (current.score or 0) >= found.score:
                 continue
             best[found.label] = LabelRow(**_common(event, f"{event_id}#{found.label}", found, frame.time))
     return list(best.values())
@@ -163,7 +166,7 @@ def _labels(event_id: str, event: Detections) -> list[LabelRow]:
 def _common(
     event: Embeddings | Detections, id: str, seen: Vector | DetectedObject, time: dt.datetime
 ) -> dict[str, Any]:
-    """The fields that every row has. time: of the frame."""
+    """Return the fields of every row. time: of the frame."""
     seen_as = {"label": seen.label, "score": seen.score, "box": seen.box}
     return {**_of_segment(event, id), "time": _ms(time), **seen_as}
 

@@ -1,4 +1,4 @@
-"""What `python -m services.search` reads from the environment."""
+"""The settings of `python -m services.search`, read from the environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which of a detector's labels a text names. Pure.
+"""Finds the labels of a detector that a text names. Pure.
 
-wanted("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
+named_labels("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PEOPLE = """
     customer visitor intruder burglar thief
 """
 
-# Everyday words for COCO's labels, in the singular. A place that is named after a thing stands for nothing.
+# Everyday words for COCO's labels, in the singular. A place named after a thing maps to no label.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_PEOPLE.split(), ("person",)),
     "cyclist": ("person", "bicycle"),
@@ -118,13 +118,13 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 Phrase = tuple[str, ...]
 
 
-def wanted(text: str, known: Collection[str]) -> list[str]:
-    """The labels of `known` that `text` names, in order of appearance, each once.
+def named_labels(text: str, vocabulary: Collection[str]) -> list[str]:
+    """Return the labels of `vocabulary` that `text` names, in order of appearance, each once.
 
     Whole words count, in any case, singular or plural. The longest name goes first, so that a hot dog is no dog.
     Everyday words stand for COCO's labels: a lorry is a truck, a cyclist is a person and a bicycle.
     """
-    names = _names(frozenset(known))
+    names = _names(frozenset(vocabulary))
     longest = max(map(len, names), default=0)
     words = _words(text)
     found: dict[str, None] = {}
@@ -143,10 +143,10 @@ def wanted(text: str, known: Collection[str]) -> list[str]:
 
 
 @lru_cache(maxsize=16)
-def _names(known: frozenset[str]) -> Mapping[Phrase, tuple[str, ...]]:
-    """The labels that each phrase stands for. A label's own name wins over a synonym, a synonym over a singular."""
+def _names(vocabulary: frozenset[str]) -> Mapping[Phrase, tuple[str, ...]]:
+    """Return the labels of each phrase. A label's own name wins over a synonym, a synonym over a singular."""
     names: dict[Phrase, tuple[str, ...]] = {}
-    labels = [(_words(label), label) for label in sorted(known)]
+    labels = [(_words(label), label) for label in sorted(vocabulary)]
     for words, label in labels:
         if words:
             names[words] = (*names.get(words, ()), label)
@@ -166,7 +166,7 @@ def _words(text: str) -> Phrase:
 
 
 def _singulars(word: str) -> Iterator[str]:
-    """The word itself, then each word that it may be the plural of."""
+    """Yield the word itself, then each word that it may be the plural of."""
     yield word
     if word in _IRREGULAR:
         yield _IRREGULAR[word]

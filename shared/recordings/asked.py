@@ -1,10 +1,10 @@
-"""What `svc.recording` and those below it are asked, and what they answer. Pure.
+"""Requests to `svc.recording` and the subjects below it, and their answers. Pure.
 
 {"camera": "lobby", "since": "2026-11-29T10:00:00Z", "until": "2026-11-29T10:05:00Z"}
 
-`svc.recording` answers with the groups of pictures that show a time, and with the times without video and why there is
-none. `svc.recording.video` gives their bytes: below the `init` bytes of the first, they are one fragmented MP4.
-`svc.recording.hours` says what there is of a camera, hour by hour.
+`svc.recording` answers with the groups of pictures that show a time range, and with the times without video and their
+causes. `svc.recording.video` returns their bytes: after the `init` bytes of the first, they are one fragmented MP4.
+`svc.recording.hours` returns a camera's totals, hour by hour.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from msgspec import Meta
 
 from shared.contract.names import Token
 from shared.recordings.playing import Play
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import Count, Hole, Sum, check_times
 
-# A range has so much at most, and an answer so many groups.
+# The longest range, and the most groups in an answer.
 LONGEST = dt.timedelta(hours=24)
 MOST = 4000
-# The header that says how many bytes there are of what was asked for.
+# The header with the total bytes of the requested data.
 SIZE = "Recording-Size"
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """since, until: times with a zone. skip: how many groups are known already."""
+    """since, until: times with a zone. skip: how many groups the client already has."""
 
     camera: Token
     since: Annotated[dt.datetime, Meta(tz=True)]
@@ -40,7 +40,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """plays: groups of pictures, by time. holes: times without video. more: whether there are groups behind these."""
+    """plays: groups of pictures, by time. holes: times without video. more: whether more groups follow."""
 
     camera: Token
     plays: list[Play]
@@ -49,8 +49,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Bytes of a file that a range names: begin:end of it, as it is stored; or moved by `ticks`, where these are a
-    group's. An answer may be shorter: what is missing is asked for with `offset`.
+    """Bytes begin:end of a file that a range names, as stored; or moved by `ticks`, if they are a group's.
+
+    An answer may be shorter: request the rest with `offset`.
     """
 
     camera: Token
@@ -63,7 +64,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """camera: None asks for the totals of all cameras. day: by UTC; of one camera, have its files and holes named."""
+    """camera: None requests the totals of all cameras. day: by UTC; lists the files and holes of one camera."""
 
     camera: Token | None = None
     day: dt.date | None = None
@@ -81,8 +82,9 @@ class Hours(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A file. key: below RECORDER_STORE. size: bytes. incident: whether one is in it, or beside it. goes: when it goes
-    by its age; None: never. keyframes: whether there are these alone.
+    """A file. key: below RECORDER_STORE. size: bytes. incident: whether one is in it, or next to it.
+
+    goes: when it expires by age; None: never. keyframes: whether it has keyframes alone.
     """
 
     key: str
@@ -95,11 +97,11 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What there is of a camera. hours: by time, of which the last may not be over; left out of all cameras' totals.
+    """A camera's recordings. hours: by time, of which the last may not be over; empty in all cameras' totals.
 
-    seconds: of video. size: bytes. lost: seconds without video, by cause. first, last: of what there is. kept: the
-    policy that holds. goes: when its oldest video goes by age; None: never, or there is none. files: those that begin
-    on the day that was asked for. holes: those that touch it.
+    seconds: of video. size: bytes. lost: seconds without video, by cause. first, last: of the recordings. kept: the
+    effective policy. goes: when its oldest video expires by age; None: never, or there is none. files: those that begin
+    on the requested day. holes: those that touch it.
     """
 
     camera: Token
@@ -108,7 +110,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost: dict[str, float] = {}
     first: dt.datetime | None = None
     last: dt.datetime | None = None
-    kept: Kept
+    kept: EffectivePolicy
     goes: dt.datetime | None = None
     hours: list[Sum] = []
     files: list[Listed] = []

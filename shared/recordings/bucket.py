@@ -1,12 +1,12 @@
-"""Recordings in a bucket: S3 and what speaks as S3, Google Cloud Storage, Azure. By obstore, over Rust's object_store.
+"""Recordings in a bucket: S3 and compatible stores, Google Cloud Storage, Azure. By obstore, over Rust's object_store.
 
 Credentials are where a machine of each cloud has them: variables (`AWS_ACCESS_KEY_ID`, or the file that
-`GOOGLE_APPLICATION_CREDENTIALS` names), or its own role. Files of profiles, such as `~/.aws`, are not read.
+`GOOGLE_APPLICATION_CREDENTIALS` names), or its own role. Profile files, such as `~/.aws`, are not read.
 
-An object that is sent in parts shows once all of them are there; those of one that failed are taken back. Where the
-bucket is away by then they stay, and cost, until its own rule for unfinished uploads removes them.
+A multipart upload appears once all its parts are there; the parts of a failed one are removed. If the bucket is away by
+then they stay, and cost, until its own rule for unfinished uploads removes them.
 
-It is asked in threads: obstore's coroutines end a process whose last request has failed.
+Requests run in threads: obstore's coroutines end a process whose last request has failed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from shared.recordings.store import Bytes, Held, Missing, Unkept
+from shared.recordings.store import Bytes, Missing, StoredObject, Unkept
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 READERS = 8
-# Apart from those, so that no answer waits for what is being sent; as many as a recorder may write at once.
+# Separate from the readers, so that no answer waits for an upload: one for each file that a recorder writes at a time.
 WRITERS = 64
-# One request costs as much for a large object as for a small one, and leaves nothing where it fails.
+# A single request costs the same for a large object as for a small one, and leaves nothing if it fails.
 WHOLE_BYTES = 64 * 2**20
-# What is larger is sent in parts, some of them at once.
+# A larger object is sent in parts, some of them concurrently.
 PART_BYTES, PARTS_AT_ONCE = 16 * 2**20, 2
-# One request may take so long, and a bucket that throttles is asked again for so long.
+# Timeout of a request, and of the retries while a bucket throttles.
 ASK_S = 30.0
-# So that a minute of a camera gets through wherever what it sends does.
+# Timeout of an upload: a minute of video gets through on any link that carries the camera's live stream.
 PUT_S = 120.0
 _CONNECT_S = 5.0
-# For people who open a file where it is.
+# Content types, for people who open a file in the bucket.
 _TYPES = {".mp4": "video/mp4", ".json": "application/json"}
 _MOST_RETRIES = 6
-_MOST_SAID, _MOST_CODE = 300, 60
-# What clouds call an object that is not there. A bucket that is not there is called otherwise.
+_MOST_MESSAGE, _MOST_CODE = 300, 60
+# Codes of a missing object. A missing bucket has another code.
 _NO_OBJECT = ("NoSuchKey", "BlobNotFound")
-# What a machine without credentials asks for some.
+# Endpoints that a machine without credentials queries for some.
 _GIVE_CREDENTIALS = ("//169.254.", "/latest/api/token", "/latest/meta-data", "/computeMetadata/", "token request")
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ T = TypeVar("T")
 class Bucket:
     """See the module, and `shared.recordings.store.Store`. url: such as `s3://bucket/below`.
 
-    ask_s, put_s: what a request may take. Raises ValueError for what is no bucket.
+    ask_s, put_s: timeouts of a request. Raises ValueError for a URL of no bucket.
     """
 
     def __init__(self, url: str, *, ask_s: float = ASK_S, put_s: float = PUT_S) -> None:
@@ -93,7 +93,7 @@ class Bucket:
                 return _bytes(self._asking, key, begin, end)
             except FileNotFoundError as e:
                 if _between(str(e), "<Code>", "</Code>") not in _NO_OBJECT:
-                    # It is not said what is missing.
+                    # The answer does not say whether the object or the bucket is missing.
                     self._check_bucket(key)
                 raise Missing(f"{key} is not among the recordings") from e
 
@@ -103,25 +103,25 @@ class Bucket:
         await self.put(to, [await self.read(key)])
 
     async def remove(self, keys: Iterable[str]) -> None:
-        gone = list(keys)
-        for key in gone:
+        removed = list(keys)
+        for key in removed:
             _check(key)
-        await self._in_thread(lambda: self._remove(gone))
+        await self._in_thread(lambda: self._remove(removed))
 
-    async def held(self, prefix: str) -> list[Held]:
+    async def list_objects(self, prefix: str) -> list[StoredObject]:
         _check(prefix)
 
-        def held() -> list[Held]:
+        def list_objects() -> list[StoredObject]:
             found = chain.from_iterable(obstore.list(self._asking, prefix=prefix))
-            return sorted(Held(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
+            return sorted(StoredObject(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
 
-        return await self._in_thread(held)
+        return await self._in_thread(list_objects)
 
     async def lacks(self) -> int:
         return 0
 
     async def close(self) -> None:
-        """What goes on ends by itself: nobody waits for a bucket that hangs."""
+        """Let running requests end by themselves: do not wait for a bucket that hangs."""
         for threads in (self._readers, self._writers):
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -131,7 +131,7 @@ class Bucket:
         try:
             obstore.delete(self._asking, keys)
         except FileNotFoundError:
-            # Where they go one by one, one that is not there ends it.
+            # In stores without bulk deletion a missing object ends the request.
             self._check_bucket(keys[0])
             for key in keys:
                 try:
@@ -140,7 +140,7 @@ class Bucket:
                     continue
 
     def _check_bucket(self, key: str) -> None:
-        """Raises an error of the bucket's, where there is none. key: of what isn't there, so that little is listed."""
+        """Raise the bucket's error if there is no bucket. key: of a missing object, so that little is listed."""
         next(iter(obstore.list(self._asking, prefix=key)), None)
 
     async def _in_thread(self, work: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> T:
@@ -151,7 +151,7 @@ class Bucket:
 
 
 def _opened(url: str, request_s: float, retry_s: float) -> ObjectStore:
-    # Without TLS only where an endpoint of one's own says so.
+    # Without TLS only if a custom endpoint says so.
     client: ClientConfig = {
         "timeout": dt.timedelta(seconds=request_s),
         "connect_timeout": dt.timedelta(seconds=min(_CONNECT_S, request_s)),
@@ -166,7 +166,7 @@ def _opened(url: str, request_s: float, retry_s: float) -> ObjectStore:
         store = from_url(url, client_options=client, retry_config=retry)
     except (exceptions.BaseError, ValueError) as e:
         raise ValueError(_words(e)) from e
-    # Any other https://… is a server of files to it, which keeps nothing as a bucket does.
+    # For obstore any other https://… is a file server, which stores nothing as a bucket does.
     if not isinstance(store, S3Store | GCSStore | AzureStore):
         raise ValueError("that is no bucket: give s3://…, gs://… or az://…")
     return store
@@ -178,9 +178,9 @@ def _check(key: str) -> None:
 
 
 def _bytes(store: ObjectStore, key: str, begin: int, end: int | None) -> bytes:
-    """Raises FileNotFoundError, which may be the bucket that is not there, or an error of obstore's."""
+    """Read bytes. Raises FileNotFoundError, also for a missing bucket, or an error of obstore's."""
     if end is not None and end <= begin:
-        # Whether it is there is asked by a byte: the answer to a HEAD does not say what is wrong.
+        # A read of one byte checks that it is there: the answer to a HEAD does not say what is wrong.
         _bytes(store, key, begin, begin + 1)
         return b""
     options: GetOptions = {}
@@ -192,13 +192,13 @@ def _bytes(store: ObjectStore, key: str, begin: int, end: int | None) -> bytes:
         return bytes(obstore.get(store, key, options=options).bytes())
     except exceptions.BaseError as e:
         if _between(str(e), "status code: ", " ") == "416":
-            # It is there, and ends before that.
+            # The object is there, and ends before that.
             return b""
         raise
 
 
 def _pieces(parts: Sequence[Bytes]) -> Iterator[bytes]:
-    """The same bytes, of which few are in memory twice."""
+    """Yield the same bytes in larger pieces, so that few are in memory twice."""
     waiting: list[Bytes] = []
     size = 0
     for part in parts:
@@ -212,13 +212,17 @@ def _pieces(parts: Sequence[Bytes]) -> Iterator[bytes]:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, and what to do. Nothing of an address is in it: some hold a signature."""
-    said, _, source = str(error).partition("Debug source:")
-    status, code = _between(said, "status code: ", " "), _between(said, "<Code>", "</Code>")
+    """Explain what is wrong, and what to do, without any address: some contain a signature."""
+    message, _, source = str(error).partition("Debug source:")
+    status, code = _between(message, "status code: ", " "), _between(message, "<Code>", "</Code>")
     what = plain(f"{status} {code}".strip()[:_MOST_CODE])
-    if any(asked in said.partition(" - ")[0] for asked in _GIVE_CREDENTIALS):
+    if any(marker in message.partition(" - ")[0] for marker in _GIVE_CREDENTIALS):
         return "no credentials are to be had: set those of its cloud, or give this machine a role"
-    if status == "301" or "configured region" in said or code in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
+    if (
+        status == "301"
+        or "configured region" in message
+        or code in ("AuthorizationHeaderMalformed", "PermanentRedirect")
+    ):
         return "it is in another region: set AWS_REGION"
     if status == "404":
         return "there is none: create it, or name another"
@@ -238,11 +242,11 @@ def _why(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
-    """The library's own, without what it adds for those who write it."""
-    words = redact(str(error).partition("Debug source:")[0], _MOST_SAID).split()
+    """Return the library's own message, without its debug part."""
+    words = redact(str(error).partition("Debug source:")[0], _MOST_MESSAGE).split()
     return plain(" ".join(word.partition("?")[0] if "://" in word else word for word in words))
 
 
 def _between(text: str, begin: str, end: str) -> str:
-    """What is between these in a text; "" where they aren't in it."""
+    """Return the text between two markers; "" if they are missing."""
     return text.partition(begin)[2].partition(end)[0] if begin in text else ""

@@ -1,9 +1,9 @@
-"""A file of a recording, cut into the segments that it was made of. Pure: nothing is decoded, and no picture changes.
+"""Cuts a file of a recording into its original segments. Pure: nothing is decoded, and no picture changes.
 
     for one in segments(camera, record, data):
         decode(one.payload, before=one.before, fps=5, frames=one.segment.frames)
 
-What is decoded is what a worker decoded live: the same frames, each with those before it in its group of pictures.
+A decoder gets what a worker decoded live: the same frames, each with those before it in its group of pictures.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from shared.video.moof import Fragment, Sample
 from shared.video.recovery import recovery_frames
 
 _MS = dt.timedelta(milliseconds=1)
-# Of what stands before a NAL unit, as ingest writes it.
+# Bytes of the length prefix of a NAL unit, as ingest writes it.
 LENGTH_SIZE = 4
 
 
 class Whole(NamedTuple):
-    """A segment as it was stored. seq: its sequence in MEDIA. before: what is decoded before it, oldest first."""
+    """A segment as it was stored. seq: in MEDIA. before: payloads to decode before it, oldest first."""
 
     segment: Segment
     seq: int
@@ -37,7 +37,7 @@ class Whole(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Frames that follow each other in one fragment. begin, end: bytes of the file."""
+    """Consecutive frames of one fragment. begin, end: bytes of the file."""
 
     decode_time: int
     samples: tuple[Sample, ...]
@@ -46,7 +46,7 @@ class _Run(NamedTuple):
 
 
 def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
-    """The segments of a file, in order. data: all of it. Raises BadSegment where it is not what its record says."""
+    """Yield the segments of a file, in order. data: all of it. Raises BadSegment if it contradicts its record."""
     video = fmp4.read(data)
     codec = _codec(record)
     init = fmp4.init(video)
@@ -65,14 +65,14 @@ def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
 
 
 class _Start(NamedTuple):
-    """Where decoding may begin: a segment's number, and after how many frames pictures are right."""
+    """Where decoding may begin: a segment's number, and after how many frames pictures are correct."""
 
     n: int
     recovery: int
 
 
 def _start(codec: Codec, data: bytes, run: _Run) -> int | None:
-    """0 for what begins with a keyframe, None for what can't be begun with."""
+    """Return 0 for a run that begins with a keyframe, None if decoding can't begin with it."""
     first = run.samples[0]
     # Recovery points are marked as keyframes, too.
     recovery = recovery_frames(codec, data[run.begin : run.begin + first.size], LENGTH_SIZE)
@@ -80,7 +80,7 @@ def _start(codec: Codec, data: bytes, run: _Run) -> int | None:
 
 
 def _first(starts: Sequence[_Start], n: int, counts: Sequence[int]) -> int:
-    """The segment that decoding begins with, so that the n-th's pictures are right."""
+    """Return the segment to decode from, so that the n-th's pictures are correct."""
     for start in reversed(starts):
         if sum(counts[start.n : n]) >= start.recovery:
             return start.n
@@ -88,7 +88,7 @@ def _first(starts: Sequence[_Start], n: int, counts: Sequence[int]) -> int:
 
 
 def _runs(fragments: Sequence[Fragment], counts: Sequence[int]) -> Iterator[list[_Run]]:
-    """The frames of each segment. counts: how many it has. Raises BadSegment."""
+    """Yield the frames of each segment. counts: how many it has. Raises BadSegment."""
     if sum(len(fragment.samples) for fragment in fragments) != sum(counts) or not all(counts):
         raise BadSegment("the file has other frames than its index says")
     rest = iter(fragments)
@@ -122,7 +122,7 @@ def _codec(record: Recorded) -> Codec:
 
 
 def segment_of(camera: str, record: Recorded, cut: Cut) -> Segment:
-    """What the headers of a segment said, but for what is before it in its group of pictures."""
+    """Rebuild a segment's headers, without its dependence on earlier segments."""
     return Segment(
         camera=camera,
         epoch=record.epoch,

@@ -1,9 +1,9 @@
-"""Segments of a camera as files, with the record of each. Pure, but for the bytes of video: these are not copied.
+"""Joins segments of a camera into files, with a record of each. Pure, and without copying the video.
 
-    for made in files(read, token):
-        await store.put(made.record.key, list(made.buffers))
+    for file in files(read, token)[0]:
+        await store.put(file.record.key, list(file.buffers))
 
-What a camera sends as damaged video is left out, with what can't be decoded without it.
+Damaged video is dropped, with what can't be decoded without it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Read(NamedTuple):
     payload: bytes
 
 
-class Made(NamedTuple):
+class VideoFile(NamedTuple):
     """A file. read: the segments in it."""
 
     record: Recorded
@@ -39,7 +39,7 @@ class Made(NamedTuple):
 
     @property
     def buffers(self) -> Iterator[bytes | memoryview]:
-        """All its bytes."""
+        """Yield all its bytes."""
         return self.joined.buffers([one.payload for one in self.read])
 
 
@@ -48,23 +48,23 @@ class _Whole(NamedTuple):
     video: Video
 
 
-def files(read: Sequence[Read], token: str) -> tuple[list[Made], list[Hole]]:
-    """The files of one window: one, or more where the track changes; and the holes of what was damaged.
+def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]]:
+    """Return the files of one window: one, or more if the track changes; and the holes of damaged segments.
 
     read: of one camera, in order. token: in the names of the files.
     """
     whole, damaged = _sifted(read)
-    found = list[Made]()
+    found = list[VideoFile]()
     while whole:
         joined = fmp4.join([_part(one) for one in whole])
         row = whole[: joined.placed]
-        found.append(Made(_record(row, joined, f"{token}-{len(found)}"), joined, [one.read for one in row]))
+        found.append(VideoFile(_record(row, joined, f"{token}-{len(found)}"), joined, [one.read for one in row]))
         whole = whole[joined.placed :]
     return found, holes(damaged, "damaged")
 
 
 def _sifted(read: Sequence[Read]) -> tuple[list[_Whole], list[Head]]:
-    """(those that can be decoded, those that can't)."""
+    """Return (segments that can be decoded, those that can't)."""
     whole, damaged, broken = list[_Whole](), list[Head](), False
     for one in read:
         broken = broken and not one.head.segment.starts_gop
@@ -118,7 +118,7 @@ def _cut(one: _Whole, start: dt.datetime) -> Cut:
 
 
 def holes(missing: Sequence[Head], cause: Cause) -> list[Hole]:
-    """One for each row of segments that follow each other."""
+    """Return one hole for each run of consecutive segments."""
     found: list[Hole] = []
     before: Head | None = None
     for head in missing:

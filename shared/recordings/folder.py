@@ -1,8 +1,7 @@
-"""Recordings in a folder of a disk, or of a share that is mounted.
+"""Recordings in a folder of a disk, or of a mounted share.
 
-A file is written beside its place, brought to the disk, and then named: after a loss of power there is a whole one, or
-none. What was being written then is held under a name of its own, which nobody knows, and is swept away with what else
-nobody knows.
+A file is written under a temporary name next to its place, synced, and then renamed: after a loss of power it is there
+as a whole, or not at all. An unfinished file keeps its temporary name, which no index has, and is removed as unindexed.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import TypeVar
 
-from shared.recordings.store import Bytes, Held, Missing, Unkept
+from shared.recordings.store import Bytes, Missing, StoredObject, Unkept
 
 THREADS = 4
 _PART = ".part"
-# Buffers that one call to the system takes.
+# Buffers in one system call.
 _AT_ONCE = min(os.sysconf("SC_IOV_MAX"), 1024)
 
 T = TypeVar("T")
 
 
 class Folder:
-    """See the module, and `shared.recordings.store.Store`. free: the share of the disk that is left to others."""
+    """See the module, and `shared.recordings.store.Store`. free: the share of the disk that stays free for others."""
 
     def __init__(self, path: Path, free: float = 0.0) -> None:
         self._path = path
@@ -49,8 +48,8 @@ class Folder:
         places = [self._place(key) for key in keys]
         await self._in_thread(lambda: self._remove(places))
 
-    async def held(self, prefix: str) -> list[Held]:
-        return await self._in_thread(lambda: sorted(self._held(self._place(prefix))))
+    async def list_objects(self, prefix: str) -> list[StoredObject]:
+        return await self._in_thread(lambda: sorted(self._list(self._place(prefix))))
 
     async def lacks(self) -> int:
         return await self._in_thread(self._lacks)
@@ -95,7 +94,7 @@ class Folder:
         _sync(place.parent)
 
     def _make(self, folder: Path) -> None:
-        """Those that are missing, each of them brought to the disk."""
+        """Create missing folders, each of them synced."""
         if folder.is_dir():
             return
         self._make(folder.parent)
@@ -117,7 +116,7 @@ class Folder:
             self._prune(folder)
 
     def _prune(self, folder: Path) -> None:
-        """A folder that holds nothing any more, and those above it."""
+        """Remove a folder that has become empty, and those above it."""
         while folder != self._path:
             try:
                 folder.rmdir()
@@ -129,19 +128,19 @@ class Folder:
         if folder.is_dir():
             _sync(folder)
 
-    def _held(self, folder: Path) -> Iterator[Held]:
-        for inside, _, names in os.walk(folder, onerror=_but_gone):
+    def _list(self, folder: Path) -> Iterator[StoredObject]:
+        for inside, _, names in os.walk(folder, onerror=_raise_unless_missing):
             for path in (Path(inside, name) for name in names):
                 try:
                     stat = path.stat()
                 except FileNotFoundError:
                     continue
                 if S_ISREG(stat.st_mode):
-                    yield Held(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime)
+                    yield StoredObject(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime)
 
 
-def _but_gone(error: OSError) -> None:
-    """Raises what keeps a folder from being listed, but for one that has gone meanwhile, or is not ours: lost+found."""
+def _raise_unless_missing(error: OSError) -> None:
+    """Raise an error of listing a folder, unless it was removed meanwhile, or is not ours: lost+found."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
         raise error
 
@@ -157,7 +156,7 @@ def _write(file: int, parts: Sequence[Bytes]) -> None:
 
 
 def _exactly(file: int, size: int) -> bytes:
-    """So many bytes, fewer at the file's end; all, where size is negative."""
+    """Read `size` bytes, fewer at the file's end; all if `size` is negative."""
     found: list[bytes] = []
     while size:
         part = os.read(file, 1 << 20 if size < 0 else min(size, 1 << 20))
@@ -169,7 +168,7 @@ def _exactly(file: int, size: int) -> bytes:
 
 
 def _sync(folder: Path) -> None:
-    """Bring what a folder holds to the disk, its names."""
+    """Sync a folder's entries to the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,9 +1,9 @@
 """The file of keys that recordings are encrypted with: the first key encrypts, and all of them decrypt.
 
     keys = read(Path("recordings.key"), "RECORDER_KEY_FILE")
-    write(path, text_of([Secret.new(), *keys.all]))               # rotation: a new one before those that are there
+    write(path, text_of([Secret.new(), *keys.all]))               # rotation: a new key before the existing ones
 
-A line each, 256 random bits in base64; `#` begins a comment. With the line `encrypted-only` nothing plain is read.
+One key a line, 256 random bits in base64; `#` begins a comment. With the line `encrypted-only` plain data is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shared.runtime.errors import SettingError
 SIZE = 32
 ONLY = "encrypted-only"
 ID_SIZE = 8
-# Of others, nothing; of the group, writing: Kubernetes gives Secrets to a pod by its group.
+# Forbidden mode bits: all of others, and group write. Kubernetes gives Secrets to a pod by its group.
 _OTHERS = 0o027
 _MOST = 64 * 1024
 _WORDS = "# Keys of recordings: the first encrypts, all decrypt. Whoever loses them loses the recordings.\n"
 
 
 class Secret:
-    """A key. id: tells it from others, and nothing about it."""
+    """A key. id: identifies it, and reveals nothing about it."""
 
     __slots__ = ("bytes", "id")
 
@@ -47,7 +47,7 @@ class Secret:
 
 
 class Keys(NamedTuple):
-    """all: one at least, the first of which encrypts. only: whether what is not encrypted is refused."""
+    """all: at least one, the first of which encrypts. only: whether plain data is refused."""
 
     all: tuple[Secret, ...]
     only: bool = False
@@ -57,10 +57,10 @@ class Keys(NamedTuple):
 
 
 def read(path: Path, setting: str) -> Keys:
-    """Raises SettingError, which names the setting and repeats nothing of the file."""
+    """Read a file of keys. Raises SettingError, which names the setting and quotes nothing of the file."""
     named = f"{setting}={path}"
     try:
-        # Whatever it is: opening a pipe would wait for who writes.
+        # Non-blocking: opening a pipe would wait for a writer.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             stat = os.fstat(file)
@@ -80,13 +80,13 @@ def read(path: Path, setting: str) -> Keys:
 
 
 def parsed(text: bytes, named: str) -> Keys:
-    """named: the file, for errors. Raises SettingError."""
+    """Parse a file's text. named: the file, for errors. Raises SettingError."""
     lines = [(n, line.strip()) for n, line in enumerate(text[:_MOST].splitlines(), 1)]
-    kept = [(n, line) for n, line in lines if line and not line.startswith(b"#")]
-    found = [_secret(line, f"{named}, line {n}") for n, line in kept if line != ONLY.encode()]
+    entries = [(n, line) for n, line in lines if line and not line.startswith(b"#")]
+    found = [_secret(line, f"{named}, line {n}") for n, line in entries if line != ONLY.encode()]
     if not found or len(text) > _MOST:
         raise SettingError(f"{named} has no key, or is too long: make one by 'tidegate recordings key'")
-    return Keys(tuple(found), only=len(found) < len(kept))
+    return Keys(tuple(found), only=len(found) < len(entries))
 
 
 def text_of(keys: Keys) -> str:
@@ -100,13 +100,13 @@ def _secret(line: bytes, named: str) -> Secret:
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != SIZE:
-        # Not `from` the error, which may hold what was read.
+        # Not `from` the error, which may contain the line.
         raise SettingError(f"{named} is no key: 'tidegate recordings key' makes lines of {SIZE} bytes in base64")
     return Secret(data)
 
 
 def check_installed(setting: str) -> None:
-    """Raises SettingError where what encrypts is not there."""
+    """Raise SettingError if the cryptography package is missing."""
     try:
         import cryptography  # noqa: F401
     except ModuleNotFoundError as e:

@@ -1,10 +1,10 @@
-"""What is recorded, read and changed in the store: an index for each hour of a camera, and a catalogue of its hours.
+"""Reads and updates the index of each hour of a camera, and the catalogue of its hours, in the store.
 
     library = Library(store)
     files, holes = await library.between("lobby", since, until, running)     # running: of the ledger, the last hour
 
-Only who records a camera changes what is here of it. An index is written before the files that it leaves out are
-removed, and after those that it names are written: whoever reads it finds them, but for the moment in which they go.
+Only the process that records a camera changes its entries. An index is written after the files that it names, and
+before those that it drops are removed: a reader finds its files, except while they are being removed.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from shared.recordings.records import (
 from shared.recordings.store import Missing, Store
 from shared.recordings.windows import LONGEST
 
-# What ends the name of an index that was set aside.
+# Suffix of a damaged index that was set aside.
 DAMAGED = ".damaged"
 
 
 class Library:
-    """See the module. Everything raises Unkept where the store can't be used."""
+    """See the module. Everything raises Unkept if the store can't be used."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     async def hour(self, camera: str, hour: dt.datetime) -> Hour | None:
-        """The index of an hour; None where there is none. Raises Unreadable where it was damaged."""
+        """Return the index of an hour; None if there is none. Raises Unreadable if it is damaged."""
         key = hour_key(camera, hour)
         try:
             return records.decode(await self.store.read(key), Hour)
@@ -49,9 +49,10 @@ class Library:
         except Unreadable as e:
             raise Unreadable(f"{key} is no index of recordings: {e}") from e
 
-    async def mended(self, camera: str, hour: dt.datetime) -> Hour | None:
-        """The same for who changes it. One that was damaged is set aside: recording goes on, and what it named stays
-        where it is, until all of its hour is old enough to go.
+    async def hour_for_update(self, camera: str, hour: dt.datetime) -> Hour | None:
+        """Return the same for updating it. A damaged index is set aside, so that recording goes on.
+
+        Its files stay until the whole hour expires.
         """
         try:
             return await self.hour(camera, hour)
@@ -63,25 +64,25 @@ class Library:
             return empty
 
     async def close(self, hour: Hour) -> None:
-        """Have an hour's index hold this, too, and the catalogue say so."""
-        whole = merged(await self.mended(hour.camera, hour.hour), hour)
+        """Merge this into an hour's index, and update the catalogue."""
+        whole = merged(await self.hour_for_update(hour.camera, hour.hour), hour)
         await self.keep(whole)
         await self.keep_catalogue((await self.catalogue(hour.camera)).having(Sum.of(whole)))
 
     async def keep(self, hour: Hour) -> None:
-        """Write an hour's index anew."""
+        """Replace an hour's index."""
         await self.store.put(hour_key(hour.camera, hour.hour), [records.encode(hour)])
 
     async def catalogue(self, camera: str) -> Catalogue:
-        """What there is of a camera, hour by hour. One that is missing or was damaged is made anew of the indexes."""
+        """Return a camera's catalogue. A missing or damaged one is rebuilt from the indexes."""
         try:
             return records.decode(await self.store.read(catalogue_key(camera)), Catalogue)
         except (Missing, Unreadable):
             found = Catalogue(camera=camera)
-        for held in await self.store.held(camera):
-            if held.key.endswith(INDEX):
+        for entry in await self.store.list_objects(camera):
+            if entry.key.endswith(INDEX):
                 with contextlib.suppress(Missing, Unreadable):
-                    found = found.having(Sum.of(records.decode(await self.store.read(held.key), Hour)))
+                    found = found.having(Sum.of(records.decode(await self.store.read(entry.key), Hour)))
         return found
 
     async def keep_catalogue(self, catalogue: Catalogue) -> None:
@@ -90,7 +91,7 @@ class Library:
     async def between(
         self, camera: str, since: dt.datetime, until: dt.datetime, running: Hour | None
     ) -> tuple[list[Recorded], list[Hole]]:
-        """The files that show something of [since, until), and the holes in it, by time."""
+        """Return the files that overlap [since, until), and the holes in it, by time."""
         files: dict[str, Recorded] = {}
         holes: dict[Hole, None] = {}
         for hour in hours_of(since, until, LONGEST):

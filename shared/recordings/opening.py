@@ -1,4 +1,4 @@
-"""The store that a setting names: a folder, or a bucket; and what is recorded there, encrypted or not."""
+"""Opens the store that a setting names: a folder or a bucket, encrypted or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BUCKETS = ("s3", "gs", "az", "azure", "abfs", "abfss", "https")
 
 
 def check(place: str, setting: str) -> None:
-    """Raises SettingError where `opened` would not even try."""
+    """Raise SettingError for a place that `opened` would reject without a try."""
     scheme, separator, _ = place.partition("://")
     if not separator:
         return
@@ -30,8 +30,9 @@ def check(place: str, setting: str) -> None:
 
 
 def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
-    """place: a path, or such as `s3://bucket/below`. setting: its name. free: the share of a folder's disk that is left
-    to others. Raises SettingError.
+    """Open a store. place: a path, or such as `s3://bucket/below`. setting: its name. Raises SettingError.
+
+    free: the share of a folder's disk that stays free for others.
     """
     check(place, setting)
     if "://" not in place:
@@ -45,15 +46,12 @@ def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
 
 
 def recordings(place: str, setting: str, key_file: str, *, free: float = 0.0) -> Store:
-    """What is recorded in `opened`, for who has the keys of a file. key_file: its path; empty: what is put is plain.
-
-    Raises SettingError.
-    """
+    """Open a store of recordings. key_file: path of the keys; empty: new data is plain. Raises SettingError."""
     return Sealed(opened(place, setting, free=free), keys_of(key_file), KEY_FILE)
 
 
 def keys_of(key_file: str) -> keys.Keys | None:
-    """None where no file is named. Raises SettingError."""
+    """Read the keys; None if no file is named. Raises SettingError."""
     if not key_file:
         return None
     keys.check_installed(KEY_FILE)

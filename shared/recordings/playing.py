@@ -1,10 +1,10 @@
-"""Files as one video, group by group: what a playlist names, and what a clip is made of. Pure.
+"""Plays files as one video, group by group, for playlists and clips. Pure.
 
     row = plays(files, since, until)
     text = playlist(row, head=lambda play: …, group=lambda play: …)
 
-The video's clock goes on over holes and from file to file, so that no player jumps; the playlist says beside it when
-each part was filmed. The bytes of a group are moved on its clock before they are played: `fmp4.later`.
+The video's clock goes on over holes and from file to file, so that no player jumps. The playlist also says when each
+part was filmed. The bytes of a group are moved on the clock before they are played: `fmp4.later`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from shared.contract.segment import rfc3339
 from shared.recordings.records import Count, Group, Recorded
 
-# What is missing between two files, from which on a playlist says so.
+# The shortest gap between two files that a playlist marks.
 _HOLE = dt.timedelta(milliseconds=500)
 _SECOND = dt.timedelta(seconds=1)
 
@@ -27,9 +27,9 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A group of pictures in a video, which can be decoded by itself.
 
     n: its number, from 1. file: its key. begin, end: bytes of it. start, seconds: when it was filmed, and how long it
-    is shown. at: seconds of the video at which it begins. ticks: by which it is to be later on its clock below `init`
-    bytes of the file `headed`, which begins at `early`: the clock begins anew with each of these. broken: whether it
-    does not go on where the one before it ended: time is missing, or another track begins.
+    is shown. at: seconds of the video at which it begins. headed, init, early: it is decoded after the first `init`
+    bytes of the file `headed`, whose video begins at `early`; the clock restarts with each of these. ticks: shift on
+    that clock. broken: whether it does not continue the previous group: time is missing, or another track begins.
     """
 
     n: Count
@@ -51,7 +51,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def plays(files: Iterable[Recorded], since: dt.datetime, until: dt.datetime) -> list[Play]:
-    """The groups that show something of [since, until). files: of one camera, in order."""
+    """Return the groups that overlap [since, until). files: of one camera, in order."""
     row: list[Play] = []
     before: Recorded | None = None
     headed: tuple[Recorded, float] | None = None
@@ -72,8 +72,8 @@ def plays(files: Iterable[Recorded], since: dt.datetime, until: dt.datetime) -> 
 def _of(
     file: Recorded, groups: Sequence[Group], n: int, at: float, headed: Recorded, zero: float, *, broken: bool
 ) -> list[Play]:
-    """Groups of a file, from a second of the video on. zero: the second at which the head's clock begins."""
-    # All of a file is moved by as much, so that its groups follow each other to the tick.
+    """Return the groups of a file, from second `at` of the video on. zero: second at which the head's clock begins."""
+    # All groups of a file have the same shift, so that they follow each other to the tick.
     offset = at - (groups[0].start - file.start) / _SECOND
     ticks = round((offset - zero) * file.timescale) + headed.early - file.early
     return [
@@ -96,8 +96,9 @@ def _of(
 
 
 def playlist(row: Sequence[Play], *, head: Callable[[Play], str], group: Callable[[Play], str]) -> str:
-    """HTTP Live Streaming (RFC 8216) of a video that is whole. head, group: addresses of the bytes that a group is
-    played below, and of the group, moved.
+    """Return an HTTP Live Streaming playlist (RFC 8216) of a finished video.
+
+    head, group: addresses of a group's `init` bytes, and of the group's shifted bytes.
     """
     longest = max((play.seconds for play in row), default=1.0)
     lines = [
@@ -111,7 +112,7 @@ def playlist(row: Sequence[Play], *, head: Callable[[Play], str], group: Callabl
     for play in row:
         if play.broken:
             if play.headed != headed:
-                # After a hole the clock goes on. Players begin anew at a discontinuity: VLC ends where no head follows.
+                # After a hole the clock goes on. Players restart at a discontinuity: VLC ends if no head follows.
                 lines += ["#EXT-X-DISCONTINUITY"] if headed else []
                 headed = play.headed
                 lines.append(f'#EXT-X-MAP:URI="{head(play)}"')

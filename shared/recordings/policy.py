@@ -1,9 +1,9 @@
-"""What is kept of a camera, and for how long: policies for all cameras, for groups, and for one. Pure.
+"""Recording policies, and their retention: for all cameras, for groups, and for one. Pure.
 
     policy = nearest("lobby", {"default": …, "group.doors": …, "camera.lobby": …})
 
-The nearest one that says something of a field says it. A hold counts wherever it is set: nothing of such a camera is
-deleted, whatever else is said.
+The nearest policy that sets a field wins. A hold applies wherever it is set: no recording of such a camera is deleted,
+whatever else is set.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ DEFAULT = "default"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Fields that are None say nothing. cameras: of a group, those that are in it.
+    """A field that is None is unset. cameras: the members of a group.
 
-    record: always; while something is seen; around incidents; or never. rest: what stays of what was recorded and does
-    not count, but where nothing is to be recorded. labels, zones: of what is seen, where not just anything, anywhere,
-    counts. before_s, after_s: of video, beside what counts. keep_days, incidents_days: for how long; the latter where
-    an incident is. most_gb: of the camera, the oldest goes first; 0: no bound. hold: nothing is deleted. masks: of a
-    camera alone, what is black before it is recorded.
+    record: always; while something is seen; around incidents; or never. rest: what remains of recorded video that is
+    not relevant, unless `record` is never. labels, zones: limit what is relevant; empty: anything, anywhere. before_s,
+    after_s: margins of video around it. keep_days, incidents_days: retention; the latter for incidents. most_gb: of the
+    camera, the oldest is removed first; 0: no bound. hold: nothing is deleted. masks: of a camera alone, polygons that
+    are blackened before it is recorded.
     """
 
     cameras: Annotated[tuple[Token, ...], Meta(max_length=10_000)] = ()
@@ -52,14 +52,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     masks: Annotated[tuple[Mask, ...], Meta(max_length=32)] | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for masks that would leave something of what they are around."""
+        """Raises ValueError for masks that would leave some of their inside visible."""
         for mask in self.masks or ():
             if flaw := geometry.flaw(mask):
                 raise ValueError(f"a mask of {len(mask)} corners: {flaw}")
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds of a camera: a policy in which every field says something."""
+class EffectivePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective policy of a camera: every field is set."""
 
     record: Record = "always"
     rest: Rest = "nothing"
@@ -82,16 +82,16 @@ def group_key(group: str) -> str:
     return f"group.{group}"
 
 
-def nearest(camera: str, policies: Mapping[str, Policy]) -> Kept:
-    """policies: by their keys. Of two groups that say something, the first by name does."""
+def nearest(camera: str, policies: Mapping[str, Policy]) -> EffectivePolicy:
+    """Merge the policies of a camera. policies: by key. Of two groups that set a field, the first by name wins."""
     groups = sorted(
         key for key, policy in policies.items() if key.startswith(group_key("")) and camera in policy.cameras
     )
     row = [policies[key] for key in (camera_key(camera), *groups, DEFAULT) if key in policies]
-    said = {
+    fields = {
         name: value
-        for name in Kept.__struct_fields__
+        for name in EffectivePolicy.__struct_fields__
         if (value := next((v for policy in row if (v := getattr(policy, name)) is not None), None)) is not None
     }
     own = policies.get(camera_key(camera))
-    return Kept(**said | {"hold": any(policy.hold for policy in row), "masks": (own and own.masks) or ()})
+    return EffectivePolicy(**fields | {"hold": any(policy.hold for policy in row), "masks": (own and own.masks) or ()})

@@ -1,10 +1,10 @@
-"""What is recorded of a camera: its files, an index for each hour of them, and holes with their causes. Pure.
+"""Records of a camera's files, an index for each hour of them, and holes with their causes. Pure.
 
     recorded.at(time)                     # the group of pictures that shows it, as bytes begin:end of the file
-    hour_key("lobby", hour)               # where the index of an hour is, so that nothing is ever listed
+    hour_key("lobby", hour)               # the key of an hour's index, so that nothing is ever listed
 
-A file is one fragmented MP4 that any player takes. Its record says where each group of pictures is in it: who has read
-an hour's index knows for each second which bytes show it.
+A file is one fragmented MP4 that any player takes. Its record says where each group of pictures is in it: an hour's
+index gives the bytes that show any second.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from shared.contract.names import Token
 from shared.runtime.errors import TidegateError
 
 HOUR = dt.timedelta(hours=1)
-# What ends the name of an hour's index.
+# Suffix of an hour's index.
 INDEX = "/index.json"
 _MS = dt.timedelta(milliseconds=1)
 _SECOND = dt.timedelta(seconds=1)
-# Why there is no video. camera: it sent none. dropped: it never came to MEDIA, as ingest had no room for it. expired:
-# MEDIA had let it go before it was read. damaged: it could not be read. policy: it was not to be recorded.
-# unmasked: what is to be black in it could not be made so.
+# Why there is no video. camera: it sent none. dropped: it never reached MEDIA, as ingest had no room for it. expired:
+# MEDIA had dropped it before it was read. damaged: it could not be read. policy: it was not to be recorded.
+# unmasked: its masks could not be applied.
 Cause = Literal["camera", "dropped", "expired", "damaged", "policy", "unmasked"]
 Count = Annotated[int, Meta(ge=0)]
 
-# As they come out of a store, where anything may be written by hand.
+# A time read from a store, where anything may be written by hand.
 Time = Annotated[dt.datetime, Meta(tz=True)]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Unreadable(TidegateError):
-    """What should say what is recorded does not."""
+    """An index or another object of the recordings can't be read."""
 
 
 class Group(NamedTuple):
-    """Bytes begin:end of a file, and what they show."""
+    """Bytes begin:end of a file, and the time that they show."""
 
     begin: int
     end: int
@@ -53,7 +53,7 @@ class Group(NamedTuple):
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
-    """A segment that is in a file: what tells which frames of it were one message, and which events are about them.
+    """A segment of a file: identifies the frames of one message, and the events about them.
 
     seq: in MEDIA. n: in its epoch. start_ms: after the file's start. ms: its duration. frames: how many it has.
     """
@@ -68,12 +68,12 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file. key: in the store. start, end: what it shows, UTC. codec: in the words of RFC 6381.
 
-    track: the same of files whose pictures follow each other in one decoder. timescale: ticks a second of its own
-    clock, and early: where on that the video begins. init, head: bytes of what a decoder must know, and of all that is
-    before the first group. groups_ms: when each group of pictures begins, in milliseconds after `start`, the first at
-    0. sizes: bytes of each; they follow each other. first_seq, last_seq: in MEDIA. epoch, last_n: of the segments in
-    it, and the last one's number there. segments: how many are in it, and cuts: which. incident: whether one is in it
-    or beside it. keyframes: whether there are keyframes alone, as nobody wanted the rest.
+    track: equal for files that one decoder can play in a row. timescale: ticks a second of its own clock. early: where
+    the video begins on that clock. init, head: bytes of the decoder's parameters, and of everything before the first
+    group. groups_ms: when each group of pictures begins, in milliseconds after `start`, the first at 0. sizes: bytes of
+    each; they follow each other. first_seq, last_seq: in MEDIA. epoch, last_n: of its segments, and the last one's
+    number there. segments: how many it has, and cuts: which. incident: whether one is in it or next to it. keyframes:
+    whether it has keyframes alone, as the policy dropped the rest.
     """
 
     key: str
@@ -118,17 +118,17 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return [Group(*row) for row in zip(ends[:-1], ends[1:], starts, [*starts[1:], self.end], strict=True)]
 
     def between(self, since: dt.datetime, until: dt.datetime) -> list[Group]:
-        """The groups that show something of [since, until)."""
+        """Return the groups that overlap [since, until)."""
         return [group for group in self.groups if group.start < until and group.until > since]
 
     def at(self, time: dt.datetime) -> Group:
-        """The group that shows a time, or the one nearest to it."""
+        """Return the group that shows a time, or the one nearest to it."""
         n = bisect_right(self.groups_ms, (time - self.start) / _MS) - 1
         return self.groups[max(0, n)]
 
 
 class Hole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A time without video. segments: how many are known to be missing, where that is known."""
+    """A time without video. segments: how many are missing, if that is known."""
 
     since: Time
     until: Time
@@ -140,7 +140,7 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Hour(msgspec.Struct, frozen=True, kw_only=True):
-    """What a camera's files that begin in an hour are, in their order, and the holes that begin in it."""
+    """The index of an hour: a camera's files and holes that begin in it, in order."""
 
     camera: Token
     hour: Time
@@ -152,9 +152,9 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What there is of one hour. seconds: of video. size: bytes. lost: seconds without video, by cause.
+    """The totals of one hour. seconds: of video. size: bytes. lost: seconds without video, by cause.
 
-    settled: whether it was decided what stays of it. incident: whether any is in it.
+    settled: whether the policy was applied to it. incident: whether it has any.
     """
 
     hour: Time
@@ -184,7 +184,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def with_more(self, more: Sum) -> Sum:
-        """Both, of one hour."""
+        """Return the sum of both, of one hour."""
         causes = self.lost.keys() | more.lost.keys()
         return msgspec.structs.replace(
             self,
@@ -203,13 +203,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     hours: tuple[Sum, ...] = ()
 
     def having(self, *sums: Sum) -> Catalogue:
-        """With these in the place of those of the same hours."""
+        """Return the catalogue with these in place of those of the same hours."""
         hours = {one.hour: one for one in (*self.hours, *sums)}
         return msgspec.structs.replace(self, hours=tuple(hours[hour] for hour in sorted(hours)))
 
     def adding(self, one: Sum) -> Catalogue:
-        """With what more there is of an hour, part of which may be here."""
-        here = next((known for known in self.hours if known.hour == one.hour), None)
+        """Return the catalogue with more of an hour, which may be here partially."""
+        here = next((h for h in self.hours if h.hour == one.hour), None)
         return self.having(here.with_more(one) if here else one)
 
     def without(self, hour: dt.datetime) -> Catalogue:
@@ -217,39 +217,39 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_times(*times: dt.datetime) -> None:
-    """Raises ValueError for one that no clock may show."""
+    """Raise ValueError for a time that no clock may show."""
     if not all(map(in_time, times)):
         raise ValueError(f"times are from {EARLIEST:%Y} to {LATEST:%Y}")
 
 
 def hour_of(time: dt.datetime) -> dt.datetime:
-    """The hour that a time is in, UTC."""
+    """Return the hour of a time, UTC."""
     return time.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def hours_of(since: dt.datetime, until: dt.datetime, longest: dt.timedelta) -> list[dt.datetime]:
-    """The hours whose files show something of [since, until). longest: of a file, which is its first hour's."""
+    """Return the hours whose files may overlap [since, until). longest: of a file, which belongs to its first hour."""
     first, last = hour_of(since - longest), hour_of(until)
     return [first + n * HOUR for n in range((last - first) // HOUR + 1)]
 
 
 def folder_of(camera: str, hour: dt.datetime) -> str:
-    """Where an hour's files are, without a slash at its end."""
+    """Return the folder of an hour's files, without a trailing slash."""
     return f"{camera}/{hour:%Y-%m-%d}/{hour:%H}"
 
 
 def hour_key(camera: str, hour: dt.datetime) -> str:
-    """Where the index of an hour is."""
+    """Return the key of an hour's index."""
     return f"{folder_of(camera, hour)}{INDEX}"
 
 
 def catalogue_key(camera: str) -> str:
-    """Where it is said what there is of a camera."""
+    """Return the key of a camera's catalogue."""
     return f"{camera}/hours.json"
 
 
 def file_key(camera: str, start: dt.datetime, token: str) -> str:
-    """Where a file is that begins then. token: of this try to write it; no other has it."""
+    """Return the key of a file that begins at `start`. token: unique to this try to write it."""
     return f"{folder_of(camera, hour_of(start))}/{start.astimezone(dt.UTC):%M%S}-{token}.mp4"
 
 
@@ -258,7 +258,7 @@ def encode(index: Hour | Catalogue) -> bytes:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Raises Unreadable for what is none."""
+    """Decode an object of the store. Raises Unreadable."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
@@ -266,6 +266,6 @@ def decode(data: bytes, kind: type[T]) -> T:
 
 
 def covered(files: Iterable[Recorded], since: dt.datetime, until: dt.datetime) -> dt.timedelta:
-    """How much of [since, until) files show, which do not lie upon each other."""
+    """Return how much of [since, until) the files show; they must not overlap."""
     parts = (min(until, file.end) - max(since, file.start) for file in files)
     return sum((part for part in parts if part > dt.timedelta()), dt.timedelta())

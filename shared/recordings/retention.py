@@ -1,4 +1,4 @@
-"""Which files of a camera go: those that are old enough, and the oldest of what is too much. Pure."""
+"""Selects the files of a camera to remove: those past their age, and the oldest over the size limit. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.recordings.policy import Kept
+from shared.recordings.policy import EffectivePolicy
 
 GB = 1_000_000_000
 
 
 class Aged(NamedTuple):
-    """A file of a camera. incident: whether an incident is in it, or beside it."""
+    """A file of a camera. incident: whether an incident is in it, or next to it."""
 
     key: str
     end: dt.datetime
@@ -20,27 +20,27 @@ class Aged(NamedTuple):
     incident: bool
 
 
-def due(files: Iterable[Aged], kept: Kept, now: dt.datetime) -> list[Aged]:
-    """Those that go now, the oldest first. Where a camera has too much, what shows incidents goes last."""
-    if kept.hold:
+def files_to_remove(files: Iterable[Aged], policy: EffectivePolicy, now: dt.datetime) -> list[Aged]:
+    """Return the files to remove now, the oldest first. Over the size limit, files with incidents are removed last."""
+    if policy.hold:
         return []
     row = sorted(files, key=lambda file: (file.end, file.key))
-    old = [file for file in row if now - file.end > dt.timedelta(days=_days(file, kept))]
-    gone = set(old)
-    left = [file for file in row if file not in gone]
-    over = sum(file.size for file in left) - kept.most_gb * GB if kept.most_gb else 0.0
+    old = [file for file in row if now - file.end > dt.timedelta(days=_days(file, policy))]
+    removed = set(old)
+    left = [file for file in row if file not in removed]
+    over = sum(file.size for file in left) - policy.most_gb * GB if policy.most_gb else 0.0
     for file in sorted(left, key=lambda file: file.incident):
         if over <= 0:
             break
         over -= file.size
-        gone.add(file)
-    return [file for file in row if file in gone]
+        removed.add(file)
+    return [file for file in row if file in removed]
 
 
-def goes(file: Aged, kept: Kept) -> dt.datetime | None:
-    """When it goes by its age; None: nothing does."""
-    return None if kept.hold else file.end + dt.timedelta(days=_days(file, kept))
+def expires_at(file: Aged, policy: EffectivePolicy) -> dt.datetime | None:
+    """Return when a file expires by age; None: never."""
+    return None if policy.hold else file.end + dt.timedelta(days=_days(file, policy))
 
 
-def _days(file: Aged, kept: Kept) -> float:
-    return max(kept.keep_days, kept.incidents_days) if file.incident else kept.keep_days
+def _days(file: Aged, policy: EffectivePolicy) -> float:
+    return max(policy.keep_days, policy.incidents_days) if file.incident else policy.keep_days

@@ -1,9 +1,9 @@
-"""Recordings encrypted in any other store, for all who read and write them.
+"""Encrypts recordings in any other store, for all readers and writers.
 
-    store = Sealed(Folder(path), keys, "RECORDER_KEY_FILE")        # keys: None where the setting is not set
+    store = Sealed(Folder(path), keys, "RECORDER_KEY_FILE")        # keys: None if the setting is not set
 
-What was written plainly stays readable. What is encrypted is refused, and never taken for damage, where its key is not
-there. An object at the store's root tells that it is encrypted, so that nobody writes into it without a key.
+Plain objects stay readable. Without its key an encrypted object is refused, and never taken for damage. An object at
+the store's root marks it as encrypted, so that no process writes into it without a key.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from shared.recordings import sealing
 from shared.recordings.keys import Keys, Secret
 from shared.recordings.records import Unreadable
 from shared.recordings.sealing import CHUNK, HEAD, Head
-from shared.recordings.store import Bytes, Held, Missing, Store, Unkept
+from shared.recordings.store import Bytes, Missing, Store, StoredObject, Unkept
 
 # No camera's id has a dot.
 MARK = ".encrypted"
 _MARKED = b"What is recorded here is encrypted."
-# Files that are read group by group have their head in memory.
+# Cached heads, of files that are read group by group.
 KNOWN = 1024
 
 
 class Sealed:
-    """See the module, and `shared.recordings.store.Store`. `read` raises Unreadable, too: it is not what was put.
+    """See the module, and `shared.recordings.store.Store`. `read` also raises Unreadable, if an object was changed.
 
-    What is read in parts is never written twice by another process.
+    Assumes that no other process rewrites an object that is read in parts.
     """
 
     def __init__(self, store: Store, keys: Keys | None, setting: str) -> None:
@@ -63,18 +63,18 @@ class Sealed:
         return plain[begin - first * CHUNK : end - first * CHUNK]
 
     async def copy(self, key: str, to: str) -> None:
-        """What is encrypted can't be read under the other key, but copied back."""
+        """Copy an object. An encrypted copy can't be read under its new path, but can be copied back."""
         self._heads.pop(to, None)
         await self._store.copy(key, to)
 
     async def remove(self, keys: Iterable[str]) -> None:
-        gone = list(keys)
-        for key in gone:
+        removed = list(keys)
+        for key in removed:
             self._heads.pop(key, None)
-        await self._store.remove(gone)
+        await self._store.remove(removed)
 
-    async def held(self, prefix: str) -> list[Held]:
-        return await self._store.held(prefix)
+    async def list_objects(self, prefix: str) -> list[StoredObject]:
+        return await self._store.list_objects(prefix)
 
     async def lacks(self) -> int:
         return await self._store.lacks()
@@ -90,7 +90,7 @@ class Sealed:
         await self._store.put(key, parts)
 
     async def _mark(self) -> None:
-        """Have it said that what is here is encrypted, by the key that encrypts. Raises Unkept where we have none."""
+        """Mark the store as encrypted, with the current key. Raises Unkept if it is marked and we have no key."""
         try:
             data = await self._store.read(MARK)
             if not self._keys:
@@ -102,7 +102,7 @@ class Sealed:
             await self._put(MARK, [_MARKED])
 
     async def _head(self, key: str) -> Head | None:
-        """None: it is not encrypted."""
+        """Return an object's head, cached; None: it is not encrypted."""
         if key not in self._heads:
             self._heads[key] = self._checked(key, await self._store.read(key, 0, HEAD))
             while len(self._heads) > KNOWN:
@@ -110,7 +110,7 @@ class Sealed:
         return self._heads[key]
 
     def _checked(self, key: str, data: bytes) -> Head | None:
-        """data: the first bytes of an object. Raises Unkept where it is not ours to read, and Unreadable."""
+        """Check an object's first bytes, `data`. Raises Unkept if we have no key for it, and Unreadable."""
         try:
             head = Head.read(data)
             if head is None:
@@ -122,7 +122,7 @@ class Sealed:
         return head
 
     def _check_plain(self, key: str, data: bytes) -> None:
-        """That it is what was written without a key: a file, or an index."""
+        """Check that a plain object is a file or an index. Raises Unkept if plain ones are refused, and Unreadable."""
         if not self._keys:
             return
         if data[:1] != b"{" and not data[4:8].isalnum():
@@ -147,7 +147,7 @@ class Sealed:
         return f"{what}: set {self._setting} to the file with its key"
 
     def _open(self, key: str, head: Head, data: Bytes, first: int, last: int) -> bytes:
-        """Chunks first:last. Raises Unreadable."""
+        """Decrypt chunks first:last. Raises Unreadable."""
         try:
             if len(data) != head.place(last) - head.place(first):
                 raise Unreadable("some of it is missing, or there is more than was written")

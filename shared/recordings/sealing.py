@@ -1,13 +1,13 @@
-"""An object encrypted in chunks, any of which can be read alone. Pure, but for random bits.
+"""Encrypts an object in chunks, any of which can be read alone. Pure, but for random bits.
 
     data = b"".join(seal(secret, "lobby/2026-11-29/10/index.json", parts))
     head = Head.read(data)                                  # None: it is not encrypted
     plain = open_chunks(secret, path, head, data[head.place(0):], first=0)
 
 Each object has a key of its own, derived (HKDF-SHA256) from the secret, 256 random bits and the object's path. Each
-chunk is AES-256-GCM under it, with its number as nonce, and bound to the head, which says how many bytes there are. So
-none can be another object's, or elsewhere in its own, or changed, or missing, without an error. An earlier version of
-an object, under the same path, passes for it.
+chunk is AES-256-GCM under it, with its number as nonce, and bound to the head, which has the object's size. So a chunk
+that is another object's, out of place, changed or missing is an error. An earlier version of an object, under the same
+path, passes for it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from shared.recordings.store import Bytes
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-# No JSON and no MP4 begins so, and neither does what is one bit away from it.
+# No JSON and no MP4 begins like this, even with one bit flipped.
 MAGIC = b"\x89TGS\x00\r\n\x1a"
 VERSION = 1
 CHUNK = 64 * 1024
 TAG = 16
 _SALT = 32
-# What it says, a sum that tells damage from another key, and a tag that tells forgery.
+# The fields, a checksum that distinguishes damage from another key, and a tag that detects forgery.
 _HEAD = struct.Struct(f">{len(MAGIC)}sB{ID_SIZE}s{_SALT}sQ")
 _SUM = struct.Struct(">I")
 HEAD = _HEAD.size + _SUM.size + TAG
@@ -39,7 +39,7 @@ _OF_HEAD = 2**96 - 1
 
 
 class Head(NamedTuple):
-    """What an object begins with. raw: as it is. id: of the secret. size: bytes that were sealed."""
+    """The head of an object. raw: its bytes. id: of the secret. size: plain bytes."""
 
     raw: bytes
     version: int
@@ -49,7 +49,7 @@ class Head(NamedTuple):
 
     @classmethod
     def read(cls, data: bytes) -> Head | None:
-        """data: an object's first HEAD bytes, at least. None: it is not sealed. Raises Unreadable."""
+        """Parse at least an object's first HEAD bytes. None: it is not sealed. Raises Unreadable."""
         if not data.startswith(MAGIC):
             return None
         raw = data[:HEAD]
@@ -64,33 +64,33 @@ class Head(NamedTuple):
 
     @property
     def whole(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of the sealed object."""
         return HEAD + self.size + self.chunks * TAG
 
     def place(self, chunk: int) -> int:
-        """Where a chunk begins."""
+        """Return the offset of a chunk."""
         return min(self.whole, HEAD + chunk * (CHUNK + TAG))
 
 
 def seal(secret: Secret, path: str, parts: Sequence[Bytes]) -> Iterator[bytes]:
-    """An object of these bytes, one after the other, in parts."""
+    """Yield the sealed object of these concatenated bytes, in parts."""
     salt, size = os.urandom(_SALT), sum(memoryview(part).nbytes for part in parts)
-    said = _HEAD.pack(MAGIC, VERSION, secret.id, salt, size)
-    said += _SUM.pack(zlib.crc32(said))
+    header = _HEAD.pack(MAGIC, VERSION, secret.id, salt, size)
+    header += _SUM.pack(zlib.crc32(header))
     cipher = _cipher(secret, salt, path)
-    head = said + cipher.encrypt(_nonce(_OF_HEAD), b"", said)
+    head = header + cipher.encrypt(_nonce(_OF_HEAD), b"", header)
     yield head
     for n, chunk in enumerate(_chunks(parts)):
         yield cipher.encrypt(_nonce(n), chunk, head)
 
 
 def check_head(secret: Secret, path: str, head: Head) -> None:
-    """Raises Unreadable where it is not what was sealed for this path."""
+    """Raise Unreadable if a head was not sealed for this path."""
     _opened(_cipher(secret, head.salt, path), _OF_HEAD, head.raw[-TAG:], head.raw[:-TAG])
 
 
 def open_chunks(secret: Secret, path: str, head: Head, data: Bytes, first: int) -> bytes:
-    """The bytes of whole chunks that follow each other. first: the number of the first. Raises Unreadable."""
+    """Return the plain bytes of consecutive whole chunks. first: the number of the first. Raises Unreadable."""
     cipher, view = _cipher(secret, head.salt, path), memoryview(data)
     begins = range(0, len(view), CHUNK + TAG)
     return b"".join(_opened(cipher, first + n, view[at : at + CHUNK + TAG], head.raw) for n, at in enumerate(begins))
@@ -106,7 +106,7 @@ def _opened(cipher: AESGCM, number: int, data: Bytes, about: bytes) -> bytes:
 
 
 def _chunks(parts: Sequence[Bytes]) -> Iterator[bytes]:
-    """The same bytes, CHUNK each time, and what is left."""
+    """Yield the same bytes in pieces of CHUNK, and the rest."""
     row, room = list[memoryview](), CHUNK
     for part in parts:
         left = memoryview(part).cast("B")

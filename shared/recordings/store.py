@@ -1,6 +1,6 @@
-"""Where recordings are kept: whole objects by key, and any bytes of one.
+"""The store of recordings: whole objects by key, and byte ranges of one.
 
-Whoever has `put` something has it for good: it is on the disk, or in every copy that a bucket promises.
+After `put` an object is durable: it is on the disk, or in every copy that a bucket promises.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Missing(TidegateError):
 
 
 class Unkept(Away):
-    """The store is away, full, or refuses us: what is to be kept has to wait."""
+    """The store is away, full, or refuses us: recordings have to wait."""
 
 
-class Held(NamedTuple):
-    """An object that is there. size: bytes. changed: Unix seconds."""
+class StoredObject(NamedTuple):
+    """An object of the store. size: bytes. changed: Unix seconds."""
 
     key: str
     size: int
@@ -30,25 +30,25 @@ class Held(NamedTuple):
 
 
 class Store(Protocol):
-    """keys: paths with slashes. Everything raises Unkept where the store can't be used."""
+    """keys: paths with slashes. Everything raises Unkept if the store can't be used."""
 
     async def put(self, key: str, parts: Sequence[Bytes]) -> None:
-        """One object of these bytes, one after the other. It is there as a whole, or not at all."""
+        """Store one object of these concatenated bytes. It appears as a whole, or not at all."""
 
     async def read(self, key: str, begin: int = 0, end: int | None = None) -> bytes:
-        """Bytes begin:end of an object. Raises Missing."""
+        """Return bytes begin:end of an object. Raises Missing."""
 
     async def copy(self, key: str, to: str) -> None:
-        """Have an object under another key, too, as it is. Raises Missing."""
+        """Copy an object's stored bytes to another key. Raises Missing."""
 
     async def remove(self, keys: Iterable[str]) -> None:
-        """What is not there is removed already."""
+        """Remove objects. Missing ones are ignored."""
 
-    async def held(self, prefix: str) -> list[Held]:
-        """What is below a folder, such as `lobby/2026-11-29/10`, by key."""
+    async def list_objects(self, prefix: str) -> list[StoredObject]:
+        """Return the objects below a folder, such as `lobby/2026-11-29/10`, by key."""
 
     async def lacks(self) -> int:
-        """Bytes that are to go before there is room again; 0: there is."""
+        """Return the bytes to remove before there is room again; 0: there is room."""
 
     async def close(self) -> None:
-        """Wait for what goes on."""
+        """Wait for running operations."""

@@ -1,9 +1,9 @@
-"""The keyframes of a file alone, each shown until the next: a small part of its bytes, and a picture every few seconds.
+"""Reduces a file to its keyframes, each shown until the next: few bytes, and a picture every few seconds.
 
     read = thinned("lobby", record, data)        # segments of a frame or two, to be made a file by `files`
 
-Pure: no picture changes, and none is decoded. Video that does not begin with a keyframe can't be thinned, as of a
-camera that refreshes its picture bit by bit: nothing is returned then.
+Pure: no picture changes, and none is decoded. Video that does not begin with a keyframe, as with intra refresh, can't
+be thinned: the result is empty then.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class _Part(NamedTuple):
 
     @property
     def start(self) -> dt.datetime:
-        """When its first keyframe is shown."""
+        """The time of its first keyframe."""
         ticks = self.keys[0].decoded + self.keys[0].sample.offset - self.video.shown.start
         return self.whole.segment.start + ticks / self.video.track.timescale * _SECOND
 
 
 def thinned(camera: str, record: Recorded, data: bytes) -> list[Read]:
-    """The segments of a file that have keyframes, with these alone. data: all of the file. Raises BadSegment."""
+    """Return a file's segments with keyframes, reduced to these. data: all of the file. Raises BadSegment."""
     wholes = list(cutting.segments(camera, record, data))
     videos = ((whole, fmp4.read(whole.payload)) for whole in wholes)
     parts = [_Part(whole, video, keys) for whole, video in videos if (keys := _keys(whole, video))]
@@ -65,7 +65,7 @@ def _keys(whole: Whole, video: Video) -> list[_Key]:
     codec, data = whole.segment.codec, memoryview(whole.payload)
     found: list[_Key] = []
     for fragment in video.fragments:
-        # A file's groups lie in one place each.
+        # Each group of a file is contiguous.
         begin = fragment.spans[0][0]
         for decoded, sample in zip(fragment.decoded, fragment.samples, strict=True):
             end = begin + sample.size
@@ -77,7 +77,7 @@ def _keys(whole: Whole, video: Video) -> list[_Key]:
 
 
 def _thin(part: _Part, until: dt.datetime) -> Read:
-    """until: its last keyframe is shown."""
+    """Build the reduced segment. until: the end of its last keyframe."""
     whole, timescale, keys = part.whole, part.video.track.timescale, part.keys
     seconds = (until - part.start) / _SECOND
     end = keys[0].decoded + max(round(seconds * timescale), keys[-1].decoded - keys[0].decoded + 1)
@@ -90,6 +90,6 @@ def _thin(part: _Part, until: dt.datetime) -> Read:
 
 
 def _lasting(keys: Sequence[_Key], end: int) -> tuple[Sample, ...]:
-    """Each until the next one is decoded, and the last until `end`."""
+    """Return samples that each last until the next one is decoded, the last until `end`."""
     ends = [*(key.decoded for key in keys[1:]), end]
     return tuple(key.sample._replace(duration=until - key.decoded) for key, until in zip(keys, ends, strict=True))

@@ -1,9 +1,9 @@
-"""Which of a camera's segments make its next file. Pure.
+"""Selects the segments of a camera's next file. Pure.
 
-    found = window(heads, ended=False)       # None: what follows decides, and is not stored yet
+    found = window(heads, ended=False)       # None: later segments decide
 
-A file begins with what decoding can begin with, and ends before such a one, a minute later: so each plays alone, and
-none needs another. It ends earlier where the camera was away, sends another codec or size, or begins anew.
+A file begins with a segment that decoding can begin with, and ends before such a segment, a minute later. So each file
+plays alone. It ends earlier if the camera was away, sends another codec or size, or restarts.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 from shared.contract.segment import Segment
 
 LENGTH = dt.timedelta(seconds=60)
-# A group of pictures that lasts longer is cut, so that memory is bounded: what follows can't be played alone.
+# A longer group of pictures is cut, so that memory is bounded: its rest can't be played alone.
 LONGEST = 5 * LENGTH
 MOST_BYTES = 256 * 2**20
-# What is missing between two segments, from which on it is a hole: headers are rounded, and cameras' clocks are theirs.
+# The shortest gap between two segments that is a hole: headers are rounded, and cameras' clocks vary.
 HOLE = dt.timedelta(seconds=2)
 
 
@@ -35,8 +35,8 @@ class Head(NamedTuple):
 
 
 class Window(NamedTuple):
-    """passed: how many segments at the beginning can't be decoded. taken: how many after these make the file; 0 where
-    all can't be. why: it ends there.
+    """passed: how many segments at the beginning can't be decoded. taken: how many after these make the file; 0 if none
+    can be decoded. why: the reason for its end.
     """
 
     passed: int
@@ -45,12 +45,14 @@ class Window(NamedTuple):
 
 
 def window(heads: Sequence[Head], *, ended: bool) -> Window | None:
-    """heads: what is stored of a camera from its place on, in order. ended: it has sent nothing for long, so that what
-    there is makes a file. None: wait for more.
+    """Return the window of the next file; None: wait for more.
+
+    heads: stored segments of a camera from its position on, in order. ended: whether it has been silent for long, so
+    that the remaining segments make a file.
     """
     first = next((n for n, head in enumerate(heads) if head.segment.starts_gop), None)
     if first is None:
-        # What they are decoded from is gone, or was damaged: they wait for nothing.
+        # The segment that they are decoded from is gone or damaged: waiting is pointless.
         return Window(len(heads), 0, "end") if heads else None
     size = heads[first].size
     for n in range(first + 1, len(heads)):
@@ -62,7 +64,7 @@ def window(heads: Sequence[Head], *, ended: bool) -> Window | None:
 
 
 def _ends(first: Head, before: Head, head: Head, size: int) -> Literal["full", "hole", "other", "long"] | None:
-    """Why a file that begins with `first` ends before `head`."""
+    """Return why a file that begins with `first` ends before `head`, if it does."""
     if _kind(head.segment) != _kind(before.segment) or head.segment.epoch != before.segment.epoch:
         return "other"
     if head.segment.n != before.segment.n + 1 or abs(head.segment.start - before.end) > HOLE:

@@ -26,7 +26,9 @@ async def cameras(store: str, key_file: str) -> list[str]:
     """
     opened = opening.recordings(store, "--store", key_file)
     try:
-        return sorted(h.key.removesuffix(_CATALOGUE) for h in await opened.held("") if h.key.endswith(_CATALOGUE))
+        return sorted(
+            h.key.removesuffix(_CATALOGUE) for h in await opened.list_objects("") if h.key.endswith(_CATALOGUE)
+        )
     finally:
         await opened.close()
 

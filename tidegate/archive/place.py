@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 
 from shared.recordings import opening
-from shared.recordings.store import Bytes, Held, Missing, Store, Unkept
+from shared.recordings.store import Bytes, Missing, Store, StoredObject, Unkept
 from tidegate.archive.job import PLAN, Job
 
 
@@ -36,9 +36,9 @@ class Place:
         """As a whole, or not at all. Raises Unkept."""
         self._runner.run(self._store.put(key, [data]))
 
-    def held(self, prefix: str) -> list[Held]:
+    def held(self, prefix: str) -> list[StoredObject]:
         """Raises Unkept."""
-        return self._runner.run(self._store.held(prefix))
+        return self._runner.run(self._store.list_objects(prefix))
 
 
 def recordings(job: Job) -> Place:

@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.contract import geometry, names
 from shared.recordings.asked import LONGEST, Listed, Total
 from shared.recordings.opening import KEY_FILE
-from shared.recordings.policy import DEFAULT, Kept, Mask, Policy, camera_key, group_key
+from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
 from shared.recordings.records import HOUR, Hole, Sum
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
@@ -345,7 +345,7 @@ def _row(total: Total, now: dt.datetime) -> tuple[str, ...]:
     )
 
 
-def _said(policy: Kept | Policy) -> str:
+def _said(policy: EffectivePolicy | Policy) -> str:
     """A policy in words."""
     said = [f"of {', '.join(policy.cameras)}"] if isinstance(policy, Policy) and policy.cameras else []
     if policy.record:

@@ -1,10 +1,10 @@
-"""Parts of a camera's picture made black before it is recorded, in a process that has nothing but the video.
+"""Blackens parts of a camera's picture before it is recorded, in a process that has only the video.
 
 | module | idea |
 |---|---|
 | `covering` | which pixels polygons cover, row by row |
-| `work` | what the process is asked, and answers |
-| `painting` | segments decoded, made black in places, and encoded with their times |
+| `work` | the request to the process, and its answer |
+| `painting` | decodes segments, blackens the masks, and encodes each frame with its time |
 | `child` | the process |
-| `masker` | asks it, and ends it where it takes too long |
+| `masker` | runs the process, and ends it if it takes too long |
 """

@@ -1,7 +1,7 @@
-"""`python -m services.recorder.masking.child`: masks the segments that its input holds, writes them, and ends.
+"""`python -m services.recorder.masking.child`: masks the segments of its input, writes them, and ends.
 
-Video comes from cameras, and libav is large: so this process is given neither passwords nor keys nor a connection, and
-what takes too much memory or time ends it, and nothing else.
+Video comes from cameras, and libav is large. So this process has no passwords, keys or connection, and video that takes
+too much memory or time ends this process alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.runtime.errors import BadSegment
 MEMORY = 3 * 2**30
 # A minute of 4K at 25 frames takes some two minutes.
 CPU_S = 300
-# What records without masks goes first.
+# Recording without masks has priority.
 NICE = 5
 
 

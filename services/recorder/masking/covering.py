@@ -1,4 +1,4 @@
-"""Which pixels polygons cover, row by row, and a pixel more on each side: half a pixel shows a face. Pure."""
+"""Finds the pixels that polygons cover, row by row, and a pixel more on each side: half a pixel shows a face. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from shared.contract.geometry import Point
 
-# Begin and end of what is covered in a row.
+# Begin and end of a covered run in a row.
 Run = tuple[int, int]
 
 
 def covered(polygons: Iterable[Sequence[Point]], width: int, height: int) -> list[list[Run]]:
-    """The runs of each row, in order. polygons: in shares of width and height, as zones are."""
+    """Return the covered runs of each row, in order. polygons: in shares of width and height, as zones are."""
     rows: list[list[Run]] = [[] for _ in range(height)]
     for polygon in polygons:
         points = [(x * width, y * height) for x, y in polygon]
@@ -25,13 +25,13 @@ def covered(polygons: Iterable[Sequence[Point]], width: int, height: int) -> lis
 
 
 def halved(rows: Sequence[Sequence[Run]]) -> list[list[Run]]:
-    """The same in a plane of half the width and height: all that any of four pixels is covered of."""
+    """Scale runs to a plane of half the width and height: a pixel is covered if any of its four is."""
     pairs = [[*rows[n], *(rows[n + 1] if n + 1 < len(rows) else ())] for n in range(0, len(rows), 2)]
     return [_merged([(begin // 2, -(-end // 2)) for begin, end in row]) for row in pairs]
 
 
 def _between(edges: Sequence[tuple[Point, Point]], top: float, bottom: float) -> Iterator[tuple[float, float]]:
-    """What the part of a polygon between two heights covers of the width: its edges there, and what is inside."""
+    """Yield the x ranges that a polygon covers between two heights: its edges there, and its inside."""
     for (x1, y1), (x2, y2) in edges:
         low, high = max(min(y1, y2), top), min(max(y1, y2), bottom)
         if low <= high:

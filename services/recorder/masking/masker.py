@@ -1,4 +1,4 @@
-"""Segments masked by a process for each window of a camera, so that none outlives what it was given.
+"""Masks segments in one process for each window of a camera, so that no process outlives its input.
 
 found = await masked(read, masks)       # what may be stored: segments, and the holes of those that can't be masked
 """
@@ -22,28 +22,28 @@ from shared.contract.missing import Unread
 from shared.recordings.files import Read, holes
 from shared.recordings.records import Hole
 from shared.runtime.child import bound, plain_environment, python
-from shared.runtime.tasks import together
+from shared.runtime.tasks import gather
 from shared.runtime.telemetry import logger
 
-# A child that is silent for so long hangs: its own limit is of its processor's time.
+# A child that is silent for this long hangs: its own limit is one of CPU time.
 PATIENCE_S = 600.0
-# A minute of 4K takes less, however restless; what answers more was told to by a camera.
+# A minute of 4K takes less, however restless: a larger answer is a camera's attack.
 MOST_BYTES = 2**30
 _PART = 2**20
 _SECOND = dt.timedelta(seconds=1)
 
 
 class Stored(NamedTuple):
-    """read: segments with masked video. holes: of those of which there is none."""
+    """read: segments with masked video. holes: of the segments without."""
 
     read: list[Read]
     holes: list[Hole]
 
 
 async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stored:
-    """read: one window of a camera. masks: polygons, of which there is one at least.
+    """Mask one window of a camera. masks: at least one polygon.
 
-    Raises Unread where nothing can be masked here now, whatever the video is: MEDIA keeps it meanwhile.
+    Raises Unread if masking is impossible here now, whatever the video is: MEDIA keeps it meanwhile.
     """
     begin = read[0].head.segment.start
     parts = [
@@ -55,7 +55,7 @@ async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stor
         )
         for one in read
     ]
-    found = await _asked(Wanted(parts=parts, masks=[list(mask) for mask in masks]))
+    found = await _request(Wanted(parts=parts, masks=[list(mask) for mask in masks]))
     if errors := sorted({one.error for one in found if one.error}):
         camera = read[0].head.segment.camera
         logger("recorder").warning("segments can't be masked, and are not recorded", camera=camera, errors=errors[:3])
@@ -66,7 +66,7 @@ async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stor
 
 
 def _dated(one: Read, new: Masked) -> Read:
-    """With its video masked, from its first picture on."""
+    """Replace a segment's video by the masked one, which starts with its first picture."""
     head, segment = one.head, one.head.segment
     if new.late >= 0.001:
         start = segment.start + dt.timedelta(seconds=new.late)
@@ -74,8 +74,8 @@ def _dated(one: Read, new: Masked) -> Read:
     return Read(head._replace(segment=segment, size=len(new.payload)), new.payload)
 
 
-async def _asked(wanted: Wanted) -> list[Masked]:
-    """What the child answers; that none of it can be masked, where it dies or hangs. Raises Unread."""
+async def _request(wanted: Wanted) -> list[Masked]:
+    """Return the child's answer; an error for each segment if it dies or hangs. Raises Unread."""
     if not catalog.is_importable("numpy"):
         raise Unread("masking needs numpy: pip install 'tidegate[recorder]'")
     try:
@@ -97,7 +97,7 @@ async def _asked(wanted: Wanted) -> list[Masked]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        # Before what it has written is read, asyncio does not tell its end.
+        # asyncio does not report its end before its output is read.
         while process.stdout and await process.stdout.read(_PART):
             pass
         await process.wait()
@@ -105,16 +105,16 @@ async def _asked(wanted: Wanted) -> list[Masked]:
 
 
 async def _answer(process: asyncio.subprocess.Process, question: bytes) -> bytes:
-    """Raises OverflowError for more than any window's video, and OSError where it does not listen."""
+    """Send the request, and read the answer. Raises OverflowError if that is too large, OSError if it has ended."""
     assert process.stdin and process.stdout
 
-    async def tell(into: asyncio.StreamWriter) -> bytes:
+    async def send(into: asyncio.StreamWriter) -> bytes:
         into.write(question)
         await into.drain()
         into.close()
         return b""
 
-    async def hear(out: asyncio.StreamReader) -> bytes:
+    async def receive(out: asyncio.StreamReader) -> bytes:
         found = bytearray()
         while part := await out.read(_PART):
             found += part
@@ -122,7 +122,7 @@ async def _answer(process: asyncio.subprocess.Process, question: bytes) -> bytes
                 raise OverflowError(f"masked it has more than {MOST_BYTES / 1e9:.0f} GB")
         return bytes(found)
 
-    _, answer = await together([tell(process.stdin), hear(process.stdout)])
+    _, answer = await gather([send(process.stdin), receive(process.stdout)])
     return answer
 
 

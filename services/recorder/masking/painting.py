@@ -1,6 +1,6 @@
-"""Segments decoded, made black where masks are, and encoded as H.264, each frame at its own time.
+"""Decodes segments, blackens the masks, and encodes H.264, each frame at its own time.
 
-What can't be decoded is left out with all that is decoded from it: no frame passes that was not painted.
+Undecodable frames are dropped with all that is decoded from them: no frame passes unpainted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.video.orientation import Orientation
 
 _CODECS = ("h264", "hevc")
 TICKS = 90_000
-# No frame refers to a later one, so that they leave in the order in which they are shown.
+# No frame refers to a later one, so that frames leave in display order.
 _X264 = {
     "preset": "veryfast",
     "tune": "zerolatency",
@@ -40,7 +40,7 @@ _X264 = {
     "x264-params": "keyint=infinite:scenecut=0",
 }
 _MP4 = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "video_track_timescale": str(TICKS)}
-# Of YUV: black, and no colour.
+# YUV values: black, and no colour.
 _DARK, _GREY = b"\x10", b"\x80"
 
 
@@ -53,8 +53,8 @@ class _Frame(NamedTuple):
 
 
 def masked(parts: Sequence[Part], masks: Sequence[Sequence[Point]]) -> list[Masked]:
-    """One for each part, in order. parts: of one camera, one after the other."""
-    # Numbers of what is decoded from one beginning on.
+    """Mask each part, in order. parts: consecutive segments of one camera."""
+    # Parts that are decoded from the same keyframe have one number.
     units = list(accumulate(int(part.begins) for part in parts))
     reader, writer = _Reader(parts, units), _Writer(_Painter(masks))
     last = 0
@@ -87,22 +87,22 @@ class _Reader:
         self._count = 0
 
     def frames(self) -> Iterator[_Frame]:
-        """All that can be decoded, in the order in which they are shown."""
+        """Yield all decodable frames, in display order."""
         decoder: VideoCodecContext | None = None
-        described: object = None
+        current: object = None
         for k, part in enumerate(self._parts):
             if self._units[k] in self.failed:
                 continue
             try:
                 context, packets = self._packets(k, part)
-                # A decoder keeps the turn with which it was set up.
-                said = context.extradata, self.tracks[k].matrix
-                if decoder is None or (part.begins and said != described):
+                # A decoder keeps the rotation with which it was set up.
+                setup = context.extradata, self.tracks[k].matrix
+                if decoder is None or (part.begins and setup != current):
                     if decoder:
                         yield from self._left(decoder)
                     if not part.begins:
                         raise BadSegment("what it is decoded from is missing")
-                    decoder, described = _set_up(context), said
+                    decoder, current = _set_up(context), setup
                 for packet in packets:
                     yield from self._found(decoder.decode(packet))
             except (BadSegment, av.FFmpegError, ValueError) as e:
@@ -114,7 +114,7 @@ class _Reader:
             yield from self._left(decoder)
 
     def _packets(self, k: int, part: Part) -> tuple[VideoCodecContext, list[Any]]:
-        """Its decoder, and its packets in decode order, numbered. Raises BadSegment."""
+        """Return its decoder, and its packets in decode order, numbered. Raises BadSegment."""
         self.tracks[k] = fmp4.read(part.payload).track
         with opened(part.payload) as container:
             stream = container.streams.video[0]
@@ -152,16 +152,16 @@ def _set_up(decoder: VideoCodecContext) -> VideoCodecContext:
 
 
 class _Painter:
-    """Makes what masks cover black. masks: of the upright picture."""
+    """Blackens the masks. masks: of the upright picture."""
 
     def __init__(self, masks: Sequence[Sequence[Point]]) -> None:
         self._masks = masks
         self._reformatter = VideoReformatter()
         self._turn: Orientation | None = None
-        self._known: dict[tuple[Any, ...], list[list[tuple[int, bytes]]]] = {}
+        self._cached: dict[tuple[Any, ...], list[list[tuple[int, bytes]]]] = {}
 
     def paint(self, picture: VideoFrame) -> VideoFrame:
-        """Another picture, in 4:2:0 of 8 bits: the decoder goes on from the one that is given."""
+        """Return a painted copy, in 4:2:0 of 8 bits: the decoder goes on using `picture`."""
         if picture.key_frame or self._turn is None:
             self._turn = orientation.of(picture) or orientation.AS_STORED
         out = self._reformatter.reformat(picture, format="yuv420p", threads=1)
@@ -174,14 +174,14 @@ class _Painter:
         return out
 
     def _black(self, width: int, height: int, lines: Sequence[int], turn: Orientation) -> list[list[tuple[int, bytes]]]:
-        """Of each plane what is written where. lines: bytes of a row of each."""
+        """Return the (offset, bytes) writes of each plane. lines: bytes of a row of each."""
         key = width, height, lines, turn
-        if key not in self._known:
+        if key not in self._cached:
             rows = covered([[_stored(point, turn) for point in mask] for mask in self._masks], width, height)
             half = halved(rows)
             planes = zip((rows, half, half), lines, (_DARK, _GREY, _GREY), strict=True)
-            self._known[key] = [_writes(rows, line, colour) for rows, line, colour in planes]
-        return self._known[key]
+            self._cached[key] = [_writes(rows, line, colour) for rows, line, colour in planes]
+        return self._cached[key]
 
 
 def _writes(rows: Sequence[Sequence[Run]], line: int, colour: bytes) -> list[tuple[int, bytes]]:
@@ -189,7 +189,7 @@ def _writes(rows: Sequence[Sequence[Run]], line: int, colour: bytes) -> list[tup
 
 
 def _stored(point: Point, turn: Orientation) -> Point:
-    """Where a point of the upright picture is in the one that is stored."""
+    """Map a point of the upright picture to the stored one."""
     x, y = point
     x, y = 1 - x if turn.mirrored else x, 1 - y if turn.flipped else y
     return (y, x) if turn.swapped else (x, y)
@@ -204,7 +204,7 @@ class _Row(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """rows: of each part, in order. data: in which their bytes are."""
+    """rows: of each part, in order. data: contains their bytes."""
 
     rows: dict[int, list[_Row]]
     data: bytes = b""
@@ -212,7 +212,7 @@ class _Found(NamedTuple):
 
 
 class _Writer:
-    """Encodes painted frames, in the order in which they are shown."""
+    """Encodes painted frames, in display order."""
 
     def __init__(self, painter: _Painter) -> None:
         self._painter = painter
@@ -223,7 +223,7 @@ class _Writer:
         self._places: list[tuple[int, int]] = []
 
     def add(self, frame: _Frame, unit: int) -> None:
-        """unit: another one begins with a keyframe. Raises BadSegment."""
+        """Encode a frame. unit: a new one begins with a keyframe. Raises BadSegment."""
         picture = self._painter.paint(frame.picture)
         if self._container is None:
             self._begin(picture)
@@ -246,7 +246,7 @@ class _Writer:
             setattr(context, name, getattr(picture, name))
 
     def finish(self) -> _Found:
-        """Raises BadSegment."""
+        """Close the file, and return its frames. Raises BadSegment."""
         if self._container is None:
             return _Found({})
         self._container.mux(self._stream.encode(None))
@@ -263,7 +263,7 @@ class _Writer:
 
 
 def _samples(fragments: Sequence[Fragment]) -> Iterator[tuple[Sample, int]]:
-    """Each with where its bytes begin."""
+    """Yield each sample with the offset of its bytes."""
     for fragment in fragments:
         ((at, _),) = fragment.spans
         for sample in fragment.samples:
@@ -272,7 +272,7 @@ def _samples(fragments: Sequence[Fragment]) -> Iterator[tuple[Sample, int]]:
 
 
 def _segment(found: _Found, rows: Sequence[_Row], part: Part, source: Track) -> Masked:
-    """An MP4 of its own."""
+    """Build a part's own MP4."""
     assert found.track
     end = max(rows[-1].at + 1, round((part.start + part.seconds) * TICKS))
     times = [*(row.at for row in rows), end]
@@ -288,6 +288,6 @@ def _segment(found: _Found, rows: Sequence[_Row], part: Part, source: Track) -> 
 
 
 def _pixels(source: Track) -> bytes:
-    """The box that says how wide a pixel is."""
+    """Return the box of the pixel aspect ratio."""
     found = (one for one in children(source.shown, 0, len(source.shown)) if one.kind == b"pasp")
     return b"".join(source.shown[one.start : one.end] for one in found)

@@ -1,4 +1,4 @@
-"""What the process that masks is asked and answers. Pure."""
+"""The request to the masking process, and its answer. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Segments that follow each other, and what of their pictures is to be black: polygons of the upright picture."""
+    """Consecutive segments, and their masks: polygons of the upright picture."""
 
     parts: list[Part]
     masks: list[list[Point]]
 
 
 class Masked(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment without what is masked, or why there is none. late: seconds from its start to its first picture."""
+    """A masked segment, or the error. late: seconds from its start to its first picture."""
 
     payload: bytes = b""
     late: float = 0.0

@@ -7,8 +7,8 @@ from services.search import clip
 from services.search.answers import _read, _where
 from services.search.clip import StoredSegment
 from services.search.index import _table
-from services.search.rows import VectorRow, said
-from services.search.words import wanted
+from services.search.rows import VectorRow, read_event
+from services.search.words import named_labels
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision
 from shared.contract.search import ClipQuery, Query, Unanswerable
 from shared.runtime.errors import BadMessage, BadSegment, Refusal
@@ -21,7 +21,7 @@ from tests.fuzz.refusal import refused
 def _indexed(data: bytes) -> None:
     """What search does, up to the table that LanceDB is given."""
     one = stored(data, "events.revisions.*.*" if b"events.revisions." in data[:30] else "events.*.*")
-    found = said(one.headers.get("ce-id", ""), one.subject, one.data)
+    found = read_event(one.headers.get("ce-id", ""), one.subject, one.data)
     if found.rows:
         _table(found.rows, found.rows[0].dimension if isinstance(found.rows[0], VectorRow) else None, 0)
     if found.mark:
@@ -31,7 +31,7 @@ def _indexed(data: bytes) -> None:
 def _find(data: bytes) -> None:
     found = _read(data, Query).check()
     _where(found)
-    wanted(found.text or "", coco.LABELS)
+    named_labels(found.text or "", coco.LABELS)
 
 
 def _find_clip(data: bytes) -> None:
