@@ -80,7 +80,7 @@ class StreamInfo(_Reply, frozen=True, kw_only=True):
         return self.config.retention == "workqueue"
 
     def is_whole(self, consumer: ConsumerInfo) -> bool:
-        """Whether a consumer gets every stored message; False if its configuration is unknown."""
+        """Whether a consumer gets every stored message; False if the stream's subjects are unknown."""
         subjects = set(self.config.subjects)
         return bool(subjects) and (not consumer.filters or subjects <= set(consumer.filters))
 

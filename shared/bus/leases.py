@@ -424,8 +424,8 @@ class Leases:
         left_s = lease.until - time.monotonic()
         what = f"another process has taken the {self._kind.thing}"
         # If the previous holder took it back, or handed it to another, it did not know of our start.
-        is_unknown_there = handover and not handover.announced_at and (entry.again or entry.after == handover.after)
-        if handover and (handover.since is None or is_unknown_there):
+        is_unannounced = handover and not handover.announced_at and (entry.again or entry.after == handover.after)
+        if handover and (handover.since is None or is_unannounced):
             self.lost[thing] = -math.inf
         elif entry.after == self.process:
             self._log.info(f"{what} that was offered", **{self._kind.thing: thing})

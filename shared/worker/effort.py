@@ -83,7 +83,7 @@ class Effort:
             self._costs.record_batch(images, seconds)
 
     def record_stored(self, prepared: object) -> None:
-        """Record that its result is stored; report nothing without degradation. The scaler plans by these reports."""
+        """Record a stored result. Without degradation, report nothing: reports make the scaler plan fewer replicas."""
         plan = prepared.plan if self._brownout and isinstance(prepared, Degradable) else None
         if plan is None:
             return

@@ -5,7 +5,7 @@
 
 The light may have become brighter and flatter, and the camera may have moved by less than a block. To first order, the
 picture is then a sum of the reference, a constant and the reference's two gradients. Least squares finds their shares.
-A block's weight falls with its error, so that a person who has come in does not pass for light.
+A block's weight falls with its error, so that a new person does not pass for light.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def record_match(scene: Scene, match: Match) -> Scene:
 
 
 def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) -> tuple[Scene, bool]:
-    """Learn from a full inference; return whether objects appeared or disappeared in a known scene.
+    """Learn from a full inference; return whether objects appeared or disappeared.
 
     pictures: of its frames, the first one first.
     """
