@@ -49,7 +49,7 @@ def main() -> None:
         command = ["ffmpeg", "-v", "error", "-y", "-threads", "1", "-i", str(video), "-vf", _BLACK, *_ENCODED]
         found: dict[str, list[float]] = {"masks": [], "ffmpeg": []}
         for _ in range(rounds):
-            found["masks"].append(cores(lambda: asyncio.run(masker.masked(read, MASKS))))
+            found["masks"].append(cores(lambda: asyncio.run(masker.mask_window(read, MASKS))))
             if shutil.which("ffmpeg"):
                 out = str(Path(name) / "out.mp4")
                 found["ffmpeg"].append(cores(lambda: subprocess.run([*command, out], check=True)))  # noqa: B023

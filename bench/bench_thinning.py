@@ -23,7 +23,7 @@ from bench import record
 from bench.footage_vtest import there, video
 from shared.recordings import files
 from shared.recordings.files import Read, VideoFile
-from shared.recordings.thinning import thinned
+from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
 from tidegate.demo import clips
 
@@ -69,7 +69,7 @@ def main() -> bool:
                 data, times = b"".join(whole.buffers), []
                 for _ in range(rounds):
                     began = time.process_time()
-                    (thin,), _ = files.files(thinned("cam", whole.record, data), "b")
+                    (thin,), _ = files.files(keyframe_segments("cam", whole.record, data), "b")
                     times.append(1000 * (time.process_time() - began))
                 share = thin.record.size / whole.record.size
                 shares[f"{rate}, each {every_s} s, of all bytes"] = share

@@ -80,7 +80,7 @@ async def test_what_ingest_says_keeps_to_the_document(server: NatsServer, admin:
     announcer = Announcer(ingest, ingest.jetstream(), "this-process")
     saying = asyncio.create_task(announcer.run())
     announcer.announce(STATUS)
-    await announcer.flushed(30)
+    await announcer.flush(30)
     said = await admin.jetstream().get_msg(names.EVENTS, subject=events.subject(STATUS), direct=True)
     await end(saying)
     await ingest.close()

@@ -22,7 +22,7 @@ from shared.contract.segment import from_headers, to_headers
 from shared.recordings import cutting
 from shared.recordings.files import Read, files
 from shared.recordings.records import Recorded
-from shared.recordings.thinning import thinned
+from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
 from shared.runtime.errors import BadSegment
 from shared.video import gop
@@ -219,7 +219,7 @@ def test_what_is_recorded_is_decoded_as_it_was_live(joined: Path, shown: list[Im
 
 def test_recovery_points_are_no_keyframes_to_be_kept_alone(joined: Path, whole: Path) -> None:
     for video, keys in ((joined, 0), (whole, 1)):
-        thin = thinned("lobby", *recorded(video))
+        thin = keyframe_segments("lobby", *recorded(video))
         assert [one.head.segment.frames for one in thin] == [1] * keys
 
 

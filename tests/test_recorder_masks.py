@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from services.ingest.segmenter import Piece
 from services.recorder.masking import masker
-from services.recorder.masking.covering import covered, halved
+from services.recorder.masking.covering import covered_runs, halve_runs
 from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
@@ -62,8 +62,8 @@ def test_every_point_inside_is_covered_whatever_the_polygon(
     polygons: list[list[tuple[float, float]]], size: tuple[int, int], points: list[tuple[float, float]]
 ) -> None:
     width, height = size
-    rows = covered(polygons, width, height)
-    small = halved(rows)
+    rows = covered_runs(polygons, width, height)
+    small = halve_runs(rows)
     assert len(rows) == height and len(small) == -(-height // 2)
     for row in rows:
         assert all(0 <= begin < end <= width for begin, end in row)
@@ -76,10 +76,10 @@ def test_every_point_inside_is_covered_whatever_the_polygon(
 
 
 def test_what_is_not_near_a_polygon_is_not_covered() -> None:
-    rows = covered([[(0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5)]], 100, 80)
+    rows = covered_runs([[(0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5)]], 100, 80)
     assert {n for n, row in enumerate(rows) if row} == set(range(19, 41))
     assert {row[0] for row in rows if row} == {(24, 51)}
-    assert covered([], 10, 10) == [[]] * 10
+    assert covered_runs([], 10, 10) == [[]] * 10
 
 
 # ---- segments
@@ -100,7 +100,7 @@ def linked(pieces: Sequence[Piece]) -> list[Piece]:
 
 async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
-    stored = await masker.masked(read, MASKS)
+    stored = await masker.mask_window(read, MASKS)
     assert not stored.holes and [one.head.segment.n for one in stored.read] == [one.head.segment.n for one in read]
     before, after = (frames(b"".join(files(row, "t")[0][0].buffers)) for row in (read, stored.read))
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
@@ -116,7 +116,7 @@ async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: li
     spoiled = [
         one._replace(payload=os.urandom(len(one.payload))) if n == begins[1] + 1 else one for n, one in enumerate(read)
     ]
-    stored = await masker.masked(spoiled, MASKS)
+    stored = await masker.mask_window(spoiled, MASKS)
     left = [*range(begins[1]), *range(begins[2], len(read))]
     assert [one.head.seq - 1 for one in stored.read] == left
     (hole,) = stored.holes
@@ -137,9 +137,9 @@ async def test_a_process_that_dies_or_hangs_takes_its_window_alone(
             program = "import os; os.abort()" if fault == "dies" else "while True: print('x' * 1000)"
             patched.setattr(masker, "python", lambda module: [sys.executable, "-c", program])
             patched.setattr(masker, "MOST_BYTES", 2**22)
-        stored = await masker.masked(read, MASKS)
+        stored = await masker.mask_window(read, MASKS)
         assert not stored.read and sum(hole.segments for hole in stored.holes) == len(read)
-    assert len((await masker.masked(read, MASKS)).read) == len(read)
+    assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
 async def test_a_process_that_can_t_be_started_is_waited_for(
@@ -151,11 +151,11 @@ async def test_a_process_that_can_t_be_started_is_waited_for(
         patched.setattr(masker, "python", lambda module: ["/nowhere/python"])
         patched.setattr(masker, "bound", lambda command: command)
         with pytest.raises(Unread, match="can't be started: No such file"):
-            await masker.masked(read, MASKS)
+            await masker.mask_window(read, MASKS)
         patched.setattr(masker.catalog, "is_importable", lambda name: False)
         with pytest.raises(Unread, match="pip install"):
-            await masker.masked(read, MASKS)
-    assert len((await masker.masked(read, MASKS)).read) == len(read)
+            await masker.mask_window(read, MASKS)
+    assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
 def test_the_process_is_given_no_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from shared.recordings.library import Library
 from shared.recordings.playing import plays
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hour, Recorded, folder_of
-from shared.recordings.thinning import thinned
+from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
 from shared.video.decode import decode
 from tests import footage
@@ -74,7 +74,7 @@ def test_keyframes_are_those_of_the_file_each_until_the_next(
     tmp_path: Path, codec: str, gop: int, b_frames: int
 ) -> None:
     whole = made(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
-    (thin,), holes = files.files(thinned("cam", whole.record, data_of(whole)), "k")
+    (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
     # Of an open group of pictures libav leaves out what it shows before the keyframe.
     keys = [one for one in shown(data_of(whole)) if one[1]]
@@ -97,14 +97,14 @@ def test_keyframes_are_those_of_the_file_each_until_the_next(
         pictures = decode(one.payload, before=one.before, fps=100, frames=one.segment.frames).pictures
         assert len(pictures) == one.segment.frames
     # Once more nothing changes.
-    ((again,), _) = files.files(thinned("cam", record, data_of(thin)), "k")
+    ((again,), _) = files.files(keyframe_segments("cam", record, data_of(thin)), "k")
     assert data_of(again) == data_of(thin)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed: apt-get install ffmpeg")
 def test_ffmpeg_plays_it_without_a_word(tmp_path: Path) -> None:
     whole = made(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
-    (thin,), _ = files.files(thinned("cam", whole.record, data_of(whole)), "k")
+    (thin,), _ = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     path = tmp_path / "k.mp4"
     path.write_bytes(data_of(thin))
     command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"]

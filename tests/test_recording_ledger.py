@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.recordings import ledger as ledgers
-from shared.recordings.ledger import Last, Ledger, advance, merged
+from shared.recordings.ledger import Last, Ledger, advance, merge_hours
 from shared.recordings.records import Hole, Hour, Recorded, file_key, hour_of
 
 BEGIN = dt.datetime(2026, 11, 29, 9, 50, tzinfo=dt.UTC)
@@ -70,7 +70,7 @@ class World:
         assert 0 < step.taken <= len(made)
         if step.closed:
             before = self.hours.get(step.closed.hour)
-            self.hours[step.closed.hour] = merged(before, step.closed)
+            self.hours[step.closed.hour] = merge_hours(before, step.closed)
             self._may_die()
         self.entry = ledgers.encode(step.ledger)
         self._may_die()
@@ -99,7 +99,7 @@ def test_each_segment_is_in_one_file_that_is_known(steps: list[int], kills: list
     hours = dict(world.hours)
     if last.hour:
         now = Hour(camera="cam", hour=last.hour, files=last.files, holes=last.holes)
-        hours[last.hour] = merged(hours.get(last.hour), now)
+        hours[last.hour] = merge_hours(hours.get(last.hour), now)
     known = [file for hour in hours.values() for file in hour.files]
     seqs = Counter(seq for file in known for seq in range(file.first_seq, file.last_seq + 1))
     assert seqs == Counter(range(1, len(times) + 1))

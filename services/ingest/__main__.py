@@ -51,7 +51,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
     wanted, credentials, leased, leases = buckets
     meter = usage.Meter()
     keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
-    publisher = Publisher(client, js, meter.stored)
+    publisher = Publisher(client, js, meter.record)
     outboxes: Outboxes[Piece] = Outboxes(int(settings.ingest_buffer_total_mb * MB))
     connect_queue = ConnectQueue()
     announcer = Announcer(client, js, leases.process)
@@ -83,7 +83,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         await fleet.stop()
         await end(*tasks[:-1])
         await leases.leave()
-        await asyncio.gather(announcer.flushed(_GOODBYE_S), keeper.close())
+        await asyncio.gather(announcer.flush(_GOODBYE_S), keeper.close())
         await end(tasks[-1])
 
 

@@ -46,7 +46,7 @@ class Announcer:
             self._filled.clear()
             await self._filled.wait()
 
-    async def flushed(self, timeout_s: float) -> None:
+    async def flush(self, timeout_s: float) -> None:
         """Wait until every event is published, or the time is over."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)

@@ -31,7 +31,7 @@ class _Begins:
             return self._seqs[piece.base]
         return self._seqs.get(piece.gop) if piece.dependent else None
 
-    def stored(self, piece: Piece, seq: int) -> None:
+    def record(self, piece: Piece, seq: int) -> None:
         """Remember `piece` if decoding may begin with it, and forget everything before its own beginning."""
         self._next = (piece.segment.epoch, piece.segment.n + 1)
         if not piece.dependent:
@@ -99,13 +99,13 @@ class Delivery:
             if seq is None:
                 self._lose(piece, "oversize")
                 continue
-            self._begins.stored(piece, seq)
+            self._begins.record(piece, seq)
             self._segments.inc()
             self._bytes.inc(piece.size)
             self._frames.inc(piece.segment.frames)
             self._on_done()
 
-    async def flushed(self, timeout_s: float) -> bool:
+    async def flush(self, timeout_s: float) -> bool:
         """Wait until every segment is stored or dropped; False if that takes longer than `timeout_s`."""
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout_s)

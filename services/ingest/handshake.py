@@ -41,7 +41,7 @@ def greet(url: str, secret: str | None, timeout_s: float, tls: ssl.SSLContext | 
     deadline = time.monotonic() + timeout_s
     home = origin(url)
     for _ in range(_MOST_REDIRECTS):
-        with _connected(url, deadline, tls) as connection:
+        with _connect(url, deadline, tls) as connection:
             location = _redirect_location(_Talk(connection, deadline), url, secret)
         if location is None:
             return
@@ -50,7 +50,7 @@ def greet(url: str, secret: str | None, timeout_s: float, tls: ssl.SSLContext | 
         except ValueError:
             url = ""
         if (to := origin(url)) != home:
-            raise SourceError("redirected", _redirected(to))
+            raise SourceError("redirected", _redirect_message(to))
     raise SourceError("redirected", "the camera sends ingest from path to path without an end: give another path")
 
 
@@ -71,7 +71,7 @@ def _redirect_location(talk: _Talk, url: str, secret: str | None) -> str | None:
     return None
 
 
-def _redirected(to: str) -> str:
+def _redirect_message(to: str) -> str:
     return (
         f"the camera sends ingest on to {to or 'another address'}, and its password goes nowhere else: if that is "
         f"right, give both with 'tidegate camera set … --url {to or 'rtsp://…'}/… --password-stdin'"
@@ -113,11 +113,11 @@ def _digest(challenge: Mapping[str, str], user: str, password: str, method: str,
         params["response"], more = hashed(ha1, nonce, ha2), ""
     if "opaque" in challenge:
         params["opaque"] = challenge["opaque"]
-    quoted = ", ".join(f'{name}="{_escaped(value)}"' for name, value in params.items())
+    quoted = ", ".join(f'{name}="{_escape(value)}"' for name, value in params.items())
     return f"Digest {quoted}, algorithm={algorithm}{more}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"")
 
 
@@ -146,7 +146,7 @@ class _Talk:
             lines.append("Accept: application/sdp")
         if authorize:
             lines.append(f"Authorization: {authorize(method, url)}")
-        self._connection.settimeout(_left(self._deadline))
+        self._connection.settimeout(_remaining_s(self._deadline))
         self._connection.sendall("\r\n".join([*lines, "", ""]).encode())
         return self._reply()
 
@@ -176,7 +176,7 @@ class _Talk:
         self._read = self._read[length:]
 
     def _receive(self) -> None:
-        self._connection.settimeout(_left(self._deadline))
+        self._connection.settimeout(_remaining_s(self._deadline))
         more = self._connection.recv(min(4096, self._room))
         if not more:
             raise SourceError("invalid", NOT_RTSP)
@@ -185,11 +185,11 @@ class _Talk:
 
 
 @contextmanager
-def _connected(url: str, deadline: float, tls: ssl.SSLContext | None) -> Iterator[socket.socket]:
+def _connect(url: str, deadline: float, tls: ssl.SSLContext | None) -> Iterator[socket.socket]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     address = (host, parts.port or PORTS[parts.scheme])
-    with closing(socket.create_connection(address, timeout=_left(deadline))) as plain:
+    with closing(socket.create_connection(address, timeout=_remaining_s(deadline))) as plain:
         if tls is None or parts.scheme != "rtsps":
             yield plain
             return
@@ -201,7 +201,7 @@ def _connected(url: str, deadline: float, tls: ssl.SSLContext | None) -> Iterato
             yield secured
 
 
-def _left(deadline: float) -> float:
+def _remaining_s(deadline: float) -> float:
     if (left := deadline - time.monotonic()) <= 0:
         raise TimeoutError
     return left

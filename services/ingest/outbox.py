@@ -39,7 +39,7 @@ class Outboxes(Generic[P]):
         self._max_bytes = max_bytes
         self._filled: dict[Outbox[P], None] = {}
 
-    def changed(self, outbox: Outbox[P], more: int) -> None:
+    def record_change(self, outbox: Outbox[P], more: int) -> None:
         """Record that an outbox has `more` bytes, or fewer."""
         self.total_bytes += more
         if len(outbox):
@@ -93,11 +93,11 @@ class Outbox(Generic[P]):
         """Take the oldest out; None if there is none. It is in flight until the next call."""
         before, self._in_flight = self._in_flight, None
         if before:
-            self._outboxes.changed(self, -before.size)
+            self._outboxes.record_change(self, -before.size)
         if self._parcels:
             self._in_flight = self._parcels.popleft()
             self.bytes -= self._in_flight.size
-            self._outboxes.changed(self, 0)
+            self._outboxes.record_change(self, 0)
         return self._in_flight
 
     def drop_gop(self, gop: str, cause: str) -> None:
@@ -136,4 +136,4 @@ class Outbox(Generic[P]):
 
     def _add(self, size: int) -> None:
         self.bytes += size
-        self._outboxes.changed(self, size)
+        self._outboxes.record_change(self, size)

@@ -132,9 +132,9 @@ class Runner:
             cause = "stopped" if reason else "lease_lost"
         if is_ours and flush_s:
             # It ends by itself if the connection to NATS is closed for good.
-            flushed = asyncio.create_task(self._delivery.flushed(flush_s))
-            await asyncio.wait({flushed, delivering}, return_when=asyncio.FIRST_COMPLETED)
-            await end(flushed)
+            flush = asyncio.create_task(self._delivery.flush(flush_s))
+            await asyncio.wait({flush, delivering}, return_when=asyncio.FIRST_COMPLETED)
+            await end(flush)
         await end(delivering)
         left = self._delivery.give_up(cause)
         if left and is_ours:

@@ -40,7 +40,7 @@ class Meter:
         self._since = time.time()
         self._cameras: dict[str, _Sent] = {}
 
-    def stored(self, piece: Piece) -> None:
+    def record(self, piece: Piece) -> None:
         """Count a segment that was stored just now."""
         segment = piece.segment
         sent = self._cameras.setdefault(segment.camera, _Sent())

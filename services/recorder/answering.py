@@ -100,14 +100,14 @@ class Answers:
             ledger = await self._ledgers.fresh(camera)
             rows, holes = await self._library.between(camera, since, until, running(camera, ledger))
             if (ledger.last is None or until > ledger.last.end) and not self._masks(camera):
-                rows += await self._unrecorded(camera, ledger.position, since, until)
+                rows += await self._live_files(camera, ledger.position, since, until)
         except (Unkept, Unreadable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         return rows, holes
 
     # ---- what is not recorded yet
 
-    async def _unrecorded(self, camera: str, position: int, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
+    async def _live_files(self, camera: str, position: int, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
         """Return the files that its segments would make now. Raises nats.errors.Error or TimeoutError."""
         found: list[Recorded] = []
         async with Log(self._client, names.MEDIA) as log:
@@ -198,7 +198,7 @@ class Answers:
                 await self._total(camera, hours=query.camera is not None and query.day is None) for camera in cameras
             ]
             if query.camera and query.day:
-                totals = [await self._listed(totals[0], query.since)]
+                totals = [await self._with_files(totals[0], query.since)]
         except (Unkept, Unreadable, BusError) as e:
             raise Refusal(503, str(e)) from e
         return msgspec.json.encode(Totals(cameras=totals)), {}
@@ -227,7 +227,7 @@ class Answers:
             hours=list(catalogue.hours) if hours else [],
         )
 
-    async def _listed(self, total: Total, since: dt.datetime) -> Total:
+    async def _with_files(self, total: Total, since: dt.datetime) -> Total:
         """Add the files and holes of a day."""
         until = since + dt.timedelta(days=1)
         ledger = await self._ledgers.fresh(total.camera)

@@ -114,7 +114,7 @@ class Keeper:
             incidents = await self._incidents((log, alerts), hour)
             coverage, activity = await self._activity(log, hour, policy) if policy.record == "activity" else ([], [])
         files = [
-            msgspec.structs.replace(file, incident=any(span.widened(policy).is_in(file) for span in incidents))
+            msgspec.structs.replace(file, incident=any(span.widen(policy).is_in(file) for span in incidents))
             for file in hour.files
         ]
         row: list[Recorded] = []
@@ -139,7 +139,7 @@ class Keeper:
     async def _incidents(self, logs: Sequence[Log], hour: Hour) -> list[Span]:
         """Read incidents of both streams: a flood may have evicted them from EVENTS, and the copy may be late."""
         found = [one for log in logs for one in await self._events(log, Incident, hour, hour.hour - INCIDENT)]
-        return marks.of_incidents(found, hour.hour + HOUR)
+        return marks.incident_spans(found, hour.hour + HOUR)
 
     async def _activity(self, log: Log, hour: Hour, policy: EffectivePolicy) -> tuple[list[Span], list[Span]]:
         """Return (the analysed times, the times with relevant activity)."""
@@ -150,8 +150,8 @@ class Keeper:
         coverage = [Span(one.start, one.start + dt.timedelta(seconds=one.duration)) for one in detections]
         if policy.zones:
             tracks = await self._events(log, Tracks, hour, hour.hour)
-            return coverage, [span for one in tracks for span in marks.followed_in(one, policy)]
-        return coverage, [span for one in detections for span in marks.seen_in(one, policy)]
+            return coverage, [span for one in tracks for span in marks.track_spans(one, policy)]
+        return coverage, [span for one in detections for span in marks.object_spans(one, policy)]
 
     async def _events(self, log: Log, kind: type[E], hour: Hour, since: dt.datetime) -> list[E]:
         """Return all events of one kind that were stored since then."""

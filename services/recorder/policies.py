@@ -37,10 +37,10 @@ class Policies:
         value = self._values[key]
         cached = self._read.get(key)
         if cached is None or cached[0] != value:
-            cached = self._read[key] = value, self._decoded(key, value)
+            cached = self._read[key] = value, self._decode(key, value)
         return cached[1]
 
-    def _decoded(self, key: str, value: bytes) -> Policy | None:
+    def _decode(self, key: str, value: bytes) -> Policy | None:
         try:
             return msgspec.json.decode(value, type=Policy)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

@@ -12,7 +12,7 @@ from shared.recordings.files import files
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import Recorded, Unreadable
 from shared.recordings.store import Missing, Store
-from shared.recordings.thinning import thinned
+from shared.recordings.thinning import keyframe_segments
 from shared.runtime.errors import BadSegment
 from shared.runtime.telemetry import logger
 
@@ -24,7 +24,7 @@ async def rest_of(store: Store, camera: str, file: Recorded, policy: EffectivePo
     if file.keyframes:
         return [file]
     try:
-        read = await asyncio.to_thread(thinned, camera, file, await store.read(file.key))
+        read = await asyncio.to_thread(keyframe_segments, camera, file, await store.read(file.key))
     except Missing:
         return []
     except (BadSegment, Unreadable) as e:

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 
 from services.recorder import metrics
 from services.recorder.ledgers import Ledgers
-from services.recorder.masking.masker import Stored, masked
+from services.recorder.masking.masker import Stored, mask_window
 from services.recorder.tails import Tails, head_of
 from shared.bus.log import Log
 from shared.contract import names
@@ -117,7 +117,7 @@ class Writer:
 
         heads: all segments processed, at least as far as `read`. cause: why there is no video, if there is none.
         """
-        stored = await masked(read, masks) if masks and read else Stored(list(read), [])
+        stored = await mask_window(read, masks) if masks and read else Stored(list(read), [])
         written, holes = await asyncio.to_thread(files, stored.read, secrets.token_hex(4))
         holes += stored.holes
         if hole := await self._hole(ledger, heads, read, cause):

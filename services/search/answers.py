@@ -162,7 +162,7 @@ class Answers:
             hits = [h for h in hits if h.id != query.like]
             return self._with_labels(hits, query.labels), full
 
-        return _Side(await self._widened(look, query), model)
+        return _Side(await self._widen(look, query), model)
 
     async def _encode(self, subject: str, payload: bytes) -> tuple[str, Vectors]:
         try:
@@ -201,7 +201,7 @@ class Answers:
                 found = self._with_labels(found, query.labels)
             return found, any(len(of_label) >= limit for of_label in hits)
 
-        return _Side(await self._widened(look, query))
+        return _Side(await self._widen(look, query))
 
     def _merge_labels(self, hits: Sequence[Hit], labels: Sequence[str]) -> list[Hit]:
         """Return one hit for each segment, with the mean of the labels' scores: segments with all labels come first."""
@@ -229,7 +229,7 @@ class Answers:
 
     # ---- both
 
-    async def _widened(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
+    async def _widen(self, look: Callable[[int], tuple[list[Hit], bool]], query: Query) -> list[Moment]:
         """Return moments of the hits of `look(limit)`, raising the limit until there are enough, or all."""
         limit = max(TUNING.fewest_hits, TUNING.hits_a_moment * query.k)
         while True:

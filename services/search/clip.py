@@ -150,12 +150,12 @@ def join(stored: Sequence[StoredSegment]) -> Clip:
     codec or parameter sets differ from the first's ends the clip. Raises BadSegment if one can't be read or written.
     """
     try:
-        return _joined(stored)
+        return _join(stored)
     except av.FFmpegError as e:
         raise BadSegment(f"its frames can't be written: {e.strerror}") from e
 
 
-def _joined(stored: Sequence[StoredSegment]) -> Clip:
+def _join(stored: Sequence[StoredSegment]) -> Clip:
     out = io.BytesIO()
     with opened(stored[0].payload) as source, av.open(out, "w", format="mp4", options=_in_front(stored)) as target:
         template: VideoStream = source.streams.video[0]

@@ -53,7 +53,7 @@ def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]
 
     read: of one camera, in order. token: in the names of the files.
     """
-    whole, damaged = _sifted(read)
+    whole, damaged = _split_damaged(read)
     found = list[VideoFile]()
     while whole:
         joined = fmp4.join([_part(one) for one in whole])
@@ -63,7 +63,7 @@ def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]
     return found, holes(damaged, "damaged")
 
 
-def _sifted(read: Sequence[Read]) -> tuple[list[_Whole], list[Head]]:
+def _split_damaged(read: Sequence[Read]) -> tuple[list[_Whole], list[Head]]:
     """Return (segments that can be decoded, those that can't)."""
     whole, damaged, broken = list[_Whole](), list[Head](), False
     for one in read:

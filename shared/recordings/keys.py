@@ -76,10 +76,10 @@ def read(path: Path, setting: str) -> Keys:
             f"{named} can't be read: {e.strerror}. 'tidegate recordings key' makes one; a lost one is in a backup, "
             "and every machine that reads recordings needs it at this path"
         ) from e
-    return parsed(text, named)
+    return parse(text, named)
 
 
-def parsed(text: bytes, named: str) -> Keys:
+def parse(text: bytes, named: str) -> Keys:
     """Parse a file's text. named: the file, for errors. Raises SettingError."""
     lines = [(n, line.strip()) for n, line in enumerate(text[:_MOST].splitlines(), 1)]
     entries = [(n, line) for n, line in lines if line and not line.startswith(b"#")]

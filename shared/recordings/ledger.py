@@ -119,7 +119,7 @@ def hole_before(last: Last | None, head: Head, *, expired: bool, off: bool = Fal
     return Hole(since=since, until=until, cause=cause, segments=missing)
 
 
-def merged(indexed: Hour | None, more: Hour) -> Hour:
+def merge_hours(indexed: Hour | None, more: Hour) -> Hour:
     """Merge content into an hour's index, by time: if a clock steps back, a time comes again."""
     files = {file.key: file for file in (*(indexed.files if indexed else ()), *more.files)}
     holes = dict.fromkeys((*(indexed.holes if indexed else ()), *more.holes))

@@ -13,7 +13,7 @@ import contextlib
 import datetime as dt
 
 from shared.recordings import records
-from shared.recordings.ledger import merged
+from shared.recordings.ledger import merge_hours
 from shared.recordings.records import (
     INDEX,
     Catalogue,
@@ -65,7 +65,7 @@ class Library:
 
     async def close(self, hour: Hour) -> None:
         """Merge this into an hour's index, and update the catalogue."""
-        whole = merged(await self.hour_for_update(hour.camera, hour.hour), hour)
+        whole = merge_hours(await self.hour_for_update(hour.camera, hour.hour), hour)
         await self.keep(whole)
         await self.keep_catalogue((await self.catalogue(hour.camera)).having(Sum.of(whole)))
 

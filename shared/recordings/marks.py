@@ -1,6 +1,6 @@
 """Finds the relevant times of a camera, and so which of its files stay. Pure.
 
-    incidents = of_incidents(events, until)
+    incidents = incident_spans(events, until)
     stays(file, activity, incidents, policy)
 
 A file is a minute, and stays whole: retention never keeps less than the policy demands.
@@ -26,7 +26,7 @@ class Span(NamedTuple):
     since: dt.datetime
     until: dt.datetime
 
-    def widened(self, policy: EffectivePolicy) -> Span:
+    def widen(self, policy: EffectivePolicy) -> Span:
         """Return the span with the policy's margins before and after it."""
         return Span(
             self.since - dt.timedelta(seconds=policy.before_s), self.until + dt.timedelta(seconds=policy.after_s)
@@ -36,7 +36,7 @@ class Span(NamedTuple):
         return self.since < file.end and max(self.until, self.since + _LEAST) > file.start
 
 
-def seen_in(event: Detections, policy: EffectivePolicy) -> Iterator[Span]:
+def object_spans(event: Detections, policy: EffectivePolicy) -> Iterator[Span]:
     """Yield the frames with relevant objects; none if nothing has changed in the picture."""
     if event.unchanged is not None:
         return
@@ -45,7 +45,7 @@ def seen_in(event: Detections, policy: EffectivePolicy) -> Iterator[Span]:
             yield Span(frame.time, frame.time)
 
 
-def followed_in(event: Tracks, policy: EffectivePolicy) -> Iterator[Span]:
+def track_spans(event: Tracks, policy: EffectivePolicy) -> Iterator[Span]:
     """Yield the times in which a relevant object moves in one of the zones."""
     for track in event.tracks:
         counts = not policy.labels or track.label in policy.labels
@@ -54,7 +54,7 @@ def followed_in(event: Tracks, policy: EffectivePolicy) -> Iterator[Span]:
             yield Span(min(times), max(times))
 
 
-def of_incidents(events: Iterable[Incident], until: dt.datetime) -> list[Span]:
+def incident_spans(events: Iterable[Incident], until: dt.datetime) -> list[Span]:
     """Return the span of each incident; to `until` if it has no end yet. False alarms are dropped."""
     spans: dict[str, Span] = {}
     false_alarms = set[str]()
@@ -71,8 +71,8 @@ def stays(file: Recorded, activity: Iterable[Span] | None, incidents: Iterable[S
     """Whether a file is kept. activity: None if its time was not analysed: then it stays."""
     if policy.hold or policy.record == "always":
         return True
-    if policy.record != "never" and any(span.widened(policy).is_in(file) for span in incidents):
+    if policy.record != "never" and any(span.widen(policy).is_in(file) for span in incidents):
         return True
     if policy.record == "activity":
-        return activity is None or any(span.widened(policy).is_in(file) for span in activity)
+        return activity is None or any(span.widen(policy).is_in(file) for span in activity)
     return False

@@ -1,6 +1,6 @@
 """Reduces a file to its keyframes, each shown until the next: few bytes, and a picture every few seconds.
 
-    read = thinned("lobby", record, data)        # segments of a frame or two, to be made a file by `files`
+    read = keyframe_segments("lobby", record, data)        # segments of a frame or two, to be made a file by `files`
 
 Pure: no picture changes, and none is decoded. Video that does not begin with a keyframe, as with intra refresh, can't
 be thinned: the result is empty then.
@@ -50,7 +50,7 @@ class _Part(NamedTuple):
         return self.whole.segment.start + ticks / self.video.track.timescale * _SECOND
 
 
-def thinned(camera: str, record: Recorded, data: bytes) -> list[Read]:
+def keyframe_segments(camera: str, record: Recorded, data: bytes) -> list[Read]:
     """Return a file's segments with keyframes, reduced to these. data: all of the file. Raises BadSegment."""
     wholes = list(cutting.segments(camera, record, data))
     videos = ((whole, fmp4.read(whole.payload)) for whole in wholes)

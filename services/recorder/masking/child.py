@@ -13,7 +13,7 @@ import sys
 import av
 
 from services.recorder.masking import work
-from services.recorder.masking.painting import masked
+from services.recorder.masking.painting import mask_parts
 from services.recorder.masking.work import Masked
 from shared.runtime.errors import BadSegment
 
@@ -30,9 +30,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
     os.nice(NICE)
-    wanted = work.wanted(sys.stdin.buffer.read())
+    wanted = work.decode_request(sys.stdin.buffer.read())
     try:
-        found = masked(wanted.parts, wanted.masks)
+        found = mask_parts(wanted.parts, wanted.masks)
     except (BadSegment, av.FFmpegError, ValueError, MemoryError) as e:
         found = [Masked(error=f"{type(e).__name__}: {e}")] * len(wanted.parts)
     sys.stdout.buffer.write(work.encode(found))

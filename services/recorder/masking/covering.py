@@ -11,7 +11,7 @@ from shared.contract.geometry import Point
 Run = tuple[int, int]
 
 
-def covered(polygons: Iterable[Sequence[Point]], width: int, height: int) -> list[list[Run]]:
+def covered_runs(polygons: Iterable[Sequence[Point]], width: int, height: int) -> list[list[Run]]:
     """Return the covered runs of each row, in order. polygons: in shares of width and height, as zones are."""
     rows: list[list[Run]] = [[] for _ in range(height)]
     for polygon in polygons:
@@ -24,7 +24,7 @@ def covered(polygons: Iterable[Sequence[Point]], width: int, height: int) -> lis
     return [_merged(row) for row in rows]
 
 
-def halved(rows: Sequence[Sequence[Run]]) -> list[list[Run]]:
+def halve_runs(rows: Sequence[Sequence[Run]]) -> list[list[Run]]:
     """Scale runs to a plane of half the width and height: a pixel is covered if any of its four is."""
     pairs = [[*rows[n], *(rows[n + 1] if n + 1 < len(rows) else ())] for n in range(0, len(rows), 2)]
     return [_merged([(begin // 2, -(-end // 2)) for begin, end in row]) for row in pairs]

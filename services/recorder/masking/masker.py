@@ -1,6 +1,6 @@
 """Masks segments in one process for each window of a camera, so that no process outlives its input.
 
-found = await masked(read, masks)       # what may be stored: segments, and the holes of those that can't be masked
+found = await mask_window(read, masks)       # what may be stored: segments, and the holes of those that can't be masked
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Stored(NamedTuple):
     holes: list[Hole]
 
 
-async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stored:
+async def mask_window(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stored:
     """Mask one window of a camera. masks: at least one polygon.
 
     Raises Unread if masking is impossible here now, whatever the video is: MEDIA keeps it meanwhile.
@@ -60,12 +60,12 @@ async def masked(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stor
         camera = read[0].head.segment.camera
         logger("recorder").warning("segments can't be masked, and are not recorded", camera=camera, errors=errors[:3])
     return Stored(
-        [_dated(one, new) for one, new in zip(read, found, strict=True) if not new.error],
+        [_replace_video(one, new) for one, new in zip(read, found, strict=True) if not new.error],
         holes([one.head for one, new in zip(read, found, strict=True) if new.error], "unmasked"),
     )
 
 
-def _dated(one: Read, new: Masked) -> Read:
+def _replace_video(one: Read, new: Masked) -> Read:
     """Replace a segment's video by the masked one, which starts with its first picture."""
     head, segment = one.head, one.head.segment
     if new.late >= 0.001:
@@ -84,7 +84,7 @@ async def _request(wanted: Wanted) -> list[Masked]:
         raise Unread(f"the process that masks video can't be started: {e.strerror}") from e
     try:
         async with asyncio.timeout(PATIENCE_S):
-            found = work.masked(await _answer(process, work.encode(wanted)))
+            found = work.decode_answer(await _answer(process, work.encode(wanted)))
         if len(found) == len(wanted.parts):
             return found
         reason = "it answers what it was not asked"

@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from services.recorder.masking.covering import Run, covered, halved
+from services.recorder.masking.covering import Run, covered_runs, halve_runs
 from services.recorder.masking.work import Masked, Part
 from shared.contract.geometry import Point
 from shared.runtime.errors import BadSegment
@@ -52,7 +52,7 @@ class _Frame(NamedTuple):
     picture: VideoFrame
 
 
-def masked(parts: Sequence[Part], masks: Sequence[Sequence[Point]]) -> list[Masked]:
+def mask_parts(parts: Sequence[Part], masks: Sequence[Sequence[Point]]) -> list[Masked]:
     """Mask each part, in order. parts: consecutive segments of one camera."""
     # Parts that are decoded from the same keyframe have one number.
     units = list(accumulate(int(part.begins) for part in parts))
@@ -177,8 +177,8 @@ class _Painter:
         """Return the (offset, bytes) writes of each plane. lines: bytes of a row of each."""
         key = width, height, lines, turn
         if key not in self._cached:
-            rows = covered([[_stored(point, turn) for point in mask] for mask in self._masks], width, height)
-            half = halved(rows)
+            rows = covered_runs([[_to_stored(point, turn) for point in mask] for mask in self._masks], width, height)
+            half = halve_runs(rows)
             planes = zip((rows, half, half), lines, (_DARK, _GREY, _GREY), strict=True)
             self._cached[key] = [_writes(rows, line, colour) for rows, line, colour in planes]
         return self._cached[key]
@@ -188,7 +188,7 @@ def _writes(rows: Sequence[Sequence[Run]], line: int, colour: bytes) -> list[tup
     return [(n * line + begin, colour * (end - begin)) for n, row in enumerate(rows) for begin, end in row]
 
 
-def _stored(point: Point, turn: Orientation) -> Point:
+def _to_stored(point: Point, turn: Orientation) -> Point:
     """Map a point of the upright picture to the stored one."""
     x, y = point
     x, y = 1 - x if turn.mirrored else x, 1 - y if turn.flipped else y

@@ -32,5 +32,5 @@ class Masked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-wanted = msgspec.msgpack.Decoder(Wanted).decode
-masked = msgspec.msgpack.Decoder(list[Masked]).decode
+decode_request = msgspec.msgpack.Decoder(Wanted).decode
+decode_answer = msgspec.msgpack.Decoder(list[Masked]).decode
