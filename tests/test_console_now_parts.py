@@ -513,13 +513,15 @@ def test_the_ring_takes_no_more_memory_than_it_says_and_keeps_nothing_of_strange
     ring.add("nobody", Sample(arriving=1.0), 1e9)
     assert ring.began is None
     size = sum(
-        len(values) * values.itemsize for kept in ring._kept["cv"] for values in (*kept._values.values(), kept._steps)
+        len(values) * values.itemsize
+        for tier in ring._buffers["cv"]
+        for values in (*tier._values.values(), tier._steps)
     )
     assert size < 210_000 and sum(t.points for t in TIERS) == 3168 and len(SERIES) == 14 and set(SERIES) > PILES
     # A clock that is set back for ever.
     for i in range(3000):
         ring.add("cv", Sample(arriving=1.0), 1e9 - i / 1e6)
-    assert all(len(parts) <= 1000 for kept in ring._kept["cv"] for parts in kept._parts.values())
+    assert all(len(parts) <= 1000 for tier in ring._buffers["cv"] for parts in tier._parts.values())
     assert TIERS[0].step_s == rings.STEP_S
 
 

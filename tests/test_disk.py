@@ -154,7 +154,7 @@ async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_fill
         assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
         free(3 * GB)
         (found,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
-    assert found.level == "note" and "may grow by 23.0 GB, and 3.0 GB are free" in found.found
+    assert found.level == "note" and "may grow by 23.3 GB, and 3.0 GB are free" in found.found
     assert "tidegate up" in found.remedy
 
 

@@ -35,7 +35,7 @@ class Ending:
         pass
 
     def on_piece(self, connection: Connection, piece: Piece) -> None:
-        connection.piece_left()
+        connection.piece_done()
 
     def on_end(self, connection: Connection, failure: tuple[str, str]) -> None:
         self.heard.set_result(failure)

@@ -5,7 +5,7 @@
 | `settings` | settings from the environment |
 | `tails` | segments of MEDIA that are not recorded yet, by headers alone |
 | `ledgers` | each camera's position, in KV, written over the revision that was read |
-| `sharing` | which cameras this process records |
+| `sharing`, `places` | the cameras of this process; those of them that it records |
 | `masking` | blackens parts of the picture, in a process of its own |
 | `writing` | one window of a camera: read it, write a file, and advance the camera's position |
 | `recorder` | the loop over cameras |

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from nats.js.kv import KeyValue
-
 from shared import bus
 from shared.bus import leases as leasing
 from shared.bus.client import Connection
@@ -28,6 +26,7 @@ with process.needing("recorder"):
     from services.recorder.answering import Answers
     from services.recorder.keeping import Keeper
     from services.recorder.ledgers import Ledgers
+    from services.recorder.places import Places
     from services.recorder.policies import Policies
     from services.recorder.recorder import Recorder
     from services.recorder.settings import RecorderSettings
@@ -46,33 +45,36 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     library = Library(recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
     changed = asyncio.Event()
 
-    async def opening() -> tuple[Mirror, Mirror, Leases, KeyValue]:
+    async def opening() -> tuple[Mirror, Mirror, Mirror, Leases, Ledgers, list[str]]:
         kind = Kind("partition", "recorder", metrics.OWNED)
         leased, leases = await leasing.open_leases(client, names.RECORDERS, kind, settings.lease_s, changed)
         policy_mirror = await mirror(client, names.RECORDINGS, changed)
-        return policy_mirror, leased, leases, await bind(client.jetstream(), names.RECORDER)
+        entries = await mirror(client, names.CAMERAS, changed)
+        ledgers = Ledgers(client.jetstream(), await bind(client.jetstream(), names.RECORDER))
+        return entries, policy_mirror, leased, leases, ledgers, await ledgers.cameras()
 
     buckets = await unless(stop, bus.answered(client, health, opening))
     if buckets is None:
         return
-    policy_mirror, leased, leases, ledger_kv = buckets
+    entries, policy_mirror, leased, leases, ledgers, recorded = buckets
     sharing, tails, policies = Sharing(leases), Tails(client), Policies(policy_mirror.values)
-    ledgers = Ledgers(client.jetstream(), ledger_kv)
     writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=policies.masks)
     keeper = Keeper(client, library, ledgers, sharing, policies.of)
     answers = Answers(client, library, ledgers, tails, policies.of, policies.masks)
-    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of)
+    places = Places(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
+    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, places)
 
     async def work() -> None:
-        health.ready = "reading the buckets of policies and leases"
-        await supervise(all_read(policy_mirror, leased), process.beat(client, health))
+        health.ready = "reading the buckets of cameras, policies and leases"
+        await supervise(all_read(entries, policy_mirror, leased), process.beat(client, health))
+        places.restore(recorded)
         answering = await answers.start()
         try:
             await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())
         finally:
             await answering.stop()
 
-    following = [asyncio.create_task(part.run()) for part in (policy_mirror, leased, leases, tails)]
+    following = [asyncio.create_task(part.run()) for part in (entries, policy_mirror, leased, leases, tails)]
     working = asyncio.create_task(work())
     try:
         await supervise(working, *following, stop=stop)

@@ -12,13 +12,14 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
+from shared import bus
 from shared.contract import names
 from shared.contract.missing import check_no_key, stored_subjects
 from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
 from shared.recordings.records import Unreadable
-from shared.runtime.errors import Unanswered
+from shared.runtime.errors import Full, Unanswered
 from shared.runtime.telemetry import logger
 
 
@@ -58,7 +59,7 @@ class Ledgers:
         return (await self._read(camera))[0]
 
     async def store(self, camera: str, ledger: Ledger) -> None:
-        """Replace the cached ledger. Raises Taken, or Unanswered: it may be stored, or not."""
+        """Replace the cached ledger. Raises Taken, Full, or Unanswered: it may be stored, or not."""
         _, revision = self._cached[camera]
         try:
             # Cached only once it is stored: if that is uncertain, it is read again.
@@ -67,6 +68,10 @@ class Ledgers:
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise Taken(camera) from e
         except (TimeoutError, nats.errors.Error) as e:
+            if isinstance(e, nats.js.errors.APIError) and bus.is_full(e):
+                raise Full(
+                    f"the bucket {names.RECORDER} has no room for the ledger of {camera}: {e.description}"
+                ) from e
             raise Unanswered(f"the ledger of {camera} can't be stored ({e!r})") from e
         self._cached[camera] = ledger, revision
 

@@ -8,6 +8,10 @@ from shared.runtime.telemetry import LATENCY_BUCKETS
 
 OWNED = Gauge("tidegate_recorder_partitions", "Partitions that this process has")
 CAMERAS = Gauge("tidegate_recorder_cameras", "Cameras that this process records")
+UNLISTED = Gauge(
+    "tidegate_recorder_unrecorded_cameras",
+    "Cameras without an entry that RECORDER_UNLISTED_CAMERAS leaves no place for",
+)
 SEGMENTS = Counter("tidegate_recorder_segments_total", "Segments by what became of them", ["outcome"])
 FILES = Counter("tidegate_recorder_files_total", "Files written")
 BYTES = Counter("tidegate_recorder_bytes_total", "Bytes of files written")

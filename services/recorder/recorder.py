@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 from services.recorder import metrics
 from services.recorder.ledgers import Ledgers, Taken
+from services.recorder.places import Places
 from services.recorder.sharing import Sharing
 from services.recorder.tails import Tails
 from services.recorder.writing import Writer
@@ -24,7 +25,7 @@ from shared.contract.missing import Unread
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.store import Unkept
 from shared.runtime.backoff import Backoff
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, Full
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import Health, logger
 
@@ -33,6 +34,7 @@ TURN_S = 0.5
 SEARCH_S = 20.0
 DELAYS = Backoff(first_s=0.5, longest_s=15.0)
 UNREAD_S = 5.0
+FULL_S = 30.0
 # A window that fails this often in a row, and not because of the store or the server, is skipped.
 MOST_FAILURES = 3
 
@@ -40,7 +42,8 @@ MOST_FAILURES = 3
 class Recorder:
     """See the module. `run` until `stop` is set: files that are being written are finished.
 
-    policy_of: the policy of a camera. A camera with masks takes far longer, and delays no other.
+    policy_of: the policy of a camera. places: the cameras to record. A camera with masks takes far longer, and
+    delays no other.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Recorder:
         writer: Writer,
         health: Health,
         policy_of: Callable[[str], EffectivePolicy],
+        places: Places,
     ) -> None:
         self._client = client
         self._tails = tails
@@ -60,6 +64,7 @@ class Recorder:
         self._writer = writer
         self._health = health
         self._policy_of = policy_of
+        self._places = places
         self._wanted: set[str] = set()
         self._masked: set[str] = set()
         self._due_at: dict[str, float] = {}
@@ -97,12 +102,16 @@ class Recorder:
                 self._due_at.pop(camera, None)
             self._tails.owned = owned
             policies = {camera: self._policy_of(camera) for camera in owned}
-            self._wanted = {camera for camera in owned if policies[camera].record != "never"}
+            recordable = {camera for camera in owned if policies[camera].record != "never"}
+            self._wanted = self._places.choose(recordable)
+            metrics.UNLISTED.set(len(recordable - self._wanted))
             self._masked = {camera for camera in self._wanted if policies[camera].masks}
             metrics.CAMERAS.set(len(self._wanted))
             metrics.BEHIND.set(self._tails.waiting_s(self._wanted))
-            for camera in owned - self._wanted:
+            for camera in owned - recordable:
                 await self._leave_off(camera)
+            for camera in recordable - self._wanted:
+                self._tails.forget_old(camera)
             await asyncio.sleep(TURN_S)
 
     async def _leave_off(self, camera: str) -> None:
@@ -136,14 +145,18 @@ class Recorder:
     def _next(self, masked: bool) -> str | None:
         """Return the camera that has been due for longest, of those with masks or without.
 
-        Cameras with known segments come first: of the others only the name is known.
+        Listed cameras come first, and then those with known segments: of the others only the name is known.
         """
         now = time.monotonic()
         if now < self._not_before or not self._client.is_connected:
             return None
         those = self._masked if masked else self._wanted - self._masked
         ready = [camera for camera in those - self._busy if self._due_at.get(camera, 0.0) < now]
-        return min(ready, key=lambda c: (not self._tails.has_heads(c), self._due_at.get(c, 0.0), c), default=None)
+        return min(ready, key=self._rank, default=None)
+
+    def _rank(self, camera: str) -> tuple[bool, bool, float, str]:
+        is_unlisted, has_name_alone = not self._places.is_listed(camera), not self._tails.has_heads(camera)
+        return is_unlisted, has_name_alone, self._due_at.get(camera, 0.0), camera
 
     async def _process(self, log: Log, camera: str) -> None:
         try:
@@ -158,6 +171,9 @@ class Recorder:
         except Unread as e:
             self._log.warning("waits for what can't be read yet", camera=camera, error=str(e))
             wait_s = UNREAD_S
+        except Full as e:
+            self._log.error("a camera waits for room in the bucket of ledgers", camera=camera, error=str(e))
+            wait_s = FULL_S
         except (Unkept, BusError, TimeoutError, nats.errors.Error) as e:
             self._record_trouble(e)
             wait_s = 0.0

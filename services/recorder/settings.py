@@ -40,6 +40,11 @@ class RecorderSettings(BusSettings, frozen=True, kw_only=True):
         Meta(ge=5, le=300, description="seconds without video after which what there is of a camera makes a file"),
     ] = 30.0
 
+    recorder_unlisted_cameras: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="maximum cameras to record that have neither an entry nor a policy"),
+    ] = 256
+
     def __post_init__(self) -> None:
         """Raises SettingError."""
         opening.check(self.recorder_store, "RECORDER_STORE")

@@ -458,6 +458,8 @@ SERVICES: tuple[Service, ...] = (
         reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in (names.EVENTS, names.ALERTS))),
         states=(names.MEDIA, f"KV_{names.RECORDER}"),
         buckets=(
+            # The cameras there are: it keeps ledgers of others within a limit.
+            _CAMERAS,
             Bucket(name=names.RECORDINGS, watched=True),
             Bucket(name=names.RECORDER, writes=("camera.>",)),
             _leases(names.RECORDERS, "partition", "recorder"),

@@ -469,7 +469,11 @@ RECORDER = Page(
                     unit="bytes",
                     says="A tenth of it stays free, by RECORDER_FREE. A bucket has none.",
                 ),
-                graph("Cameras", (gauge("tidegate_recorder_cameras", by="pod"), "{{pod}}")),
+                graph(
+                    "Cameras",
+                    (gauge("tidegate_recorder_cameras", by="pod"), "{{pod}}"),
+                    (gauge("tidegate_recorder_unrecorded_cameras", by="pod"), "{{pod}}, not recorded"),
+                ),
                 graph("Partitions", (gauge("tidegate_recorder_partitions", by="pod"), "{{pod}}")),
             ),
         ),

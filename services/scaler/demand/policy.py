@@ -267,7 +267,6 @@ class Demand:
         starts = self._warming.until_ready(o.time, ready, loading)
         stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
-
         allowed = TUNING.allowed * expected * self._settings.latency_target_s
         then = self._backlog_then(backlog, allowed, expected, rate, ready, starts)
         for_arrivals = planned / rate
@@ -278,16 +277,13 @@ class Demand:
         floor = peak.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
         if backlog > max(allowed, TUNING.in_hand * ready):
             floor = max(floor, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
-        if o.time - (self._began or 0.0) < self._scale_in_delay_s:
-            floor = max(floor, float(ready + loading))
+        is_new = o.time - (self._began or 0.0) < self._scale_in_delay_s
+        floor = max(floor, float(ready + loading)) if is_new else floor
         for_expiring = expiring / (rate * self._expiry_s)
         replicas = max(0.0, for_arrivals + for_backlog + for_expiring, floor)
+        has_arrived = o.time - self._arrived_at < self._scale_in_delay_s
         # A forecast activates only if arrivals support it: without a replica, all of it is backlog.
-        active = (
-            max(backlog, expiring) > 0
-            or o.time - self._arrived_at < self._scale_in_delay_s
-            or max(for_arrivals, floor) >= 1
-        )
+        active = max(backlog, expiring) > 0 or has_arrived or max(for_arrivals, floor) >= 1
         self._warming.ask(o.time, math.ceil(replicas), ready)
         return Estimate(
             replicas=replicas if active else 0.0,
