@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 
 import pytest
 from nats.aio.client import Client
 
 from shared import bus
+from shared.client import copying
 from shared.contract import names, topology
 from shared.contract.topology import MB, TopologySettings
 from shared.recordings.policy import EffectivePolicy
@@ -17,6 +19,7 @@ from tests.incidents import incident, say
 from tests.test_console_review import known
 from tests.test_recorder_keeping import AT, MINUTE, SETTLED, House, house
 from tests.waiting import patience_s
+from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
 __all__ = ["house"]
@@ -72,6 +75,29 @@ async def test_no_service_empties_the_copy(server: NatsServer, admin: Client, wh
     await client.flush()
     await client.close()
     assert (await admin.jetstream().stream_info(names.ALERTS)).state.messages == 1
+
+
+async def test_doctor_names_the_message_that_the_copy_stops_at(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server adds a header to what it copies, and can't where the others take 64 kB already."""
+    monkeypatch.setattr(copying, "LATE", dt.timedelta(0))
+    js = admin.jetstream()
+    await say(admin, incident("a"))
+    await copied(admin, 1)
+    assert await copying.stuck_at(admin, dt.datetime.now(dt.UTC)) is None
+    analytics = await bus.connect(server.settings("analytics"), "analytics")
+    stops = await analytics.jetstream().publish("events.alerts.lobby", b"{}", headers={"X": "y" * 65_430})
+    await analytics.close()
+    await say(admin, incident("b"))
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    found = await copying.stuck_at(admin, now)
+    assert found and found.seq == stops.seq
+    (finding,) = [f for f in await doctor._copying(admin) if f.level == "bad"]
+    assert f"sequence {stops.seq} of EVENTS" in finding.found and f"rmm EVENTS {stops.seq}" in finding.remedy
+    await js.delete_msg(names.EVENTS, stops.seq)
+    await copied(admin, 2)
+    assert await copying.stuck_at(admin, now) is None
 
 
 async def test_a_stream_that_is_made_again_is_copied_on(admin: Client) -> None:

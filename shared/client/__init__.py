@@ -5,6 +5,7 @@
 | `registry` | cameras: add, change, list, remove; the last status of one |
 | `rules` | the rules of cameras, and the picture they are drawn into |
 | `dlq` | dead letters: read and replay |
+| `copying` | whether ALERTS copies EVENTS |
 | `tracks` | the tracks of a camera |
 | `explain` | explanations of a service's replicas by the running scalers |
 | `find`, `ask` | moments of search and their video; a question to a vision language model |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import platform
 import shutil
@@ -19,7 +20,8 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from rich.console import Console
 
-from shared.contract import catalog, topology
+from shared.client import copying
+from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
 from shared.models import weights as embedded_weights
 from shared.runtime.errors import SettingError, TidegateError
@@ -256,11 +258,25 @@ async def streams(data: Path) -> list[Finding]:
     try:
         findings += [await _is_there(what, ask) for what, ask in wanted]
         findings += await _storing(client)
+        findings += await _copying(client)
         if not os.environ.get("NATS_URL"):
             findings += await _growth(client, data)
     finally:
         await client.close()
     return findings
+
+
+async def _copying(client: Client) -> list[Finding]:
+    """Whether ALERTS copies what EVENTS stores."""
+    try:
+        at = await copying.stuck_at(client, dt.datetime.now(dt.UTC))
+    except (NotFoundError, TimeoutError, nats.errors.Error):
+        return []  # `streams` says what is missing
+    if at is None:
+        return [Finding("copy of alerts", "ok", f"{names.ALERTS} has those of {names.EVENTS}")]
+    found = f"{names.ALERTS} stops at sequence {at.seq} of {names.EVENTS}, {at.subject} of {at.time:%Y-%m-%d %H:%M} UTC"
+    remedy = f"'nats stream rmm {names.EVENTS} {at.seq}': the server can't copy this message, and goes on without it"
+    return [Finding("copy of alerts", "bad", found, remedy)]
 
 
 async def _storing(client: Client) -> list[Finding]:
