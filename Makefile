@@ -54,7 +54,7 @@ core: $(TEST)
 	@tests=$$($(BIN)/python -m tools.gate.core) && $(PYTEST) $(SPREAD) $(ARGS) $$tests
 
 # What depends most on the version of Python: tasks and cancellation, typing, each service's start.
-VERSIONS := backoff brownout bus cli_server console_stop extras failures flight gulp hold lazy leases log outbox own_service \
+VERSIONS := backoff brownout bus cli_server console_stop extras coalesced_reads failures in_flight in_flight_limit lazy leases log outbox own_service \
   readers shared stack starts tasks tls wire worker
 versions: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(VERSIONS:%=tests/test_%.py)
