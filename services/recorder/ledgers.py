@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from shared import bus
 from shared.contract import names
-from shared.contract.missing import check_no_key, stored_subjects
+from shared.contract.missing import read_entry, stored_subjects
 from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
@@ -85,9 +85,8 @@ class Ledgers:
         key = camera_key(camera)
         try:
             try:
-                entry = await self._kv.get(key)
+                entry = await read_entry(self._js, self._kv, names.RECORDER, key)
             except nats.js.errors.KeyNotFoundError as e:
-                await check_no_key(self._js, names.RECORDER, key, e)
                 # A deleted key has a revision, too.
                 return Ledger(), (e.entry.revision if e.entry else 0) or 0
         except (TimeoutError, nats.errors.Error) as e:

@@ -26,7 +26,7 @@ from shared.contract.cameras import Camera, apart, changed, decode, encode, enco
 from shared.contract.credentials import Credentials
 from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
-from shared.contract.missing import check_no_key
+from shared.contract.missing import read_entry
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
 
@@ -66,10 +66,10 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
         "all of its settings first"
     )
     try:
-        await bucket.get(names.check_camera(id))
+        await read_entry(js, bucket, names.CAMERAS, names.check_camera(id))
         raise taken
-    except KeyNotFoundError as e:
-        await check_no_key(js, names.CAMERAS, id, e)
+    except KeyNotFoundError:
+        pass
     await _write_credentials(js, id, credentials)
     try:
         await bucket.create(id, encode(stored))
@@ -289,21 +289,24 @@ async def _write_credentials(js: JetStreamContext, id: str, credentials: Credent
     """Write or delete them; the former ones are overwritten on disk, where a purge would leave them."""
     bucket = await _bucket(js, names.CREDENTIALS)
     try:
-        await _erase(js, (await bucket.get(id)).revision)
+        await _erase(js, bucket, id)
         if credentials is None:
             await bucket.delete(id)
-    except KeyNotFoundError as e:
-        await check_no_key(js, names.CREDENTIALS, id, e)
+    except KeyNotFoundError:
+        pass
     if credentials:
         await bucket.put(id, secrets.encode(credentials))
 
 
-async def _erase(js: JetStreamContext, revision: int | None) -> None:
+async def _erase(js: JetStreamContext, bucket: KeyValue, id: str) -> None:
+    """Overwrite a camera's credentials on disk. Raises KeyNotFoundError if there are none."""
+    revision = (await read_entry(js, bucket, names.CREDENTIALS, id)).revision
     try:
         await js.delete_msg(f"KV_{names.CREDENTIALS}", revision or 0)
-    except NotFoundError:  # Another process was first.
-        pass
     except APIError as e:
+        # Another process may have erased them since: nats-server reports that under several codes.
+        if (await read_entry(js, bucket, names.CREDENTIALS, id)).revision != revision:
+            return
         raise BusError(
             f"a camera's old password can't be erased ({e.description}): run 'tidegate setup', and then this again"
         ) from e

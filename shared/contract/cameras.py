@@ -21,7 +21,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials, names
 from shared.contract.credentials import Credentials
-from shared.contract.missing import check_no_key
+from shared.contract.missing import read_entry
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
 from shared.runtime.settings import shown, wanted
@@ -297,10 +297,11 @@ class CameraDirectory:
     async def _read(self, bucket: KeyValue, camera: str, *, was_there: bool) -> Camera | None:
         for key, decoded in ((camera, decode), (names.removed(camera), decode_removed)):
             try:
-                entry = await bucket.get(key)
-            except KeyNotFoundError as e:
                 if was_there:
-                    await check_no_key(self._js, names.CAMERAS, key, e)
+                    entry = await read_entry(self._js, bucket, names.CAMERAS, key)
+                else:
+                    entry = await bucket.get(key)
+            except KeyNotFoundError:
                 continue
             return decoded(entry.value) if entry.value else None
         return None

@@ -11,6 +11,10 @@ from collections.abc import Collection
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError, NotFoundError
+from nats.js.kv import KeyValue
+
+# A read that finds nothing each time, though the subject is stored, is no race with a writer.
+_READS = 5
 
 
 class Unread(nats.errors.Error):
@@ -28,15 +32,33 @@ async def stored_subjects(js: JetStreamContext, stream: str, subject: str) -> se
 def check_read(stream: str, wanted: Collection[str], found: Collection[str]) -> None:
     """Raise Unread if the stream has messages on subjects for which none were found."""
     if missing := set(wanted) - set(found):
-        raise Unread(f"{len(missing)} of the entries of {stream} were not read: can its server open its files?")
+        raise _unread(stream, missing)
 
 
-async def check_no_key(js: JetStreamContext, bucket: str, key: str, error: KeyNotFoundError) -> None:
-    """Check that a bucket has nothing of a key, after a get raised `error`. Raises as those two do."""
-    # A deleted key has an entry that marks the deletion.
-    if error.entry is None:
-        stream = f"KV_{bucket}"
-        check_read(stream, await stored_subjects(js, stream, f"$KV.{bucket}.{key}"), ())
+async def read_entry(js: JetStreamContext, bucket: KeyValue, name: str, key: str) -> KeyValue.Entry:
+    """Return a key's entry from the bucket called `name`, also while others write or erase it.
+
+    Raises KeyNotFoundError if the bucket has none; Unread if it has one that can't be read; otherwise as
+    `stored_subjects` does.
+    """
+    stream = f"KV_{name}"
+    stored: set[str] = set()
+    for _ in range(_READS):
+        try:
+            return await bucket.get(key)
+        except KeyNotFoundError as e:
+            # A deleted key has an entry that marks the deletion.
+            if e.entry is not None:
+                raise
+            # A subject that is stored now may have been written after the read.
+            stored = await stored_subjects(js, stream, f"$KV.{name}.{key}")
+            if not stored:
+                raise
+    raise _unread(stream, stored)
+
+
+def _unread(stream: str, subjects: Collection[str]) -> Unread:
+    return Unread(f"{len(subjects)} of the entries of {stream} were not read: can its server open its files?")
 
 
 async def check_readable(js: JetStreamContext, stream: str, subject: str) -> None:
