@@ -22,7 +22,7 @@ from shared.elastic.levels import LEVELS, Level
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message
-from shared.worker.effort import Effort
+from shared.worker.extensions.effort import Effort
 from shared.worker.in_flight import Delivery, InFlight
 from tests.crashing_backfill import Plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.worker.quarantine import Arrived, Quarantine, suspect_from
+from shared.worker.extensions.quarantine import Arrived, Quarantine, suspect_from
 
 THRESHOLDS = (3, 5)
 QUARANTINE = Quarantine(THRESHOLDS)

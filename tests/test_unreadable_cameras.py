@@ -16,7 +16,7 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.segment import to_headers
 from shared.runtime.errors import BadSegment, OverBudget
-from shared.worker.unreadable import UnreadableCameras, UnreadableTuning
+from shared.worker.extensions.unreadable import UnreadableCameras, UnreadableTuning
 from tests import hostile
 from tests.detecting import detecting, segment_head
 from tests.test_monitor import IDLE

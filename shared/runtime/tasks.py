@@ -58,3 +58,16 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
             task.cancel()
         await asyncio.wait(left, timeout=0.2)
     await asyncio.gather(*(t for t in tasks if t is not None), return_exceptions=True)
+
+
+class Background:
+    """Tasks that run concurrently with what starts them."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` as a task. A reference to it exists until it is done: asyncio has none."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)

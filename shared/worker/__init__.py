@@ -3,19 +3,16 @@
 | module | idea |
 |---|---|
 | `tuning`, `settings` | the loop's constants; its limits, from a service's own settings |
-| `in_flight` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
-| `quarantine` | which message is next, and whether it is processed alone; pure |
-| `unreadable`, `stream_health` | cameras whose segments can't be read: their events and dead letters |
-| `drain` | the shutdown of a process that has messages in flight |
 | `service` | the interface between a service and the loop |
-| `backfill` | work deferred while capacity is short, and backfilled while the worker is idle |
-| `usage` | arrivals and the work they took, for `tidegate audit` |
-| `stopwatch` | seconds during which an activity runs |
+| `loop` | the core: pull, prepare, batch, infer, publish, acknowledge, drain |
+| `in_flight`, `drain` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
 | `batching`, `device`, `heartbeat` | batches by urgency and deadline; the device that computes them; the heartbeat |
-| `loop` | start up, work, drain |
+| `extension`, `extensions/` | the seam for what is optional; the optional parts |
+| `assembly` | the worker of a service: the loop with its extensions |
+| `stopwatch` | seconds during which an activity runs |
 """
 
-from shared.worker.loop import Worker
+from shared.worker.assembly import Worker
 from shared.worker.service import AnsweredBefore, Message, Prepared, Service, result_id
 from shared.worker.settings import MB, WorkerSettings
 

@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from shared.runtime.errors import BadMessage, TidegateError
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
-from shared.worker.heartbeat import WorkCounts
+from shared.worker.counts import WorkCounts
 from shared.worker.service import Message, P, Prepared, R, Service
 
 Pco = TypeVar("Pco", bound=Prepared, covariant=True)

@@ -1,81 +1,101 @@
-"""A worker's heartbeat, for the scaler and the live view."""
+"""A worker's heartbeat: it reports progress, and ends the process once there is none.
+
+JetStream learns that the messages in flight are in progress; the scaler and the live view what the worker does.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 from nats.aio.client import Client
 
 from shared.contract import names, stats
-from shared.contract.stats import Costs, WorkerStats
+from shared.contract.stats import WorkerStats
+from shared.runtime.telemetry import logger
 from shared.worker import metrics
+from shared.worker.counts import WorkCounts
+from shared.worker.device import Device
+from shared.worker.extension import Extensions
+from shared.worker.in_flight import InFlight
+from shared.worker.service import Message, Service
+from shared.worker.settings import WorkerSettings
 
-
-@dataclass(slots=True)
-class WorkCounts:
-    """Since the process began: messages with a result, failed tries, items computed, and seconds computing.
-
-    wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
-    backfilled, backfilling_s: messages backfilled, which count in neither of the first two, and their seconds.
-    """
-
-    processed: int = 0
-    failed: int = 0
-    items: int = 0
-    busy_s: float = 0.0
-    wanted_s: float = 0.0
-    work_s: float = 0.0
-    frames_wanted: int = 0
-    frames_looked: int = 0
-    backfilled: int = 0
-    backfilling_s: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+# The exit code of a process whose device is stuck or broken.
+STUCK = 70
 
 
 class Heartbeat:
-    """state: the worker's state in the next heartbeat."""
+    """state: the worker's state in the next heartbeat. extensions: of the loop."""
 
-    def __init__(self, client: Client, service: str, replica: str, counts: WorkCounts) -> None:
+    def __init__(
+        self,
+        client: Client,
+        service: Service[Any, Any],
+        settings: WorkerSettings,
+        counts: WorkCounts,
+        in_flight: InFlight[Message],
+        device: Device[Any, Any],
+    ) -> None:
         self.state: Literal["ready", "draining"] = "ready"
+        self.extensions: Extensions[Any] = Extensions()
         self._client = client
         self._service = service
-        self._replica = replica
+        self._replica = settings.replica
+        self._stuck_s = settings.stuck_s
         self._counts = counts
+        self._in_flight = in_flight
+        self._device = device
         self._occupied_s = 0.0
 
-    def measure(self, in_flight: int, occupied_s: float) -> None:
-        """Update the metrics. occupied_s: seconds with any message in flight, since the process began."""
-        metrics.HELD.labels(self._service).set(in_flight)
-        metrics.WORKING.labels(self._service).inc(occupied_s - self._occupied_s)
+    async def beat(self) -> None:
+        """Report progress to JetStream, and publish the heartbeat. A stuck device stops both."""
+        began = [self._device.computing_since, *(message.preparing_since for message in self._in_flight)]
+        began += self.extensions.running_since()
+        if time.monotonic() - min((b for b in began if b), default=math.inf) > self._stuck_s:
+            await self.exit(f"the work in flight made no progress for {self._stuck_s:.0f} s")
+        await self._in_flight.beat()
+        await self.extensions.beat()
+        await self._publish()
+
+    async def exit(self, reason: str) -> NoReturn:
+        """End the process: a hanging thread can't be stopped, nor a broken device repaired, except by a restart."""
+        logger("worker").error("handing back and exiting", reason=reason)
+        await self._in_flight.hand_back_all()
+        await self.extensions.hand_back()
+        os._exit(STUCK)
+
+    def measure(self) -> None:
+        """Update the metrics of the messages in flight."""
+        name, occupied_s = self._service.name, self._in_flight.occupied_s
+        metrics.HELD.labels(name).set(self._in_flight.count)
+        metrics.WORKING.labels(name).inc(occupied_s - self._occupied_s)
         self._occupied_s = occupied_s
 
-    async def publish(self, model: str, in_flight: int, occupied_s: float, costs: Costs | None) -> None:
-        """Publish a heartbeat. in_flight: messages taken or arrived. costs: of a segment, if its work is degradable."""
-        self.measure(in_flight, occupied_s)
+    async def _publish(self) -> None:
+        self.measure()
         if not self._client.is_connected:
             return
         beat = WorkerStats(
-            service=self._service,
+            service=self._service.name,
             replica=self._replica,
             pid=os.getpid(),
             state=self.state,
-            model=model,
+            model=self._service.model,
             uptime_s=time.monotonic() - self._counts.started,
-            held=in_flight,
+            held=self._in_flight.count,
             processed=self._counts.processed,
             failed=self._counts.failed,
             items=self._counts.items,
             busy_s=self._counts.busy_s,
-            working_s=occupied_s,
+            working_s=self._in_flight.occupied_s,
             wanted_s=self._counts.wanted_s,
             work_s=self._counts.work_s,
             frames_wanted=self._counts.frames_wanted,
             frames_looked=self._counts.frames_looked,
-            costs=costs,
             backfilled=self._counts.backfilled,
             backfilling_s=self._counts.backfilling_s,
         )
-        await self._client.publish(names.stats(self._service, self._replica), stats.encode(beat))
+        await self._client.publish(names.stats(self._service.name, self._replica), stats.encode(beat))

@@ -136,7 +136,7 @@ class InFlight(Generic[H]):
         self._client = client
         self._service = service
         self._tuning = tuning or Tuning()
-        self._sources: list[Source] = []
+        self.sources: list[Source] = []  # as opened, the most urgent first
         self._deliveries: dict[str, H] = {}  # by reply subject, which is different for each delivery
         self._released = asyncio.Event()
         # Runs while anything is in flight. Suspend it while nothing can be processed.
@@ -151,6 +151,11 @@ class InFlight(Generic[H]):
         return iter(list(self._deliveries.values()))
 
     @property
+    def count(self) -> int:
+        """The messages in flight, and those that arrived and are not taken yet."""
+        return len(self._deliveries) + sum(len(source.arrived) for source in self.sources)
+
+    @property
     def occupied_s(self) -> float:
         """Seconds so far with at least one message in flight."""
         return self.occupied.seconds
@@ -160,20 +165,20 @@ class InFlight(Generic[H]):
         """Whether nothing is in flight or has arrived, and nothing is pending according to the last message."""
         now = time.monotonic()
         return not self._deliveries and not any(
-            s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self._sources
+            s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self.sources
         )
 
     async def open(self, stream: str, consumer: str) -> Source:
         """Open a source as its consumer is configured, less urgent than those before. Raises as `consumer_info`."""
         config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
         assert config.ack_wait and config.max_deliver is not None  # the server always returns both
-        source = Source(stream, consumer, len(self._sources), float(config.ack_wait), config.max_deliver)
-        self._sources.append(source)
+        source = Source(stream, consumer, len(self.sources), float(config.ack_wait), config.max_deliver)
+        self.sources.append(source)
         return source
 
     def close(self) -> None:
         """Forget all sources, so that they can be opened again."""
-        self._sources.clear()
+        self.sources.clear()
 
     @contextlib.asynccontextmanager
     async def pull(self, source: Source, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
@@ -276,12 +281,12 @@ class InFlight(Generic[H]):
     @property
     def beat_s(self) -> float:
         """The interval in which to call `beat`, in seconds."""
-        return min((source.ack_wait_s for source in self._sources), default=1.0) / 6
+        return min((source.ack_wait_s for source in self.sources), default=1.0) / 6
 
     async def beat(self) -> None:
         """Report progress on these messages to JetStream, three times in their consumer's ack wait."""
         now = time.monotonic()
-        for source in self._sources:
+        for source in self.sources:
             if now - source.beaten >= source.ack_wait_s / 3:
                 source.beaten = now
                 for reply in self._replies(source):
@@ -295,7 +300,7 @@ class InFlight(Generic[H]):
 
     async def hand_back_all(self) -> None:
         """Nak all that is in flight or has arrived, and flush: the process is about to exit."""
-        for source in self._sources:
+        for source in self.sources:
             for reply in self._replies(source):
                 await self._client.publish(reply, Msg.Ack.Nak)
         await self._client.flush()

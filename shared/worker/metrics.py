@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.runtime.telemetry import LATENCY_BUCKETS
+
+if TYPE_CHECKING:
+    from shared.worker.service import Message
 
 IN = Counter("tidegate_segments_in_total", "messages taken from the stream", ["service"])
 OUT = Counter("tidegate_segments_out_total", "messages processed: result stored, message acknowledged", ["service"])
@@ -57,3 +64,22 @@ LATENCY = Histogram(
     ["service"],
     buckets=LATENCY_BUCKETS,
 )
+
+
+def record_received(service: str, message: Message) -> None:
+    """Count a message that was taken."""
+    IN.labels(service).inc()
+    BYTES_IN.labels(service).inc(len(message.raw.data))
+    if message.deliveries > 1:
+        REDELIVERED.labels(service).inc()
+    STAGE.labels(service, "queued").observe(message.queued_s)
+
+
+def record_stored(service: str, frame_times: Iterable[float], *, is_duplicate: bool) -> None:
+    """Count a stored result. frame_times: wall clock of its frames, seconds."""
+    OUT.labels(service).inc()
+    if is_duplicate:
+        DUPLICATES.labels(service).inc()
+    now = time.time()
+    for at in frame_times:
+        LATENCY.labels(service).observe(max(0.0, now - at))

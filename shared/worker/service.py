@@ -7,15 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
+from nats.aio.msg import Msg
 from opentelemetry import trace
 
-from shared.contract import events
+from shared.contract import deadletters, events
 from shared.contract.events import Timing
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
+from shared.runtime import telemetry
 from shared.runtime.errors import TidegateError
-from shared.worker.in_flight import Delivery
+from shared.worker.in_flight import Delivery, Source
 
 # Returns the level at which a message is analysed now. The flag: whether its camera has a high priority.
 LevelOf = Callable[["Message", bool], Level]
@@ -42,6 +44,18 @@ class Message(Delivery):
     preparing_since: float | None = None  # or when it last made progress: monotonic clock, seconds
     prepare_s: float = 0.0
     infer_s: float = 0.0
+
+    @classmethod
+    def of(cls, raw: Msg, source: Source, service: str) -> Message:
+        """Return the message of a delivery, with a span that continues the trace of its headers."""
+        meta, headers = raw.metadata, raw.headers or {}
+        origin = deadletters.origin(meta.stream, meta.sequence.stream, headers)
+        span = telemetry.tracer().start_span(
+            service,
+            context=telemetry.context_of(headers.get("traceparent")),
+            attributes={"messaging.system": "nats", "tidegate.stream": meta.stream, "tidegate.origin": origin},
+        )
+        return cls(raw, source, origin=origin, span=span)
 
     @property
     def revises(self) -> str:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import accumulate, pairwise
 from typing import Generic, Protocol, TypeVar
 
 import nats.errors
 from msgspec.structs import replace
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
@@ -29,11 +28,12 @@ from shared.runtime import progress, telemetry
 from shared.runtime.errors import BadMessage, Refusal
 from shared.runtime.tasks import end
 from shared.worker import metrics
-from shared.worker.device import Device, DeviceError
+from shared.worker.device import DeviceError
+from shared.worker.extension import Extension
+from shared.worker.extensions.spare import Spare
+from shared.worker.loop import Loop
 from shared.worker.service import P, R
-from shared.worker.spare import Spare
 from shared.worker.stopwatch import Stopwatch
-from shared.worker.tuning import Tuning
 
 Rcontra = TypeVar("Rcontra", contravariant=True)
 
@@ -80,48 +80,36 @@ class _Input(Generic[P]):
         return self.prepared.weight
 
 
-class SecondPass(Generic[P, R]):
-    """One per worker. spare: its idle time. is_free: whether nothing more urgent waits in that time.
+class SecondPass(Extension[P], Generic[P, R]):
+    """spare: the worker's idle time. is_free: whether nothing more urgent waits in that time.
 
-    threads: that prepare. That many tasks run concurrently, plus one. broken: called if the device is broken.
+    One task a thread runs concurrently, plus one.
     """
 
     def __init__(
-        self,
-        client: Client,
-        service: SecondPassService[P, R],
-        device: Device[P, R],
-        spare: Spare,
-        *,
-        replica: str,
-        is_free: Callable[[], bool],
-        threads: int,
-        tuning: Tuning,
-        broken: Callable[[str], Awaitable[None]],
+        self, loop: Loop[P, R], service: SecondPassService[P, R], spare: Spare, *, is_free: Callable[[], bool]
     ) -> None:
-        self._client = client
+        self._client = loop.client
         self._service = service
-        self._device = device
+        self._device = loop.device
+        self._exit = loop.heartbeat.exit
+        self._tuning = loop.tuning
+        self._replica = loop.settings.replica
+        self._lanes = loop.settings.threads + 1
         self._spare = spare
-        self._replica = replica
         self._is_free = is_free
-        self._threads = threads
-        self._tuning = tuning
-        self._broken = broken
         self._turn = asyncio.Lock()
         self._working = Stopwatch()
         self._errands: set[_Errand] = set()
         self._running: list[asyncio.Task[None]] = []
-        self._log = telemetry.logger("second")
+        self._log = telemetry.logger("second_pass")
 
-    @property
-    def begun(self) -> list[float | None]:
-        """When the running preparations began, or last made progress: monotonic clock, seconds."""
+    def running_since(self) -> list[float | None]:
         return [errand.preparing_since for errand in self._errands]
 
-    def begin(self) -> list[asyncio.Task[None]]:
-        """Run tasks whenever there is time. Return the asyncio tasks, which `stop` ends."""
-        self._running = [asyncio.create_task(self._lane()) for _ in range(self._threads + 1)]
+    async def start(self) -> list[asyncio.Task[None]]:
+        """Run tasks whenever there is time."""
+        self._running = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
         return self._running
 
     async def stop(self) -> None:
@@ -164,7 +152,7 @@ class SecondPass(Generic[P, R]):
                 silences = 0 if isinstance(e.__cause__, NoRespondersError) else silences + 1
                 pause_s = self._tuning.nobody.after(max(1, silences))
             except (Refusal, BadMessage) as e:
-                self._log.warning("no task of a second look", error=str(e))
+                self._log.warning("no task of a second pass", error=str(e))
                 pause_s = self._tuning.nobody.after(1)
             await asyncio.sleep(pause_s)
 
@@ -183,13 +171,12 @@ class SecondPass(Generic[P, R]):
                 seen, result = Seen(id=task.id, gave_up=True), "no_time"
             await self._request(task, seen)
         except (NobodyAnswers, Refusal) as e:
-            self._log.debug("a second look is not wanted any more", by=task.by, reason=str(e))
+            self._log.debug("the answer of a second pass is obsolete", by=task.by, reason=str(e))
             return "unwanted"
         except DeviceError as e:
-            await self._broken(str(e))
-            return "error"
+            await self._exit(str(e))
         except Exception as e:
-            self._log.warning("a second look failed", camera=task.segment.camera, by=task.by, error=repr(e))
+            self._log.warning("a second pass failed", camera=task.segment.camera, by=task.by, error=repr(e))
             return "error"
         return result
 

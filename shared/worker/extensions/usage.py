@@ -1,8 +1,4 @@
-"""A worker's usage: arrivals by minute, the work they took, and how long loading took.
-
-    meter = Meter(counts, occupied_s=lambda: in_flight.occupied_s, loading_s=4.1)
-    meter.record_delivery(message)         # at each delivery of a message
-    meter.take()                           # the usage since the last call
+"""A worker's usage, for `tidegate audit`: arrivals by minute, the work they took, and how long loading took.
 
 A message is counted in the minute in which JetStream stored it, by its first worker. So arrivals are right also with a
 backlog, and each message is in them once. What a killed worker has not yet published is missing.
@@ -10,32 +6,38 @@ backlog, and each message is in them once. What a killed worker has not yet publ
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 
 import msgspec
 
 from shared.contract.events import Detections, Event
 from shared.contract.usage import MINUTE_S, WorkerUsage
-from shared.worker.heartbeat import WorkCounts
-from shared.worker.service import Message
+from shared.runtime.tasks import end
+from shared.service.process import STARTED
+from shared.service.usage import Keeper
+from shared.worker.extension import Extension
+from shared.worker.loop import Loop
+from shared.worker.service import Message, P, R
 
-EVERY_S = 600.0
+_INTERVAL_S = 600.0
 _ADDED_UP = (
     *("processed", "failed", "frames_wanted", "frames_looked", "backfilled"),
     *("busy_s", "wanted_s", "work_s", "backfilling_s"),
 )
 
 
-class Meter:
-    """occupied_s: seconds with a message in flight, so far. loading_s: how long the process took to be ready."""
+class UsageMeter(Extension[P]):
+    """Stores the usage every ten minutes, and the rest at the end."""
 
-    def __init__(self, counts: WorkCounts, occupied_s: Callable[[], float], loading_s: float) -> None:
-        self._counts = counts
-        self._occupied_s = occupied_s
-        self._loading_s: float | None = loading_s
+    def __init__(self, loop: Loop[P, R]) -> None:
+        self._counts = loop.counts
+        self._in_flight = loop.in_flight
+        self._keeper = Keeper(loop.client, loop.service.name, self.take, every_s=_INTERVAL_S)
+        self._storing: asyncio.Task[None] | None = None
+        self._loading_s: float | None = time.monotonic() - STARTED
         self._process = secrets.token_hex(5)
         self._n = 0
         self._since = time.time()
@@ -43,13 +45,19 @@ class Meter:
         self._unchanged = 0
         self._before = self._so_far()
 
-    def record_delivery(self, message: Message) -> None:
-        """Record a delivery to this worker."""
+    async def start(self) -> list[asyncio.Task[None]]:
+        self._storing = asyncio.create_task(self._keeper.run())
+        return [self._storing]
+
+    async def close(self) -> None:
+        await end(self._storing)
+        await self._keeper.close()
+
+    def received(self, message: Message) -> None:
         if message.deliveries == 1:
             self._arrivals[message.source.consumer][int(message.stored_at // MINUTE_S)] += 1
 
-    def record_result(self, event: Event) -> None:
-        """Record a stored result."""
+    def stored(self, prepared: P, event: Event) -> None:
         self._unchanged += isinstance(event, Detections) and event.unchanged is not None
 
     def take(self) -> WorkerUsage:
@@ -69,4 +77,4 @@ class Meter:
         return used
 
     def _so_far(self) -> dict[str, int | float]:
-        return {field: getattr(self._counts, field) for field in _ADDED_UP} | {"working_s": self._occupied_s()}
+        return {field: getattr(self._counts, field) for field in _ADDED_UP} | {"working_s": self._in_flight.occupied_s}

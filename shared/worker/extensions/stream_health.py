@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import secrets
 import time
-
-from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import catalog, deadletters, events, names
 from shared.contract.events import VideoStatus
 from shared.runtime.errors import BadSegment, BusError, SettingError
-from shared.runtime.tasks import end
+from shared.runtime.tasks import Background, end
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
-from shared.worker.service import Message
-from shared.worker.unreadable import Trouble, UnreadableCameras
+from shared.worker.extension import Extension
+from shared.worker.extensions.unreadable import Trouble, UnreadableCameras
+from shared.worker.loop import Loop
+from shared.worker.service import Message, P, R
 
 # The endless streams of cameras. Jobs are excluded: each has its own answer or dead letter.
 _STREAMS = (names.MEDIA, names.EVENTS)
 
 
-class StreamHealthReporter:
-    """One per worker. service: it publishes these events only if its catalog record has them; all services count."""
+class StreamHealthReporter(Extension[P]):
+    """A service publishes these events only if its catalog record has them; all services count."""
 
-    def __init__(self, client: Client, service: str, replica: str) -> None:
-        self._client = client
-        self._js = client.jetstream()
-        self._service = service
-        self._replica = replica
+    def __init__(self, loop: Loop[P, R]) -> None:
+        self._client = loop.client
+        self._js = loop.client.jetstream()
+        self._service = service = loop.service.name
+        self._replica = loop.settings.replica
         self._cameras = UnreadableCameras(time.time)
         self._process = secrets.token_hex(4)
         self._published = 0
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._publishing = Background()
         self._may_publish = _may_publish(service)
         self._log = logger("worker")
 
-    def record_failure(self, message: Message, error: Exception) -> bool:
-        """Record a failure; return whether to dead-letter the message. If not, it is counted, which is enough."""
+    def failed(self, message: Message, error: Exception) -> bool:
+        """Return False for one of many failures that are alike: it is counted, which is enough."""
         if not isinstance(error, BadSegment) or message.stream not in _STREAMS:
             return True
         is_evidence = self._cameras.record_failure(_camera(message), error)
@@ -49,24 +48,21 @@ class StreamHealthReporter:
         metrics.PASSED_OVER.labels(self._service).inc()
         return False
 
-    def record_success(self, message: Message) -> None:
-        """Record that a message could be prepared."""
+    def prepared(self, message: Message, prepared: P) -> None:
         if message.stream in _STREAMS:
             self._cameras.record_success(_camera(message))
 
-    def publish_due(self) -> None:
+    async def beat(self) -> None:
         """Publish due reports, concurrently with the loop."""
         for trouble in self._cameras.due():
             details = {"camera": trouble.camera, "reason": trouble.reason, "segments": trouble.segments}
             self._log.warning(f"camera is {trouble.state}", **details)
             if self._may_publish:
-                task = asyncio.create_task(self._publish(self._event(trouble)))
-                self._publishing.add(task)
-                task.add_done_callback(self._publishing.discard)
+                self._publishing.start(self._publish(self._event(trouble)))
 
     async def close(self) -> None:
         """Stop: another replica publishes what is left, or nobody does."""
-        await end(*self._publishing)
+        await end(*self._publishing.tasks)
 
     def _event(self, trouble: Trouble) -> VideoStatus:
         return VideoStatus(
@@ -86,9 +82,11 @@ class StreamHealthReporter:
         id = f"{self._service}/video/{self._process}/{self._published}"
         headers = events.headers(status, id=id, source=names.source(self._service))
         try:
-            await bus.publish(self._client, self._js, events.subject(status), events.encode(status), headers)
+            await bus.publish(
+                self._client, self._client.jetstream(), events.subject(status), events.encode(status), headers
+            )
         except BusError as e:
-            self._log.warning("a camera's trouble was not said", camera=status.camera, error=str(e))
+            self._log.warning("the event of an unreadable camera was not published", camera=status.camera, error=str(e))
 
 
 def _camera(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""Deferred work: a worker defers it while capacity is short, and backfills it while it is idle.
+"""Backfill of degraded work: a worker defers it while capacity is short, and backfills it while it is idle.
 
     job ──▶ is its segment stored? ──▶ time ──▶ prepare (threads) ──▶ time ──▶ infer ──▶ publish ──▶ acknowledge
 
@@ -17,11 +17,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Generic, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from shared import bus
@@ -36,12 +35,15 @@ from shared.runtime import progress, telemetry
 from shared.runtime.errors import BadMessage, Expired
 from shared.runtime.tasks import end
 from shared.worker import metrics
-from shared.worker.device import Device, DeviceError, Item
+from shared.worker.device import DeviceError, Item
+from shared.worker.extension import Extension
+from shared.worker.extensions.spare import Spare
 from shared.worker.in_flight import Delivery, InFlight, Source
-from shared.worker.service import Message, P, R, Service
-from shared.worker.spare import Spare
+from shared.worker.loop import Loop
+from shared.worker.service import Message, P, R
 from shared.worker.stopwatch import Stopwatch
-from shared.worker.tuning import Tuning
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -88,37 +90,24 @@ class _Turn(NamedTuple):
     found: Stored
 
 
-class Backfilling(Generic[P, R]):
-    """One per worker. spare: its idle time. consumer: of BACKFILL; empty: none.
+class Backfilling(Extension[P], Generic[P, R]):
+    """spare: the worker's idle time. consumer: of BACKFILL; empty: none.
 
-    threads: that prepare. That many segments are processed concurrently, plus one on the device. broken: called if the
-    device is broken. done: segments backfilled.
+    One segment a thread is processed concurrently, plus one on the device.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        service: Service[P, R],
-        device: Device[P, R],
-        spare: Spare,
-        consumer: str,
-        *,
-        threads: int,
-        tuning: Tuning,
-        broken: Callable[[str], Awaitable[None]],
-    ) -> None:
-        self.done = 0
-        self._client = client
-        self._js = client.jetstream()
-        self._service = service
-        self._device = device
+    def __init__(self, loop: Loop[P, R], spare: Spare, consumer: str) -> None:
+        self._client = loop.client
+        self._js = loop.client.jetstream()
+        self._service = loop.service
+        self._device = loop.device
+        self._exit = loop.heartbeat.exit
+        self._counts = loop.counts
+        self._tuning = loop.tuning
+        self._lanes = loop.settings.threads + 1
         self._spare = spare
         self._consumer = consumer
-        self._threads = threads
-        self._tuning = tuning
-        self._broken = broken
-        self._in_flight: InFlight[Delivery] = InFlight(client, service.name, tuning)
-        self._source: Source | None = None
+        self._in_flight: InFlight[Delivery] = InFlight(loop.client, loop.service.name, loop.tuning)
         self._fetcher: NoWaitFetcher | None = None
         self._running: list[asyncio.Task[None]] = []
         self._working = Stopwatch()
@@ -128,34 +117,24 @@ class Backfilling(Generic[P, R]):
         self._log = telemetry.logger("backfill")
 
     @property
-    def seconds(self) -> float:
-        """Seconds of work so far."""
-        return self._working.seconds
-
-    @property
     def is_idle(self) -> bool:
         """Whether nothing is in flight."""
         return not self._in_flight
 
-    @property
-    def begun(self) -> list[float | None]:
-        """When the running preparations began, or last made progress: monotonic clock, seconds."""
+    def running_since(self) -> list[float | None]:
         return [message.preparing_since for message in self._messages]
 
     async def open(self) -> None:
-        """Read how the consumer is set up. Raises as `InFlight.open`."""
         self._in_flight.close()
         if self._consumer:
-            self._source = await self._in_flight.open(names.BACKFILL, self._consumer)
+            await self._in_flight.open(names.BACKFILL, self._consumer)
 
-    async def begin(self) -> list[asyncio.Task[None]]:
-        """Backfill deferred work whenever there is time. Return the tasks, which `stop` ends."""
-        if self._source is None:
-            return []
-        self._fetcher = NoWaitFetcher(self._client, names.BACKFILL, self._consumer)
-        await self._fetcher.open()
-        lanes = self._threads + 1
-        self._running = [asyncio.create_task(self._lane(self._fetcher, self._source)) for _ in range(lanes)]
+    async def start(self) -> list[asyncio.Task[None]]:
+        """Backfill deferred work whenever there is time."""
+        for source in self._in_flight.sources:
+            self._fetcher = NoWaitFetcher(self._client, names.BACKFILL, self._consumer)
+            await self._fetcher.open()
+            self._running = [asyncio.create_task(self._lane(self._fetcher, source)) for _ in range(self._lanes)]
         return self._running
 
     async def stop(self) -> None:
@@ -168,27 +147,32 @@ class Backfilling(Generic[P, R]):
                 metrics.HANDED_BACK.labels(self._service.name).inc()
 
     async def beat(self) -> None:
+        self._counts.backfilling_s = self._working.seconds
         await self._in_flight.beat()
 
-    async def hand_back_all(self) -> None:
+    async def hand_back(self) -> None:
         await self._in_flight.hand_back_all()
 
     # ---- defer
 
-    async def defer(self, message: Message, event: Event, id: str) -> Backfill | None:
-        """Store the job of an event that has a `quality`, before that event is published. id: the event's.
+    @contextlib.asynccontextmanager
+    async def publishing(self, message: Message, event: Event, id: str) -> AsyncIterator[None]:
+        """Store the job of an event that has a `quality` before it: none must exist without its job.
 
-        Return the job if the stream has no room for it: the caller publishes it as lost after the event. Raises
-        BusError.
+        If the stream has no room for the job, publish it as lost after the event. Raises BusError.
         """
         if not self._consumer or not isinstance(event, Detections | Embeddings) or event.quality is None:
-            return None
+            yield
+            return
         job = backfill.job_of(event, id, stream=message.stream, seq=message.seq)
         traceparent = telemetry.traceparent_of(message.span)
         trace = {"traceparent": traceparent} if traceparent else {}
-        return None if await bus.defer(self._client, self._service.name, job, trace) else job
+        has_room = await bus.defer(self._client, self._service.name, job, trace)
+        yield
+        if not has_room:
+            await self._publish_lost(job, "no_room", traceparent)
 
-    async def publish_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
+    async def _publish_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
         """Publish that no revision will come, and count it. Raises BusError."""
         is_new = await self._publish(job, backfill.lost(job, why), traceparent)
         self._count(why if is_new else "duplicate")
@@ -199,7 +183,9 @@ class Backfilling(Generic[P, R]):
         """Publish the revision; return whether it is new."""
         id, source = backfill.revision_id(job.revises), names.source(self._service.name)
         headers = events.headers(revision, id=id, source=source, traceparent=traceparent)
-        ack = await bus.publish(self._client, self._js, events.subject(revision), events.encode(revision), headers)
+        ack = await bus.publish(
+            self._client, self._client.jetstream(), events.subject(revision), events.encode(revision), headers
+        )
         return not ack.duplicate
 
     def _count(self, result: str) -> None:
@@ -226,22 +212,22 @@ class Backfilling(Generic[P, R]):
             except BadMessage as e:
                 await self._in_flight.dead_letter(delivery, str(e))
                 continue
-            found: list[Stored] = []
-            await self._run_or_nak(delivery, self._wait(delivery, job, found))
-            if found:
-                return _Turn(delivery, job, found[0])
+            segment = await self._run_or_nak(delivery, self._wait(delivery, job))
+            if segment:
+                return _Turn(delivery, job, segment)
 
-    async def _wait(self, delivery: Delivery, job: Backfill, found: list[Stored]) -> None:
-        """Wait until there is time, and put the segment into `found`; or publish that the job is lost."""
+    async def _wait(self, delivery: Delivery, job: Backfill) -> Stored | None:
+        """Wait until there is time; return the segment, or None once it is published that the job is lost."""
         if delivery.deliveries >= self._tuning.most_tries:
-            return await self._lose(delivery, job, "unreadable")
+            await self._lose(delivery, job, "unreadable")
+            return None
         while (segment := await self._stored_segment(job)) is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tuning.look_s):
                     await self._spare.until(self._spare.has_time)
-                found.append(segment)
-                return
+                return segment
         await self._lose(delivery, job, "expired")
+        return None
 
     async def _stored_segment(self, job: Backfill) -> Stored | None:
         """Return the segment; None once it is deleted. Raises nats.errors.Error, or TimeoutError without an answer."""
@@ -281,7 +267,7 @@ class Backfilling(Generic[P, R]):
         except Expired:
             return await self._lose(delivery, job, "expired")
         except BadMessage as e:
-            self._log.warning("what was put off can't be made good", camera=job.camera, origin=origin, error=str(e))
+            self._log.warning("a segment can't be backfilled", camera=job.camera, origin=origin, error=str(e))
             return await self._lose(delivery, job, "unreadable")
         finally:
             self._messages.discard(message)
@@ -290,7 +276,7 @@ class Backfilling(Generic[P, R]):
         revision = backfill.revision(event, job.revises)
         is_new = await self._publish(job, revision, telemetry.traceparent_of(span))
         self._count("done" if is_new else "duplicate")
-        self.done += is_new
+        self._counts.backfilled += is_new
         await self._in_flight.acknowledge(delivery)
 
     async def _work(self, message: Deferred) -> Event:
@@ -307,23 +293,23 @@ class Backfilling(Generic[P, R]):
             try:
                 (result,) = await self._device.infer([Item(message, prepared)])
             except DeviceError as e:
-                await self._broken(str(e))
-                raise
+                await self._exit(str(e))
         if isinstance(result, Exception):
             raise result
         return self._service.event(message, prepared, result)
 
     async def _lose(self, delivery: Delivery, job: Backfill, why: Lost) -> None:
-        await self.publish_lost(job, why, events.trace_of(delivery.headers))
+        await self._publish_lost(job, why, events.trace_of(delivery.headers))
         await self._in_flight.acknowledge(delivery)
 
-    async def _run_or_nak(self, delivery: Delivery, work: Awaitable[None]) -> None:
-        """Await `work`, which answers for the job. If it fails, nak the job with a growing delay."""
+    async def _run_or_nak(self, delivery: Delivery, work: Awaitable[T]) -> T | None:
+        """Return what `work` returns. If it fails, nak the job with a growing delay, and return None."""
         try:
-            await work
+            return await work
         except Exception as e:
             delay_s = self._tuning.retry.after(delivery.deliveries)
             self._log.warning(
-                "not made good, will be delivered again", seq=delivery.seq, delay_s=delay_s, error=repr(e)
+                "backfill failed, will be delivered again", seq=delivery.seq, delay_s=delay_s, error=repr(e)
             )
             await self._in_flight.nak(delivery, delay_s)
+            return None

@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
-from shared.worker.in_flight import InFlight
-from shared.worker.service import Message
+from shared.worker.loop import Loop
+from shared.worker.service import P, R
 from shared.worker.stopwatch import Stopwatch
 
 # Whether nothing more urgent waits.
@@ -16,16 +16,16 @@ HasTime = Callable[[], bool]
 
 
 class Spare:
-    """One per worker. urgent: the urgent messages in flight. threads: that prepare.
+    """One per worker, for those of its extensions that work in this time.
 
     One stage runs on the device at a time, and one per thread elsewhere. Urgent work that arrives meanwhile waits for
     at most these.
     """
 
-    def __init__(self, urgent: InFlight[Message], *, threads: int, poll_s: float) -> None:
-        self._urgent = urgent
-        self._poll_s = poll_s
-        self._preparing = asyncio.Semaphore(threads)
+    def __init__(self, loop: Loop[P, R]) -> None:
+        self._urgent = loop.in_flight
+        self._poll_s = loop.tuning.poll_s
+        self._preparing = asyncio.Semaphore(loop.settings.threads)
         self._on_device = asyncio.Lock()
 
     def has_time(self) -> bool:

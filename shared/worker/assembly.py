@@ -1,0 +1,49 @@
+"""The worker of a service: the loop with all of its extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nats.aio.client import Client
+
+from shared.runtime import telemetry
+from shared.worker.extension import Extension
+from shared.worker.extensions.backfill import Backfilling
+from shared.worker.extensions.effort import Effort
+from shared.worker.extensions.quarantine import QuarantineIntake
+from shared.worker.extensions.second_pass import SecondPass, SecondPassService
+from shared.worker.extensions.spare import Spare
+from shared.worker.extensions.stream_health import StreamHealthReporter
+from shared.worker.extensions.usage import UsageMeter
+from shared.worker.loop import Loop
+from shared.worker.service import P, R, Service
+from shared.worker.settings import WorkerSettings
+from shared.worker.tuning import Tuning
+
+
+class Worker(Loop[P, R]):
+    """Runs a service over its consumers until it is stopped. One instance per process."""
+
+    def __init__(
+        self,
+        client: Client,
+        service: Service[P, R],
+        settings: WorkerSettings,
+        health: telemetry.Health,
+        *,
+        consumers: Sequence[tuple[str, str]],
+        backfill: str = "",
+        second_pass: SecondPassService[P, R] | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it defers work.
+
+        second_pass: the service, if it runs second passes over recorded video while it is idle.
+        """
+        super().__init__(client, service, settings, health, consumers=consumers, tuning=tuning)
+        spare = Spare(self)
+        backfilling = Backfilling(self, spare, backfill)
+        extensions: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
+        if second_pass:
+            extensions.append(SecondPass(self, second_pass, spare, is_free=lambda: backfilling.is_idle))
+        self.extend(QuarantineIntake(self), extensions)
