@@ -23,8 +23,8 @@ from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.in_flight import Delivery, InFlight
+from tests.echo import Echo, Job
 from tests.test_backfill import LOW
-from tests.test_worker import Echo, Job
 
 POINTS = ("job", "event", "ack", "get", "prepare", "revision")
 

@@ -13,7 +13,7 @@ from shared import bus
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
-from tests.test_worker import Echo, Job
+from tests.echo import Echo, Job
 
 
 class Fragile(Echo):

@@ -29,8 +29,8 @@ from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
 from tests import service
 from tests.detecting import detecting, until_drained
+from tests.echo import Echo, Job, head, letters, publish
 from tests.footage import make
-from tests.test_worker import Echo, Job, head, letters, publish
 from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer

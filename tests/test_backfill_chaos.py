@@ -17,8 +17,8 @@ from services.scaler.local.replicas import Replicas
 from shared.runtime.backoff import Backoff
 from tests import service
 from tests.crashing_backfill import POINTS
+from tests.echo import letters, publish
 from tests.test_backfill import firsts, revisions
-from tests.test_worker import letters, publish
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 

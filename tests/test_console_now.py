@@ -31,10 +31,10 @@ from tests import promql
 from tests.aio_page import AioPage
 from tests.console import add_camera, console_on
 from tests.detecting import segment_head
+from tests.echo import Echo, publish, settled, working
 from tests.scalers import estimating
 from tests.test_prometheus import Prometheus
 from tests.test_webhook import incident
-from tests.test_worker import Echo, publish, settled, working
 from tests.waiting import LONGEST_S, patience_s
 from tidegate.local.server import NatsServer
 

@@ -16,7 +16,7 @@ from shared.contract import names
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 from shared.worker.tuning import Tuning
-from tests.test_worker import head
+from tests.echo import head
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 

@@ -24,9 +24,9 @@ from shared.contract.usage import MINUTE_S, MOST_BYTES, CameraUsage, IngestUsage
 from shared.runtime.errors import BadMessage
 from shared.service.usage import Keeper
 from tests import footage
+from tests.echo import Echo, publish, results, settled, working
 from tests.ingest_process import Bus, Ingest, add, start
 from tests.ingest_process import bus as heard
-from tests.test_worker import Echo, publish, results, settled, working
 from tests.waiting import patience_s, until
 from tidegate.client import usage, used
 from tidegate.client.used import Book, ServiceUsage

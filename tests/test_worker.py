@@ -9,9 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
@@ -19,111 +17,31 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.client import dlq
 from shared.contract import deadletters, names, stats
-from shared.contract.events import Detections, SegmentRef, Timing
-from shared.contract.segment import Segment, from_headers, to_headers
 from shared.runtime.backoff import Backoff
-from shared.runtime.errors import Away, BadMessage, BusError
+from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import Health
-from shared.worker import Message, Worker, WorkerSettings
+from shared.worker import Worker, WorkerSettings
 from shared.worker.tuning import Tuning
-from tests import service
-from tests.detecting import segment_head, until_drained
+from tests.detecting import until_drained
+from tests.echo import (
+    Echo,
+    Job,
+    Served,
+    head,
+    letters,
+    publish,
+    publish_job,
+    results,
+    serving_jobs,
+    settled,
+    shorten,
+    working,
+)
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
-
-
-@dataclass
-class Job:
-    segment: Segment
-    text: str
-    weight: int = 1
-
-
-@dataclass
-class Echo:
-    """A service whose messages say what shall happen to them."""
-
-    name: str = "cv"
-    model: str = "echo"
-    infer_s: float = 0.0
-    prepare_s: float = 0.0
-    batches: list[list[str]] = field(default_factory=list)
-    prepared: list[str] = field(default_factory=list)
-    fail: Callable[[str, int], Exception | None] = lambda text, tries: None
-
-    async def prepare(self, message: Message) -> Job:
-        head = from_headers(message.headers)
-        text = message.data.decode()
-        self.prepared.append(text)
-        await asyncio.sleep(self.prepare_s)
-        if error := self.fail(text, self.prepared.count(text)):
-            raise error
-        return Job(head, text)
-
-    def infer(self, batch: Sequence[Job]) -> list[str]:
-        time.sleep(self.infer_s)
-        self.batches.append([job.text for job in batch])
-        if any(job.text == "poison" for job in batch):
-            raise RuntimeError("the device refused")
-        return [job.text for job in batch]
-
-    def event(self, message: Message, prepared: Job, result: str) -> Detections:
-        s = prepared.segment
-        ref = SegmentRef(stream=message.stream, seq=message.seq, epoch=s.epoch, n=s.n)
-        timing = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
-        return Detections(
-            camera=s.camera, segment=ref, start=s.start, duration=1, model=result, frames=[], timing=timing
-        )
-
-    def frame_times(self, prepared: Job) -> list[float]:
-        return [prepared.segment.start.timestamp()]
-
-
-def head(n: int, camera: str = "lobby") -> dict[str, str]:
-    return to_headers(segment_head(n, camera=camera))
-
-
-async def publish(client: Client, texts: Sequence[str], first: int = 0) -> list[int]:
-    js = client.jetstream()
-    return [
-        (await js.publish(names.media("lobby"), text.encode(), headers=head(first + i))).seq
-        for i, text in enumerate(texts)
-    ]
-
-
-@contextlib.asynccontextmanager
-async def working(server: NatsServer, service: Echo, **settings: object) -> AsyncIterator[asyncio.Event]:
-    """A worker that runs as the identity `cv`, with its few rights, and is drained at the end."""
-    client = await bus.connect(server.settings("cv"), "cv")
-    worker = Worker(
-        client,
-        service,
-        msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
-        Health(),
-        consumers=[("MEDIA", "cv")],
-    )
-    async with until_drained(client, worker) as stop:
-        yield stop
-
-
-async def settled(client: Client) -> None:
-    await service.settled(client, "MEDIA", "cv")
-
-
-async def results(client: Client) -> list[int]:
-    """MEDIA sequences of all detections events, in the order of EVENTS."""
-    js = client.jetstream()
-    state = (await js.stream_info("EVENTS")).state
-    found = [await js.get_msg("EVENTS", seq, direct=True) for seq in range(state.first_seq, state.last_seq + 1)]
-    return [msgspec.json.decode(m.data or b"", type=Detections).segment.seq for m in found]
-
-
-async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.entries(client)]
 
 
 async def test_every_message_has_one_event(server: NatsServer, admin: Client) -> None:
@@ -290,88 +208,6 @@ async def test_missing_consumer_says_what_to_do(server: NatsServer, admin: Clien
             await asyncio.sleep(1)
 
 
-async def shorten(client: Client, **changes: float) -> None:
-    """Make the consumer's patience short, so that a test's is too."""
-    js = client.jetstream()
-    config = (await js.consumer_info("MEDIA", "cv")).config
-    await js.delete_consumer("MEDIA", "cv")
-    await js.add_consumer(
-        "MEDIA",
-        ConsumerConfig(
-            durable_name="cv",
-            filter_subject="media.>",
-            ack_policy=config.ack_policy,
-            ack_wait=changes.get("ack_wait", 10.0),
-            max_deliver=int(changes.get("max_deliver", 5)),
-        ),
-    )
-
-
-@pytest.mark.slow
-async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
-    """Five deliveries of a deadly message kill five workers, each with its hands full."""
-    await shorten(admin, ack_wait=3.0)
-    seqs = await publish(admin, ["a", "b", "c", "deadly", "d", "e", "f", "g"])
-    pool = Replicas(
-        "cv",
-        [sys.executable, "-m", "tests.crashing_worker"],
-        server.environment("cv"),
-        tmp_path / "logs",
-        backoff=Backoff(first_s=0.1, longest_s=0.2),
-    )
-    await pool.scale_to(1)
-    try:
-        async with asyncio.timeout(patience_s()):
-            while not (found := await letters(admin)):
-                await asyncio.sleep(0.2)
-        await settled(admin)
-    finally:
-        await pool.close()
-    assert [x.stream_seq for x in found] == [seqs[3]]
-    assert sorted(await results(admin)) == [s for s in seqs if s != seqs[3]]
-    assert pool.restarts == 5
-
-
-async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: NatsServer, admin: Client) -> None:
-    js = admin.jetstream()
-    await js.publish(names.media("lobby"), b"other's", headers=head(0) | {deadletters.REPLAY_FOR: "embed"})
-    sub = await js.pull_subscribe_bind("cv", "MEDIA")
-    for _ in range(2):
-        await (await sub.fetch(1))[0].nak()
-    async with working(server, Echo()):
-        await settled(admin)
-        seqs = await publish(admin, ["a", "b"], first=1)
-        await settled(admin)
-    assert sorted(await results(admin)) == seqs
-
-
-async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: NatsServer, admin: Client) -> None:
-    """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
-    js = admin.jetstream()
-    await publish(admin, ["suspect"])
-    sub = await js.pull_subscribe_bind("cv", "MEDIA")
-    for _ in range(2):
-        await (await sub.fetch(1))[0].nak()
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(Echo):
-        async def prepare(self, message: Message) -> Job:
-            if message.data == b"suspect":
-                begun.set()
-                await go_on.wait()
-            return await super().prepare(message)
-
-    async with working(server, Slow(), threads=2):
-        await asyncio.wait_for(begun.wait(), patience_s())
-        await publish(admin, ["a", "b", "c"], first=1)
-        assert await service.counted(admin, 4) == (1, 3)
-        go_on.set()
-        await settled(admin)
-    assert len(await results(admin)) == 4
-
-
 async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     broken = await asyncio.create_subprocess_exec(
@@ -417,47 +253,6 @@ async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: Nat
 # ---- several urgencies, and a device that is a server
 
 
-class Served(Echo):
-    """As Echo, its device a server: `infer` is a coroutine, and waits for whatever it is told to."""
-
-    def __init__(self, **fields: object) -> None:
-        super().__init__(name="vlm", **fields)  # type: ignore[arg-type]
-        self.gate = asyncio.Event()
-        self.at_once = self.most = 0
-        self.done: list[str] = []
-
-    async def infer(self, batch: Sequence[Job]) -> list[str]:  # type: ignore[override]
-        (job,) = batch
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        try:
-            await self.gate.wait()
-            await asyncio.sleep(0.01)
-            if job.text == "away":
-                raise Away("the server is gone")
-            self.done.append(job.text)
-            return [job.text]
-        finally:
-            self.at_once -= 1
-
-
-# Of jobs' consumers, whose most deliveries are ten.
-SUSPECT_JOB = 5
-
-
-@contextlib.asynccontextmanager
-async def serving_jobs(server: NatsServer, service: Served, slots: int = 3) -> AsyncIterator[asyncio.Event]:
-    client = await bus.connect(server.settings("admin"), "admin")
-    settings = WorkerSettings(batch_size=1, batch_wait_s=0, slots=slots, threads=slots, hold=8)
-    worker = Worker(client, service, settings, Health(), consumers=names.VLM_WORK)
-    async with until_drained(client, worker) as stop:
-        yield stop
-
-
-async def publish_job(client: Client, kind: str, text: str, n: int) -> None:
-    await client.jetstream().publish(names.job(kind, "lobby"), text.encode(), headers=head(n))
-
-
 async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: NatsServer, admin: Client) -> None:
     service = Served()
     for n in range(30):
@@ -475,44 +270,6 @@ async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: Na
     assert service.done[4] == "question"
     assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))
     assert service.most == 4
-
-
-async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(server: NatsServer, admin: Client) -> None:
-    """Two captions that may have killed workers, beside work of other urgencies that has not."""
-    js = admin.jetstream()
-    held: list[int] = []
-
-    class Looking(Served):
-        async def prepare(self, message: Message) -> Job:
-            if message.data.startswith(b"suspect"):
-                await asyncio.sleep(0.3)
-                infos = [await js.consumer_info(*work) for work in names.VLM_WORK]
-                held.append(sum(info.num_ack_pending for info in infos))
-                if len(held) == 1:
-                    await publish_job(admin, "verify", "urgent", 9)
-            return await super().prepare(message)
-
-    for n in range(2):
-        await publish_job(admin, "caption", f"suspect {n}", n)
-    sub = await js.pull_subscribe_bind("vlm-caption", "CAPTIONS")
-    for _ in range(SUSPECT_JOB - 1):
-        # A fetch gives what is there at once: what was handed back just now may not be.
-        taken = []
-        while len(taken) < 2:
-            taken += await sub.fetch(2 - len(taken))
-        for message in taken:
-            await message.nak()
-    for n in range(2):
-        await publish_job(admin, "verify", f"v{n}", 3 + n)
-        await publish_job(admin, "ask", f"a{n}", 5 + n)
-    service = Looking()
-    service.gate.set()
-    async with serving_jobs(server, service):
-        await until(lambda: len(service.done) == 7)
-    assert sorted(service.done[:4]) == ["a0", "a1", "v0", "v1"]
-    assert service.done[4].startswith("suspect") and service.done[5] == "urgent"
-    # The second caption waits here while the first is worked on: nothing that is no suspect does.
-    assert held == [2, 1]
 
 
 async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin: Client) -> None:
