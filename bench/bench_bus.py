@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record, world
+from services.cv.app import attach
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
@@ -64,7 +65,7 @@ async def with_bus(
     js = admin.jetstream()
     await world.fill(js, pieces, f"turn{turn}")
     client = await bus.connect(server.settings("cv"), "cv")
-    service = CvService(client, detector, settings)
+    service = attach(CvService(client, detector, settings), client, settings)
     worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
     seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "cv")
     await client.close()

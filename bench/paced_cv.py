@@ -14,6 +14,7 @@ from typing import Annotated
 from msgspec import Meta
 from nats.aio.client import Client
 
+from services.cv.app import attach
 from services.cv.detectors import Detection, Detector, Image, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
@@ -54,7 +55,7 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
 
     detector = await loading.load(client, "cv", settings.replica, health, loader, stop)
     if detector is not None:
-        service = CvService(client, detector, settings)
+        service = attach(CvService(client, detector, settings), client, settings)
         consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
         await Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill).run(stop)
 

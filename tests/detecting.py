@@ -10,6 +10,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from services.cv.app import attach
 from services.cv.detectors import Detection
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
@@ -78,7 +79,7 @@ async def detecting(
     """It works until the end of the block. gigapixels: its budget. settings_of: cv's other settings."""
     settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
-    cv = service(client, Nothing(), settings)
+    cv = attach(service(client, Nothing(), settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill)
     async with until_drained(client, worker):

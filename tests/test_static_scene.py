@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from services.cv.app import attach
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.cv.static_scene import compare, entry, full_inference, scene
@@ -301,7 +302,7 @@ def twice(known: Scene) -> Scene:
 async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIterator[None]:
     client = await bus.connect(server.settings("cv"), "cv")
     chosen = CvSettings(cv_fps=5.0, **settings)  # type: ignore[arg-type]
-    service = CvService(client, finder, chosen)
+    service = attach(CvService(client, finder, chosen), client, chosen)
     consumers, later = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(client, service, chosen.worker(), Health(), consumers=consumers, backfill=later)
     async with until_drained(client, worker):

@@ -13,6 +13,7 @@ from shared.service import loading, process
 from shared.worker import Worker
 
 with process.needing("cv"):
+    from services.cv.app import attach
     from services.cv.detectors import Detector, load
     from services.cv.service import SCORE_FLOOR, CvService
     from services.cv.settings import CvSettings
@@ -22,7 +23,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings), stop)
     if detector is None:
         return
-    service = CvService(client, detector, settings)
+    service = attach(CvService(client, detector, settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
         client, service, settings.worker(), health, consumers=consumers, backfill=backfill, second_pass=service

@@ -11,8 +11,7 @@ from nats.aio.client import Client
 from services.cv.detectors import Detector
 from services.cv.looking import Wants, frames_of, images_of, joined, objects_in, unknown
 from services.cv.settings import CvSettings
-from services.cv.static_scene.scene import Match
-from services.cv.static_scene.video import StaticScenes, Watched, fingerprint_of
+from services.cv.skipping import Check, Match, SkipPolicy
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
@@ -36,8 +35,8 @@ class Pictures:
     """A segment's sampled frames, and the filters of their objects.
 
     size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
-    of the grid of `wants`, frame by frame. plan: its sampling plan. decoded: the cost of decoding. watched: its scene
-    check; if it matches a reference, there are no images.
+    of the grid of `wants`, frame by frame. plan: its sampling plan. decoded: the cost of decoding. check: whether it
+    needs an inference; if it has a match, there are no images.
     """
 
     segment: segment.Segment
@@ -47,7 +46,7 @@ class Pictures:
     wants: Wants
     plan: SamplingPlan
     decoded: DecodeWork
-    watched: Watched | None
+    check: Check | None
 
     @property
     def weight(self) -> int:
@@ -55,14 +54,15 @@ class Pictures:
 
     @property
     def match(self) -> Match | None:
-        """The reference that it matches."""
-        return self.watched.match if self.watched else None
+        """The former inference that answers for it."""
+        return self.check.match if self.check else None
 
 
 class CvService:
-    """One per process. Only the loop's device thread uses `detector`."""
+    """One per process. Only the loop's device thread uses `detector`. skip: None if each segment has an inference."""
 
     name = "cv"
+    skip: SkipPolicy | None = None
 
     def __init__(self, client: Client, detector: Detector, settings: CvSettings) -> None:
         js = client.jetstream()
@@ -71,13 +71,9 @@ class CvService:
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
-        self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
+        self.segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
         # For recorded video: its cost must not count against the live camera.
         self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
-        watch_s = settings.cv_watch_s
-        self._static_scenes = (
-            StaticScenes(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
-        )
         self._log = logger("cv")
         for label, remedy in unknown(self._classes or (), detector.labels):
             self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
@@ -92,32 +88,30 @@ class CvService:
         plan = _plan(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
         classes = frozenset(camera.classes) if camera.classes else self._classes
-        watched = None
+        wants, check = Wants(grid, least, classes), None
         # A backfill is always analysed in full.
-        if self._static_scenes and not camera.always and not message.revises:
-            watched = await self._static_scenes.begin(
-                message, head, fingerprint_of(self.model, grid, least, classes, head)
-            )
+        if self.skip and not camera.always and not message.revises:
+            check = await self.skip.begin(message, head, wants)
 
         def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, images_of(decoded, grid, size)
 
-        decoded, images = await self._segments.decode(
+        decoded, images = await self.segments.decode(
             head,
             message.data,
             cut,
             fps=plan.fps,
             size=grid.canvas(size),
             frames=head.frames,
-            probe=watched.probe if watched else None,
+            probe=check.probe if check else None,
         )
         if decoded.damaged:
             self._log.warning("segment is damaged", camera=head.camera, origin=message.origin, reason=decoded.damaged)
         offsets = [picture.offset for picture in decoded.pictures]
-        if watched and watched.match:
+        if check and check.match:
             # Nothing is deferred: the offsets are those of a full inference.
             offsets, images, plan = spread(head.duration, plan.wanted), [], plan.first_frame_only()
-        return Pictures(head, decoded.size, offsets, images, Wants(grid, least, classes), plan, decoded.work, watched)
+        return Pictures(head, decoded.size, offsets, images, wants, plan, decoded.work, check)
 
     async def prepare_again(self, task: Task, segments: list[bytes]) -> Pictures:
         """Decode all wanted frames of recorded video. Raises BadSegment if it can't be decoded."""
@@ -152,11 +146,11 @@ class CvService:
         ]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
-        """Return the event; learn the scene from it."""
+        """Return the event; let the skip policy learn from it."""
         head, match = prepared.segment, prepared.match
         wanted = [prepared.wants.of(found) for found in result]
-        if self._static_scenes and prepared.watched:
-            self._static_scenes.record_result(prepared.watched, wanted, images=len(result) * prepared.wants.grid.views)
+        if self.skip and prepared.check:
+            self.skip.record_result(prepared.check, wanted, images=len(result) * prepared.wants.grid.views)
         return Detections(
             camera=head.camera,
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),
@@ -168,7 +162,7 @@ class CvService:
             frames=frames_of(head, prepared.offsets, wanted),
             timing=message.timing,
             quality=prepared.plan.quality,
-            unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.reference.since, dt.UTC)) if match else None,
+            unchanged=Unchanged(since=dt.datetime.fromtimestamp(match.since, dt.UTC)) if match else None,
         )
 
     def frame_times(self, prepared: Pictures) -> list[float]:

@@ -70,6 +70,10 @@ class Match(NamedTuple):
     reference: ReferenceFrame
     left: Floats
 
+    @property
+    def since(self) -> float:
+        return self.reference.since
+
     def objects(self, count: int) -> list[list[DetectedObject]]:
         """Return the objects of `count` frames: those of the reference's frames, repeated."""
         return [list(self.reference.frames[k % len(self.reference.frames)]) for k in range(count)]

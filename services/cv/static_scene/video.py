@@ -1,6 +1,6 @@
 """Static scenes, for the service: a check of each segment, and its consequences.
 
-watched = await scenes.begin(message, head, fingerprint)
+watched = await scenes.begin(message, head, wants)
 decoded = await segments.decode(..., probe=watched.probe)
 scenes.record_result(watched, frames, images)       # once the objects of its frames are known
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from prometheus_client import Counter
 
+from services.cv.looking import Wants
 from services.cv.static_scene import deferring, earlier
 from services.cv.static_scene.earlier import Earlier
 from services.cv.static_scene.entry import BadScene
@@ -82,9 +83,9 @@ class StaticScenes:
         self._following: set[asyncio.Task[None]] = set()
         self._log = logger("quiet")
 
-    async def begin(self, message: Message, head: Segment, fingerprint: str) -> Watched:
-        """Begin the check of a segment. fingerprint: of all that its camera's references depend on."""
-        camera, start = Camera(head.camera, fingerprint), head.start.timestamp()
+    async def begin(self, message: Message, head: Segment, wants: Wants) -> Watched:
+        """Begin the check of a segment."""
+        camera, start = Camera(head.camera, fingerprint_of(self._model, wants, head)), head.start.timestamp()
         if self._gate.must_read(camera, start):
             entry = await self._shared.read(camera.id)
             self._adopt(camera, entry.data if entry else None, start)
@@ -171,9 +172,8 @@ class StaticScenes:
             del self._results[next(iter(self._results))]
 
 
-def fingerprint_of(
-    model: str, grid: tuple[int, int], least: float, classes: frozenset[str] | None, head: Segment
-) -> str:
+def fingerprint_of(model: str, wants: Wants, head: Segment) -> str:
     """Return a digest of all that a camera's references depend on: with other settings, none matches."""
+    grid, least, classes = wants
     text = repr((model, *grid, least, sorted(classes) if classes is not None else None, head.width, head.height))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
