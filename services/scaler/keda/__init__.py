@@ -5,10 +5,8 @@
 
 | module | idea |
 |---|---|
-| `expression` | the nodes of a compiled formula, and their evaluation |
-| `formula` | `scalingModifiers.formula` into such nodes, with type checks |
 | `scaledobject` | the file, checked as KEDA's webhook and the API server check it |
-| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the formula's composite |
+| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the sum of a formula |
 | `reconciler` | the triggers that the HPA is created from, and when it is recreated |
 | `reason` | a decision, and a text of its cause |
 | `executor` | KEDA's executor: activation, pauses, cooldown, the idle count, scaling to zero |

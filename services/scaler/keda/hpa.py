@@ -25,7 +25,7 @@ import msgspec
 from services.scaler.demand.peak import Peak
 from services.scaler.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
 from services.scaler.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
-from services.scaler.keda.source import MAX_INT64, CompositeMetric, TriggerMetric
+from services.scaler.keda.source import CompositeMetric, TriggerMetric
 
 # kube-controller-manager's defaults: sync period, tolerance, downscale stabilisation.
 SYNC_S = 15.0
@@ -99,14 +99,12 @@ class Hpa:
             self._remember(now, current)
         if not self._min <= current <= self._max:
             return self._into_bounds(now, current)
-        proposed = -MAX_INT64
+        proposed = 0
         error = fallback_for = None
         seen: tuple[Seen, ...] = ()
         for s in served:
             if s.error is None:
-                proposal = self._proposal(s, current, ready)
-                if proposal > proposed:
-                    proposed = proposal
+                proposed = max(proposed, self._proposal(s, current, ready))
                 seen += ((s.label, s.value, s.target, s.per_replica),)
             error = error or s.error
             fallback_for = fallback_for or s.fallback_for
@@ -133,9 +131,6 @@ class Hpa:
             if self._least_usage <= ratio <= self._most_usage:
                 return current
             return min(math.ceil(ratio * ready), MAX_INT32)
-        if usage < 0:
-            # Only a formula gives less than 0. Kubernetes treats that as a sum that overflowed.
-            usage = MAX_INT64
         if self._least_usage <= usage / (target * current) <= self._most_usage:
             return current
         return min(math.ceil(usage / target), MAX_INT32)

@@ -10,7 +10,6 @@ that names it. Rules: KEDA's `apis/keda/v1alpha1` and
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from services.scaler.keda.formula import Formula, FormulaError, compile_formula
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
@@ -50,6 +48,9 @@ MOST = 256 * 1024
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
+
+# In a formula: a call, a number, or a mark other than `+`.
+_NO_SUMMAND = re.compile(r"[A-Za-z_]\w*(?=\s*\()|\b\d[\w.]*|[^\w\s+]+")
 
 T = TypeVar("T")
 
@@ -90,12 +91,14 @@ class HpaConfig(_Model, frozen=True, kw_only=True):
 
 
 class ScalingModifiers(_Model, frozen=True, kw_only=True):
-    """`scalingModifiers` as in the file. With all fields empty there are none."""
+    """`scalingModifiers`: the HPA scales by the sum of all triggers, rather than by the largest.
 
-    formula: str = ""
-    target: str = ""
-    activation_target: str = ""
-    metric_type: MetricType = AVERAGE_VALUE
+    formula: the names of all triggers with a `+` between them. target: of the sum, per replica.
+    """
+
+    formula: str
+    target: Annotated[str, Meta(pattern="^[1-9][0-9]*$")]
+    activation_target: Annotated[str, Meta(pattern="^0$")] = "0"
 
 
 class Advanced(_Model, frozen=True, kw_only=True):
@@ -103,20 +106,17 @@ class Advanced(_Model, frozen=True, kw_only=True):
 
     horizontal_pod_autoscaler_config: HpaConfig | None = None
     restore_to_original_replica_count: bool = False
-    scaling_modifiers: ScalingModifiers = ScalingModifiers()
+    scaling_modifiers: ScalingModifiers | None = None
 
 
 class Fallback(_Model, frozen=True, kw_only=True):
-    """Replicas to run once a trigger has failed more than `failure_threshold` times in a row.
-
-    behavior `scalingModifiers`: the trigger is then nil in the formula, for its `??`.
-    """
+    """Replicas to run once a trigger has failed more than `failure_threshold` times in a row."""
 
     failure_threshold: AtLeast0
     replicas: AtLeast0
     behavior: Annotated[
         str,
-        Meta(pattern="^(static|currentReplicas|currentReplicasIfHigher|currentReplicasIfLower|scalingModifiers)$"),
+        Meta(pattern="^(static|currentReplicas|currentReplicasIfHigher|currentReplicasIfLower)$"),
     ] = "static"
 
 
@@ -167,8 +167,7 @@ class Spec(_Model, frozen=True, kw_only=True):
 
     @property
     def modifiers(self) -> ScalingModifiers | None:
-        modifiers = self.advanced.scaling_modifiers if self.advanced else ScalingModifiers()
-        return None if modifiers == ScalingModifiers() else modifiers
+        return self.advanced.scaling_modifiers if self.advanced else None
 
 
 class _Trigger(_Model, frozen=True, kw_only=True):
@@ -245,15 +244,6 @@ class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
 Trigger = JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger | ExternalTrigger
 
 
-class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
-    """`scalingModifiers`, compiled: the HPA scales by the formula's result alone. Values are in the formula's unit."""
-
-    formula: Formula
-    target: float
-    activation_target: float = 0.0
-    metric_type: str = AVERAGE_VALUE
-
-
 class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
     """A checked file. paused: freeze the count, at `paused_replicas` if set.
 
@@ -264,7 +254,6 @@ class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: Spec
     triggers: tuple[Trigger, ...]
-    modifiers: Modifiers | None = None
     paused: bool = False
     paused_replicas: int | None = None
     paused_scale_in: bool = False
@@ -311,7 +300,6 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
         name=document.metadata.name,
         spec=spec,
         triggers=triggers,
-        modifiers=_modifiers(spec, triggers, source),
         paused=is_set(PAUSED) or count is not None,
         paused_replicas=None if count is None else int(count),
         paused_scale_in=is_set(PAUSED_SCALE_IN),
@@ -355,29 +343,21 @@ def _problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
     names = [t.name for t in spec.triggers if t.name]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         yield f"spec.triggers has two of name {twice!r}: rename one"
-    yield from _fallback_problems(spec, triggers)
+    if spec.modifiers:
+        yield from _formula_problems(spec.modifiers.formula, triggers)
 
 
-def _fallback_problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
-    modifiers = spec.modifiers
-    if spec.fallback is None:
-        return
-    if modifiers is None:
-        if spec.fallback.behavior == "scalingModifiers":
-            yield (
-                "spec.fallback.behavior is scalingModifiers, and there is no "
-                "spec.advanced.scalingModifiers.formula: add one, or take static"
-            )
-        return
-    if not modifiers.target.isdecimal():
+def _formula_problems(formula: str, triggers: Sequence[Trigger]) -> Iterator[str]:
+    """Yield what makes a formula other than the sum of all triggers. KEDA evaluates any expression of expr-lang."""
+    if nameless := next((t for t in triggers if not t.name), None):
+        yield f"spec.triggers[{triggers.index(nameless)}] has no name, by which the formula could use it: add one"
+    names = [t.name for t in triggers]
+    construct = _NO_SUMMAND.search(formula)
+    has = f"has {construct[0]!r}" if construct else f"is {formula!r}"
+    if construct or sorted(part.strip() for part in formula.split("+")) != sorted(names):
         yield (
-            f"spec.advanced.scalingModifiers.target is {modifiers.target!r}, with which KEDA never applies "
-            "spec.fallback: give a whole number, or remove the fallback"
-        )
-    if any(t.use_cached_metrics for t in triggers):
-        yield (
-            "spec.triggers has useCachedMetrics, with which KEDA mixes up spec.fallback and "
-            "spec.advanced.scalingModifiers: remove one of the three"
+            f"spec.advanced.scalingModifiers.formula {has}, and nothing but the sum of all triggers is modelled: "
+            f"write {' + '.join(names)}, or take the formula out"
         )
 
 
@@ -470,42 +450,6 @@ _READERS: dict[str, Callable[[TriggerSpec, str, str], Trigger]] = {
     EXTERNAL: _external,
     EXTERNAL_PUSH: _external,
 }
-
-
-def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifiers | None:
-    modifiers = spec.modifiers
-    if modifiers is None:
-        return None
-    where = f"{source}: spec.advanced.scalingModifiers"
-    for field, value in (("formula", modifiers.formula), ("target", modifiers.target)):
-        if not value:
-            raise SettingError(f"{where}.{field} is missing: add it")
-    for i, trigger in enumerate(spec.triggers):
-        if not trigger.name and trigger.type not in IGNORED:
-            raise SettingError(f"{source}: spec.triggers[{i}] has no name, by which a formula could use it: add one")
-    try:
-        formula = compile_formula(modifiers.formula, [t.name for t in triggers])
-    except FormulaError as e:
-        raise SettingError(f"{where}.formula {e}") from e
-    target = _number(modifiers.target, f"{where}.target")
-    # The target is a quantity of whole thousandths, and must be above 0.
-    if target < 0.001:
-        raise SettingError(f"{where}.target is {modifiers.target!r}: give 0.001 or more")
-    return Modifiers(
-        formula=formula,
-        target=target,
-        activation_target=_number(modifiers.activation_target or "0", f"{where}.activationTarget"),
-        metric_type=modifiers.metric_type,
-    )
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        if math.isfinite(value := float(text)):
-            return value
-    except ValueError:
-        pass
-    raise SettingError(f'{where} is {text!r}: give a number, such as "2.5"')
 
 
 def _convert(data: Any, model: type[T], source: str, at: str = "", *, strict: bool = True) -> T:

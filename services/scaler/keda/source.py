@@ -1,4 +1,4 @@
-"""KEDA's view of triggers before a decision: metrics, errors, fallbacks, a formula's composite. Pure.
+"""KEDA's view of triggers before a decision: metrics, errors, fallbacks, a formula's sum. Pure.
 
     sources = Sources(scaled)
     polled = sources.poll(metrics, current, ready)      # at KEDA's poll: active, and errors
@@ -16,20 +16,17 @@ from typing import NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
 
-from services.scaler.keda.formula import FormulaError
 from services.scaler.keda.scaledobject import (
     AVERAGE_VALUE,
     ExternalTrigger,
     Fallback,
     JetStreamTrigger,
     MetricsApiTrigger,
-    Modifiers,
     PrometheusTrigger,
     ScaledObject,
+    ScalingModifiers,
     Trigger,
 )
-
-MAX_INT64 = 2**63 - 1
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -61,8 +58,8 @@ Metric: TypeAlias = float | Reading | Exception
 class TriggerMetric:
     """One trigger as KEDA serves it: `value` and `target` in thousandths, or an `error`.
 
-    active: as the trigger reports, or true during a fallback. fallback_for: the error behind a fallback. absent: the
-    trigger failed too often and is nil in the formula. per_replica: the target's type is AverageValue, not Value.
+    active: as the trigger reports, or true during a fallback. fallback_for: the error behind a fallback. per_replica:
+    the target's type is AverageValue, not Value.
     """
 
     __slots__ = (
@@ -74,7 +71,6 @@ class TriggerMetric:
         "_null_is_zero",
         "_record",
         "_spec_target",
-        "absent",
         "active",
         "cached",
         "error",
@@ -86,10 +82,10 @@ class TriggerMetric:
         "value",
     )
 
-    def __init__(self, trigger: Trigger, fallback: Fallback | None, modifiers: Modifiers | None) -> None:
+    def __init__(self, trigger: Trigger, fallback: Fallback | None, modifiers: ScalingModifiers | None) -> None:
         self.name = trigger.name
         self.cached = trigger.use_cached_metrics
-        self.per_replica = (modifiers or trigger).metric_type == AVERAGE_VALUE
+        self.per_replica = trigger.metric_type == AVERAGE_VALUE
         if isinstance(trigger, JetStreamTrigger):
             self.target, self._activation = trigger.lag_threshold * 1000, float(trigger.activation_lag_threshold)
             self.label = "lag"
@@ -108,19 +104,19 @@ class TriggerMetric:
         self._asks_for_target = self._external and not modifiers
         self._spec_target = 1.0
         if modifiers:
-            self.target = int(modifiers.target * 1000)
+            self.target = int(modifiers.target) * 1000
         self._fallback = fallback
         self._failures = 0
         self._record: int | Exception | None = None
         self.value = 0
-        self.active = self.absent = False
+        self.active = False
         self.error: Exception | None = None
         self.fallback_for: Exception | None = None
 
     def ask(self, metric: Metric, current: int, ready: int) -> None:
         """Record an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
         if self.lacks_spec(metric):
-            self.value, self.active, self.absent = 0, False, False
+            self.value, self.active = 0, False
             self.error, self.fallback_for = metric, None
             return
         if self._null_is_zero is not None:
@@ -167,20 +163,17 @@ class TriggerMetric:
         self.value = value
         self.active = active
         self.error = self.fallback_for = None
-        self.absent = False
         self._failures = 0
 
     def _fail(self, error: Exception, current: int, ready: int) -> None:
         fallback = self._fallback
         self._failures += 1
         self.value = 0
-        self.active = self.absent = False
+        self.active = False
         self.error, self.fallback_for = error, None
         if fallback is None or self._failures <= fallback.failure_threshold:
             return
-        if fallback.behavior == "scalingModifiers":
-            self.absent, self.error = True, None
-        elif self.per_replica or ready:
+        if self.per_replica or ready:
             replicas: float = _fallback_replicas(fallback, current)
             # If the target is for all replicas together, the value for `replicas` is their share of it.
             self.value = int(self.target * (replicas if self.per_replica else replicas / ready))
@@ -189,26 +182,14 @@ class TriggerMetric:
 
 
 class CompositeMetric:
-    """The formula's result from the triggers' metrics, which the HPA gets in place of them."""
+    """The sum of the triggers' metrics, which the HPA gets in place of them where the file has a formula."""
 
-    __slots__ = (
-        "_fallback",
-        "_modifiers",
-        "_triggers",
-        "error",
-        "fallback_for",
-        "label",
-        "per_replica",
-        "target",
-        "value",
-    )
+    __slots__ = ("_triggers", "error", "fallback_for", "label", "per_replica", "target", "value")
 
-    def __init__(self, triggers: Sequence[TriggerMetric], modifiers: Modifiers, fallback: Fallback | None) -> None:
+    def __init__(self, triggers: Sequence[TriggerMetric], target: int) -> None:
         self._triggers = triggers
-        self._modifiers = modifiers
-        self._fallback = fallback
-        self.target = int(modifiers.target * 1000)
-        self.per_replica = modifiers.metric_type == AVERAGE_VALUE
+        self.target = target
+        self.per_replica = True
         self.label = "formula"
         self.value = 0
         self.error: Exception | None = None
@@ -216,33 +197,17 @@ class CompositeMetric:
 
     @property
     def active(self) -> bool:
-        return self.error is None and self.value > self._modifiers.activation_target * 1000
+        return self.error is None and self.value > 0
 
     def combine(self) -> None:
-        """Compute the value from the triggers' metrics.
-
-        A trigger's fallback bypasses the formula, and hides other triggers' errors.
-        """
+        """Add the triggers' metrics up. A trigger's fallback replaces the sum, and hides other triggers' errors."""
+        self.value = sum(trigger.value for trigger in self._triggers)
         self.fallback_for = self.error = None
         for trigger in self._triggers:
             if trigger.fallback_for:
                 self.value, self.fallback_for, self.error = trigger.value, trigger.fallback_for, None
                 return
             self.error = self.error or trigger.error
-        if self.error is None:
-            try:
-                self.value = _go_milli(self._evaluate())
-            except FormulaError as e:
-                self.error = e
-
-    def _evaluate(self) -> float:
-        values = {t.name: None if t.absent else t.value / 1000 for t in self._triggers}
-        result = self._modifiers.formula.evaluate(values)
-        if result is not None:
-            return result
-        if self._fallback is None:
-            raise FormulaError("the formula gives nil, and there is no fallback")
-        return self._fallback.replicas * self._modifiers.target
 
 
 class Polled(NamedTuple):
@@ -254,12 +219,12 @@ class Polled(NamedTuple):
 
 
 class Sources:
-    """All triggers of a ScaledObject, in the file's order, and the composite of its formula, if any."""
+    """All triggers of a ScaledObject, in the file's order, and their sum if it has a formula."""
 
     def __init__(self, scaled: ScaledObject) -> None:
-        fallback, modifiers = scaled.spec.fallback, scaled.modifiers
+        fallback, modifiers = scaled.spec.fallback, scaled.spec.modifiers
         self._triggers = [TriggerMetric(trigger, fallback, modifiers) for trigger in scaled.triggers]
-        self._composite = CompositeMetric(self._triggers, modifiers, fallback) if modifiers else None
+        self._composite = CompositeMetric(self._triggers, int(modifiers.target) * 1000) if modifiers else None
         self.served: Sequence[TriggerMetric | CompositeMetric] = (
             [self._composite] if self._composite else self._triggers
         )
@@ -327,12 +292,3 @@ def _milli(value: float) -> int:
     if value % 1 == 0 and value >= 0:
         return int(value) * 1000
     return round(round(value, 3) * 1000) if 0 <= value < math.inf else 0
-
-
-def _go_milli(value: float) -> int:
-    """Return a formula's number in thousandths, truncated as by Go's int64().
-
-    On amd64 a number that does not fit becomes the least int64.
-    """
-    milli = value * 1000
-    return int(milli) if -MAX_INT64 <= milli < MAX_INT64 else -MAX_INT64 - 1

@@ -60,7 +60,7 @@ class KedaLag:
         self.name = name
         self._keda = Keda(scaled, 0.0)
         self._triggers = scaled.triggers
-        self._adds_up = scaled.modifiers is not None
+        self._adds_up = scaled.spec.modifiers is not None
         self._first_s = first_s
 
     @property
