@@ -107,14 +107,14 @@ class Driver:
 
     async def run(self) -> None:
         [spec] = (await self._client.call("GetMetricSpec", self._metadata))["metricSpecs"]
-        target = float(spec["targetSizeFloat"])
+        assert float(spec["targetSizeFloat"]) == 1, "the model has no other target"
         held = asyncio.create_task(self._in_flight("StreamIsActive", self._push))
         specs = asyncio.create_task(self._in_flight("StreamMetricSpec", lambda _: None))
         try:
             while True:
                 metric: Metric
                 try:
-                    metric = Reading(*await self._client.metric(self._metadata), target)
+                    metric = Reading(*await self._client.metric(self._metadata))
                 except Refused as e:
                     metric = e
                     self.errors.append(e.code)

@@ -9,7 +9,7 @@
 | `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the sum of a formula |
 | `reconciler` | the triggers that the HPA is created from, and when it is recreated |
 | `reason` | a decision, and a text of its cause |
-| `executor` | KEDA's executor: activation, pauses, cooldown, the idle count, scaling to zero |
+| `executor` | KEDA's executor: activation, cooldown, scaling to zero |
 | `hpa` | the HPA: ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
 | `decision` | both controllers, each by its own clock |
 | `threshold` | how large a `lagThreshold` should be |

@@ -35,7 +35,7 @@ class Reconciler:
         self.has = [True] * len(self._external)
         self.has_hpa = True
         self.ready: bool | None = True
-        self.next_at = now if any(self._external) and not scaled.paused else math.inf
+        self.next_at = now if any(self._external) else math.inf
         self._is_new = True
         self._failures = 0
 

@@ -1,8 +1,8 @@
 """KEDA's view of triggers before a decision: metrics, errors, fallbacks, a formula's sum. Pure.
 
     sources = Sources(scaled)
-    polled = sources.poll(metrics, current, ready)      # at KEDA's poll: active, and errors
-    served = sources.serve(metrics, current, ready)     # at the HPA's sync: its metrics
+    polled = sources.poll(metrics, current)      # at KEDA's poll: active, and errors
+    sources.serve(metrics, current, has)         # at the HPA's sync: `served`
 
 Values and targets are whole thousandths, as Kubernetes carries them. Sources: KEDA's `pkg/scaling/scale_handler.go`,
 `pkg/scaling/modifiers/formula.go`, `pkg/scalers/{scaler,prometheus_scaler}.go` and `pkg/fallback/fallback.go`.
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias, TypeGuard
 import msgspec
 
 from services.scaler.keda.scaledobject import (
-    AVERAGE_VALUE,
+    IF_HIGHER,
     ExternalTrigger,
     Fallback,
     JetStreamTrigger,
@@ -30,11 +30,10 @@ from services.scaler.keda.scaledobject import (
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """An external scaler's reply: its metric, IsActive, and the target of its GetMetricSpec."""
+    """An external scaler's reply: its metric, whose target is 1, and IsActive."""
 
     value: float
     active: bool
-    target: float = 1.0
 
 
 class NoMetricSpec(Exception):
@@ -46,46 +45,34 @@ class NoMetricSpec(Exception):
 
 
 class NoSeries(Exception):
-    """A `prometheus` trigger's query found nothing: 0 if the trigger ignores null values, else an error."""
+    """A `prometheus` trigger's query found nothing, which counts as 0."""
 
 
 # A `nats-jetstream` trigger gives its lag, a `metrics-api` one the number on its page, a `prometheus` one its query's
-# result. An external trigger gives a Reading, or a number with a target of 1 that is active above 0. An exception is an
-# error.
+# result. An external trigger gives a Reading, or a number that is active above 0. An exception is an error.
 Metric: TypeAlias = float | Reading | Exception
 
 
 class TriggerMetric:
     """One trigger as KEDA serves it: `value` and `target` in thousandths, or an `error`.
 
-    active: as the trigger reports, or true during a fallback. fallback_for: the error behind a fallback. per_replica:
-    the target's type is AverageValue, not Value.
+    active: as the trigger reports, or true during a fallback. fallback_for: the error behind a fallback.
     """
 
     __slots__ = (
         "_activation",
-        "_asks_for_target",
-        "_external",
         "_failures",
         "_fallback",
-        "_null_is_zero",
-        "_record",
-        "_spec_target",
+        "_trigger",
         "active",
-        "cached",
         "error",
         "fallback_for",
         "label",
-        "name",
-        "per_replica",
         "target",
         "value",
     )
 
     def __init__(self, trigger: Trigger, fallback: Fallback | None, modifiers: ScalingModifiers | None) -> None:
-        self.name = trigger.name
-        self.cached = trigger.use_cached_metrics
-        self.per_replica = trigger.metric_type == AVERAGE_VALUE
         if isinstance(trigger, JetStreamTrigger):
             self.target, self._activation = trigger.lag_threshold * 1000, float(trigger.activation_lag_threshold)
             self.label = "lag"
@@ -98,98 +85,57 @@ class TriggerMetric:
         else:
             self.target, self._activation = 1000, 0.0
             self.label = trigger.name or "metric"
-        self._external = isinstance(trigger, ExternalTrigger)
-        self._null_is_zero = trigger.ignore_null_values if isinstance(trigger, PrometheusTrigger) else None
-        # With a formula, the HPA uses no trigger's own target.
-        self._asks_for_target = self._external and not modifiers
-        self._spec_target = 1.0
-        if modifiers:
+        if modifiers:  # the HPA uses no trigger's own target
             self.target = int(modifiers.target) * 1000
+        self._trigger = trigger
         self._fallback = fallback
         self._failures = 0
-        self._record: int | Exception | None = None
         self.value = 0
         self.active = False
         self.error: Exception | None = None
         self.fallback_for: Exception | None = None
 
-    def ask(self, metric: Metric, current: int, ready: int) -> None:
+    def record(self, metric: Metric, current: int) -> None:
         """Record an answer of the trigger. Each failure in a row counts towards the fallback's threshold."""
+        self.value, self.active = 0, False
+        self.error = self.fallback_for = None
+        if isinstance(self._trigger, PrometheusTrigger) and _is_null(metric):
+            metric = 0.0
         if self.lacks_spec(metric):
-            self.value, self.active = 0, False
-            self.error, self.fallback_for = metric, None
-            return
-        if self._null_is_zero is not None:
-            metric = _queried(metric, null_is_zero=self._null_is_zero)
-        if isinstance(metric, Exception):
-            self._fail(metric, current, ready)
-            return
-        if isinstance(metric, Reading):
-            if metric.target != self._spec_target and self._asks_for_target:
-                target = _milli(metric.target)
-                if not target:
-                    error = ValueError(f"the scaler's target is {metric.target:g}: it must be 0.001 or more")
-                    self._fail(error, current, ready)
-                    return
-                self._spec_target, self.target = metric.target, target
-            value = _milli(metric.value)
-            active = metric.active
+            self.error = metric
+        elif isinstance(metric, Exception):
+            self._fail(metric, current)
         else:
-            value = _milli(metric)
+            self._failures = 0
+            value = metric.value if isinstance(metric, Reading) else metric
+            self.value = _milli(value)
             # Compare before rounding to thousandths.
-            active = metric > self._activation
-        self._succeed(value, active)
+            self.active = metric.active if isinstance(metric, Reading) else metric > self._activation
 
     def lacks_spec(self, metric: Metric) -> TypeGuard[NoMetricSpec]:
         """Whether KEDA has no metric specification of this trigger."""
-        return self._external and isinstance(metric, NoMetricSpec)
+        return isinstance(self._trigger, ExternalTrigger) and isinstance(metric, NoMetricSpec)
 
-    def poll(self, metric: Metric, current: int, ready: int) -> None:
-        """Record an answer at KEDA's poll, and cache it if the trigger uses cached metrics."""
-        self.ask(metric, current, ready)
-        if self.cached and not self.lacks_spec(metric):
-            self._record = self.error or self.value
-
-    def serve(self, metric: Metric, current: int, ready: int) -> None:
-        """Record an answer at the HPA's sync, or the cached one. A cached fallback counts as an answer, as in KEDA."""
-        if self._record is None or self.lacks_spec(metric):
-            self.ask(metric, current, ready)
-        elif isinstance(self._record, Exception):
-            self._fail(self._record, current, ready)
-        else:
-            self._succeed(self._record, self.active)
-
-    def _succeed(self, value: int, active: bool) -> None:
-        self.value = value
-        self.active = active
-        self.error = self.fallback_for = None
-        self._failures = 0
-
-    def _fail(self, error: Exception, current: int, ready: int) -> None:
-        fallback = self._fallback
+    def _fail(self, error: Exception, current: int) -> None:
         self._failures += 1
-        self.value = 0
-        self.active = False
-        self.error, self.fallback_for = error, None
+        fallback = self._fallback
         if fallback is None or self._failures <= fallback.failure_threshold:
+            self.error = error
             return
-        if self.per_replica or ready:
-            replicas: float = _fallback_replicas(fallback, current)
-            # If the target is for all replicas together, the value for `replicas` is their share of it.
-            self.value = int(self.target * (replicas if self.per_replica else replicas / ready))
-            self.active = True
-            self.error, self.fallback_for = None, error
+        replicas = max(current, fallback.replicas) if fallback.behavior == IF_HIGHER else fallback.replicas
+        self.value = self.target * replicas
+        self.active = True
+        self.fallback_for = error
 
 
 class CompositeMetric:
     """The sum of the triggers' metrics, which the HPA gets in place of them where the file has a formula."""
 
-    __slots__ = ("_triggers", "error", "fallback_for", "label", "per_replica", "target", "value")
+    __slots__ = ("_triggers", "error", "fallback_for", "label", "target", "value")
 
-    def __init__(self, triggers: Sequence[TriggerMetric], target: int) -> None:
+    def __init__(self, triggers: Sequence[TriggerMetric]) -> None:
         self._triggers = triggers
-        self.target = target
-        self.per_replica = True
+        self.target = triggers[0].target
         self.label = "formula"
         self.value = 0
         self.error: Exception | None = None
@@ -224,17 +170,17 @@ class Sources:
     def __init__(self, scaled: ScaledObject) -> None:
         fallback, modifiers = scaled.spec.fallback, scaled.spec.modifiers
         self._triggers = [TriggerMetric(trigger, fallback, modifiers) for trigger in scaled.triggers]
-        self._composite = CompositeMetric(self._triggers, int(modifiers.target) * 1000) if modifiers else None
+        self._composite = CompositeMetric(self._triggers) if modifiers else None
         self.served: Sequence[TriggerMetric | CompositeMetric] = (
             [self._composite] if self._composite else self._triggers
         )
 
-    def poll(self, metrics: Sequence[Metric], current: int, ready: int) -> Polled:
+    def poll(self, metrics: Sequence[Metric], current: int) -> Polled:
         """Record each trigger's answer at KEDA's poll."""
         error = fallback_for = None
         active = False
         for trigger, metric in zip(self._triggers, metrics, strict=True):
-            trigger.poll(metric, current, ready)
+            trigger.record(metric, current)
             active = active or trigger.active
             error = error or trigger.error
             fallback_for = fallback_for or trigger.fallback_for
@@ -243,14 +189,14 @@ class Sources:
             active = error is None and self._composite.active
         return Polled(active, error, fallback_for)
 
-    def serve(self, metrics: Sequence[Metric], current: int, ready: int, has: Sequence[bool]) -> None:
+    def serve(self, metrics: Sequence[Metric], current: int, has: Sequence[bool]) -> None:
         """Record each trigger's answer at the HPA's sync; `served` then has the HPA's metrics.
 
         has: for each trigger, whether the HPA has its metric.
         """
         refusal = None
         for trigger, metric in zip(self._triggers, metrics, strict=True):
-            trigger.serve(metric, current, ready)
+            trigger.record(metric, current)
             if trigger.lacks_spec(metric):
                 refusal = metric
         if self._composite:
@@ -263,25 +209,9 @@ class Sources:
         self.served = [trigger for trigger, named in zip(self._triggers, has, strict=True) if named]
 
 
-def _fallback_replicas(fallback: Fallback, current: int) -> int:
-    match fallback.behavior:
-        case "currentReplicas":
-            return current
-        case "currentReplicasIfHigher":
-            return max(current, fallback.replicas)
-        case "currentReplicasIfLower":
-            return min(current, fallback.replicas)
-        case _:
-            return fallback.replicas
-
-
-def _queried(metric: Metric, *, null_is_zero: bool) -> Metric:
-    """Return KEDA's metric for Prometheus' answer."""
-    if isinstance(metric, NoSeries):
-        return 0.0 if null_is_zero else metric
-    if isinstance(metric, float) and not math.isfinite(metric):
-        return 0.0 if null_is_zero else ValueError(f"the query gives {metric}")
-    return metric
+def _is_null(metric: Metric) -> bool:
+    """Whether Prometheus' answer is a null value to KEDA."""
+    return isinstance(metric, NoSeries) or (isinstance(metric, float) and not math.isfinite(metric))
 
 
 def _milli(value: float) -> int:

@@ -158,7 +158,7 @@ class Autoscaler:
     async def _step(self, metrics: Sequence[Metric]) -> None:
         self._say_if_blind(metrics)
         before = self._pool.count
-        await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
+        await self._apply(self._keda.step(self._now(), metrics, before), before)
 
     async def _push(self, sources: Sequence[Live | Reader]) -> None:
         """Act as KEDA does when an external-push scaler streams `true`."""

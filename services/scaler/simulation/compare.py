@@ -204,7 +204,7 @@ def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
     if not triggers:
         raise SettingError(f"{scaled.name} has no trigger that asks Tidegate's scaler: give one that scales by demand")
     bounds = {"min_replica_count": load.min_replicas, "max_replica_count": load.max_replicas}
-    spec = msgspec.structs.replace(scaled.spec, **bounds, idle_replica_count=None)
+    spec = msgspec.structs.replace(scaled.spec, **bounds)
     return msgspec.structs.replace(scaled, spec=spec, triggers=triggers[:1])
 
 

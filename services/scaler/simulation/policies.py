@@ -73,7 +73,7 @@ class KedaLag:
         metrics: list[Metric] = [lag(t, view) if isinstance(t, JetStreamTrigger) else _AWAY for t in self._triggers]
         if self._adds_up:
             metrics[1:] = [0.0] * (len(metrics) - 1)
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 def lag(trigger: Trigger, view: ScalerView) -> float:
@@ -104,7 +104,7 @@ class KedaUtilisation:
             return view.replicas
         waiting = float(view.pending + view.in_work)
         metrics = [self._gpus.query() if queries else waiting for queries in self._queries]
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 class KedaDemand:
@@ -161,7 +161,7 @@ class KedaDemand:
         replicas, active = estimate.replicas, estimate.active
         demand: Metric = Reading(replicas, active) if self._external else one_number(replicas, active)
         metrics = [demand, *(lag(trigger, view) for trigger in self._others)]
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 def _observation(now: float, view: ScalerView, retention_s: float) -> Observation:
