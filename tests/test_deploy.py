@@ -29,9 +29,6 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
 from services.recorder.settings import RecorderSettings
-from services.scaler.keda.hpa import TOLERANCE
-from services.scaler.keda.scaledobject import PrometheusTrigger, ScaledObject, parse
-from services.scaler.keda.threshold import lag_threshold
 from services.scaler.live import metadata
 from services.scaler.settings import ScalerSettings
 from services.search.settings import SearchSettings
@@ -46,6 +43,9 @@ from shared.runtime import settings
 from shared.runtime.errors import SettingError
 from shared.worker import WorkerSettings
 from tests import npm
+from tidegate.keda.hpa import TOLERANCE
+from tidegate.keda.scaledobject import PrometheusTrigger, ScaledObject, parse
+from tidegate.keda.threshold import lag_threshold
 from tools.image.build import KINDS
 
 Document = dict[str, Any]

@@ -12,12 +12,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.hpa import SYNC_S
-from services.scaler.keda.scaledobject import Advanced, ScaledObject, ScalingModifiers, parse
-from services.scaler.keda.source import Metric, NoSeries, Reading
 from tests.examples import examples
 from tests.scaledobjects import document, lag_trigger, prometheus_trigger
+from tidegate.keda.decision import Keda
+from tidegate.keda.hpa import SYNC_S
+from tidegate.keda.scaledobject import Advanced, ScaledObject, ScalingModifiers, parse
+from tidegate.keda.source import Metric, NoSeries, Reading
 
 AWAY = RuntimeError("nats is away")
 HOUR = 3600

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from services.scaler.keda.scaledobject import (
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from tests.scaledobjects import document, prometheus_trigger
+from tidegate.keda.scaledobject import (
     ExternalTrigger,
     JetStreamTrigger,
     PrometheusTrigger,
     load,
     parse,
 )
-from shared.contract import names
-from shared.runtime.errors import SettingError
-from tests.scaledobjects import document, prometheus_trigger
 from tools.reference.scaledobject import REFUSED
 
 CV = Path(__file__).parent.parent / "deploy/keda/cv.yaml"

@@ -19,7 +19,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.client import dlq
 from shared.contract import deadletters, names, stats
@@ -33,6 +32,7 @@ from shared.worker.tuning import Tuning
 from tests import service
 from tests.detecting import segment_head, until_drained
 from tests.waiting import patience_s, until
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import inspect
 
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda import scaledobject
 from services.scaler.live.metadata import CamerasQuery
+from tidegate.keda import scaledobject
 from tools.reference import structs
 from tools.reference.events import link
 from tools.reference.markdown import code, page, table

@@ -9,8 +9,6 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from services.scaler.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
-from services.scaler.keda import scaledobject
-from services.scaler.keda.decision import Keda
 from services.scaler.live import metadata
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metrics_page import beats
@@ -21,6 +19,8 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import context_of
 from tests.fuzz import spoil
 from tests.fuzz.door import Door
+from tidegate.keda import scaledobject
+from tidegate.keda.decision import Keda
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "keda"
 _METADATA = {

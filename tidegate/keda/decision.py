@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.scaler.keda.executor import Executor
-from services.scaler.keda.hpa import SYNC_S, Hpa
-from services.scaler.keda.reason import Decision
-from services.scaler.keda.reconciler import Reconciler
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
-from services.scaler.keda.source import Metric, Sources
+from tidegate.keda.executor import Executor
+from tidegate.keda.hpa import SYNC_S, Hpa
+from tidegate.keda.reason import Decision
+from tidegate.keda.reconciler import Reconciler
+from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject
+from tidegate.keda.source import Metric, Sources
 
 
 class Keda:

@@ -12,9 +12,9 @@ Source: KEDA's `pkg/scaling/executor/scale_scaledobjects.go`.
 
 from __future__ import annotations
 
-from services.scaler.keda.reason import Decision, TriggerUnread, because_of_fallback
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.keda.source import Polled
+from tidegate.keda.reason import Decision, TriggerUnread, because_of_fallback
+from tidegate.keda.scaledobject import ScaledObject
+from tidegate.keda.source import Polled
 
 BECAME_ACTIVE = "a trigger became active"
 

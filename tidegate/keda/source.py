@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
 
-from services.scaler.keda.scaledobject import (
+from tidegate.keda.scaledobject import (
     IF_HIGHER,
     ExternalTrigger,
     Fallback,

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 import msgspec
 
 from services.scaler.demand.peak import Peak
-from services.scaler.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
-from services.scaler.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
-from services.scaler.keda.source import CompositeMetric, TriggerMetric
+from tidegate.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
+from tidegate.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
+from tidegate.keda.source import CompositeMetric, TriggerMetric
 
 # kube-controller-manager's defaults: sync period, tolerance, downscale stabilisation.
 SYNC_S = 15.0

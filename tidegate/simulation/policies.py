@@ -8,19 +8,19 @@ from collections import deque
 from services.scaler.demand.estimate import Estimate, one_number
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.hpa import SYNC_S
-from services.scaler.keda.scaledobject import (
+from shared.contract import names
+from tidegate.keda.decision import Keda
+from tidegate.keda.hpa import SYNC_S
+from tidegate.keda.scaledobject import (
     ExternalTrigger,
     JetStreamTrigger,
     PrometheusTrigger,
     ScaledObject,
     Trigger,
 )
-from services.scaler.keda.source import Metric, Reading
-from services.scaler.simulation.engine import ScalerView, Workload
-from services.scaler.simulation.gpus import Gpus
-from shared.contract import names
+from tidegate.keda.source import Metric, Reading
+from tidegate.simulation.engine import ScalerView, Workload
+from tidegate.simulation.gpus import Gpus
 
 OBSERVE_S = 5.0
 _AWAY = ConnectionError("the scaler is away")

@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
-from services.scaler.keda.source import Metric, NoMetricSpec
+from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject
+from tidegate.keda.source import Metric, NoMetricSpec
 
 # controller-runtime's rate limiter for failures.
 FIRST_RETRY_S = 0.005
