@@ -23,9 +23,9 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from bench import record, world
-from services.scaler.local.replicas import Replicas
 from shared.contract import events, names, rules
 from shared.contract.events import DetectedObject, Detections
+from tidegate.local.replicas import Replicas
 
 FPS, LEAST = 5, 0.3
 CAMERAS = (1, 10, 50, 100, 200)

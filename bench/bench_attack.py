@@ -25,11 +25,11 @@ from rich.table import Table
 from bench import footage_vtest as footage
 from bench import record, world
 from bench.bench_analytics import of_camera, publish
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.bus.log import Log
 from shared.contract import events, memory, names, rules
 from shared.contract.events import DetectedObject, Detections
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 CAMERAS, SECONDS = 20, 40

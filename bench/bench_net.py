@@ -19,16 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.bench_scaling import COLD_STARTS_S, LATENCY_TARGET_S, load_of
-from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
-from services.scaler.keda.threshold import FALLBACK_DEFERRED, lag_threshold
-from services.scaler.simulation.compare import demand_settings, initial
-from services.scaler.simulation.engine import Result, Workload, run
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import KedaDemand, KedaLag
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace, read
 from shared.contract import names
+from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
+from tidegate.keda.threshold import FALLBACK_DEFERRED, lag_threshold
 from tidegate.local.configuration import scaled_object, shipped
+from tidegate.simulation.compare import demand_settings, initial
+from tidegate.simulation.engine import Result, Workload, run
+from tidegate.simulation.generate import generated
+from tidegate.simulation.policies import KedaDemand, KedaLag
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace, read
 
 SHARES = (0.0, 1.0, FALLBACK_DEFERRED, 0.25)
 BUDGETS = (0.02, 0.06)

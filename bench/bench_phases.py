@@ -15,13 +15,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from services.scaler.keda.hpa import SYNC_S
 from services.scaler.live.consumers import EVERY_S
-from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Workload, run
-from services.scaler.simulation.policies import KedaDemand
-from services.scaler.simulation.trace import Trace
+from tidegate.keda.hpa import SYNC_S
 from tidegate.local.configuration import scaled_object, shipped
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Workload, run
+from tidegate.simulation.policies import KedaDemand
+from tidegate.simulation.trace import Trace
 
 PHASES = 75
 TARGET = 0.15

@@ -39,16 +39,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import world
-from services.scaler.keda import scaledobject
-from services.scaler.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, ScaledObject
-from services.scaler.keda.threshold import lag_threshold
 from services.scaler.live import metadata
 from services.scaler.live.consumers import EVERY_S
 from services.scaler.live.metadata import DemandQuery
-from services.scaler.local.replicas import Replicas
-from services.scaler.simulation.engine import Policy, Result, Workload, run
-from services.scaler.simulation.policies import KedaDemand, KedaLag
-from services.scaler.simulation.trace import Trace
 from shared.client.rates import quantile
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
@@ -56,8 +49,15 @@ from shared.runtime import telemetry
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from tidegate.demo.report import Tally, read_back, tally
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, ScaledObject
+from tidegate.keda.threshold import lag_threshold
 from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.replicas import Replicas
 from tidegate.local.stack import Stack
+from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.policies import KedaDemand, KedaLag
+from tidegate.simulation.trace import Trace
 
 LATENCY_TARGET_S = 5.0
 MOST_WORKERS = 2

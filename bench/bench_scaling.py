@@ -20,13 +20,13 @@ from statistics import fmean
 import msgspec
 from rich.console import Console
 
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.simulation.compare import ELASTIC_SUFFIX, NAMES, compare, with_and_without
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace, read
+from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local.configuration import scaled_object, shipped
+from tidegate.simulation.compare import ELASTIC_SUFFIX, NAMES, compare, with_and_without
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.generate import generated
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace, read
 from tidegate.view.policies import describe, table
 
 COLD_STARTS_S = (4.0, 60.0, 300.0)

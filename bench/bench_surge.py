@@ -30,9 +30,6 @@ from rich.table import Table
 
 from bench import bench_reality as reality
 from bench.bench_reality import Script
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.simulation.engine import Result, Workload, run
-from services.scaler.simulation.queue import Elastic
 from shared.bus.log import Log
 from shared.client.rates import quantile
 from shared.contract import names
@@ -41,8 +38,11 @@ from shared.runtime import telemetry
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from tidegate.demo.report import Tally, read_back, tally
+from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local.elastic import setting
 from tidegate.local.stack import Stack
+from tidegate.simulation.engine import Result, Workload, run
+from tidegate.simulation.queue import Elastic
 from tidegate.view.monitor import frames_wanted
 
 LATENCY_TARGET_S = 5.0

@@ -21,9 +21,6 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 from PIL import Image
 
-from services.scaler.keda.scaledobject import JetStreamTrigger, load, parse
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.trace import Trace, read
 from shared.contract import names
 from shared.contract.usage import MINUTE_S, CameraUsage, IngestUsage, WorkerUsage, encode
 from shared.runtime.errors import SettingError
@@ -34,8 +31,11 @@ from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import quality
 from tidegate.cluster.state import Cluster
+from tidegate.keda.scaledobject import JetStreamTrigger, load, parse
 from tidegate.local import elastic
 from tidegate.local.server import NatsServer
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.trace import Trace, read
 
 LOAD = Workload(service_rate=2.0, cold_start_s=90.0, latency_target_s=3.0, max_replicas=9)
 BUDGETS = (0.0, 0.05)

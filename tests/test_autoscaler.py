@@ -14,7 +14,13 @@ import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.keda.scaledobject import (
+from services.scaler.live.estimator import Estimator
+from shared.client import explain
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from tests.messages import consume
+from tests.waiting import until
+from tidegate.keda.scaledobject import (
     ExternalTrigger,
     MetricsApiTrigger,
     PrometheusTrigger,
@@ -22,14 +28,8 @@ from services.scaler.keda.scaledobject import (
     Trigger,
     load,
 )
-from services.scaler.live.estimator import Estimator
-from services.scaler.local.autoscaler import Autoscaler, observing
-from services.scaler.local.replicas import Replicas
-from shared.client import explain
-from shared.contract import names
-from shared.runtime.errors import SettingError
-from tests.messages import consume
-from tests.waiting import until
+from tidegate.local.autoscaler import Autoscaler, observing
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")

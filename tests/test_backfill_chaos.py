@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.scaler.local.replicas import Replicas
 from shared.runtime.backoff import Backoff
 from tests import service
 from tests.crashing_backfill import POINTS
 from tests.echo import letters, publish
 from tests.test_backfill import firsts, revisions
 from tests.waiting import patience_s
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 KILLS_A_POINT = 4

@@ -15,13 +15,7 @@ from nats.aio.client import Client
 from services.scaler.demand.expiry import ExpiryForecast
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers, faster
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.keda import scaledobject
 from services.scaler.live.metadata import parse
-from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace
 from shared import bus
 from shared.contract import names
 from shared.contract.explain import Explanation
@@ -29,7 +23,13 @@ from shared.runtime.errors import SettingError
 from tests.scalers import estimating
 from tests.waiting import until
 from tidegate.commands.simulate import simulate
+from tidegate.keda import scaledobject
 from tidegate.local.server import NatsServer
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.generate import generated
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace
 
 ROOT = Path(__file__).parent.parent
 SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")

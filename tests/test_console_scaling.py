@@ -20,7 +20,6 @@ from services.console.scaling.child import simulate
 from services.console.scaling.now import scaled_service
 from services.console.scaling.whatif import WhatIf
 from services.console.web.refused import Refused
-from services.scaler.keda.scaledobject import parse
 from services.scaler.live.metadata import parse as query_of
 from shared.contract.explain import Explanation, Explanations
 from shared.contract.whatif import Failed, InForce, Progress, UsageLine, WhatIfRequest
@@ -30,6 +29,7 @@ from tests.scalers import estimating
 from tests.test_audit import keep
 from tests.test_whatif import CSV, lives
 from tests.waiting import patience_s, until
+from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 
 BY_CSV = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5, "latency_target_s": 5, "price": 3}

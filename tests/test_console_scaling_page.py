@@ -12,7 +12,6 @@ import pytest
 from nats.aio.client import Client
 
 from services.console.people.asker import Role
-from services.scaler.keda.scaledobject import parse
 from services.scaler.live.metadata import parse as query_of
 from tests.browser import browsing, overflows, violations
 from tests.console import Running, console_on
@@ -20,6 +19,7 @@ from tests.scalers import estimating
 from tests.test_console_scaling import ours
 from tests.test_whatif import CSV
 from tests.waiting import patience_s
+from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:

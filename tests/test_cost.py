@@ -19,16 +19,16 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.scaler.cost.spent import Cost, Spent
-from services.scaler.keda.scaledobject import load
 from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
-from services.scaler.local.autoscaler import Autoscaler, observing
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.contract import names, stats
 from shared.contract.stats import WorkerStats
 from shared.runtime.tasks import end
 from tests.kedalike import ANY_PORTS
 from tests.waiting import patience_s, until
+from tidegate.keda.scaledobject import load
+from tidegate.local.autoscaler import Autoscaler, observing
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")

@@ -17,13 +17,13 @@ from bench import bench_phases as phases
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.keda import scaledobject
-from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Workload, run
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import KedaDemand
-from services.scaler.simulation.trace import Trace
 from tests.examples import examples
+from tidegate.keda import scaledobject
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Workload, run
+from tidegate.simulation.generate import generated
+from tidegate.simulation.policies import KedaDemand
+from tidegate.simulation.trace import Trace
 
 SCALED = scaledobject.load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
 SYNC_S = 15

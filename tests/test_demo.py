@@ -21,12 +21,12 @@ from PIL import Image
 from services.cv.detectors import openvino_ssd
 from services.scaler.demand import policy
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda import hpa
 from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from tests.waiting import patience_s
 from tidegate.demo import demo, footage, sizing, story
+from tidegate.keda import hpa
 from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
 

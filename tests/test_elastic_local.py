@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.scaler.keda.scaledobject import ScaledObject, load
 from shared.contract import catalog
+from tidegate.keda.scaledobject import ScaledObject, load
 from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
 

@@ -16,20 +16,20 @@ from services.scaler.demand.deferral import TUNING, DeferralController
 from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.demand.service_rate import ServiceRate
-from services.scaler.keda import scaledobject
-from services.scaler.keda.scaledobject import JetStreamTrigger
-from services.scaler.keda.threshold import lag_threshold
-from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Result, ScalerView, Workload, run
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace
 from shared.contract import names
 from shared.elastic.brownout import BrownoutTuning
 from tests.examples import examples
 from tests.test_simulation import World, counts, static, worlds
 from tidegate.commands.simulate import simulate
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import JetStreamTrigger
+from tidegate.keda.threshold import lag_threshold
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Result, ScalerView, Workload, run
+from tidegate.simulation.generate import generated
+from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace
 
 SCALED = scaledobject.load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
 # One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and looks at one frame of five.

@@ -21,7 +21,6 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.client import dlq, registry
 from shared.contract import events, names
@@ -33,6 +32,7 @@ from tests.service import settled
 from tests.waiting import patience_s
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 DEBIAN_SERVER = shutil.which("nats-server", path="/usr/sbin:/usr/bin")

@@ -13,15 +13,15 @@ import pytest
 import yaml
 from nats.aio.client import Client
 
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.scaledobject import MetricsApiTrigger, ScaledObject, parse
-from services.scaler.keda.source import Metric
 from shared.runtime.ports import free_port
 from tests.messages import consume
 from tests.test_scaler_end_to_end import ScalerProcess
 from tests.test_scaler_page import get
 from tests.test_scaler_service import publish
 from tests.waiting import patience_s
+from tidegate.keda.decision import Keda
+from tidegate.keda.scaledobject import MetricsApiTrigger, ScaledObject, parse
+from tidegate.keda.source import Metric
 from tidegate.local.server import NatsServer
 
 SHIPPED = Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml"

@@ -21,11 +21,11 @@ from bench.gpu import footage, machine, measuring, overlay, plan
 from bench.gpu.plan import Numbers, Sample
 from bench.gpu.report import Report
 from services.cv.settings import CvSettings
-from services.scaler.keda.threshold import AIR, lag_threshold
 from shared.contract.topology import TopologySettings
 from tests import test_deploy
 from tests.test_deploy import OVERLAYS, Document, container_of, of, variables
 from tidegate.commands.threshold import threshold
+from tidegate.keda.threshold import AIR, lag_threshold
 
 ROOT = Path(__file__).parent.parent
 RATES = st.floats(0.01, 1e5)

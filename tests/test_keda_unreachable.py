@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.keda.source import Metric, NoMetricSpec, Reading
 from tests.scaledobjects import lag_trigger
 from tests.test_keda import AWAY, Cluster, external, scaled
+from tidegate.keda.scaledobject import ScaledObject
+from tidegate.keda.source import Metric, NoMetricSpec, Reading
 
 NOBODY = NoMetricSpec("nobody answers at scaler:9090")
 FALLBACK: dict[str, Any] = {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}

@@ -13,7 +13,6 @@ import pytest
 from nats.aio.client import Client
 from rich.console import Console
 
-from services.scaler.local.autoscaler import ScalerState
 from shared.client import registry
 from shared.client.rates import Latencies, Latest, Rate, quantile
 from shared.contract import events, names, stats
@@ -22,6 +21,7 @@ from shared.contract.events import CameraStatus, DetectedObject, Detections, Fra
 from shared.contract.segment import Segment, to_headers
 from shared.contract.stats import WorkerStats
 from tests.waiting import until
+from tidegate.local.autoscaler import ScalerState
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import MOST_WORKERS, CameraNow, Monitor, Sample, SystemNow, WorkerNow
 from tidegate.view.terminal import LiveView, curve, line

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from services.cv.settings import CvSettings
-from services.scaler.keda.threshold import lag_threshold
 from shared.runtime import settings
 from tests import npm
 from tests.manifests import seconds, unknown_fields
@@ -40,6 +39,7 @@ from tests.test_deploy import (
     workloads,
 )
 from tidegate.cluster.policies import Peer, Policies
+from tidegate.keda.threshold import lag_threshold
 
 Document = dict[str, Any]
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.keda import scaledobject
-from services.scaler.simulation import compare
-from services.scaler.simulation.engine import Result, Workload, run
-from services.scaler.simulation.oracle import CELLS, run_oracle
-from services.scaler.simulation.policies import Fixed, KedaDemand, Kpa
-from services.scaler.simulation.trace import Trace
 from tests.examples import examples
+from tidegate.keda import scaledobject
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Result, Workload, run
+from tidegate.simulation.oracle import CELLS, run_oracle
+from tidegate.simulation.policies import Fixed, KedaDemand, Kpa
+from tidegate.simulation.trace import Trace
 
 DEMAND = Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml"
 

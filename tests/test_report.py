@@ -17,7 +17,6 @@ from nats.aio.client import Client
 from PIL import Image
 from rich.console import Console
 
-from services.scaler.local.autoscaler import ScalerState
 from shared.contract import deadletters, events, names
 from shared.contract.events import DetectedObject, Detections, Frame, Quality, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
@@ -25,6 +24,7 @@ from tidegate.demo import report, timeline
 from tidegate.demo.report import Run, StoredDetections, Told, tally
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
+from tidegate.local.autoscaler import ScalerState
 from tidegate.view.monitor import Sample
 
 BEGAN = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)

@@ -19,10 +19,6 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject, parse
-from services.scaler.keda.source import Metric, Reading
-from services.scaler.local.replicas import Replicas
 from shared.contract import names
 from shared.contract.events import Detections
 from shared.contract.segment import to_headers
@@ -30,6 +26,10 @@ from shared.runtime.tasks import end
 from tests.kedalike import KedaClient, Refused, Stream, generate
 from tests.waiting import patience_s, until
 from tidegate.demo import clips, footage
+from tidegate.keda.decision import Keda
+from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject, parse
+from tidegate.keda.source import Metric, Reading
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 # KEDA's seconds in one of ours.
@@ -107,14 +107,14 @@ class Driver:
 
     async def run(self) -> None:
         [spec] = (await self._client.call("GetMetricSpec", self._metadata))["metricSpecs"]
-        target = float(spec["targetSizeFloat"])
+        assert float(spec["targetSizeFloat"]) == 1, "the model has no other target"
         held = asyncio.create_task(self._in_flight("StreamIsActive", self._push))
         specs = asyncio.create_task(self._in_flight("StreamMetricSpec", lambda _: None))
         try:
             while True:
                 metric: Metric
                 try:
-                    metric = Reading(*await self._client.metric(self._metadata), target)
+                    metric = Reading(*await self._client.metric(self._metadata))
                 except Refused as e:
                     metric = e
                     self.errors.append(e.code)

@@ -19,7 +19,6 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from services.scaler.demand.observation import Workers
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, load
 from services.scaler.live import metrics_page
 from services.scaler.live.consumers import ArrivedCounter, Consumers
 from services.scaler.live.estimator import Estimator, LiveDemand
@@ -31,6 +30,7 @@ from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.waiting import patience_s, until
+from tidegate.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, load
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,20 +17,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.keda import scaledobject
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.keda.source import NoSeries
-from services.scaler.simulation import compare, engine, trace
-from services.scaler.simulation.engine import Result, ScalerView, Workload, run
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.gpus import Gpus
-from services.scaler.simulation.policies import Fixed, KedaUtilisation, Kpa, RayServe
-from services.scaler.simulation.queue import GOLDEN, Elastic
-from services.scaler.simulation.trace import Trace, read
 from shared.elastic.brownout import choose
 from shared.runtime.errors import SettingError
 from tests.examples import examples
 from tests.scaledobjects import document, lag_trigger, prometheus_trigger
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import ScaledObject
+from tidegate.keda.source import NoSeries
+from tidegate.simulation import compare, engine, trace
+from tidegate.simulation.engine import Result, ScalerView, Workload, run
+from tidegate.simulation.generate import generated
+from tidegate.simulation.gpus import Gpus
+from tidegate.simulation.policies import Fixed, KedaUtilisation, Kpa, RayServe
+from tidegate.simulation.queue import GOLDEN, Elastic
+from tidegate.simulation.trace import Trace, read
 
 ROOT = Path(__file__).parent.parent
 DEMAND = ROOT / "deploy/keda/demand/cv.yaml"
@@ -348,7 +348,7 @@ print(json.dumps(both()))
 
 
 def both() -> list[object]:
-    from services.scaler.simulation.oracle import run_oracle
+    from tidegate.simulation.oracle import run_oracle
 
     arrivals = poisson(3, 120)
     load = Workload(service_rate=2, cold_start_s=8, latency_target_s=4, max_age_s=15)

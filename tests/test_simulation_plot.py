@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.trace import Trace
 from tidegate.drawing import simulation
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.trace import Trace
 
 HOUR = 3600.0
 EDGES = np.linspace(0.0, HOUR, 61)

@@ -12,7 +12,6 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
-from services.scaler.keda.scaledobject import load
 from shared import bus
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
@@ -20,6 +19,7 @@ from shared.client import explain
 from shared.contract import names
 from shared.runtime.errors import Refusal
 from tests.waiting import patience_s, until
+from tidegate.keda.scaledobject import load
 from tidegate.local.stack import Stack
 from tidegate.local.stack import steady as stack_of
 

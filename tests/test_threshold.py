@@ -7,11 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.scaledobject import parse
-from services.scaler.keda.threshold import Threshold, explain, lag_threshold
 from shared.runtime.errors import SettingError
 from tests.scaledobjects import document, lag_trigger
+from tidegate.keda.decision import Keda
+from tidegate.keda.scaledobject import parse
+from tidegate.keda.threshold import Threshold, explain, lag_threshold
 
 rates = st.floats(0.1, 2000)
 latencies = st.floats(0.1, 60)

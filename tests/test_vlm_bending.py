@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.local.replicas import Replicas
 from services.vlm.frame_budget import frames_of
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import LONGEST_S, CaptionPlan
@@ -38,6 +37,7 @@ from tests.openai_server import OpenAiServer, text
 from tests.test_backfill_chaos import be_patient
 from tests.test_vlm_captions import looked_through, wanted
 from tests.waiting import patience_s, until
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
 

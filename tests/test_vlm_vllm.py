@@ -22,7 +22,6 @@ from nats.aio.client import Client
 from PIL import Image
 from prometheus_client import REGISTRY
 
-from services.scaler.local.replicas import Replicas
 from services.vlm.address import sagemaker
 from services.vlm.failures import Refused
 from services.vlm.sagemaker import SageMakerEndpoint
@@ -40,6 +39,7 @@ from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
 from tests.waiting import patience_s, until
 from tidegate.demo import footage
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 pytestmark = [

@@ -23,8 +23,6 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.console.scaling.usage import read_usage
-from services.scaler.keda.scaledobject import parse
-from services.scaler.simulation.trace import Trace
 from shared import bus
 from shared.contract.whatif import (
     MOST_POINTS,
@@ -42,7 +40,9 @@ from shared.runtime.errors import BadMessage, BusError
 from tests.test_audit import keep, run
 from tests.up_process import COMMAND
 from tests.waiting import until
+from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
+from tidegate.simulation.trace import Trace
 from tidegate.whatif import asked, series
 
 WHATIF = python("tidegate.whatif")

@@ -41,6 +41,7 @@ from tests.echo import (
     working,
 )
 from tests.waiting import patience_s, until
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 

@@ -3,7 +3,9 @@
 | folder | idea |
 |---|---|
 | `client` | what people ask of a running system in a terminal: events, what was used; files of what was found |
-| `local` | an embedded nats-server, and with it server, ingest and workers as one thing that starts and stops |
+| `keda` | a `ScaledObject` file, and the replica count that KEDA and the HPA decide from metrics and a clock; pure |
+| `simulation` | scaling policies on traces of arrivals, and the oracle policy's cost |
+| `local` | an embedded nats-server, and with it server, ingest and scaled workers as one thing that starts and stops |
 | `audit` | what arrived, what each way to scale would have cost on it, and the ScaledObject for it |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from services.scaler.keda.threshold import AIR, Threshold, lag_threshold
 from shared.contract.topology import TopologySettings
+from tidegate.keda.threshold import AIR, Threshold, lag_threshold
 
 # A replica is planned for this share of its rate: what is left repays a backlog, and takes the minutes that are busier.
 LOAD = 0.7

@@ -16,7 +16,7 @@ from bench.gpu.backlog import Run
 from bench.gpu.machine import Machine
 from bench.gpu.plan import Numbers
 from bench.gpu.stages import Decoding, Hardware, Model
-from services.scaler.keda.threshold import explain
+from tidegate.keda.threshold import explain
 
 # fitted: untrained, and set to find as many objects as a trained detector.
 Weights = Literal["trained", "untrained", "fitted"]

@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scaler.simulation.compare import peak
-from services.scaler.simulation.engine import Workload
-from services.scaler.simulation.trace import Trace
 from shared.contract.usage import MINUTE_S
 from shared.runtime.errors import SettingError
 from tidegate.audit.candidates import Bases
 from tidegate.audit.measured import Measured
 from tidegate.client.used import Book, CameraTotal
+from tidegate.simulation.compare import peak
+from tidegate.simulation.engine import Workload
+from tidegate.simulation.trace import Trace
 
 BUDGETS = (0.0, 0.02, 0.06)
 LEAST_S = 300

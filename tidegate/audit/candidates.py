@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 import yaml
 
-from services.scaler.keda.threshold import lag_threshold
-from services.scaler.simulation.compare import peak
-from services.scaler.simulation.engine import Workload
-from services.scaler.simulation.trace import Trace
 from shared.contract import catalog
 from shared.runtime.errors import SettingError
+from tidegate.keda.threshold import lag_threshold
 from tidegate.local.configuration import shipped
+from tidegate.simulation.compare import peak
+from tidegate.simulation.engine import Workload
+from tidegate.simulation.trace import Trace
 
 Document = dict[str, Any]
 

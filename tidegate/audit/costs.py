@@ -14,17 +14,17 @@ from contextlib import nullcontext
 import msgspec
 import numpy as np
 
-from services.scaler.keda.scaledobject import parse
-from services.scaler.simulation import pools
-from services.scaler.simulation.compare import initial
-from services.scaler.simulation.engine import Policy, Result, Workload, run
-from services.scaler.simulation.oracle import run_oracle
-from services.scaler.simulation.policies import KedaDemand, KedaLag
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace
 from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, Candidate, candidates, lags
 from tidegate.audit.pattern import DAY_S
+from tidegate.keda.scaledobject import parse
 from tidegate.local import elastic
+from tidegate.simulation import pools
+from tidegate.simulation.compare import initial
+from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.oracle import run_oracle
+from tidegate.simulation.policies import KedaDemand, KedaLag
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace
 
 # The share of minutes that has to be served, unless it is said otherwise.
 ENOUGH = 0.99

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.trace import Floats, Trace
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

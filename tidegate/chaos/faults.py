@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
-from services.scaler.local.replicas import Replicas
 from tidegate.chaos.clock import SEEN_S
 from tidegate.chaos.disk import few_files
 from tidegate.chaos.world import World
+from tidegate.local.replicas import Replicas
 
 # Of each connection in each direction: below the rate of two cameras.
 SLOW_BYTES_S = 100_000

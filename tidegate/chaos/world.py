@@ -17,7 +17,6 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.bus.log import Log
 from shared.client import registry, rules
@@ -39,6 +38,7 @@ from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.healing import Healing
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import WATCH_S
 

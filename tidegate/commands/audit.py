@@ -15,8 +15,6 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.text import Text
 
-from services.scaler.simulation.engine import Workload
-from services.scaler.simulation.trace import Trace
 from shared.runtime.errors import SettingError
 from tidegate.audit.arrived import BUDGETS, Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
 from tidegate.audit.candidates import Bases, bases
@@ -39,6 +37,8 @@ from tidegate.commands.options import (
     with_admin,
 )
 from tidegate.commands.simulate import TABLE_WIDTH, check_plot, find
+from tidegate.simulation.engine import Workload
+from tidegate.simulation.trace import Trace
 from tidegate.view import audit as view
 from tidegate.view import records
 from tidegate.view.inert import echo

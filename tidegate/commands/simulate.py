@@ -13,15 +13,15 @@ import click
 import msgspec
 from rich.console import Console
 
-from services.scaler.simulation.compare import NAMES, compare, with_and_without
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace, read
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
 from tidegate.local.configuration import scaled_object, shipped
+from tidegate.simulation.compare import NAMES, compare, with_and_without
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.generate import generated
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace, read
 from tidegate.view import policies, records
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from services.scaler.keda.threshold import explain as explain_threshold
-from services.scaler.keda.threshold import lag_threshold
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, RATE, SECONDS, Number
+from tidegate.keda.threshold import explain as explain_threshold
+from tidegate.keda.threshold import lag_threshold
 from tidegate.view.inert import echo
 
 

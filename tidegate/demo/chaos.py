@@ -26,7 +26,6 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
 
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.client import dlq
 from shared.contract import names, stats
@@ -35,6 +34,7 @@ from shared.contract.segment import to_headers
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from tidegate.demo import clips, footage, report
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
 

@@ -26,7 +26,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.scaler.local.autoscaler import ScalerState
 from shared.client import dlq
 from shared.client.rates import quantile
 from shared.contract import names, segment
@@ -37,6 +36,7 @@ from shared.video.decode import MAX_PACKETS, decode
 from tidegate.demo import timeline
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
+from tidegate.local.autoscaler import ScalerState
 from tidegate.view.monitor import Sample, frames_wanted
 from tidegate.view.screen import Screen
 

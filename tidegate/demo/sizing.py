@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from services.scaler.keda.scaledobject import ScaledObject
 from shared.runtime.errors import TidegateError
+from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import elastic
 
 MEASURE_S = 1.0

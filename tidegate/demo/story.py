@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 from nats.js import JetStreamContext
 
-from services.scaler.local.autoscaler import ScalerState
 from shared.client import registry
 from shared.contract import cameras
 from shared.runtime.redact import redact
 from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.timeline import Phase
+from tidegate.local.autoscaler import ScalerState
 from tidegate.view.monitor import Monitor
 
 # Shares of the whole: calm, surge, calm again, night.

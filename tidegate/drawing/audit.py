@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from services.scaler.simulation.trace import Floats, Trace
 from tidegate.audit.candidates import DEMAND, KEDA_DEFAULT, LAG, STATIC
 from tidegate.audit.costs import BOUND, Costs
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
+from tidegate.simulation.trace import Floats, Trace
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.trace import Floats, Trace
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from services.scaler.keda.scaledobject import ScaledObject, load
 from shared.contract import catalog
 from shared.contract.catalog import Service
 from shared.runtime.errors import SettingError
+from tidegate.keda.scaledobject import ScaledObject, load
 
 
 def shipped(name: str) -> Path:

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from services.scaler.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger
 from services.scaler.live import metadata
 from services.scaler.live.metadata import DemandQuery, Query
 from shared.runtime.errors import SettingError
+from tidegate.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger
 
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
 COLD_START_S = 8.0

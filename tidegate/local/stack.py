@@ -20,9 +20,6 @@ import msgspec
 from nats.aio.client import Client
 
 from services.console.settings import ConsoleSettings
-from services.scaler.keda.scaledobject import ScaledObject
-from services.scaler.local.autoscaler import Autoscaler, observing
-from services.scaler.local.replicas import Replicas
 from shared import bus
 from shared.client import registry
 from shared.contract import catalog
@@ -33,10 +30,13 @@ from shared.runtime.ports import free_port
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import recording_keys
+from tidegate.local.autoscaler import Autoscaler, observing
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import Healing
 from tidegate.local.reindexing import SEARCH, Reindexing
+from tidegate.local.replicas import Replicas
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 

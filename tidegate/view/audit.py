@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from services.scaler.simulation.engine import Workload
-from services.scaler.simulation.trace import Trace
 from tidegate.audit.arrived import Arrived
 from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
 from tidegate.audit.measured import Measured
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.client.used import CameraTotal
+from tidegate.simulation.engine import Workload
+from tidegate.simulation.trace import Trace
 from tidegate.view import records
 from tidegate.view.records import Right
 

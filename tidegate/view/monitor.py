@@ -24,7 +24,6 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from services.scaler.local.autoscaler import ScalerState
 from shared.client.rates import Latencies, Latest, Rate
 from shared.contract import cameras, events, names, segment, stats
 from shared.contract.events import CameraStatus, Detections, VideoStatus
@@ -32,6 +31,7 @@ from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
+from tidegate.local.autoscaler import ScalerState
 
 SAMPLE_S = 0.5
 # Over an hour of `tidegate up`; far more than the demo's minutes and a half.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from services.scaler.simulation.engine import Result, Workload
-from services.scaler.simulation.trace import Trace
+from tidegate.simulation.engine import Result, Workload
+from tidegate.simulation.trace import Trace
 from tidegate.view import records
 from tidegate.view.records import Right
 

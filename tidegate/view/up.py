@@ -15,8 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from services.scaler.cost.spent import Spent
-from services.scaler.keda.scaledobject import JetStreamTrigger, ScaledObject
-from services.scaler.local.autoscaler import ScalerState
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
@@ -24,7 +22,9 @@ from shared.runtime import monitoring, telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
+from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
 from tidegate.local import elastic
+from tidegate.local.autoscaler import ScalerState
 from tidegate.local.configuration import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
 from tidegate.view.logs import logs_to

@@ -6,7 +6,6 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 
-from services.scaler.simulation.engine import Workload
 from shared.contract import whatif
 from shared.contract.segment import rfc3339
 from shared.contract.whatif import (
@@ -22,6 +21,7 @@ from tidegate.audit.arrived import Arrived
 from tidegate.audit.candidates import Bases, Candidate, in_force
 from tidegate.audit.costs import Costs, Row
 from tidegate.audit.pattern import DAY_S, pattern, rises
+from tidegate.simulation.engine import Workload
 from tidegate.view import audit as view
 from tidegate.whatif import series
 

@@ -8,15 +8,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from services.scaler.simulation.engine import Workload
-from services.scaler.simulation.generate import generated
-from services.scaler.simulation.trace import parse
 from shared.contract.whatif import MOST_CSV, MOST_REPLICAS, UsageLine, WhatIfRequest
 from shared.runtime.errors import SettingError
 from tidegate.audit.arrived import Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
 from tidegate.audit.candidates import Bases
 from tidegate.audit.costs import MOST_DAYS, busiest
 from tidegate.client.used import Book
+from tidegate.simulation.engine import Workload
+from tidegate.simulation.generate import generated
+from tidegate.simulation.trace import parse
 
 # JSON writes each letter of a CSV as one or two.
 MOST_LINE = 2 * MOST_CSV + 65_536

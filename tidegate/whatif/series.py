@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.trace import Floats, Trace
 
 
 def points(trace: Trace, most: int) -> Floats:

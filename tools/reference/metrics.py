@@ -12,7 +12,7 @@ INTRO = """Every service serves `/metrics`, `/healthz` (its loop moves) and `/re
 on `METRICS_HOST:METRICS_PORT`. [Operating](../how-to/operate.md#what-to-watch) says which of these to alert on."""
 
 ROOT = Path(__file__).parent.parent.parent
-FOLDERS = ("shared", "services")
+FOLDERS = ("shared", "services", "tidegate")
 CLASSES = {
     "Counter": "counter",
     "Gauge": "gauge",
@@ -44,7 +44,8 @@ def _all() -> Iterator[tuple[str, tuple[str, ...]]]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             part = path.relative_to(ROOT / folder).parts[0]
-            where = part if folder == "services" else "every service" if part == "runtime" else "every worker"
+            shared = "every service" if part == "runtime" else "every worker"
+            where = {"services": part, "shared": shared, "tidegate": "tidegate up"}[folder]
             for call in ast.walk(ast.parse(path.read_text())):
                 if isinstance(call, ast.Call) and (row := _row(call)):
                     yield where, row

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import inspect
 
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda import scaledobject
 from services.scaler.live.metadata import CamerasQuery
+from tidegate.keda import scaledobject
 from tools.reference import structs
 from tools.reference.events import link
 from tools.reference.markdown import code, page, table
@@ -21,9 +21,43 @@ a trigger of type `external` or `external-push` they are metadata. Every value i
 seconds, or have one of the units `ms`, `s` and `m`: `"90"`, `"90s"`, `"1.5m"`. A key that is not known
 is refused by name."""
 
-FIELDS = (
-    """The local autoscaler reads these fields, and refuses by name what it does not know, rather than ignore it."""
+MODELLED = """`tidegate up`, `tidegate simulate` and `tidegate audit` decide as KEDA and the HPA do, by these rules:
+
+- polls, activation, `cooldownPeriod`, and scaling to zero and back;
+- ceil(metric / target), with the tolerance of each direction, stabilisation windows, and rate policies of which the
+  widest counts;
+- the bounds, and the HPA's own rules where there is no `behavior`;
+- `fallback`, and errors without one;
+- the largest of several triggers, or with `scalingModifiers` their sum;
+- the triggers `nats-jetstream`, `metrics-api`, `prometheus` (its query's result, no PromQL; `tidegate up` has nothing
+  to query and refuses it), `external` and `external-push` (whose metric has a target of 1);
+- the triggers that the HPA is created from while a scaler can't be reached."""
+
+REFUSED_INTRO = (
+    """KEDA takes these in a cluster. Here they are refused by name, as is every field that is not on this page."""
 )
+
+# What KEDA or the HPA takes and the model does not, and the remedy.
+REFUSED = (
+    ("spec.idleReplicaCount", "remove it: an idle service has `minReplicaCount` replicas"),
+    ("spec.initialCooldownPeriod", "remove it: `cooldownPeriod` begins with the first activity"),
+    ("spec.fallback.behavior", "only `static` and `currentReplicasIfHigher`: take one of them"),
+    ("spec.advanced.scalingModifiers.formula", "only the sum of all triggers, such as `verify + ask`: write it so"),
+    ("spec.advanced.scalingModifiers.target", "only a whole number of 1 or more: round it"),
+    ("spec.advanced.scalingModifiers.activationTarget", 'only `"0"`: remove it'),
+    ("spec.advanced.scalingModifiers.metricType", "remove it: the target is per replica"),
+    ("selectPolicy", "only `Max`: remove it"),
+    ("spec.triggers[0].type", "only the types above, so no `cpu` and no `memory`: remove such a trigger"),
+    ("spec.triggers[0].metricType", "only `AverageValue`: remove it, and give a target per replica"),
+    ("useCachedMetrics", "remove it: each sync reads the metric"),
+    ("ignoreNullValues", 'only `"true"`: remove it'),
+    (
+        "metadata.annotations.autoscaling.keda.sh/",
+        "no pause, no forced activation: annotate it in the cluster",
+    ),
+)
+
+FIELDS = "The fields that are read, with KEDA's defaults."
 
 ADDRESSING = (
     (
@@ -51,7 +85,10 @@ def text() -> str:
     cameras = [(code(key), *rest) for key, *rest in [*_fields(CamerasQuery, "cameras_per_replica"), BUCKET]]
     head = ("key", "takes", "default", "means")
     blocks = [INTRO, "## What `tidegate-scaler` is asked", METADATA, table(head, demand)]
-    blocks += ["With `service: ingest` it takes these instead:", table(head, cameras), "## Fields", FIELDS]
+    blocks += ["With `service: ingest` it takes these instead:", table(head, cameras)]
+    refused = [(code(name.replace("[0]", "[]")), remedy) for name, remedy in REFUSED]
+    blocks += ["## What is modelled", MODELLED, "## What is refused", REFUSED_INTRO, table(("here", "remedy"), refused)]
+    blocks += ["## Fields", FIELDS]
     triggers = (scaledobject.JetStreamTrigger, scaledobject.MetricsApiTrigger, scaledobject.PrometheusTrigger)
     for name, struct in structs.reachable(scaledobject.Spec, *triggers).items():
         blocks += [f"### {name}", structs.summary(struct), structs.fields_table(struct, link)]

@@ -9,9 +9,6 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from services.scaler.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
-from services.scaler.keda import scaledobject
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.formula import FormulaError, compile_formula
 from services.scaler.live import metadata
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metrics_page import beats
@@ -22,6 +19,8 @@ from shared.runtime.redact import redact
 from shared.runtime.telemetry import context_of
 from tests.fuzz import spoil
 from tests.fuzz.door import Door
+from tidegate.keda import scaledobject
+from tidegate.keda.decision import Keda
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "keda"
 _METADATA = {
@@ -47,10 +46,6 @@ def _redacted(data: bytes) -> None:
     text = data.decode(errors="replace")
     redact(text)
     redact(text, 100)
-
-
-def _formula(data: bytes) -> None:
-    compile_formula(data.decode(errors="replace"), ["a", "b"]).evaluate({"a": 7.5, "b": 0.25})
 
 
 def _scaled_object(data: bytes) -> None:
@@ -92,17 +87,6 @@ DOORS = (
         "text.redacted",
         lambda: [b"can't open rtsp://admin:hunter2@10.0.0.7/a?user=x&password=y 'http://h/user=a_pass=b': refused"],
         _redacted,
-    ),
-    Door(
-        "text.formula",
-        lambda: [
-            b"max([a, 2 * b]) / (a > 0 ? 4 : 1)",
-            b"any([a, b], {# > 1}) ? a ** 2 : -b",
-            b"float(a) ?? 1.5e-3",
-            b"int(b) % 3",
-        ],
-        _formula,
-        (FormulaError,),
     ),
     Door(
         "text.scaled-object",

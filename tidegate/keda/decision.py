@@ -11,9 +11,9 @@ to zero. Above zero, the HPA syncs every 15 s, by the metrics that it was create
 
 | module | rule |
 |---|---|
-| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, `scalingModifiers` |
+| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the sum of `scalingModifiers` |
 | `reconciler` | the triggers that the HPA is created from, and when it is recreated |
-| `executor` | activation, pauses, cooldown, the idle count, scaling to zero |
+| `executor` | activation, cooldown, scaling to zero |
 | `hpa` | ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
 | `reason` | the decision, and a text of its cause |
 
@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.scaler.keda.executor import Executor
-from services.scaler.keda.hpa import SYNC_S, Hpa
-from services.scaler.keda.reason import Decision
-from services.scaler.keda.reconciler import Reconciler
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
-from services.scaler.keda.source import Metric, Sources
+from tidegate.keda.executor import Executor
+from tidegate.keda.hpa import SYNC_S, Hpa
+from tidegate.keda.reason import Decision
+from tidegate.keda.reconciler import Reconciler
+from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject
+from tidegate.keda.source import Metric, Sources
 
 
 class Keda:
@@ -40,12 +40,11 @@ class Keda:
     """
 
     def __init__(self, scaled: ScaledObject, now: float, *, sync_after_s: float = SYNC_S / 2) -> None:
-        self._paused = scaled.paused
         self._polling_interval = scaled.spec.polling_interval
         self._sources = Sources(scaled)
         self._reconciler = Reconciler(scaled, now)
         self._pushes = next((i for i, t in enumerate(scaled.triggers) if isinstance(t, ExternalTrigger) and t.push), 0)
-        self._executor = Executor(scaled, now)
+        self._executor = Executor(scaled)
         self._hpa = Hpa(scaled)
         self._cause: object = "started"
         self._next_poll = now
@@ -65,26 +64,22 @@ class Keda:
         """The ScaledObject's condition Ready: True, False, or None where it is Unknown."""
         return self._reconciler.ready
 
-    def step(self, now: float, metrics: Sequence[Metric], current: int, ready: int | None = None) -> Decision:
+    def step(self, now: float, metrics: Sequence[Metric], current: int) -> Decision:
         """Return the decision, given a value or an error per trigger, in the file's order, and the present replicas.
 
-        A late call acts once for each overdue controller, and that controller's period restarts. `ready`, the replicas
-        that serve already (by default all of them), matters to targets of type Value alone.
+        A late call acts once for each overdue controller, and that controller's period restarts.
         """
         desired = current
-        if ready is None:
-            ready = current
         if now >= self._reconciler.next_at:
             self._reconcile(now, metrics)
         if not self._reconciler.has_hpa:
             return Decision(current, self._cause)
         if now >= self._next_poll:
             self._next_poll = now + self._polling_interval
-            desired = self._poll(now, metrics, desired, ready)
+            desired = self._poll(now, metrics, desired)
         if now >= self._next_sync:
             self._next_sync = now + SYNC_S
-            if not self._paused:
-                return self._sync(now, metrics, desired, ready, just_written=desired != current)
+            return self._sync(now, metrics, desired, just_written=desired != current)
         return Decision(desired, self._cause)
 
     def push(self, now: float, current: int) -> Decision:
@@ -95,7 +90,7 @@ class Keda:
         """
         desired = current
         has_metric = self._reconciler.has_hpa and self._reconciler.has[self._pushes]
-        if has_metric and not self._paused:
+        if has_metric:
             self._reconciler.record_ready(now, True)
             desired = self._apply(self._executor.activate(now, current, "a trigger pushed its activity"), current)
         return Decision(desired, self._cause)
@@ -108,13 +103,11 @@ class Keda:
         if not self._reconciler.has_hpa:
             self._cause = "no trigger has a metric: there is no HPA"
 
-    def _poll(self, now: float, metrics: Sequence[Metric], current: int, ready: int) -> int:
-        decision = self._executor.pause(current)
-        if decision is None:
-            decision = self._executor.request_scale(now, current, self._sources.poll(metrics, current, ready))
-            self._reconciler.record_ready(now, self._executor.ready)
-            if now >= self._reconciler.next_at:
-                self._reconcile(now, metrics)
+    def _poll(self, now: float, metrics: Sequence[Metric], current: int) -> int:
+        decision = self._executor.request_scale(now, current, self._sources.poll(metrics, current))
+        self._reconciler.record_ready(now, self._executor.ready)
+        if now >= self._reconciler.next_at:
+            self._reconcile(now, metrics)
         return self._apply(decision, current)
 
     def _apply(self, decision: Decision | None, current: int) -> int:
@@ -123,11 +116,11 @@ class Keda:
         self._cause = decision.cause
         return decision.desired
 
-    def _sync(self, now: float, metrics: Sequence[Metric], current: int, ready: int, *, just_written: bool) -> Decision:
+    def _sync(self, now: float, metrics: Sequence[Metric], current: int, *, just_written: bool) -> Decision:
         # The HPA requests metrics only if it may act.
         if self._hpa.needs_metrics(current):
-            self._sources.serve(metrics, current, ready, self._reconciler.has)
-        decision = self._hpa.sync(now, self._sources.served, current, ready)
+            self._sources.serve(metrics, current, self._reconciler.has)
+        decision = self._hpa.sync(now, self._sources.served, current)
         if just_written and decision.desired == current:
             return Decision(current, self._cause)  # KEDA's own cause stands
         self._cause = decision.cause

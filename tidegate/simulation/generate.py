@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.trace import Floats, Trace
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S

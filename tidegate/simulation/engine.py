@@ -9,8 +9,8 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from services.scaler.simulation.queue import BIN, LEAST_S, RIGID, Elastic, SimulatedQueue
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.queue import BIN, LEAST_S, RIGID, Elastic, SimulatedQueue
+from tidegate.simulation.trace import Floats, Trace
 
 # A minute counts as served if this share of its segments was in time.
 SERVED = 0.99

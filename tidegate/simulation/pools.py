@@ -11,5 +11,5 @@ def pool() -> ProcessPoolExecutor:
     would wait for ever on a lock that these hold.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["services.scaler.simulation.engine"])
+    context.set_forkserver_preload(["tidegate.simulation.engine"])
     return ProcessPoolExecutor(mp_context=context)

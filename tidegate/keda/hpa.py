@@ -1,7 +1,7 @@
 """The HorizontalPodAutoscaler that KEDA makes of a ScaledObject. Pure.
 
     hpa = Hpa(scaled)
-    decision = hpa.sync(now, served, current, ready)     # every 15 s
+    decision = hpa.sync(now, served, current)     # every 15 s
 
 KEDA's executor alone scales from and to zero: KEDA sets a minimum of at least 1. Only with a minimum of 0 does the HPA
 of Kubernetes 1.37 scale to zero and back.
@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from services.scaler.demand.peak import Peak
-from services.scaler.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
-from services.scaler.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
-from services.scaler.keda.source import MAX_INT64, CompositeMetric, TriggerMetric
+from tidegate.keda.reason import Decision, HpaWanted, Seen, TriggerUnread
+from tidegate.keda.scaledobject import RatePolicy, ScaledObject, ScalingRules
+from tidegate.keda.source import CompositeMetric, TriggerMetric
 
 # kube-controller-manager's defaults: sync period, tolerance, downscale stabilisation.
 SYNC_S = 15.0
@@ -43,7 +43,6 @@ class _Rules(msgspec.Struct, frozen=True):
     """One direction of `behavior`, with the HPA's defaults filled in."""
 
     window: float
-    select: str
     policies: tuple[RatePolicy, ...]
     tolerance: float
 
@@ -55,30 +54,26 @@ _UP_POLICIES = (
 _DOWN_POLICIES = (RatePolicy(type="Percent", value=100, period_seconds=15),)
 
 
-def _rules(configured: ScalingRules | None, window: int, policies: tuple[RatePolicy, ...], *, paused: bool) -> _Rules:
+def _rules(configured: ScalingRules | None, window: int, policies: tuple[RatePolicy, ...]) -> _Rules:
     configured = configured or ScalingRules()
     return _Rules(
         window=window if configured.stabilization_window_seconds is None else configured.stabilization_window_seconds,
-        select="Disabled" if paused else configured.select_policy or "Max",
         policies=configured.policies or policies,
         tolerance=TOLERANCE if configured.tolerance is None else configured.tolerance,
     )
 
 
 class Hpa:
-    """See the module. Its metrics are external ones, of type AverageValue or Value."""
+    """See the module. Its metrics are external ones, with a target per replica."""
 
     def __init__(self, scaled: ScaledObject) -> None:
         behavior = scaled.spec.behavior
         # KEDA's GetHPAMinReplicas.
         self._min = max(1, scaled.spec.min_replica_count)
         self._max = scaled.spec.max_replica_count
-        # KEDA writes a pause of one direction into `behavior`, which then exists in any case.
-        self._has_behavior = behavior is not None or scaled.paused_scale_in or scaled.paused_scale_out
-        self._up = _rules(behavior.scale_up if behavior else None, 0, _UP_POLICIES, paused=scaled.paused_scale_out)
-        self._down = _rules(
-            behavior.scale_down if behavior else None, STABILIZATION_S, _DOWN_POLICIES, paused=scaled.paused_scale_in
-        )
+        self._has_behavior = behavior is not None
+        self._up = _rules(behavior.scale_up if behavior else None, 0, _UP_POLICIES)
+        self._down = _rules(behavior.scale_down if behavior else None, STABILIZATION_S, _DOWN_POLICIES)
         self._least_usage = 1 - self._down.tolerance
         self._most_usage = 1 + self._up.tolerance
         # The lowest recommendation is the maximum of the negated ones; without a window it is the newest.
@@ -92,22 +87,20 @@ class Hpa:
         """Whether metrics may change the count, rather than the bounds alone."""
         return self._min <= current <= self._max
 
-    def sync(self, now: float, served: Sequence[TriggerMetric | CompositeMetric], current: int, ready: int) -> Decision:
+    def sync(self, now: float, served: Sequence[TriggerMetric | CompositeMetric], current: int) -> Decision:
         """Run one sync: return the replicas to run, given the served metrics."""
         if self._is_new:
             self._is_new = False
             self._remember(now, current)
         if not self._min <= current <= self._max:
             return self._into_bounds(now, current)
-        proposed = -MAX_INT64
+        proposed = 0
         error = fallback_for = None
         seen: tuple[Seen, ...] = ()
         for s in served:
             if s.error is None:
-                proposal = self._proposal(s, current, ready)
-                if proposal > proposed:
-                    proposed = proposal
-                seen += ((s.label, s.value, s.target, s.per_replica),)
+                proposed = max(proposed, self._proposal(s, current))
+                seen += ((s.label, s.value, s.target),)
             error = error or s.error
             fallback_for = fallback_for or s.fallback_for
         if error and proposed < current:
@@ -126,19 +119,10 @@ class Hpa:
         self._record(now, desired - current)
         return Decision(desired, "above maxReplicaCount" if current > desired else "below minReplicaCount")
 
-    def _proposal(self, s: TriggerMetric | CompositeMetric, current: int, ready: int) -> int:
-        usage, target = s.value, s.target
-        if not s.per_replica:
-            ratio = usage / target
-            if self._least_usage <= ratio <= self._most_usage:
-                return current
-            return min(math.ceil(ratio * ready), MAX_INT32)
-        if usage < 0:
-            # Only a formula gives less than 0. Kubernetes treats that as a sum that overflowed.
-            usage = MAX_INT64
-        if self._least_usage <= usage / (target * current) <= self._most_usage:
+    def _proposal(self, s: TriggerMetric | CompositeMetric, current: int) -> int:
+        if self._least_usage <= s.value / (s.target * current) <= self._most_usage:
             return current
-        return min(math.ceil(usage / target), MAX_INT32)
+        return min(math.ceil(s.value / s.target), MAX_INT32)
 
     def _remember(self, now: float, proposed: int) -> tuple[int, int]:
         """Add a recommendation; return (the lowest of the up window, the highest of the down window). The count rises
@@ -155,27 +139,12 @@ class Hpa:
             return min(max(stable, self._min), ceiling)
         bounded = min(max(stable, self._min), self._max)
         if bounded > current:
-            ceiling = self._rate_limit(now, current, self._up, _most_up, max, min)
-            return min(bounded, max(ceiling, current))
+            ceilings = [_most_up(p, current - self._change(now, p.period_seconds)) for p in self._up.policies]
+            return min(bounded, max(*ceilings, current))
         if bounded < current:
-            floor = self._rate_limit(now, current, self._down, _most_down, min, max)
-            return max(bounded, min(floor, current))
+            floors = [_most_down(p, current - self._change(now, p.period_seconds)) for p in self._down.policies]
+            return max(bounded, min(*floors, current))
         return current
-
-    def _rate_limit(
-        self,
-        now: float,
-        current: int,
-        rules: _Rules,
-        reach: Callable[[RatePolicy, int], int],
-        widest: Callable[..., int],
-        narrowest: Callable[..., int],
-    ) -> int:
-        """Return how far the policies let the count move from its value at the start of their periods."""
-        if rules.select == "Disabled":
-            return current
-        select = narrowest if rules.select == "Min" else widest
-        return select([reach(p, current - self._change(now, p.period_seconds)) for p in rules.policies])
 
     def _change(self, now: float, period: int) -> int:
         """Return the replicas added, less those removed, in the last `period` seconds."""

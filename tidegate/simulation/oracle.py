@@ -26,10 +26,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scaler.simulation.compiled import compiled
-from services.scaler.simulation.engine import SERVED, Result, Workload
-from services.scaler.simulation.queue import WINDOW_S
-from services.scaler.simulation.trace import Floats, Trace
+from tidegate.simulation.compiled import compiled
+from tidegate.simulation.engine import SERVED, Result, Workload
+from tidegate.simulation.queue import WINDOW_S
+from tidegate.simulation.trace import Floats, Trace
 
 # One replica's work in a step is this many cells of backlog.
 CELLS = 4

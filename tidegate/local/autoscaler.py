@@ -23,17 +23,6 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler.cost.accounts import Account
 from services.scaler.cost.spent import Spent
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.reason import Decision
-from services.scaler.keda.scaledobject import (
-    ExternalTrigger,
-    JetStreamTrigger,
-    MetricsApiTrigger,
-    PrometheusTrigger,
-    ScaledObject,
-    Trigger,
-)
-from services.scaler.keda.source import Metric, Reading
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
 from services.scaler.live.consumers import ConsumerReader, ConsumerState, Reader
@@ -41,10 +30,21 @@ from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery, Query
-from services.scaler.local.replicas import Replicas
 from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
+from tidegate.keda.decision import Keda
+from tidegate.keda.reason import Decision
+from tidegate.keda.scaledobject import (
+    ExternalTrigger,
+    JetStreamTrigger,
+    MetricsApiTrigger,
+    PrometheusTrigger,
+    ScaledObject,
+    Trigger,
+)
+from tidegate.keda.source import Metric, Reading
+from tidegate.local.replicas import Replicas
 
 # The observation interval, short enough for a live view.
 OBSERVE_S = 1.0
@@ -158,7 +158,7 @@ class Autoscaler:
     async def _step(self, metrics: Sequence[Metric]) -> None:
         self._say_if_blind(metrics)
         before = self._pool.count
-        await self._apply(self._keda.step(self._now(), metrics, before, self._pool.ready_count), before)
+        await self._apply(self._keda.step(self._now(), metrics, before), before)
 
     async def _push(self, sources: Sequence[Live | Reader]) -> None:
         """Act as KEDA does when an external-push scaler streams `true`."""

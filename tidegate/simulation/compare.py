@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 
 from services.scaler.demand.policy import DemandSettings
-from services.scaler.keda import scaledobject
-from services.scaler.keda.scaledobject import (
+from shared.runtime.errors import SettingError
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import (
     Behavior,
     JetStreamTrigger,
     PrometheusTrigger,
@@ -26,13 +27,12 @@ from services.scaler.keda.scaledobject import (
     ScalingRules,
     Trigger,
 )
-from services.scaler.simulation import pools
-from services.scaler.simulation.engine import Policy, Result, Workload, run
-from services.scaler.simulation.oracle import run_oracle
-from services.scaler.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
-from services.scaler.simulation.queue import Elastic
-from services.scaler.simulation.trace import Trace
-from shared.runtime.errors import SettingError
+from tidegate.simulation import pools
+from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.oracle import run_oracle
+from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace
 
 NAMES = (
     "static_peak",
@@ -204,7 +204,7 @@ def demand_scaled(scaled: ScaledObject, load: Workload) -> ScaledObject:
     if not triggers:
         raise SettingError(f"{scaled.name} has no trigger that asks Tidegate's scaler: give one that scales by demand")
     bounds = {"min_replica_count": load.min_replicas, "max_replica_count": load.max_replicas}
-    spec = msgspec.structs.replace(scaled.spec, **bounds, idle_replica_count=None)
+    spec = msgspec.structs.replace(scaled.spec, **bounds)
     return msgspec.structs.replace(scaled, spec=spec, triggers=triggers[:1])
 
 

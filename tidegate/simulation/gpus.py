@@ -17,8 +17,8 @@ Sources: dcgm-exporter's `pkg/cmd/app.go` (collect-interval) and the GPU operato
 
 from __future__ import annotations
 
-from services.scaler.keda.source import Metric, NoSeries
-from services.scaler.simulation.engine import ScalerView
+from tidegate.keda.source import Metric, NoSeries
+from tidegate.simulation.engine import ScalerView
 
 COLLECT_S = 30.0
 SCRAPE_S = 15.0

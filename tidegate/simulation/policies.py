@@ -8,19 +8,19 @@ from collections import deque
 from services.scaler.demand.estimate import Estimate, one_number
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.keda.decision import Keda
-from services.scaler.keda.hpa import SYNC_S
-from services.scaler.keda.scaledobject import (
+from shared.contract import names
+from tidegate.keda.decision import Keda
+from tidegate.keda.hpa import SYNC_S
+from tidegate.keda.scaledobject import (
     ExternalTrigger,
     JetStreamTrigger,
     PrometheusTrigger,
     ScaledObject,
     Trigger,
 )
-from services.scaler.keda.source import Metric, Reading
-from services.scaler.simulation.engine import ScalerView, Workload
-from services.scaler.simulation.gpus import Gpus
-from shared.contract import names
+from tidegate.keda.source import Metric, Reading
+from tidegate.simulation.engine import ScalerView, Workload
+from tidegate.simulation.gpus import Gpus
 
 OBSERVE_S = 5.0
 _AWAY = ConnectionError("the scaler is away")
@@ -60,7 +60,7 @@ class KedaLag:
         self.name = name
         self._keda = Keda(scaled, 0.0)
         self._triggers = scaled.triggers
-        self._adds_up = scaled.modifiers is not None
+        self._adds_up = scaled.spec.modifiers is not None
         self._first_s = first_s
 
     @property
@@ -73,7 +73,7 @@ class KedaLag:
         metrics: list[Metric] = [lag(t, view) if isinstance(t, JetStreamTrigger) else _AWAY for t in self._triggers]
         if self._adds_up:
             metrics[1:] = [0.0] * (len(metrics) - 1)
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 def lag(trigger: Trigger, view: ScalerView) -> float:
@@ -104,7 +104,7 @@ class KedaUtilisation:
             return view.replicas
         waiting = float(view.pending + view.in_work)
         metrics = [self._gpus.query() if queries else waiting for queries in self._queries]
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 class KedaDemand:
@@ -161,7 +161,7 @@ class KedaDemand:
         replicas, active = estimate.replicas, estimate.active
         demand: Metric = Reading(replicas, active) if self._external else one_number(replicas, active)
         metrics = [demand, *(lag(trigger, view) for trigger in self._others)]
-        return self._keda.step(now, metrics, view.replicas, view.ready).desired
+        return self._keda.step(now, metrics, view.replicas).desired
 
 
 def _observation(now: float, view: ScalerView, retention_s: float) -> Observation:

@@ -25,8 +25,8 @@ import math
 
 import msgspec
 
-from services.scaler.keda.hpa import TOLERANCE
 from shared.runtime.errors import SettingError
+from tidegate.keda.hpa import TOLERANCE
 
 # The threshold leaves this share of the latency target unused. The HPA's tolerance takes a tenth of the threshold. The
 # rest is for a bad hour, as the rate is measured on full batches of intact video.

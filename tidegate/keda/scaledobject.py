@@ -10,9 +10,8 @@ that names it. Rules: KEDA's `apis/keda/v1alpha1` and
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -20,16 +19,11 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from services.scaler.keda.formula import Formula, FormulaError, compile_formula
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
+# Pauses and the like.
 ANNOTATIONS = "autoscaling.keda.sh/"
-PAUSED = ANNOTATIONS + "paused"
-PAUSED_REPLICAS = ANNOTATIONS + "paused-replicas"
-PAUSED_SCALE_IN = ANNOTATIONS + "paused-scale-in"
-PAUSED_SCALE_OUT = ANNOTATIONS + "paused-scale-out"
-FORCE_ACTIVATION = ANNOTATIONS + "force-activation"
 
 JETSTREAM = "nats-jetstream"
 METRICS_API = "metrics-api"
@@ -37,19 +31,19 @@ PROMETHEUS = "prometheus"
 EXTERNAL = "external"
 EXTERNAL_PUSH = "external-push"
 KNOWN = f"{JETSTREAM}, {METRICS_API}, {PROMETHEUS}, {EXTERNAL} or {EXTERNAL_PUSH}"
-# Resource triggers measure containers, and there are none on one machine.
-IGNORED = ("cpu",)
+
+# A fallback's behavior: at least its replicas, and no fewer than run.
+IF_HIGHER = "currentReplicasIfHigher"
 
 AtLeast0 = Annotated[int, Meta(ge=0)]
 AtLeast1 = Annotated[int, Meta(ge=1)]
 
-# With AverageValue the target is per replica, with Value for the sum of all replicas.
-AVERAGE_VALUE = "AverageValue"
 # The maximum characters of a file. libyaml's reader is fast, and bounds the nesting.
 MOST = 256 * 1024
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MetricType = Annotated[str, Meta(pattern="^(AverageValue|Value)$")]
+# In a formula: a call, a number, or a mark other than `+`.
+_NO_SUMMAND = re.compile(r"[A-Za-z_]\w*(?=\s*\()|\b\d[\w.]*|[^\w\s+]+")
 
 T = TypeVar("T")
 
@@ -72,7 +66,7 @@ class ScalingRules(_Model, frozen=True, kw_only=True):
     """One direction of the HPA's `behavior`. None is the HPA's default for that direction."""
 
     stabilization_window_seconds: Annotated[int, Meta(ge=0, le=3600)] | None = None
-    select_policy: Annotated[str, Meta(pattern="^(Max|Min|Disabled)$")] | None = None
+    select_policy: Annotated[str, Meta(pattern="^Max$")] = "Max"
     policies: Annotated[tuple[RatePolicy, ...], Meta(min_length=1)] | None = None
     tolerance: Annotated[float, Meta(ge=0)] | None = None
 
@@ -90,12 +84,14 @@ class HpaConfig(_Model, frozen=True, kw_only=True):
 
 
 class ScalingModifiers(_Model, frozen=True, kw_only=True):
-    """`scalingModifiers` as in the file. With all fields empty there are none."""
+    """`scalingModifiers`: the HPA scales by the sum of all triggers, rather than by the largest.
 
-    formula: str = ""
-    target: str = ""
-    activation_target: str = ""
-    metric_type: MetricType = AVERAGE_VALUE
+    formula: the names of all triggers with a `+` between them. target: of the sum, per replica.
+    """
+
+    formula: str
+    target: Annotated[str, Meta(pattern="^[1-9][0-9]*$")]
+    activation_target: Annotated[str, Meta(pattern="^0$")] = "0"
 
 
 class Advanced(_Model, frozen=True, kw_only=True):
@@ -103,21 +99,15 @@ class Advanced(_Model, frozen=True, kw_only=True):
 
     horizontal_pod_autoscaler_config: HpaConfig | None = None
     restore_to_original_replica_count: bool = False
-    scaling_modifiers: ScalingModifiers = ScalingModifiers()
+    scaling_modifiers: ScalingModifiers | None = None
 
 
 class Fallback(_Model, frozen=True, kw_only=True):
-    """Replicas to run once a trigger has failed more than `failure_threshold` times in a row.
-
-    behavior `scalingModifiers`: the trigger is then nil in the formula, for its `??`.
-    """
+    """Replicas to run once a trigger has failed more than `failure_threshold` times in a row."""
 
     failure_threshold: AtLeast0
     replicas: AtLeast0
-    behavior: Annotated[
-        str,
-        Meta(pattern="^(static|currentReplicas|currentReplicasIfHigher|currentReplicasIfLower|scalingModifiers)$"),
-    ] = "static"
+    behavior: Annotated[str, Meta(pattern=f"^(static|{IF_HIGHER})$")] = "static"
 
 
 class ScaleTarget(_Model, frozen=True, kw_only=True):
@@ -140,8 +130,7 @@ class TriggerSpec(_Model, frozen=True, kw_only=True):
     type: str
     metadata: dict[str, str]
     name: str = ""
-    metric_type: Annotated[str, Meta(pattern="^(AverageValue|Value|Utilization)$")] = AVERAGE_VALUE
-    use_cached_metrics: bool = False
+    metric_type: Annotated[str, Meta(pattern="^AverageValue$")] = "AverageValue"
     authentication_ref: AuthenticationRef | None = None
 
 
@@ -152,10 +141,8 @@ class Spec(_Model, frozen=True, kw_only=True):
     triggers: Annotated[tuple[TriggerSpec, ...], Meta(min_length=1)]
     polling_interval: AtLeast1 = 30
     cooldown_period: AtLeast0 = 300
-    initial_cooldown_period: AtLeast0 = 0
     min_replica_count: AtLeast0 = 0
     max_replica_count: AtLeast1 = 100
-    idle_replica_count: AtLeast0 | None = None
     fallback: Fallback | None = None
     advanced: Advanced | None = None
 
@@ -167,19 +154,13 @@ class Spec(_Model, frozen=True, kw_only=True):
 
     @property
     def modifiers(self) -> ScalingModifiers | None:
-        modifiers = self.advanced.scaling_modifiers if self.advanced else ScalingModifiers()
-        return None if modifiers == ScalingModifiers() else modifiers
+        return self.advanced.scaling_modifiers if self.advanced else None
 
 
 class _Trigger(_Model, frozen=True, kw_only=True):
-    """The common fields of triggers, besides their metadata.
-
-    name: of its metric in a formula. use_cached_metrics: whether the HPA gets the value of KEDA's last poll.
-    """
+    """The common field of triggers, beside their metadata. name: of its metric in a formula."""
 
     name: str = ""
-    metric_type: str = AVERAGE_VALUE
-    use_cached_metrics: bool = False
 
 
 class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
@@ -212,15 +193,15 @@ class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
 class PrometheusTrigger(_Trigger, frozen=True, kw_only=True):
     """A `prometheus` trigger: the one number that `query` gives, from the server at `server_address`.
 
-    ignore_null_values: whether an empty result, NaN or an infinity is 0, rather than an error. The fields after it are
-    for KEDA's request; ignored here.
+    ignore_null_values: an empty result, NaN or an infinity is 0. The fields after it are for KEDA's request; ignored
+    here.
     """
 
     server_address: Annotated[str, Meta(min_length=1)]
     query: Annotated[str, Meta(min_length=1)]
     threshold: Annotated[float, Meta(ge=0.001)]
     activation_threshold: float = 0.0
-    ignore_null_values: bool = True
+    ignore_null_values: Annotated[str, Meta(pattern="^true$")] = "true"
     query_parameters: str = ""
     namespace: str = ""
     custom_headers: str = ""
@@ -245,31 +226,12 @@ class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
 Trigger = JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger | ExternalTrigger
 
 
-class Modifiers(msgspec.Struct, frozen=True, kw_only=True):
-    """`scalingModifiers`, compiled: the HPA scales by the formula's result alone. Values are in the formula's unit."""
-
-    formula: Formula
-    target: float
-    activation_target: float = 0.0
-    metric_type: str = AVERAGE_VALUE
-
-
 class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked file. paused: freeze the count, at `paused_replicas` if set.
-
-    paused_scale_in: the count never falls, except to `maxReplicaCount`. paused_scale_out: it never rises, except to
-    `minReplicaCount`. force_activation: it is active regardless of the triggers.
-    """
+    """A checked file."""
 
     name: str
     spec: Spec
     triggers: tuple[Trigger, ...]
-    modifiers: Modifiers | None = None
-    paused: bool = False
-    paused_replicas: int | None = None
-    paused_scale_in: bool = False
-    paused_scale_out: bool = False
-    force_activation: bool = False
 
 
 class _Metadata(_Model, frozen=True, kw_only=True):
@@ -301,23 +263,7 @@ def parse(text: str, source: str = "ScaledObject") -> ScaledObject:
     triggers = _triggers(spec, source)
     for problem in (*_problems(spec, triggers), *_annotation_problems(annotations)):
         raise SettingError(f"{source}: {problem}")
-
-    def is_set(annotation: str) -> bool:
-        """Read an annotation as KEDA does: a text that is no boolean counts as true."""
-        return annotations.get(annotation, "false") not in ("0", "f", "F", "false", "FALSE", "False")
-
-    count = annotations.get(PAUSED_REPLICAS)
-    return ScaledObject(
-        name=document.metadata.name,
-        spec=spec,
-        triggers=triggers,
-        modifiers=_modifiers(spec, triggers, source),
-        paused=is_set(PAUSED) or count is not None,
-        paused_replicas=None if count is None else int(count),
-        paused_scale_in=is_set(PAUSED_SCALE_IN),
-        paused_scale_out=is_set(PAUSED_SCALE_OUT),
-        force_activation=is_set(FORCE_ACTIVATION),
-    )
+    return ScaledObject(name=document.metadata.name, spec=spec, triggers=triggers)
 
 
 def _only_document(text: str, source: str) -> Any:
@@ -340,94 +286,48 @@ def _problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
             f"spec.minReplicaCount {spec.min_replica_count} is over spec.maxReplicaCount "
             f"{spec.max_replica_count}: lower the one or raise the other"
         )
-    if spec.idle_replica_count is not None and spec.idle_replica_count >= spec.min_replica_count:
-        yield (
-            f"spec.idleReplicaCount {spec.idle_replica_count} is not under spec.minReplicaCount "
-            f"{spec.min_replica_count}: lower it, or remove it to idle at the minimum"
-        )
-    if spec.idle_replica_count:
-        yield (
-            f"spec.idleReplicaCount {spec.idle_replica_count} can't hold: the HPA lifts any count from 1 up to "
-            "spec.minReplicaCount; set it to 0 or remove it"
-        )
-    if not triggers:
-        yield f"spec.triggers has none that can be read here: add one of type {KNOWN}"
     names = [t.name for t in spec.triggers if t.name]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         yield f"spec.triggers has two of name {twice!r}: rename one"
-    yield from _fallback_problems(spec, triggers)
+    if spec.modifiers:
+        yield from _formula_problems(spec.modifiers.formula, triggers)
 
 
-def _fallback_problems(spec: Spec, triggers: Sequence[Trigger]) -> Iterator[str]:
-    modifiers = spec.modifiers
-    if spec.fallback is None:
-        return
-    if modifiers is None:
-        if spec.fallback.behavior == "scalingModifiers":
-            yield (
-                "spec.fallback.behavior is scalingModifiers, and there is no "
-                "spec.advanced.scalingModifiers.formula: add one, or take static"
-            )
-        return
-    if not modifiers.target.isdecimal():
+def _formula_problems(formula: str, triggers: Sequence[Trigger]) -> Iterator[str]:
+    """Yield what makes a formula other than the sum of all triggers. KEDA evaluates any expression of expr-lang."""
+    if nameless := next((t for t in triggers if not t.name), None):
+        yield f"spec.triggers[{triggers.index(nameless)}] has no name, by which the formula could use it: add one"
+    names = [t.name for t in triggers]
+    construct = _NO_SUMMAND.search(formula)
+    has = f"has {construct[0]!r}" if construct else f"is {formula!r}"
+    if construct or sorted(part.strip() for part in formula.split("+")) != sorted(names):
         yield (
-            f"spec.advanced.scalingModifiers.target is {modifiers.target!r}, with which KEDA never applies "
-            "spec.fallback: give a whole number, or remove the fallback"
-        )
-    if any(t.use_cached_metrics for t in triggers):
-        yield (
-            "spec.triggers has useCachedMetrics, with which KEDA mixes up spec.fallback and "
-            "spec.advanced.scalingModifiers: remove one of the three"
+            f"spec.advanced.scalingModifiers.formula {has}, and nothing but the sum of all triggers is modelled: "
+            f"write {' + '.join(names)}, or take the formula out"
         )
 
 
 def _annotation_problems(annotations: dict[str, str]) -> Iterator[str]:
-    supported = (PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION)
     for name in annotations:
-        if name.startswith(ANNOTATIONS) and name not in supported:
-            yield f"metadata.annotations.{name} is not one that this autoscaler honours: correct or remove it"
-    count = annotations.get(PAUSED_REPLICAS, "0")
-    if not count.isdecimal():
-        yield f'metadata.annotations.{PAUSED_REPLICAS} is {count!r}: give a count, such as "0"'
+        if name.startswith(ANNOTATIONS):
+            yield f"metadata.annotations.{name} is not modelled: remove it"
 
 
 def _triggers(spec: Spec, source: str) -> tuple[Trigger, ...]:
-    out: list[Trigger] = []
-    for i, trigger in enumerate(spec.triggers):
-        where = f"spec.triggers[{i}]"
-        if trigger.type in IGNORED:
-            log.warning("trigger ignored", file=source, trigger=where, type=trigger.type)
-        elif trigger.type not in _READERS:
-            raise SettingError(
-                f"{source}: {where}.type is {trigger.type!r}, which is not known here: take {KNOWN}, or remove it"
-            )
-        elif trigger.metric_type == "Utilization":
-            raise SettingError(f"{source}: {where}.metricType is Utilization: take AverageValue, or remove it")
-        else:
-            out.append(_READERS[trigger.type](trigger, where, source))
-    return tuple(out)
+    return tuple(_trigger(trigger, f"spec.triggers[{i}]", source) for i, trigger in enumerate(spec.triggers))
 
 
-def _built_in(trigger: TriggerSpec, model: type[T], where: str, source: str) -> T:
-    """Return a trigger whose metadata KEDA itself reads."""
-    beside = {"name": trigger.name, "metricType": trigger.metric_type, "useCachedMetrics": trigger.use_cached_metrics}
-    for key in beside.keys() & trigger.metadata.keys():
-        raise SettingError(f"{source}: {where}.metadata.{key} belongs beside metadata: move it there")
-    return _convert({**trigger.metadata, **beside}, model, source, f"{where}.metadata", strict=False)
-
-
-def _metrics_api(trigger: TriggerSpec, where: str, source: str) -> MetricsApiTrigger:
-    return _built_in(trigger, MetricsApiTrigger, where, source)
-
-
-def _prometheus(trigger: TriggerSpec, where: str, source: str) -> PrometheusTrigger:
-    return _built_in(trigger, PrometheusTrigger, where, source)
-
-
-def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigger:
-    out = _built_in(trigger, JetStreamTrigger, where, source)
+def _trigger(trigger: TriggerSpec, where: str, source: str) -> Trigger:
+    if trigger.type in (EXTERNAL, EXTERNAL_PUSH):
+        return _external(trigger, where, source)
+    if trigger.type not in _BUILT_IN:
+        raise SettingError(f"{source}: {where}.type is {trigger.type!r}, which is not modelled: take {KNOWN}")
+    if "name" in trigger.metadata:
+        raise SettingError(f"{source}: {where}.metadata.name belongs beside metadata: move it there")
+    fields = {**trigger.metadata, "name": trigger.name}
+    out = _convert(fields, _BUILT_IN[trigger.type], source, f"{where}.metadata", strict=False)
     # A TriggerAuthentication may give these, and can't be seen from here.
-    if not trigger.authentication_ref:
+    if isinstance(out, JetStreamTrigger) and not trigger.authentication_ref:
         for field, value in (
             ("account", out.account or out.account_id),
             ("natsServerMonitoringEndpoint", out.nats_server_monitoring_endpoint),
@@ -440,72 +340,21 @@ def _jetstream(trigger: TriggerSpec, where: str, source: str) -> JetStreamTrigge
 
 
 def _external(trigger: TriggerSpec, where: str, source: str) -> ExternalTrigger:
-    for key in trigger.metadata:
-        if key.endswith("FromEnv"):
-            raise SettingError(
-                f"{source}: {where}.metadata.{key} names a variable of a container, which can't be read here: "
-                f"give the value, as {key.removesuffix('FromEnv')}"
-            )
-        if key in ("caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"):
-            raise SettingError(
-                f"{source}: {where}.metadata.{key} is not read there by KEDA: give it by an authenticationRef, "
-                "as caCert, tlsClientCert or tlsClientKey"
-            )
     own = {key: trigger.metadata[key] for key in ("scalerAddress", "enableTLS", "unsafeSsl") if key in trigger.metadata}
     out = _convert(own, ExternalTrigger, source, f"{where}.metadata", strict=False)
     return msgspec.structs.replace(
         out,
         name=trigger.name,
-        metric_type=trigger.metric_type,
-        use_cached_metrics=trigger.use_cached_metrics,
         push=trigger.type == EXTERNAL_PUSH,
         metadata={key: value for key, value in trigger.metadata.items() if key not in own},
     )
 
 
-_READERS: dict[str, Callable[[TriggerSpec, str, str], Trigger]] = {
-    JETSTREAM: _jetstream,
-    METRICS_API: _metrics_api,
-    PROMETHEUS: _prometheus,
-    EXTERNAL: _external,
-    EXTERNAL_PUSH: _external,
+_BUILT_IN: dict[str, type[JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger]] = {
+    JETSTREAM: JetStreamTrigger,
+    METRICS_API: MetricsApiTrigger,
+    PROMETHEUS: PrometheusTrigger,
 }
-
-
-def _modifiers(spec: Spec, triggers: Sequence[Trigger], source: str) -> Modifiers | None:
-    modifiers = spec.modifiers
-    if modifiers is None:
-        return None
-    where = f"{source}: spec.advanced.scalingModifiers"
-    for field, value in (("formula", modifiers.formula), ("target", modifiers.target)):
-        if not value:
-            raise SettingError(f"{where}.{field} is missing: add it")
-    for i, trigger in enumerate(spec.triggers):
-        if not trigger.name and trigger.type not in IGNORED:
-            raise SettingError(f"{source}: spec.triggers[{i}] has no name, by which a formula could use it: add one")
-    try:
-        formula = compile_formula(modifiers.formula, [t.name for t in triggers])
-    except FormulaError as e:
-        raise SettingError(f"{where}.formula {e}") from e
-    target = _number(modifiers.target, f"{where}.target")
-    # The target is a quantity of whole thousandths, and must be above 0.
-    if target < 0.001:
-        raise SettingError(f"{where}.target is {modifiers.target!r}: give 0.001 or more")
-    return Modifiers(
-        formula=formula,
-        target=target,
-        activation_target=_number(modifiers.activation_target or "0", f"{where}.activationTarget"),
-        metric_type=modifiers.metric_type,
-    )
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        if math.isfinite(value := float(text)):
-            return value
-    except ValueError:
-        pass
-    raise SettingError(f'{where} is {text!r}: give a number, such as "2.5"')
 
 
 def _convert(data: Any, model: type[T], source: str, at: str = "", *, strict: bool = True) -> T:
@@ -520,7 +369,7 @@ def _convert(data: Any, model: type[T], source: str, at: str = "", *, strict: bo
 
 def _remedy(problem: str) -> str:
     if unknown := re.fullmatch(r"Object contains unknown field (`.+`)", problem):
-        return f"field {unknown[1]} is not one that this autoscaler honours: correct its spelling or remove it"
+        return f"field {unknown[1]} is not modelled: correct its spelling or remove it"
     if missing := re.fullmatch(r"Object missing required field (`.+`)", problem):
         return f"field {missing[1]} is missing: add it"
     if re.match(r"Expected `str`, got `(int|float|bool)`", problem):

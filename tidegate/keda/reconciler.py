@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from services.scaler.keda.scaledobject import ExternalTrigger, ScaledObject
-from services.scaler.keda.source import Metric, NoMetricSpec
+from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject
+from tidegate.keda.source import Metric, NoMetricSpec
 
 # controller-runtime's rate limiter for failures.
 FIRST_RETRY_S = 0.005
@@ -35,7 +35,7 @@ class Reconciler:
         self.has = [True] * len(self._external)
         self.has_hpa = True
         self.ready: bool | None = True
-        self.next_at = now if any(self._external) and not scaled.paused else math.inf
+        self.next_at = now if any(self._external) else math.inf
         self._is_new = True
         self._failures = 0
 

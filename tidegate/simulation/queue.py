@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scaler.simulation.compiled import compiled
-from services.scaler.simulation.trace import Floats, TraceChunk
 from shared.elastic import brownout
 from shared.elastic.levels import LEVELS
+from tidegate.simulation.compiled import compiled
+from tidegate.simulation.trace import Floats, TraceChunk
 
 # Latencies are counted in bins of 1 %, from 1 ms up.
 BIN = math.log(1.01)

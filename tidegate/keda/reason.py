@@ -29,8 +29,8 @@ class TriggerUnread(msgspec.Struct, frozen=True):
         return f"held, as a trigger can't be read: {words(self.error)}"
 
 
-# A metric served to the HPA: label, value and target in thousandths, whether the target is per replica.
-Seen = tuple[str, int, int, bool]
+# A metric served to the HPA: label, value and target in thousandths.
+Seen = tuple[str, int, int]
 
 
 class HpaWanted(msgspec.Struct, frozen=True):
@@ -48,8 +48,7 @@ class HpaWanted(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         text = ", ".join(
-            f"{label} {value / 1000:g} of {target / 1000:g} {'a replica' if per_replica else 'in all'}"
-            for label, value, target, per_replica in self.seen
+            f"{label} {value / 1000:g} of {target / 1000:g} a replica" for label, value, target in self.seen
         )
         text = f"{because_of_fallback(self.fallback_for)}{text}: {self.proposed} wanted"
         if self.stable != self.proposed:

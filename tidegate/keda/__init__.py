@@ -5,13 +5,11 @@
 
 | module | idea |
 |---|---|
-| `expression` | the nodes of a compiled formula, and their evaluation |
-| `formula` | `scalingModifiers.formula` into such nodes, with type checks |
 | `scaledobject` | the file, checked as KEDA's webhook and the API server check it |
-| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the formula's composite |
+| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the sum of a formula |
 | `reconciler` | the triggers that the HPA is created from, and when it is recreated |
 | `reason` | a decision, and a text of its cause |
-| `executor` | KEDA's executor: activation, pauses, cooldown, the idle count, scaling to zero |
+| `executor` | KEDA's executor: activation, cooldown, scaling to zero |
 | `hpa` | the HPA: ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
 | `decision` | both controllers, each by its own clock |
 | `threshold` | how large a `lagThreshold` should be |
