@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -562,3 +563,44 @@ async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, proce
     await asyncio.sleep(LEASE_S)
     await until(lambda: holder.leases.holds("lobby"))
     assert not holder.leases.lost
+
+
+async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process: Start) -> None:
+    """Recorded: in a rolling upgrade other versions read what this one writes."""
+    kv = await bind(admin.jetstream(), names.LEASES)
+
+    async def stored(value: bytes) -> None:
+        while (await kv.get("camera.lobby")).value != value:
+            await asyncio.sleep(0.02)
+
+    holder, other = await two(process)
+    await stored(b"holder/2")
+    assert (await kv.get("process.holder")).value == b"holder/2"
+    await holder.leases.offer(["lobby"])
+    await stored(b"holder/offered/2")
+    await has_taken(other)
+    await stored(b"other/after-holder/2")
+    await until(lambda: holder.leases.update_lost() or holder.leases.leaving)
+    await other.leases.release("lobby")
+    await stored(b"other/offered/after-holder/2")
+    await has_taken(holder)
+    await stored(b"holder/again/2")
+    await holder.leases.offer(["lobby"])
+    await stored(b"holder/offered/again/2")
+    await has_taken(other)
+    assert other.leases.record_start("lobby", 1764250662.104)
+    await stored(b"other/after-holder/since-1764250662104/2")
+    await until(lambda: other.leases.holds("lobby"))
+    await other.leases.offer(["lobby"])
+    await stored(b"other/offered/after-holder/since-1764250662104/2")
+    await other.leases.release("lobby")
+    with pytest.raises(KeyNotFoundError):
+        await kv.get("camera.lobby")
+
+
+async def test_the_entry_of_what_can_t_begin_beside_another_is_of_a_plain_lease(admin: Client, process: Start) -> None:
+    kv = await bind(admin.jetstream(), names.LEASES)
+    _, other = await moving(process)
+    other.leases.record_start("lobby", None)
+    while (await kv.get("camera.lobby")).value != b"other/2":
+        await asyncio.sleep(0.02)
