@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.ingest.handover import Handover
 from shared.bus import lease_state
+from shared.bus.lease_entry import decode
 from shared.bus.lease_state import OWNED, TRANSITIONS, Event, Lease, Loss, State
 from shared.bus.leases import Kind, Leases
 from shared.bus.presence import RENEW
@@ -251,10 +252,12 @@ class World:
         self.processes[n % len(self.processes)].store.fault = fault
 
     async def cut(self, n: int) -> None:
-        """A holder that is cut off learns of no process that takes what it offered. In use it can't publish then."""
-        store = self.processes[n % len(self.processes)].store
+        """Cut it off, or end that. A holder whose offer may be taken is left: in use it can't publish then."""
+        process = self.processes[n % len(self.processes)]
         last = self.bucket.last(KEY)
-        store.is_cut = not store.is_cut and not (last and b"offered" in (last.value or b""))
+        entry = decode((last and last.value) or b"")
+        is_sole = entry.process == process.leases.process and not entry.offered
+        process.store.is_cut = not process.store.is_cut and (is_sole or "lobby" not in process.leases.owned)
 
     async def freeze(self, n: int) -> None:
         process = self.processes[n % len(self.processes)]

@@ -44,6 +44,9 @@ RunnerFor = Callable[[str, Camera, Login], Runner]
 class Fleet:
     """Runs cameras: `run` until it is cancelled, then `stop`.
 
+    A camera with a lease runs from `_start` to `_stop`, and is stopping until its video is stored. Then its lease is
+    released. A camera whose settings have changed keeps its lease, and starts again.
+
     Cameras over INGEST_MAX_CAMERAS wait for another process, or for a camera that does not answer to give up its place.
     So a camera has its turn however many are dead.
     """
@@ -181,9 +184,8 @@ class Fleet:
         def connection(c: Camera) -> tuple[object, ...]:
             return c.url, c.transport, c.verify_tls, c.realtime, c.loop
 
-        return connection(runner.camera) != connection(camera) or runner.login != self._wanted.login(
-            runner.name, camera
-        )
+        login = self._wanted.login(runner.name, camera)
+        return connection(runner.camera) != connection(camera) or runner.login != login
 
     async def _claim(self, wanted: dict[str, Camera], share: int) -> None:
         """Claim free cameras, up to our share, and those that other processes leave, if we may take more."""

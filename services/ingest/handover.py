@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from shared.bus.lease_state import Event, Now, State
+from shared.bus.lease_state import Event, State
 from shared.bus.leases import Leases
 from shared.runtime.tasks import end
 
@@ -67,8 +67,10 @@ class Handover:
         """Lose the cameras that other processes have taken from our offers. Each is in `leaving` first."""
         for camera, lease in self._leases.having(State.LEAVING).items():
             entry, _, is_silent = self._leases.newest(camera)
-            silent = self._leases.presence.may_judge() and (is_silent or not entry.is_of_another(self._leases.process))
-            lease.leave(entry, silent=silent, now=Now(time.monotonic(), time.time()))
+            # A thing without another holder counts as silent.
+            is_silent = is_silent or not entry.is_of_another(self._leases.process)
+            is_silent = is_silent and self._leases.presence.may_judge()
+            lease.leave(entry, time.monotonic(), time.time(), is_silent=is_silent)
         for camera, lease in self._leases.having(State.OFFERED).items():
             entry, revision, _ = self._leases.newest(camera)
             if revision > lease.revision and entry.is_of_another(self._leases.process):

@@ -40,36 +40,9 @@ _BEFORE_S = 10.0
 # Clocks that are further apart can't date a handover.
 _APART_S = 2.0
 
-
-class State(Enum):
-    """See the module. FREE: not ours."""
-
-    FREE = "free"
-    TAKEN = "taken"
-    STARTED = "started"
-    HELD = "held"
-    OFFERED = "offered"
-    LEAVING = "leaving"
-    LOST = "lost"
-
-
-class Event(Enum):
-    """See the module."""
-
-    CLAIM = "claim"
-    TAKE = "take"
-    START = "start"
-    STEP_IN = "step in"
-    ANNOUNCE = "announce"
-    OFFER = "offer"
-    KEEP = "keep"
-    HAND_OVER = "hand over"
-    TAKE_BACK = "take back"
-    LOSE = "lose"
-    FORGET = "forget"
-    RELEASE = "release"
-
-
+# See the module. FREE: not ours.
+State = Enum("State", "FREE TAKEN STARTED HELD OFFERED LEAVING LOST")
+Event = Enum("Event", "CLAIM TAKE START STEP_IN ANNOUNCE OFFER KEEP HAND_OVER TAKE_BACK LOSE FORGET RELEASE")
 # The bucket names this process as the holder.
 OWNED = frozenset({State.TAKEN, State.STARTED, State.HELD, State.OFFERED})
 TRANSITIONS = {
@@ -95,13 +68,6 @@ class Loss(NamedTuple):
 
     until: float | None = None
     was_ours: bool = True
-
-
-class Now(NamedTuple):
-    """The time: monotonic seconds, and Unix seconds."""
-
-    monotonic: float
-    unix: float
 
 
 @dataclass
@@ -179,32 +145,32 @@ class Lease:
             self.settled_at = now + _STORES_S
             self.apply(Event.ANNOUNCE)
 
-    def lose(self, entry: Entry, now: Now) -> None:
-        """Lose the thing to the holder that `entry` names."""
-        left_s = self.until - now.monotonic
+    def lose(self, entry: Entry, now: float, unix: float) -> None:
+        """Lose the thing to the holder that `entry` names. unix: `now` in Unix seconds."""
+        left_s = self.until - now
         # If the previous holder took it back, or handed it to another, it did not know of our start.
         is_unnoticed = self.state is State.STARTED and (entry.again or entry.after == self.after)
         if self.state is State.TAKEN or is_unnoticed:
             self._end(Loss(was_ours=False))
         elif entry.after == self.process:
-            self.left_at = now.monotonic
-            self.owned_at = now.unix + left_s - self.lease_s
+            self.left_at = now
+            self.owned_at = unix + left_s - self.lease_s
             self.apply(Event.HAND_OVER)
         else:
             # No process can take a thing that was not offered, while we hold it.
-            self._end(Loss(until=now.unix + left_s if left_s <= 0 else None))
+            self._end(Loss(until=unix + left_s if left_s <= 0 else None))
 
-    def leave(self, entry: Entry, *, silent: bool, now: Now) -> None:
-        """Lose a LEAVING thing once the process that took it works on it. silent: whether that process is gone."""
+    def leave(self, entry: Entry, now: float, unix: float, *, is_silent: bool) -> None:
+        """Lose a LEAVING thing once the process that took it works on it. is_silent: whether that process is gone."""
         is_taken = entry.is_of_another(self.process)
         # The follower of another process knows that this one had begun. One that follows none can't work on it while we
         # do.
         follows_us = entry.waits and entry.after == self.process
         # As long as it is alive, it may still begin, or give it back.
-        is_abandoned = silent and now.monotonic > self.left_at + _LEAVING * self.lease_s
+        is_abandoned = is_silent and now > self.left_at + _LEAVING * self.lease_s
         if is_taken and entry.since is not None:
             at = entry.since / 1000
-            self._end(Loss(until=at if self.owned_at - _BEFORE_S <= at <= now.unix + _APART_S else None))
+            self._end(Loss(until=at if self.owned_at - _BEFORE_S <= at <= unix + _APART_S else None))
         elif is_abandoned or (is_taken and not follows_us):
             self._end(Loss())
 

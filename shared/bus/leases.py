@@ -30,7 +30,7 @@ from prometheus_client import Gauge
 
 from shared.bus.client import Connection
 from shared.bus.lease_entry import Entry, decode
-from shared.bus.lease_state import OWNED, Event, Lease, Loss, Now, State
+from shared.bus.lease_state import OWNED, Event, Lease, Loss, State
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.bus.presence import RENEW, Presence
 from shared.runtime.telemetry import logger
@@ -184,7 +184,7 @@ class Leases:
     def lose(self, thing: str, entry: Entry) -> None:
         """Lose a thing of ours to the holder that `entry` names."""
         lease = self.table[thing]
-        lease.lose(entry, Now(time.monotonic(), time.time()))
+        lease.lose(entry, time.monotonic(), time.time())
         text = f"another process has taken the {self._kind.thing}"
         if lease.loss.until is not None:
             self._log.warning(f"{text}: its lease had run out", **{self._kind.thing: thing})
