@@ -76,7 +76,7 @@ class Leases:
         self._kind = kind
         self._lease_s = lease_s
         self.table: dict[str, Lease] = {}
-        self._none = Lease(process, lease_s)
+        self._free = Lease(process, lease_s)
         self._log = logger("leases")
         # A scrape comes from another thread.
         kind.owned.set_function(lambda: sum(lease.state in OWNED for lease in list(self.table.values())))
@@ -91,11 +91,11 @@ class Leases:
 
     def holds(self, thing: str) -> bool:
         """Whether we may publish for it now."""
-        return self.table.get(thing, self._none).holds(time.monotonic())
+        return self.table.get(thing, self._free).holds(time.monotonic())
 
     def is_free(self, thing: str) -> bool:
         """Whether it seems to have no holder, as far as we may judge; `claim` decides."""
-        if self.table.get(thing, self._none).state not in (State.FREE, State.LEAVING):
+        if self.table.get(thing, self._free).state not in (State.FREE, State.LEAVING):
             return False
         entry, _, is_silent = self.newest(thing)
         # A thing that its holder has given up is free, even if we are cut off. So is, to us, one that we took without
@@ -138,7 +138,7 @@ class Leases:
         # Another may have taken it meanwhile: our revision would be of that.
         if not self.is_free(thing):
             return False
-        silent, lease = self.newest(thing), self.table.get(thing, self._none)
+        silent, lease = self.newest(thing), self.table.get(thing, self._free)
         claim, key = lease.claimed(silent.entry), self._kind.key(thing)
         entry, sent, revision = claim.entry(), time.monotonic(), 0
         try:
@@ -155,7 +155,7 @@ class Leases:
 
     async def renew(self, thing: str) -> None:
         """Write our entry, if we have the thing. Another process's entry ends our lease."""
-        lease = self.table.get(thing, self._none)
+        lease = self.table.get(thing, self._free)
         try:
             await self._write(thing, lease)
         except nats.js.errors.KeyWrongLastSequenceError:
@@ -165,7 +165,7 @@ class Leases:
 
     async def release(self, thing: str) -> None:
         """Give it up immediately. If we never started, the previous holder keeps it."""
-        lease = self.table.get(thing, self._none)
+        lease = self.table.get(thing, self._free)
         if lease.state not in OWNED:
             return
         returned = lease.returned() if lease.state is State.TAKEN else None

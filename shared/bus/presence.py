@@ -46,7 +46,7 @@ class Presence:
         """Return the number of processes, this one included."""
         self._began = self._began or self._mirror.written.get(self._key)
         others = (k for k in self._mirror.values if k.startswith(self._prefix) and k != self._key)
-        return 1 + sum(self.is_alive(k) and not self._was_gone(k) for k in others)
+        return 1 + sum(self.is_alive(k) and not self._was_silent(k) for k in others)
 
     def may_judge(self) -> bool:
         """Whether we may judge others by their silence: it is not that of the server or the network."""
@@ -95,7 +95,7 @@ class Presence:
     def _is_heard(self, now: float) -> bool:
         return self._confirmed is not None and now - self._confirmed <= _DEAF * self._lease_s
 
-    def _was_gone(self, key: str) -> bool:
+    def _was_silent(self, key: str) -> bool:
         """Whether it had been silent for a lease at our first appearance. After an outage live processes seem so too,
         until they renew. This suffices to share free things, not to take another's.
         """
