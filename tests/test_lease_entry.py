@@ -51,3 +51,21 @@ def test_a_stranger_s_value_is_none_of_ours(value: bytes) -> None:
 )
 def test_the_one_before_works_on_until_the_holder_has_begun(value: bytes, waits: bool) -> None:
     assert decode(value).waits == waits
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        (Entry("a-1-ab", 5), b"a-1-ab/5"),
+        (Entry("a-1-ab", 0.5), b"a-1-ab/0.5"),
+        (Entry("a-1-ab", 5, offered=True), b"a-1-ab/offered/5"),
+        (Entry("b-1-ab", 5, after="a-1-ab"), b"b-1-ab/after-a-1-ab/5"),
+        (Entry("b-1-ab", 5, after="a-1-ab", since=1764250662104), b"b-1-ab/after-a-1-ab/since-1764250662104/5"),
+        (Entry("b-1-ab", 5, offered=True, after="a-1-ab"), b"b-1-ab/offered/after-a-1-ab/5"),
+        (Entry("b-1-ab", 5, True, "a-1-ab", 17, True), b"b-1-ab/offered/after-a-1-ab/since-17/again/5"),
+        (Entry("a-1-ab", 5, again=True), b"a-1-ab/again/5"),
+    ],
+)
+def test_an_entry_is_these_bytes(entry: Entry, value: bytes) -> None:
+    """Recorded: in a rolling upgrade other versions read what this one writes."""
+    assert entry.encode() == value and decode(value) == entry

@@ -79,8 +79,7 @@ class OwnedPartitions:
         Raises BusError, nats.errors.Error or TimeoutError if the server does not answer.
         """
         leases, count = self._leases, self._settings.analytics_partitions
-        self.drop([int(n) for n in leases.lost], "lost")
-        leases.lost.clear()
+        self.drop(map(int, leases.take_lost()), "lost")
         await self._release(sorted(self._owned)[partitions.share(leases, count) :])
         await partitions.claim_free(leases, count)
         taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]

@@ -17,11 +17,13 @@ from services.ingest import memory, metrics, usage
 from services.ingest.announcer import Announcer
 from services.ingest.connect_queue import ConnectQueue
 from services.ingest.fleet import Fleet
+from services.ingest.handover import Handover
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.runner import MB, Runner
 from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
+from services.ingest.wanted import WantedCameras
 from shared import bus
 from shared.bus import leases as leasing
 from shared.bus.client import Connection
@@ -49,6 +51,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
     if buckets is None:
         return
     wanted, credentials, leased, leases = buckets
+    handover = Handover(leases)
     meter = usage.Meter()
     keeper = Keeper(client, "ingest", meter.take, every_s=usage.EVERY_S)
     publisher = Publisher(client, js, meter.record)
@@ -68,10 +71,10 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
             connect_queue,
             announcer,
             lambda: leases.holds(name),
-            lambda at: leases.record_start(name, at),
+            lambda at: handover.start(name, at),
         )
 
-    fleet = Fleet(wanted, credentials, leases, changed, runner_for, health, settings)
+    fleet = Fleet(WantedCameras(wanted, credentials), leases, handover, changed, runner_for, health, settings)
     parts = [wanted.run(), credentials.run(), leased.run(), leases.run(), metrics.tidy(), keeper.run(), announcer.run()]
     tasks = [asyncio.create_task(part) for part in parts]
     health.ready = "reading the buckets of cameras and leases"
@@ -82,6 +85,7 @@ async def run(settings: IngestSettings, client: Connection, health: Health, stop
         health.ready = "stopping"
         await fleet.stop()
         await end(*tasks[:-1])
+        await handover.stop()
         await leases.leave()
         await asyncio.gather(announcer.flush(_GOODBYE_S), keeper.close())
         await end(tasks[-1])

@@ -113,14 +113,15 @@ class Delivery:
             return False
         return True
 
-    def hand_over(self, until: float, cause: str) -> bool:
+    def hand_over(self, until: float | None, cause: str) -> bool:
         """Keep what was filmed while this process had the camera, until `until` in Unix seconds; drop the rest.
 
-        Infinity drops nothing. Returns whether anything is left to publish.
+        None drops nothing. Returns whether anything is left to publish.
         """
 
         def ours(piece: Piece) -> bool:
-            return piece.segment.start.timestamp() + min(APART_S, piece.segment.duration / 2) < until
+            start = piece.segment.start.timestamp()
+            return until is None or start + min(APART_S, piece.segment.duration / 2) < until
 
         is_ours = self._outbox.keep(ours, cause)
         self._allowed = lambda: is_ours

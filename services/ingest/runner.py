@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings, Reaching
+from shared.bus.lease_state import Loss
 from shared.contract import credentials
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
@@ -91,7 +91,7 @@ class Runner:
         self.tries = 0
         self.leaving = False
         self._on_begin = on_begin
-        self._reached_at = time.monotonic()
+        self._unreached_since: float | None = time.monotonic()
         self.last_cause: str | None = None
         self._online_since = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +100,9 @@ class Runner:
     @property
     def unreached_s(self) -> float:
         """Seconds since its last connection or start; 0 while connected, and for a file that is played once."""
-        return 0.0 if self._plays_once() else max(0.0, time.monotonic() - self._reached_at)
+        if self._unreached_since is None or self._plays_once():
+            return 0.0
+        return time.monotonic() - self._unreached_since
 
     @property
     def has_unstored_video(self) -> bool:
@@ -111,22 +113,23 @@ class Runner:
         metrics.keep_series(self.name)
         self._tasks = [asyncio.create_task(self._delivery.run()), asyncio.create_task(self._connect_for_ever())]
 
-    async def stop(self, reason: str | None, flush_s: float, until: float = math.inf) -> None:
+    async def stop(self, reason: str | None, flush_s: float, loss: Loss | None = None) -> None:
         """Stop reading, publish what was read for up to `flush_s`, and announce `reason`, unless it is None.
 
-        until: Unix seconds from which on another process has the camera; later video is dropped. Infinity: just now.
-        Minus infinity: it has had it all the time.
+        loss: how another process got the camera: video from then on is dropped, and all of it if that process has had
+        the camera all the time.
         """
+        loss = loss or Loss()
         delivering, connecting = self._tasks
-        cause = "stopped" if reason else HANDED_OVER if self.leaving or until == -math.inf else "lease_lost"
+        cause = "stopped" if reason else HANDED_OVER if self.leaving or not loss.was_ours else "lease_lost"
         self.leaving = reason is None
-        if until == -math.inf:
+        if not loss.was_ours:
             self._abandon_connection()
         await end(connecting)
         if self._connection and flush_s:
-            await self._read_until(until, min(_STOP_S, flush_s))
+            await self._read_until(loss.until, min(_STOP_S, flush_s))
         self._abandon_connection()
-        is_ours = reason is not None or (flush_s > 0 and self._delivery.hand_over(until, cause))
+        is_ours = reason is not None or (flush_s > 0 and loss.was_ours and self._delivery.hand_over(loss.until, cause))
         if is_ours:
             # No process has the video that is dropped from here on.
             cause = "stopped" if reason else "lease_lost"
@@ -145,13 +148,13 @@ class Runner:
             metrics.ONLINE.dec()
         metrics.expire_series(self.name)
 
-    async def _read_until(self, until: float, most_s: float) -> None:
-        """Take what the connection reads until then, for up to `most_s`, and then what it has read."""
+    async def _read_until(self, until: float | None, most_s: float) -> None:
+        """Take what the connection reads until then, for up to `most_s`, and then what it has read. None: until now."""
         assert self._connection and self._ended
-        deadline = time.monotonic() + (most_s if until < math.inf else 0.0)
-        while self._reached < until - APART_S and not self._ended.done() and time.monotonic() < deadline:
+        deadline = time.monotonic() + most_s
+        while until and self._reached < until - APART_S and not self._ended.done() and time.monotonic() < deadline:
             await asyncio.wait([self._ended], timeout=_POLL_S)
-        if self._reached < until - APART_S:
+        if until is None or self._reached < until - APART_S:
             self._connection.stop()
             await asyncio.wait([self._ended], timeout=most_s)
 
@@ -163,7 +166,7 @@ class Runner:
 
     def on_open(self, connection: Connection) -> None:
         if connection is self._connection:
-            self._reached_at = math.inf
+            self._unreached_since = None
             self._end_attempt(failed=False)
 
     def on_piece(self, connection: Connection, piece: Piece) -> None:
@@ -188,7 +191,7 @@ class Runner:
                 failure = await self._connect_once()
             finally:
                 self._end_attempt(failed=True)
-                self._reached_at = min(self._reached_at, time.monotonic())
+                self._unreached_since = self._unreached_since or time.monotonic()
             while self.leaving:
                 await asyncio.sleep(_POLL_S)
             online_s = time.monotonic() - self._online_since if self._online else 0.0

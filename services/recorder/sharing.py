@@ -24,7 +24,7 @@ class Sharing:
     async def share(self) -> None:
         """Release partitions over this process's share, and claim free ones up to it."""
         leases = self._leases
-        leases.lost.clear()
+        leases.take_lost()
         surplus = sorted(leases.owned, key=int)[partitions.share(leases, PARTITIONS) :]
         await asyncio.gather(*(leases.release(n) for n in surplus))
         await partitions.claim_free(leases, PARTITIONS)

@@ -40,6 +40,10 @@ class Entry(NamedTuple):
         """Whether the previous holder still works on it, as the holder has not begun."""
         return bool(self.after) and self.since is None
 
+    def is_of_another(self, process: str) -> bool:
+        """Whether another process holds the thing, or held it last."""
+        return self.process not in ("", process)
+
     def encode(self) -> bytes:
         states = [
             _OFFERED if self.offered else "",

@@ -22,7 +22,7 @@ def partition_of(camera: str, count: int) -> int:
 
 def share(leases: Leases, count: int) -> int:
     """Return this process's share of `count` partitions."""
-    return math.ceil(count / leases.processes())
+    return math.ceil(count / leases.presence.count())
 
 
 async def claim_free(leases: Leases, count: int) -> None:

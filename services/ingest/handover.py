@@ -1,0 +1,81 @@
+"""Hands a running camera from this process to another without a gap, and takes cameras that others hand over.
+
+    free = await handover.offer(["lobby"])      # others may take it; we keep it meanwhile
+    handover.update()                           # about twice a second, and after each change of the leases
+    handover.leaving                            # another process has taken it; we read it until that one has video
+    handover.start("lobby", time.time())        # in the process that has taken it: its video begins now
+
+`shared/bus/lease_state.py` has the states and the transitions, `shared/bus/lease_entry.py` the entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from shared.bus.lease_state import Event, State
+from shared.bus.leases import Leases
+from shared.runtime.tasks import end
+
+
+class Handover:
+    """The offered and taken cameras among the leases of this process."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._announcing: set[asyncio.Task[None]] = set()
+
+    @property
+    def leaving(self) -> set[str]:
+        """The cameras that other processes have taken, and that we work on until these start."""
+        return set(self._leases.having(State.LEAVING))
+
+    def waits(self, camera: str) -> bool:
+        """Whether we took it from a process that still works on it, as we have not started."""
+        lease = self._leases.table.get(camera)
+        return lease is not None and lease.state is State.TAKEN
+
+    def start(self, camera: str, at: float | None) -> bool:
+        """Record that we work on it since `at`, in Unix seconds; None: we can't until another process stops.
+
+        Return whether another process had it until now, and is notified. Later calls change nothing.
+        """
+        lease = self._leases.table.get(camera)
+        if lease is None or lease.state is not State.TAKEN:
+            return False
+        lease.start(at)
+        announcing = asyncio.create_task(self._leases.renew(camera))
+        self._announcing.add(announcing)
+        announcing.add_done_callback(self._announcing.discard)
+        return True
+
+    async def offer(self, cameras: Iterable[str]) -> set[str]:
+        """Offer only these of our cameras; return those that others may take. A camera just taken is not offered until
+        its previous holder knows of our start.
+        """
+        wanted, now = set(cameras), time.monotonic()
+        changed: list[str] = []
+        for camera, lease in self._leases.having(State.HELD, State.OFFERED).items():
+            if (camera in wanted and lease.is_settled(now)) != (lease.state is State.OFFERED):
+                lease.apply(Event.KEEP if lease.state is State.OFFERED else Event.OFFER)
+                changed.append(camera)
+        await asyncio.gather(*(self._leases.renew(camera) for camera in changed))
+        return set(self._leases.having(State.OFFERED))
+
+    def update(self) -> None:
+        """Lose the cameras that other processes have taken from our offers. Each is in `leaving` first."""
+        for camera, lease in self._leases.having(State.LEAVING).items():
+            entry, _, is_silent = self._leases.newest(camera)
+            # A thing without another holder counts as silent.
+            is_silent = is_silent or not entry.is_of_another(self._leases.process)
+            is_silent = is_silent and self._leases.presence.may_judge()
+            lease.leave(entry, time.monotonic(), time.time(), is_silent=is_silent)
+        for camera, lease in self._leases.having(State.OFFERED).items():
+            entry, revision, _ = self._leases.newest(camera)
+            if revision > lease.revision and entry.is_of_another(self._leases.process):
+                self._leases.lose(camera, entry)
+
+    async def stop(self) -> None:
+        """Announce no more starts."""
+        await end(*self._announcing)

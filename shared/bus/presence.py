@@ -1,0 +1,106 @@
+"""The processes that share leased things: how many there are, and whether one's silence means that it is gone.
+
+Key `<prefix>.<process>` shows that a process is present. The watchers, not the server, decide that a process is gone:
+after LEASE_S without a write. An outage of the server silences all processes. So a process that could not write judges
+no other until it has listened for LEASE_S again.
+"""
+
+from __future__ import annotations
+
+import time
+
+import nats.errors
+import nats.js.errors
+from nats.js.kv import KeyValue
+
+from shared.bus.lease_entry import Entry, decode
+from shared.bus.mirror import Mirror
+from shared.runtime.telemetry import logger
+
+# In leases: the interval between renewals.
+RENEW = 0.3
+# Without an answer for this long we may be cut off. Plus one renewal interval it is less than a lease: by then no
+# process seems silent to us.
+_DEAF = 2 * RENEW
+
+
+class Presence:
+    """This process among the others. mirror: of the bucket `kv`."""
+
+    def __init__(self, kv: KeyValue, mirror: Mirror, prefix: str, process: str, lease_s: float) -> None:
+        self.process = process
+        self._kv = kv
+        self._mirror = mirror
+        self._prefix = f"{prefix}."
+        self._key = f"{prefix}.{process}"
+        self._lease_s = lease_s
+        self._is_withdrawn = False
+        # Monotonic seconds: our last confirmed write, and the end of the time in which we judge no other process.
+        self._confirmed: float | None = None
+        self._judges_from = 0.0
+        # Our first appearance, by the server's clock.
+        self._began: float | None = None
+        self._log = logger("leases")
+
+    def count(self) -> int:
+        """Return the number of processes, this one included."""
+        self._began = self._began or self._mirror.written.get(self._key)
+        others = (k for k in self._mirror.values if k.startswith(self._prefix) and k != self._key)
+        return 1 + sum(self.is_alive(k) and not self._was_silent(k) for k in others)
+
+    def may_judge(self) -> bool:
+        """Whether we may judge others by their silence: it is not that of the server or the network."""
+        now = time.monotonic()
+        return self._confirmed is not None and self._is_heard(now) and now >= self._judges_from
+
+    def is_alive(self, key: str) -> bool:
+        """Whether the writer of `key` has written it within its lease."""
+        seen = self._mirror.seen.get(key)
+        return seen is not None and time.monotonic() - seen < self._longest_s(key)
+
+    async def appear(self) -> None:
+        """Store that this process is present, unless it has withdrawn."""
+        try:
+            if self._is_withdrawn:  # we stay absent, and the delete checks the server
+                await self._kv.delete(self._key)
+            else:
+                await self._kv.put(self._key, Entry(self.process, self._lease_s).encode())
+        except (TimeoutError, nats.errors.Error) as e:
+            self._log.debug("presence not stored", error=repr(e))
+            return
+        now = time.monotonic()
+        if self._confirmed is not None and not self._is_heard(now):
+            self._log.info("the server was away: what others hold is theirs for a lease", lease_s=self._lease_s)
+            self._judges_from = now + self._lease_s
+        self._confirmed = now
+
+    async def withdraw(self) -> None:
+        """No longer count as a process: others may take all that we offer."""
+        self._is_withdrawn = True
+        await self.delete(self._key, None)
+
+    async def delete(self, key: str, revision: int | None) -> None:
+        """Delete an entry of this process."""
+        try:
+            try:
+                await self._kv.delete(key, last=revision)
+            except nats.js.errors.APIError:
+                # A renewal that we cancelled at the stop may be stored: it would outlive us for a lease.
+                entry = await self._kv.get(key)
+                if decode(entry.value or b"").process == self.process:
+                    await self._kv.delete(key, last=entry.revision)
+        except (TimeoutError, nats.errors.Error) as e:  # it expires by itself
+            self._log.debug("not released", key=key, error=repr(e))
+
+    def _is_heard(self, now: float) -> bool:
+        return self._confirmed is not None and now - self._confirmed <= _DEAF * self._lease_s
+
+    def _was_silent(self, key: str) -> bool:
+        """Whether it had been silent for a lease at our first appearance. After an outage live processes seem so too,
+        until they renew. This suffices to share free things, not to take another's.
+        """
+        return self._began is not None and self._began - self._mirror.written[key] > self._longest_s(key)
+
+    def _longest_s(self, key: str) -> float:
+        """Return how long its writer may be silent."""
+        return max(self._lease_s, decode(self._mirror.values.get(key, b"")).lease_s)
