@@ -19,7 +19,7 @@ from services.analytics.camera import CameraAnalytics
 from services.analytics.partition import Partition
 from services.analytics.second_pass.episode import Episode
 from services.analytics.second_pass.reading import SecondPassReader
-from services.analytics.second_pass.state import TUNING, SecondPassState
+from services.analytics.second_pass.state import NEAR_S, TAIL_S, SecondPassState
 from services.analytics.state import CameraState, Limits
 from services.analytics.statements import Out, Outs
 from shared.bus.direct import Stored
@@ -40,7 +40,6 @@ QUIET: dict[str, Any] = {
 }
 BOOK = msgspec.convert(QUIET, Rules)
 SETTLE_S = 60.0
-TAIL_S = TUNING.tail_s
 
 
 class Deferral(NamedTuple):
@@ -351,7 +350,7 @@ def test_with_what_is_late_nothing_is_missing_and_what_was_not_there_is_marked(
 def near(a: Incident, b: Incident) -> bool:
     """Whether two are as like each other as those that the second pass takes for the same, or one lasts."""
     apart = abs((a.start - b.start).total_seconds())
-    return a.rule == b.rule and (apart <= TUNING.near_s or a.condition not in ("crossing", "exit"))
+    return a.rule == b.rule and (apart <= NEAR_S or a.condition not in ("crossing", "exit"))
 
 
 @given(scenes, delays, deferrals, st.lists(st.tuples(st.integers(0, 23), st.floats(0, 90)), max_size=6), st.data())

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from tests.waiting import patience_s
 from tidegate.chaos import trial
+from tidegate.chaos.kills import Plan, unleash
 from tidegate.chaos.world import Size
-from tidegate.demo.chaos import Plan, unleash
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from shared.runtime import progress
 from shared.runtime.errors import OverBudget
 from shared.video import gop
 from shared.video.budget import Budget
-from shared.video.costly import CostlyCameras, CostlyTuning
+from shared.video.costly import QUARANTINE, CostlyCameras
 from shared.video.decode import Decoded
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
@@ -111,13 +111,13 @@ def test_one_that_is_mended_starts_anew() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 2000), st.booleans()), max_size=60))
 def test_no_camera_is_kept_out_for_longer_than_the_longest_wait(steps: list[tuple[float, bool]]) -> None:
-    clock, tuning = Clock(), CostlyTuning()
-    cameras = CostlyCameras(clock, tuning)
+    clock = Clock()
+    cameras = CostlyCameras(clock)
     last_try = 0.0
     for passed_s, works in steps:
         clock.now += passed_s
         if refused(cameras):
-            assert clock.now - last_try <= tuning.wait.longest_s
+            assert clock.now - last_try <= QUARANTINE.longest_s
             continue
         last_try = clock.now
         cameras.record_success("lobby") if works else cameras.record_failure("lobby", OverBudget("too much"))

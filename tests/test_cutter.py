@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.cutter import TUNING, Cut, Cutter
+from services.ingest.cutter import EARLY_SHARE, LATE_SHARE, Cut, Cutter
 from services.ingest.parameters import sequence_parameters
 from shared.video.timestamps import decode_times
 
@@ -113,14 +113,14 @@ def test_laws(packets: list[P], target: float) -> None:
         assert s[0].key == (cut is Cut.KEY)
         assert cut is Cut.KEY or not any(p.key for p in s)
         assert cut is Cut.KEY or i > 0
-        assert s[-1].time - s[0].time <= target * (1 + TUNING.late) + step
+        assert s[-1].time - s[0].time <= target * (1 + LATE_SHARE) + step
         # A dependent is exactly what follows the segment before it: nothing of its GOP is missing.
         if cut is Cut.DEPENDENT:
             assert packets[packets.index(s[0]) - 1] == segments[i - 1][1][-1]
     for (_, a), (cut, b) in itertools.pairwise(segments):
         if cut is Cut.KEY and a[0].key and sum(p.size for p in a) + b[0].size <= LIMIT:
             lost = packets.index(b[0]) - packets.index(a[-1]) > 1
-            assert lost or b[0].time - a[0].time >= target * (1 - TUNING.early) - 1e-9
+            assert lost or b[0].time - a[0].time >= target * (1 - EARLY_SHARE) - 1e-9
 
 
 @given(st.lists(st.tuples(st.integers(-1000, 1000), st.none() | st.integers(-1000, 1000)), min_size=1, max_size=50))

@@ -75,9 +75,8 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
     faster = story.speed(seconds)
     assert hpa.SYNC_S / faster < story.CALM * seconds / 2
-    tuning = policy.TUNING
-    hold = max(tuning.least_hold_s, tuning.hold * elastic.COLD_START_S * faster)
-    quiet = max(tuning.least_quiet_s, tuning.quiet * hold)
+    hold = max(policy.MIN_HOLD_S, policy.HOLD_COLD_STARTS * elastic.COLD_START_S * faster)
+    quiet = max(policy.MIN_IDLE_S, policy.IDLE_DELAYS * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
     assert seconds < 90 or (quiet + cooldown) / faster < story.NIGHT * seconds + story.MOST_EXTRA_S
 

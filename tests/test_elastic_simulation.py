@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.demand.deferral import TUNING, DeferralController
+from services.scaler.demand.deferral import MAX_SHARE, DeferralController
 from services.scaler.demand.observation import Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
 from services.scaler.demand.service_rate import ServiceRate
@@ -172,7 +172,7 @@ def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_
     for length, short in hours:
         before = thrift.share
         at = fed(thrift, length, short, tuple(at))  # type: ignore[arg-type]
-        assert 0 <= thrift.share <= TUNING.most
+        assert 0 <= thrift.share <= MAX_SHARE
         assert thrift.share <= before + 1e-9 if short >= budget else thrift.share >= before - 1e-9
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scaler.demand.arrivals import TUNING, Arrivals
+from services.scaler.demand.arrivals import SHORT_S, Arrivals
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Workers
 from services.scaler.demand.service_rate import ServiceRate
@@ -53,7 +53,7 @@ def test_chance_is_averaged_out_over_the_window(seed: int) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(2, 12), (12, 2), (0, 5), (5, 0)])
 def test_a_real_change_cuts_the_window_short(before: int, after: int) -> None:
-    a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 600 + int(TUNING.short_s) + 5))
+    a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 600 + int(SHORT_S) + 5))
     assert a.level == pytest.approx(after, abs=0.35 * abs(after - before))
     assert a.span_s < 30
     # It is cut where it was noticed, which leaves some seconds of before in it until the window has moved on.

@@ -20,10 +20,9 @@ from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.cv.static_scene import compare, entry, full_inference, scene
 from services.cv.static_scene.entry import BadScene
-from services.cv.static_scene.gate import TUNING as GATE
-from services.cv.static_scene.gate import Camera, Gate
+from services.cv.static_scene.gate import WRITE_INTERVAL_S, Camera, Gate
 from services.cv.static_scene.picture import SHAPE, SIZE, Grey
-from services.cv.static_scene.scene import TUNING, Scene
+from services.cv.static_scene.scene import DIFFERENCE_DEVIATIONS, MAX_AGE_S, MAX_REFERENCES, Scene
 from services.cv.static_scene.scene_check import SceneCheck
 from services.ingest.segmenter import Piece
 from shared import bus
@@ -110,7 +109,7 @@ def test_light_and_a_shaking_camera_are_no_difference(
     picture = seen(smooth(columns - right, rows - down) * gain + offset, seed)
     left = compare.unexplained(picture, reference, spread)
     assert left is not None
-    assert compare.strength(left, spread) < TUNING.differs
+    assert compare.strength(left, spread) < DIFFERENCE_DEVIATIONS
 
 
 @given(seeds, st.integers(0, SHAPE[1] - 3), st.integers(0, SHAPE[0] - 4), st.sampled_from([-40, -30, 30, 40]))
@@ -142,8 +141,8 @@ def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
 def test_an_old_look_says_nothing(seed: int) -> None:
     known = after(12, seed)
     picture = seen(ground(seed), seed + 60)
-    assert scene.find_match(known, picture, 11 + TUNING.most_age_s) is not None
-    assert scene.find_match(known, picture, 12 + TUNING.most_age_s) is None
+    assert scene.find_match(known, picture, 11 + MAX_AGE_S) is not None
+    assert scene.find_match(known, picture, 12 + MAX_AGE_S) is None
 
 
 @pytest.mark.slow
@@ -221,7 +220,7 @@ def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> Non
 def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: int, b: int) -> None:
     ours, theirs = twice(after(6, a)), twice(after(9, b))
     both = scene.merge(ours, theirs)
-    assert len(both.looks) <= TUNING.looks
+    assert len(both.looks) <= MAX_REFERENCES
     assert max(look.since for look in both.looks) == max(look.since for look in (*ours.looks, *theirs.looks))
     again = scene.merge(ours, ours)
     assert [look.since for look in again.looks] == [look.since for look in ours.looks]
@@ -249,7 +248,7 @@ def test_an_entry_is_written_once_a_minute_of_the_cameras_time() -> None:
             gate.share(LOBBY)
             written.append(n)
     assert written[0] < 5
-    assert [b - a for a, b in pairwise(written)] == [GATE.share_s] * 4
+    assert [b - a for a, b in pairwise(written)] == [WRITE_INTERVAL_S] * 4
 
 
 @given(st.binary(max_size=300))

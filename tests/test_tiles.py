@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.cv.detectors import Detection, detections
-from services.cv.tiles import TUNING, Grid
+from services.cv.tiles import OVERLAP_SHARE, Grid
 from shared.contract.events import Box
 
 grids = st.builds(Grid, st.integers(1, 4), st.integers(1, 4))
@@ -103,7 +103,7 @@ def test_tiles_cover_the_frame_and_overlap(grid: Grid) -> None:
     assert (tiles[0][:2], tiles[-1][2:]) == (pytest.approx((0, 0)), pytest.approx((1, 1)))
     for left, right in pairwise(tiles):
         if left[1] == right[1]:
-            assert left[2] - right[0] == pytest.approx(TUNING.overlap * (left[2] - left[0]))
+            assert left[2] - right[0] == pytest.approx(OVERLAP_SHARE * (left[2] - left[0]))
 
 
 def test_one_tile_is_the_whole_frame() -> None:

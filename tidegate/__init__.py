@@ -12,7 +12,7 @@
 | `whatif` | an audit that a program asks for, in a process of its own |
 | `archive` | what was recorded, looked at a second time: on this machine, or on a cluster of Ray |
 | `cluster` | what a Kubernetes cluster has, and what is needed of it |
-| `demo` | real cameras, a surge, and the report that a run leaves behind; chaos |
+| `demo` | real cameras, a surge, and the report that a run leaves behind |
 | `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |
 | `commands` | one command a file: its options, and what it prints |
 """

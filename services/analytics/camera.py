@@ -24,7 +24,17 @@ from services.analytics.conditions import ObservedScene
 from services.analytics.following import Ended, Following
 from services.analytics.incidents import Incidents, IncidentsState, Ref
 from services.analytics.order import Order
-from services.analytics.state import TUNING, CameraState, Limits
+from services.analytics.state import (
+    EARLY_SHARE,
+    EPOCH_CHARACTERS,
+    MAX_OBJECTS_IN_SEGMENT,
+    MAX_TRAIL_SEGMENTS,
+    MIN_FRAMES_SEEN,
+    STEP_BACK_S,
+    TRAIL_S,
+    CameraState,
+    Limits,
+)
 from services.analytics.statements import Out, Outs
 from shared.contract.events import Detections, Frame, SegmentRef, Verdict, encode
 from shared.contract.rules import Rules
@@ -234,12 +244,12 @@ class CameraAnalytics:
         s.model = event.model
         s.width, s.height = event.width, event.height
         s.trail.append(Ref(ref.stream, ref.seq, ref.epoch, ref.n, start, start + event.duration))
-        s.trail = [r for r in s.trail[-TUNING.most_trail :] if r.end > start - TUNING.trail_s]
+        s.trail = [r for r in s.trail[-MAX_TRAIL_SEGMENTS:] if r.end > start - TRAIL_S]
         ended: Ended = []
         outs: Outs = []
         objects = 0
         for k, frame in enumerate(event.frames):
-            if objects >= TUNING.most_in_segment:
+            if objects >= MAX_OBJECTS_IN_SEGMENT:
                 break
             objects += len(frame.objects)
             outs += self._analyse_frame(frame, ended, at, before=s.trail[:-1] if k == 0 else s.trail)
@@ -253,7 +263,7 @@ class CameraAnalytics:
         last = s.frames[-1] if s.frames else None
         outs: Outs = []
         if last is not None and time <= last:
-            if last - time < TUNING.back_s:
+            if last - time < STEP_BACK_S:
                 return []
             outs += self._finish(ended, at, before)
             self.incidents.reset()
@@ -261,13 +271,13 @@ class CameraAnalytics:
         # When an object is seen again, all frames since are filled in, also those from before a gap in the video.
         oldest = min((o.last for o in s.followed.values()), default=time)
         s.frames = [*(t for t in s.frames if t > oldest), time]
-        if s.looked is not None and (time - s.looked) * self._limits.fps < TUNING.early_enough:
+        if s.looked is not None and (time - s.looked) * self._limits.fps < EARLY_SHARE:
             return outs
         s.looked = time
         passages, lost = self._following.see(time, frame, self._rules)
         ended += lost
         objects = self._following.confirmed()
-        fresh = [o for o in objects if o.seen == TUNING.least_seen and o.last == time]
+        fresh = [o for o in objects if o.seen == MIN_FRAMES_SEEN and o.last == time]
         self.objects += len(fresh)
         self._judge(ObservedScene(time, s.aspect, objects, passages), at, s.trail)
         s.minute, over = counts.count(s.minute, time, objects, fresh, passages, list(self._rules.zones))
@@ -317,4 +327,4 @@ class CameraAnalytics:
 def _born(ref: SegmentRef) -> str:
     """Return the prefix of the ids of tracks followed from a segment on."""
     # It becomes a part of a job's id, which takes no other characters.
-    return f"{_UNUSUAL.sub('-', ref.epoch[: TUNING.epoch])}{ref.n}"
+    return f"{_UNUSUAL.sub('-', ref.epoch[:EPOCH_CHARACTERS])}{ref.n}"

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from services.analytics import places
 from services.analytics.objects import Box, FollowedObject, Spot, anchor
 from services.analytics.places import Before, Passage
-from services.analytics.state import TUNING, CameraState
+from services.analytics.state import MAX_OBJECTS_IN_FRAME, MIN_AREA, MIN_FRAMES_SEEN, CameraState
 from services.analytics.tracker import Sighting, Tracker
 from shared.contract import geometry
 from shared.contract.events import Frame
@@ -39,7 +39,7 @@ class Following:
 
     def confirmed(self) -> list[FollowedObject]:
         """Return objects that have been seen often enough to be real, the oldest first."""
-        objects = (o for o in self._s.followed.values() if o.seen >= TUNING.least_seen)
+        objects = (o for o in self._s.followed.values() if o.seen >= MIN_FRAMES_SEEN)
         return sorted(objects, key=lambda o: (o.first, o.id))
 
     def see(self, time: float, frame: Frame, rules: Rules) -> tuple[list[Passage], Ended]:
@@ -94,7 +94,7 @@ class Following:
         ended: Ended = []
         for number in numbers:
             track = self._s.followed.pop(number, None)
-            if track and track.seen >= TUNING.least_seen:
+            if track and track.seen >= MIN_FRAMES_SEEN:
                 passages += places.exits(track)
                 ended.append(track)
         return passages, ended
@@ -105,7 +105,7 @@ def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
     found = []
     for o in frame.objects:
         width, height = o.box[2] - o.box[0], o.box[3] - o.box[1]
-        if width <= 0 or height <= 0 or width * height < TUNING.least_area:
+        if width <= 0 or height <= 0 or width * height < MIN_AREA:
             continue
         if rules.labels is not None and o.label not in rules.labels:
             continue
@@ -122,6 +122,6 @@ def wanted(frame: Frame, rules: Rules) -> Sequence[Sighting]:
         ):
             continue
         found.append(Sighting(o.label, o.score, o.box))
-    if len(found) <= TUNING.most_in_frame:
+    if len(found) <= MAX_OBJECTS_IN_FRAME:
         return found
-    return sorted(found, key=lambda d: (-d.score, d))[: TUNING.most_in_frame]
+    return sorted(found, key=lambda d: (-d.score, d))[:MAX_OBJECTS_IN_FRAME]

@@ -18,42 +18,28 @@ from shared.contract import jobs
 from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
 from shared.contract.rules import Rule
 
+# Bounds that keep a camera's state small enough for a checkpoint, and an incident for an event; chosen by hand.
 
-class IncidentsTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds that keep a camera's state small enough for a checkpoint, and an incident for an event; chosen by hand."""
-
-    lead_s: float = 1.0
-    """Evidence begins this long before a rule became true: the cause may show then."""
-
-    first_segments: int = 30
-    """A long incident names this many of its first segments."""
-
-    last_segments: int = 30
-    """A long incident names this many of its last segments; other events in EVENTS name the rest."""
-
-    most_asked: int = 12
-    """A model receives at most this many segments."""
-
-    most_objects: int = 50
-    """An incident names this many objects at most."""
-
-    longest_name: int = 128
-    """An incident's id has at most this many characters: it becomes a part of a subject."""
-
-    update_s: float = 5.0
-    """When objects join an incident, updates are at least this far apart."""
-
-    most_waiting: int = 200
-    """At most this many incidents of a camera wait for a verdict; no more are requested."""
-
-    most_lasting: int = 100
-    """At most this many incidents of a rule last at the same time."""
-
-    kept_s: float = 3600.0
-    """A verdict still counts for this long after its deadline: VLM keeps jobs equally long."""
-
-
-TUNING = IncidentsTuning()
+# Evidence begins this long before a rule became true: the cause may show then.
+EVIDENCE_LEAD_S = 1.0
+# A long incident names this many of its first segments.
+MAX_FIRST_SEGMENTS = 30
+# A long incident names this many of its last segments; other events in EVENTS name the rest.
+MAX_LAST_SEGMENTS = 30
+# A model receives at most this many segments.
+MAX_MODEL_SEGMENTS = 12
+# An incident names this many objects at most.
+MAX_OBJECTS = 50
+# An incident's id has at most this many characters: it becomes a part of a subject.
+MAX_ID_CHARACTERS = 128
+# When objects join an incident, updates are at least this far apart.
+UPDATE_S = 5.0
+# At most this many incidents of a camera wait for a verdict; no more are requested.
+MAX_WAITING = 200
+# At most this many incidents of a rule last at the same time.
+MAX_LASTING = 100
+# A verdict still counts for this long after its deadline: VLM keeps jobs equally long.
+VERDICT_GRACE_S = 3600.0
 
 
 class Ref(msgspec.Struct, array_like=True):
@@ -197,7 +183,7 @@ class Incidents:
         """Begin an incident, as a rule was true for long enough, unless a cooldown or too many others suppress it."""
         standing = state.standing[key]
         open_count = sum(s.open is not None for s in state.standing.values())
-        if open_count < TUNING.most_lasting and (state.begun is None or time - state.begun >= rule.cooldown_s):
+        if open_count < MAX_LASTING and (state.begun is None or time - state.begun >= rule.cooldown_s):
             state.begun = time
             self._begin(rule, key, standing, trail, at)
             return
@@ -246,19 +232,19 @@ class Incidents:
 
     def deadline(self) -> float | None:
         """Return when the next verdict becomes overdue, or finally expires, by the log's clock."""
-        return min((a.deadline + TUNING.kept_s * a.unverified for a in self.state.asked.values()), default=None)
+        return min((a.deadline + VERDICT_GRACE_S * a.unverified for a in self.state.asked.values()), default=None)
 
     def due(self, at: float) -> None:
         """Mark incidents without a verdict by their deadline as unverified; a later one still counts for `kept_s`."""
         for id, pending in list(self.state.asked.items()):
-            if pending.unverified and pending.deadline + TUNING.kept_s <= at:
+            if pending.unverified and pending.deadline + VERDICT_GRACE_S <= at:
                 del self.state.asked[id]
             elif not pending.unverified and pending.deadline <= at:
                 pending.unverified = True
                 self._judge(pending, "unverified", reason=f"no verdict within {self._verify_s:g} s")
 
     def _begin(self, rule: Rule, key: str, standing: Standing, trail: Sequence[Ref], at: float) -> None:
-        evidence = [r for r in trail if r.end > standing.since - TUNING.lead_s] or [trail[-1]]
+        evidence = [r for r in trail if r.end > standing.since - EVIDENCE_LEAD_S] or [trail[-1]]
         id = _name(rule.id, key, standing.since, self.state.set_backs)
         last = trail[-1]
         incident = Incident(
@@ -274,7 +260,7 @@ class Incidents:
             line=getattr(rule, "line", None),
             direction=standing.found.direction,
             value=standing.found.value,
-            objects=standing.found.objects[: TUNING.most_objects],
+            objects=standing.found.objects[:MAX_OBJECTS],
             segments=_first_and_last([_reference(r) for r in evidence]),
             snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(standing.last)),
             verification="pending" if rule.verify else "none",
@@ -296,11 +282,11 @@ class Incidents:
             self._alert(incident)
         if rule.verify is not None and not may_ask:
             # One more request would wait behind those, and take the room of other cameras' requests.
-            self._judge(pending, "unverified", reason=f"{TUNING.most_waiting} others wait for a verdict")
+            self._judge(pending, "unverified", reason=f"{MAX_WAITING} others wait for a verdict")
 
     def _has_room(self) -> bool:
         """Whether one more may wait for a verdict. Those whose deadline has passed give way."""
-        while len(self.state.asked) >= TUNING.most_waiting:
+        while len(self.state.asked) >= MAX_WAITING:
             overdue = next((id for id, pending in self.state.asked.items() if pending.unverified), None)
             if overdue is None:
                 return False
@@ -314,7 +300,7 @@ class Incidents:
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
             segments = _first_and_last([*segments, _reference(last)])
         before = {o.id: o for o in previous.objects}
-        objects = dict(islice((before | {o.id: o for o in standing.found.objects}).items(), TUNING.most_objects))
+        objects = dict(islice((before | {o.id: o for o in standing.found.objects}).items(), MAX_OBJECTS))
         open.joined |= objects.keys() != before.keys()
         open.incident = replace(
             previous,
@@ -324,7 +310,7 @@ class Incidents:
             objects=list(objects.values()),
             segments=segments,
         )
-        if open.joined and standing.last - open.told >= TUNING.update_s:
+        if open.joined and standing.last - open.told >= UPDATE_S:
             open.joined, open.told = False, standing.last
             self._out.append(open.incident)
 
@@ -385,7 +371,7 @@ def _name(rule: str, key: str, since: float, set_backs: int) -> str:
     key = key.replace("+", ".")
     moment = f"{round(since * 1000)}.{set_backs}" if set_backs else str(round(since * 1000))
     name = ".".join(part for part in (rule, key, moment) if part)
-    return name if len(name) <= TUNING.longest_name else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
+    return name if len(name) <= MAX_ID_CHARACTERS else f"{rule}.{zlib.crc32(key.encode()):08x}.{moment}"
 
 
 def _reported_case(case: Case) -> ReportedCase:
@@ -403,13 +389,13 @@ def _reference(ref: Ref) -> SegmentRef:
 def _first_and_last(segments: list[SegmentRef]) -> list[SegmentRef]:
     return (
         segments
-        if len(segments) <= TUNING.first_segments + TUNING.last_segments
-        else [*segments[: TUNING.first_segments], *segments[-TUNING.last_segments :]]
+        if len(segments) <= MAX_FIRST_SEGMENTS + MAX_LAST_SEGMENTS
+        else [*segments[:MAX_FIRST_SEGMENTS], *segments[-MAX_LAST_SEGMENTS:]]
     )
 
 
 def _verify(rule: Rule, incident: Incident, prompt: str, evidence: Sequence[Ref]) -> jobs.Verify:
-    count = min(TUNING.most_asked, len(evidence))
+    count = min(MAX_MODEL_SEGMENTS, len(evidence))
     chosen = [evidence[round(i * (len(evidence) - 1) / max(1, count - 1))] for i in range(count)]
     return jobs.Verify(
         camera=incident.camera,

@@ -13,34 +13,22 @@ from shared.contract.geometry import Point
 Box = tuple[float, float, float, float]
 
 
-class MovementTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with these values."""
+# Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with these values.
 
-    movement_s: float = 1.0
-    """Speed and direction cover the last seconds, this many."""
-
-    least_speed: float = 0.01
-    """An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter."""
-
-    least_speed_of_own: float = 0.15
-    """An object slower than this, in its own heights a second, has no direction either."""
-
-    same_place: float = 0.6
-    """An object has not moved while its box overlaps the one where it stayed by at least this much."""
-
-    moved_s: float = 1.0
-    """An object has moved once it was elsewhere for this long: for less, it may only have been half hidden."""
-
-    edge: float = 1e-6
-    """A point cut off by the frame's edge is moved this far inside it, and so inside a zone that reaches to the
-    edge.
-    """
-
-    stationary_s: float = 5.0
-    """An object is stationary once it has stayed in its place for this long."""
-
-
-TUNING = MovementTuning()
+# Speed and direction cover the last seconds, this many.
+MOVEMENT_S = 1.0
+# An object slower than this, in heights of the frame a second, has no direction but that of its box's jitter.
+MIN_SPEED = 0.01
+# An object slower than this, in its own heights a second, has no direction either.
+MIN_OWN_SPEED = 0.15
+# An object has not moved while its box overlaps the one where it stayed by at least this much.
+SAME_PLACE_OVERLAP = 0.6
+# An object has moved once it was elsewhere for this long: for less, it may only have been half hidden.
+MOVED_S = 1.0
+# A point cut off by the frame's edge is moved this far inside it, and so inside a zone that reaches to the edge.
+EDGE_INSET = 1e-6
+# An object is stationary once it has stayed in its place for this long.
+STATIONARY_S = 5.0
 
 
 class Spot(msgspec.Struct, array_like=True):
@@ -118,19 +106,19 @@ class FollowedObject(msgspec.Struct):
         self.votes[label] = self.votes.get(label, 0.0) + score
         self.score = max(self.score, score)
         self.box, self.last = box, time
-        self.steps = [s for s in self.steps if s[0] >= time - TUNING.movement_s]
+        self.steps = [s for s in self.steps if s[0] >= time - MOVEMENT_S]
         self.steps.append((time, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
         self._place(time, box)
 
     def _place(self, time: float, box: Box) -> None:
-        if overlap(box, self.still_box) >= TUNING.same_place:
+        if overlap(box, self.still_box) >= SAME_PLACE_OVERLAP:
             self.elsewhere = None
             return
         elsewhere = self.elsewhere or Elsewhere(time, box, time)
-        if overlap(box, elsewhere.box) < TUNING.same_place:
+        if overlap(box, elsewhere.box) < SAME_PLACE_OVERLAP:
             elsewhere = Elsewhere(elsewhere.begun, box, time)
         self.elsewhere = elsewhere
-        if time - elsewhere.begun >= TUNING.moved_s:
+        if time - elsewhere.begun >= MOVED_S:
             self.still_box, self.still_since, self.elsewhere = elsewhere.box, elsewhere.since, None
 
     @property
@@ -142,7 +130,7 @@ class FollowedObject(msgspec.Struct):
         return [name for name, membership in self.zones.items() if membership.inside]
 
     def is_stationary(self) -> bool:
-        return self.still_s() >= TUNING.stationary_s
+        return self.still_s() >= STATIONARY_S
 
     def still_s(self) -> float:
         """Return seconds that it has stayed in its place, until it was seen elsewhere."""
@@ -160,7 +148,7 @@ class FollowedObject(msgspec.Struct):
 
     def direction(self, aspect: float) -> float | None:
         """Return degrees clockwise from up; None while it moves too little to have a direction."""
-        if self.speed(aspect) < max(TUNING.least_speed, TUNING.least_speed_of_own * self.height):
+        if self.speed(aspect) < max(MIN_SPEED, MIN_OWN_SPEED * self.height):
             return None
         return geometry.heading(*self.velocity(aspect))
 
@@ -169,7 +157,7 @@ def anchor(box: Box, where: str) -> Point:
     """Return the point where an object stands: the middle of its lower edge for `bottom`, of its box for `center`."""
     x1, y1, x2, y2 = box
     x, y = (x1 + x2) / 2, y2 if where == "bottom" else (y1 + y2) / 2
-    return min(max(x, TUNING.edge), 1 - TUNING.edge), min(max(y, TUNING.edge), 1 - TUNING.edge)
+    return min(max(x, EDGE_INSET), 1 - EDGE_INSET), min(max(y, EDGE_INSET), 1 - EDGE_INSET)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:

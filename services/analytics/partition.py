@@ -27,7 +27,7 @@ from services.analytics.reading import EVERYTHING
 from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.state import SecondPassState, is_second_pass
 from services.analytics.second_pass.versions import First
-from services.analytics.state import TUNING, CameraState, Limits
+from services.analytics.state import MAX_OBJECTS_IN_SEGMENT, CameraState, Limits
 from services.analytics.statements import Outs
 from shared.bus.direct import Stored
 from shared.contract import events
@@ -121,7 +121,7 @@ class Partition:
         if name not in self.cameras:
             self._add(name)
         at = stored.time.timestamp()
-        objects = min(TUNING.most_in_segment, sum(len(frame.objects) for frame in event.frames))
+        objects = min(MAX_OBJECTS_IN_SEGMENT, sum(len(frame.objects) for frame in event.frames))
         if name in self._unlisted or not self._rate.allows(name, objects, at):
             event = _cut(event, FEW_OBJECTS)
         if event.quality:

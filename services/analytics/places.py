@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import msgspec
-
 from services.analytics.objects import Box, FollowedObject, Membership, Side, anchor
 from shared.contract import geometry
 from shared.contract.geometry import Point
 from shared.contract.rules import Line, Rules, Zone
 
+# Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with this value.
 
-class PlacesTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen by hand; the crossings and stays of docs/explanation/tracking.md were measured with this value."""
-
-    margin: float = 0.05
-    """An object nearer to a border than this, in its own heights, counts as where it was."""
-
-
-TUNING = PlacesTuning()
+# An object nearer to a border than this, in its own heights, counts as where it was.
+BORDER_MARGIN = 0.05
 
 
 class Passage(NamedTuple):
@@ -68,7 +61,7 @@ def _zone(obj: FollowedObject, before: Before | None, name: str, zone: Zone, asp
         membership.passed = None
     elif membership.passed is None:
         membership.passed = _when(obj, before, zone.anchor, zone.polygon, closed=True)
-    if geometry.border(zone.polygon, point, aspect) < TUNING.margin * obj.height:
+    if geometry.border(zone.polygon, point, aspect) < BORDER_MARGIN * obj.height:
         return []
     if inside == membership.inside or not membership.turning:
         membership.turning = inside != membership.inside
@@ -85,7 +78,7 @@ def _line(obj: FollowedObject, before: Before | None, name: str, line: Line, asp
     if before and last.met is None and geometry.meet(anchor(before.box, line.anchor), point, line.start, line.to):
         last.met = _when(obj, before, line.anchor, [line.start, line.to], closed=False)
     distance = geometry.right_of(line.start, line.to, point, aspect)
-    if abs(distance) < TUNING.margin * obj.height:
+    if abs(distance) < BORDER_MARGIN * obj.height:
         return []
     side = 1 if distance > 0 else -1
     met, previous_side = last.met, last.side

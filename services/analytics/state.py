@@ -10,47 +10,31 @@ from services.analytics.objects import FollowedObject
 from services.analytics.order import OrderProgress
 from services.analytics.tracker import TrackerState
 
+# Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values.
 
-class CameraTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values."""
-
-    aspect: float = 16 / 9
-    """A frame of unknown size is assumed to be this wide for its height."""
-
-    least_seen: int = 2
-    """An object is reported only after this many frames have shown it: a weak detector sees many things once."""
-
-    most_path: int = 200
-    """A path is published once it has this many points, so that it fits into a checkpoint and into an event."""
-
-    most_in_frame: int = 300
-    """Only a frame's likeliest objects, this many, are matched: more would delay other cameras."""
-
-    most_in_segment: int = 10_000
-    """Analysis of a segment stops after this many objects: a hundred people for twenty seconds."""
-
-    least_area: float = 1e-9
-    """A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel."""
-
-    trail_s: float = 600.0
-    """Evidence of waiting or lasting incidents reaches back this far."""
-
-    most_trail: int = 600
-    """Evidence of waiting or lasting incidents covers at most this many segments."""
-
-    back_s: float = 1.0
-    """A clock that is set back by more than this begins a new timeline. If it is set back by less, frames are skipped
-    until it has caught up.
-    """
-
-    early_enough: float = 0.9
-    """A frame is analysed from this share of its interval on: frames jitter in time, and may come a little early."""
-
-    epoch: int = 12
-    """The ids of tracks begin with this many characters of an epoch."""
-
-
-TUNING = CameraTuning()
+# A frame of unknown size is assumed to be this wide for its height.
+DEFAULT_ASPECT = 16 / 9
+# An object is reported only after this many frames have shown it: a weak detector sees many things once.
+MIN_FRAMES_SEEN = 2
+# A path is published once it has this many points, so that it fits into a checkpoint and into an event.
+MAX_PATH_POINTS = 200
+# Only a frame's likeliest objects, this many, are matched: more would delay other cameras.
+MAX_OBJECTS_IN_FRAME = 300
+# Analysis of a segment stops after this many objects: a hundred people for twenty seconds.
+MAX_OBJECTS_IN_SEGMENT = 10_000
+# A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel.
+MIN_AREA = 1e-9
+# Evidence of waiting or lasting incidents reaches back this far.
+TRAIL_S = 600.0
+# Evidence of waiting or lasting incidents covers at most this many segments.
+MAX_TRAIL_SEGMENTS = 600
+# A clock that is set back by more than this begins a new timeline. If it is set back by less, frames are skipped until
+# it has caught up.
+STEP_BACK_S = 1.0
+# A frame is analysed from this share of its interval on: frames jitter in time, and may come a little early.
+EARLY_SHARE = 0.9
+# The ids of tracks begin with this many characters of an epoch.
+EPOCH_CHARACTERS = 12
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,4 +86,4 @@ class CameraState(msgspec.Struct):
 
     @property
     def aspect(self) -> float:
-        return self.width / self.height if self.width and self.height else TUNING.aspect
+        return self.width / self.height if self.width and self.height else DEFAULT_ASPECT

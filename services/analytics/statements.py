@@ -13,7 +13,7 @@ from services.analytics import counts
 from services.analytics.counts import Minute
 from services.analytics.incidents import instant
 from services.analytics.objects import Box, FollowedObject
-from services.analytics.state import TUNING, CameraState, Limits
+from services.analytics.state import MAX_PATH_POINTS, MIN_FRAMES_SEEN, CameraState, Limits
 from shared.contract import jobs
 from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, SegmentRef, Track, Tracks
 
@@ -32,11 +32,11 @@ def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended
     """Return the changes of the camera's tracks after a segment; empty if there are none."""
     changed = []
     for o in s.followed.values():
-        if o.seen < TUNING.least_seen or not o.path:
+        if o.seen < MIN_FRAMES_SEEN or not o.path:
             continue
         if o.told is None:
             changed.append(_track(o, "new", s.aspect))
-        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= TUNING.most_path:
+        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= MAX_PATH_POINTS:
             changed.append(_track(o, "update", s.aspect))
     changed += [_track(o, "end", s.aspect) for o in ended]
     if not changed:

@@ -31,101 +31,66 @@ from services.analytics.objects import Box, overlap
 Floats = NDArray[np.float64]
 
 
-class TrackerTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values were tuned on the footage of docs/explanation/tracking.md unless another source is named: the campus, TUD
-    and MOT16. Sizes are of the object: the root of its area.
-    """
+# Values were tuned on the footage of docs/explanation/tracking.md unless another source is named: the campus, TUD and
+# MOT16. Sizes are of the object: the root of its area.
 
-    track_activation_threshold: float = 0.4
-    """A detection of at least this score may begin a track; one below it may only continue one. cv reports from
-    0.4 on.
-    """
-
-    minimum_score: float = 0.1
-    """Detections below this score are ignored."""
-
-    duplicate_iou: float = 0.5
-    """If two boxes of one group overlap this much, the one with the lower score is a duplicate and is dropped."""
-
-    shadow_iou: float = 0.3
-    """A box that overlaps a matched one this much begins no track."""
-
-    shadow_inside: float = 0.85
-    """A box with this share inside a matched one begins no track."""
-
-    position_noise: float = 0.08
-    """Standard deviation of a detected box's position, in sizes."""
-
-    expectation_noise: float = 0.08
-    """Additional standard deviation of an object's expected position, in sizes: a velocity is never constant."""
-
-    velocity_noise: float = 0.4
-    """Standard deviation of a velocity's change within a second, in sizes a second."""
-
-    initial_velocity: float = 0.8
-    """Standard deviation of the velocity of an object that was seen once, in sizes a second."""
-
-    shape_noise: float = 0.25
-    """Standard deviation of the logarithms of width and height."""
-
-    maximum_shape_distance: float = 4.0
-    """A box's shape may be off by at most this many standard deviations."""
-
-    maximum_distance: float = 4.0
-    """A box may be at most this many standard deviations from where its object is expected."""
-
-    maximum_distance_unsure: float = 3.0
-    """The same for a box below the activation threshold."""
-
-    maximum_unlikelihood: float = 6.0
-    """A pair is possible up to this unlikelihood: minus twice the logarithm of its likelihood."""
-
-    unlikelihood_per_iou: float = 16.0
-    """This much unlikelihood costs as much as all of the overlap brings."""
-
-    unmatched_cost: float = 0.45
-    """Cost of a track and a box that both stay unmatched. It is more than any pair costs. It is less than giving all
-    objects of a row to their neighbours where one left at its end and another joined.
-    """
-
-    buffer: float = 0.1
-    """Boxes are enlarged by this share of themselves on each side, before their overlap is computed (C-BIoU)."""
-
-    buffer_per_second: float = 2.0
-    """Boxes are enlarged by this additional share for each second since the frame before."""
-
-    maximum_buffer: float = 2.0
-    """Boxes are enlarged by at most this share on each side: then they are five times as wide and high."""
-
-    minimum_iou_threshold: float = 0.1
-    """Enlarged boxes must overlap this much to be a pair."""
-
-    near_iou: float = 0.2
-    """A box that fits no track is near one if they overlap this much, enlarged by `near_buffer`."""
-
-    near_buffer: float = 0.3
-    """Boxes are enlarged by this share on each side to test whether one is near a track."""
-
-    near_hits: int = 3
-    """A box that fits nothing goes to the one track near it if that was seen at least this many times."""
-
-    damping_s: float = 2.0
-    """An unseen track slows down: its velocity decays to 1/e in this time."""
-
-    once_s: float = 0.6
-    """A track that was seen once is given up after this time unseen."""
-
-    unsure_s: float = 1.0
-    """A box below the activation threshold does not continue a track unseen for longer than this."""
-
-    unlooked_s: float = 1.0
-    """Between two frames, however far apart, a track counts as unseen for at most this long."""
-
-    size_gain: float = 0.5
-    """A track's width and height move this share of the way to those of a new box."""
-
-
-TUNING = TrackerTuning()
+# A detection of at least this score may begin a track; one below it may only continue one. cv reports from 0.4 on.
+TRACK_ACTIVATION_THRESHOLD = 0.4
+# Detections below this score are ignored.
+MINIMUM_SCORE = 0.1
+# If two boxes of one group overlap this much, the one with the lower score is a duplicate and is dropped.
+DUPLICATE_IOU = 0.5
+# A box that overlaps a matched one this much begins no track.
+SHADOW_IOU = 0.3
+# A box with this share inside a matched one begins no track.
+SHADOW_INSIDE = 0.85
+# Standard deviation of a detected box's position, in sizes.
+POSITION_NOISE = 0.08
+# Additional standard deviation of an object's expected position, in sizes: a velocity is never constant.
+EXPECTATION_NOISE = 0.08
+# Standard deviation of a velocity's change within a second, in sizes a second.
+VELOCITY_NOISE = 0.4
+# Standard deviation of the velocity of an object that was seen once, in sizes a second.
+INITIAL_VELOCITY = 0.8
+# Standard deviation of the logarithms of width and height.
+SHAPE_NOISE = 0.25
+# A box's shape may be off by at most this many standard deviations.
+MAXIMUM_SHAPE_DISTANCE = 4.0
+# A box may be at most this many standard deviations from where its object is expected.
+MAXIMUM_DISTANCE = 4.0
+# The same for a box below the activation threshold.
+MAXIMUM_DISTANCE_UNSURE = 3.0
+# A pair is possible up to this unlikelihood: minus twice the logarithm of its likelihood.
+MAXIMUM_UNLIKELIHOOD = 6.0
+# This much unlikelihood costs as much as all of the overlap brings.
+UNLIKELIHOOD_PER_IOU = 16.0
+# Cost of a track and a box that both stay unmatched. It is more than any pair costs. It is less than giving all objects
+# of a row to their neighbours where one left at its end and another joined.
+UNMATCHED_COST = 0.45
+# Boxes are enlarged by this share of themselves on each side, before their overlap is computed (C-BIoU).
+BUFFER = 0.1
+# Boxes are enlarged by this additional share for each second since the frame before.
+BUFFER_PER_SECOND = 2.0
+# Boxes are enlarged by at most this share on each side: then they are five times as wide and high.
+MAXIMUM_BUFFER = 2.0
+# Enlarged boxes must overlap this much to be a pair.
+MINIMUM_IOU_THRESHOLD = 0.1
+# A box that fits no track is near one if they overlap this much, enlarged by `near_buffer`.
+NEAR_IOU = 0.2
+# Boxes are enlarged by this share on each side to test whether one is near a track.
+NEAR_BUFFER = 0.3
+# A box that fits nothing goes to the one track near it if that was seen at least this many times.
+NEAR_HITS = 3
+# An unseen track slows down: its velocity decays to 1/e in this time.
+DAMPING_S = 2.0
+# A track that was seen once is given up after this time unseen.
+ONCE_S = 0.6
+# A box below the activation threshold does not continue a track unseen for longer than this.
+UNSURE_S = 1.0
+# Between two frames, however far apart, a track counts as unseen for at most this long.
+UNLOOKED_S = 1.0
+# A track's width and height move this share of the way to those of a new box.
+SIZE_GAIN = 0.5
 
 
 class Sighting(NamedTuple):
@@ -204,8 +169,8 @@ class Tracker:
         lost = []
         for t in s.tracklets:
             if t.number not in seen:
-                t.unseen += min(elapsed_s, TUNING.unlooked_s)
-                if t.unseen > (self._lost_s if t.hits > 1 else TUNING.once_s):
+                t.unseen += min(elapsed_s, UNLOOKED_S)
+                if t.unseen > (self._lost_s if t.hits > 1 else ONCE_S):
                     lost.append(t.number)
         s.tracklets = [t for t in s.tracklets if t.number not in lost]
         return numbers, lost
@@ -215,16 +180,16 @@ class Tracker:
     ) -> Iterator[tuple[int, int]]:
         """Yield (index of a sighting, number of its track). elapsed_s: seconds since the frame before."""
         boxes = {i: _measured(sightings[i].box, aspect) for i in indices}
-        confident = [i for i in indices if sightings[i].score >= TUNING.track_activation_threshold]
-        uncertain = [i for i in indices if sightings[i].score < TUNING.track_activation_threshold]
-        buffer = min(TUNING.maximum_buffer, TUNING.buffer + TUNING.buffer_per_second * elapsed_s)
+        confident = [i for i in indices if sightings[i].score >= TRACK_ACTIVATION_THRESHOLD]
+        uncertain = [i for i in indices if sightings[i].score < TRACK_ACTIVATION_THRESHOLD]
+        buffer = min(MAXIMUM_BUFFER, BUFFER + BUFFER_PER_SECOND * elapsed_s)
         tracks = [t for t in self.state.tracklets if t.group == group]
-        pairs = _pairs(tracks, confident, boxes, TUNING.maximum_distance, buffer)
+        pairs = _pairs(tracks, confident, boxes, MAXIMUM_DISTANCE, buffer)
         if elapsed_s <= self._lost_s:
             pairs += _leftovers(tracks, pairs, confident, boxes)
         matched = {t.number for t, _ in pairs}
-        rest = [t for t in tracks if t.number not in matched and t.unseen <= TUNING.unsure_s]
-        pairs += _pairs(rest, uncertain, boxes, TUNING.maximum_distance_unsure, buffer)
+        rest = [t for t in tracks if t.number not in matched and t.unseen <= UNSURE_S]
+        pairs += _pairs(rest, uncertain, boxes, MAXIMUM_DISTANCE_UNSURE, buffer)
         for t, i in pairs:
             _correct(t, boxes[i])
             yield i, t.number
@@ -237,7 +202,7 @@ class Tracker:
         s = self.state
         s.count += 1
         area = box.w * box.h
-        p, v = TUNING.position_noise**2 * area, TUNING.initial_velocity**2 * area
+        p, v = POSITION_NOISE**2 * area, INITIAL_VELOCITY**2 * area
         s.tracklets.append(Tracklet(s.count, group, *box, 0.0, 0.0, p, 0.0, v))
         return s.count
 
@@ -254,9 +219,9 @@ def _groups(sightings: Sequence[Sighting]) -> Iterable[tuple[str, list[int]]]:
     """Return (group, the indices of its sightings by falling score), without duplicates."""
     groups: dict[str, list[int]] = {}
     for i in sorted(range(len(sightings)), key=lambda i: (-sightings[i].score, sightings[i])):
-        if sightings[i].score >= TUNING.minimum_score:
+        if sightings[i].score >= MINIMUM_SCORE:
             members = groups.setdefault(group_of(sightings[i].label), [])
-            if not any(overlap(sightings[i].box, sightings[k].box) >= TUNING.duplicate_iou for k in members):
+            if not any(overlap(sightings[i].box, sightings[k].box) >= DUPLICATE_IOU for k in members):
                 members.append(i)
     return sorted(groups.items())
 
@@ -267,10 +232,7 @@ def _shadows(box: Box, taken: Box) -> bool:
     height = min(box[3], taken[3]) - max(box[1], taken[1])
     if width <= 0 or height <= 0:
         return False
-    return (
-        width * height >= TUNING.shadow_inside * (box[2] - box[0]) * (box[3] - box[1])
-        or overlap(box, taken) >= TUNING.shadow_iou
-    )
+    return width * height >= SHADOW_INSIDE * (box[2] - box[0]) * (box[3] - box[1]) or overlap(box, taken) >= SHADOW_IOU
 
 
 def _measured(box: Box, aspect: float) -> _Measured:
@@ -281,18 +243,18 @@ def _measured(box: Box, aspect: float) -> _Measured:
 def _predict(t: Tracklet, elapsed_s: float) -> None:
     travel_s, decay = elapsed_s, 1.0
     if t.unseen:
-        decay = math.exp(-elapsed_s / TUNING.damping_s)
-        travel_s = TUNING.damping_s * (1 - decay)
+        decay = math.exp(-elapsed_s / DAMPING_S)
+        travel_s = DAMPING_S * (1 - decay)
     t.x, t.y = t.x + t.vx * travel_s, t.y + t.vy * travel_s
     t.vx, t.vy = t.vx * decay, t.vy * decay
-    q = TUNING.velocity_noise**2 * t.area
+    q = VELOCITY_NOISE**2 * t.area
     t.p += 2 * elapsed_s * t.pv + elapsed_s**2 * t.v + q * elapsed_s**3 / 3
     t.pv += elapsed_s * t.v + q * elapsed_s**2 / 2
     t.v += q * elapsed_s
 
 
 def _correct(t: Tracklet, box: _Measured) -> None:
-    s = t.p + TUNING.position_noise**2 * box.w * box.h
+    s = t.p + POSITION_NOISE**2 * box.w * box.h
     gain, gain_v = t.p / s, t.pv / s
     dx, dy = box.x - t.x, box.y - t.y
     t.x, t.y = t.x + gain * dx, t.y + gain * dy
@@ -300,7 +262,7 @@ def _correct(t: Tracklet, box: _Measured) -> None:
     t.v -= gain_v * t.pv
     t.pv *= 1 - gain
     t.p *= 1 - gain
-    t.w, t.h = t.w + TUNING.size_gain * (box.w - t.w), t.h + TUNING.size_gain * (box.h - t.h)
+    t.w, t.h = t.w + SIZE_GAIN * (box.w - t.w), t.h + SIZE_GAIN * (box.h - t.h)
     t.unseen = 0.0
     t.hits += 1
 
@@ -317,19 +279,19 @@ def _pairs(
     t = np.array([(k.x, k.y, k.w, k.h, k.p) for k in tracks])[:, :, None]
     b = np.array([boxes[i] for i in indices]).T
     area = t[:, 2] * t[:, 3]
-    variance = t[:, 4] + (TUNING.position_noise**2 + TUNING.expectation_noise**2) * area
+    variance = t[:, 4] + (POSITION_NOISE**2 + EXPECTATION_NOISE**2) * area
     far = ((t[:, 0] - b[0]) ** 2 + (t[:, 1] - b[1]) ** 2) / variance
-    other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / TUNING.shape_noise**2
+    other = (np.log(t[:, 2] / b[2]) ** 2 + np.log(t[:, 3] / b[3]) ** 2) / SHAPE_NOISE**2
     unlikely = far + other + 2 * np.log(variance / area)
     overlaps = _overlaps(t, b, buffer)
     possible = (
         (far <= gate**2)
-        & (other <= TUNING.maximum_shape_distance**2)
-        & (unlikely <= TUNING.maximum_unlikelihood)
-        & (overlaps >= TUNING.minimum_iou_threshold)
+        & (other <= MAXIMUM_SHAPE_DISTANCE**2)
+        & (unlikely <= MAXIMUM_UNLIKELIHOOD)
+        & (overlaps >= MINIMUM_IOU_THRESHOLD)
     )
-    cost = unlikely / TUNING.unlikelihood_per_iou - overlaps
-    rows, columns = linear_sum_assignment(np.where(possible, cost, TUNING.unmatched_cost))
+    cost = unlikely / UNLIKELIHOOD_PER_IOU - overlaps
+    rows, columns = linear_sum_assignment(np.where(possible, cost, UNMATCHED_COST))
     return [(tracks[r], indices[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
 
 
@@ -348,12 +310,12 @@ def _leftovers(
     if not alone or all(t.number in matched for t in tracks):
         return []
     t = np.array([(k.x, k.y, k.w, k.h) for k in tracks])[:, :, None]
-    near = _overlaps(t, np.array([boxes[i] for i in alone]).T, TUNING.near_buffer) >= TUNING.near_iou
+    near = _overlaps(t, np.array([boxes[i] for i in alone]).T, NEAR_BUFFER) >= NEAR_IOU
     found: list[tuple[Tracklet, int]] = []
     for column, i in enumerate(alone):
         (rows,) = np.nonzero(near[:, column])
         track = tracks[int(rows[0])] if len(rows) == 1 else None
-        if track and track.number not in matched and track.unseen == 0 and track.hits >= TUNING.near_hits:
+        if track and track.number not in matched and track.unseen == 0 and track.hits >= NEAR_HITS:
             matched.add(track.number)
             found.append((track, i))
     return found

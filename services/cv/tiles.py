@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from services.cv.detectors import Detection, detections
@@ -22,30 +21,20 @@ from shared.contract.events import Box
 from shared.video.decode import Image
 from shared.video.pictures import resize
 
+# Shares, chosen on the footage of docs/explanation/tracking.md.
 
-class TilesTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Shares, chosen on the footage of docs/explanation/tracking.md."""
-
-    overlap: float = 0.15
-    """Two tiles share this much of a tile's side. Less enlarges more, and leaves more objects to the whole frame."""
-
-    edge: float = 0.01
-    """A box is cut off if it ends within this share of a tile's side from an inner edge: 3 of 300 pixels."""
-
-    near_edge: float = 0.05
-    """A box may be cut off if it ends within this share from an inner edge: 15 of 300 pixels."""
-
-    inside: float = 0.8
-    """A box that may be cut off is a part of an object whose box has this share of its area."""
-
-    large: float = 0.75
-    """Objects larger than this share of the overlap come from the whole frame: boxes jitter, so both tiles may cut."""
-
-    same: float = 0.6
-    """Two boxes of one label are of one object if they overlap by this IoU, which is the embedded detector's bound."""
-
-
-TUNING = TilesTuning()
+# Two tiles share this much of a tile's side. Less enlarges more, and leaves more objects to the whole frame.
+OVERLAP_SHARE = 0.15
+# A box is cut off if it ends within this share of a tile's side from an inner edge: 3 of 300 pixels.
+EDGE_SHARE = 0.01
+# A box may be cut off if it ends within this share from an inner edge: 15 of 300 pixels.
+NEAR_EDGE_SHARE = 0.05
+# A box that may be cut off is a part of an object whose box has this share of its area.
+INSIDE_SHARE = 0.8
+# Objects larger than this share of the overlap come from the whole frame: boxes jitter, so both tiles may cut.
+LARGE_SHARE = 0.75
+# Two boxes of one label are of one object if they overlap by this IoU, which is the embedded detector's bound.
+SAME_IOU = 0.6
 
 
 class Grid(NamedTuple):
@@ -90,32 +79,32 @@ class Grid(NamedTuple):
         whole, *tiles = found
         if not tiles:
             return whole
-        most = [TUNING.large * TUNING.overlap * share if share < 1 else 1.0 for share in map(_share, self)]
+        most = [LARGE_SHARE * OVERLAP_SHARE * share if share < 1 else 1.0 for share in map(_share, self)]
         objects = [o for o in whole if o.box[2] - o.box[0] > most[0] or o.box[3] - o.box[1] > most[1]]
         doubtful: list[Detection] = []
         for tile, inside in zip(self.tiles(), tiles, strict=True):
             for o in inside:
-                if not _may_be_cut(o.box, tile, TUNING.edge):
-                    (doubtful if _may_be_cut(o.box, tile, TUNING.near_edge) else objects).extend(_placed(o, tile))
+                if not _may_be_cut(o.box, tile, EDGE_SHARE):
+                    (doubtful if _may_be_cut(o.box, tile, NEAR_EDGE_SHARE) else objects).extend(_placed(o, tile))
         doubtful = [part for part in doubtful if not any(_is_part(part, o) for o in (*objects, *doubtful))]
         return list(_distinct(sorted((*objects, *doubtful), key=lambda o: -o.score)))
 
 
 def _share(tiles: int) -> float:
     """Return a tile's share of the frame's side, for `tiles` side by side."""
-    return 1 / (1 + (tiles - 1) * (1 - TUNING.overlap))
+    return 1 / (1 + (tiles - 1) * (1 - OVERLAP_SHARE))
 
 
 def _spans(tiles: int) -> list[tuple[float, float]]:
     """Return (begin, length) of each tile along one side, in shares of it."""
     share = _share(tiles)
-    return [(i * (1 - TUNING.overlap) * share, share) for i in range(tiles)]
+    return [(i * (1 - OVERLAP_SHARE) * share, share) for i in range(tiles)]
 
 
 def _may_be_cut(box: Box, tile: Box, near: float) -> bool:
     """Whether a box, in shares of its tile, ends within `near` of an edge of the tile that is not the frame's own."""
     ends = (box[0], box[1], 1 - box[2], 1 - box[3])
-    inner = (tile[0] > TUNING.edge, tile[1] > TUNING.edge, tile[2] < 1 - TUNING.edge, tile[3] < 1 - TUNING.edge)
+    inner = (tile[0] > EDGE_SHARE, tile[1] > EDGE_SHARE, tile[2] < 1 - EDGE_SHARE, tile[3] < 1 - EDGE_SHARE)
     return any(end < near and is_inner for end, is_inner in zip(ends, inner, strict=True))
 
 
@@ -127,7 +116,7 @@ def _is_part(part: Detection, whole: Detection) -> bool:
     area = (a[2] - a[0]) * (a[3] - a[1])
     if area >= (b[2] - b[0]) * (b[3] - b[1]):
         return False
-    return (min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1])) >= TUNING.inside * area
+    return (min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1])) >= INSIDE_SHARE * area
 
 
 def _placed(found: Detection, tile: Box) -> list[Detection]:
@@ -148,4 +137,4 @@ def _distinct(objects: Sequence[Detection]) -> Iterator[Detection]:
             yield best
             low, high = np.maximum(boxes[:, :2], best.box[:2]), np.minimum(boxes[:, 2:], best.box[2:])
             common = np.clip(high - low, 0, None).prod(axis=1)
-            left &= (labels != best.label) | (common <= TUNING.same * (area + area[i] - common))
+            left &= (labels != best.label) | (common <= SAME_IOU * (area + area[i] - common))

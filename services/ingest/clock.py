@@ -10,29 +10,17 @@ minimum of (arrival - timestamp) over a window is the best estimate of the camer
 
 from __future__ import annotations
 
-import msgspec
-
-
-class ClockTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """All in seconds."""
-
-    window_s: float = 10.0
-    """Window of the minimum offset: a busy network lets one packet through undelayed in it, and clocks drift less
-    than the tolerance."""
-
-    tolerance_s: float = 0.1
-    """An estimate is corrected once it is wrong by this much: the minimum offset has some noise, and evidence need not
-    be more exact. Clocks that drift by 100 ppm are corrected once in 17 minutes."""
-
-    settle_s: float = 0.5
-    """An estimate is trusted after this long: servers send their last GOP in one burst at connect, all of it late but
-    its end."""
-
-    jump_s: float = 1.0
-    """A clock was set if a packet comes this much earlier, relative to the one before it, than its timestamp allows."""
-
-
-TUNING = ClockTuning()
+# Window of the minimum offset: a busy network lets one packet through undelayed in it, and clocks drift less than the
+# tolerance.
+WINDOW_S = 10.0
+# An estimate is corrected once it is wrong by this much: the minimum offset has some noise, and evidence need not be
+# more exact. Clocks that drift by 100 ppm are corrected once in 17 minutes.
+TOLERANCE_S = 0.1
+# An estimate is trusted after this long: servers send their last GOP in one burst at connect, all of it late but its
+# end.
+SETTLE_S = 0.5
+# A clock was set if a packet comes this much earlier, relative to the one before it, than its timestamp allows.
+JUMP_S = 1.0
 
 
 class WallClock:
@@ -52,26 +40,26 @@ class WallClock:
         if self._anchor is None:
             self._restart(arrival, offset)
             return False
-        sudden = offset < self._last - TUNING.jump_s
+        sudden = offset < self._last - JUMP_S
         self._last = offset
-        if sudden and offset < self._anchor - TUNING.jump_s and self.is_settled(arrival):
+        if sudden and offset < self._anchor - JUMP_S and self.is_settled(arrival):
             self._restart(arrival, offset)
             self.reanchors += 1
             return True
         self._least = min(self._least, offset)
         if not self.is_settled(arrival):
             self._anchor = self._least
-        elif offset < self._anchor - TUNING.tolerance_s:
+        elif offset < self._anchor - TOLERANCE_S:
             self._move(offset)
-        if not 0 <= arrival - self._window < TUNING.window_s:
-            if self._least > self._anchor + TUNING.tolerance_s:
+        if not 0 <= arrival - self._window < WINDOW_S:
+            if self._least > self._anchor + TOLERANCE_S:
                 self._move(self._least)
             self._window, self._least = arrival, offset
         return False
 
     def is_settled(self, arrival: float) -> bool:
         """Whether `wall` can be trusted: the burst at connect is over."""
-        return not 0 <= arrival - self._first < TUNING.settle_s
+        return not 0 <= arrival - self._first < SETTLE_S
 
     def wall(self, timestamp: float) -> float:
         """Return the estimated capture time of the frame of `timestamp`, in seconds since the Unix epoch."""

@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import enum
 
-import msgspec
+# Shares are of the target length.
 
-
-class CutterTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Shares are of the target length."""
-
-    early: float = 0.1
-    """A keyframe may come this share before the target: otherwise jitter of GOPs of the target's length would make
-    every second segment twice as long."""
-
-    late: float = 0.5
-    """A segment waits for a keyframe that is due within this share: a cut before it would leave a sliver, which costs a
-    message. So a GOP's last piece has at least this share, and a segment is longer by at most this share."""
-
-    most_gap_s: float = 30.0
-    """The clock was set if timestamps skip more than this: at night, cameras go down to a frame in several seconds."""
-
-    most_back_s: float = 1.0
-    """The clock was set back if timestamps go back by more than this: reordering moves them by a few frames."""
-
-    most_gop_s: float = 60.0
-    """The rest of a longer GOP is dropped: each of its pieces would be decoded with everything before it."""
-
-
-TUNING = CutterTuning()
+# A keyframe may come this share before the target: otherwise jitter of GOPs of the target's length would make every
+# second segment twice as long.
+EARLY_SHARE = 0.1
+# A segment waits for a keyframe that is due within this share: a cut before it would leave a sliver, which costs a
+# message. So a GOP's last piece has at least this share, and a segment is longer by at most this share.
+LATE_SHARE = 0.5
+# The clock was set if timestamps skip more than this: at night, cameras go down to a frame in several seconds.
+MAX_GAP_S = 30.0
+# The clock was set back if timestamps go back by more than this: reordering moves them by a few frames.
+MAX_STEP_BACK_S = 1.0
+# The rest of a longer GOP is dropped: each of its pieces would be decoded with everything before it.
+MAX_GOP_S = 60.0
 
 
 class Cut(enum.Enum):
@@ -60,7 +49,7 @@ class Cutter:
 
     def push(self, time: float, size: int, key: bool) -> Cut:
         """Return what the packet does; after BREAK, push it again. time: presentation, in seconds."""
-        if self._open and not -TUNING.most_back_s <= time - self._newest <= TUNING.most_gap_s:
+        if self._open and not -MAX_STEP_BACK_S <= time - self._newest <= MAX_GAP_S:
             self._open = False
             self._gop = None
             return Cut.BREAK
@@ -90,18 +79,18 @@ class Cutter:
         length = time - self._start
         if key:
             # Invariant: no GOP begins inside a segment that can't be decoded alone.
-            whole = not self._open or self._dependent or full or length >= self._target * (1 - TUNING.early)
+            whole = not self._open or self._dependent or full or length >= self._target * (1 - EARLY_SHARE)
             return Cut.KEY if whole else Cut.APPEND
-        if time - self._last_key > TUNING.most_gop_s:
+        if time - self._last_key > MAX_GOP_S:
             return Cut.ENDLESS
         # A frame shown before the newest one stays with it: a cut between them would mix the segments' times.
         long = time > self._newest and length >= self._target and not self._keyframe_is_near(time, length)
         return Cut.DEPENDENT if full or long else Cut.APPEND
 
     def _keyframe_is_near(self, time: float, length: float) -> bool:
-        wait = self._target * (1 + TUNING.late) - length
+        wait = self._target * (1 + LATE_SHARE) - length
         if self._gop is None:
-            return time - self._last_key < self._target * (1 + TUNING.late)
+            return time - self._last_key < self._target * (1 + LATE_SHARE)
         until_key = self._last_key + self._gop - time
         # A keyframe that is late by a few frames is still expected.
-        return -TUNING.early * self._target <= until_key <= min(wait, TUNING.late * self._target)
+        return -EARLY_SHARE * self._target <= until_key <= min(wait, LATE_SHARE * self._target)

@@ -13,7 +13,7 @@ import msgspec
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.cutter import TUNING, Cut, Cutter
+from services.ingest.cutter import LATE_SHARE, MAX_GOP_S, Cut, Cutter
 from services.ingest.failures import SourceError
 from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
 from services.ingest.parameters import sequence_parameters
@@ -85,7 +85,7 @@ class Segmenter:
         self._tick = float(stream.time_base or 0)
         self._sps = sequence_parameters(self._codec, stream.codec_context.extradata or b"")
         # A segment may be longer by the rest of its last GOP.
-        self._most_packets = min(_MOST_PACKETS, round(_MOST_FPS * (1 + cutting.segment_s * (1 + TUNING.late))))
+        self._most_packets = min(_MOST_PACKETS, round(_MOST_FPS * (1 + cutting.segment_s * (1 + LATE_SHARE))))
         self._cutter = self._new_cutter()
         self._untimed: list[Packet[VideoStream]] = []
         self._packets: list[Timed] = []
@@ -186,10 +186,10 @@ class Segmenter:
         """Raise SourceError if a camera sends no keyframe, so that its status says so."""
         if self._skipped_since is None or time < self._skipped_since:
             self._skipped_since = time
-        if time - self._skipped_since > TUNING.most_gop_s:
+        if time - self._skipped_since > MAX_GOP_S:
             raise SourceError(
                 "no_keyframe",
-                f"the camera has sent no keyframe for {TUNING.most_gop_s:.0f} s: set a keyframe (I-frame) interval of "
+                f"the camera has sent no keyframe for {MAX_GOP_S:.0f} s: set a keyframe (I-frame) interval of "
                 "1 to 2 s in the camera, and turn intra refresh off",
             )
 

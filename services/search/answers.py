@@ -42,6 +42,10 @@ Q = TypeVar("Q", Query, ClipQuery)
 _ROOM = 256 * 1024
 
 
+# If at most this many segments have a label, they are looked up first, and vectors are compared in those alone.
+RARE_SEGMENTS = 2000
+
+
 class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How far a ranking is widened until it holds enough moments. The values were chosen by hand."""
 
@@ -56,9 +60,6 @@ class QueryTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     most_hits: int = 8192
     """The highest number of hits to fetch, of all labels combined: each takes some kilobytes until it is answered."""
-
-    rare: int = 2000
-    """If at most this many segments have a label, they are looked up first, and vectors are compared in those alone."""
 
 
 TUNING = QueryTuning()
@@ -150,7 +151,7 @@ class Answers:
         if query.labels:
             # Labels of any run and score count.
             seen = msgspec.structs.replace(where, labels=query.labels, runs=(), min_score=None)
-            rare = await self._in_thread(lambda: self._index.segments_with(seen, TUNING.rare))
+            rare = await self._in_thread(lambda: self._index.segments_with(seen, RARE_SEGMENTS))
             if rare is not None and not rare:
                 return _Side(model=model)
             where = msgspec.structs.replace(where, seqs=sorted(rare or ()))

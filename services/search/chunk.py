@@ -22,6 +22,15 @@ from lancedb.query import ColumnOrdering
 
 from shared.models.vectors import Vectors
 
+# Every partition of the index is visited. With a camera filter, whose scenes lie close together, the nearest partitions
+# alone lost most of the matching rows when measured.
+VISITED_PARTITIONS = 1000
+# Exact distances are computed for this many times the requested rows. With codes of 4 bits a dimension this was
+# measured to find 99 in 100 of the rows of an exact search.
+REFINE_FACTOR = 4
+# The most (camera, label) pairs that are tracked.
+MAX_PAIRS = 500_000
+
 
 class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that keep queries fast while rows come. bench/bench_search.py measures their effect."""
@@ -39,19 +48,8 @@ class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
     most_parts: int = 8
     """The vectors' index is rebuilt once it has this many parts: every compaction makes one."""
 
-    partitions: int = 1000
-    """Every partition of the index is visited. With a camera filter, whose scenes lie close together, the nearest
-    partitions alone lost most of the matching rows when measured."""
-
-    refined: int = 4
-    """Exact distances are computed for this many times the requested rows. With codes of 4 bits a dimension this was
-    measured to find 99 in 100 of the rows of an exact search."""
-
     most_labels: int = 20_000
     """The most labels that a text can name. The largest vocabulary of a detector has some thousands."""
-
-    most_pairs: int = 500_000
-    """The most (camera, label) pairs that are tracked."""
 
     kept_versions: dt.timedelta = dt.timedelta(seconds=30)
     """A version of the table stays this long: a reader may have begun when it was current."""
@@ -164,7 +162,7 @@ class Chunk:
         if self._expected(where) <= TUNING.exact:
             query = query.bypass_vector_index()
         else:
-            query = query.nprobes(TUNING.partitions).refine_factor(TUNING.refined)
+            query = query.nprobes(VISITED_PARTITIONS).refine_factor(REFINE_FACTOR)
         return query.to_arrow()
 
     def best(self, where: Where, columns: Sequence[str], limit: int) -> Any:
@@ -282,7 +280,7 @@ class Chunk:
                 found.setdefault(pair["camera"], set()).add(sys.intern(pair["label"]))
         for camera, labels in found.items():
             current = self.labels_of.get(camera, frozenset())
-            new = sorted(labels - current)[: max(0, TUNING.most_pairs - self._pairs)]
+            new = sorted(labels - current)[: max(0, MAX_PAIRS - self._pairs)]
             if new:
                 self._pairs += len(new)
                 self.labels_of[camera] = current.union(new)

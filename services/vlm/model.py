@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from services.vlm import metrics
 from services.vlm.endpoint import Card, Completion, ModelEndpoint
 from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
@@ -39,23 +37,16 @@ BUSY = Backoff(first_s=0.5, longest_s=10.0, longest_asked_s=300.0)
 RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 
 
-class ModelTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """The patience of a request. The values were chosen by hand."""
+# The patience of a request. The values were chosen by hand.
 
-    away_tries: int = 3
-    """A request ends after this many losses of a healthy-looking server: the request itself may be to blame."""
-
-    tries: int = 2
-    """Maximum failures of a request on a healthy server: it is to blame, or another replica's server takes it."""
-
-    load_s: float = 5.0
-    """vLLM's own gauges are read this often."""
-
-    characters_a_token: float = 2.5
-    """Characters of plain text per token until the model's ratio is known; low, as a long prompt is refused."""
-
-
-TUNING = ModelTuning()
+# A request ends after this many losses of a healthy-looking server: the request itself may be to blame.
+MAX_LOST_TRIES = 3
+# Maximum failures of a request on a healthy server: it is to blame, or another replica's server takes it.
+MAX_TRIES = 2
+# vLLM's own gauges are read this often.
+LOAD_POLL_S = 5.0
+# Characters of plain text per token until the model's ratio is known; low, as a long prompt is refused.
+CHARACTERS_PER_TOKEN = 2.5
 
 
 class Model:
@@ -64,7 +55,7 @@ class Model:
     def __init__(self, endpoint: ModelEndpoint, settings: VlmSettings, *, starting: str) -> None:
         self.name = settings.vlm_model
         self.context = settings.vlm_context
-        self.characters_a_token = TUNING.characters_a_token
+        self.characters_a_token = CHARACTERS_PER_TOKEN
         self.well = asyncio.Event()
         self.lost = asyncio.Event()
         self.on_change: Callable[[str | None], None] = lambda reason: None
@@ -113,14 +104,14 @@ class Model:
                 self._count("refused" if isinstance(e, Refused) else "away")
                 self._turned_away(e)
                 # A server that looked healthy each time may fail on this request.
-                if away >= TUNING.away_tries:
+                if away >= MAX_LOST_TRIES:
                     raise
                 await self._sleep(DELAYS.after(away))
             except RequestFailed as e:
                 tries += 1
                 self._count("failed")
                 self._failed(str(e), certain=False)
-                if tries >= TUNING.tries:
+                if tries >= MAX_TRIES:
                     raise
                 await self._sleep(DELAYS.after(tries))
             except Exception as e:
@@ -157,7 +148,7 @@ class Model:
                 await self._read_load()
             self._opened.clear()
             try:
-                async with asyncio.timeout(DELAYS.after(tries) if tries else TUNING.load_s):
+                async with asyncio.timeout(DELAYS.after(tries) if tries else LOAD_POLL_S):
                     await self._opened.wait()
             except TimeoutError:
                 pass

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from nats.aio.client import Client
 
 from services.vlm import metrics
@@ -34,23 +33,16 @@ HOLD = 256
 HOLD_BYTES = 64 * 1024 * 1024
 
 
-class PlannerTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """When a caption is requested. The values were chosen by hand."""
+# When a caption is requested. The values were chosen by hand.
 
-    slack_s: float = 3.0
-    """The delay of a request after its stretch's end: its last segment ends after it, and is stored after that."""
-
-    again_s: float = 5.0
-    """Planning pauses this long if VLM is full, or the server away."""
-
-    latest_s: float = 120.0
-    """A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock."""
-
-    patience_s: float = 2.0
-    """The publishing of a job is tried for this long."""
-
-
-TUNING = PlannerTuning()
+# The delay of a request after its stretch's end: its last segment ends after it, and is stored after that.
+SLACK_S = 3.0
+# Planning pauses this long if VLM is full, or the server away.
+PAUSE_S = 5.0
+# A segment that begins a stretch in the future, by more than its length and this, comes from a wrong clock.
+MAX_FUTURE_S = 120.0
+# The publishing of a job is tried for this long.
+PATIENCE_S = 2.0
 
 
 class Planner:
@@ -99,8 +91,8 @@ class Planner:
             found = []
         if not found:
             return await self._in_flight.acknowledge(delivery, confirmed=False)
-        wait_s = found[-1].end.timestamp() + TUNING.slack_s - time.time()
-        if wait_s > plan.length_s + TUNING.latest_s:
+        wait_s = found[-1].end.timestamp() + SLACK_S - time.time()
+        if wait_s > plan.length_s + MAX_FUTURE_S:
             # A clock is wrong: this stretch may never end.
             return await self._in_flight.acknowledge(delivery, confirmed=False)
         if wait_s <= 0:
@@ -108,7 +100,7 @@ class Planner:
                 head.camera, found, prompt, delivery.headers
             ):
                 return await self._in_flight.acknowledge(delivery, confirmed=False)
-            wait_s = TUNING.again_s
+            wait_s = PAUSE_S
         elif not self._pending.add(
             head.camera, found, delivery.seq, time.time(), is_listed=head.camera in self._cameras.values
         ):
@@ -124,11 +116,11 @@ class Planner:
         for stretch in stretches:
             job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
             try:
-                ack = await bus.publish_job(self._client, job, trace, patience_s=TUNING.patience_s)
+                ack = await bus.publish_job(self._client, job, trace, patience_s=PATIENCE_S)
             except BusError as e:
                 metrics.PLANNED.labels("refused").inc()
                 self._log.warning("captions can't be asked for yet", camera=camera, error=str(e))
-                self._full_until = time.monotonic() + TUNING.again_s
+                self._full_until = time.monotonic() + PAUSE_S
                 return False
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
         return True

@@ -12,13 +12,13 @@ import contextlib
 import ipaddress
 import random
 import ssl
-from collections.abc import Coroutine
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
+from nats.js.api import Header
 from nats.protocol.parser import AUTHORIZATION_VIOLATION, Parser
 
 from shared.bus.password import Password
@@ -42,6 +42,11 @@ def _is_address(host: str | None) -> bool:
     return False
 
 
+def _resolve(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(True)
+
+
 class Refused(nats.errors.Error):
     """The server can't be used with these settings. The text continues after its address."""
 
@@ -49,33 +54,7 @@ class Refused(nats.errors.Error):
 class Connection(Client):
     """See the module. certificates: for TLS; None if no setting asks for it.
 
-    Messages: the server forwards any bytes as subject and headers. nats-py stops reading forever if they are not UTF-8
-    or too short, but still counts as connected: one message would end every subscriber.
-
-    Stored messages: one with the status 100 and no payload would pass for the heartbeat of a push consumer, whose
-    headers make the client publish to any subject.
-
-    Reading: a late answer to the ping of a timed-out flush has no waiter. It makes nats-py stop reading forever, while
-    it still counts as connected.
-
-    Flushing: nats-py writes the ping of a flush ahead of its pending writes, so the answer does not cover those: a
-    subscriber that has flushed may miss a message.
-
-    Passwords: if a server stops accepting a password, nats-py closes for good. This client reconnects, as the file may
-    have the new one.
-
-    Leaving: nats-py judges a server by its pongs only, which may wait behind a large message on a slow network. This
-    client counts any received bytes as a sign of life. When a server hangs, nats-py waits until it has taken all
-    pending writes, before it tries another one. This client drops those writes, as they may be lost anyway. Then
-    nats-py may try the same server first, which accepts the connection and stays silent. This client tries it last.
-
-    Closing: nats-py cancels its reconnection attempts once. Before Python 3.12 `asyncio.wait_for`, inside them, may
-    swallow that. Then they continue and keep the process alive, whose loop waits for all of its tasks. Or they wait for
-    the end of the old socket, as `close` does, and their cancellation cancels `close`. Pending writes for a server that
-    is away go to the old socket: from Python 3.12 on a closed one raises a TypeError.
-
-    TLS: whatever the URL says, nats-py uses TLS only if the server requires it, and else sends the password in plain
-    text. A man in the middle would claim that it does not.
+    `docs/upstream.md` describes each override as a change for nats-py. They are written against its 2.16.
     """
 
     def __init__(
@@ -106,6 +85,7 @@ class Connection(Client):
         peer: tuple[Any, ...] = ()
         if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
             peer = self._transport._io_writer.get_extra_info("peername") or ()
+            # A server that hangs never takes the pending writes, and closing would wait for that.
             self._transport._io_writer.transport.abort()
 
         def rank(server: Any) -> int:
@@ -140,8 +120,8 @@ class Connection(Client):
         """Return the password for the server that is tried now."""
         return self._password.next(self._current_server.uri.netloc if self._current_server else "")
 
-    async def _process_connect_init(self) -> None:
-        await super()._process_connect_init()
+    def record_login(self) -> None:
+        """Record that the server accepted the last password."""
         self._password.record_success()
 
     async def _process_err(self, err_msg: str) -> None:
@@ -158,26 +138,19 @@ class Connection(Client):
             headers = headers | {ids.HEADER: self._seal(id)}
         await super().publish(subject, payload, reply, headers)
 
-    def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> Coroutine[Any, Any, None]:
-        # Messages are read one after the other.
-        self._reads_stored = reply.startswith(b"$JS.ACK.")
-        return super()._process_msg(sid, subject, reply, data, headers)
-
-    def _is_control_message(self, data: bytes, header: dict[str, str]) -> str | None:
-        return None if self._reads_stored else super()._is_control_message(data, header)
-
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
-        except (UnicodeDecodeError, IndexError):
+        except (UnicodeDecodeError, IndexError):  # it would end the reading
             found = self._parse_header_lines(headers.partition(b"\r\n")[2])
         return found
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
+        # Only the server's own messages have a status: a stored one's headers are its publisher's.
+        if headers and reply.startswith(b"$JS.ACK."):
+            headers.pop(Header.STATUS, None)
         return self.msg_class(
             subject=subject.decode(errors="replace"),
             reply=reply.decode(errors="replace"),
@@ -188,21 +161,22 @@ class Connection(Client):
         )
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        # The answer covers only what was written before the ping.
         if self._pending and self.is_connected and self._transport:
             self._transport.write(b"".join(self._pending))
             self._pending, self._pending_data_size = [], 0
-        await super()._send_ping(future)
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
+        # A waiter that gave up must not break the reading of its pong.
+        pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if future:
+            pong.add_done_callback(lambda _: _resolve(future))
+        await super()._send_ping(pong)
 
     async def close(self) -> None:
+        # An attempt to reconnect may outlive its cancellation, or cancel the task that closes.
         ours = asyncio.current_task()
         if self._reconnection_task is not ours:
             await end(self._reconnection_task)
-        if not self.is_connected:
+        if not self.is_connected:  # the old socket takes no more
             self._pending, self._pending_data_size = [], 0
         try:
             await super().close()

@@ -60,6 +60,7 @@ async def connect(
     try:
         state.connected = await _connected_in_time(attempt, state, math.inf if health else timeout_s, health)
         if state.connected:
+            client.record_login()
             return client
     finally:
         if not state.connected:
@@ -115,6 +116,7 @@ class _ConnectionState:
             self.log.warning("nats disconnected", server=self.where)
 
     async def reconnected(self) -> None:
+        self.client.record_login()
         self.log.info("nats reconnected", server=self.where)
 
 

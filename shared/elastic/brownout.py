@@ -18,6 +18,10 @@ import msgspec
 TURN_S = 60.0
 
 
+# The divisor of ages for cameras with a high priority: the first of them degrades after the last of others.
+HIGH_PRIORITY_DIVISOR = 1.67
+
+
 class BrownoutTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of the latency target. docs/adr/0011-elastic-quality.md has the alternatives."""
 
@@ -27,9 +31,6 @@ class BrownoutTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     spread: float = 0.2
     """The additional age at which the last camera gets it."""
-
-    high: float = 1.67
-    """The divisor of ages for cameras with a high priority: the first of them degrades after the last of others."""
 
 
 TUNING = BrownoutTuning()
@@ -60,4 +61,4 @@ class Brownout:
     def level(self, age_s: float, *, place: float = 0.5, high: bool = False) -> int:
         """Return an index into LEVELS. age_s: of the message. high: whether its camera has a high priority."""
         t = self._tuning
-        return choose(age_s / self._target_s / (t.high if high else 1.0), place, t.begins, t.spread)
+        return choose(age_s / self._target_s / (HIGH_PRIORITY_DIVISOR if high else 1.0), place, t.begins, t.spread)

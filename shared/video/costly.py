@@ -18,15 +18,12 @@ import msgspec
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import OverBudget
 
-
-class CostlyTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """most: segments over the budget that quarantine a camera. forgiven: the share of a failure that a segment within
-    the budget offsets, so a camera that mixes both is not back immediately. wait: seconds in quarantine.
-    """
-
-    most: int = 3
-    forgiven: float = 0.05
-    wait: Backoff = Backoff(first_s=60.0, longest_s=960.0, jitter=0.0)
+# This many segments over the budget quarantine a camera.
+MAX_OVER_BUDGET = 3
+# A segment within the budget offsets this share of a failure: a camera that mixes both is not back immediately.
+FORGIVEN_SHARE = 0.05
+# Seconds in quarantine.
+QUARANTINE = Backoff(first_s=60.0, longest_s=960.0, jitter=0.0)
 
 
 class _Record(msgspec.Struct):
@@ -40,9 +37,8 @@ class _Record(msgspec.Struct):
 class CostlyCameras:
     """clock: seconds, monotonic. Not thread-safe."""
 
-    def __init__(self, clock: Callable[[], float], tuning: CostlyTuning | None = None) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._tuning = tuning or CostlyTuning()
         self._records: dict[str, _Record] = {}
 
     def __len__(self) -> int:
@@ -64,7 +60,7 @@ class CostlyCameras:
         record = self._records.setdefault(camera, _Record())
         record.failures += 1
         record.reason = f"a segment was refused: {error}"
-        if record.failures >= self._tuning.most:
+        if record.failures >= MAX_OVER_BUDGET:
             record.until = self._clock() + self._wait(record)
 
     def record_success(self, camera: str) -> None:
@@ -73,10 +69,10 @@ class CostlyCameras:
         if record is None:
             return
         if record.until is not None:
-            record.until, record.failures = None, self._tuning.most - 1
-        record.failures -= self._tuning.forgiven
+            record.until, record.failures = None, MAX_OVER_BUDGET - 1
+        record.failures -= FORGIVEN_SHARE
         if record.failures <= 0:
             del self._records[camera]
 
     def _wait(self, record: _Record) -> float:
-        return self._tuning.wait.after(max(1, int(record.failures) - self._tuning.most + 1))
+        return QUARANTINE.after(max(1, int(record.failures) - MAX_OVER_BUDGET + 1))

@@ -9,4 +9,5 @@
 | `world` | the servers, cameras and services that are broken |
 | `faults` | the faults, in order or by a seed |
 | `trial` | a run: fault, recovery, count; and its table |
+| `kills` | kills of one service's workers, and of the server, under a full backlog |
 """

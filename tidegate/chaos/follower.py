@@ -18,7 +18,7 @@ from shared.contract.segment import from_headers
 from tidegate.chaos.ledger import Ledger, Piece
 
 _POLL_S = 0.25
-_SEGMENTS, _DETECTIONS = names.media(">"), names.event("detections", ">")
+_SEGMENTS = names.media(">")
 _REVISIONS = names.event(names.revised("detections"), ">")
 _TRACKS = names.event("tracks", ">")
 _INCIDENTS, _ALERTS = names.event("incidents", ">"), names.event("alerts", ">")
@@ -39,11 +39,15 @@ class _Incident(msgspec.Struct, frozen=True):
 
 
 class Follower:
-    """`run` until cancelled. media, events: the last sequence read of segments, and of detections."""
+    """`run` until cancelled, or `run_results` for the workers' events alone. kind: of those events.
 
-    def __init__(self, client: Client, ledger: Ledger) -> None:
+    media, events: the last sequence read of segments, and of the workers' events.
+    """
+
+    def __init__(self, client: Client, ledger: Ledger, kind: str = "detections") -> None:
         self._client = client
-        self._ledger = ledger
+        self._results = names.event(kind, ">")
+        self.ledger = ledger
         self._read_to: Counter[str] = Counter()
 
     @property
@@ -52,17 +56,20 @@ class Follower:
 
     @property
     def events(self) -> int:
-        return self._read_to[_DETECTIONS]
+        return self._read_to[self._results]
 
     async def run(self) -> None:
         await asyncio.gather(
             self._follow(names.MEDIA, _SEGMENTS, self._segment),
-            self._follow(names.EVENTS, _DETECTIONS, self._detections),
+            self.run_results(),
             self._follow(names.EVENTS, _REVISIONS, self._revision),
             self._follow(names.EVENTS, _TRACKS, self._tracks),
             self._follow(names.EVENTS, _INCIDENTS, self._incident),
             self._follow(names.EVENTS, _ALERTS, self._alert),
         )
+
+    async def run_results(self) -> None:
+        await self._follow(names.EVENTS, self._results, self._result)
 
     async def _follow(self, stream: str, subjects: str, take: Callable[[Stored], None]) -> None:
         while True:
@@ -81,23 +88,23 @@ class Follower:
     def _segment(self, stored: Stored) -> None:
         s = from_headers(stored.headers)
         start = s.start.timestamp()
-        self._ledger.segment(Piece(s.camera, s.epoch, s.n, start, start + s.duration, stored.seq))
+        self.ledger.segment(Piece(s.camera, s.epoch, s.n, start, start + s.duration, stored.seq))
 
-    def _detections(self, stored: Stored) -> None:
+    def _result(self, stored: Stored) -> None:
         result = msgspec.json.decode(stored.data, type=_Result)
-        self._ledger.event(result.segment.seq)
+        self.ledger.event(result.segment.seq)
         if result.quality:
-            self._ledger.deferred.add(stored.headers["ce-id"])
+            self.ledger.deferred.add(stored.headers["ce-id"])
 
     def _revision(self, stored: Stored) -> None:
-        self._ledger.revision(msgspec.json.decode(stored.data, type=_Revision).revises)
+        self.ledger.revision(msgspec.json.decode(stored.data, type=_Revision).revises)
 
     def _tracks(self, stored: Stored) -> None:
-        self._ledger.followed.add(msgspec.json.decode(stored.data, type=_Result).segment.seq)
+        self.ledger.followed.add(msgspec.json.decode(stored.data, type=_Result).segment.seq)
 
     def _incident(self, stored: Stored) -> None:
         event = msgspec.json.decode(stored.data, type=_Incident)
-        self._ledger.incident(event.incident, event.state)
+        self.ledger.incident(event.incident, event.state)
 
     def _alert(self, stored: Stored) -> None:
-        self._ledger.alert(msgspec.json.decode(stored.data, type=_Incident).incident)
+        self.ledger.alert(msgspec.json.decode(stored.data, type=_Incident).incident)

@@ -67,7 +67,7 @@ def chaos(
     _check_given(
         ctx, ("seed", "only", "servers", "ingests", "cameras"), "goes with --each or --hours: give one of them"
     )
-    from tidegate.demo.chaos import Plan, run
+    from tidegate.chaos.kills import Plan, run
 
     sys.exit(run(Plan(**plan)))
 

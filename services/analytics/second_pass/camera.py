@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from services.analytics.camera import CameraAnalytics
 from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
-from services.analytics.second_pass.state import TUNING, Book, EpisodeState, SecondPassState
+from services.analytics.second_pass.state import MAX_BOOKS, MAX_EPISODES, TAIL_S, Book, EpisodeState, SecondPassState
 from services.analytics.second_pass.versions import First
 from services.analytics.state import Limits
 from services.analytics.statements import Outs
@@ -60,7 +60,7 @@ class SecondPassCamera:
             return "joined"
         if first.seq <= live.reached:
             return "known"
-        if len(self._s.episodes) >= TUNING.most_episodes:
+        if len(self._s.episodes) >= MAX_EPISODES:
             return "refused"
         self._s.episodes.append(start_episode(live.state(), book, first))
         return "begun"
@@ -76,7 +76,7 @@ class SecondPassCamera:
         for episode in self._s.episodes:
             if episode.books[-1].rules != data:
                 # The first rules are in force and stay; the oldest scheduled ones may be dropped.
-                episode.books = [episode.books[0], *episode.books[1:][1 - TUNING.most_books :], Book(after, data)]
+                episode.books = [episode.books[0], *episode.books[1:][1 - MAX_BOOKS :], Book(after, data)]
         return []
 
     def verdict(self, verdict: Verdict) -> Outs:
@@ -153,9 +153,9 @@ class SecondPassCamera:
         """Return when the first pass ends, unless more frames are deferred before. Raises IndexError if there
         is none.
         """
-        return self._s.episodes[0].last + TUNING.tail_s
+        return self._s.episodes[0].last + TAIL_S
 
     def _last(self, at: float) -> EpisodeState | None:
         """Return the last pass, if an event that was stored at a time belongs to it."""
         last = self._s.episodes[-1] if self._s.episodes else None
-        return last if last and at <= last.last + TUNING.tail_s else None
+        return last if last and at <= last.last + TAIL_S else None

@@ -19,7 +19,9 @@ import msgspec
 
 from services.analytics.counts import MINUTE_S
 from services.analytics.second_pass.state import (
-    TUNING,
+    MAX_COMPARED,
+    MAX_NEAR_S,
+    NEAR_S,
     ComparisonState,
     FoundIncident,
     FoundMinute,
@@ -110,12 +112,12 @@ class Comparison:
         if found := self._s.live.get(incident.incident):
             found.incident = incident
             found.until = now if incident.end is not None else found.until
-        elif incident.state == "start" and len(self._s.live) < TUNING.most_compared:
+        elif incident.state == "start" and len(self._s.live) < MAX_COMPARED:
             self._s.live[incident.incident] = FoundIncident(incident, now)
 
     def _note_second(self, incident: Incident, now: float) -> Iterator[Finding]:
         found = self._s.settled.get(incident.incident)
-        if found is None and incident.state == "start" and len(self._s.settled) < TUNING.most_compared:
+        if found is None and incident.state == "start" and len(self._s.settled) < MAX_COMPARED:
             found = self._s.settled[incident.incident] = FoundIncident(incident, now)
         if found is None:
             return
@@ -179,7 +181,7 @@ class Comparison:
         return a.incident.incident != b.incident.incident, apart, b.incident.incident
 
     def _near(self, found: FoundIncident) -> float:
-        return min(TUNING.most_near_s, max(TUNING.near_s, self._near_s(found.incident.rule)))
+        return min(MAX_NEAR_S, max(NEAR_S, self._near_s(found.incident.rule)))
 
     def _retention_s(self, found: FoundIncident) -> float:
         """Return how long a similar incident may still come up."""
@@ -196,7 +198,7 @@ class Comparison:
         while minute.live or minute.settled:
             if not (minute.live and minute.settled):
                 (alone, *_) = minute.live or minute.settled
-                if now < alone.seen + 2 * TUNING.near_s:
+                if now < alone.seen + 2 * NEAR_S:
                     return
             live = minute.live.pop(0) if minute.live else None
             second = minute.settled.pop(0) if minute.settled else None

@@ -25,10 +25,9 @@ from services.analytics.second_pass.comparison import (
     RevisedMinute,
 )
 from services.analytics.second_pass.late import LateIncidents
-from services.analytics.second_pass.state import TUNING, Book, EpisodeState, second_pass_id
+from services.analytics.second_pass.state import TAIL_S, Book, EpisodeState, second_pass_id
 from services.analytics.second_pass.versions import First
-from services.analytics.state import TUNING as CAMERA
-from services.analytics.state import CameraState, Limits
+from services.analytics.state import STEP_BACK_S, CameraState, Limits
 from services.analytics.statements import Out, Outs
 from shared.contract import rules
 from shared.contract.events import Detections, Incident, Verdict
@@ -102,7 +101,7 @@ class Episode:
 
     def end(self, now: float) -> Outs:
         """End the pass: its lasting late incidents ended when they were last true."""
-        outs = self.due(self._s.last + TUNING.tail_s, now)
+        outs = self.due(self._s.last + TAIL_S, now)
         self._second.incidents.end_all()
         ended = [what for what in self._second.incidents.take() if isinstance(what, Incident)]
         for event in ended:
@@ -134,7 +133,7 @@ class Episode:
         clock = self._clock() or before
         findings = list(self._comparison.note(live, second, clock))
         # Without more video, or after the video's clock was set back, no similar incident comes up any more.
-        over = clock < before - CAMERA.back_s or not self._second.state().heard
+        over = clock < before - STEP_BACK_S or not self._second.state().heard
         findings += self._comparison.findings(math.inf if over else clock)
         return [out for finding in findings for out in self._events_of(finding, now)]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from services.analytics import statements
 from services.analytics.incidents import Incidents, IncidentsState, Ref, replace
-from services.analytics.second_pass.state import TUNING, LateState, second_pass_out
+from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_out
 from services.analytics.statements import Outs
 from shared.contract.events import Incident, Verdict
 from shared.contract.rules import Rule
@@ -76,7 +76,7 @@ class LateIncidents:
         """Apply a model's verdict. wait: store it if its incident is not announced yet."""
         if wait and not self.has(verdict.incident):
             self.state.early[verdict.incident] = verdict
-            while len(self.state.early) > TUNING.most_early:
+            while len(self.state.early) > MAX_EARLY_VERDICTS:
                 del self.state.early[next(iter(self.state.early))]
             return []
         self._incidents.verdict(verdict)

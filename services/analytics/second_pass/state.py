@@ -9,39 +9,24 @@ from services.analytics.state import CameraState
 from services.analytics.statements import Out
 from shared.contract.events import Counts, Incident, Verdict
 
+# Chosen by hand.
 
-class SecondPassTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen by hand."""
-
-    tail_s: float = 300.0
-    """A pass ends this long after the last event with deferred frames: earlier incidents are over by then, or both
-    sides follow them.
-    """
-
-    near_s: float = 5.0
-    """Incidents are the same if their times differ by at most this. At a frame a second, an object is reported two or
-    three frames after it came.
-    """
-
-    most_near_s: float = 60.0
-    """The same for a rule with a long `hold_s`: more would let a pass end before its incidents are judged."""
-
-    most_compared: int = 200
-    """At most this many incidents of each side are compared at a time; further ones are not published."""
-
-    most_episodes: int = 16
-    """At most this many passes of a camera wait: they are five minutes apart, and revisions come within
-    ANALYTICS_SETTLE_S.
-    """
-
-    most_books: int = 16
-    """A pass stores at most this many changes of its camera's rules, the last ones."""
-
-    most_early: int = 50
-    """At most this many verdicts wait for their incident, which may be published after them following a restart."""
-
-
-TUNING = SecondPassTuning()
+# A pass ends this long after the last event with deferred frames: earlier incidents are over by then, or both sides
+# follow them.
+TAIL_S = 300.0
+# Incidents are the same if their times differ by at most this. At a frame a second, an object is reported two or three
+# frames after it came.
+NEAR_S = 5.0
+# The same for a rule with a long `hold_s`: more would let a pass end before its incidents are judged.
+MAX_NEAR_S = 60.0
+# At most this many incidents of each side are compared at a time; further ones are not published.
+MAX_COMPARED = 200
+# At most this many passes of a camera wait: they are five minutes apart, and revisions come within ANALYTICS_SETTLE_S.
+MAX_EPISODES = 16
+# A pass stores at most this many changes of its camera's rules, the last ones.
+MAX_BOOKS = 16
+# At most this many verdicts wait for their incident, which may be published after them following a restart.
+MAX_EARLY_VERDICTS = 50
 
 
 class FoundIncident(msgspec.Struct):

@@ -10,30 +10,21 @@ A block's weight falls with its error, so that a new person does not pass for li
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
 from services.cv.static_scene.picture import Floats, Grey
 
+# Chosen on the scenes of `make bench-static-scene`.
 
-class CompareTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen on the scenes of `make bench-static-scene`."""
-
-    rounds: int = 3
-    """Iterations of the fit, each with the weights of the previous residuals."""
-
-    outlier: float = 2.5
-    """A block with an error above this many of its standard deviations counts less."""
-
-    least_gain: float = 0.6
-    most_gain: float = 1.6
-    """Maximum change of contrast by light; beyond it, no reference matches."""
-
-    most_shift: float = 1.0
-    """Maximum movement of the camera in blocks; beyond it, it is another picture."""
-
-
-TUNING = CompareTuning()
+# Iterations of the fit, each with the weights of the previous residuals.
+FIT_ROUNDS = 3
+# A block with an error above this many of its standard deviations counts less.
+OUTLIER_DEVIATIONS = 2.5
+MIN_GAIN = 0.6
+# Maximum change of contrast by light; beyond it, no reference matches.
+MAX_GAIN = 1.6
+# Maximum movement of the camera in blocks; beyond it, it is another picture.
+MAX_SHIFT_BLOCKS = 1.0
 
 
 def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) -> Floats | None:
@@ -45,17 +36,17 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
     spread = deviation.ravel()
     weights = 1 / spread**2
     left, shares = wanted, np.zeros(4, np.float32)
-    for n in range(TUNING.rounds):
+    for n in range(FIT_ROUNDS):
         if n:
             off = np.abs(left) / spread
-            weights = np.minimum(1, TUNING.outlier / np.maximum(off, 1e-6)) ** 2 / spread**2
+            weights = np.minimum(1, OUTLIER_DEVIATIONS / np.maximum(off, 1e-6)) ** 2 / spread**2
         weighted = basis * weights
         matrix = weighted @ basis.T
         # A flat picture has no distinguishable gradients.
         slack = np.eye(4) * (1e-6 * np.trace(matrix) + 1e-9)
         shares = np.linalg.solve(matrix + slack, weighted @ wanted).astype(np.float32)
         left = wanted - shares @ basis
-    if not TUNING.least_gain <= 1 + shares[1] <= TUNING.most_gain or np.abs(shares[2:]).max() > TUNING.most_shift:
+    if not MIN_GAIN <= 1 + shares[1] <= MAX_GAIN or np.abs(shares[2:]).max() > MAX_SHIFT_BLOCKS:
         return None
     return left.reshape(reference.shape)
 

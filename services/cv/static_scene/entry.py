@@ -15,10 +15,9 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from services.cv.static_scene.noise import TUNING as NOISE
-from services.cv.static_scene.noise import Noise
+from services.cv.static_scene.noise import MAX_DEVIATION, MEMORY_PICTURES, MIN_DEVIATION, Noise
 from services.cv.static_scene.picture import SHAPE, Floats
-from services.cv.static_scene.scene import TUNING, ReferenceFrame, Scene
+from services.cv.static_scene.scene import MAX_REFERENCES, ReferenceFrame, Scene
 from shared.contract.events import DetectedObject
 from shared.runtime.errors import TidegateError
 
@@ -57,8 +56,8 @@ class _Entry(msgspec.Struct, frozen=True):
     version: int
     made: Annotated[str, Meta(max_length=1000)]
     deviation: _Plane
-    pictures: Annotated[float, Meta(ge=0, le=NOISE.memory)]
-    looks: Annotated[list[_ReferenceFrame], Meta(max_length=TUNING.looks)]
+    pictures: Annotated[float, Meta(ge=0, le=MEMORY_PICTURES)]
+    looks: Annotated[list[_ReferenceFrame], Meta(max_length=MAX_REFERENCES)]
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -88,8 +87,8 @@ def decode(data: bytes, fingerprint: str, now: float) -> Scene:
     if entry.made != fingerprint:
         raise BadScene("it was made with another detector, or other settings of the camera")
     deviation = _plane(entry.deviation) * _STEP
-    if deviation.min() < NOISE.least - _STEP or deviation.max() > NOISE.most:
-        raise BadScene(f"its deviations are not between {NOISE.least:g} and {NOISE.most:g} levels")
+    if deviation.min() < MIN_DEVIATION - _STEP or deviation.max() > MAX_DEVIATION:
+        raise BadScene(f"its deviations are not between {MIN_DEVIATION:g} and {MAX_DEVIATION:g} levels")
     if np.median(deviation) > _MOST_MEDIAN:
         raise BadScene(f"half of its blocks change by more than {_MOST_MEDIAN:g} levels by themselves: no scene does")
     for reference in entry.looks:

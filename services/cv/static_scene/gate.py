@@ -19,24 +19,16 @@ from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene import Match, Scene
 from shared.contract.events import DetectedObject
 
+# In seconds of the camera's time.
 
-class GateTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """In seconds of the camera's time."""
-
-    ask_s: float = 10.0
-    """Minimum interval between reads of the shared entry, if the local scene is not enough."""
-
-    old_s: float = 90.0
-    """The local scene is not enough if its newest reference is older than this."""
-
-    share_s: float = 60.0
-    """Minimum interval between writes of a camera's entry, by any replica."""
-
-    cameras: int = 2000
-    """Maximum number of scenes in memory, those seen last: each is some 50 kB."""
-
-
-TUNING = GateTuning()
+# Minimum interval between reads of the shared entry, if the local scene is not enough.
+READ_INTERVAL_S = 10.0
+# The local scene is not enough if its newest reference is older than this.
+OLD_S = 90.0
+# Minimum interval between writes of a camera's entry, by any replica.
+WRITE_INTERVAL_S = 60.0
+# Maximum number of scenes in memory, those seen last: each is some 50 kB.
+MAX_SCENES = 2000
 _NEVER = float("-inf")
 
 
@@ -73,9 +65,9 @@ class Gate:
     def must_read(self, camera: Camera, start: float) -> bool:
         """Whether to read the shared entry before a segment is judged."""
         mine = self._of(camera)
-        if mine.sure and start - _newest(mine.scene) <= TUNING.old_s:
+        if mine.sure and start - _newest(mine.scene) <= OLD_S:
             return False
-        return not abs(start - mine.asked) < TUNING.ask_s
+        return not abs(start - mine.asked) < READ_INTERVAL_S
 
     def adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
         """Merge the shared entry; None if there is none. Raises BadScene if it can't be used."""
@@ -109,7 +101,7 @@ class Gate:
     def may_share(self, camera: Camera) -> bool:
         """Whether there is a scene to share, and it is due."""
         mine = self._of(camera)
-        return bool(mine.scene.looks) and _newest(mine.scene) - mine.shared >= TUNING.share_s
+        return bool(mine.scene.looks) and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
 
     def share(self, camera: Camera) -> bytes:
         """Return the entry to write in place of the last adopted one."""
@@ -122,7 +114,7 @@ class Gate:
         if mine is None or mine.made != camera.fingerprint:
             mine = _Known(camera.fingerprint, scene.new())
         self._cameras[camera.id] = mine
-        if len(self._cameras) > TUNING.cameras:
+        if len(self._cameras) > MAX_SCENES:
             del self._cameras[next(iter(self._cameras))]
         return mine
 

@@ -15,33 +15,22 @@ from numpy.typing import NDArray
 from services.cv.static_scene.picture import SHAPE, SIZE, Floats
 from shared.contract.events import Box
 
+# Chosen on the scenes of `make bench-static-scene`. In levels of grey.
 
-class NoiseTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen on the scenes of `make bench-static-scene`. In levels of grey."""
-
-    first: float = 2.0
-    """The initial deviation of a block."""
-
-    least: float = 1.0
-    """The minimum deviation: grey has integer levels."""
-
-    most: float = 24.0
-    """The maximum deviation: a person in a dark coat on a bright road differs by that much."""
-
-    memory: float = 32.0
-    """Learned noise decays over this many pictures."""
-
-    start: float = 4.0
-    """The weight of the initial deviation, in pictures."""
-
-    surprise: float = 3.0
-    """The cap of an error in standard deviations: an undetected person must not blind a block immediately."""
-
-    margin: int = 2
-    """Blocks around an object that may be its shadow, or its past and next position."""
-
-
-TUNING = NoiseTuning()
+# The initial deviation of a block.
+INITIAL_DEVIATION = 2.0
+# The minimum deviation: grey has integer levels.
+MIN_DEVIATION = 1.0
+# The maximum deviation: a person in a dark coat on a bright road differs by that much.
+MAX_DEVIATION = 24.0
+# Learned noise decays over this many pictures.
+MEMORY_PICTURES = 32.0
+# The weight of the initial deviation, in pictures.
+INITIAL_WEIGHT = 4.0
+# The cap of an error in standard deviations: an undetected person must not blind a block immediately.
+MAX_ERROR_DEVIATIONS = 3.0
+# Blocks around an object that may be its shadow, or its past and next position.
+MARGIN_BLOCKS = 2
 
 
 class Noise(msgspec.Struct, frozen=True):
@@ -52,28 +41,28 @@ class Noise(msgspec.Struct, frozen=True):
 
     @property
     def deviation(self) -> Floats:
-        return np.sqrt(self.variance).clip(TUNING.least, TUNING.most)
+        return np.sqrt(self.variance).clip(MIN_DEVIATION, MAX_DEVIATION)
 
 
 def initial() -> Noise:
-    return Noise(np.full(SHAPE, TUNING.first**2, np.float32), TUNING.start)
+    return Noise(np.full(SHAPE, INITIAL_DEVIATION**2, np.float32), INITIAL_WEIGHT)
 
 
 def learn(noise: Noise, left: Floats, objects: Iterable[Box]) -> Noise:
     """Learn from one more picture. left: the residuals. objects: their boxes."""
-    share = 1 / min(noise.pictures + 1, TUNING.memory)
-    squares = np.minimum(left**2, TUNING.surprise**2 * noise.variance)
+    share = 1 / min(noise.pictures + 1, MEMORY_PICTURES)
+    squares = np.minimum(left**2, MAX_ERROR_DEVIATIONS**2 * noise.variance)
     grown = noise.variance + share * (squares - noise.variance)
-    variance = np.where(covered(objects), noise.variance, grown).clip(TUNING.least**2 / 4, TUNING.most**2)
-    return Noise(variance.astype(np.float32), min(noise.pictures + 1, TUNING.memory))
+    variance = np.where(covered(objects), noise.variance, grown).clip(MIN_DEVIATION**2 / 4, MAX_DEVIATION**2)
+    return Noise(variance.astype(np.float32), min(noise.pictures + 1, MEMORY_PICTURES))
 
 
 def covered(objects: Iterable[Box]) -> NDArray[np.bool_]:
     """Return the blocks with objects, and those around them."""
     found = np.zeros(SHAPE, bool)
     for x1, y1, x2, y2 in objects:
-        left, right = int(x1 * SIZE[0]) - TUNING.margin, int(np.ceil(x2 * SIZE[0])) + TUNING.margin
-        top, bottom = int(y1 * SIZE[1]) - TUNING.margin, int(np.ceil(y2 * SIZE[1])) + TUNING.margin
+        left, right = int(x1 * SIZE[0]) - MARGIN_BLOCKS, int(np.ceil(x2 * SIZE[0])) + MARGIN_BLOCKS
+        top, bottom = int(y1 * SIZE[1]) - MARGIN_BLOCKS, int(np.ceil(y2 * SIZE[1])) + MARGIN_BLOCKS
         found[max(0, top) : bottom, max(0, left) : right] = True
     return found
 

@@ -22,35 +22,24 @@ from shared.contract.events import Box, DetectedObject
 _Frames: TypeAlias = Sequence[Sequence[DetectedObject]]
 
 
-class SceneTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen on the scenes of `make bench-static-scene`."""
+# Chosen on the scenes of `make bench-static-scene`.
 
-    differs: float = 6.0
-    """The minimum difference of a block, in its standard deviations."""
-
-    looks: int = 3
-    """Maximum number of references that matched again: the empty scene, with and without a parked car, at night."""
-
-    fades: float = 0.97
-    """The decay of a reference's use per segment: changed light adds references of its own."""
-
-    most_age_s: float = 300.0
-    """The maximum age of a reference."""
-
-    broad: float = 0.15
-    """If more than this share of the blocks differ, the cause is light, not the blocks' noise."""
-
-    pictures: int = 3
-    """About how many pictures of a segment to learn noise from: leaves move within a second, too."""
-
-    same_iou: float = 0.3
-    """The overlap from which on two boxes are the same object."""
-
-    follows: float = 0.3
-    """A reference's picture moves by this share towards the next full inference that matches it."""
-
-
-TUNING = SceneTuning()
+# The minimum difference of a block, in its standard deviations.
+DIFFERENCE_DEVIATIONS = 6.0
+# Maximum number of references that matched again: the empty scene, with and without a parked car, at night.
+MAX_REFERENCES = 3
+# The decay of a reference's use per segment: changed light adds references of its own.
+USE_DECAY = 0.97
+# The maximum age of a reference.
+MAX_AGE_S = 300.0
+# If more than this share of the blocks differ, the cause is light, not the blocks' noise.
+BROAD_SHARE = 0.15
+# About how many pictures of a segment to learn noise from: leaves move within a second, too.
+NOISE_PICTURES = 3
+# The overlap from which on two boxes are the same object.
+SAME_IOU = 0.3
+# A reference's picture moves by this share towards the next full inference that matches it.
+FOLLOW_SHARE = 0.3
 
 
 class ReferenceFrame(msgspec.Struct, frozen=True):
@@ -101,9 +90,9 @@ def find_match(scene: Scene, picture: Grey, now: float) -> Match | None:
     spread = scene.noise.deviation
     found: list[tuple[float, Match]] = []
     for reference in scene.all():
-        if abs(now - reference.since) <= TUNING.most_age_s:
+        if abs(now - reference.since) <= MAX_AGE_S:
             left = compare.unexplained(picture, reference.picture, spread)
-            if left is not None and (strength := compare.strength(left, spread)) < TUNING.differs:
+            if left is not None and (strength := compare.strength(left, spread)) < DIFFERENCE_DEVIATIONS:
                 found.append((strength, Match(reference, left)))
     return min(found, key=lambda one: one[0])[1] if found else None
 
@@ -126,10 +115,10 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
     near = _nearest(scene, pictures[0])
     if near is None:
         return msgspec.structs.replace(scene, last=fresh), False
-    is_known = _strength(scene, pictures[0], near) < TUNING.differs
+    is_known = _strength(scene, pictures[0], near) < DIFFERENCE_DEVIATIONS
     news = list(_news(frames, near.frames))
     learned = scene.noise
-    for picture in pictures[:: max(1, len(pictures) // TUNING.pictures)]:
+    for picture in pictures[:: max(1, len(pictures) // NOISE_PICTURES)]:
         left = compare.unexplained(picture, near.picture, learned.deviation)
         if left is not None and not _is_broad(left, learned):
             learned = noise.learn(learned, left, [o.box for o in news])
@@ -138,7 +127,7 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
         return msgspec.structs.replace(scene, last=fresh), bool(news)
     if near.since > at:
         return scene, bool(news)
-    followed = near.picture + TUNING.follows * (fresh.picture - near.picture)
+    followed = near.picture + FOLLOW_SHARE * (fresh.picture - near.picture)
     return _used(scene, near, ReferenceFrame(at, followed, frames)), bool(news)
 
 
@@ -147,7 +136,7 @@ def merge(ours: Scene, theirs: Scene) -> Scene:
     scene = Scene(noise.merge(ours.noise, theirs.noise), ours.looks, ours.last)
     for reference in theirs.looks:
         near = _nearest(scene, reference.picture)
-        if near is None or _strength(scene, reference.picture, near) >= TUNING.differs:
+        if near is None or _strength(scene, reference.picture, near) >= DIFFERENCE_DEVIATIONS:
             scene = msgspec.structs.replace(scene, looks=_most_used((*scene.looks, reference)))
             continue
         newer = near if near.since >= reference.since else reference
@@ -160,7 +149,7 @@ def merge(ours: Scene, theirs: Scene) -> Scene:
 
 def _used(scene: Scene, before: ReferenceFrame, after: ReferenceFrame) -> Scene:
     """Count a use of the reference `before`, which becomes `after`."""
-    fade = TUNING.fades
+    fade = USE_DECAY
     looks = tuple(
         msgspec.structs.replace(reference, times=reference.times * fade)
         for reference in scene.looks
@@ -178,13 +167,13 @@ def _most_used(looks: tuple[ReferenceFrame, ...]) -> tuple[ReferenceFrame, ...]:
     """
     newest = max(reference.since for reference in looks)
     ranked = sorted(
-        looks, key=lambda reference: (newest - reference.since > TUNING.most_age_s, -reference.times, -reference.since)
+        looks, key=lambda reference: (newest - reference.since > MAX_AGE_S, -reference.times, -reference.since)
     )
-    return tuple(ranked[: TUNING.looks])
+    return tuple(ranked[:MAX_REFERENCES])
 
 
 def _is_broad(left: Floats, learned: Noise) -> bool:
-    return float((np.abs(left) >= TUNING.differs * learned.deviation).mean()) > TUNING.broad
+    return float((np.abs(left) >= DIFFERENCE_DEVIATIONS * learned.deviation).mean()) > BROAD_SHARE
 
 
 def _nearest(scene: Scene, picture: Grey | Floats) -> ReferenceFrame | None:
@@ -204,7 +193,7 @@ def _news(a: _Frames, b: _Frames) -> Iterator[DetectedObject]:
 
 
 def _is_among(one: DetectedObject, others: Sequence[DetectedObject]) -> bool:
-    return any(_overlap(one.box, o.box) >= TUNING.same_iou for o in others)
+    return any(_overlap(one.box, o.box) >= SAME_IOU for o in others)
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -14,5 +14,5 @@
 | `estimate` | the result with every term, and its explanation |
 | `policy` | the sum, and the rules that retain replicas |
 
-Each module imports only those above it in this table. Each has its parameters in a struct named `…Tuning`.
+Each module imports only those above it in this table. Each has its parameters in constants at its beginning.
 """

@@ -14,35 +14,22 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 
-import msgspec
+# Values without another source were chosen on the traces of docs/explanation/scaling.md.
 
-
-class ArrivalsTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values without another source were chosen on the traces of docs/explanation/scaling.md."""
-
-    short_s: float = 15.0
-    """The last seconds that are tested for a change: one sync of the HPA."""
-
-    least_window: float = 1.5
-    """Test for a change once the window is this many times as long as the last seconds."""
-
-    significance: float = 3.0
-    """A change is significant at this many standard deviations: noise exceeds them in 3 of 1000 tests."""
-
-    least_span_s: float = 5.0
-    """The minimum interval for a rate: a few messages in a moment prove nothing."""
-
-    least_dispersion: float = 1.0
-    """The minimum dispersion: that of a Poisson stream, 1."""
-
-    most_dispersion: float = 60.0
-    """The maximum dispersion, so that a change is still detected after a burst."""
-
-    memory: float = 0.9
-    """Each measurement retains this share of the previous dispersion."""
-
-
-TUNING = ArrivalsTuning()
+# The last seconds that are tested for a change: one sync of the HPA.
+SHORT_S = 15.0
+# Test for a change once the window is this many times as long as the last seconds.
+MIN_WINDOW_RATIO = 1.5
+# A change is significant at this many standard deviations: noise exceeds them in 3 of 1000 tests.
+SIGNIFICANT_DEVIATIONS = 3.0
+# The minimum interval for a rate: a few messages in a moment prove nothing.
+MIN_SPAN_S = 5.0
+# The minimum dispersion: that of a Poisson stream, 1.
+MIN_DISPERSION = 1.0
+# The maximum dispersion, so that a change is still detected after a burst.
+MAX_DISPERSION = 60.0
+# Each measurement retains this share of the previous dispersion.
+DISPERSION_MEMORY = 0.9
 
 
 class Arrivals:
@@ -69,33 +56,31 @@ class Arrivals:
         self.span_s = now - start
         if self.span_s <= 0:
             return
-        short_s = TUNING.short_s
         first = self._count_at(start)
-        self.level = (arrived - first) / max(self.span_s, TUNING.least_span_s)
-        if self.span_s > TUNING.least_window * short_s and self._is_changed(now, arrived, start, first):
-            self._changed = now - short_s
-            self.span_s = short_s
-            self.level = (arrived - self._count_at(self._changed)) / short_s
+        self.level = (arrived - first) / max(self.span_s, MIN_SPAN_S)
+        if self.span_s > MIN_WINDOW_RATIO * SHORT_S and self._is_changed(now, arrived, start, first):
+            self._changed = now - SHORT_S
+            self.span_s = SHORT_S
+            self.level = (arrived - self._count_at(self._changed)) / SHORT_S
 
     def resume(self, now: float, arrived: int) -> None:
         """Restart after a gap without observations: the arrival times within it are unknown."""
         self._times, self._counts = [now], [arrived]
 
     def _is_changed(self, now: float, arrived: int, start: float, first: float) -> bool:
-        t, short_s = TUNING, TUNING.short_s
-        middle = self._count_at(now - short_s)
-        before = (middle - first) / (now - short_s - start)
+        middle = self._count_at(now - SHORT_S)
+        before = (middle - first) / (now - SHORT_S - start)
         # Even without earlier arrivals, one message may arrive by chance.
-        usual = max(before, 0.5 / short_s)
-        deviation = (arrived - middle) / short_s - before
+        usual = max(before, 0.5 / SHORT_S)
+        deviation = (arrived - middle) / SHORT_S - before
         # Test a change against the dispersion before it: the change itself would inflate that.
-        changed = abs(deviation) > t.significance * math.sqrt(self.dispersion * usual / short_s)
-        if now >= self._measured + short_s:
+        changed = abs(deviation) > SIGNIFICANT_DEVIATIONS * math.sqrt(self.dispersion * usual / SHORT_S)
+        if now >= self._measured + SHORT_S:
             self._measured = now
             # A level shift is not noise: count at most the smallest significant deviation.
-            seen = min(deviation * deviation * short_s / usual, t.significance**2 * self.dispersion)
-            mean = t.memory * self.dispersion + (1 - t.memory) * seen
-            self.dispersion = min(t.most_dispersion, max(t.least_dispersion, mean))
+            seen = min(deviation * deviation * SHORT_S / usual, SIGNIFICANT_DEVIATIONS**2 * self.dispersion)
+            mean = DISPERSION_MEMORY * self.dispersion + (1 - DISPERSION_MEMORY) * seen
+            self.dispersion = min(MAX_DISPERSION, max(MIN_DISPERSION, mean))
         return changed
 
     def _count_at(self, time: float) -> float:

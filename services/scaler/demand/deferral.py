@@ -15,28 +15,20 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from services.scaler.demand.observation import Workers
 
 HOUR_S = 3600.0
 
 
-class DeferralTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Chosen on the traces of docs/explanation/scaling.md: half or twice the value makes little difference."""
+# Chosen on the traces of docs/explanation/scaling.md: half or twice the value makes little difference.
 
-    gain: float = 3.0
-    """An hour without deferred frames makes the plan leaner by this many budgets. A plan takes minutes to show in the
-    deferred frames; the account is slower than that."""
-
-    most: float = 0.2
-    """The maximum share by which the plan is leaner, and the maximum debt."""
-
-    memory_h: float = 4.0
-    """The frames per hour are a mean over this many hours."""
-
-
-TUNING = DeferralTuning()
+# An hour without deferred frames makes the plan leaner by this many budgets. A plan takes minutes to show in the
+# deferred frames; the account is slower than that.
+GAIN_PER_HOUR = 3.0
+# The maximum share by which the plan is leaner, and the maximum debt.
+MAX_SHARE = 0.2
+# The frames per hour are a mean over this many hours.
+MEMORY_H = 4.0
 
 
 class DeferralController:
@@ -74,10 +66,10 @@ class DeferralController:
         hours = (now - last[0]) / HOUR_S
         wanted = max(0.0, fleet.wanted - last[1])
         deferred = min(wanted, max(0.0, wanted - (fleet.looked - last[2])))
-        fade = math.exp(-hours / TUNING.memory_h)
+        fade = math.exp(-hours / MEMORY_H)
         self._wanted = self._wanted * fade + wanted
         self._deferred = self._deferred * fade + deferred
         self._hours = self._hours * fade + hours
         if wanted:
-            paid = TUNING.gain * (self._budget * wanted - deferred) * self._hours / self._wanted
-            self._account = min(TUNING.most, max(-TUNING.most, self._account + paid))
+            paid = GAIN_PER_HOUR * (self._budget * wanted - deferred) * self._hours / self._wanted
+            self._account = min(MAX_SHARE, max(-MAX_SHARE, self._account + paid))

@@ -17,36 +17,22 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 
-import msgspec
+# Values were chosen on the traces of docs/explanation/scaling.md.
 
-
-class ForecastTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values were chosen on the traces of docs/explanation/scaling.md."""
-
-    margins: tuple[float, ...] = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
-    """Candidates: the level continues, with this margin. Each step is about half as large again."""
-
-    quantiles: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-    """Candidates: the rate returns to this quantile of the last hour's rates."""
-
-    history_s: float = 3600.0
-    """The period of the rates that quantiles are computed over."""
-
-    least_history: int = 8
-    """A quantile needs this many rates; until then its candidate is the level."""
-
-    half_life: int = 60
-    """The half-life of a candidate's loss, in periods."""
-
-    first_margin: float = 0.06
-    """The margin until candidates have been scored. It must be one of `margins`."""
-
-    judged: int = 4
-    """Choose a candidate by its loss after this many scored periods."""
-
-
-TUNING = ForecastTuning()
-MARGINS, QUANTILES = TUNING.margins, TUNING.quantiles
+# Candidates: the level continues, with this margin. Each step is about half as large again.
+MARGINS = (0.0, 0.02, 0.04, 0.06, 0.09, 0.13, 0.2, 0.35, 0.6, 1.0)
+# Candidates: the rate returns to this quantile of the last hour's rates.
+QUANTILES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+# The period of the rates that quantiles are computed over.
+HISTORY_S = 3600.0
+# A quantile needs this many rates; until then its candidate is the level.
+MIN_HISTORY = 8
+# The half-life of a candidate's loss, in periods.
+HALF_LIFE_PERIODS = 60
+# The margin until candidates have been scored. It must be one of `margins`.
+INITIAL_MARGIN = 0.06
+# Choose a candidate by its loss after this many scored periods.
+MIN_SCORED_PERIODS = 4
 
 
 class Forecast:
@@ -56,13 +42,13 @@ class Forecast:
         self._horizon_s = horizon_s
         self._quantile = quantile
         self._period_s = period_s
-        self._fade = 0.5 ** (1 / TUNING.half_life)
+        self._fade = 0.5 ** (1 / HALF_LIFE_PERIODS)
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
         self._pending: deque[tuple[float, list[float]]] = deque()
         self._losses = [0.0] * (len(MARGINS) + len(QUANTILES))
         self._judged = 0
-        self._best = MARGINS.index(TUNING.first_margin)
+        self._best = MARGINS.index(INITIAL_MARGIN)
         self._period_ends: float | None = None
         self._count = 0
 
@@ -94,7 +80,7 @@ class Forecast:
     def _remember(self, rate: float) -> None:
         self._recent.append(rate)
         insort(self._sorted, rate)
-        if len(self._recent) * self._period_s > TUNING.history_s:
+        if len(self._recent) * self._period_s > HISTORY_S:
             del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
 
     def _candidates(self, level: float) -> list[float]:
@@ -104,7 +90,7 @@ class Forecast:
         n = len(MARGINS)
         if i < n:
             return level * (1 + MARGINS[i])
-        if len(self._sorted) < TUNING.least_history:
+        if len(self._sorted) < MIN_HISTORY:
             return level
         return self._sorted[min(len(self._sorted) - 1, int(QUANTILES[i - n] * len(self._sorted)))]
 
@@ -115,5 +101,5 @@ class Forecast:
             miss = rate - guess
             losses[i] = losses[i] * fade + (q * miss if miss > 0 else (q - 1) * miss)
         self._judged += 1
-        if self._judged >= TUNING.judged:
+        if self._judged >= MIN_SCORED_PERIODS:
             self._best = losses.index(min(losses))

@@ -64,78 +64,53 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
     backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
-class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Parameters that an operator does not set. Values without another source are the best trade-off found on the
-    traces of docs/explanation/scaling.md, between minutes served and replica-hours.
-    """
+# Parameters that an operator does not set. Values without another source are the best trade-off found on the traces of
+# docs/explanation/scaling.md, between minutes served and replica-hours.
 
-    share_exceeded: float = 0.15
-    """The arrival rate exceeds the planned rate in this share of the forecast's periods."""
-
-    exceeded_a_budget: float = 2.25
-    """For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse
-    of the mean excess of such a period."""
-
-    window: float = 1.0
-    """The arrival rate is averaged over this many cold starts: scaling by it is no quicker."""
-
-    least_window_s: float = 120.0
-    """The arrival rate is averaged over at least this long."""
-
-    allowed: float = 0.6
-    """A backlog may use this share of the latency target before it requests more replicas."""
-
-    drain: float = 0.5
-    """A backlog over the allowed one is cleared within this share of a cold start."""
-
-    least_drain_s: float = 15.0
-    """A backlog over the allowed one is cleared in at least this long: one sync of the HPA."""
-
-    lag: float = 1.0
-    """A tolerated lag is repaid over at least this many horizons."""
-
-    most_for_backlog: float = 2.0
-    """The backlog requests at most this many replicas per replica for arrivals."""
-
-    hold: float = 1.5
-    """Replicas for arrivals remain for this many cold starts: the break-even, and half of it for missed minutes."""
-
-    hold_bent: float = 1.0
-    """For degradable work, replicas for arrivals remain for this many cold starts: no minute is missed."""
-
-    least_hold_s: float = 15.0
-    """Replicas for arrivals remain for at least this long: one sync of the HPA."""
-
-    quiet: float = 2.0
-    """Nothing is forecast after this many scale-in delays without an arrival."""
-
-    least_quiet_s: float = 60.0
-    """The minimum time without an arrival after which nothing is forecast."""
-
-    unheard_s: float = 15.0
-    """Work done within this time while no worker was heard shows that heartbeats are lost."""
-
-    blind_s: float = 30.0
-    """An observer without observations for this long starts over: two syncs of the HPA."""
-
-    lag_share: float = 0.75
-    """The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
-    threshold` uses the same share, 1 less the air."""
-
-    least_due_s: float = 15.0
-    """The minimum time to backfill expiring segments: one sync of the HPA."""
-
-    in_hand: int = 2
-    """This many messages per ready replica are in flight, rather than a backlog that retains replicas."""
-
-    least_period_s: float = 15.0
-    """The minimum period for scoring a forecast, which is otherwise three latency targets."""
-
-    most_period_s: float = 60.0
-    """The maximum period for scoring a forecast, which is otherwise three latency targets."""
-
-
-TUNING = DemandTuning()
+# The arrival rate exceeds the planned rate in this share of the forecast's periods.
+EXCEEDED_SHARE = 0.15
+# For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
+# the mean excess of such a period.
+EXCEEDED_PER_BUDGET = 2.25
+# The arrival rate is averaged over this many cold starts: scaling by it is no quicker.
+WINDOW_COLD_STARTS = 1.0
+# The arrival rate is averaged over at least this long.
+MIN_WINDOW_S = 120.0
+# A backlog may use this share of the latency target before it requests more replicas.
+ALLOWED_SHARE = 0.6
+# A backlog over the allowed one is cleared within this share of a cold start.
+DRAIN_COLD_STARTS = 0.5
+# A backlog over the allowed one is cleared in at least this long: one sync of the HPA.
+MIN_DRAIN_S = 15.0
+# A tolerated lag is repaid over at least this many horizons.
+LAG_HORIZONS = 1.0
+# The backlog requests at most this many replicas per replica for arrivals.
+MAX_BACKLOG_RATIO = 2.0
+# Replicas for arrivals remain for this many cold starts: the break-even, and half of it for missed minutes.
+HOLD_COLD_STARTS = 1.5
+# For degradable work, replicas for arrivals remain for this many cold starts: no minute is missed.
+HOLD_COLD_STARTS_DEGRADABLE = 1.0
+# Replicas for arrivals remain for at least this long: one sync of the HPA.
+MIN_HOLD_S = 15.0
+# Nothing is forecast after this many scale-in delays without an arrival.
+IDLE_DELAYS = 2.0
+# The minimum time without an arrival after which nothing is forecast.
+MIN_IDLE_S = 60.0
+# Work done within this time while no worker was heard shows that heartbeats are lost.
+UNHEARD_S = 15.0
+# An observer without observations for this long starts over: two syncs of the HPA.
+BLIND_S = 30.0
+# The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
+# threshold` uses the same share, 1 less the air.
+LAG_SHARE = 0.75
+# The minimum time to backfill expiring segments: one sync of the HPA.
+MIN_DUE_S = 15.0
+# This many messages per ready replica are in flight, rather than a backlog that retains replicas.
+IN_FLIGHT_MESSAGES = 2
+# The minimum period for scoring a forecast, which is otherwise three latency targets.
+MIN_PERIOD_S = 15.0
+# The maximum period for scoring a forecast, which is otherwise three latency targets.
+MAX_PERIOD_S = 60.0
 
 
 class Demand:
@@ -144,28 +119,28 @@ class Demand:
     def __init__(self, settings: DemandSettings) -> None:
         cold, target = settings.cold_start_s, settings.latency_target_s
         self._settings = settings
-        self._horizon_s = cold + warming.TUNING.sync_s / 2
-        self._drain_s = max(TUNING.least_drain_s, TUNING.drain * cold)
-        self._lag_s = max(self._drain_s, TUNING.lag * self._horizon_s)
-        self._scale_in_delay_s = max(TUNING.least_hold_s, TUNING.hold * cold)
-        self._idle_s = max(TUNING.least_quiet_s, TUNING.quiet * self._scale_in_delay_s)
-        self._assumed_rate = settings.lag_threshold / (TUNING.lag_share * target)
-        self._arrivals = Arrivals(max(TUNING.least_window_s, TUNING.window * cold))
-        period = min(TUNING.most_period_s, max(TUNING.least_period_s, 3 * target))
+        self._horizon_s = cold + warming.HPA_SYNC_S / 2
+        self._drain_s = max(MIN_DRAIN_S, DRAIN_COLD_STARTS * cold)
+        self._lag_s = max(self._drain_s, LAG_HORIZONS * self._horizon_s)
+        self._scale_in_delay_s = max(MIN_HOLD_S, HOLD_COLD_STARTS * cold)
+        self._idle_s = max(MIN_IDLE_S, IDLE_DELAYS * self._scale_in_delay_s)
+        self._assumed_rate = settings.lag_threshold / (LAG_SHARE * target)
+        self._arrivals = Arrivals(max(MIN_WINDOW_S, WINDOW_COLD_STARTS * cold))
+        period = min(MAX_PERIOD_S, max(MIN_PERIOD_S, 3 * target))
         self._expected = Forecast(self._horizon_s, 0.5, period)
-        self._planned = Forecast(self._horizon_s, 1 - TUNING.share_exceeded, period)
-        exceeded = min(0.5, TUNING.exceeded_a_budget * settings.defer_budget)
+        self._planned = Forecast(self._horizon_s, 1 - EXCEEDED_SHARE, period)
+        exceeded = min(0.5, EXCEEDED_PER_BUDGET * settings.defer_budget)
         self._planned_degraded = Forecast(self._horizon_s, 1 - exceeded, period)
         self._deferral = DeferralController(settings.defer_budget)
         self._expiry = ExpiryForecast(settings.backfill_grace_s)
-        self._expiry_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
+        self._expiry_s = max(MIN_DUE_S, settings.backfill_grace_s - self._horizon_s)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(cold)
         self._done = 0
         self._done_at = -math.inf
         self._peak: Peak[float] = Peak(self._scale_in_delay_s, closed=True)
-        self._degraded_peak: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_bent * cold), closed=True)
+        self._degraded_peak: Peak[float] = Peak(max(MIN_HOLD_S, HOLD_COLD_STARTS_DEGRADABLE * cold), closed=True)
         self._began: float | None = None
         self._at = -math.inf
         self._arrived = 0
@@ -179,7 +154,7 @@ class Demand:
         o = msgspec.structs.replace(o, arrived=o.arrived + self._lost_count)
         if self._began is None:
             self._arrived = o.arrived
-        if self._began is None or o.time - self._at > TUNING.blind_s:
+        if self._began is None or o.time - self._at > BLIND_S:
             self._begin(o)
         self._at = o.time
         if o.arrived > self._arrived:
@@ -191,7 +166,7 @@ class Demand:
         expiring = self._expiry.measure(o.time, o.put_off)
         expected, planned = self._rates(o, lean=not expiring)
         rate = self._service_rate.value
-        if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
+        if o.fleet is None and (rate is None or o.time - self._done_at < UNHEARD_S):
             # No worker was ever heard, or heartbeats are lost: the number of workers is unknown.
             return self._by_lag(o, rate, expiring)
         return self._by_demand(o, rate or self._assumed_rate, expected, planned, expiring)
@@ -231,7 +206,7 @@ class Demand:
         fleet = o.fleet
         each = self._settings.lag_threshold
         if rate is not None:
-            each = max(1.0, TUNING.lag_share * rate * self._settings.latency_target_s)
+            each = max(1.0, LAG_SHARE * rate * self._settings.latency_target_s)
         for_backlog = o.backlog / each
         for_expiring = expiring / ((rate or self._assumed_rate) * self._expiry_s)
         floor = self._peak.add(o.time, for_backlog)
@@ -265,17 +240,17 @@ class Demand:
     def _by_demand(self, o: Observation, rate: float, expected: float, planned: float, expiring: float) -> Estimate:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
         starts = self._warming.until_ready(o.time, ready, loading)
-        stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
+        stuck = self._stuck.measure(o.time, max(0, o.backlog - IN_FLIGHT_MESSAGES * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
-        allowed = TUNING.allowed * expected * self._settings.latency_target_s
+        allowed = ALLOWED_SHARE * expected * self._settings.latency_target_s
         then = self._backlog_then(backlog, allowed, expected, rate, ready, starts)
         for_arrivals = planned / rate
         within = self._drain_s if then > allowed else self._lag_s
-        for_backlog = min((then - allowed) / (within * rate), TUNING.most_for_backlog * max(1.0, for_arrivals))
+        for_backlog = min((then - allowed) / (within * rate), MAX_BACKLOG_RATIO * max(1.0, for_arrivals))
 
         peak = self._degraded_peak if self._may_defer else self._peak
         floor = peak.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
-        if backlog > max(allowed, TUNING.in_hand * ready):
+        if backlog > max(allowed, IN_FLIGHT_MESSAGES * ready):
             floor = max(floor, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
         is_new = o.time - (self._began or 0.0) < self._scale_in_delay_s
         floor = max(floor, float(ready + loading)) if is_new else floor

@@ -16,28 +16,18 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from services.scaler.demand.observation import Workers
 
+# Values without another source were chosen on the traces of docs/explanation/scaling.md.
 
-class RateTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values without another source were chosen on the traces of docs/explanation/scaling.md."""
-
-    memory_s: float = 200.0
-    """A measurement fades to 1/e in this many replica-seconds."""
-
-    trusted_s: float = 5.0
-    """A rate is trusted after this many replica-seconds."""
-
-    clearly: float = 1.15
-    """The rate while messages wait is used if it is this many times the other: less may be noise."""
-
-    least_messages: float = 1e-3
-    """The minimum of remembered messages for a rate: fewer are too old."""
-
-
-TUNING = RateTuning()
+# A measurement fades to 1/e in this many replica-seconds.
+MEMORY_S = 200.0
+# A rate is trusted after this many replica-seconds.
+TRUSTED_S = 5.0
+# The rate while messages wait is used if it is this many times the other: less may be noise.
+CLEAR_RATIO = 1.15
+# The minimum of remembered messages for a rate: fewer are too old.
+MIN_MESSAGES = 1e-3
 
 
 class _Mean:
@@ -49,14 +39,14 @@ class _Mean:
         self.ever_s = 0.0
 
     def add(self, messages: float, seconds: float) -> None:
-        fade = math.exp(-seconds / TUNING.memory_s)
+        fade = math.exp(-seconds / MEMORY_S)
         self.messages = self.messages * fade + messages
         self.seconds = self.seconds * fade + seconds
         self.ever_s += seconds
 
     @property
     def value(self) -> float | None:
-        trusted = self.ever_s >= TUNING.trusted_s and self.messages >= TUNING.least_messages
+        trusted = self.ever_s >= TRUSTED_S and self.messages >= MIN_MESSAGES
         return self.messages / self.seconds if trusted else None
 
 
@@ -92,4 +82,4 @@ class ServiceRate:
         saturated, working = self._saturated.value, self._working.value
         if saturated is None or working is None:
             return working if saturated is None else saturated
-        return saturated if saturated > TUNING.clearly * working else working
+        return saturated if saturated > CLEAR_RATIO * working else working

@@ -9,23 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-import msgspec
+# The values were chosen by hand.
 
-
-class StuckTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """The values were chosen by hand."""
-
-    stuck_s: float = 120.0
-    """A backlog is stuck if it outlasts this time despite sufficient capacity."""
-
-    ample: float = 1.15
-    """Capacity is sufficient at this many times the initial backlog and the arrivals."""
-
-    marks: int = 12
-    """The backlog is recorded this many times in `stuck_s`."""
-
-
-TUNING = StuckTuning()
+# A backlog is stuck if it outlasts this time despite sufficient capacity.
+STUCK_S = 120.0
+# Capacity is sufficient at this many times the initial backlog and the arrivals.
+AMPLE_RATIO = 1.15
+# The backlog is recorded this many times in `stuck_s`.
+MARKS = 12
 
 
 class _Mark(NamedTuple):
@@ -51,14 +42,14 @@ class StuckBacklog:
             self._room += capacity * (now - self._last)
         self._last = now
         marks = self._marks
-        if not marks or now - marks[-1].time >= TUNING.stuck_s / TUNING.marks:
+        if not marks or now - marks[-1].time >= STUCK_S / MARKS:
             marks.append(_Mark(now, self._room, arrived, float(backlog)))
-        while len(marks) > 1 and marks[1].time <= now - TUNING.stuck_s:
+        while len(marks) > 1 and marks[1].time <= now - STUCK_S:
             marks.popleft()
         first = marks[0]
-        if now - first.time < TUNING.stuck_s:
+        if now - first.time < STUCK_S:
             return 0.0
         # If capacity sufficed for the initial backlog and all arrivals since, the remainder is stuck.
-        if self._room - first.room < TUNING.ample * (first.backlog + arrived - first.arrived):
+        if self._room - first.room < AMPLE_RATIO * (first.backlog + arrived - first.arrived):
             return 0.0
         return min(float(backlog), min(m.backlog for m in marks))

@@ -12,26 +12,16 @@ from __future__ import annotations
 
 from collections import deque
 
-import msgspec
+# Values without another source were chosen by hand.
 
-
-class WarmingTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """Values without another source were chosen by hand."""
-
-    sync_s: float = 15.0
-    """The sync period of the HPA: Kubernetes' default."""
-
-    seen_s: float = 1.0
-    """A request counts after one sync of the HPA and this margin."""
-
-    late: float = 1.5
-    """Drop a request after this many cold starts and a sync."""
-
-    most_asked: int = 1000
-    """The maximum of remembered requests: no fleet is larger."""
-
-
-TUNING = WarmingTuning()
+# The sync period of the HPA: Kubernetes' default.
+HPA_SYNC_S = 15.0
+# A request counts after one sync of the HPA and this margin.
+SYNC_MARGIN_S = 1.0
+# Drop a request after this many cold starts and a sync.
+LATE_COLD_STARTS = 1.5
+# The maximum of remembered requests: no fleet is larger.
+MAX_REQUESTS = 1000
 
 
 class Warming:
@@ -52,19 +42,19 @@ class Warming:
         for _ in range(min(len(pending), max(0, self._loading - came - loading))):
             pending.pop()
         self._ready, self._loading = ready, loading
-        while len(pending) > loading and pending[0] < now - TUNING.late * self._cold_start_s - TUNING.sync_s:
+        while len(pending) > loading and pending[0] < now - LATE_COLD_STARTS * self._cold_start_s - HPA_SYNC_S:
             pending.popleft()
         while len(pending) < loading:
             pending.append(now)
         return [
             max(0.0, at + self._cold_start_s - now)
             for i, at in enumerate(pending)
-            if i < loading or at <= now - TUNING.sync_s - TUNING.seen_s
+            if i < loading or at <= now - HPA_SYNC_S - SYNC_MARGIN_S
         ]
 
     def ask(self, now: float, replicas: int, ready: int) -> None:
         """Record the replicas requested now."""
-        while ready + len(self._pending) < min(replicas, TUNING.most_asked):
+        while ready + len(self._pending) < min(replicas, MAX_REQUESTS):
             self._pending.append(now)
         while len(self._pending) > self._loading and ready + len(self._pending) > replicas:
             self._pending.pop()

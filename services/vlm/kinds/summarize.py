@@ -47,23 +47,16 @@ FEWEST = 2
 MOST_ROUNDS = 30
 
 
-class SummaryTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """The division of captions among prompts. The values were chosen by hand."""
+# The division of captions among prompts. The values were chosen by hand.
 
-    frame_tokens: int = 250
-    """The text around the descriptions, and the chat's template, take this many tokens."""
-
-    parallel: int = 2
-    """Concurrent requests for parts: a long summary must not take all of the endpoint's slots."""
-
-    times: int = 26
-    """The times in front of a description, and its line's end, take this many characters."""
-
-    most_captions: int = 20_000
-    """Maximum captions of a summary: one every 4 s for a day, which take half a minute to read."""
-
-
-TUNING = SummaryTuning()
+# The text around the descriptions, and the chat's template, take this many tokens.
+FRAME_TOKENS = 250
+# Concurrent requests for parts: a long summary must not take all of the endpoint's slots.
+PARALLEL_REQUESTS = 2
+# The times in front of a description, and its line's end, take this many characters.
+TIMES_CHARACTERS = 26
+# Maximum captions of a summary: one every 4 s for a day, which take half a minute to read.
+MAX_CAPTIONS = 20_000
 
 
 class Summaries:
@@ -91,7 +84,7 @@ class Summaries:
             raise NoFootage("no_captions", reason) from e
 
     async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: VlmResult) -> Summary:
-        parts = await self._looking.describe_parts(work, chat, TUNING.parallel)
+        parts = await self._looking.describe_parts(work, chat, PARALLEL_REQUESTS)
         if len(parts) == 1:
             return event(Summary, base, text=parts[0].text, captions=0, parts=[])
         found = parts or work.captions
@@ -161,12 +154,12 @@ class Summaries:
 
     def _room(self, chat: Chat) -> int:
         """Return the characters of descriptions that fit into a prompt."""
-        tokens = max(chat.model.context // 4, chat.model.context - self._settings.vlm_max_tokens - TUNING.frame_tokens)
+        tokens = max(chat.model.context // 4, chat.model.context - self._settings.vlm_max_tokens - FRAME_TOKENS)
         return int(tokens * chat.model.characters_a_token)
 
     async def _reduce(self, groups: Sequence[Sequence[Part]], wish: str, chat: Chat) -> list[Part]:
         """Return a part for each group, or several if a group was too long after all."""
-        turns = asyncio.Semaphore(TUNING.parallel)
+        turns = asyncio.Semaphore(PARALLEL_REQUESTS)
 
         async def one(parts: Sequence[Part]) -> list[Part]:
             if len(parts) == 1 < len(groups):
@@ -198,8 +191,8 @@ def _is_about(caption: Caption, job: jobs.Summarize) -> bool:
 
 def _check_count(found: Sized) -> None:
     """Raise NoFootage if there are none."""
-    if len(found) > TUNING.most_captions:
-        raise NoFootage("too_many_captions", f"over {TUNING.most_captions} captions: ask for a shorter time")
+    if len(found) > MAX_CAPTIONS:
+        raise NoFootage("too_many_captions", f"over {MAX_CAPTIONS} captions: ask for a shorter time")
 
 
 def without(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
@@ -232,7 +225,7 @@ def group(parts: Sequence[Part], characters: int) -> list[list[Part]]:
     groups: list[list[Part]] = []
     used = 0
     for part in parts:
-        short = msgspec.structs.replace(part, text=part.text[: max(1, characters // FEWEST - TUNING.times)])
+        short = msgspec.structs.replace(part, text=part.text[: max(1, characters // FEWEST - TIMES_CHARACTERS)])
         length = len(line(short)) + 1
         if not groups or (used + length > characters and len(groups[-1]) >= FEWEST):
             groups.append([])

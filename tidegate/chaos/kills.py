@@ -1,8 +1,6 @@
-"""`tidegate chaos`: breaks workers and the server under load, and counts.
+"""`tidegate chaos` without `--each`: kills workers of one service, and the server, under a full backlog.
 
-Real segments are published so that some always wait, and every PubAck is written down. Meanwhile workers are killed and
-terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one event of
-the service.
+Each acknowledged segment must have exactly one event of the service at the end.
 """
 
 from __future__ import annotations
@@ -29,11 +27,14 @@ from rich.table import Table
 from shared import bus
 from shared.client import dlq
 from shared.contract import names, stats
-from shared.contract.events import SegmentRef
+from shared.contract.events import Detections, Embeddings
 from shared.contract.segment import to_headers
 from shared.runtime import child
-from shared.runtime.backoff import Backoff
-from tidegate.demo import clips, footage, report
+from shared.runtime.tasks import end
+from tidegate.chaos.follower import Follower
+from tidegate.chaos.ledger import Ledger
+from tidegate.chaos.world import RESTART
+from tidegate.demo import clips, footage
 from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
@@ -43,6 +44,7 @@ FRESH_S = 1.6
 SETTLE_TIMEOUT_S = 180.0
 # One frame a segment: the loop is what is tried here, not the models.
 SETTINGS = {"CV_FPS": "1", "EMBED_FPS": "1"}
+KINDS = {"cv": Detections.kind, "embed": Embeddings.kind}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +62,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cameras: int = 6
     pause_s: float = 2.0
     seed: int = 1
-
-
-class _Result(msgspec.Struct, frozen=True):
-    """An event of either service, as far as it matters here."""
-
-    segment: SegmentRef
-    revises: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +115,8 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     async with NatsServer(folder / "nats") as server:
         client = await bus.connect(server.settings("admin"), "admin")
+        follower = Follower(client, Ledger(), KINDS[plan.service])
+        following = asyncio.create_task(follower.run_results())
         try:
             await server.set_up(client)
             workers = Replicas(
@@ -127,7 +124,7 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
                 child.python(f"services.{plan.service}"),
                 server.environment(plan.service) | SETTINGS,
                 folder / "logs",
-                backoff=Backoff(first_s=0.2, longest_s=1.0),
+                backoff=RESTART,
             )
             beats = await _follow(client, plan.service)
             await workers.scale_to(plan.workers)
@@ -138,10 +135,11 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
             finally:
                 load.stop.set()
                 await publishing
-            await _settle(client, plan.service, out)
+            await _settle(client, plan.service, follower, out)
             await workers.close()
-            counts = await _count(client, plan.service, load.acknowledged)
+            counts = await _count(client, plan.service, follower.ledger, load.acknowledged)
         finally:
+            await end(following)
             await client.close()
     return Outcome(
         **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
@@ -233,24 +231,23 @@ async def _victims(beats: _Beats) -> list[int]:
     return pids
 
 
-async def _settle(client: Client, service: str, out: Console) -> None:
-    """Wait until nothing is pending and nothing is held."""
+async def _settle(client: Client, service: str, follower: Follower, out: Console) -> None:
+    """Wait until nothing is pending or in flight, and all events are counted."""
     js = client.jetstream()
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    quiet = 0
-    while quiet < 3 and time.monotonic() < deadline:
+    idle = 0
+    while idle < 3 and time.monotonic() < deadline:
         info = await js.consumer_info(names.MEDIA, service)
-        quiet = quiet + 1 if not (info.num_pending or info.num_ack_pending) else 0
+        idle = idle + 1 if not (info.num_pending or info.num_ack_pending) else 0
         out.print(f"settling: {info.num_pending} pending, {info.num_ack_pending} in flight", style="dim")
         await asyncio.sleep(1.0)
+    newest = await js.get_last_msg(names.EVENTS, names.event(KINDS[service], ">"))
+    while follower.events < (newest.seq or 0) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
 
 
-async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[str, int]:
+async def _count(client: Client, service: str, ledger: Ledger, acknowledged: list[int]) -> dict[str, int]:
     js = client.jetstream()
-    run = await report.read_back(client)
-    # No other service runs here, so every event is one of this.
-    results = (msgspec.json.decode(line, type=_Result) for line in run.lines)
-    events = Counter(result.segment.seq for result in results if not result.revises)
     dead = {letter.stream_seq async for letter in dlq.entries(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
@@ -259,10 +256,10 @@ async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[
     return {
         "acknowledged": len(set(acknowledged)),
         "stored": stored,
-        "events": len(events),
-        "without": len(set(acknowledged) - set(events) - dead),
-        "repeated": sum(1 for n in events.values() if n > 1),
-        "unknown": sum(not 0 < seq <= stored for seq in events),
+        "events": len(ledger.events),
+        "without": len(set(acknowledged) - ledger.events.keys() - dead),
+        "repeated": ledger.twice,
+        "unknown": sum(not 0 < seq <= stored for seq in ledger.events),
         "dead": len(dead),
         "redelivered": max(0, delivered - stored),
     }
