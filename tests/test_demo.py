@@ -77,7 +77,7 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     assert hpa.SYNC_S / faster < story.CALM * seconds / 2
     tuning = policy.TUNING
     hold = max(tuning.least_hold_s, tuning.hold * elastic.COLD_START_S * faster)
-    quiet = max(tuning.least_quiet_s, tuning.quiet * hold)
+    quiet = max(tuning.least_silence_s, tuning.silence * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
     assert seconds < 90 or (quiet + cooldown) / faster < story.NIGHT * seconds + story.MOST_EXTRA_S
 

@@ -96,18 +96,18 @@ INCIDENT = Incident(
 PENDING = PendingVerification(incident=INCIDENT, deadline=1234.5, alert="start", unverified=True, alerted=True)
 CAMERA = CameraState(
     seq=71,
-    held=[72, 74],
+    waiting=[72, 74],
     place=OrderProgress(
         epoch="k3f9",
         next=5,
-        begun=2,
+        first_seq=2,
         newest=9,
         reached=1000.5,
         past=["j2e8"],
-        left={"j2e8": 3},
+        past_next={"j2e8": 3},
         skipped=[(1, 3)],
     ),
-    born="k3f9",
+    id_prefix="k3f9",
     count=6,
     tracker=TrackerState(
         time=1000.25,
@@ -124,14 +124,14 @@ CAMERA = CameraState(
             last=1000.5,
             still_box=BOX,
             still_since=995.5,
-            seen=12,
+            hits=12,
             path=[Spot(1000.5, BOX, 0.5)],
-            told=998.5,
-            zones_told=["hall"],
+            last_event_time=998.5,
+            last_event_zones=["hall"],
             steps=[(1000.5, 0.25, 0.5)],
-            zones={"hall": Membership(inside=True, since=992.5, passed=993.5, turning=True)},
+            zones={"hall": Membership(inside=True, since=992.5, crossed_at=993.5, turning=True)},
             lines={"gate": Side(side=-1, met=994.5)},
-            elsewhere=Elsewhere(begun=996.5, box=BOX, since=997.5),
+            elsewhere=Elsewhere(left_at=996.5, box=BOX, since=997.5),
         )
     },
     incidents=IncidentsState(
@@ -141,16 +141,16 @@ CAMERA = CameraState(
                     "k3f9-1": Standing(
                         since=991.5,
                         last=999.5,
-                        found=ReportedCase(objects=INCIDENT.objects, value=2.5, direction="out"),
-                        kept_back=True,
-                        open=Open(incident=INCIDENT, told=998.5, joined=True),
+                        case=ReportedCase(objects=INCIDENT.objects, value=2.5, direction="out"),
+                        is_suppressed=True,
+                        open=Open(incident=INCIDENT, last_event_time=998.5, joined=True),
                     )
                 },
-                begun=991.5,
+                last_start=991.5,
                 about="enter hall",
             )
         },
-        asked={"i-17": PENDING},
+        pending={"i-17": PENDING},
         set_backs=2,
     ),
     minute=minutes.Minute(
@@ -164,12 +164,12 @@ CAMERA = CameraState(
     ),
     trail=[Ref("MEDIA", 7, "k3f9", 4, 999.5, 1000.5)],
     frames=[1000.25],
-    looked=1000.5,
-    heard=1001.5,
+    last_frame_time=1000.5,
+    last_active=1001.5,
     width=1280,
     height=720,
     model="ssd",
-    again=True,
+    is_second_pass=True,
 )
 COUNTS = Counts(
     camera="lobby",
@@ -183,9 +183,15 @@ COUNTS = Counts(
     revises="analytics/counts/lobby/29000000/0",
 )
 FOUND_INCIDENT = FoundIncident(
-    incident=INCIDENT, seen=998.5, until=999.5, same=["i-18"], judged=True, alone=True, held=[INCIDENT]
+    incident=INCIDENT,
+    seen_at=998.5,
+    until=999.5,
+    same=["i-18"],
+    judged=True,
+    is_unmatched=True,
+    pending_events=[INCIDENT],
 )
-FOUND_PART = FoundPart(counts=COUNTS, id="analytics/counts/lobby/29000000/0", seen=1000.5)
+FOUND_PART = FoundPart(counts=COUNTS, id="analytics/counts/lobby/29000000/0", seen_at=1000.5)
 VERDICT = Verdict(
     camera="lobby",
     job="verify/lobby/i-17",
@@ -210,18 +216,18 @@ SECOND_PASSES = SecondPassState(
             last=1002.5,
             newest=83,
             live=CAMERA,
-            settled=CAMERA,
+            second_pass=CAMERA,
             books=[Book(after=70, rules=b"rules: []")],
             comparison=ComparisonState(
                 live={"i-17": FOUND_INCIDENT},
-                settled={"i-18": FOUND_INCIDENT},
-                minutes={29_000_000: FoundMinute(live=[FOUND_PART], settled=[FOUND_PART])},
+                second_pass={"i-18": FOUND_INCIDENT},
+                minutes={29_000_000: FoundMinute(live=[FOUND_PART], second_pass=[FOUND_PART])},
                 now=1003.5,
             ),
             waiting=2,
         )
     ],
-    late=LateState(asked={"i-17": PENDING}, lasting={"i-17": INCIDENT}, early={"i-19": VERDICT}),
+    late=LateState(pending={"i-17": PENDING}, lasting={"i-17": INCIDENT}, early={"i-19": VERDICT}),
 )
 
 WORKER_STATS = stats.WorkerStats(
@@ -231,7 +237,7 @@ WORKER_STATS = stats.WorkerStats(
     state="draining",
     model="ssd",
     uptime_s=1.5,
-    held=2,
+    in_flight=2,
     processed=3,
     failed=4,
     items=5,
@@ -240,7 +246,7 @@ WORKER_STATS = stats.WorkerStats(
     wanted_s=8.5,
     work_s=9.5,
     frames_wanted=10,
-    frames_looked=11,
+    frames_analysed=11,
     backfilled=12,
     backfilling_s=13.5,
     costs=stats.Costs(key_s=0.25, rest_s=0.5, image_s=0.75),
@@ -261,7 +267,7 @@ WORKER_USAGE = usage.WorkerUsage(
     wanted_s=7.5,
     work_s=8.5,
     frames_wanted=9,
-    frames_looked=10,
+    frames_analysed=10,
     backfilled=11,
     backfilling_s=12.5,
 )
@@ -288,7 +294,7 @@ FOUND = search.Found(
             labels=["person"],
             box=BOX,
             hits=3,
-            kept=True,
+            has_video=True,
             picture=b"jpeg",
             run="r-1",
         )
@@ -325,7 +331,7 @@ HOLE = Hole(since=HOUR, until=BEGIN, cause="dropped", segments=3)
 LEDGER = ledger.Ledger(
     last=ledger.Last(seq=7, epoch="k3f9", n=4, end=END), hour=HOUR, files=(FILE,), holes=(HOLE,), off=True
 )
-SUM = Sum(hour=HOUR, seconds=2.5, size=703, files=1, lost={"dropped": 1.5}, settled=True, incident=True)
+SUM = Sum(hour=HOUR, seconds=2.5, size=703, files=1, lost={"dropped": 1.5}, policy_applied=True, incident=True)
 CATALOGUE = Catalogue(camera="lobby", hours=(SUM,))
 POLICY = EffectivePolicy(
     record="incidents",
@@ -349,7 +355,7 @@ TOTALS = Totals(
             lost={"dropped": 1.5},
             first=BEGIN,
             last=END,
-            kept=POLICY,
+            policy=POLICY,
             goes=END,
             hours=[SUM],
             files=[Listed(key=FILE.key, start=BEGIN, end=END, size=703, incident=True, goes=END, keyframes=True)],
@@ -381,7 +387,7 @@ VERIFY = jobs.Verify(
     end=END,
 )
 CAPTION = jobs.Caption(camera="lobby", id="j-1", wait_s=5.5, start=BEGIN, end=END, prompt="What happens?")
-POSITION = Position(seq=70, verdicts=71, said=72)
+POSITION = Position(seq=70, verdicts=71, first_event=72)
 
 POSITION_BYTES = b'{"seq":70,"verdicts":71,"said":72}'
 CAMERA_BYTES = (
@@ -658,7 +664,7 @@ def test_examples_have_no_defaults(name: str) -> None:
 
 def test_scenes_stay_the_same() -> None:
     scene = entry.decode(SCENE_BYTES, "ssd/5", now=1000.5)
-    [reference] = scene.looks
+    [reference] = scene.references
     assert (scene.noise.deviation == 2.0).all()
     assert scene.noise.pictures == 8.5
     assert (reference.since, reference.times) == (1000.5, 0.25)

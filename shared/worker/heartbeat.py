@@ -18,7 +18,7 @@ from shared.worker import metrics
 class WorkCounts:
     """Since the process began: messages with a result, failed tries, items computed, and seconds computing.
 
-    wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
+    wanted_s, work_s, frames_wanted, frames_analysed: as `WorkerStats` has them.
     backfilled, backfilling_s: messages backfilled, which count in neither of the first two, and their seconds.
     """
 
@@ -29,7 +29,7 @@ class WorkCounts:
     wanted_s: float = 0.0
     work_s: float = 0.0
     frames_wanted: int = 0
-    frames_looked: int = 0
+    frames_analysed: int = 0
     backfilled: int = 0
     backfilling_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -64,7 +64,7 @@ class Heartbeat:
             state=self.state,
             model=model,
             uptime_s=time.monotonic() - self._counts.started,
-            held=in_flight,
+            in_flight=in_flight,
             processed=self._counts.processed,
             failed=self._counts.failed,
             items=self._counts.items,
@@ -73,7 +73,7 @@ class Heartbeat:
             wanted_s=self._counts.wanted_s,
             work_s=self._counts.work_s,
             frames_wanted=self._counts.frames_wanted,
-            frames_looked=self._counts.frames_looked,
+            frames_analysed=self._counts.frames_analysed,
             costs=costs,
             backfilled=self._counts.backfilled,
             backfilling_s=self._counts.backfilling_s,

@@ -100,16 +100,16 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     hold: float = 1.5
     """Replicas for arrivals remain for this many cold starts: the break-even, and half of it for missed minutes."""
 
-    hold_bent: float = 1.0
+    hold_degradable: float = 1.0
     """For degradable work, replicas for arrivals remain for this many cold starts: no minute is missed."""
 
     least_hold_s: float = 15.0
     """Replicas for arrivals remain for at least this long: one sync of the HPA."""
 
-    quiet: float = 2.0
+    silence: float = 2.0
     """Nothing is forecast after this many scale-in delays without an arrival."""
 
-    least_quiet_s: float = 60.0
+    least_silence_s: float = 60.0
     """The minimum time without an arrival after which nothing is forecast."""
 
     unheard_s: float = 15.0
@@ -122,10 +122,10 @@ class DemandTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
     threshold` uses the same share, 1 less the air."""
 
-    least_due_s: float = 15.0
+    least_expiry_s: float = 15.0
     """The minimum time to backfill expiring segments: one sync of the HPA."""
 
-    in_hand: int = 2
+    in_flight: int = 2
     """This many messages per ready replica are in flight, rather than a backlog that retains replicas."""
 
     least_period_s: float = 15.0
@@ -148,7 +148,7 @@ class Demand:
         self._drain_s = max(TUNING.least_drain_s, TUNING.drain * cold)
         self._lag_s = max(self._drain_s, TUNING.lag * self._horizon_s)
         self._scale_in_delay_s = max(TUNING.least_hold_s, TUNING.hold * cold)
-        self._idle_s = max(TUNING.least_quiet_s, TUNING.quiet * self._scale_in_delay_s)
+        self._idle_s = max(TUNING.least_silence_s, TUNING.silence * self._scale_in_delay_s)
         self._assumed_rate = settings.lag_threshold / (TUNING.lag_share * target)
         self._arrivals = Arrivals(max(TUNING.least_window_s, TUNING.window * cold))
         period = min(TUNING.most_period_s, max(TUNING.least_period_s, 3 * target))
@@ -158,14 +158,14 @@ class Demand:
         self._planned_degraded = Forecast(self._horizon_s, 1 - exceeded, period)
         self._deferral = DeferralController(settings.defer_budget)
         self._expiry = ExpiryForecast(settings.backfill_grace_s)
-        self._expiry_s = max(TUNING.least_due_s, settings.backfill_grace_s - self._horizon_s)
+        self._expiry_s = max(TUNING.least_expiry_s, settings.backfill_grace_s - self._horizon_s)
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(cold)
         self._done = 0
         self._done_at = -math.inf
         self._peak: Peak[float] = Peak(self._scale_in_delay_s, closed=True)
-        self._degraded_peak: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_bent * cold), closed=True)
+        self._degraded_peak: Peak[float] = Peak(max(TUNING.least_hold_s, TUNING.hold_degradable * cold), closed=True)
         self._began: float | None = None
         self._at = -math.inf
         self._arrived = 0
@@ -186,9 +186,9 @@ class Demand:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
             self._done, self._done_at = o.arrived - o.backlog, o.time
-        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.anew)
-        self._deferral.observe(o.time, o.fleet, is_restart=o.anew)
-        expiring = self._expiry.measure(o.time, o.put_off)
+        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.is_reset)
+        self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
+        expiring = self._expiry.measure(o.time, o.deferred)
         expected, planned = self._rates(o, lean=not expiring)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < TUNING.unheard_s):
@@ -247,8 +247,8 @@ class Demand:
             backlog=o.backlog,
             backlog_replicas=for_backlog,
             held_replicas=floor,
-            due=expiring,
-            due_replicas=for_expiring,
+            expiring=expiring,
+            expiry_replicas=for_expiring,
             ready=fleet.ready if fleet else 0,
             warming=fleet.loading if fleet else 0,
         )
@@ -265,7 +265,7 @@ class Demand:
     def _by_demand(self, o: Observation, rate: float, expected: float, planned: float, expiring: float) -> Estimate:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
         starts = self._warming.until_ready(o.time, ready, loading)
-        stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_hand * ready), o.arrived, rate * ready)
+        stuck = self._stuck.measure(o.time, max(0, o.backlog - TUNING.in_flight * ready), o.arrived, rate * ready)
         backlog = o.backlog - stuck
         allowed = TUNING.allowed * expected * self._settings.latency_target_s
         then = self._backlog_then(backlog, allowed, expected, rate, ready, starts)
@@ -275,7 +275,7 @@ class Demand:
 
         peak = self._degraded_peak if self._may_defer else self._peak
         floor = peak.add(o.time, max(0.0, for_arrivals + min(0.0, for_backlog)))
-        if backlog > max(allowed, TUNING.in_hand * ready):
+        if backlog > max(allowed, TUNING.in_flight * ready):
             floor = max(floor, float(ready + useful(starts, backlog, allowed, expected, rate, ready)))
         is_new = o.time - (self._began or 0.0) < self._scale_in_delay_s
         floor = max(floor, float(ready + loading)) if is_new else floor
@@ -304,11 +304,11 @@ class Demand:
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
             held_replicas=floor,
-            due=expiring,
-            due_replicas=for_expiring,
+            expiring=expiring,
+            expiry_replicas=for_expiring,
             ready=ready,
             warming=len(starts),
-            left_out=self._deferral.deferred_share,
+            deferred_share=self._deferral.deferred_share,
             defer_budget=self._settings.defer_budget if self._may_defer else 0.0,
-            thrift=self._deferral.share if self._may_defer else 0.0,
+            deferral_share=self._deferral.share if self._may_defer else 0.0,
         )
