@@ -58,7 +58,7 @@ class Surge:
         self.pass_ms = (time.process_time() - after) / seconds * 1e3
         before = CameraAnalytics("campus", Limits(), BOOK)
         copied = _read(before, first[: SURGE.start], 1)
-        state = start_episode(before.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start])).settled
+        state = start_episode(before.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start])).second_pass
         again = CameraAnalytics("campus", Limits(), BOOK, state)
         self.again = copied + _read(again, whole[SURGE.start :], SURGE.start + 1) + _rest(again)
 

@@ -39,7 +39,7 @@ out = Console(width=160, highlight=False)
 def with_net(scaled: ScaledObject, load: Workload, share: float) -> ScaledObject:
     """With both triggers of the net for this load; share: 0 leaves out the one on what was put off."""
     t = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s)
-    net = [JetStreamTrigger(stream=names.MEDIA, consumer="cv", lag_threshold=t.net)]
+    net = [JetStreamTrigger(stream=names.MEDIA, consumer="cv", lag_threshold=t.fallback)]
     if share:
         put_off = max(1, round(share * load.max_age_s * load.service_rate))
         net.append(
@@ -98,7 +98,7 @@ def surges(scaled: ScaledObject) -> None:
                 trace = poisson([r * LOAD.service_rate for r in (0.7, times, 0.7, 0)], [3600, 600, 3600, 1200])
                 without, *results = [there(scaled, trace, load, share) for share in SHARES]
                 cells = [f"{r.replica_hours / without.replica_hours:.3f}" for r in results]
-                table.add_row(f"{most}", f"{cold_start_s:g} s", f"{times:g}", f"{without.left_out:.0%}", *cells)
+                table.add_row(f"{most}", f"{cold_start_s:g} s", f"{times:g}", f"{without.deferred_share:.0%}", *cells)
     out.print(
         "\nbeside demand, a surge of ten minutes to some times what a replica does: cost, of that without", style="bold"
     )

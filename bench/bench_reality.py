@@ -121,7 +121,7 @@ class Beats:
         last: dict[int, WorkerStats] = {}
         for _, beat in self.heard:
             before = last.get(beat.pid)
-            if before and min(before.held, beat.held) >= SATURATED and beat.state == "ready":
+            if before and min(before.in_flight, beat.in_flight) >= SATURATED and beat.state == "ready":
                 processed += beat.processed - before.processed
                 seconds += beat.working_s - before.working_s
             last[beat.pid] = beat
@@ -218,7 +218,7 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     triggers: list[scaledobject.Trigger] = []
     for trigger in scaled.triggers:
         if isinstance(trigger, JetStreamTrigger):
-            lag = threshold.value if form == "lag" else threshold.net
+            lag = threshold.value if form == "lag" else threshold.fallback
             triggers.append(msgspec.structs.replace(trigger, lag_threshold=lag))
         elif isinstance(trigger, MetricsApiTrigger):
             own = {

@@ -147,7 +147,7 @@ async def beat(client: Client) -> None:
     for done in itertools.count(0, 10):
         for n in range(WORKERS):
             said = WorkerStats(
-                service="cv", replica=f"cv-{n}", pid=1, state="ready", model="m", uptime_s=float(done), held=1,
+                service="cv", replica=f"cv-{n}", pid=1, state="ready", model="m", uptime_s=float(done), in_flight=1,
                 processed=done, failed=0, items=done, busy_s=done / 10, working_s=done / 10,
             )  # fmt: skip
             await client.publish(names.stats("cv", said.replica), stats.encode(said))

@@ -114,14 +114,14 @@ def frontier(runs: list[Run]) -> None:
     for budget in sorted(BUDGETS):
         results = [run.bent[budget] for run in runs]
         calm = [(run, run.bent[budget]) for run in runs if run.trace.name != WILD]
-        left = sum(r.left_out * run.trace.total for run, r in calm) / sum(run.trace.total for run, _ in calm)
+        left = sum(r.deferred_share * run.trace.total for run, r in calm) / sum(run.trace.total for run, _ in calm)
         cells = [
             f"{fmean(r.window_attainment for r in results):.1%}",
             f"{fmean(run.of_bound(run.bent[budget]) for run in runs):.2f}",
-            f"{fmean(r.left_out for r in results):.1%}",
-            f"{fmean(r.left_out for _, r in calm):.1%}",
+            f"{fmean(r.deferred_share for r in results):.1%}",
+            f"{fmean(r.deferred_share for _, r in calm):.1%}",
             f"{left:.1%}",
-            f"{sum(abs(r.left_out - budget) <= budget / 3 for _, r in calm)} of {len(calm)}",
+            f"{sum(abs(r.deferred_share - budget) <= budget / 3 for _, r in calm)} of {len(calm)}",
             _made_good(results),
         ]
         _row(f"{budget:.0%}", 17, cells)
@@ -138,7 +138,7 @@ def by_trace(runs: list[Run]) -> None:
         cells = [
             f"{fmean(r.window_attainment for r in results):.1%}",
             f"{fmean(run.of_bound(run.bent[BUDGETS[0]]) for run in group):.2f}",
-            f"{fmean(r.left_out for r in results):.1%}",
+            f"{fmean(r.deferred_share for r in results):.1%}",
             _made_good(results),
             f"{expired:,}",
             f"{sum(r.deferred - r.backfilled for r in results) - expired:,}",
@@ -159,7 +159,7 @@ def graces(traces: Sequence[Trace], latency_s: float, scaled: ScaledObject) -> N
             both = [r for each in (load, graced) for r in compare(trace, each, scaled, ("demand",))]
             cells = [
                 f"{cold_start_s:g} s, {grace_s:g} s",
-                ", ".join(f"{r.left_out:.1%}" for r in both),
+                ", ".join(f"{r.deferred_share:.1%}" for r in both),
                 ", ".join(_made_good([r]) for r in both),
                 ", ".join(f"{r.window_attainment:.1%}" for r in both),
                 f"{both[1].replica_hours / both[0].replica_hours:.3f}",
@@ -195,7 +195,7 @@ def _of_bound(runs: list[Run], policy: str) -> str:
 
 
 def _left_out(runs: list[Run], policy: str) -> str:
-    return f"{fmean(r.results[policy].left_out for r in runs):.0%}"
+    return f"{fmean(r.results[policy].deferred_share for r in runs):.0%}"
 
 
 def main() -> None:

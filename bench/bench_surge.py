@@ -144,7 +144,7 @@ def _simulated(
         max_replicas=MOST_WORKERS,
         batch=1,
         seed=seed,
-        elastic=Elastic(costs=shares, looked=shares) if bends else None,
+        elastic=Elastic(costs=shares, analysed=shares) if bends else None,
     )
     trace = reality.trace_of("surge", *came)
     return run(reality.policy("surge", scaled, first_poll, seed), trace, load, initial=0)

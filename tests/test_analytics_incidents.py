@@ -737,8 +737,8 @@ def test_those_that_are_overdue_give_way_to_those_that_wait() -> None:
     watch.for_s(1, *(f"a{k}" for k in range(60))).until(1000).for_s(3)
     for n in range(2):
         watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
-    waiting = [a for a in watch.incidents.state.asked.values() if not a.unverified]
-    assert len(waiting) == 180 and len(watch.incidents.state.asked) == 200
+    waiting = [a for a in watch.incidents.state.pending.values() if not a.unverified]
+    assert len(waiting) == 180 and len(watch.incidents.state.pending) == 200
 
 
 def test_rules_that_are_gone_end_what_lasts_and_others_go_on() -> None:

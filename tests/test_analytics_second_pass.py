@@ -285,7 +285,7 @@ def names_of(found: Sequence[Detections], how: Sequence[Deferral | None]) -> dic
     best = [events_of(m) for m in whole(found, how)]
     by_state = []
     for again in (True, False):
-        camera = CameraAnalytics("lobby", LIMITS, BOOK, CameraState(again=again))
+        camera = CameraAnalytics("lobby", LIMITS, BOOK, CameraState(is_second_pass=again))
         outs = [o for n, e in enumerate(best, 1) for o in camera.read(n, e, e.start.timestamp())]
         by_state.append(sorted((t.first, t.box, t.id) for t in tracks(outs) if t.state == "new"))
     return {a[2]: b[2] for a, b in zip(*by_state, strict=True)}

@@ -109,9 +109,9 @@ def test_a_replica_s_rate_is_that_of_its_busiest_time() -> None:
 
 
 def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
-    bent = worked(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_looked=2000)
+    bent = worked(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_analysed=2000)
     found = Measured.of([bent])
-    assert found.rate == pytest.approx(4.0) and found.left_out == pytest.approx(0.6)
+    assert found.rate == pytest.approx(4.0) and found.deferred_share == pytest.approx(0.6)
 
 
 def test_little_work_measures_nothing() -> None:
@@ -133,13 +133,13 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         assert scaled.name == f"tidegate-{service}"
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
-        assert bool(net) == tried.bends
+        assert bool(net) == tried.degradable
         asked = elastic.demand_queries(scaled)
         assert bool(asked) == tried.name.startswith(DEMAND)
         for query in asked:
             settings = query.settings
             assert (query.service, settings.latency_target_s, settings.cold_start_s) == (service, 3.0, 90.0)
-            budget = float(tried.name.rpartition(" ")[2]) if tried.bends else 0.0
+            budget = float(tried.name.rpartition(" ")[2]) if tried.degradable else 0.0
             assert settings.defer_budget == budget
         assert [t["metadata"] for t in yaml.safe_load(tried.text)["spec"]["triggers"]] == [
             {key: str(value) for key, value in t["metadata"].items()}
@@ -148,7 +148,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
 
 
 def test_a_cluster_s_check_takes_the_recommended_one() -> None:
-    (tried,) = [c for c in candidates(bases("cv"), hours(1, 6), LOAD, (0.05,)) if c.bends]
+    (tried,) = [c for c in candidates(bases("cv"), hours(1, 6), LOAD, (0.05,)) if c.degradable]
     container = {"name": "cv", "env": [{"name": "CV_LATENCY_TARGET", "value": "3"}]}
     deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
     objects = {

@@ -229,7 +229,7 @@ async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsSe
         await settled(admin)
         await last_beat()
         beat = await last_beat()
-    assert (beat.processed, beat.failed, beat.backfilled, beat.items, beat.held) == (3, 0, 3, 6, 0)
+    assert (beat.processed, beat.failed, beat.backfilled, beat.items, beat.in_flight) == (3, 0, 3, 6, 0)
     assert beat.backfilling_s >= 3 * 0.2 and beat.working_s < beat.busy_s
     assert beat.busy_s >= beat.backfilling_s
 

@@ -52,27 +52,27 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
         ever += more
         # What is put off at the first look may be older than that: it is taken to be new.
         del waiting[: done if now else 0]
-        put_off = DeferredSegments(ever=ever, waiting=len(waiting), kept_s=kept)
+        put_off = DeferredSegments(ever=ever, waiting=len(waiting), retention_s=kept)
         expected = [at for at in waiting if max(0, kept - grace) <= now - at < kept]
         assert due.measure(now, put_off) == len(expected)
 
 
 def test_without_a_grace_or_an_answer_nothing_is_due() -> None:
-    assert ExpiryForecast(0).measure(1e6, DeferredSegments(ever=50, waiting=50, kept_s=60)) == 0
+    assert ExpiryForecast(0).measure(1e6, DeferredSegments(ever=50, waiting=50, retention_s=60)) == 0
     assert ExpiryForecast(60).measure(1e6, None) == 0
 
 
 def test_a_count_that_begins_anew_is_tolerated() -> None:
     due = ExpiryForecast(50)
-    due.measure(0, DeferredSegments(ever=90, waiting=20, kept_s=60))
-    assert due.measure(20, DeferredSegments(ever=90, waiting=20, kept_s=60)) == 20
-    assert due.measure(30, DeferredSegments(ever=5, waiting=5, kept_s=60)) == 0
-    assert due.measure(45, DeferredSegments(ever=5, waiting=5, kept_s=60)) == 5
+    due.measure(0, DeferredSegments(ever=90, waiting=20, retention_s=60))
+    assert due.measure(20, DeferredSegments(ever=90, waiting=20, retention_s=60)) == 20
+    assert due.measure(30, DeferredSegments(ever=5, waiting=5, retention_s=60)) == 0
+    assert due.measure(45, DeferredSegments(ever=5, waiting=5, retention_s=60)) == 5
 
 
 def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() -> None:
-    put_off = faster(idle(10.0, None, 5), 6.0).put_off
-    assert put_off is not None and put_off.kept_s == 3600
+    put_off = faster(idle(10.0, None, 5), 6.0).deferred
+    assert put_off is not None and put_off.retention_s == 3600
 
 
 # ---- what is asked for
@@ -80,8 +80,8 @@ def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() 
 
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
     """Nothing comes, and so much was put off at 0 s."""
-    put_off = DeferredSegments(ever=waiting, waiting=waiting, kept_s=600)
-    return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, put_off=put_off)
+    put_off = DeferredSegments(ever=waiting, waiting=waiting, retention_s=600)
+    return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, deferred=put_off)
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -102,8 +102,8 @@ def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> Non
     demand = Demand(DemandSettings(cold_start_s=60, latency_target_s=2, lag_threshold=15, backfill_grace_s=140))
     for t in range(0, 465, 5):
         estimate = demand.observe(idle(float(t), Workers(ready=0, loading=0, processed=0, working_s=0), 2900))
-    assert (estimate.due, estimate.service_rate) == (2900, 10)
-    assert estimate.replicas == estimate.due_replicas == pytest.approx(4.0)
+    assert (estimate.expiring, estimate.service_rate) == (2900, 10)
+    assert estimate.replicas == estimate.expiry_replicas == pytest.approx(4.0)
     (line,) = (line for line in estimate.explain() if "no video" in line)
     assert line.startswith("2900 segments of which frames were left out") and "+4.00" in line
 

@@ -283,7 +283,7 @@ async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
     async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
         await until_heard(heard, lambda beat: beat.processed == 3)
     beat = heard[-1]
-    assert (beat.frames_wanted, beat.frames_looked) == (15, 3)
+    assert (beat.frames_wanted, beat.frames_analysed) == (15, 3)
     assert 0 < beat.work_s < beat.wanted_s
 
 

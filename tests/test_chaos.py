@@ -66,12 +66,12 @@ async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
 async def test_a_fault_costs_no_segment(servers: Literal[1, 3], faults: tuple[str, ...], tmp_path: Path) -> None:
     size = Size(servers=servers, ingests=2, cameras=2)
     outcome = await trial.trial(trial.Plan(size=size, only=faults, well_s=patience_s()), tmp_path, Console())
-    if outcome.left_out:
-        pytest.skip("; ".join(outcome.left_out.values()))
+    if outcome.skipped_faults:
+        pytest.skip("; ".join(outcome.skipped_faults.values()))
     assert len(outcome.costs) == len(faults)
     assert all(cost.well_s is not None for cost in outcome.costs), outcome.costs
-    assert outcome.settled and outcome.segments and outcome.acknowledged
+    assert outcome.finished and outcome.segments and outcome.acknowledged
     counted = (outcome.lost, outcome.without, outcome.twice, outcome.skipped, outcome.repeated, outcome.doubled_s)
     assert counted == (0, 0, 0, 0, 0, 0) and (outcome.unrevised, outcome.revised_twice) == (0, 0)
     assert outcome.faults == []
-    assert outcome.incidents and (outcome.unalerted, outcome.told_twice) == (0, 0)
+    assert outcome.incidents and (outcome.unalerted, outcome.alerted_twice) == (0, 0)

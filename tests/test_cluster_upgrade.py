@@ -120,7 +120,7 @@ async def left(cluster: Cluster, lobby: str) -> AsyncIterator[None]:
         await js.publish(jobs.subject(job), jobs.encode(job), headers={"Nats-Msg-Id": str(job.message_id)})
     letter = {"Dlq-Reason": "refused", "Dlq-Stream": "MEDIA", "Dlq-Stream-Seq": "1", "Dlq-Subject": "media.lobby"}
     await js.publish(names.dead_letters("cv"), b"video", headers=letter)
-    heard = checkpoint.unpacked(older.value(f"camera.0.{CAMERA}")).heard
+    heard = checkpoint.unpacked(older.value(f"camera.0.{CAMERA}")).last_active
     start = dt.datetime.fromtimestamp(heard, dt.UTC) + dt.timedelta(minutes=1)
     await publish(admin, detections([ACROSS], 30, camera=CAMERA, epoch="new", start=start))
     workers = [await cluster.old_client(identity) for identity in ("embed", "vlm")]
@@ -211,7 +211,7 @@ async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     assert {n: count for n, count in embedded.items() if n <= SEGMENTS} == dict.fromkeys(range(2, SEGMENTS + 1), 1)
     # Tracks go on under their ids, and the camera's rule holds.
     was = checkpoint.unpacked(cluster.older.value(f"camera.0.{CAMERA}"))
-    expected = [*(object.id for object in was.followed.values()), f"{was.born}-{was.count + 1}"]
+    expected = [*(object.id for object in was.followed.values()), f"{was.id_prefix}-{was.count + 1}"]
     said = await analytics.until(admin, lambda found: len(_ended(found)) >= len(expected))
     found = [event for _, event in said]
     assert _ended(found) == expected

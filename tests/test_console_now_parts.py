@@ -297,7 +297,7 @@ def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
     fleet.beat("cv-0", beat(frames_wanted=150, frames_looked=110, backfilled=2), 1.0)
     fleet.beat("cv-0", beat(frames_wanted=0, frames_looked=0, pid=2), 2.0)
     fleet.beat("cv-0", beat(frames_wanted=10, frames_looked=5, backfilled=1, pid=2), 3.0)
-    assert (fleet.frames_wanted, fleet.frames_looked, fleet.backfilled) == (60, 15, 3)
+    assert (fleet.frames_wanted, fleet.frames_analysed, fleet.backfilled) == (60, 15, 3)
     assert fleet.deferred_share(3.0) == pytest.approx(0.75, abs=0.05)
 
 
@@ -428,7 +428,7 @@ def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() 
     assert [(c.id, c.state) for c in found] == [("yard", "offline"), ("lobby", "online"), ("new", "connecting")]
     lobby = found[1]
     assert lobby.segments == pytest.approx(1, abs=0.1) and lobby.bytes == pytest.approx(1000, rel=0.1)
-    assert lobby.left_out == pytest.approx(0.8, abs=0.01)
+    assert lobby.deferred_share == pytest.approx(0.8, abs=0.01)
     seen.add_status(status("offline", NOW - dt.timedelta(hours=1)))
     seen.add_status(unreadable(NOW))
     (lobby,) = seen.cameras({"lobby": True}, 30.0, NOW, lambda camera: True)

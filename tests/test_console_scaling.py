@@ -117,7 +117,7 @@ def test_a_change_of_settings_is_told_from_what_holds() -> None:
     before = Explanation(service="cv", of="x", terms=terms, settings=settings | {"cold_start_s": 9.0}, asked_s=99.0)
     found = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before, now])])
     assert [(q.is_current, q.trigger["coldStart"]) for q in found.queries] == [(True, "60"), (False, "9")]
-    assert (found.policy, found.in_force) == ("demand", InForce(**settings, bends=True))
+    assert (found.policy, found.in_force) == ("demand", InForce(**settings, degradable=True))
     gone = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before])])
     assert (gone.policy, gone.in_force) == ("pending count", None)
 

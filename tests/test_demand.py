@@ -143,7 +143,9 @@ def histories(draw: st.DrawFn) -> list[Observation]:
                 waiting=draw(st.sampled_from([0, 1, 17, 100_000])),
                 in_work=draw(st.integers(0, 60)),
                 fleet=draw(st.sampled_from([fleet, fleet, fleet, None])),
-                put_off=draw(st.sampled_from([None, DeferredSegments(ever=arrived, waiting=arrived // 2, kept_s=600)])),
+                deferred=draw(
+                    st.sampled_from([None, DeferredSegments(ever=arrived, waiting=arrived // 2, retention_s=600)])
+                ),
             )
         )
     return history

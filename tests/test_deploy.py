@@ -324,7 +324,7 @@ def check_thresholds(scaled: Document) -> None:
     for trigger in lag:
         t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
         if demand:
-            net = t.deferred if trigger["stream"] == names.BACKFILL else t.net
+            net = t.deferred if trigger["stream"] == names.BACKFILL else t.fallback
             assert (trigger["lagThreshold"], demand[0]["lagThreshold"]) == (str(net), str(t.value))
             assert (demand[0]["latencyTarget"], demand[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
         else:
@@ -332,8 +332,8 @@ def check_thresholds(scaled: Document) -> None:
         limits = TopologySettings()
         if trigger["stream"] == "MEDIA":
             # The net has to act long before what waits expires.
-            assert t.net / t.rate < limits.media_max_age_s / 2
-        assert t.kept_s == limits.media_max_age_s
+            assert t.fallback / t.rate < limits.media_max_age_s / 2
+        assert t.retention_s == limits.media_max_age_s
 
 
 def check_triggers(scaled: Document, docs: list[Document]) -> None:

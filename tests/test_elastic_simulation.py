@@ -33,7 +33,7 @@ from tidegate.simulation.trace import Trace
 
 SCALED = scaledobject.load(Path(__file__).parent.parent / "deploy/keda/demand/cv.yaml")
 # One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and looks at one frame of five.
-STEP = Elastic(costs=(1.0, 0.16), looked=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
+STEP = Elastic(costs=(1.0, 0.16), analysed=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
 ONE = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=10, elastic=STEP)
 
 # ---- by hand: twenty at once, a replica that does one a second
@@ -47,7 +47,7 @@ def test_what_waits_past_its_threshold_bends_and_is_in_time() -> None:
     """Four are looked at in full, begun after 0 to 3 s; sixteen take 0.16 s each. Rigid ten are late."""
     result = twenty(60, ONE)
     assert result.attainment == 1 and result.worst_s == pytest.approx(4 + 16 * 0.16, abs=0.01)
-    assert result.deferred == 16 and result.left_out == pytest.approx(16 * 0.8 / 20)
+    assert result.deferred == 16 and result.deferred_share == pytest.approx(16 * 0.8 / 20)
     assert result.busy_hours * 3600 == pytest.approx(4 + 16 * 0.16)
     assert twenty(60, msgspec.structs.replace(ONE, elastic=None)).attainment == pytest.approx(0.5, abs=0.051)
 
@@ -83,7 +83,7 @@ def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhe
     load = msgspec.structs.replace(load, elastic=Elastic())
     result = run(Fixed("schedule", [(0.0, first), *schedule]), arrivals, load, initial=first)
     answered = arrivals.total - result.lost
-    assert result.left_out * answered == pytest.approx(0.8 * result.deferred)
+    assert result.deferred_share * answered == pytest.approx(0.8 * result.deferred)
     assert 0 <= result.backfilled + result.expired <= result.deferred <= answered
 
 
@@ -111,7 +111,7 @@ def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
         bends = second >= 60
         done += 4 * (12.5 if bends else 2.0)
         work, working = work + 4 * 2.0, working + 4.0
-        fleet = Workers(ready=4, loading=0, processed=done, working_s=working, work=work, wanted=done, looked=work)
+        fleet = Workers(ready=4, loading=0, processed=done, working_s=working, work=work, wanted=done, analysed=work)
         rate.observe(float(second), waiting=50 if bends else 0, fleet=fleet)
         assert second < 2 or rate.value == pytest.approx(2.0)
 
@@ -124,7 +124,7 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
         frames = 5.0 * arrived
         fleet = Workers(ready=4, loading=0, processed=arrived, working_s=3.9 * t)
         if says:
-            fleet = msgspec.structs.replace(fleet, work=arrived, wanted=frames, looked=frames * (1 - short))
+            fleet = msgspec.structs.replace(fleet, work=arrived, wanted=frames, analysed=frames * (1 - short))
         found.append(Observation(time=float(t), arrived=arrived + 6, waiting=3, in_work=3, fleet=fleet))
     return found
 
@@ -143,8 +143,8 @@ def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
     demand = Demand(DemandSettings(defer_budget=0.05))
     estimate = [demand.observe(o) for o in observations(says=True, short=0.0)][-1]
     (line,) = (line for line in estimate.explain() if "left out" in line)
-    assert "0.0% of the frames" in line and "5.0% may be" in line and f"{estimate.thrift:.1%} leaner" in line
-    assert estimate.thrift > 0.05
+    assert "0.0% of the frames" in line and "5.0% may be" in line and f"{estimate.deferral_share:.1%} leaner" in line
+    assert estimate.deferral_share > 0.05
 
 
 # ---- the budget
@@ -158,7 +158,7 @@ def fed(
     for _ in range(int(hours * 720)):
         now, wanted, looked = now + 5, wanted + 50, looked + 50 * (1 - short)
         thrift.observe(
-            now, Workers(ready=1, loading=0, processed=0, working_s=0, work=0.0, wanted=wanted, looked=looked)
+            now, Workers(ready=1, loading=0, processed=0, working_s=0, work=0.0, wanted=wanted, analysed=looked)
         )
     return [now, wanted, looked]
 
@@ -213,7 +213,7 @@ def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
     put_off = msgspec.structs.replace(
         waiting, stream=names.BACKFILL, lag_threshold=t.deferred, activation_lag_threshold=10**9
     )
-    net = [msgspec.structs.replace(waiting, lag_threshold=t.net), *([put_off] if deferred else [])]
+    net = [msgspec.structs.replace(waiting, lag_threshold=t.fallback), *([put_off] if deferred else [])]
     return msgspec.structs.replace(SCALED, triggers=(demand, *net))
 
 
@@ -234,14 +234,16 @@ def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bendin
         return run(KedaLag("away", with_net(NET, deferred=deferred)), arrivals, NET, initial=1)
 
     bent, grown = away(deferred=False), away(deferred=True)
-    assert bent.peak_replicas == 1 and bent.left_out > 0.3 and bent.backfilled < 0.01 * bent.deferred
-    assert grown.peak_replicas == grows_to and grown.left_out < bent.left_out / 2
+    assert bent.peak_replicas == 1 and bent.deferred_share > 0.3 and bent.backfilled < 0.01 * bent.deferred
+    assert grown.peak_replicas == grows_to and grown.deferred_share < bent.deferred_share / 2
     assert grown.timeline[-1][1] == grows_to and grown.window_attainment == bent.window_attainment == 1
 
 
 def test_what_was_put_off_starts_no_first_replica() -> None:
     """None runs while the scaler is away and no video comes, whatever is left."""
-    left = ScalerView(arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, put_off=10**6)
+    left = ScalerView(
+        arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
+    )
     net = KedaLag("away", with_net(NET, deferred=True))
     assert [net.decide(15.0 * step, left) for step in range(40)] == [0] * 40
 
@@ -274,9 +276,9 @@ def test_a_surge_bends_the_frames_and_not_the_latency(bursts: Trace) -> None:
     load = Workload(service_rate=2, cold_start_s=60, latency_target_s=10, max_replicas=40, defer_budget=0.06)
     rigid, bound, bent = compare.with_and_without(bursts, load, SCALED, ("demand", "clairvoyant"))
     assert (rigid.name, bound.name, bent.name) == ("demand", "clairvoyant", "demand, elastic")
-    assert rigid.window_attainment < 0.9 and rigid.left_out == 0
+    assert rigid.window_attainment < 0.9 and rigid.deferred_share == 0
     assert bent.window_attainment >= 0.98 and bent.replica_hours < 1.1 * rigid.replica_hours
-    assert 0 < bent.left_out < 0.2 and bent.backfilled >= 0.95 * bent.deferred
+    assert 0 < bent.deferred_share < 0.2 and bent.backfilled >= 0.95 * bent.deferred
 
 
 def test_simulate_says_what_was_left_out() -> None:

@@ -100,7 +100,7 @@ async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: 
     assert "compares images alone" in (said.note or "")
 
     best = (await find.ask(stack.admin, Query(image=picture(videos[0], chance), k=1, picture=True))).moments[0]
-    assert best.kept and best.picture and best.picture.startswith(b"\xff\xd8")
+    assert best.has_video and best.picture and best.picture.startswith(b"\xff\xd8")
     again = await find.ask(stack.admin, Query(like=best.id, k=1))
     assert again.moments[0].camera == best.camera
 

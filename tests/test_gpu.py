@@ -200,7 +200,7 @@ def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> No
         values = [t["metadata"].get("lagThreshold") for t in one["spec"]["triggers"]]
         demand = [test_deploy.asked_by(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
         if demand:
-            net = [str(n.threshold.net), str(n.threshold.deferred)]
+            net = [str(n.threshold.fallback), str(n.threshold.deferred)]
             assert demand[0]["lagThreshold"] == str(n.threshold.value) and values == [None, *net]
         else:
             assert values == [str(n.threshold.value)]
@@ -232,7 +232,7 @@ def test_the_command_that_a_patch_names_prints_its_threshold() -> None:
 
     for n in example():
         said = CliRunner().invoke(threshold, overlay.command(n).split()[2:], catch_exceptions=False).output
-        assert f'lagThreshold: "{n.threshold.value}"' in said and f'lagThreshold: "{n.threshold.net}"' in said
+        assert f'lagThreshold: "{n.threshold.value}"' in said and f'lagThreshold: "{n.threshold.fallback}"' in said
 
 
 def test_the_overlay_is_found_by_the_gpu_s_name() -> None:

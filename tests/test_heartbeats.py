@@ -117,7 +117,7 @@ def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
 def bent(processed: int, *, looked: int, wanted: int, work_s: float, wanted_s: float, pid: int = 1) -> Beat:
     return Beat(
         replica="cv-0", pid=pid, state="ready", processed=processed, working_s=float(processed),
-        wanted=wanted, looked=looked, work_s=work_s, wanted_s=wanted_s,
+        wanted=wanted, analysed=looked, work_s=work_s, wanted_s=wanted_s,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_what_was_looked_at_in_part_is_less_work_and_no_faster_replica() -> None
     heartbeats.beat(bent(30, wanted=150, looked=70, work_s=7.0, wanted_s=15.0), 1.0)
     fleet = heartbeats.fleet(1.0)
     assert fleet
-    assert (fleet.processed, fleet.wanted, fleet.looked) == (20.0, 100.0, 20.0)
+    assert (fleet.processed, fleet.wanted, fleet.analysed) == (20.0, 100.0, 20.0)
     assert fleet.work == pytest.approx(4.0)
 
 
@@ -136,7 +136,7 @@ def test_a_service_that_says_nothing_of_work_does_whole_messages() -> None:
     for n in (10, 30):
         heartbeats.beat(Beat(replica="cv-0", pid=1, state="ready", processed=n, working_s=float(n)), n / 10)
     fleet = heartbeats.fleet(3.0)
-    assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.looked) == (20.0, None, None, None)
+    assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.analysed) == (20.0, None, None, None)
 
 
 def test_what_a_replica_did_before_it_was_started_anew_counts_once() -> None:
@@ -144,7 +144,7 @@ def test_what_a_replica_did_before_it_was_started_anew_counts_once() -> None:
     heartbeats.beat(bent(10, wanted=50, looked=10, work_s=1.0, wanted_s=5.0), 0.0)
     heartbeats.beat(bent(4, wanted=20, looked=20, work_s=2.0, wanted_s=2.0, pid=2), 1.0)
     fleet = heartbeats.fleet(1.0)
-    assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.looked) == (4.0, 4.0, 20.0, 20.0)
+    assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.analysed) == (4.0, 4.0, 20.0, 20.0)
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1e6)] * 6), min_size=2, max_size=8))
@@ -154,12 +154,12 @@ def test_sums_never_fall_and_work_is_never_more_than_messages(rows: list[tuple[f
     for n, (processed, working_s, wanted_s, work_s, wanted, looked) in enumerate(rows):
         beat = Beat(
             replica="cv-0", pid=1, state="ready", processed=processed, working_s=working_s,
-            wanted_s=wanted_s, work_s=work_s, wanted=wanted, looked=looked,
+            wanted_s=wanted_s, work_s=work_s, wanted=wanted, analysed=looked,
         )  # fmt: skip
         heartbeats.beat(beat, n / 10)
         fleet = heartbeats.fleet(n / 10)
         assert fleet
-        now = (fleet.processed, fleet.work or 0.0, fleet.wanted or 0.0, fleet.looked or 0.0)
+        now = (fleet.processed, fleet.work or 0.0, fleet.wanted or 0.0, fleet.analysed or 0.0)
         assert all(a >= b for a, b in zip(now, before, strict=True))
         assert fleet.work is None or fleet.work <= fleet.processed * (1 + 1e-9)
         before = now

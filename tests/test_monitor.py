@@ -245,7 +245,7 @@ def detections(camera: str, n: int, label: str, start: dt.datetime) -> Detection
 def beat(replica: str, busy_s: float = 0.0) -> bytes:
     return stats.encode(
         WorkerStats(
-            service="cv", replica=replica, pid=1, state="ready", model="m", uptime_s=1, held=0, processed=0,
+            service="cv", replica=replica, pid=1, state="ready", model="m", uptime_s=1, in_flight=0, processed=0,
             failed=0, items=0, busy_s=busy_s, working_s=busy_s,
         )
     )  # fmt: skip

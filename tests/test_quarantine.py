@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
-
 from services.scaler.local.replicas import Replicas
+
 from shared.contract import deadletters, names
 from shared.runtime.backoff import Backoff
 from shared.worker import Message

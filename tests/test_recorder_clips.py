@@ -136,14 +136,14 @@ async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Seque
     )
     assert done.stdout == "cam: activity of person, 14 d\n"
     (total,) = await recordings.totals(world.admin, "cam")
-    assert (total.kept.keep_days, total.kept.record, total.kept.labels) == (14, "activity", ("person",))
+    assert (total.policy.keep_days, total.policy.record, total.policy.labels) == (14, "activity", ("person",))
     done = await tidegate(world, "recordings", "set", "cam", "--rest", "keyframes")
     assert done.stdout == "cam: activity of person, keyframes of the rest, 14 d\n"
     assert (await tidegate(world, "recordings", "unset", "cam")).returncode == 0
     done = await tidegate(world, "recordings", "set", "--group", "doors", "--of", "cam", "--of", "gate", "--keep", "9d")
     assert done.stdout == "group doors: of cam, gate, 9 d\n"
     (total,) = await recordings.totals(world.admin, "cam")
-    assert (total.kept.keep_days, total.kept.record) == (9, "always")
+    assert (total.policy.keep_days, total.policy.record) == (9, "always")
     empty = await tidegate(world, "recordings", "set", "--group", "halls", "--keep", "9d")
     assert empty.returncode == 1 and "name them by --of" in empty.stderr
     nothing = await tidegate(world, "clip", "nobody", "/tmp/x.mp4", "--from", "5m")
@@ -236,7 +236,7 @@ async def test_a_moment_that_media_has_let_go_is_saved_out_of_recordings(
     await world.admin.jetstream().purge_stream(names.MEDIA)
     moment = Moment(
         camera="cam", start=BEGIN + s(10), end=BEGIN + s(13), time=BEGIN + s(11), seq=11, id="i", by=["labels"],
-        labels=[], kept=False,
+        labels=[], has_video=False,
     )  # fmt: skip
     (path,) = await clips.keep(world.admin, tmp_path / "found", moment, print)
     assert path == tmp_path / "found.mp4" and len(times(path)) == 4 * 25

@@ -128,7 +128,7 @@ def by_commands() -> tuple[str, ...]:
     """What is asked of no service, but of commands, which run as `admin`."""
     every = attacks.RIGHTS.values()
     services = {subject for rights in every for subject in (*rights.answered, *rights.collected)}
-    return tuple({subject for rights in every for subject in rights.asked} - services)
+    return tuple({subject for rights in every for subject in rights.requests} - services)
 
 
 def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -241,7 +241,7 @@ async def test_what_is_a_right_works(world: World) -> None:
     failed = []
     for identity, client in world.clients.items():
         rights = attacks.RIGHTS[identity]
-        for subject in map(example, (*rights.api, *rights.stored, *rights.asked)):
+        for subject in map(example, (*rights.api, *rights.stored, *rights.requests)):
             if subject.endswith(tuple(absent)):
                 continue
             bodies = {".MSG.NEXT.": b'{"batch": 1, "no_wait": true}', ".INFO.": b""}

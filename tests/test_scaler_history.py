@@ -41,9 +41,9 @@ WALL = 1.7e9
 def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool = True) -> Observation:
     fleet = Workers(ready=2, loading=1, processed=float(arrived), working_s=arrived / 4) if heard else None
     if fleet and arrived % 3:
-        fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, looked=float(arrived))
-    put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, kept_s=600.0) if arrived % 2 else None
-    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, put_off=put_off, anew=anew)
+        fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, analysed=float(arrived))
+    put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, retention_s=600.0) if arrived % 2 else None
+    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, deferred=put_off, is_reset=anew)
 
 
 @given(
@@ -140,7 +140,7 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
         assert told.replicas == pytest.approx(world.last.replicas, abs=0.05)
         next_one = msgspec.structs.replace(world.observation(), time=now + 1)
         fleet = msgspec.structs.replace(next_one.fleet, processed=7.0, working_s=0.5) if next_one.fleet else None
-        taken_over = other.observe(msgspec.structs.replace(next_one, anew=True, fleet=fleet))
+        taken_over = other.observe(msgspec.structs.replace(next_one, is_reset=True, fleet=fleet))
         assert taken_over.replicas == pytest.approx(copy.deepcopy(world.demand).observe(next_one).replicas, abs=0.3)
         anew.append(abs(beginner.observe(next_one).replicas - world.last.replicas))
     assert max(anew) > 0.8
@@ -165,7 +165,7 @@ async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[
             busy_s = time.monotonic() - began
             for n in range(count):
                 said = WorkerStats(
-                    service="cv", replica=f"cv-{n}", pid=n, state="ready", model="m", uptime_s=busy_s, held=2,
+                    service="cv", replica=f"cv-{n}", pid=n, state="ready", model="m", uptime_s=busy_s, in_flight=2,
                     processed=int(rate * busy_s), failed=0, items=0, busy_s=busy_s, working_s=busy_s,
                 )  # fmt: skip
                 await client.publish(names.stats("cv", said.replica), stats.encode(said))

@@ -275,7 +275,7 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
     worker = await bus.connect(server.settings("cv"), "cv")
     for replica, state in (("cv-0", "ready"), ("cv-1", "loading")):
         beat = WorkerStats(
-            service="cv", replica=replica, pid=1, state=state, model="m", uptime_s=1, held=0, processed=7,  # type: ignore[arg-type]
+            service="cv", replica=replica, pid=1, state=state, model="m", uptime_s=1, in_flight=0, processed=7,  # type: ignore[arg-type]
             failed=0, items=0, busy_s=1.0, working_s=2.0,
         )  # fmt: skip
         await worker.publish(names.stats("cv", replica), stats.encode(beat))

@@ -220,10 +220,12 @@ def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> Non
 def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: int, b: int) -> None:
     ours, theirs = twice(after(6, a)), twice(after(9, b))
     both = scene.merge(ours, theirs)
-    assert len(both.looks) <= MAX_REFERENCES
-    assert max(look.since for look in both.looks) == max(look.since for look in (*ours.looks, *theirs.looks))
+    assert len(both.references) <= MAX_REFERENCES
+    assert max(look.since for look in both.references) == max(
+        look.since for look in (*ours.references, *theirs.references)
+    )
     again = scene.merge(ours, ours)
-    assert [look.since for look in again.looks] == [look.since for look in ours.looks]
+    assert [look.since for look in again.references] == [look.since for look in ours.references]
     np.testing.assert_allclose(again.noise.variance, ours.noise.variance, rtol=1e-5)
 
 
@@ -281,8 +283,10 @@ def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
 def test_an_entry_says_what_it_was_made_of(seed: int) -> None:
     known = twice(after(12, seed))
     found = entry.decode(entry.encode(known, LOBBY.fingerprint), LOBBY.fingerprint, 20.0)
-    assert [(look.since, look.frames) for look in found.looks] == [(look.since, look.frames) for look in known.looks]
-    np.testing.assert_allclose(found.looks[0].picture, known.looks[0].picture, atol=0.51)
+    assert [(look.since, look.frames) for look in found.references] == [
+        (look.since, look.frames) for look in known.references
+    ]
+    np.testing.assert_allclose(found.references[0].picture, known.references[0].picture, atol=0.51)
     np.testing.assert_allclose(found.noise.deviation, known.noise.deviation, atol=0.07)
 
 

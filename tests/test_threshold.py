@@ -35,7 +35,7 @@ def wanted(t: Threshold, replicas: int, metric: float) -> int:
 
 def test_the_shipped_detector() -> None:
     t = lag_threshold(13.4, 2, max_in_flight=5)
-    assert (t.value, t.in_hand, t.is_bounded_by_in_flight) == (20, 5, False)
+    assert (t.value, t.in_flight, t.is_bounded_by_in_flight) == (20, 5, False)
     assert t.stays_s == pytest.approx(1.64, abs=0.01)
 
 
@@ -57,16 +57,16 @@ def test_a_backlog_of_the_target_s_size_asks_for_more(rate: float, latency: floa
 @given(rates, latencies, holds, gpus, st.floats(0, 600))
 def test_bounds(rate: float, latency: float, hold: int, count: int, cold_start: float) -> None:
     t = lag_threshold(rate, latency, max_in_flight=hold, gpus=count, cold_start_s=cold_start)
-    assert t.value >= 1 and t.value > t.in_hand
-    assert t.value <= max(t.cleared, t.in_hand + 1)
-    assert t.net >= t.value
+    assert t.value >= 1 and t.value > t.in_flight
+    assert t.value <= max(t.cleared, t.in_flight + 1)
+    assert t.fallback >= t.value
     # What demand lets pile up while its replicas start never reaches the net: arrivals of n replicas' worth.
-    assert t.net >= t.rate * cold_start
+    assert t.fallback >= t.rate * cold_start
 
 
 def test_gpus_multiply_the_rate_and_the_hands() -> None:
     one, four = lag_threshold(100, 2, max_in_flight=10), lag_threshold(100, 2, max_in_flight=10, gpus=4)
-    assert (one.value, four.value, four.in_hand) == (150, 600, 40)
+    assert (one.value, four.value, four.in_flight) == (150, 600, 40)
 
 
 def test_says_where_the_hands_make_the_target_unreachable() -> None:

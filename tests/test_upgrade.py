@@ -152,13 +152,13 @@ async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older
         was = checkpoint.unpacked(older.value(f"camera.0.{CAMERA}"))
         count = AnalyticsSettings().analytics_partitions
         assert older.value("partitions") == str(count).encode()
-        start = dt.datetime.fromtimestamp(was.heard, dt.UTC) + dt.timedelta(minutes=1)
+        start = dt.datetime.fromtimestamp(was.last_active, dt.UTC) + dt.timedelta(minutes=1)
         await publish(admin, detections([ACROSS], 10, camera=CAMERA, epoch="new", start=start))
         for _ in range(2):
             async with analytics.running(server, analytics_partitions=count):
                 found = await analytics.until(admin, lambda said: len(_ended(said)) > len(was.followed))
         followed = [object.id for object in was.followed.values()]
-        assert _ended([event for _, event in found]) == [*followed, f"{was.born}-{was.count + 1}"]
+        assert _ended([event for _, event in found]) == [*followed, f"{was.id_prefix}-{was.count + 1}"]
 
 
 @pytest.mark.slow

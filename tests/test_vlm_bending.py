@@ -193,7 +193,7 @@ async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
     async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target=LATE_S):
         await until(lambda: heard and heard[-1].processed == 5)
     beat = heard[-1]
-    assert (beat.frames_wanted, beat.frames_looked) == (5 * FRAMES, 3 * 2 + 2 * FRAMES)
+    assert (beat.frames_wanted, beat.frames_analysed) == (5 * FRAMES, 3 * 2 + 2 * FRAMES)
     # Three of five jobs take 4 of 6 parts.
     assert 4 / 6 < beat.work_s / beat.wanted_s < 1
 

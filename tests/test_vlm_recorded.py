@@ -103,7 +103,7 @@ async def test_what_search_finds_in_recordings_is_shown_and_saved(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     at = BEGIN + s(42.4)
-    moment = Moment(camera="cam", start=at, end=at, time=at, seq=43, by=["labels"], labels=[], kept=False)
+    moment = Moment(camera="cam", start=at, end=at, time=at, seq=43, by=["labels"], labels=[], has_video=False)
 
     async def find(payload: bytes) -> tuple[bytes, dict[str, str]]:
         return msgspec.json.encode(Found(moments=[moment])), {}

@@ -48,7 +48,7 @@ from tidegate.whatif import asked, series
 WHATIF = python("tidegate.whatif")
 COUNTS = [30] * 120 + [300] * 30 + [30] * 60
 CSV = "t_s,arrivals\n" + "\n".join(f"{60 * n},{count}" for n, count in enumerate(COUNTS)) + "\n"
-FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, bends=True)
+FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, degradable=True)
 
 
 def request(**fields: Any) -> bytes:

@@ -96,7 +96,7 @@ def test_a_moment_s_id_is_one_word_to_paste(width: int) -> None:
     end = NOW + dt.timedelta(seconds=65)
     found = Moment(
         camera="loading-dock-north", seq=7, start=NOW, end=end, time=NOW, by=["vectors"], similarity=0.31, score=0.9,
-        labels=["dog", "person", "bicycle"], id=id, kept=True,
+        labels=["dog", "person", "bicycle"], id=id, has_video=True,
     )  # fmt: skip
     out = terminal_of(width)
     moments.show(out, [found, found], NOW)

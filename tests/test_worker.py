@@ -41,7 +41,6 @@ from tests.echo import (
     working,
 )
 from tests.waiting import patience_s, until
-from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 

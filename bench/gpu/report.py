@@ -228,7 +228,7 @@ def _carries(services: Sequence[Served], segment_s: float) -> RenderableType:
     for s in services:
         n, prefix = s.numbers, s.name.upper()
         settings = (
-            f"segments-per-second {n.rate}, lagThreshold {n.threshold.value} (beside demand {n.threshold.net}), "
+            f"segments-per-second {n.rate}, lagThreshold {n.threshold.value} (beside demand {n.threshold.fallback}), "
             f"{prefix}_BATCH_SIZE={n.batch} {prefix}_THREADS={n.threads}, CPU {n.cpu}, "
             f"MAX_ACK_PENDING={n.max_ack_pending} for {n.replicas} replicas"
         )

@@ -88,7 +88,7 @@ class CameraAnalytics:
         self._limits = limits
         self._s = state or CameraState()
         self.order: Order[Arrival] = Order(limits.reorder_s, self._s.place)
-        self._rereads = set(self._s.held)
+        self._rereads = set(self._s.waiting)
         self.incidents = Incidents(name, limits.verify_s, self._s.incidents)
         self._following = Following(self._s, limits.lost_s)
         self._adopt(rules)
@@ -96,7 +96,7 @@ class CameraAnalytics:
     def state(self) -> CameraState:
         """Return the current state. It must be stored before anything else is read."""
         # Segments that are still to be read again are stored as waiting too.
-        self._s.held = sorted(self._rereads | {a.seq for a in self.order.waiting()})
+        self._s.waiting = sorted(self._rereads | {a.seq for a in self.order.waiting()})
         return self._s
 
     @property
@@ -111,19 +111,21 @@ class CameraAnalytics:
         """
         s, suppressed = self._s, self.incidents.suppressed
         try:
-            outs = self._idle(s.heard)
+            outs = self._idle(s.last_active)
         except Exception:  # failed twice: no result is possible
             outs = []
-        incidents = IncidentsState(asked={} if forget_verdicts else s.incidents.asked, set_backs=s.incidents.set_backs)
+        incidents = IncidentsState(
+            pending={} if forget_verdicts else s.incidents.pending, set_backs=s.incidents.set_backs
+        )
         self._s = CameraState(
             seq=s.seq,
             place=s.place,
-            born=s.born,
+            id_prefix=s.id_prefix,
             count=s.count,
             incidents=incidents,
-            heard=s.heard,
+            last_active=s.last_active,
             model=s.model,
-            again=s.again,
+            is_second_pass=s.is_second_pass,
         )
         self.incidents = Incidents(self.name, self._limits.verify_s, incidents)
         self.incidents.suppressed = suppressed
@@ -172,7 +174,7 @@ class CameraAnalytics:
 
     def is_idle(self) -> bool:
         """Whether nothing is left that a later event could continue."""
-        return not (self._s.heard or self._rereads or self.order.waiting() or self.incidents.state.asked)
+        return not (self._s.last_active or self._rereads or self.order.waiting() or self.incidents.state.pending)
 
     def _weigh(self) -> None:
         self.waiting_bytes = sum(arrival.size for arrival in self.order.waiting())
@@ -196,7 +198,7 @@ class CameraAnalytics:
             self.incidents.due(deadline)
             outs += self._take_incidents("overdue")
             if self._idle_at() == deadline:
-                self._s.heard = 0.0
+                self._s.last_active = 0.0
                 outs += self._idle(deadline)
             self._weigh()
         return outs
@@ -209,7 +211,7 @@ class CameraAnalytics:
             self._rereads = {n for n in self._rereads if n > seq}
 
     def _idle_at(self) -> float | None:
-        return self._s.heard + self._limits.idle_s + self._limits.reorder_s if self._s.heard else None
+        return self._s.last_active + self._limits.idle_s + self._limits.reorder_s if self._s.last_active else None
 
     def verdict(self, verdict: Verdict, at: float) -> Outs:
         """Apply a vision language model's verdict. at: when it was stored."""
@@ -236,10 +238,10 @@ class CameraAnalytics:
         s = self._s
         ref = event.segment
         start = event.start.timestamp()
-        if s.again:
-            s.born, s.count = f"settled-{_born(ref)}", 0
-        s.born = s.born or _born(ref)
-        s.heard = at
+        if s.is_second_pass:
+            s.id_prefix, s.count = f"settled-{_born(ref)}", 0
+        s.id_prefix = s.id_prefix or _born(ref)
+        s.last_active = at
         self.processed += 1
         s.model = event.model
         s.width, s.height = event.width, event.height
@@ -271,13 +273,13 @@ class CameraAnalytics:
         # When an object is seen again, all frames since are filled in, also those from before a gap in the video.
         oldest = min((o.last for o in s.followed.values()), default=time)
         s.frames = [*(t for t in s.frames if t > oldest), time]
-        if s.looked is not None and (time - s.looked) * self._limits.fps < EARLY_SHARE:
+        if s.last_frame_time is not None and (time - s.last_frame_time) * self._limits.fps < EARLY_SHARE:
             return outs
-        s.looked = time
+        s.last_frame_time = time
         passages, lost = self._following.see(time, frame, self._rules)
         ended += lost
         objects = self._following.confirmed()
-        fresh = [o for o in objects if o.seen == MIN_FRAMES_SEEN and o.last == time]
+        fresh = [o for o in objects if o.hits == MIN_FRAMES_SEEN and o.last == time]
         self.objects += len(fresh)
         self._judge(ObservedScene(time, s.aspect, objects, passages), at, s.trail)
         s.minute, over = counts.count(s.minute, time, objects, fresh, passages, list(self._rules.zones))
@@ -298,12 +300,12 @@ class CameraAnalytics:
         s = self._s
         passages, lost = self._following.end_all()
         ended += lost
-        if s.looked is not None and trail:
-            self._judge(ObservedScene(s.looked, s.aspect, [], passages), at, trail, final=True)
+        if s.last_frame_time is not None and trail:
+            self._judge(ObservedScene(s.last_frame_time, s.aspect, [], passages), at, trail, final=True)
             if s.minute:
-                s.minute, _ = counts.count(s.minute, s.looked, [], [], passages, list(self._rules.zones))
+                s.minute, _ = counts.count(s.minute, s.last_frame_time, [], [], passages, list(self._rules.zones))
         self.incidents.end_all()
-        s.looked = None
+        s.last_frame_time = None
         outs = [self._count(s.minute)] if s.minute else []
         s.minute = None
         return outs

@@ -61,12 +61,12 @@ S = TypeVar("S", CameraState, SecondPassState)
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a partition resumes. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts.
 
-    said: the sequence in EVENTS of the first event published after the checkpoint; 0 in those of 0.2.0.
+    first_event: the sequence in EVENTS of the first event published after the checkpoint; 0 in those of 0.2.0.
     """
 
     seq: int
     verdicts: int
-    said: int = 0
+    first_event: int = msgspec.field(default=0, name="said")
 
 
 class Unreadable(TidegateError):
@@ -173,7 +173,7 @@ class Checkpoints:
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
         self._stored[number] = where.seq
-        partition.last_published = (where.said or where.seq) - 1
+        partition.last_published = (where.first_event or where.seq) - 1
         for entry in cameras:
             if (state := await self._restored(entry, CameraState)) is not None:
                 partition.restore(_camera_of(entry), state)
@@ -226,7 +226,7 @@ class Checkpoints:
             # A second pass is never behind the state that it was copied from.
             await self._put_all((k, data) for k, data in passes.items() if data or self._revisions.get(k))
             await self._put_all(states.items())
-            place = Position(seq=seq, verdicts=partition.verdicts, said=partition.recall_start())
+            place = Position(seq=seq, verdicts=partition.verdicts, first_event=partition.recall_start())
             await self._put(f"position.{number}", msgspec.json.encode(place))
             await self._forget_unused(partition, self._stored.get(number, 0))
         except nats.js.errors.KeyWrongLastSequenceError as e:

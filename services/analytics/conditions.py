@@ -153,7 +153,7 @@ def left(rule: rules.Rule, scene: ObservedScene) -> dict[str, float]:
 
 @left.register
 def _(rule: rules.Stopped, scene: ObservedScene) -> dict[str, float]:
-    return {o.id: o.elsewhere.begun for o in scene.objects if o.elsewhere} | _exit_times(rule.zone, scene)
+    return {o.id: o.elsewhere.left_at for o in scene.objects if o.elsewhere} | _exit_times(rule.zone, scene)
 
 
 @singledispatch

@@ -39,7 +39,7 @@ class Following:
 
     def confirmed(self) -> list[FollowedObject]:
         """Return objects that have been seen often enough to be real, the oldest first."""
-        objects = (o for o in self._s.followed.values() if o.seen >= MIN_FRAMES_SEEN)
+        objects = (o for o in self._s.followed.values() if o.hits >= MIN_FRAMES_SEEN)
         return sorted(objects, key=lambda o: (o.first, o.id))
 
     def see(self, time: float, frame: Frame, rules: Rules) -> tuple[list[Passage], Ended]:
@@ -71,7 +71,7 @@ class Following:
     def _begin(self, time: float, box: Box) -> FollowedObject:
         self._s.count += 1
         return FollowedObject(
-            id=f"{self._s.born}-{self._s.count}",
+            id=f"{self._s.id_prefix}-{self._s.count}",
             votes={},
             score=0.0,
             box=box,
@@ -94,7 +94,7 @@ class Following:
         ended: Ended = []
         for number in numbers:
             track = self._s.followed.pop(number, None)
-            if track and track.seen >= MIN_FRAMES_SEEN:
+            if track and track.hits >= MIN_FRAMES_SEEN:
                 passages += places.exits(track)
                 ended.append(track)
         return passages, ended

@@ -62,31 +62,31 @@ class ReportedCase(msgspec.Struct):
 
 
 class Open(msgspec.Struct):
-    """A lasting incident. told: the time of its last event. joined: whether more objects have joined since."""
+    """A lasting incident. last_event_time: of its last event. joined: whether more objects have joined since."""
 
     incident: Incident
-    told: float
+    last_event_time: float = msgspec.field(name="told")
     joined: bool = False
 
 
 class Standing(msgspec.Struct):
     """A rule that is true for a key. since, last: when it became true and was last true, Unix seconds of video.
 
-    found: the case at `last`. kept_back: whether it is counted as suppressed. open: the incident, once it has begun.
+    case: the case at `last`. is_suppressed: whether it is counted as suppressed. open: the incident, once it has begun.
     """
 
     since: float
     last: float
-    found: ReportedCase
-    kept_back: bool = False
+    case: ReportedCase = msgspec.field(name="found")
+    is_suppressed: bool = msgspec.field(default=False, name="kept_back")
     open: Open | None = None
 
 
 class RuleState(msgspec.Struct):
-    """The state of a rule. begun: when its last incident began. about: its kind, and its zone or line."""
+    """The state of a rule. last_start: when its last incident began. about: its kind, and its zone or line."""
 
     standing: dict[str, Standing] = {}
-    begun: float | None = None
+    last_start: float | None = msgspec.field(default=None, name="begun")
     about: str = ""
 
 
@@ -104,13 +104,13 @@ class PendingVerification(msgspec.Struct):
 
 
 class IncidentsState(msgspec.Struct):
-    """The incidents' state of a camera. by_rule: by the rule's id. asked: by the incident's id.
+    """The incidents' state of a camera. by_rule: by the rule's id. pending: by the incident's id.
 
     set_backs: number of times that its clock was set back.
     """
 
     by_rule: dict[str, RuleState] = {}
-    asked: dict[str, PendingVerification] = {}
+    pending: dict[str, PendingVerification] = msgspec.field(default_factory=dict, name="asked")
     set_backs: int = 0
 
 
@@ -161,7 +161,7 @@ class Incidents:
             found = _reported_case(case)
             since = time if case.since is None else case.since
             standing = state.standing.setdefault(key, Standing(since, time, found))
-            standing.last, standing.found = time, found
+            standing.last, standing.case = time, found
             if standing.open:
                 self._keep_up(standing.open, standing, trail)
         for key, until in (left or {}).items():
@@ -183,12 +183,12 @@ class Incidents:
         """Begin an incident, as a rule was true for long enough, unless a cooldown or too many others suppress it."""
         standing = state.standing[key]
         open_count = sum(s.open is not None for s in state.standing.values())
-        if open_count < MAX_LASTING and (state.begun is None or time - state.begun >= rule.cooldown_s):
-            state.begun = time
+        if open_count < MAX_LASTING and (state.last_start is None or time - state.last_start >= rule.cooldown_s):
+            state.last_start = time
             self._begin(rule, key, standing, trail, at)
             return
-        self.suppressed += not standing.kept_back
-        standing.kept_back = True
+        self.suppressed += not standing.is_suppressed
+        standing.is_suppressed = True
         if rule.momentary:
             del state.standing[key]
 
@@ -210,7 +210,7 @@ class Incidents:
         self.end_all()
         self.state.set_backs += 1
         for state in self.state.by_rule.values():
-            state.begun = None
+            state.last_start = None
 
     def forget(self, rules: Iterable[str]) -> None:
         """Forget rules that are not among these ids."""
@@ -219,26 +219,26 @@ class Incidents:
 
     def verdict(self, verdict: Verdict) -> None:
         """Add the model's verdict to its incident, whether that still lasts or not."""
-        pending = self.state.asked.pop(verdict.incident, None)
+        pending = self.state.pending.pop(verdict.incident, None)
         if pending:
             self._judge(pending, verdict.verdict, confidence=verdict.confidence, reason=verdict.reason)
 
     def refused(self, incident: str) -> None:
         """Mark an incident unverified: the model can't be asked about it."""
-        pending = self.state.asked.get(incident)
+        pending = self.state.pending.get(incident)
         if pending and not pending.unverified:
             pending.unverified = True
             self._judge(pending, "unverified", reason="vlm takes no more questions")
 
     def deadline(self) -> float | None:
         """Return when the next verdict becomes overdue, or finally expires, by the log's clock."""
-        return min((a.deadline + VERDICT_GRACE_S * a.unverified for a in self.state.asked.values()), default=None)
+        return min((a.deadline + VERDICT_GRACE_S * a.unverified for a in self.state.pending.values()), default=None)
 
     def due(self, at: float) -> None:
         """Mark incidents without a verdict by their deadline as unverified; a later one still counts for `kept_s`."""
-        for id, pending in list(self.state.asked.items()):
+        for id, pending in list(self.state.pending.items()):
             if pending.unverified and pending.deadline + VERDICT_GRACE_S <= at:
-                del self.state.asked[id]
+                del self.state.pending[id]
             elif not pending.unverified and pending.deadline <= at:
                 pending.unverified = True
                 self._judge(pending, "unverified", reason=f"no verdict within {self._verify_s:g} s")
@@ -258,9 +258,9 @@ class Incidents:
             time=instant(standing.last),
             zone=getattr(rule, "zone", None),
             line=getattr(rule, "line", None),
-            direction=standing.found.direction,
-            value=standing.found.value,
-            objects=standing.found.objects[:MAX_OBJECTS],
+            direction=standing.case.direction,
+            value=standing.case.value,
+            objects=standing.case.objects[:MAX_OBJECTS],
             segments=_first_and_last([_reference(r) for r in evidence]),
             snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(standing.last)),
             verification="pending" if rule.verify else "none",
@@ -274,7 +274,7 @@ class Incidents:
         pending = PendingVerification(incident, at + self._verify_s, rule.alerts)
         may_ask = rule.verify is not None and self._has_room()
         if rule.verify is not None and may_ask:
-            self.state.asked[id] = pending
+            self.state.pending[id] = pending
             # The request comes first: an incident that has begun is known to have been requested.
             self._out.append(_verify(rule, incident, rule.verify, evidence))
         self._out.append(incident)
@@ -286,11 +286,11 @@ class Incidents:
 
     def _has_room(self) -> bool:
         """Whether one more may wait for a verdict. Those whose deadline has passed give way."""
-        while len(self.state.asked) >= MAX_WAITING:
-            overdue = next((id for id, pending in self.state.asked.items() if pending.unverified), None)
+        while len(self.state.pending) >= MAX_WAITING:
+            overdue = next((id for id, pending in self.state.pending.items() if pending.unverified), None)
             if overdue is None:
                 return False
-            del self.state.asked[overdue]
+            del self.state.pending[overdue]
         return True
 
     def _keep_up(self, open: Open, standing: Standing, trail: Sequence[Ref]) -> None:
@@ -300,18 +300,18 @@ class Incidents:
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
             segments = _first_and_last([*segments, _reference(last)])
         before = {o.id: o for o in previous.objects}
-        objects = dict(islice((before | {o.id: o for o in standing.found.objects}).items(), MAX_OBJECTS))
+        objects = dict(islice((before | {o.id: o for o in standing.case.objects}).items(), MAX_OBJECTS))
         open.joined |= objects.keys() != before.keys()
         open.incident = replace(
             previous,
             state="update",
             time=instant(standing.last),
-            value=standing.found.value,
+            value=standing.case.value,
             objects=list(objects.values()),
             segments=segments,
         )
-        if open.joined and standing.last - open.told >= UPDATE_S:
-            open.joined, open.told = False, standing.last
+        if open.joined and standing.last - open.last_event_time >= UPDATE_S:
+            open.joined, open.last_event_time = False, standing.last
             self._out.append(open.incident)
 
     def _end(self, state: RuleState, key: str) -> None:
@@ -320,7 +320,7 @@ class Incidents:
         last = instant(standing.last)
         ended = replace(standing.open.incident, state="end", end=last, time=last)
         self._out.append(ended)
-        if pending := self.state.asked.get(ended.incident):
+        if pending := self.state.pending.get(ended.incident):
             pending.incident = ended
 
     def _judge(self, pending: PendingVerification, verification: Any, **more: Any) -> None:

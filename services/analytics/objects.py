@@ -40,13 +40,13 @@ class Spot(msgspec.Struct, array_like=True):
 
 
 class Membership(msgspec.Struct, array_like=True):
-    """Where an object stands to a zone. inside: as confirmed at `since`. passed: when it has crossed the border since
-    then. turning: whether one frame has seen it clearly on the other side.
+    """Where an object stands to a zone. inside: as confirmed at `since`. crossed_at: when it has crossed the border
+    since then. turning: whether one frame has seen it clearly on the other side.
     """
 
     inside: bool
     since: float
-    passed: float | None = None
+    crossed_at: float | None = None
     turning: bool = False
 
 
@@ -63,7 +63,7 @@ class Side(msgspec.Struct, array_like=True):
 class Elsewhere(msgspec.Struct, array_like=True):
     """An object seems to have left its place at `begun`. It has been in the place of `box` since `since`."""
 
-    begun: float
+    left_at: float
     box: Box
     since: float
 
@@ -71,10 +71,10 @@ class Elsewhere(msgspec.Struct, array_like=True):
 class FollowedObject(msgspec.Struct):
     """A followed object. Times are Unix seconds of video.
 
-    votes: sum of scores by label. score: the best. path: the points not published yet. seen: number of frames that it
-    was seen in. told, zones_told: when its last event was, and which zones that named. steps: (time, x, y) of its
-    middle in the last second. still_box: where it has stayed since `still_since`. elsewhere: where it seems to be now,
-    if not there.
+    votes: sum of scores by label. score: the best. path: the points not published yet. hits: number of frames that it
+    was seen in. last_event_time, last_event_zones: when its last event was, and which zones that named. steps: (time,
+    x, y) of its middle in the last second. still_box: where it has stayed since `still_since`. elsewhere: where it
+    seems to be now, if not there.
     """
 
     id: str
@@ -85,10 +85,10 @@ class FollowedObject(msgspec.Struct):
     last: float
     still_box: Box
     still_since: float
-    seen: int = 0
+    hits: int = msgspec.field(default=0, name="seen")
     path: list[Spot] = []
-    told: float | None = None
-    zones_told: list[str] = []
+    last_event_time: float | None = msgspec.field(default=None, name="told")
+    last_event_zones: list[str] = msgspec.field(default_factory=list, name="zones_told")
     steps: list[tuple[float, float, float]] = []
     zones: dict[str, Membership] = {}
     lines: dict[str, Side] = {}
@@ -102,7 +102,7 @@ class FollowedObject(msgspec.Struct):
     def see(self, time: float, box: Box, label: str, score: float) -> None:
         """Record that a frame has seen it at `box`."""
         self.path.append(Spot(time, box, score))
-        self.seen += 1
+        self.hits += 1
         self.votes[label] = self.votes.get(label, 0.0) + score
         self.score = max(self.score, score)
         self.box, self.last = box, time
@@ -116,9 +116,9 @@ class FollowedObject(msgspec.Struct):
             return
         elsewhere = self.elsewhere or Elsewhere(time, box, time)
         if overlap(box, elsewhere.box) < SAME_PLACE_OVERLAP:
-            elsewhere = Elsewhere(elsewhere.begun, box, time)
+            elsewhere = Elsewhere(elsewhere.left_at, box, time)
         self.elsewhere = elsewhere
-        if time - elsewhere.begun >= MOVED_S:
+        if time - elsewhere.left_at >= MOVED_S:
             self.still_box, self.still_since, self.elsewhere = elsewhere.box, elsewhere.since, None
 
     @property
@@ -134,7 +134,7 @@ class FollowedObject(msgspec.Struct):
 
     def still_s(self) -> float:
         """Return seconds that it has stayed in its place, until it was seen elsewhere."""
-        return (self.elsewhere.begun if self.elsewhere else self.last) - self.still_since
+        return (self.elsewhere.left_at if self.elsewhere else self.last) - self.still_since
 
     def velocity(self, aspect: float) -> tuple[float, float]:
         """Return (to the right, down) in heights of the frame a second."""

@@ -36,19 +36,19 @@ SHORTEST_S = 1 / 60
 class OrderProgress(msgspec.Struct):
     """How far a camera's segments have been processed: all that must survive a restart.
 
-    epoch: the current one. next: number of its next expected segment. begun, newest: sequences in MEDIA of its first
-    segment, and of the newest that has come. reached: start of the last processed segment, Unix seconds. past: the
-    epochs before, the last one last. left: the next expected number of each of these. skipped: the last gaps of the
-    current epoch, as [first number, number after the last).
+    epoch: the current one. next: number of its next expected segment. first_seq, newest: sequences in MEDIA of its
+    first segment, and of the newest that has come. reached: start of the last processed segment, Unix seconds. past:
+    the epochs before, the last one last. past_next: the next expected number of each of these. skipped: the last gaps
+    of the current epoch, as [first number, number after the last).
     """
 
     epoch: str | None = None
     next: int = 0
-    begun: int = 0
+    first_seq: int = msgspec.field(default=0, name="begun")
     newest: int = 0
     reached: float = 0.0
     past: list[str] = []
-    left: dict[str, int] = {}
+    past_next: dict[str, int] = msgspec.field(default_factory=dict, name="left")
     skipped: list[tuple[int, int]] = []
 
 
@@ -67,7 +67,7 @@ class Order(Generic[T]):
     def __init__(self, reorder_s: float, place: OrderProgress | None = None) -> None:
         self.place = place or OrderProgress()
         # State from versions without `newest` has none.
-        self.place.newest = max(self.place.newest, self.place.begun)
+        self.place.newest = max(self.place.newest, self.place.first_seq)
         self.late = self.repeated = self.gaps = 0
         self._reorder_s = reorder_s
         self._waiting: dict[str, dict[int, _WaitingSegment[T]]] = {}
@@ -81,9 +81,9 @@ class Order(Generic[T]):
     ) -> list[T]:
         """Take a segment; return those that are in order now. is_reread: it waited at this place before a restart."""
         place = self.place
-        reference = place.newest if epoch in place.past else place.begun
+        reference = place.newest if epoch in place.past else place.first_seq
         older = not is_reread and epoch != place.epoch and self._is_older(seq, start, reference)
-        over = older or n < place.left.get(epoch, n)
+        over = older or n < place.past_next.get(epoch, n)
         start = min(start, at + AHEAD_S)
         if epoch == place.epoch and not is_reread and self._is_too_far(n, start):
             self.late += 1
@@ -186,12 +186,14 @@ class Order(Generic[T]):
                 place.skipped = [(0, n)]
         else:
             place.past = [*[e for e in place.past if e != epoch][1 - REMEMBERED :], place.epoch]
-            goes_on_at = place.left.get(epoch, min(0, n))
-            place.left = {e: place.left[e] for e in place.past if e in place.left} | {place.epoch: place.next}
+            goes_on_at = place.past_next.get(epoch, min(0, n))
+            place.past_next = {e: place.past_next[e] for e in place.past if e in place.past_next} | {
+                place.epoch: place.next
+            }
             place.next = goes_on_at
         place.epoch = epoch
         stored = [h.seq for h in self._waiting[epoch].values()]
-        place.begun, place.newest = min(stored), max(stored)
+        place.first_seq, place.newest = min(stored), max(stored)
 
     def _current(self) -> dict[int, _WaitingSegment[T]] | None:
         """The current epoch's segments that wait, by number."""

@@ -136,7 +136,7 @@ class Partition:
         camera = self.cameras.get(verdict.camera)
         if camera is None:
             return []
-        live = verdict.incident in camera.incidents.state.asked
+        live = verdict.incident in camera.incidents.state.pending
         outs = self._work(verdict.camera, lambda c: c.verdict(verdict, at))
         return outs if live else outs + self.passes.verdict(verdict)
 
@@ -203,7 +203,7 @@ class Partition:
 
     def first_needed(self) -> int:
         """Return the sequence from which a successor must read, once all states are stored."""
-        rereads = (min(state.held) for c in self.cameras.values() if (state := c.state()).held)
+        rereads = (min(state.waiting) for c in self.cameras.values() if (state := c.state()).waiting)
         return min([self.position, *rereads])
 
     def published_ids(self, camera: str, id: str = "") -> PublishedIds:

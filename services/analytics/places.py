@@ -58,15 +58,15 @@ def _zone(obj: FollowedObject, before: Before | None, name: str, zone: Zone, asp
     membership = obj.zones.setdefault(name, Membership(False, obj.first))
     inside = geometry.inside(zone.polygon, point)
     if inside == membership.inside:
-        membership.passed = None
-    elif membership.passed is None:
-        membership.passed = _when(obj, before, zone.anchor, zone.polygon, closed=True)
+        membership.crossed_at = None
+    elif membership.crossed_at is None:
+        membership.crossed_at = _when(obj, before, zone.anchor, zone.polygon, closed=True)
     if geometry.border(zone.polygon, point, aspect) < BORDER_MARGIN * obj.height:
         return []
     if inside == membership.inside or not membership.turning:
         membership.turning = inside != membership.inside
         return []
-    time = obj.last if membership.passed is None else membership.passed
+    time = obj.last if membership.crossed_at is None else membership.crossed_at
     stayed_s = round(time - membership.since, 3)
     obj.zones[name] = Membership(inside, time)
     return [Passage("entered", name, obj, time) if inside else Passage("left", name, obj, time, stayed_s)]

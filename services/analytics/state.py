@@ -58,18 +58,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class CameraState(msgspec.Struct):
     """State to restore after a restart. Times are Unix seconds of video unless stated otherwise.
 
-    seq: sequence in EVENTS up to which everything was read. held: sequences of those that wait in `Order`. place:
-    progress of the order. born: prefix of the ids of its tracks. count: number of tracks ever begun. followed: objects
-    by the tracker's number. frames: times of the frames since any of these was last seen. looked: time of the last
-    analysed frame. heard: when its last segment's turn came, by the log's clock; 0 once the camera was found idle.
-    again: whether this is a second pass. Then objects are named by the segment in which they came: objects with the
-    same name in two runs are the same, wherever these began.
+    seq: sequence in EVENTS up to which everything was read. waiting: sequences of those that wait in `Order`. place:
+    progress of the order. id_prefix: of its tracks. count: number of tracks ever begun. followed: objects by the
+    tracker's number. frames: times of the frames since any of these was last seen. last_frame_time: of the last
+    analysed frame. last_active: when its last segment's turn came, by the log's clock; 0 once the camera was found
+    idle. is_second_pass: whether this is a second pass. Then objects are named by the segment in which they came:
+    objects with the same name in two runs are the same, wherever these began.
     """
 
     seq: int = 0
-    held: list[int] = []
+    waiting: list[int] = msgspec.field(default_factory=list, name="held")
     place: OrderProgress = msgspec.field(default_factory=OrderProgress)
-    born: str = ""
+    id_prefix: str = msgspec.field(default="", name="born")
     count: int = 0
     tracker: TrackerState = msgspec.field(default_factory=TrackerState)
     followed: dict[int, FollowedObject] = {}
@@ -77,12 +77,12 @@ class CameraState(msgspec.Struct):
     minute: Minute | None = None
     trail: list[Ref] = []
     frames: list[float] = []
-    looked: float | None = None
-    heard: float = 0.0
+    last_frame_time: float | None = msgspec.field(default=None, name="looked")
+    last_active: float = msgspec.field(default=0.0, name="heard")
     width: int | None = None
     height: int | None = None
     model: str = ""
-    again: bool = False
+    is_second_pass: bool = msgspec.field(default=False, name="again")
 
     @property
     def aspect(self) -> float:

@@ -32,11 +32,15 @@ def tracks(camera: str, s: CameraState, limits: Limits, event: Detections, ended
     """Return the changes of the camera's tracks after a segment; empty if there are none."""
     changed = []
     for o in s.followed.values():
-        if o.seen < MIN_FRAMES_SEEN or not o.path:
+        if o.hits < MIN_FRAMES_SEEN or not o.path:
             continue
-        if o.told is None:
+        if o.last_event_time is None:
             changed.append(_track(o, "new", s.aspect))
-        elif o.last - o.told >= limits.update_s or o.zones_told != o.zones_now() or len(o.path) >= MAX_PATH_POINTS:
+        elif (
+            o.last - o.last_event_time >= limits.update_s
+            or o.last_event_zones != o.zones_now()
+            or len(o.path) >= MAX_PATH_POINTS
+        ):
             changed.append(_track(o, "update", s.aspect))
     changed += [_track(o, "end", s.aspect) for o in ended]
     if not changed:
@@ -102,7 +106,7 @@ def _track(o: FollowedObject, state: str, aspect: float) -> Track:
     """Return an object's track as it is now; each point of its path is published once."""
     direction = o.direction(aspect)
     path, o.path = o.path, []
-    o.told, o.zones_told = o.last, o.zones_now()
+    o.last_event_time, o.last_event_zones = o.last, o.zones_now()
     return Track(
         id=o.id,
         state=state,  # type: ignore[arg-type]
@@ -115,7 +119,7 @@ def _track(o: FollowedObject, state: str, aspect: float) -> Track:
         speed=round(o.speed(aspect), 4),
         direction=None if direction is None else round(direction, 1),
         stationary=o.is_stationary(),
-        zones=o.zones_told,
+        zones=o.last_event_zones,
     )
 
 

@@ -222,7 +222,7 @@ class Answers:
             lost=lost,
             first=first.hour if first else None,
             last=ledger.last.end if ledger.last else None,
-            kept=policy,
+            policy=policy,
             goes=expires_at(Aged("", first.hour + HOUR, 0, first.incident), policy) if first else None,
             hours=list(catalogue.hours) if hours else [],
         )
@@ -239,7 +239,7 @@ class Answers:
                 end=row.end,
                 size=row.size,
                 incident=row.incident,
-                goes=expires_at(Aged(row.key, row.end, row.size, row.incident), total.kept),
+                goes=expires_at(Aged(row.key, row.end, row.size, row.incident), total.policy),
                 keyframes=row.keyframes,
             )
             for row in rows

@@ -92,7 +92,7 @@ class Keeper:
         await self._close(camera, now)
         catalogue = await self._library.catalogue(camera)
         for one in catalogue.hours:
-            if not one.settled and now >= one.hour + HOUR + SETTLE:
+            if not one.policy_applied and now >= one.hour + HOUR + SETTLE:
                 catalogue = await self._settle(catalogue, one.hour, policy, now)
         await self._age(catalogue, policy, now)
 
@@ -183,7 +183,7 @@ class Keeper:
             return
         over = policy.most_gb > 0 and sum(one.size for one in catalogue.hours) > policy.most_gb * GB
         shortest = dt.timedelta(days=min(policy.keep_days, policy.incidents_days))
-        wanted = [one for one in catalogue.hours if one.settled and (over or now - one.hour > shortest)]
+        wanted = [one for one in catalogue.hours if one.policy_applied and (over or now - one.hour > shortest)]
         hours = [hour for one in wanted if (hour := await self._library.hour_for_update(catalogue.camera, one.hour))]
         row = [Aged(file.key, file.end, file.size, file.incident) for hour in hours for file in hour.files]
         expired = {file.key for file in files_to_remove(row, policy, now)}

@@ -256,7 +256,7 @@ class Answers:
                 picture = None
             room -= len(picture or b"")
             labels = sorted(seen.get((moment.camera, moment.seq), ()))
-            out.append(msgspec.structs.replace(moment, labels=labels, kept=is_stored, picture=picture))
+            out.append(msgspec.structs.replace(moment, labels=labels, has_video=is_stored, picture=picture))
         return out
 
     async def _stored_seqs(self) -> range:

@@ -173,18 +173,18 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
         wiring.service(tenant, ours, subject, many=subject.startswith(_MANY), name=names.imported(subject))
     for subject in (*r.acks, *r.stored):
         wiring.service(tenant, ours, subject)
-    for subject in r.told:
+    for subject in r.broadcasts:
         wiring.stream(ours, tenant, subject)
-    for subject in r.heard:
+    for subject in r.subscriptions:
         _hear(wiring, tenant, ours, subject, every)
     for other, theirs in every.items():
         # Every service answers the discovery subjects that name no service: an identity finds only the services that it
         # may ask.
-        may_ask = {s for s in (*theirs.answered, *theirs.collected) if s in r.asked} - set(names.DISCOVER_ALL)
+        may_ask = {s for s in (*theirs.answered, *theirs.collected) if s in r.requests} - set(names.DISCOVER_ALL)
         for subject in (*theirs.answered, *theirs.collected):
-            if may_ask and subject in r.asked:
+            if may_ask and subject in r.requests:
                 _answer(wiring, account_of(tenant, other), ours, subject, theirs)
-    for subject in r.asked:
+    for subject in r.requests:
         # A command, as `admin`, answers what no service answers.
         if not any(subject in (*theirs.answered, *theirs.collected) for theirs in every.values()):
             wiring.service(tenant, ours, subject)
@@ -196,7 +196,7 @@ def _import(wiring: _Wiring, tenant: str, identity: str, r: Rights, every: Mappi
 
 def _hear(wiring: _Wiring, tenant: str, ours: str, subject: str, every: Mapping[str, Rights]) -> None:
     """Import published messages from each publisher's account, all else from the account that holds the streams."""
-    publishers = [(other, s) for other, theirs in every.items() for s in theirs.told if names.overlap(s, subject)]
+    publishers = [(other, s) for other, theirs in every.items() for s in theirs.broadcasts if names.overlap(s, subject)]
     for other, published in publishers:
         wiring.stream(account_of(tenant, other), ours, published)
     if subject.startswith(f"{names.EVENT}."):

@@ -37,16 +37,16 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     """The subjects of one identity, by the kind of answer: its account imports each kind in its own way.
 
     api: requests to JetStream. acks: acknowledgements. stored: messages that a stream stores and acknowledges. told:
-    messages to any subscriber. asked: requests to services. heard: subscriptions. answered: requests that one replica
+    messages to any subscriber. requests: to services. subscriptions: to subjects. answered: requests that one replica
     answers; collected: requests that every replica may answer. answers_within: as in the catalog.
     """
 
     api: tuple[str, ...] = ()
     acks: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-    asked: tuple[str, ...] = ()
-    heard: tuple[str, ...] = ()
+    broadcasts: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
     answered: tuple[str, ...] = ()
     collected: tuple[str, ...] = ()
     answers_within: str = ""
@@ -71,8 +71,8 @@ def rights(peer: Peer) -> Rights:
             *(api("STREAM.MSG.DELETE", stream) for stream in peer.erases),
         ),
         stored=peer.publishes,
-        asked=peer.asks,
-        heard=peer.hears,
+        requests=peer.asks,
+        subscriptions=peer.hears,
         answers_within=peer.answers_within,
     )
     for read in peer.reads:
@@ -95,7 +95,7 @@ def _service(service: Service) -> Rights:
     used = (names.usage(service.name),) if service.heartbeat else ()
     return Rights(
         stored=dead_lettered + used,
-        told=(names.stats(service.name, ">"),) if service.heartbeat else (),
+        broadcasts=(names.stats(service.name, ">"),) if service.heartbeat else (),
     )
 
 
@@ -126,7 +126,7 @@ def _bucket(bucket: Bucket) -> Rights:
     )
     if not bucket.watched:
         return found
-    return found + Rights(api=(api("DIRECT.GET", stream),), heard=(names.change(bucket.name, ">"),))
+    return found + Rights(api=(api("DIRECT.GET", stream),), subscriptions=(names.change(bucket.name, ">"),))
 
 
 @cache
@@ -149,8 +149,8 @@ def permissions() -> Mapping[str, Permissions]:
 def permitted(identity: str, r: Rights) -> Permissions:
     """Return the server's form of an identity's rights, with an inbox of its own."""
     found: Permissions = {
-        "publish": [*map(names.imported, r.api), *r.acks, *r.stored, *r.told, *r.asked],
-        "subscribe": [f"_INBOX_{identity}.>", *r.heard, *r.answered, *r.collected],
+        "publish": [*map(names.imported, r.api), *r.acks, *r.stored, *r.broadcasts, *r.requests],
+        "subscribe": [f"_INBOX_{identity}.>", *r.subscriptions, *r.answered, *r.collected],
     }
     if r.answered or r.collected:
         found["allow_responses"] = {"max": 1, "expires": r.answers_within} if r.answers_within else True

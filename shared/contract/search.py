@@ -88,8 +88,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     id: of its best vector, for `like`; None if labels alone found it. start, end: wall clock. time: of its best frame.
     seq: sequence in MEDIA of that frame's segment. similarity: cosine with the query. score: of the best detection of a
     queried label. by: the rankings that found it. hits: number of merged hits. labels: seen in the segment of the best
-    frame. kept: whether MEDIA still has that segment. run: of `tidegate reanalyze`, which found the best frame in a
-    recording; None for a live result.
+    frame. has_video: whether MEDIA still has that segment. run: of `tidegate reanalyze`, which found the best frame in
+    a recording; None for a live result.
     """
 
     camera: Token
@@ -104,7 +104,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[str] = []
     box: Box | None = None
     hits: int = 1
-    kept: bool = False
+    has_video: bool = msgspec.field(default=False, name="kept")
     picture: bytes | None = None
     run: str | None = None
 

@@ -30,13 +30,13 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the process started; readers compute the rates.
 
-    held: messages in flight. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which the
+    in_flight, processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which the
     device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of a
     busy replica. Backfills count only in busy_s and items.
 
     wanted_s, work_s: replica seconds of the processed messages by `costs`, with all wanted frames, and with the
-    analysed ones; 0 for a service without costs. frames_wanted, frames_looked: their frames. backfilled: messages that
-    were backfilled, and backfilling_s: seconds of that.
+    analysed ones; 0 for a service without costs. frames_wanted, frames_analysed: their frames. backfilled: messages
+    that were backfilled, and backfilling_s: seconds of that.
     """
 
     service: Name
@@ -45,7 +45,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["loading", "ready", "draining"]
     model: Name
     uptime_s: Seconds
-    held: Count
+    in_flight: Count = msgspec.field(name="held")
     processed: Count
     failed: Count
     items: Count
@@ -54,7 +54,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     wanted_s: Seconds = 0.0
     work_s: Seconds = 0.0
     frames_wanted: Count = 0
-    frames_looked: Count = 0
+    frames_analysed: Count = msgspec.field(default=0, name="frames_looked")
     backfilled: Count = 0
     backfilling_s: Seconds = 0.0
     costs: Costs | None = None

@@ -29,7 +29,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The present scaling of a service, from its scaler. bends: whether its workers defer frames meanwhile."""
+    """The present scaling of a service, from its scaler. degradable: whether its workers defer frames meanwhile."""
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)]
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)]
@@ -37,7 +37,7 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)]
     defer_budget: Share = 0.0
     backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
-    bends: bool = False
+    degradable: bool = msgspec.field(default=False, name="bends")
 
 
 class WhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,10 +89,10 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy. settings: in words. of_static, of_bound: its hours as a fraction of theirs.
+    """A policy. settings: in words. of_static, of_oracle: its hours as a fraction of theirs.
 
-    minutes_served: fraction of those with arrivals in which 99 % of the results came in time. left_out: fraction of the
-    frames that were deferred; deferred: messages with deferred frames, and backfilled: those backfilled later.
+    minutes_served: fraction of those with arrivals in which 99 % of the results came in time. deferred_share: fraction
+    of the frames that were deferred; deferred: messages with deferred frames, and backfilled: those backfilled later.
     scaled_object: the simulated one, for `kubectl apply`; empty for the oracle, which no policy reaches.
     """
 
@@ -101,10 +101,10 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
     gpu_hours_30d: float
     cost_30d: float | None
     of_static: float | None
-    of_bound: float | None
+    of_oracle: float | None = msgspec.field(name="of_bound")
     minutes_served: float
     p99_s: float | None
-    left_out: float
+    deferred_share: float = msgspec.field(name="left_out")
     deferred: int
     backfilled: int
     recommended: bool = False

@@ -99,7 +99,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A camera's recordings. hours: by time, of which the last may not be over; empty in all cameras' totals.
 
-    seconds: of video. size: bytes. lost: seconds without video, by cause. first, last: of the recordings. kept: the
+    seconds: of video. size: bytes. lost: seconds without video, by cause. first, last: of the recordings. policy: the
     effective policy. goes: when its oldest video expires by age; None: never, or there is none. files: those that begin
     on the requested day. holes: those that touch it.
     """
@@ -110,7 +110,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost: dict[str, float] = {}
     first: dt.datetime | None = None
     last: dt.datetime | None = None
-    kept: EffectivePolicy
+    policy: EffectivePolicy = msgspec.field(name="kept")
     goes: dt.datetime | None = None
     hours: list[Sum] = []
     files: list[Listed] = []

@@ -154,7 +154,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
 class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The totals of one hour. seconds: of video. size: bytes. lost: seconds without video, by cause.
 
-    settled: whether the policy was applied to it. incident: whether it has any.
+    policy_applied: whether the policy was applied to it. incident: whether it has any.
     """
 
     hour: Time
@@ -162,7 +162,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: Count
     files: Count
     lost: dict[str, float] = {}
-    settled: bool = False
+    policy_applied: bool = msgspec.field(default=False, name="settled")
     incident: bool = False
 
     def __post_init__(self) -> None:
@@ -179,7 +179,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             size=sum(file.size for file in hour.files),
             files=len(hour.files),
             lost=lost,
-            settled=settled,
+            policy_applied=settled,
             incident=any(file.incident for file in hour.files),
         )
 

@@ -73,7 +73,7 @@ async def _say(client: Client, service: str, replica: str) -> None:
             state="loading",
             model="",
             uptime_s=time.monotonic() - started,
-            held=0,
+            in_flight=0,
             processed=0,
             failed=0,
             items=0,

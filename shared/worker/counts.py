@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class WorkCounts:
     """Since the process began: messages with a result, failed tries, items computed, and seconds computing.
 
-    wanted_s, work_s, frames_wanted, frames_looked: as `WorkerStats` has them.
+    wanted_s, work_s, frames_wanted, frames_analysed: as `WorkerStats` has them.
     backfilled, backfilling_s: messages backfilled, which count in neither of the first two, and their seconds.
     """
 
@@ -21,7 +21,7 @@ class WorkCounts:
     wanted_s: float = 0.0
     work_s: float = 0.0
     frames_wanted: int = 0
-    frames_looked: int = 0
+    frames_analysed: int = 0
     backfilled: int = 0
     backfilling_s: float = 0.0
     started: float = field(default_factory=time.monotonic)

@@ -85,7 +85,7 @@ class Heartbeat:
             state=self.state,
             model=self._service.model,
             uptime_s=time.monotonic() - self._counts.started,
-            held=self._in_flight.count,
+            in_flight=self._in_flight.count,
             processed=self._counts.processed,
             failed=self._counts.failed,
             items=self._counts.items,
@@ -94,7 +94,7 @@ class Heartbeat:
             wanted_s=self._counts.wanted_s,
             work_s=self._counts.work_s,
             frames_wanted=self._counts.frames_wanted,
-            frames_looked=self._counts.frames_looked,
+            frames_analysed=self._counts.frames_analysed,
             backfilled=self._counts.backfilled,
             backfilling_s=self._counts.backfilling_s,
         )

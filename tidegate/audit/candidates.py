@@ -57,14 +57,14 @@ class Bases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """name: of its row. settings: what was chosen, in words. text: the file. bends: whether its workers look at fewer
-    frames while capacity is short.
+    """name: of its row. settings: what was chosen, in words. text: the file. degradable: whether its workers look at
+    fewer frames while capacity is short.
     """
 
     name: str
     settings: str
     text: str
-    bends: bool = False
+    degradable: bool = False
 
     @property
     def kind(self) -> str:
@@ -129,7 +129,7 @@ def in_force(of: Bases, load: Workload, asked: Mapping[str, str], *, bends: bool
 
 
 def _candidate(name: str, settings: str, document: Document, *, bends: bool = False) -> Candidate:
-    return Candidate(name=name, settings=settings, text=yaml.safe_dump(document, sort_keys=False), bends=bends)
+    return Candidate(name=name, settings=settings, text=yaml.safe_dump(document, sort_keys=False), degradable=bends)
 
 
 def _lag(
@@ -172,7 +172,7 @@ def _demand(of: Bases, load: Workload, *, budget: float, bends: bool = False) ->
         "deferBudget": f"{budget:g}",
     }
     _ask(document, asked)
-    _set_lag(document["spec"], threshold.net)
+    _set_lag(document["spec"], threshold.fallback)
     if bends and of.put_off:
         net = copy.deepcopy(of.put_off)
         net["metadata"]["lagThreshold"] = str(threshold.deferred)

@@ -138,7 +138,7 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         load,
         min_replicas=scaled.spec.min_replica_count,
         max_replicas=scaled.spec.max_replica_count,
-        elastic=Elastic() if candidate.bends else None,
+        elastic=Elastic() if candidate.degradable else None,
     )
     asked = elastic.demand_queries(scaled)
     policy: Policy = KedaLag(candidate.name, scaled)

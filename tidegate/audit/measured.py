@@ -18,8 +18,8 @@ BUSIEST = 0.5
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """rate: messages looked at in full that a busy replica does in a second, None where too little was done.
     cold_start_s: from the start of a process until it is ready, in the median of `starts`. replica_hours: in which
-    workers lived, and working_hours: in which they had something in hand. quiet: share of results for which no device
-    was asked. left_out: share of the wanted frames that were not looked at at first.
+    workers lived, and working_hours: in which they had something in hand. static_share: share of results for which no
+    device was asked. deferred_share: share of the wanted frames that were not looked at at first.
     """
 
     rate: float | None
@@ -28,8 +28,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     processed: int
     replica_hours: float
     working_hours: float
-    quiet: float
-    left_out: float
+    static_share: float
+    deferred_share: float
 
     @classmethod
     def of(cls, workers: Sequence[WorkerUsage]) -> Measured:
@@ -43,8 +43,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
             processed=processed,
             replica_hours=sum(w.until - w.since for w in workers) / 3600,
             working_hours=sum(w.working_s for w in workers) / 3600,
-            quiet=min(1.0, sum(w.unchanged for w in workers) / processed) if processed else 0.0,
-            left_out=max(0.0, 1 - sum(w.frames_looked for w in workers) / wanted) if wanted else 0.0,
+            static_share=min(1.0, sum(w.unchanged for w in workers) / processed) if processed else 0.0,
+            deferred_share=max(0.0, 1 - sum(w.frames_analysed for w in workers) / wanted) if wanted else 0.0,
         )
 
 

@@ -193,7 +193,7 @@ class _Beats:
 
     async def on_message(self, message: Msg) -> None:
         beat = stats.decode(message.data)
-        if beat.state == "ready" and beat.held:
+        if beat.state == "ready" and beat.in_flight:
             self._heard[beat.replica] = (time.monotonic(), beat.pid)
 
     def at_work(self) -> list[int]:

@@ -69,9 +69,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     events.
 
     deferred: events with deferred frames; unrevised, revised_twice: events by their revisions. doubled_s: seconds of
-    video that two connections have. incidents: their number; unalerted, told_twice: of them. refused, got_in: the
-    intruder's refusals, and its successes by subject. violations: forbidden requests of services. settled: whether all
-    work was done in the end. left_out: faults that this machine can't have, and why.
+    video that two connections have. incidents: their number; unalerted, alerted_twice: of them. refused, got_in: the
+    intruder's refusals, and its successes by subject. violations: forbidden requests of services. finished: whether all
+    work was done in the end. skipped_faults: faults that this machine can't have, and why.
     """
 
     costs: list[Cost]
@@ -88,12 +88,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     revised_twice: int
     incidents: int
     unalerted: int
-    told_twice: int
+    alerted_twice: int
     refused: int
     got_in: list[str]
     violations: list[str]
-    settled: bool
-    left_out: dict[str, str]
+    finished: bool
+    skipped_faults: dict[str, str]
 
     @property
     def faults(self) -> list[str]:
@@ -114,13 +114,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "events of which less was looked at have no revision": self.unrevised,
             "events have more than one revision": self.revised_twice,
             "incidents have no alert, or alerts no incident": self.unalerted,
-            "incidents were told of more than once": self.told_twice,
+            "incidents were told of more than once": self.alerted_twice,
         }
         wrong += [f"{count} {what}" for what, count in counts.items() if count]
         wrong += [f"the intruder got in at {subject}" for subject in self.got_in]
         wrong += [] if self.refused else ["no server was seen to refuse the intruder anything"]
         wrong += [f"a service was refused: {line}" for line in self.violations]
-        return wrong if self.settled else [*wrong, f"not all was done after {COMPLETE_S:.0f} s"]
+        return wrong if self.finished else [*wrong, f"not all was done after {COMPLETE_S:.0f} s"]
 
 
 def run(plan: Plan) -> int:
@@ -138,10 +138,10 @@ def run(plan: Plan) -> int:
         f"{outcome.segments} segments stored; {outcome.acknowledged} acknowledgements written down, {outcome.lost} "
         f"lost; {outcome.without} without an event, {outcome.twice} with two; of {outcome.deferred} less was "
         f"looked at, {outcome.unrevised} without a revision, {outcome.revised_twice} with two; {outcome.incidents} "
-        f"incidents, {outcome.unalerted} without their alert, {outcome.told_twice} told twice; an intruder was refused "
-        f"{outcome.refused} times, and got in {len(outcome.got_in)}"
+        f"incidents, {outcome.unalerted} without their alert, {outcome.alerted_twice} told twice; an intruder was "
+        f"refused {outcome.refused} times, and got in {len(outcome.got_in)}"
     )
-    for name, why in outcome.left_out.items():
+    for name, why in outcome.skipped_faults.items():
         out.print(f"[dim]left out: {name}: {why}[/]")
     for wrong in outcome.faults:
         out.print(wrong, style="red")
@@ -202,12 +202,12 @@ async def trial(plan: Plan, folder: Path, out: Console) -> Outcome:
             revised_twice=ledger.revised_twice,
             incidents=len(ledger.begun),
             unalerted=ledger.unalerted,
-            told_twice=ledger.repeated_incidents,
+            alerted_twice=ledger.repeated_incidents,
             got_in=await broken.intruder.got_in(broken.admin),
             refused=sum(REFUSED in line for line in _refusals(broken)),
             violations=[line for line in _refusals(broken) if REFUSED not in line][:_VIOLATIONS],
-            settled=complete_to is not None,
-            left_out=left_out,
+            finished=complete_to is not None,
+            skipped_faults=left_out,
         )
 
 

@@ -33,7 +33,7 @@ async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], 
     folder(stem.parent)
     paths: list[Path] = []
     files: dict[str, bytes] = {}
-    if not moment.kept:
+    if not moment.has_video:
         with contextlib.suppress(Refusal, NobodyAnswers):
             path = beside(stem, ".mp4")
             clip = await cut(client, path, moment.camera, moment.start, moment.end + _LEAST)

@@ -236,8 +236,8 @@ def _fields(
         "service_rate": load.service_rate,
         "cold_start_s": load.cold_start_s,
         "latency_target_s": load.latency_target_s,
-        "quiet": arrived.measured.quiet,
-        "left_out": arrived.measured.left_out,
+        "quiet": arrived.measured.static_share,
+        "left_out": arrived.measured.deferred_share,
         "ways": {
             row.name: {
                 "settings": row.candidate.settings if row.candidate else "",
@@ -245,7 +245,7 @@ def _fields(
                 "cost_30d": None if options.price is None else costs.a_month(row) * options.price,
                 "minutes_served": row.result.window_attainment,
                 "p99_s": _finite(row.result.p99_s),
-                "left_out": row.result.left_out,
+                "left_out": row.result.deferred_share,
                 "deferred": row.result.deferred,
                 "backfilled": row.result.backfilled,
             }

@@ -339,9 +339,9 @@ def _row(total: Total, now: dt.datetime) -> tuple[str, ...]:
         length(total.seconds),
         sized(total.size),
         clock(total.first, now) if total.first else "",
-        clock(total.goes, now) if total.goes else "never" if total.kept.hold else "",
+        clock(total.goes, now) if total.goes else "never" if total.policy.hold else "",
         ", ".join(f"{length(seconds)} {cause}" for cause, seconds in sorted(total.lost.items())),
-        _said(total.kept),
+        _said(total.policy),
     )
 
 

@@ -44,6 +44,8 @@ FIELDS = (
     "backfilled",
     "expired",
 )
+# Names in JSON that differ from the attributes.
+_ATTRIBUTES = {"left_out": "deferred_share"}
 
 
 @click.command()
@@ -221,5 +223,5 @@ def find(name: str, hours: float | None = None) -> Trace:
 
 
 def _fields(result: Result) -> dict[str, Any]:
-    values = {name: getattr(result, name) for name in FIELDS}
+    values = {name: getattr(result, _ATTRIBUTES.get(name, name)) for name in FIELDS}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -81,7 +81,7 @@ def _ways(axes: Any, costs: Costs, price: float | None) -> None:
     for place, row, cost in zip(places, costs.rows, spent, strict=True):
         r = row.result
         text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
-        text += f", {r.left_out:.1%} of frames later" if r.deferred else ""
+        text += f", {r.deferred_share:.1%} of frames later" if r.deferred else ""
         is_chosen = row is costs.chosen
         enough = r.window_attainment >= costs.enough or row.name == BOUND
         axes.text(

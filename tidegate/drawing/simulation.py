@@ -63,7 +63,7 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     late = [(r.name, 1.0 - _share(r.windows, BINS)) for r in results]
     _strips(rows[0], trace, late, "share of segments late", "Reds", unit, unit_s)
     if bent:
-        put_off = [(r.name, 1.0 - _share(1.0 - r.put_off, BINS)) for r in bent]
+        put_off = [(r.name, 1.0 - _share(1.0 - r.deferred_by_minute, BINS)) for r in bent]
         title = f"share of segments looked at in part, later in full where replicas were idle: {_made_good(bent)}"
         _strips(rows[1], trace, put_off, title, "Blues", unit, unit_s)
     figure.savefig(path, dpi=110)

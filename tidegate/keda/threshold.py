@@ -45,21 +45,21 @@ FALLBACK_DEFERRED = 0.5
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold and the terms it is made of.
 
-    value: `lagThreshold` of a trigger that scales alone. net: that of a fallback trigger next to demand. deferred: that
-    of another one, on deferred segments. rate: messages a second of one replica with all its GPUs. kept_s: retention of
-    their video. cleared: messages per replica within `latency_s`. in_hand: messages in flight at a replica that keeps
-    up. stays_s: time to clear the largest backlog that the HPA tolerates.
+    value: `lagThreshold` of a trigger that scales alone. fallback: that of a fallback trigger next to demand. deferred:
+    that of another one, on deferred segments. rate: messages a second of one replica with all its GPUs. retention_s:
+    retention of their video. cleared: messages per replica within `latency_s`. in_flight: messages at a replica that
+    keeps up. stays_s: time to clear the largest backlog that the HPA tolerates.
     """
 
     value: int
-    net: int
+    fallback: int
     deferred: int
     rate: float
     latency_s: float
     cold_start_s: float
-    kept_s: float
+    retention_s: float
     cleared: float
-    in_hand: int
+    in_flight: int
     stays_s: float
 
     @property
@@ -100,14 +100,14 @@ def lag_threshold(
     value = max(math.floor(cleared * (1 - AIR)), in_flight + 1)
     return Threshold(
         value=value,
-        net=max(math.ceil(replica * (latency_s + FALLBACK_COLD_STARTS * cold_start_s)), value),
+        fallback=max(math.ceil(replica * (latency_s + FALLBACK_COLD_STARTS * cold_start_s)), value),
         deferred=math.ceil(replica * FALLBACK_DEFERRED * retention_s),
         rate=replica,
         latency_s=latency_s,
         cold_start_s=cold_start_s,
-        kept_s=retention_s,
+        retention_s=retention_s,
         cleared=cleared,
-        in_hand=in_flight,
+        in_flight=in_flight,
         stays_s=value * (1 + TOLERANCE) / replica,
     )
 
@@ -115,7 +115,9 @@ def lag_threshold(
 def explain(t: Threshold) -> str:
     """Return the threshold and its reasons, in a few lines of text."""
     hands = (
-        f"the {t.in_hand} that it may hold while it keeps up" if t.in_hand else "what it holds (--hold says how much)"
+        f"the {t.in_flight} that it may hold while it keeps up"
+        if t.in_flight
+        else "what it holds (--hold says how much)"
     )
     lines = [
         f'lagThreshold: "{t.value}"',
@@ -131,11 +133,11 @@ def explain(t: Threshold) -> str:
     else:
         lines.append(f"with its tolerance, the HPA lets a backlog of up to {t.stays_s:.2g} s be")
     lines.append(
-        f'as the safety net beside demand, lagThreshold: "{t.net}", '
+        f'as the safety net beside demand, lagThreshold: "{t.fallback}", '
         f"what it clears in {t.latency_s:g} s and {FALLBACK_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
     )
     lines.append(
         f'where work bends, on what was put off, lagThreshold: "{t.deferred}", '
-        f"what it makes good in {FALLBACK_DEFERRED:g} of the {t.kept_s:g} s for which MEDIA keeps the video"
+        f"what it makes good in {FALLBACK_DEFERRED:g} of the {t.retention_s:g} s for which MEDIA keeps the video"
     )
     return "\n".join(lines)

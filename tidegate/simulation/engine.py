@@ -48,8 +48,8 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
 
     arrived, processed: segments so far. pending, in_work: segments now. replicas: requested. ready: past their cold
     start. working_s: busy seconds of replicas so far. For degradable work, work: of the processed segments, 1 for a
-    fully analysed one; wanted, looked: wanted and analysed frames of started ones, 1 for all of a segment. Backfill
-    jobs are in none of these, but in put_off_ever, put_off (waiting ones), and backfilling_s (busy seconds).
+    fully analysed one; wanted, analysed: wanted and analysed frames of started ones, 1 for all of a segment. Backfill
+    jobs are in none of these, but in deferred_ever, deferred_waiting, and backfilling_s (busy seconds).
     """
 
     arrived: int
@@ -61,10 +61,10 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     working_s: float
     work: float | None = None
     wanted: float | None = None
-    looked: float | None = None
+    analysed: float | None = None
     backfilling_s: float = 0.0
-    put_off: int = 0
-    put_off_ever: int = 0
+    deferred_waiting: int = 0
+    deferred_ever: int = 0
 
 
 class Policy(Protocol):
@@ -88,9 +88,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     attainment: share of segments in time. window_attainment: of the minutes with segments, the share in which 99 % of
     them were in time. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds,
     replicas). windows: share in time for each minute, nan without segments. settings: the tuned settings, as text.
-    left_out: deferred share of the wanted frames. deferred: segments with deferred frames; backfilled: those that idle
-    replicas fully analysed before max_age; expired: those that none did. The rest waited at the end. put_off: share of
-    each minute's segments that were deferred, nan without segments.
+    deferred_share: of the wanted frames. deferred: segments with deferred frames; backfilled: those that idle replicas
+    fully analysed before max_age; expired: those that none did. The rest waited at the end. deferred_by_minute: share
+    of each minute's segments that were deferred, nan without segments.
     """
 
     name: str
@@ -109,11 +109,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     timeline: list[tuple[float, int]]
     windows: Floats
     settings: str = ""
-    left_out: float = 0.0
+    deferred_share: float = 0.0
     deferred: int = 0
     backfilled: int = 0
     expired: int = 0
-    put_off: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+    deferred_by_minute: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
 
 
 def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
@@ -175,10 +175,10 @@ def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
         working_s=totals.busy_s - seen.ahead_s,
         work=totals.work - seen.work if is_elastic else None,
         wanted=totals.started if is_elastic else None,
-        looked=totals.sampled if is_elastic else None,
+        analysed=totals.sampled if is_elastic else None,
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
-        put_off=queue.deferred_waiting,
-        put_off_ever=totals.deferred,
+        deferred_waiting=queue.deferred_waiting,
+        deferred_ever=totals.deferred,
     )
 
 
@@ -212,11 +212,11 @@ def _result(
         peak_replicas=max(n for _, n in timeline),
         timeline=timeline,
         windows=shares,
-        left_out=1 - totals.sampled / totals.started if totals.started else 0.0,
+        deferred_share=1 - totals.sampled / totals.started if totals.started else 0.0,
         deferred=totals.deferred,
         backfilled=totals.backfilled,
         expired=expired,
-        put_off=np.divide(deferred, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
+        deferred_by_minute=np.divide(deferred, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
     )
 
 

@@ -79,7 +79,7 @@ class KedaLag:
 def lag(trigger: Trigger, view: ScalerView) -> float:
     """Return the count of a `nats-jetstream` trigger: deferred segments on BACKFILL, the lag on any other stream."""
     if isinstance(trigger, JetStreamTrigger) and trigger.stream == names.BACKFILL:
-        return float(view.put_off)
+        return float(view.deferred_waiting)
     return float(view.pending + view.in_work)
 
 
@@ -172,7 +172,7 @@ def _observation(now: float, view: ScalerView, retention_s: float) -> Observatio
         working_s=view.working_s,
         work=view.work,
         wanted=view.wanted,
-        looked=view.looked,
+        analysed=view.analysed,
     )
     return Observation(
         time=now,
@@ -180,7 +180,7 @@ def _observation(now: float, view: ScalerView, retention_s: float) -> Observatio
         waiting=view.pending,
         in_work=view.in_work,
         fleet=fleet if view.replicas else None,
-        put_off=DeferredSegments(ever=view.put_off_ever, waiting=view.put_off, kept_s=retention_s),
+        deferred=DeferredSegments(ever=view.deferred_ever, waiting=view.deferred_waiting, retention_s=retention_s),
     )
 
 

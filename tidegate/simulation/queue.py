@@ -41,16 +41,16 @@ CAME, FROM, NEEDS = range(3)
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
     """How a segment's work degrades. The first of each is full quality.
 
-    costs: of each level, as a share of a segment's whole work. looked: its share of the wanted frames. tuning: the ages
-    at which the levels begin.
+    costs: of each level, as a share of a segment's whole work. analysed: its share of the wanted frames. tuning: the
+    ages at which the levels begin.
     """
 
     costs: tuple[float, ...] = tuple(level.cost for level in LEVELS)
-    looked: tuple[float, ...] = tuple(level.fps(5.0, 1.0) / 5.0 for level in LEVELS)
+    analysed: tuple[float, ...] = tuple(level.fps(5.0, 1.0) / 5.0 for level in LEVELS)
     tuning: brownout.BrownoutTuning = brownout.TUNING
 
 
-RIGID = Elastic(costs=(1.0,), looked=(1.0,), tuning=brownout.BrownoutTuning(begins=()))
+RIGID = Elastic(costs=(1.0,), analysed=(1.0,), tuning=brownout.BrownoutTuning(begins=()))
 
 # The machine code of `_advance` inlines this one: after a change of `choose`, delete numba's files in __pycache__.
 _choose = compiled(brownout.choose)
@@ -259,7 +259,7 @@ class SimulatedQueue:
             np.array(elastic.tuning.begins, dtype=np.float64),
             elastic.tuning.spread,
             np.array(elastic.costs),
-            np.array(elastic.looked),
+            np.array(elastic.analysed),
         )
         self._arrived: Floats = np.empty(0)
         self._work: Floats = np.empty(0)

@@ -72,8 +72,8 @@ def worker_totals(m: Measured) -> Iterator[str]:
     yield (
         f"workers were up for {m.replica_hours:,.1f} hours and had something in hand for "
         f"{m.working_hours / max(m.replica_hours, 1e-9):.0%} of these; {m.processed:,} messages done"
-        + (f", {m.quiet:.0%} of them quiet video, for which no device was asked" if m.quiet else "")
-        + (f"; {m.left_out:.1%} of frames were left out at first" if m.left_out else "")
+        + (f", {m.static_share:.0%} of them quiet video, for which no device was asked" if m.static_share else "")
+        + (f"; {m.deferred_share:.1%} of frames were left out at first" if m.deferred_share else "")
     )
 
 
@@ -120,7 +120,7 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
     found: list[list[str | Text]] = []
     for row in costs.rows:
         r = row.result
-        later = [f"{r.left_out:.1%}", f"{r.backfilled / r.deferred:.0%}"] if r.deferred else ["", ""]
+        later = [f"{r.deferred_share:.1%}", f"{r.backfilled / r.deferred:.0%}"] if r.deferred else ["", ""]
         cells: list[str | Text] = [
             Text(row.name, "bold" if row is costs.chosen else ""),
             f"{costs.a_month(row):,.0f}",
@@ -163,7 +163,7 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
         f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
         "serves most"
     )
-    if row.candidate.bends:
+    if row.candidate.degradable:
         yield (
             "its workers look at fewer frames of what waits: they need the component deploy/keda/demand/elastic, which "
             "the overlays' form /demand has, or 'tidegate up'"

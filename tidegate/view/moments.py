@@ -37,7 +37,7 @@ def show(out: Console, moments: Sequence[Moment], now: dt.datetime | None = None
                 m.camera,
                 bar.append(_numbers(m), "default"),
                 ", ".join(m.labels),
-                Text("kept") if m.kept else Text("expired", "dim"),
+                Text("kept") if m.has_video else Text("expired", "dim"),
                 Text(m.id or "", "dim"),
                 *([Text(m.run or "", "dim")] if runs else []),
             ]

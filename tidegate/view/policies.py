@@ -60,7 +60,7 @@ def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[
             f"{r.reversals_per_hour:.1f}",
         ]
         if has_deferred:
-            row += [f"{r.left_out:.1%}", f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""]
+            row += [f"{r.deferred_share:.1%}", f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""]
         found.append(row if cost_per_hour is None else [*row, f"{r.replica_hours * cost_per_hour:,.2f}"])
     return found
 

@@ -38,7 +38,9 @@ _KEYS = {
 
 def now(of: Bases, given: Workload, force: InForce) -> Candidate:
     """What is in force, as a file."""
-    return in_force(of, given, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, bends=force.bends)
+    return in_force(
+        of, given, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, bends=force.degradable
+    )
 
 
 def answer(asked: WhatIfRequest, arrived: Arrived, given: Workload, costs: Costs) -> WhatIfAnswer:
@@ -73,10 +75,10 @@ def _row(row: Row, costs: Costs, price: float | None) -> whatif.WhatIfRow:
         gpu_hours_30d=hours,
         cost_30d=None if price is None else hours * price,
         of_static=_share(r.replica_hours, static.replica_hours),
-        of_bound=_share(r.replica_hours, least.replica_hours),
+        of_oracle=_share(r.replica_hours, least.replica_hours),
         minutes_served=r.window_attainment,
         p99_s=r.p99_s if math.isfinite(r.p99_s) else None,
-        left_out=r.left_out,
+        deferred_share=r.deferred_share,
         deferred=r.deferred,
         backfilled=r.backfilled,
         recommended=row is costs.chosen,

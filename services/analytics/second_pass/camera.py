@@ -37,7 +37,7 @@ class SecondPassCamera:
         self._head: Episode | None = None
         for episode in self._s.episodes:
             # Segments that waited for a missing one are read again.
-            episode.next = min([episode.next, *episode.live.held, *episode.settled.held])
+            episode.next = min([episode.next, *episode.live.waiting, *episode.second_pass.waiting])
 
     def __bool__(self) -> bool:
         """Whether there is anything to do or to remember."""

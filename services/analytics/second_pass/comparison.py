@@ -75,7 +75,7 @@ class Comparison:
 
     def add_common(self, incident: Incident, now: float) -> None:
         """Record an incident that both sides start with."""
-        for side in (self._s.live, self._s.settled):
+        for side in (self._s.live, self._s.second_pass):
             side[incident.incident] = FoundIncident(incident, now, same=[incident.incident], judged=True)
 
     def note(self, live: Outs, second: Outs, now: float) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ class Comparison:
             if type(out.what) is Incident:
                 yield from self._note_second(out.what, now)
             elif isinstance(out.what, Counts):
-                self._minute(out.what).settled.append(FoundPart(out.what, out.id, now))
+                self._minute(out.what).second_pass.append(FoundPart(out.what, out.id, now))
 
     def findings(self, now: float) -> Iterator[Finding]:
         """Yield differences known at a time of the video's clock; infinity if nothing more comes."""
@@ -98,9 +98,9 @@ class Comparison:
             yield from self._judge(found)
         for number, minute in list(self._s.minutes.items()):
             yield from self._compare(minute, now)
-            if not (minute.live or minute.settled):
+            if not (minute.live or minute.second_pass):
                 del self._s.minutes[number]
-        for side in (self._s.live, self._s.settled):
+        for side in (self._s.live, self._s.second_pass):
             for id in [
                 id for id, found in side.items() if found.judged and now > found.until + self._retention_s(found)
             ]:
@@ -116,46 +116,48 @@ class Comparison:
             self._s.live[incident.incident] = FoundIncident(incident, now)
 
     def _note_second(self, incident: Incident, now: float) -> Iterator[Finding]:
-        found = self._s.settled.get(incident.incident)
-        if found is None and incident.state == "start" and len(self._s.settled) < MAX_COMPARED:
-            found = self._s.settled[incident.incident] = FoundIncident(incident, now)
+        found = self._s.second_pass.get(incident.incident)
+        if found is None and incident.state == "start" and len(self._s.second_pass) < MAX_COMPARED:
+            found = self._s.second_pass[incident.incident] = FoundIncident(incident, now)
         if found is None:
             return
         found.incident = incident
         found.until = now if incident.end is not None else found.until
         if not found.judged:
-            found.held.append(incident)
-        elif found.alone:
+            found.pending_events.append(incident)
+        elif found.is_unmatched:
             yield MoreOfIncident(incident)
 
     def _next(self, now: float) -> FoundIncident | None:
         """Return the first incident whose counterpart would have come up by now."""
         ready = [
-            (found.seen, side is self._s.settled, id, found)
-            for side in (self._s.live, self._s.settled)
+            (found.seen_at, side is self._s.second_pass, id, found)
+            for side in (self._s.live, self._s.second_pass)
             for id, found in side.items()
-            if not found.judged and now >= found.seen + 2 * self._near(found)
+            if not found.judged and now >= found.seen_at + 2 * self._near(found)
         ]
         return min(ready, key=lambda r: r[:3])[3] if ready else None
 
     def _judge(self, found: FoundIncident) -> Iterator[Finding]:
-        own = self._s.settled if found is self._s.settled.get(found.incident.incident) else self._s.live
-        other = self._s.live if own is self._s.settled else self._s.settled
+        own = self._s.second_pass if found is self._s.second_pass.get(found.incident.incident) else self._s.live
+        other = self._s.live if own is self._s.second_pass else self._s.second_pass
         # A published false alarm is final: a similar incident is published separately.
         like = [
             o
             for o in other.values()
-            if self._may_be(found, o) and not self._is_taken(o, found, own) and not (o.alone and other is self._s.live)
+            if self._may_be(found, o)
+            and not self._is_taken(o, found, own)
+            and not (o.is_unmatched and other is self._s.live)
         ]
-        found.judged, events, found.held = True, found.held, []
+        found.judged, events, found.pending_events = True, found.pending_events, []
         if like:
             best = min(like, key=lambda o: self._distance(found, o))
             found.same.append(best.incident.incident)
             best.same.append(found.incident.incident)
-            best.judged, best.held = True, []
+            best.judged, best.pending_events = True, []
             return
-        found.alone = True
-        if own is self._s.settled:
+        found.is_unmatched = True
+        if own is self._s.second_pass:
             yield LateIncident(events)
         else:
             yield FalseAlarm(found.incident)
@@ -195,13 +197,13 @@ class Comparison:
 
     def _compare(self, minute: FoundMinute, now: float) -> Iterator[Finding]:
         """Pair the parts of a minute in their order, and yield those that differ."""
-        while minute.live or minute.settled:
-            if not (minute.live and minute.settled):
-                (alone, *_) = minute.live or minute.settled
-                if now < alone.seen + 2 * NEAR_S:
+        while minute.live or minute.second_pass:
+            if not (minute.live and minute.second_pass):
+                (alone, *_) = minute.live or minute.second_pass
+                if now < alone.seen_at + 2 * NEAR_S:
                     return
             live = minute.live.pop(0) if minute.live else None
-            second = minute.settled.pop(0) if minute.settled else None
+            second = minute.second_pass.pop(0) if minute.second_pass else None
             if live is None:
                 assert second
                 yield RevisedMinute(Out(second.counts, second_pass_id(second.id)))

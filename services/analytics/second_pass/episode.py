@@ -39,16 +39,16 @@ def start_episode(live: CameraState, book: Rules, first: First) -> EpisodeState:
     data = msgspec.msgpack.encode(live)
     live_copy, second_copy = (msgspec.msgpack.decode(data, type=CameraState) for _ in range(2))
     # Which segment with deferred frames comes first is random, and must not name objects.
-    second_copy.again = True
+    second_copy.is_second_pass = True
     # Live analytics still waits for these.
-    second_copy.incidents.asked = {}
+    second_copy.incidents.pending = {}
     return EpisodeState(
-        next=min([first.seq, *live.held]),
+        next=min([first.seq, *live.waiting]),
         verdicts=first.seq,
         last=first.at,
         newest=first.seq,
         live=live_copy,
-        settled=second_copy,
+        second_pass=second_copy,
         books=[Book(0, rules.encode(book))],
     )
 
@@ -63,14 +63,14 @@ class Episode:
         self._late = late
         self.book = self._rules()
         self._live = CameraAnalytics(camera, limits, self.book, state.live)
-        self._second = CameraAnalytics(camera, limits, _without_actions(self.book), state.settled)
+        self._second = CameraAnalytics(camera, limits, _without_actions(self.book), state.second_pass)
         self._comparison = Comparison(state.comparison, self._hold_s)
         if state.comparison.now is None:
             self._begin()
 
     def state(self) -> EpisodeState:
         """Return the current state."""
-        self._s.live, self._s.settled = self._live.state(), self._second.state()
+        self._s.live, self._s.second_pass = self._live.state(), self._second.state()
         return self._s
 
     def read(self, first: First, better: Detections, now: float) -> Outs:
@@ -133,7 +133,7 @@ class Episode:
         clock = self._clock() or before
         findings = list(self._comparison.note(live, second, clock))
         # Without more video, or after the video's clock was set back, no similar incident comes up any more.
-        over = clock < before - STEP_BACK_S or not self._second.state().heard
+        over = clock < before - STEP_BACK_S or not self._second.state().last_active
         findings += self._comparison.findings(math.inf if over else clock)
         return [out for finding in findings for out in self._events_of(finding, now)]
 

@@ -24,11 +24,11 @@ class LateIncidents:
     def __init__(self, camera: str, verify_s: float, state: LateState) -> None:
         self.state = state
         self._camera = camera
-        self._incidents = Incidents(camera, verify_s, IncidentsState(asked=state.asked))
+        self._incidents = Incidents(camera, verify_s, IncidentsState(pending=state.pending))
 
     def __bool__(self) -> bool:
         """Whether there is anything to remember."""
-        return bool(self.state.asked or self.state.lasting)
+        return bool(self.state.pending or self.state.lasting)
 
     def announce(self, events: Sequence[Incident], rule: Rule | None, evidence: Sequence[Ref], at: float) -> Outs:
         """Publish an incident's events so far, for the first time. rule: None if it was removed.
@@ -57,7 +57,7 @@ class LateIncidents:
         update = replace(
             event, late=True, verification=latest.verification, confidence=latest.confidence, reason=latest.reason
         )
-        if pending := self.state.asked.get(event.incident):
+        if pending := self.state.pending.get(event.incident):
             pending.incident = update
         self.state.lasting[event.incident] = update
         if update.state == "end":
@@ -70,7 +70,7 @@ class LateIncidents:
         return [out for latest in lasting for out in self.follow_up(replace(latest, state="end", end=latest.time))]
 
     def has(self, incident: str) -> bool:
-        return incident in self.state.asked
+        return incident in self.state.pending
 
     def verdict(self, verdict: Verdict, *, wait: bool = False) -> Outs:
         """Apply a model's verdict. wait: store it if its incident is not announced yet."""

@@ -30,42 +30,42 @@ MAX_EARLY_VERDICTS = 50
 
 
 class FoundIncident(msgspec.Struct):
-    """An incident of one side. seen: when it came up, by its video's clock. until: when it ended; infinity while it
+    """An incident of one side. seen_at: when it came up, by its video's clock. until: when it ended; infinity while it
     lasts.
 
-    same: ids of the matching incidents of the other side. judged: whether these are known. alone: whether there were
-    none. held: its events until it is judged.
+    same: ids of the matching incidents of the other side. judged: whether these are known. is_unmatched: whether there
+    were none. pending_events: its events until it is judged.
     """
 
     incident: Incident
-    seen: float
+    seen_at: float = msgspec.field(name="seen")
     until: float = float("inf")
     same: list[str] = []
     judged: bool = False
-    alone: bool = False
-    held: list[Incident] = []
+    is_unmatched: bool = msgspec.field(default=False, name="alone")
+    pending_events: list[Incident] = msgspec.field(default_factory=list, name="held")
 
 
 class FoundPart(msgspec.Struct):
-    """A part of a minute's counts, and the id of its event. seen: when, by its video's clock."""
+    """A part of a minute's counts, and the id of its event. seen_at: when, by its video's clock."""
 
     counts: Counts
     id: str
-    seen: float
+    seen_at: float = msgspec.field(name="seen")
 
 
 class FoundMinute(msgspec.Struct):
     """The live and the revised parts of a minute; they are compared one by one."""
 
     live: list[FoundPart] = []
-    settled: list[FoundPart] = []
+    second_pass: list[FoundPart] = msgspec.field(default_factory=list, name="settled")
 
 
 class ComparisonState(msgspec.Struct):
     """Incidents by id and minutes by number that are not judged yet. now: the video's clock."""
 
     live: dict[str, FoundIncident] = {}
-    settled: dict[str, FoundIncident] = {}
+    second_pass: dict[str, FoundIncident] = msgspec.field(default_factory=dict, name="settled")
     minutes: dict[int, FoundMinute] = {}
     now: float | None = None
 
@@ -90,7 +90,7 @@ class EpisodeState(msgspec.Struct):
     last: float
     newest: int
     live: CameraState
-    settled: CameraState
+    second_pass: CameraState = msgspec.field(name="settled")
     books: list[Book]
     comparison: ComparisonState = msgspec.field(default_factory=ComparisonState)
     waiting: int = 1
@@ -99,7 +99,7 @@ class EpisodeState(msgspec.Struct):
 class LateState(msgspec.Struct):
     """Late incidents: those that wait for a verdict, those that last, and verdicts that came before."""
 
-    asked: dict[str, PendingVerification] = {}
+    pending: dict[str, PendingVerification] = msgspec.field(default_factory=dict, name="asked")
     lasting: dict[str, Incident] = {}
     early: dict[str, Verdict] = {}
 

@@ -27,7 +27,7 @@ def as_csv(moments: Sequence[FoundMoment]) -> str:
             " ".join(m.by),
             _text("; ".join(m.labels)),
             m.hits,
-            "yes" if m.kept else "no",
+            "yes" if m.has_video else "no",
             _text(m.id or ""),
             m.run or "",
         )

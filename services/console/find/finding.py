@@ -56,7 +56,7 @@ class Finding:
         best = merge_answers([answer.moments for answer in answers], search.k)
         return Moments(
             moments=[
-                found_moment(moment, has_video=moment.kept or self._recorded(moment.camera, moment.time))
+                found_moment(moment, has_video=moment.has_video or self._recorded(moment.camera, moment.time))
                 for moment in best
                 if now.sees(moment.camera)
             ],

@@ -89,7 +89,7 @@ class FoundMoment(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[str] = []
     box: Box | None = None
     hits: int = 1
-    kept: bool = False
+    has_video: bool = msgspec.field(default=False, name="kept")
     picture: bytes | None = None
     run: str | None = None
 
@@ -107,7 +107,9 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
 
 def found_moment(moment: Moment, *, has_video: bool) -> FoundMoment:
     """Return the API's moment."""
-    return FoundMoment(**{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"kept": has_video})
+    return FoundMoment(
+        **{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"has_video": has_video}
+    )
 
 
 def merge_answers(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:

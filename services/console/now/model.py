@@ -60,9 +60,9 @@ class ServiceNow(msgspec.Struct, frozen=True, kw_only=True):
     arriving, clearing, pending, in_flight, age_s, expired: of all its queues; the age is the oldest. None if it has no
     queue, or if JetStream does not answer: `error` says why. late_s: a longer wait is late. wanted: replicas; None if
     no scaler reports it. decides, sentence, sentences, of, by: see `reasons.Reason`. ready, warming, draining:
-    replicas; None for a service without heartbeats. time, money: what they used. left_out: deferred share of the frames
-    of the last seconds. deferred: frames deferred since the console started. put_off: deferred segments that wait for
-    their backfill. made_good: backfilled segments. said: published events a second; None if it publishes none.
+    replicas; None for a service without heartbeats. time, money: what they used. deferred_share: of the frames of the
+    last seconds. deferred: frames deferred since the console started. deferred_waiting: deferred segments that wait for
+    their backfill. backfilled: segments. event_rate: published events a second; None if it publishes none.
     """
 
     name: str
@@ -85,11 +85,11 @@ class ServiceNow(msgspec.Struct, frozen=True, kw_only=True):
     draining: int | None = None
     time: ReplicaTime | None = None
     money: Money | None = None
-    left_out: float = 0.0
+    deferred_share: float = msgspec.field(default=0.0, name="left_out")
     deferred: int = 0
-    put_off: int | None = None
-    made_good: int = 0
-    said: float | None = None
+    deferred_waiting: int | None = msgspec.field(default=None, name="put_off")
+    backfilled: int = msgspec.field(default=0, name="made_good")
+    event_rate: float | None = msgspec.field(default=None, name="said")
     replicas: list[ReplicaNow] = []
     queues: list[Queue] = []
     error: str = ""

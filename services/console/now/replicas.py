@@ -57,7 +57,7 @@ class ReplicaNow(msgspec.Struct, frozen=True, kw_only=True):
     replica: str
     state: str
     model: str
-    held: int
+    in_flight: int = msgspec.field(name="held")
     busy: float
     uptime_s: float
     age_s: float
@@ -74,11 +74,11 @@ class _Replica:
 class Fleet:
     """See the module. `now`: seconds of a clock that does not step back.
 
-    frames_wanted, frames_looked, backfilled: sums over all replicas. wanted, analysed: frames a second.
+    frames_wanted, frames_analysed, backfilled: sums over all replicas. wanted, analysed: frames a second.
     """
 
     def __init__(self, now: float) -> None:
-        self.frames_wanted = self.frames_looked = self.backfilled = 0
+        self.frames_wanted = self.frames_analysed = self.backfilled = 0
         self.wanted, self.analysed = Flow(now), Flow(now)
         self._began = now
         self._replicas: dict[str, _Replica] = {}
@@ -126,7 +126,7 @@ class Fleet:
                 replica=name,
                 state=r.last.state,
                 model=r.last.model,
-                held=r.last.held,
+                in_flight=r.last.in_flight,
                 busy=min(1.0, r.working.per_second(now)),
                 uptime_s=r.last.uptime_s,
                 age_s=round(max(0.0, now - r.at), 3),
@@ -145,10 +145,10 @@ class Fleet:
             return
         lived_s, working_s = now - entry.at, stats.working_s - before.working_s
         self.frames_wanted += max(0, stats.frames_wanted - before.frames_wanted)
-        self.frames_looked += max(0, stats.frames_looked - before.frames_looked)
+        self.frames_analysed += max(0, stats.frames_analysed - before.frames_analysed)
         self.backfilled += max(0, stats.backfilled - before.backfilled)
         self.wanted.add(now, max(0, stats.frames_wanted - before.frames_wanted))
-        self.analysed.add(now, max(0, stats.frames_looked - before.frames_looked))
+        self.analysed.add(now, max(0, stats.frames_analysed - before.frames_analysed))
         entry.working.add(now, working_s)
         if lived_s > SILENCE_S:
             entry.owed_s = 0.0

@@ -29,7 +29,7 @@ LOST_S = 3600.0
 class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     """state: connecting, online, unreadable, offline or disabled; reason: why, since: time of its last report.
 
-    segments, bytes: a second, as stored. left_out: deferred share of its frames, of the last seconds. lost: deferred
+    segments, bytes: a second, as stored. deferred_share: of its frames, of the last seconds. lost: deferred
     segments of the last hour that can't be backfilled; lost_because: why.
     """
 
@@ -39,7 +39,7 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     since: dt.datetime | None = None
     segments: float = 0.0
     bytes: float = 0.0
-    left_out: float = 0.0
+    deferred_share: float = msgspec.field(default=0.0, name="left_out")
     lost: int = 0
     lost_because: str = ""
 
@@ -47,7 +47,7 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
     def rank(self) -> tuple[int, str]:
         """The sort key: cameras with trouble first."""
         trouble = {"unreadable": 0, "offline": 1}.get(self.state, 2 if self.lost else 3)
-        return (3 if trouble == 3 and self.left_out > LITTLE else 4 if trouble == 3 else trouble), self.id
+        return (3 if trouble == 3 and self.deferred_share > LITTLE else 4 if trouble == 3 else trouble), self.id
 
 
 class _Camera:
@@ -74,7 +74,7 @@ class _Camera:
             since=since,
             segments=round(self.segments.per_second(at), 3),
             bytes=round(self.bytes.per_second(at)),
-            left_out=round(max(0.0, 1 - self.analysed.per_second(at) / wanted), 4) if wanted > 1e-6 else 0.0,
+            deferred_share=round(max(0.0, 1 - self.analysed.per_second(at) / wanted), 4) if wanted > 1e-6 else 0.0,
             lost=lost,
             lost_because=self.lost_because if lost else "",
         )

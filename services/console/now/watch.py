@@ -223,9 +223,9 @@ class _Sums:
         rates = {
             f: (getattr(fleet.spent, f) - getattr(self._spent, f)) / past_s for f in ("busy_s", "idle_s", "used_s")
         }
-        left_out = fleet.frames_wanted - fleet.frames_looked
+        left_out = fleet.frames_wanted - fleet.frames_analysed
         sample = Sample(
-            arriving=now.said if now.name == "ingest" else now.arriving,
+            arriving=now.event_rate if now.name == "ingest" else now.arriving,
             clearing=now.clearing,
             age_s=now.age_s,
             pending=now.pending,
@@ -237,7 +237,7 @@ class _Sums:
             idle=rates["idle_s"] if has_heartbeat else None,
             cost=rates["used_s"] * cost_per_hour if has_heartbeat and cost_per_hour else None,
             deferred=max(0, left_out - self._left_out) / past_s if has_heartbeat else None,
-            left_out=now.left_out if has_heartbeat else None,
+            left_out=now.deferred_share if has_heartbeat else None,
             made_good=(fleet.backfilled - self._backfilled) / past_s if has_heartbeat else None,
         )
         self._at, self._spent = at, fleet.spent

@@ -19,7 +19,7 @@ class RecordedCamera(msgspec.Struct, frozen=True, kw_only=True):
     """The recordings of a camera. seconds: of video. bytes: of files. lost: seconds without video, by cause.
 
     since, until: of the recordings; null: there are none. goes: when the oldest video expires; null: never. record,
-    rest, keep_days, held: the policy.
+    rest, keep_days, hold: the policy.
     """
 
     camera: str
@@ -32,7 +32,7 @@ class RecordedCamera(msgspec.Struct, frozen=True, kw_only=True):
     record: str
     rest: str
     keep_days: float
-    held: bool
+    hold: bool = msgspec.field(name="held")
 
 
 class RecordedCameras(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +89,10 @@ def camera(total: Total) -> RecordedCamera:
         since=total.first,
         until=total.last,
         goes=total.goes,
-        record=total.kept.record,
-        rest=total.kept.rest,
-        keep_days=total.kept.keep_days,
-        held=total.kept.hold,
+        record=total.policy.record,
+        rest=total.policy.rest,
+        keep_days=total.policy.keep_days,
+        hold=total.policy.hold,
     )
 
 

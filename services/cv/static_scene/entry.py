@@ -51,13 +51,13 @@ class _ReferenceFrame(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """made: the fingerprint of the references. deviation: in steps. pictures: the number that it was learned from."""
+    """fingerprint: of the references. deviation: in steps. pictures: the number that it was learned from."""
 
     version: int
-    made: Annotated[str, Meta(max_length=1000)]
+    fingerprint: Annotated[str, Meta(max_length=1000)] = msgspec.field(name="made")
     deviation: _Plane
     pictures: Annotated[float, Meta(ge=0, le=MEMORY_PICTURES)]
-    looks: Annotated[list[_ReferenceFrame], Meta(max_length=MAX_REFERENCES)]
+    references: Annotated[list[_ReferenceFrame], Meta(max_length=MAX_REFERENCES)] = msgspec.field(name="looks")
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class _Version(msgspec.Struct, frozen=True):
 def encode(scene: Scene, fingerprint: str) -> bytes:
     looks = [
         _ReferenceFrame(one.since, one.times, _levels(one.picture), [list(frame) for frame in one.frames])
-        for one in scene.looks
+        for one in scene.references
         if _is_small(one)
     ]
     steps = _levels(scene.noise.deviation / _STEP)
@@ -84,18 +84,18 @@ def decode(data: bytes, fingerprint: str, now: float) -> Scene:
         entry = msgspec.msgpack.decode(data, type=_Entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadScene(f"it can't be read: {e}") from e
-    if entry.made != fingerprint:
+    if entry.fingerprint != fingerprint:
         raise BadScene("it was made with another detector, or other settings of the camera")
     deviation = _plane(entry.deviation) * _STEP
     if deviation.min() < MIN_DEVIATION - _STEP or deviation.max() > MAX_DEVIATION:
         raise BadScene(f"its deviations are not between {MIN_DEVIATION:g} and {MAX_DEVIATION:g} levels")
     if np.median(deviation) > _MOST_MEDIAN:
         raise BadScene(f"half of its blocks change by more than {_MOST_MEDIAN:g} levels by themselves: no scene does")
-    for reference in entry.looks:
+    for reference in entry.references:
         # Written so that NaN fails, too.
         if not 0 <= reference.since <= now + _AHEAD_S:
             raise BadScene("it has a look from the future")
-    looks = tuple(ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times) for one in entry.looks)
+    looks = tuple(ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times) for one in entry.references)
     return Scene(Noise((deviation**2).astype(np.float32), entry.pictures), looks)
 
 

@@ -40,13 +40,13 @@ class Camera(NamedTuple):
 
 
 class _Known(msgspec.Struct):
-    """made: its camera's fingerprint. asked: the segment of the last read of the shared entry. shared: the newest
-    reference in that. sure: whether the last segment matched.
+    """fingerprint: its camera's fingerprint. read_at: the segment of the last read of the shared entry. shared: the
+    newest reference in that. sure: whether the last segment matched.
     """
 
-    made: str
+    fingerprint: str
     scene: Scene
-    asked: float = _NEVER
+    read_at: float = _NEVER
     shared: float = _NEVER
     sure: bool = False
 
@@ -67,12 +67,12 @@ class Gate:
         mine = self._of(camera)
         if mine.sure and start - _newest(mine.scene) <= OLD_S:
             return False
-        return not abs(start - mine.asked) < READ_INTERVAL_S
+        return not abs(start - mine.read_at) < READ_INTERVAL_S
 
     def adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
         """Merge the shared entry; None if there is none. Raises BadScene if it can't be used."""
         mine = self._of(camera)
-        mine.asked = start
+        mine.read_at = start
         if data is not None:
             theirs = entry.decode(data, camera.fingerprint, start)
             mine.shared = _newest(theirs)
@@ -101,7 +101,7 @@ class Gate:
     def may_share(self, camera: Camera) -> bool:
         """Whether there is a scene to share, and it is due."""
         mine = self._of(camera)
-        return bool(mine.scene.looks) and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
+        return bool(mine.scene.references) and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
 
     def share(self, camera: Camera) -> bytes:
         """Return the entry to write in place of the last adopted one."""
@@ -111,7 +111,7 @@ class Gate:
 
     def _of(self, camera: Camera) -> _Known:
         mine = self._cameras.pop(camera.id, None)
-        if mine is None or mine.made != camera.fingerprint:
+        if mine is None or mine.fingerprint != camera.fingerprint:
             mine = _Known(camera.fingerprint, scene.new())
         self._cameras[camera.id] = mine
         if len(self._cameras) > MAX_SCENES:
@@ -120,4 +120,4 @@ class Gate:
 
 
 def _newest(scene: Scene) -> float:
-    return max((reference.since for reference in scene.looks), default=_NEVER)
+    return max((reference.since for reference in scene.references), default=_NEVER)

@@ -69,14 +69,14 @@ class Match(NamedTuple):
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """looks: the references that matched again. last: the last full inference, if it is none of these."""
+    """references: the references that matched again. last: the last full inference, if it is none of these."""
 
     noise: Noise
-    looks: tuple[ReferenceFrame, ...] = ()
+    references: tuple[ReferenceFrame, ...] = ()
     last: ReferenceFrame | None = None
 
     def all(self) -> Iterator[ReferenceFrame]:
-        yield from self.looks
+        yield from self.references
         if self.last:
             yield self.last
 
@@ -133,15 +133,15 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
 
 def merge(ours: Scene, theirs: Scene) -> Scene:
     """Merge the scenes of two replicas. Of two references with one picture the newer stays."""
-    scene = Scene(noise.merge(ours.noise, theirs.noise), ours.looks, ours.last)
-    for reference in theirs.looks:
+    scene = Scene(noise.merge(ours.noise, theirs.noise), ours.references, ours.last)
+    for reference in theirs.references:
         near = _nearest(scene, reference.picture)
         if near is None or _strength(scene, reference.picture, near) >= DIFFERENCE_DEVIATIONS:
-            scene = msgspec.structs.replace(scene, looks=_most_used((*scene.looks, reference)))
+            scene = msgspec.structs.replace(scene, references=_most_used((*scene.references, reference)))
             continue
         newer = near if near.since >= reference.since else reference
         newer = msgspec.structs.replace(newer, times=max(near.times, reference.times))
-        looks = tuple(one for one in scene.looks if one is not near)
+        looks = tuple(one for one in scene.references if one is not near)
         last = None if scene.last is near else scene.last
         scene = Scene(scene.noise, _most_used((*looks, newer)), last)
     return scene
@@ -152,7 +152,7 @@ def _used(scene: Scene, before: ReferenceFrame, after: ReferenceFrame) -> Scene:
     fade = USE_DECAY
     looks = tuple(
         msgspec.structs.replace(reference, times=reference.times * fade)
-        for reference in scene.looks
+        for reference in scene.references
         if reference is not before
     )
     last = None if scene.last is before else scene.last

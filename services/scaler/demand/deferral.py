@@ -52,20 +52,20 @@ class DeferralController:
         return self._deferred / self._wanted if self._wanted else 0.0
 
     def observe(self, now: float, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Record the workers' counters at `now`, in seconds. is_restart: `Observation.anew`."""
+        """Record the workers' counters at `now`, in seconds. is_restart: `Observation.is_reset`."""
         last, self._last = self._last, None
         if fleet is None:
             return
-        if fleet.wanted is None or fleet.looked is None:
+        if fleet.wanted is None or fleet.analysed is None:
             self.is_reported = False
             return
         self.is_reported = True
-        self._last = (now, fleet.wanted, fleet.looked)
+        self._last = (now, fleet.wanted, fleet.analysed)
         if last is None or is_restart or now <= last[0]:
             return
         hours = (now - last[0]) / HOUR_S
         wanted = max(0.0, fleet.wanted - last[1])
-        deferred = min(wanted, max(0.0, wanted - (fleet.looked - last[2])))
+        deferred = min(wanted, max(0.0, wanted - (fleet.analysed - last[2])))
         fade = math.exp(-hours / MEMORY_H)
         self._wanted = self._wanted * fade + wanted
         self._deferred = self._deferred * fade + deferred

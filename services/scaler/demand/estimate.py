@@ -22,11 +22,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     requested now is ready. planned_rate: the upper quantile for that time, with headroom. forecaster: the candidate
     that gave it. service_rate: of one busy replica; `measured` or assumed; 0 under the lag rule without a measurement.
     backlog_expected: the backlog at that time. backlog_allowed: what the latency target permits. backlog_stuck: the
-    part that does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum.
-    due: deferred segments whose video expires soon; due_replicas: the replicas for these, a third part of the sum.
+    part that does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum. expiring:
+    deferred segments whose video expires soon; expiry_replicas: the replicas for these, a third part of the sum.
     held_replicas: the replicas that remain whatever the sum. ready: replicas at work. warming: requested ones that are
-    not ready. left_out: deferred share of the frames of the last hours. defer_budget: the planned share, 0 for none.
-    thrift: the share by which the plan is leaner than the forecast for it.
+    not ready. deferred_share: of the frames of the last hours. defer_budget: the planned share, 0 for none.
+    deferral_share: the share by which the plan is leaner than the forecast for it.
     """
 
     replicas: float
@@ -47,13 +47,13 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     arrival_replicas: float = 0.0
     backlog_replicas: float = 0.0
     held_replicas: float = 0.0
-    due: float = 0.0
-    due_replicas: float = 0.0
+    expiring: float = msgspec.field(default=0.0, name="due")
+    expiry_replicas: float = msgspec.field(default=0.0, name="due_replicas")
     ready: int = 0
     warming: int = 0
-    left_out: float = 0.0
+    deferred_share: float = msgspec.field(default=0.0, name="left_out")
     defer_budget: float = 0.0
-    thrift: float = 0.0
+    deferral_share: float = msgspec.field(default=0.0, name="thrift")
 
     def explain(self) -> list[str]:
         """Return sentences for a person, from the arrivals to the requested replicas."""
@@ -62,9 +62,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
                 "no worker is heard: the lag rule holds",
                 f"{self.backlog:.0f} messages wait or are in work: they call for {self.backlog_replicas:.2f} replicas",
             ]
-            if self.due:
+            if self.expiring:
                 lines.append(self._expiry_line())
-            if self.held_replicas > self.backlog_replicas + self.due_replicas:
+            if self.held_replicas > self.backlog_replicas + self.expiry_replicas:
                 lines.append(f"{self.held_replicas:.2f} are held: so many were called for a moment ago")
             return lines
         each = f"{self.service_rate:.2f} a second"
@@ -81,18 +81,19 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.defer_budget:
             lines.append(
-                f"{self.left_out:.1%} of the frames of the last hours were left out at first, and "
-                f"{self.defer_budget:.1%} may be: the plan is {self.thrift:.1%} leaner than the forecast"
+                f"{self.deferred_share:.1%} of the frames of the last hours were left out at first, and "
+                f"{self.defer_budget:.1%} may be: the plan is {self.deferral_share:.1%} leaner than the forecast"
             )
-        elif self.left_out:
+        elif self.deferred_share:
             lines.append(
-                f"{self.left_out:.1%} of the frames of the last hours were left out at first: none are planned for"
+                f"{self.deferred_share:.1%} of the frames of the last hours were left out at first: "
+                "none are planned for"
             )
-        if self.due:
+        if self.expiring:
             lines.append(self._expiry_line())
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
-        if self.held_replicas > self.arrival_replicas + self.backlog_replicas + self.due_replicas:
+        if self.held_replicas > self.arrival_replicas + self.backlog_replicas + self.expiry_replicas:
             lines.append(
                 f"{self.held_replicas:.2f} are held: for arrivals of a while ago, as one let go costs a cold start to "
                 "get back; for a backlog that they work through; or because this scaler has only just begun to look"
@@ -102,6 +103,6 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     def _expiry_line(self) -> str:
         return (
-            f"{self.due:.0f} segments of which frames were left out will soon have no video: {self.due_replicas:+.2f} "
-            "to look at these before"
+            f"{self.expiring:.0f} segments of which frames were left out will soon have no video: "
+            f"{self.expiry_replicas:+.2f} to look at these before"
         )

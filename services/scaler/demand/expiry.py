@@ -1,11 +1,11 @@
 """How many deferred segments are about to expire, from counts alone. Pure.
 
     expiry = ExpiryForecast(grace_s=90)
-    expiry.measure(now, DeferredSegments(ever=410, waiting=60, kept_s=600))     # 12.0 segments have at most 90 s left
+    expiry.measure(now, DeferredSegments(ever=410, waiting=60, retention_s=600))    # 12.0 have at most 90 s left
 
-Deferred segments are backfilled in order. So the waiting segments deferred more than `kept_s - grace_s` seconds ago are
-about to expire, except those older than `kept_s`, whose video has expired. A job that is delivered twice counts twice,
-so the result may be too low.
+Deferred segments are backfilled in order. So the waiting segments deferred more than `retention_s - grace_s` seconds
+ago are about to expire, except those older than `retention_s`, whose video has expired. A job that is delivered twice
+counts twice, so the result may be too low.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class ExpiryForecast:
             self._note(now, done)
         if deferred.ever > self._counts[-1]:
             self._note(now, deferred.ever)
-        expired = self._before(now - deferred.kept_s)
-        older = self._before(now - max(0.0, deferred.kept_s - self._grace_s))
-        self._forget(now - deferred.kept_s)
+        expired = self._before(now - deferred.retention_s)
+        older = self._before(now - max(0.0, deferred.retention_s - self._grace_s))
+        self._forget(now - deferred.retention_s)
         return float(max(0, older - max(done, expired)))
 
     def _note(self, now: float, count: int) -> None:

@@ -12,7 +12,7 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in flight, both summed over all replicas ever heard. So they never decrease.
 
     work: of the processed messages; 1 for a fully analysed one, and less in proportion to the time for a partially
-    analysed one. wanted, looked: their wanted and analysed frames. They never decrease; None if not reported.
+    analysed one. wanted, analysed: their wanted and analysed frames. They never decrease; None if not reported.
     """
 
     ready: int
@@ -21,25 +21,25 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     working_s: float
     work: float | None = None
     wanted: float | None = None
-    looked: float | None = None
+    analysed: float | None = None
 
 
 class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Segments with deferred frames. ever: cumulative. waiting: those neither backfilled nor lost. kept_s: seconds of
-    retention of their video.
+    """Segments with deferred frames. ever: cumulative. waiting: those neither backfilled nor lost. retention_s: seconds
+    of retention of their video.
     """
 
     ever: int
     waiting: int
-    kept_s: float
+    retention_s: float
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state of a consumer at `time` (seconds of a monotonic clock).
 
     arrived: cumulative messages of the consumer. waiting: pending ones; in_work: those in flight at workers (ack
-    pending). fleet: None without heartbeats. put_off: None if not followed. anew: its sums are another observer's than
-    before, so their differences mean nothing.
+    pending). fleet: None without heartbeats. deferred: None if not followed. is_reset: its sums are another observer's
+    than before, so their differences mean nothing.
     """
 
     time: float
@@ -47,8 +47,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: int
     in_work: int
     fleet: Workers | None
-    put_off: DeferredSegments | None = None
-    anew: bool = False
+    deferred: DeferredSegments | None = None
+    is_reset: bool = False
 
     @property
     def backlog(self) -> int:
@@ -61,5 +61,5 @@ def faster(o: Observation, speed: float) -> Observation:
     if speed == 1.0:
         return o
     fleet = o.fleet and msgspec.structs.replace(o.fleet, working_s=o.fleet.working_s * speed)
-    deferred = o.put_off and msgspec.structs.replace(o.put_off, kept_s=o.put_off.kept_s * speed)
-    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet, put_off=deferred)
+    deferred = o.deferred and msgspec.structs.replace(o.deferred, retention_s=o.deferred.retention_s * speed)
+    return msgspec.structs.replace(o, time=o.time * speed, fleet=fleet, deferred=deferred)

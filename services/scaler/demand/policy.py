@@ -161,9 +161,9 @@ class Demand:
             self._arrived, self._arrived_at = o.arrived, o.time
         if o.arrived - o.backlog > self._done:
             self._done, self._done_at = o.arrived - o.backlog, o.time
-        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.anew)
-        self._deferral.observe(o.time, o.fleet, is_restart=o.anew)
-        expiring = self._expiry.measure(o.time, o.put_off)
+        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.is_reset)
+        self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
+        expiring = self._expiry.measure(o.time, o.deferred)
         expected, planned = self._rates(o, lean=not expiring)
         rate = self._service_rate.value
         if o.fleet is None and (rate is None or o.time - self._done_at < UNHEARD_S):
@@ -222,8 +222,8 @@ class Demand:
             backlog=o.backlog,
             backlog_replicas=for_backlog,
             held_replicas=floor,
-            due=expiring,
-            due_replicas=for_expiring,
+            expiring=expiring,
+            expiry_replicas=for_expiring,
             ready=fleet.ready if fleet else 0,
             warming=fleet.loading if fleet else 0,
         )
@@ -279,11 +279,11 @@ class Demand:
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
             held_replicas=floor,
-            due=expiring,
-            due_replicas=for_expiring,
+            expiring=expiring,
+            expiry_replicas=for_expiring,
             ready=ready,
             warming=len(starts),
-            left_out=self._deferral.deferred_share,
+            deferred_share=self._deferral.deferred_share,
             defer_budget=self._settings.defer_budget if self._may_defer else 0.0,
-            thrift=self._deferral.share if self._may_defer else 0.0,
+            deferral_share=self._deferral.share if self._may_defer else 0.0,
         )

@@ -63,7 +63,7 @@ class ServiceRate:
         self._last: tuple[float, int, Workers] | None = None
 
     def observe(self, now: float, waiting: int, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Record the state at `now`, in seconds. waiting: pending messages. is_restart: `Observation.anew`."""
+        """Record the state at `now`, in seconds. waiting: pending messages. is_restart: `Observation.is_reset`."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
         if last is None or fleet is None or is_restart or now <= last[0]:
             return

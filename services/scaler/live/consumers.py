@@ -309,7 +309,7 @@ class DeferredReader:
             self.problem = f"stream {names.MEDIA} does not say for how long it keeps video"
             return None
         self.problem = ""
-        return DeferredSegments(ever=state.arrived, waiting=state.backlog, kept_s=media.config.max_age / 1e9)
+        return DeferredSegments(ever=state.arrived, waiting=state.backlog, retention_s=media.config.max_age / 1e9)
 
     def open(self) -> None:
         self.jobs.listeners.add(_nothing)

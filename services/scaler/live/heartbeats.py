@@ -29,7 +29,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's counters since its process started.
 
     processed: messages, failed ones too, as they took time. working_s: seconds with one in flight.
-    wanted_s, work_s, wanted, looked: `wanted_s`, `work_s`, `frames_wanted` and `frames_looked` of `WorkerStats`.
+    wanted_s, work_s, wanted, analysed: `wanted_s`, `work_s`, `frames_wanted` and `frames_analysed` of `WorkerStats`.
     """
 
     replica: str
@@ -40,7 +40,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     wanted_s: float = 0.0
     work_s: float = 0.0
     wanted: float = 0.0
-    looked: float = 0.0
+    analysed: float = 0.0
 
 
 def beat_of(stats: WorkerStats) -> Beat:
@@ -54,7 +54,7 @@ def beat_of(stats: WorkerStats) -> Beat:
         wanted_s=stats.wanted_s,
         work_s=stats.work_s,
         wanted=float(stats.frames_wanted),
-        looked=float(stats.frames_looked),
+        analysed=float(stats.frames_analysed),
     )
 
 
@@ -106,7 +106,7 @@ class Heartbeats:
         self._working_s += beat.working_s - since.working_s
         self._work += processed * share
         self._wanted += beat.wanted - since.wanted
-        self._sampled += max(0.0, beat.looked - since.looked)
+        self._sampled += max(0.0, beat.analysed - since.analysed)
 
     def fleet(self, now: float) -> Workers | None:
         """Return the present replicas, and the cumulative work of all; None if no replica is heard."""
@@ -120,7 +120,7 @@ class Heartbeats:
             working_s=self._working_s,
             work=self._work if self._says_work else None,
             wanted=self._wanted if self._says_work else None,
-            looked=self._sampled if self._says_work else None,
+            analysed=self._sampled if self._says_work else None,
         )
 
     def replicas(self, now: float) -> list[ReplicaSeen]:

@@ -33,8 +33,8 @@ MOST_REPLICAS = 1000
 MOST_BYTES = 1024 * 1024
 
 # Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then waiting, in work
-# and anew as they are. With workers: ready and loading, and the differences in processed and working milliseconds. If
-# reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the difference in
+# and is_reset as they are. With workers: ready and loading, and the differences in processed and working milliseconds.
+# If reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the difference in
 # deferred segments, the number that waits, and the retention of their video in milliseconds.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
@@ -46,16 +46,16 @@ class Unreadable(TidegateError):
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """See above. Rows of older releases end before `work`, or before `put_off`."""
+    """See above. Rows of older releases end before `work`, or before `deferred`."""
 
     ms: _Count
     more: _Change
     waiting: _Count
     in_work: _Count
-    anew: bool
+    is_reset: bool
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
-    put_off: tuple[_Change, _Count, _Count] | None = None
+    deferred: tuple[_Change, _Count, _Count] | None = None
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -97,10 +97,10 @@ class History:
                 processed, working_ms = o.fleet.processed, working
                 if (sums := _sums(o.fleet)) is not None:
                     work, previous = _difference(sums, previous), sums
-            if d := o.put_off:
-                deferred, ever = (d.ever - ever, d.waiting, round(d.kept_s * 1000)), d.ever
+            if d := o.deferred:
+                deferred, ever = (d.ever - ever, d.waiting, round(d.retention_s * 1000)), d.ever
             counts = o.arrived - arrived, o.waiting, o.in_work
-            rows.append(_Row(now - ms if rows else 0, *counts, o.anew, fleet, work, deferred))
+            rows.append(_Row(now - ms if rows else 0, *counts, o.is_reset, fleet, work, deferred))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -131,11 +131,11 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
             if row.work is not None:
                 sums = _sum(sums, row.work)
                 work, wanted, sampled = (float(each) for each in sums)
-                workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, looked=sampled)
+                workers = msgspec.structs.replace(workers, work=work / 1000, wanted=wanted, analysed=sampled)
         deferred = None
-        if row.put_off:
-            ever += row.put_off[0]
-            deferred = DeferredSegments(ever=ever, waiting=row.put_off[1], kept_s=row.put_off[2] / 1000)
+        if row.deferred:
+            ever += row.deferred[0]
+            deferred = DeferredSegments(ever=ever, waiting=row.deferred[1], retention_s=row.deferred[2] / 1000)
         if min(arrived, ever) < 0 or len(found) > MOST:
             raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
         if time >= monotonic - HISTORY_S:
@@ -146,8 +146,8 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
                     waiting=row.waiting,
                     in_work=row.in_work,
                     fleet=workers,
-                    put_off=deferred,
-                    anew=row.anew,
+                    deferred=deferred,
+                    is_reset=row.is_reset,
                 )
             )
     return found
@@ -159,9 +159,9 @@ _NOTHING: _Sums = (0, 0, 0)
 
 def _sums(fleet: Workers) -> _Sums | None:
     """Return thousandths of work, wanted frames and analysed frames; None if not reported."""
-    if fleet.work is None or fleet.wanted is None or fleet.looked is None:
+    if fleet.work is None or fleet.wanted is None or fleet.analysed is None:
         return None
-    return round(fleet.work * 1000), round(fleet.wanted), round(fleet.looked)
+    return round(fleet.work * 1000), round(fleet.wanted), round(fleet.analysed)
 
 
 def _difference(sums: _Sums, before: _Sums) -> _Sums:

@@ -36,7 +36,7 @@ DEGRADABLE = {
     "tidegate_work_wanted_seconds_total": "wanted_s",
     "tidegate_work_seconds_total": "work_s",
     "tidegate_frames_wanted_total": "wanted",
-    "tidegate_frames_looked_total": "looked",
+    "tidegate_frames_looked_total": "analysed",
 }
 
 log = logger("scaler")

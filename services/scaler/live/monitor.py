@@ -151,9 +151,9 @@ class ConsumerMonitor:
             waiting=state.pending,
             in_work=state.ack_pending,
             fleet=self.heartbeats.fleet(time.monotonic()),
-            put_off=self._deferred.latest if self._deferred else None,
+            deferred=self._deferred.latest if self._deferred else None,
             # This scaler's sums start with its first observation.
-            anew=latest is None,
+            is_reset=latest is None,
         )
         self._history.add(self.latest)
 

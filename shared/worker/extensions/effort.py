@@ -100,7 +100,7 @@ class Effort(Extension[P]):
         metrics.WORK_WANTED.labels(self._service).inc(wanted_s)
         metrics.WORK.labels(self._service).inc(work_s)
         counts.frames_wanted += plan.wanted
-        counts.frames_looked += plan.frames
+        counts.frames_analysed += plan.frames
         metrics.FRAMES_WANTED.labels(self._service).inc(plan.wanted)
         metrics.FRAMES_LOOKED.labels(self._service).inc(plan.frames)
         if quality := plan.quality:

@@ -28,7 +28,7 @@ def _shared(data: bytes) -> None:
     """What a replica does with an entry, and then with a segment's picture."""
     theirs = entry.decode(data, "made", _NOW)
     both = scene.merge(_known(), theirs)
-    assert len(both.looks) <= scene.MAX_REFERENCES
+    assert len(both.references) <= scene.MAX_REFERENCES
     match = scene.find_match(both, _picture(2), _NOW)
     if match:
         both = scene.record_match(both, match)
