@@ -17,7 +17,7 @@ NAMES = ("ingest", "bus", "durability", "detector", "levels", "embed", "find", "
 
 
 def main(names: list[str]) -> None:
-    """Run each as a program of its own."""
+    """Run each benchmark as its own process."""
     unknown = set(names) - set(NAMES)
     if unknown:
         sys.exit(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}")

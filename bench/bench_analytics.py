@@ -1,8 +1,8 @@
-"""What analytics costs: CPU of one process a camera-second, from 1 camera to 200.
+"""The cost of analytics: CPU of one process per camera-second, from 1 camera to 200.
 
-Each camera has a zone, a line and two rules. Detections are those of real surveillance footage at 5 frames a second,
-people alone, 6 in a frame; each camera begins elsewhere in it. First all of it lies in EVENTS already; then 200 cameras
-deliver as they film.
+Each camera has a zone, a line and two rules. Detections are of people in real surveillance footage at 5 frames a
+second, 6 in a frame; each camera begins at another place. First, EVENTS already has all detections; then 200 cameras
+publish in real time.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tidegate.local.replicas import Replicas
 
 FPS, LEAST = 5, 0.3
 CAMERAS = (1, 10, 50, 100, 200)
-# Of each row, spread over its cameras.
+# Camera-seconds of each row, divided among its cameras.
 CAMERA_SECONDS = 4000
 LIVE_CAMERAS, LIVE_S = 200, 30
 WARM_S = 3.0
-AT_ONCE = 64
+CONCURRENCY = 64
 
 
-def of_camera(found: list[list[DetectedObject]], n: int, seconds: int, start: dt.datetime) -> list[Detections]:
-    """Segments of camera `n`, which begins elsewhere in the footage, and repeats it."""
+def camera_detections(found: list[list[DetectedObject]], n: int, seconds: int, start: dt.datetime) -> list[Detections]:
+    """Return the detections of camera `n`, which begins at its own place in the footage and repeats it."""
     once = list(footage.events(found, FPS, LEAST))[:-1]
     out = []
     for k in range(seconds):
@@ -55,9 +55,9 @@ def of_camera(found: list[list[DetectedObject]], n: int, seconds: int, start: dt
     return out
 
 
-async def publish(client: Client, said: Sequence[Detections]) -> None:
+async def publish(client: Client, detections: Sequence[Detections]) -> None:
     js = client.jetstream()
-    for i in range(0, len(said), AT_ONCE):
+    for i in range(0, len(detections), CONCURRENCY):
         await asyncio.gather(
             *(
                 js.publish(
@@ -65,23 +65,23 @@ async def publish(client: Client, said: Sequence[Detections]) -> None:
                     events.encode(e),
                     headers=events.headers(e, id=f"{e.camera}/{e.segment.n}", source="bench"),
                 )
-                for e in said[i : i + AT_ONCE]
+                for e in detections[i : i + CONCURRENCY]
             )
         )
 
 
-async def measured(found: list[list[DetectedObject]], cameras: int, seconds: int, *, live: bool) -> tuple[float, ...]:
-    """(CPU ms a camera-second, camera-seconds a second of wall time, events a camera-second, MB, p50 and p99 ms)."""
+async def measure(found: list[list[DetectedObject]], cameras: int, seconds: int, *, live: bool) -> tuple[float, ...]:
+    """Return (CPU ms per camera-second, camera-seconds per second, events per camera-second, MB, p50 and p99 ms)."""
     async with world.serving() as (server, admin, folder):
         js = admin.jetstream()
         bucket = await js.key_value(names.RULES)
         for n in range(cameras):
             await bucket.put(f"cam-{n}", rules.encode(msgspec.convert(footage.RULES, rules.Rules)))
         start = dt.datetime.now(dt.UTC)
-        said = [of_camera(found, n, seconds, start) for n in range(cameras)]
-        in_turn = [second for row in zip(*said, strict=True) for second in row]
+        detections = [camera_detections(found, n, seconds, start) for n in range(cameras)]
+        interleaved = [second for row in zip(*detections, strict=True) for second in row]
         if not live:
-            await publish(admin, in_turn)
+            await publish(admin, interleaved)
         environment = server.environment("analytics") | {"METRICS_PORT": "0", "LOG_LEVEL": "error"}
         pool = Replicas("analytics", [sys.executable, "-m", "services.analytics"], environment, folder)
         began = time.monotonic()
@@ -92,9 +92,9 @@ async def measured(found: list[list[DetectedObject]], cameras: int, seconds: int
         if live:
             for k in range(seconds):
                 await asyncio.sleep(max(0.0, began + WARM_S + k - time.monotonic()))
-                await publish(admin, in_turn[k * cameras : (k + 1) * cameras])
+                await publish(admin, interleaved[k * cameras : (k + 1) * cameras])
         wanted = f"events.tracks.cam-{cameras - 1}"
-        done = await _all_read(admin, wanted, seconds)
+        finished = await _all_read(admin, wanted, seconds)
         cpu_s = sum(process.cpu_times()[:2]) - (idle if live else 0.0)
         memory = process.memory_info().rss / 2**20
         latencies = await _latencies(admin) if live else []
@@ -102,11 +102,11 @@ async def measured(found: list[list[DetectedObject]], cameras: int, seconds: int
         await pool.close()
     total = cameras * seconds
     at = [latencies[int(len(latencies) * q)] * 1e3 for q in (0.5, 0.99)] if latencies else [0.0, 0.0]
-    return cpu_s / total * 1e3, total / (done - began), sum(count.values()) / total, memory, *at
+    return cpu_s / total * 1e3, total / (finished - began), sum(count.values()) / total, memory, *at
 
 
 async def _all_read(client: Client, subject: str, seconds: int) -> float:
-    """When the last camera's last segments have been told of."""
+    """Wait until analytics has published the last camera's last segments. Return the time."""
     js = client.jetstream()
     while True:
         with contextlib.suppress(NotFoundError):
@@ -117,7 +117,7 @@ async def _all_read(client: Client, subject: str, seconds: int) -> float:
 
 
 async def _latencies(client: Client) -> list[float]:
-    """Seconds from a segment's detections to what analytics says of it, as EVENTS stored both; ascending."""
+    """Return the seconds from a segment's detections to its tracks, as stored in EVENTS; ascending."""
     from shared.bus.log import Log
 
     stored: dict[tuple[str, int], float] = {}
@@ -139,17 +139,19 @@ async def _latencies(client: Client) -> list[float]:
 
 async def main() -> None:
     out = Console(width=120)
-    found = [[o for o in frame if o.label == "person"] for frame in footage.detected(LEAST)]
+    found = [[o for o in frame if o.label == "person"] for frame in footage.detect(LEAST)]
     table = Table("cameras", "ms of CPU a camera-second", "over 1 camera", "camera-seconds a second", "events", "MB")
     costs = []
     for cameras in CAMERAS:
-        cpu, rate, said, memory, *_ = await measured(found, cameras, max(20, CAMERA_SECONDS // cameras), live=False)
+        cpu, rate, detections, memory, *_ = await measure(
+            found, cameras, max(20, CAMERA_SECONDS // cameras), live=False
+        )
         costs.append(cpu)
         table.add_row(
-            str(cameras), f"{cpu:.2f}", f"{cpu / costs[0]:.2f}", f"{rate:.0f}", f"{said:.2f}", f"{memory:.0f}"
+            str(cameras), f"{cpu:.2f}", f"{cpu / costs[0]:.2f}", f"{rate:.0f}", f"{detections:.2f}", f"{memory:.0f}"
         )
     out.print(table)
-    cpu, _, _, memory, p50, p99 = await measured(found, LIVE_CAMERAS, LIVE_S, live=True)
+    cpu, _, _, memory, p50, p99 = await measure(found, LIVE_CAMERAS, LIVE_S, live=True)
     out.print(
         f"{LIVE_CAMERAS} cameras live: {cpu:.2f} ms of CPU a camera-second, {cpu * LIVE_CAMERAS / 10:.0f} % of a core; "
         f"from detections to tracks {p50:.0f} ms p50, {p99:.0f} ms p99; {memory:.0f} MB"

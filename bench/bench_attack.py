@@ -1,7 +1,7 @@
-"""How late events are while the holder of one password attacks, and what memory the attack takes.
+"""The latency of events while the holder of one password attacks, and the memory that the attack costs.
 
-Twenty cameras with rules deliver detections as they film. Meanwhile `cv`'s password publishes detections of cameras
-that do not exist, or segments behind gaps, or `viewer`'s opens connections that do not read.
+Twenty cameras with rules publish detections in real time. Meanwhile a client with `cv`'s password publishes detections
+of invented cameras, or segments after gaps; or a client with `viewer`'s opens connections that do not read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from bench import record, world
-from bench.bench_analytics import of_camera, publish
+from bench.bench_analytics import camera_detections, publish
 from shared import bus
 from shared.bus.log import Log
 from shared.contract import events, memory, names, rules
@@ -33,36 +33,36 @@ from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 CAMERAS, SECONDS = 20, 40
-# Messages a second of one attacker.
+# Messages per second of one attacker.
 RATE, GAP_RATE = 1000, 20
 WARM_S = 3.0
 
 Attack = Callable[[NatsServer, Detections], Awaitable[None]]
 
 
-async def nothing(server: NatsServer, template: Detections) -> None:
-    """Nobody attacks."""
+async def no_attack(server: NatsServer, template: Detections) -> None:
+    """The baseline: no attack."""
     await asyncio.Event().wait()
 
 
-async def invented(server: NatsServer, template: Detections) -> None:
-    """Each message is of another camera."""
+async def invented_cameras(server: NatsServer, template: Detections) -> None:
+    """Publish each message for another camera."""
     await _flood(server, RATE, lambda n: msgspec.structs.replace(template, camera=f"fake-{n}"))
 
 
 async def gaps(server: NatsServer, template: Detections) -> None:
-    """Segments of 100 cameras, each behind a gap, with as many objects as are looked at."""
+    """Publish segments of 100 cameras, each after a gap, with the maximum number of objects."""
     crowd = [msgspec.structs.replace(f, objects=(f.objects * 300)[:300]) for f in template.frames]
 
-    def made(n: int) -> Detections:
+    def make_event(n: int) -> Detections:
         ref = msgspec.structs.replace(template.segment, n=1 + 2 * n)
         return msgspec.structs.replace(template, camera=f"fake-{n % 100}", segment=ref, frames=crowd)
 
-    await _flood(server, GAP_RATE, made)
+    await _flood(server, GAP_RATE, make_event)
 
 
-async def silent(server: NatsServer, template: Detections) -> None:
-    """As many connections as one app may have hear all events, and read none."""
+async def silent_readers(server: NatsServer, template: Detections) -> None:
+    """Open the maximum number of connections of one app; they subscribe to all events and read none."""
     while True:
         with contextlib.ExitStack() as opened:
             for _ in range(memory.CONNECTIONS):
@@ -80,13 +80,13 @@ def _deaf(server: NatsServer) -> socket.socket:
     return s
 
 
-async def _flood(server: NatsServer, rate: int, made: Callable[[int], Detections]) -> None:
+async def _flood(server: NatsServer, rate: int, make_event: Callable[[int], Detections]) -> None:
     client = await bus.connect(server.settings("cv"), "cv")
     try:
         began, n = time.monotonic(), 0
         while True:
             while n < (time.monotonic() - began) * rate:
-                event = made(n)
+                event = make_event(n)
                 await client.publish(events.subject(event), events.encode(event))
                 n += 1
             await client.flush(timeout=60)
@@ -96,24 +96,24 @@ async def _flood(server: NatsServer, rate: int, made: Callable[[int], Detections
 
 
 @contextlib.asynccontextmanager
-async def _watched(*processes: psutil.Process) -> AsyncIterator[list[int]]:
-    """The most bytes that each process had."""
-    most = [0] * len(processes)
+async def _peak_memory(*processes: psutil.Process) -> AsyncIterator[list[int]]:
+    """Yield the maximum resident bytes of each process."""
+    peaks = [0] * len(processes)
 
-    async def watch() -> None:
+    async def sample() -> None:
         while True:
-            most[:] = [max(a, p.memory_info().rss) for a, p in zip(most, processes, strict=True)]
+            peaks[:] = [max(a, p.memory_info().rss) for a, p in zip(peaks, processes, strict=True)]
             await asyncio.sleep(0.1)
 
-    watching = asyncio.create_task(watch())
+    sampler = asyncio.create_task(sample())
     try:
-        yield most
+        yield peaks
     finally:
-        watching.cancel()
+        sampler.cancel()
 
 
-async def measured(found: list[list[DetectedObject]], attack: Attack) -> tuple[float, float, float, float]:
-    """(p50 and p99 ms from detections to tracks of honest cameras, MB of analytics, MB of nats-server)."""
+async def measure(found: list[list[DetectedObject]], attack: Attack) -> tuple[float, float, float, float]:
+    """Return (p50 and p99 ms from detections to tracks of honest cameras, MB of analytics, MB of nats-server)."""
     async with world.serving() as (server, admin, folder):
         bucket = await admin.jetstream().key_value(names.RULES)
         for n in range(CAMERAS):
@@ -125,23 +125,23 @@ async def measured(found: list[list[DetectedObject]], attack: Attack) -> tuple[f
         (process,) = [p for p in psutil.Process().children() if "services.analytics" in p.cmdline()]
         assert server.pid
         start = dt.datetime.now(dt.UTC)
-        segments = [of_camera(found, n, SECONDS, start) for n in range(CAMERAS)]
-        async with _watched(process, psutil.Process(server.pid)) as most:
-            attacking = asyncio.create_task(attack(server, segments[0][0]))
+        segments = [camera_detections(found, n, SECONDS, start) for n in range(CAMERAS)]
+        async with _peak_memory(process, psutil.Process(server.pid)) as peaks:
+            attacker = asyncio.create_task(attack(server, segments[0][0]))
             began = time.monotonic()
             for k in range(SECONDS):
                 await asyncio.sleep(max(0.0, began + k - time.monotonic()))
                 await publish(admin, [camera[k] for camera in segments])
-            attacking.cancel()
-            await asyncio.wait({attacking})
+            attacker.cancel()
+            await asyncio.wait({attacker})
             await asyncio.sleep(WARM_S)
-        late = await _latencies(admin)
+        latencies = await _latencies(admin)
         await pool.close()
-    return (*(late[int(len(late) * q)] * 1e3 for q in (0.5, 0.99)), *(m / 2**20 for m in most))  # type: ignore[return-value]
+    return (*(latencies[int(len(latencies) * q)] * 1e3 for q in (0.5, 0.99)), *(m / 2**20 for m in peaks))  # type: ignore[return-value]
 
 
 async def _latencies(client: Client) -> list[float]:
-    """Seconds from an honest camera's detections to its tracks, as EVENTS stored both; ascending."""
+    """Return the seconds from an honest camera's detections to its tracks, as stored in EVENTS; ascending."""
     stored: dict[tuple[str, int], float] = {}
     found: list[float] = []
     async with Log(client, names.EVENTS) as log:
@@ -159,11 +159,16 @@ async def _latencies(client: Client) -> list[float]:
 
 async def main() -> None:
     out = Console(width=120)
-    found = [[o for o in frame if o.label == "person"] for frame in footage.detected(0.3)]
+    found = [[o for o in frame if o.label == "person"] for frame in footage.detect(0.3)]
     table = Table("attack", "p50 ms", "p99 ms", "p99 over quiet", "MB of analytics", "MB of nats-server")
     quiet, ratios = 0.0, {}
-    for name, attack in (("none", nothing), ("invented cameras", invented), ("gaps", gaps), ("silent", silent)):
-        p50, p99, analytics, server = await measured(found, attack)
+    for name, attack in (
+        ("none", no_attack),
+        ("invented cameras", invented_cameras),
+        ("gaps", gaps),
+        ("silent", silent_readers),
+    ):
+        p50, p99, analytics, server = await measure(found, attack)
         quiet = quiet or p99
         ratios[f"p99 beside {name} / quiet"] = p99 / quiet
         table.add_row(name, f"{p50:.0f}", f"{p99:.0f}", f"{p99 / quiet:.2f}", f"{analytics:.0f}", f"{server:.0f}")

@@ -1,8 +1,8 @@
-"""What tracks lose where fewer frames are looked at, and what the second pass finds of it: people in real footage.
+"""The quality of tracks at lower frame rates, and what the second pass recovers: people in real footage.
 
-All of the footage at 5, 2 and 1 frames a second, scored as bench_tracks does, at the frames that all of these look at:
-one a second. Then a surge: forty seconds of it at a lower rate, live and after the second pass, beside a run in which
-nothing was left out.
+All of the footage at 5, 2 and 1 frames a second, scored as in bench_tracks, at the frames that all rates analyse: one
+a second. Then a surge: forty seconds at a lower rate, live and after the second pass, next to a run that defers
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import footage_vtest as footage
-from bench.bench_tracks import agreed, crossed, follow, of_tracks, scored, stayed
+from bench.bench_tracks import crossed, follow, matched, of_tracks, scores_of, stayed
 from services.analytics.camera import CameraAnalytics
 from services.analytics.checkpoint import packed
 from services.analytics.second_pass.episode import Episode, start_episode
@@ -31,13 +31,13 @@ from shared.contract.events import Counts, DetectedObject, Detections, Incident,
 RATES = (5, 2, 1)
 SCORES = (0.4, 0.3)
 TILES = ("1x1", "2x1")
-# The surge, in seconds of the footage: all of it is in the minute that has a list.
+# The surge, in seconds of the footage. It lies within the minute that has ground truth.
 SURGE = range(10, 50)
 BOOK = msgspec.convert(footage.RULES, rules.Rules)
 
 
 class Surge:
-    """What is said in a surge: live, by the second pass, and where nothing is left out."""
+    """The results of a surge: live, of the second pass, and of a run that defers nothing."""
 
     def __init__(self, found: list[list[DetectedObject]], fps: int, least: float) -> None:
         whole = list(footage.events(found, RATES[0], least))
@@ -48,26 +48,26 @@ class Surge:
             for n, (w, f) in enumerate(zip(whole, fewer, strict=True))
         ]
         began = time.process_time()
-        self.live = _followed(first)
+        self.live = _follow(first)
         between = time.process_time()
-        self.whole = _followed(whole)
+        self.whole = _follow(whole)
         after = time.process_time()
-        self.told, self.bytes = _second_pass(first, whole)
+        self.late_outs, self.bytes = _second_pass(first, whole)
         seconds = len(whole) - SURGE.start
         self.live_ms = (between - began) / len(first) * 1e3
         self.pass_ms = (time.process_time() - after) / seconds * 1e3
         before = CameraAnalytics("campus", Limits(), BOOK)
         copied = _read(before, first[: SURGE.start], 1)
         state = start_episode(before.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start])).second_pass
-        again = CameraAnalytics("campus", Limits(), BOOK, state)
-        self.again = copied + _read(again, whole[SURGE.start :], SURGE.start + 1) + _rest(again)
+        replay_camera = CameraAnalytics("campus", Limits(), BOOK, state)
+        self.replay_camera = copied + _read(replay_camera, whole[SURGE.start :], SURGE.start + 1) + _rest(replay_camera)
 
     def amended(self, kind: str) -> list[Incident]:
-        """What begins, with what was found late and without what was not found."""
-        false = {o.what.incident for o in self.told if type(o.what) is Incident and o.what.not_found}
+        """Return the incidents that begin, with late ones and without those that the second pass retracts."""
+        false = {o.what.incident for o in self.late_outs if type(o.what) is Incident and o.what.not_found}
         return [
             o.what
-            for o in [*self.live, *self.told]
+            for o in [*self.live, *self.late_outs]
             if type(o.what) is Incident
             and o.what.state == ("start" if kind == "cross" else "end")
             and o.what.rule == kind
@@ -76,8 +76,8 @@ class Surge:
         ]
 
     def is_equal(self) -> bool:
-        """Whether following again says what is said where nothing is left out, to the names of objects."""
-        return _named(self.again) == _named(self.whole)
+        """Return whether the replay equals the run that defers nothing, except for the names of objects."""
+        return _named(self.replay_camera) == _named(self.whole)
 
 
 def _first(seq: int, event: Detections) -> First:
@@ -95,13 +95,13 @@ def _rest(camera: CameraAnalytics) -> list[Out]:
     return outs
 
 
-def _followed(found: Sequence[Detections]) -> list[Out]:
+def _follow(found: Sequence[Detections]) -> list[Out]:
     camera = CameraAnalytics("campus", Limits(), BOOK)
     return _read(camera, found, 1) + _rest(camera)
 
 
 def _second_pass(first: Sequence[Detections], better: Sequence[Detections]) -> tuple[list[Out], int]:
-    """What it says, and the most bytes of its checkpoint."""
+    """Return the second pass's outputs and the maximum bytes of its checkpoint."""
     live = CameraAnalytics("campus", Limits(), BOOK)
     _read(live, first[: SURGE.start], 1)
     state = start_episode(live.state(), BOOK, _first(SURGE.start + 1, first[SURGE.start]))
@@ -117,7 +117,7 @@ def _second_pass(first: Sequence[Detections], better: Sequence[Detections]) -> t
 
 
 def _named(outs: Sequence[Out]) -> list[bytes]:
-    """Tracks, incidents and counts, with their objects called by the order in which they came."""
+    """Return tracks, incidents and counts, with objects named by their order of appearance."""
     text = [msgspec.json.encode(o.what) for o in outs if isinstance(o.what, Tracks | Incident | Counts)]
     ids = dict.fromkeys(t.id for o in outs if isinstance(o.what, Tracks) for t in o.what.tracks)
     for n, id in sorted(enumerate(ids), key=lambda i: -len(i[1])):
@@ -131,7 +131,7 @@ def _rates(found: list[list[DetectedObject]], tiles: str, table: Table) -> None:
         for fps in RATES:
             outs, _ = follow(found, fps, least)
             minute, _ = follow(found[: footage.MINUTE], fps, least)
-            score, every = scored(outs, 1), scored(outs, fps)
+            score, every = scores_of(outs, 1), scores_of(outs, fps)
             before = before or score
             table.add_row(
                 tiles,
@@ -140,8 +140,8 @@ def _rates(found: list[list[DetectedObject]], tiles: str, table: Table) -> None:
                 *of_tracks(score),
                 f"{(score['MOTA'] - before['MOTA']) * 100:+.1f}",
                 f"{every['MOTA']:.1%}",
-                f"{len(crossed(minute))}, {agreed(crossed(minute), footage.crossings())}",
-                f"{len(stayed(minute))}, {agreed(stayed(minute), footage.stays())}",
+                f"{len(crossed(minute))}, {matched(crossed(minute), footage.crossings())}",
+                f"{len(stayed(minute))}, {matched(stayed(minute), footage.stays())}",
             )
 
 
@@ -149,17 +149,17 @@ def _surges(found: list[list[DetectedObject]], tiles: str, table: Table) -> None
     minute = found[: footage.MINUTE]
     for least, fps in product(SCORES, RATES[1:]):
         surge = Surge(minute, fps, least)
-        late = [o for o in surge.told if type(o.what) is Incident and o.what.late and o.what.state == "start"]
-        false = [o for o in surge.told if type(o.what) is Incident and o.what.not_found]
+        late = [o for o in surge.late_outs if type(o.what) is Incident and o.what.late and o.what.state == "start"]
+        false = [o for o in surge.late_outs if type(o.what) is Incident and o.what.not_found]
         for_sure = surge.amended("cross")
         frames = [footage.Crossing(footage.frame_of(i.start), str(i.direction)) for i in for_sure]
         table.add_row(
             tiles,
             f"{least}",
             str(fps),
-            f"{len(crossed(surge.live))}, {agreed(crossed(surge.live), footage.crossings())}",
-            f"{len(frames)}, {agreed(frames, footage.crossings())}",
-            f"{len(crossed(surge.whole))}, {agreed(crossed(surge.whole), footage.crossings())}",
+            f"{len(crossed(surge.live))}, {matched(crossed(surge.live), footage.crossings())}",
+            f"{len(frames)}, {matched(frames, footage.crossings())}",
+            f"{len(crossed(surge.whole))}, {matched(crossed(surge.whole), footage.crossings())}",
             str(len(late)),
             str(len(false)),
             "yes" if surge.is_equal() else "no",
@@ -179,7 +179,7 @@ def main() -> None:
         "kB of its checkpoint",
     )  # fmt: skip
     for tiles in TILES:
-        found = footage.detected(tiles=tiles)
+        found = footage.detect(tiles=tiles)
         _rates(found, tiles, rates)
         _surges(found, tiles, surges)
     out = Console(width=170)

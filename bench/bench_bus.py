@@ -1,6 +1,6 @@
-"""What the bus costs: one cv worker over a filled stream, beside the same decoding and inference without NATS.
+"""The cost of the bus: one cv worker over a filled stream, next to the same decoding and inference without NATS.
 
-Both sides decode in one thread while the detector computes in another, in batches of the same size. They take turns,
+Both sides decode in one thread while the detector computes in another, in batches of the same size. They alternate,
 and the medians are compared.
 """
 
@@ -37,7 +37,7 @@ TARGET = 0.95
 
 
 def without_bus(pieces: list[Piece], detector: Detector, settings: CvSettings) -> float:
-    """Segments/s of decoding ahead in a thread, and inferring here."""
+    """Return segments/s with decoding ahead in a thread, and inference here."""
 
     def pictures(piece: Piece) -> list:  # type: ignore[type-arg]
         return [p.pixels for p in decode(piece.payload, fps=settings.cv_fps, size=detector.size).pictures]
@@ -61,7 +61,7 @@ def without_bus(pieces: list[Piece], detector: Detector, settings: CvSettings) -
 async def with_bus(
     pieces: list[Piece], detector: Detector, settings: CvSettings, server: NatsServer, admin: Client, turn: int
 ) -> float:
-    """Segments/s of a worker, from its first pull to its last acknowledgement."""
+    """Return segments/s of a worker, from its first pull to its last acknowledgement."""
     js = admin.jetstream()
     await world.fill(js, pieces, f"turn{turn}")
     client = await bus.connect(server.settings("cv"), "cv")
@@ -73,7 +73,7 @@ async def with_bus(
 
 
 async def main(out: Console) -> bool:
-    # The same video comes again and again, and each of its segments is to be looked at.
+    # The video repeats, and each of its segments must be analysed.
     settings = CvSettings(cv_watch_s=0)
     pieces = list(islice(cycle(world.pieces()), SEGMENTS))
     detector = load(
@@ -84,14 +84,14 @@ async def main(out: Console) -> bool:
         batch_size=settings.cv_batch_size,
     )
     without_bus(pieces[:5], detector, settings)
-    bare, bused = [], []
+    bare, over_bus = [], []
     async with world.serving() as (server, admin, _):
         for turn in range(ROUNDS):
             bare.append(without_bus(pieces, detector, settings))
-            bused.append(await with_bus(pieces, detector, settings, server, admin, turn))
-        start_s = await _start_to_event(server, admin, pieces[0])
+            over_bus.append(await with_bus(pieces, detector, settings, server, admin, turn))
+        start_s = await _seconds_to_first_event(server, admin, pieces[0])
     table = Table("one cv worker", "segments/s", "ratio", "target")
-    a, b = statistics.median(bare), statistics.median(bused)
+    a, b = statistics.median(bare), statistics.median(over_bus)
     table.add_row("decode and infer in one process", f"{a:.2f}", "1", "")
     table.add_row("the worker, over JetStream", f"{b:.2f}", f"{b / a:.3f}", f">= {TARGET}")
     out.print(f"{SEGMENTS} segments a turn, {ROUNDS} turns each, CV_FPS={settings.cv_fps:g}, 1 inference thread")
@@ -103,8 +103,8 @@ async def main(out: Console) -> bool:
     return b / a >= TARGET
 
 
-async def _start_to_event(server: NatsServer, admin: Client, piece: Piece) -> float:
-    """Seconds from exec of `python -m services.cv` to its first stored event, one segment waiting."""
+async def _seconds_to_first_event(server: NatsServer, admin: Client, piece: Piece) -> float:
+    """Return the seconds from exec of `python -m services.cv` to its first stored event, with one segment waiting."""
     js = admin.jetstream()
     before = (await js.stream_info(names.EVENTS)).state.last_seq
     await world.publish(js, piece, epoch="start", n=0)

@@ -1,12 +1,12 @@
-"""What fewer frames of a caption save: captions a second of a worker over a filled stream, by how many frames it shows.
+"""What fewer frames per caption save: captions per second of a worker over a filled stream, by number of frames.
 
     make vllm && python -m bench.bench_captions [captions a turn] [turns]
 
-All wait for longer than the latency target, so that the worker shows the floor's frames; without a target it shows all.
-They take turns, so that a noisy neighbour meets all alike; the median of the turns' ratios is the result. What is saved
-depends on the length of the answers, which stays what it is: there are short ones and usual ones.
+All jobs wait longer than the latency target, so that the worker shows the floor's frames; without a target it shows
+all. They alternate, so that other load affects all equally; the result is the median of the turns' ratios. The saving
+depends on the length of the answers, which does not change: there are short and usual ones.
 
-vLLM has the first core for itself, as in bench_vlm. Its model has two layers and no trained weight. A frame is 64 of
+vLLM has the first core to itself, as in bench_vlm. Its model has two layers and no trained weights. A frame is 64 of
 its tokens, and some hundreds of a real model's.
 """
 
@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record, world
-from bench.bench_vlm import COLD, worked
+from bench.bench_vlm import COLD, worker_rate
 from services.vlm.settings import VlmSettings
 from shared.bus.log import Log
 from shared.contract import jobs, names
@@ -41,11 +41,11 @@ STRETCH_S = 30
 FRAMES = 8
 FLOORS = (2,)
 ANSWERS = {"short": 16, "usual": 80}
-LATE_S = 0.001
+TARGET_S = 0.001
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """captions: a second. prompt, answer: tokens of one, in the mean."""
+    """One turn. captions: per second. prompt, answer: mean tokens of one."""
 
     captions: float
     prompt: float
@@ -53,34 +53,34 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 async def turn(settings: VlmSettings, count: int, server: NatsServer, admin: Client) -> Turn:
-    """So many captions of the last seconds."""
+    """Caption the last seconds `count` times."""
     end = dt.datetime.now(dt.UTC)
     start, camera = end - dt.timedelta(seconds=STRETCH_S), f"at-{end.timestamp() * 1e6:.0f}"
     await film(admin, STRETCH_S, camera=camera, start=start)
-    asked = [jobs.Caption(camera=camera, id=f"{n}", start=start, end=end) for n in range(count)]
+    requests = [jobs.Caption(camera=camera, id=f"{n}", start=start, end=end) for n in range(count)]
     before = (await admin.jetstream().stream_info(names.EVENTS)).state.last_seq
-    rate = await worked(settings, asked, server, admin)
+    rate = await worker_rate(settings, requests, server, admin)
     async with Log(admin, names.EVENTS) as log:
-        said = [msgspec.json.decode(s.data, type=Caption) for s in await log.read("events.captions.>", before + 1)]
+        captions = [msgspec.json.decode(s.data, type=Caption) for s in await log.read("events.captions.>", before + 1)]
     shown = settings.vlm_frames_floor if settings.vlm_latency_target else settings.vlm_frames
-    assert {len(caption.frames) for caption in said} == {shown}, "the level is that of all"
+    assert {len(caption.frames) for caption in captions} == {shown}, "the level is that of all"
     return Turn(
         rate,
-        statistics.mean(caption.usage.prompt_tokens for caption in said),
-        statistics.mean(caption.usage.completion_tokens for caption in said),
+        statistics.mean(caption.usage.prompt_tokens for caption in captions),
+        statistics.mean(caption.usage.completion_tokens for caption in captions),
     )
 
 
-async def measured(
+async def measure(
     url: str, tokens: int, count: int, turns: int, server: NatsServer, admin: Client
 ) -> dict[int, list[Turn]]:
-    """The turns of each number of frames."""
+    """Return the turns of each number of frames."""
     whole = VlmSettings(vlm_url=url, vlm_batch_size=SLOTS, vlm_max_tokens=tokens, vlm_frames=FRAMES)
     levels = {FRAMES: whole} | {
-        floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target=LATE_S) for floor in FLOORS
+        floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target=TARGET_S) for floor in FLOORS
     }
     found: dict[int, list[Turn]] = {frames: [] for frames in levels}
-    await turn(whole, SLOTS, server, admin)  # the first requests make vLLM's kernels
+    await turn(whole, SLOTS, server, admin)  # the first requests compile vLLM's kernels
     for _ in range(turns):
         for frames, settings in levels.items():
             found[frames].append(await turn(settings, count, server, admin))
@@ -88,7 +88,7 @@ async def measured(
 
 
 def ratios(of: dict[int, list[Turn]], frames: int) -> list[float]:
-    """What a caption of so many frames takes, as a share of one of all, in each turn."""
+    """Return the time of a caption of `frames` frames, as a share of one of all frames, in each turn."""
     return [whole.captions / less.captions for whole, less in zip(of[FRAMES], of[frames], strict=True)]
 
 
@@ -108,7 +108,7 @@ async def main(out: Console, count: int = CAPTIONS, turns: int = TURNS) -> None:
             await asyncio.to_thread(vllm.wait)
             async with world.serving() as (server, admin, _):
                 for answer, tokens in ANSWERS.items():
-                    found = await measured(vllm.url, tokens, count, turns, server, admin)
+                    found = await measure(vllm.url, tokens, count, turns, server, admin)
                     for frames, those in found.items():
                         share = ratios(found, frames)
                         ratio = statistics.median(share)

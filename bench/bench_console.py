@@ -1,4 +1,4 @@
-"""The console under load: fifty browsers that hear 200 events a second, and pictures of two hundred cameras.
+"""The console under load: fifty browsers that receive 200 events a second, and the list of two hundred cameras.
 
 python -m bench.bench_console            # half a minute
 """
@@ -26,7 +26,7 @@ BROWSERS, RATE, SECONDS = 50, 200, 10
 CAMERAS = 200
 
 
-async def signed_in(served: Served) -> httpx.AsyncClient:
+async def sign_in(served: Served) -> httpx.AsyncClient:
     secret = await served.link("root")
     client = httpx.AsyncClient(
         base_url=f"{served.url}api/v1/",
@@ -58,7 +58,7 @@ async def hear(client: httpx.AsyncClient, ready: asyncio.Semaphore, late: list[f
 
 
 async def events(served: Served, admin: Client, client: httpx.AsyncClient) -> dict[str, float]:
-    """How late events are, and what the console takes for it."""
+    """Return the latency of events, and the CPU that the console uses."""
     ready, late, missed = asyncio.Semaphore(0), [], []  # type: ignore[var-annotated]
     tasks = [asyncio.create_task(hear(client, ready, late, missed)) for _ in range(BROWSERS)]
     for _ in tasks:
@@ -86,7 +86,7 @@ async def events(served: Served, admin: Client, client: httpx.AsyncClient) -> di
 
 
 async def lists(served: Served, client: httpx.AsyncClient) -> dict[str, float]:
-    """What the list of two hundred cameras takes, one after the other."""
+    """Return the time and CPU of the list of two hundred cameras, for sequential requests."""
     before, began, count = served.cpu_s(), time.monotonic(), 100
     for _ in range(count):
         (await client.get("cameras")).raise_for_status()
@@ -106,17 +106,17 @@ async def main() -> None:
             for n in range(CAMERAS):
                 await bucket.put(f"cam-{n}", cameras.encode(cameras.new_camera(f"rtsp://10.0.0.{n}/x")[0]))
             served = Served(server, admin, Path(data))
-            client = await signed_in(served)
-            heard, listed = await events(served, admin, client), await lists(served, client)
+            client = await sign_in(served)
+            feed, listing = await events(served, admin, client), await lists(served, client)
             await client.aclose()
             await asyncio.to_thread(served.stop)
             await admin.close()
     table = Table("what", "figure")
-    table.add_row(f"events to {BROWSERS} browsers, {RATE} a second: delivered a second", f"{heard['events_s']:.0f}")
-    table.add_row("the same: half, 99 % are there after", f"{heard['p50_ms']:.0f} ms, {heard['p99_ms']:.0f} ms")
-    table.add_row("the same: missed; cores that the console took", f"{heard['missed']:.0f}; {heard['cores']:.2f}")
-    table.add_row(f"list of {CAMERAS} cameras", f"{listed['ms']:.1f} ms, of the processor {listed['cpu_ms']:.1f} ms")
-    table.add_row("resident after that", f"{listed['resident_mb']:.0f} MB")
+    table.add_row(f"events to {BROWSERS} browsers, {RATE} a second: delivered a second", f"{feed['events_s']:.0f}")
+    table.add_row("the same: half, 99 % are there after", f"{feed['p50_ms']:.0f} ms, {feed['p99_ms']:.0f} ms")
+    table.add_row("the same: missed; cores that the console took", f"{feed['missed']:.0f}; {feed['cores']:.2f}")
+    table.add_row(f"list of {CAMERAS} cameras", f"{listing['ms']:.1f} ms, of the processor {listing['cpu_ms']:.1f} ms")
+    table.add_row("resident after that", f"{listing['resident_mb']:.0f} MB")
     Console(width=110).print(table)
 
 

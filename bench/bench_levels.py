@@ -34,7 +34,7 @@ def main(rounds: int = 5) -> None:
     shares: dict[str, float] = {}
     for model in models:
         detector = load(model, threads=1, min_score=0.4, batch_size=8)
-        seconds = _measured(detector, payloads, rounds)
+        seconds = _measure(detector, payloads, rounds)
         table = Table(title=f"{model}: CPU milliseconds of a segment, one second of 1080p25")
         for column in ("frames looked at", "decoding", "inference", "both", "of full quality"):
             table.add_column(column, justify="right")
@@ -48,21 +48,21 @@ def main(rounds: int = 5) -> None:
     record.write("levels", lower=shares)
 
 
-def _measured(detector: Detector, payloads: list[bytes], rounds: int) -> dict[float, tuple[float, float]]:
+def _measure(detector: Detector, payloads: list[bytes], rounds: int) -> dict[float, tuple[float, float]]:
     """(decoding, inference) in seconds of the CPU a segment, by frames a second."""
     found: dict[float, list[tuple[float, float]]] = {fps: [] for fps in FPS}
     for fps in FPS:
-        _once(detector, payloads[:1], fps)
+        _cpu_seconds(detector, payloads[:1], fps)
     for _ in range(rounds):
         for fps in FPS:
-            found[fps].append(_once(detector, payloads, fps))
+            found[fps].append(_cpu_seconds(detector, payloads, fps))
     return {
         fps: (statistics.median(d for d, _ in times), statistics.median(i for _, i in times))
         for fps, times in found.items()
     }
 
 
-def _once(detector: Detector, payloads: list[bytes], fps: float) -> tuple[float, float]:
+def _cpu_seconds(detector: Detector, payloads: list[bytes], fps: float) -> tuple[float, float]:
     decoding = inference = 0.0
     for payload in payloads:
         began = time.process_time()

@@ -1,8 +1,8 @@
-"""What it costs to record a camera with masks: 1080p at 25 frames and 4 Mbit/s, decoded, made black in places, encoded.
+"""The cost of recording a camera with masks: 1080p25 at 4 Mbit/s is decoded, partially blackened and encoded.
 
     python -m bench.bench_masks [rounds]
 
-The footage is noise that moves, which no encoder likes. ffmpeg does the same beside it by its own filter, on one core.
+The footage is moving noise, the worst case for an encoder. ffmpeg does the same with its own filter, on one core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENCODED = ("-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-
 
 
 def cores(work: Callable[[], object]) -> float:
-    """Of the children that it starts, for a second of video."""
+    """Return the cores that the children of `work` use, per second of video."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     work()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,10 +1,10 @@
-"""The safety net where work bends: what a trigger on what was put off does while the scaler is away, and beside it.
+"""The fallback trigger on deferred work: its effect while the scaler is down, and its cost next to demand.
 
 python -m bench.bench_net [--traces DIR] [--hours HOURS]
 
-Its threshold is what one replica makes good in a share of the time for which MEDIA keeps the video. Away: replicas that
-some times their load comes to, for forty minutes. Beside demand that works: every run of `bench_scaling`, and a surge
-for ten minutes, which a fleet may or may not grow for.
+Its threshold is what one replica backfills in a share of MEDIA's retention. Scaler down: an overload of a few times
+the capacity, for forty minutes. Next to demand: every run of `bench_scaling`, and a surge of ten minutes for which the
+fleet may or may not grow.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ LOAD = Workload(service_rate=13.4, cold_start_s=60, latency_target_s=2, max_repl
 out = Console(width=160, highlight=False)
 
 
-def with_net(scaled: ScaledObject, load: Workload, share: float) -> ScaledObject:
-    """With both triggers of the net for this load; share: 0 leaves out the one on what was put off."""
+def with_fallback(scaled: ScaledObject, load: Workload, share: float) -> ScaledObject:
+    """Return it with both fallback triggers for this load; share: 0 omits the one on deferred work."""
     t = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s)
-    net = [JetStreamTrigger(stream=names.MEDIA, consumer="cv", lag_threshold=t.fallback)]
+    fallback_triggers = [JetStreamTrigger(stream=names.MEDIA, consumer="cv", lag_threshold=t.fallback)]
     if share:
-        put_off = max(1, round(share * load.max_age_s * load.service_rate))
-        net.append(
+        lag = max(1, round(share * load.max_age_s * load.service_rate))
+        fallback_triggers.append(
             JetStreamTrigger(
-                stream=names.BACKFILL, consumer="cv-backfill", lag_threshold=put_off, activation_lag_threshold=10**9
+                stream=names.BACKFILL, consumer="cv-backfill", lag_threshold=lag, activation_lag_threshold=10**9
             )
         )
     bounds = {"min_replica_count": load.min_replicas, "max_replica_count": load.max_replicas}
     spec = msgspec.structs.replace(scaled.spec, **bounds)
-    return msgspec.structs.replace(scaled, spec=spec, triggers=(scaled.triggers[0], *net))
+    return msgspec.structs.replace(scaled, spec=spec, triggers=(scaled.triggers[0], *fallback_triggers))
 
 
 def poisson(rates: list[float], seconds: list[int]) -> Trace:
@@ -57,12 +57,12 @@ def poisson(rates: list[float], seconds: list[int]) -> Trace:
     return Trace("surge", 1.0, counts.astype(np.int64))
 
 
-def there(scaled: ScaledObject, trace: Trace, load: Workload, share: float) -> Result:
-    policy = KedaDemand("there", with_net(scaled, load, share), demand_settings(load))
+def with_demand(scaled: ScaledObject, trace: Trace, load: Workload, share: float) -> Result:
+    policy = KedaDemand("there", with_fallback(scaled, load, share), demand_settings(load))
     return run(policy, trace, load, initial=initial(trace, load))
 
 
-def away(scaled: ScaledObject) -> None:
+def without_scaler(scaled: ScaledObject) -> None:
     columns = (
         "replicas at first",
         "load",
@@ -78,7 +78,7 @@ def away(scaled: ScaledObject) -> None:
         for times in (1.5, 2.0, 4.0):
             for share in SHARES:
                 trace = poisson([times * first * LOAD.service_rate], [2400])
-                result = run(KedaLag("away", with_net(scaled, LOAD, share)), trace, LOAD, initial=first)
+                result = run(KedaLag("away", with_fallback(scaled, LOAD, share)), trace, LOAD, initial=first)
                 counts = [[n for at, n in result.timeline if at <= s][-1] for s in (300, 600, 2400)]
                 table.add_row(
                     f"{first}", f"{times:g}", f"{share:.0%}" if share else "", ", ".join(map(str, counts)),
@@ -96,7 +96,7 @@ def surges(scaled: ScaledObject) -> None:
             for times in (4.0, 8.0, 16.0):
                 load = msgspec.structs.replace(LOAD, cold_start_s=cold_start_s, max_replicas=most)
                 trace = poisson([r * LOAD.service_rate for r in (0.7, times, 0.7, 0)], [3600, 600, 3600, 1200])
-                without, *results = [there(scaled, trace, load, share) for share in SHARES]
+                without, *results = [with_demand(scaled, trace, load, share) for share in SHARES]
                 cells = [f"{r.replica_hours / without.replica_hours:.3f}" for r in results]
                 table.add_row(f"{most}", f"{cold_start_s:g} s", f"{times:g}", f"{without.deferred_share:.0%}", *cells)
     out.print(
@@ -115,7 +115,7 @@ def runs(scaled: ScaledObject, folder: Path, hours: float) -> None:
             for cold_start_s in COLD_STARTS_S:
                 load = load_of(trace, cold_start_s, LATENCY_TARGET_S)
                 load = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
-                results = [there(scaled, trace, load, share) for share in SHARES]
+                results = [with_demand(scaled, trace, load, share) for share in SHARES]
                 for share, result in zip(SHARES, results, strict=True):
                     cost = result.replica_hours / results[0].replica_hours
                     found[share].append((cost, f"{trace.name}, {cold_start_s:g} s", result.window_attainment))
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=12.0, help="of each trace")
     args = parser.parse_args()
     scaled = scaled_object("cv", shipped("demand/cv.yaml"))
-    away(scaled)
+    without_scaler(scaled)
     surges(scaled)
     runs(scaled, args.traces, args.hours)
 

@@ -1,9 +1,9 @@
-"""What the same load costs by the phase of the HPA's clock: how far that is from chance.
+"""The cost of a load by the phase of the HPA's clock: how much of it is chance.
 
     python -m bench.bench_phases
 
-The HPA asks every 15 s, and nobody chooses when. Each load is run by demand for 75 phases of that clock, 0.2 s apart,
-with four replicas at most. The spread is (most - least) / mean of the replica-seconds.
+The HPA syncs every 15 s, at an arbitrary phase. Demand runs each load for 75 phases of that clock, 0.2 s apart, with
+four replicas at most. The spread is (most - least) / mean of the replica-seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_REPLICAS = 4
 LATENCY_TARGET_S = 2.0
 RATE = 4.5
 STEP_S = 0.5
-# (seconds, replicas that are kept busy), and then nothing for long enough that all of them go.
+# (seconds, busy replicas). After these, TAIL is long enough to scale to zero.
 LOADS: dict[str, Sequence[tuple[float, float]]] = {
     "half, 1.6, half": ((75.0, 0.5), (90.0, 1.6), (60.0, 0.5)),
     "one, 3.2, one": ((75.0, 1.0), (90.0, 3.2), (60.0, 1.0)),
@@ -47,7 +47,7 @@ out = Console(width=120, highlight=False)
 
 
 def costs(name: str, cold_start_s: float, phases: Iterable[int] = range(PHASES), seed: int = SEED) -> list[float]:
-    """Replica-seconds of a load for each of these phases. Arrivals are a Poisson stream's, the same for all of them."""
+    """Return the replica-seconds of a load for each of these phases. All share the same Poisson arrivals."""
     rng = np.random.default_rng(seed)
     counts = [
         rng.poisson(busy * RATE * STEP_S, int(seconds / STEP_S)) for seconds, busy in (*REST, *LOADS[name], *TAIL)

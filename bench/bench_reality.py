@@ -1,18 +1,17 @@
-"""The simulator against reality: real cv workers under a scripted load, beside what the simulator makes of the same.
+"""The simulator against reality: real cv workers under a scripted load, next to a simulation of the same load.
 
     python -m bench.bench_reality [--form lag|demand|both] [--pace SECONDS]
 
-Five minutes for each form. A Stack runs with the ScaledObject of that form, at the clock's own speed; real segments of
-several cameras are published by a script: nothing, about half a worker's load, more than one and a half, half again,
-nothing until all workers are gone. What the simulator is given is what was measured: when segments came, how fast a
-worker is that has enough to do and how unevenly, how long it takes to start, and when the autoscaler's KEDA asked for
-the first time. How many replicas run, and what becomes of the segments, it has to find out.
+Five minutes for each form. A Stack runs with the ScaledObject of that form in real time. A script publishes real
+segments of several cameras: nothing, about half a worker's load, more than one and a half, half again, nothing until
+all workers have exited. The simulator gets measured inputs: arrivals, a saturated worker's rate and its variation, its
+cold start, and the autoscaler's first poll. It has to compute the number of replicas and the latencies.
 
-Within minutes, a decision may hang on the fraction of a second at which the consumer was looked at, which nobody
-chooses: so there are as many simulations as SEEDS, each with another one, and their mean is what is compared.
+In a run of minutes, a decision may depend on the arbitrary fraction of a second at which the consumer is observed. So
+SEEDS simulations run, each with another phase, and their mean is compared.
 
-A worker's device is paced (`bench.paced_cv`), so that two workers on two cores don't slow each other; `--pace 0` takes
-the detector as it is.
+A worker's device is paced (`bench.paced_cv`), so that two workers on two cores don't slow each other; `--pace 0` uses
+the bare detector.
 """
 
 from __future__ import annotations
@@ -60,31 +59,31 @@ from tidegate.simulation.policies import KedaDemand, KedaLag
 from tidegate.simulation.trace import Trace
 
 LATENCY_TARGET_S = 5.0
-MOST_WORKERS = 2
+MAX_WORKERS = 2
 PACE_S = 0.15
-# With one segment a batch, as the simulator is told, and few enough that decoding and detecting take half the pace.
+# One segment a batch, as in the simulator. Decoding and detecting must take at most half of the pace.
 FRAMES = 2
-# (seconds, workers that the cameras keep busy)
+# (seconds, busy workers)
 Script = tuple[tuple[float, float], ...]
 SCRIPT: Script = ((20.0, 0.0), (75.0, 0.5), (90.0, 1.6), (60.0, 0.5))
-# After the script the workers go one by one; this is for those that would not.
-MOST_TAIL_S = 180.0
-# What a cluster waits for minutes is waited for seconds here.
+# After the script the workers exit one by one; this limits the wait for them.
+MAX_TAIL_S = 180.0
+# A cluster uses minutes; the bench uses seconds.
 COOLDOWN_S = 30
 DOWN_WINDOW_S = 30
-# Of the time between two segments, by how much either comes early or late: a metronome in step with the polls would be
-# seen always busy, or never.
+# Share of the interval by which a segment is early or late. Arrivals in step with the polls would look always busy, or
+# never.
 JITTER = 0.4
-# With this much in its hands a worker has enough to do.
+# With this many segments in flight a worker is saturated.
 SATURATED = 3
 CALIBRATION = 30
-LOOK_S = 0.02
-TOGETHER_S = 0.25
-# Of the simulated arrivals: a third of what a segment takes, so that cameras that take turns do so there too.
+POLL_S = 0.02
+MERGE_S = 0.25
+# The step of simulated arrivals: a third of a segment's time, so that cameras alternate in the simulation too.
 STEP_S = 0.1
-MOST_LONGER_S = 60.0
+EXTRA_S = 60.0
 SEEDS = 20
-ALIKE_S = 1.0
+MATCH_S = 1.0
 PLOT = Path("bench-output/reality.png")
 
 Timeline = list[tuple[float, int]]
@@ -92,7 +91,7 @@ out = Console(width=120, highlight=False)
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Of one worker that has enough to do. seconds: of such work, summed over workers."""
+    """The rate of one saturated worker. seconds: of saturated work, summed over workers."""
 
     segments: float
     seconds: float
@@ -106,7 +105,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Beats:
-    """The heartbeats of cv's workers as they come, and what they tell."""
+    """Collects the heartbeats of cv's workers."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[float, WorkerStats]] = []  # monotonic seconds
@@ -116,7 +115,7 @@ class Beats:
             self.heard.append((time.monotonic(), stats.decode(message.data)))
 
     def rate(self) -> Rate:
-        """Of the seconds between two heartbeats with full hands."""
+        """Return the rate between saturated heartbeats."""
         processed = seconds = 0.0
         last: dict[int, WorkerStats] = {}
         for _, beat in self.heard:
@@ -128,7 +127,7 @@ class Beats:
         return Rate(processed, seconds)
 
     def ready_at(self, replica: str, after: float) -> float | None:
-        """When the first process of a replica that was not known by `after` could work."""
+        """Return when a replica's first process that started after `after` became ready."""
         old = {beat.pid for at, beat in self.heard if beat.replica == replica and at <= after}
         for at, beat in self.heard:
             if at > after and beat.replica == replica and beat.pid not in old and beat.state == "ready":
@@ -137,11 +136,11 @@ class Beats:
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the real thing. Times are seconds since the autoscaler was made.
+    """One real run. Times are seconds since the autoscaler's creation.
 
     arrivals: of every segment. first_poll: of the autoscaler. latencies: (arrival, seconds until its event was
-    stored). decode_s: of a segment, before a worker's device gets it. cold_starts: seconds from asking for a worker
-    until it could work. asked: replicas.
+    stored). decode_s: of a segment, before inference. cold_starts: seconds from the request for a worker until it was
+    ready. timeline: requested replicas.
     """
 
     seconds: float
@@ -152,7 +151,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     service_cv: float
     rate: Rate
     cold_starts: list[float]
-    asked: Timeline
+    timeline: Timeline
     replica_seconds: float
     busy_seconds: float
     tally: Tally
@@ -161,7 +160,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """least_s: for a picture; 0 is the detector as it is."""
+    """The pace of a worker's device. least_s: for a picture; 0 is the bare detector."""
 
     least_s: float
 
@@ -179,11 +178,11 @@ class Pace(msgspec.Struct, frozen=True):
         }
 
 
-# ---- the real thing
+# ---- the real run
 
 
 async def calibrate(pace: Pace) -> tuple[Rate, float]:
-    """(rate, cold start in seconds) of one worker that has enough to do."""
+    """Return (rate, cold start in seconds) of one saturated worker."""
     async with world.serving() as (server, client, folder):
         beats = Beats()
         await client.subscribe("scale.cv.>", cb=beats.take)
@@ -200,7 +199,7 @@ async def calibrate(pace: Pace) -> tuple[Rate, float]:
 
 
 def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
-    """The repository's ScaledObject of a form, for this worker, with waits that a test can wait for."""
+    """Return the repository's ScaledObject of a form, for this worker, with short windows."""
     path = shipped("cv.yaml" if form == "lag" else "demand/cv.yaml")
     scaled = scaled_object("cv", path)
     threshold = lag_threshold(rate, LATENCY_TARGET_S, max_in_flight=4, cold_start_s=cold_start_s)
@@ -213,7 +212,7 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
         config = msgspec.structs.replace(config, behavior=msgspec.structs.replace(behavior, scale_down=down))
         advanced = msgspec.structs.replace(advanced, horizontal_pod_autoscaler_config=config)
     spec = msgspec.structs.replace(
-        scaled.spec, max_replica_count=MOST_WORKERS, cooldown_period=COOLDOWN_S, advanced=advanced
+        scaled.spec, max_replica_count=MAX_WORKERS, cooldown_period=COOLDOWN_S, advanced=advanced
     )
     triggers: list[scaledobject.Trigger] = []
     for trigger in scaled.triggers:
@@ -232,82 +231,82 @@ def fitted(form: str, rate: float, cold_start_s: float) -> ScaledObject:
     return msgspec.structs.replace(scaled, spec=spec, triggers=tuple(triggers))
 
 
-async def measure(scaled: ScaledObject, known: Rate, pace: Pace, script: Script = SCRIPT) -> Measured:
-    """Run the script on a Stack of its own. known: what a worker was measured to do before."""
+async def measure(scaled: ScaledObject, prior_rate: Rate, pace: Pace, script: Script = SCRIPT) -> Measured:
+    """Run the script on its own Stack. prior_rate: of a worker, as calibrated."""
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         async with Stack(Path(folder), {"cv": scaled}, port=0, env={"cv": pace.env}) as stack:
-            began, made = time.monotonic(), stack.autoscalers["cv"].state.time
+            began, created_s = time.monotonic(), stack.autoscalers["cv"].state.time
             workers = stack.pools["cv"]
             workers.command = pace.command
             beats = Beats()
             await stack.admin.subscribe("scale.cv.>", cb=beats.take)
-            watch = Watch(stack, began)
-            watching = asyncio.create_task(watch.run())
+            monitor = AutoscalerMonitor(stack, began)
+            monitor_task = asyncio.create_task(monitor.run())
             try:
-                arrivals = await play(stack.admin, script, known.per_s, began)
+                arrivals = await play(stack.admin, script, prior_rate.per_s, began)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(MOST_TAIL_S):
-                        while workers.count or workers.draining_count or not await settled(stack.admin):
+                    async with asyncio.timeout(MAX_TAIL_S):
+                        while workers.count or workers.draining_count or not await is_drained(stack.admin):
                             await asyncio.sleep(0.2)
                 seconds = time.monotonic() - began
                 used, busy = workers.replica_seconds, stack.autoscalers["cv"].state.busy_seconds
             finally:
-                await end(watching)
+                await end(monitor_task)
             found = await read_back(stack.admin)
     infer_s = [s.event.timing.infer_ms / 1000 for s in found.detections]
     return Measured(
         seconds=seconds,
         arrivals=arrivals,
-        first_poll=watch.first_poll,
-        latencies=[(s.event.start.timestamp() - made, s.at - s.event.start.timestamp()) for s in found.detections],
+        first_poll=monitor.first_poll,
+        latencies=[(s.event.start.timestamp() - created_s, s.at - s.event.start.timestamp()) for s in found.detections],
         service_cv=statistics.pstdev(infer_s) / statistics.fmean(infer_s) if infer_s else 0.0,
         decode_s=statistics.fmean(s.event.timing.decode_ms / 1000 for s in found.detections) if infer_s else 0.0,
-        rate=known.with_(beats.rate()),
-        cold_starts=_cold_starts(watch.asked_at, beats),
-        asked=watch.asked,
+        rate=prior_rate.with_(beats.rate()),
+        cold_starts=_cold_starts(monitor.start_requests, beats),
+        timeline=monitor.timeline,
         replica_seconds=used,
         busy_seconds=busy,
         tally=tally(found.segments, (s.event.segment.seq for s in found.detections), found.dead, found.settled),
-        starts=len(watch.asked_at),
+        starts=len(monitor.start_requests),
         load_average=(load_before, os.getloadavg()[0]),
     )
 
 
-def _cold_starts(asked_at: Sequence[tuple[str, float]], beats: Beats) -> list[float]:
-    """Of the workers that were not told to go before they could work."""
-    ready = [(beats.ready_at(replica, at), at) for replica, at in asked_at]
+def _cold_starts(start_requests: Sequence[tuple[str, float]], beats: Beats) -> list[float]:
+    """Return the cold starts of the workers that became ready."""
+    ready = [(beats.ready_at(replica, at), at) for replica, at in start_requests]
     return [r - at for r, at in ready if r is not None]
 
 
-class Watch:
-    """What the autoscaler asks for, and when. asked_at: (replica, monotonic seconds)."""
+class AutoscalerMonitor:
+    """Records the replicas that the autoscaler requests. start_requests: (replica, monotonic seconds)."""
 
     def __init__(self, stack: Stack, began: float) -> None:
         self._stack = stack
         self._began = began
-        self.asked: Timeline = [(0.0, 0)]
-        self.asked_at: list[tuple[str, float]] = []
+        self.timeline: Timeline = [(0.0, 0)]
+        self.start_requests: list[tuple[str, float]] = []
         self.first_poll = 0.0
 
     async def run(self) -> None:
         autoscaler = self._stack.autoscalers["cv"]
-        made = autoscaler.state.time
-        known: set[str] = set()
+        created_s = autoscaler.state.time
+        running: set[str] = set()
         while True:
             now = time.monotonic()
-            if not self.first_poll and autoscaler.state.time != made:
+            if not self.first_poll and autoscaler.state.time != created_s:
                 self.first_poll = now - self._began
             replicas = set(self._stack.pools["cv"].names)
-            self.asked_at += [(name, now) for name in sorted(replicas - known)]
-            if len(replicas) != self.asked[-1][1]:
-                self.asked.append((now - self._began, len(replicas)))
-            known = replicas
-            await asyncio.sleep(LOOK_S)
+            self.start_requests += [(name, now) for name in sorted(replicas - running)]
+            if len(replicas) != self.timeline[-1][1]:
+                self.timeline.append((now - self._began, len(replicas)))
+            running = replicas
+            await asyncio.sleep(POLL_S)
 
 
 async def play(client: Client, script: Script, rate: float, began: float) -> list[float]:
-    """Publish by the script; returns when each segment came, in seconds since `began`."""
+    """Publish by the script. Return each segment's arrival, in seconds since `began`."""
     pieces = cycle(world.pieces())
     arrivals: list[float] = []
     chance = random.Random(1)
@@ -328,27 +327,27 @@ async def play(client: Client, script: Script, rate: float, began: float) -> lis
     return arrivals
 
 
-async def settled(client: Client) -> bool:
+async def is_drained(client: Client) -> bool:
     info = await client.jetstream().consumer_info(names.MEDIA, "cv")
     return not info.num_pending and not info.num_ack_pending
 
 
-# ---- the simulated one
+# ---- the simulated run
 
 
 def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Result:
-    """The same load and the same controllers, over replicas that are what was measured.
+    """Simulate the same load and controllers, with replicas as measured.
 
-    seed: of where in its step a segment comes, of how long each takes, and of when the consumer is looked at.
+    seed: of a segment's place in its step, of each service time, and of the phase of observations.
     """
-    # Long enough that a fleet which would stay longer than the real one pays for it.
-    trace = trace_of(form, real.arrivals, real.seconds + MOST_LONGER_S)
+    # The extra time charges a fleet that scales down later than the real one.
+    trace = trace_of(form, real.arrivals, real.seconds + EXTRA_S)
     load = Workload(
         service_rate=real.rate.per_s,
         service_cv=real.service_cv,
         cold_start_s=statistics.fmean(real.cold_starts) if real.cold_starts else 0.0,
         latency_target_s=LATENCY_TARGET_S,
-        max_replicas=MOST_WORKERS,
+        max_replicas=MAX_WORKERS,
         batch=1,
         seed=seed,
     )
@@ -356,7 +355,7 @@ def simulate(form: str, scaled: ScaledObject, real: Measured, seed: int) -> Resu
 
 
 def trace_of(name: str, arrivals: Sequence[float], seconds: float) -> Trace:
-    """arrivals: seconds from the start of each."""
+    """Return a trace of these arrivals, in seconds from the start."""
     counts = np.zeros(int(seconds / STEP_S), dtype=np.int64)
     np.add.at(counts, (np.array(arrivals) / STEP_S).astype(np.int64), 1)
     return Trace(name, STEP_S, counts)
@@ -373,11 +372,11 @@ def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Pol
     )
 
 
-# ---- both
+# ---- comparison
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A real run and its simulations, those that cost least first."""
+    """A real run and its simulations, the cheapest first."""
 
     form: str
     real: Measured
@@ -385,23 +384,23 @@ class Pair(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> Result:
-        """The one in the middle."""
+        """The median simulation."""
         return self.simulated[len(self.simulated) // 2]
 
     @property
     def ratio(self) -> float:
-        """Of replica-seconds, simulated over real."""
+        """Simulated replica-seconds divided by the real ones."""
         mean = statistics.fmean(r.replica_hours for r in self.simulated) * 3600
         return mean / self.real.replica_seconds if self.real.replica_seconds else 0.0
 
     @property
-    def alike(self) -> int:
-        """Simulations that decide the same as it really went, each time within a second."""
+    def matching(self) -> int:
+        """The number of simulations with the real run's decisions, each within MATCH_S."""
         return sum(
-            len(r.timeline) == len(self.real.asked)
+            len(r.timeline) == len(self.real.timeline)
             and all(
-                n == m and abs(at - other) <= ALIKE_S
-                for (at, n), (other, m) in zip(r.timeline, self.real.asked, strict=True)
+                n == m and abs(at - other) <= MATCH_S
+                for (at, n), (other, m) in zip(r.timeline, self.real.timeline, strict=True)
             )
             for r in self.simulated
         )
@@ -422,7 +421,7 @@ def show(pair: Pair) -> None:
     rows: list[tuple[str, float, list[float], str]] = [
         ("replica-seconds", real.replica_seconds, [r.replica_hours * 3600 for r in pair.simulated], ".0f"),
         ("of these busy", real.busy_seconds, [r.busy_hours * 3600 for r in pair.simulated], ".0f"),
-        ("peak replicas", max(n for _, n in real.asked), [r.peak_replicas for r in pair.simulated], ".0f"),
+        ("peak replicas", max(n for _, n in real.timeline), [r.peak_replicas for r in pair.simulated], ".0f"),
         ("starts", real.starts, [r.cold_starts for r in pair.simulated], ".0f"),
         ("latency p50, s", quantile(latencies, 0.50) or 0.0, [r.p50_s for r in pair.simulated], ".2f"),
         ("latency p95, s", quantile(latencies, 0.95) or 0.0, [r.p95_s for r in pair.simulated], ".2f"),
@@ -436,27 +435,27 @@ def show(pair: Pair) -> None:
         table.add_row(name, f"{a:{form}}", f"{mean:{form}}", ratio, f"{min(every):{form}}", f"{max(every):{form}}")
     out.print(table)
     out.print(
-        f"simulated: the mean of {len(pair.simulated)}, of which {pair.alike} decide all as it really went, each time "
-        "within a second; below is the one in the middle",
+        f"simulated: the mean of {len(pair.simulated)}, of which {pair.matching} decide all as the real one, each "
+        "time within a second; below is the median one",
         style="dim",
     )
     out.print(f"\n{'seconds':>8} {'real':>6} {'simulated':>10}", style="dim")
-    for at, a, b in beside(real.asked, pair.shown.timeline):
+    for at, a, b in merge_timelines(real.timeline, pair.shown.timeline):
         out.print(f"{at:8.1f} {a:6} {b:10}")
 
 
-def beside(one: Timeline, other: Timeline) -> Iterator[tuple[float, int, int]]:
-    """(seconds, replicas of one, of the other), a line for each change of either; those close together are one."""
+def merge_timelines(one: Timeline, other: Timeline) -> Iterator[tuple[float, int, int]]:
+    """Yield (seconds, replicas of one, of the other) for each change of either; close changes are merged."""
     changes = sorted([(at, n, 0) for at, n in one] + [(at, n, 1) for at, n in other])
     now = [one[0][1], other[0][1]]
     for i, (at, n, which) in enumerate(changes):
         now[which] = n
-        if i + 1 == len(changes) or changes[i + 1][0] - at > TOGETHER_S:
+        if i + 1 == len(changes) or changes[i + 1][0] - at > MERGE_S:
             yield at, now[0], now[1]
 
 
 def draw(pairs: Sequence[Pair], path: Path) -> None:
-    """What came, how many replicas ran, and how long segments took: a column for each form."""
+    """Plot arrivals, replicas and latencies: a column for each form."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -473,7 +472,7 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
         above.set_ylabel("arrivals, in workers")
         above.set_title(f"{pair.form}: simulated / real replica-seconds {pair.ratio:.3f}", loc="left")
         for timeline, name, style in (
-            (real.asked, f"real: {real.replica_seconds:.0f} replica-seconds", {"color": "#00798c", "linewidth": 2}),
+            (real.timeline, f"real: {real.replica_seconds:.0f} replica-seconds", {"color": "#00798c", "linewidth": 2}),
             (
                 simulated.timeline,
                 f"simulated, the one in the middle: {simulated.replica_hours * 3600:.0f}",

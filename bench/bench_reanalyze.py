@@ -1,11 +1,11 @@
-"""`tidegate reanalyze` beside a bare loop of the same model over the same video.
+"""`tidegate reanalyze` next to a bare loop of the same model over the same video.
 
     python -m bench.bench_reanalyze                    # an hour of video, by two cores
     python -m bench.bench_reanalyze --minutes 10 --fps 2
 
-A bare loop decodes and detects in one process, and keeps nothing. The others write Parquet, and their time is from
-their beginning to their end; each is compared with as many bare loops at once, since two cores that share a chip are
-slower than twice one. One machine of Ray is a node of one core, two are two nodes; one of two is killed half way.
+A bare loop decodes and detects in one process, and stores nothing. The others write Parquet, and their time is of the
+whole run. Each is compared with the same number of concurrent bare loops, because two cores of a chip are slower than
+twice one. A machine of Ray is a node of one core; in the last run one of two is killed half way.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIZE = (300, 300)
 
 
 def bare(job: Job, pieces: Sequence[Piece]) -> float:
-    """Frames a second of one core."""
+    """Return frames per second of one core."""
     eyes, frames = Eyes(job), 0
     with Place(job.store, "--store") as recordings:
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def bare(job: Job, pieces: Sequence[Piece]) -> float:
 
 
 def rate(engine: Engine, job: Job, pieces: Sequence[Piece], cluster: Any = None) -> float:
-    """Frames a second. cluster: loses a machine half way."""
+    """Return frames per second of a run. cluster: loses a machine half way."""
     frames = sum(piece.frames(job.looks[piece.camera]) for piece in pieces)
     with Place(job.output, "--output") as results:
         run = Run.begun(job, pieces, results)
@@ -72,7 +72,7 @@ def main() -> None:
         recorded(store, ("alley", "crossing"), max(1, round(options.minutes)), seconds=30)
         found: list[tuple[str, int, float]] = []
 
-        def measured(name: str, workers: int, engine: Engine, cluster: Any = None) -> None:
+        def measure(name: str, workers: int, engine: Engine, cluster: Any = None) -> None:
             output = Path(folder) / name.replace(" ", "-")
             job, pieces = planned(store, output, fps=options.fps)
             found.append((name, workers, rate(engine, job, pieces, cluster)))
@@ -83,9 +83,9 @@ def main() -> None:
         for name, count in (("bare loop", 1), ("two bare loops", 2)):
             with get_context("spawn").Pool(count) as pool:
                 found.append((name, count, sum(pool.starmap(bare, [(job, some)] * count))))
-        measured("one process", 1, Local(1, 1))
-        measured("two processes", 2, Local(2, 1))
-        for name, count, dies in (
+        measure("one process", 1, Local(1, 1))
+        measure("two processes", 2, Local(2, 1))
+        for name, count, killed in (
             ("one machine of Ray", 1, False),
             ("two of Ray", 2, False),
             ("two, one dies", 2, True),
@@ -94,7 +94,7 @@ def main() -> None:
             for _ in range(count - 1):
                 cluster.add_node(**MACHINE)
             with on_ray.cluster(cluster.address) as engine:
-                measured(name, count, engine, cluster if dies else None)
+                measure(name, count, engine, cluster if killed else None)
             cluster.shutdown()
         _show(found, sum(piece.seconds for piece in pieces) / 60)
 

@@ -1,12 +1,12 @@
-"""Captions of recordings a second, beside the same requests sent bare to the same vLLM.
+"""Captions of recordings per second, next to the same requests sent directly to the same vLLM.
 
     make vllm && python -m bench.bench_recaption [captions a turn] [turns]
 
-A run reads its frames out of the store, decodes them, asks and writes; the bare loop has all requests ready. They take
-turns, so that a noisy neighbour meets both alike; the median of the turns' ratios is the result.
+A run reads frames from the store, decodes them, sends requests and writes answers; the bare loop has all requests
+ready. They alternate, so that other load affects both equally; the result is the median of the turns' ratios.
 
-vLLM has the first core for itself, as in bench_vlm. Its model has two layers and no trained weight: a real one takes
-far longer for an answer, and the rest as long as here.
+vLLM has the first core to itself, as in bench_vlm. Its model has two layers and no trained weights: a real one takes
+far longer for an answer, and the rest takes the same time.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ TARGET = 0.9
 
 
 async def requests(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> list[dict[str, Any]]:
-    """Those that a run makes."""
+    """Return the requests that a run sends."""
     store = opening.recordings(job.store, "--store", "")
     footage = Footage(store, reels(pieces), settings)
-    made = []
+    bodies = []
     for chapter in todo:
         for start, end in chapter.stretches:
             shown = await footage.between(chapter.camera, start, end, FRAMES)
-            asked = Prompt(text=PROMPT, frames=shown, max_tokens=settings.vlm_max_tokens)
-            made.append(prompt.request(asked, media=settings.vlm_media, temperature=settings.vlm_temperature))
+            question = Prompt(text=PROMPT, frames=shown, max_tokens=settings.vlm_max_tokens)
+            bodies.append(prompt.request(question, media=settings.vlm_media, temperature=settings.vlm_temperature))
     await store.close()
-    return made
+    return bodies
 
 
 def run(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> float:
-    """Captions a second of a run, from the first that is read to the last that is written."""
+    """Return captions per second of a run, from the first read to the last write."""
     with Captioner(job, pieces, settings) as captioner:
         started = time.perf_counter()
         captioner.caption(todo, lambda: None)

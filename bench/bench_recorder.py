@@ -1,11 +1,11 @@
-"""The recorder beside ffmpeg: what it costs to keep a camera's video, 1080p at 25 frames and 4 Mbit a second.
+"""The recorder next to ffmpeg: the cost of recording a camera, 1080p25 at 4 Mbit/s.
 
     python -m bench.bench_recorder                     # 20 cameras for three minutes
     python -m bench.bench_recorder --cameras 60 --seconds 300
 
-Both keep the same video at the pace at which it was filmed, in files of a minute, on the same disk. The recorder reads
-it out of JetStream; of ffmpeg one process a camera reads a file (`-re -c copy -f segment`), so that neither has a
-camera's network in its figure. nats-server's own share is told beside it: it stores the video, and gives it out.
+Both record the same video in real time, in files of a minute, on the same disk. The recorder reads JetStream; one
+ffmpeg per camera reads a file (`-re -c copy -f segment`), so that neither figure includes a camera's network. The table
+also shows nats-server's own share: it stores and delivers the video.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LENGTH_S = 8
 
 
 def footage(folder: Path) -> Path:
-    """Eight seconds whose rate is what it should be: noise that moves, in groups of a second."""
+    """Write eight seconds at exactly RATE: moving noise, in groups of pictures of a second."""
     path = folder / "camera.mp4"
     random = np.random.default_rng(1)
     ground = random.integers(0, 255, (SIZE[1] // 8, SIZE[0] // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
@@ -66,7 +66,7 @@ def footage(folder: Path) -> Path:
 
 
 async def feed(client: Client, pieces: list[Piece], camera: str, late_s: float) -> None:
-    """Publish as ingest does, for ever."""
+    """Publish like ingest, in an endless loop."""
     js = client.jetstream()
     begin, n = time.time() + late_s, 0
     while True:
@@ -97,13 +97,13 @@ async def recorder(folder: Path, video: Path, cameras: int, seconds: float) -> d
         feeding = [asyncio.create_task(feed(admin, pieces, f"cam-{n}", n / cameras)) for n in range(cameras)]
         try:
             one, nats = psutil.Process(process.pid), psutil.Process(server.pid)
-            # The first files are behind it.
-            await _waited(90)
+            # By then the first files are complete.
+            await _peak_memory(90)
             began, before, stored = time.monotonic(), (cpu_s(one), cpu_s(nats)), _bytes(folder / "kept")
-            most = await _waited(seconds, one)
+            most = await _peak_memory(seconds, one)
             took = time.monotonic() - began
             after = cpu_s(one), cpu_s(nats)
-            kept = _bytes(folder / "kept") - stored
+            grown = _bytes(folder / "kept") - stored
         finally:
             for task in feeding:
                 task.cancel()
@@ -114,13 +114,13 @@ async def recorder(folder: Path, video: Path, cameras: int, seconds: float) -> d
     return {
         "percent of a core a camera": 100 * (after[0] - before[0]) / took / cameras,
         "of nats-server": 100 * (after[1] - before[1]) / took / cameras,
-        "Mbit/s a camera": kept * 8 / 1e6 / took / cameras,
+        "Mbit/s a camera": grown * 8 / 1e6 / took / cameras,
         "most MB": most,
     }
 
 
-async def _waited(seconds: float, process: psutil.Process | None = None) -> float:
-    """The most memory that a process had meanwhile, in MB."""
+async def _peak_memory(seconds: float, process: psutil.Process | None = None) -> float:
+    """Wait. Return the maximum resident MB of the process meanwhile."""
     most = 0.0
     for _ in track(range(int(seconds)), "recorder"):
         await asyncio.sleep(1)
@@ -162,14 +162,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=180.0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         folder = Path(name)
         video = footage(folder)
-        found = {"recorder": asyncio.run(recorder(folder, video, given.cameras, given.seconds))}
+        found = {"recorder": asyncio.run(recorder(folder, video, arguments.cameras, arguments.seconds))}
         if shutil.which("ffmpeg"):
-            found["ffmpeg"] = ffmpeg(folder / "segments", video, given.cameras, given.seconds)
-    table = Table(title=f"{given.cameras} cameras, 1080p25 4 Mbit/s, {given.seconds:.0f} s", title_justify="left")
+            found["ffmpeg"] = ffmpeg(folder / "segments", video, arguments.cameras, arguments.seconds)
+    table = Table(
+        title=f"{arguments.cameras} cameras, 1080p25 4 Mbit/s, {arguments.seconds:.0f} s", title_justify="left"
+    )
     table.add_column("")
     for column in next(iter(found.values())):
         table.add_column(column, justify="right")

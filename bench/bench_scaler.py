@@ -1,9 +1,9 @@
-"""The external scaler under a thousand ScaledObjects: its CPU, and how soon it tells of a first message.
+"""The external scaler under a thousand ScaledObjects: its CPU, and its push latency for a first message.
 
 python -m bench.bench_scaler [seconds] [wake-ups]
 
-Each ScaledObject is asked as KEDA asks: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every
-15 s; StreamIsActive and StreamMetricSpec are held open. All share one connection, as they do in KEDA.
+Each ScaledObject polls as in KEDA: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every 15 s;
+StreamIsActive and StreamMetricSpec stay open. All share one connection, as in KEDA.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tidegate.local.server import NatsServer
 OBJECTS = 1000
 HPA_S = 15.0
 POLL_S = 30.0
-# Segments a second that arrive while CPU is measured, so that no consumer is idle.
+# Segments per second while CPU is measured, so that no consumer is idle.
 ARRIVALS = 20.0
 WORKERS = 50
 WARM_S = 5.0
@@ -51,7 +51,7 @@ TARGET_PUSH_S = 0.2
 
 
 class Keda:
-    """What KEDA's operator does for one ScaledObject, but for the decisions."""
+    """The calls of KEDA's operator for one ScaledObject, without its decisions."""
 
     def __init__(self, channel: grpc.aio.Channel, n: int, consumer: str) -> None:
         def unary(method: str, answer: Any) -> Any:
@@ -66,18 +66,18 @@ class Keda:
         self._stream_spec = stream("StreamMetricSpec", pb.GetMetricSpecResponse)
         metadata = {"service": "cv", "consumer": consumer, "scalerAddress": "scaler:9090"}
         self._ref = pb.ScaledObjectRef(name=f"object-{n}", namespace="bench", scalerMetadata=metadata)
-        self.told: bool | None = None
-        self.told_at = 0.0
+        self.active: bool | None = None
+        self.changed_at = 0.0
         self.waits: list[float] = []
         self.errors = 0
 
-    async def hold(self) -> None:
+    async def keep_streams(self) -> None:
         specs = self._stream_spec(self._ref)
         while True:
             try:
                 await specs.read()
                 async for answer in self._stream_active(self._ref):
-                    self.told, self.told_at = answer.result, time.monotonic()
+                    self.active, self.changed_at = answer.result, time.monotonic()
             except grpc.RpcError:
                 self.errors += 1
             await asyncio.sleep(2.0)
@@ -101,7 +101,7 @@ def _write(message: Any) -> bytes:
 
 @asynccontextmanager
 async def scaler(server: NatsServer, folder: Path) -> AsyncIterator[tuple[psutil.Process, str]]:
-    """`python -m services.scaler` and its address."""
+    """Run `python -m services.scaler`. Yield the process and its address."""
     log = folder / "scaler.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -121,14 +121,14 @@ async def scaler(server: NatsServer, folder: Path) -> AsyncIterator[tuple[psutil
 
 
 @asynccontextmanager
-async def asking(address: str, consumers: list[str], polled: bool = True) -> AsyncIterator[list[Keda]]:
-    """One ScaledObject for each of `consumers`; the block begins once every stream has been told something."""
+async def connected(address: str, consumers: list[str], polled: bool = True) -> AsyncIterator[list[Keda]]:
+    """Yield a ScaledObject for each of `consumers`, once every stream has received its first state."""
     async with grpc.aio.insecure_channel(address) as channel:
         objects = [Keda(channel, n, consumer) for n, consumer in enumerate(consumers)]
-        tasks = [asyncio.create_task(o.hold()) for o in objects]
+        tasks = [asyncio.create_task(o.keep_streams()) for o in objects]
         if polled:
             tasks += [asyncio.create_task(o.poll(s)) for o in objects for s in (HPA_S, POLL_S)]
-        while any(o.told is None for o in objects):
+        while any(o.active is None for o in objects):
             await asyncio.sleep(0.05)
         try:
             yield objects
@@ -136,38 +136,38 @@ async def asking(address: str, consumers: list[str], polled: bool = True) -> Asy
             await end(*tasks)
 
 
-async def arrive(client: Client) -> None:
+async def publish_segments(client: Client) -> None:
     while True:
         await client.jetstream().publish(names.media("bench"), bytes(1000))
         await asyncio.sleep(1 / ARRIVALS)
 
 
 async def beat(client: Client) -> None:
-    """What the workers of a large fleet say: each has done ten segments more, in a second."""
+    """Publish the heartbeats of a large fleet: each worker processes ten segments per second."""
     for done in itertools.count(0, 10):
         for n in range(WORKERS):
-            said = WorkerStats(
+            heartbeat = WorkerStats(
                 service="cv", replica=f"cv-{n}", pid=1, state="ready", model="m", uptime_s=float(done), in_flight=1,
                 processed=done, failed=0, items=done, busy_s=done / 10, working_s=done / 10,
             )  # fmt: skip
-            await client.publish(names.stats("cv", said.replica), stats.encode(said))
+            await client.publish(names.stats("cv", heartbeat.replica), stats.encode(heartbeat))
         await asyncio.sleep(1)
 
 
 async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[str], seconds: float) -> list[str]:
-    async with scaler(server, folder) as (process, address), asking(address, consumers) as objects:
+    async with scaler(server, folder) as (process, address), connected(address, consumers) as objects:
         worker = await bus.connect(server.settings("cv"), "cv")
-        arriving = [asyncio.create_task(arrive(admin)), asyncio.create_task(beat(worker))]
+        background = [asyncio.create_task(publish_segments(admin)), asyncio.create_task(beat(worker))]
         await asyncio.sleep(WARM_S)
         for each in objects:
             each.waits.clear()
         broker = psutil.Process(server.pid)
-        spent, brokers, started = cpu_s(process), cpu_s(broker), time.monotonic()
+        cpu_before, broker_before, started = cpu_s(process), cpu_s(broker), time.monotonic()
         await asyncio.sleep(seconds)
-        passed = time.monotonic() - started
-        cores, broker_cores = (cpu_s(process) - spent) / passed, (cpu_s(broker) - brokers) / passed
+        elapsed = time.monotonic() - started
+        cores, broker_cores = (cpu_s(process) - cpu_before) / elapsed, (cpu_s(broker) - broker_before) / elapsed
         memory = process.memory_info().rss / 1024**2
-        await end(*arriving)
+        await end(*background)
         await worker.close()
         waits = [w for o in objects for w in o.waits]
         errors = sum(o.errors for o in objects)
@@ -176,7 +176,7 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
         f"{cores:.2f}",
         f"{broker_cores:.2f}",
         f"{memory:.0f}",
-        f"{2 * len(waits) / passed:.0f}",
+        f"{2 * len(waits) / elapsed:.0f}",
         *(f"{(quantile(waits, q) or 0.0) * 1000:.1f}" for q in (0.5, 0.99)),
         str(errors),
         "yes" if cores <= TARGET_CORES and not errors else "NO",
@@ -184,9 +184,9 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
 
 
 async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, times: int) -> list[str]:
-    """From the publish of a first message to the moment the last of an idle consumer's streams is told.
+    """Measure from the publication of a first message to the last push on an idle consumer's streams.
 
-    Each time another consumer, of a subject of its own: one that was busy stays active for a while.
+    Each time uses another consumer with its own subject, because a busy one stays active for a while.
     """
     js = admin.jetstream()
     waits = []
@@ -198,14 +198,14 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
         await js.add_consumer(names.MEDIA, mine)
     async with scaler(server, folder) as (_, address):
         for consumer in idle:
-            async with asking(address, [consumer] * streams, polled=False) as told:
-                # Anywhere between two polls.
+            async with connected(address, [consumer] * streams, polled=False) as active:
+                # A random time between two polls.
                 await asyncio.sleep(random.uniform(0.5, 1.5))
                 started = time.monotonic()
                 await js.publish(names.media(consumer), b"first")
-                while not all(o.told for o in told):
+                while not all(o.active for o in active):
                     await asyncio.sleep(0.001)
-                waits.append(max(o.told_at for o in told) - started)
+                waits.append(max(o.changed_at for o in active) - started)
     found = [quantile(waits, q) or 0.0 for q in (0.5, 0.9, 1.0)]
     return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
 
@@ -213,9 +213,9 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
 async def at_work(
     server: NatsServer, admin: Client, folder: Path, seconds: float, out: Console
 ) -> tuple[list[str], list[str]]:
-    """Rows of `load`: a consumer for each ScaledObject, and one for all of them."""
+    """Return the rows of `load`: a consumer for each ScaledObject, and one for all."""
     js = admin.jetstream()
-    # The server's own limit is 1000 a stream.
+    # The stream's default limit is 1000 consumers.
     config = (await js.stream_info(names.MEDIA)).config
     config.max_consumers = 2 * OBJECTS
     await js.update_stream(config)
@@ -238,7 +238,7 @@ async def at_work(
 async def from_idle(
     server: NatsServer, admin: Client, folder: Path, times: int, out: Console
 ) -> tuple[list[str], list[str]]:
-    """Rows of `wake`: one stream on an idle consumer, and all of them on it."""
+    """Return the rows of `wake`: one stream on an idle consumer, and OBJECTS streams."""
     one, every = [await wake(server, admin, folder, streams, times) for streams in (1, OBJECTS)]
     table = Table("streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms")
     table.add_row("1", *one)
@@ -267,5 +267,5 @@ async def main(seconds: float, times: int, out: Console) -> None:
 
 
 if __name__ == "__main__":
-    given = [float(a) for a in sys.argv[1:]] + [30.0, 30.0][len(sys.argv) - 1 :]
-    asyncio.run(main(given[0], int(given[1]), Console(width=120)))
+    arguments = [float(a) for a in sys.argv[1:]] + [30.0, 30.0][len(sys.argv) - 1 :]
+    asyncio.run(main(arguments[0], int(arguments[1]), Console(width=120)))

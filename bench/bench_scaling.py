@@ -1,12 +1,12 @@
-"""Policies on traces: what demand costs against the bound, a static fleet and KEDA tuned in hindsight.
+"""Policies on traces: the cost of demand against the oracle, a static fleet and KEDA tuned in hindsight.
 
     python -m bench.bench_scaling [--traces DIR] [--latency SECONDS] [--hours HOURS] [--demand | --grace]
 
-Every CSV file in DIR (columns t_s,arrivals; long ones from their start), and the made-up traces; a replica does a tenth
-of the busiest minute, the latency target is ten seconds where nothing else is said, cold starts are 4, 60 and 300 s.
-Each policy runs twice: with everything looked at, and with work that bends. Demand runs at several budgets of what may
-be left out; --demand runs nothing else. --grace runs demand at the first budget alone, with what was left out calling
-for replicas before it expires, and without.
+The traces are every CSV file in DIR (columns t_s,arrivals; long ones from their start) and generated ones. A replica
+does a tenth of the busiest minute, the default latency target is ten seconds, and cold starts are 4, 60 and 300 s.
+Each policy runs twice: with all work in full, and with degradable work. Demand runs at several deferral budgets;
+--demand runs nothing else. --grace runs only demand at the first budget: with deferred work that requests replicas
+before it expires, and without.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ COLD_STARTS_S = (4.0, 60.0, 300.0)
 LATENCY_TARGET_S = 10.0
 REPLICAS = 10
 MOST_HOURS = 120.0
-# What may be left out. At the first every policy is shown with work that bends.
+# The deferral budgets. The table of all policies with degradable work uses the first.
 BUDGETS = (0.06, 0.0, 0.01, 0.02, 0.05, 0.1)
-# Its bursts of seconds are over before any replica is ready: no budget is kept there.
-WILD = "azure_llm_code_2023"
+# Its bursts of seconds end before any replica is ready, so no policy stays within a budget.
+BURSTY = "azure_llm_code_2023"
 POLICIES = tuple(name for name in NAMES if name != "clairvoyant")
-# What was left out calls for replicas in its last 200 s, and a hundred more than a cold start.
+# Deferred work requests replicas in its last 200 s, or 100 s more than a cold start.
 GRACE_S, GRACE_AFTER_S = 200.0, 100.0
 out = Console(width=220, highlight=False)
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One trace at one cold start. bent: demand at each budget."""
+    """One trace at one cold start. degraded: demand with degradable work, at each budget."""
 
     trace: Trace
     load: Workload
     results: dict[str, Result]
-    bent: dict[float, Result]
+    degraded: dict[float, Result]
 
-    def of_bound(self, result: Result) -> float:
+    def of_oracle(self, result: Result) -> float:
         return result.replica_hours / self.results["clairvoyant"].replica_hours
 
     def ratio(self, to: str) -> float:
@@ -59,7 +59,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Workload:
-    """A replica that does a tenth of the busiest minute, and room for four times as many."""
+    """Return a load whose replica does a tenth of the busiest minute, with four times as many replicas at most."""
     steps = max(1, round(60 / trace.step_s))
     counts = trace.counts[: len(trace.counts) // steps * steps].reshape(-1, steps).sum(axis=1)
     rate = float(counts.max()) / (steps * trace.step_s) / REPLICAS
@@ -72,16 +72,16 @@ def load_of(trace: Trace, cold_start_s: float, latency_target_s: float) -> Workl
 
 
 def summary(runs: list[Run]) -> None:
-    """Means over all runs beside the targets, and over each cold start and trace."""
+    """Print means over all runs next to the targets, and over each cold start and trace."""
     out.print("\nmeans for demand", style="bold")
     _row("", 21, ["minutes served", "of bound", "of static", "of tuned KEDA", "of tuned utilisation", "runs"])
     groups = _groups(runs)
     for name, group in groups:
-        # Against a fleet for the peak where there is something to save; against KEDA where it serves no more.
+        # Compare with a fleet for the peak only if the load varies.
         variable = [r for r in group if r.trace.mean_rate < 0.4 * r.trace.peak_rate]
         cells = [
             _served(group, "demand"),
-            _of_bound(group, "demand"),
+            _mean_of_oracle(group, "demand"),
             f"{fmean(r.ratio('static_peak') for r in variable):.2f}" if variable else "",
             f"{fmean(r.ratio('lag_tuned') for r in group):.2f}",
             f"{fmean(r.ratio('utilisation_tuned') for r in group):.2f}",
@@ -98,56 +98,56 @@ def summary(runs: list[Run]) -> None:
     names = ("keda_default", "lag_tuned", "utilisation", "utilisation_tuned", "demand")
     _row("", 18, names)
     for name, group in groups:
-        _row(name, 18, [f"{_served(group, p)} at {_of_bound(group, p)}" for p in names])
+        _row(name, 18, [f"{_served(group, p)} at {_mean_of_oracle(group, p)}" for p in names])
     out.print(f"\nthe same with work that bends, and what was left out; demand at {BUDGETS[0]:.0%}", style="bold")
     _row("", 23, POLICIES)
     for name, group in groups:
-        bent = [p + ELASTIC_SUFFIX for p in POLICIES]
-        _row(name, 23, [f"{_served(group, p)} at {_of_bound(group, p)}, {_left_out(group, p)}" for p in bent])
+        degraded = [p + ELASTIC_SUFFIX for p in POLICIES]
+        _row(name, 23, [f"{_served(group, p)} at {_mean_of_oracle(group, p)}, {_left_out(group, p)}" for p in degraded])
 
 
 def frontier(runs: list[Run]) -> None:
-    """What demand serves, costs and leaves out at each budget, and how much of that is made good."""
+    """Print what demand serves, costs and defers at each budget, and the share that it backfills."""
     out.print("\ndemand with work that bends, by the budget of what may be left out", style="bold")
     head = ["minutes served", "of bound", "left out", "the same but one", "of all frames", "kept in", "made good"]
     _row("", 17, head)
     for budget in sorted(BUDGETS):
-        results = [run.bent[budget] for run in runs]
-        calm = [(run, run.bent[budget]) for run in runs if run.trace.name != WILD]
-        left = sum(r.deferred_share * run.trace.total for run, r in calm) / sum(run.trace.total for run, _ in calm)
+        results = [run.degraded[budget] for run in runs]
+        others = [(run, run.degraded[budget]) for run in runs if run.trace.name != BURSTY]
+        left = sum(r.deferred_share * run.trace.total for run, r in others) / sum(run.trace.total for run, _ in others)
         cells = [
             f"{fmean(r.window_attainment for r in results):.1%}",
-            f"{fmean(run.of_bound(run.bent[budget]) for run in runs):.2f}",
+            f"{fmean(run.of_oracle(run.degraded[budget]) for run in runs):.2f}",
             f"{fmean(r.deferred_share for r in results):.1%}",
-            f"{fmean(r.deferred_share for _, r in calm):.1%}",
+            f"{fmean(r.deferred_share for _, r in others):.1%}",
             f"{left:.1%}",
-            f"{sum(abs(r.deferred_share - budget) <= budget / 3 for _, r in calm)} of {len(calm)}",
-            _made_good(results),
+            f"{sum(abs(r.deferred_share - budget) <= budget / 3 for _, r in others)} of {len(others)}",
+            _backfilled_share(results),
         ]
         _row(f"{budget:.0%}", 17, cells)
-    out.print(f"'the same but one' and the next two are without {WILD}; 'kept in': within a third of the budget")
+    out.print(f"'the same but one' and the next two are without {BURSTY}; 'kept in': within a third of the budget")
 
 
 def by_trace(runs: list[Run]) -> None:
-    """The same at the first budget, of each cold start and of each trace."""
+    """Print the same at the first budget, for each cold start and each trace."""
     out.print(f"\nat a budget of {BUDGETS[0]:.0%}", style="bold")
     _row("", 17, ["minutes served", "of bound", "left out", "made good", "expired", "waited at the end"])
     for name, group in _groups(runs):
-        results = [run.bent[BUDGETS[0]] for run in group]
+        results = [run.degraded[BUDGETS[0]] for run in group]
         expired = sum(r.expired for r in results)
         cells = [
             f"{fmean(r.window_attainment for r in results):.1%}",
-            f"{fmean(run.of_bound(run.bent[BUDGETS[0]]) for run in group):.2f}",
+            f"{fmean(run.of_oracle(run.degraded[BUDGETS[0]]) for run in group):.2f}",
             f"{fmean(r.deferred_share for r in results):.1%}",
-            _made_good(results),
+            _backfilled_share(results),
             f"{expired:,}",
             f"{sum(r.deferred - r.backfilled for r in results) - expired:,}",
         ]
         _row(name, 17, cells)
 
 
-def graces(traces: Sequence[Trace], latency_s: float, scaled: ScaledObject) -> None:
-    """Demand with a grace for what was left out, beside the same without."""
+def compare_graces(traces: Sequence[Trace], latency_s: float, scaled: ScaledObject) -> None:
+    """Print demand with a grace period for deferred work, next to the same without."""
     out.print(f"demand at a budget of {BUDGETS[0]:.0%}, without a grace and with one", style="bold")
     _row("", 23, ["cold start, grace", "left out", "made good", "minutes served", "cost, of that without"])
     for trace in traces:
@@ -155,12 +155,12 @@ def graces(traces: Sequence[Trace], latency_s: float, scaled: ScaledObject) -> N
             load = load_of(trace, cold_start_s, latency_s)
             load = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=BUDGETS[0])
             grace_s = max(GRACE_S, cold_start_s + GRACE_AFTER_S)
-            graced = msgspec.structs.replace(load, backfill_grace_s=grace_s)
-            both = [r for each in (load, graced) for r in compare(trace, each, scaled, ("demand",))]
+            with_grace = msgspec.structs.replace(load, backfill_grace_s=grace_s)
+            both = [r for each in (load, with_grace) for r in compare(trace, each, scaled, ("demand",))]
             cells = [
                 f"{cold_start_s:g} s, {grace_s:g} s",
                 ", ".join(f"{r.deferred_share:.1%}" for r in both),
-                ", ".join(_made_good([r]) for r in both),
+                ", ".join(_backfilled_share([r]) for r in both),
                 ", ".join(f"{r.window_attainment:.1%}" for r in both),
                 f"{both[1].replica_hours / both[0].replica_hours:.3f}",
             ]
@@ -171,15 +171,15 @@ def _row(name: str, width: int, cells: Sequence[str]) -> None:
     out.print(f"{name:24} " + " ".join(f"{cell:>{width}}" for cell in cells))
 
 
-def _made_good(results: list[Result]) -> str:
-    """Of the segments of which some was left out, and which did not still wait at the end."""
+def _backfilled_share(results: list[Result]) -> str:
+    """Return the backfilled share of the deferred segments that do not wait any more."""
     done = sum(r.backfilled for r in results)
-    settled = done + sum(r.expired for r in results)
-    return f"{done / settled:.1%}" if settled else ""
+    finished = done + sum(r.expired for r in results)
+    return f"{done / finished:.1%}" if finished else ""
 
 
 def _groups(runs: list[Run]) -> list[tuple[str, list[Run]]]:
-    """All runs, and those of each cold start and of each trace."""
+    """Return all runs, then those of each cold start and of each trace."""
     groups = [("all", runs)]
     groups += [(f"cold start {s:g} s", [r for r in runs if r.load.cold_start_s == s]) for s in COLD_STARTS_S]
     groups += [(name, [r for r in runs if r.trace.name == name]) for name in dict.fromkeys(r.trace.name for r in runs)]
@@ -190,8 +190,8 @@ def _served(runs: list[Run], policy: str) -> str:
     return f"{fmean(r.results[policy].window_attainment for r in runs):.1%}"
 
 
-def _of_bound(runs: list[Run], policy: str) -> str:
-    return f"{fmean(r.of_bound(r.results[policy]) for r in runs):.2f}"
+def _mean_of_oracle(runs: list[Run], policy: str) -> str:
+    return f"{fmean(r.of_oracle(r.results[policy]) for r in runs):.2f}"
 
 
 def _left_out(runs: list[Run], policy: str) -> str:
@@ -215,7 +215,7 @@ def main() -> None:
         Trace(t.name, t.step_s, t.counts[: max(2, int(args.hours * 3600 / t.step_s))]) for t in (*traces, *generated())
     ]
     if args.grace:
-        graces(all_, args.latency, scaled)
+        compare_graces(all_, args.latency, scaled)
         return
     for trace in all_:
         for cold_start_s in COLD_STARTS_S:
@@ -226,17 +226,17 @@ def main() -> None:
                 results = with_and_without(trace, first, scaled, ("demand", "clairvoyant"))
             else:
                 results = with_and_without(trace, first, scaled)
-            bent = {BUDGETS[0]: next(r for r in results if r.name == "demand" + ELASTIC_SUFFIX)}
+            degraded = {BUDGETS[0]: next(r for r in results if r.name == "demand" + ELASTIC_SUFFIX)}
             for budget in BUDGETS[1:]:
-                bends = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
-                (bent[budget],) = compare(trace, bends, scaled, ("demand",))
+                elastic = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
+                (degraded[budget],) = compare(trace, elastic, scaled, ("demand",))
             out.print("\n" + describe(trace, load), style="bold")
             out.print(table(results))
             for result in results:
                 if result.settings:
                     out.print(f"{result.name}: {result.settings}", style="dim")
             out.print(f"{time.monotonic() - began:.0f} s", style="dim")
-            runs.append(Run(trace, load, {r.name: r for r in results}, bent))
+            runs.append(Run(trace, load, {r.name: r for r in results}, degraded))
     if not args.demand:
         summary(runs)
     frontier(runs)

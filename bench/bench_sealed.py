@@ -1,8 +1,8 @@
-"""What it costs to encrypt recordings: a minute of a camera of 4 Mbit/s, put and read, encrypted and plain.
+"""The cost of encrypted recordings: write and read a minute of a 4 Mbit/s camera, encrypted and plain.
 
     python -m bench.bench_sealed [rounds]
 
-Both take turns in one folder. ms of CPU are the process's own, which a busy disk does not change.
+Both alternate in one folder. ms of CPU are of the process, and independent of other load on the disk.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ from shared.recordings.store import Store
 
 ROUNDS = 20
 SEGMENTS, SEGMENT = 60, 500_000
-# A group of pictures of a second, somewhere in the file.
+# The byte range of a group of pictures of a second.
 BEGIN, END = 14_010_000, 14_510_000
 KEY = "cam/2026-11-29/10/0000-a-0.mp4"
 MB = SEGMENTS * SEGMENT / 1e6
 
 
-async def one(store: Store, parts: list[bytes], times: dict[str, list[tuple[float, float]]], name: str) -> None:
-    async def timed(what: str, work: object) -> None:
+async def measure_store(
+    store: Store, parts: list[bytes], times: dict[str, list[tuple[float, float]]], name: str
+) -> None:
+    async def measure(what: str, work: object) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         await work  # type: ignore[misc]
         times[f"{name}, {what}"].append((time.perf_counter() - wall, time.process_time() - cpu))
 
-    await timed("put", store.put(KEY, parts))
-    await timed("read", store.read(KEY))
-    await timed("a group", store.read(KEY, BEGIN, END))
+    await measure("put", store.put(KEY, parts))
+    await measure("read", store.read(KEY))
+    await measure("a group", store.read(KEY, BEGIN, END))
 
 
 async def run(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -53,8 +55,8 @@ async def run(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for n in range(rounds + 1):
         for name, store in stores.items():
-            # The first round has what happens once.
-            await one(store, parts, times if n else defaultdict(list), name)
+            # The first round includes one-time costs and does not count.
+            await measure_store(store, parts, times if n else defaultdict(list), name)
     for store in stores.values():
         await store.close()
     return times

@@ -1,9 +1,8 @@
-"""What the index does with a million vectors: how fast it takes them, how fast and how exactly it finds among them.
+"""The index with a million vectors: its write rate, its latency and its recall.
 
-The vectors are made up, as no real million is to be had here, but like those of cameras: each camera has ten scenes,
-vectors that follow each other have a cosine of some 0.93, those of two scenes 0.36. Queries are rows with noise,
-which is what a picture is, and are compared with an exact search of the same rows under the same filter. Filters are by
-camera, chosen without regard to the query: of all that is there, the hardest case.
+The vectors are synthetic but like those of cameras: each camera has ten scenes, consecutive vectors have a cosine of
+some 0.93, and vectors of two scenes 0.36. Queries are rows with noise, like a picture. They are compared with an exact
+search of the same rows under the same filter. Filters are by camera, independent of the query: the hardest case.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ Vectors = NDArray[np.float16]
 
 
 class Rows(NamedTuple):
-    """vectors (n, dimension), and of each its camera."""
+    """The rows of the index. vectors: (n, dimension). cameras: of each vector."""
 
     vectors: Vectors
     cameras: NDArray[np.int64]
 
 
 def make(count: int, chance: np.random.Generator) -> Rows:
-    """Runs of vectors of one camera's scene, each near the one before."""
+    """Return runs of vectors of one camera's scene, each near the previous one."""
     common = normalise(chance.standard_normal(DIMENSION, np.float32))
     apart = normalise(chance.standard_normal((CAMERAS * SCENES, DIMENSION), np.float32))
     scenes = np.sqrt(0.5) * common + np.sqrt(0.5) * apart
@@ -67,7 +66,7 @@ def make(count: int, chance: np.random.Generator) -> Rows:
 
 
 def batches(rows: Rows) -> Iterator[list[VectorRow]]:
-    """Rows as the service has them, a second of 50 frames after the other."""
+    """Yield rows as the service writes them, in batches."""
     for first in range(0, len(rows.vectors), BATCH):
         yield [
             VectorRow(
@@ -139,7 +138,7 @@ class Found(NamedTuple):
 def search(
     index: Index, rows: Rows, exact: NDArray[np.float32], wanted: Filter, queries: int, chance: np.random.Generator
 ) -> Found:
-    """Ask; compare the first of the answers with an exact search. exact: the vectors, as numbers of full precision."""
+    """Query, and compare the first answers with an exact search. exact: the vectors in full precision."""
     recalls, times = [], []
     n = len(rows.vectors)
     for q in range(queries):
@@ -161,7 +160,7 @@ def search(
             if wanted.label:
                 allowed &= np.arange(n) % len(LABELS) == LABELS.index(wanted.label)
             recalls.append(_recall(exact, vector, np.flatnonzero(allowed), [h.seq for h in hits]))
-    # The first few of a kind meet cold caches.
+    # The first queries have cold caches.
     return Found(statistics.fmean(recalls), sorted(times[5:]))
 
 
@@ -173,12 +172,12 @@ def _recall(
     return len(set(best.tolist()) & set(found)) / K
 
 
-def main(out: Console, count: int, queries: int, kept: Path | None) -> bool:
+def main(out: Console, count: int, queries: int, folder_to_keep: Path | None) -> bool:
     chance = np.random.default_rng(7)
     out.print(f"making {count:,} vectors of {DIMENSION} …")
     rows = make(count, chance)
     with tempfile.TemporaryDirectory() as folder:
-        where = kept or Path(folder) / "index"
+        where = folder_to_keep or Path(folder) / "index"
         rate = fill(Index(str(where)), rows) if not where.exists() else None
         started = time.perf_counter()
         index = Index(str(where))
@@ -210,5 +209,5 @@ if __name__ == "__main__":
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--index", type=Path, help="a folder that keeps the index, and is asked again if it is there")
-    given = parser.parse_args()
-    sys.exit(0 if main(Console(), given.vectors, given.queries, given.index) else 1)
+    arguments = parser.parse_args()
+    sys.exit(0 if main(Console(), arguments.vectors, arguments.queries, arguments.index) else 1)

@@ -1,14 +1,13 @@
-"""A real surge, with elastic quality and without: what segments wait for, what is left out, and what is made good.
+"""A real surge, with graceful degradation and without: latency, deferred work and backfilled work.
 
     python -m bench.bench_surge [--start 60] [--surge 120]
 
-About six minutes a form. A Stack runs with `deploy/keda/demand/cv.yaml`, and a script publishes real segments: one
+About six minutes per form. A Stack runs with `deploy/keda/demand/cv.yaml`, and a script publishes real segments: one
 camera, then six, then one again, then none. A worker's device is paced (`bench.paced_cv`), so that workers on two cores
-don't slow each other, and its start is stretched to that of a pod on a new node. Waited is what passes from a segment's
-arrival to its event.
+don't slow each other; its start takes as long as a pod's on a new node. A segment's wait is the time from its arrival
+to its event.
 
-Beside each form is what the simulator makes of the same arrivals, as `bench.bench_reality` does: the mean of as many
-simulations as it has seeds.
+Next to each form are simulations of the same arrivals, as in `bench.bench_reality`: the mean over its seeds.
 """
 
 from __future__ import annotations
@@ -49,22 +48,24 @@ LATENCY_TARGET_S = 5.0
 FPS = 5
 FLOOR = 1.0
 PACE_S = 0.15
-# Of one paced worker, in segments of a second a second.
+# The rate of one paced worker, in segments per second.
 RATE = 1 / (PACE_S * FPS)
 MOST_WORKERS = 6
 CALM, SURGE = 1 / RATE, 6 / RATE
 AFTER_S = 60.0
 MOST_TAIL_S = 300.0
-# What a process takes to start by itself.
+# The start of a process itself, in seconds.
 PROCESS_S = 4.0
 
 out = Console(width=120, highlight=False)
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. waited: seconds of every segment of the surge. fps: frames of a second that were looked at, of each
-    segment. wanted, looked: frames of all. revised, lost: revisions by whether they say something. again: segments with
-    two. replica_seconds: used. all_waited: seconds of every segment. simulated: the same, as the simulator has it.
+class SurgeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.
+
+    waited: seconds of every segment of the surge. all_waited: of every segment. fps: analysed frames per second of each
+    segment. wanted, looked: frames of all segments. deferred: segments. revised, lost: revisions with and without a
+    result. repeated: segments with two revisions. simulated: the simulations of the same run.
     """
 
     waited: list[float]
@@ -72,18 +73,18 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     fps: list[float]
     wanted: int
     looked: int
-    put_off: int
+    deferred: int
     revised: int
     lost: int
-    again: int
+    repeated: int
     tally: Tally
     peak: int
     replica_seconds: float
     simulated: list[Result]
 
 
-async def surge(start_s: float, surge_s: float, target_s: float) -> Seen:
-    """Run the script. target_s: what workers defend; 0: nothing."""
+async def surge(start_s: float, surge_s: float, target_s: float) -> SurgeResult:
+    """Run the script. target_s: the workers' latency target; 0 disables degradation."""
     scaled = reality.fitted("demand", RATE, start_s + PROCESS_S)
     spec = msgspec.structs.replace(scaled.spec, max_replica_count=MOST_WORKERS)
     scaled = msgspec.structs.replace(scaled, spec=spec)
@@ -102,38 +103,38 @@ async def surge(start_s: float, surge_s: float, target_s: float) -> Seen:
             began = time.monotonic()
             workers = stack.pools["cv"]
             workers.command = [sys.executable, "-m", "bench.paced_cv"]
-            watch = reality.Watch(stack, began)
-            watching = asyncio.create_task(watch.run())
+            monitor = reality.AutoscalerMonitor(stack, began)
+            monitor_task = asyncio.create_task(monitor.run())
             try:
                 first = time.time() + script[0][0]
                 arrivals = await reality.play(stack.admin, script, RATE, began)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_TAIL_S):
-                        while not await _all_done(stack.admin):
+                        while not await _is_drained(stack.admin):
                             await asyncio.sleep(0.5)
                 used, seconds = workers.replica_seconds, time.monotonic() - began
             finally:
-                await end(watching)
+                await end(monitor_task)
             simulated = [
-                _simulated(scaled, (arrivals, seconds), watch.first_poll, start_s, bends=target_s > 0, seed=seed)
+                _simulated(scaled, (arrivals, seconds), monitor.first_poll, start_s, is_elastic=target_s > 0, seed=seed)
                 for seed in range(reality.SEEDS)
             ]
-            peak = max(n for _, n in watch.asked)
-            return await _seen(stack.admin, (first, first + surge_s), peak, used, simulated)
+            peak = max(n for _, n in monitor.timeline)
+            return await _collect(stack.admin, (first, first + surge_s), peak, used, simulated)
 
 
 def _simulated(
     scaled: ScaledObject,
-    came: tuple[Sequence[float], float],
+    arrivals_and_seconds: tuple[Sequence[float], float],
     first_poll: float,
     start_s: float,
     *,
-    bends: bool,
+    is_elastic: bool,
     seed: int,
 ) -> Result:
-    """The device is paced by the frame, so that a level costs what it looks at.
+    """Simulate the run. The device is paced by the frame, so a level costs its share of frames.
 
-    came: when each segment did, and for how long replicas were paid for, in seconds from the start.
+    arrivals_and_seconds: each segment's arrival and the length of the run, in seconds from the start.
     """
     shares = (1.0, FLOOR / FPS)
     load = Workload(
@@ -144,14 +145,14 @@ def _simulated(
         max_replicas=MOST_WORKERS,
         batch=1,
         seed=seed,
-        elastic=Elastic(costs=shares, analysed=shares) if bends else None,
+        elastic=Elastic(costs=shares, analysed=shares) if is_elastic else None,
     )
-    trace = reality.trace_of("surge", *came)
+    trace = reality.trace_of("surge", *arrivals_and_seconds)
     return run(reality.policy("surge", scaled, first_poll, seed), trace, load, initial=0)
 
 
-async def _all_done(client: Client) -> bool:
-    """Nothing waits, and nothing that was put off does."""
+async def _is_drained(client: Client) -> bool:
+    """Return whether neither live nor deferred work waits."""
     js = client.jetstream()
     for stream, consumer in ((names.MEDIA, "cv"), (names.BACKFILL, names.backfilling("cv"))):
         info = await js.consumer_info(stream, consumer)
@@ -160,22 +161,24 @@ async def _all_done(client: Client) -> bool:
     return True
 
 
-async def _seen(client: Client, during: tuple[float, float], peak: int, used: float, simulated: list[Result]) -> Seen:
+async def _collect(
+    client: Client, during: tuple[float, float], peak: int, used: float, simulated: list[Result]
+) -> SurgeResult:
     found = await read_back(client)
     events = [s.event for s in found.detections]
     revisions = await _revisions(client)
     waits = [(s.event.start.timestamp(), s.at - s.event.start.timestamp()) for s in found.detections]
     revised = [r.revises for r in revisions]
-    return Seen(
+    return SurgeResult(
         waited=[wait for at, wait in waits if during[0] <= at < during[1]],
         all_waited=[wait for _, wait in waits],
         fps=[len(e.frames) / e.duration for e in events],
         wanted=sum(map(frames_wanted, events)),
         looked=sum(len(e.frames) for e in events),
-        put_off=sum(e.quality is not None for e in events),
+        deferred=sum(e.quality is not None for e in events),
         revised=sum(r.lost is None for r in revisions),
         lost=sum(r.lost is not None for r in revisions),
-        again=len(revised) - len(set(revised)),
+        repeated=len(revised) - len(set(revised)),
         tally=tally(found.segments, (e.segment.seq for e in events), found.dead, found.settled),
         peak=peak,
         replica_seconds=used,
@@ -189,11 +192,11 @@ async def _revisions(client: Client) -> list[DetectionsRevision]:
     return [msgspec.json.decode(each.data, type=DetectionsRevision) for each in stored]
 
 
-def _mean(seen: Seen, of: str) -> float:
-    return statistics.fmean(getattr(result, of) for result in seen.simulated)
+def _mean(result: SurgeResult, of: str) -> float:
+    return statistics.fmean(getattr(result, of) for result in result.simulated)
 
 
-def show(runs: Sequence[tuple[str, Seen]]) -> None:
+def show(runs: Sequence[tuple[str, SurgeResult]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     for name, _ in runs:
@@ -204,9 +207,9 @@ def show(runs: Sequence[tuple[str, Seen]]) -> None:
         ("longest", lambda s: f"{max(s.waited, default=0):.1f} s"),
         ("frames looked at, at first", lambda s: f"{s.looked} of {s.wanted}"),
         ("least frames of a second", lambda s: f"{min(s.fps, default=0):.1f}"),
-        ("segments put off", lambda s: f"{s.put_off}"),
+        ("segments put off", lambda s: f"{s.deferred}"),
         ("made good", lambda s: f"{s.revised}"),
-        ("said to be lost, twice", lambda s: f"{s.lost}, {s.again}"),
+        ("said to be lost, twice", lambda s: f"{s.lost}, {s.repeated}"),
         ("segments", lambda s: f"{s.tally.segments}"),
         ("lost, doubled", lambda s: f"{s.tally.lost}, {s.tally.duplicated}"),
         ("waited in all of it, p99", lambda s: f"{quantile(s.all_waited, 0.99) or 0:.1f} s"),
@@ -219,7 +222,7 @@ def show(runs: Sequence[tuple[str, Seen]]) -> None:
         ("made good, simulated", lambda s: f"{_mean(s, 'backfilled'):.0f}"),
     )
     for what, of in rows:
-        table.add_row(what, *(of(seen) for _, seen in runs))
+        table.add_row(what, *(of(result) for _, result in runs))
     out.print(table)
 
 

@@ -1,9 +1,9 @@
-"""Keyframes alone of a minute of recordings: how much is left of its bytes, and what it costs to make them.
+"""Thinning a minute of recordings to its keyframes: the share of bytes left, and the CPU cost.
 
     python -m bench.bench_thinning [rounds]
 
-Real surveillance footage (Debian's opencv-doc), looped and encoded anew: at a rate that is held, and at a quality that
-is held, where little is sent while little moves.
+Real surveillance footage (Debian's opencv-doc), looped and encoded again: at constant rates, and at a constant quality,
+which needs few bytes while little moves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record
-from bench.footage_vtest import there, video
+from bench.footage_vtest import is_available, video
 from shared.recordings import files
 from shared.recordings.files import Read, VideoFile
 from shared.recordings.thinning import keyframe_segments
@@ -37,7 +37,7 @@ RATES = {
 EVERY_S = (1, 2, 4)
 
 
-def encoded(folder: Path, rate: str, every_s: int) -> Path:
+def encode(folder: Path, rate: str, every_s: int) -> Path:
     path = folder / f"{rate.partition(' ')[0]}-{every_s}.mp4"
     command = [
         "ffmpeg", "-v", "error", "-stream_loop", "-1", "-i", str(video()), "-t", str(SECONDS), "-vf",
@@ -48,7 +48,7 @@ def encoded(folder: Path, rate: str, every_s: int) -> Path:
     return path
 
 
-def made(path: Path) -> VideoFile:
+def video_file(path: Path) -> VideoFile:
     pieces = clips.pieces(path, "cam")
     read = [Read(Head(n, replace(p.segment, n=n), len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)]
     (found,), _ = files.files(read, "a")
@@ -57,7 +57,7 @@ def made(path: Path) -> VideoFile:
 
 def main() -> bool:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    if not there():
+    if not is_available():
         Console().print("the footage is not here: apt-get install opencv-doc")
         return False
     table = Table("1080p25", "a keyframe each", "MB a minute", "keyframes alone", "ms of CPU", box=None)
@@ -65,7 +65,7 @@ def main() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         for rate in RATES:
             for every_s in EVERY_S:
-                whole = made(encoded(Path(folder), rate, every_s))
+                whole = video_file(encode(Path(folder), rate, every_s))
                 data, times = b"".join(whole.buffers), []
                 for _ in range(rounds):
                     began = time.process_time()

@@ -1,8 +1,8 @@
-"""How well people are followed: real surveillance footage, the embedded detector, and who is really there.
+"""The quality of tracking: real surveillance footage, the embedded detector, and ground truth.
 
-MOTA, IDF1, switches and fragmentations are TrackEval's, at an overlap of 0.5, over the frames that were looked at; a
-track's path counts as it is told, with what lies between two detections. Then who crossed a line, and who was in a
-zone, against a list made by hand. Last, who is still the same after a gap in the video. See bench/vtest/README.md.
+MOTA, IDF1, switches and fragmentations are TrackEval's, at an overlap of 0.5, over the analysed frames; a track's path
+counts as published, with points between two detections. Then line crossings and stays in a zone, against a manual list.
+Last, the ids that survive a gap in the video. See bench/vtest/README.md.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from shared.contract.events import DetectedObject, Incident, Tracks
 RATES = (2, 5, 10)
 SCORES = (0.4, 0.3, 0.2)
 TILES = ("1x1", "2x1")
-# Frames by which a crossing may be off and still be the same: as far as the list is sure, and a frame at 2 a second.
+# Frames by which a crossing may differ: the accuracy of the list, and a frame at 2 a second.
 NEAR = 7
-# A gap every so many seconds, by how much before and after it somebody may be seen, and detections from which score.
+# Seconds between gaps, seconds around a gap in which a person must be visible, and the minimum score.
 EVERY_S, AROUND_S, GAP_SCORE = 8, 0.5, 0.3
 
 
 def follow(
     found: list[list[DetectedObject]], fps: int, least: float, missing: Container[int] = ()
 ) -> tuple[list[Out], float]:
-    """(what analytics says of it, seconds of CPU it took). missing: the seconds of which it hears nothing."""
-    known = msgspec.convert(footage.RULES, rules.Rules)
-    camera = CameraAnalytics("campus", Limits(), known)
+    """Return (the outputs of analytics, its CPU seconds). missing: the seconds without events."""
+    book = msgspec.convert(footage.RULES, rules.Rules)
+    camera = CameraAnalytics("campus", Limits(), book)
     outs: list[Out] = []
-    said = [e for n, e in enumerate(footage.events(found, fps, least)) if n not in missing]
+    predictions = [e for n, e in enumerate(footage.events(found, fps, least)) if n not in missing]
     began = time.process_time()
-    for seq, event in enumerate(said, 1):
+    for seq, event in enumerate(predictions, 1):
         outs += camera.read(seq, event, event.start.timestamp())
     while (deadline := camera.deadline()) is not None:
         outs += camera.due(deadline)
@@ -57,7 +57,7 @@ def follow(
 
 
 def boxes(outs: Sequence[Out]) -> dict[int, dict[str, Any]]:
-    """By frame and track."""
+    """Return boxes by frame and track."""
     found: dict[int, dict[str, Any]] = {}
     for out in outs:
         if isinstance(out.what, Tracks):
@@ -68,18 +68,18 @@ def boxes(outs: Sequence[Out]) -> dict[int, dict[str, Any]]:
     return found
 
 
-def scored(outs: Sequence[Out], fps: int) -> dict[str, float]:
+def scores_of(outs: Sequence[Out], fps: int) -> dict[str, float]:
     try:
         from trackeval.metrics import CLEAR, Identity
     except ImportError:
         sys.exit("TrackEval is not installed: pip install 'tidegate[bench]'")
-    truth, said = footage.people(), boxes(outs)
+    truth, predictions = footage.people(), boxes(outs)
     frames = range(0, 795, footage.FPS // fps)
     real: dict[int, int] = {}
     ours: dict[str, int] = {}
     data: dict[str, Any] = {"gt_ids": [], "tracker_ids": [], "similarity_scores": []}
     for k in frames:
-        a, b = truth.get(k, {}), said.get(k, {})
+        a, b = truth.get(k, {}), predictions.get(k, {})
         data["gt_ids"].append(np.array([real.setdefault(i, len(real)) for i in a], int))
         data["tracker_ids"].append(np.array([ours.setdefault(i, len(ours)) for i in b], int))
         data["similarity_scores"].append(_overlaps(list(a.values()), list(b.values())))
@@ -91,12 +91,12 @@ def scored(outs: Sequence[Out], fps: int) -> dict[str, float]:
         "num_tracker_dets": sum(map(len, data["tracker_ids"])),
     }
     with contextlib.redirect_stdout(io.StringIO()):
-        quiet = {"PRINT_CONFIG": False}
-        return {**CLEAR(quiet).eval_sequence(data), **Identity(quiet).eval_sequence(data), "ids": len(ours)}
+        options = {"PRINT_CONFIG": False}
+        return {**CLEAR(options).eval_sequence(data), **Identity(options).eval_sequence(data), "ids": len(ours)}
 
 
-def kept(found: list[list[DetectedObject]], fps: int, least: float, gap: int) -> tuple[float, float]:
-    """(share of people who have the same id on both sides of gaps of so many seconds, the same without the gaps)."""
+def id_retention(found: list[list[DetectedObject]], fps: int, least: float, gap: int) -> tuple[float, float]:
+    """Return (share of people with the same id on both sides of gaps of `gap` seconds, the same without gaps)."""
     whole = owners(follow(found, fps, least)[0])
     over, without = [], []
     for phase in range(EVERY_S):
@@ -109,7 +109,7 @@ def kept(found: list[list[DetectedObject]], fps: int, least: float, gap: int) ->
 
 
 def same(ids: dict[int, dict[int, str]], begin_s: int, end_s: int) -> list[bool]:
-    """Of each person seen just before the one and just after the other, whether the id is the same."""
+    """Return, for each person visible just before and just after a gap, whether the id is the same."""
     begin, end, around = begin_s * footage.FPS, end_s * footage.FPS, int(AROUND_S * footage.FPS)
     before = {p: i for k in range(begin - around, begin) for p, i in ids.get(k, {}).items()}
     after = {p: i for k in reversed(range(end, end + around)) for p, i in ids.get(k, {}).items()}
@@ -117,12 +117,12 @@ def same(ids: dict[int, dict[int, str]], begin_s: int, end_s: int) -> list[bool]
 
 
 def owners(outs: Sequence[Out]) -> dict[int, dict[int, str]]:
-    """By frame: whose box has the track of which id, at an overlap of 0.5."""
-    truth, said = footage.people(), boxes(outs)
+    """Return by frame: each person's track id, at an overlap of 0.5."""
+    truth, predictions = footage.people(), boxes(outs)
     found: dict[int, dict[int, str]] = {}
-    for k in truth.keys() & said.keys():
-        people, ids = list(truth[k]), list(said[k])
-        overlaps = _overlaps([truth[k][p] for p in people], [said[k][i] for i in ids])
+    for k in truth.keys() & predictions.keys():
+        people, ids = list(truth[k]), list(predictions[k])
+        overlaps = _overlaps([truth[k][p] for p in people], [predictions[k][i] for i in ids])
         pairs = zip(*linear_sum_assignment(np.where(overlaps >= 0.5, overlaps, 0), maximize=True), strict=True)
         found[k] = {people[a]: ids[b] for a, b in pairs if overlaps[a, b] >= 0.5}
     return found
@@ -144,14 +144,14 @@ def stayed(outs: Sequence[Out]) -> list[Stay]:
     ]
 
 
-def agreed(ours: Sequence[Any], real: Sequence[Any]) -> int:
-    """How many of the list are among ours: same direction or none, each frame off by `NEAR` at most; each once."""
-    left = list(ours)
+def matched(ours: Sequence[Any], real: Sequence[Any]) -> int:
+    """Return how many of the list are among ours: same direction, each frame within `NEAR`; each once."""
+    unmatched = list(ours)
     count = 0
     for r in real:
-        near = [o for o in left if all(_near(a, b) for a, b in zip(o, r, strict=True))]
+        near = [o for o in unmatched if all(_near(a, b) for a, b in zip(o, r, strict=True))]
         if near:
-            left.remove(min(near, key=lambda o: abs(o[0] - r[0])))
+            unmatched.remove(min(near, key=lambda o: abs(o[0] - r[0])))
             count += 1
     return count
 
@@ -170,7 +170,7 @@ def _overlaps(a: list[Any], b: list[Any]) -> Any:
 
 
 def of_tracks(score: dict[str, float]) -> list[str]:
-    """The columns of a row that say how well people are followed."""
+    """Return the columns of a row on tracking quality."""
     return [
         f"{score['MOTA']:.1%}",
         f"{score['IDF1']:.1%}",
@@ -181,16 +181,16 @@ def of_tracks(score: dict[str, float]) -> list[str]:
 
 
 def of_places(found: list[list[DetectedObject]], fps: int, least: float) -> list[str]:
-    """The columns of a row that say who crossed the line and who stayed in the zone, in the minute with a list."""
+    """Return the columns of a row on crossings and stays, in the minute with ground truth."""
     minute, _ = follow(found[: footage.MINUTE], fps, least)
     ours, stays = crossed(minute), stayed(minute)
-    ways = [sum(c.direction == way for c in ours) for way in ("in", "out")]
+    directions = [sum(c.direction == direction for c in ours) for direction in ("in", "out")]
     return [
         str(len(ours)),
-        str(agreed(ours, footage.crossings())),
-        f"{ways[0]}, {ways[1]}",
+        str(matched(ours, footage.crossings())),
+        f"{directions[0]}, {directions[1]}",
         str(len(stays)),
-        str(agreed(stays, footage.stays())),
+        str(matched(stays, footage.stays())),
         f"{sum(s.last - s.first + 1 for s in stays) / footage.FPS:.1f}",
     ]
 
@@ -206,19 +206,19 @@ def main() -> None:
     costs: dict[str, float] = {}
     for tiles in TILES:
         began = time.process_time()
-        found = footage.detected(tiles=tiles)
+        found = footage.detect(tiles=tiles)
         cpu_ms = (time.process_time() - began) / len(found) * 1e3
         out.print(f"{tiles}: {cpu_ms:.0f} ms of CPU a frame to decode it and to detect, {Grid.of(tiles).views} images")
         for fps, least in product(RATES, SCORES):
             outs, cpu_s = follow(found, fps, least)
-            score, cost = scored(outs, fps), cpu_s / len(found) * footage.FPS * 1e3
+            score, cost = scores_of(outs, fps), cpu_s / len(found) * footage.FPS * 1e3
             if least == GAP_SCORE:
                 ratios |= {f"{name}, {tiles}, {fps} fps": float(score[name]) for name in ("MOTA", "IDF1")}
                 costs[f"ms a camera-second, {tiles}, {fps} fps"] = cost
             tracks.add_row(tiles, str(fps), f"{least}", *of_tracks(score), f"{cost:.2f}")
             places.add_row(tiles, str(fps), f"{least}", *of_places(found, fps, least))
         for fps, gap in product(RATES, (1, 2)):
-            share, without = kept(found, fps, GAP_SCORE, gap)
+            share, without = id_retention(found, fps, GAP_SCORE, gap)
             ratios[f"the same id after {gap} s, {tiles}, {fps} fps"] = share
             gaps.add_row(tiles, str(fps), f"{gap} s", f"{share:.0%}", f"{without:.0%}")
     for table in (tracks, places, gaps):

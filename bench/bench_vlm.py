@@ -1,15 +1,15 @@
-"""What the worker makes of a vLLM: verify jobs a second over a filled stream, beside the same requests sent bare.
+"""The worker's overhead with vLLM: verify jobs per second over a filled stream, next to the bare requests.
 
     make vllm && python -m bench.bench_vlm [--shared] [jobs a turn] [turns]
 
-The bare side has the bodies of the same requests made before its clock starts, and sends as many at once as the worker
-has slots; it reads the answers as the worker does and does nothing else. The worker's side pulls, reads segments,
-decodes, asks, publishes and acknowledges. They take turns, so that a noisy neighbour meets both alike; the median of
-the turns' ratios is the result. vLLM, with a model of two layers and no trained weight, keeps nothing of one request
-for the next, so that no turn profits from another.
+The bare side has the bodies of the same requests ready before its clock starts, and sends them with the worker's
+concurrency. It parses the answers like the worker and does nothing else. The worker's side pulls, reads segments,
+decodes, sends requests, publishes and acknowledges. They alternate, so that other load affects both equally; the result
+is the median of the turns' ratios. vLLM, with a model of two layers and no trained weights, caches nothing between
+requests, so no turn profits from another.
 
-vLLM has the first core for itself and all else has the others, as a GPU's worker has the CPU beside it. With `--shared`
-all have all cores: vLLM's threads then spin where the worker would decode.
+vLLM has the first core to itself and all else has the others, as on a machine with a GPU. With `--shared` all share all
+cores: vLLM's threads then spin on the cores that the worker needs to decode.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ JOBS = 60
 TURNS = 5
 TARGET = 0.9
 QUESTION = "A person is on a bicycle."
-# Nothing of one request is kept for the next.
+# Disable caches between requests.
 COLD = ("--no-enable-prefix-caching", "--mm-processor-cache-gb=0")
 
 
 async def bodies(client: Client, seqs: list[int], settings: VlmSettings) -> list[dict[str, Any]]:
-    """The requests that the jobs of these segments make."""
+    """Return the requests of the jobs of these segments."""
     reader = Footage(client, side=settings.vlm_size, threads=2)
-    made = []
+    requests = []
     for seq in seqs:
-        asked = Prompt(
+        batch = Prompt(
             text=PROMPT.format(prompt=QUESTION),
             frames=await reader.of("bench", [seq], settings.vlm_frames),
             answer=VerdictAnswer,
             max_tokens=settings.vlm_max_tokens,
         )
-        made.append(prompt.request(asked, media=settings.vlm_media, temperature=settings.vlm_temperature))
-    return made
+        requests.append(prompt.request(batch, media=settings.vlm_media, temperature=settings.vlm_temperature))
+    return requests
 
 
 async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str) -> float:
-    """Requests a second of a client alone."""
+    """Return requests per second of a bare client."""
     waiting = iter(requests)
     async with ModelEndpoint(settings.vlm_url, key=lambda: "", timeout_s=300) as endpoint:
 
@@ -77,14 +77,14 @@ async def bare(settings: VlmSettings, requests: list[dict[str, Any]], model: str
                 await endpoint.complete({"model": model, **body})
 
         started = time.perf_counter()
-        # As the worker has them: its slots, and the one that is verify's alone.
+        # The worker's concurrency: its slots, and one reserved for verify.
         await asyncio.gather(*(slot() for _ in range(settings.vlm_batch_size + 1)))
         return len(requests) / (time.perf_counter() - started)
 
 
-async def worked(settings: VlmSettings, asked: Sequence[Job], server: NatsServer, admin: Client) -> float:
-    """Jobs a second of a worker, from its readiness to its last acknowledgement."""
-    for job in asked:
+async def worker_rate(settings: VlmSettings, batch: Sequence[Job], server: NatsServer, admin: Client) -> float:
+    """Return jobs per second of a worker, from its readiness to its last acknowledgement."""
+    for job in batch:
         await bus.publish_job(admin, job)
     client = await bus.connect(server.settings("vlm"), "vlm")
     stop, health = asyncio.Event(), Health()
@@ -94,7 +94,7 @@ async def worked(settings: VlmSettings, asked: Sequence[Job], server: NatsServer
     started = time.perf_counter()
     for stream, consumer in names.VLM_WORK:
         await world.acknowledged(admin.jetstream(), stream, consumer)
-    rate = len(asked) / (time.perf_counter() - started)
+    rate = len(batch) / (time.perf_counter() - started)
     stop.set()
     await running
     await client.close()
@@ -119,15 +119,15 @@ async def main(out: Console, count: int = JOBS, turns: int = TURNS, *, shared: b
             async with world.serving() as (server, admin, _):
                 seqs = await world.fill(admin.jetstream(), islice(cycle(world.pieces()), count), "e")
                 requests = await bodies(admin, seqs, settings)
-                # The first requests of a vLLM make its grammars and its kernels.
+                # vLLM's first requests compile its grammars and kernels.
                 await bare(settings, requests[:SLOTS], vllm.model)
                 for turn in range(turns):
                     alone.append(await bare(settings, requests, vllm.model))
-                    asked = [
+                    batch = [
                         jobs.Verify(camera="bench", incident=f"{turn}-{n}", prompt=QUESTION, segments=[seq])
                         for n, seq in enumerate(seqs)
                     ]
-                    over_the_bus.append(await worked(settings, asked, server, admin))
+                    over_the_bus.append(await worker_rate(settings, batch, server, admin))
                     ratios.append(over_the_bus[-1] / alone[-1])
         finally:
             vllm.kill()

@@ -5,7 +5,7 @@
 
 Live: 640x360 H.264 at 15 fps over RTSP (TCP) from a local server, through ingest, JetStream and the console into
 Debian's Chromium, all on this machine. The browser counts the frames it dropped; a delay is from a frame's capture to
-its being shown. The wall: two hundred cameras of a segment a second each, of which a window of 1920x1080 shows some.
+its display. The wall: two hundred cameras of a segment a second each; a window of 1920x1080 shows some of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from tidegate.local.server import NatsServer
 
 LIVE, WALL = 16, 200
 SECONDS = {"live": 60.0, "wall": 600.0}
-# What there is of video is kept for some minutes: the bench needs no more.
+# Retention of some minutes of video is enough for the bench.
 MEDIA_BYTES = 500_000_000
 
 SHOWN = """() => [...document.querySelectorAll("td-player")].map((one) => {
@@ -65,29 +65,29 @@ PICTURES = """() => {
 
 
 def small(folder: Path) -> list[Path]:
-    """The demo's street scenes as cameras of 640x360 and 15 fps, with a keyframe a second."""
-    made = []
+    """Return the demo's street scenes as videos of 640x360 and 15 fps, with a keyframe a second."""
+    paths = []
     for source in footage.embedded(footage.cache() / f"footage-{footage.VERSION}"):
         path = folder / source.name
-        with av.open(str(source)) as given, av.open(str(path), "w") as out:
-            if given.streams.video[0].width < 640:
+        with av.open(str(source)) as container, av.open(str(path), "w") as out:
+            if container.streams.video[0].width < 640:
                 continue
             stream = out.add_stream("libx264", rate=15)
             stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
             stream.options = {"preset": "veryfast", "tune": "zerolatency", "g": "15", "x264-params": "scenecut=0"}
             shown = -1
-            for frame in given.decode(video=0):
+            for frame in container.decode(video=0):
                 if (n := int(frame.time * 15)) > shown:
                     picture = frame.reformat(640, 360, "yuv420p")
                     shown, picture.pts, picture.time_base = n, n, Fraction(1, 15)
                     out.mux(stream.encode(picture))
             out.mux(stream.encode(None))
-        made.append(path)
-    return made
+        paths.append(path)
+    return paths
 
 
 def browsers() -> float:
-    """Processor seconds of all of Chromium."""
+    """Return the CPU seconds of all of Chromium's processes."""
     return sum(cpu_s(*family(p.pid)) for p in psutil.Process().children() if "node" in p.name())
 
 
@@ -105,7 +105,7 @@ async def served(folder: Path) -> AsyncIterator[tuple[NatsServer, Client, Served
 
 
 async def live(folder: Path, seconds: float) -> dict[str, float]:
-    """Sixteen cameras, side by side."""
+    """Measure sixteen live cameras side by side."""
     files = small(folder)
     links = []
     for n in range(LIVE):
@@ -129,7 +129,7 @@ async def live(folder: Path, seconds: float) -> dict[str, float]:
 
 
 def _is_early(text: str) -> bool:
-    """Of a camera of which there is no video yet a browser is told so."""
+    """Return whether a browser's error is due to a camera without video yet."""
     return "404" in text or "503" in text
 
 
@@ -163,7 +163,7 @@ async def _watched(page: Page, console: Served, ingest: int, seconds: float) -> 
 
 
 async def wall(folder: Path, seconds: float) -> list[dict[str, float]]:
-    """Two hundred cameras. What each minute was like."""
+    """Measure two hundred cameras. Return the figures of each part."""
     files = small(folder)
     async with served(folder / "nats") as (_, admin, console):
         bucket = await admin.jetstream().key_value(names.CAMERAS)
@@ -186,7 +186,7 @@ async def wall(folder: Path, seconds: float) -> list[dict[str, float]]:
 
 
 async def _film(admin: Client, id: str, pieces: list[Piece], n: int) -> None:
-    """Video as it would be captured now, over and over, and now and then that the camera is online."""
+    """Publish video in a loop in real time, and periodically the camera's status."""
     await asyncio.sleep(n / WALL)
     seq, at = 0, dt.datetime.now(dt.UTC)
     while True:
@@ -213,7 +213,7 @@ async def _say(admin: Client, event: CameraStatus, id: str) -> None:
 
 
 async def _minute(page: Page, console: Served, admin: Client, seconds: float) -> dict[str, float]:
-    """What it took, and what the browser holds at its end, once what nothing refers to is gone."""
+    """Measure one part: the CPU used, and the browser's memory after garbage collection."""
     before, began = (console.cpu_s(), browsers(), await page.evaluate("window.pictures")), time.monotonic()
     stored = (await admin.jetstream().stream_info(names.MEDIA)).state.last_seq
     await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The surveillance footage, what the embedded detector finds in it, and who is really there: see bench/vtest."""
+"""The surveillance footage, the embedded detector's results, and the ground truth: see bench/vtest."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Crossing(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """frames: first and last."""
+    """A stay in the zone, by its first and last frame."""
 
     first: int
     last: int
 
 
-def there() -> bool:
+def is_available() -> bool:
     return FOOTAGE.exists() or _PACKED.exists()
 
 
 def video() -> Path:
-    """Some of Debian's images have it packed."""
+    """Return the footage's path. Some of Debian's images have it compressed."""
     if FOOTAGE.exists() or not _PACKED.exists():
         return FOOTAGE
     path = Path(tempfile.gettempdir()) / f"{FOOTAGE.stem}-{os.getuid()}.avi"
@@ -62,9 +62,9 @@ def video() -> Path:
     return path
 
 
-def detected(least: float = 0.1, tiles: str = "1x1") -> list[list[DetectedObject]]:
-    """What the embedded detector finds in every frame, from a score of `least` on, as cv looks at it with `tiles`."""
-    if not there():
+def detect(least: float = 0.1, tiles: str = "1x1") -> list[list[DetectedObject]]:
+    """Return the embedded detector's objects in every frame, from a score of `least` on, as cv does with `tiles`."""
+    if not is_available():
         sys.exit(f"{FOOTAGE} is not there: apt-get install opencv-doc, or say where it is with VTEST")
     detector = detectors.load("openvino:ssd_mobilenet_v2_coco", threads=2, min_score=least)
     grid = Grid.of(tiles)
@@ -77,7 +77,7 @@ def detected(least: float = 0.1, tiles: str = "1x1") -> list[list[DetectedObject
 
 
 def events(found: list[list[DetectedObject]], fps: int, least: float, camera: str = "campus") -> Iterator[Detections]:
-    """As cv would say it at so many frames a second: an event for each second."""
+    """Yield cv's event for each second, at `fps` frames a second."""
     for n in range(0, len(found), FPS):
         frames = [
             Frame(
@@ -104,7 +104,7 @@ def frame_of(time: dt.datetime) -> int:
 
 
 def people() -> dict[int, dict[int, Box]]:
-    """Boxes by frame and person, as shares of the frame."""
+    """Return boxes by frame and person, as shares of the frame."""
     found: dict[int, dict[int, Box]] = {}
     with (HERE / "people.csv").open() as file:
         for row in csv.DictReader(file):

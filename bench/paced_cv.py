@@ -1,7 +1,7 @@
-"""`services.cv` whose detector takes at least PACE_S for a picture: it detects, and then waits for what is left.
+"""`services.cv` with a detector that takes at least PACE_S for a picture: it detects, then sleeps for the rest.
 
-Two workers on two cores slow each other down, and whatever else the machine does slows them both. A device that is
-paced stands for one of its own, as a replica has in a cluster: the rest of the worker is what it always is.
+Two workers on two cores slow each other down, and other load slows both. A paced device stands for a device of the
+replica's own, as in a cluster; the rest of the worker is unchanged.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from shared.worker import Worker
 
 
 class PacedSettings(CvSettings, frozen=True, kw_only=True):
-    # The same video comes again and again, and each of its segments is to cost the same.
+    # The video repeats, and each segment must cost the same.
     cv_watch_s: Annotated[float, Meta(ge=0, description="as CV_WATCH_S")] = 0.0
     pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.15
     start_s: Annotated[float, Meta(ge=0, description="seconds that its start is stretched by")] = 0.0
 
 
 class Paced:
-    """A detector that is never faster than `pace_s` a picture."""
+    """A detector that takes at least `pace_s` for a picture."""
 
     def __init__(self, detector: Detector, pace_s: float) -> None:
         self.name, self.labels, self.size = detector.name, detector.labels, detector.size
@@ -41,9 +41,9 @@ class Paced:
         self._pace_s = pace_s
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        due = time.monotonic() + self._pace_s * len(images)
+        deadline = time.monotonic() + self._pace_s * len(images)
         found = self._detector.detect(images)
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, deadline - time.monotonic()))
         return found
 
 

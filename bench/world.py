@@ -1,4 +1,4 @@
-"""What benchmarks run in: a server of their own, real footage in its stream, and a worker that is watched at it."""
+"""The environment of benchmarks: their own server, real footage in its stream, and a worker to measure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tidegate.local.server import NatsServer
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[NatsServer, Client, Path]]:
-    """A server with all streams, a connection that may do everything, and a folder that goes with the block."""
+    """Yield a server with all streams, an admin connection, and a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with NatsServer(folder / "nats") as server:
@@ -39,24 +39,24 @@ async def serving() -> AsyncIterator[tuple[NatsServer, Client, Path]]:
 
 
 def pieces() -> list[Piece]:
-    """All segments of the embedded footage that can be decoded by themselves."""
+    """Return all segments of the embedded footage that can be decoded independently."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     return [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
 
 
 async def publish(js: JetStreamContext, piece: Piece, *, epoch: str, n: int, camera: str = "bench") -> int:
-    """As if it was filmed now: its start is its arrival. Gives its sequence in MEDIA."""
+    """Publish a segment whose start is now. Return its sequence in MEDIA."""
     head = msgspec.structs.replace(piece.segment, camera=camera, epoch=epoch, n=n, start=dt.datetime.now(dt.UTC))
     return (await js.publish(names.media(camera), piece.payload, headers=to_headers(head))).seq
 
 
 async def fill(js: JetStreamContext, pieces: Iterable[Piece], epoch: str) -> list[int]:
-    """Publish them one after the other; their sequences."""
+    """Publish the segments in order. Return their sequences."""
     return [await publish(js, piece, epoch=epoch, n=n) for n, piece in enumerate(pieces)]
 
 
 async def acknowledged(js: JetStreamContext, stream: str, consumer: str) -> None:
-    """Wait until nothing is pending and nothing in flight."""
+    """Wait until no message is pending or in flight."""
     while (info := await js.consumer_info(stream, consumer)).num_pending or info.num_ack_pending:
         await asyncio.sleep(0.05)
 
@@ -64,7 +64,7 @@ async def acknowledged(js: JetStreamContext, stream: str, consumer: str) -> None
 async def seconds_at_work(
     run: Callable[[asyncio.Event], Coroutine[Any, Any, None]], js: JetStreamContext, stream: str, consumer: str
 ) -> float:
-    """From the first pull of a worker's loop to its last acknowledgement. The loop is ended. Raises its error."""
+    """Run a worker's loop from its first pull to its last acknowledgement. Return the seconds, or raise its error."""
     stop = asyncio.Event()
     started = time.perf_counter()
     running = asyncio.create_task(run(stop))

@@ -24,7 +24,7 @@ GOOD = '{"verdict":"confirmed","confidence":90,"reason":"A person is there."}'
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5}
 
 
-async def said(
+async def respond(
     request: web.Request, text: str, *, cut: bool = False, usage: dict[str, int] | None = None
 ) -> web.StreamResponse:
     """`text`, streamed as vLLM does. cut: without an end."""
@@ -42,7 +42,7 @@ async def said(
 
 
 async def good(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return await said(request, GOOD)
+    return await respond(request, GOOD)
 
 
 def refused(status: int, message: str = "no", **headers: str) -> Reply:
@@ -105,12 +105,12 @@ async def hang(request: web.Request, body: dict[str, Any]) -> web.StreamResponse
 
 
 async def broken_off(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    return await said(request, GOOD, cut=True)
+    return await respond(request, GOOD, cut=True)
 
 
 def text(answer: str) -> Reply:
     async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        return await said(request, answer)
+        return await respond(request, answer)
 
     return reply
 

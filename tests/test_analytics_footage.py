@@ -19,7 +19,7 @@ from nats.js.errors import NoKeysError
 
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
-from bench.bench_tracks import agreed, crossed, stayed
+from bench.bench_tracks import crossed, matched, stayed
 from services.analytics.camera import CameraAnalytics
 from services.analytics.second_pass.versions import best
 from services.analytics.state import Limits
@@ -44,7 +44,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.foreign,
-    pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc"),
+    pytest.mark.skipif(not footage.is_available(), reason="vtest.avi is not here: apt-get install opencv-doc"),
     pytest.mark.xdist_group("minute"),
 ]
 MINUTE_S = 60
@@ -92,10 +92,10 @@ async def test_who_crosses_the_line_in_a_minute_is_who_did(
     outs = [Out(event, id) for id, event in found]
     ours, real = crossed(outs), footage.crossings()
     missing = 1 if tiles == "1x1" and precision(ov.Core()) == "f32" else 0
-    assert (len(ours), agreed(ours, real)) == (len(real) - missing, len(real) - missing)
+    assert (len(ours), matched(ours, real)) == (len(real) - missing, len(real) - missing)
     if tiles != "1x1":
         stays, real_stays = stayed(outs), footage.stays()
-        assert (len(stays), agreed(stays, real_stays)) == (len(real_stays), len(real_stays))
+        assert (len(stays), matched(stays, real_stays)) == (len(real_stays), len(real_stays))
 
 
 async def all_read(admin: Client) -> None:

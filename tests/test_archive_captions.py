@@ -40,7 +40,7 @@ from tests import tiny_vlm, vllm_process
 from tests.archive_world import BEGIN, command, store, table
 from tests.jobs_world import ask, fronting, worker
 from tests.openai_server import OpenAiServer, refused
-from tests.openai_server import said as stream
+from tests.openai_server import respond as stream
 from tests.runs import stored
 from tests.up_process import COMMAND
 from tests.video_world import pixels

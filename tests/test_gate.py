@@ -81,7 +81,7 @@ def test_what_fails_once_is_reported_and_not_red(suite: Path) -> None:
         r"^FLAKE tests/test_it.py::test_once at a load of [\d.]+: TimeoutError: nobody came$", done.stdout, re.M
     )
     assert "write it into tests/flaky.toml" in done.stdout
-    assert done.stdout.count("again, ") == flakes.TIMES
+    assert done.stdout.count("again, ") == flakes.RERUNS
 
 
 def test_what_fails_again_is_red(suite: Path) -> None:
@@ -120,24 +120,24 @@ def test_a_failed_assertion_stays_red_where_the_change_reaches_its_test() -> Non
     rewritten = Failure("tests/test_b.py::test_y[1]", "assert 1 == 2")
     late = Failure("tests/test_a.py::test_z", "TimeoutError: not so after 120 s")
     failed = [asserted, rewritten, late]
-    assert flakes.red(failed, strict=True, files=list) == [asserted, rewritten]
-    assert flakes.red(failed, strict=False, files=lambda: ["tests/test_a.py"]) == [asserted]
-    assert flakes.red(failed, strict=False, files=list) == []
-    assert flakes.red(failed, strict=False, files=lambda: None) == [asserted, rewritten]
+    assert flakes.stays_red(failed, strict=True, files=list) == [asserted, rewritten]
+    assert flakes.stays_red(failed, strict=False, files=lambda: ["tests/test_a.py"]) == [asserted]
+    assert flakes.stays_red(failed, strict=False, files=list) == []
+    assert flakes.stays_red(failed, strict=False, files=lambda: None) == [asserted, rewritten]
 
 
 def test_flakes_are_known_for_two_weeks_and_five_at_most() -> None:
-    def known(*days: int) -> list[Flaky]:
+    def aged(*days: int) -> list[Flaky]:
         return [Flaky(f"tests/test_{n}.py::test_x", DAY - dt.timedelta(day), "") for n, day in enumerate(days)]
 
-    assert flakes.unmended(known(0, 3, 14, 1, 2), DAY) == []
-    assert ["2026-02-14" in sentence for sentence in flakes.unmended(known(15), DAY)] == [True]
-    assert "6 tests" in flakes.unmended(known(0, 0, 0, 0, 0, 0), DAY)[0]
+    assert flakes.violations(aged(0, 3, 14, 1, 2), DAY) == []
+    assert ["2026-02-14" in sentence for sentence in flakes.violations(aged(15), DAY)] == [True]
+    assert "6 tests" in flakes.violations(aged(0, 0, 0, 0, 0, 0), DAY)[0]
 
 
 def test_the_list_of_flakes_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert len(flakes.known()) <= flakes.MOST_KNOWN
+    assert len(flakes.read_entries()) <= flakes.MAX_FLAKY
 
 
 def test_each_risk_has_one_test_that_is_there() -> None:

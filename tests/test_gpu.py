@@ -275,13 +275,13 @@ def test_a_gpu_is_watched_by_what_nvidia_smi_says(tmp_path: Path, monkeypatch: p
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-    with machine.Watch("cuda") as watch:
-        while watch.looks < 2:
+    with machine.GpuMonitor("cuda") as watch:
+        while watch.polls < 2:
             time.sleep(0.05)
     assert watch.load() == machine.Load(utilisation=0.8, memory_mb=1234, watts=None)
-    assert watch.load(watch.looks) == machine.Load()
+    assert watch.load(watch.polls) == machine.Load()
     assert all(line.endswith("-i 3") for line in (tmp_path / "nvidia-smi.asked").read_text().splitlines())
-    with machine.Watch("cpu") as nothing:
+    with machine.GpuMonitor("cpu") as nothing:
         pass
     assert nothing.load() == machine.Load()
 

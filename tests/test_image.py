@@ -95,7 +95,7 @@ def test_the_console_of_a_cluster_simulates(engine: Engine) -> None:
     """Read-only, without a home: what it compiles is kept for as long as the process lives."""
     run = ("podman", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp:rw", tag(SMALL))
     asked = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
-    told = engine.run(*run, "python", "-m", "tidegate.whatif", said=json.dumps(asked) + "\n", quiet=True)
+    told = engine.run(*run, "python", "-m", "tidegate.whatif", stdin=json.dumps(asked) + "\n", quiet=True)
     answer = decode(told.splitlines()[-1].encode())
     assert isinstance(answer, WhatIfAnswer) and answer.table, answer
 

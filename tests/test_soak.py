@@ -20,7 +20,7 @@ async def test_every_service_is_at_work_and_looked_at() -> None:
         # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
         while not (alerts and await _told(admin, "verdicts") and await _told(admin, "captions")):
             await asyncio.sleep(0.5)
-        while not _whole(sample := await soak.look(folder, admin, 0.0, len(alerts))):
+        while not _whole(sample := await soak.take_sample(folder, admin, 0.0, len(alerts))):
             await asyncio.sleep(0.5)
     assert sample.store_mb and sample.events and sample.alerts
 

@@ -12,13 +12,13 @@ from bench.static_scene.__main__ import LEAST, WATCH_S
 
 pytestmark = [
     pytest.mark.foreign,
-    pytest.mark.skipif(not footage.there(), reason="vtest.avi is not here: apt-get install opencv-doc"),
+    pytest.mark.skipif(not footage.is_available(), reason="vtest.avi is not here: apt-get install opencv-doc"),
 ]
 
 
 def test_the_same_seed_makes_the_same_visits_and_they_fill_the_share_that_is_wanted() -> None:
     (case,) = cases.cases(("crowd",), 10, 0.2, 3)
-    (who, count), (again, _) = films.planned(case), films.planned(case)
+    (who, count), (again, _) = films.plan_visits(case), films.plan_visits(case)
     assert [(v.begin, v.length, v.stop) for v in who] == [(v.begin, v.length, v.stop) for v in again]
     assert 0.15 < visits.share(who, count) < 0.35
     for visit in who:
@@ -33,14 +33,14 @@ def test_the_same_seed_makes_the_same_visits_and_they_fill_the_share_that_is_wan
 @pytest.mark.parametrize("name", ["stays", "tree"])
 def test_most_of_a_quiet_scene_is_left_out_and_no_incident_is_missed(name: str, tmp_path: Path) -> None:
     (case,) = cases.cases((name,), 2.5, 0.1, 0)
-    film = films.looked(case, tmp_path)
-    ungated = score.raised(film.segments, [dealing.full(segment, LEAST) for segment in film.segments])
-    real = score.raised(film.segments, score.truth(film))
+    film = films.analyse(case, tmp_path)
+    ungated = score.incidents(film.segments, [dealing.full(segment, LEAST) for segment in film.segments])
+    real = score.incidents(film.segments, score.truth(film))
     assert ungated
     for replicas in (1, 4):
-        said, store = dealing.dealt(film, replicas, watch_s=WATCH_S, least=LEAST)
-        found = score.scored(film, said, ungated, real)
-        assert found.settled == found.incidents
+        results, store = dealing.run_gate(film, replicas, watch_s=WATCH_S, min_score=LEAST)
+        found = score.compare(film, results, ungated, real)
+        assert found.revised == found.incidents
         # Two minutes are hardly enough to learn the scene, and somebody is there in a good part of them.
         assert found.work < visits.share(film.visits, film.frames) + 0.4
         assert len(store.writes) <= 3

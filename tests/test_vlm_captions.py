@@ -25,7 +25,7 @@ from shared.runtime.telemetry import Health
 from tests import service
 from tests.jobs_world import ask, film, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
-from tests.openai_server import said as stream
+from tests.openai_server import respond as stream
 from tests.waiting import LONGEST_S, patience_s
 from tidegate.local.server import NatsServer
 

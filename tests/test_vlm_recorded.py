@@ -22,7 +22,7 @@ from shared.contract.search import Found, Moment
 from shared.contract.segment import rfc3339
 from tests.jobs_world import ask, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
-from tests.openai_server import said as stream
+from tests.openai_server import respond as stream
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, world
 from tests.test_find import answering
 from tests.test_recorder_footage import nearest

@@ -718,7 +718,7 @@ async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
 
     async def reply(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        return await openai_server.said(request, openai_server.GOOD, usage=usage)
+        return await openai_server.respond(request, openai_server.GOOD, usage=usage)
 
     openai.then = reply
     async with worker(server, openai.url):

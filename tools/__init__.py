@@ -1,4 +1,4 @@
-"""What writes the documentation and looks at the code: no service uses it, and the wheel does not carry it.
+"""Tools that write the documentation and check the code. No service uses them, and the wheel does not include them.
 
 | module | idea |
 |---|---|

@@ -1,12 +1,12 @@
-"""Every regular expression of the code, and whether its cost grows with the length of a text alone.
+"""The regular expressions of the code, and whether the cost of each is linear in the length of a text.
 
-    python -m tools.patterns              # a table: where each is, and what 64 and 128 kB crafted for it cost
+    python -m tools.patterns              # a table: where each is, and the cost of 64 and 128 kB crafted for it
 
-Patterns are found in the source, so that a new one is in the list by itself. `superlinear` judges one by its structure,
-and errs on the safe side. A text costs more than its length where
-- a repetition holds another, and nothing tells where one round of it ends;
-- two repetitions follow each other, and a letter may belong to either;
-- a repetition is looked for at each place, what follows may fail, and another match may begin within what it reads.
+Patterns are read from the source, so the list includes a new one automatically. `superlinear` judges a pattern by its
+structure, and errs on the safe side. The cost is superlinear if
+- a repetition contains another, and the end of one round is ambiguous;
+- two repetitions follow each other, and a character may belong to either;
+- a repetition is tried at each position, the rest may fail, and another match may begin within what it reads.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("shared", "services", "tidegate")
-# These look at one place of a text alone, and others at each place. A field's pattern is searched for.
+# ANCHORED methods try one position of a text; FREE ones try each. msgspec searches for a field's pattern.
 ANCHORED = ("match", "fullmatch")
 FREE = ("search", "sub", "subn", "split", "findall", "finditer", "compile", "Meta")
-# A repetition of up to so many letters costs each of them so much at most: the text's length does not count.
+# The cost of a repetition of at most this many characters is bounded, whatever the text's length.
 SHORT = 200
-# Letters by which classes are told apart.
+# A sample of characters that distinguishes character classes.
 LETTERS = frozenset(map(chr, [*range(0x250), 0x661, 0x1680, 0x2028, 0x3000, 0x4E00, 0xD800, 0x1F600]))
 
 
 class Pattern(NamedTuple):
-    """where: file and line. anchored: whether it is tried at one place of a text alone."""
+    """A pattern in the source. where: file and line. anchored: whether it is tried at one position of a text only."""
 
     where: str
     text: str | bytes
@@ -43,10 +43,10 @@ class Pattern(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What one element of a pattern reads: letters of a set, from `least` to `most` times.
+    """What one element of a pattern reads: characters of a set, from `least` to `most` times.
 
-    no letters: it looks around, and may fail. rounds: of a repeated group, its elements. choice: the outermost group
-    that it is in and that may be left out: where it fails, the pattern goes on without that.
+    letters: the set; empty for a look-around, which may fail. rounds: of a repeated group, its elements. choice: the
+    outermost optional group that contains it: if that fails, the pattern continues without it.
     """
 
     letters: frozenset[str]
@@ -61,8 +61,8 @@ class _Part(NamedTuple):
 
 
 def patterns() -> list[Pattern]:
-    """All that the code applies, to whatever text."""
-    return [one for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) for one in _of(path)]
+    """Return all patterns of the code."""
+    return [pattern for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) for pattern in _of(path)]
 
 
 def _of(path: Path) -> Iterator[Pattern]:
@@ -73,30 +73,30 @@ def _of(path: Path) -> Iterator[Pattern]:
         for node in ast.iter_child_nodes(parent):
             if not isinstance(node, ast.Call) or (found := _pattern(node)) is None:
                 continue
-            how, given, flags = found
+            how, expression, flags = found
             name = ast.unparse(parent.targets[0]) if isinstance(parent, ast.Assign) else ""
-            ways = used.get(name, {how}) if how == "compile" else {how}
-            text = _value(given, module)
+            methods = used.get(name, {how}) if how == "compile" else {how}
+            text = _value(expression, module)
             number = int(_value(flags, module)) if flags else 0
             where = f"{path.relative_to(ROOT)}:{node.lineno}"
-            yield Pattern(where, text, number, ways <= set(ANCHORED))
+            yield Pattern(where, text, number, methods <= set(ANCHORED))
 
 
 def _pattern(call: ast.Call) -> tuple[str, ast.expr, ast.expr | None] | None:
-    """(how it is applied, the pattern, its flags) of a call that has one."""
+    """Return (method, pattern, flags) of a call that has a pattern."""
     match call.func:
         case ast.Attribute(value=ast.Name(id="re"), attr=how) if how in (*ANCHORED, *FREE):
             flags = next((k.value for k in call.keywords if k.arg == "flags"), None)
             more = call.args[2] if how in ("match", "search", "fullmatch") and len(call.args) > 2 else flags
             return how, call.args[0], call.args[1] if how == "compile" and len(call.args) > 1 else more
         case ast.Name(id="Meta"):
-            given = next((k.value for k in call.keywords if k.arg == "pattern"), None)
-            return ("Meta", given, None) if given else None
+            expression = next((k.value for k in call.keywords if k.arg == "pattern"), None)
+            return ("Meta", expression, None) if expression else None
     return None
 
 
 def _methods(tree: ast.Module) -> dict[str, set[str]]:
-    """What is called on each name of a module, such as `fullmatch` of a compiled pattern."""
+    """Return the methods that a module calls on each name, such as `fullmatch` of a compiled pattern."""
     found: dict[str, set[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in (*ANCHORED, *FREE):
@@ -105,11 +105,11 @@ def _methods(tree: ast.Module) -> dict[str, set[str]]:
 
 
 def _value(node: ast.expr, module: str) -> Any:
-    """What an expression is in its module. One that depends on a call can't be judged, and is refused."""
+    """Return the value of an expression in its module. An expression that depends on a call raises."""
     if isinstance(node, ast.Constant):
         return node.value
     scope = vars(importlib.import_module(module))
-    # A name in brackets is no file, and coverage would look for one.
+    # Coverage looks for a file, except if the name is in brackets.
     return eval(compile(ast.Expression(node), f"<{module}>", "eval"), scope)  # noqa: S307 - of our own source
 
 
@@ -117,19 +117,19 @@ def _value(node: ast.expr, module: str) -> Any:
 
 
 def _sequences(parsed: Any, flags: int) -> list[tuple[_Part, ...]]:
-    """Every way through a pattern, as what it reads one after the other."""
-    ways: list[tuple[_Part, ...]] = [()]
+    """Return every path through a pattern, as the sequence of parts that it reads."""
+    sequences: list[tuple[_Part, ...]] = [()]
     for kind, value in parsed:
-        heads = _ways(kind, value, flags)
-        ways = [way + head for way in ways for head in heads]
-        if len(ways) > 5000:
+        heads = _alternatives(kind, value, flags)
+        sequences = [way + head for way in sequences for head in heads]
+        if len(sequences) > 5000:
             raise ValueError("it has too many alternatives to be judged")
-    return ways
+    return sequences
 
 
-def _ways(kind: Any, value: Any, flags: int) -> list[tuple[_Part, ...]]:
+def _alternatives(kind: Any, value: Any, flags: int) -> list[tuple[_Part, ...]]:
     if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
-        # What is looked ahead for is judged as it would be at each place.
+        # A look-ahead is judged as if it were tried at each position.
         inner = [] if kind is op.AT else _sequences(value[1], flags)
         if any(part.is_long for way in inner for part in way):
             raise ValueError("it looks ahead for something of any length")
@@ -163,13 +163,13 @@ def _repeated(least: int, most: Any, body: Any, flags: int) -> list[tuple[_Part,
 
 
 def _letters(kind: Any, value: Any, flags: int) -> frozenset[str]:
-    """Those of LETTERS that one element takes: the engine itself is asked."""
+    """Return the characters of LETTERS that one element matches, according to the engine itself."""
     state = parser.State()
     state.flags = flags
-    one = parser.SubPattern(state, [(kind, value)])
+    element = parser.SubPattern(state, [(kind, value)])
     from re import _compiler as compiler  # type: ignore[attr-defined]
 
-    found = compiler.compile(one, flags)
+    found = compiler.compile(element, flags)
     return frozenset(c for c in LETTERS if found.fullmatch(c))
 
 
@@ -177,38 +177,40 @@ def _letters(kind: Any, value: Any, flags: int) -> frozenset[str]:
 
 
 def superlinear(pattern: Pattern) -> str:
-    """Why a text may cost more than its length; empty where it can't."""
+    """Return why the cost may be superlinear; empty if it is linear."""
     text = pattern.text.decode("latin-1") if isinstance(pattern.text, bytes) else pattern.text
     parsed = parser.parse(text, pattern.flags)
     flags = parsed.state.flags | (0 if isinstance(pattern.text, str) else re.ASCII)
     try:
-        ways = _sequences(parsed, flags)
+        sequences = _sequences(parsed, flags)
     except ValueError as e:
         return str(e)
     begins = bool(parsed) and parsed[0] in ((op.AT, op.AT_BEGINNING), (op.AT, op.AT_BEGINNING_STRING))
     anchored = pattern.anchored or (begins and not flags & re.MULTILINE)
-    return next((problem for way in ways if (problem := _of_way(way, anchored))), "")
+    return next((problem for way in sequences if (problem := _of_way(way, anchored))), "")
 
 
 def _of_way(way: Sequence[_Part], anchored: bool) -> str:
     for n, part in enumerate(way):
         if not part.is_long:
             continue
-        if part.rounds and not _tells_its_end(part.rounds):
-            return "a repetition holds another, and nothing tells where a round ends"
+        if part.rounds and not _has_certain_end(part.rounds):
+            return "a repetition contains another, and the end of a round is ambiguous"
         rest = [other for other in way[n + 1 :] if other.choice in (None, part.choice)]
         if not any(other.least or not other.letters for other in rest):
-            continue  # nothing that comes after can fail
+            continue  # no later part can fail
         if not anchored and not _begins_elsewhere(way[:n], part):
-            return "it is looked for at each place, and read anew from each"
+            return "it is tried at each position, and read again from each"
         if _shares(part, rest):
-            return "two repetitions follow each other, and a letter may belong to either"
+            return "two repetitions follow each other, and a character may belong to either"
     return ""
 
 
-def _tells_its_end(rounds: Sequence[Sequence[_Part]]) -> bool:
-    """Whether it is certain where a round ends: by a letter at its end, or its beginning, that it has nowhere else; or
-    as rounds have one length each, and differ in their first letter.
+def _has_certain_end(rounds: Sequence[Sequence[_Part]]) -> bool:
+    """Return whether it is certain where a round ends.
+
+    Either a character at its end or its beginning occurs nowhere else in it, or each round has a fixed length and they
+    differ in their first character.
     """
     if not all(rounds) or any(_of_way(way, anchored=True) for way in rounds):
         return False
@@ -223,12 +225,12 @@ def _tells_its_end(rounds: Sequence[Sequence[_Part]]) -> bool:
 
 
 def _begins_elsewhere(before: Sequence[_Part], part: _Part) -> bool:
-    """Whether what comes before it can't lie within what a repetition has read: no letter is then read by two."""
+    """Return whether a part before the repetition has no character that it can read: no two matches overlap then."""
     return any(p.least and p.letters and not p.letters & part.letters for p in before)
 
 
 def _shares(part: _Part, rest: Sequence[_Part]) -> bool:
-    """Whether a repetition and one after it may divide the same letters in several ways."""
+    """Return whether a repetition and a later one may divide the same characters in several ways."""
     for other in rest:
         if other.is_long and other.letters & part.letters:
             return True
@@ -241,7 +243,7 @@ def _shares(part: _Part, rest: Sequence[_Part]) -> bool:
 
 
 def crafted(pattern: Pattern, size: int) -> list[str]:
-    """Texts of about `size` characters that each of a pattern's repetitions reads, and then fails."""
+    """Return texts of about `size` characters that each of a pattern's repetitions reads before it fails."""
     text = pattern.text.decode("latin-1") if isinstance(pattern.text, bytes) else pattern.text
     parsed = parser.parse(text, pattern.flags)
     found = {"a" * size, " " * size}
@@ -256,7 +258,7 @@ def crafted(pattern: Pattern, size: int) -> list[str]:
 
 
 def milliseconds(pattern: Pattern, size: int) -> float:
-    """Of the processor, for the costliest of these texts."""
+    """Return the processor's milliseconds for the most expensive of these texts."""
     compiled: Any = re.compile(pattern.text, pattern.flags)
     worst = 0.0
     for text in crafted(pattern, size):
@@ -269,9 +271,10 @@ def milliseconds(pattern: Pattern, size: int) -> float:
 
 def main() -> None:
     print(f"{'pattern at':<44}{'64 kB':>9}{'128 kB':>9}  pattern")
-    for one in patterns():
-        times = "".join(f"{milliseconds(one, size * 1024):>6.1f} ms" for size in (64, 128))
-        print(f"{one.where:<44}{times}  {one.text!r:.80}{superlinear(one) and '  SUPERLINEAR'}", flush=True)
+    for pattern in patterns():
+        times = "".join(f"{milliseconds(pattern, size * 1024):>6.1f} ms" for size in (64, 128))
+        verdict = superlinear(pattern) and "  SUPERLINEAR"
+        print(f"{pattern.where:<44}{times}  {pattern.text!r:.80}{verdict}", flush=True)
 
 
 if __name__ == "__main__":

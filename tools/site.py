@@ -1,10 +1,10 @@
-"""The documentation site: gathers its pages from the repository, and builds them with Zensical into `.site/html`.
+"""Build the documentation site: collect its pages from the repository, and run Zensical into `.site/html`.
 
     python -m tools.site                  # make docs
 
-Pages are Markdown that also reads well in the repository, so links between them are paths of files. What lies outside
-`docs/` and belongs on the site gets a page there, and links to files that have none become their names. API pages are
-made here too: one for each package of `shared`, from its docstrings.
+Pages are Markdown that also reads well in the repository, so links between them are paths of files. Some files outside
+`docs/` get a page on the site too. A link to a file without a page becomes the file's name. This module also writes an
+API page for each package of `shared`, from its docstrings.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 def main() -> None:
     stage(ROOT, SITE / "pages")
     shutil.rmtree(SITE / "html", ignore_errors=True)
-    done = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    result = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=False)
+    if result.returncode:
+        raise SystemExit(result.returncode)
     if loads := sorted(loaded_from_elsewhere(SITE / "html")):
         raise SystemExit(f"pages load what is not theirs: {', '.join(loads)}")
     print("the site is in .site/html; to look at it: python -m http.server -d .site/html")
 
 
 def stage(root: Path, out: Path) -> None:
-    """Write every page of the site, and what they show, below `out`."""
+    """Write every page of the site, and the files that pages show, below `out`."""
     shutil.rmtree(out, ignore_errors=True)
     at = {
         str(p.relative_to(root)): str(p.relative_to(root / "docs")) for p in (root / "docs").rglob("*") if p.is_file()
@@ -62,12 +62,12 @@ def stage(root: Path, out: Path) -> None:
 
 
 def loaded_from_elsewhere(html: Path) -> set[str]:
-    """URLs of other servers that pages load scripts, styles and pictures from. A link for readers loads nothing."""
+    """Return the URLs on other servers from which pages load scripts, styles and pictures."""
     return {url for page in html.rglob("*.html") for url in LOADED.findall(page.read_text())}
 
 
 def relinked(text: str, source: str, at: dict[str, str]) -> str:
-    """A page's text with links for the site. source: its path in the repository; at: the site's path of each file."""
+    """Return a page's text with links for the site. source: its path in the repository; at: each file's site path."""
     here = Path(at[source]).parent
 
     def link(match: re.Match[str]) -> str:
@@ -75,16 +75,16 @@ def relinked(text: str, source: str, at: dict[str, str]) -> str:
         path, _, anchor = target.partition("#")
         if "://" in target or not path:
             return match[0]
-        meant = os.path.normpath(Path(source).parent / path)
-        if meant not in at:
+        file = os.path.normpath(Path(source).parent / path)
+        if file not in at:
             return shown if picture else f"`{shown.strip('`')}`"
-        return f"{picture}[{shown}]({os.path.relpath(at[meant], here)}{'#' + anchor if anchor else ''})"
+        return f"{picture}[{shown}]({os.path.relpath(at[file], here)}{'#' + anchor if anchor else ''})"
 
     return LINK.sub(link, text)
 
 
 def api_pages(root: Path) -> Iterator[tuple[str, str]]:
-    """(file name, text) for each package of `shared`; Zensical fills in what their docstrings say."""
+    """Yield (file name, text) for each package of `shared`; Zensical fills in the docstrings."""
     packages = sorted(p.parent.name for p in (root / "shared").glob("*/__init__.py"))
     listed = "\n".join(f"- [`shared.{name}`]({name}.md)" for name in packages)
     intro = "What a service of your own imports, package by package."

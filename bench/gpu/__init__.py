@@ -2,15 +2,15 @@
 
 | module | idea |
 |---|---|
-| `machine` | what is here: the GPU, its driver, torch; and what is missing |
+| `machine` | the GPU, its driver and torch; and what is missing |
 | `footage` | segments of 1080p25 as cameras send them |
-| `untrained` | a detector of the overlays' architecture, where no hub can be reached |
-| `stages` | decoding, copying and the models apart |
-| `backlog` | a real service that works off a backlog |
+| `untrained` | a detector of the overlays' architecture, for machines that can't reach the model hub |
+| `stages` | decoding, copying and the models separately |
+| `backlog` | a real service that processes a backlog |
 | `plan` | from figures to cameras, cores, thresholds; pure |
 | `overlay` | these numbers as kustomize components; pure |
-| `report` | all of it, as data and for a terminal |
-| `measuring` | the order of things, and the files that are left |
+| `report` | the results, as data and for a terminal |
+| `measuring` | the sequence of measurements, and the output files |
 
-`__main__` has the options, and says what is missing.
+`__main__` has the options, and reports missing packages.
 """

@@ -1,7 +1,7 @@
-"""What a replica does: the real service, a process of its own, works off a backlog on a real nats-server.
+"""The rate of a replica: the real service, in its own process, processes a backlog on a real nats-server.
 
-Its rate is that of the segments whose events are stored, counted by the process's own metrics, as in a cluster. Then it
-is given arrivals at a share of that rate, and the server's clock says how long a segment took to its event.
+Its rate counts the segments whose events are stored, by the process's own metrics, as in a cluster. Then segments
+arrive at a share of that rate, and the server's clock measures the time from a segment to its event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import world
 from bench.gpu import plan
-from bench.gpu.machine import Load, Watch
+from bench.gpu.machine import GpuMonitor, Load
 from bench.gpu.plan import Sample
 from services.ingest.segmenter import Piece
 from shared.contract import catalog, names
@@ -32,17 +32,17 @@ from shared.runtime import child
 from shared.runtime.errors import TidegateError
 from shared.runtime.ports import free_port
 
-LOOK_S = 0.2
-# To load a model the first time: kernels of a new GPU are compiled, and files are read that no one has read before.
+POLL_S = 0.2
+# Enough for the first load of a model, which compiles the GPU's kernels and reads files that are not cached.
 PATIENCE_S = 300.0
-# What a backlog may take on disk.
+# Maximum size of a backlog on disk.
 MOST_BYTES = 4_000_000_000
 MB = 1024 * 1024
-LOOKED_AT = 200
+DELAY_SAMPLES = 200
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from a segment's arrival to its event, at so many arrivals a second."""
+    """Seconds from a segment's arrival to its event, at `arrivals_s` per second."""
 
     arrivals_s: float
     count: int
@@ -51,11 +51,11 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replica did.
+    """The run of a replica.
 
-    environment: its settings. segments_s, images_s: with a backlog. cores: of the CPU that it kept busy. busy: share of
-    time in which its device computed. cpu_s: of a core, a segment. objects: of an event's frame, in the mean. first_s:
-    from the process's start to its first event. stages: mean seconds of a segment in each. failed: tries.
+    environment: its settings. segments_s, images_s: with a backlog. cores: busy ones. busy: share of time in which its
+    device computed. cpu_s: of a core, per segment. objects: mean per frame. first_s: from the process's start to its
+    first event. stages: mean seconds of a segment in each. failed: attempts.
     """
 
     service: str
@@ -80,19 +80,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Process:
-    """The service while it runs. at: the variables that say where NATS is."""
+    """A running service. at: the variables of the NATS connection."""
 
     def __init__(self, service: str, at: Mapping[str, str], folder: Path, environment: Mapping[str, str]) -> None:
         record = catalog.find(service)
         self._service, self._log, self._port = service, folder / f"{service}.log", free_port(0)
-        given = {**at, **record.environment, **environment, "METRICS_PORT": str(self._port), "LOG_LEVEL": "warning"}
+        variables = {**at, **record.environment, **environment, "METRICS_PORT": str(self._port), "LOG_LEVEL": "warning"}
         self.began = time.monotonic()
-        self._child = child.spawn(child.python(record.module), log=self._log, env={**os.environ, **given})
+        self._child = child.spawn(child.python(record.module), log=self._log, env={**os.environ, **variables})
 
     def counters(self) -> dict[str, float]:
-        """Its metrics by name, those of one stage as `<name>/<stage>`; empty while it serves none.
+        """Return its metrics by name, those of one stage as `<name>/<stage>`; empty while it serves none.
 
-        Raises TidegateError once it has ended.
+        Raises TidegateError if it has exited.
         """
         if self._child.poll() is not None:
             raise TidegateError(
@@ -119,23 +119,23 @@ class _Process:
             self._child.wait()
 
 
-class TooQuick(TidegateError):
-    """A backlog was done before it could be measured."""
+class BacklogTooShort(TidegateError):
+    """The backlog ended before it could be measured."""
 
 
 async def measure(
     service: str, environment: Mapping[str, str], pieces: Sequence[Piece], *, seconds: float, hold: int, device: str
 ) -> Run:
-    """A first, short run says how large the backlog has to be, and how long a replica takes to its first event."""
+    """Measure a replica. A first, short run determines the size of the backlog and the time to the first event."""
     few = max(2 * hold, len(pieces))
     most = max(few, MOST_BYTES // (sum(len(p.payload) for p in pieces) // len(pieces)))
 
     async def over(count: int, load: float) -> Run:
-        """A run over `count` segments, or over more where these are done in no time."""
+        """Run over `count` segments, or over more if these end too soon."""
         while True:
             try:
                 return await _run(service, environment, pieces, count, hold, device, load=load)
-            except TooQuick:
+            except BacklogTooShort:
                 if count >= most:
                     raise
                 count = min(most, 4 * count)
@@ -155,20 +155,20 @@ async def _run(
     *,
     load: float,
 ) -> Run:
-    """One process over `count` segments, and then over arrivals at the share `load` of its rate."""
+    """Run one process over `count` segments, then over arrivals at the share `load` of its rate."""
     async with world.serving() as (server, admin, folder):
         await world.fill(admin.jetstream(), islice(cycle(pieces), count), "backlog")
-        kept = (await admin.jetstream().stream_info(names.MEDIA)).state.messages
-        if kept < count:
-            raise TidegateError(f"MEDIA kept {kept} of {count} segments, as the disk is full: set TMPDIR to another")
+        stored = (await admin.jetstream().stream_info(names.MEDIA)).state.messages
+        if stored < count:
+            raise TidegateError(f"MEDIA kept {stored} of {count} segments, as the disk is full: set TMPDIR to another")
         process = _Process(service, server.environment(service), folder, environment)
         try:
-            with Watch(device) as watch:
-                samples = await _until_done(process, count, watch)
+            with GpuMonitor(device) as monitor:
+                samples = await _until_done(process, count, monitor)
             part = plan.steady(samples, count, hold)
             if part is None:
-                raise TooQuick(f"{service} did {count} segments before it could be looked at twice: give --seconds")
-            run = _said(service, environment, count, part, process, samples, watch)
+                raise BacklogTooShort(f"{service} did {count} segments before two samples: give --seconds")
+            run = _summarize(service, environment, count, part, process, samples, monitor)
             delay = await _paced(admin, service, pieces, load * run.segments_s, run.seconds) if load else None
             objects = await _objects(admin) if service == "cv" else None
             return msgspec.structs.replace(run, delay=delay, objects=objects)
@@ -176,7 +176,7 @@ async def _run(
             await asyncio.to_thread(process.end)
 
 
-async def _until_done(process: _Process, count: int, watch: Watch) -> list[Sample]:
+async def _until_done(process: _Process, count: int, monitor: GpuMonitor) -> list[Sample]:
     samples: list[Sample] = []
     while not samples or samples[-1].done < count:
         found = await asyncio.to_thread(process.counters)
@@ -189,7 +189,7 @@ async def _until_done(process: _Process, count: int, watch: Watch) -> list[Sampl
                 cpu_s=found.get("process_cpu_seconds_total", 0.0),
                 busy_s=found.get("tidegate_busy_seconds_total", 0.0),
                 memory_mb=found.get("process_resident_memory_bytes", 0.0) / MB,
-                looks=watch.looks,
+                polls=monitor.polls,
             )
         )
         moved = next(s.at_s for s in samples if s.done == samples[-1].done)
@@ -197,18 +197,18 @@ async def _until_done(process: _Process, count: int, watch: Watch) -> list[Sampl
             raise TidegateError(
                 f"nothing came of the backlog for {PATIENCE_S:.0f} s, after {samples[-1].done} of {count}"
             )
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     return samples
 
 
-def _said(
+def _summarize(
     service: str,
     environment: Mapping[str, str],
     count: int,
     part: plan.Steady,
     process: _Process,
     samples: Sequence[Sample],
-    watch: Watch,
+    monitor: GpuMonitor,
 ) -> Run:
     found = process.counters()
     stages = {
@@ -229,12 +229,12 @@ def _said(
         first_s=next(s.at_s for s in samples if s.done) - process.began,
         stages=stages,
         failed=int(found.get("tidegate_failed_total", 0)),
-        load=watch.load(part.first.looks, part.last.looks),
+        load=monitor.load(part.first.polls, part.last.polls),
     )
 
 
 async def _paced(admin: Client, service: str, pieces: Sequence[Piece], rate: float, seconds: float) -> Delay:
-    """Arrivals one after the other, evenly, and how long each took: the time of its event less that of its segment."""
+    """Publish segments at an even rate. Return the delays between each segment and its event."""
     js = admin.jetstream()
     last = (await js.stream_info(names.EVENTS)).state.last_seq
     count = max(10, round(rate * seconds))
@@ -246,7 +246,7 @@ async def _paced(admin: Client, service: str, pieces: Sequence[Piece], rate: flo
     await world.acknowledged(js, names.MEDIA, service)
     end = (await js.stream_info(names.EVENTS)).state.last_seq
     delays = []
-    for seq in range(last + 1, end + 1, max(1, (end - last) // LOOKED_AT)):
+    for seq in range(last + 1, end + 1, max(1, (end - last) // DELAY_SAMPLES)):
         event = await js.get_msg(names.EVENTS, seq)
         segment = await js.get_msg(names.MEDIA, msgspec.json.decode(event.data or b"", type=_OfSegment).segment.seq)
         assert event.time and segment.time
@@ -265,13 +265,13 @@ class _Ref(msgspec.Struct, frozen=True):
 
 
 class _OfSegment(msgspec.Struct, frozen=True):
-    """What events of cv and embed have in common."""
+    """The common part of events of cv and embed."""
 
     segment: _Ref
 
 
 async def _objects(admin: Client) -> float:
-    """Of a frame, in the mean, as the last events have them."""
+    """Return the mean number of objects per frame in the last events."""
     js = admin.jetstream()
     end = (await js.stream_info(names.EVENTS)).state.last_seq
     found = []

@@ -1,7 +1,7 @@
-"""Segments as cameras of 1080p25 send them: scenes of the demo with people, cars and a tram in them, at 4 Mbit/s.
+"""Segments as 1080p25 cameras send them: scenes of the demo with people, cars and a tram, at 4 Mbit/s.
 
-The scenes are scaled up, which changes neither what decoding costs, as that follows from the size and the bitrate, nor
-what a model costs, which looks at a smaller picture.
+The scenes are scaled up. That changes neither the cost of decoding, which depends on size and bitrate, nor the cost of
+a model, whose input is smaller.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FPS = 25
 BITRATE = 4_000_000
 SCENES = ("stop", "alley", "crossing", "taxi")
 SCENE_S = 2
-# What the embedded, trained detector finds in a frame of these scenes, in the mean, from services.cv's SCORE_FLOOR on:
-# so many objects a frame an untrained one is made to find. tests/test_gpu.py counts them.
+# Mean objects per frame that the embedded, trained detector finds from services.cv's SCORE_FLOOR on. An untrained
+# detector is biased to find as many. tests/test_gpu.py counts them.
 OBJECTS = 18
 
 
@@ -49,7 +49,7 @@ def encode(part: Path, frames: Iterable[VideoFrame]) -> None:
 
 
 def segments() -> list[Piece]:
-    """Two of each scene, encoded once a machine: a quarter of a minute."""
+    """Return two segments of each scene. They are encoded once per machine, in a quarter of a minute."""
     folder = footage.cache() / f"full-hd-{footage.VERSION}"
     small = {path.stem: path for path in footage.embedded(footage.cache() / f"footage-{footage.VERSION}")}
     found: list[Piece] = []

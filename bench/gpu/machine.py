@@ -1,4 +1,4 @@
-"""What this machine has: its GPU, driver, torch and CPU; and what is missing where there is no GPU."""
+"""The description of this machine: its GPU, driver, torch and CPU; and what is missing without a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EVERY_S = 0.5
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """What nvidia-smi says of it: texts, "" for what it does not say. memory_mb: in all."""
+    """A GPU by nvidia-smi, with "" for unknown texts. memory_mb: in total."""
 
     name: str = ""
     driver: str = ""
@@ -34,7 +34,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """device: what was measured on, `cuda` or `cpu`. cuda, cudnn: what torch is built with, "" for the CPU."""
+    """This machine. device: `cuda` or `cpu`. cuda, cudnn: the versions in torch, "" for the CPU."""
 
     device: str
     gpu: Gpu | None
@@ -46,23 +46,23 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """For a title: the GPU's name, or the CPU's."""
+        """The GPU's name, or the CPU's, for a title."""
         return (self.gpu.name or "an unnamed GPU") if self.gpu else f"the CPU, {self.host.cpu}"
 
 
 def not_installed() -> str | None:
-    """Which packages are not, and what installs them; None where all are."""
-    gone = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if not gone:
+    """Return which packages are missing and how to install them; None if all are there."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not absent:
         return None
     return (
-        f"{', '.join(gone)} can't be imported: pip install 'tidegate[cv-torch,embed-torch,demo]'; where no registry is "
-        "reached, from wheels that were carried (docs/how-to/scale.md)"
+        f"{', '.join(absent)} can't be imported: pip install 'tidegate[cv-torch,embed-torch,demo]'; if no registry "
+        "can be reached, from local wheels (docs/how-to/scale.md)"
     )
 
 
 def missing() -> str | None:
-    """One sentence: what of a GPU is missing, and what was looked for; None where torch can use one."""
+    """Return a sentence on why no GPU can be used; None if torch can use one."""
     if reason := not_installed():
         return reason
     import torch
@@ -74,12 +74,12 @@ def missing() -> str | None:
         return None
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU alone"
     return (
-        f"no NVIDIA GPU can be used here: {_seen_by_driver()}; torch.cuda.is_available() is "
+        f"no NVIDIA GPU can be used here: {_driver_report()}; torch.cuda.is_available() is "
         f"{torch.cuda.is_available()}, and torch, which is {built}, says why ({reason})"
     )
 
 
-def _seen_by_driver() -> str:
+def _driver_report() -> str:
     if not shutil.which(SMI):
         return f"{SMI} is not in PATH, so that no driver is installed, or none is given to this container"
     done = subprocess.run([SMI, "-L"], capture_output=True, text=True, check=False)
@@ -89,7 +89,7 @@ def _seen_by_driver() -> str:
     return f"{SMI} sees {len(lines)}, {lines[0].partition(' (')[0]}"
 
 
-def look(device: str) -> Machine:
+def describe(device: str) -> Machine:
     import torch
 
     on_gpu = device != "cpu"
@@ -113,11 +113,11 @@ def _is_installed(package: str) -> bool:
 
 
 def _gpu(name: str) -> Gpu:
-    """By nvidia-smi; by torch's name alone where that is not there."""
+    """Return the GPU by nvidia-smi; without nvidia-smi, only torch's name."""
     if not shutil.which(SMI):
         return Gpu(name=name)
-    said = subprocess.run(_query("gpu", _FIELDS), capture_output=True, text=True, check=False).stdout
-    values = dict(zip(_FIELDS, (value.strip() for value in said.partition("\n")[0].split(",")), strict=False))
+    output = subprocess.run(_query("gpu", _FIELDS), capture_output=True, text=True, check=False).stdout
+    values = dict(zip(_FIELDS, (value.strip() for value in output.partition("\n")[0].split(",")), strict=False))
     return Gpu(
         name=values.get("name") or name,
         driver=values.get("driver_version", ""),
@@ -129,13 +129,13 @@ def _gpu(name: str) -> Gpu:
 
 
 def _query(what: str, fields: tuple[str, ...]) -> list[str]:
-    """The command for the GPU that torch calls cuda:0."""
+    """Return the command for the GPU that is torch's cuda:0."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
     return [SMI, f"--query-{what}={','.join(fields)}", "--format=csv,noheader,nounits", "-i", first]
 
 
 def number(text: str) -> float | None:
-    """What nvidia-smi printed, None for `[N/A]` and its like."""
+    """Return the number that nvidia-smi printed; None for `[N/A]` and the like."""
     try:
         return float(text)
     except ValueError:
@@ -143,9 +143,9 @@ def number(text: str) -> float | None:
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """Means and maxima over a time, as nvidia-smi says them; None for what it does not.
+    """Means and maxima over a time, by nvidia-smi; None if unknown.
 
-    utilisation: share of the time in which a kernel ran. memory_mb: the most that all processes had. watts: the mean.
+    utilisation: share of the time in which a kernel ran. memory_mb: maximum over all processes. watts: the mean.
     """
 
     utilisation: float | None = None
@@ -153,19 +153,19 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     watts: float | None = None
 
 
-class Watch:
-    """Looks at the GPU twice a second for as long as the block lasts; `load` says what was seen.
+class GpuMonitor:
+    """Polls the GPU twice a second during the block; `load` returns the result.
 
-    On a machine without nvidia-smi, and on a CPU, it sees nothing.
+    Without nvidia-smi, and on a CPU, the result is empty.
     """
 
     def __init__(self, device: str) -> None:
         self._samples: list[tuple[float | None, ...]] = []
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
         self._is_there = device != "cpu" and shutil.which(SMI) is not None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> GpuMonitor:
         if self._is_there:
             self._thread.start()
         return self
@@ -175,20 +175,20 @@ class Watch:
         if self._is_there:
             self._thread.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while not self._over.wait(_EVERY_S):
-            said = subprocess.run(_query("gpu", _SAMPLED), capture_output=True, text=True, check=False).stdout
-            values = tuple(number(value.strip()) for value in said.partition("\n")[0].split(","))
+            output = subprocess.run(_query("gpu", _SAMPLED), capture_output=True, text=True, check=False).stdout
+            values = tuple(number(value.strip()) for value in output.partition("\n")[0].split(","))
             if len(values) == len(_SAMPLED):
                 self._samples.append(values)
 
     @property
-    def looks(self) -> int:
-        """How often it has looked so far."""
+    def polls(self) -> int:
+        """The number of polls so far."""
         return len(self._samples)
 
     def load(self, first: int = 0, last: int | None = None) -> Load:
-        """Of the looks from `first` to `last`, exclusive."""
+        """Return the load over the polls from `first` to `last`, exclusive."""
         rows = self._samples[first:last]
         busy, memory, watts = ([v for row in rows if (v := row[n]) is not None] for n in range(len(_SAMPLED)))
         return Load(

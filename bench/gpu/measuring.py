@@ -1,6 +1,6 @@
-"""The order of things: footage, a model, its stages, its replica, the numbers; and the files that are left.
+"""The sequence of measurements: footage, a model, its stages, its replica, the numbers; and the output files.
 
-What uses the GPU runs in processes of its own, one after the other, so that each has all of it and leaves nothing.
+Each measurement on the GPU runs in its own process, one after the other, so that each has all of its memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
 from shared.contract.topology import TopologySettings
 
-# The architecture that the base names, where no weights are given.
+# The base overlay's architecture, used without weights.
 UNTRAINED = "rtdetr_v2_r50vd-untrained"
 # On a CPU large batches take minutes and gain nothing.
 CPU_BATCHES = (1, 4, 8)
@@ -40,10 +40,12 @@ T = TypeVar("T")
 Say = Callable[[str], None]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """seconds: of each replica's run; each stage has a tenth. latency_s: from a segment's arrival to its event.
-    cold_start_s: of a pod. replicas: at most. overlay: to build on; by the GPU's name where empty. cv_model: with its
-    weights; untrained ones where empty. batches: sizes to try. others: detectors to measure besides.
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a measurement.
+
+    seconds: of each replica's run; each stage has a tenth. latency_s: target from a segment's arrival to its event.
+    cold_start_s: of a pod. replicas: maximum. overlay: to build on; by the GPU's name if empty. cv_model: with its
+    weights; untrained if empty. batches: sizes to try. others: further detectors to measure.
     """
 
     device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cuda"
@@ -68,23 +70,23 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return self.batches or (CPU_BATCHES if self.device == "cpu" else stages.BATCHES)
 
 
-def alone(function: Callable[..., T], *given: Any) -> T:
-    """What it gives, in a process of its own that ends with it: the GPU's memory is free again."""
+def alone(function: Callable[..., T], *arguments: Any) -> T:
+    """Return the function's result from its own process, whose exit frees the GPU's memory."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *given).result()
+        return pool.submit(function, *arguments).result()
 
 
-def measure(asked: Asked, tests: str | None, say: Say) -> Report:
-    """Raises ModelError for what can't be loaded, and TidegateError where a service fails."""
+def measure(request: Request, tests: str | None, say: Say) -> Report:
+    """Run all measurements. Raises ModelError for a model that can't be loaded, TidegateError if a service fails."""
     say("segments of 1080p25")
     pieces = footage.segments()
-    here = alone(machine.look, asked.device)
+    here = alone(machine.describe, request.device)
     with tempfile.TemporaryDirectory() as folder:
-        spec = asked.cv_model
+        spec = request.cv_model
         if not spec:
             say("an untrained detector")
             spec = alone(_untrained, Path(folder) / UNTRAINED, pieces)
-        services = [_cv(asked, here, spec, pieces, say), _embed(asked, here, pieces, say)]
+        services = [_cv(request, here, spec, pieces, say), _embed(request, here, pieces, say)]
     say("decoding by the GPU")
     counts = stages.thread_counts(min(here.host.cores, 8))
     return Report(
@@ -94,7 +96,7 @@ def measure(asked: Asked, tests: str | None, say: Say) -> Report:
         segment_s=_seconds(pieces),
         megabits_s=sum(len(p.payload) for p in pieces) * 8e-6 / sum(p.segment.duration for p in pieces),
         tests=tests,
-        nvdec=alone(stages.hardware, pieces, asked.stage_s, counts, asked.device),
+        nvdec=alone(stages.hardware, pieces, request.stage_s, counts, request.device),
         services=services,
     )
 
@@ -107,46 +109,47 @@ def _untrained(folder: Path, pieces: Sequence[Piece]) -> str:
     return untrained.rt_detr(folder, images, objects=footage.OBJECTS, floor=SCORE_FLOOR)
 
 
-def _cv(asked: Asked, here: Machine, spec: str, pieces: Sequence[Piece], say: Say) -> Served:
+def _cv(request: Request, here: Machine, spec: str, pieces: Sequence[Piece], say: Say) -> Served:
     say(f"cv: {spec}")
     models = [
-        alone(stages.detector, name, pieces, asked.device, asked.sizes, asked.stage_s) for name in (spec, *asked.others)
+        alone(stages.detector, name, pieces, request.device, request.sizes, request.stage_s)
+        for name in (spec, *request.others)
     ]
     threads = stages.thread_counts(here.host.cores)
     fps = CvSettings().cv_fps
-    decoding = alone(_decoding, pieces, asked.stage_s, threads, models[0].side, fps)
+    decoding = alone(_decoding, pieces, request.stage_s, threads, models[0].side, fps)
     images = fps * _seconds(pieces)
 
     def environment(batch: int, threads: int) -> dict[str, str]:
         return {
             "CV_MODEL": spec,
-            "CV_DEVICE": asked.device,
+            "CV_DEVICE": request.device,
             "CV_BATCH_SIZE": str(batch),
             "CV_THREADS": str(threads),
             "CV_FPS": f"{fps:g}",
-            # The same video comes again and again, and each of its segments is to be looked at.
+            # The video repeats, and each of its segments must be analysed.
             "CV_WATCH_S": "0",
         }
 
     def hold(batch: int, threads: int) -> int:
         return CvSettings(cv_batch_size=batch, cv_threads=threads).worker().hold
 
-    weights: Weights = "untrained" if spec.endswith("@random") else "trained" if asked.cv_model else "fitted"
-    return _served(asked, here, "cv", weights, models, decoding, images, pieces, environment, hold, say)
+    weights: Weights = "untrained" if spec.endswith("@random") else "trained" if request.cv_model else "fitted"
+    return _served(request, here, "cv", weights, models, decoding, images, pieces, environment, hold, say)
 
 
-def _embed(asked: Asked, here: Machine, pieces: Sequence[Piece], say: Say) -> Served:
-    spec, pretrained = asked.embed_model, asked.embed_pretrained
+def _embed(request: Request, here: Machine, pieces: Sequence[Piece], say: Say) -> Served:
+    spec, pretrained = request.embed_model, request.embed_pretrained
     say(f"embed: {spec}, {pretrained}")
-    model = alone(stages.embedder, spec, pretrained, pieces, asked.device, asked.sizes, asked.stage_s)
+    model = alone(stages.embedder, spec, pretrained, pieces, request.device, request.sizes, request.stage_s)
     threads = stages.thread_counts(here.host.cores)
-    decoding = alone(_decoding, pieces, asked.stage_s, threads, model.side, None)
+    decoding = alone(_decoding, pieces, request.stage_s, threads, model.side, None)
 
     def environment(batch: int, threads: int) -> dict[str, str]:
         return {
             "EMBED_MODEL": spec,
             "EMBED_PRETRAINED": pretrained,
-            "EMBED_DEVICE": asked.device,
+            "EMBED_DEVICE": request.device,
             "EMBED_BATCH_SIZE": str(batch),
             "EMBED_THREADS": str(threads),
         }
@@ -155,19 +158,19 @@ def _embed(asked: Asked, here: Machine, pieces: Sequence[Piece], say: Say) -> Se
         return EmbedSettings(embed_batch_size=batch, embed_threads=threads).worker().hold
 
     weights: Weights = "untrained" if pretrained == "random" else "trained"
-    return _served(asked, here, "embed", weights, [model], decoding, 1.0, pieces, environment, hold, say)
+    return _served(request, here, "embed", weights, [model], decoding, 1.0, pieces, environment, hold, say)
 
 
 def _decoding(
     pieces: Sequence[Piece], seconds: float, threads: Sequence[int], side: tuple[int, int] | None, fps: float | None
 ) -> list[Decoding]:
-    """As the service does: so many frames a second, or the keyframe alone."""
+    """Measure decoding like the service: `fps` frames a second, or only the keyframe."""
     wanted: dict[str, Any] = {"at": [0.0]} if fps is None else {"fps": fps}
     return stages.decoding(pieces, seconds, threads, size=side, **wanted)
 
 
 def _served(
-    asked: Asked,
+    request: Request,
     here: Machine,
     name: str,
     weights: Weights,
@@ -179,7 +182,7 @@ def _served(
     hold: Callable[[int, int], int],
     say: Say,
 ) -> Served:
-    """Settings by the stages, a replica with these, and what follows. images: a segment."""
+    """Choose settings by the stages, run a replica with them, and derive the numbers. images: per segment."""
     batches = {b.size: b for b in models[0].batches}
     rates = {row.threads: row.segments_s for row in decoding}
     wanted = max(b.images_s for b in batches.values()) / images
@@ -187,12 +190,14 @@ def _served(
     slowest = min(wanted, rates[threads])
     batch = plan.choose_batch(
         {size: b.images_s for size, b in batches.items()},
-        lambda size: plan.in_time(hold(size, threads), slowest, asked.latency_s),
+        lambda size: plan.in_time(hold(size, threads), slowest, request.latency_s),
     )
-    held = hold(batch, threads)
+    in_flight = hold(batch, threads)
     say(f"{name}: a replica with a backlog, batch {batch}, {threads} decoding threads")
-    given = environment(batch, threads)
-    run = asyncio.run(backlog.measure(name, given, pieces, seconds=asked.seconds, hold=held, device=asked.device))
+    settings = environment(batch, threads)
+    run = asyncio.run(
+        backlog.measure(name, settings, pieces, seconds=request.seconds, hold=in_flight, device=request.device)
+    )
     copy_s = batches[batch].copy_s
     return Served(
         name=name,
@@ -217,24 +222,24 @@ def _served(
             cores=run.cores,
             batch=batch,
             threads=threads,
-            hold=held,
-            latency_s=asked.latency_s,
-            cold_start_s=asked.cold_start_s,
-            replicas=asked.replicas,
+            hold=in_flight,
+            latency_s=request.latency_s,
+            cold_start_s=request.cold_start_s,
+            replicas=request.replicas,
         ),
     )
 
 
 def _seconds(pieces: Sequence[Piece]) -> float:
-    """Of video, in a segment."""
+    """Return the mean seconds of video in a segment."""
     return round(sum(p.segment.duration for p in pieces) / len(pieces), 3)
 
 
-def write(report: Report, asked: Asked) -> list[Path]:
-    """report.json, and a component for each form of scaling."""
+def write(report: Report, request: Request) -> list[Path]:
+    """Write report.json and a component for each form of scaling. Return their paths."""
     numbers = [served.numbers for served in report.services]
-    base = asked.overlay or overlay_of(report.machine.label) or "<your GPU>"
-    out = Path(asked.out)
+    base = request.overlay or overlay_of(report.machine.label) or "<your GPU>"
+    out = Path(request.out)
     texts = {
         out / "report.json": msgspec.json.format(msgspec.json.encode(report)).decode() + "\n",
         **{
@@ -255,6 +260,6 @@ def write(report: Report, asked: Asked) -> list[Path]:
 
 
 def overlay_of(gpu: str) -> str | None:
-    """The shipped overlay for a GPU of that name, as NVIDIA writes it; None where there is none."""
+    """Return the shipped overlay for a GPU of that name, as NVIDIA writes it; None if there is none."""
     words = re.sub(r"[^a-z0-9]+", " ", gpu.lower())
     return next((name for name, word in OVERLAYS.items() if word.lower() in words), None)

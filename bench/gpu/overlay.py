@@ -87,7 +87,7 @@ _SETUP = """\
 
 
 def component(all: Iterable[Numbers], *, demand: bool, about: str, overlay: str, default_ack_pending: int) -> str:
-    """The text of a `kustomization.yaml`. about: where the numbers are from, on one line."""
+    """Return the text of a `kustomization.yaml`. about: the source of the numbers, on one line."""
     form = f"{overlay}/demand" if demand else overlay
     text = _HEAD.format(about=about, overlay=form)
     for n in all:
@@ -101,7 +101,7 @@ def component(all: Iterable[Numbers], *, demand: bool, about: str, overlay: str,
 
 
 def command(n: Numbers) -> str:
-    """The command that computes the thresholds."""
+    """Return the command that computes the thresholds."""
     t = n.threshold
     return (
         f"tidegate threshold --rate {n.rate} --latency {t.latency_s:g} --hold {n.hold} --cold-start {t.cold_start_s:g}"
@@ -110,5 +110,5 @@ def command(n: Numbers) -> str:
 
 def _url(n: Numbers) -> str:
     t = n.threshold
-    asked = f"service={n.service}&latencyTarget={t.latency_s:g}&coldStart={t.cold_start_s:g}&lagThreshold={t.value}"
-    return f"{DEMAND}?{asked}"
+    query = f"service={n.service}&latencyTarget={t.latency_s:g}&coldStart={t.cold_start_s:g}&lagThreshold={t.value}"
+    return f"{DEMAND}?{query}"

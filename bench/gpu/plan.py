@@ -1,4 +1,4 @@
-"""From what a replica did to what it carries, what bounds it, and the numbers that an overlay needs. Pure.
+"""From a replica's measured rate to its cameras, its bottleneck, and the numbers for an overlay. Pure.
 
 numbers = plan.numbers("cv", rate=312.7, cores=19.4, batch=64, threads=24, hold=56, latency_s=2, cold_start_s=60)
 numbers.rate               # "312": the annotation
@@ -16,15 +16,15 @@ import msgspec
 from shared.contract.topology import TopologySettings
 from tidegate.keda.threshold import AIR, Threshold, lag_threshold
 
-# A replica is planned for this share of its rate: what is left repays a backlog, and takes the minutes that are busier.
+# A replica is planned for this share of its rate; the rest absorbs backlogs and busier minutes.
 LOAD = 0.7
-# The batch is the smallest whose rate is within this of the best: larger ones hold more, and answer later.
+# The batch is the smallest whose rate is this share of the best: larger ones hold more segments and answer later.
 NEAR = 0.95
-# Decoding has so much more than the model takes, as it has to keep up while others use the machine.
+# Decoding must exceed the model's rate by this factor, to keep up under other load.
 AHEAD = 1.1
-# The device's thread, and the machine's cores, count as full from these shares on.
+# From these shares on, the device's thread, the machine's cores and the GPU count as full.
 FULL_DEVICE, FULL_CORES, FULL_GPU = 0.9, 0.85, 0.7
-# Of a run, this share is left out at its start, where batches are not full yet.
+# The share of a run that is excluded at its start, while batches are not full yet.
 START = 0.1
 
 Bound = Literal["gpu", "copy", "device thread", "decoding", "cores", "process"]
@@ -39,7 +39,7 @@ REASONS: Mapping[Bound, str] = {
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's counters at a time. at_s, cpu_s, busy_s: seconds. looks: of `machine.Watch`, so far."""
+    """A worker's counters at a time. at_s, cpu_s, busy_s: seconds. polls: of `machine.GpuMonitor`, so far."""
 
     at_s: float
     done: int
@@ -47,11 +47,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     busy_s: float
     memory_mb: float
-    looks: int = 0
+    polls: int = 0
 
 
 class Steady(msgspec.Struct, frozen=True, kw_only=True):
-    """Between two samples. cores: of the CPU that were busy. busy: the share of time in which the device computed."""
+    """The rates between two samples. cores: busy ones. busy: the share of time in which the device computed."""
 
     first: Sample
     last: Sample
@@ -78,9 +78,9 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def steady(samples: Sequence[Sample], count: int, hold: int) -> Steady | None:
-    """The part of a run over `count` segments that has full batches: after START of them, before the last `hold`.
+    """Return the part of a run over `count` segments that has full batches: from START to the last `hold` segments.
 
-    None where the run has no two samples between which anything was done.
+    None if no two samples have progress between them.
     """
     working = [s for s in samples if s.done]
     inside = [s for s in working if START * count <= s.done <= count - hold]
@@ -91,26 +91,26 @@ def steady(samples: Sequence[Sample], count: int, hold: int) -> Steady | None:
 
 
 def fewest(rates: Mapping[int, float]) -> int:
-    """The smallest key whose rate is nearly the best: of batches by size, or of threads by count."""
+    """Return the smallest key whose rate is nearly the best: of batches by size, or of threads by count."""
     best = max(rates.values())
     return min(key for key, rate in rates.items() if rate >= NEAR * best)
 
 
 def choose_batch(images_s: Mapping[int, float], fits: Callable[[int], bool]) -> int:
-    """The smallest batch that is nearly as fast as the fastest of those that fit; where none does, the smallest.
+    """Return the smallest batch that is nearly as fast as the fastest that fits; if none fits, the smallest.
 
-    images_s: by the batch's size.
+    images_s: by batch size.
     """
     return fewest({size: rate for size, rate in images_s.items() if fits(size)} or {min(images_s): 1.0})
 
 
 def in_time(hold: int, segments_s: float, latency_s: float) -> bool:
-    """Whether a worker that holds so many answers the last of them in time, with the threshold's reserve."""
+    """Return whether a worker with `hold` segments answers the last one in time, with the threshold's reserve."""
     return hold + 1 <= math.floor(segments_s * latency_s * (1 - AIR))
 
 
 def choose_threads(segments_s: Mapping[int, float], wanted: float) -> int:
-    """The fewest threads that decode AHEAD of `wanted` segments a second; else the fewest that do nearly most."""
+    """Return the fewest threads that decode AHEAD of `wanted` segments a second; else the fewest near the best."""
     enough = [threads for threads, rate in segments_s.items() if rate >= AHEAD * wanted]
     return min(enough) if enough else fewest(segments_s)
 
@@ -125,10 +125,10 @@ def bound(
     decoding_s: float,
     segments_s: float,
 ) -> Bound:
-    """What keeps a replica with a backlog from doing more.
+    """Return the bottleneck of a replica with a backlog.
 
-    busy: of the device's thread. utilisation: of the GPU, None where unknown. copy_share: of a batch's time.
-    decoding_s: segments that its threads decode a second when nothing else runs.
+    busy: of the device's thread. utilisation: of the GPU, None if unknown. copy_share: of a batch's time.
+    decoding_s: segments that its threads decode a second without other load.
     """
     if busy >= FULL_DEVICE:
         if (copy_share or 0.0) > 0.5:
@@ -140,21 +140,21 @@ def bound(
 
 
 def cameras(segments_s: float, segment_seconds: float, load: float = 1.0) -> int:
-    """How many a replica carries: each sends a segment every `segment_seconds`. load: the share of its rate."""
+    """Return the cameras for one replica; each sends a segment every `segment_seconds`. load: share of its rate."""
     return math.floor(segments_s * segment_seconds * load + 1e-9)
 
 
 def rounded(rate: float) -> str:
-    """Down to three digits, as a text without an exponent: thresholds are computed from what the annotation says."""
+    """Return the rate rounded down to three digits, without an exponent: thresholds follow from the annotation."""
     places = max(0, 2 - math.floor(math.log10(rate)))
     step = 10.0 ** (2 - math.floor(math.log10(rate)))
     return f"{math.floor(rate * step + 1e-9) / step:.{places}f}"
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into an overlay for a service.
+    """The numbers of a service for an overlay.
 
-    rate: the annotation, segments a second. hold: the most segments in a replica's hands. cpu: cores to request.
+    rate: the annotation, segments per second. hold: maximum segments in flight per replica. cpu: cores to request.
     max_ack_pending: of the consumers, for `replicas`.
     """
 
@@ -181,7 +181,7 @@ def numbers(
     cold_start_s: float = 60.0,
     replicas: int = 8,
 ) -> Numbers:
-    """rate: segments a second of a replica with a backlog, which keeps so many `cores` busy then."""
+    """Return the numbers of a service. rate: segments per second with a backlog. cores: busy ones meanwhile."""
     text = rounded(rate)
     return Numbers(
         service=service,
@@ -197,7 +197,7 @@ def numbers(
 
 
 def ack_pending(needed: int) -> int:
-    """The default where that is enough, else doubled until it is."""
+    """Return the default, doubled until it is at least `needed`."""
     most = TopologySettings().max_ack_pending
     while most < needed:
         most *= 2

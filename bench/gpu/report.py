@@ -1,4 +1,4 @@
-"""What was measured, and what follows of it: as data for a file, and as tables for a terminal."""
+"""The measurements and their consequences: as data for a file, and as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.gpu.plan import Numbers
 from bench.gpu.stages import Decoding, Hardware, Model
 from tidegate.keda.threshold import explain
 
-# fitted: untrained, and set to find as many objects as a trained detector.
+# fitted: untrained, but biased to find as many objects as a trained detector.
 Weights = Literal["trained", "untrained", "fitted"]
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """A service: its stages apart, what a replica did, and what follows. models: the first is the replica's."""
+    """A service: its stages, a replica's run, and the consequences. models: the first is the replica's."""
 
     name: str
     weights: Weights
@@ -37,7 +37,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """segment_s: seconds of video in a segment. tests: what came of the tests marked `gpu`, None where none ran."""
+    """All results. segment_s: seconds of video in a segment. tests: result of tests marked `gpu`, None if not run."""
 
     time: dt.datetime
     commit: str
@@ -50,7 +50,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def about(self) -> str:
-        """Where the numbers are from, on a line."""
+        """The source of the numbers, on one line."""
         m = self.machine
         models = ", ".join(s.models[0].name for s in self.services)
         driver = f", driver {m.gpu.driver}" if m.gpu and m.gpu.driver else ""
@@ -99,14 +99,14 @@ def _about_machine(report: Report) -> RenderableType:
 def _weights(served: Served) -> RenderableType:
     model = served.models[0]
     found = "" if model.objects is None else f" It finds {model.objects:.0f} objects a frame"
-    said = {
+    text = {
         "trained": f"Trained weights.{found and found + '.'}",
         "untrained": "Untrained weights: the model computes as long as a trained one, and finds noise."
         f"{found and found + ', and what a trained one finds takes time to read, and to suppress where there is NMS.'}",
         "fitted": "Untrained weights: the model computes as long as a trained one, and finds noise."
         f"{found and found + ', about as many as a trained one, so that reading them takes as long. It has no NMS.'}",
     }
-    return Text(said[served.weights])
+    return Text(text[served.weights])
 
 
 def _decoding(rows: Sequence[Decoding]) -> RenderableType:
@@ -151,7 +151,7 @@ def _models(models: Sequence[Model]) -> RenderableType:
 
 
 def _copy_share(model: Model, size: int) -> float | None:
-    """Of a batch's time, that of its copy to the GPU."""
+    """Return the share of a batch's time that its copy to the GPU takes."""
     (batch,) = (b for b in model.batches if b.size == size)
     return None if batch.copy_s is None else batch.copy_s * batch.images_s / size
 
@@ -191,12 +191,12 @@ def _replica(served: Served, machine: Machine) -> RenderableType:
 
 
 def _gpu(run: Run) -> str:
-    said = run.load
-    if said.utilisation is None:
+    load = run.load
+    if load.utilisation is None:
         return "utilisation and memory unknown: nvidia-smi says neither"
-    memory = "memory unknown" if said.memory_mb is None else f"{said.memory_mb:.0f} MB at most"
-    watts = "" if said.watts is None else f", {said.watts:.0f} W"
-    return f"a kernel runs in {said.utilisation:.0%} of the time, {memory}{watts}"
+    memory = "memory unknown" if load.memory_mb is None else f"{load.memory_mb:.0f} MB at most"
+    watts = "" if load.watts is None else f", {load.watts:.0f} W"
+    return f"a kernel runs in {load.utilisation:.0%} of the time, {memory}{watts}"
 
 
 def _nvdec(found: Hardware) -> RenderableType:

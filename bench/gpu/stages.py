@@ -1,7 +1,7 @@
-"""What each stage of a worker does alone: decoding by threads, copying to the GPU, and the model by batch size.
+"""The rate of each stage of a worker: decoding by threads, copying to the GPU, and the model by batch size.
 
-Each is measured through the function that the worker calls, on the footage's own pictures, after a first round that is
-not counted. CPU time is the process's own.
+Each is measured through the function that the worker calls, on pictures of the footage, after a warm-up round. CPU time
+is of the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Images = Sequence[Image]
 
 
 class Decoding(msgspec.Struct, frozen=True, kw_only=True):
-    """segments_s: by so many threads together. cpu_s: of a core, a segment."""
+    """The rate of decoding. segments_s: of all threads together. cpu_s: of a core, per segment."""
 
     threads: int
     segments_s: float
@@ -36,15 +36,17 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
-    """What the GPU's own decoder does, all frames of each segment; or why it was not measured."""
+    """The rate of the GPU's own decoder for all frames of each segment; or why it was not measured."""
 
     decoding: list[Decoding] = []
     not_measured: str = ""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """images_s: of the model with all that its backend does, copy and reading included. first_s: the first call of this
-    size, in which kernels are chosen. copy_s: of a batch, to the GPU alone; None on a CPU.
+    """The rate at one batch size.
+
+    images_s: of the model and its backend, including copies. first_s: of the first call of this size, which selects
+    kernels. copy_s: of a batch to the GPU; None on a CPU.
     """
 
     size: int
@@ -54,9 +56,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """name: as events say it. side: (width, height) of its pictures, None for any. objects: found a picture, in the
-    mean; None for a model that finds none. tuned: images/s at the largest size with cuDNN's search for kernels, of
-    those without; None on a CPU.
+    """A measured model.
+
+    name: as in events. side: (width, height) of its pictures, None for any. objects: mean number per picture; None for
+    a model that is not a detector. tuned: relative images/s at the largest size with cuDNN's search for kernels; None
+    on a CPU.
     """
 
     name: str
@@ -69,13 +73,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def thread_counts(cores: int) -> list[int]:
-    """1, 2, 4 and so on up to the cores, and the cores."""
+    """Return the powers of two up to `cores`, and `cores`."""
     powers = [1 << n for n in range(cores.bit_length())]
     return sorted({n for n in powers if n <= cores} | {cores})
 
 
 def decoding(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], **wanted: Any) -> list[Decoding]:
-    """By so many threads each. wanted: as `shared.video.decode.decode` has it."""
+    """Measure decoding with each number of threads. wanted: options of `shared.video.decode.decode`."""
 
     def one(piece: Piece) -> None:
         decode(piece.payload, frames=piece.segment.frames, **wanted)
@@ -84,9 +88,9 @@ def decoding(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], **
 
 
 def hardware(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], device: str) -> Hardware:
-    """By NVDEC, through PyAV's own wheel. Frames stay on the GPU, and each segment has a decoder of its own.
+    """Measure decoding by NVDEC, through PyAV's wheel. Frames stay on the GPU, and each segment has its own decoder.
 
-    The services decode on the CPU: this says what they would gain.
+    The services decode on the CPU: this shows their possible gain.
     """
     if device == "cpu":
         return Hardware(not_measured="NVDEC is a part of a GPU")
@@ -134,7 +138,7 @@ def _threaded(one: Callable[[Piece], None], pieces: Sequence[Piece], seconds: fl
 
 
 def detector(spec: str, pieces: Sequence[Piece], device: str, sizes: Sequence[int], seconds: float) -> Model:
-    """A detector of services.cv. Raises ModelError where it can't be loaded."""
+    """Measure a detector of services.cv. Raises ModelError if it can't be loaded."""
     began = time.perf_counter()
     model = load_detector(spec, device=device, threads=1, min_score=SCORE_FLOOR, batch_size=1)
     loaded = time.perf_counter() - began
@@ -155,7 +159,7 @@ def detector(spec: str, pieces: Sequence[Piece], device: str, sizes: Sequence[in
 def embedder(
     spec: str, pretrained: str, pieces: Sequence[Piece], device: str, sizes: Sequence[int], seconds: float
 ) -> Model:
-    """A model of services.embed. Raises ModelError where it can't be loaded."""
+    """Measure a model of services.embed. Raises ModelError if it can't be loaded."""
     began = time.perf_counter()
     model = load_embedder(spec, pretrained=pretrained, device=device, threads=1, batch_size=1)
     loaded = time.perf_counter() - began
@@ -172,14 +176,14 @@ def embedder(
 
 
 def pictures(pieces: Sequence[Piece], size: tuple[int, int] | None, **wanted: Any) -> list[Image]:
-    """Those of the segments that a service looks at."""
+    """Return the pictures of the segments that a service analyses."""
     return [p.pixels for piece in pieces for p in decode(piece.payload, size=size, **wanted).pictures]
 
 
 def _batches(
     run: Callable[[Images], object], images: Images, sizes: Sequence[int], device: str, seconds: float
 ) -> list[Batch]:
-    """Of each size, up to the first for which the GPU has no memory."""
+    """Measure each size, up to the first that exceeds the GPU's memory."""
     found: list[Batch] = []
     for size in sorted(sizes):
         try:
@@ -200,7 +204,7 @@ def _batch(run: Callable[[Images], object], images: Images, size: int, device: s
 
 
 def _rate(run: Callable[[Images], object], batch: Images, seconds: float) -> float:
-    """Images a second. A backend gives its results to the CPU, so that each call has waited for the GPU."""
+    """Return images per second. A backend returns results on the CPU, so each call includes the GPU's time."""
     run(batch)
     done, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds or not done:
@@ -210,7 +214,7 @@ def _rate(run: Callable[[Images], object], batch: Images, seconds: float) -> flo
 
 
 def _copy_s(batch: Images, device: str, seconds: float) -> float | None:
-    """Seconds that a batch takes from the decoder's pictures to the GPU's memory."""
+    """Return the seconds to copy a batch of the decoder's pictures into the GPU's memory."""
     if device == "cpu":
         return None
     import torch
@@ -225,7 +229,7 @@ def _copy_s(batch: Images, device: str, seconds: float) -> float | None:
 
 
 def _tuned(run: Callable[[Images], object], images: Images, size: int, device: str, seconds: float) -> float | None:
-    """The services leave cuDNN's search off, as it takes seconds for each new batch size: what that costs."""
+    """Return the speed-up of cuDNN's search, which services disable because it takes seconds per batch size."""
     if device == "cpu":
         return None
     import torch

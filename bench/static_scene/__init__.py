@@ -1,16 +1,16 @@
-"""`make bench-static-scene`: what a static scene costs with the gate of cv, and what is missed because of it.
+"""`make bench-static-scene`: the cost of a static scene with cv's gate, and the incidents that the gate misses.
 
 | module | idea |
 |---|---|
-| `planes` | a picture as the three planes that an encoder takes |
-| `cutouts` | people and cars, cut out of the footage there is |
-| `visits` | who comes when, and where they are; pure |
-| `scene` | what the camera sees: a still scene, what disturbs it, and its visitors |
-| `encoding` | that as cameras encode it: segments of MEDIA |
-| `looking` | what the detector finds in each frame, and the small pictures; kept on disk |
-| `decoding` | what a glance takes beside decoding all |
-| `cases` | the scenes that are tried |
-| `dealing` | the gate at so many replicas, on what was looked at; no device is asked |
+| `planes` | a picture as the three planes of an encoder's input |
+| `cutouts` | people and cars, cut out of the footage |
+| `visits` | the times and places of visitors; pure |
+| `scene` | the camera's picture: a static scene, disturbances, and visitors |
+| `encoding` | the scene as a camera encodes it: segments of MEDIA |
+| `films` | the detector's results for each frame, and the small pictures; cached on disk |
+| `decoding` | the CPU of a frame probe next to full decoding |
+| `cases` | the scenes to run |
+| `dealing` | the gate with several replicas, on cached results; without a device |
 | `score` | incidents of both runs, side by side |
 
 `__main__` prints the table.

@@ -1,4 +1,4 @@
-"""The scenes that are tried: what disturbs them, who comes, and how a camera encodes them."""
+"""The scenes to run: their disturbances, their visitors, and their encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.static_scene.visits import Wishes
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """rate: of `encoding.RATES`."""
+    """A scene. rate: a key of `encoding.RATES`."""
 
     name: str
     rate: str
@@ -46,7 +46,7 @@ NAMES = tuple(case.name for case in _CASES)
 
 
 def cases(names: tuple[str, ...], minutes: float, activity: float, seed: int) -> list[Case]:
-    """Those of these names, for so many minutes each, with somebody there for such a share of the time."""
+    """Return the cases of these names. minutes: of each. activity: share of the time with a visitor."""
     change = msgspec.structs.replace
     return [
         change(case, minutes=minutes, seed=seed + n + 1, wishes=change(case.wishes, activity=activity))

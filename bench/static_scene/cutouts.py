@@ -1,8 +1,7 @@
-"""People and cars, cut out of the footage there is.
+"""People and cars, cut out of the footage.
 
-People are those of vtest.avi, by the list of bench/vtest, where they differ from the median of the whole film: so each
-walks where he did walk, over the same ground. Of cars the footage has parked ones in front of its still background: one
-of these drives.
+People are from vtest.avi, by the ground truth of bench/vtest, where they differ from the film's median: each walks
+their real path over the real ground. The footage has only parked cars; one of these is animated.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from shared.contract.events import Box
 
 # The film jumps between this frame and the next one.
 _JUMP = 403
-# Somebody is in the picture for so many frames at a time, at least and at most.
+# Minimum and maximum frames of a walk.
 LEAST, MOST = 50, 150
-# A pixel belongs to somebody where a channel differs by this from the ground.
+# A pixel belongs to a person if a channel differs from the ground by more than this.
 _DIFFERS = 18
 _MARGIN = 6
-# The van that stands at the upper right: its box, and the corners of its outline, in pixels.
+# The parked van at the upper right: its box, and the corners of its outline, in pixels.
 _VAN = (648, 40, 724, 102)
 _OUTLINE = ((653, 46), (700, 45), (722, 62), (722, 88), (712, 90), (700, 98), (662, 93), (653, 86))
-# Where it drives: down the road and out at the left. Middle of its lower edge, and how much larger it is.
-_WAY = ((700.0, 150.0, 1.8), (560.0, 280.0, 2.2), (-20.0, 300.0, 2.4))
+# Its path down the road and out at the left: the middle of its lower edge, and its scale.
+_PATH = ((700.0, 150.0, 1.8), (560.0, 280.0, 2.2), (-20.0, 300.0, 2.4))
 CAR_S = 7.0
 
 
 class Cutout(NamedTuple):
-    """One visitor in one frame. at: (x, y) of its upper left corner, even. box: as shares of the frame."""
+    """One visitor in one frame. at: (x, y) of its upper left corner, even numbers. box: as shares of the frame."""
 
     at: tuple[int, int]
     planes: Planes
@@ -45,7 +44,7 @@ class Cutout(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """label: as the detector calls it. frames: one after the other, at the footage's rate."""
+    """A visitor's path. label: the detector's. frames: consecutive, at the footage's rate."""
 
     label: str
     frames: list[Cutout]
@@ -59,13 +58,13 @@ def _film() -> list[NDArray[np.uint8]]:
 
 @cache
 def ground() -> NDArray[np.uint8]:
-    """The scene without anybody: the median of the film over time. RGB."""
+    """Return the empty scene: the median of the film over time. RGB."""
     return np.asarray(np.median(np.stack(_film()[::12]), axis=0), np.uint8)
 
 
 @cache
 def walks() -> list[Walk]:
-    """Every person's ways through the picture, in pieces of `LEAST` to `MOST` frames."""
+    """Return every person's walks through the picture, in pieces of `LEAST` to `MOST` frames."""
     where: dict[int, dict[int, Box]] = {}
     for k, people in footage.people().items():
         for person, box in people.items():
@@ -101,7 +100,7 @@ def _person(k: int, box: Box) -> Cutout:
 
 
 def _soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A mask with its holes closed and its edges softened."""
+    """Return the mask with closed holes and soft edges."""
     alpha = mask.astype(np.float32)
     for _ in range(2):
         padded = np.pad(alpha, 1)
@@ -113,18 +112,18 @@ def _soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 @cache
 def cars() -> list[Walk]:
-    """The van, as it drives down the road and, mirrored, up."""
+    """Return the van driving down the road and, mirrored, up."""
     x1, y1, x2, y2 = _VAN
     rgb, inside = ground()[y1:y2, x1:x2], _inside(_OUTLINE, _VAN)
     share = np.linspace(0, 1, int(CAR_S * footage.FPS))
-    way = np.stack([np.interp(share, (0, 0.25, 1), legs) for legs in zip(*_WAY, strict=True)], axis=1)
-    down = [_car(rgb, inside, *place) for place in way]
-    up = [_car(rgb[:, ::-1], inside[:, ::-1], *place) for place in way[::-1]]
+    path = np.stack([np.interp(share, (0, 0.25, 1), legs) for legs in zip(*_PATH, strict=True)], axis=1)
+    down = [_car(rgb, inside, *place) for place in path]
+    up = [_car(rgb[:, ::-1], inside[:, ::-1], *place) for place in path[::-1]]
     return [Walk("car", down), Walk("car", up)]
 
 
 def _car(rgb: NDArray[np.uint8], inside: NDArray[np.bool_], x: float, y: float, scale: float) -> Cutout:
-    """It with the middle of its lower edge at (x, y); cut off at the picture's left edge."""
+    """Return the van with the middle of its lower edge at (x, y), clipped at the picture's left edge."""
     width, height = (round(side * scale / 2) * 2 for side in (rgb.shape[1], rgb.shape[0]))
     left, top = round((x - width / 2) / 2) * 2, round((y - height) / 2) * 2
     rows, columns = (np.arange(height) / scale).astype(int), (np.arange(width) / scale).astype(int)
@@ -138,7 +137,7 @@ def _car(rgb: NDArray[np.uint8], inside: NDArray[np.bool_], x: float, y: float, 
 
 
 def _inside(corners: tuple[tuple[int, int], ...], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Which pixels of a box are within an outline: by how many of its edges lie to the right."""
+    """Return which pixels of a box are inside an outline, by the even-odd rule."""
     y, x = np.mgrid[box[1] : box[3], box[0] : box[2]]
     found = np.zeros(x.shape, bool)
     for (ax, ay), (bx, by) in zip(corners, (*corners[1:], corners[0]), strict=True):

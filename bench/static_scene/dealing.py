@@ -1,7 +1,7 @@
-"""The gate at so many replicas, on what was looked at once: which segments are looked at, and what is said of all.
+"""The gate with several replicas, on cached results: the segments that get inference, and the events of all.
 
-Each segment goes to a replica by lot, as JetStream deals them. What a replica learns of one it knows a while later, and
-what it shares others can read a while later, in a store that holds what `scenes` would.
+Each segment goes to a random replica, like JetStream's deliveries. A replica knows a segment's result after a delay;
+others can read what it shares after another delay, in a store that stands for the bucket `scenes`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from shared.contract.events import DetectedObject
 
 Frames = list[tuple[float, list[DetectedObject]]]
 
-# A segment's result is known this long after the segment came; what is written can be read after this long. Seconds.
+# Delay from a segment to its result, and from a write to the store until others can read it. Seconds.
 _RESULT_S, _STORE_S = 2.0, 0.5
 _CAMERA = Camera("bench", "ssd")
-# Pictures are compared at most this far apart, seconds.
+# Maximum seconds between compared pictures.
 _CHECK_S = 1.0
 
 
-class Said(NamedTuple):
-    """Of one segment. live: the frames of its event. settled: those of its revision, if there is one, else the same.
-    looked: how many images the device was asked for, and later: how many of a backfill.
+class SegmentResult(NamedTuple):
+    """The result of one segment.
+
+    live: the frames of its event. revised: those of its revision, or the same. images: live inferences. backfilled:
+    inferences of a backfill.
     """
 
     live: Frames
-    settled: Frames
-    looked: int
-    later: int
+    revised: Frames
+    images: int
+    backfilled: int
 
 
 class _Store:
-    """The bucket: what was written, and when."""
+    """The bucket: each entry with the time from which it can be read."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, bytes]] = []
@@ -55,14 +57,14 @@ class _Store:
 
 
 class _Replica:
-    def __init__(self, store: _Store, watch_s: float, least: float) -> None:
+    def __init__(self, store: _Store, watch_s: float, min_score: float) -> None:
         self.gate = Gate(watch_s)
         self._store = store
-        self._least = least
+        self._least = min_score
         self._results: list[tuple[float, AnalysedSegment, list[Grey]]] = []
 
     def judge(self, segment: AnalysedSegment, small: list[Grey]) -> tuple[list[list[DetectedObject]] | None, bool]:
-        """(the boxes of the look that it equals, or None where it is looked at in full; whether that is news)."""
+        """Return (the boxes of the matching reference, or None for full inference; whether the scene is new)."""
         now, gate = segment.seconds, self.gate
         self.learn(now)
         if gate.must_read(_CAMERA, now):
@@ -71,25 +73,25 @@ class _Replica:
         match = found[0] if all(found) else None
         if match is None or gate.is_full_inference_due(_CAMERA, now, segment.duration):
             self._results.append((now + _RESULT_S, segment, small))
-            frames = [wanted(objects, self._least) for _, objects in segment.frames]
+            frames = [above(objects, self._least) for _, objects in segment.frames]
             return None, match is None and learn(gate.scene(_CAMERA), small, now, frames)[1]
         gate.record_match(_CAMERA, match)
         return match.reference.frames, False
 
     def learn(self, now: float) -> None:
-        due = [one for one in self._results if one[0] <= now]
-        self._results = [one for one in self._results if one[0] > now]
-        for _, segment, pictures in due:
-            frames = [wanted(objects, self._least) for _, objects in segment.frames]
+        ready = [result for result in self._results if result[0] <= now]
+        self._results = [result for result in self._results if result[0] > now]
+        for _, segment, pictures in ready:
+            frames = [above(objects, self._least) for _, objects in segment.frames]
             self.gate.learn(_CAMERA, pictures, segment.seconds, frames)
-        if due and self.gate.may_share(_CAMERA):
+        if ready and self.gate.may_share(_CAMERA):
             self.gate.adopt(_CAMERA, self._store.read(now), now)
             if self.gate.may_share(_CAMERA):
                 self._store.write(now, self.gate.share(_CAMERA))
 
 
 def checked(segment: AnalysedSegment, small: list[Grey]) -> list[Grey]:
-    """The pictures that are compared: the first one, and of a long segment one a second."""
+    """Return the pictures to compare: the first one, and one a second of a long segment."""
     chosen, next_at = [], 0.0
     for (offset, _), picture in zip(segment.frames, small, strict=True):
         if offset >= next_at - 1e-6 and (not chosen or segment.duration > 1.5 * _CHECK_S):
@@ -98,32 +100,34 @@ def checked(segment: AnalysedSegment, small: list[Grey]) -> list[Grey]:
     return chosen
 
 
-def wanted(objects: list[DetectedObject], least: float) -> list[DetectedObject]:
-    return [o for o in objects if o.score >= least]
+def above(objects: list[DetectedObject], min_score: float) -> list[DetectedObject]:
+    return [o for o in objects if o.score >= min_score]
 
 
-def full(segment: AnalysedSegment, least: float) -> Frames:
-    return [(offset, wanted(objects, least)) for offset, objects in segment.frames]
+def full(segment: AnalysedSegment, min_score: float) -> Frames:
+    return [(offset, above(objects, min_score)) for offset, objects in segment.frames]
 
 
-def dealt(film: Film, replicas: int, *, watch_s: float, least: float, seed: int = 0) -> tuple[list[Said], _Store]:
-    """What is said of each segment. least: score from which objects are reported."""
+def run_gate(
+    film: Film, replicas: int, *, watch_s: float, min_score: float, seed: int = 0
+) -> tuple[list[SegmentResult], _Store]:
+    """Return the result of each segment. min_score: of reported objects."""
     rng = np.random.default_rng((seed, replicas))
     store = _Store()
-    team = [_Replica(store, watch_s, least) for _ in range(replicas)]
-    said: list[Said] = []
-    quiet_before = False
+    team = [_Replica(store, watch_s, min_score) for _ in range(replicas)]
+    results: list[SegmentResult] = []
+    was_static = False
     for n, (segment, small) in enumerate(zip(film.segments, film.small, strict=True)):
         replica = team[int(rng.integers(replicas))]
         boxes, is_new = replica.judge(segment, list(small))
-        whole = full(segment, least)
+        whole = full(segment, min_score)
         if boxes is None:
-            if quiet_before and is_new:
+            if was_static and is_new:
                 before = film.segments[n - 1]
-                said[-1] = said[-1]._replace(settled=full(before, least), later=len(before.frames))
-            said.append(Said(whole, whole, len(whole), 0))
+                results[-1] = results[-1]._replace(revised=full(before, min_score), backfilled=len(before.frames))
+            results.append(SegmentResult(whole, whole, len(whole), 0))
         else:
-            told = [(offset, boxes[k % len(boxes)]) for k, (offset, _) in enumerate(segment.frames)]
-            said.append(Said(told, told, 0, 0))
-        quiet_before = boxes is not None
-    return said, store
+            reused = [(offset, boxes[k % len(boxes)]) for k, (offset, _) in enumerate(segment.frames)]
+            results.append(SegmentResult(reused, reused, 0, 0))
+        was_static = boxes is not None
+    return results, store

@@ -1,4 +1,4 @@
-"""What a glance costs beside decoding all that is wanted, by how a camera encodes: CPU time of one thread."""
+"""The CPU of a frame probe next to decoding all wanted frames, by a camera's encoding; one thread."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SECONDS = 20
 
 
 def shares() -> dict[str, float]:
-    """By rate: CPU of a glance at each segment, as a share of that of all frames that are wanted."""
+    """Return by rate: CPU of a frame probe of each segment, as a share of decoding all wanted frames."""
     found = {}
     for name, rate in RATES.items():
         with tempfile.TemporaryDirectory() as folder:
             film = scene.frames(Disturbances(tree=3), [], int(SECONDS * 10), seed=1)
-            pieces = encoding.encoded(film, rate, name, Path(folder) / "film.mp4")
+            pieces = encoding.encode(film, rate, name, Path(folder) / "film.mp4")
         found[name] = _seconds(pieces, enough=True) / _seconds(pieces, enough=False)
     return found
 

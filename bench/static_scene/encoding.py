@@ -1,6 +1,6 @@
 """A scene as cameras encode it, cut into segments as ingest does.
 
-pieces = encoded(frames, RATES["cbr"], "lobby", folder / "lobby.mp4")
+pieces = encode(frames, RATES["cbr"], "lobby", folder / "lobby.mp4")
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tidegate.demo import clips
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """codec: of PyAV's wheel. gop_s: seconds between keyframes. options: of the encoder."""
+    """An encoding. codec: of PyAV's wheel. gop_s: seconds between keyframes. options: of the encoder."""
 
     codec: str = "libx264"
     gop_s: float = 1.0
@@ -34,7 +34,7 @@ RATES = {
     "quality": Rate(options={**_X264, "crf": "23"}),
     "vbr": Rate(options={**_X264, "b": "900k", "maxrate": "2M", "bufsize": "4M"}),
     "cbr": Rate(options={**_X264, "b": "1M", "maxrate": "1M", "minrate": "1M", "bufsize": "1M", "nal-hrd": "cbr"}),
-    # What makers call a smart codec: where little moves, keyframes are seldom and there is little between them.
+    # A "smart codec" in vendors' terms: while little moves, keyframes are rare and other frames small.
     "smart": Rate(gop_s=10, options={**_X264, "crf": "27"}),
     "h265": Rate(
         codec="libx265",
@@ -47,8 +47,8 @@ RATES = {
 }
 
 
-def encoded(frames: Iterable[Planes], rate: Rate, camera: str, path: Path) -> list[Piece]:
-    """The segments of a camera, as ingest cuts them. The first starts at footage.START."""
+def encode(frames: Iterable[Planes], rate: Rate, camera: str, path: Path) -> list[Piece]:
+    """Return the segments of a camera, as ingest cuts them. The first starts at footage.START."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(rate.codec, rate=footage.FPS)
         stream.width, stream.height, stream.pix_fmt = footage.WIDTH, footage.HEIGHT, "yuv420p"

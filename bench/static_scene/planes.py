@@ -1,4 +1,4 @@
-"""Pictures as the planes that an encoder takes: luma, and two of colour at half its size."""
+"""Pictures as an encoder's planes: luma, and two of chroma at half its size."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Plane = NDArray[np.uint8]
 
 
 class Planes(NamedTuple):
-    """y: (height, width). u, v: half of both."""
+    """The planes of a picture. y: (height, width). u, v: half of both."""
 
     y: Plane
     u: Plane
     v: Plane
 
     def cut(self, x: int, y: int, width: int, height: int) -> Planes:
-        """A part, which must begin at even places and have even sides."""
+        """Return a part, which must have even coordinates and sides."""
         half = slice(y // 2, (y + height) // 2), slice(x // 2, (x + width) // 2)
         return Planes(self.y[y : y + height, x : x + width], self.u[half], self.v[half])
 
 
 def of(rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Planes:
-    """The planes of an RGB picture, scaled to (width, height) where that is given."""
+    """Return the planes of an RGB picture, scaled to `size` (width, height) if set."""
     height, width = rgb.shape[:2]
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
     whole = VideoReformatter().reformat(frame, *(size or (width, height)), "yuv420p").to_ndarray()
@@ -34,7 +34,7 @@ def of(rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Planes:
 
 
 def split(whole: NDArray[np.uint8]) -> Planes:
-    """What PyAV makes of a yuv420p frame."""
+    """Return the planes of PyAV's array of a yuv420p frame."""
     width = whole.shape[1]
     height = whole.shape[0] * 2 // 3
     u, v = whole[height:].reshape(2, height // 2, width // 2)
@@ -47,7 +47,7 @@ def frame(planes: Planes) -> VideoFrame:
 
 
 def blend(below: Planes, above: Planes, alpha: NDArray[np.float32]) -> Planes:
-    """`above` over `below`, both of one size. alpha: of luma, 0 to 1."""
+    """Return `above` over `below`, both of one size. alpha: of luma, 0 to 1."""
     half = alpha[::2, ::2]
 
     def mixed(a: Plane, b: Plane, share: Any) -> Plane:

@@ -1,4 +1,4 @@
-"""What the camera sees: a still scene of real footage, what disturbs it, and its visitors. The same for the same seed.
+"""The camera's picture: a static scene of real footage, disturbances and visitors. Deterministic for a seed.
 
 for picture in frames(Disturbances(noise=2, light=0.1), visits, 6000, seed=1): ...      # planes of 768x576
 """
@@ -17,20 +17,22 @@ from bench.static_scene import cutouts, planes
 from bench.static_scene.planes import Planes
 from bench.static_scene.visits import Visit
 
-# A crown of leaves, made of the lawn: x, y, width and height of where it stands, and x, y of where its leaves are from.
+# A tree crown made of the lawn: x, y, width and height of the tree, and x, y of the source of its leaves.
 _TREE = (560, 330, 150, 200)
 _LAWN = (200, 340)
-# So many noises are made beforehand; each frame takes one from another place.
+# The number of precomputed noise pictures; each frame uses one at a random offset.
 _NOISES, _MOVE = 4, 64
-# A car's lights sweep over the scene for this long, about this often.
+# The duration of a sweep of a car's lights over the scene, and the mean interval between sweeps.
 _SWEEP_S, _SWEEPS_EVERY_S = 2.5, 45.0
 _SHADOW_EVERY_S = 60.0
 
 
 class Disturbances(msgspec.Struct, frozen=True, kw_only=True):
-    """noise: of the sensor, standard deviation in levels of grey. dark: what is left of the light. light: how far it
-    drifts, as a share, within five minutes. shadows: how much darker clouds make a half of the scene, as a share. tree:
-    how far a tree sways, in pixels. lights: how bright headlights are, in levels. shake: of the camera, in pixels.
+    """What changes in the picture besides visitors.
+
+    noise: of the sensor, standard deviation in grey levels. dark: factor of brightness. light: drift of brightness
+    within five minutes, as a share. shadows: darkening by clouds, as a share. tree: sway in pixels. lights: brightness
+    of headlights, in levels. shake: of the camera, in pixels.
     """
 
     noise: float = 2.0
@@ -72,15 +74,15 @@ def _put(picture: Planes, cutout: cutouts.Cutout) -> None:
 
 
 def _sway(picture: Planes, ground: Planes, by: NDArray[np.floating]) -> None:
-    """Draw the crown of leaves, moved `by` (x, y) pixels: most at its top."""
+    """Draw the tree crown, moved `by` (x, y) pixels, most at its top."""
     x, y, width, height = _TREE
     leaves = ground.cut(*_LAWN, width, height)
     rows = np.arange(height)[:, None]
-    bend = 1 - rows / height
+    lever = 1 - rows / height
     across, down = np.arange(width)[None], np.arange(height)[:, None]
-    clumps = 26 * np.sin(across / 5.0 + by[0] * bend) * np.sin(down / 6.0 + by[1] * bend)
+    clumps = 26 * np.sin(across / 5.0 + by[0] * lever) * np.sin(down / 6.0 + by[1] * lever)
     dark = np.clip(leaves.y * 0.6 + clumps, 0, 255).astype(np.uint8)
-    middle_x, middle_y = (across - width / 2 - by[0] * bend) / (width / 2 - 8), (down - height / 2) / (height / 2 - 4)
+    middle_x, middle_y = (across - width / 2 - by[0] * lever) / (width / 2 - 8), (down - height / 2) / (height / 2 - 4)
     alpha = np.clip((1 - np.hypot(middle_x, middle_y)) * 8, 0, 1).astype(np.float32)
     below = picture.cut(x, y, width, height)
     for ours, mixed in zip(below, planes.blend(below, Planes(dark, leaves.u, leaves.v), alpha), strict=True):
@@ -88,11 +90,11 @@ def _sway(picture: Planes, ground: Planes, by: NDArray[np.floating]) -> None:
 
 
 def _lit(y: Any, what: Disturbances, gain: float, shadow: float, sweep: float) -> Any:
-    """Luma in the light of the moment. shadow, sweep: seconds since a cloud came, and since headlights did."""
+    """Return luma in the current light. shadow, sweep: seconds since the last cloud and the last headlights."""
     width = y.shape[1]
     columns = np.full(width, gain * what.dark)
     if what.shadows and shadow < 20:
-        # Its edge goes over the scene in four seconds, and away in four more.
+        # The shadow's edge crosses the scene in four seconds, and retreats in four more.
         edge = width * (shadow / 4 if shadow < 16 else (20 - shadow) / 4)
         columns *= 1 - what.shadows / (1 + np.exp((np.arange(width) - edge) / 30))
     y = (y * columns.astype(np.float32)).astype(np.int16)
@@ -105,7 +107,7 @@ def _lit(y: Any, what: Disturbances, gain: float, shadow: float, sweep: float) -
 
 
 def _shaken(y: Any, picture: Planes, by: NDArray[np.floating]) -> tuple[Any, Planes]:
-    """The same, moved by whole pixels, as a pole in the wind moves a camera."""
+    """Return the picture moved by whole pixels, like a camera on a pole in the wind."""
     dx, dy = (round(float(v)) for v in by)
 
     def moved(plane: Any, x: int, down: int) -> Any:
@@ -128,14 +130,14 @@ def _pick(noises: Sequence[NDArray[np.int16]], rng: np.random.Generator, shape: 
 
 
 def _drift(rng: np.random.Generator, count: int) -> NDArray[np.floating]:
-    """-1 to 1, slowly: five minutes up and down, with something less regular over it."""
+    """Return a slow drift from -1 to 1: a period of five minutes, and a shorter one."""
     time = np.arange(count) / footage.FPS
     phase = rng.uniform(0, 2 * np.pi, 3)
     return np.sin(time * 2 * np.pi / 300 + phase[0]) * 0.7 + np.sin(time * 2 * np.pi / 47 + phase[1]) * 0.3
 
 
 def _wander(rng: np.random.Generator, count: int, hz: float) -> NDArray[np.floating]:
-    """(count, 2): about -1 to 1, in gusts."""
+    """Return (count, 2) offsets of about -1 to 1, in gusts."""
     time = np.arange(count)[:, None] / footage.FPS
     phase = rng.uniform(0, 2 * np.pi, (4, 2))
     fast = np.sin(time * 2 * np.pi * hz + phase[0]) + 0.6 * np.sin(time * 2 * np.pi * hz * 2.7 + phase[1])
@@ -149,7 +151,7 @@ def _moments(rng: np.random.Generator, count: int, every_s: float) -> NDArray[np
 
 
 def _since(moments: NDArray[np.floating], k: int) -> float:
-    """Seconds since the last of them; very many before the first."""
+    """Return the seconds since the last moment; a large number before the first."""
     time = k / footage.FPS
     past = moments[moments <= time]
     return float(time - past[-1]) if len(past) else 1e9

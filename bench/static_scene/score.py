@@ -9,14 +9,14 @@ from typing import NamedTuple
 import msgspec
 
 from bench import footage_vtest as footage
-from bench.static_scene.dealing import Frames, Said
+from bench.static_scene.dealing import Frames, SegmentResult
 from bench.static_scene.films import FPS, AnalysedSegment, Film
 from services.analytics.camera import CameraAnalytics
 from services.analytics.state import Limits
 from shared.contract import rules
 from shared.contract.events import DetectedObject, Detections, Frame, Incident, SegmentRef, Timing
 
-# Incidents of one rule are the same if they begin no further apart than this: what enters may be seen a segment late.
+# Incidents of one rule match if they begin within this time: an entry may be detected a segment late.
 NEAR_S = 2.0
 
 _MOVING = ["person", "car", "truck", "bus"]
@@ -36,7 +36,7 @@ RULES = msgspec.convert(
         "labels": _MOVING,
         "lines": _LINES,
         "zones": {name: {"polygon": corners} for name, corners in _ZONES.items()},
-        # The cars that are parked there come and go with the detector's mood, with the gate and without it.
+        # The detector finds the parked cars there only sometimes, with the gate and without it.
         "masks": [{"polygon": [[0.82, 0.0], [1.0, 0.0], [1.0, 0.2], [0.82, 0.2]], "anchor": "center"}],
         "rules": [
             *({"id": f"cross-{line}", "kind": "crossing", "line": line} for line in _LINES),
@@ -50,28 +50,28 @@ RULES = msgspec.convert(
 )
 
 
-class Raised(NamedTuple):
-    """An incident. at: when it began, in seconds of the film."""
+class RaisedIncident(NamedTuple):
+    """An incident. at: its start, in seconds of the film."""
 
     rule: str
     direction: str | None
     at: float
 
 
-def raised(segments: Sequence[AnalysedSegment], frames: Iterable[Frames]) -> list[Raised]:
-    """The incidents of a film, by what is said of each of its segments."""
+def incidents(segments: Sequence[AnalysedSegment], frames: Iterable[Frames]) -> list[RaisedIncident]:
+    """Return the incidents of a film, by the frames of each segment."""
     camera = CameraAnalytics("bench", Limits(fps=FPS), RULES)
     outs = []
-    for seq, (segment, said) in enumerate(zip(segments, frames, strict=True), 1):
-        event = _event(seq, segment, said)
+    for seq, (segment, content) in enumerate(zip(segments, frames, strict=True), 1):
+        event = _event(seq, segment, content)
         outs += camera.read(seq, event, event.start.timestamp())
     while (deadline := camera.deadline()) is not None:
         outs += camera.due(deadline)
     found = [o.what for o in outs if type(o.what) is Incident and o.what.state == "start"]
-    return [Raised(i.rule, i.direction, (i.start - footage.START).total_seconds()) for i in found]
+    return [RaisedIncident(i.rule, i.direction, (i.start - footage.START).total_seconds()) for i in found]
 
 
-def _event(seq: int, segment: AnalysedSegment, said: Frames) -> Detections:
+def _event(seq: int, segment: AnalysedSegment, content: Frames) -> Detections:
     start = footage.START + dt.timedelta(seconds=segment.seconds)
     return Detections(
         camera="bench",
@@ -81,13 +81,13 @@ def _event(seq: int, segment: AnalysedSegment, said: Frames) -> Detections:
         width=footage.WIDTH,
         height=footage.HEIGHT,
         model="ssd",
-        frames=[Frame(time=start + dt.timedelta(seconds=offset), objects=objects) for offset, objects in said],
+        frames=[Frame(time=start + dt.timedelta(seconds=offset), objects=objects) for offset, objects in content],
         timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
     )
 
 
 def truth(film: Film) -> list[Frames]:
-    """What a detector that never fails would find: the visitors alone."""
+    """Return the frames of a perfect detector: only the visitors."""
     found = []
     for segment in film.segments:
         frames = []
@@ -99,48 +99,51 @@ def truth(film: Film) -> list[Frames]:
     return found
 
 
-def agreed(ours: Sequence[Raised], wanted: Sequence[Raised]) -> int:
-    """How many of the wanted are among ours, each once."""
-    left = list(ours)
+def matched(ours: Sequence[RaisedIncident], wanted: Sequence[RaisedIncident]) -> int:
+    """Return how many of the wanted are among ours, each once."""
+    unmatched = list(ours)
     count = 0
     for one in wanted:
-        near = [o for o in left if o[:2] == one[:2] and abs(o.at - one.at) <= NEAR_S]
+        near = [o for o in unmatched if o[:2] == one[:2] and abs(o.at - one.at) <= NEAR_S]
         if near:
-            left.remove(min(near, key=lambda o: abs(o.at - one.at)))
+            unmatched.remove(min(near, key=lambda o: abs(o.at - one.at)))
             count += 1
     return count
 
 
 class Score(NamedTuple):
-    """work: images that the device was asked for, with backfill, as a share of all. incidents: of the ungated run;
-    live, settled: how many of these the gated one has, before and after revisions; extra: what only that has. real,
-    real_before, real_now: what a detector that never fails would raise, and how much of it is found without and with
-    the gate.
+    """The comparison of a gated run.
+
+    work: inferences including backfill, as a share of all images. incidents: of the ungated run. live, revised: how
+    many of these the gated run has, before and after revisions. extra: incidents of the gated run only. real: of a
+    perfect detector. real_before, real_now: how many of these are found without and with the gate.
     """
 
     work: float
-    later: float
+    backfilled: float
     incidents: int
     live: int
-    settled: int
+    revised: int
     extra: int
     real: int
     real_before: int
     real_now: int
 
 
-def scored(film: Film, said: Sequence[Said], ungated: Sequence[Raised], real: Sequence[Raised]) -> Score:
-    live = raised(film.segments, [one.live for one in said])
-    settled = raised(film.segments, [one.settled for one in said])
+def compare(
+    film: Film, results: Sequence[SegmentResult], ungated: Sequence[RaisedIncident], real: Sequence[RaisedIncident]
+) -> Score:
+    live = incidents(film.segments, [result.live for result in results])
+    revised = incidents(film.segments, [result.revised for result in results])
     images = sum(len(segment.frames) for segment in film.segments)
     return Score(
-        sum(one.looked + one.later for one in said) / images,
-        sum(one.later for one in said) / images,
+        sum(result.images + result.backfilled for result in results) / images,
+        sum(result.backfilled for result in results) / images,
         len(ungated),
-        agreed(live, ungated),
-        agreed(settled, ungated),
-        len(settled) - agreed(settled, ungated),
+        matched(live, ungated),
+        matched(revised, ungated),
+        len(revised) - matched(revised, ungated),
         len(real),
-        agreed(ungated, real),
-        agreed(settled, real),
+        matched(ungated, real),
+        matched(revised, real),
     )

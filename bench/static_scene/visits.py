@@ -1,7 +1,7 @@
-"""Who comes when, and where they are. Pure, and the same for the same seed.
+"""The visits of a scene, by time and place. Pure, and deterministic for a seed.
 
-A visit is a walk through the picture, a drive, or a walk with a stop in its middle. Visits come one by one or several
-at once, at random moments, until somebody is there for the wanted share of the time.
+A visit is a walk through the picture, a drive, or a walk with a stop. Visits are single or in groups, at random times,
+until their share of the time is as wanted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import numpy as np
 from bench import footage_vtest as footage
 from bench.static_scene.cutouts import Cutout, Walk
 
-# Nobody comes in the first seconds: a camera is set up in peace.
+# The first seconds have no visits, as when a camera is installed.
 CALM_S = 20.0
-# A stop takes so many seconds, at least and at most.
+# Minimum and maximum seconds of a stop.
 STOP_S = (12.0, 40.0)
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """activity: share of the time in which somebody is there. together: most visitors at once. stops, cars: shares of
-    the visits with a stop, and of those that are cars.
+    """The wanted visits. activity: share of the time with a visitor. together: maximum visitors of a group.
+
+    stops, cars: shares of the visits with a stop, and of cars.
     """
 
     activity: float = 0.05
@@ -33,7 +34,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Visit(NamedTuple):
-    """begin: its first frame. stop: (frame of the walk at which it stops, for how many frames), if it does."""
+    """A visit. begin: its first frame. stop: (frame of the walk, number of frames), or None."""
 
     begin: int
     walk: Walk
@@ -44,18 +45,18 @@ class Visit(NamedTuple):
         return len(self.walk.frames) + (self.stop[1] if self.stop else 0)
 
     def at(self, k: int) -> Cutout | None:
-        """What of it is in frame `k`."""
+        """Return the visitor's cutout in frame `k`."""
         n = k - self.begin
         if self.stop:
-            at, held = self.stop
-            n = n if n < at else max(at, n - held)
+            at, duration = self.stop
+            n = n if n < at else max(at, n - duration)
         return self.walk.frames[n] if 0 <= n < len(self.walk.frames) and k - self.begin < self.length else None
 
 
-def planned(
+def plan(
     wishes: Wishes, frames: int, walks: Sequence[Walk], cars: Sequence[Walk], rng: np.random.Generator
 ) -> list[Visit]:
-    """The visits of so many frames, in order."""
+    """Return the visits of `frames` frames, in order."""
     parties: list[list[Visit]] = []
     wanted = wishes.activity * frames
     while sum(map(_length, parties)) < wanted:
@@ -77,7 +78,7 @@ def _length(party: Sequence[Visit]) -> int:
 
 
 def _party(wishes: Wishes, walks: Sequence[Walk], cars: Sequence[Walk], rng: np.random.Generator) -> list[Visit]:
-    """Those that come at once, within three seconds."""
+    """Return a group of visits that begin within three seconds."""
     visits = []
     for n in range(int(rng.integers(1, wishes.together + 1))):
         is_car = bool(cars) and rng.random() < wishes.cars
@@ -91,7 +92,7 @@ def _party(wishes: Wishes, walks: Sequence[Walk], cars: Sequence[Walk], rng: np.
 
 
 def share(visits: Sequence[Visit], frames: int) -> float:
-    """The share of frames with anybody in them."""
+    """Return the share of frames with a visitor."""
     there = np.zeros(frames, bool)
     for visit in visits:
         there[visit.begin : visit.begin + visit.length] = True

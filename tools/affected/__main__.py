@@ -42,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--why", metavar="TEST", help="print how the change reaches this test file")
     options = parser.parse_args()
-    # Reading a thousand files makes no garbage.
+    # Reading a thousand files creates no garbage.
     gc.disable()
     os.chdir(one(NO_CHECKOUT, "rev-parse", "--show-toplevel"))
     base = since(options.base)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def why(graph: Graph, found: Affected, test: str) -> list[str]:
-    """The changed file, what points to it, and so on up to the test. Raises SystemExit if `test` is not a test file."""
+    """Return the chain from the changed file to the test. Raises SystemExit if `test` is not a test file."""
     if test not in graph.dependencies:
         raise SystemExit(f"{test} is no test file: name one that `git ls-files 'tests/test_*.py'` lists")
     if test not in found.tests:
@@ -78,7 +78,7 @@ def why(graph: Graph, found: Affected, test: str) -> list[str]:
 
 
 def load(root: Path, files: Iterable[str]) -> Graph:
-    """The graph of a checkout. The cache maps the content of each file to its uses."""
+    """Return the graph of a checkout. The cache maps the content of each file to its uses."""
     sources = {file: (root / file).read_bytes() for file in files if file.endswith(TEXTS) and (root / file).is_file()}
     keys = {file: hashlib.sha256(READER + file.encode() + source).hexdigest() for file, source in sources.items()}
     try:
@@ -89,12 +89,12 @@ def load(root: Path, files: Iterable[str]) -> Graph:
     if found.keys() != cached.keys():
         (root / CACHE).parent.mkdir(exist_ok=True)
         (root / CACHE).write_bytes(msgspec.msgpack.encode(found))
-    # A deleted file is still named.
+    # Other files may still name a deleted file.
     return Graph(files, {file: found[keys[file]] if file in keys else Uses() for file in files if file.endswith(TEXTS)})
 
 
 def since(base: str) -> str:
-    """The commit in which HEAD and `base` have parted, or HEAD and upstream; else HEAD~1. Raises SystemExit."""
+    """Return the merge base of HEAD and `base`, or of HEAD and upstream; else HEAD~1. Raises SystemExit."""
     if base:
         return one(NO_COMMIT.format(base), "merge-base", base, "HEAD")
     upstream = git("merge-base", "@{upstream}", "HEAD")
@@ -106,16 +106,16 @@ def since(base: str) -> str:
 
 
 def one(otherwise: str, *arguments: str) -> str:
-    """The only name that git prints. Raises SystemExit, with the remedy, if there is none."""
+    """Return the only name that git prints. Raises SystemExit, with the remedy, if there is none."""
     if not (found := git(*arguments)):
         raise SystemExit(otherwise)
     return found[0]
 
 
 def git(*arguments: str) -> list[str]:
-    """The names that git prints; none if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return [] if done.returncode else [name for name in re.split(r"[\0\n]", done.stdout) if name]
+    """Return the names that git prints; none if it fails."""
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return [] if result.returncode else [name for name in re.split(r"[\0\n]", result.stdout) if name]
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ FOLDER = re.compile(r"\.\w|.*/.")
 
 
 class Affected(NamedTuple):
-    """tests: each with a changed file, and the node that stands for it. doubts: why all tests count, if they do."""
+    """The tests that a change reaches. tests: each with a changed file and its node. doubts: why all tests count."""
 
     tests: dict[str, tuple[str, str]]
     doubts: list[str]
 
 
 class Graph:
-    """files: all of the tree. uses: what each Python file among them names, and each text that may name commands."""
+    """The graph of a tree. files: all of them. uses: of each Python file, and of each text that may name commands."""
 
     def __init__(self, files: Iterable[str], uses: Mapping[str, Uses]) -> None:
         self._files, self._uses = set(files), uses
@@ -62,7 +62,7 @@ class Graph:
         return Affected(tests, doubts)
 
     def why(self, test: str, node: str) -> list[str]:
-        """The nodes from `node` to the test, each named by the next."""
+        """Return the nodes from `node` to the test, each named by the next."""
         chain = [node]
         while chain[-1] != test:
             chain.append(self.dependencies[test][chain[-1]])
@@ -83,7 +83,7 @@ class Graph:
         return found
 
     def _commands(self, found: Mapping[str, str]) -> list[str]:
-        """The commands that the test, its helpers or the texts that it reads name."""
+        """Return the commands that the test, its helpers or the texts that it reads name."""
         commands = {module_of(file).rpartition(".")[2]: file for file in self._within(COMMANDS)}
         texts = [f for f in self._uses if not f.endswith(".py") and not found.keys().isdisjoint(_nodes(f))]
         callers = [file for file in found if file in self._uses and file.startswith(CALLERS)]
@@ -118,13 +118,13 @@ class Graph:
                 yield from self._at(file, word, may_be_folder=bool(FOLDER.match(word)))
 
     def _within(self, package: str) -> Iterator[str]:
-        """The modules of a package, by its `__init__`."""
+        """Yield the modules of a package, by its `__init__`."""
         folder, name = posixpath.split(package)
         if name == "__init__.py":
             yield from (f for m, f in self._modules.items() if m.rpartition(".")[0] == folder.replace("/", "."))
 
     def _run(self, name: str, least: int) -> Iterator[str]:
-        """The longest beginning of a dotted name that is a module, with its `__main__`; all that a pattern matches."""
+        """Yield the longest prefix of a dotted name that is a module, with its `__main__`; all matches of a pattern."""
         parts = name.split(".")
         if parts[0] not in self._tops:
             return
@@ -138,7 +138,7 @@ class Graph:
             yield from filter(None, map(self._modules.get, (module, f"{module}.__main__")))
 
     def _at(self, file: str, path: str, may_be_folder: bool) -> Iterator[str]:
-        """What lies at a path, up to its first unknown part, from the root or from a folder that `file` is in."""
+        """Yield the node at a path, up to its first unknown part, from the root or from a folder of `file`."""
         literal = re.match(r"(?:\*/)*([^*]*)(?:/|$)", path)
         if path.startswith("/") or not literal or not literal[1]:
             return
@@ -151,11 +151,11 @@ class Graph:
 
 
 def _nodes(file: str) -> list[str]:
-    """What stands for a file: itself, and the folders that it is in."""
+    """Return the nodes of a file: itself, and its folders."""
     return [file, *(f"{folder}/" for folder in folders(file))]
 
 
 def folders(file: str) -> list[str]:
-    """The folders that a file is in, the nearest first; the last is `.`, the root."""
+    """Return the folders that contain a file, the nearest first; the last is `.`, the root."""
     parts = file.split("/")[:-1]
     return [*("/".join(parts[:n]) for n in range(len(parts), 0, -1)), "."]

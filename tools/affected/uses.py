@@ -21,11 +21,12 @@ _WORD = re.compile(r"[\w.*/-]+")
 
 
 class Uses(msgspec.Struct):
-    """imports: modules, and what may be modules in them. started: after `-m`. words: of strings, `*` for what is
-    unknown. paths: joined by `/`, or given to Path; `.` is the whole tree.
+    """The names that a file uses.
 
-    records: modules that are data: the keyword `module`, or MODULE. reads_records: whether such data is read.
-    lists_packages: whether it asks for the modules of what it imports. loads_by_name: whether a package loads its own.
+    imports: modules, and what may be modules in them. started: after `-m`. words: of strings, with `*` for an unknown
+    part. paths: joined by `/`, or an argument of Path; `.` is the whole tree. records: modules named as data: the
+    keyword `module`, or MODULE. reads_records: whether such data is read. lists_packages: whether it lists the modules
+    of its imports. loads_by_name: whether a package loads its own modules.
     """
 
     imports: set[str] = set()
@@ -39,7 +40,7 @@ class Uses(msgspec.Struct):
 
 
 def read(file: str, source: str) -> Uses:
-    """file: its path from the root. Of other languages, only the commands count. Raises SyntaxError."""
+    """Return the uses of a file, by its path from the root. Other languages name only commands. Raises SyntaxError."""
     if not file.endswith(".py"):
         return Uses(words={*_COMMAND.findall(source)})
     return _Reader(file, ast.parse(source, file)).uses
@@ -70,7 +71,7 @@ class _Reader(ast.NodeVisitor):
         self._roots |= {alias.asname or alias.name for alias in node.names if alias.name == "ROOT"}
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        # A docstring is for readers.
+        # A docstring names nothing that the code uses.
         if not isinstance(node.value, ast.Constant):
             self.visit(node.value)
 
@@ -115,7 +116,7 @@ class _Reader(ast.NodeVisitor):
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg == "module":
             self.uses.records.add(self._text(node.value))
-        # A process that starts in the root reads what its command names.
+        # A process that starts in the root reads only what its command names.
         if node.arg not in ("module", "cwd") or not isinstance(node.value, ast.Constant | ast.Name):
             self.visit(node.value)
 
@@ -131,7 +132,7 @@ class _Reader(ast.NodeVisitor):
         self.visit(node.value)
 
     def _is_search_path(self, node: ast.expr) -> bool:
-        """Whether it joins folders for Python to find modules in: those that are run have names elsewhere."""
+        """Return whether it joins folders of Python's search path; what is run is named elsewhere."""
         return "os.pathsep" in ast.unparse(node)
 
     def _is_root(self, node: ast.expr) -> bool:
@@ -140,7 +141,7 @@ class _Reader(ast.NodeVisitor):
         return int(found["index"] or found["up"].count(".") - 1) == self._file.count("/")
 
     def _text(self, node: ast.expr) -> str:
-        """The expression as a string, with `*` for each part that is unknown here."""
+        """Return the expression as a string, with `*` for each unknown part."""
         match node:
             case ast.Constant(value=str(text)):
                 return text
@@ -185,7 +186,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _choices(tree: ast.Module, assigned: Mapping[str, ast.expr]) -> dict[str, set[str]]:
-    """The strings that each loop variable takes in turn, if nothing else in the file sets it."""
+    """Return the strings that each loop variable takes, if nothing else in the file sets it."""
     found: dict[str, set[str]] = {}
     unknown = set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Writes the dashboards that are made from the code, and names those that changed."""
+"""Write the dashboards that are generated from the code, and print those that changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page as the JSON that Grafana reads, by its own SDK: graphs side by side, below variables that all pages share."""
+"""A page as Grafana's JSON, by Grafana's SDK: graphs side by side, below variables that all pages share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tools.dashboards.page import Graph, Page
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _TAG = "tidegate"
-# Of 24 columns.
+# Widths in Grafana's 24 columns.
 _NUMBER, _WIDE = 4, 12
 
 
 def encode(page: Page) -> str:
-    """The file of a page."""
+    """Return the content of a page's file."""
     built = dashboard.Dashboard(page.title).uid(f"tidegate-{page.name}").tags([_TAG]).readonly()
     built.time("now-6h", "now").refresh("1m").tooltip(DashboardCursorSync.CROSSHAIR).timezone("browser")
     built.link(dashboard.DashboardLink("Tidegate").tags([_TAG]).as_dropdown(True).keep_time(True).include_vars(True))
@@ -37,7 +37,7 @@ def encode(page: Page) -> str:
             built.with_panel(_number(graph) if graph.number else _lines(graph))
     found = json.loads(JSONEncoder().encode(built.build()))
     for variable in found["templating"]["list"]:
-        # The SDK writes these of every variable; Grafana's own types do not have them.
+        # The SDK writes these fields for every variable; Grafana's own types do not have them.
         for name in ("auto", "auto_count", "auto_min"):
             variable.pop(name, None)
     return json.dumps(found, sort_keys=True, indent=1) + "\n"

@@ -14,14 +14,14 @@ Unit = Literal["s", "percentunit", "bytes", "Bps", "short", "none"]
 
 
 class Query(msgspec.Struct, frozen=True):
-    """legend: what a series is called, with {{label}} for the value of a label."""
+    """A PromQL query. legend: the name of a series, with {{label}} for the value of a label."""
 
     expr: str
     legend: str
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph over time; `number` shows the last value alone. says: what it tells, for who does not know."""
+    """A graph over time; `number` shows only the last value. says: the explanation that Grafana shows with it."""
 
     title: str
     queries: tuple[Query, ...]
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """name: of its file and in its address. priced: whether it asks for the price of a GPU hour, as `$price`."""
+    """A dashboard. name: of its file and in its URL. priced: whether it has a variable `$price` for a GPU hour."""
 
     name: str
     title: str
@@ -45,26 +45,26 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def graph(title: str, *queries: tuple[str, str], unit: Unit = "short", says: str = "", number: bool = False) -> Graph:
-    """A graph of (query, legend) each."""
+    """Return a graph of these (query, legend) pairs."""
     return Graph(title=title, queries=tuple(Query(*q) for q in queries), unit=unit, says=says, number=number)
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
-    """A counter's rate, added up over pods; by: the labels that stay."""
-    kept = f" by ({by})" if by else ""
-    return f'sum{kept} (rate({metric}{{namespace="$namespace"{_and(where)}}}[$__rate_interval]))'
+    """Return a counter's rate, summed over pods; by: the labels to keep."""
+    by_clause = f" by ({by})" if by else ""
+    return f'sum{by_clause} (rate({metric}{{namespace="$namespace"{_and(where)}}}[$__rate_interval]))'
 
 
 def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
-    """Of a histogram, over all pods."""
-    kept = f"{by}, le" if by else "le"
-    return f"histogram_quantile({share}, {rate(f'{histogram}_bucket', kept, where)})"
+    """Return a quantile of a histogram over all pods."""
+    labels = f"{by}, le" if by else "le"
+    return f"histogram_quantile({share}, {rate(f'{histogram}_bucket', labels, where)})"
 
 
 def gauge(metric: str, how: str = "max", by: str = "", where: str = "") -> str:
-    """how: by which the values of pods become one."""
-    kept = f" by ({by})" if by else ""
-    return f'{how}{kept} ({metric}{{namespace="$namespace"{_and(where)}}})'
+    """Return a gauge over all pods. how: the PromQL aggregation of the pods' values."""
+    by_clause = f" by ({by})" if by else ""
+    return f'{how}{by_clause} ({metric}{{namespace="$namespace"{_and(where)}}})'
 
 
 def _and(where: str) -> str:

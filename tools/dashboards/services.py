@@ -1,17 +1,17 @@
-"""A page a service, and one of NATS: what comes in, what goes out, how late, and what fails."""
+"""A dashboard for each service and one for NATS: input, output, lag and failures."""
 
 from __future__ import annotations
 
 from tools.dashboards.page import Graph, Page, Row, gauge, graph, quantile, rate
 
 _OURS = 'namespace="$namespace"'
-# Each server tells of the consumers that it has a copy of, and the leader knows.
+# Each server reports the consumers of which it has a replica; the leader's values are correct.
 _LED = f'{_OURS}, is_consumer_leader="true"'
 _ROOM = "kubelet_volume_stats_available_bytes"
 
 
 def _pods(component: str) -> Row:
-    """Of the pods of a component, whatever they do. Those of a part, such as embed-queries, belong to it."""
+    """Return the graphs of a component's pods. Pods of its parts, such as embed-queries, are included."""
     of = f'component=~"{component}(-.+)?"'
     pods = f'{_OURS}, pod=~"tidegate-{component}-.+"'
     return Row(
@@ -55,7 +55,7 @@ def _usage(where: str) -> Graph:
 
 
 def _worker(service: str) -> tuple[Row, ...]:
-    """What every worker loop tells."""
+    """Return the rows that every worker loop has."""
     return _work(f'service="{service}"'), _trouble(f'service="{service}"')
 
 
@@ -96,7 +96,7 @@ def _work(of: str) -> Row:
 
 
 def _bent(of: str) -> tuple[Graph, Graph]:
-    """What is left out while capacity is short."""
+    """Return the graphs of work that is deferred while capacity is short."""
     return (
         graph(
             "Frames a second, at first",
@@ -114,7 +114,7 @@ def _bent(of: str) -> tuple[Graph, Graph]:
 
 
 def _quality(service: str) -> Row:
-    """Of a service that looks at segments: what is left out while capacity is short, and what is made good."""
+    """Return the row on graceful degradation of a service that analyses segments: deferred and backfilled work."""
     of = f'service="{service}"'
     quiet = graph(
         "Quiet video, segments a second",

@@ -11,7 +11,7 @@ HEADING = "## A test for each risk"
 
 
 def tests(page: str) -> list[str]:
-    """Return the names for pytest of the tests in the page's table. Raises ValueError where it has none."""
+    """Return the names for pytest of the tests in the page's table. Raises ValueError if there are none."""
     _, found, section = page.partition(f"\n{HEADING}\n")
     rows = re.findall(r"^\|[^|`]+\| `(test_\w+\.py::[^`]+)` \|$", section.partition("\n## ")[0], re.MULTILINE)
     if not found or not rows:

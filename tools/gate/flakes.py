@@ -20,19 +20,19 @@ from xml.etree import ElementTree
 
 import msgspec
 
-# More failures than these are no flakes: nothing is run again.
-MOST = 5
-# The first time without load, then with load made on purpose.
-TIMES = 5
-KNOWN = Path("tests/flaky.toml")
-MOST_KNOWN = 5
-MOST_DAYS = 14
-# What makes load ends by itself, in case that this process is killed.
-_BUSY = "import time; end = time.monotonic() + 900\nwhile time.monotonic() < end: pass"
+# With more failures than this, nothing is run again: they are not flakes.
+MAX_RERUN = 5
+# The first rerun has no load; the others have artificial load.
+RERUNS = 5
+FLAKY_FILE = Path("tests/flaky.toml")
+MAX_FLAKY = 5
+MAX_AGE_DAYS = 14
+# A load process ends by itself, in case this process is killed.
+_BUSY_LOOP = "import time; end = time.monotonic() + 900\nwhile time.monotonic() < end: pass"
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A test that failed: its name for pytest, and the first line of why."""
+    """A failed test: its name for pytest, and the first line of the failure."""
 
     test: str
     why: str
@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def asserted(self) -> bool:
-        """Whether an assertion failed. A timeout or a refused connection is more often the machine's."""
+        """Whether an assertion failed. The machine more often causes a timeout or a refused connection."""
         return self.why.startswith(("AssertionError", "assert "))
 
 
@@ -55,12 +55,12 @@ class Flaky(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     known: str
 
 
-class _Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _FlakyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flaky: list[Flaky] = []
 
 
 def failures(junit: Path) -> list[Failure]:
-    """Return what failed, of a file by pytest's `--junitxml`; nothing where there is no file."""
+    """Return the failures in a file by pytest's `--junitxml`; none if the file does not exist."""
     if not junit.exists() or not junit.stat().st_size:
         return []
     found: dict[str, Failure] = {}
@@ -74,24 +74,24 @@ def failures(junit: Path) -> list[Failure]:
 
 
 def skipped(junit: Path) -> list[str]:
-    """Return which tests were skipped and why, a line each."""
+    """Return a line for each skipped test, with the reason."""
     cases = ElementTree.parse(junit).iter("testcase") if junit.exists() else ()  # noqa: S314 - pytest wrote it
     return [f"{case.get('name')}: {skip.get('message')}" for case in cases for skip in case.iter("skipped")]
 
 
-def reached() -> list[str] | None:
+def reached_files() -> list[str] | None:
     """Return the test files that the change since BASE, or since the last commit, reaches; None if that is unknown."""
     base = os.environ.get("BASE")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tools.affected", *filter(None, [base])], capture_output=True, text=True
     )
-    if done.returncode:
-        print(f"what this change reaches is unknown: {done.stderr.strip()}")
+    if result.returncode:
+        print(f"what this change reaches is unknown: {result.stderr.strip()}")
         return None
-    return done.stdout.splitlines()
+    return result.stdout.splitlines()
 
 
-def red(failed: Sequence[Failure], strict: bool, files: Callable[[], Collection[str] | None]) -> list[Failure]:
+def stays_red(failed: Sequence[Failure], strict: bool, files: Callable[[], Collection[str] | None]) -> list[Failure]:
     """Return the failures that stay red whatever a second run shows.
 
     These are failed assertions of core tests (`strict`), and of tests that the change reaches, by `files`.
@@ -102,19 +102,19 @@ def red(failed: Sequence[Failure], strict: bool, files: Callable[[], Collection[
     return [failure for failure in asserted if failure.file in reach]
 
 
-def unmended(known: Sequence[Flaky], today: dt.date) -> list[str]:
+def violations(entries: Sequence[Flaky], today: dt.date) -> list[str]:
     """Return a sentence for each rule that the known flakes break."""
-    old = [flaky for flaky in known if (today - flaky.since).days > MOST_DAYS]
-    wrong = [f"{flaky.test} is flaky since {flaky.since}, more than {MOST_DAYS} days: mend it" for flaky in old]
-    if len(known) > MOST_KNOWN:
-        wrong.append(f"{len(known)} tests are known to be flaky, more than {MOST_KNOWN}: mend some")
+    old = [flaky for flaky in entries if (today - flaky.since).days > MAX_AGE_DAYS]
+    wrong = [f"{flaky.test} is flaky since {flaky.since}, more than {MAX_AGE_DAYS} days: mend it" for flaky in old]
+    if len(entries) > MAX_FLAKY:
+        wrong.append(f"{len(entries)} tests are known to be flaky, more than {MAX_FLAKY}: mend some")
     return wrong
 
 
 @contextmanager
 def load() -> Iterator[None]:
     """Keep each core busy twice."""
-    busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(2 * (os.cpu_count() or 1))]
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY_LOOP]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
         yield
     finally:
@@ -123,50 +123,50 @@ def load() -> Iterator[None]:
             process.wait()
 
 
-def again(failed: Sequence[Failure]) -> bool:
-    """Return whether all of them pass each time."""
+def all_pass_again(failed: Sequence[Failure]) -> bool:
+    """Return whether all these tests pass in each rerun."""
     command = [sys.executable, "-m", "pytest", *(failure.test for failure in failed)]
-    for time in range(1, TIMES + 1):
-        print(f"\nagain, {time} of {TIMES}{', with load' if time > 1 else ''}", flush=True)
+    for time in range(1, RERUNS + 1):
+        print(f"\nagain, {time} of {RERUNS}{', with load' if time > 1 else ''}", flush=True)
         if time == 1:
-            done = subprocess.run(command)
+            result = subprocess.run(command)
         else:
             with load():
-                done = subprocess.run(command)
-        if done.returncode:
+                result = subprocess.run(command)
+        if result.returncode:
             return False
     return True
 
 
-def known() -> list[Flaky]:
-    return msgspec.convert(tomllib.loads(KNOWN.read_text()), _Known).flaky
+def read_entries() -> list[Flaky]:
+    return msgspec.convert(tomllib.loads(FLAKY_FILE.read_text()), _FlakyFile).flaky
 
 
 def run(command: Sequence[str], strict: bool) -> int:
     with tempfile.TemporaryDirectory() as folder:
         junit = Path(folder) / "junit.xml"
         status = subprocess.run([part.replace("{}", str(junit)) for part in command]).returncode
-        failed, left_out = failures(junit), skipped(junit) if strict else []
-    if left_out:
-        print("\nhere no test may be skipped:", *left_out, sep="\n  ")
+        failed, skips = failures(junit), skipped(junit) if strict else []
+    if skips:
+        print("\nhere no test may be skipped:", *skips, sep="\n  ")
     if status == 0 or not failed:
-        return status or bool(left_out)
+        return status or bool(skips)
     at = os.getloadavg()[0]
-    if len(failed) > MOST:
-        print(f"\n{len(failed)} tests failed: none is run again, as they are more than {MOST}")
+    if len(failed) > MAX_RERUN:
+        print(f"\n{len(failed)} tests failed: none is run again, as they are more than {MAX_RERUN}")
         return 1
-    if stay := red(failed, strict, reached):
+    if stay := stays_red(failed, strict, reached_files):
         why = "of the core" if strict else "that this change reaches"
         print(f"\nan assertion failed in a test {why}: it stays red", *(failure.test for failure in stay), sep="\n  ")
         return 1
     print(f"\nat a load of {at:.1f} these failed and are run again:", *(failure.test for failure in failed), sep="\n  ")
-    if not again(failed) or left_out:
+    if not all_pass_again(failed) or skips:
         return 1
-    entries = {flaky.test for flaky in known()}
+    listed = {flaky.test for flaky in read_entries()}
     for failure in failed:
         print(f"FLAKE {failure.test} at a load of {at:.1f}: {failure.why}")
-        if failure.test not in entries:
-            print(f"  find its cause; until then write it into {KNOWN} with today's date")
+        if failure.test not in listed:
+            print(f"  find its cause; until then write it into {FLAKY_FILE} with today's date")
     return 0
 
 
@@ -179,8 +179,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.command:
         return run(options.command, options.strict)
-    wrong = unmended(known(), dt.datetime.now(dt.UTC).date())
-    print(*wrong or [f"{len(known())} tests are known to be flaky"], sep="\n")
+    wrong = violations(read_entries(), dt.datetime.now(dt.UTC).date())
+    print(*wrong or [f"{len(read_entries())} tests are known to be flaky"], sep="\n")
     return bool(wrong)
 
 

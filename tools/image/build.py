@@ -2,7 +2,7 @@
 
     python -m tools.image.build --base debian small cpu
 
-Each is tagged `tidegate-NAME:VERSION`. Sizes are those of the compressed layers, which a registry and a node transfer.
+Each image is tagged `tidegate-NAME:VERSION`. Sizes are of the compressed layers, which a registry and a node transfer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tools.image import base
 from tools.image.engine import Engine
 
 MB = 1_000_000
-# What pip needs on a machine whose way to its index is its own; IMAGE_MOUNTS names more, with colons between.
+# Files that pip needs on a machine with its own package index.
 MOUNTS = ("/etc/ssl/certs", "/etc/pip.conf")
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """An image: its lock file and extras, and how large its compressed layers may be."""
+    """An image: its lock file, its extras, and the maximum size of its compressed layers."""
 
     lock: str
     extras: str
@@ -54,16 +54,16 @@ def tag(name: str) -> str:
 def build(engine: Engine, name: str, on: str) -> None:
     kind = KINDS[name]
     revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    said = {
+    build_args = {
         "BASE": on,
         "LOCK": kind.lock,
         "EXTRAS": kind.extras,
         "VERSION": version(),
         "REVISION": revision or "unknown",
     }
-    arguments = [f"--build-arg={key}={value}" for key, value in said.items()]
+    arguments = [f"--build-arg={key}={value}" for key, value in build_args.items()]
     mounts = [f"--volume={path}:{path}:ro" for path in MOUNTS if Path(path).exists()]
-    # HEALTHCHECK is kept by Docker's format alone.
+    # Only Docker's format stores HEALTHCHECK.
     engine.run(
         "buildah", "build", "--isolation=chroot", "--network=host", "--format=docker",
         f"--layers={str(engine.overlays).lower()}", *mounts, *arguments,
@@ -72,7 +72,7 @@ def build(engine: Engine, name: str, on: str) -> None:
 
 
 def layers_mb(engine: Engine, name: str) -> list[float]:
-    """Megabytes of the compressed layers: the base, what we depend on, our code, and what is smaller than that."""
+    """Return the megabytes of the compressed layers: the base, the dependencies, our code, and smaller ones."""
     folder = engine.folder / f"{name}.oci"
     shutil.rmtree(folder, ignore_errors=True)
     engine.run("podman", "push", "--quiet", tag(name), f"oci:{folder}", quiet=True)

@@ -1,10 +1,10 @@
-"""buildah and podman as they work on this machine, in a store of their own below `.images/`.
+"""buildah and podman, configured for this machine, with their own store below `.images/`.
 
-    engine = Engine(Path(".images"))        # raises SystemExit with the remedy where they are not installed
+    engine = Engine(Path(".images"))        # raises SystemExit with the remedy if they are not installed
     engine.run("podman", "images")
 
-Where control groups are of version 1, as in many containers, crun refuses to start: runc is taken, and no cgroup
-manager. Where overlays can't be mounted, layers are copied.
+With control groups of version 1, as in many containers, crun refuses to start, so this uses runc without a cgroup
+manager. If overlays can't be mounted, layers are copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMEDY = f"On Debian: apt-get install --no-install-recommends {PACKAGES}"
 
 
 class Engine:
-    """See the module. folder: where images and the configuration are kept."""
+    """Runs buildah and podman; see the module. folder: for images and the configuration."""
 
     def __init__(self, folder: Path) -> None:
         if missing := [name for name in NEEDED if not shutil.which(name)]:
@@ -30,40 +30,40 @@ class Engine:
         self.folder.mkdir(exist_ok=True)
         self.environment = os.environ | self._configured()
 
-    def run(self, *command: str, said: str | None = None, quiet: bool = False, timeout_s: float = 3600.0) -> str:
-        """The output of a command that is told `said`. Raises SystemExit with its last lines where it fails."""
+    def run(self, *command: str, stdin: str | None = None, quiet: bool = False, timeout_s: float = 3600.0) -> str:
+        """Return the output of a command that gets `stdin`. Raises SystemExit with its last lines if it fails."""
         if not quiet:
             print("+", " ".join(command), flush=True)
-        done = subprocess.run(
-            command, input=said, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        result = subprocess.run(
+            command, input=stdin, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
-        return done.stdout.strip()
+        if result.returncode:
+            sys.exit(f"{' '.join(command)}\nfailed:\n{(result.stdout + result.stderr)[-3000:]}")
+        return result.stdout.strip()
 
     def status(self, *command: str) -> int:
-        """The exit status of a command, whatever it says."""
+        """Return the exit status of a command."""
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def log(self, container: str) -> str:
-        """What a container has said so far, on both of its streams."""
+        """Return a container's output so far, on both streams."""
         logs = ("podman", "logs", container)
         return subprocess.run(
             logs, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
         ).stdout
 
     def has(self, image: str) -> bool:
-        """Whether an image is in the store."""
+        """Return whether an image is in the store."""
         return self.status("podman", "image", "exists", image) == 0
 
     def _configured(self) -> dict[str, str]:
         containers, storage = self.folder / "containers.conf", self.folder / "storage.conf"
         unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         engine = '[engine]\nevents_logger="file"\nruntime="runc"\n'
-        # A limit that is above what this machine allows is refused.
+        # podman refuses limits above those of this machine.
         limits = '[containers]\ndefault_ulimits=["nproc=4096:4096","nofile=20000:20000"]\n'
         containers.write_text(engine + ("" if unified else 'cgroup_manager="cgroupfs"\n') + limits)
-        # What a build can reuse is not kept where each layer is a whole copy.
+        # Without overlays each layer is a full copy, so a build caches none.
         self.overlays = _can_overlay(self.folder)
         driver = "overlay" if self.overlays else "vfs"
         storage.write_text(
@@ -77,7 +77,7 @@ class Engine:
 
 
 def _can_overlay(folder: Path) -> bool:
-    """Whether an overlay can be mounted there. An existing store keeps the way that it was made in."""
+    """Return whether an overlay can be mounted in this folder. An existing store keeps its driver."""
     if (folder / "store" / "vfs").exists():
         return False
     trial = folder / "trial"
@@ -85,10 +85,10 @@ def _can_overlay(folder: Path) -> bool:
     for part in parts:
         part.mkdir(parents=True, exist_ok=True)
     options = "lowerdir={},upperdir={},workdir={}".format(*parts[:3])
-    mounted = subprocess.run(
+    result = subprocess.run(
         ["mount", "-t", "overlay", "overlay", "-o", options, str(parts[3])], capture_output=True, check=False
     )
-    if mounted.returncode == 0:
+    if result.returncode == 0:
         subprocess.run(["umount", str(parts[3])], capture_output=True, check=False)
     shutil.rmtree(trial, ignore_errors=True)
-    return mounted.returncode == 0
+    return result.returncode == 0

@@ -1,9 +1,9 @@
-"""`python -m tools.image.sbom`: what is in the images and in their lock files, as CycloneDX 1.6.
+"""`python -m tools.image.sbom`: the content of the images and of their lock files, as CycloneDX 1.6.
 
     python -m tools.image.sbom --to dist/sbom small cpu
 
-writes `image-NAME.cdx.json`, of Python's and Debian's packages in the image, and `lock-NAME.cdx.json`, of what its lock
-file allows, with its hashes. The same image gives the same file.
+writes `image-NAME.cdx.json`, with Python's and Debian's packages in the image, and `lock-NAME.cdx.json`, with what its
+lock file allows and the hashes. The same image gives the same file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INDENT = 1
 
 
 def of_image(engine: Engine, name: str) -> str:
-    """The bill of materials of an image that was built."""
+    """Return the bill of materials of an image in the store."""
     inspected = json.loads(engine.run("podman", "image", "inspect", tag(name), quiet=True))[0]
     root = Path(engine.run("podman", "image", "mount", tag(name), quiet=True))
     try:
@@ -55,39 +55,39 @@ def of_image(engine: Engine, name: str) -> str:
 
 
 def of_lock(name: str, text: str, created: str) -> str:
-    """The bill of materials of a lock file's text."""
+    """Return the bill of materials of a lock file's text."""
     subject = Component(name=f"requirements/{name}.txt", version=version(), bom_ref=f"lock:{name}")
     return _written(_bom(subject, locked(text), created))
 
 
 def locked(text: str) -> Iterator[Component]:
-    """What a lock file allows. A package of which there are several versions has one for each of its conditions."""
+    """Yield a component for each entry of a lock file. A package with several versions has one for each marker."""
     for entry in re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^\s*#.*\n", "", text)).splitlines():
         line, *hashes = entry.split(" --hash=")
         if not line.strip():
             continue
         requirement = Requirement(line)
         (pinned,) = requirement.specifier
-        made = _python(requirement.name, pinned.version)
-        made.external_references.update(_distributions(made, hashes))
+        component = _python(requirement.name, pinned.version)
+        component.external_references.update(_distributions(component, hashes))
         if requirement.marker:
-            made.properties.add(Property(name="python:marker", value=str(requirement.marker)))
-            made.bom_ref.value = f"{made.purl}; {requirement.marker}"
-        yield made
+            component.properties.add(Property(name="python:marker", value=str(requirement.marker)))
+            component.bom_ref.value = f"{component.purl}; {requirement.marker}"
+        yield component
 
 
 def of_distribution(found: Distribution) -> Component:
-    """An installed package of Python."""
-    made = _python(found.name, found.version)
-    made.description = _first(found, "Summary") or None
-    # Either is what its authors wrote: an expression of SPDX, or a name, which may be a whole text.
-    said = _first(found, "License-Expression") or _first(found, "License").strip().partition("\n")[0]
+    """Return the component of an installed Python package."""
+    component = _python(found.name, found.version)
+    component.description = _first(found, "Summary") or None
+    # Authors write an SPDX expression, a name, or the whole text of the license.
+    license_name = _first(found, "License-Expression") or _first(found, "License").strip().partition("\n")[0]
     classified = [
         c.rpartition(" :: ")[2] for c in found.metadata.get_all("Classifier") or [] if c.startswith("License ::")
     ]
-    if name := said or " AND ".join(classified):
-        made.licenses.add(LicenseFactory().make_from_string(name))
-    return made
+    if name := license_name or " AND ".join(classified):
+        component.licenses.add(LicenseFactory().make_from_string(name))
+    return component
 
 
 def _first(found: Distribution, field: str) -> str:
@@ -95,14 +95,14 @@ def _first(found: Distribution, field: str) -> str:
 
 
 def of_interpreter(root: Path) -> Component:
-    """Python itself, which is not always a package of Debian."""
+    """Return the component of Python itself, which is not always a Debian package."""
     (found,) = re.findall(r"^version = (\S+)$", (root / "opt/tidegate/pyvenv.cfg").read_text(), re.MULTILINE)
     purl = PackageURL("generic", None, "python", found)
     return Component(name="python", version=found, type=ComponentType.PLATFORM, purl=purl, bom_ref=str(purl))
 
 
 def of_debian(root: Path) -> Iterator[Component]:
-    """The packages that dpkg has installed below a root."""
+    """Yield a component for each package that dpkg has installed below a root."""
     release = (root / "etc/os-release").read_text()
     codename = re.findall(r"^VERSION_CODENAME=(.*)$", release, re.MULTILINE)
     for paragraph in (root / "var/lib/dpkg/status").read_text().strip().split("\n\n"):
@@ -127,7 +127,7 @@ def _python(name: str, found: str) -> Component:
 
 
 def _distributions(of: Component, hashes: Iterable[str]) -> Iterator[ExternalReference]:
-    """One for each file that may be installed, as each has a hash of its own."""
+    """Yield a reference for each file that may be installed; each has its own hash."""
     for found in hashes:
         content = found.strip().removeprefix("sha256:")
         yield ExternalReference(
@@ -140,7 +140,7 @@ def _distributions(of: Component, hashes: Iterable[str]) -> Iterator[ExternalRef
 def _bom(subject: Component, parts: Iterable[Component], created: str) -> Bom:
     bom = Bom(components=parts)
     bom.metadata.component = subject
-    # Neither says when this program ran.
+    # Neither the time nor the serial number depends on when this program runs.
     bom.metadata.timestamp = dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", created))
     listed = " ".join(sorted(str(part.bom_ref) for part in bom.components))
     bom.serial_number = uuid5(NAMESPACE_URL, f"{subject.bom_ref} {listed}")
@@ -149,12 +149,12 @@ def _bom(subject: Component, parts: Iterable[Component], created: str) -> Bom:
 
 
 def _register_dependencies(bom: Bom, found: Iterable[Distribution]) -> None:
-    """Which package of Python needs which, where both are there."""
-    known = {part.name: part for part in bom.components if part.purl and part.purl.type == "pypi"}
+    """Register which Python package requires which, for packages that are both present."""
+    by_name = {part.name: part for part in bom.components if part.purl and part.purl.type == "pypi"}
     for each in found:
         needed = [Requirement(text) for text in each.requires or []]
-        there = [known[n] for n in {canonicalize_name(r.name) for r in needed} if n in known]
-        bom.register_dependency(known[canonicalize_name(each.name)], there)
+        there = [by_name[n] for n in {canonicalize_name(r.name) for r in needed} if n in by_name]
+        bom.register_dependency(by_name[canonicalize_name(each.name)], there)
 
 
 def _written(bom: Bom) -> str:

@@ -1,4 +1,4 @@
-"""Writes the pages of `docs/reference/` that are made from the code, and names those that changed."""
+"""Write the pages of `docs/reference/` that are generated from the code, and print those that changed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ what failed, 2 where the command line itself is wrong, and 130 after Ctrl-C."""
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     return page(
         "Commands",
         INTRO,
@@ -24,7 +24,7 @@ def text() -> str:
 
 
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    """(its words, itself) of each command that does something, groups' members in order of their names."""
+    """Yield (words, command) of each command that is not a group, sorted by name within a group."""
     if not isinstance(command, click.Group):
         yield path, command
         return
@@ -45,7 +45,7 @@ def _command(path: str, command: click.Command) -> Iterator[str]:
 
 
 def _help(text: str) -> Iterator[str]:
-    """Paragraphs; those that click would leave as they are become code."""
+    """Yield the paragraphs of a help text; those that click does not rewrap become code."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith("\b"):
             yield f"```\n{inspect.cleandoc(paragraph[1:])}\n```"

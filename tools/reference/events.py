@@ -33,7 +33,7 @@ ask](../how-to/ask.md) explains the kinds."""
 
 
 def events_page() -> str:
-    """All events, then the parts that they share."""
+    """Return the page of all events, then the structs that they share."""
     example = events.CameraStatus(
         camera="lobby",
         time=dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC),
@@ -52,7 +52,7 @@ def events_page() -> str:
 
 
 def jobs_page() -> str:
-    """All jobs."""
+    """Return the page of all jobs."""
     blocks = [JOBS]
     for kind in jobs.KINDS:
         blocks += [
@@ -65,7 +65,7 @@ def jobs_page() -> str:
 
 
 def _parts(kinds: Iterable[type[msgspec.Struct]]) -> Iterable[str]:
-    """The structs that events are made of."""
+    """Yield the sections of the structs that events contain."""
     found = structs.reachable(*kinds)
     for name in sorted(set(found) - {kind.__name__ for kind in kinds}):
         yield f"## {name}"
@@ -74,5 +74,5 @@ def _parts(kinds: Iterable[type[msgspec.Struct]]) -> Iterable[str]:
 
 
 def link(name: str) -> str:
-    """A link to the section of a struct on the same page."""
+    """Return a link to the section of a struct on the same page."""
     return f"[{name}](#{name.lower()})"

@@ -30,7 +30,7 @@ TITLES = {"oidc": "OpenID Connect", "feed": "Events"}
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     document = app.document()
     answers = document["components"]["responses"].items()
     errors = table(("status", "when"), [(code(status), error["description"]) for status, error in answers])
@@ -46,20 +46,19 @@ def _operations(document: dict[str, Any], room: str) -> Iterator[tuple[str, str,
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if room in operation["tags"]:
-                (role,) = {role for way in operation["security"] for roles in way.values() for role in roles} or {
-                    ANYBODY
-                }
-                said = prose(operation["description"]).replace("\n\n", " ")
-                yield code(f"{method.upper()} {path}"), role, code(operation["operationId"]), said
+                schemes = [roles for scheme in operation["security"] for roles in scheme.values()]
+                (role,) = {role for roles in schemes for role in roles} or {ANYBODY}
+                description = prose(operation["description"]).replace("\n\n", " ")
+                yield code(f"{method.upper()} {path}"), role, code(operation["operationId"]), description
 
 
 def _sockets(room: str) -> Iterator[tuple[str, str, str, str]]:
-    """WebSockets, which OpenAPI knows nothing of."""
+    """Yield the rows of WebSockets, which OpenAPI does not describe."""
     for route in Litestar([app.api()], openapi_config=None).routes:
         if isinstance(route, WebSocketRoute) and room_of(route.route_handler) == room:
             handler = route.route_handler
-            said = _line(inspect.getdoc(handler.fn))
-            yield code(f"WebSocket {route.path}"), handler.opt[ROLE] or ANYBODY, "", said
+            description = _line(inspect.getdoc(handler.fn))
+            yield code(f"WebSocket {route.path}"), handler.opt[ROLE] or ANYBODY, "", description
 
 
 def _line(docstring: str | None) -> str:

@@ -9,33 +9,33 @@ WRITTEN_BY = "<!-- Written by `make reference` from the code: change the code, t
 
 
 def page(title: str, *blocks: str) -> str:
-    """A whole page: its title, the note that a command writes it, and its blocks, a blank line between them."""
+    """Return a page: its title, the note that a command writes it, and its blocks, separated by blank lines."""
     return "\n\n".join([f"# {title}", WRITTEN_BY, *(block for block in blocks if block)]) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table. Cells are Markdown of one line; columns that are empty are left out."""
+    """Return a table without its empty columns. Cells are Markdown of one line."""
     rows = [*rows]
-    kept = [i for i, _ in enumerate(head) if any(row[i] for row in rows)]
-    head, rows = [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    used = [i for i, _ in enumerate(head) if any(row[i] for row in rows)]
+    head, rows = [head[i] for i in used], [[row[i] for i in used] for row in rows]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def code(text: str) -> str:
-    """`text` in backticks; nothing for nothing."""
+    """Return `text` in backticks; empty text stays empty."""
     return f"`{text}`" if text else ""
 
 
 def prose(docstring: str | None) -> str:
-    """A docstring's paragraphs, each on one line."""
+    """Return a docstring's paragraphs, each on one line."""
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _cell(text: str) -> str:
-    """One line in which neither a vertical bar nor, outside of backticks, a `<` means anything."""
+    """Return the text on one line, with `|` escaped, and `<` escaped outside of backticks."""
     parts = " ".join(text.split()).replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)

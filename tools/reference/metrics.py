@@ -1,4 +1,4 @@
-"""Every metric: from what the services register with Prometheus' client."""
+"""Every metric: from the calls that register it with Prometheus' client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = {
 
 
 def text() -> str:
-    """The page: a section for each folder that has metrics."""
+    """Return the page: a section for each folder that has metrics."""
     blocks = [INTRO]
     rows: dict[str, list[tuple[str, ...]]] = {}
     for where, row in _all():
@@ -34,13 +34,13 @@ def text() -> str:
 
 
 def exported() -> Iterator[tuple[str, str, list[str]]]:
-    """(name, kind, labels) of each."""
-    for _, (name, kind, labels, _said) in _all():
+    """Yield (name, kind, labels) of each metric."""
+    for _, (name, kind, labels, _help) in _all():
         yield name.strip("`"), kind, [label.strip("`") for label in labels.split(", ") if label]
 
 
 def _all() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(service, row) of each metric, read from the source: so that no extra has to be installed."""
+    """Yield (service, row) of each metric. They are read from the source, so no extra must be installed."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             part = path.relative_to(ROOT / folder).parts[0]
@@ -52,12 +52,12 @@ def _all() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _row(call: ast.Call) -> tuple[str, ...] | None:
-    """The row of a call that makes a metric; None for any other call."""
+    """Return the row of a call that creates a metric; None for any other call."""
     kind = CLASSES.get(getattr(call.func, "id", ""))
     texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     if not kind or len(texts) < 2 or not texts[0].startswith("tidegate_"):
         return None
     lists = [*call.args, *(k.value for k in call.keywords if k.arg in ("labels", "labelnames"))]
     labels = [e.value for a in lists if isinstance(a, ast.List) for e in a.elts if isinstance(e, ast.Constant)]
-    said = texts[1].rstrip(".")
-    return code(texts[0]), kind, ", ".join(code(str(label)) for label in labels), said[0].lower() + said[1:]
+    help_text = texts[1].rstrip(".")
+    return code(texts[0]), kind, ", ".join(code(str(label)) for label in labels), help_text[0].lower() + help_text[1:]

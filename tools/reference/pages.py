@@ -1,4 +1,4 @@
-"""All pages of the reference that are made from the code."""
+"""All pages of the reference that are generated from the code."""
 
 from __future__ import annotations
 

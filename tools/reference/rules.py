@@ -19,7 +19,7 @@ KINDS = """Each rule has a `kind`, the fields of [Rule](#rule), and the fields o
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     kinds: tuple[type[rules.Rule], ...] = get_args(rules.AnyRule)
     parts: dict[str, type[msgspec.Struct]] = {
         name: part for name, part in structs.reachable(rules.Rules).items() if part not in kinds
@@ -37,6 +37,6 @@ def text() -> str:
 
 
 def _link(name: str) -> str:
-    """All kinds of rule are one section."""
+    """Return a link; all kinds of rule share one section."""
     kinds = {kind.__name__ for kind in get_args(rules.AnyRule)}
     return "[Rule](#rule)" if name in kinds else link(name)

@@ -1,4 +1,4 @@
-"""What a ScaledObject may say: what our scaler is asked with, and the fields that the local autoscaler reads."""
+"""What a ScaledObject may contain: the parameters of our scaler, and the fields that the local autoscaler reads."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ BUCKET = ("bucket", "text", "`cameras`", "the bucket whose enabled cameras are c
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     demand = [(code(key), *rest) for key, *rest in [*ADDRESSING, *_fields(DemandSettings), METRICS_URL]]
     cameras = [(code(key), *rest) for key, *rest in [*_fields(CamerasQuery, "cameras_per_replica"), BUCKET]]
     head = ("key", "takes", "default", "means")
@@ -96,20 +96,20 @@ def text() -> str:
 
 
 def metadata_keys() -> list[str]:
-    """Every key of a demand's metadata that this page names."""
+    """Return every key of a demand's metadata that this page names."""
     return [key for key, *_ in [*ADDRESSING, *_fields(DemandSettings), METRICS_URL]]
 
 
 def _fields(struct: type[msgspec.Struct], *only: str) -> list[tuple[str, str, str, str]]:
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
-    said = structs.meanings(struct)
+    meanings = structs.meanings(struct)
     return [
         (
             _key(f.name),
             structs.words(f.type),
             f"`{f.default:g}`",
-            said.get(f.name, "cameras that one replica of ingest takes"),
+            meanings.get(f.name, "cameras that one replica of ingest takes"),
         )
         for f in info.fields
         if not only or f.name in only

@@ -27,7 +27,7 @@ OTHERS = """Three variables are read elsewhere: `TIDEGATE_DATA` (the data direct
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     blocks = [INTRO, "## Every service", _table(BusSettings, frozenset())]
     for name, struct in found().items():
         blocks += [f"## {name}", f"`python -m services.{name}` reads these too:", _table(struct, _names(BusSettings))]
@@ -37,7 +37,7 @@ def text() -> str:
 
 
 def found() -> dict[str, type[BusSettings]]:
-    """The settings of each service, by its name."""
+    """Return the settings' struct of each service, by the service's name."""
     out = {}
     for module in pkgutil.iter_modules(services.__path__):
         if not module.ispkg:

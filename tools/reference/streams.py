@@ -24,7 +24,7 @@ rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video
 size and the boxes of events are those of upright frames. `Nats-Msg-Id` is an HMAC of `<camera>/<epoch>/<n>`, and
 `traceparent` is passed on."""
 
-PUT_OFF = """Of a segment of which less was looked at than is wanted, a job on `jobs.<service>.backfill.<camera>` says
+BACKFILL = """Of a segment of which less was looked at than is wanted, a job on `jobs.<service>.backfill.<camera>` says
 so. The service that has put it off alone takes it,
 [when it has nothing else to do](../how-to/extend.md#what-is-put-off)."""
 
@@ -46,7 +46,7 @@ DAY_S = 24 * 3600.0
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     defaults = TopologySettings()
     return page(
         "Streams, subjects and rights",
@@ -77,11 +77,11 @@ def text() -> str:
         SEGMENTS,
         structs.fields_table(segment.Segment),
         "## What is put off",
-        PUT_OFF,
+        BACKFILL,
         structs.fields_table(backfill.Backfill),
         "## Requests",
         REQUESTS,
-        table(("subject", "asks for"), ((code(subject), what) for subject, what in ASKED.items())),
+        table(("subject", "asks for"), ((code(subject), what) for subject, what in REQUESTS_OF.items())),
         "## Heartbeats",
         BEATS,
         structs.fields_table(stats.WorkerStats),
@@ -108,7 +108,7 @@ BUCKETS = {
     names.RUNS: "how far each run of `tidegate reanalyze` is",
 }
 
-ASKED = {
+REQUESTS_OF = {
     names.FIND: "moments that match words, a picture, another moment or labels",
     names.FIND_CLIP: "the video of a moment",
     names.RECORDING: "what was recorded of a camera in a time, by groups of pictures, and what is missing",

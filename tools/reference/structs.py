@@ -1,7 +1,7 @@
-"""A msgspec struct as a table of its fields, with what the docstrings say of each. Pure.
+"""A msgspec struct as a table of its fields, with their meanings from the docstrings. Pure.
 
-Docstrings name fields as `first, last: when it was seen. zones: those it is in.`: what stands before a colon, and is
-nothing but names of fields, begins what is said of them.
+A docstring explains fields as in `first, last: when it was seen. zones: those it is in.`: names of fields and a colon
+begin their explanation.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _NAMES = re.compile(r"(?:^|(?<=\. )|(?<=\n))([a-z_]+(?:, [a-z_]+)*): ")
 
 
 def summary(struct: type[msgspec.Struct]) -> str:
-    """What the docstring says of the struct itself: what comes before its fields."""
+    """Return the part of the docstring that describes the struct itself: all before its fields."""
     text = prose(struct.__doc__)
     return text[: next(iter(_starts(struct, text)), (len(text), 0, ""))[0]].strip()
 
 
 def fields_table(struct: type[msgspec.Struct], link: Callable[[str], str] = code, without: Collection[str] = ()) -> str:
-    """Each field: its name in JSON, its type, whether it may be left out, and what it means.
+    """Return a row for each field: its name in JSON, its type, its default, and its meaning.
 
-    link: Markdown for the name of another struct. without: fields to leave out.
+    link: Markdown for the name of another struct. without: fields to omit.
     """
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
-    said = meanings(struct)
+    meaning_of = meanings(struct)
     rows = []
     for field in info.fields:
         if field.name in without:
             continue
         needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
         default = "needed" if needed else _default(field)
-        rows.append((code(field.encode_name), words(field.type, link), default, said.get(field.name, "")))
+        rows.append((code(field.encode_name), words(field.type, link), default, meaning_of.get(field.name, "")))
     return table(("field", "type", "default", "means"), rows)
 
 
 def meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """What docstrings say of fields, those of base classes too, and what annotations describe."""
+    """Return the meaning of each field, from the docstrings of the struct and its base classes."""
     found: dict[str, str] = {}
     for base in reversed([c for c in struct.__mro__ if issubclass(c, msgspec.Struct) and c is not msgspec.Struct]):
         text = prose(base.__doc__)
@@ -57,7 +57,7 @@ def meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reachable(*roots: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
-    """These structs and all that their fields are made of, by name, in the order in which they are met."""
+    """Return these structs and all structs that their fields contain, by name, in order of first occurrence."""
     found: dict[str, type[msgspec.Struct]] = {}
 
     def visit(kind: inspect.Type) -> None:
@@ -82,14 +82,14 @@ def reachable(*roots: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
 
 
 def described(kind: inspect.Type) -> str:
-    """The description in a type's annotation, or nothing."""
+    """Return the description in a type's annotation, or an empty text."""
     if isinstance(kind, inspect.Metadata):
         return str((kind.extra_json_schema or {}).get("description", "")) or described(kind.type)
     return ""
 
 
 def words(kind: inspect.Type, link: Callable[[str], str] = code) -> str:
-    """A type in words, with its bounds."""
+    """Return a type in words, with its bounds."""
     match kind:
         case inspect.Metadata():
             inner, note = words(kind.type, link), described(kind)
@@ -127,7 +127,7 @@ def words(kind: inspect.Type, link: Callable[[str], str] = code) -> str:
 
 
 def _starts(struct: type[msgspec.Struct], text: str) -> list[tuple[int, int, str]]:
-    """(where it begins, where its text begins, names) of what a docstring says of fields."""
+    """Return (start, start of the text, names) of each explanation of fields in a docstring."""
     fields = set(struct.__struct_fields__)
     return [(m.start(), m.end(), m[1]) for m in _NAMES.finditer(text) if set(m[1].split(", ")) <= fields]
 
@@ -150,7 +150,7 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
             return ""
         case (int() | float() as ge, _), (int() | float() as le, _):
             return f", {_number(ge)} to {_number(le)}"
-    said = [
+    limits = [
         text.format(_number(bound))
         for text, bound in (
             ("{} or more", kind.ge),
@@ -160,16 +160,16 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
         )
         if bound is not None
     ]
-    return ", " + " and ".join(said)
+    return ", " + " and ".join(limits)
 
 
 def _number(value: float) -> str:
-    """The largest number that every reader of JSON keeps is better known as a power."""
+    """Return the number as text; the largest integer that every JSON reader supports is shown as a power."""
     return "2^53" if value == bounds.MOST else f"{value:g}"
 
 
 def _pattern(pattern: str) -> str:
-    """A pattern; where it is nothing but alternatives, those."""
+    """Return a pattern as text; if it is only a list of alternatives, list them."""
     if re.fullmatch(r"\([\w|]+\)", pattern):
         return ", ".join(map(code, pattern.strip("()").split("|")))
     return f"text like `{pattern}`"
