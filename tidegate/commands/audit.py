@@ -18,7 +18,7 @@ from rich.text import Text
 from services.scaler.simulation.engine import Workload
 from services.scaler.simulation.trace import Trace
 from shared.runtime.errors import SettingError
-from tidegate.audit.arrived import BUDGETS, Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
+from tidegate.audit.arrivals import BUDGETS, Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases, bases
 from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
@@ -90,9 +90,9 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **give
     if options.max_replicas and options.min_replicas > options.max_replicas:
         raise SettingError(f"--min-replicas {options.min_replicas} is over --max-replicas {options.max_replicas}")
     of, status = bases(service), Screen(stderr=True)
-    found: list[Arrived] = []
+    found: list[Arrivals] = []
     if trace is not None:
-        found.append(Arrived(trace=find(trace)))
+        found.append(Arrivals(trace=find(trace)))
     else:
         begin = instant("--since", since, now_here())
 
@@ -108,11 +108,11 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **give
     run(options, of, found[0], out, status)
 
 
-def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrived:
+def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrivals:
     """Raises SettingError where there is nothing to go by yet."""
     try:
-        return of_usage(book, service, begin)
-    except NothingArrived as e:
+        return from_usage(book, service, begin)
+    except NoArrivals as e:
         raise SettingError(f"{e}, or give --trace") from e
 
 
@@ -133,7 +133,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
 
 
-def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status: Console) -> None:
+def run(options: AuditOptions, of: Bases, arrived: Arrivals, out: Console, status: Console) -> None:
     """Simulate and print. Raises SettingError."""
     trace = arrived.trace
     load = _load(options, of, arrived)
@@ -161,9 +161,9 @@ def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status
         echo(f"\n{candidate.text}", nl=False)
 
 
-def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
+def _load(options: AuditOptions, of: Bases, arrived: Arrivals) -> Workload:
     """Raises SettingError where nobody has said or shown what a replica does."""
-    asked = Asked(
+    asked = LoadOverrides(
         service_rate=options.service_rate,
         cold_start_s=options.cold_start,
         latency_target_s=options.latency_target,
@@ -172,13 +172,13 @@ def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
     )
     try:
         return workload(of, arrived, asked)
-    except Unmeasured as e:
+    except RateUnknown as e:
         raise SettingError(
             f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'make gpu' measures it"
         ) from e
 
 
-def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int) -> Iterator[str]:
+def _said(options: AuditOptions, arrived: Arrivals, load: Workload, shape: Pattern, count: int) -> Iterator[str]:
     trace = arrived.trace
     yield from view.arrived(trace, shape, arrived.begins)
     if trace.duration_s >= DAY_S:
@@ -208,7 +208,7 @@ def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> No
         out.print(Text(line), soft_wrap=True)
 
 
-def _draw(path: Path, arrived: Arrived, shape: Pattern, costs: Costs, price: float | None, tell: Tell) -> None:
+def _draw(path: Path, arrived: Arrivals, shape: Pattern, costs: Costs, price: float | None, tell: Tell) -> None:
     from tidegate.drawing.audit import draw
 
     tell("drawing")
@@ -217,7 +217,7 @@ def _draw(path: Path, arrived: Arrived, shape: Pattern, costs: Costs, price: flo
 
 
 def _fields(
-    options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int, costs: Costs
+    options: AuditOptions, arrived: Arrivals, load: Workload, shape: Pattern, count: int, costs: Costs
 ) -> dict[str, Any]:
     trace, candidate = arrived.trace, costs.chosen.candidate
     assert candidate

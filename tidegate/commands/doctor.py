@@ -129,14 +129,14 @@ def _segment() -> list[Finding]:
     if not catalog.is_importable("openvino"):
         return []
     try:
-        from tidegate.demo import trial
+        from tidegate.demo import smoke_test
 
-        tried = trial.run()
+        tried = smoke_test.run()
     except Exception as e:
         remedy = "install Tidegate anew, in an environment of its own"
         return [Finding("one segment", "bad", f"{type(e).__name__}: {e}", remedy)]
     source = "drawn, for want of the demo's footage" if tried.drawn else ", ".join(tried.found)
-    return [Finding("one segment", "ok", f"{tried.looked_at} of {tried.frames} frames detected in: {source}")]
+    return [Finding("one segment", "ok", f"{tried.analysed} of {tried.frames} frames detected in: {source}")]
 
 
 def _vlm() -> list[Finding]:

@@ -160,14 +160,14 @@ def draw(data: Path | None, camera: str, file: Path | None, save: Path | None) -
     """
     names.check_camera(camera)
     with extra("demo", "drawing"):
-        from tidegate.drawing.scene import rules_over
+        from tidegate.drawing.scene import draw_rules
 
     path = save or Path(f"rules-{camera}.png")
     given = load(file) if file else None
 
     async def work(client: Client) -> None:
         found = given or await stored.get(client, camera)
-        image = rules_over(await stored.last_keyframe(client, camera), found)
+        image = draw_rules(await stored.last_keyframe(client, camera), found)
         with written(path) as part:
             try:
                 image.save(part)

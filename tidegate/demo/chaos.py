@@ -1,8 +1,7 @@
-"""`tidegate chaos`: breaks workers and the server under load, and counts.
+"""`tidegate chaos`: kills workers and the server under load, and counts events.
 
-Real segments are published so that some always wait, and every PubAck is written down. Meanwhile workers are killed and
-terminated, and the server is killed and restarted. In the end each acknowledged segment must have exactly one event of
-the service.
+It publishes real segments, keeps a backlog, and notes every PubAck. Meanwhile it kills and terminates workers, and
+restarts the server after a kill. In the end each acknowledged segment must have exactly one event of the service.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ from tidegate.demo import clips, footage, report
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
 
-# A worker that was just heard of is alive and at work.
+# Maximum age of a heartbeat for a worker that counts as busy.
 FRESH_S = 1.6
-SETTLE_TIMEOUT_S = 180.0
-# One frame a segment: the loop is what is tried here, not the models.
+DRAIN_TIMEOUT_S = 180.0
+# One frame per segment: the test is about delivery, not about models.
 SETTINGS = {"CV_FPS": "1", "EMBED_FPS": "1"}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to it. backlog: segments kept waiting, so that every worker's hands are full, however fast it is.
+    """The faults and the load. backlog: pending segments, so that every worker always has some in flight.
 
     seed: of the choice of victims.
     """
@@ -63,14 +62,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Result(msgspec.Struct, frozen=True):
-    """An event of either service, as far as it matters here."""
+    """The common fields of both services' events."""
 
     segment: SegmentRef
     revises: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of segments. without: acknowledged, no event. repeated: more than one. unknown: event of no segment."""
+    """Counts of segments. without: no event. repeated: several events. unknown: events without a segment."""
 
     acknowledged: int
     stored: int
@@ -91,7 +90,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(plan: Plan) -> int:
-    """Do it, print the counts; 0 if they are exact."""
+    """Run the plan and print the counts. Return 0 if every segment has exactly one event."""
     out = Screen()
     with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
         outcome = asyncio.run(unleash(plan, Path(folder), out))
@@ -115,7 +114,7 @@ def run(plan: Plan) -> int:
 
 
 async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """The harness itself, over a server and workers of its own in `folder`."""
+    """Run the plan on a separate server and workers, with data in `folder`."""
     started = time.monotonic()
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     async with NatsServer(folder / "nats") as server:
@@ -129,27 +128,31 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
                 folder / "logs",
                 backoff=Backoff(first_s=0.2, longest_s=1.0),
             )
-            beats = await _follow(client, plan.service)
+            heartbeats = await _subscribe(client, plan.service)
             await workers.scale_to(plan.workers)
             load = _Load(client, video, plan)
             publishing = asyncio.create_task(load.run())
             try:
-                done = await _break(plan, server, beats, out)
+                injected = await _inject_faults(plan, server, heartbeats, out)
             finally:
                 load.stop.set()
                 await publishing
-            await _settle(client, plan.service, out)
+            await _drain(client, plan.service, out)
             await workers.close()
             counts = await _count(client, plan.service, load.acknowledged)
         finally:
             await client.close()
     return Outcome(
-        **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
+        **counts,
+        kills=injected["kill"],
+        terms=injected["term"],
+        restarts=injected["restart"],
+        seconds=time.monotonic() - started,
     )
 
 
 class _Load:
-    """Keeps the plan's backlog waiting until `stop`; `acknowledged`: the sequences that JetStream gave."""
+    """Keeps the plan's backlog pending until `stop`. acknowledged: sequences from PubAcks."""
 
     def __init__(self, client: Client, video: Path, plan: Plan) -> None:
         self.stop = asyncio.Event()
@@ -162,11 +165,11 @@ class _Load:
 
     async def run(self) -> None:
         while not self.stop.is_set():
-            for _ in range(await self._missing()):
+            for _ in range(await self._shortfall()):
                 await self._publish()
             await asyncio.sleep(0.1)
 
-    async def _missing(self) -> int:
+    async def _shortfall(self) -> int:
         try:
             info = await self._js.consumer_info(names.MEDIA, self._plan.service)
         except (TimeoutError, nats.errors.Error):  # the server is being restarted
@@ -176,71 +179,71 @@ class _Load:
     async def _publish(self) -> None:
         n = len(self.acknowledged)
         piece = self._pieces[n % len(self._pieces)]
-        head = msgspec.structs.replace(
+        header = msgspec.structs.replace(
             piece.segment,
             camera=f"chaos-{n % self._plan.cameras}",
             epoch=self._epoch,
             n=n // self._plan.cameras,
             start=dt.datetime.now(dt.UTC),
         )
-        ack = await bus.publish(self._client, self._js, names.media(head.camera), piece.payload, to_headers(head))
+        ack = await bus.publish(self._client, self._js, names.media(header.camera), piece.payload, to_headers(header))
         self.acknowledged.append(ack.seq)
 
 
-class _Beats:
-    """The workers last heard of: pid by replica."""
+class _Heartbeats:
+    """The latest heartbeat of each worker: its time and pid, by replica."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[float, int]] = {}
 
     async def on_message(self, message: Msg) -> None:
-        beat = stats.decode(message.data)
-        if beat.state == "ready" and beat.held:
-            self._heard[beat.replica] = (time.monotonic(), beat.pid)
+        heartbeat = stats.decode(message.data)
+        if heartbeat.state == "ready" and heartbeat.held:
+            self._last[heartbeat.replica] = (time.monotonic(), heartbeat.pid)
 
-    def at_work(self) -> list[int]:
-        return [pid for at, pid in self._heard.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
-
-
-async def _follow(client: Client, service: str) -> _Beats:
-    beats = _Beats()
-    await client.subscribe(names.stats(service, ">"), cb=beats.on_message)
-    return beats
+    def busy_pids(self) -> list[int]:
+        return [pid for at, pid in self._last.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
 
 
-async def _break(plan: Plan, server: NatsServer, beats: _Beats, out: Console) -> Counter[str]:
-    """All faults of the plan in a random order, each while a worker holds segments."""
-    dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
+async def _subscribe(client: Client, service: str) -> _Heartbeats:
+    heartbeats = _Heartbeats()
+    await client.subscribe(names.stats(service, ">"), cb=heartbeats.on_message)
+    return heartbeats
+
+
+async def _inject_faults(plan: Plan, server: NatsServer, heartbeats: _Heartbeats, out: Console) -> Counter[str]:
+    """Inject all faults of the plan in a random order, each while a worker has segments in flight."""
+    rng = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
     faults = ["kill"] * plan.kills + ["term"] * plan.terms + ["restart"] * plan.restarts
-    dice.shuffle(faults)
-    done: Counter[str] = Counter()
+    rng.shuffle(faults)
+    injected: Counter[str] = Counter()
     for i, fault in enumerate(faults, 1):
-        await asyncio.sleep(plan.pause_s * dice.uniform(0.5, 1.5))
+        await asyncio.sleep(plan.pause_s * rng.uniform(0.5, 1.5))
         if fault == "restart":
             await server.restart(signal.SIGKILL)
         else:
-            pid = dice.choice(await _victims(beats))
+            pid = rng.choice(await _victims(heartbeats))
             os.kill(pid, signal.SIGKILL if fault == "kill" else signal.SIGTERM)
-        done[fault] += 1
+        injected[fault] += 1
         out.print(f"{i:>3}/{len(faults)} {fault}", style="dim")
-    return done
+    return injected
 
 
-async def _victims(beats: _Beats) -> list[int]:
+async def _victims(heartbeats: _Heartbeats) -> list[int]:
     async with asyncio.timeout(60):
-        while not (pids := beats.at_work()):
+        while not (pids := heartbeats.busy_pids()):
             await asyncio.sleep(0.1)
     return pids
 
 
-async def _settle(client: Client, service: str, out: Console) -> None:
-    """Wait until nothing is pending and nothing is held."""
+async def _drain(client: Client, service: str, out: Console) -> None:
+    """Wait until nothing is pending or in flight."""
     js = client.jetstream()
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    quiet = 0
-    while quiet < 3 and time.monotonic() < deadline:
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    idle_polls = 0
+    while idle_polls < 3 and time.monotonic() < deadline:
         info = await js.consumer_info(names.MEDIA, service)
-        quiet = quiet + 1 if not (info.num_pending or info.num_ack_pending) else 0
+        idle_polls = idle_polls + 1 if not (info.num_pending or info.num_ack_pending) else 0
         out.print(f"settling: {info.num_pending} pending, {info.num_ack_pending} in flight", style="dim")
         await asyncio.sleep(1.0)
 
@@ -248,13 +251,13 @@ async def _settle(client: Client, service: str, out: Console) -> None:
 async def _count(client: Client, service: str, acknowledged: list[int]) -> dict[str, int]:
     js = client.jetstream()
     run = await report.read_back(client)
-    # No other service runs here, so every event is one of this.
+    # No other service runs here, so every event is of this service.
     results = (msgspec.json.decode(line, type=_Result) for line in run.lines)
     events = Counter(result.segment.seq for result in results if not result.revises)
     dead = {letter.stream_seq async for letter in dlq.entries(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
-    # MEDIA forgets the oldest in a long run. Nothing else is stored in it here, so its last sequence is their number.
+    # MEDIA may have expired the oldest, and stores nothing else here: its last sequence is the number of segments.
     stored = (await js.stream_info(names.MEDIA)).state.last_seq
     return {
         "acknowledged": len(set(acknowledged)),
