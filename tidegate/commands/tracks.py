@@ -1,4 +1,4 @@
-"""`tidegate tracks`: what analytics followed."""
+"""`tidegate tracks`: tracks of analytics, as a table, video or file."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from tidegate.view.waiting import telling, waited_for
 @click.command()
 @data_option
 @click.argument("camera")
-@click.option("--since", metavar="TIME", help=f"Begin there: {TIME}. Default: 30s.")
-@click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
-@click.option("--save", type=NEW_FILE, help="Write the video with tracks, zones and lines to this file.")
-@click.option("--clips", type=FOLDER, help="Put the video and a picture of each track in this folder.")
-@click.option("--mot", type=NEW_FILE, help="Write the boxes to this file, as MOTChallenge has them.")
+@click.option("--since", metavar="TIME", help=f"Start of the time range: {TIME}. Default: 30s.")
+@click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now.")
+@click.option("--save", type=NEW_FILE, help="File to write the video with tracks, zones and lines to.")
+@click.option("--clips", type=FOLDER, help="Folder to save video and a picture of each track in.")
+@click.option("--mot", type=NEW_FILE, help="File to write the boxes to, in the MOTChallenge format.")
 @click.option(
-    "--fps", type=Number(0, 120, min_open=True), default=10.0, show_default=True, help="Count frames of --mot so fast."
+    "--fps", type=Number(0, 120, min_open=True), default=10.0, show_default=True, help="Frames per second of --mot."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a track.")
 def tracks(data: Path | None, camera: str, as_json: bool, **options: Any) -> None:
-    """Show what analytics followed on CAMERA, or save it as video.
+    """Show the tracks of CAMERA, or save them as video.
 
     \b
     The last half minute:   tidegate tracks lobby
-    To look at:             tidegate tracks lobby --since 1m --save lobby.mp4
-    Each by itself:         tidegate tracks lobby --since 1h --clips seen/
-    To be scored:           tidegate tracks lobby --since 13:05 --until 13:10 --mot lobby.txt --fps 5
+    As one video:           tidegate tracks lobby --since 1m --save lobby.mp4
+    A clip per track:       tidegate tracks lobby --since 1h --clips seen/
+    For a benchmark:        tidegate tracks lobby --since 13:05 --until 13:10 --mot lobby.txt --fps 5
 
-    It needs 'tidegate up --analytics'. Video is there for as long as MEDIA keeps it, ten minutes by default, and where
-    it is recorded; tracks, for a week.
+    The command needs 'tidegate up --analytics'. Tracks are stored for a week. MEDIA stores video for ten minutes by
+    default; recordings store it longer.
     """
     now = now_here()
     stretch = Stretch(
@@ -61,7 +61,7 @@ def tracks(data: Path | None, camera: str, as_json: bool, **options: Any) -> Non
 
 
 class Save(NamedTuple):
-    """video, mot: files to write, if any. clips: the folder for each track's. fps: of the frames that `mot` counts."""
+    """video, mot: files to write. clips: the folder for clips of tracks. fps: of the frame numbers in `mot`."""
 
     video: Path | None
     clips: Path | None
@@ -70,7 +70,7 @@ class Save(NamedTuple):
 
 
 async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, save: Save) -> None:
-    """Print, and save what is to be saved. Raises TidegateError."""
+    """Print the tracks, and save them as `save` says. Raise TidegateError."""
     if stretch.since >= stretch.until:
         raise SettingError(f"--since {stretch.since:%H:%M:%S} is not before --until {stretch.until:%H:%M:%S}")
     if save.video:
@@ -80,7 +80,7 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
         check_length(stretch)
     tracks = await waited_for(read(client, stretch), "reading tracks")
     if not tracks and (sentence := await registry.missing(client.jetstream(), stretch.camera)):
-        # Of one that was removed there may still be video.
+        # A removed camera may still have video.
         if not save.video:
             raise SettingError(sentence)
         echo(sentence, err=True)
@@ -99,10 +99,10 @@ async def run(client: Client, stretch: Stretch, out: Console, *, as_json: bool, 
 async def _print(
     client: Client, camera: str, tracks: Sequence[Followed], out: Console, *, as_json: bool, clips: Path | None
 ) -> None:
-    """Each track, and the files of each where `clips` is a folder for them."""
+    """Print each track, and its files if `clips` is a folder for them."""
     if not as_json:
         records.show(out, FIELDS, _rows(tracks), f"nothing was followed on {camera} in that time")
-    # What decodes ends here, and not with the program, whatever leaves the loop.
+    # `aclosing` ends the decoding process on any exit from the loop.
     async with aclosing(_save_clips(client, camera, tracks, clips, err=as_json)) as rows:
         async for track, files in rows:
             if as_json:
@@ -116,7 +116,7 @@ async def _print(
 async def _save_clips(
     client: Client, camera: str, tracks: Sequence[Followed], to: Path | None, *, err: bool
 ) -> AsyncGenerator[tuple[Followed, list[Path]], None]:
-    """Each track, with the files that were written of it. err: whether what is missing is said on standard error."""
+    """Yield each track with its written files. err: whether to print missing video to standard error."""
     if to is None or not tracks:
         for track in tracks:
             yield track, []
@@ -131,9 +131,9 @@ async def _save_clips(
 
 
 def mot_lines(tracks: Sequence[Followed], begin: dt.datetime, fps: float) -> Iterator[str]:
-    """frame, id, left, top, width, height, score, -1, -1, -1.
+    """Yield lines of frame, id, left, top, width, height, score, -1, -1, -1.
 
-    Frames from 1, which is at `begin`; pixels, or shares of the frame where its size is not known.
+    Frame 1 is at `begin`. Units are pixels, or shares of the frame if its size is unknown.
     """
     rows = []
     for number, track in enumerate(tracks, 1):
