@@ -15,14 +15,14 @@ from rich.console import Console
 from tests.waiting import patience_s
 from tidegate.chaos import trial
 from tidegate.chaos.world import Size
-from tidegate.demo.chaos import Plan, unleash
+from tidegate.demo.chaos import Plan, run_plan
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", ["cv", pytest.param("embed", marks=pytest.mark.long)])
 async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv", "embed"], tmp_path: Path) -> None:
     plan = Plan(service=service, kills=3, terms=2, restarts=1, workers=2, pause_s=1.5)
-    outcome = await unleash(plan, tmp_path, Console())
+    outcome = await run_plan(plan, tmp_path, Console())
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"

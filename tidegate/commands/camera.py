@@ -169,8 +169,8 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
         change = await registry.change(client.jetstream(), id, fields)
         echo(one_line(f"camera {id}: {_differences(change)}"))
         passwords.warn(url or "")
-        if doubt := _password_warning(id, change, fields):
-            echo(one_line(f"camera {id}: {doubt}"), err=True)
+        if warning := _password_warning(id, change, fields):
+            echo(one_line(f"camera {id}: {warning}"), err=True)
         if "classes" in fields:
             _warn_unknown_labels(id, change.after)
 

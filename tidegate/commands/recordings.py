@@ -191,18 +191,8 @@ def _settings(function: Any) -> Any:
             click.option(
                 "--zone", "zones", multiple=True, help="Zone that counts as activity. May be repeated. Default: all."
             ),
-            click.option(
-                "--before",
-                "before_s",
-                type=Number(0, 600),
-                help="Seconds of video to keep before activity or an incident.",
-            ),
-            click.option(
-                "--after",
-                "after_s",
-                type=Number(0, 600),
-                help="Seconds of video to keep after activity or an incident.",
-            ),
+            click.option("--before", "before_s", type=Number(0, 600), help="Seconds of video to keep before a match."),
+            click.option("--after", "after_s", type=Number(0, 600), help="Seconds of video to keep after a match."),
             click.option("--keep", metavar="TIME", help="Retention in hours or days, such as 12h or 14d. Default: 7d."),
             click.option(
                 "--keep-incidents", metavar="TIME", help="Retention of video of incidents, such as 60d. Default: 30d."

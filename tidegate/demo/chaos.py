@@ -93,7 +93,7 @@ def run(plan: Plan) -> int:
     """Run the plan and print the counts. Return 0 if every segment has exactly one event."""
     out = Screen()
     with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
-        outcome = asyncio.run(unleash(plan, Path(folder), out))
+        outcome = asyncio.run(run_plan(plan, Path(folder), out))
     table = Table("count", "segments")
     for label, value in (
         ("acknowledged by JetStream", outcome.acknowledged),
@@ -113,7 +113,7 @@ def run(plan: Plan) -> int:
     return 0 if outcome.is_exact else 1
 
 
-async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
+async def run_plan(plan: Plan, folder: Path, out: Console) -> Outcome:
     """Run the plan on a separate server and workers, with data in `folder`."""
     started = time.monotonic()
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]

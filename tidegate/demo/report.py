@@ -244,14 +244,14 @@ def best_frames(detections: Iterable[StoredDetections]) -> dict[str, tuple[Store
     for stored in detections:
         camera = stored.event.camera
         for frame in stored.event.frames:
-            if frame.objects and (camera not in best or _worth(frame) > _worth(best[camera][1])):
+            if frame.objects and (camera not in best or _frame_score(frame) > _frame_score(best[camera][1])):
                 best[camera] = stored, frame
     return best
 
 
 def different(frames: Mapping[str, Frame], count: int) -> list[str]:
     """Return up to `count` cameras, best first; those with new labels come before repeats. Pure."""
-    best = sorted(frames, key=lambda camera: -_worth(frames[camera]))
+    best = sorted(frames, key=lambda camera: -_frame_score(frames[camera]))
     shown: set[frozenset[str]] = set()
     unique: list[str] = []
     repeats: list[str] = []
@@ -262,7 +262,7 @@ def different(frames: Mapping[str, Frame], count: int) -> list[str]:
     return (unique + repeats)[:count]
 
 
-def _worth(frame: Frame) -> float:
+def _frame_score(frame: Frame) -> float:
     """Rate a frame: high scores count, and distinct labels count more than many of one kind."""
     best: dict[str, float] = {}
     for o in frame.objects:
