@@ -22,7 +22,7 @@ from tests.waiting import patience_s
 from tidegate.client.console import link
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.demo.guard import ENVIRONMENT, STREET
+from tidegate.demo.incidents import ENVIRONMENT, STREET
 from tidegate.local.configuration import scaled_object
 from tidegate.local.stack import Stack
 

@@ -27,7 +27,7 @@ from shared.runtime.errors import SettingError
 from tests.up_process import COMMAND
 from tidegate.audit.candidates import DEMAND, bases, candidates, lags
 from tidegate.audit.costs import audit, best, busiest, simulate
-from tidegate.audit.measured import Measured
+from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import quality
 from tidegate.cluster.state import Cluster
@@ -104,21 +104,21 @@ def worked(working_s: float, processed: int, *, length_s: int = 600, **more: Any
 def test_a_replica_s_rate_is_that_of_its_busiest_time() -> None:
     """A service that works in batches does little in a second of work while there is little to do."""
     idle = [worked(60.0, 60) for _ in range(10)]
-    assert Measured.of([*idle, worked(600.0, 4800)]).rate == pytest.approx(8.0)
-    assert Measured.of([worked(300.0, 900), worked(300.0, 1500)]).rate == pytest.approx(3.0)
+    assert WorkerMeasurements.of([*idle, worked(600.0, 4800)]).rate == pytest.approx(8.0)
+    assert WorkerMeasurements.of([worked(300.0, 900), worked(300.0, 1500)]).rate == pytest.approx(3.0)
 
 
 def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
     bent = worked(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_analysed=2000)
-    found = Measured.of([bent])
+    found = WorkerMeasurements.of([bent])
     assert found.rate == pytest.approx(4.0) and found.deferred_share == pytest.approx(0.6)
 
 
 def test_little_work_measures_nothing() -> None:
-    assert Measured.of([]).rate is None and Measured.of([]).cold_start_s is None
-    assert Measured.of([worked(1.0, 500)]).rate is None
-    assert Measured.of([worked(500.0, 5)]).rate is None
-    found = Measured.of([worked(10.0, 100, loading_s=s) for s in (3.0, 60.0, 4.0)])
+    assert WorkerMeasurements.of([]).rate is None and WorkerMeasurements.of([]).cold_start_s is None
+    assert WorkerMeasurements.of([worked(1.0, 500)]).rate is None
+    assert WorkerMeasurements.of([worked(500.0, 5)]).rate is None
+    found = WorkerMeasurements.of([worked(10.0, 100, loading_s=s) for s in (3.0, 60.0, 4.0)])
     assert (found.cold_start_s, found.starts) == (4.0, 3)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.waiting import patience_s
 from tidegate.chaos import trial
-from tidegate.chaos.kills import Plan, unleash
+from tidegate.chaos.kills import Plan, run_plan
 from tidegate.chaos.world import Size
 
 
@@ -22,7 +22,7 @@ from tidegate.chaos.world import Size
 @pytest.mark.parametrize("service", ["cv", pytest.param("embed", marks=pytest.mark.long)])
 async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv", "embed"], tmp_path: Path) -> None:
     plan = Plan(service=service, kills=3, terms=2, restarts=1, workers=2, pause_s=1.5)
-    outcome = await unleash(plan, tmp_path, Console())
+    outcome = await run_plan(plan, tmp_path, Console())
     assert outcome.is_exact, outcome
     assert (outcome.kills, outcome.terms, outcome.restarts) == (3, 2, 1)
     assert outcome.redelivered > 0, "no fault hit a worker that held a segment"

@@ -23,7 +23,7 @@ from tests.jobs_world import film
 from tests.up_process import COMMAND
 from tests.waiting import patience_s
 from tidegate.client.files import written
-from tidegate.drawing.film import _Writer as film_of
+from tidegate.drawing.track_video import _Writer
 from tidegate.local.server import NatsServer
 
 
@@ -217,7 +217,7 @@ def test_what_is_no_file_is_written_itself(tmp_path: Path) -> None:
 
 def test_a_frame_that_comes_after_the_end_is_passed_over(tmp_path: Path) -> None:
     """Its thread was painting when the command was interrupted; PyAV ends the process on what is closed."""
-    writer = film_of(tmp_path / "x.mp4")
+    writer = _Writer(tmp_path / "x.mp4")
     frame = np.zeros((48, 64, 3), np.uint8)
     begin = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
     writer.add(begin, frame)

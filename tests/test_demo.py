@@ -25,7 +25,7 @@ from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from tests.waiting import patience_s
-from tidegate.demo import demo, footage, sizing, story
+from tidegate.demo import demo, footage, scenario, sizing
 from tidegate.keda import hpa
 from tidegate.local import elastic
 from tidegate.local.configuration import scaled_object
@@ -55,7 +55,7 @@ def test_load_fits_any_machine(rate: float, cores: int) -> None:
 def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     given = scaled_object("cv")
     load = sizing.fit(16.0, 2)
-    fitted = sizing.fitted(given, load, clock=6.0)
+    fitted = sizing.fit_scaled_object(given, load, clock=6.0)
     assert fitted.spec.max_replica_count == 2
     (asked,) = elastic.demand_queries(fitted)
     assert asked.service == "cv"
@@ -73,12 +73,12 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
 @pytest.mark.parametrize("seconds", [40, 90, 300])
 def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
-    faster = story.speed(seconds)
-    assert hpa.SYNC_S / faster < story.CALM * seconds / 2
+    faster = scenario.speed(seconds)
+    assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
     hold = max(policy.MIN_HOLD_S, policy.HOLD_COLD_STARTS * elastic.COLD_START_S * faster)
     quiet = max(policy.MIN_IDLE_S, policy.IDLE_DELAYS * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
-    assert seconds < 90 or (quiet + cooldown) / faster < story.NIGHT * seconds + story.MOST_EXTRA_S
+    assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S
 
 
 def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
@@ -87,13 +87,13 @@ def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
         "rtsp://admin:secret@10.0.0.7/",
         "rtsp://10.0.0.8/a b%20/Stream 1",
     ]
-    places = story.places(urls, 8)
-    assert len({p.id for p in places}) == 8
-    assert places[0].id == "stop" and places[3].id == "stop-2"
-    for place in places:
-        check_camera(place.id)
-        assert "secret" not in place.id
-    assert places[4].url == urls[1]
+    planned = scenario.planned_cameras(urls, 8)
+    assert len({p.id for p in planned}) == 8
+    assert planned[0].id == "stop" and planned[3].id == "stop-2"
+    for camera in planned:
+        check_camera(camera.id)
+        assert "secret" not in camera.id
+    assert planned[4].url == urls[1]
 
 
 # ---- the whole of it

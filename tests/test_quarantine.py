@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
-from services.scaler.local.replicas import Replicas
 
 from shared.contract import deadletters, names
 from shared.runtime.backoff import Backoff
@@ -32,6 +31,7 @@ from tests.echo import (
     working,
 )
 from tests.waiting import patience_s, until
+from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 THRESHOLDS = (3, 5)

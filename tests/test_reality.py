@@ -31,6 +31,6 @@ async def test_the_simulator_runs_as_many_workers_as_really_ran(form: str) -> No
     count = len(real.arrivals)
     assert (real.tally.segments, real.tally.processed) == (count, count)
     assert (real.tally.lost, real.tally.duplicated, simulated.lost) == (0, 0, 0)
-    assert max(n for _, n in real.asked) == simulated.peak_replicas == 2
-    assert real.asked[-1][1] == simulated.timeline[-1][1] == 0
+    assert max(n for _, n in real.timeline) == simulated.peak_replicas == 2
+    assert real.timeline[-1][1] == simulated.timeline[-1][1] == 0
     assert 0 < real.busy_seconds <= real.replica_seconds

@@ -21,7 +21,7 @@ from shared.contract import deadletters, events, names
 from shared.contract.events import DetectedObject, Detections, Frame, Quality, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from tidegate.demo import report, timeline
-from tidegate.demo.report import Run, StoredDetections, Told, tally
+from tidegate.demo.report import Observations, Run, StoredDetections, tally
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
 from tidegate.local.autoscaler import ScalerState
@@ -131,7 +131,7 @@ def samples(seconds: int) -> list[Sample]:
 
 
 PHASES = [Phase(name="calm", start=0, end=10), Phase(name="surge", start=10, end=40)]
-TOLD = Told(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
+TOLD = Observations(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
 
 
 def summary(*detections: StoredDetections) -> report.RunSummary:
@@ -168,7 +168,7 @@ def test_summary_says_what_was_left_out_and_what_was_made_good() -> None:
 
 def test_summary_of_a_run_without_video_divides_by_nothing() -> None:
     run = Run(segments=NONE, detections=[], dead=NONE, settled=0, lines=[])
-    s = report.summarise(run, Told([], [], BEGAN.timestamp(), scaler(0.0)))
+    s = report.summarise(run, Observations([], [], BEGAN.timestamp(), scaler(0.0)))
     assert (s.seconds, s.saving, s.latency_p50_s) == (0.0, 0.0, None)
     out = io.StringIO()
     Console(file=out, width=80).print(report.table(s))

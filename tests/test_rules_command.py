@@ -22,7 +22,7 @@ from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
 from tests.waiting import patience_s
 from tests.walks import Walk, detections, publish
-from tidegate.drawing.scene import rules_over
+from tidegate.drawing.scene import draw_rules
 from tidegate.local.server import NatsServer
 
 GOOD = """
@@ -203,7 +203,7 @@ def test_zones_that_overlap_are_drawn_alike_whichever_comes_first() -> None:
     zones = [f"{name}: {{polygon: [[{x}, 0.2], [{x + 0.4}, 0.2], [{x + 0.4}, {y}], [{x}, {y}]]}}"
              for name, x, y in (("door", 0.2, 0.4), ("yard", 0.3, 0.9))]  # fmt: skip
     given = [rules.read(f"zones: {{{', '.join(order)}}}".encode(), "a file") for order in (zones, zones[::-1])]
-    here, there = (np.asarray(rules_over(np.zeros((480, 640, 3), np.uint8), r)) for r in given)
+    here, there = (np.asarray(draw_rules(np.zeros((480, 640, 3), np.uint8), r)) for r in given)
     assert (here == there).all()
 
 

@@ -23,7 +23,7 @@ changes = st.lists(st.tuples(st.floats(1.0, HOUR - 1), st.integers(0, 50)), max_
 @given(changes, st.integers(0, 50))
 def test_a_column_has_the_mean_over_time_between_least_and_most(later: list[tuple[float, int]], first: int) -> None:
     timeline = [(0.0, first), *sorted(later)]
-    mean, low, high = simulation._asked(timeline, EDGES)
+    mean, low, high = simulation._replica_range(timeline, EDGES)
     assert (low <= mean + 1e-9).all() and (mean <= high + 1e-9).all()
     ends = [at for at, _ in timeline[1:]] + [HOUR]
     spent = sum(n * (end - at) for (at, n), end in zip(timeline, ends, strict=True))

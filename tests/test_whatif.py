@@ -43,7 +43,7 @@ from tests.waiting import until
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 from tidegate.simulation.trace import Trace
-from tidegate.whatif import asked, series
+from tidegate.whatif import requests, series
 
 WHATIF = python("tidegate.whatif")
 COUNTS = [30] * 120 + [300] * 30 + [30] * 60
@@ -161,7 +161,7 @@ async def test_what_was_used_costs_what_the_audit_says(server: NatsServer, admin
         ({"csv": "t_s,arrivals\n0,1\n1,many\n"}, "the CSV, line 3", "csv"),
         ({"csv": "t_s,arrivals\n0,1\n1," + "x" * 100_000 + "\n"}, "the CSV, line 3", "csv"),
         ({"csv": "a,b\n0,1\n"}, "needs a first line 't_s,arrivals'", "csv"),
-        ({"csv": f"t_s,arrivals\n0,1\n60,{asked.MOST_MESSAGES + 1}\n"}, "too many to simulate", "csv"),
+        ({"csv": f"t_s,arrivals\n0,1\n60,{requests.MOST_MESSAGES + 1}\n"}, "too many to simulate", "csv"),
         ({"csv": "t_s,arrivals\n0,1\n60,9000000\n", "service_rate": 0.0001}, "give a higher rate", "service_rate"),
         ({"csv": "t_s,arrivals\n0,1\n1,1\n49000000,1\n"}, "49,000,001 steps are too many", "csv"),
         ({"service_rate": None}, "say how many messages it does", "service_rate"),
@@ -198,7 +198,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 LESS = """
 import pathlib, resource
-from tidegate.whatif import __main__, audited, limits
+from tidegate.whatif import __main__, simulation, limits
 limits.{what}
 __main__.main()
 """
@@ -307,7 +307,7 @@ def test_a_plot_has_all_replicas(changes: list[tuple[float, int]], most: int) ->
 
 
 def test_the_ways_to_scale_are_the_audit_s() -> None:
-    from tidegate.audit.arrived import BUDGETS
+    from tidegate.audit.arrivals import BUDGETS
     from tidegate.audit.candidates import KINDS
     from tidegate.audit.costs import ENOUGH
 

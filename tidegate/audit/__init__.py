@@ -1,11 +1,13 @@
-"""What has arrived so far, what each way to scale would have cost on it, and the ScaledObject that follows.
+"""The arrivals so far, what each scaling policy would have cost on them, and the recommended ScaledObject.
 
 | module | idea |
 |---|---|
-| `measured` | what a replica does in a second, and how long one takes to be there |
-| `pattern` | the day, the week, the peak, and rises that come faster than a replica |
-| `candidates` | the ScaledObjects that are tried |
-| `costs` | each of them over the arrivals, and which is recommended |
+| `arrivals` | the recorded arrivals of a service, and the workload to simulate |
+| `measured` | the rate of a busy replica, and the time until a new one is ready |
+| `pattern` | the day, the week, the peak, and rises faster than a cold start |
+| `candidates` | the ScaledObjects to compare |
 
-Pure, but for the processes that simulate beside each other.
+| `costs` | the cost of each ScaledObject on the arrivals, and the recommendation |
+
+Pure, except for the pool of simulating processes.
 """

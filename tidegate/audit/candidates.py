@@ -1,7 +1,7 @@
-"""The ScaledObjects that are tried: files as KEDA takes them, made of those that Tidegate ships. Pure but for `bases`.
+"""Candidate ScaledObjects: valid KEDA manifests, derived from the shipped ones. Pure, except for `bases`.
 
-tried = candidates(bases("cv"), load, budgets=(0.0, 0.02))
-tried[0].name, tried[0].text             # what `kubectl apply` takes, and what is simulated
+found = candidates(bases("cv"), trace, load, budgets=(0.0, 0.02))
+found[0].name, found[0].text             # the manifest for `kubectl apply` and for the simulation
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from tidegate.simulation.trace import Trace
 Document = dict[str, Any]
 
 STATIC, KEDA_DEFAULT, LAG, DEMAND = "static peak", "KEDA default", "lag", "demand"
-BENDS = f"{DEMAND}, bends"
-# What a fleet for the peak is compared with.
-KINDS = (KEDA_DEFAULT, LAG, DEMAND, BENDS)
-# What the rule by lag is tuned over: shares of what a replica clears in the latency target, and for how many seconds a
-# scale-down waits. The rest is as it is shipped.
+DEGRADABLE = f"{DEMAND}, bends"
+# Policies to compare with a static fleet for the peak.
+KINDS = (KEDA_DEFAULT, LAG, DEMAND, DEGRADABLE)
+# Search space of the lag policy: lagThreshold as a share of the messages that a replica clears within the latency
+# target, and the scale-down window. Everything else is as shipped.
 LAG_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 LAG_WINDOWS_S = (60, 300, 900)
 KEDA_DEFAULT_LAG = 10
-# What runs at present, where somebody says what that is.
-NOW = "now"
+# The present scaling, if the request has it.
+IN_FORCE = "now"
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True):
-    """The shipped documents of a service: by lag, and by demand. name: of the service.
+    """The shipped ScaledObjects of a service: by lag, and by demand. name: of the service.
 
-    put_off: the trigger that is added where its work bends; None where it does not as the simulator has it. Of vlm
-    captions alone do, by other levels, and are not made good.
+    put_off: the trigger for deferred frames. None if the simulator does not model the degradation of this service: vlm
+    degrades only captions, on other levels, and never backfills them.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Bases(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the one by demand asks for, as it is shipped."""
+        """The query parameters of the shipped demand trigger."""
         return dict(parse_qsl(urlsplit(_url(self.demand)).query))
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """name: of its row. settings: what was chosen, in words. text: the file. degradable: whether its workers look at
-    fewer frames while capacity is short.
+    """name: of its row. settings: the chosen settings, in words. text: the manifest. degradable: whether its workers
+    defer frames while capacity is short.
     """
 
     name: str
@@ -68,75 +68,97 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """One of KINDS, or its name."""
-        return BENDS if self.name.startswith(BENDS) else self.name
+        """One of KINDS, or the name."""
+        return DEGRADABLE if self.name.startswith(DEGRADABLE) else self.name
 
 
 def bases(service: str) -> Bases:
-    """Raises SettingError for a service that has no such files of ours."""
+    """Return the shipped ScaledObjects of a service. Raise SettingError if there are none."""
     record = catalog.find(service)
     if record not in catalog.SERVICES or not record.scaled_object.startswith("demand/"):
         fit = ", ".join(s.name for s in catalog.SERVICES if s.scaled_object.startswith("demand/"))
         raise SettingError(f"{service} has no ScaledObjects of ours to try: take one of {fit}")
     lag, demand = (yaml.safe_load(shipped(f).read_text()) for f in (f"{service}.yaml", record.scaled_object))
-    return Bases(name=service, lag=lag, demand=demand, put_off=_put_off(demand["metadata"]["name"]))
+    return Bases(name=service, lag=lag, demand=demand, put_off=_deferral_trigger(demand["metadata"]["name"]))
 
 
-def _put_off(name: str) -> Document | None:
-    """The trigger that the component `elastic` adds to a ScaledObject."""
+def _deferral_trigger(name: str) -> Document | None:
+    """Return the trigger that the component `elastic` adds to a ScaledObject."""
     component = yaml.safe_load(shipped("demand/elastic/kustomization.yaml").read_text())
     target = {"kind": "ScaledObject", "name": name}
     patches = (yaml.safe_load(p["patch"]) for p in component["patches"] if p["target"] == target)
     return next((patch[0]["value"] for patch in patches), None)
 
 
-def candidates(of: Bases, trace: Trace, load: Workload, budgets: Sequence[float]) -> list[Candidate]:
-    """All that are tried but for the rule by lag, of which `lags` has many. budgets: of deferBudget."""
+def candidates(base: Bases, trace: Trace, load: Workload, budgets: Sequence[float]) -> list[Candidate]:
+    """Return all candidates except the lag policy's, which `lags` returns. budgets: values of deferBudget."""
     n = peak(trace, load)
-    found = [
-        _candidate(STATIC, f"{n} replicas at all times", _lag(of, load, least=n, most=n)),
-        _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all else left out", _default(of, load)),
-        _candidate(DEMAND, "every frame at first", _demand(of, load, budget=0.0)),
+    result = [
+        _candidate(STATIC, f"{n} replicas at all times", _lag(base, load, min_replicas=n, max_replicas=n)),
+        _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all else left out", _default(base, load)),
+        _candidate(DEMAND, "every frame at first", _demand(base, load, budget=0.0)),
     ]
-    if of.put_off:
-        found += [
-            _candidate(f"{BENDS} {b:g}", f"deferBudget {b:g}", _demand(of, load, budget=b, bends=True), bends=True)
+    if base.put_off:
+        result += [
+            _candidate(
+                f"{DEGRADABLE} {b:g}",
+                f"deferBudget {b:g}",
+                _demand(base, load, budget=b, degradable=True),
+                degradable=True,
+            )
             for b in budgets
         ]
-    return found
+    return result
 
 
-def lags(of: Bases, load: Workload) -> list[Candidate]:
-    """The rule by lag, in all settings that it is tuned over."""
-    clears = load.service_rate * load.latency_target_s
-    thresholds = sorted({max(1, round(share * clears)) for share in LAG_SHARES})
+def lags(base: Bases, load: Workload) -> list[Candidate]:
+    """Return the lag policy with all settings of its search space."""
+    cleared = load.service_rate * load.latency_target_s
+    thresholds = sorted({max(1, round(share * cleared)) for share in LAG_SHARES})
     return [
         _candidate(
             LAG,
             f"lagThreshold {threshold}, scale-down window {window} s",
-            _lag(of, load, least=load.min_replicas, most=load.max_replicas, threshold=threshold, window_s=window),
+            _lag(
+                base,
+                load,
+                min_replicas=load.min_replicas,
+                max_replicas=load.max_replicas,
+                threshold=threshold,
+                window_s=window,
+            ),
         )
         for threshold, window in itertools.product(thresholds, LAG_WINDOWS_S)
     ]
 
 
-def in_force(of: Bases, load: Workload, asked: Mapping[str, str], *, bends: bool) -> Candidate:
-    """What runs now by demand, within the bounds of `load`. asked: what its trigger asks for, as its URL has it."""
-    bends = bends and of.put_off is not None
-    document = _demand(of, load, budget=0.0, bends=bends)
-    _ask(document, asked)
-    return _candidate(NOW, ", ".join(f"{key} {value}" for key, value in asked.items()), document, bends=bends)
+def present_candidate(base: Bases, load: Workload, settings: Mapping[str, str], *, degradable: bool) -> Candidate:
+    """Return the present demand policy, within the bounds of `load`. settings: query parameters of its trigger."""
+    degradable = degradable and base.put_off is not None
+    document = _demand(base, load, budget=0.0, degradable=degradable)
+    _set_query(document, settings)
+    return _candidate(
+        IN_FORCE, ", ".join(f"{key} {value}" for key, value in settings.items()), document, degradable=degradable
+    )
 
 
-def _candidate(name: str, settings: str, document: Document, *, bends: bool = False) -> Candidate:
-    return Candidate(name=name, settings=settings, text=yaml.safe_dump(document, sort_keys=False), degradable=bends)
+def _candidate(name: str, settings: str, document: Document, *, degradable: bool = False) -> Candidate:
+    return Candidate(
+        name=name, settings=settings, text=yaml.safe_dump(document, sort_keys=False), degradable=degradable
+    )
 
 
 def _lag(
-    of: Bases, load: Workload, *, least: int, most: int, threshold: int | None = None, window_s: int | None = None
+    base: Bases,
+    load: Workload,
+    *,
+    min_replicas: int,
+    max_replicas: int,
+    threshold: int | None = None,
+    window_s: int | None = None,
 ) -> Document:
     threshold = threshold or lag_threshold(load.service_rate, load.latency_target_s).value
-    document = _bounded(of.lag, load, least, most)
+    document = _bounded(base.lag, load, min_replicas, max_replicas)
     spec = document["spec"]
     if window_s is not None:
         spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = (
@@ -144,13 +166,13 @@ def _lag(
         )
     _set_lag(spec, threshold)
     if spec.get("fallback"):
-        spec["fallback"]["replicas"] = max(1, least)
+        spec["fallback"]["replicas"] = max(1, min_replicas)
     return document
 
 
-def _default(of: Bases, load: Workload) -> Document:
-    """What KEDA does with a trigger and nothing else."""
-    document = _bounded(of.lag, load, load.min_replicas, load.max_replicas)
+def _default(base: Bases, load: Workload) -> Document:
+    """Return a ScaledObject with a trigger and KEDA's defaults."""
+    document = _bounded(base.lag, load, load.min_replicas, load.max_replicas)
     spec = document["spec"]
     for field in ("pollingInterval", "cooldownPeriod", "fallback"):
         spec.pop(field, None)
@@ -161,39 +183,39 @@ def _default(of: Bases, load: Workload) -> Document:
     return document
 
 
-def _demand(of: Bases, load: Workload, *, budget: float, bends: bool = False) -> Document:
-    document = _bounded(of.demand, load, load.min_replicas, load.max_replicas)
+def _demand(base: Bases, load: Workload, *, budget: float, degradable: bool = False) -> Document:
+    document = _bounded(base.demand, load, load.min_replicas, load.max_replicas)
     document["metadata"]["annotations"]["tidegate.dev/cold-start-seconds"] = f"{load.cold_start_s:g}"
     threshold = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s)
-    asked = {
+    settings = {
         "latencyTarget": f"{load.latency_target_s:g}",
         "coldStart": f"{load.cold_start_s:g}",
         "lagThreshold": str(threshold.value),
         "deferBudget": f"{budget:g}",
     }
-    _ask(document, asked)
+    _set_query(document, settings)
     _set_lag(document["spec"], threshold.fallback)
-    if bends and of.put_off:
-        net = copy.deepcopy(of.put_off)
-        net["metadata"]["lagThreshold"] = str(threshold.deferred)
-        document["spec"]["triggers"].append(net)
+    if degradable and base.put_off:
+        fallback = copy.deepcopy(base.put_off)
+        fallback["metadata"]["lagThreshold"] = str(threshold.deferred)
+        document["spec"]["triggers"].append(fallback)
     return document
 
 
-def _ask(document: Document, asked: Mapping[str, str]) -> None:
-    """Have its trigger ask for these settings too, or in place of those that it asks for."""
+def _set_query(document: Document, settings: Mapping[str, str]) -> None:
+    """Add these query parameters to the trigger, or replace them."""
     parts = urlsplit(_url(document))
-    query = urlencode({**dict(parse_qsl(parts.query)), **asked})
+    query = urlencode({**dict(parse_qsl(parts.query)), **settings})
     document["spec"]["triggers"][0]["metadata"]["url"] = parts._replace(query=query).geturl()
 
 
-def _bounded(base: Document, load: Workload, least: int, most: int) -> Document:
+def _bounded(base: Document, load: Workload, min_replicas: int, max_replicas: int) -> Document:
     document = copy.deepcopy(base)
     document["metadata"]["annotations"] |= {
         "tidegate.dev/segments-per-second": f"{load.service_rate:.3g}",
         "tidegate.dev/latency-target-seconds": f"{load.latency_target_s:g}",
     }
-    document["spec"] |= {"minReplicaCount": least, "maxReplicaCount": most}
+    document["spec"] |= {"minReplicaCount": min_replicas, "maxReplicaCount": max_replicas}
     return document
 
 
@@ -201,7 +223,7 @@ def _set_lag(spec: Document, threshold: int) -> None:
     for trigger in spec["triggers"]:
         if trigger["type"] == "nats-jetstream":
             trigger["metadata"]["lagThreshold"] = str(threshold)
-    # Several triggers that are added up have one target.
+    # A formula over several triggers has one target.
     if modifiers := (spec.get("advanced") or {}).get("scalingModifiers"):
         modifiers["target"] = str(threshold)
 

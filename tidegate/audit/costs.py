@@ -1,4 +1,4 @@
-"""Each ScaledObject over the arrivals: what it would have cost, and which is recommended.
+"""The cost of each candidate ScaledObject on the arrivals, and the recommendation.
 
 found = audit(bases("cv"), trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
 found.rows, found.chosen.candidate.text
@@ -26,30 +26,30 @@ from tidegate.simulation.policies import KedaDemand, KedaLag
 from tidegate.simulation.queue import Elastic
 from tidegate.simulation.trace import Trace
 
-# The share of minutes that has to be served, unless it is said otherwise.
+# Default for the share of minutes that has to be served.
 ENOUGH = 0.99
-BOUND = "bound"
-# Of a longer trace so many days are simulated, and the rule by lag is tuned on one of these.
+ORACLE = "bound"
+# Limits in days: of the simulated part of a trace, and of the part that tunes the lag policy.
 MOST_DAYS = 7
 TUNED_DAYS = 1
 A_MONTH_S = 30 * DAY_S
 
 
 class Row(msgspec.Struct, frozen=True):
-    """candidate: None of the bound, which no ScaledObject reaches."""
+    """candidate: None for the oracle, which no ScaledObject reaches."""
 
     candidate: Candidate | None
     result: Result
 
     @property
     def name(self) -> str:
-        return self.candidate.name if self.candidate else BOUND
+        return self.candidate.name if self.candidate else ORACLE
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """simulated: the part of the trace that the rows are of, and which of its days it begins with. chosen: the row that
-    is recommended: the cheapest that serves the share `enough` of the minutes, or else the one that serves most.
-    others: what was simulated beside them.
+    """simulated: the part of the trace behind the rows. first_day: its offset in the trace, in days. chosen: the
+    recommended row: the cheapest that serves the share `enough` of the minutes, else the one that serves most. others:
+    candidates that were simulated but can't be recommended.
     """
 
     simulated: Trace
@@ -60,79 +60,79 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     enough: float
 
     def a_month(self, row: Row) -> float:
-        """Replica-hours of thirty such days."""
+        """Return replica-hours per thirty days."""
         return row.result.replica_hours * A_MONTH_S / self.simulated.duration_s
 
 
 def audit(
-    of: Bases,
+    base: Bases,
     trace: Trace,
     load: Workload,
     budgets: Sequence[float],
     *,
     enough: float = ENOUGH,
-    only: Collection[str] = KINDS,
-    also: Sequence[Candidate] = (),
+    kinds: Collection[str] = KINDS,
+    extra: Sequence[Candidate] = (),
     pool: Executor | None = None,
     tell: Callable[[str], None] = lambda text: None,
     done: Callable[[float], None] = lambda share: None,
 ) -> Costs:
-    """Simulate every candidate. enough: the share of minutes that has to be served. only: kinds that are tried beside
-    the static fleet. also: what is simulated too, and never recommended. pool: processes that simulate; without one,
-    as many as there are cores. tell: is told what goes on, and done: what share of it is done.
+    """Simulate every candidate. enough: the share of minutes that has to be served. kinds: policies to compare with the
+    static fleet. extra: candidates that are never recommended. pool: simulating processes; None starts one for each
+    core. tell: receives the current step. done: receives the finished share.
     """
     simulated, first_day = busiest(trace, MOST_DAYS)
     day, _ = busiest(simulated, TUNED_DAYS)
-    points = lags(of, load) if LAG in only else []
-    tried = [c for c in candidates(of, simulated, load, budgets) if c.kind in (STATIC, *only)]
+    points = lags(base, load) if LAG in kinds else []
+    trials = [c for c in candidates(base, simulated, load, budgets) if c.kind in (STATIC, *kinds)]
     with nullcontext(pool) if pool else pools.pool() as pool:
-        count = len(tried) + bool(points) + len(also)
-        left = _Left(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
+        count = len(trials) + bool(points) + len(extra)
+        meter = _ProgressMeter(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
         if points:
             tell(f"tuning the rule by lag, {len(points)} settings")
-            found = _results(pool, points, day, load, lambda _: left.less(day.duration_s))
-            tried.insert(1 + (tried[1:2] != [] and tried[1].kind == KEDA_DEFAULT), points[best(found, enough)])
-        least = pool.submit(run_oracle, simulated, load, initial=initial(simulated, load))
+            tuning = _results(pool, points, day, load, lambda _: meter.advance(day.duration_s))
+            trials.insert(1 + (trials[1:2] != [] and trials[1].kind == KEDA_DEFAULT), points[best(tuning, enough)])
+        oracle = pool.submit(run_oracle, simulated, load, initial=initial(simulated, load))
 
-        def told(n: int) -> None:
-            left.less(simulated.duration_s)
+        def report_progress(n: int) -> None:
+            meter.advance(simulated.duration_s)
             tell(f"simulated {n} of {count} ways to scale")
 
-        results = _results(pool, [*tried, *also], simulated, load, told)
+        results = _results(pool, [*trials, *extra], simulated, load, report_progress)
         tell("computing the bound")
-        rows = [Row(c, result) for c, result in zip(tried, results, strict=False)]
-        others = [Row(c, result) for c, result in zip(also, results[len(tried) :], strict=True)]
+        rows = [Row(c, result) for c, result in zip(trials, results, strict=False)]
+        others = [Row(c, result) for c, result in zip(extra, results[len(trials) :], strict=True)]
         chosen = rows[best([row.result for row in rows], enough)]
-        rows.append(Row(None, least.result()))
+        rows.append(Row(None, oracle.result()))
         done(1.0)
     return Costs(simulated=simulated, first_day=first_day, rows=rows, others=others, chosen=chosen, enough=enough)
 
 
-class _Left:
-    """Tells what share of so many simulated seconds is done."""
+class _ProgressMeter:
+    """Reports the finished share of `seconds` of simulated time."""
 
     def __init__(self, seconds: float, tell: Callable[[float], None]) -> None:
         self._all, self._done, self._tell = seconds, 0.0, tell
 
-    def less(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._done += seconds
         self._tell(self._done / self._all)
 
 
 def _results(
-    pool: Executor, tried: Sequence[Candidate], trace: Trace, load: Workload, told: Callable[[int], None]
+    pool: Executor, trials: Sequence[Candidate], trace: Trace, load: Workload, report_progress: Callable[[int], None]
 ) -> list[Result]:
-    """What each costs, in their order. told: of how many are done. The longest, which come last, begin first."""
-    jobs = {pool.submit(simulate, c, trace, load): i for i, c in reversed(list(enumerate(tried)))}
+    """Return the result of each candidate, in order. The last candidates take longest, so they start first."""
+    jobs = {pool.submit(simulate, c, trace, load): i for i, c in reversed(list(enumerate(trials)))}
     results: dict[int, Result] = {}
     for n, job in enumerate(as_completed(jobs), 1):
         results[jobs[job]] = job.result()
-        told(n)
-    return [results[i] for i in range(len(tried))]
+        report_progress(n)
+    return [results[i] for i in range(len(trials))]
 
 
 def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
-    """What a ScaledObject costs on a trace: all that is said of its replicas is what its file says."""
+    """Simulate a ScaledObject on a trace. Its manifest alone sets the bounds of replicas."""
     scaled = parse(candidate.text, candidate.name)
     load = msgspec.structs.replace(
         load,
@@ -140,25 +140,25 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         max_replicas=scaled.spec.max_replica_count,
         elastic=Elastic() if candidate.degradable else None,
     )
-    asked = elastic.demand_queries(scaled)
+    queries = elastic.demand_queries(scaled)
     policy: Policy = KedaLag(candidate.name, scaled)
-    if asked:
-        policy = KedaDemand(candidate.name, scaled, asked[0].settings, retention_s=load.max_age_s)
+    if queries:
+        policy = KedaDemand(candidate.name, scaled, queries[0].settings, retention_s=load.max_age_s)
     return run(policy, trace, load, initial=initial(trace, load))
 
 
 def best(results: Sequence[Result], enough: float = ENOUGH) -> int:
-    """Which is recommended: see `Costs`."""
+    """Return the index of the recommended result: see `Costs`."""
 
-    def worth(result: Result) -> tuple[bool, float]:
-        missed = result.window_attainment < enough
-        return missed, -result.window_attainment if missed else result.replica_hours
+    def rank(result: Result) -> tuple[bool, float]:
+        is_missed = result.window_attainment < enough
+        return is_missed, -result.window_attainment if is_missed else result.replica_hours
 
-    return min(range(len(results)), key=lambda i: worth(results[i]))
+    return min(range(len(results)), key=lambda i: rank(results[i]))
 
 
 def busiest(trace: Trace, days: int) -> tuple[Trace, int]:
-    """The part of so many days in which most arrives, and which day of the trace it begins with; or all of it."""
+    """Return the busiest `days` of a trace and their first day; a trace that is hardly longer is returned whole."""
     day, steps = DAY_S / trace.step_s, math.ceil(days * DAY_S / trace.step_s)
     if len(trace.counts) <= steps * 1.1:
         return trace, 0

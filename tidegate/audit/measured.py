@@ -1,4 +1,4 @@
-"""What workers have shown of themselves: their rate, how long one takes to be there, what they were spared. Pure."""
+"""Measurements of workers: their rate, the time until one is ready, and the frames they skipped. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 
 from shared.contract.usage import WorkerUsage
 
-# With less than this, nothing follows from what was measured.
+# A smaller sample gives no usable rate.
 LEAST_MESSAGES, LEAST_S = 20, 5.0
-# A service that works in batches does more in a second of work the more there is to do.
+# A batching service has a higher rate under load, so only the busiest periods count.
 BUSIEST = 0.5
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """rate: messages looked at in full that a busy replica does in a second, None where too little was done.
-    cold_start_s: from the start of a process until it is ready, in the median of `starts`. replica_hours: in which
-    workers lived, and working_hours: in which they had something in hand. static_share: share of results for which no
-    device was asked. deferred_share: share of the wanted frames that were not looked at at first.
+class WorkerMeasurements(msgspec.Struct, frozen=True, kw_only=True):
+    """rate: fully analysed messages per second of a busy replica; None if the sample is too small. cold_start_s: median
+    time from process start to ready, over `starts`. replica_hours: total lifetime of workers. working_hours: total time
+    with messages in flight. static_share: share of results from static scenes, without inference.
+    deferred_share: share of the wanted frames that were deferred.
     """
 
     rate: float | None
@@ -32,8 +32,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     deferred_share: float
 
     @classmethod
-    def of(cls, workers: Sequence[WorkerUsage]) -> Measured:
-        """What their periods add up to."""
+    def of(cls, workers: Sequence[WorkerUsage]) -> WorkerMeasurements:
+        """Sum up the periods of all workers."""
         loading = [w.loading_s for w in workers if w.loading_s is not None]
         processed, wanted = sum(w.processed for w in workers), sum(w.frames_wanted for w in workers)
         return cls(
@@ -49,16 +49,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _rate(workers: Sequence[WorkerUsage]) -> float | None:
-    """Over that half of the working time in which the least of it was idle. What was looked at in part counts for as
-    much less as it took less time.
+    """Return messages per second over the busiest half of the working time; None if the sample is too small.
+
+    A partially analysed segment counts in proportion to the replica time it took.
     """
     busiest = sorted((w for w in workers if w.working_s > 0), key=lambda w: -w.working_s / max(1, w.until - w.since))
     half = BUSIEST * sum(w.working_s for w in busiest)
-    done = seconds = 0.0
+    messages = seconds = 0.0
     for w in busiest:
         if seconds >= max(half, LEAST_S):
             break
-        done += w.processed * (w.work_s / w.wanted_s if w.wanted_s else 1.0)
+        messages += w.processed * (w.work_s / w.wanted_s if w.wanted_s else 1.0)
         seconds += w.working_s
-    enough = sum(w.processed for w in workers) >= LEAST_MESSAGES and seconds >= LEAST_S
-    return done / seconds if enough and done else None
+    is_enough = sum(w.processed for w in workers) >= LEAST_MESSAGES and seconds >= LEAST_S
+    return messages / seconds if is_enough and messages else None

@@ -1,4 +1,4 @@
-"""How arrivals go: over the day and the week, at the peak, and where they rise faster than a replica comes. Pure."""
+"""The pattern of arrivals: day, week, peak, and rises within a cold start. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from tidegate.simulation.trace import Floats, Trace
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-# An hour in which less than this of the peak arrives is a lull.
+# An arrival rate below this share of the peak is a lull.
 LULL = 0.1
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True):
-    """week: messages a second by day of the week and hour, seven rows of 24, nan where nothing is known. days: what the
-    rows are called. known: share of the time of which something is known. mean, peak: messages a second, of the known
-    time and in the busiest step, and hour: in the busiest hour. lull: share of the known time with under a tenth of the
-    peak.
+    """week: messages per second by weekday and hour, seven rows of 24; nan where no data exists. days: names of the
+    rows. known: share of the time with data. mean: messages per second over the time with data. peak: in the busiest
+    step. hour: in the busiest hour. lull: share of the time with data that is below a tenth of the peak.
     """
 
     week: Floats
@@ -38,7 +37,7 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pattern(trace: Trace, known: NDArray[np.bool_] | None = None, begins: dt.datetime | None = None) -> Pattern:
-    """known: which steps are. begins: when the trace does, in the zone of the days; without, these are numbered."""
+    """Return the pattern of a trace. known: steps with data. begins: start of the trace; None numbers the days."""
     known = np.ones(len(trace.counts), dtype=np.bool_) if known is None else known
     rates = trace.counts / trace.step_s
     at: Floats = np.arange(len(rates), dtype=np.float64) * np.float64(trace.step_s)
@@ -62,9 +61,9 @@ def pattern(trace: Trace, known: NDArray[np.bool_] | None = None, begins: dt.dat
 
 
 def rises(trace: Trace, service_rate: float, cold_start_s: float) -> int:
-    """How often arrivals rise within a cold start by more than a replica does. One rise ends before the next begins.
+    """Count the rises within a cold start that exceed the rate of one replica. Rises do not overlap.
 
-    What counts are means of a cold start's length, not what single seconds or minutes happen to bring.
+    Means over a cold start are compared, so a single busy second or minute does not count.
     """
     steps = max(1, math.ceil(cold_start_s / trace.step_s))
     if len(trace.counts) < 2 * steps:
@@ -72,18 +71,18 @@ def rises(trace: Trace, service_rate: float, cold_start_s: float) -> int:
     total = np.concatenate(([0.0], np.cumsum(trace.counts)))
     means = (total[steps:] - total[:-steps]) / (steps * trace.step_s)
     risen = means[steps:] - means[:-steps] > service_rate
-    found, at = 0, 0
+    count, at = 0, 0
     while at < len(risen):
         if risen[at]:
-            found += 1
+            count += 1
             at += steps
         else:
             at += 1
-    return found
+    return count
 
 
 def _places(at: Floats, begins: dt.datetime | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(day, hour) of each second after the beginning. A zone's hour of summer is that of the beginning."""
+    """Return (day, hour) of each second after the start. Daylight saving time stays as it is at the start."""
     offset = 0.0
     if begins:
         midnight = begins.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -39,16 +39,16 @@ from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
 
-# A worker that was just heard of is alive and at work.
+# Maximum age of a heartbeat for a worker that counts as busy.
 FRESH_S = 1.6
-SETTLE_TIMEOUT_S = 180.0
-# One frame a segment: the loop is what is tried here, not the models.
+DRAIN_TIMEOUT_S = 180.0
+# One frame per segment: the test is about delivery, not about models.
 SETTINGS = {"CV_FPS": "1", "EMBED_FPS": "1"}
 KINDS = {"cv": Detections.kind, "embed": Embeddings.kind}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to it. backlog: segments kept waiting, so that every worker's hands are full, however fast it is.
+    """The faults and the load. backlog: pending segments, so that every worker always has some in flight.
 
     seed: of the choice of victims.
     """
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of segments. without: acknowledged, no event. repeated: more than one. unknown: event of no segment."""
+    """Counts of segments. without: no event. repeated: several events. unknown: events without a segment."""
 
     acknowledged: int
     stored: int
@@ -86,10 +86,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(plan: Plan) -> int:
-    """Do it, print the counts; 0 if they are exact."""
+    """Run the plan and print the counts. Return 0 if every segment has exactly one event."""
     out = Screen()
     with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as folder:
-        outcome = asyncio.run(unleash(plan, Path(folder), out))
+        outcome = asyncio.run(run_plan(plan, Path(folder), out))
     table = Table("count", "segments")
     for label, value in (
         ("acknowledged by JetStream", outcome.acknowledged),
@@ -109,8 +109,8 @@ def run(plan: Plan) -> int:
     return 0 if outcome.is_exact else 1
 
 
-async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
-    """The harness itself, over a server and workers of its own in `folder`."""
+async def run_plan(plan: Plan, folder: Path, out: Console) -> Outcome:
+    """Run the plan on a separate server and workers, with data in `folder`."""
     started = time.monotonic()
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     async with NatsServer(folder / "nats") as server:
@@ -126,28 +126,32 @@ async def unleash(plan: Plan, folder: Path, out: Console) -> Outcome:
                 folder / "logs",
                 backoff=RESTART,
             )
-            beats = await _follow(client, plan.service)
+            heartbeats = await _subscribe(client, plan.service)
             await workers.scale_to(plan.workers)
             load = _Load(client, video, plan)
             publishing = asyncio.create_task(load.run())
             try:
-                done = await _break(plan, server, beats, out)
+                injected = await _inject_faults(plan, server, heartbeats, out)
             finally:
                 load.stop.set()
                 await publishing
-            await _settle(client, plan.service, follower, out)
+            await _drain(client, plan.service, follower, out)
             await workers.close()
             counts = await _count(client, plan.service, follower.ledger, load.acknowledged)
         finally:
             await end(following)
             await client.close()
     return Outcome(
-        **counts, kills=done["kill"], terms=done["term"], restarts=done["restart"], seconds=time.monotonic() - started
+        **counts,
+        kills=injected["kill"],
+        terms=injected["term"],
+        restarts=injected["restart"],
+        seconds=time.monotonic() - started,
     )
 
 
 class _Load:
-    """Keeps the plan's backlog waiting until `stop`; `acknowledged`: the sequences that JetStream gave."""
+    """Keeps the plan's backlog pending until `stop`. acknowledged: sequences from PubAcks."""
 
     def __init__(self, client: Client, video: Path, plan: Plan) -> None:
         self.stop = asyncio.Event()
@@ -160,11 +164,11 @@ class _Load:
 
     async def run(self) -> None:
         while not self.stop.is_set():
-            for _ in range(await self._missing()):
+            for _ in range(await self._shortfall()):
                 await self._publish()
             await asyncio.sleep(0.1)
 
-    async def _missing(self) -> int:
+    async def _shortfall(self) -> int:
         try:
             info = await self._js.consumer_info(names.MEDIA, self._plan.service)
         except (TimeoutError, nats.errors.Error):  # the server is being restarted
@@ -174,67 +178,67 @@ class _Load:
     async def _publish(self) -> None:
         n = len(self.acknowledged)
         piece = self._pieces[n % len(self._pieces)]
-        head = msgspec.structs.replace(
+        header = msgspec.structs.replace(
             piece.segment,
             camera=f"chaos-{n % self._plan.cameras}",
             epoch=self._epoch,
             n=n // self._plan.cameras,
             start=dt.datetime.now(dt.UTC),
         )
-        ack = await bus.publish(self._client, self._js, names.media(head.camera), piece.payload, to_headers(head))
+        ack = await bus.publish(self._client, self._js, names.media(header.camera), piece.payload, to_headers(header))
         self.acknowledged.append(ack.seq)
 
 
-class _Beats:
-    """The workers last heard of: pid by replica."""
+class _Heartbeats:
+    """The latest heartbeat of each worker: its time and pid, by replica."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[float, int]] = {}
 
     async def on_message(self, message: Msg) -> None:
-        beat = stats.decode(message.data)
-        if beat.state == "ready" and beat.in_flight:
-            self._heard[beat.replica] = (time.monotonic(), beat.pid)
+        heartbeat = stats.decode(message.data)
+        if heartbeat.state == "ready" and heartbeat.in_flight:
+            self._last[heartbeat.replica] = (time.monotonic(), heartbeat.pid)
 
-    def at_work(self) -> list[int]:
-        return [pid for at, pid in self._heard.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
-
-
-async def _follow(client: Client, service: str) -> _Beats:
-    beats = _Beats()
-    await client.subscribe(names.stats(service, ">"), cb=beats.on_message)
-    return beats
+    def busy_pids(self) -> list[int]:
+        return [pid for at, pid in self._last.values() if time.monotonic() - at < FRESH_S and _is_alive(pid)]
 
 
-async def _break(plan: Plan, server: NatsServer, beats: _Beats, out: Console) -> Counter[str]:
-    """All faults of the plan in a random order, each while a worker holds segments."""
-    dice = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
+async def _subscribe(client: Client, service: str) -> _Heartbeats:
+    heartbeats = _Heartbeats()
+    await client.subscribe(names.stats(service, ">"), cb=heartbeats.on_message)
+    return heartbeats
+
+
+async def _inject_faults(plan: Plan, server: NatsServer, heartbeats: _Heartbeats, out: Console) -> Counter[str]:
+    """Inject all faults of the plan in a random order, each while a worker has segments in flight."""
+    rng = random.Random(plan.seed)  # noqa: S311 - a repeatable choice of victims
     faults = ["kill"] * plan.kills + ["term"] * plan.terms + ["restart"] * plan.restarts
-    dice.shuffle(faults)
-    done: Counter[str] = Counter()
+    rng.shuffle(faults)
+    injected: Counter[str] = Counter()
     for i, fault in enumerate(faults, 1):
-        await asyncio.sleep(plan.pause_s * dice.uniform(0.5, 1.5))
+        await asyncio.sleep(plan.pause_s * rng.uniform(0.5, 1.5))
         if fault == "restart":
             await server.restart(signal.SIGKILL)
         else:
-            pid = dice.choice(await _victims(beats))
+            pid = rng.choice(await _victims(heartbeats))
             os.kill(pid, signal.SIGKILL if fault == "kill" else signal.SIGTERM)
-        done[fault] += 1
+        injected[fault] += 1
         out.print(f"{i:>3}/{len(faults)} {fault}", style="dim")
-    return done
+    return injected
 
 
-async def _victims(beats: _Beats) -> list[int]:
+async def _victims(heartbeats: _Heartbeats) -> list[int]:
     async with asyncio.timeout(60):
-        while not (pids := beats.at_work()):
+        while not (pids := heartbeats.busy_pids()):
             await asyncio.sleep(0.1)
     return pids
 
 
-async def _settle(client: Client, service: str, follower: Follower, out: Console) -> None:
+async def _drain(client: Client, service: str, follower: Follower, out: Console) -> None:
     """Wait until nothing is pending or in flight, and all events are counted."""
     js = client.jetstream()
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
     idle = 0
     while idle < 3 and time.monotonic() < deadline:
         info = await js.consumer_info(names.MEDIA, service)
@@ -251,7 +255,7 @@ async def _count(client: Client, service: str, ledger: Ledger, acknowledged: lis
     dead = {letter.stream_seq async for letter in dlq.entries(client, service) if letter.stream == names.MEDIA}
     info = await js.consumer_info(names.MEDIA, service)
     delivered = info.delivered.consumer_seq if info.delivered else 0
-    # MEDIA forgets the oldest in a long run. Nothing else is stored in it here, so its last sequence is their number.
+    # MEDIA may have expired the oldest, and stores nothing else here: its last sequence is the number of segments.
     stored = (await js.stream_info(names.MEDIA)).state.last_seq
     return {
         "acknowledged": len(set(acknowledged)),

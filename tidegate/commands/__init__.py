@@ -1,4 +1,4 @@
-"""One command a file: its options, and what it prints. A command is loaded when it is run."""
+"""The commands, one per file: options and output. A command's module is imported when it runs."""
 
 from __future__ import annotations
 
@@ -17,71 +17,71 @@ from tidegate.view.inert import echo
 INTERRUPTED = 130
 
 
-class Listed(NamedTuple):
-    """text: what the list of commands says. extra: what to install where a module is missing."""
+class CommandInfo(NamedTuple):
+    """text: the description in the list of commands. extra: extras that provide missing modules."""
 
     text: str
     extra: str
 
 
-# Each is a file of this folder.
-SECTIONS: dict[str, dict[str, Listed]] = {
+# Each name is a module of this folder.
+SECTIONS: dict[str, dict[str, CommandInfo]] = {
     "Start": {
-        "demo": Listed("See it work, in a minute and a half.", "demo"),
-        "up": Listed("Run server, ingest and workers here.", "cv,server"),
-        "console": Listed("Let people in to the pages.", "console"),
-        "camera": Listed("Add, list, change and remove cameras.", "server"),
-        "doctor": Listed("Check what Tidegate needs here, and say the remedy.", "demo"),
+        "demo": CommandInfo("Run a demo of a minute and a half.", "demo"),
+        "up": CommandInfo("Run server, ingest and workers on this machine.", "cv,server"),
+        "console": CommandInfo("Create links that sign people in to the console.", "console"),
+        "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
+        "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
     },
     "See": {
-        "watch": Listed("Print events as they come.", "analytics"),
-        "find": Listed("Find moments by words, by a picture or by labels.", "search"),
-        "clip": Listed("Save the video of a camera's time.", "server"),
-        "recordings": Listed("See what is recorded, and say what is to be.", "server"),
-        "reanalyze": Listed("Look at what was recorded once more.", "archive"),
-        "segment": Listed("Save the video that an event was made from.", "cv"),
-        "tracks": Listed("Show what analytics followed, or save it as a video.", "analytics,demo"),
-        "reader": Listed("Let an app of yours read events at its own pace.", "server"),
-        "rules": Listed("Say what analytics should tell of a camera.", "analytics"),
-        "ask": Listed("Ask a vision language model about a camera's video.", "vlm"),
-        "summarize": Listed("Sum up what happened on a camera.", "vlm"),
+        "watch": CommandInfo("Print events as they arrive.", "analytics"),
+        "find": CommandInfo("Find moments by text, image or label.", "search"),
+        "clip": CommandInfo("Save a camera's video of a time range.", "server"),
+        "recordings": CommandInfo("List recordings, and set what to record.", "server"),
+        "reanalyze": CommandInfo("Analyse recordings again.", "archive"),
+        "segment": CommandInfo("Save the video segment of an event.", "cv"),
+        "tracks": CommandInfo("Show tracks, or save them as a video.", "analytics,demo"),
+        "reader": CommandInfo("Give your app a durable consumer of events.", "server"),
+        "rules": CommandInfo("Set a camera's zones, lines and incident rules.", "analytics"),
+        "ask": CommandInfo("Ask a vision language model about a camera's video.", "vlm"),
+        "summarize": CommandInfo("Summarize what happened on a camera.", "vlm"),
     },
     "Scale": {
-        "audit": Listed("Say what each way to scale would have cost here.", "simulate"),
-        "explain": Listed("Say why a service has the replicas it has.", "server"),
-        "simulate": Listed("Compare scaling policies on a trace of arrivals.", "simulate"),
-        "trace": Listed("Take out what arrived, for the simulator.", "simulate"),
-        "threshold": Listed("Compute the lagThreshold of a ScaledObject.", "server"),
+        "audit": CommandInfo("Compare the costs of policies on your arrivals.", "simulate"),
+        "explain": CommandInfo("Explain why a service has its replicas.", "server"),
+        "simulate": CommandInfo("Compare scaling policies on a trace of arrivals.", "simulate"),
+        "trace": CommandInfo("Export arrivals for the simulator.", "simulate"),
+        "threshold": CommandInfo("Compute the lagThreshold of a ScaledObject.", "server"),
     },
     "Operate": {
-        "accounts": Listed("Make passwords and accounts for a server of yours.", "server"),
-        "cluster": Listed("Prepare a Kubernetes cluster.", "server"),
-        "setup": Listed("Create or update streams, consumers and buckets.", "server"),
-        "dlq": Listed("Look at dead letters, and try them again.", "server"),
-        "reindex": Listed("Build the index of 'find' again.", "search"),
-        "schema": Listed("Print the JSON Schema of all events.", "server"),
-        "chaos": Listed("Break workers and server under load, and count.", "demo"),
+        "accounts": CommandInfo("Create passwords and accounts for your own server.", "server"),
+        "cluster": CommandInfo("Prepare a Kubernetes cluster.", "server"),
+        "setup": CommandInfo("Create or update streams, consumers and buckets.", "server"),
+        "dlq": CommandInfo("List dead letters, and replay them.", "server"),
+        "reindex": CommandInfo("Rebuild the index of 'find'.", "search"),
+        "schema": CommandInfo("Print the JSON Schema of all events.", "server"),
+        "chaos": CommandInfo("Test delivery with kills under load.", "demo"),
     },
 }
-COMMANDS = {name: listed for section in SECTIONS.values() for name, listed in section.items()}
+COMMANDS = {name: info for section in SECTIONS.values() for name, info in section.items()}
 
 
 class Group(click.Group):
-    """Commands below one name. One that is mistyped is answered with the nearest there is."""
+    """A group of commands. It answers a mistyped command with the closest match."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
-            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            ctx.fail(f"there is no command {args[0]!r}: {meant}")
+        available = self.list_commands(ctx)
+        if args[0] not in available and not args[0].startswith("-"):
+            matches = difflib.get_close_matches(args[0], available, n=1, cutoff=0.5)
+            suggestion = f"did you mean {matches[0]!r}?" if matches else f"there are {', '.join(available)}"
+            ctx.fail(f"there is no command {args[0]!r}: {suggestion}")
         return super().resolve_command(ctx, args)
 
 
 class _Main(Group):
-    """Loads a command when it is run. Turns our errors into one sentence and exit code 1; Ctrl-C into exit code 130."""
+    """Imports a command when it runs. Turns TidegateError into a sentence and exit code 1, and Ctrl-C into 130."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -92,34 +92,34 @@ class _Main(Group):
         try:
             command: click.Command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
         except ModuleNotFoundError as e:
-            raise _missing(name, e) from e
+            raise _missing_module(name, e) from e
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
         for section, commands in SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([(f"{name:<{width}}", listed.text) for name, listed in commands.items()])
+                formatter.write_dl([(f"{name:<{width}}", info.text) for name, info in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except TidegateError as e:
-            _end(1, redact(str(e)))
+            _exit(1, redact(str(e)))
         except ModuleNotFoundError as e:
-            _end(1, str(_missing(ctx.invoked_subcommand or "", e)))
+            _exit(1, str(_missing_module(ctx.invoked_subcommand or "", e)))
         except BrokenPipeError:
             raise
         except OSError as e:
             if e.filename is None:
                 raise
-            _end(1, f"{e.filename} can't be used ({(e.strerror or '').lower()}): see that it is there and is yours")
+            _exit(1, f"{e.filename} can't be used ({(e.strerror or '').lower()}): see that it is there and is yours")
         except KeyboardInterrupt:
-            _end(INTERRUPTED)
+            _exit(INTERRUPTED)
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> SettingError:
-    """The sentence on a module that is not installed. One of our own is a fault, raised as it is."""
+def _missing_module(command: str, error: ModuleNotFoundError) -> SettingError:
+    """Return the error for a module that is not installed. Raise the original error if the module is ours."""
     if error.name is None or error.name.partition(".")[0] in ("tidegate", "services", "shared") or not command:
         raise error
     return SettingError(
@@ -127,7 +127,7 @@ def _missing(command: str, error: ModuleNotFoundError) -> SettingError:
     )
 
 
-def _end(code: int, sentence: str = "") -> None:
+def _exit(code: int, sentence: str = "") -> None:
     if sentence:
         echo(f"tidegate: {sentence}", err=True)
     sys.exit(code)
@@ -139,18 +139,18 @@ def tidegate() -> None:
     """Elastic video inference on NATS JetStream.
 
     \b
-    See it work:            tidegate demo
-    Run it here:            tidegate up
-    Give it a camera:       tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
-    See what it sees:       tidegate watch
-    Find what was seen:     tidegate find "a man on a bicycle" --since 1h
-    Ask about it:           tidegate ask "is the door open?" --camera lobby
-    Be told of it:          tidegate rules set lobby lobby.yaml
-    Why so many workers:    tidegate explain cv
-    What it would cost:     tidegate audit cv --price 3
-    What if:                tidegate simulate --trace days --service-rate 2 --compare
+    Run a demo:             tidegate demo
+    Run it on this machine: tidegate up
+    Add a camera:           tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
+    Print its events:       tidegate watch
+    Find a moment:          tidegate find "a man on a bicycle" --since 1h
+    Ask about the video:    tidegate ask "is the door open?" --camera lobby
+    Get alerts:             tidegate rules set lobby lobby.yaml
+    Explain the scaling:    tidegate explain cv
+    Compare costs:          tidegate audit cv --price 3
+    Simulate policies:      tidegate simulate --trace days --service-rate 2 --compare
 
     'tidegate COMMAND --help' explains a command, with examples.
     """
-    # The command is loaded. What it begins it also ends: from here on Ctrl-C is an exception.
+    # The command is imported. From here on Ctrl-C raises, so that the command can clean up.
     signal.signal(signal.SIGINT, signal.default_int_handler)

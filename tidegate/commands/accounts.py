@@ -1,4 +1,4 @@
-"""`tidegate accounts`: who may connect to a server of your own, as its configuration includes it."""
+"""`tidegate accounts`: passwords and accounts for your own server, to include in its configuration."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Bytes(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"([1-9][0-9]{0,17}) ?(|MB|GB|TB)", str(value))
-        if not found:
+        match = re.fullmatch(r"([1-9][0-9]{0,17}) ?(|MB|GB|TB)", str(value))
+        if not match:
             self.fail(f"{value!r} is no number of bytes: give one such as 500MB, 100GB or 2TB", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
+        return int(match[1]) * UNITS[match[2]]
 
 
 @click.command()
@@ -40,64 +40,64 @@ class Bytes(click.ParamType[int]):
     "--tenant",
     default=names.ACCOUNT,
     show_default=True,
-    help="Hold the streams in this account; one of another name has users of its own, such as ACME-cv for cv.",
+    help="Account that owns the streams. A name other than the default prefixes its users: ACME-cv for cv.",
 )
-@click.option("--max-store", type=Bytes(), help="Let its streams take so much disk, such as 100GB. Default: no limit.")
+@click.option("--max-store", type=Bytes(), help="Maximum disk space of its streams, such as 100GB. Default: no limit.")
 @click.option(
     "--max-streams",
     type=click.IntRange(1, 10**9),
-    help=f"Let it have so many streams. Default: {QUOTA['max_streams']} with another limit, else no limit.",
+    help=f"Maximum number of streams. Default: {QUOTA['max_streams']} with another limit, else no limit.",
 )
 @click.option(
     "--max-consumers",
     type=click.IntRange(1),
-    help="Let each stream have so many consumers. "
+    help="Maximum number of consumers per stream. "
     f"Default: {QUOTA['max_consumers']} with another limit, else no limit.",
 )
 @click.option(
     "--max-connections",
     type=click.IntRange(1, 10**6),
-    help=f"Maximum connections of each service and app. Each takes the server memory. Default: {memory.CONNECTIONS}.",
+    help=f"Maximum connections per service and app. Each takes memory of the server. Default: {memory.CONNECTIONS}.",
 )
 def accounts(folder: Path, tenant: str, **quota: int | None) -> None:
-    """Make passwords, and the accounts of nats-server's configuration, in DIR.
+    """Create passwords, and the accounts of nats-server's configuration, in DIR.
 
     \b
-    For a server of yours:  tidegate accounts secrets
+    For your own server:    tidegate accounts secrets
     A second tenant on it:  tidegate accounts secrets --tenant ACME --max-store 100GB
 
-    Each identity gets a file with its password; those that are there are kept, and so are readers. In accounts.conf the
-    passwords are hashed. A quota stays until another is given.
+    Each identity gets a file with its password. Existing passwords and readers stay. accounts.conf contains hashes of
+    the passwords. A quota stays until you set another one.
     """
     tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
-        have = {t.name: t for t in tenants.read(folder, ())}
-        before = {path.name for path in folder.iterdir()}
-        wanted = _checked(tenant, have.get(tenant), quota)
-        tenants.put(folder, wanted)
+        existing = {t.name: t for t in tenants.read(folder, ())}
+        files_before = {path.name for path in folder.iterdir()}
+        desired = _build_tenant(tenant, existing.get(tenant), quota)
+        tenants.put(folder, desired)
         block = tenants.write_block(folder)
     users = tenants.users(tenants.read(folder))
-    made = [user for user in users if user not in before]
-    echo(f"{folder}: {len(made)} passwords made{_listed(made)}, {len(users) - len(made)} kept")
-    if most := wanted.max_connections:
-        echo(f"{most} connections of one password: each server needs {memory.needed(most) / GB:.1f} GB of memory")
-    admin = wanted.users["admin"]
+    new_users = [user for user in users if user not in files_before]
+    echo(f"{folder}: {len(new_users)} passwords made{_format_names(new_users)}, {len(users) - len(new_users)} kept")
+    if count := desired.max_connections:
+        echo(f"{count} connections of one password: each server needs {memory.needed(count) / GB:.1f} GB of memory")
+    admin = desired.users["admin"]
     echo(
         f"next: have the server's configuration 'include {block}', and start it. Where it runs, {tenants.RELOAD}. "
         f"Then NATS_URL=nats://… NATS_USER={admin} NATS_PASSWORD_FILE={folder / admin} tidegate setup"
     )
 
 
-def _listed(made: list[str]) -> str:
-    return f" ({', '.join(made)})" if made else ""
+def _format_names(new_users: list[str]) -> str:
+    return f" ({', '.join(new_users)})" if new_users else ""
 
 
-def _checked(name: str, have: Tenant | None, quota: dict[str, int | None]) -> Tenant:
-    given = {limit: value for limit, value in quota.items() if value is not None}
+def _build_tenant(name: str, existing: Tenant | None, quota: dict[str, int | None]) -> Tenant:
+    limits = {limit: value for limit, value in quota.items() if value is not None}
     try:
-        known = msgspec.to_builtins(have) if have else {"name": name}
-        return msgspec.convert({**known, **given}, Tenant)
+        fields = msgspec.to_builtins(existing) if existing else {"name": name}
+        return msgspec.convert({**fields, **limits}, Tenant)
     except msgspec.ValidationError as e:
         raise SettingError(
             f"--tenant {name!r} can't be used ({e}): take up to 32 capital letters, digits and '_', a letter first"

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from rich.console import Console
 
 from shared.bus import requests
-from shared.client import ask as asking
+from shared.client import ask as ask_client
 from shared.client import registry
 from shared.contract import names
 from shared.contract.events import Answer, Summary, VlmResult
@@ -27,46 +27,45 @@ from tidegate.view.answers import show
 from tidegate.view.inert import echo
 from tidegate.view.waiting import telling
 
-SAY_EVERY_S = 1.0
+PROGRESS_EVERY_S = 1.0
 
 
 @click.command()
 @stretch_options
 @click.argument("question")
-@click.option("--save", type=FOLDER, help="Put the frames that the model saw in this folder.")
-def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **given: Any) -> None:
-    """Ask a vision language model QUESTION about a camera's video, by default of the last minute.
+@click.option("--save", type=FOLDER, help="Folder to save the model's input frames in.")
+def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **options: Any) -> None:
+    """Ask a vision language model QUESTION about a camera's video, by default the last minute.
 
     \b
-    What happens now:       tidegate ask "is anybody at the door?" --camera door
-    What happened then:     tidegate ask "what did the van bring?" --camera yard --since 13:05 --until 13:10
-    What it rests on:       tidegate ask "is the gate open?" --camera gate --save seen/
+    The present:            tidegate ask "is anybody at the door?" --camera door
+    A time in the past:     tidegate ask "what did the van bring?" --camera yard --since 13:05 --until 13:10
+    Save its evidence:      tidegate ask "is the gate open?" --camera gate --save seen/
 
-    It needs 'tidegate up --vlm'. Video is there for as long as MEDIA keeps it, ten minutes by default, and where
-    it is recorded.
+    The command needs 'tidegate up --vlm'. MEDIA stores video for ten minutes by default; recordings store it longer.
     """
-    asked = query("ask", given, question=question)
-    with_admin(data, lambda client: run(client, asked, screen(), as_json=as_json, save=save))
+    request = query("ask", options, question=question)
+    with_admin(data, lambda client: run(client, request, screen(), as_json=as_json, save=save))
 
 
-def query(kind: str, given: Mapping[str, Any], **own: str) -> dict[str, Any]:
-    """What `svc.ask` is asked, by the command line's options. Raises SettingError."""
+def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]:
+    """Return the request for `svc.ask` from the command line's options. Raise SettingError."""
     now = now_here()
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "kind": kind,
-        "camera": names.check_camera(given["camera"]),
-        "wait_s": given["wait"],
-    } | own
+        "camera": names.check_camera(options["camera"]),
+        "wait_s": options["wait"],
+    } | extra
     for option in ("since", "until"):
-        if given[option] is not None:
-            asked[option] = rfc3339(instant(f"--{option}", given[option], now))
-    return asked
+        if options[option] is not None:
+            request[option] = rfc3339(instant(f"--{option}", options[option], now))
+    return request
 
 
-async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None) -> None:
-    """Ask, wait, print the answer, and save the frames it was made from in `save`. Raises TidegateError."""
-    answer = await _answer(client, asked)
-    kind: type[VlmResult] = Summary if asked["kind"] == "summarize" else Answer
+async def run(client: Client, request: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None) -> None:
+    """Send the request, print the answer, and save its frames in `save`. Raise TidegateError."""
+    answer = await _wait_for_answer(client, request)
+    kind: type[VlmResult] = Summary if request["kind"] == "summarize" else Answer
     event = requests.read(answer, kind)
     if as_json:
         echo(answer.data.decode())
@@ -82,17 +81,17 @@ async def run(client: Client, asked: Mapping[str, Any], out: Console, *, as_json
         )
 
 
-async def _answer(client: Client, asked: Mapping[str, Any]) -> Msg:
-    """The answer; meanwhile it is said what it is waited for."""
-    task = asyncio.create_task(asking.ask(client, asked))
+async def _wait_for_answer(client: Client, request: Mapping[str, Any]) -> Msg:
+    """Return the answer; show the progress meanwhile."""
+    task = asyncio.create_task(ask_client.ask(client, request))
     beats: dict[str, str] = {}
-    began = time.monotonic()
+    start = time.monotonic()
     try:
-        await asking.hear(client, beats)
+        await ask_client.hear(client, beats)
         with telling() as tell:
-            while not (await asyncio.wait({task}, timeout=SAY_EVERY_S))[0]:
-                waited = await asking.waited_for(client, beats)
-                tell(f"asking … {time.monotonic() - began:.0f} s, {waited}")
+            while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
+                status = await ask_client.waited_for(client, beats)
+                tell(f"asking … {time.monotonic() - start:.0f} s, {status}")
         return await task
     finally:
         task.cancel()

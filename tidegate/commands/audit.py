@@ -1,4 +1,4 @@
-"""`tidegate audit`: what arrived so far, what each way to scale would have cost on it, and the ScaledObject for it."""
+"""`tidegate audit`: the arrivals so far, the cost of each scaling policy on them, and a recommended ScaledObject."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shared.runtime.errors import SettingError
-from tidegate.audit.arrived import BUDGETS, Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
+from tidegate.audit.arrivals import BUDGETS, Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases, bases
 from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
@@ -36,7 +36,7 @@ from tidegate.commands.options import (
     data_option,
     with_admin,
 )
-from tidegate.commands.simulate import TABLE_WIDTH, check_plot, find
+from tidegate.commands.simulate import TABLE_WIDTH, check_plot, load_trace
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
 from tidegate.view import audit as view
@@ -49,75 +49,88 @@ from tidegate.view.waiting import Tell, telling
 @click.command()
 @data_option
 @click.argument("service", default="cv")
-@click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Begin there: {TIME}.")
-@click.option("--trace", help="Audit this CSV file of t_s,arrivals, or one that 'simulate' makes up, such as days.")
-@click.option("--price", type=Number(0), help="Print what replicas at this price of a GPU-hour cost.")
-@click.option("--latency-target", type=SECONDS, help="Seconds from arrival to result. Default: as the service ships.")
+@click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Start of the time range: {TIME}.")
+@click.option("--trace", help="CSV file of t_s,arrivals to audit, or a synthetic trace of 'simulate', such as days.")
+@click.option("--price", type=Number(0), help="Price of a GPU-hour, to print costs as money.")
+@click.option("--latency-target", type=SECONDS, help="Maximum seconds from arrival to result. Default: as shipped.")
+@click.option("--cold-start", type=Number(0, 86400), help="Seconds until a new replica is ready. Default: as measured.")
+@click.option("--service-rate", type=RATE, help="Messages per second of a busy replica. Default: as measured.")
 @click.option(
-    "--cold-start", type=Number(0, 86400), help="Seconds until a replica works. Default: as measured of processes."
+    "--min-replicas",
+    type=COUNT_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Minimum number of replicas: minReplicaCount; 0 scales to zero.",
 )
-@click.option("--service-rate", type=RATE, help="Messages that a busy replica does in a second. Default: as measured.")
-@click.option("--min-replicas", type=COUNT_OR_NONE, default=0, show_default=True, help="minReplicaCount.")
-@click.option("--max-replicas", type=COUNT, help="maxReplicaCount. Default: twice what the peak needs.")
+@click.option(
+    "--max-replicas",
+    type=COUNT,
+    help="Maximum number of replicas: maxReplicaCount. Default: twice the need of the peak.",
+)
 @click.option(
     "--defer-budget",
     "budgets",
     type=Number(0, 1),
     multiple=True,
-    help="Try this share of frames that may be left out at first; may be repeated.  [default: 0, 0.02, 0.06]",
+    help="Share of frames that may be deferred: deferBudget. May be repeated.  [default: 0, 0.02, 0.06]",
 )
 @click.option(
-    "--serve", "enough", type=Number(0, 1), default=ENOUGH, show_default=True, help="Share of minutes to be served."
+    "--serve",
+    "enough",
+    type=Number(0, 1),
+    default=ENOUGH,
+    show_default=True,
+    help="Share of minutes that must meet the target.",
 )
-@click.option("--write", "to", type=NEW_FILE, help="Write the recommended ScaledObject into this file.")
-@click.option("--png", type=NEW_FILE, help="Draw pattern and costs into this file, a .png, .svg or .pdf.")
+@click.option("--write", "to", type=NEW_FILE, help="File to write the recommended ScaledObject to.")
+@click.option("--png", type=NEW_FILE, help="File to draw pattern and costs into: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def audit(data: Path | None, service: str, trace: str | None, since: str, **given: Any) -> None:
-    """Say how what SERVICE has to do goes over day and week, what each way to scale would have cost, and which to take.
+def audit(data: Path | None, service: str, trace: str | None, since: str, **arguments: Any) -> None:
+    """Report the arrival pattern of SERVICE, the cost of each scaling policy, and a recommendation.
 
     \b
-    Of the detector:        tidegate audit cv --price 3
+    For the detector:       tidegate audit cv --price 3
     With pods and nodes:    tidegate audit cv --cold-start 180 --png audit.png
-    To apply it:            tidegate audit cv --write cv.yaml && kubectl apply -f cv.yaml
-    Of another's arrivals:  tidegate audit --trace arrivals.csv --service-rate 12
+    Apply the result:       tidegate audit cv --write cv.yaml && kubectl apply -f cv.yaml
+    For other arrivals:     tidegate audit --trace arrivals.csv --service-rate 12
 
-    SERVICE is cv where none is given. Workers and ingest keep what arrives, a minute at a time, for up to 100 days, in
-    the stream USAGE. A replica counts as one GPU. 'tidegate trace export' gives the arrivals for 'tidegate simulate'.
+    SERVICE defaults to cv. Workers and ingest record arrivals per minute in the stream USAGE, for up to 100 days. A
+    replica counts as one GPU. 'tidegate trace export' exports the arrivals for 'tidegate simulate'.
     """
-    options = AuditOptions(service=service, **given)
+    options = AuditOptions(service=service, **arguments)
     if options.png:
         check_plot(options.png, "--png")
     if options.max_replicas and options.min_replicas > options.max_replicas:
         raise SettingError(f"--min-replicas {options.min_replicas} is over --max-replicas {options.max_replicas}")
-    of, status = bases(service), Screen(stderr=True)
-    found: list[Arrived] = []
+    base, status = bases(service), Screen(stderr=True)
+    loaded: list[Arrivals] = []
     if trace is not None:
-        found.append(Arrived(trace=find(trace)))
+        loaded.append(Arrivals(trace=load_trace(trace)))
     else:
         begin = instant("--since", since, now_here())
 
         async def work(client: Client) -> None:
             with telling(status) as tell:
                 book = await usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"))
-            found.append(_arrived(book, service, begin))
+            loaded.append(_read_usage(book, service, begin))
 
         with_admin(data, work)
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
-    run(options, of, found[0], out, status)
+    run(options, base, loaded[0], out, status)
 
 
-def _arrived(book: Book, service: str, begin: dt.datetime) -> Arrived:
-    """Raises SettingError where there is nothing to go by yet."""
+def _read_usage(book: Book, service: str, begin: dt.datetime) -> Arrivals:
+    """Return the recorded arrivals. Raise SettingError if there are too few."""
     try:
-        return of_usage(book, service, begin)
-    except NothingArrived as e:
+        return from_usage(book, service, begin)
+    except NoArrivals as e:
         raise SettingError(f"{e}, or give --trace") from e
 
 
 class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """None: as measured, or as shipped. to: where the recommended file goes."""
+    """None: as measured, or as shipped. to: file for the recommended ScaledObject."""
 
     service: str
     price: float | None = None
@@ -133,37 +146,37 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
 
 
-def run(options: AuditOptions, of: Bases, arrived: Arrived, out: Console, status: Console) -> None:
-    """Simulate and print. Raises SettingError."""
-    trace = arrived.trace
-    load = _load(options, of, arrived)
-    shape = pattern(trace, arrived.known, arrived.begins)
-    count = rises(trace, load.service_rate, load.cold_start_s)
+def run(options: AuditOptions, base: Bases, arrivals: Arrivals, out: Console, status: Console) -> None:
+    """Simulate and print the result. Raise SettingError."""
+    trace = arrivals.trace
+    load = _read_workload(options, base, arrivals)
+    arrival_pattern = pattern(trace, arrivals.known, arrivals.begins)
+    rise_count = rises(trace, load.service_rate, load.cold_start_s)
     if not options.as_json:
-        for line in _said(options, arrived, load, shape, count):
+        for line in _summary_lines(options, arrivals, load, arrival_pattern, rise_count):
             out.print(Text(line), soft_wrap=True)
     with telling(status) as tell:
-        costs = simulate(of, trace, load, options.budgets or BUDGETS, enough=options.enough, tell=tell)
+        costs = simulate(base, trace, load, options.budgets or BUDGETS, enough=options.enough, tell=tell)
         if options.png:
-            _draw(options.png, arrived, shape, costs, options.price, tell)
+            _draw(options.png, arrivals, arrival_pattern, costs, options.price, tell)
     candidate = costs.chosen.candidate
     assert candidate
     if options.to:
         with written(options.to, "--write") as part:
             part.write_text(candidate.text)
     if options.as_json:
-        out.print_json(json.dumps(_fields(options, arrived, load, shape, count, costs)))
+        out.print_json(json.dumps(_fields(options, arrivals, load, arrival_pattern, rise_count, costs)))
         return
-    _show(options, trace, costs, out)
+    _print_costs(options, trace, costs, out)
     if options.to:
         status.print(f"ScaledObject in {options.to}", markup=False, soft_wrap=True)
     else:
         echo(f"\n{candidate.text}", nl=False)
 
 
-def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
-    """Raises SettingError where nobody has said or shown what a replica does."""
-    asked = Asked(
+def _read_workload(options: AuditOptions, base: Bases, arrivals: Arrivals) -> Workload:
+    """Return the workload to simulate. Raise SettingError if no rate is measured or set."""
+    overrides = LoadOverrides(
         service_rate=options.service_rate,
         cold_start_s=options.cold_start,
         latency_target_s=options.latency_target,
@@ -171,31 +184,33 @@ def _load(options: AuditOptions, of: Bases, arrived: Arrived) -> Workload:
         max_replicas=options.max_replicas,
     )
     try:
-        return workload(of, arrived, asked)
-    except Unmeasured as e:
+        return workload(base, arrivals, overrides)
+    except RateUnknown as e:
         raise SettingError(
             f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'make gpu' measures it"
         ) from e
 
 
-def _said(options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int) -> Iterator[str]:
-    trace = arrived.trace
-    yield from view.arrived(trace, shape, arrived.begins)
+def _summary_lines(
+    options: AuditOptions, arrivals: Arrivals, load: Workload, arrival_pattern: Pattern, rise_count: int
+) -> Iterator[str]:
+    trace = arrivals.trace
+    yield from view.arrived(trace, arrival_pattern, arrivals.begins)
     if trace.duration_s >= DAY_S:
         yield ""
-        yield from view.week(shape)
+        yield from view.week(arrival_pattern)
         yield ""
     else:
         yield "less than a day is known: how day and week go can't be seen yet"
-    yield view.rising(count, load, trace.duration_s)
-    yield from view.worker_totals(arrived.measured)
-    given = (options.service_rate is not None, options.cold_start is not None)
-    yield from view.sources(load, arrived.measured, is_rate_set=given[0], is_cold_start_set=given[1])
-    yield from view.cameras(arrived.cameras, trace.duration_s)
-    yield from view.doubts(arrived)
+    yield view.rising(rise_count, load, trace.duration_s)
+    yield from view.worker_totals(arrivals.measured)
+    is_rate_set, is_cold_start_set = options.service_rate is not None, options.cold_start is not None
+    yield from view.sources(load, arrivals.measured, is_rate_set=is_rate_set, is_cold_start_set=is_cold_start_set)
+    yield from view.cameras(arrivals.cameras, trace.duration_s)
+    yield from view.doubts(arrivals)
 
 
-def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> None:
+def _print_costs(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> None:
     out.print()
     if out.is_terminal:
         records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
@@ -208,36 +223,38 @@ def _show(options: AuditOptions, trace: Trace, costs: Costs, out: Console) -> No
         out.print(Text(line), soft_wrap=True)
 
 
-def _draw(path: Path, arrived: Arrived, shape: Pattern, costs: Costs, price: float | None, tell: Tell) -> None:
+def _draw(
+    path: Path, arrivals: Arrivals, arrival_pattern: Pattern, costs: Costs, price: float | None, tell: Tell
+) -> None:
     from tidegate.drawing.audit import draw
 
     tell("drawing")
     with written(path, "--png") as part:
-        draw(part, arrived.trace, shape, costs, begins=arrived.begins, price=price)
+        draw(part, arrivals.trace, arrival_pattern, costs, begins=arrivals.begins, price=price)
 
 
 def _fields(
-    options: AuditOptions, arrived: Arrived, load: Workload, shape: Pattern, count: int, costs: Costs
+    options: AuditOptions, arrivals: Arrivals, load: Workload, arrival_pattern: Pattern, rise_count: int, costs: Costs
 ) -> dict[str, Any]:
-    trace, candidate = arrived.trace, costs.chosen.candidate
+    trace, candidate = arrivals.trace, costs.chosen.candidate
     assert candidate
     return {
         "service": options.service,
-        "begins": arrived.begins.isoformat() if arrived.begins else None,
+        "begins": arrivals.begins.isoformat() if arrivals.begins else None,
         "duration_s": trace.duration_s,
-        "known": shape.known,
+        "known": arrival_pattern.known,
         "arrivals": trace.total,
-        "mean": shape.mean,
-        "peak": shape.peak,
-        "peak_over_mean": shape.peak_over_mean,
-        "lull": shape.lull,
-        "rises": count,
-        "week": [[_finite(rate) for rate in hours] for hours in shape.week.tolist()],
+        "mean": arrival_pattern.mean,
+        "peak": arrival_pattern.peak,
+        "peak_over_mean": arrival_pattern.peak_over_mean,
+        "lull": arrival_pattern.lull,
+        "rises": rise_count,
+        "week": [[_finite(rate) for rate in hours] for hours in arrival_pattern.week.tolist()],
         "service_rate": load.service_rate,
         "cold_start_s": load.cold_start_s,
         "latency_target_s": load.latency_target_s,
-        "quiet": arrived.measured.static_share,
-        "left_out": arrived.measured.deferred_share,
+        "quiet": arrivals.measured.static_share,
+        "left_out": arrivals.measured.deferred_share,
         "ways": {
             row.name: {
                 "settings": row.candidate.settings if row.candidate else "",

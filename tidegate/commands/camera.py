@@ -1,4 +1,4 @@
-"""`tidegate camera`: add, list, change and remove cameras, while everything runs."""
+"""`tidegate camera`: add, list, change and remove cameras at runtime."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from tidegate.view.inert import echo, echo_json, one_line
 from tidegate.view.records import Right, Wrapped
 
 FIELDS = ("camera", "state", "video", Right("fps"), "url", Wrapped("reason"))
-# The state of a camera whose entry in the bucket is none.
+# The state of a camera whose entry in the bucket is invalid.
 UNUSABLE = "unusable"
 
 
 @click.group(cls=Group)
 def camera() -> None:
-    """Add, list, change and remove cameras, while everything runs.
+    """Add, list, change and remove cameras at runtime.
 
     \b
-    Begin:                  tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
-    How do they do?         tidegate camera list
-    Look closer:            tidegate camera set lobby --fps 10
+    Add a camera:           tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
+    List them:              tidegate camera list
+    Analyse more frames:    tidegate camera set lobby --fps 10
     """
 
 
 _Command = Callable[..., None]
 
-# What may be unset, as the option that sets it is called: the field of a camera.
+# Fields that --unset can clear, by the name of the option that sets them.
 _UNSET = {
     "fps": "fps",
     "min-score": "min_score",
@@ -56,40 +56,44 @@ _UNSET = {
 
 
 def _settings(function: _Command) -> _Command:
-    """The options that 'add' and 'set' share."""
+    """Add the options that 'add' and 'set' share."""
     for option in reversed(
         (
-            click.option("--fps", type=float, help="Frames analysed per second of video, in place of CV_FPS."),
+            click.option("--fps", type=float, help="Analysed frames per second of video. Overrides CV_FPS."),
             click.option(
                 "--priority",
                 type=click.Choice(["high"]),
-                help="Leave out fewer of its frames than of others' while capacity is short.",
+                help="Priority of its frames: high defers fewer of them while capacity is short.",
             ),
-            click.option("--min-score", type=float, help="Least score of an object, in place of CV_MIN_SCORE."),
-            click.option("--classes", help="Labels to report, with commas, in place of CV_CLASSES."),
+            click.option("--min-score", type=float, help="Minimum score of an object, 0 to 1. Overrides CV_MIN_SCORE."),
+            click.option("--classes", help="Labels to report, separated by commas. Overrides CV_CLASSES."),
             click.option(
-                "--tiles", metavar="COLSxROWS", help="Look at tiles too, for small objects, in place of CV_TILES: 2x1."
+                "--tiles",
+                metavar="COLSxROWS",
+                help="Tiles to analyse too, for small objects, such as 2x1. Overrides CV_TILES.",
             ),
             click.option(
                 "--always/--no-always",
                 default=None,
-                help="Look at all of its video, or leave out segments in which nothing changes (default).",
+                help="Analyse all of its video, or skip segments of static scenes (default).",
             ),
             click.option(
                 "--caption-every",
                 type=float,
-                help="Seconds between captions, in place of VLM_CAPTION_EVERY_S; 0: none.",
+                help="Seconds between captions; 0 disables captions. Overrides VLM_CAPTION_EVERY_S.",
             ),
-            click.option("--caption-prompt", help="What is asked of a caption, in place of VLM_CAPTION_PROMPT."),
-            click.option("--tcp/--udp", default=None, help="What RTP goes over: TCP (default), or UDP."),
+            click.option("--caption-prompt", help="Prompt for captions. Overrides VLM_CAPTION_PROMPT."),
+            click.option("--tcp/--udp", default=None, help="Transport of RTP: TCP (default) or UDP."),
             click.option(
                 "--verify-tls/--no-verify-tls",
                 default=None,
-                help="Check the certificate of an rtsps camera (default), against INGEST_CA, or take any.",
+                help="Verify the certificate of an rtsps camera against INGEST_CA (default), or accept any.",
             ),
-            click.option("--loop/--no-loop", default=None, help="Play a file over and over."),
+            click.option("--loop/--no-loop", default=None, help="Repeat a file endlessly, or play it once (default)."),
             click.option(
-                "--realtime/--fast", default=None, help="Read a file at its own pace (default), or as the bus takes it."
+                "--realtime/--fast",
+                default=None,
+                help="Read a file in real time (default), or as fast as the bus accepts it.",
             ),
         )
     ):
@@ -103,7 +107,7 @@ def _settings(function: _Command) -> _Command:
 @click.argument("url")
 @passwords.options
 @_settings
-@click.option("--replace", is_flag=True, help="Take the place of a camera of that id, with all of its settings.")
+@click.option("--replace", is_flag=True, help="Replace a camera of the same id, with all of its settings.")
 def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: Any) -> None:
     """Add camera ID. URL: rtsp://user@host/path, rtsps://… or a file, of H.264 or H.265.
 
@@ -113,20 +117,20 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     A password in the URL:  tidegate camera add lobby - < url
     A file, as a camera:    tidegate camera add street street.mp4 --loop
 
-    At a terminal the password is asked for. It is kept apart from the camera's entry, where ingest alone can read it,
-    and sent to no other address.
+    A terminal prompts for the password. It is stored apart from the camera's entry, only ingest can read it, and it is
+    sent to no other address.
     """
     names.check_camera(id)
-    login = passwords.given(options)
-    argument, url = url, passwords.joined(_url(passwords.address(url, login)), login)
-    entry, secret = cameras.new_camera(url, **_given(options))
+    login = passwords.take_options(options)
+    argument, url = url, passwords.url_with_password(_as_url(passwords.address(url, login)), login)
+    entry, secret = cameras.new_camera(url, **_fields_of(options))
 
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
         await write(client.jetstream(), id, entry, secret)
         echo(f"camera {id}: {redact(url)}")
         passwords.warn(argument)
-        _doubt(id, entry)
+        _warn_unknown_labels(id, entry)
 
     with_admin(data, work)
 
@@ -134,23 +138,26 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
 @camera.command("set")
 @data_option
 @click.argument("id")
-@click.option("--url", help="Take another address. The password stays if scheme, host and port are the same.")
+@click.option("--url", help="New address. The password stays if scheme, host and port stay.")
 @passwords.options
 @_settings
 @click.option(
-    "--unset", multiple=True, type=click.Choice(list(_UNSET)), help="Take the service's own; may be repeated."
+    "--unset",
+    multiple=True,
+    type=click.Choice(list(_UNSET)),
+    help="Setting to reset to the service's default. May be repeated.",
 )
 def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ...], **options: Any) -> None:
-    """Change settings of camera ID: those that are named. All else stays, its password too.
+    """Change settings of camera ID. All other settings stay, and so does the password.
 
     \b
-    Look closer:              tidegate camera set lobby --fps 10 --tiles 2x1
-    Report everything again:  tidegate camera set lobby --unset classes
+    Analyse more:             tidegate camera set lobby --fps 10 --tiles 2x1
+    Report all labels:        tidegate camera set lobby --unset classes
     A new password:           tidegate camera set lobby --password-stdin < password
     Another user:             tidegate camera set lobby --user viewer
     """
-    login = passwords.given(options)
-    fields = _given(options) | _login(login, url)
+    login = passwords.take_options(options)
+    fields = _fields_of(options) | _login_fields(login, url)
     for name in unset:
         if _UNSET[name] in fields:
             raise SettingError(f"--{name} and --unset {name} exclude each other: give one of them")
@@ -162,19 +169,19 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
         change = await registry.change(client.jetstream(), id, fields)
         echo(one_line(f"camera {id}: {_differences(change)}"))
         passwords.warn(url or "")
-        if doubt := _doubt_of_password(id, change, fields):
-            echo(one_line(f"camera {id}: {doubt}"), err=True)
+        if warning := _password_warning(id, change, fields):
+            echo(one_line(f"camera {id}: {warning}"), err=True)
         if "classes" in fields:
-            _doubt(id, change.after)
+            _warn_unknown_labels(id, change.after)
 
     with_admin(data, work)
 
 
-def _doubt_of_password(id: str, change: registry.Change, fields: dict[str, Any]) -> str:
-    """What whoever has changed a camera should know of its password, if anything."""
+def _password_warning(id: str, change: registry.Change, fields: dict[str, Any]) -> str:
+    """Return a warning about the password after a change, or an empty string."""
     if change.has:
-        held = credentials.encode(change.has)
-        return credentials.login(id, change.after.url, change.after.verify_tls, held).withheld
+        encoded = credentials.encode(change.has)
+        return credentials.login(id, change.after.url, change.after.verify_tls, encoded).withheld
     if change.had and not change.after.is_file and "password" not in fields:
         return (
             f"its password was for {change.had.origin or 'its old address'} and is forgotten: give the new address' "
@@ -183,19 +190,19 @@ def _doubt_of_password(id: str, change: registry.Change, fields: dict[str, Any])
     return ""
 
 
-def _login(login: passwords.Given, url: str | None) -> dict[str, Any]:
-    """The fields of a camera that its new address, user and password are."""
-    fields = {} if url is None else {"url": _url(passwords.address(url, login))}
-    password = passwords.asked(fields.get("url"), login)
+def _login_fields(login: passwords.PasswordOptions, url: str | None) -> dict[str, Any]:
+    """Return the fields of a camera from its new address, user and password."""
+    fields = {} if url is None else {"url": _as_url(passwords.address(url, login))}
+    password = passwords.resolve(fields.get("url"), login)
     return fields if password is None else fields | {"user": login.user, "password": password}
 
 
-def _url(text: str) -> str:
-    """A URL, also of a path. Raises SettingError for a path that leads to no file."""
+def _as_url(text: str) -> str:
+    """Return a URL; a path becomes a file URL. Raise SettingError if the file does not exist."""
     if not text.strip():
         raise SettingError("URL is empty: give a file, or a URL such as rtsp://host/path")
     path = Path(text)
-    # An address without its scheme is refused with its password hidden, unless a file is called so.
+    # An address without a scheme is refused later, with its password hidden, unless such a file exists.
     if "://" in text or ("@" in text and not path.exists()):
         return text
     if path.is_dir():
@@ -205,8 +212,8 @@ def _url(text: str) -> str:
     return path.resolve().as_uri()
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a camera that options name. Raises SettingError."""
+def _fields_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a camera that the options set. Raise SettingError."""
     fields = {
         "fps": options["fps"],
         "priority": options["priority"],
@@ -233,18 +240,19 @@ def _labels(text: str | None) -> list[str] | None:
     return found
 
 
-def _doubt(id: str, entry: Camera) -> None:
-    """Ask about labels that the embedded detector does not have."""
+def _warn_unknown_labels(id: str, entry: Camera) -> None:
+    """Warn about labels that the embedded detector does not have."""
     for label in entry.classes or ():
         if question := labels.doubt(label):
             echo(f"camera {id}: {question}", err=True)
 
 
 def _differences(change: registry.Change) -> str:
-    """`fps 2 (was 5), tiles 2x1, classes not set (was person)`."""
+    """Return the changes, such as `fps 2 (was 5), tiles 2x1, classes not set (was person)`."""
     before, after = msgspec.structs.asdict(change.before), msgspec.structs.asdict(change.after)
     parts = [
-        f"{name} {_shown(after[name])}" + ("" if before[name] is None else f" (was {_shown(before[name])})")
+        f"{name} {_format_value(after[name])}"
+        + ("" if before[name] is None else f" (was {_format_value(before[name])})")
         for name in after
         if after[name] != before[name]
     ]
@@ -255,7 +263,7 @@ def _differences(change: registry.Change) -> str:
     return ", ".join(parts) or "nothing to change"
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case None:
             return "not set"
@@ -273,7 +281,7 @@ def _shown(value: object) -> str:
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def camera_show(data: Path | None, id: str, as_json: bool) -> None:
-    """Show how camera ID does, and its settings: those that are not its own are the services'.
+    """Show the state of camera ID and its own settings. The services' defaults apply to all others.
 
     \b
     For a person:           tidegate camera show lobby
@@ -296,7 +304,9 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
         }
         if unreadable and state == unreadable.state:
             rows["reason"] = f"{unreadable.segments} segments since {rfc3339(unreadable.since)}: {unreadable.reason}"
-        rows |= {name: _shown(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
+        rows |= {
+            name: _format_value(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None
+        }
         rows["password"] = "kept apart, for ingest alone" if password else "none"
         width = max(map(len, rows))
         for name, text in rows.items():
@@ -306,7 +316,7 @@ def camera_show(data: Path | None, id: str, as_json: bool) -> None:
 
 
 def _state(entry: Camera, status: CameraStatus | None, unreadable: VideoStatus | None) -> str:
-    """Whether it is wanted, whether its video comes, and whether that can be read."""
+    """Return the state: of its entry, of its connection, and of its video."""
     if not entry.enabled:
         return "disabled"
     if status is None:
@@ -318,7 +328,7 @@ def _state(entry: Camera, status: CameraStatus | None, unreadable: VideoStatus |
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def camera_list(data: Path | None, as_json: bool) -> None:
-    """Show all cameras, and how they do.
+    """List all cameras with their states.
 
     \b
     All of them:            tidegate camera list
@@ -356,10 +366,10 @@ def camera_list(data: Path | None, as_json: bool) -> None:
 @data_option
 @click.argument("id")
 def camera_remove(data: Path | None, id: str) -> None:
-    """Forget camera ID and its credentials. Its events stay.
+    """Remove camera ID and its credentials. Its events stay.
 
     \b
-    For good:               tidegate camera remove lobby
+    Remove a camera:        tidegate camera remove lobby
     """
 
     async def work(client: Client) -> None:
@@ -384,7 +394,7 @@ def camera_enable(data: Path | None, id: str) -> None:
     """Ingest camera ID again, after 'disable'.
 
     \b
-    As it was before:       tidegate camera enable lobby
+    Enable it again:        tidegate camera enable lobby
     """
     _set_enabled(data, id, True)
 
@@ -393,9 +403,9 @@ def camera_enable(data: Path | None, id: str) -> None:
 @data_option
 @click.argument("id")
 def camera_disable(data: Path | None, id: str) -> None:
-    """Stop ingesting camera ID, and keep its entry.
+    """Stop ingesting camera ID. Its entry stays.
 
     \b
-    For a while:            tidegate camera disable lobby
+    Disable a camera:       tidegate camera disable lobby
     """
     _set_enabled(data, id, False)

@@ -1,4 +1,4 @@
-"""`tidegate chaos`: kills under load, and a count of what came of them."""
+"""`tidegate chaos`: faults under load, and a count of events."""
 
 from __future__ import annotations
 
@@ -9,29 +9,53 @@ import click
 
 
 @click.command()
-@click.option("--kills", type=click.IntRange(0), default=20, show_default=True, help="Kill a worker this often.")
-@click.option("--terms", type=click.IntRange(0), default=6, show_default=True, help="Send a worker SIGTERM this often.")
+@click.option("--kills", type=click.IntRange(0), default=20, show_default=True, help="Number of kills of a worker.")
+@click.option("--terms", type=click.IntRange(0), default=6, show_default=True, help="Number of SIGTERMs to a worker.")
 @click.option(
-    "--restarts", type=click.IntRange(0), default=2, show_default=True, help="Kill and restart the server this often."
+    "--restarts",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Number of kills and restarts of the server.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Run this many workers.")
-@click.option("--backlog", type=click.IntRange(1), default=20, show_default=True, help="Keep so many segments waiting.")
+@click.option("--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Number of workers.")
+@click.option(
+    "--backlog", type=click.IntRange(1), default=20, show_default=True, help="Number of segments to keep pending."
+)
 @click.option(
     "--each",
     is_flag=True,
-    help="Break server, disk, network, clock and each service instead, in turn, and say what each fault costs.",
-)
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="The same in a random order, for so long.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the random order.")
-@click.option("--only", multiple=True, metavar="TEXT", help="Only faults with this in their names; may be repeated.")
-@click.option(
-    "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="One server, or a cluster."
+    help="Break server, disk, network, clock and each service in turn instead, and report the cost of each fault.",
 )
 @click.option(
-    "--ingests", type=click.IntRange(1, 16), default=2, show_default=True, help="Share the cameras among them."
+    "--hours", type=click.FloatRange(0, min_open=True), help="Hours to inject the same faults in a random order."
 )
-@click.option("--cameras", type=click.IntRange(1, 20), default=4, show_default=True, help="Play so many cameras.")
-@click.option("--service", type=click.Choice(["cv", "embed"]), default="cv", show_default=True, help="Whose workers.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random order.")
+@click.option(
+    "--only", multiple=True, metavar="TEXT", help="Inject only faults with this text in their names. May be repeated."
+)
+@click.option(
+    "--servers",
+    type=click.Choice(["1", "3"]),
+    default="1",
+    show_default=True,
+    help="Number of servers; 3 form a cluster.",
+)
+@click.option(
+    "--ingests",
+    type=click.IntRange(1, 16),
+    default=2,
+    show_default=True,
+    help="Number of ingest replicas that share the cameras.",
+)
+@click.option("--cameras", type=click.IntRange(1, 20), default=4, show_default=True, help="Number of cameras.")
+@click.option(
+    "--service",
+    type=click.Choice(["cv", "embed"]),
+    default="cv",
+    show_default=True,
+    help="Service whose workers are killed.",
+)
 @click.pass_context
 def chaos(
     ctx: click.Context,
@@ -45,26 +69,26 @@ def chaos(
     cameras: int,
     **plan: Any,
 ) -> None:
-    """Break workers and server under load, and count: every acknowledged segment must have exactly one event.
+    """Kill workers and server under load, and check that every acknowledged segment has exactly one event.
 
     \b
-    As it is run in CI:     tidegate chaos
-    A short one:            tidegate chaos --kills 3 --terms 1 --restarts 1
-    What each fault costs:  tidegate chaos --each --servers 3 --ingests 3
+    As in CI:               tidegate chaos
+    A short run:            tidegate chaos --kills 3 --terms 1 --restarts 1
+    Cost of each fault:     tidegate chaos --each --servers 3 --ingests 3
     One kind of fault:      tidegate chaos --each --only analytics --only clock
     For hours:              tidegate chaos --hours 2 --seed 7
 
-    It runs a server and workers of its own, and touches none that runs already.
+    The command starts a separate server and workers, and touches no running ones.
     """
     if each or hours:
-        _check_given(ctx, tuple(plan), "can't be used with --each or --hours: leave it out")
+        _reject_options(ctx, tuple(plan), "can't be used with --each or --hours: leave it out")
         from tidegate.chaos import trial
         from tidegate.chaos.world import Size
 
         size = Size(servers=1 if servers == "1" else 3, ingests=ingests, cameras=cameras)
         sys.exit(trial.run(trial.Plan(size=size, hours=hours or 0.0, seed=seed, only=only)))
 
-    _check_given(
+    _reject_options(
         ctx, ("seed", "only", "servers", "ingests", "cameras"), "goes with --each or --hours: give one of them"
     )
     from tidegate.chaos.kills import Plan, run
@@ -72,8 +96,8 @@ def chaos(
     sys.exit(run(Plan(**plan)))
 
 
-def _check_given(ctx: click.Context, others: tuple[str, ...], remedy: str) -> None:
-    """Raises UsageError where one of the options was given that this run does not heed."""
-    for name in others:
+def _reject_options(ctx: click.Context, names: tuple[str, ...], remedy: str) -> None:
+    """Raise UsageError if the command line has one of these options, which this run ignores."""
+    for name in names:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} {remedy}")

@@ -1,4 +1,4 @@
-"""`tidegate clip`: the video of any time that is kept, as a file that plays anywhere."""
+"""`tidegate clip`: stored video of a time range, as an MP4 file."""
 
 from __future__ import annotations
 
@@ -36,17 +36,21 @@ CAUSES = {
 @data_option
 @click.argument("camera")
 @click.argument("file", type=NEW_FILE)
-@click.option("--from", "--since", "since", metavar="TIME", default="1m", help=f"Begin there: {TIME}. Default: 1m.")
-@click.option("--to", "--until", "until", metavar="TIME", help="End there, given in the same ways. Default: now.")
+@click.option(
+    "--from", "--since", "since", metavar="TIME", default="1m", help=f"Start of the time range: {TIME}. Default: 1m."
+)
+@click.option(
+    "--to", "--until", "until", metavar="TIME", help="End of the time range, in the same formats. Default: now."
+)
 def clip(data: Path | None, camera: str, file: Path, since: str, until: str | None) -> None:
-    """Save the video of CAMERA as FILE: from recordings, from what is not recorded yet, or from both.
+    """Save the video of CAMERA as FILE, from recordings and from MEDIA.
 
     \b
     The last five minutes:  tidegate clip lobby lobby.mp4 --from 5m
-    Of today:               tidegate clip lobby door.mp4 --from 13:05 --to 13:10
+    A time of today:        tidegate clip lobby door.mp4 --from 13:05 --to 13:10
 
-    Nothing is encoded again: it begins with the keyframe before --from. Where nothing was recorded the video goes on
-    without a stop, and what is missing is said. It needs 'tidegate up --record'.
+    The video is not re-encoded, so it begins with the keyframe before --from. The file skips gaps of the recording, and
+    the command prints them. It needs 'tidegate up --record'.
     """
     now = now_here()
     begin = instant("--from", since, now)
@@ -58,38 +62,38 @@ def clip(data: Path | None, camera: str, file: Path, since: str, until: str | No
 
 
 async def run(client: Client, camera: str, file: Path, since: dt.datetime, until: dt.datetime) -> None:
-    """Raises TidegateError."""
-    found = await waited_for(recordings.between(client, camera, since, until), "looking for what is kept")
+    """Save the video and print its gaps. Raise TidegateError."""
+    video = await waited_for(recordings.between(client, camera, since, until), "looking for what is kept")
     now = now_here()
-    if not found.plays:
+    if not video.plays:
         raise SettingError(
             f"there is no video of {camera} from {clock(since, now)} to {clock(until, now)}"
-            + "".join(f"\n{sentence}" for sentence in _holes(found.holes, now))
+            + "".join(f"\n{sentence}" for sentence in _gap_lines(video.holes, now))
         )
     with telling() as tell:
-        for n, row in enumerate(recordings.parts(found.plays)):
+        for n, plays in enumerate(recordings.parts(video.plays)):
             part = file if n == 0 else file.with_stem(f"{file.stem}-{n + 1}")
-            with written(part, "FILE") as place, place.open("wb") as target:
-                size = await _write(client, camera, row, target, tell)
-            begin, end = row[0].start, row[-1].until
+            with written(part, "FILE") as temp_path, temp_path.open("wb") as target:
+                size = await _write(client, camera, plays, target, tell)
+            begin, end = plays[0].start, plays[-1].until
             echo(
-                f"{part}: {length(sum(play.seconds for play in row))}, {size / 1e6:.1f} MB, "
+                f"{part}: {length(sum(play.seconds for play in plays))}, {size / 1e6:.1f} MB, "
                 f"{clock(begin, now)} to {clock(end, now)}"
             )
-    for sentence in _holes(found.holes, now):
+    for sentence in _gap_lines(video.holes, now):
         echo(sentence)
 
 
-async def _write(client: Client, camera: str, row: Sequence[Play], target: BinaryIO, tell: Tell) -> int:
+async def _write(client: Client, camera: str, plays: Sequence[Play], target: BinaryIO, tell: Tell) -> int:
     size = 0
-    async for part in recordings.clip(client, camera, row):
+    async for part in recordings.clip(client, camera, plays):
         target.write(part)
         size += len(part)
         tell(f"{size / 1e6:.1f} MB")
     return size
 
 
-def _holes(holes: Sequence[Hole], now: dt.datetime) -> list[str]:
+def _gap_lines(holes: Sequence[Hole], now: dt.datetime) -> list[str]:
     return [
         f"{clock(hole.since, now)} to {clock(hole.until, now)}: no video, as {CAUSES[hole.cause]}" for hole in holes
     ]

@@ -1,4 +1,4 @@
-"""`tidegate cluster`: the Secrets that a Kubernetes cluster needs, and whether it has all that it needs."""
+"""`tidegate cluster`: Secrets for a Kubernetes cluster, and a check of the cluster."""
 
 from __future__ import annotations
 
@@ -35,10 +35,14 @@ def cluster() -> None:
 
 @cluster.command("init")
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--rotate", multiple=True, metavar="USER", help="Give this user a new password; 'all' for every one.")
-@click.option("--tls", is_flag=True, help="Make a CA and certificates too, in place of cert-manager's. Once is enough.")
+@click.option(
+    "--rotate", multiple=True, metavar="USER", help="User that gets a new password, or 'all'. May be repeated."
+)
+@click.option(
+    "--tls", is_flag=True, help="Create a CA and certificates too, instead of cert-manager. Later runs renew them."
+)
 def cluster_init(folder: Path, rotate: tuple[str, ...], tls: bool) -> None:
-    """Make the Secrets of every identity, and of the servers, in DIR.
+    """Create the Secrets of every identity, and of the servers, in DIR.
 
     \b
     Begin:                  tidegate cluster init secrets
@@ -46,48 +50,55 @@ def cluster_init(folder: Path, rotate: tuple[str, ...], tls: bool) -> None:
     With certificates, for the component deploy/kubernetes/tls:
                             tidegate cluster init secrets --tls
     New passwords:          tidegate cluster init secrets --rotate all
-    Certificates that end soon are renewed by any run:
+    Any run renews certificates that expire soon:
                             tidegate cluster init secrets
                             kubectl apply --server-side -k secrets
 
-    What is there is kept: running it again makes what a new version needs, and renews each certificate that has less
-    than a third of its year left. 'kubectl apply -k' takes DIR as it is. Keep it where only you read it, or encrypted:
-    whoever has it may do everything, and with tls/ca.key be everybody.
+    Existing Secrets stay. Another run adds what a new version needs, and renews each certificate with less than a third
+    of its year left. 'kubectl apply -k' takes DIR as it is. Store DIR encrypted, or where only you can read it: it
+    grants all rights, and with tls/ca.key all identities.
     """
     tenants.check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenants.changing(folder):
-        made = secrets.write(folder, rotate, tls=tls)
-    echo(_told(f"{folder}: {len(made.passwords)} passwords made", made.passwords))
-    if signed := made.certificates:
-        echo(_told(f"{folder / CERTIFICATES}: {len(signed.secrets)} certificates made", signed.secrets))
-        until, renewed = (f"{day:%Y-%m-%d}" for day in (signed.until, signed.renewed_from))
+        changes = secrets.write(folder, rotate, tls=tls)
+    echo(_with_names(f"{folder}: {len(changes.passwords)} passwords made", changes.passwords))
+    if certificates := changes.certificates:
+        echo(
+            _with_names(f"{folder / CERTIFICATES}: {len(certificates.secrets)} certificates made", certificates.secrets)
+        )
+        until, renewed = (f"{day:%Y-%m-%d}" for day in (certificates.until, certificates.renewed_from))
         echo(f"certificates are valid until {until}: run this again from {renewed} on, which renews them")
     echo(f"next: kubectl apply --server-side -k {folder}, then an overlay of deploy/kubernetes/overlays")
 
 
-def _told(said: str, names: list[str]) -> str:
-    return said + (f" ({', '.join(names)})" if names else "")
+def _with_names(text: str, names: list[str]) -> str:
+    return text + (f" ({', '.join(names)})" if names else "")
 
 
 @cluster.command("check")
 @click.argument("overlay", metavar="[OVERLAY]", type=FOLDER, required=False)
-@click.option("--namespace", default=secrets.NAMESPACE, show_default=True, help="Check this one: a tenant has its own.")
-@click.option("--context", default="", help="Ask this context of the kubeconfig. Default: the current one.")
 @click.option(
-    "--monitor", multiple=True, metavar="URL", help="Ask NATS' monitoring port there, rather than by the API server."
+    "--namespace", default=secrets.NAMESPACE, show_default=True, help="Namespace to check; each tenant has its own."
+)
+@click.option("--context", default="", help="Context of the kubeconfig. Default: the current one.")
+@click.option(
+    "--monitor",
+    multiple=True,
+    metavar="URL",
+    help="URL of a NATS monitoring port. Default: through the API server. May be repeated.",
 )
 def cluster_check(overlay: Path | None, namespace: str, context: str, monitor: tuple[str, ...]) -> None:
-    """Check what a cluster has by kubectl, and say the remedy. It changes nothing.
+    """Check a cluster with kubectl, and print remedies. The command changes nothing.
 
     \b
     All of it:              tidegate cluster check
-    And that all of an overlay was applied:
+    And whether an overlay is applied:
                             tidegate cluster check deploy/kubernetes/overlays/h100/demand
-    What is not well:       tidegate cluster check | grep -v ^ok
+    Only the problems:      tidegate cluster check | grep -v ^ok
 
-    KEDA, Secrets, the Job of setup, NATS with its streams, what KEDA answers, GPUs, images, pods, and who may reach
-    whom. It exits with 1 where something keeps Tidegate from working. The values of Secrets are not read.
+    It checks KEDA and its metrics, Secrets, the setup Job, NATS with its streams, GPUs, images, pods and network
+    policies. Exit code 1 means that Tidegate can't work. It does not read the values of Secrets.
     """
     from tidegate.cluster import checks
     from tidegate.view.findings import is_well, show
@@ -97,13 +108,13 @@ def cluster_check(overlay: Path | None, namespace: str, context: str, monitor: t
         raise SettingError("kubectl is not installed: the check asks the cluster by it")
     kubectl = Kubectl(context)
 
-    def look() -> Cluster:
-        wanted = list(yaml.safe_load_all(kubectl.built(overlay))) if overlay else []
+    def gather_state() -> Cluster:
+        manifests = list(yaml.safe_load_all(kubectl.built(overlay))) if overlay else []
         found = state.gather(kubectl, namespace, monitor)
-        return msgspec.structs.replace(found, wanted=[d for d in wanted if d])
+        return msgspec.structs.replace(found, wanted=[d for d in manifests if d])
 
     try:
-        found = asyncio.run(waited_for(asyncio.to_thread(look), "asking the cluster"))
+        found = asyncio.run(waited_for(asyncio.to_thread(gather_state), "asking the cluster"))
     except NoAnswer as e:
         raise SettingError(f"{e}. Is kubectl's context the cluster's? kubectl config current-context") from None
     findings = checks.all_of(found)

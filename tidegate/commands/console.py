@@ -1,4 +1,4 @@
-"""`tidegate console`: links by which people sign in to the console."""
+"""`tidegate console`: sign-in links for the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tidegate.view.inert import echo
 
 @click.group(cls=Group)
 def console() -> None:
-    """Let people into the console: cameras, incidents, GPUs and what they cost, on pages."""
+    """Create sign-in links for the console, which shows cameras, incidents, GPUs and costs."""
 
 
 @console.command()
@@ -26,15 +26,15 @@ def console() -> None:
     type=click.Choice(["viewer", "operator", "admin"]),
     default="admin",
     show_default=True,
-    help="What somebody new may do; whoever is there already keeps their role.",
+    help="Role of a new person; an existing person keeps their role.",
 )
 @data_option
 def link(name: str, role: str, data: Path | None) -> None:
-    """Print a link that signs NAME in once, within a day.
+    """Print a link that signs NAME in. It works once, within a day.
 
     \b
     The first admin:     tidegate console link
-    Somebody who looks:  tidegate console link anna --role viewer
+    A viewer:            tidegate console link anna --role viewer
     """
     with extra("console", "the console"):
         from tidegate.client.console import address

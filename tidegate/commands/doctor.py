@@ -1,4 +1,4 @@
-"""`tidegate doctor`: what Tidegate needs here, whether it is there, and the remedy where it is not."""
+"""`tidegate doctor`: checks of this machine, with remedies."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ from tidegate.view.inert import one_line
 from tidegate.view.waiting import waited_for
 
 MB = 1024 * 1024
-LEAST_FREE_BYTES = 2048 * MB
+MIN_FREE_BYTES = 2048 * MB
 
 
-KUBECTL_S = 5.0
+KUBECTL_TIMEOUT_S = 5.0
 
 
 @click.command()
 @data_option
 def doctor(data: Path | None) -> None:
-    """Check Python, packages, server, streams, weights and ports, and say the remedy.
+    """Check Python, packages, server, streams, weights and ports, and print remedies.
 
     \b
-    All of it:              tidegate doctor
-    What is not well:       tidegate doctor | grep -v ^ok
+    All checks:             tidegate doctor
+    Only the problems:      tidegate doctor | grep -v ^ok
 
-    It exits with 1 where something that Tidegate needs is missing.
+    Exit code 1 means that something that Tidegate needs is missing.
     """
     sys.exit(0 if asyncio.run(run(data or running.default_data(), screen())) else 1)
 
 
 async def run(data: Path, out: Console) -> bool:
-    """Print what is found; whether nothing is bad."""
+    """Print the findings; return whether none is bad."""
     checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
         ("Python", _python),
         ("packages", _extras),
@@ -73,8 +73,8 @@ async def run(data: Path, out: Console) -> bool:
         ("KEDA, by kubectl", _keda),
     )
     findings: list[Finding] = []
-    for what, check in checks:
-        findings += await waited_for(asyncio.to_thread(check), f"looking at {what}")
+    for subject, check in checks:
+        findings += await waited_for(asyncio.to_thread(check), f"looking at {subject}")
     findings += await waited_for(streams(data), "looking at what runs")
     show(findings, out)
     return is_well(findings)
@@ -84,8 +84,8 @@ def _python() -> list[Finding]:
     return [Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")]
 
 
-# What no service needs by itself.
-_OTHERS: Mapping[str, Extra] = {
+# Extras that no service requires.
+_OTHER_EXTRAS: Mapping[str, Extra] = {
     "demo": Extra(("aio_rtsp_toolkit", "matplotlib"), "the demo's cameras and pictures"),
     "simulate": Extra(("matplotlib", "numba"), "simulations that take seconds rather than minutes, and their plots"),
     "cv-torch": Extra(("torch", "torchvision", "transformers"), "torchvision's and transformers' detectors"),
@@ -95,10 +95,10 @@ _OTHERS: Mapping[str, Extra] = {
 
 
 def _extras() -> list[Finding]:
-    """What is not installed is bad where `tidegate up` always needs it."""
+    """Check extras. A missing one is bad only if `tidegate up` always needs it."""
     needed = {extra for service in catalog.started(["up"], {}) for extra in service.extras}
     findings = []
-    for name, extra in {**catalog.EXTRAS, **_OTHERS}.items():
+    for name, extra in {**catalog.EXTRAS, **_OTHER_EXTRAS}.items():
         absent = [module for module in extra.modules if not catalog.is_importable(module)]
         if absent:
             level = "bad" if name in needed else "note"
@@ -116,31 +116,31 @@ def _weights() -> list[Finding]:
 
     features = partial(embedded_weights.find, "efficientnet_lite3.tflite", extra="embed")
     findings = []
-    for what, find in (("weights of cv", openvino_ssd.prepare), ("weights of embed", features)):
+    for subject, find in (("weights of cv", openvino_ssd.prepare), ("weights of embed", features)):
         try:
-            findings.append(Finding(what, "ok", f"{find()}"))
+            findings.append(Finding(subject, "ok", f"{find()}"))
         except TidegateError as e:
-            findings.append(Finding(what, "bad", "not found", str(e)))
+            findings.append(Finding(subject, "bad", "not found", str(e)))
     return findings
 
 
 def _segment() -> list[Finding]:
-    """Whether what is installed works: packages change, and only their use tells."""
+    """Check that installed packages work, by one segment: an import alone does not show it."""
     if not catalog.is_importable("openvino"):
         return []
     try:
-        from tidegate.demo import trial
+        from tidegate.demo import smoke_test
 
-        tried = trial.run()
+        result = smoke_test.run()
     except Exception as e:
         remedy = "install Tidegate anew, in an environment of its own"
         return [Finding("one segment", "bad", f"{type(e).__name__}: {e}", remedy)]
-    source = "drawn, for want of the demo's footage" if tried.drawn else ", ".join(tried.found)
-    return [Finding("one segment", "ok", f"{tried.looked_at} of {tried.frames} frames detected in: {source}")]
+    source = "drawn, for want of the demo's footage" if result.drawn else ", ".join(result.found)
+    return [Finding("one segment", "ok", f"{result.analysed} of {result.frames} frames detected in: {source}")]
 
 
 def _vlm() -> list[Finding]:
-    """Whether `tidegate up --vlm` could start, as the environment has it."""
+    """Check whether `tidegate up --vlm` could start with this environment."""
     if catalog.missing(["vlm"]):
         return []
     from services.vlm.settings import VlmSettings
@@ -164,8 +164,8 @@ def _server() -> list[Finding]:
         return [Finding("nats-server", "bad", "not installed", str(e))]
     if not catalog.is_importable("bcrypt"):
         return [Finding("nats-server", "bad", "bcrypt not installed", "pip install 'tidegate[server]'")]
-    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
-    return [Finding("nats-server", "ok", f"{shown.stdout.strip()} at {executable}")]
+    version_output = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
+    return [Finding("nats-server", "ok", f"{version_output.stdout.strip()} at {executable}")]
 
 
 def _disk(data: Path) -> list[Finding]:
@@ -176,16 +176,16 @@ def _disk(data: Path) -> list[Finding]:
     found = f"{free // MB} MB free at {folder}"
     if not os.access(folder, os.W_OK):
         return [Finding("data directory", "bad", f"{folder} can't be written", "choose another with --data")]
-    if free < LEAST_FREE_BYTES:
+    if free < MIN_FREE_BYTES:
         return [Finding("disk", "bad", found, "free some, or lower MEDIA_MAX_BYTES")]
     remedy = "free some, or choose MEDIA_MAX_BYTES, EVENTS_MAX_BYTES and DLQ_MAX_BYTES"
     try:
-        asked = load(topology.TopologySettings)
-        limits = disk.fitted(asked, disk.room(data / "jetstream"), {})
+        configured = load(topology.TopologySettings)
+        limits = disk.fitted(configured, disk.room(data / "jetstream"), {})
     except SettingError as e:
-        # Whether the streams that are stored here have these limits already is known to their server alone.
+        # Only the server knows whether its stored streams already have these limits.
         return [Finding("disk", "note" if (data / "jetstream").exists() else "bad", found, str(e))]
-    if limits != asked:
+    if limits != configured:
         return [
             Finding(
                 "disk", "note", f"{found}: 'tidegate up' fits the limits of streams, {disk.describe(limits)}", remedy
@@ -195,7 +195,7 @@ def _disk(data: Path) -> list[Finding]:
 
 
 def _store(data: Path) -> list[Finding]:
-    """Whether `tidegate up` could read what is stored here."""
+    """Check whether `tidegate up` could read the stored data."""
     store = data / "jetstream"
     try:
         settings = load(StoreSettings)
@@ -220,23 +220,23 @@ def _port() -> list[Finding]:
 
 
 def _keda() -> list[Finding]:
-    """Whether KEDA is new enough, where `kubectl` is there and its current context is a cluster's."""
+    """Check the version of KEDA, if `kubectl` is installed and its current context reaches a cluster."""
     if not Kubectl.is_there():
         return []
     try:
-        crd = Kubectl(timeout_s=KUBECTL_S).object("customresourcedefinitions", keda.CRD)
+        crd = Kubectl(timeout_s=KUBECTL_TIMEOUT_S).object("customresourcedefinitions", keda.CRD)
     except NoAnswer as e:
         return [
             Finding("KEDA", "note", one_line(str(e)), f"a cluster needs {keda.NEEDS}; on one machine there is none")
         ]
-    if lacks := keda.lacking(crd):
-        found = f"{keda.version(crd) or 'it'} does not know {', '.join(lacks)}"
+    if missing_fields := keda.lacking(crd):
+        found = f"{keda.version(crd) or 'it'} does not know {', '.join(missing_fields)}"
         return [Finding("KEDA", "bad", found, f"upgrade it to {keda.NEEDS}")]
     return [Finding("KEDA", "ok", keda.version(crd) or "it knows every field of deploy/keda/")]
 
 
 async def streams(data: Path) -> list[Finding]:
-    """Whether what runs has the streams, consumers and buckets that the settings ask for."""
+    """Check that the running server has the streams, consumers and buckets of the settings."""
     try:
         limits = load(topology.TopologySettings)
     except SettingError as e:
@@ -247,16 +247,16 @@ async def streams(data: Path) -> list[Finding]:
         return [Finding("running", "note", "nothing", str(e))]
     findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
     js = client.jetstream()
-    wanted: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+    lookups: list[tuple[str, Callable[[], Awaitable[object]]]] = []
     for stream in topology.streams(limits):
-        wanted.append((f"stream {stream.name}", partial(js.stream_info, str(stream.name))))
+        lookups.append((f"stream {stream.name}", partial(js.stream_info, str(stream.name))))
     for stream_name, consumer in topology.consumers(limits):
         name = str(consumer.durable_name)
-        wanted.append((f"consumer {name}", partial(js.consumer_info, stream_name, name)))
+        lookups.append((f"consumer {name}", partial(js.consumer_info, stream_name, name)))
     for bucket in topology.buckets(limits):
-        wanted.append((f"bucket {bucket}", partial(js.key_value, bucket)))
+        lookups.append((f"bucket {bucket}", partial(js.key_value, bucket)))
     try:
-        findings += [await _is_there(what, ask) for what, ask in wanted]
+        findings += [await _check_exists(subject, lookup) for subject, lookup in lookups]
         findings += await _storing(client)
         findings += await _copying(client)
         if not os.environ.get("NATS_URL"):
@@ -267,7 +267,7 @@ async def streams(data: Path) -> list[Finding]:
 
 
 async def _copying(client: Client) -> list[Finding]:
-    """Whether ALERTS copies what EVENTS stores."""
+    """Check that ALERTS copies EVENTS."""
     try:
         at = await copying.stuck_at(client, dt.datetime.now(dt.UTC))
     except (NotFoundError, TimeoutError, nats.errors.Error):
@@ -280,7 +280,7 @@ async def _copying(client: Client) -> list[Finding]:
 
 
 async def _storing(client: Client) -> list[Finding]:
-    """Nothing where the server does not say: one of your own tells its operator, by /healthz."""
+    """Check that the server stores messages. Your own server reports it by /healthz, so there is no finding."""
     found = await stopped.streams(client)
     if found is None:
         return []
@@ -291,7 +291,7 @@ async def _storing(client: Client) -> list[Finding]:
 
 
 async def _growth(client: Client, data: Path) -> list[Finding]:
-    """Whether the disk has what the streams of the server here may still take: others may have filled it since."""
+    """Check that the free disk space suffices for the streams' limits."""
     try:
         infos = await client.jetstream().streams_info()
     except (TimeoutError, nats.errors.Error):
@@ -305,11 +305,11 @@ async def _growth(client: Client, data: Path) -> list[Finding]:
     return [Finding("streams", "note", found, remedy)]
 
 
-async def _is_there(what: str, ask: Callable[[], Awaitable[object]]) -> Finding:
+async def _check_exists(subject: str, lookup: Callable[[], Awaitable[object]]) -> Finding:
     try:
-        await ask()
-        return Finding(what, "ok", "there")
+        await lookup()
+        return Finding(subject, "ok", "there")
     except NotFoundError:
-        return Finding(what, "bad", "missing", "tidegate setup")
+        return Finding(subject, "bad", "missing", "tidegate setup")
     except (TimeoutError, nats.errors.Error) as e:
-        return Finding(what, "bad", repr(e), "is JetStream enabled, and may this user ask?")
+        return Finding(subject, "bad", repr(e), "is JetStream enabled, and may this user ask?")

@@ -1,4 +1,4 @@
-"""`tidegate explain`: why a service has the replicas that it has."""
+"""`tidegate explain`: the demand computation behind a service's replicas."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from shared.runtime.errors import SettingError
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.inert import echo_json, one_line
 
-# KEDA asks at each poll, by default every 30 s.
+# An older query is not current: KEDA polls every 30 s by default.
 CURRENT_S = 60.0
 
 
 @click.command()
 @data_option
 @click.argument("service", default="cv")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def explain(data: Path | None, service: str, as_json: bool) -> None:
-    """Say why SERVICE has the replicas it has: every term of its demand, from the scaler that runs.
+    """Explain why SERVICE has its replicas: print every term of its demand, from the running scaler.
 
     \b
-    Of the detector:        tidegate explain cv
+    For the detector:       tidegate explain cv
     For a program:          tidegate explain cv --json
 
-    SERVICE is cv where none is given. What answers is 'tidegate up', or the scaler that KEDA asks. Where a setting was
-    changed, what was asked before is told too, for ten minutes; the first one is current.
+    SERVICE defaults to cv. The reply comes from 'tidegate up', or from KEDA's external scaler. After a change of
+    settings, the previous query is shown too for ten minutes; the first one is current.
     """
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", service):
         raise SettingError(f"SERVICE {service!r} can't be used: give the name of a service, such as cv or embed")
@@ -43,17 +43,17 @@ def explain(data: Path | None, service: str, as_json: bool) -> None:
 
 
 async def run(client: Client, service: str, out: Console, as_json: bool) -> None:
-    """Print the terms of every query of a service. Raises BusError, and SettingError for a service nobody asks of."""
+    """Print the terms of every query of a service. Raise BusError, or SettingError if there is no query."""
     answers = await ask(client, service)
-    found = sorted(((a.by, e) for a in answers for e in a.found), key=lambda each: each[1].asked_s)
-    if not found:
-        known = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
+    explanations = sorted(((a.by, e) for a in answers for e in a.found), key=lambda each: each[1].asked_s)
+    if not explanations:
+        services = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
         raise SettingError(
-            f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {known}. "
+            f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {services}. "
             "A trigger of type nats-jetstream counts pending messages and has no more to say: scale by demand, with "
             "'tidegate up --scaled-object deploy/keda/demand/cv.yaml'"
         )
-    for by, explanation in found:
+    for by, explanation in explanations:
         if as_json:
             echo_json({"by": by, **msgspec.to_builtins(explanation)})
         else:
@@ -61,31 +61,31 @@ async def run(client: Client, service: str, out: Console, as_json: bool) -> None
 
 
 def show(by: str, e: Explanation, out: Console) -> None:
-    """Print one. Sentences are broken into lines on a terminal alone."""
-    say = partial(out.print, soft_wrap=not out.is_terminal)
+    """Print one explanation. Only a terminal wraps its lines."""
+    print_line = partial(out.print, soft_wrap=not out.is_terminal)
     current = e.asked_s < CURRENT_S
     title = ("current" if current else "no longer asked for", "green" if current else "yellow")
-    said = (f"({one_line(by)}, {_age(e)}; asked for {_ago(e.asked_s)})", "dim")
-    say(Text.assemble((one_line(_sentence(e)), "bold"), "  ", title, "  ", said))
+    source = (f"({one_line(by)}, {_age(e)}; asked for {_ago(e.asked_s)})", "dim")
+    print_line(Text.assemble((one_line(_sentence(e)), "bold"), "  ", title, "  ", source))
     for line in e.lines:
-        say(Text(f"  {one_line(line)}"))
+        print_line(Text(f"  {one_line(line)}"))
     terms = Table("term", "value", box=None, pad_edge=False)
     for name, value in e.terms.items():
         terms.add_row(*(Text(one_line(text)) for text in (name.replace("_", " "), _value(value))))
     out.print(terms)
     settings = ", ".join(f"{name} {_value(value)}" for name, value in e.settings.items())
-    say(Text(f"settings: {one_line(settings)}"))
+    print_line(Text(f"settings: {one_line(settings)}"))
     if e.replicas_from:
-        seen = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
-        say(Text(one_line(f"replicas by {e.replicas_from}: {seen}")))
+        replica_states = ", ".join(f"{r.replica} {r.state}" for r in e.replicas) or "none heard"
+        print_line(Text(one_line(f"replicas by {e.replicas_from}: {replica_states}")))
 
 
 def _sentence(e: Explanation) -> str:
     if e.error:
         return f"{e.service}: unknown, as {e.error}"
-    wanted = e.terms.get("replicas", 0.0)
+    replicas = e.terms.get("replicas", 0.0)
     active = "work to do" if e.terms.get("active") else "nothing to do"
-    return f"{e.service} needs {_value(wanted)} {'replica' if wanted == 1 else 'replicas'} for {e.of}: {active}"
+    return f"{e.service} needs {_value(replicas)} {'replica' if replicas == 1 else 'replicas'} for {e.of}: {active}"
 
 
 def _ago(seconds: float) -> str:

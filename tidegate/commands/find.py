@@ -1,4 +1,4 @@
-"""`tidegate find`: moments by words, by a picture, by what is like one found before, or by labels."""
+"""`tidegate find`: search for moments by text, image, similar moment or label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.text import Text
 
-from shared.client import find as asking
+from shared.client import find as find_client
 from shared.client import registry
 from shared.contract import names
 from shared.contract.search import MAX_K, Moment, Query
@@ -25,7 +25,7 @@ from tidegate.view.inert import echo
 from tidegate.view.moments import remarks, search_summary, show
 from tidegate.view.waiting import waited_for
 
-# A query's image is scaled to a few hundred pixels by the model that sees it: more bytes than this tell it nothing.
+# The model scales a query's image to a few hundred pixels, so a larger file adds nothing.
 MOST_IMAGE_BYTES = 2 * 2**20
 _IMAGE_WIDTH = 1280
 
@@ -33,65 +33,67 @@ _IMAGE_WIDTH = 1280
 @click.command()
 @data_option
 @click.argument("text", required=False)
-@click.option("--image", type=FILE, help="Find what looks like the picture in this file.")
-@click.option("--like", metavar="ID", help="Find what looks like a moment found before.")
-@click.option("--camera", "cameras", multiple=True, help="Look on this camera alone; may be repeated.")
-@click.option("--since", metavar="TIME", help=f"Look from then on: {TIME}.")
-@click.option("--until", metavar="TIME", help="Look until then, given in the same ways.")
-@click.option("--label", "labels", multiple=True, help="Look where cv saw this, such as person; may be repeated.")
-@click.option("--run", "of_run", metavar="RUN", help="Find what this run of 'tidegate reanalyze' has told search.")
-@click.option("--min-score", type=Number(0, 1), help="Leave out what is less alike than this, or a label less sure.")
-@click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Find this many at most.")
-@click.option("--save", type=FOLDER, help="Put video and pictures in this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, **given: Any) -> None:
-    """Find moments by TEXT, by a picture, by what is like one found before, or by labels.
+@click.option("--image", type=FILE, help="Image file; find similar moments.")
+@click.option("--like", metavar="ID", help="ID of a moment from an earlier search; find similar moments.")
+@click.option("--camera", "cameras", multiple=True, help="Camera to search. May be repeated. Default: all.")
+@click.option("--since", metavar="TIME", help=f"Start of the time range: {TIME}.")
+@click.option("--until", metavar="TIME", help="End of the time range, in the same formats.")
+@click.option(
+    "--label", "labels", multiple=True, help="Label that cv must have detected, such as person. May be repeated."
+)
+@click.option("--run", "of_run", metavar="RUN", help="Run of 'tidegate reanalyze --events' whose moments to search.")
+@click.option("--min-score", type=Number(0, 1), help="Minimum similarity, or minimum score of a label, 0 to 1.")
+@click.option("-k", type=click.IntRange(1, MAX_K), default=10, show_default=True, help="Maximum number of moments.")
+@click.option("--save", type=FOLDER, help="Folder to save video and pictures in.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def find(data: Path | None, text: str | None, save: Path | None, as_json: bool, **options: Any) -> None:
+    """Find moments by TEXT, by an image, by a similar moment, or by labels.
 
     \b
-    In words:               tidegate find "a man on a bicycle" --camera street --since 1h
-    Seen by the detector:   tidegate find --label truck --since 13:05 --min-score 0.7
-    More of the same:       tidegate find --like ID
-    Keep the evidence:      tidegate find "a red car" --save clips/
+    By text:                tidegate find "a man on a bicycle" --camera street --since 1h
+    By label:               tidegate find --label truck --since 13:05 --min-score 0.7
+    Similar moments:        tidegate find --like ID
+    Save the video:         tidegate find "a red car" --save clips/
     In a pipe:              tidegate find "a red car" | cut -f8
 
-    It needs 'tidegate up --search'. Video is there for as long as MEDIA keeps it, ten minutes by default; what was
-    seen, for a week.
+    The command needs 'tidegate up --search'. By default MEDIA stores video for ten minutes, and the index stores
+    moments for a week.
     """
     now = now_here()
     query = Query(
         text=(text or "").strip() or None,
-        image=picture(given["image"]) if given["image"] else None,
-        like=(given["like"] or "").strip() or None,
-        cameras=[names.check_camera(camera) for camera in given["cameras"]],
-        since=instant("--since", given["since"], now) if given["since"] is not None else None,
-        until=instant("--until", given["until"], now) if given["until"] is not None else None,
-        labels=[label for label in given["labels"] if label.strip()],
-        run=names.check_token(given["of_run"], "run") if given["of_run"] else None,
-        min_score=given["min_score"],
-        k=given["k"],
+        image=picture(options["image"]) if options["image"] else None,
+        like=(options["like"] or "").strip() or None,
+        cameras=[names.check_camera(camera) for camera in options["cameras"]],
+        since=instant("--since", options["since"], now) if options["since"] is not None else None,
+        until=instant("--until", options["until"], now) if options["until"] is not None else None,
+        labels=[label for label in options["labels"] if label.strip()],
+        run=names.check_token(options["of_run"], "run") if options["of_run"] else None,
+        min_score=options["min_score"],
+        k=options["k"],
         picture=save is not None,
     ).check()
     with_admin(data, lambda client: run(client, query, screen(), as_json=as_json, save=save))
 
 
 async def run(client: Client, query: Query, out: Console, *, as_json: bool, save: Path | None) -> None:
-    """Ask, print what was found, and save its video and pictures in `save`. Raises TidegateError."""
-    found = await waited_for(asking.ask(client, query), "searching")
-    say: Callable[[str], None] = (lambda line: echo(line, err=True)) if as_json else _printer(out)
+    """Search, print the moments, and save their video and pictures in `save`. Raise TidegateError."""
+    found = await waited_for(find_client.ask(client, query), "searching")
+    print_line: Callable[[str], None] = (lambda line: echo(line, err=True)) if as_json else _printer(out)
     if not as_json and found.moments:
         show(out, found.moments)
     if not found.moments:
-        say(f"nothing found: {search_summary(query)}")
+        print_line(f"nothing found: {search_summary(query)}")
     for line in remarks(found, query):
-        say(line)
+        print_line(line)
     for camera in query.cameras if not found.moments else ():
         if sentence := await registry.missing(client.jetstream(), camera):
-            say(sentence)
+            print_line(sentence)
     for n, moment in enumerate(found.moments, 1):
         stem = save / f"{n:02}-{moment.camera}-{moment.start.astimezone():%Y%m%dT%H%M%S}" if save else None
         saved: list[Path] = []
         if stem:
-            saved = await waited_for(clips.keep(client, stem, moment, say), f"fetching {stem.name}.mp4")
+            saved = await waited_for(clips.keep(client, stem, moment, print_line), f"fetching {stem.name}.mp4")
         if as_json:
             echo(_row(moment, saved if save else None))
         else:
@@ -100,17 +102,17 @@ async def run(client: Client, query: Query, out: Console, *, as_json: bool, save
 
 
 def picture(path: Path) -> bytes:
-    """A file to search by; a large one as a smaller JPEG. Raises SettingError if it is no image."""
+    """Return the image to search by; shrink a large one to a JPEG. Raise SettingError if it is no image."""
     if not path.stat().st_size:
         raise SettingError(f"--image {path} is empty: give a JPEG, PNG or WebP")
     try:
-        return path.read_bytes() if path.stat().st_size <= MOST_IMAGE_BYTES else _shrunk(path)
+        return path.read_bytes() if path.stat().st_size <= MOST_IMAGE_BYTES else _shrink(path)
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as e:
         raise SettingError(f"--image {path} can't be read ({e}): give a JPEG, PNG or WebP") from e
 
 
-def _shrunk(path: Path) -> bytes:
-    # Only here are pixels needed: asking in words works where numpy is not installed.
+def _shrink(path: Path) -> bytes:
+    # Imported here because only images need numpy: a search by text works without it.
     from shared.video.decode import fitted
     from shared.video.pictures import jpeg, read, resize
 

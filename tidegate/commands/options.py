@@ -1,4 +1,4 @@
-"""What commands have in common: options, types of them, and a connection. Light, as every command loads it."""
+"""Options, their types, and the connection of commands. It imports little, because every command imports it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TIME = "90s, 15m, 1h30m or 2d ago; 13:05 today; or 2026-11-24T13:05:00Z"
-# What reads a file of the user's, or writes one.
+# Types of paths to read or to write.
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class Number(click.FloatRange):
-    """A number within bounds, and neither `nan` nor `inf`, which compare with no bound."""
+    """A finite number within bounds: `nan` and `inf` would pass a comparison."""
 
     name = "number"
 
@@ -36,7 +36,7 @@ class Number(click.FloatRange):
 
 
 OVER_ZERO = Number(0, min_open=True)
-# Rates, times and counts beyond these are slips, and overflow what they are multiplied with.
+# Values beyond these bounds are typing errors, and would overflow in products.
 RATE = Number(1e-4, 1e6)
 SECONDS = Number(1e-3, 1e7)
 COUNT, COUNT_OR_NONE = click.IntRange(1, 1_000_000), click.IntRange(0, 1_000_000)
@@ -47,20 +47,24 @@ def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--data",
         type=FOLDER,
         default=None,
-        help="Use the data directory of this 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
-        "Where NATS_URL is set, commands talk to that server instead.",
+        help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
+        "If NATS_URL is set, commands connect to that server instead.",
     )(function)
 
 
 def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of what is asked about a camera's time."""
+    """Add the options of a question about a camera's time range."""
     for option in reversed(
         (
-            click.option("--camera", required=True, help="Ask about this camera."),
-            click.option("--since", metavar="TIME", help=f"Begin there: {TIME}."),
-            click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now."),
+            click.option("--camera", required=True, help="Camera to ask about."),
+            click.option("--since", metavar="TIME", help=f"Start of the time range: {TIME}."),
+            click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now."),
             click.option(
-                "--wait", type=Number(1, 600), default=300, show_default=True, help="Wait this many seconds at most."
+                "--wait",
+                type=Number(1, 600),
+                default=300,
+                show_default=True,
+                help="Maximum seconds to wait for the reply.",
             ),
             click.option("--json", "as_json", is_flag=True, help="Print the event as JSON."),
         )
@@ -71,7 +75,7 @@ def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
-    """Around imports that need an extra. Raises SettingError where it is not installed. what: what needs it."""
+    """Wrap imports that need an extra. Raise SettingError if it is not installed. what: the feature that needs it."""
     try:
         yield
     except ModuleNotFoundError as e:
@@ -79,14 +83,14 @@ def extra(name: str, what: str) -> Iterator[None]:
 
 
 def screen() -> Console:
-    """Standard output, as wide as it is now."""
+    """Return standard output, with its present width."""
     from tidegate.view.screen import Screen
 
     return Screen()
 
 
 def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]], *, wait_s: float = 5.0) -> None:
-    """Connect as admin, do the work, close. Raises TidegateError. wait_s: for a server that is not there yet."""
+    """Connect as admin, do the work, close. wait_s: for a server that is still starting. Raise TidegateError."""
     import asyncio
 
     import nats.errors
@@ -96,7 +100,7 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
     from shared.runtime import telemetry
     from tidegate.local import running
 
-    async def go() -> None:
+    async def run_work() -> None:
         client = await running.connect(data or running.default_data(), wait_s=wait_s)
         try:
             await work(client)
@@ -105,7 +109,7 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
 
     telemetry.log_aside()
     try:
-        asyncio.run(go())
+        asyncio.run(run_work())
     except NotFoundError as e:
         raise BusError(f"the server has no such stream or consumer ({e.description}): run 'tidegate setup'") from e
     except APIError as e:

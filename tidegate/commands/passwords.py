@@ -1,6 +1,6 @@
-"""How the password of a camera gets to a command: by standard input, a file, or a hidden prompt.
+"""Passwords of cameras as input of commands: from standard input, a file, or a hidden prompt.
 
-What is in a command line is in the shell's history, and other users of the machine see it while the command runs.
+A command line is no safe place: the shell's history stores it, and other users of the machine see it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.runtime.redact import join_credentials, split_credentials
 from tidegate.commands.options import FILE
 from tidegate.view.inert import echo
 
-# Instead of a URL: it is read from standard input, with the password that may be in it.
+# Instead of a URL: read it from standard input, including a password in it.
 STDIN = "-"
 WARNING = (
     "warning: a password is in this command line, where other users of this machine and the shell's history see it. "
@@ -28,28 +28,28 @@ WARNING = (
 )
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of `options`, as they were given."""
+class PasswordOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of the options that `options` adds."""
 
     user: str | None = None
     password_stdin: bool = False
     password_file: Path | None = None
 
-    def password(self, asked_of: str | None = None) -> str | None:
-        """The password that standard input or the file has, or that somebody types; None where there is none.
+    def password(self, prompt_user: str | None = None) -> str | None:
+        """Return the password from standard input, the file or a prompt; None if there is none.
 
-        asked_of: the user whose password is asked for at a terminal, where no option gives it. Raises SettingError.
+        prompt_user: the user to prompt for at a terminal, if no option sets one. Raise SettingError.
         """
         if self.password_stdin and self.password_file:
             raise SettingError("--password-stdin and --password-file exclude each other: give one of them")
         if self.password_stdin:
-            return _checked(sys.stdin.read(), "standard input")
+            return _single_line(sys.stdin.read(), "standard input")
         if self.password_file:
-            return _checked(self.password_file.read_text(errors="surrogateescape"), str(self.password_file))
-        who = self.user or asked_of
-        if who and _terminal():
+            return _single_line(self.password_file.read_text(errors="surrogateescape"), str(self.password_file))
+        user = self.user or prompt_user
+        if user and _is_terminal():
             return (
-                click.prompt(f"Password of {who} (none: Enter)", "", hide_input=True, show_default=False, err=True)
+                click.prompt(f"Password of {user} (none: Enter)", "", hide_input=True, show_default=False, err=True)
                 or None
             )
         if self.user:
@@ -57,75 +57,77 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-NONE = Given()
+NONE = PasswordOptions()
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that give a camera's password."""
+    """Add the options for a camera's password."""
     for option in reversed(
         (
-            click.option("--user", help="Log in to the camera as this user, whose password is asked for."),
+            click.option("--user", help="User name at the camera; a terminal prompts for the password."),
             click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
-            click.option("--password-file", type=FILE, help="Read the password from this file."),
+            click.option("--password-file", type=FILE, help="File to read the password from."),
         )
     ):
         function = option(function)
     return function
 
 
-def given(options: dict[str, Any]) -> Given:
-    """Take these options out of all that a command has."""
-    return Given(**{name: options.pop(name) for name in Given.__struct_fields__})
+def take_options(options: dict[str, Any]) -> PasswordOptions:
+    """Remove these options from a command's options and return them."""
+    return PasswordOptions(**{name: options.pop(name) for name in PasswordOptions.__struct_fields__})
 
 
-def address(text: str, more: Given | None = None) -> str:
-    """A URL, or the first line of standard input where that is `-`. Raises SettingError."""
+def address(text: str, login: PasswordOptions | None = None) -> str:
+    """Return the URL, or the first line of standard input instead of `-`. Raise SettingError."""
     if text != STDIN:
         return text
-    if more and more.password_stdin:
+    if login and login.password_stdin:
         raise SettingError("standard input can't have both the URL and the password: give --password-file")
     return sys.stdin.readline().strip()
 
 
-def asked(url: str | None, more: Given) -> str | None:
-    """The password that the options give, or that the user in `url` is asked for. Raises SettingError."""
-    secret = _secret(url or "")
-    user = secret if secret and ":" not in secret else None
-    password = more.password(unquote(user) if user else None)
-    if password is not None and secret and not user:
+def resolve(url: str | None, login: PasswordOptions) -> str | None:
+    """Return the password of the options, or prompt for that of the user in `url`. Raise SettingError."""
+    credentials = _credentials(url or "")
+    user = credentials if credentials and ":" not in credentials else None
+    password = login.password(unquote(user) if user else None)
+    if password is not None and credentials and not user:
         raise SettingError("a password is in the URL, and another is given: give one of them")
     return password
 
 
-def joined(url: str, more: Given) -> str:
-    """`url` with the password that the options give, or that is asked for. Raises SettingError."""
-    password = asked(url, more)
-    return url if password is None else join_credentials(_bare(url), with_password(_secret(url), more.user, password))
+def url_with_password(url: str, login: PasswordOptions) -> str:
+    """Return `url` with the password of the options or the prompt. Raise SettingError."""
+    password = resolve(url, login)
+    if password is None:
+        return url
+    return join_credentials(_without_credentials(url), with_password(_credentials(url), login.user, password))
 
 
 def warn(text: str) -> None:
-    """Say so if `text`, which is of the command line, has a password in it."""
-    if ":" in (_secret(text) or ""):
+    """Print a warning if `text`, an argument of the command line, contains a password."""
+    if ":" in (_credentials(text) or ""):
         echo(WARNING, err=True)
 
 
-def _secret(url: str) -> str | None:
+def _credentials(url: str) -> str | None:
     try:
         return split_credentials(url)[1]
-    except ValueError:  # It is refused where it is used, with the remedy.
+    except ValueError:  # The code that uses the URL refuses it, with a remedy.
         return None
 
 
-def _bare(url: str) -> str:
+def _without_credentials(url: str) -> str:
     return split_credentials(url)[0]
 
 
-def _checked(text: str, source: str) -> str:
+def _single_line(text: str, source: str) -> str:
     password = text.removesuffix("\n").removesuffix("\r")
     if not password or "\n" in password:
         raise SettingError(f"{source} has no password, or more than one line: give the password alone")
     return password
 
 
-def _terminal() -> bool:
+def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()

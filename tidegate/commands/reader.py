@@ -1,4 +1,4 @@
-"""`tidegate reader`: apps that read events at their own pace, each with rights of its own."""
+"""`tidegate reader`: identities and durable consumers for apps that read events."""
 
 from __future__ import annotations
 
@@ -25,54 +25,56 @@ FIELDS = ("reader", Wrapped("kinds"), Wrapped("cameras"), "user", "consumer", "p
 def accounts_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--accounts",
-        "own",
+        "accounts",
         type=FOLDER,
-        help="For the server that NATS_URL names: the folder that 'tidegate accounts' made for it.",
+        help="Folder of 'tidegate accounts' for the server of NATS_URL.",
     )(data_option(function))
 
 
 @click.group(cls=Group)
 def reader() -> None:
-    """Let an app of yours read events at its own pace: what comes while it is away waits for it.
+    """Give your app a durable consumer of events: events wait while the app is offline.
 
     \b
     All events:             tidegate reader add archive
     Some of them:           tidegate reader add desk --kind alerts --kind incidents --camera lobby
-    Who reads:              tidegate reader list
+    List readers:           tidegate reader list
 
-    docs/how-to/subscribe.md has an app in Python and in JavaScript.
+    docs/how-to/subscribe.md shows an app in Python and in JavaScript.
     """
 
 
 @reader.command("add")
 @accounts_option
-@click.option("--kind", "kinds", multiple=True, help="Let it read this kind of event; several times. Default: all.")
-@click.option("--camera", "cameras", multiple=True, help="Let it read this camera's; several times. Default: all.")
+@click.option("--kind", "kinds", multiple=True, help="Kind of event that it may read. May be repeated. Default: all.")
+@click.option(
+    "--camera", "cameras", multiple=True, help="Camera whose events it may read. May be repeated. Default: all."
+)
 @click.argument("name")
-def add(data: Path | None, own: Path | None, name: str, kinds: tuple[str, ...], cameras: tuple[str, ...]) -> None:
-    """Make the identity reader-NAME, a password for it, and its durable consumer of EVENTS.
+def add(data: Path | None, accounts: Path | None, name: str, kinds: tuple[str, ...], cameras: tuple[str, ...]) -> None:
+    """Create the identity reader-NAME, its password, and its durable consumer of EVENTS.
 
     \b
     On this machine:        tidegate reader add desk --kind alerts --camera lobby
-    On a server of yours:   NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate reader add desk --accounts secrets
+    On your own server:     NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate reader add desk --accounts secrets
 
-    It reads what is stored from then on. It may do nothing else, and the others' rights stay as they are.
+    The consumer starts with the next event. The identity has no other rights, and all other rights stay.
     """
-    wanted = contract.new_reader(name, kinds, cameras)
-    folder = readers.folder_of(data or default_data(), own)
+    entry = contract.new_reader(name, kinds, cameras)
+    folder = readers.folder_of(data or default_data(), accounts)
 
     async def work(client: Client) -> None:
         with tenants.changing(folder):
-            at = readers.place(data or default_data(), own)
-            await readers.add(client, at, wanted)
-        for camera in wanted.cameras:
+            location = readers.place(data or default_data(), accounts)
+            await readers.add(client, location, entry)
+        for camera in entry.cameras:
             if sentence := await registry.missing(client.jetstream(), camera):
                 echo(sentence, err=True)
-        path = at.password_file(wanted)
-        echo(f"reader {name}: reads {', '.join(wanted.subjects)}, from now on")
-        echo(f"it connects as {path.name}, with the password in {path}, to its consumer {wanted.identity} of EVENTS")
-        if own:
-            echo(_to_do(folder))
+        path = location.password_file(entry)
+        echo(f"reader {name}: reads {', '.join(entry.subjects)}, from now on")
+        echo(f"it connects as {path.name}, with the password in {path}, to its consumer {entry.identity} of EVENTS")
+        if accounts:
+            echo(_reload_hint(folder))
         else:
             echo("the server that runs has taken it")
 
@@ -81,17 +83,17 @@ def add(data: Path | None, own: Path | None, name: str, kinds: tuple[str, ...], 
 
 @reader.command("list")
 @accounts_option
-def list_(data: Path | None, own: Path | None) -> None:
-    """Show who reads, and what.
+def list_(data: Path | None, accounts: Path | None) -> None:
+    """List readers and what they may read.
 
     \b
-    For a person:           tidegate reader list
+    All readers:            tidegate reader list
     """
-    at = readers.place(data or default_data(), own)
+    location = readers.place(data or default_data(), accounts)
     rows = [
         (r.name, ", ".join(r.kinds) or "all", ", ".join(r.cameras) or "all", path.name, r.identity, str(path))
-        for r in at.tenant.readers
-        for path in [at.password_file(r)]
+        for r in location.tenant.readers
+        for path in [location.password_file(r)]
     ]
     records.show(screen(), FIELDS, rows, "there are no readers: 'tidegate reader add NAME' makes one")
 
@@ -99,23 +101,23 @@ def list_(data: Path | None, own: Path | None) -> None:
 @reader.command("remove")
 @accounts_option
 @click.argument("name")
-def remove(data: Path | None, own: Path | None, name: str) -> None:
-    """Take a reader's right to connect, its consumer and its password.
+def remove(data: Path | None, accounts: Path | None, name: str) -> None:
+    """Remove a reader: its right to connect, its consumer and its password.
 
     \b
-    For good:               tidegate reader remove desk
+    Remove a reader:        tidegate reader remove desk
     """
-    folder = readers.folder_of(data or default_data(), own)
+    folder = readers.folder_of(data or default_data(), accounts)
 
     async def work(client: Client) -> None:
         with tenants.changing(folder):
-            await readers.remove(client, readers.place(data or default_data(), own), name)
+            await readers.remove(client, readers.place(data or default_data(), accounts), name)
         echo(f"reader {name}: removed")
-        if own:
-            echo(_to_do(folder))
+        if accounts:
+            echo(_reload_hint(folder))
 
     with_admin(data, work)
 
 
-def _to_do(folder: Path) -> str:
+def _reload_hint(folder: Path) -> str:
     return f"{folder / tenants.BLOCK} says so to the server: {tenants.RELOAD}"

@@ -1,4 +1,4 @@
-"""`tidegate reanalyze`: what was recorded, looked at a second time."""
+"""`tidegate reanalyze`: analyse recordings again."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ COMMANDLINE = ParameterSource.COMMANDLINE
 NEEDED = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
 FPS = Number(0, 120, min_open=True)
 EVERY = Number(SHORTEST_CAPTION_S, LONGEST_S)
-# Ray on this machine, and nothing to set up.
+# A Ray cluster on this machine, without setup.
 HERE = "here"
 
 
 class Team(NamedTuple):
-    """Who does a run: who looks, and who captions, where anything is to be."""
+    """The engine that analyses frames, and the captioner if the run has captions."""
 
     engine: Engine
     captioner: Captioner | None
 
 
 class Speed(NamedTuple):
-    """How fast they are; None where there is nothing to do."""
+    """Measured rates; None if there is no such work."""
 
     frames: Probed | None
     captions: Rate | None
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is done. ray: an address, HERE, or None for processes alone. price: of a worker, an hour. events:
-    whether search is told.
+    """Execution options of a run. ray: an address, HERE, or None for local processes. price: of a worker per hour.
+    events: whether to publish past events to search.
     """
 
     workers: int | None
@@ -75,46 +75,50 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @data_option
-@click.option("--camera", "cameras", multiple=True, help="Look at this camera. Again for others. Default: all.")
-@click.option("--since", metavar="TIME", default="1d", show_default=True, help=f"Begin there: {TIME}.")
-@click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
-@click.option("--store", help="Where recordings are: a folder, s3://…, gs://…, az://…. Default: RECORDER_STORE.")
-@click.option("--output", help="Write results there: a folder, s3://…, gs://…, az://…. Default: in the data directory.")
-@click.option("--resume", metavar="OUTPUT", help="Go on with the run whose results are there.")
-@click.option("--model", help="Detect with this model: as CV_MODEL, the default. 'none' detects nothing.")
-@click.option("--embed", metavar="MODEL", help="Embed frames with this model: as EMBED_MODEL. Default: none are.")
-@click.option("--caption", is_flag=True, help="Have a vision language model say what happens: that of VLM_ settings.")
+@click.option("--camera", "cameras", multiple=True, help="Camera to analyse. May be repeated. Default: all.")
+@click.option("--since", metavar="TIME", default="1d", show_default=True, help=f"Start of the time range: {TIME}.")
+@click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now.")
+@click.option("--store", help="Location of recordings: a folder, s3://…, gs://…, az://…. Default: RECORDER_STORE.")
+@click.option(
+    "--output", help="Location for results: a folder, s3://…, gs://…, az://…. Default: in the data directory."
+)
+@click.option("--resume", metavar="OUTPUT", help="Location of an unfinished run's results; continue that run.")
+@click.option("--model", help="Model for detection, in the format of CV_MODEL, its default. 'none' detects nothing.")
+@click.option(
+    "--embed", metavar="MODEL", help="Model for embeddings, in the format of EMBED_MODEL. Default: no embeddings."
+)
+@click.option("--caption", is_flag=True, help="Caption with the vision language model of the VLM_ settings.")
 @click.option("--caption-every", type=EVERY, help="Seconds between captions. Default: the camera's, or 60.")
-@click.option("--caption-prompt", help="What is asked of a caption. Default: the camera's.")
-@click.option("--device", help="Run them on cpu, cuda or cuda:<n>: as CV_DEVICE, which is the default.")
-@click.option("--fps", type=FPS, help="Look at so many frames a second. Default: the camera's.")
-@click.option("--min-score", type=Number(0, 1), help="Leave out what is less sure. Default: the camera's.")
-@click.option("--tiles", metavar="CxR", help="Look at so many columns and rows, too. Default: the camera's.")
-@click.option("--class", "classes", multiple=True, help="Report this label alone. Again for others.")
-@click.option("--rules", type=FILE, help="Tell incidents by these rules. Default: those of each camera.")
-@click.option("--workers", type=click.IntRange(1, 10_000), help="Look with so many. Default: one a core, or a GPU.")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each model.")
-@click.option("--ray", metavar="ADDRESS", help="Do it on this Ray: 'auto', 'head:6379', or 'here' to start one.")
-@click.option("--live", is_flag=True, help="Have cv's running replicas do it, whenever they have nothing else to do.")
-@click.option("--price", type=OVER_ZERO, help="What a worker costs an hour. What captions counts as one.")
-@click.option("--events", is_flag=True, help="Tell 'tidegate find' and 'tidegate summarize' what was found.")
-@click.option("--dry-run", is_flag=True, help="Say what it would take, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print sums as JSON.")
+@click.option("--caption-prompt", help="Prompt for captions. Default: the camera's.")
+@click.option("--device", help="Device of the models: cpu, cuda or cuda:<n>. Default: CV_DEVICE.")
+@click.option("--fps", type=FPS, help="Analysed frames per second of video. Default: the camera's.")
+@click.option("--min-score", type=Number(0, 1), help="Minimum score of an object, 0 to 1. Default: the camera's.")
+@click.option("--tiles", metavar="CxR", help="Tiles to analyse too: columns and rows. Default: the camera's.")
+@click.option("--class", "classes", multiple=True, help="Label to report. May be repeated. Default: the camera's.")
+@click.option("--rules", type=FILE, help="File of rules for incidents. Default: the rules of each camera.")
+@click.option("--workers", type=click.IntRange(1, 10_000), help="Number of workers. Default: one per core, or per GPU.")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads per model.")
+@click.option("--ray", metavar="ADDRESS", help="Address of a Ray cluster: 'auto', 'head:6379', or 'here' to start one.")
+@click.option("--live", is_flag=True, help="Run on cv's live replicas, in their idle time.")
+@click.option("--price", type=OVER_ZERO, help="Price of a worker-hour. The captioner counts as a worker.")
+@click.option("--events", is_flag=True, help="Publish results for 'tidegate find' and 'tidegate summarize'.")
+@click.option("--dry-run", is_flag=True, help="Print an estimate of time and cost, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print totals as JSON.")
 def reanalyze(data: Path | None, resume: str | None, **options: Any) -> None:
-    """Look at what was recorded once more: with another model, at more frames, by other rules.
+    """Analyse recordings again: with another model, more frames or other rules.
 
     \b
-    What would it take?     tidegate reanalyze --since 7d --dry-run --price 1.2
+    Estimate the cost:      tidegate reanalyze --since 7d --dry-run --price 1.2
     A better model:         tidegate reanalyze --since 7d --model hf:PekingU/rtdetr_v2_r18vd --device cuda
     Vectors for search:     tidegate reanalyze --since 7d --model none --embed openvino:efficientnet_lite3
-    What happened:          VLM_URL=http://127.0.0.1:8000/v1 tidegate reanalyze --since 1d --model none --caption
+    Captions:               VLM_URL=http://127.0.0.1:8000/v1 tidegate reanalyze --since 1d --model none --caption
     Other rules:            tidegate reanalyze --camera lobby --since 2d --rules new.yaml
-    It was stopped:         tidegate reanalyze --resume ~/.tidegate/reanalyzed/20261129-130500-3f9a
-    By replicas that idle:  tidegate reanalyze --since 2d --rules new.yaml --live
+    Resume a run:           tidegate reanalyze --resume ~/.tidegate/reanalyzed/20261129-130500-3f9a
+    On idle replicas:       tidegate reanalyze --since 2d --rules new.yaml --live
     On a cluster:           tidegate reanalyze --ray auto --store s3://video --output s3://video-results
 
-    Detections, vectors, captions, tracks and incidents become Parquet, with a report beside them. What is written is
-    not done again, whatever dies. It needs recordings: 'tidegate up --record'.
+    The command writes detections, vectors, captions, tracks and incidents as Parquet, with a report. A resumed run does
+    not repeat written results. It needs recordings: 'tidegate up --record'.
     """
     with extra("archive", "reanalyze"):
         # Before hours of work, and not after them.

@@ -1,4 +1,4 @@
-"""`tidegate recordings`: what is recorded of each camera, and what is to be."""
+"""`tidegate recordings`: list recordings, and set the recording policy of cameras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shared.bus.mirror import bind
-from shared.client import recordings as client_of
+from shared.client import recordings as recordings_client
 from shared.contract import geometry, names
 from shared.recordings.asked import LONGEST, Listed, Total
 from shared.recordings.opening import KEY_FILE
@@ -40,35 +40,35 @@ from tidegate.view.words import counted, sized
 NOTHING = "nothing is recorded yet: the first file is there after a minute"
 FILE_FIELDS = ("camera", "since", Right("length"), Right("size"), "goes", "file")
 FIELDS = ("camera", Right("video"), Right("size"), "since", "goes", "missing", Wrapped("kept"))
-# Cells of an hour: two minutes each.
+# Cells per hour, of two minutes each.
 BAR = 30
 _DAYS = re.compile(r"(\d+(?:\.\d+)?)([hd])")
 
 
 @click.group(cls=Group)
 def recordings() -> None:
-    """See what is recorded of each camera, and say what is to be.
+    """List recordings, and set what to record of each camera.
 
     \b
-    What is there?          tidegate recordings list
-    Each file:              tidegate recordings list lobby --files
-    With gaps:              tidegate recordings show lobby --since 6h
-    For a month:            tidegate recordings set lobby --keep 30d
-    What happens only:      tidegate recordings set lobby --record activity --label person
-    Nothing may go:         tidegate recordings set lobby --hold
+    All cameras:            tidegate recordings list
+    Files of a camera:      tidegate recordings list lobby --files
+    A timeline:             tidegate recordings show lobby --since 6h
+    Keep for a month:       tidegate recordings set lobby --keep 30d
+    Only activity:          tidegate recordings set lobby --record activity --label person
+    Delete nothing:         tidegate recordings set lobby --hold
 
-    It needs 'tidegate up --record'. The video of a time: 'tidegate clip'.
+    The commands need 'tidegate up --record'. 'tidegate clip' saves the video of a time range.
     """
 
 
 @recordings.command("list")
 @data_option
 @click.argument("camera", required=False)
-@click.option("--files", "by_file", is_flag=True, help="Name each file with its size and when it goes, and each gap.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a camera, or a file and a gap.")
-@click.option("--parquet", type=NEW_FILE, help="Write files and gaps to this Parquet file, instead.")
+@click.option("--files", "by_file", is_flag=True, help="List files with size and expiry, and gaps.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per camera, or per file and gap.")
+@click.option("--parquet", type=NEW_FILE, help="Parquet file to write files and gaps to, instead of a table.")
 def list_(data: Path | None, camera: str | None, by_file: bool, as_json: bool, parquet: Path | None) -> None:
-    """What there is of CAMERA, or of each: hours, bytes, what is missing, and when the oldest goes.
+    """List recordings of CAMERA, or of all: hours, bytes, gaps, and expiry of the oldest.
 
     \b
     A catalogue:            tidegate recordings list --parquet catalogue.parquet
@@ -80,7 +80,7 @@ def list_(data: Path | None, camera: str | None, by_file: bool, as_json: bool, p
         names.check_camera(camera)
 
     async def work(client: Client) -> None:
-        found = await waited_for(client_of.totals(client, camera), "adding up")
+        found = await waited_for(recordings_client.totals(client, camera), "adding up")
         cameras = [total.camera for total in found]
         if parquet:
             await _write_files(client, cameras, parquet)
@@ -98,11 +98,11 @@ def list_(data: Path | None, camera: str | None, by_file: bool, as_json: bool, p
 
 async def _list_files(client: Client, cameras: Sequence[str], *, as_json: bool) -> None:
     now, rows = now_here(), list[tuple[str, ...]]()
-    async for camera, one in _files(client, cameras):
+    async for camera, entry in _files(client, cameras):
         if as_json:
-            echo_json({"camera": camera, **msgspec.to_builtins(one)})
+            echo_json({"camera": camera, **msgspec.to_builtins(entry)})
         else:
-            rows.append((camera, *_file_row(one, now)))
+            rows.append((camera, *_file_row(entry, now)))
     if not as_json:
         records.show(screen(), FILE_FIELDS, rows, NOTHING)
 
@@ -113,55 +113,61 @@ async def _write_files(client: Client, cameras: Sequence[str], path: Path) -> No
 
     count = 0
     with catalogue(path) as add:
-        async for camera, one in _files(client, cameras):
-            add(camera, one)
+        async for camera, entry in _files(client, cameras):
+            add(camera, entry)
             count += 1
     echo(f"{path}: {counted(count, 'row')}", err=True)
 
 
 async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[str, Listed | Hole]]:
-    """All files and gaps, camera by camera, by time."""
+    """Yield all files and gaps, by camera and time."""
     now = now_here()
     with telling() as tell:
         for n, camera in enumerate(cameras, 1):
-            async for one, begin in client_of.listed(client, camera):
+            async for entry, begin in recordings_client.listed(client, camera):
                 tell(f"reading {camera}, {n} of {len(cameras)}: {clock(begin, now)}")
-                yield camera, one
+                yield camera, entry
 
 
-def _file_row(one: Listed | Hole, now: dt.datetime) -> tuple[str, ...]:
-    if isinstance(one, Hole):
-        return clock(one.since, now), length((one.until - one.since).total_seconds()), "", "", f"no video: {one.cause}"
-    goes = clock(one.goes, now) if one.goes else "never"
-    what = f"{one.key}, keyframes alone" if one.keyframes else one.key
-    return clock(one.start, now), length((one.end - one.start).total_seconds()), sized(one.size), goes, what
+def _file_row(entry: Listed | Hole, now: dt.datetime) -> tuple[str, ...]:
+    if isinstance(entry, Hole):
+        return (
+            clock(entry.since, now),
+            length((entry.until - entry.since).total_seconds()),
+            "",
+            "",
+            f"no video: {entry.cause}",
+        )
+    goes = clock(entry.goes, now) if entry.goes else "never"
+    what = f"{entry.key}, keyframes alone" if entry.keyframes else entry.key
+    return clock(entry.start, now), length((entry.end - entry.start).total_seconds()), sized(entry.size), goes, what
 
 
 @recordings.command()
 @data_option
 @click.argument("camera")
-@click.option("--since", metavar="TIME", default="1d", help=f"Begin there: {TIME}. Default: 1d.")
-@click.option("--until", metavar="TIME", help="End there, given in the same ways. Default: now.")
+@click.option("--since", metavar="TIME", default="1d", help=f"Start of the time range: {TIME}. Default: 1d.")
+@click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now.")
 def show(data: Path | None, camera: str, since: str, until: str | None) -> None:
-    """A timeline of CAMERA, hour by hour, with its gaps and why they are."""
+    """Print a timeline of CAMERA by hour, with gaps and their causes."""
     now = now_here()
     begin = instant("--since", since, now)
     end = instant("--until", until, now) if until else now
     names.check_camera(camera)
 
     async def work(client: Client) -> None:
-        (total,) = await waited_for(client_of.totals(client, camera), "reading")
-        hours = [one for one in total.hours if one.hour + HOUR > begin and one.hour < end]
+        (total,) = await waited_for(recordings_client.totals(client, camera), "reading")
+        hours = [entry for entry in total.hours if entry.hour + HOUR > begin and entry.hour < end]
         out = screen()
-        for one in hours:
-            out.print(_line(one, now), soft_wrap=True)
+        for entry in hours:
+            out.print(_line(entry, now), soft_wrap=True)
         if not hours:
             raise SettingError(f"nothing of {camera} is recorded from {clock(begin, now)} to {clock(end, now)}")
         for at in range(0, max(1, (end - begin) // LONGEST + 1)):
             part = begin + at * LONGEST
             if part < end:
-                found = await client_of.between(client, camera, part, min(end, part + LONGEST))
-                _say_holes(out, [hole for hole in found.holes if hole.since >= part or at == 0], now)
+                found = await recordings_client.between(client, camera, part, min(end, part + LONGEST))
+                _print_gaps(out, [hole for hole in found.holes if hole.since >= part or at == 0], now)
 
     with_admin(data, work)
 
@@ -172,29 +178,39 @@ def _settings(function: Any) -> Any:
             click.option(
                 "--record",
                 type=click.Choice(["always", "activity", "incidents", "never"]),
-                help="What stays: all; minutes in which something is seen; those around incidents; nothing.",
+                help="Video to keep: all, minutes with detections, minutes around incidents, or none.",
             ),
             click.option(
                 "--rest",
                 type=click.Choice(["nothing", "keyframes"]),
-                help="What stays of the other minutes: nothing, or their keyframes, a picture every second or so.",
+                help="Video to keep of the other minutes: nothing, or keyframes, about one picture per second.",
             ),
-            click.option("--label", "labels", multiple=True, help="What is seen has to be one of these. Repeatable."),
-            click.option("--zone", "zones", multiple=True, help="It has to be in one of these zones. Repeatable."),
-            click.option("--before", "before_s", type=Number(0, 600), help="Seconds of video before it, too."),
-            click.option("--after", "after_s", type=Number(0, 600), help="Seconds of video after it, too."),
-            click.option("--keep", metavar="TIME", help="Keep it so long: 12h, 14d. At first: 7d."),
-            click.option("--keep-incidents", metavar="TIME", help="What shows incidents: 30d, say. At first: 30d."),
-            click.option("--most-gb", type=Number(0, 1e6), help="The oldest goes where it is more; 0: no limit."),
+            click.option(
+                "--label", "labels", multiple=True, help="Label that counts as activity. May be repeated. Default: all."
+            ),
+            click.option(
+                "--zone", "zones", multiple=True, help="Zone that counts as activity. May be repeated. Default: all."
+            ),
+            click.option("--before", "before_s", type=Number(0, 600), help="Seconds of video to keep before a match."),
+            click.option("--after", "after_s", type=Number(0, 600), help="Seconds of video to keep after a match."),
+            click.option("--keep", metavar="TIME", help="Retention in hours or days, such as 12h or 14d. Default: 7d."),
+            click.option(
+                "--keep-incidents", metavar="TIME", help="Retention of video of incidents, such as 60d. Default: 30d."
+            ),
+            click.option(
+                "--most-gb", type=Number(0, 1e6), help="Maximum GB; the oldest video is deleted first. 0: no limit."
+            ),
             click.option(
                 "--mask",
                 "masks",
                 multiple=True,
                 metavar="X,Y,X,Y,…",
-                help="Record CAMERA with this polygon black: corners, as shares of the picture. Repeatable; names all.",
+                help="Polygon to black out: corners as shares of the picture. May be repeated; replaces all masks.",
             ),
-            click.option("--no-masks", is_flag=True, help="Record all of the picture again."),
-            click.option("--hold/--no-hold", default=None, help="Whether nothing of it may go, whatever else is said."),
+            click.option("--no-masks", is_flag=True, help="Remove all masks."),
+            click.option(
+                "--hold/--no-hold", default=None, help="Never delete its video, or apply the retention (default)."
+            ),
         )
     ):
         function = option(function)
@@ -204,33 +220,33 @@ def _settings(function: Any) -> Any:
 @recordings.command("set")
 @data_option
 @click.argument("camera", required=False)
-@click.option("--group", help="Say it of a group of cameras, instead of one.")
-@click.option("--of", "cameras", multiple=True, help="Which cameras are in the group. Repeatable; names all of them.")
+@click.option("--group", help="Group of cameras to set the policy of, instead of CAMERA.")
+@click.option("--of", "cameras", multiple=True, help="Camera in the group. May be repeated; replaces all members.")
 @_settings
-def set_(data: Path | None, camera: str | None, group: str | None, **given: Any) -> None:
-    """Say what is recorded of CAMERA; without one, of all cameras that say nothing else.
+def set_(data: Path | None, camera: str | None, group: str | None, **options: Any) -> None:
+    """Set the recording policy of CAMERA; without one, the default for all cameras.
 
     \b
-    Of several:             tidegate recordings set --group doors --of lobby --of gate --keep 30d
-    Little of what is quiet: tidegate recordings set lobby --record activity --rest keyframes
-    Not the neighbour's:    tidegate recordings set yard --mask 0.7,0,1,0,1,0.4,0.7,0.4
+    A group of cameras:     tidegate recordings set --group doors --of lobby --of gate --keep 30d
+    Save disk space:        tidegate recordings set lobby --record activity --rest keyframes
+    Mask the neighbour:     tidegate recordings set yard --mask 0.7,0,1,0,1,0.4,0.7,0.4
     """
-    key, whom = _whose(camera, group)
-    if given["cameras"] and not group:
+    key, scope = _scope(camera, group)
+    if options["cameras"] and not group:
         raise SettingError("--of names the cameras of a group: give --group NAME, too")
     change: dict[str, Any] = {
-        "cameras": tuple(map(names.check_camera, given["cameras"])) or None,
-        "record": given["record"],
-        "rest": given["rest"],
-        "labels": tuple(given["labels"]) or None,
-        "zones": tuple(given["zones"]) or None,
-        "before_s": given["before_s"],
-        "after_s": given["after_s"],
-        "keep_days": days("--keep", given["keep"]),
-        "incidents_days": days("--keep-incidents", given["keep_incidents"]),
-        "most_gb": given["most_gb"],
-        "hold": given["hold"],
-        "masks": _masks(given["masks"], given["no_masks"], camera),
+        "cameras": tuple(map(names.check_camera, options["cameras"])) or None,
+        "record": options["record"],
+        "rest": options["rest"],
+        "labels": tuple(options["labels"]) or None,
+        "zones": tuple(options["zones"]) or None,
+        "before_s": options["before_s"],
+        "after_s": options["after_s"],
+        "keep_days": days("--keep", options["keep"]),
+        "incidents_days": days("--keep-incidents", options["keep_incidents"]),
+        "most_gb": options["most_gb"],
+        "hold": options["hold"],
+        "masks": _masks(options["masks"], options["no_masks"], camera),
     }
     change = {name: value for name, value in change.items() if value is not None}
     if not change:
@@ -242,7 +258,7 @@ def set_(data: Path | None, camera: str | None, group: str | None, **given: Any)
         if group and not policy.cameras:
             raise SettingError(f"group {group} has no cameras: name them by --of")
         await kv.put(key, msgspec.json.encode(policy))
-        echo(f"{whom}: {_said(policy)}")
+        echo(f"{scope}: {_describe(policy)}")
 
     with_admin(data, work)
 
@@ -250,15 +266,15 @@ def set_(data: Path | None, camera: str | None, group: str | None, **given: Any)
 @recordings.command()
 @data_option
 @click.argument("camera", required=False)
-@click.option("--group", help="Forget what was said of a group, and who is in it.")
+@click.option("--group", help="Group whose policy and members to remove.")
 def unset(data: Path | None, camera: str | None, group: str | None) -> None:
-    """Forget what was said of CAMERA: what holds for all cameras holds again. Without one, what was said of all."""
-    key, whom = _whose(camera, group)
+    """Remove the policy of CAMERA, so that the default applies again. Without CAMERA, remove the default."""
+    key, scope = _scope(camera, group)
 
     async def work(client: Client) -> None:
         kv = await bind(client.jetstream(), names.RECORDINGS)
         await kv.delete(key)
-        echo(f"{whom}: nothing of its own is said any more")
+        echo(f"{scope}: nothing of its own is said any more")
 
     with_admin(data, work)
 
@@ -266,26 +282,26 @@ def unset(data: Path | None, camera: str | None, group: str | None) -> None:
 @recordings.command("key")
 @data_option
 @click.argument("file", type=NEW_FILE, required=False)
-@click.option("--rotate", is_flag=True, help="Put a new key before those that are in FILE, which goes on being read.")
+@click.option("--rotate", is_flag=True, help="Add a new key for encryption; the old keys in FILE still decrypt.")
 def key_(data: Path | None, file: Path | None, rotate: bool) -> None:
-    """Make FILE, with a key by which recordings are encrypted. Its key is never shown.
+    """Create FILE with a key that encrypts recordings. The command never prints the key.
 
-    Without FILE it is RECORDER_KEY_FILE, or secrets/recordings.key in the data directory, which 'tidegate up --record'
-    looks for as it starts: what is recorded from then on is encrypted. Whoever loses the file loses that.
+    FILE defaults to RECORDER_KEY_FILE, or secrets/recordings.key in the data directory. 'tidegate up --record' reads it
+    at its start and encrypts recordings from then on. Without the file nobody can decrypt them.
     """
-    named = os.environ.get(KEY_FILE)
-    path = file or (Path(named) if named else recording_keys.usual(prepare(data or default_data())))
+    env_path = os.environ.get(KEY_FILE)
+    path = file or (Path(env_path) if env_path else recording_keys.usual(prepare(data or default_data())))
     try:
-        made = recording_keys.make(path, rotate=rotate)
+        new_key = recording_keys.make(path, rotate=rotate)
     except OSError as e:
         raise SettingError(f"{path} can't be written: {e.strerror}") from e
-    echo(f"{path}: key {made.id.hex()}, for its owner alone")
+    echo(f"{path}: key {new_key.id.hex()}, for its owner alone")
     echo("keep a copy, apart from the recordings: without it nobody can read them")
     echo(f"it counts from the next start of 'tidegate up --record', or of a recorder with {KEY_FILE}")
 
 
-def _whose(camera: str | None, group: str | None) -> tuple[str, str]:
-    """(the key of what is said, of whom in words). Raises SettingError."""
+def _scope(camera: str | None, group: str | None) -> tuple[str, str]:
+    """Return (the policy's key, its scope in words). Raise SettingError."""
     if camera and group:
         raise SettingError("give a camera or --group, and not both")
     if group:
@@ -294,7 +310,7 @@ def _whose(camera: str | None, group: str | None) -> tuple[str, str]:
 
 
 def _masks(texts: Sequence[str], none: bool, camera: str | None) -> tuple[Mask, ...] | None:
-    """None: nothing was said of masks. Raises SettingError."""
+    """Return the masks of the options, or None to leave them. Raise SettingError."""
     if (texts or none) and not camera:
         raise SettingError("masks are of one camera: name it")
     if texts and none:
@@ -325,7 +341,7 @@ async def _policy(kv: Any, key: str) -> Policy:
 
 
 def days(option: str, text: str | None) -> float | None:
-    """Raises SettingError."""
+    """Parse a retention in hours or days, and return days. Raise SettingError."""
     if text is None:
         return None
     if not (match := _DAYS.fullmatch(text)) or not float(match[1]):
@@ -341,42 +357,42 @@ def _row(total: Total, now: dt.datetime) -> tuple[str, ...]:
         clock(total.first, now) if total.first else "",
         clock(total.goes, now) if total.goes else "never" if total.policy.hold else "",
         ", ".join(f"{length(seconds)} {cause}" for cause, seconds in sorted(total.lost.items())),
-        _said(total.policy),
+        _describe(total.policy),
     )
 
 
-def _said(policy: EffectivePolicy | Policy) -> str:
-    """A policy in words."""
-    said = [f"of {', '.join(policy.cameras)}"] if isinstance(policy, Policy) and policy.cameras else []
+def _describe(policy: EffectivePolicy | Policy) -> str:
+    """Describe a policy."""
+    parts = [f"of {', '.join(policy.cameras)}"] if isinstance(policy, Policy) and policy.cameras else []
     if policy.record:
         seen = [*(policy.labels or ()), *(f"in {zone}" for zone in policy.zones or ())]
-        said.append(policy.record + (f" of {', '.join(seen)}" if seen else ""))
+        parts.append(policy.record + (f" of {', '.join(seen)}" if seen else ""))
     if policy.rest == "keyframes":
-        said.append("keyframes of the rest")
+        parts.append("keyframes of the rest")
     if policy.keep_days:
-        said.append(f"{policy.keep_days:g} d")
+        parts.append(f"{policy.keep_days:g} d")
     if policy.incidents_days:
-        said.append(f"incidents {policy.incidents_days:g} d")
+        parts.append(f"incidents {policy.incidents_days:g} d")
     if policy.most_gb:
-        said.append(f"{policy.most_gb:g} GB at most")
+        parts.append(f"{policy.most_gb:g} GB at most")
     if policy.masks:
-        said.append(counted(len(policy.masks), "mask"))
+        parts.append(counted(len(policy.masks), "mask"))
     if policy.hold:
-        said.append("held")
-    return ", ".join(said) or "nothing of its own"
+        parts.append("held")
+    return ", ".join(parts) or "nothing of its own"
 
 
-def _line(one: Sum, now: dt.datetime) -> Text:
-    """An hour: how much of it there is, as a bar."""
-    filled = min(BAR, math.ceil(one.seconds / 3600 * BAR))
-    local = one.hour.astimezone(now.tzinfo)
-    missing = ", ".join(f"{length(seconds)} {cause}" for cause, seconds in sorted(one.lost.items()))
+def _line(entry: Sum, now: dt.datetime) -> Text:
+    """Return a line for an hour, with a bar of its recorded share."""
+    filled = min(BAR, math.ceil(entry.seconds / 3600 * BAR))
+    local = entry.hour.astimezone(now.tzinfo)
+    missing = ", ".join(f"{length(seconds)} {cause}" for cause, seconds in sorted(entry.lost.items()))
     bar = "█" * filled + "·" * (BAR - filled)
-    text = f"{local:%Y-%m-%d %H:%M}  {bar}  {length(one.seconds):>7}  {sized(one.size):>9}"
-    return Text(f"{text}  {'incident ' if one.incident else ''}{missing}".rstrip())
+    text = f"{local:%Y-%m-%d %H:%M}  {bar}  {length(entry.seconds):>7}  {sized(entry.size):>9}"
+    return Text(f"{text}  {'incident ' if entry.incident else ''}{missing}".rstrip())
 
 
-def _say_holes(out: Console, holes: Sequence[Hole], now: dt.datetime) -> None:
+def _print_gaps(out: Console, holes: Sequence[Hole], now: dt.datetime) -> None:
     for hole in holes:
         count = f", {hole.segments} segments" if hole.segments else ""
         out.print(Text(f"{clock(hole.since, now)} to {clock(hole.until, now)}: {CAUSES[hole.cause]}{count}"))

@@ -1,4 +1,4 @@
-"""`tidegate reindex`: the index of `tidegate find`, built again."""
+"""`tidegate reindex`: rebuild the index of `tidegate find`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tidegate.view.inert import echo
 @click.command()
 @data_option
 def reindex(data: Path | None) -> None:
-    """Build the index of 'find' again from the events that EVENTS keeps.
+    """Rebuild the index of 'find' from the events in EVENTS.
 
     \b
     After a lost disk:      tidegate reindex
 
-    The search service that runs does it, from its next event on.
+    The running search service does the work, from its next event on.
     """
 
     async def work(client: Client) -> None:
         js = client.jetstream()
         await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
-        events_kept = (await js.stream_info(names.EVENTS)).state.messages
-        echo(f"the search service begins anew with the {events_kept} events that EVENTS keeps")
+        event_count = (await js.stream_info(names.EVENTS)).state.messages
+        echo(f"the search service begins anew with the {event_count} events that EVENTS keeps")
 
     with_admin(data, work)

@@ -1,4 +1,4 @@
-"""`tidegate rules`: what analytics is to tell of a camera, checked, stored, and drawn into its picture."""
+"""`tidegate rules`: check, store and draw a camera's zones, lines and rules."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 from nats.aio.client import Client
 
 from shared.client import registry
-from shared.client import rules as stored
+from shared.client import rules as rules_client
 from shared.contract import names
-from shared.contract import rules as book
+from shared.contract import rules as rule_format
 from shared.contract.rules import Mistakes, Rules
 from shared.runtime.errors import SettingError
 from tidegate.client import labels
@@ -29,34 +29,34 @@ FIELDS = ("camera", Wrapped("zones"), Wrapped("lines"), Wrapped("rules"))
 
 @click.group(cls=Group)
 def rules() -> None:
-    """Zones, lines and what to tell of them: check, set, show and draw a camera's rules.
+    """Check, set, show and draw a camera's zones, lines and incident rules.
 
     \b
-    Is it right?            tidegate rules check lobby.yaml
-    Where is that?          tidegate rules draw lobby --file lobby.yaml --save lobby.png
-    Take it:                tidegate rules set lobby lobby.yaml
-    See what comes of it:   tidegate watch incidents.lobby
+    Check a file:           tidegate rules check lobby.yaml
+    Draw its zones:         tidegate rules draw lobby --file lobby.yaml --save lobby.png
+    Set the rules:          tidegate rules set lobby lobby.yaml
+    Watch the incidents:    tidegate watch incidents.lobby
     """
 
 
 @rules.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILE)
 def check(files: tuple[Path, ...]) -> None:
-    """Name every mistake in FILES, which are YAML or JSON, with its path. It needs no server.
+    """Print every mistake in FILES with its path. They are YAML or JSON. The command needs no server.
 
     \b
-    Before they are set:    tidegate rules check lobby.yaml yard.yaml
+    Check two files:        tidegate rules check lobby.yaml yard.yaml
     """
-    bad = 0
+    mistakes = 0
     for file in files:
         try:
-            found = load(file)
-            echo(f"{file}: {describe(found)}")
-            _doubt(str(file), found)
+            rule_set = load(file)
+            echo(f"{file}: {describe(rule_set)}")
+            _warn_unknown_labels(str(file), rule_set)
         except Mistakes as e:
-            bad += 1
+            mistakes += 1
             echo(str(e), err=True)
-    if bad:
+    if mistakes:
         raise SystemExit(1)
 
 
@@ -67,7 +67,7 @@ def schema() -> None:
     \b
     For VS Code:            tidegate rules schema > rules.schema.json
     """
-    echo(json.dumps(book.json_schema(), indent=2))
+    echo(json.dumps(rule_format.json_schema(), indent=2))
 
 
 @rules.command("set")
@@ -75,18 +75,18 @@ def schema() -> None:
 @click.argument("camera")
 @click.argument("file", type=FILE)
 def set_(data: Path | None, camera: str, file: Path) -> None:
-    """Give CAMERA the rules in FILE, in place of those it had. They hold from its next segment on.
+    """Replace the rules of CAMERA by those in FILE. They apply from its next segment on.
 
     \b
-    As they are checked:    tidegate rules set lobby lobby.yaml
+    Set the rules:          tidegate rules set lobby lobby.yaml
     """
     names.check_camera(camera)
-    found = load(file)
+    rule_set = load(file)
 
     async def work(client: Client) -> None:
-        await stored.put(client, camera, found)
-        echo(f"rules of {camera}: {describe(found)}")
-        _doubt(str(file), found)
+        await rules_client.put(client, camera, rule_set)
+        echo(f"rules of {camera}: {describe(rule_set)}")
+        _warn_unknown_labels(str(file), rule_set)
         if sentence := await registry.missing(client.jetstream(), camera):
             echo(sentence, err=True)
 
@@ -97,14 +97,14 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
 @data_option
 @click.argument("camera")
 def show(data: Path | None, camera: str) -> None:
-    """Print CAMERA's rules as YAML, as 'set' takes them.
+    """Print CAMERA's rules as YAML, the input format of 'set'.
 
     \b
-    To change them:         tidegate rules show lobby > lobby.yaml
+    Edit the rules:         tidegate rules show lobby > lobby.yaml
     """
 
     async def work(client: Client) -> None:
-        echo(msgspec.yaml.encode(await stored.get(client, camera)).decode(), nl=False)
+        echo(msgspec.yaml.encode(await rules_client.get(client, camera)).decode(), nl=False)
 
     with_admin(data, work)
 
@@ -112,18 +112,18 @@ def show(data: Path | None, camera: str) -> None:
 @rules.command("list")
 @data_option
 def list_(data: Path | None) -> None:
-    """Show which cameras have rules, and what they are about.
+    """List the cameras that have rules, with zones, lines and rules.
 
     \b
-    For a person:           tidegate rules list
+    All of them:            tidegate rules list
     """
 
     async def work(client: Client) -> None:
         rows = []
-        for camera in await stored.cameras(client):
-            found = await stored.get(client, camera)
-            kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in found.rules)
-            rows.append((camera, ", ".join(found.zones), ", ".join(found.lines), kinds))
+        for camera in await rules_client.cameras(client):
+            rule_set = await rules_client.get(client, camera)
+            kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in rule_set.rules)
+            rows.append((camera, ", ".join(rule_set.zones), ", ".join(rule_set.lines), kinds))
         records.show(screen(), FIELDS, rows, "no camera has rules: tidegate rules set lobby lobby.yaml")
 
     with_admin(data, work)
@@ -133,14 +133,14 @@ def list_(data: Path | None) -> None:
 @data_option
 @click.argument("camera")
 def remove(data: Path | None, camera: str) -> None:
-    """Forget CAMERA's rules. Incidents that last end; its objects are still followed.
+    """Remove CAMERA's rules. Open incidents end; analytics still tracks its objects.
 
     \b
-    For good:               tidegate rules remove lobby
+    Remove the rules:       tidegate rules remove lobby
     """
 
     async def work(client: Client) -> None:
-        await stored.remove(client, camera)
+        await rules_client.remove(client, camera)
         echo(f"rules of {camera}: removed")
 
     with_admin(data, work)
@@ -149,57 +149,57 @@ def remove(data: Path | None, camera: str) -> None:
 @rules.command("draw")
 @data_option
 @click.argument("camera")
-@click.option("--file", type=FILE, help="Draw the rules in this file, in place of those that the camera has.")
-@click.option("--save", type=NEW_FILE, help="Write it to this file. Default: rules-CAMERA.png.")
+@click.option("--file", type=FILE, help="File of rules to draw, instead of the camera's own.")
+@click.option("--save", type=NEW_FILE, help="File to write. Default: rules-CAMERA.png.")
 def draw(data: Path | None, camera: str, file: Path | None, save: Path | None) -> None:
-    """Save CAMERA's last keyframe with its zones, masks and lines drawn, and which way is in.
+    """Save CAMERA's last keyframe with zones, masks and lines, and with the direction 'in' of lines.
 
     \b
-    As they are:            tidegate rules draw lobby
-    Before they are set:    tidegate rules draw lobby --file lobby.yaml --save lobby.png
+    The present rules:      tidegate rules draw lobby
+    Rules of a file:        tidegate rules draw lobby --file lobby.yaml --save lobby.png
     """
     names.check_camera(camera)
     with extra("demo", "drawing"):
-        from tidegate.drawing.scene import rules_over
+        from tidegate.drawing.scene import draw_rules
 
     path = save or Path(f"rules-{camera}.png")
-    given = load(file) if file else None
+    override = load(file) if file else None
 
     async def work(client: Client) -> None:
-        found = given or await stored.get(client, camera)
-        image = rules_over(await stored.last_keyframe(client, camera), found)
+        rule_set = override or await rules_client.get(client, camera)
+        image = draw_rules(await rules_client.last_keyframe(client, camera), rule_set)
         with written(path) as part:
             try:
                 image.save(part)
             except ValueError as e:
                 raise SettingError(f"--save {path} can't be written ({e}): name a .png or .jpg") from e
-        echo(f"{path}: {describe(found)}")
+        echo(f"{path}: {describe(rule_set)}")
 
     with_admin(data, work)
 
 
 def load(file: Path) -> Rules:
-    """Raises Mistakes, or SettingError if it can't be read."""
+    """Read a file of rules. Raise Mistakes, or SettingError if the file can't be read."""
     try:
-        return book.read(file.read_bytes(), str(file))
+        return rule_format.read(file.read_bytes(), str(file))
     except OSError as e:
         raise SettingError(f"{file} can't be read: {e.strerror}") from e
 
 
-def _doubt(where: str, found: Rules) -> None:
-    """Ask about labels that the embedded detector does not have."""
-    for path, label in book.labels(found):
+def _warn_unknown_labels(where: str, rule_set: Rules) -> None:
+    """Warn about labels that the embedded detector does not have."""
+    for path, label in rule_format.labels(rule_set):
         if question := labels.doubt(label):
             echo(f"{where}: {path}: {question}", err=True)
 
 
-def describe(found: Rules) -> str:
-    """In a line: 2 zones, 1 line; rules: 1 enter, 2 crossing."""
+def describe(rule_set: Rules) -> str:
+    """Return a summary in one line, such as `2 zones, 1 line; rules: 1 enter, 2 crossing`."""
     parts = [
         f"{len(part)} {name if len(part) != 1 else name[:-1]}"
-        for name, part in (("zones", found.zones), ("masks", found.masks), ("lines", found.lines))
+        for name, part in (("zones", rule_set.zones), ("masks", rule_set.masks), ("lines", rule_set.lines))
         if part
     ]
-    kinds = Counter(str(r.__struct_config__.tag) for r in found.rules)
+    kinds = Counter(str(r.__struct_config__.tag) for r in rule_set.rules)
     rules = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
     return f"{', '.join(parts) or 'no zones or lines'}; rules: {rules}"

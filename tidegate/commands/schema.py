@@ -12,7 +12,7 @@ from tidegate.view.inert import echo
 
 @click.command()
 @click.option("--asyncapi", "of_subjects", is_flag=True, help="Print the AsyncAPI 3 document, with subjects.")
-@click.option("--jobs", "of_jobs", is_flag=True, help="Print the JSON Schema of the jobs that vlm takes.")
+@click.option("--jobs", "of_jobs", is_flag=True, help="Print the JSON Schema of vlm's jobs.")
 def schema(of_subjects: bool, of_jobs: bool) -> None:
     """Print the JSON Schema of all events.
 

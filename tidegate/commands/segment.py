@@ -1,4 +1,4 @@
-"""`tidegate segment`: the video that an event was made from."""
+"""`tidegate segment`: the video segment of an event."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from tidegate.view.waiting import waited_for
 @click.command()
 @data_option
 @click.argument("segment")
-@click.option("--save", type=NEW_FILE, help="Write it to this file. Default: CAMERA-SEQUENCE.mp4.")
+@click.option("--save", type=NEW_FILE, help="File to write. Default: CAMERA-SEQUENCE.mp4.")
 def segment(data: Path | None, segment: str, save: Path | None) -> None:
-    """Save the video that an event was made from. SEGMENT is its stream and sequence, such as MEDIA/1234.
+    """Save the video segment of an event. SEGMENT is its stream and sequence, such as MEDIA/1234.
 
     \b
-    Which is it?            tidegate watch detections --json | jq .segment
-    Look at it:             tidegate segment MEDIA/1234 --save lobby.mp4
-    What a worker died on:  tidegate dlq list
+    Find the segment:       tidegate watch detections --json | jq .segment
+    Save it:                tidegate segment MEDIA/1234 --save lobby.mp4
+    Of a dead letter:       tidegate dlq list
 
-    The file begins at the keyframe that the segment depends on. Video is there for as long as MEDIA keeps it, ten
-    minutes by default.
+    The file begins at the keyframe that the segment depends on. MEDIA stores video for ten minutes by default.
     """
     match = re.fullmatch(r"(?:MEDIA/)?([1-9]\d{0,17})", segment.strip())
     if not match:

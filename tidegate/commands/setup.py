@@ -1,4 +1,4 @@
-"""`tidegate setup`: streams, consumers and buckets, as this version wants them."""
+"""`tidegate setup`: create or update the streams, consumers and buckets of this version."""
 
 from __future__ import annotations
 
@@ -19,21 +19,25 @@ from tidegate.view.inert import echo
 @click.command()
 @data_option
 @click.option(
-    "--wait", type=Number(1, 3600), default=5, show_default=True, help="Wait so many seconds for a server to be there."
+    "--wait",
+    type=Number(1, 3600),
+    default=5,
+    show_default=True,
+    help="Maximum seconds to wait for the server to start.",
 )
 @click.option(
     "--hide-paths",
     is_flag=True,
-    help="Move paths of cameras' URLs to where ingest alone reads them. Older ingests find no path there.",
+    help="Move paths of cameras' URLs to where only ingest can read them. Older versions of ingest can't.",
 )
 def setup(data: Path | None, wait: float, hide_paths: bool) -> None:
-    """Create or update streams, consumers and buckets. Running it twice changes nothing.
+    """Create or update streams, consumers and buckets. A second run changes nothing.
 
     \b
-    On a server of yours:   NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup
-    Once ingest is updated: NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup --hide-paths
+    On your own server:     NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup
+    After updating ingest:  NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate setup --hide-paths
 
-    'tidegate up' does it by itself. Limits are settings such as MEDIA_MAX_AGE_S.
+    'tidegate up' does the same. Limits are settings such as MEDIA_MAX_AGE_S.
     """
 
     async def work(client: Client) -> None:

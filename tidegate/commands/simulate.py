@@ -1,4 +1,4 @@
-"""`tidegate simulate`: what each scaling policy would have cost on a trace, and what it would have missed."""
+"""`tidegate simulate`: the cost and the service level of each scaling policy on a trace."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tidegate.view import policies, records
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling
 
-# Of a pipe or a file, which has none of its own.
+# Width of tables in a pipe or a file.
 TABLE_WIDTH = 160
 BASICS = ("static_peak", "demand", "clairvoyant")
-# What is printed as JSON; other programs rely on these names.
+# Fields of the JSON output; other programs rely on these names.
 FIELDS = (
     "replica_hours",
     "attainment",
@@ -49,92 +49,118 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 
 
 @click.command()
-@click.option("--trace", required=True, help="A CSV file of t_s,arrivals; or days, bursts, flash_crowd, ramp, outage.")
-@click.option("--service-rate", type=RATE, required=True, help="Segments that a busy replica does in a second.")
+@click.option(
+    "--trace",
+    required=True,
+    help="CSV file of t_s,arrivals, or a synthetic trace: days, bursts, flash_crowd, ramp, outage.",
+)
+@click.option("--service-rate", type=RATE, required=True, help="Segments per second of a busy replica.")
 @click.option(
     "--service-cv",
     type=Number(0, 10),
     default=0.2,
     show_default=True,
-    help="Coefficient of variation of a segment's work.",
+    help="Coefficient of variation of the work per segment; 0 makes it constant.",
 )
 @click.option(
-    "--cold-start", type=Number(0, 86400), default=60.0, show_default=True, help="Seconds until a replica works."
+    "--cold-start", type=Number(0, 86400), default=60.0, show_default=True, help="Seconds until a new replica is ready."
 )
-@click.option("--latency-target", type=SECONDS, default=5.0, show_default=True, help="Seconds from arrival to result.")
-@click.option("--min", "least", type=COUNT_OR_NONE, default=0, show_default=True, help="minReplicaCount.")
-@click.option("--max", "most", type=COUNT, default=100, show_default=True, help="maxReplicaCount.")
+@click.option(
+    "--latency-target", type=SECONDS, default=5.0, show_default=True, help="Maximum seconds from arrival to result."
+)
+@click.option(
+    "--min",
+    "min_replicas",
+    type=COUNT_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Minimum number of replicas: minReplicaCount; 0 scales to zero.",
+)
+@click.option(
+    "--max",
+    "max_replicas",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Maximum number of replicas: maxReplicaCount.",
+)
 @click.option(
     "--batch",
     type=COUNT,
     default=4,
     show_default=True,
-    help="Most segments that a replica takes at once.",
+    help="Maximum segments per batch of a replica.",
 )
 @click.option(
-    "--max-age", type=SECONDS, default=600.0, show_default=True, help="Seconds until a waiting segment is lost."
+    "--max-age",
+    type=SECONDS,
+    default=600.0,
+    show_default=True,
+    help="Seconds until a pending segment expires: MEDIA_MAX_AGE_S.",
 )
 @click.option(
     "--policy",
     "policies",
     multiple=True,
     type=click.Choice(NAMES),
-    help="Simulate this policy; may be repeated.  [default: static_peak, demand, clairvoyant]",
+    help="Policy to simulate. May be repeated.  [default: static_peak, demand, clairvoyant]",
 )
 @click.option(
     "--defer-budget",
     type=Number(0, 1),
-    help="Work bends, and demand plans with this share of frames left out at first: deferBudget.",
+    help="Share of frames that may be deferred: deferBudget. It makes work degradable. Default: nothing is deferred.",
 )
 @click.option(
     "--backfill-grace",
     type=SECONDS,
-    help="With --defer-budget: what was left out calls for replicas in its last seconds: backfillGrace.",
+    help="With --defer-budget: seconds before expiry in which deferred frames request replicas: backfillGrace.",
 )
 @click.option(
     "--compare",
     "every",
     is_flag=True,
-    help="Simulate all policies, or those named, with work that bends and without.",
+    help="Simulate all policies, or those of --policy, with and without graceful degradation.",
 )
-@click.option("--hours", type=OVER_ZERO, help="Simulate the first hours of the trace alone.")
+@click.option("--hours", type=OVER_ZERO, help="Hours to simulate, from the start of the trace. Default: all.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=1,
     show_default=True,
-    help="Draw the instants within a step, and the work of segments, from this seed.",
+    help="Seed of the random arrival times within a step, and of the work per segment.",
 )
-@click.option("--scaled-object", help="Scale as this ScaledObject by demand says. Default: deploy/keda/demand/cv.yaml.")
-@click.option("--cost-per-hour", type=Number(0), help="Print what replicas at this price cost.")
-@click.option("--plot", type=NEW_FILE, help="Draw it into this file, a .png, .svg or .pdf.")
+@click.option("--scaled-object", help="File of the demand ScaledObject. Default: deploy/keda/demand/cv.yaml.")
+@click.option("--cost-per-hour", type=Number(0), help="Price of a replica-hour, to print costs.")
+@click.option("--plot", type=NEW_FILE, help="File to draw a plot into: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, most: int, **given: Any) -> None:
-    """Simulate what each scaling policy costs on a trace of arrivals, and what it misses.
+def simulate(
+    trace: str, policies: tuple[str, ...], every: bool, min_replicas: int, max_replicas: int, **arguments: Any
+) -> None:
+    """Simulate the cost and the service level of each scaling policy on a trace of arrivals.
 
     \b
-    A made-up site, as all policies would scale it, with a picture:
+    A synthetic site, all policies, with a plot:
         tidegate simulate --trace days --service-rate 2 --compare --plot days.png
     Your own arrivals, at three dollars a GPU-hour:
         tidegate simulate --trace arrivals.csv --service-rate 12 --cold-start 180 --cost-per-hour 3
     """
-    if least > most:
-        raise SettingError(f"--min {least} is over --max {most}: lower the one or raise the other")
+    if min_replicas > max_replicas:
+        raise SettingError(f"--min {min_replicas} is over --max {max_replicas}: lower the one or raise the other")
     load = Workload(
-        min_replicas=least,
-        max_replicas=most,
-        service_rate=given.pop("service_rate"),
-        service_cv=given.pop("service_cv"),
-        cold_start_s=given.pop("cold_start"),
-        latency_target_s=given.pop("latency_target"),
-        batch=given.pop("batch"),
-        max_age_s=given.pop("max_age"),
-        seed=given.pop("seed"),
-        elastic=None if given["defer_budget"] is None else Elastic(),
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        service_rate=arguments.pop("service_rate"),
+        service_cv=arguments.pop("service_cv"),
+        cold_start_s=arguments.pop("cold_start"),
+        latency_target_s=arguments.pop("latency_target"),
+        batch=arguments.pop("batch"),
+        max_age_s=arguments.pop("max_age"),
+        seed=arguments.pop("seed"),
+        elastic=None if arguments["defer_budget"] is None else Elastic(),
     )
-    if (budget := given.pop("defer_budget")) is not None:
+    if (budget := arguments.pop("defer_budget")) is not None:
         load = msgspec.structs.replace(load, defer_budget=budget)
-    if (grace := given.pop("backfill_grace")) is not None:
+    if (grace := arguments.pop("backfill_grace")) is not None:
         if load.elastic is None or not load.cold_start_s < grace < load.max_age_s:
             raise SettingError(
                 f"--backfill-grace {grace:g} can't be used: give --defer-budget too, and a grace over --cold-start and "
@@ -142,7 +168,7 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
             )
         load = msgspec.structs.replace(load, backfill_grace_s=grace)
     chosen = policies or (NAMES if every else BASICS)
-    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **given)
+    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **arguments)
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
@@ -150,8 +176,8 @@ def simulate(trace: str, policies: tuple[str, ...], every: bool, least: int, mos
 
 
 class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """trace: a CSV file, or the name of a made-up trace. both: with work that bends and without. hours: of the trace,
-    from its start; None is all.
+    """trace: a CSV file, or the name of a synthetic trace. both: with and without graceful degradation. hours: from the
+    start of the trace; None for all.
     """
 
     trace: str
@@ -166,15 +192,17 @@ class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: SimulateOptions, out: Console, status: Console) -> None:
-    """Simulate and print. Raises SettingError."""
+    """Simulate and print the results. Raise SettingError."""
     if options.plot:
         check_plot(options.plot, "--plot")
-    trace = find(options.trace, options.hours)
-    scaled = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
+    trace = load_trace(options.trace, options.hours)
+    target = scaled_object("cv", options.scaled_object or shipped("demand/cv.yaml"))
     with telling(status) as tell:
         tell("reading the trace")
-        simulated = with_and_without if options.both else compare
-        results = simulated(trace, options.load, scaled, options.policies, tell=lambda name: tell(f"simulating {name}"))
+        simulate_policies = with_and_without if options.both else compare
+        results = simulate_policies(
+            trace, options.load, target, options.policies, tell=lambda name: tell(f"simulating {name}")
+        )
     if options.as_json:
         out.print_json(json.dumps({"policies": {r.name: _fields(r) for r in results}}))
     else:
@@ -196,7 +224,7 @@ def run(options: SimulateOptions, out: Console, status: Console) -> None:
 
 
 def check_plot(path: Path, option: str) -> None:
-    """What would fail after a minute of simulation fails before it. Raises SettingError."""
+    """Check the plot's file before a minute of simulation. Raise SettingError."""
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SettingError(f"{option} {path} names no format: give a name that ends in .png, .svg or .pdf")
     if not path.parent.is_dir():
@@ -205,15 +233,15 @@ def check_plot(path: Path, option: str) -> None:
         raise SettingError(f"{option} needs matplotlib, which is not installed: pip install 'tidegate[simulate]'")
 
 
-def find(name: str, hours: float | None = None) -> Trace:
-    """A made-up trace by its name, or a file. Raises SettingError."""
-    made_up = {t.name: t for t in generated()}
-    if name in made_up:
-        trace = made_up[name]
+def load_trace(name: str, hours: float | None = None) -> Trace:
+    """Return a synthetic trace by its name, or read a file. Raise SettingError."""
+    synthetic = {t.name: t for t in generated()}
+    if name in synthetic:
+        trace = synthetic[name]
     elif Path(name).is_file():
         trace = read(Path(name))
     else:
-        raise SettingError(f"--trace {name} is neither a file nor one of {', '.join(made_up)}")
+        raise SettingError(f"--trace {name} is neither a file nor one of {', '.join(synthetic)}")
     if hours is None:
         return trace
     counts = trace.counts[: max(2, math.ceil(hours * 3600 / trace.step_s))]

@@ -11,22 +11,31 @@ from tidegate.view.inert import echo
 
 
 @click.command()
-@click.option("--rate", type=RATE, required=True, help="Segments that one busy GPU does in a second.")
-@click.option("--latency", type=SECONDS, required=True, help="Seconds from a segment's arrival to its event.")
-@click.option("--hold", type=COUNT_OR_NONE, default=0, help="Segments that a worker holds: CV_BATCH_SIZE.")
-@click.option("--gpus", type=COUNT, default=1, show_default=True, help="GPUs of a replica: NUM_GPUS.")
+@click.option("--rate", type=RATE, required=True, help="Segments per second of one busy GPU.")
+@click.option("--latency", type=SECONDS, required=True, help="Maximum seconds from a segment's arrival to its event.")
 @click.option(
-    "--cold-start", type=Number(0, 1e7), default=60.0, show_default=True, help="Seconds until a replica works."
+    "--hold", "in_flight", type=COUNT_OR_NONE, default=0, help="Segments in flight per worker: CV_BATCH_SIZE."
+)
+@click.option("--gpus", type=COUNT, default=1, show_default=True, help="GPUs per replica: NUM_GPUS.")
+@click.option(
+    "--cold-start", type=Number(0, 1e7), default=60.0, show_default=True, help="Seconds until a new replica is ready."
 )
 @click.option(
-    "--kept", type=SECONDS, default=600.0, show_default=True, help="Seconds of video in MEDIA: MEDIA_MAX_AGE_S."
+    "--kept",
+    "retention_s",
+    type=SECONDS,
+    default=600.0,
+    show_default=True,
+    help="Retention of MEDIA in seconds: MEDIA_MAX_AGE_S.",
 )
-def threshold(rate: float, latency: float, hold: int, gpus: int, cold_start: float, kept: float) -> None:
-    """Compute the lagThreshold of a ScaledObject, alone and as the safety net of demand.
+def threshold(rate: float, latency: float, in_flight: int, gpus: int, cold_start: float, retention_s: float) -> None:
+    """Compute the lagThreshold of a ScaledObject, alone and as the fallback trigger of demand.
 
     \b
-    A GPU that does 12 segments a second, answers wanted within 2 s:
+    A GPU with 12 segments per second, a latency target of 2 s:
         tidegate threshold --rate 12 --latency 2
     """
-    found = lag_threshold(rate, latency, max_in_flight=hold, gpus=gpus, cold_start_s=cold_start, retention_s=kept)
-    echo(explain_threshold(found))
+    result = lag_threshold(
+        rate, latency, max_in_flight=in_flight, gpus=gpus, cold_start_s=cold_start, retention_s=retention_s
+    )
+    echo(explain_threshold(result))

@@ -1,4 +1,4 @@
-"""`tidegate trace`: what arrived, as the simulator takes it."""
+"""`tidegate trace`: export recorded arrivals for the simulator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tidegate.view.waiting import telling
 
 @click.group(cls=Group)
 def trace() -> None:
-    """Take out what arrived, minute by minute.
+    """Export recorded arrivals per minute.
 
     \b
     For the simulator:      tidegate trace export cv -o arrivals.csv
@@ -33,18 +33,18 @@ def trace() -> None:
 @trace.command("export")
 @data_option
 @click.argument("service", default="cv")
-@click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Begin there: {TIME}.")
-@click.option("--camera", help="Only what this camera sent.")
-@click.option("-o", "--output", "to", type=NEW_FILE, help="Write it into this file. Default: standard output.")
+@click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Start of the time range: {TIME}.")
+@click.option("--camera", help="Camera whose segments to count. Default: all.")
+@click.option("-o", "--output", "to", type=NEW_FILE, help="File to write. Default: standard output.")
 def export(data: Path | None, service: str, since: str, camera: str | None, to: Path | None) -> None:
-    """Write what arrived at SERVICE as a CSV file of t_s,arrivals, a row a minute.
+    """Write the arrivals of SERVICE as a CSV file of t_s,arrivals, with a row per minute.
 
     \b
-    Of a month:             tidegate trace export cv --since 30d -o arrivals.csv
-    And then:               tidegate simulate --trace arrivals.csv --service-rate 12 --compare
-    Of a camera:            tidegate trace export cv --camera lobby -o lobby.csv
+    A month:                tidegate trace export cv --since 30d -o arrivals.csv
+    Simulate it:            tidegate simulate --trace arrivals.csv --service-rate 12 --compare
+    One camera:             tidegate trace export cv --camera lobby -o lobby.csv
 
-    t_s are seconds from the first minute of which anything is known. SERVICE is cv where none is given.
+    t_s counts seconds from the first recorded minute. SERVICE defaults to cv.
     """
     if camera is not None:
         check_camera(camera)
@@ -56,25 +56,27 @@ def export(data: Path | None, service: str, since: str, camera: str | None, to: 
         with telling() as tell:
             read = usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"), camera=camera or "")
             book = await read
-        found = book.of(service, since=int(begin.timestamp()) // MINUTE_S)
-        if found is None or not found.arrivals.any():
+        service_usage = book.of(service, since=int(begin.timestamp()) // MINUTE_S)
+        if service_usage is None or not service_usage.arrivals.any():
             what = f"camera {camera}" if camera else service
             raise SettingError(
                 f"nothing is known yet of what arrives at {what}: workers say it every ten minutes and as they end, "
                 "ingest every half hour"
             )
-        _write(found, to)
+        _write(service_usage, to)
 
     with_admin(data, work)
 
 
-def _write(found: ServiceUsage, to: Path | None) -> None:
-    rows = [f"{n * MINUTE_S},{count}" for n, count in enumerate(found.arrivals.tolist())]
+def _write(service_usage: ServiceUsage, to: Path | None) -> None:
+    rows = [f"{n * MINUTE_S},{count}" for n, count in enumerate(service_usage.arrivals.tolist())]
     text = "\n".join(["t_s,arrivals", *rows])
     if to is None:
         echo(text)
     else:
         with written(to, "--output") as part:
             part.write_text(text + "\n")
-    begins = dt.datetime.fromtimestamp(found.first * MINUTE_S).astimezone()
-    echo(f"{len(rows):,} minutes from {begins:%Y-%m-%d %H:%M}, {found.known.mean():.1%} of them known", err=True)
+    begins = dt.datetime.fromtimestamp(service_usage.first * MINUTE_S).astimezone()
+    echo(
+        f"{len(rows):,} minutes from {begins:%Y-%m-%d %H:%M}, {service_usage.known.mean():.1%} of them known", err=True
+    )

@@ -1,4 +1,4 @@
-"""`tidegate watch`: events as they come."""
+"""`tidegate watch`: print events as they arrive."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from tidegate.view.inert import echo
 @click.command()
 @data_option
 @click.argument("subject", default=">")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def watch(data: Path | None, subject: str, as_json: bool) -> None:
-    """Print events as they come: all, or those of SUBJECT, which is a kind and may name a camera.
+    """Print events as they arrive: all, or those of SUBJECT, a kind with an optional camera.
 
     \b
     All of them:            tidegate watch
-    What is detected:       tidegate watch detections
+    Detections:             tidegate watch detections
     Alerts of a camera:     tidegate watch incidents.lobby
     For a program:          tidegate watch tracks.lobby --json | jq .tracks
 
-    An event that is said again, as after a crash, is printed once. Ctrl-C ends it.
+    A redelivered event is printed once. Ctrl-C ends the command.
     """
     out = screen()
-    whole = full(subject)
+    full_subject = full(subject)
 
     def show(message: Msg) -> None:
         if as_json:
-            # One line an event, however its publisher broke it into lines.
+            # One line per event, even if the publisher's JSON has line breaks.
             echo(" ".join(message.data.decode(errors="replace").splitlines()))
         else:
             out.print(Text(readable(message)), soft_wrap=True)
 
     async def work(client: Client) -> None:
-        camera = whole.rpartition(".")[2]
+        camera = full_subject.rpartition(".")[2]
         if camera not in ("*", ">") and (sentence := await registry.missing(client.jetstream(), camera)):
             echo(f"{sentence}\nwaiting for its events all the same", err=True)
-        # Ctrl-C is how watching ends.
+        # Ctrl-C is the normal end.
         with contextlib.suppress(asyncio.CancelledError):
-            await follow(client, whole, show)
+            await follow(client, full_subject, show)
 
     with_admin(data, work)

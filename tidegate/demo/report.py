@@ -1,11 +1,11 @@
-"""What a run leaves behind: pictures, a plot, its events, and a summary that is counted rather than believed.
+"""The report of a run: pictures, a plot, its events, and a summary from the stored streams.
 
     run = await read_back(client)                  # both streams, as JetStream has them
-    summary = summarise(run, told)             # told: phases, samples, what the autoscaler counted
-    await write(js, run, summary, told, Path("demo-output"))
+    summary = summarise(run, observed)             # observed: phases, samples, the autoscaler's totals
+    await write(js, run, summary, observed, Path("demo-output"))
 
-Every segment that JetStream acknowledged is looked up by its sequence among the events. What cv has settled without
-an event and without a dead letter is lost; what it has not settled yet is waiting.
+Every acknowledged segment is looked up among the events by its sequence. A segment that cv has acknowledged without an
+event or a dead letter is lost; one that cv has not acknowledged is waiting.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ MOST_IN_OVERVIEW = 3
 
 
 class StoredDetections(msgspec.Struct, frozen=True):
-    """A detections event as EVENTS has it. at: when JetStream stored it, Unix seconds."""
+    """A stored detections event. at: JetStream's time of storage, Unix seconds."""
 
     event: Detections
     at: float
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """segments, dead: sequences in MEDIA. settled: the sequence up to which cv has answered for all of them.
+    """segments, dead: sequences in MEDIA. settled: the ack floor of cv.
 
-    lines: every event, as JSON. revised: segments that were looked at again.
+    lines: every event, as JSON. revised: segments with a second pass.
     """
 
     segments: frozenset[int]
@@ -65,8 +65,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     revised: int = 0
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What the monitor and the autoscaler saw. began: wall clock of the samples' zero, Unix seconds."""
+class Observations(msgspec.Struct, frozen=True):
+    """Data of the monitor and the autoscaler. began: wall clock of the samples' zero, Unix seconds."""
 
     phases: list[Phase]
     samples: list[Sample]
@@ -75,7 +75,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Segments by what became of them. duplicated: those with more than one event."""
+    """Segments by outcome. duplicated: those with more than one event."""
 
     segments: int
     processed: int
@@ -86,7 +86,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Latencies in seconds, of the frames that were filmed in this phase; None where there were none."""
+    """Latencies in seconds of the frames that were filmed in this phase; None if it has no frames."""
 
     name: str
     seconds: float
@@ -98,8 +98,8 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """frames_later: left out at first. revised: segments that were looked at again, in full. saving: share of a fleet's
-    replica-seconds that always has the peak's size.
+    """frames_later: deferred frames. revised: segments with a full second pass. saving: saved share of the
+    replica-seconds of a static fleet for the peak.
     """
 
     finished: str
@@ -120,7 +120,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_back(client: Client) -> Run:
-    """All of MEDIA's headers and of EVENTS. For runs on a data directory of their own: the streams are the run."""
+    """Read all headers of MEDIA and all of EVENTS. The run needs its own data directory: the streams are the run."""
     js = client.jetstream()
     consumer = await js.consumer_info(names.MEDIA, "cv")
     dead = [letter async for letter in dlq.entries(client, "cv") if letter.stream == names.MEDIA]
@@ -146,7 +146,7 @@ async def read_back(client: Client) -> Run:
 
 
 async def _stored(js: JetStreamContext, stream: str, *, headers_only: bool) -> AsyncIterator[Msg]:
-    """Everything in a stream, oldest first, as it was when asked."""
+    """Yield all messages that are in the stream at the start, oldest first."""
     last = (await js.stream_info(stream)).state
     if last.messages == 0:
         return
@@ -163,12 +163,12 @@ async def _stored(js: JetStreamContext, stream: str, *, headers_only: bool) -> A
 
 
 def tally(segments: Iterable[int], events: Iterable[int], dead: frozenset[int], settled: int) -> Tally:
-    """Pure. events: the MEDIA sequence of each stored event, repeated where there are several."""
-    known = set(segments)
-    results = Counter(seq for seq in events if seq in known)
-    without = known - results.keys()
+    """Count segments by outcome; pure. events: the MEDIA sequence of each stored event, with repeats."""
+    acknowledged = set(segments)
+    results = Counter(seq for seq in events if seq in acknowledged)
+    without = acknowledged - results.keys()
     return Tally(
-        segments=len(known),
+        segments=len(acknowledged),
         processed=len(results),
         waiting=sum(seq > settled and seq not in dead for seq in without),
         dead_lettered=len(without & dead),
@@ -177,13 +177,13 @@ def tally(segments: Iterable[int], events: Iterable[int], dead: frozenset[int], 
     )
 
 
-def summarise(run: Run, told: Told) -> RunSummary:
-    """Pure."""
-    phases, scaler = told.phases, told.scaler
+def summarise(run: Run, observed: Observations) -> RunSummary:
+    """Return the summary of a run; pure."""
+    phases, scaler = observed.phases, observed.scaler
     seconds = phases[-1].end - phases[0].start if phases else 0.0
     frames = [(f, s.at) for s in run.detections for f in s.event.frames]
-    latencies = [(f.time.timestamp() - told.began, at - f.time.timestamp()) for f, at in frames]
-    every = [latency for _, latency in latencies]
+    latencies = [(f.time.timestamp() - observed.began, at - f.time.timestamp()) for f, at in frames]
+    latencies_s = [latency for _, latency in latencies]
     static = scaler.peak_replicas * seconds
     return RunSummary(
         finished=segment.rfc3339(dt.datetime.now(dt.UTC)),
@@ -193,34 +193,34 @@ def summarise(run: Run, told: Told) -> RunSummary:
         frames_later=sum(frames_wanted(s.event) - len(s.event.frames) for s in run.detections),
         revised=run.revised,
         objects=dict(Counter(o.label for f, _ in frames for o in f.objects).most_common()),
-        latency_p50_s=_rounded(quantile(every, 0.50)),
-        latency_p99_s=_rounded(quantile(every, 0.99)),
+        latency_p50_s=_rounded(quantile(latencies_s, 0.50)),
+        latency_p99_s=_rounded(quantile(latencies_s, 0.99)),
         peak_replicas=scaler.peak_replicas,
         replica_seconds=round(scaler.replica_seconds, 1),
         replica_busy_seconds=round(scaler.busy_seconds, 1),
         static_replica_seconds=round(static, 1),
         saving=round(1 - scaler.replica_seconds / static, 3) if static else 0.0,
-        phases=[_of_phase(p, told.samples, latencies) for p in phases],
+        phases=[_of_phase(p, observed.samples, latencies) for p in phases],
     )
 
 
 def _of_phase(phase: Phase, samples: Sequence[Sample], latencies: Sequence[tuple[float, float]]) -> PhaseSummary:
-    inside = [s for s in samples if phase.start <= s.at < phase.end]
-    own = [latency for at, latency in latencies if phase.start <= at < phase.end]
+    phase_samples = [s for s in samples if phase.start <= s.at < phase.end]
+    phase_latencies = [latency for at, latency in latencies if phase.start <= at < phase.end]
     return PhaseSummary(
         name=phase.name,
         seconds=round(phase.end - phase.start, 1),
-        # At its end: they come and go one by one.
-        cameras=inside[-1].cameras_online if inside else 0,
-        most_waiting=max(((s.pending or 0) + (s.ack_pending or 0) for s in inside), default=0),
-        workers=max((s.desired for s in inside), default=0),
-        latency_p50_s=_rounded(quantile(own, 0.50)),
-        latency_p99_s=_rounded(quantile(own, 0.99)),
+        # The number at the end of the phase: cameras are added and removed one by one.
+        cameras=phase_samples[-1].cameras_online if phase_samples else 0,
+        most_waiting=max(((s.pending or 0) + (s.ack_pending or 0) for s in phase_samples), default=0),
+        workers=max((s.desired for s in phase_samples), default=0),
+        latency_p50_s=_rounded(quantile(phase_latencies, 0.50)),
+        latency_p99_s=_rounded(quantile(phase_latencies, 0.99)),
     )
 
 
-async def write(js: JetStreamContext, run: Run, summary: RunSummary, told: Told, folder: Path) -> None:
-    """Write everything into `folder`, over what an earlier run left there."""
+async def write(js: JetStreamContext, run: Run, summary: RunSummary, observed: Observations, folder: Path) -> None:
+    """Write the report into `folder`, over that of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("camera-*.png"), folder / "overview.png"):
         old.unlink(missing_ok=True)
@@ -233,37 +233,37 @@ async def write(js: JetStreamContext, run: Run, summary: RunSummary, told: Told,
     for camera, image in drawn.items():
         image.save(folder / f"camera-{camera}.png", compress_level=3)
     plot = folder / "timeline.png"
-    timeline.plot(told.samples, told.phases, plot, "Workers follow the video")
+    timeline.plot(observed.samples, observed.phases, plot, "Workers follow the video")
     chosen = different({camera: frame for camera, (_, frame) in best.items() if camera in drawn}, MOST_IN_OVERVIEW)
     pictures.overview([drawn[camera] for camera in chosen], plot, folder / "overview.png")
 
 
 def best_frames(detections: Iterable[StoredDetections]) -> dict[str, tuple[StoredDetections, Frame]]:
-    """For each camera the frame that shows most; pure. Cameras that saw nothing are left out."""
+    """Return the most informative frame of each camera; pure. Cameras without detections are omitted."""
     best: dict[str, tuple[StoredDetections, Frame]] = {}
     for stored in detections:
         camera = stored.event.camera
         for frame in stored.event.frames:
-            if frame.objects and (camera not in best or _worth(frame) > _worth(best[camera][1])):
+            if frame.objects and (camera not in best or _frame_score(frame) > _frame_score(best[camera][1])):
                 best[camera] = stored, frame
     return best
 
 
 def different(frames: Mapping[str, Frame], count: int) -> list[str]:
-    """Up to `count` cameras, best first, those before the others whose frames do not just repeat the labels; pure."""
-    best = sorted(frames, key=lambda camera: -_worth(frames[camera]))
+    """Return up to `count` cameras, best first; those with new labels come before repeats. Pure."""
+    best = sorted(frames, key=lambda camera: -_frame_score(frames[camera]))
     shown: set[frozenset[str]] = set()
-    first: list[str] = []
+    unique: list[str] = []
     repeats: list[str] = []
     for camera in best:
         labels = frozenset(o.label for o in frames[camera].objects)
-        (repeats if labels in shown else first).append(camera)
+        (repeats if labels in shown else unique).append(camera)
         shown.add(labels)
-    return (first + repeats)[:count]
+    return (unique + repeats)[:count]
 
 
-def _worth(frame: Frame) -> float:
-    """Certain finds count, and different ones more than many of a kind."""
+def _frame_score(frame: Frame) -> float:
+    """Rate a frame: high scores count, and distinct labels count more than many of one kind."""
     best: dict[str, float] = {}
     for o in frame.objects:
         best[o.label] = max(best.get(o.label, 0.0), o.score)
@@ -271,16 +271,16 @@ def _worth(frame: Frame) -> float:
 
 
 async def _draw(js: JetStreamContext, stored: StoredDetections, frame: Frame) -> Image | None:
-    """The very frame, decoded again from the segment that the event names; None if that is gone."""
+    """Decode and annotate the frame from the event's segment; return None if the segment has expired."""
     event = stored.event
     try:
         raw = await js.get_msg(names.MEDIA, event.segment.seq, direct=True)
         before = await gop.earlier(js, segment.from_headers(raw.headers))
-        every = decode(raw.data or b"", fps=MAX_PACKETS, before=before).pictures
+        latencies_s = decode(raw.data or b"", fps=MAX_PACKETS, before=before).pictures
     except (NotFoundError, BadSegment):
         return None
     offset = (frame.time - event.start).total_seconds()
-    picture = min(every, key=lambda p: abs(p.offset - offset))
+    picture = min(latencies_s, key=lambda p: abs(p.offset - offset))
     when = frame.time.strftime("%H:%M:%S.%f")[:-5]
     late = stored.at - frame.time.timestamp()
     caption = f"{event.camera}    {when} UTC    segment {event.segment.seq} of MEDIA    event stored {late:.1f} s later"
@@ -288,7 +288,7 @@ async def _draw(js: JetStreamContext, stored: StoredDetections, frame: Frame) ->
 
 
 def table(summary: RunSummary) -> RenderableType:
-    """The summary for a terminal, 80 columns wide."""
+    """Return the summary for a terminal of 80 columns."""
     s = summary.segments
     phases = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("phase", "seconds", "cameras", "most waiting", "workers", "p50", "p99"):
@@ -299,12 +299,12 @@ def table(summary: RunSummary) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
-    kept = not (s.lost or s.duplicated)
+    is_exact = not (s.lost or s.duplicated)
     counts = f"{s.segments} stored by JetStream, {s.processed} processed"
     others = [f"{n} {what}" for n, what in ((s.waiting, "still waiting"), (s.dead_lettered, "dead-lettered")) if n]
     facts.add_row("segments", ", ".join([counts, *others]))
     facts.add_row(
-        "promise", Text(f"{s.lost} lost, {s.duplicated} duplicated", style="bold green" if kept else "bold red")
+        "promise", Text(f"{s.lost} lost, {s.duplicated} duplicated", style="bold green" if is_exact else "bold red")
     )
     facts.add_row("latency", f"p50 {_seconds(summary.latency_p50_s)}, p99 {_seconds(summary.latency_p99_s)}, "
                   "from a frame's wall clock to its stored event")  # fmt: skip

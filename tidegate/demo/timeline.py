@@ -1,4 +1,4 @@
-"""The run in one figure: what came in, what waited, how much was looked at, and how many workers followed."""
+"""A plot of the run: arrivals, queue, share of analysed frames, and workers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import msgspec
 from tidegate.view.monitor import Sample
 
 IN, QUEUE, WORKERS, INK = "#30638e", "#d1795b", "#2f7d5b", "#1f2933"
-LOOKED, LATER = "#30638e", "#d9a441"
+ANALYSED, DEFERRED = "#30638e", "#d9a441"
 SHADES = ("#f4f6f8", "#fdf1e3", "#eef5ee", "#eef0f7")
 SIZE_INCHES, DPI = (12.0, 6.4), 100
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the story. start, end: seconds on the samples' clock."""
+    """A phase of the scenario. start, end: seconds on the samples' clock."""
 
     name: str
     start: float
@@ -28,7 +28,7 @@ def plot(samples: Sequence[Sample], phases: Sequence[Phase], path: Path, title: 
     """Write a PNG of 1200x640 pixels."""
     import matplotlib
 
-    # The backend comes first, where there is no display.
+    # Set before pyplot is imported: there may be no display.
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -57,9 +57,9 @@ def _draw(axes: Any, samples: Sequence[Sample], phases: Sequence[Phase]) -> None
     queue.fill_between(at, total, color=QUEUE, alpha=0.35, linewidth=0, label="in workers' hands")
     queue.fill_between(at, pending, color=QUEUE, alpha=0.9, linewidth=0, label="pending")
     queue.set_ylabel("segments")
-    looked = [100 * (1 - s.deferred) for s in samples]
-    frames.fill_between(at, looked, step="post", color=LOOKED, alpha=0.35, linewidth=0, label="looked at, at first")
-    frames.fill_between(at, looked, 100, step="post", color=LATER, alpha=0.5, linewidth=0, label="later")
+    analysed = [100 * (1 - s.deferred) for s in samples]
+    frames.fill_between(at, analysed, step="post", color=ANALYSED, alpha=0.35, linewidth=0, label="looked at, at first")
+    frames.fill_between(at, analysed, 100, step="post", color=DEFERRED, alpha=0.5, linewidth=0, label="later")
     frames.set_ylabel("% of frames")
     workers.step(at, [s.desired for s in samples], where="post", color=WORKERS, linewidth=2.2, label="wanted")
     alive = [s.replicas for s in samples]
@@ -68,7 +68,7 @@ def _draw(axes: Any, samples: Sequence[Sample], phases: Sequence[Phase]) -> None
     workers.set_xlabel("seconds")
     workers.yaxis.get_major_locator().set_params(integer=True)
     for axis in axes:
-        _tidy(axis, phases)
+        _format_axis(axis, phases)
     for phase in phases:
         rate.text(
             (phase.start + phase.end) / 2, 1.04, phase.name, transform=rate.get_xaxis_transform(), ha="center",
@@ -76,8 +76,8 @@ def _draw(axes: Any, samples: Sequence[Sample], phases: Sequence[Phase]) -> None
         )  # fmt: skip
 
 
-def _tidy(axis: Any, phases: Sequence[Phase]) -> None:
-    # Room for the legend.
+def _format_axis(axis: Any, phases: Sequence[Phase]) -> None:
+    # Headroom for the legend.
     axis.set_ylim(0, max(2.0, axis.get_ylim()[1]) * 1.3)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#d9dee4", linewidth=0.6)

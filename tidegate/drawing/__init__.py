@@ -1,1 +1,1 @@
-"""Frames with what was detected and followed in them, and plots."""
+"""Frames with detections, tracks and rules drawn into them, and plots."""

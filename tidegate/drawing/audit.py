@@ -1,4 +1,4 @@
-"""A picture of an audit: when what arrives, and what each way to scale costs and serves."""
+"""A plot of an audit: arrivals over time, and the cost and service level of each scaling policy."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import matplotlib
 import numpy as np
 
 from tidegate.audit.candidates import DEMAND, KEDA_DEFAULT, LAG, STATIC
-from tidegate.audit.costs import BOUND, Costs
+from tidegate.audit.costs import ORACLE, Costs
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.simulation.trace import Floats, Trace
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {STATIC: "#9aa5b1", KEDA_DEFAULT: "#c2410c", LAG: "#d1495b", DEMAND: "#00798c", BOUND: "#5a8f29"}
-# Columns of the line: more than this, and what goes up and down within one becomes a solid block.
+COLOURS = {STATIC: "#9aa5b1", KEDA_DEFAULT: "#c2410c", LAG: "#d1495b", DEMAND: "#00798c", ORACLE: "#5a8f29"}
+# Columns of the line. More columns turn a fluctuating line into a solid block.
 BINS = 480
 
 
 def draw(
     path: Path, trace: Trace, pattern: Pattern, costs: Costs, *, begins: dt.datetime | None, price: float | None
 ) -> None:
-    """Write the picture to `path`, in the format that its suffix names."""
-    # Of less than a day there is no pattern to be seen.
+    """Write the plot to `path`, in the format that its suffix names."""
+    # Less than a day has no weekly pattern.
     heights = (1.6, 1.7, 2.6) if trace.duration_s >= DAY_S else (1.6, 2.6)
     figure = plt.figure(figsize=(11, 1.4 * sum(heights)), layout="constrained")
     rows = figure.subplots(len(heights), 1, height_ratios=heights)
-    _span(rows[0], trace, begins)
+    _arrivals_over_time(rows[0], trace, begins)
     if len(rows) > 2:
-        _week(figure, rows[1], pattern)
-    _ways(rows[-1], costs, price)
+        _week_heatmap(figure, rows[1], pattern)
+    _cost_bars(rows[-1], costs, price)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _span(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
-    """What arrived: the mean of each column as a line, and its range as a band."""
+def _arrivals_over_time(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
+    """Plot the arrivals: the mean of each column as a line, and its range as a band."""
     rates = trace.counts / trace.step_s
     parts = np.array_split(rates, min(BINS, len(rates)))
     mean, low, high = (np.array([f(part) for part in parts]) for f in (np.mean, np.min, np.max))
@@ -54,11 +54,11 @@ def _span(axes: Any, trace: Trace, begins: dt.datetime | None) -> None:
     axes.set_xlabel(f"{unit}{since}", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
-    _plain(axes)
+    _hide_frame(axes)
 
 
-def _week(figure: Any, axes: Any, p: Pattern) -> None:
-    """A row for each day of the week of which anything is known, a column for each hour."""
+def _week_heatmap(figure: Any, axes: Any, p: Pattern) -> None:
+    """Plot a row for each weekday that has data, and a column for each hour."""
     rows = np.flatnonzero(~np.isnan(p.week).all(axis=1))
     extent = (0, 24, len(rows) - 0.5, -0.5)
     image = axes.imshow(p.week[rows], aspect="auto", cmap="Blues", vmin=0.0, extent=extent)
@@ -71,36 +71,36 @@ def _week(figure: Any, axes: Any, p: Pattern) -> None:
     figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
 
 
-def _ways(axes: Any, costs: Costs, price: float | None) -> None:
-    """A bar for each way to scale: what it costs, and at its end which share of minutes it serves."""
-    each = price if price is not None else 1.0
-    spent: Floats = np.array([costs.a_month(row) * each for row in costs.rows])
-    places = np.arange(len(spent))
+def _cost_bars(axes: Any, costs: Costs, price: float | None) -> None:
+    """Plot the cost of each policy as a bar, labelled with the share of minutes that it serves."""
+    unit_price = price if price is not None else 1.0
+    totals: Floats = np.array([costs.a_month(row) * unit_price for row in costs.rows])
+    positions = np.arange(len(totals))
     colours = [COLOURS[row.name.partition(",")[0]] for row in costs.rows]
-    axes.barh(places, spent, color=colours, height=0.62)
-    for place, row, cost in zip(places, costs.rows, spent, strict=True):
+    axes.barh(positions, totals, color=colours, height=0.62)
+    for position, row, cost in zip(positions, costs.rows, totals, strict=True):
         r = row.result
         text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
         text += f", {r.deferred_share:.1%} of frames later" if r.deferred else ""
         is_chosen = row is costs.chosen
-        enough = r.window_attainment >= costs.enough or row.name == BOUND
+        enough = r.window_attainment >= costs.enough or row.name == ORACLE
         axes.text(
             cost,
-            place,
+            position,
             text + (", recommended" if is_chosen else ""),
             va="center",
             fontsize=9,
             fontweight="bold" if is_chosen else "normal",
             color="#0f172a" if enough else "#b91c1c",
         )
-    axes.set_yticks(places, [row.name for row in costs.rows], fontsize=9)
+    axes.set_yticks(positions, [row.name for row in costs.rows], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, spent.max() * 1.75)
-    what = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
-    axes.set_title(f"{what} in 30 days; red: under {costs.enough:.0%} of minutes served", loc="left", fontsize=10)
-    _plain(axes)
+    axes.set_xlim(0, totals.max() * 1.75)
+    unit_name = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
+    axes.set_title(f"{unit_name} in 30 days; red: under {costs.enough:.0%} of minutes served", loc="left", fontsize=10)
+    _hide_frame(axes)
 
 
-def _plain(axes: Any) -> None:
+def _hide_frame(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""A frame with what was detected in it, drawn so that a person can read it; and several of them above a plot."""
+"""A frame with its detections drawn into it, and an overview of several such frames above a plot."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.contract.events import DetectedObject
 
 WIDTH = 960
-# Far apart, and readable under white text.
+# Distinct colours, dark enough for white text.
 COLOURS = ("#d1495b", "#00798c", "#b8711f", "#30638e", "#5a8f29", "#7b4b94", "#c2410c", "#0f766e", "#a21caf", "#4d5966")
 INK, PAPER, MARGIN = "#1f2933", "#ffffff", 12
 
 
 def annotated(pixels: NDArray[np.uint8], objects: Sequence[DetectedObject], caption: str) -> Image.Image:
-    """The frame, 960 pixels wide, with boxes, labels and a caption below. pixels: RGB, uint8, (height, width, 3)."""
+    """Return the frame, 960 pixels wide, with boxes, labels and a caption. pixels: RGB, uint8, (height, width, 3)."""
     image = Image.fromarray(pixels)
     image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
     font = _font(22, bold=True)
-    # The best is drawn last, and lies on top.
+    # The highest score is drawn last, on top.
     for found in sorted(objects, key=lambda o: o.score):
         x1, y1, x2, y2 = (round(v * size) for v, size in zip(found.box, image.size * 2, strict=True))
         colour = colour_of(found.label)
@@ -35,7 +35,7 @@ def annotated(pixels: NDArray[np.uint8], objects: Sequence[DetectedObject], capt
 
 
 def overview(pictures: Sequence[Image.Image], plot: Path, path: Path) -> None:
-    """Write one picture for a first page: the frames in a row of one height, the plot below."""
+    """Write one picture: the frames in a row of equal height, with the plot below."""
     below = Image.open(plot).convert("RGB")
     room = below.width - MARGIN * (len(pictures) + 1)
     height = min(below.height // 2, round(room / max(1.0, sum(p.width / p.height for p in pictures))))
@@ -47,12 +47,12 @@ def overview(pictures: Sequence[Image.Image], plot: Path, path: Path) -> None:
         sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (x, MARGIN))
         x += width + MARGIN
     sheet.paste(below, (0, top))
-    # 256 colours are enough for a page, and a third of the bytes.
+    # A palette of 256 colours takes a third of the bytes.
     sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 def colour_of(label: str) -> str:
-    """The same for a label in every picture."""
+    """Return the colour of a label, the same in every picture."""
     return COLOURS[zlib.crc32(label.encode()) % len(COLOURS)]
 
 
@@ -64,7 +64,7 @@ def _label(
     colour: str,
     size: tuple[int, int],
 ) -> None:
-    """Above the box where there is room, else inside it; never beyond the frame's edge."""
+    """Draw the label above the box, or inside it at the top edge; always within the frame."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 10, bottom - top + 8
     x = min(max(0, corner[0]), max(0, size[0] - int(width)))
@@ -82,6 +82,6 @@ def _captioned(image: Image.Image, caption: str) -> Image.Image:
 
 
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu as matplotlib brings it: the system may have no fonts."""
+    """Return DejaVu from matplotlib: the system may have no fonts."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -1,4 +1,4 @@
-"""A camera's rules and what is followed there, drawn into a frame. Pure, but for fonts."""
+"""A camera's rules and tracks, drawn into a frame. Pure, except for fonts."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from shared.contract.rules import Crossing, Rules
 
 COLOURS = ("#e6443c", "#1fa3c7", "#e8a13a", "#5b8def", "#7fbf4d", "#b07cd8", "#f0803c", "#2bb3a3", "#d65db1", "#8d99ae")
 ZONE, MASK, LINE, SHADOW = (255, 196, 0), (20, 20, 20), (0, 220, 255), (0, 0, 0)
-# Of the frame's height.
+# Text size as a share of the frame's height.
 TEXT = 1 / 32
 
 Pixels = NDArray[np.uint8]
 
 
-def rules_over(pixels: Pixels, rules: Rules) -> Image.Image:
-    """The frame with its zones, masks and lines. pixels: RGB, uint8, (height, width, 3)."""
+def draw_rules(pixels: Pixels, rules: Rules) -> Image.Image:
+    """Return the frame with zones, masks and lines. pixels: RGB, uint8, (height, width, 3)."""
     image = Image.fromarray(pixels).convert("RGB")
     size = image.size
-    glass = Image.new("RGBA", size, (0, 0, 0, 0))
-    draw = ImageDraw.Draw(glass)
+    overlay = Image.new("RGBA", size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(overlay)
     masks = [[_at(p, size) for p in mask.polygon] for mask in rules.masks]
     zones = [[_at(p, size) for p in zone.polygon] for zone in rules.zones.values()]
     for corners in masks:
         draw.polygon(corners, fill=(*MASK, 190))
     for corners in zones:
         draw.polygon(corners, fill=(*ZONE, 60))
-    # Where places overlap, the fill of one would be over the edge and the name of another.
+    # Edges and names come last: zones overlap, and the fill of one would cover those of another.
     for corners in zones:
         draw.line([*corners, corners[0]], fill=(*ZONE, 255), width=_width(size))
     for corners, mask in zip(masks, rules.masks, strict=True):
-        _text(draw, _middle(corners), f"mask {', '.join(mask.labels or [])}".strip(), size, MASK)
+        _text(draw, _centroid(corners), f"mask {', '.join(mask.labels or [])}".strip(), size, MASK)
     for corners, name in zip(zones, rules.zones, strict=True):
-        _text(draw, _middle(corners), f"{name}{_about(rules, zone=name)}", size, ZONE)
+        _text(draw, _centroid(corners), f"{name}{_rule_ids(rules, zone=name)}", size, ZONE)
     for name, line in rules.lines.items():
-        _line(draw, _at(line.start, size), _at(line.to, size), f"{name}{_about(rules, line=name)}", size)
-    return Image.alpha_composite(image.convert("RGBA"), glass).convert("RGB")
+        _line(draw, _at(line.start, size), _at(line.to, size), f"{name}{_rule_ids(rules, line=name)}", size)
+    return Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB")
 
 
-def box_over(
+def draw_box(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
     box: Sequence[float],
@@ -53,7 +53,7 @@ def box_over(
     text: str,
     path: Sequence[tuple[float, float]],
 ) -> None:
-    """An object with its label, and where its feet have been."""
+    """Draw an object's box with its label, and the path of its feet."""
     colour = colour_of(id)
     if len(path) > 1:
         draw.line([_at(p, size) for p in path], fill=colour, width=_width(size))
@@ -69,12 +69,12 @@ def box_over(
 
 
 def colour_of(id: str) -> str:
-    """The same for a track in every picture."""
+    """Return the colour of a track, the same in every picture."""
     return COLOURS[zlib.crc32(id.encode()) % len(COLOURS)]
 
 
-def _about(rules: Rules, zone: str | None = None, line: str | None = None) -> str:
-    """The rules of a place, in short."""
+def _rule_ids(rules: Rules, zone: str | None = None, line: str | None = None) -> str:
+    """Return the ids of the rules of a zone or line, as a suffix of its name."""
     ids = [
         r.id
         for r in rules.rules
@@ -86,7 +86,7 @@ def _about(rules: Rules, zone: str | None = None, line: str | None = None) -> st
 def _line(
     draw: ImageDraw.ImageDraw, start: tuple[float, float], to: tuple[float, float], text: str, size: tuple[int, int]
 ) -> None:
-    """With an arrow across its middle, the way that goes in: to the right of who looks along it."""
+    """Draw a line with an arrow to its right-hand side, which is the direction `in`."""
     width = _width(size)
     draw.line([start, to], fill=(*LINE, 255), width=width + 1)
     for end in (start, to):
@@ -94,22 +94,22 @@ def _line(
     middle = ((start[0] + to[0]) / 2, (start[1] + to[1]) / 2)
     dx, dy = to[0] - start[0], to[1] - start[1]
     length = math.hypot(dx, dy) or 1.0
-    reach = max(20.0, size[1] / 14)
+    arrow_length = max(20.0, size[1] / 14)
     right = (-dy / length, dx / length)
-    tip = (middle[0] + right[0] * reach, middle[1] + right[1] * reach)
+    tip = (middle[0] + right[0] * arrow_length, middle[1] + right[1] * arrow_length)
     draw.line([middle, tip], fill=(*LINE, 255), width=width)
-    for turn in (2.6, -2.6):
-        x = right[0] * math.cos(turn) - right[1] * math.sin(turn)
-        y = right[0] * math.sin(turn) + right[1] * math.cos(turn)
-        draw.line([tip, (tip[0] + x * reach / 3, tip[1] + y * reach / 3)], fill=(*LINE, 255), width=width)
-    _text(draw, (tip[0] + right[0] * reach / 2, tip[1] + right[1] * reach / 2), "in", size, LINE)
+    for angle in (2.6, -2.6):
+        x = right[0] * math.cos(angle) - right[1] * math.sin(angle)
+        y = right[0] * math.sin(angle) + right[1] * math.cos(angle)
+        draw.line([tip, (tip[0] + x * arrow_length / 3, tip[1] + y * arrow_length / 3)], fill=(*LINE, 255), width=width)
+    _text(draw, (tip[0] + right[0] * arrow_length / 2, tip[1] + right[1] * arrow_length / 2), "in", size, LINE)
     _text(draw, (start[0], start[1]), text, size, LINE)
 
 
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
-    """Readable on anything, and inside the frame."""
+    """Draw text with an outline, within the frame."""
     font = _font(max(11, round(size[1] * TEXT)))
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font, stroke_width=2)
     width, height = right - left, bottom - top
@@ -123,7 +123,7 @@ def _at(point: Sequence[float], size: tuple[int, int]) -> tuple[float, float]:
     return (point[0] * size[0], point[1] * size[1])
 
 
-def _middle(corners: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def _centroid(corners: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return (sum(x for x, _ in corners) / len(corners), sum(y for _, y in corners) / len(corners))
 
 

@@ -1,4 +1,4 @@
-"""A picture of a simulation: a panel of replicas for each policy, and where each was late."""
+"""A plot of a simulation: a panel of replicas for each policy, and the times when it was late."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ COLOURS = {
     "demand": "#00798c",
     "clairvoyant": "#5a8f29",
 }
-# Columns of a panel: more than this, and what goes up and down within one becomes a solid block.
+# Columns of a panel. More columns turn a fluctuating line into a solid block.
 BINS = 240
-# So many policies are read one below the other; more need a second column.
+# Maximum number of policies in one column; more need a second one.
 ONE_COLUMN = 3
 
 
@@ -37,8 +37,8 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     """Write the plot to `path`, in the format that its suffix names."""
     columns = 1 if len(results) <= ONE_COLUMN else 2
     count = math.ceil(len(results) / columns)
-    bent = [r for r in results if r.deferred]
-    strips = 1.2 + 0.2 * len(results) + (1.0 + 0.2 * len(bent) if bent else 0.0)
+    degraded = [r for r in results if r.deferred]
+    strips = 1.2 + 0.2 * len(results) + (1.0 + 0.2 * len(degraded) if degraded else 0.0)
     figure = plt.figure(figsize=(11, 2.1 * count + 0.4 + strips), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(2.1 * count, strips))
     above, below = parts
@@ -53,27 +53,28 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     for axes in panels.flat[len(results) :]:
         axes.set_visible(False)
     label = "replicas: grey, kept busy by what arrives; line, asked for"
-    # What overshoots all reason is cut off, so that the rest can be read.
-    if shown := [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]:
-        panels[0, 0].set_ylim(0, 2 * max(shown))
-        label += f", shown up to {2 * max(shown)}" if max(r.peak_replicas for r in results) > 2 * max(shown) else ""
+    # The axis cuts off extreme overshoot, so that the other panels stay readable.
+    if peaks := [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]:
+        panels[0, 0].set_ylim(0, 2 * max(peaks))
+        label += f", shown up to {2 * max(peaks)}" if max(r.peak_replicas for r in results) > 2 * max(peaks) else ""
     above.supylabel(label, fontsize=9)
-    heights = [1.2 + 0.2 * len(results)] + ([1.0 + 0.2 * len(bent)] if bent else [])
+    heights = [1.2 + 0.2 * len(results)] + ([1.0 + 0.2 * len(degraded)] if degraded else [])
     rows = below.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     late = [(r.name, 1.0 - _share(r.windows, BINS)) for r in results]
     _strips(rows[0], trace, late, "share of segments late", "Reds", unit, unit_s)
-    if bent:
-        put_off = [(r.name, 1.0 - _share(1.0 - r.deferred_by_minute, BINS)) for r in bent]
-        title = f"share of segments looked at in part, later in full where replicas were idle: {_made_good(bent)}"
-        _strips(rows[1], trace, put_off, title, "Blues", unit, unit_s)
+    if degraded:
+        deferred = [(r.name, 1.0 - _share(1.0 - r.deferred_by_minute, BINS)) for r in degraded]
+        shares = _backfilled_shares(degraded)
+        title = f"share of segments looked at in part, later in full where replicas were idle: {shares}"
+        _strips(rows[1], trace, deferred, title, "Blues", unit, unit_s)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Floats, unit_s: float) -> None:
-    """What a policy asked for: its mean as a line and its range as a band, over what arrivals keep busy."""
+    """Plot a policy's desired replicas, as mean and range, over the replicas that arrivals keep busy."""
     needed = _arrivals(trace, edges) / load.service_rate
-    mean, low, high = _asked(result.timeline, edges)
+    mean, low, high = _replica_range(result.timeline, edges)
     at = edges[:-1] / unit_s
     colour = COLOURS[result.name.partition(",")[0]]
     axes.fill_between(at, needed, step="post", color="#cbd5e1", linewidth=0)
@@ -89,14 +90,14 @@ def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Fl
     axes.tick_params(labelsize=8)
 
 
-def _made_good(results: Sequence[Result]) -> str:
+def _backfilled_shares(results: Sequence[Result]) -> str:
     return ", ".join(f"{r.backfilled / r.deferred:.0%}" for r in results)
 
 
 def _strips(
     axes: Any, trace: Trace, named: Sequence[tuple[str, Floats]], title: str, colours: str, unit: str, unit_s: float
 ) -> None:
-    """A strip of shares for each policy."""
+    """Plot a strip of shares for each policy."""
     extent = (0.0, trace.duration_s / unit_s, len(named) - 0.5, -0.5)
     strips = np.array([shares for _, shares in named])
     image = axes.imshow(strips, aspect="auto", extent=extent, cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
@@ -108,20 +109,20 @@ def _strips(
 
 
 def _arrivals(trace: Trace, edges: Floats) -> Floats:
-    """Segments a second between neighbouring edges, in seconds."""
+    """Return segments per second between neighbouring edges, which are in seconds."""
     total = np.concatenate(([0.0], np.cumsum(trace.counts, dtype=np.float64)))
     steps = np.arange(len(total), dtype=np.float64) * trace.step_s
     rates: Floats = np.diff(np.interp(edges, steps, total)) / np.diff(edges)
     return rates
 
 
-def _asked(timeline: Sequence[tuple[float, int]], edges: Floats) -> tuple[Floats, Floats, Floats]:
-    """(mean over time, least, most) replicas between neighbouring edges, of (seconds, replicas from then on)."""
+def _replica_range(timeline: Sequence[tuple[float, int]], edges: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return (mean, minimum, maximum) replicas between edges. timeline: (seconds, replicas from then on)."""
     at, replicas = (np.array(column, dtype=np.float64) for column in zip(*timeline, strict=True))
     first = np.maximum(np.searchsorted(at, edges[:-1], "right") - 1, 0)
-    behind = np.maximum(np.searchsorted(at, edges[1:], "left"), first + 1)
-    parts = [replicas[a:b] for a, b in zip(first, behind, strict=True)]
-    # Replica-seconds until each change, and on to the last edge at the last number.
+    end = np.maximum(np.searchsorted(at, edges[1:], "left"), first + 1)
+    parts = [replicas[a:b] for a, b in zip(first, end, strict=True)]
+    # Replica-seconds until each change; the last number holds until the last edge.
     changes = np.append(at, max(edges[-1], at[-1]))
     spent = np.concatenate(([0.0], np.cumsum(np.diff(changes) * replicas)))
     mean: Floats = np.diff(np.interp(edges, changes, spent)) / np.diff(edges)
@@ -129,13 +130,13 @@ def _asked(timeline: Sequence[tuple[float, int]], edges: Floats) -> tuple[Floats
 
 
 def _share(windows: Floats, bins: int) -> Floats:
-    """The mean of the windows' shares in each of `bins` equal parts of them; 1 where nothing arrived."""
-    place = np.arange(len(windows)) * bins // max(1, len(windows))
-    known = ~np.isnan(windows)
-    total = np.bincount(place[known], windows[known], bins)
-    count = np.bincount(place[known], minlength=bins)
+    """Return the mean share of the windows in each of `bins` equal parts; 1 if nothing arrived."""
+    bin_of = np.arange(len(windows)) * bins // max(1, len(windows))
+    has_data = ~np.isnan(windows)
+    total = np.bincount(bin_of[has_data], windows[has_data], bins)
+    count = np.bincount(bin_of[has_data], minlength=bins)
     share: Floats = np.divide(total, count, out=np.ones(bins), where=count > 0)
     if len(windows) < bins:
-        # Short traces have fewer minutes than columns: each minute fills its part.
-        share = share[place[np.arange(bins) * len(windows) // bins]] if len(windows) else share
+        # A short trace has fewer minutes than columns: each minute fills several.
+        share = share[bin_of[np.arange(bins) * len(windows) // bins]] if len(windows) else share
     return share

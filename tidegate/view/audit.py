@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.audit.arrived import Arrived
+from tidegate.audit.arrivals import Arrivals
 from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
-from tidegate.audit.measured import Measured
+from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.client.used import CameraTotal
 from tidegate.simulation.engine import Workload
@@ -65,7 +65,7 @@ def rising(count: int, load: Workload, duration_s: float) -> str:
     )
 
 
-def worker_totals(m: Measured) -> Iterator[str]:
+def worker_totals(m: WorkerMeasurements) -> Iterator[str]:
     """Describe the measured work of workers."""
     if not m.processed:
         return
@@ -77,7 +77,7 @@ def worker_totals(m: Measured) -> Iterator[str]:
     )
 
 
-def sources(load: Workload, m: Measured, *, is_rate_set: bool, is_cold_start_set: bool) -> Iterator[str]:
+def sources(load: Workload, m: WorkerMeasurements, *, is_rate_set: bool, is_cold_start_set: bool) -> Iterator[str]:
     """Describe the sources of a replica's figures."""
     if not is_rate_set:
         yield f"measured: a busy replica does {load.service_rate:.3g} a second"
@@ -98,7 +98,7 @@ def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str
         yield f"{len(found):,} {'camera' if len(found) == 1 else 'cameras'} sent video; most of it: {most}"
 
 
-def doubts(of: Arrived) -> Iterator[str]:
+def doubts(of: Arrivals) -> Iterator[str]:
     """Describe arrivals that workers did not report."""
     if of.from_cameras:
         yield f"in {of.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"

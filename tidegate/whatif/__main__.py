@@ -10,21 +10,21 @@ import msgspec
 
 from shared.contract.whatif import Failed
 
-# Errors quote what can't be read, and that may be long.
+# Errors quote unreadable input, which may be long.
 MOST_ERROR = 500
 NEEDED = ("numba", "numpy")
 
 
 def main() -> None:
-    # Several processes compute beside each other, with a core each.
+    # Each process of the pool has one core.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        said = Failed(
+        failure = Failed(
             error=f"what would have been can't be simulated, as {missing[0]} is not installed: "
             "pip install 'tidegate[simulate]'"
         )
-        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(failure) + b"\n")
         sys.exit(2)
     sys.exit(_run())
 
@@ -32,20 +32,20 @@ def main() -> None:
 def _run() -> int:
     from shared.runtime.errors import TidegateError
     from tidegate.whatif import limits
-    from tidegate.whatif.asked import Refused
-    from tidegate.whatif.audited import audited
-    from tidegate.whatif.telling import Telling
+    from tidegate.whatif.progress import ProgressWriter
+    from tidegate.whatif.requests import Refused
+    from tidegate.whatif.simulation import simulate
 
-    limits.take()
-    with limits.pool() as pool, Telling(sys.stdout.buffer) as telling:
+    limits.apply()
+    with limits.pool() as pool, ProgressWriter(sys.stdout.buffer) as progress:
         try:
-            telling.end(audited(sys.stdin.buffer, pool, telling))
+            progress.end(simulate(sys.stdin.buffer, pool, progress))
             return 0
         except (TidegateError, MemoryError, limits.Exceeded) as e:
             sentence = str(e) if isinstance(e, TidegateError) else limits.SENTENCE
             field = e.field if isinstance(e, Refused) else ""
-            telling.end(Failed(error=sentence[:MOST_ERROR], field=field))
-        # What is still simulated is not waited for: it ends with this process.
+            progress.end(Failed(error=sentence[:MOST_ERROR], field=field))
+        # Do not wait for running simulations: they end with this process.
         os._exit(2)
 
 

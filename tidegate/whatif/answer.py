@@ -1,4 +1,4 @@
-"""An audit's figures, sentences and files as an answer. Pure."""
+"""An audit's figures, sentences and manifests as an answer. Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from shared.contract.whatif import (
     WhatIfSaving,
     WhatIfSeries,
 )
-from tidegate.audit.arrived import Arrived
-from tidegate.audit.candidates import Bases, Candidate, in_force
+from tidegate.audit.arrivals import Arrivals
+from tidegate.audit.candidates import Bases, Candidate, present_candidate
 from tidegate.audit.costs import Costs, Row
 from tidegate.audit.pattern import DAY_S, pattern, rises
 from tidegate.simulation.engine import Workload
 from tidegate.view import audit as view
 from tidegate.whatif import series
 
-# What a trigger's URL calls the settings in force.
+# The query parameters of a trigger's URL, by the fields of `InForce`.
 _KEYS = {
     "latency_target_s": "latencyTarget",
     "cold_start_s": "coldStart",
@@ -36,33 +36,33 @@ _KEYS = {
 }
 
 
-def now(of: Bases, given: Workload, force: InForce) -> Candidate:
-    """What is in force, as a file."""
-    return in_force(
-        of, given, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, bends=force.degradable
+def present(base: Bases, load: Workload, force: InForce) -> Candidate:
+    """Return the settings in force as a candidate."""
+    return present_candidate(
+        base, load, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, degradable=force.degradable
     )
 
 
-def answer(asked: WhatIfRequest, arrived: Arrived, given: Workload, costs: Costs) -> WhatIfAnswer:
+def answer(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> WhatIfAnswer:
     rows = [*costs.rows[:-1], *costs.others, costs.rows[-1]]
     chosen = costs.chosen.candidate
     assert chosen
     return WhatIfAnswer(
-        table=[_row(row, costs, asked.price) for row in rows],
-        series=_series(arrived, costs, rows),
+        table=[_row(row, costs, request.price) for row in rows],
+        series=_series(arrivals, costs, rows),
         recommended=costs.chosen.name,
         scaled_object=chosen.text,
-        saved=_saved(costs, asked.price),
+        saved=_saved(costs, request.price),
         load=WhatIfLoad(
-            service_rate=given.service_rate,
-            cold_start_s=given.cold_start_s,
-            latency_target_s=given.latency_target_s,
-            min_replicas=given.min_replicas,
-            max_replicas=given.max_replicas,
-            rate_measured=asked.service_rate is None,
-            cold_measured=asked.cold_start_s is None and arrived.measured.cold_start_s is not None,
+            service_rate=load.service_rate,
+            cold_start_s=load.cold_start_s,
+            latency_target_s=load.latency_target_s,
+            min_replicas=load.min_replicas,
+            max_replicas=load.max_replicas,
+            rate_measured=request.service_rate is None,
+            cold_measured=request.cold_start_s is None and arrivals.measured.cold_start_s is not None,
         ),
-        notes=list(_notes(asked, arrived, given, costs)),
+        notes=list(_notes(request, arrivals, load, costs)),
     )
 
 
@@ -86,15 +86,15 @@ def _row(row: Row, costs: Costs, price: float | None) -> whatif.WhatIfRow:
     )
 
 
-def _share(hours: float, of: float) -> float | None:
-    return hours / of if of else None
+def _share(hours: float, base: float) -> float | None:
+    return hours / base if base else None
 
 
-def _series(arrived: Arrived, costs: Costs, rows: list[Row]) -> WhatIfSeries:
+def _series(arrivals: Arrivals, costs: Costs, rows: list[Row]) -> WhatIfSeries:
     edges = series.points(costs.simulated, MOST_POINTS)
     after = dt.timedelta(seconds=costs.first_day * DAY_S)
     return WhatIfSeries(
-        begins=rfc3339(arrived.begins + after) if arrived.begins else None,
+        begins=rfc3339(arrivals.begins + after) if arrivals.begins else None,
         step_s=float(edges[1] - edges[0]),
         arrivals=series.rates(costs.simulated, edges),
         replicas={row.name: series.replicas(row.result.timeline, edges) for row in rows},
@@ -102,21 +102,21 @@ def _series(arrived: Arrived, costs: Costs, rows: list[Row]) -> WhatIfSeries:
 
 
 def _saved(costs: Costs, price: float | None) -> WhatIfSaving:
-    """Against what is in force; where nobody says what that is, against the static fleet."""
+    """Return the saving against the settings in force, or against the static fleet if the request has none."""
     against = costs.others[0] if costs.others else costs.rows[0]
     hours = costs.a_month(against) - costs.a_month(costs.chosen)
     return WhatIfSaving(against=against.name, gpu_hours_30d=hours, cost_30d=None if price is None else hours * price)
 
 
-def _notes(asked: WhatIfRequest, arrived: Arrived, given: Workload, costs: Costs) -> Iterator[str]:
-    """The audit's sentences. Of cameras it says nothing: who asks may not see all of them."""
-    trace = arrived.trace
-    yield from view.arrived(trace, pattern(trace, arrived.known, arrived.begins), arrived.begins)
-    yield view.rising(rises(trace, given.service_rate, given.cold_start_s), given, trace.duration_s)
-    yield from view.worker_totals(arrived.measured)
-    yield from view.doubts(arrived)
+def _notes(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> Iterator[str]:
+    """Yield the audit's sentences, without cameras: the requester may not have access to all of them."""
+    trace = arrivals.trace
+    yield from view.arrived(trace, pattern(trace, arrivals.known, arrivals.begins), arrivals.begins)
+    yield view.rising(rises(trace, load.service_rate, load.cold_start_s), load, trace.duration_s)
+    yield from view.worker_totals(arrivals.measured)
+    yield from view.doubts(arrivals)
     yield from view.simulated(trace, costs)
-    yield from view.chosen(costs, asked.price)
+    yield from view.chosen(costs, request.price)
     if costs.others:
         yield (
             "now: what the scaler says it is asked for, within the bounds that were given here. What else the "

@@ -13,7 +13,7 @@ from shared.runtime.errors import BadMessage
 from tests.fuzz import spoil
 from tests.fuzz.door import MB, Door
 from tidegate.audit.candidates import bases
-from tidegate.whatif import asked
+from tidegate.whatif import requests
 
 _BEGAN = 1_795_000_000
 
@@ -47,13 +47,13 @@ def _usage() -> list[bytes]:
     return [b"\n".join(lines) + b"\n"]
 
 
-def _asked(data: bytes) -> None:
-    """As far as what is simulated is known."""
+def _read(data: bytes) -> None:
+    """Read a request up to the workload to simulate."""
     file = io.BytesIO(data)
-    request = asked.request(file)
+    request = requests.read_request(file)
     now = dt.datetime.fromtimestamp(_BEGAN + 3600, dt.UTC)
-    found = asked.arrived(request, file, now, lambda text: None)
-    asked.load(request, bases("cv"), found)
+    found = requests.read_arrivals(request, file, now, lambda text: None)
+    requests.read_workload(request, bases("cv"), found)
 
 
 def _said() -> list[bytes]:
@@ -65,7 +65,7 @@ def _said() -> list[bytes]:
 
 DOORS = (
     # A file of few rows may name steps for half a gigabyte: the process that reads it has four.
-    Door("whatif.asked", _requests, _asked, (asked.Refused,), spoil.as_json, share=0.2, most_bytes=2000 * MB),
-    Door("whatif.usage", _usage, _asked, (asked.Refused,), share=0.2),
+    Door("whatif.asked", _requests, _read, (requests.Refused,), spoil.as_json, share=0.2, most_bytes=2000 * MB),
+    Door("whatif.usage", _usage, _read, (requests.Refused,), share=0.2),
     Door("whatif.said", _said, decode, (BadMessage,), spoil.as_json),
 )

@@ -9,7 +9,7 @@ from shared.contract.usage import CameraUsage, IngestUsage, WorkerUsage
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
-from tidegate.audit.measured import Measured
+from tidegate.audit.measured import WorkerMeasurements
 from tidegate.client.used import Book
 
 AT = 1_796_000_000
@@ -37,7 +37,7 @@ def _book(data: bytes) -> None:
     for service in ("cv", "vlm"):
         if used := book.of(service):
             assert len(used.arrivals) == len(used.known) and (used.arrivals >= 0).all()
-            Measured.of(used.workers)
+            WorkerMeasurements.of(used.workers)
     assert len(book.cameras) <= 100_000
 
 

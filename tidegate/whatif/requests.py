@@ -1,4 +1,4 @@
-"""A request, and the arrivals that it names. What can't be used is refused with the field that it is about."""
+"""A request, and the arrivals that it names. A refusal names the invalid field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from shared.contract.whatif import MOST_CSV, MOST_REPLICAS, UsageLine, WhatIfRequest
 from shared.runtime.errors import SettingError
-from tidegate.audit.arrived import Arrived, Asked, NothingArrived, Unmeasured, of_usage, workload
+from tidegate.audit.arrivals import Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases
 from tidegate.audit.costs import MOST_DAYS, busiest
 from tidegate.client.used import Book
@@ -18,86 +18,86 @@ from tidegate.simulation.engine import Workload
 from tidegate.simulation.generate import generated
 from tidegate.simulation.trace import parse
 
-# JSON writes each letter of a CSV as one or two.
+# JSON may escape each character of a CSV, with a second one.
 MOST_LINE = 2 * MOST_CSV + 65_536
 MOST_USAGE_LINE = 2 * 1024 * 1024
-# More than the stream USAGE can hold, in base64.
+# More than a full USAGE stream in base64.
 MOST_USAGE = 512 * 1024 * 1024
 TELL_EVERY = 500
-# So many take minutes; more can be thinned out, or given in part.
+# This many take minutes to simulate; a longer trace can be cut or thinned.
 MOST_MESSAGES = 30_000_000
-# Two months of seconds. A file that leaves steps out may name more than there is memory for.
+# Two months of seconds. A sparse file may name more steps than fit into memory.
 MOST_STEPS = 5_000_000
 
 
 class Refused(SettingError):
-    """field: of the request; empty where it is about none of them alone."""
+    """field: the invalid field of the request; empty if no single field is."""
 
     def __init__(self, sentence: str, field: str = "") -> None:
         super().__init__(sentence)
         self.field = field
 
 
-def request(file: BinaryIO) -> WhatIfRequest:
-    """The first line. Raises Refused."""
+def read_request(file: BinaryIO) -> WhatIfRequest:
+    """Read the request from the first line. Raise Refused if it is invalid."""
     line = file.readline(MOST_LINE)
     try:
-        asked = msgspec.json.decode(line, type=WhatIfRequest)
+        request = msgspec.json.decode(line, type=WhatIfRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Refused(f"the request can't be used: {e}") from e
-    if asked.max_replicas is not None and asked.min_replicas > asked.max_replicas:
-        fewer = f"{asked.max_replicas} replicas at most are fewer than {asked.min_replicas} at least"
-        raise Refused(fewer, "max_replicas")
-    return asked
+    if request.max_replicas is not None and request.min_replicas > request.max_replicas:
+        sentence = f"{request.max_replicas} replicas at most are fewer than {request.min_replicas} at least"
+        raise Refused(sentence, "max_replicas")
+    return request
 
 
-def arrived(asked: WhatIfRequest, file: BinaryIO, now: dt.datetime, tell: Callable[[str], None]) -> Arrived:
-    """What the request says arrives. Raises Refused. file: what follows the request."""
-    if asked.arrivals == "made_up":
-        return Arrived(trace=next(t for t in generated() if t.name == asked.trace))
-    if asked.arrivals == "csv":
+def read_arrivals(request: WhatIfRequest, file: BinaryIO, now: dt.datetime, tell: Callable[[str], None]) -> Arrivals:
+    """Return the arrivals that the request names. file: the lines after the request. Raise Refused."""
+    if request.arrivals == "made_up":
+        return Arrivals(trace=next(t for t in generated() if t.name == request.trace))
+    if request.arrivals == "csv":
         try:
-            return Arrived(trace=parse(asked.csv, "arrivals", "the CSV"))
+            return Arrivals(trace=parse(request.csv, "arrivals", "the CSV"))
         except SettingError as e:
             raise Refused(str(e), "csv") from e
     try:
-        return of_usage(_book(file, tell), asked.service, now - dt.timedelta(days=asked.days))
-    except NothingArrived as e:
+        return from_usage(_book(file, tell), request.service, now - dt.timedelta(days=request.days))
+    except NoArrivals as e:
         raise Refused(f"{e}, or give a CSV", "arrivals") from e
 
 
-def load(asked: WhatIfRequest, of: Bases, found: Arrived) -> Workload:
-    """What is simulated. Raises Refused where it is not known, or too much."""
-    steps = len(found.trace.counts)
+def read_workload(request: WhatIfRequest, base: Bases, arrivals: Arrivals) -> Workload:
+    """Return the workload to simulate. Raise Refused if it is unknown or too large."""
+    steps = len(arrivals.trace.counts)
     if steps > MOST_STEPS:
         raise Refused(f"{steps:,} steps are too many: give {MOST_STEPS:,} at most, or make the rows coarser", "csv")
-    part, _ = busiest(found.trace, MOST_DAYS)
+    part, _ = busiest(arrivals.trace, MOST_DAYS)
     if part.total > MOST_MESSAGES:
         raise Refused(
             f"{part.total:,} messages are too many to simulate: give {MOST_MESSAGES:,} at most, as by fewer days",
-            "csv" if asked.arrivals == "csv" else "arrivals",
+            "csv" if request.arrivals == "csv" else "arrivals",
         )
     try:
-        given = workload(
-            of,
-            found,
-            Asked(
-                service_rate=asked.service_rate,
-                cold_start_s=asked.cold_start_s,
-                latency_target_s=asked.latency_target_s,
-                min_replicas=asked.min_replicas,
-                max_replicas=asked.max_replicas,
+        load = workload(
+            base,
+            arrivals,
+            LoadOverrides(
+                service_rate=request.service_rate,
+                cold_start_s=request.cold_start_s,
+                latency_target_s=request.latency_target_s,
+                min_replicas=request.min_replicas,
+                max_replicas=request.max_replicas,
             ),
         )
-    except Unmeasured as e:
+    except RateUnknown as e:
         raise Refused(f"{e}: say how many messages it does in a second", "service_rate") from e
-    if given.max_replicas > MOST_REPLICAS:
+    if load.max_replicas > MOST_REPLICAS:
         raise Refused(
-            f"the peak needs {given.max_replicas // 2:,} replicas of {given.service_rate:g} messages a second each, "
+            f"the peak needs {load.max_replicas // 2:,} replicas of {load.service_rate:g} messages a second each, "
             f"and {MOST_REPLICAS // 2:,} can be simulated: give a higher rate, or how many there are at most",
             "service_rate",
         )
-    return given
+    return load
 
 
 def _book(file: BinaryIO, tell: Callable[[str], None]) -> Book:

@@ -1,4 +1,4 @@
-"""The demo's last page: a search over what it has just seen, in words and then by a picture, and the best clip."""
+"""The demo's search over its own footage, by words and then by a picture, with the best clip."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from tidegate.demo import report
 from tidegate.view import moments
 from tidegate.view.waiting import waited_for
 
-# The last events reach the index within its wait for a fuller batch, and a busy machine's patience.
+# Timeout for the last events to reach the index, which waits for full batches.
 CATCH_UP_S = 20.0
 SHOWN = 3
 CLIP = "found"
 
 
 async def show(client: Client, folder: Path, out: Console) -> None:
-    """Print what is found, and save the best moment's video in `folder`. What fails is said, and ends nothing."""
+    """Print the moments and save the best one's video in `folder`. A failure is printed, not raised."""
     try:
-        await _indexed(client)
-        words = await _words(client)
-        if words is None:
+        await _wait_until_indexed(client)
+        text = await _common_labels(client)
+        if text is None:
             return
-        best = await _found(client, Query(text=words, k=SHOWN, picture=True), out, f'find "{words}"')
+        best = await _print_results(client, Query(text=text, k=SHOWN, picture=True), out, f'find "{text}"')
         if best is None:
             return
         for path in await clips.keep(client, folder / CLIP, best, lambda line: out.print(Text(line, "dim"))):
             out.print(f"its {'video' if path.suffix == '.mp4' else 'picture'}: {path}", soft_wrap=True, markup=False)
         if best.picture:
             picture = f"{CLIP}.jpg"
-            await _found(client, Query(image=best.picture, k=SHOWN), out, f"find --image {picture}")
+            await _print_results(client, Query(image=best.picture, k=SHOWN), out, f"find --image {picture}")
     except (TidegateError, TimeoutError, nats.errors.Error) as e:
         out.print(f"the search did not answer: {e}", style="yellow", markup=False)
 
 
-async def _indexed(client: Client) -> None:
+async def _wait_until_indexed(client: Client) -> None:
     js = client.jetstream()
     async with asyncio.timeout(CATCH_UP_S):
         for stream, consumer in ((names.MEDIA, "embed"), (names.EVENTS, "search")):
@@ -53,14 +53,16 @@ async def _indexed(client: Client) -> None:
                 await asyncio.sleep(0.2)
 
 
-async def _words(client: Client) -> str | None:
-    """The two labels that were seen in most segments; None if nothing was seen."""
+async def _common_labels(client: Client) -> str | None:
+    """Return the two most common labels, by segments, as a query; None if nothing was detected."""
     run = await report.read_back(client)
-    seen = Counter(label for s in run.detections for label in {o.label for f in s.event.frames for o in f.objects})
-    return " and ".join(label for label, _ in seen.most_common(2)) or None
+    label_counts = Counter(
+        label for s in run.detections for label in {o.label for f in s.event.frames for o in f.objects}
+    )
+    return " and ".join(label for label, _ in label_counts.most_common(2)) or None
 
 
-async def _found(client: Client, query: Query, out: Console, command: str) -> Moment | None:
+async def _print_results(client: Client, query: Query, out: Console, command: str) -> Moment | None:
     found = await waited_for(find.ask(client, query), "searching")
     out.print(f"\n[bold]tidegate {command}[/]")
     if found.moments:

@@ -1,4 +1,4 @@
-"""After the story: two cameras go on, with all that was recorded, until whoever looks at the pages has seen enough."""
+"""After the scenario: two cameras stay online with the recorded data, for the console's pages, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from rich.console import Console
 
 from shared.client import registry
 from shared.contract import cameras
+from tidegate.demo.scenario import planned_cameras
 from tidegate.demo.sizing import Load
-from tidegate.demo.story import places
 from tidegate.local.stack import Stack
 from tidegate.view.up import show_console
 
 CAMERAS = 2
 
 
-async def stay(stack: Stack, urls: Sequence[str], load: Load, console: Console) -> None:
-    """Until cancelled, or a part of the stack fails: raises its error."""
+async def keep_cameras_online(stack: Stack, urls: Sequence[str], load: Load, console: Console) -> None:
+    """Add two cameras and wait until cancelled. Raise the error of a part of the stack that fails."""
     js = stack.admin.jetstream()
-    for place in places(urls, CAMERAS):
-        entry, credentials = cameras.new_camera(place.url, fps=load.fps)
-        await registry.put(js, place.id, entry, credentials)
+    for planned in planned_cameras(urls, CAMERAS):
+        entry, credentials = cameras.new_camera(planned.url, fps=load.fps)
+        await registry.put(js, planned.id, entry, credentials)
     console.print()
     await show_console(stack, console)
     console.print("two of the cameras go on meanwhile; Ctrl-C ends all of it")

@@ -1,4 +1,4 @@
-"""What was followed on a camera, as a video."""
+"""A camera's video with its tracks and rules drawn into it."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from shared.video import fmp4, gop
 from tidegate.client.files import written
 from tidegate.drawing.painter import Painter
 
-# A clip is no longer than this.
-MOST_S = 600.0
-# A segment begins up to so much before what is asked for, and is stored when it has ended.
-SLACK = dt.timedelta(seconds=2)
+# Maximum length of a clip.
+MAX_S = 600.0
+# A segment may start this long before the requested time: it is stored when it ends.
+MARGIN = dt.timedelta(seconds=2)
 _H264 = {"preset": "veryfast", "crf": "23"}
 
 
 def check_length(stretch: Stretch) -> None:
-    """Raises SettingError if it is too long for a clip."""
-    if (stretch.until - stretch.since).total_seconds() > MOST_S:
-        raise SettingError(f"--save can have {MOST_S:.0f} s at most: give a later --since, or an earlier --until")
+    """Raise SettingError if the stretch is too long for a clip."""
+    if (stretch.until - stretch.since).total_seconds() > MAX_S:
+        raise SettingError(f"--save can have {MAX_S:.0f} s at most: give a later --since, or an earlier --until")
 
 
-async def film(
-    client: Client, stretch: Stretch, found: Sequence[Followed], path: Path, tell: Callable[[str], None]
+async def write_track_video(
+    client: Client, stretch: Stretch, tracks: Sequence[Followed], path: Path, tell: Callable[[str], None]
 ) -> float:
-    """Write the video, with rules and tracks over it; seconds written. The file is whole or not there.
+    """Write the video with rules and tracks; return its seconds. The file is complete or does not exist.
 
-    tell: is told how far it is. Raises SettingError if there is no video of that time, or the file can't be written.
+    tell: receives the progress. Raise SettingError if that time has no video, or the file can't be written.
     """
     try:
-        known = await rules.get(client, stretch.camera)
+        camera_rules = await rules.get(client, stretch.camera)
     except SettingError:
-        known = Rules()
-    painter = Painter(found, known)
+        camera_rules = Rules()
+    painter = Painter(tracks, camera_rules)
     total = (stretch.until - stretch.since).total_seconds()
     with written(path) as part:
         writer = _Writer(part)
@@ -74,8 +74,8 @@ async def film(
             writer.close()
 
 
-class _Coded(NamedTuple):
-    """Video of then. before: what is decoded before it. frames: how many it has."""
+class _EncodedVideo(NamedTuple):
+    """A part of the video. before: segments to decode first. frames: number of frames."""
 
     start: dt.datetime
     seconds: float
@@ -85,44 +85,44 @@ class _Coded(NamedTuple):
 
 
 async def _frames(client: Client, stretch: Stretch) -> AsyncIterator[tuple[dt.datetime, Any]]:
-    """(time, RGB pixels) of every frame of that time that is kept."""
-    async with aclosing(_coded(client, stretch)) as row:
-        async for one in row:
-            at = [k * one.seconds / one.frames for k in range(one.frames)]
+    """Yield (time, RGB pixels) of every stored frame of the stretch."""
+    async with aclosing(_encoded_video(client, stretch)) as parts:
+        async for part in parts:
+            at = [k * part.seconds / part.frames for k in range(part.frames)]
             try:
                 decoded = await asyncio.to_thread(
-                    media.decode, one.payload, at=at, before=one.before, frames=one.frames
+                    media.decode, part.payload, at=at, before=part.before, frames=part.frames
                 )
             except BadSegment:
                 continue
             for picture in decoded.pictures:
-                time = one.start + dt.timedelta(seconds=picture.offset)
+                time = part.start + dt.timedelta(seconds=picture.offset)
                 if stretch.since <= time <= stretch.until:
                     yield time, picture.pixels
 
 
-async def _coded(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
-    """All that MEDIA has of that time; where it has let the beginning go, all that is recorded, and what is not yet."""
-    async with aclosing(_media(client, stretch)) as row:
-        first = await anext(row, None)
-        if first is None or first.start > stretch.since + SLACK:
+async def _encoded_video(client: Client, stretch: Stretch) -> AsyncGenerator[_EncodedVideo, None]:
+    """Yield the video of the stretch: from MEDIA, or from recordings if MEDIA has expired its start."""
+    async with aclosing(_from_media(client, stretch)) as parts:
+        first = await anext(parts, None)
+        if first is None or first.start > stretch.since + MARGIN:
             is_recorded = False
-            async for one in _recorded(client, stretch):
+            async for part in _from_recordings(client, stretch):
                 is_recorded = True
-                yield one
+                yield part
             if is_recorded:
                 return
         if first is not None:
             yield first
-        async for one in row:
-            yield one
+        async for part in parts:
+            yield part
 
 
-async def _media(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
+async def _from_media(client: Client, stretch: Stretch) -> AsyncGenerator[_EncodedVideo, None]:
     subject = names.media(stretch.camera)
     js = client.jetstream()
     try:
-        # Stored after it was filmed: what begins before the stretch may be stored in it.
+        # A segment is stored after it was filmed, so one that starts before the stretch may be stored within it.
         seq = (await direct.get(client, names.MEDIA, subject=subject, since=stretch.since)).seq
     except NotFoundError:
         return
@@ -133,42 +133,42 @@ async def _media(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, Non
             return
         seq = stored.seq + 1
         try:
-            head = segment.from_headers(stored.headers)
-            if head.start > stretch.until:
+            header = segment.from_headers(stored.headers)
+            if header.start > stretch.until:
                 return
-            before = await gop.earlier(js, head)
+            earlier = await gop.earlier(js, header)
         except BadSegment:
             continue
-        yield _Coded(head.start, head.duration, stored.data, before, head.frames)
+        yield _EncodedVideo(header.start, header.duration, stored.data, earlier, header.frames)
 
 
-async def _recorded(client: Client, stretch: Stretch) -> AsyncGenerator[_Coded, None]:
-    """Nothing where no recorder answers. Raises TidegateError where it goes away meanwhile."""
-    camera, head, headed = stretch.camera, b"", ""
+async def _from_recordings(client: Client, stretch: Stretch) -> AsyncGenerator[_EncodedVideo, None]:
+    """Yield recorded video; nothing if no recorder replies. Raise TidegateError if it stops meanwhile."""
+    camera, header, init_id = stretch.camera, b"", ""
     try:
         plays = (await recordings.between(client, camera, stretch.since, stretch.until)).plays
     except (NobodyAnswers, Refusal):
         return
     for play in plays:
-        if play.headed != headed:
-            head, headed = await recordings.head(client, camera, play), play.headed
-        payload = head + await recordings.group(client, camera, play)
+        if play.headed != init_id:
+            header, init_id = await recordings.head(client, camera, play), play.headed
+        payload = header + await recordings.group(client, camera, play)
         try:
             frames = sum(len(fragment.samples) for fragment in fmp4.read(payload).fragments)
         except BadSegment:
             continue
-        yield _Coded(play.start, play.seconds, payload, (), frames)
+        yield _EncodedVideo(play.start, play.seconds, payload, (), frames)
 
 
 class _Writer:
-    """H.264 in MP4, each frame at its own time. Raises OSError where the file can't be written."""
+    """Writer of H.264 in MP4, with each frame at its own time. Raise OSError if the file can't be written."""
 
     def __init__(self, path: Path) -> None:
         self.frames = 0
-        # Whoever is interrupted closes while a thread may still paint or encode: that must find it closed.
+        # An interrupt closes the file while a thread may still encode: the lock and flag make that thread stop.
         self._lock = threading.Lock()
         self._closed = False
-        with _writing():
+        with _av_errors_as_os_errors():
             self._out = av.open(str(path), "w", format="mp4")
         self._stream: Any = None
         self._first = self._last = dt.datetime.min
@@ -191,14 +191,14 @@ class _Writer:
             self._stream.width, self._stream.height, "yuv420p"
         )
         picture.pts, picture.time_base = round((time - self._first).total_seconds() * 1000) - 1, Fraction(1, 1000)
-        with _writing():
+        with _av_errors_as_os_errors():
             self._out.mux(self._stream.encode(picture))
         self.frames += 1
         self._last = time
 
     def finish(self) -> float:
-        """Seconds. The file is whole after that."""
-        with _writing():
+        """Complete the file and return its seconds."""
+        with _av_errors_as_os_errors():
             self._out.mux(self._stream.encode(None))
             self._out.close()
         return (self._last - self._first).total_seconds()
@@ -210,8 +210,8 @@ class _Writer:
 
 
 @contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    """PyAV opens the file with the first frame that is written."""
+def _av_errors_as_os_errors() -> Iterator[None]:
+    """Raise errors of PyAV as OSError. PyAV opens the file with the first frame, so any write may fail."""
     try:
         yield
     except av.FFmpegError as e:

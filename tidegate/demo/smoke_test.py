@@ -1,6 +1,6 @@
-"""One segment taken all the way here, without a server: cut as ingest cuts it, decoded and detected in as cv does.
+"""A smoke test without a server: one segment is cut as in ingest, then decoded and analysed as in cv.
 
-A package that is installed and does not work shows here, and nowhere before the first segment.
+Without it a broken package would only show with the first segment.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tidegate.demo import clips, footage
 FPS = 2.0
 
 
-class Trial(NamedTuple):
-    """frames: of the segment. looked_at: how many of them were detected in. found: labels, each once, by name."""
+class Outcome(NamedTuple):
+    """frames: of the segment. analysed: frames that the detector got. found: distinct labels, sorted."""
 
     frames: int
-    looked_at: int
+    analysed: int
     found: tuple[str, ...]
     drawn: bool
 
 
-def run() -> Trial:
-    """Raises ModelError where nothing is found in a street; and whatever a broken package raises."""
+def run() -> Outcome:
+    """Run the test. Raise ModelError if a street has no objects, or any error of a broken package."""
     with tempfile.TemporaryDirectory() as folder:
         street = footage.street()
         video = street or Path(folder) / "drawn.mp4"
         if street is None:
-            footage.drawn(video)
+            footage.draw_square(video)
         piece = clips.pieces(video, "trial")[1]
     detector = detectors.load(CvSettings().cv_model)
     decoded = decode(piece.payload, fps=FPS, size=detector.size, frames=piece.segment.frames)
@@ -43,4 +43,4 @@ def run() -> Trial:
     found = tuple(sorted({o.label for image in objects for o in image}))
     if street and not found:
         raise ModelError(f"nothing is found in {len(decoded.pictures)} frames of a street")
-    return Trial(piece.segment.frames, len(decoded.pictures), found, drawn=street is None)
+    return Outcome(piece.segment.frames, len(decoded.pictures), found, drawn=street is None)

@@ -1,4 +1,4 @@
-"""Where an object that was followed is at a time. Pure."""
+"""The position of a tracked object at a time. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from shared.contract.events import Box, PathPoint
 
-# A box is shown for so long after the last frame that has it: two frames apart at 2 fps.
+# Seconds to show a box after its last frame: more than a frame interval at 2 fps.
 SHOWN_S = 0.6
 TRAIL_S = 4.0
 
 
-def where(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:
-    """The box at a time between a path's points; None before its first and soon after its last."""
+def box_at(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:
+    """Return the box, interpolated between a path's points; None before the first and after the last."""
     times = [p.time for p in path]
     i = bisect_right(times, time)
     if i == 0:

@@ -1,4 +1,4 @@
-"""The demo's zone and line: set before the story, and what came of them, told after it."""
+"""The demo's rules: set before the scenario, and their incidents, printed after it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.contract import names
 from shared.contract.events import Incident
 from shared.contract.rules import Crossing, Enter, Line, Rules, Stopped, Zone
 from shared.runtime.errors import TidegateError
-from tidegate.drawing.film import film
+from tidegate.drawing.track_video import write_track_video
 from tidegate.view.waiting import telling
 
-# Of the embedded footage: a street on which a man walks past a parked bicycle, over and over.
-EMBEDDED = "alley"
+# In the embedded footage: a man repeatedly walks past a parked bicycle.
+EMBEDDED_CAMERA = "alley"
 STREET = Rules(
     zones={"stand": Zone(polygon=[(0.4, 0.4), (1.0, 0.4), (1.0, 1.0), (0.4, 1.0)])},
     lines={"way": Line(start=(0.5, 1.0), to=(0.5, 0.0))},
@@ -32,8 +32,8 @@ STREET = Rules(
         Stopped(id="parked", zone="stand", labels=["bicycle", "motorcycle"], seconds=5.0),
     ],
 )
-# Of any other camera: whoever is in its middle, and whoever passes it.
-ANY = Rules(
+# For any other camera: objects in its middle, and objects that pass it.
+DEFAULT_RULES = Rules(
     zones={"middle": Zone(polygon=[(0.25, 0.25), (0.75, 0.25), (0.75, 1.0), (0.25, 1.0)])},
     lines={"way": Line(start=(0.5, 1.0), to=(0.5, 0.0))},
     rules=[
@@ -41,23 +41,23 @@ ANY = Rules(
         Crossing(id="passing", line="way", severity="info"),
     ],
 )
-# He passes close to the camera, in less than a second.
+# The man passes close to the camera, in less than a second, so 2 frames per second are too few.
 ENVIRONMENT = {"analytics": {"ANALYTICS_FPS": "10"}}
 CATCH_UP_S = 20.0
 CLIP_S = 8.0
 
 
 async def set_up(client: Client, cameras: Sequence[str]) -> str:
-    """Give one of the cameras a zone and a line; which."""
-    camera = EMBEDDED if EMBEDDED in cameras else cameras[0]
-    await rules.put(client, camera, STREET if camera == EMBEDDED else ANY)
+    """Set rules for one of the cameras; return its id."""
+    camera = EMBEDDED_CAMERA if EMBEDDED_CAMERA in cameras else cameras[0]
+    await rules.put(client, camera, STREET if camera == EMBEDDED_CAMERA else DEFAULT_RULES)
     return camera
 
 
 async def show(client: Client, camera: str, folder: Path, out: Console) -> None:
-    """Print the incidents, and save what was followed as a video. What fails is said, and ends nothing."""
+    """Print the incidents and save a video of the tracks. A failure is printed, not raised."""
     try:
-        await _caught_up(client, camera)
+        await _wait_for_tracks(client, camera)
         found = await incidents(client, camera)
         out.print(f"\n[bold]tidegate watch incidents.{camera}[/]")
         out.print(_table(found) if found else "[dim]nothing came true[/]")
@@ -66,14 +66,14 @@ async def show(client: Client, camera: str, folder: Path, out: Console) -> None:
             stretch = tracks.Stretch(camera, begin, begin + dt.timedelta(seconds=CLIP_S))
             path = folder / f"tracks-{camera}.mp4"
             with telling() as tell:
-                seconds = await film(client, stretch, await tracks.read(client, stretch), path, tell)
+                seconds = await write_track_video(client, stretch, await tracks.read(client, stretch), path, tell)
             out.print(f"what was followed, {seconds:.0f} s of it: {path}", soft_wrap=True, markup=False)
     except (TidegateError, TimeoutError, nats.errors.Error) as e:
         out.print(f"the incidents can't be told: {e}", style="yellow", markup=False)
 
 
 async def incidents(client: Client, camera: str) -> list[Incident]:
-    """The last event of each, in the order in which they began."""
+    """Return the last event of each incident, by start."""
     found: dict[str, Incident] = {}
     async with Log(client, names.EVENTS) as log:
         seq = 1
@@ -85,18 +85,18 @@ async def incidents(client: Client, camera: str) -> list[Incident]:
     return sorted(found.values(), key=lambda e: (e.start, e.incident))
 
 
-async def _caught_up(client: Client, camera: str) -> None:
-    """Until analytics has told of the camera's last detections, or has had its time: a last one may be missing."""
+async def _wait_for_tracks(client: Client, camera: str) -> None:
+    """Wait until analytics has published tracks for the last detections, up to a timeout. One or two may be missing."""
     async with Log(client, names.EVENTS) as log:
         last = await log.last(names.event("detections", camera))
         if last is None:
             return
-        wanted = msgspec.json.decode(last.data)["segment"]["n"]
+        target = msgspec.json.decode(last.data)["segment"]["n"]
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 while True:
-                    told = await log.last(names.event("tracks", camera))
-                    if told and msgspec.json.decode(told.data)["segment"]["n"] >= wanted - 2:
+                    track = await log.last(names.event("tracks", camera))
+                    if track and msgspec.json.decode(track.data)["segment"]["n"] >= target - 2:
                         return
                     await asyncio.sleep(0.2)
         except TimeoutError:
@@ -104,13 +104,13 @@ async def _caught_up(client: Client, camera: str) -> None:
 
 
 def _table(found: Sequence[Incident]) -> Table:
-    """A row a rule."""
+    """Return a table with a row for each rule."""
     table = Table("rule", "what", "where", "who", "incidents", "first", "last")
     for rule in dict.fromkeys(e.rule for e in found):
-        of_it = [e for e in found if e.rule == rule]
-        first = of_it[0]
+        events = [e for e in found if e.rule == rule]
+        first = events[0]
         place = f"line {first.line}, {first.direction}" if first.line else f"zone {first.zone}"
-        who = ", ".join(sorted({o.label for e in of_it for o in e.objects}))
-        times = (f"{e.start.astimezone():%H:%M:%S}" for e in (of_it[0], of_it[-1]))
-        table.add_row(rule, first.condition, place, who, str(len(of_it)), *times)
+        labels = ", ".join(sorted({o.label for e in events for o in e.objects}))
+        times = (f"{e.start.astimezone():%H:%M:%S}" for e in (events[0], events[-1]))
+        table.add_row(rule, first.condition, place, labels, str(len(events)), *times)
     return table
