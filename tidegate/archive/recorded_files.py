@@ -1,4 +1,4 @@
-"""Which files there are of a time: of closed hours out of the store, of running hours out of the ledgers."""
+"""The recorded files of a time span: closed hours from the store's indexes, open hours from the recorder's ledgers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from shared.recordings.library import Library
 from shared.recordings.policy import camera_key
 from shared.recordings.records import Hour, Recorded, Unreadable, catalogue_key
 
-# What ends the name of a camera's catalogue.
+# The suffix of every camera's catalogue.
 _CATALOGUE = catalogue_key("")
 
 
-async def cameras(store: str, key_file: str) -> list[str]:
-    """The cameras of which there is a catalogue. All of the store is listed, which takes minutes where weeks are kept.
+async def list_cameras(store: str, key_file: str) -> list[str]:
+    """Return the cameras that have a catalogue. Lists the whole store: minutes, if it holds weeks.
 
     Raises Unkept and SettingError.
     """
     opened = opening.recordings(store, "--store", key_file)
     try:
         return sorted(
-            h.key.removesuffix(_CATALOGUE) for h in await opened.list_objects("") if h.key.endswith(_CATALOGUE)
+            one.key.removesuffix(_CATALOGUE) for one in await opened.list_objects("") if one.key.endswith(_CATALOGUE)
         )
     finally:
         await opened.close()
 
 
 async def running_hours(client: Client) -> dict[str, Hour | None]:
-    """By camera that was ever recorded, what its ledger holds of an hour that may not be over. Raises Unreadable."""
+    """Return, for each camera that was ever recorded, the open hour in its ledger, if any. Raises Unreadable."""
     prefix = camera_key("")
     return {
         key.removeprefix(prefix): ledgers.running(key.removeprefix(prefix), ledgers.decode(value))
@@ -43,7 +43,7 @@ async def running_hours(client: Client) -> dict[str, Hour | None]:
     }
 
 
-async def files(
+async def list_files(
     store: str,
     key_file: str,
     cameras: Sequence[str],
@@ -51,7 +51,7 @@ async def files(
     until: dt.datetime,
     running: Mapping[str, Hour | None],
 ) -> dict[str, list[Recorded]]:
-    """By camera, those that show something of [since, until), by time. Raises Unkept, Unreadable and SettingError."""
+    """Return each camera's files that overlap [since, until), by time. Raises Unkept, Unreadable and SettingError."""
     opened = opening.recordings(store, "--store", key_file)
     library = Library(opened)
     try:
@@ -60,7 +60,7 @@ async def files(
         await opened.close()
     for camera, row in found.items():
         for file in row:
-            # An index may be written by hand.
+            # An index may be edited by hand: a file of another camera must not be read.
             if not file.key.startswith(f"{camera}/") or ".." in file.key:
                 raise Unreadable(f"an index of {camera} names a file that is none of its own: {file.key}")
     return found

@@ -1,10 +1,10 @@
-"""How far a run is, said to the system that runs here: its entry in the bucket `runs`, by a thread of its own.
+"""Publishes the progress of a run to the local system, as an entry in the bucket `runs`, from a thread.
 
-    with Shown(home, run, "ray") as shown:
-        for state in run.work(engine, size):
-            shown.looking(state.frames_per_s, ends)
+    with ProgressPublisher(home, run, "ray") as publisher:
+        for progress in run.analyze(engine, size):
+            publisher.analyzing(progress.frames_per_s, ends)
 
-The work waits for nobody: where no system answers, or its server hangs or goes, the run goes on as without one.
+The run never waits for it: if no system answers, or its server hangs or dies, the run continues.
 """
 
 from __future__ import annotations
@@ -29,36 +29,33 @@ from shared.contract.runs import BEAT_S, SOONEST_S, Reanalysis
 from shared.runtime.errors import TidegateError, Unanswered
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
-from tidegate.archive.runs import Run, stretches
+from tidegate.archive.run import Run, count_stretches
 from tidegate.local import running
 
-# A server may take so long to store an entry; one that is away as the run ends has so long to come back.
+# Maximum seconds for the server to store an entry, and to come back if it is away when the run ends.
 _STORE_S, _LAST_S = 2.0, 2.0
 _CLOSE_S = 1.0
 _MOST_REASON, _MOST_NAME = 500, 200
 
 
-class Shown:
-    """See the module. data: of the system.
-
-    why: what kept a system that is there from being told; empty: nothing did.
-    """
+class ProgressPublisher:
+    """See the module. data: of the system. error: why a running system has no current entry; empty: it has."""
 
     def __init__(self, data: Path, run: Run, engine: str) -> None:
-        self.why = ""
+        self.error = ""
         self._run = run
-        self._fields = _about(run, engine)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(data,), name="shown", daemon=True)
+        self._fields = _initial_fields(run, engine)
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._publish_from_thread, args=(data,), name="progress", daemon=True)
 
-    def looking(self, frames_per_s: float, ends: dt.datetime) -> None:
-        self.say(frames_per_s=frames_per_s, ends=ends, **_progress(self._run))
+    def analyzing(self, frames_per_s: float, ends: dt.datetime) -> None:
+        self.update(frames_per_s=frames_per_s, ends=ends, **_progress(self._run))
 
-    def say(self, **fields: Any) -> None:
-        """fields: of a `Reanalysis`."""
+    def update(self, **fields: Any) -> None:
+        """Set fields of the entry, a `Reanalysis`."""
         self._fields = self._fields | fields
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> ProgressPublisher:
         self._thread.start()
         return self
 
@@ -66,55 +63,55 @@ class Shown:
         if error is not None:
             is_stopped = isinstance(error, KeyboardInterrupt)
             reason = "" if is_stopped else plain(redact(str(error) or type(error).__name__))[:_MOST_REASON]
-            self.say(state="stopped" if is_stopped else "failed", reason=reason)
-        self.say(ends=None, frames_per_s=0.0)
-        self._over.set()
+            self.update(state="stopped" if is_stopped else "failed", reason=reason)
+        self.update(ends=None, frames_per_s=0.0)
+        self._finished.set()
         self._thread.join(_STORE_S + _LAST_S + _CLOSE_S)
         if self._thread.is_alive():
-            self.why = "its server does not answer"
+            self.error = "its server does not answer"
 
-    def _work(self, data: Path) -> None:
+    def _publish_from_thread(self, data: Path) -> None:
         try:
-            asyncio.run(self._told(data))
-        except Exception as e:  # whatever it is, the run is to go on
-            self.why = plain(redact(str(e) or repr(e)))
+            asyncio.run(self._connect_and_publish(data))
+        except Exception as e:  # no error here may stop the run
+            self.error = plain(redact(str(e) or repr(e)))
 
-    async def _told(self, data: Path) -> None:
+    async def _connect_and_publish(self, data: Path) -> None:
         try:
             client = await running.connect(data)
-        except TidegateError:  # whoever plans a run says so
+        except TidegateError:  # the planning of a run reports it
             return
         try:
-            await self._follow(client)
+            await self._publish(client)
         finally:
             with contextlib.suppress(TimeoutError, OSError, nats.errors.Error):
                 await asyncio.wait_for(client.close(), _CLOSE_S)
 
-    async def _follow(self, client: Client) -> None:
-        """Until the run is over, and that was said. Raises BusError where the bucket is missing."""
+    async def _publish(self, client: Client) -> None:
+        """Publish changes and heartbeats until the last entry of the run. Raises BusError if the bucket is missing."""
         bucket: KeyValue | None = None
-        said: dict[str, Any] | None = None
+        published: dict[str, Any] | None = None
         at = 0.0
         while True:
-            over = self._over.is_set()
+            finished = self._finished.is_set()
             fields = self._fields
-            if over and not await _connected(client):
-                self.why = "its server is away"
-            elif client.is_connected and (over or fields is not said or time.monotonic() - at >= BEAT_S):
+            if finished and not await _connected(client):
+                self.error = "its server is away"
+            elif client.is_connected and (finished or fields is not published or time.monotonic() - at >= BEAT_S):
                 try:
                     bucket = bucket or await bind(client.jetstream(timeout=_STORE_S), names.RUNS)
                     await bucket.put(fields["run"], _entry(fields))
-                    said, at, self.why = fields, time.monotonic(), ""
+                    published, at, self.error = fields, time.monotonic(), ""
                 except (Unanswered, TimeoutError, nats.errors.Error) as e:
-                    self.why = plain(redact(str(e) or repr(e)))
-            if over:
+                    self.error = plain(redact(str(e) or repr(e)))
+            if finished:
                 return
-            await asyncio.to_thread(self._over.wait, SOONEST_S)
+            await asyncio.to_thread(self._finished.wait, SOONEST_S)
 
 
-def _about(run: Run, engine: str) -> dict[str, Any]:
-    """What an entry says of a run as it begins, or is gone on with."""
-    job, rates = run.job, {look.fps for look in run.job.looks.values()}
+def _initial_fields(run: Run, engine: str) -> dict[str, Any]:
+    """Return the fields of a run that starts or resumes."""
+    job, rates = run.job, {settings.fps for settings in run.job.looks.values()}
     return {
         "run": job.run,
         "cameras": tuple(job.looks),
@@ -130,7 +127,7 @@ def _about(run: Run, engine: str) -> dict[str, Any]:
         "pieces": len(run.pieces),
         "frames": run.frames,
         "captions": run.captions,
-        "captions_done": run.captions - stretches(run.to_caption),
+        "captions_done": run.captions - count_stretches(run.to_caption),
         **_progress(run),
     }
 
@@ -140,14 +137,14 @@ def _progress(run: Run) -> dict[str, int]:
 
 
 def _entry(fields: dict[str, Any]) -> bytes:
-    """Raises SettingError for what no reader would take."""
+    """Encode an entry. Raises SettingError if no reader would accept it."""
     data = runs.encode(Reanalysis(updated=dt.datetime.now(dt.UTC), **fields))
     runs.decode(fields["run"], data)
     return data
 
 
 async def _connected(client: Client) -> bool:
-    """Whether it is, or becomes so in a moment."""
+    """Return whether the client is connected, or reconnects within _LAST_S."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_S):
             while not client.is_connected:
