@@ -22,8 +22,8 @@ from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
 from shared.contract.missing import Unread
-from shared.recordings.asked import Wanted
 from shared.recordings.files import Read, files
+from shared.recordings.queries import Wanted
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
 from shared.runtime.child import plain_environment

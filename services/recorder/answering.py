@@ -25,13 +25,13 @@ from shared.bus import requests
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import Unread
-from shared.recordings import asked
-from shared.recordings.asked import Found, Hours, Listed, Range, Total, Totals, Wanted
+from shared.recordings import queries
 from shared.recordings.files import VideoFile, files
 from shared.recordings.ledger import running
 from shared.recordings.library import Library
 from shared.recordings.playing import plays
 from shared.recordings.policy import EffectivePolicy, Mask
+from shared.recordings.queries import Found, Hours, Listed, Range, Total, Totals, Wanted
 from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
 from shared.recordings.retention import Aged, expires_at
 from shared.recordings.store import Missing, Unkept
@@ -87,11 +87,11 @@ class Answers:
 
     async def _answer_range(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
         query = _read(payload, Range)
-        if not query.since < query.until <= query.since + asked.LONGEST:
-            raise Refusal(400, f"until is to be after since, and no more than {asked.LONGEST} later")
+        if not query.since < query.until <= query.since + queries.LONGEST:
+            raise Refusal(400, f"until is to be after since, and no more than {queries.LONGEST} later")
         rows, holes = await self._between(query.camera, query.since, query.until)
         row = plays(rows, query.since, query.until)
-        part = row[query.skip : query.skip + asked.MOST]
+        part = row[query.skip : query.skip + queries.MOST]
         found = Found(camera=query.camera, plays=part, holes=holes, more=query.skip + len(part) < len(row))
         return msgspec.json.encode(found), {}
 
@@ -176,7 +176,7 @@ class Answers:
         except BadSegment as e:
             raise Refusal(400, f"{query.file} has no such group: {e}") from e
         most = self._client.max_payload - ROOM
-        return data[query.offset : query.offset + most], {asked.SIZE: str(len(data))}
+        return data[query.offset : query.offset + most], {queries.SIZE: str(len(data))}
 
     async def _bytes(self, query: Wanted) -> bytes:
         if query.file.startswith(f"{LIVE}{query.camera}/"):

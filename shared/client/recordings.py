@@ -18,8 +18,8 @@ from nats.aio.msg import Msg
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names
-from shared.recordings.asked import SIZE, Found, Hours, Listed, Range, Total, Totals, Wanted
 from shared.recordings.playing import Play
+from shared.recordings.queries import SIZE, Found, Hours, Listed, Range, Total, Totals, Wanted
 from shared.recordings.records import Hole
 from shared.runtime.errors import TidegateError
 from shared.video import fmp4

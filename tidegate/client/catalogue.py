@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.recordings.asked import Listed
+from shared.recordings.queries import Listed
 from shared.recordings.records import Hole
 from tidegate.client.files import written
 

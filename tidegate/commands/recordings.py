@@ -20,9 +20,9 @@ from rich.text import Text
 from shared.bus.mirror import bind
 from shared.client import recordings as client_of
 from shared.contract import geometry, names
-from shared.recordings.asked import LONGEST, Listed, Total
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
+from shared.recordings.queries import LONGEST, Listed, Total
 from shared.recordings.records import HOUR, Hole, Sum
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here

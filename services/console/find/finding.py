@@ -15,7 +15,7 @@ import msgspec
 from services.console.find.searches import Moments, Search, found_moment, merge_answers
 from services.console.people import door
 from services.console.people.asker import Asker
-from services.console.people.turns import ConcurrencyLimit
+from services.console.people.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.client import find

@@ -9,7 +9,7 @@ from services.console.find.finding import Finding
 from services.console.find.saved import Searches
 from services.console.links.links import Links
 from services.console.people.asker import Asker
-from services.console.people.kept import MirroredBucket
+from services.console.people.mirrored_bucket import MirroredBucket
 
 
 class Find:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from services.console.find.searches import Search
 from services.console.people.asker import Asker
-from services.console.people.kept import MirroredBucket
+from services.console.people.mirrored_bucket import MirroredBucket
 from services.console.people.records import decode
 from services.console.web.refused import Refused
 from shared.contract.names import Token, check_token

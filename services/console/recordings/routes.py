@@ -12,15 +12,15 @@ from litestar.params import FromPath, QueryParameter
 from services.console.people import door
 from services.console.people.asker import Asker
 from services.console.recordings import shown
-from services.console.recordings.second import ReanalysisRuns
+from services.console.recordings.reanalysis_runs import ReanalysisRuns
 from services.console.recordings.shown import RecordedCameras, RecordedHours, RecordedTime
 from services.console.web.console import Console
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.client import recordings
-from shared.recordings.asked import LONGEST, Found, Wanted
 from shared.recordings.playing import Play, playlist
+from shared.recordings.queries import LONGEST, Found, Wanted
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
 

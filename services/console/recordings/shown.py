@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from shared.recordings.asked import Found, Total
 from shared.recordings.playing import Play
+from shared.recordings.queries import Found, Total
 from shared.recordings.records import Cause
 
 # Groups that are nearer to each other form one stretch: times are rounded to milliseconds.

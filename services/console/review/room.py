@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.console.people.kept import MirroredBucket
+from services.console.people.mirrored_bucket import MirroredBucket
 from services.console.review.gaps import Statuses
 from services.console.review.index import Index
 from services.console.review.reading import Reading

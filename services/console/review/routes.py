@@ -14,6 +14,7 @@ from services.console.people import door
 from services.console.people.asker import Asker
 from services.console.review import evidence, filters, shown
 from services.console.review.filters import Filters
+from services.console.review.incident_report import newest
 from services.console.review.index import Entry, Wanted
 from services.console.review.shown import (
     CameraGap,
@@ -25,7 +26,6 @@ from services.console.review.shown import (
     TimelineRow,
 )
 from services.console.review.timeline import count_by_camera
-from services.console.review.together import newest
 from services.console.video import sending
 from services.console.video.work import LARGEST, SMALLEST
 from services.console.web.console import Console

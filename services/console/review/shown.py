@@ -9,9 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from services.console.review.evidence import Deferred, stretch
+from services.console.review.incident_report import newest, verdict
 from services.console.review.index import Entry
 from services.console.review.timeline import TimelineBucket
-from services.console.review.together import newest, verdict
 from shared.client.tracks import Followed
 from shared.contract import names
 from shared.contract.events import IncidentObject, PathPoint, SegmentRef, Severity, Snapshot, Verdict, Verification

@@ -22,11 +22,11 @@ from services.console.links.links import Links
 from services.console.now.room import Room
 from services.console.oidc.provider import Provider
 from services.console.people.asker import Asker
-from services.console.people.kept import MirroredBucket
 from services.console.people.limits import Limits
+from services.console.people.mirrored_bucket import MirroredBucket
 from services.console.people.passwords import Passwords
 from services.console.people.store import People
-from services.console.recordings.second import Reanalyses
+from services.console.recordings.reanalysis_runs import Reanalyses
 from services.console.review.room import Review
 from services.console.scaling.room import Scaling
 from services.console.settings import ConsoleSettings

@@ -11,10 +11,10 @@ from services.recorder.policies import Policies
 from services.recorder.tails import head_of
 from shared.bus.direct import Stored
 from shared.recordings import ledger, records
-from shared.recordings.asked import Found, Hours, Range, Wanted
 from shared.recordings.files import Read, files
 from shared.recordings.ledger import Last, Ledger
 from shared.recordings.playing import playlist, plays
+from shared.recordings.queries import Found, Hours, Range, Wanted
 from shared.recordings.records import Catalogue, Hour, Sum, Unreadable, hour_of
 from shared.recordings.windows import Head, window
 from shared.runtime.errors import BadSegment, Refusal
