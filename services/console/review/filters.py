@@ -47,7 +47,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.verdicts or verdict_of(entry) in self.verdicts)
             and (not self.incident or entry.incident == self.incident)
             and (not self.state or entry.lasts == (self.state == "lasting"))
-            and (self.alert is None or entry.told.alert == self.alert)
+            and (self.alert is None or entry.report.alert == self.alert)
         )
 
 
@@ -55,7 +55,7 @@ EVER = Filters()
 
 
 def verdict_of(entry: Entry) -> str:
-    return "not_found" if entry.told.not_found else entry.verification
+    return "not_found" if entry.report.not_found else entry.verification
 
 
 def names(text: str) -> frozenset[str]:

@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start: float
     last: float
     lasts: bool
-    told: IncidentReport
+    report: IncidentReport
 
     @property
     def place(self) -> Place:
@@ -80,9 +80,9 @@ class Index:
         id = id_of(event.camera, event.incident)
         entry = self._entries.get(id)
         report = report_of(event)
-        before = entry.told if entry else self._early.get(id)
+        before = entry.report if entry else self._early.get(id)
         report = merge(before, report) if before else report
-        if entry and report == entry.told:
+        if entry and report == entry.report:
             return
         about = newest(report)
         if about is None:
@@ -132,7 +132,7 @@ class Index:
 
 
 def _size(entry: Entry) -> int:
-    return entry.told.size + _OVERHEAD
+    return entry.report.size + _OVERHEAD
 
 
 def _entry(id: str, about: Incident, report: IncidentReport) -> Entry:
@@ -147,5 +147,5 @@ def _entry(id: str, about: Incident, report: IncidentReport) -> Entry:
         start=about.start.timestamp(),
         last=(about.end or about.time).timestamp(),
         lasts=about.end is None,
-        told=report,
+        report=report,
     )

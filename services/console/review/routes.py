@@ -260,7 +260,7 @@ def _entry(console: Console, asker: Asker, id: str) -> Entry:
 
 
 def _about(entry: Entry) -> Incident:
-    about = newest(entry.told)
+    about = newest(entry.report)
     assert about, "the index has only incidents with an event"
     return about
 

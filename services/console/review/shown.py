@@ -138,9 +138,9 @@ def card(
     """Return an incident's card. video_from: the first sequence that MEDIA stores. recorded: whether there may be a
     recording of a camera at a time.
     """
-    about = newest(entry.told)
-    assert about and entry.told.verified
-    _, _, verification, confidence, reason = entry.told.verified
+    about = newest(entry.report)
+    assert about and entry.report.verified
+    _, _, verification, confidence, reason = entry.report.verified
     return IncidentCard(
         id=entry.id,
         incident=entry.incident,
@@ -159,9 +159,9 @@ def card(
         verification=verification,
         confidence=confidence if confidence >= 0 else None,
         reason=reason,
-        alert=entry.told.alert,
-        late=entry.told.late,
-        not_found=entry.told.not_found,
+        alert=entry.report.alert,
+        late=entry.report.late,
+        not_found=entry.report.not_found,
         picture=about.snapshot.time,
         video=(about.snapshot.stream == names.MEDIA and about.snapshot.seq >= video_from)
         or recorded(entry.camera, about.snapshot.time),
@@ -170,7 +170,7 @@ def card(
 
 
 def details(entry: Entry, of: IncidentCard, followed: list[Followed], deferred: list[Deferred]) -> IncidentDetails:
-    about = newest(entry.told)
+    about = newest(entry.report)
     assert about
     when = stretch(about)
     size = next((f.size for f in followed if f.size), None)
@@ -179,7 +179,7 @@ def details(entry: Entry, of: IncidentCard, followed: list[Followed], deferred: 
         objects=about.objects,
         segments=about.segments,
         snapshot=about.snapshot,
-        verdict=verdict(entry.told),
+        verdict=verdict(entry.report),
         since=when.since,
         until=when.until,
         width=size[0] if size else None,
