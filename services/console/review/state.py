@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from services.console.people.mirrored_bucket import MirroredBucket
+from services.console.review.event_reader import EventReader
 from services.console.review.gaps import Statuses
 from services.console.review.index import Index
-from services.console.review.reading import Reading
 from services.console.review.reviews import Reviews
 from shared.bus.client import Connection
 
@@ -17,5 +17,5 @@ class Review:
         self.client = client
         self.index = Index()
         self.statuses = Statuses()
-        self.reading = Reading(client, self.index, self.statuses)
+        self.reader = EventReader(client, self.index, self.statuses)
         self.reviews = Reviews(bucket)

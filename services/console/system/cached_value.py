@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Fresh(Generic[T]):
+class CachedValue(Generic[T]):
     """See the module. fetch: computes the value. age_s: how long it is cached."""
 
     def __init__(self, fetch: Callable[[], Awaitable[T]], age_s: float) -> None:

@@ -16,7 +16,7 @@ EVERY_S = 60.0
 RETRY_S = 10.0
 
 
-class Keeping:
+class RecordingPeriods:
     """See the module. client: the viewer's connection."""
 
     def __init__(self, client: Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from services.console.ask.questions import ModelAnswer, model_answer
-from services.console.ask.waiting import Waiting, Workers
+from services.console.ask.queue_status import Waiting, Workers
 from services.console.people.asker import Asker
 from services.console.people.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
@@ -40,7 +40,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 Line = ModelAnswer | Waiting | Failed
 
 
-class Asking:
+class AnswerStream:
     """Asks the model. client: the operator's. current: the user with the rights they have now."""
 
     def __init__(self, client: Connection, workers: Workers, current: Callable[[Asker], Asker | None]) -> None:

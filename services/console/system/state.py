@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.console.links.links import Links
 from services.console.people.store import People
 from services.console.settings import ConsoleSettings
+from services.console.system.cached_value import CachedValue
 from services.console.system.doctor import Doctor
-from services.console.system.fresh import Fresh
 from services.console.system.states import StreamState, states
 from services.console.system.versions import Replicas, Versions, versions
 from shared.bus.mirror import Mirror
@@ -21,8 +21,8 @@ class System:
     def __init__(self, links: Links, settings: ConsoleSettings, cameras: Mirror, people: People) -> None:
         self._links = links
         self._replicas = Replicas(links.viewer)
-        self.streams: Fresh[list[StreamState]] = Fresh(self._states, _STATES_S)
-        self.versions: Fresh[Versions] = Fresh(self._versions, _VERSIONS_S)
+        self.streams: CachedValue[list[StreamState]] = CachedValue(self._states, _STATES_S)
+        self.versions: CachedValue[Versions] = CachedValue(self._versions, _VERSIONS_S)
         self.doctor = Doctor(links, settings, cameras, people, self.streams)
 
     async def run(self) -> None:

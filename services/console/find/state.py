@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection
 
-from services.console.find.finding import Finding
-from services.console.find.saved import Searches
+from services.console.find.saved_searches import SavedSearches
+from services.console.find.search_client import SearchClient
 from services.console.links.links import Links
 from services.console.people.asker import Asker
 from services.console.people.mirrored_bucket import MirroredBucket
@@ -25,5 +25,5 @@ class Find:
         current: Callable[[Asker], Asker | None],
         recorded: Callable[[str, dt.datetime], bool],
     ) -> None:
-        self.finding = Finding(links.viewer, keys, current, recorded)
-        self.searches = Searches(bucket)
+        self.client = SearchClient(links.viewer, keys, current, recorded)
+        self.searches = SavedSearches(bucket)

@@ -58,7 +58,7 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
     last: dt.datetime | None = None
 
 
-class Sight:
+class CameraStateTracker:
     """See the module. `at`: seconds of a monotonic clock; `wall`: the time of day."""
 
     def __init__(self) -> None:

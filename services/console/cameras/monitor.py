@@ -1,8 +1,8 @@
 """Receives the events of all cameras: stored segments, detections, and their status.
 
-watch = Watch(client, cameras, hub)
-running = asyncio.create_task(watch.run())
-watch.now("lobby")
+monitor = CameraMonitor(client, cameras, hub)
+running = asyncio.create_task(monitor.run())
+monitor.now("lobby")
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NotFoundError
 
-from services.console.cameras.sight import CameraState, DetectionSummary, Sight
+from services.console.cameras.state_tracker import CameraState, CameraStateTracker, DetectionSummary
 from services.console.feed.hub import FeedEvent, Hub
 from shared.bus import direct
 from shared.bus.client import Connection
@@ -40,13 +40,13 @@ class Bucket(Protocol):
     values: dict[str, bytes]
 
 
-class Watch:
+class CameraMonitor:
     """See the module. client: the viewer's."""
 
     def __init__(self, client: Connection, bucket: Bucket, hub: Hub) -> None:
         self._client = client
         self._bucket = bucket
-        self._sights: dict[str, Sight] = {}
+        self._trackers: dict[str, CameraStateTracker] = {}
         self._entries: dict[str, tuple[bytes, Camera | SettingError]] = {}
         self._recalled_ids: set[str] = set()
         self._connection = -1
@@ -72,8 +72,8 @@ class Watch:
         entry = self.settings(id)
         if isinstance(entry, SettingError):
             return CameraState(id=id, state="unusable", reason=f"{entry}: remove it, then add it anew")
-        sight = self._sights.get(id) or Sight()
-        return sight.now(id, entry is not None and entry.enabled, time.monotonic(), _wall())
+        tracker = self._trackers.get(id) or CameraStateTracker()
+        return tracker.now(id, entry is not None and entry.enabled, time.monotonic(), _wall())
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -92,9 +92,9 @@ class Watch:
             return
         content = _decode_event(event.kind, event.camera, bytes(event.data))
         if isinstance(content, DetectionSummary):
-            self._sight(event.camera).add_detections(content, time.monotonic(), _wall())
+            self._tracker(event.camera).add_detections(content, time.monotonic(), _wall())
         elif content:
-            self._sight(event.camera).add_status(content)
+            self._tracker(event.camera).add_status(content)
 
     async def _on_segment(self, message: Msg) -> None:
         camera = message.subject.removeprefix(names.stored(names.media("")))
@@ -104,10 +104,10 @@ class Watch:
             head = segment.from_message(names.media(camera), message.headers)
         except BadSegment:
             return
-        self._sight(camera).add_segment(head, time.monotonic())
+        self._tracker(camera).add_segment(head, time.monotonic())
 
-    def _sight(self, camera: str) -> Sight:
-        return self._sights.setdefault(camera, Sight())
+    def _tracker(self, camera: str) -> CameraStateTracker:
+        return self._trackers.setdefault(camera, CameraStateTracker())
 
     async def _recall(self) -> None:
         """Fetch the last events of new cameras; of all cameras after a reconnect."""
@@ -115,8 +115,8 @@ class Watch:
             self._connection, self._recalled_ids = connection, set()
         existing = set(self.ids)
         self._recalled_ids &= existing
-        for id in self._sights.keys() - existing:
-            del self._sights[id]
+        for id in self._trackers.keys() - existing:
+            del self._trackers[id]
         for id in self._entries.keys() - existing:
             del self._entries[id]
         new = sorted(existing - self._recalled_ids)
@@ -136,9 +136,9 @@ class Watch:
                 return False
             content = _decode_event(kind, id, last.data)
             if isinstance(content, DetectionSummary):
-                self._sight(id).add_recalled(content)
+                self._tracker(id).add_recalled(content)
             elif content:
-                self._sight(id).add_status(content)
+                self._tracker(id).add_status(content)
         return True
 
 

@@ -1,8 +1,8 @@
 """The current state: heartbeats, stored segments, events, JetStream's answers and the scalers' explanations.
 
-    watch = Watch(client, cameras, hub.taps, cost_per_hour=1.2)
-    running = asyncio.create_task(watch.run())
-    watch.now(asker.cameras)
+    monitor = SystemMonitor(client, cameras, hub.taps, cost_per_hour=1.2)
+    running = asyncio.create_task(monitor.run())
+    monitor.now(asker.cameras)
 
 It only reads, with the rights of `console-viewer`. It costs the video path nothing: of segments it gets only headers.
 """
@@ -22,14 +22,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from services.console.now.attention import attention
-from services.console.now.hearing import Hearing
+from services.console.now.bus_monitor import BusMonitor
+from services.console.now.camera_states import MOST_LISTED, CameraNow
+from services.console.now.last_events import LastEvents
 from services.console.now.model import Now, ServiceNow
 from services.console.now.polling import Polling
 from services.console.now.reasons import reason
-from services.console.now.recalling import Recalling
 from services.console.now.ring import STEP_S, Ring, Sample
 from services.console.now.services import OneService
-from services.console.now.sightings import MOST_LISTED, CameraNow
 from shared.client import explain
 from shared.contract import cameras, names
 from shared.runtime.errors import SettingError, TidegateError
@@ -73,7 +73,7 @@ class Outage(NamedTuple):
     until: dt.datetime | None
 
 
-class Watch:
+class SystemMonitor:
     """See the module. taps: callbacks for every event. cost_per_hour: of a replica; 0: not configured.
 
     ring: the history. outages: those that the console observed, the newest last.
@@ -81,21 +81,21 @@ class Watch:
 
     def __init__(self, client: Client, cameras: Cameras, taps: Taps, *, cost_per_hour: float = 0.0) -> None:
         began = time.monotonic()
-        self.hearing = Hearing(began)
-        self.ring = Ring(self.hearing.services)
+        self.bus = BusMonitor(began)
+        self.ring = Ring(self.bus.services)
         self.outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
         self.since = _wall()
         self._client = client
         self._cameras = cameras
         self._taps = taps
         self._cost_per_hour = cost_per_hour
-        self._polling = Polling(client, self.hearing)
-        self._recalling = Recalling(client, cameras, self.hearing.sightings)
+        self._polling = Polling(client, self.bus)
+        self._last_events = LastEvents(client, cameras, self.bus.camera_states)
         self._enabled: dict[str, tuple[bytes, bool]] = {}
         self._answered_at: float | None = None
         self._connection = client.stats["reconnects"]
         self._polled_at = self.since
-        self._sums = {name: _Sums(began, s) for name, s in self.hearing.services.items()}
+        self._sums = {name: _Sums(began, s) for name, s in self.bus.services.items()}
 
     async def run(self) -> None:
         """Run until cancelled. Raises BusError once the connection is closed for good."""
@@ -105,7 +105,7 @@ class Watch:
         ]
         self._taps.append(self._event)
         try:
-            await supervise(self._poll(), self._explain(), self._sample(), self._recalling.run())
+            await supervise(self._poll(), self._explain(), self._sample(), self._last_events.run())
         finally:
             self._taps.remove(self._event)
             if not self._client.is_closed:
@@ -115,16 +115,16 @@ class Watch:
     def now(self, sees: Set[str] | None = None) -> Now:
         """Return the state for an asker who sees these cameras; None: all, and with them the services."""
         at, wall = time.monotonic(), _wall()
-        sightings, sees_all = self.hearing.sightings, sees is None
-        seen = sightings.cameras(self._enabled_cameras(), at, wall, lambda id: sees is None or id in sees)
-        found = [self._service(s, at) for s in self.hearing.services.values() if sees_all and s.is_there(at)]
+        camera_states, sees_all = self.bus.camera_states, sees is None
+        seen = camera_states.cameras(self._enabled_cameras(), at, wall, lambda id: sees is None or id in sees)
+        found = [self._service(s, at) for s in self.bus.services.values() if sees_all and s.is_there(at)]
         is_scaler_missing = self._answered_at is not None and at - self._answered_at > MISSED_S
         return Now(
             time=wall,
             since=self.since,
             connected=self.is_reached,
-            segments=round(sightings.segments.per_second(at), 3) if sees_all else None,
-            bytes=round(sightings.bytes.per_second(at)) if sees_all else None,
+            segments=round(camera_states.segments.per_second(at), 3) if sees_all else None,
+            bytes=round(camera_states.bytes.per_second(at)) if sees_all else None,
             services=found,
             attention=attention(found, seen, connected=self.is_reached, scaler=not (is_scaler_missing and sees_all)),
             cameras=seen[:MOST_LISTED],
@@ -151,20 +151,20 @@ class Watch:
         return {id: enabled for id, (_, enabled) in self._enabled.items()}
 
     async def _beat(self, message: Msg) -> None:
-        self.hearing.beat(message.subject, message.data, time.monotonic(), _wall())
+        self.bus.beat(message.subject, message.data, time.monotonic(), _wall())
 
     async def _segment(self, message: Msg) -> None:
-        self.hearing.segment(message.subject.removeprefix("stored."), message.headers, time.monotonic())
+        self.bus.segment(message.subject.removeprefix("stored."), message.headers, time.monotonic())
 
     def _event(self, event: Event) -> None:
-        self.hearing.event(event.kind, event.camera, event.data, time.monotonic())
+        self.bus.event(event.kind, event.camera, event.data, time.monotonic())
 
     async def _poll(self) -> None:
         while True:
             began = time.monotonic()
             await self._polling.poll()
             self._record_outage()
-            for service in self.hearing.services.values():
+            for service in self.bus.services.values():
                 service.fleet.tick(time.monotonic())
             await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
 
@@ -182,7 +182,7 @@ class Watch:
 
     async def _explain(self) -> None:
         """Send one request at a time: each needs its own subscription, and a connection has few."""
-        services = [s for s in self.hearing.services.values() if s.record.scaled_object or s.record.name == "ingest"]
+        services = [s for s in self.bus.services.values() if s.record.scaled_object or s.record.name == "ingest"]
         while True:
             pause = EXPLAIN_S
             for service in services:
@@ -201,7 +201,7 @@ class Watch:
         while True:
             await asyncio.sleep(STEP_S - time.time() % STEP_S)
             at = time.monotonic()
-            for name, service in self.hearing.services.items():
+            for name, service in self.bus.services.items():
                 if service.is_there(at):
                     sample = self._sums[name].sample(at, self._service(service, at), self._cost_per_hour)
                     self.ring.add(name, sample, time.time())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.console.ask.asking import Asking
+from services.console.ask.answer_stream import AnswerStream
+from services.console.ask.queue_status import Workers
 from services.console.ask.recent import Recent
-from services.console.ask.waiting import Workers
 from services.console.links.links import Links
 from services.console.people.asker import Asker
 
@@ -16,7 +16,7 @@ class Ask:
 
     def __init__(self, links: Links, current: Callable[[Asker], Asker | None]) -> None:
         self.workers = Workers(links.viewer)
-        self.asking = Asking(links.operator, self.workers, current)
+        self.stream = AnswerStream(links.operator, self.workers, current)
         self.recent = Recent(links.viewer)
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from services.console.cameras.drawn import WrongPart
+from services.console.cameras.rule_document import WrongPart
 from services.console.links.child import ChildFailed, Question, ask_child
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
@@ -59,7 +59,7 @@ class Previewed(msgspec.Struct, frozen=True, kw_only=True):
     mistakes: list[WrongPart] = []
 
 
-class Previewing:
+class RulePreviewer:
     """See the module. client: one that may read EVENTS."""
 
     def __init__(self, client: Connection) -> None:

@@ -20,7 +20,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 _SILENT = f"the camera sends no picture within {look.LONGEST_S:.0f} s: check that it is on, its address and the network"
 
 
-class Trying:
+class CameraTrial:
     """See the module. One for the console. running: how many are being opened."""
 
     def __init__(self) -> None:

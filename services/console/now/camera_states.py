@@ -1,8 +1,8 @@
 """The state of each camera: whether it delivers, what, and the share that is analysed. Pure.
 
-seen = Sightings(now)
-seen.add_segment("lobby", size=240_000, at=now)
-seen.cameras(now, wall, sees)              # by rank: those with trouble first
+states = CameraStates(now)
+states.add_segment("lobby", size=240_000, at=now)
+states.cameras(now, wall, sees)              # by rank: those with trouble first
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Camera:
         )
 
 
-class Sightings:
+class CameraStates:
     """See the module. `at`: seconds of a monotonic clock."""
 
     def __init__(self, began: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 
 from services.console.find.searches import Moments, Search, found_moment, merge_answers
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.people.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
@@ -26,7 +26,7 @@ from shared.contract.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY
 MOST_AT_ONCE = 4
 
 
-class Finding:
+class SearchClient:
     """client: the viewer's. keys: of the bucket `cameras`. current: the user with the rights they have once there is an
     answer. recorded: whether there may be a recording of a camera at a time.
     """
@@ -81,7 +81,7 @@ class Finding:
     def _groups(self, asker: Asker, requested: Sequence[str]) -> list[list[str]]:
         """Split cameras into groups. An empty group means all cameras: only users who see all get one."""
         if requested:
-            cameras = door.select(asker, dict.fromkeys(requested), self._all_cameras())
+            cameras = access.select(asker, dict.fromkeys(requested), self._all_cameras())
         elif asker.cameras is None:
             return [[]]
         else:

@@ -9,7 +9,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
-from services.console.now.sightings import Sightings
+from services.console.now.camera_states import CameraStates
 from shared.bus import direct
 from shared.contract import events, names
 from shared.contract.events import CameraStatus, VideoStatus
@@ -24,13 +24,13 @@ class _Cameras(Protocol):
     values: dict[str, bytes]
 
 
-class Recalling:
+class LastEvents:
     """See the module."""
 
-    def __init__(self, client: Client, cameras: _Cameras, sightings: Sightings) -> None:
+    def __init__(self, client: Client, cameras: _Cameras, camera_states: CameraStates) -> None:
         self._client = client
         self._cameras = cameras
-        self._sightings = sightings
+        self._camera_states = camera_states
         self._recalled_ids: set[str] = set()
         self._connection = -1
 
@@ -45,7 +45,7 @@ class Recalling:
             self._connection, self._recalled_ids = connection, set()
         existing = {id for id in self._cameras.values if not names.is_removed(id)}
         if self._recalled_ids - existing:
-            self._sightings.forget_removed(existing)
+            self._camera_states.forget_removed(existing)
             self._recalled_ids &= existing
         new = sorted(existing - self._recalled_ids)
         for begin in range(0, len(new), AT_ONCE):
@@ -60,7 +60,7 @@ class Recalling:
             subject = names.event(kind.kind, id)
             try:
                 last = await direct.get(self._client, names.EVENTS, subject=subject)
-                self._sightings.add_status(events.decode(last.data, kind, subject))
+                self._camera_states.add_status(events.decode(last.data, kind, subject))
             except (NotFoundError, BadMessage):
                 continue
             except (BusError, APIError, TimeoutError, nats.errors.Error):

@@ -32,7 +32,7 @@ class SavedSearch(SearchEntry, frozen=True, kw_only=True):
     name: Token
 
 
-class Searches:
+class SavedSearches:
     """Saved searches of all people."""
 
     def __init__(self, bucket: MirroredBucket) -> None:

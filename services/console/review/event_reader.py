@@ -39,7 +39,7 @@ _EVERY_S = 10.0
 _RETRY_S = 1.0
 
 
-class Reading:
+class EventReader:
     """Fills the index and the cameras' statuses. client: the viewer's connection."""
 
     def __init__(self, client: Connection, index: Index, statuses: Statuses) -> None:

@@ -1,9 +1,9 @@
 """Messages on the bus, by service and camera: heartbeats, stored segments, events. The caller passes times.
 
-hearing = Hearing(time.monotonic())
-hearing.beat("scale.cv.cv-0", data, now)
-hearing.event("cameras", "lobby", data, now)
-hearing.services["cv"].now(now, None)
+bus = BusMonitor(time.monotonic())
+bus.beat("scale.cv.cv-0", data, now)
+bus.event("cameras", "lobby", data, now)
+bus.services["cv"].now(now, None)
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from services.console.now.camera_states import CameraStates
 from services.console.now.services import OneService
-from services.console.now.sightings import Sightings
-from services.console.now.stamps import Stamps
+from services.console.now.timestamps import StreamTimestamps
 from shared.contract import catalog, events, names, stats
 from shared.contract.events import CameraStatus, Detections, Quality, VideoStatus
 from shared.runtime.errors import BadMessage
@@ -56,13 +56,13 @@ _DETECTION_COUNTS, _LOSS = msgspec.json.Decoder(_DetectionCounts), msgspec.json.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessage, ValueError)
 
 
-class Hearing:
+class BusMonitor:
     """services: all in the catalog. changes: the newest last. video: when segments were stored."""
 
     def __init__(self, now: float) -> None:
         self.services = {s.name: OneService(s, now) for s in catalog.services()}
-        self.sightings = Sightings(now)
-        self.video = Stamps()
+        self.camera_states = CameraStates(now)
+        self.video = StreamTimestamps()
         self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._publishers: dict[str, list[OneService]] = {}
 
@@ -81,7 +81,7 @@ class Hearing:
         headers = headers or {}
         camera = subject.rpartition(".")[2]
         with suppress(ValueError, OverflowError):
-            self.sightings.add_segment(camera, min(max(0, int(headers.get(_SIZE, "0"))), _MOST_BYTES), now)
+            self.camera_states.add_segment(camera, min(max(0, int(headers.get(_SIZE, "0"))), _MOST_BYTES), now)
             self.video.add(int(headers.get(_SEQUENCE, "")), unix(headers.get(_TIME, "")))
         ingest = self.services["ingest"]
         ingest.published.add(now)
@@ -95,14 +95,14 @@ class Hearing:
         with suppress(*_UNREADABLE):
             if kind == Detections.kind:
                 counts = _DETECTION_COUNTS.decode(data)
-                self.sightings.add_detections(camera, len(counts.frames), counts.quality, now)
+                self.camera_states.add_detections(camera, len(counts.frames), counts.quality, now)
             elif kind.startswith(names.revised("")):
                 if reason := _LOSS.decode(data).lost:
-                    self.sightings.add_lost(camera, reason[:64], now)
+                    self.camera_states.add_lost(camera, reason[:64], now)
             elif kind == CameraStatus.kind:
-                self.sightings.add_status(events.decode(bytes(data), CameraStatus, names.event(kind, camera)))
+                self.camera_states.add_status(events.decode(bytes(data), CameraStatus, names.event(kind, camera)))
             elif kind == VideoStatus.kind:
-                self.sightings.add_status(events.decode(bytes(data), VideoStatus, names.event(kind, camera)))
+                self.camera_states.add_status(events.decode(bytes(data), VideoStatus, names.event(kind, camera)))
 
     def _publishers_of(self, kind: str) -> list[OneService]:
         """Return the services that publish a kind of event and send no heartbeats."""

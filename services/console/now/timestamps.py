@@ -2,9 +2,9 @@
 
 The server announces each stored segment without its video, so its age is known without a fetch.
 
-stamps = Stamps()
-stamps.add(seq=1234, time=1796000000.0)
-stamps.time(1234)           # None if stored before the start, or not announced yet
+timestamps = StreamTimestamps()
+timestamps.add(seq=1234, time=1796000000.0)
+timestamps.time(1234)           # None if stored before the start, or not announced yet
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EVERY_S = 0.25
 MOST = 14_400
 
 
-class Stamps:
+class StreamTimestamps:
     """See the module. Sequences grow; a smaller one means a recreated stream, and clears all stamps."""
 
     def __init__(self, every_s: float = EVERY_S, most: int = MOST) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from services.console.cameras.answers import OpenedCamera
 from services.console.cameras.fields import ChangedCamera, NewCamera, TriedCamera
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
 from services.console.web.refused import Refused
@@ -70,7 +70,7 @@ async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera)
 
 async def remove(console: Console, asker: Asker, id: str) -> None:
     """Remove a camera. Raises Refused."""
-    door.camera(asker, id, console.cameras.values)
+    access.camera(asker, id, console.cameras.values)
     await console.audit(asker, "camera.remove", camera=id)
     try:
         await registry.remove(console.links.operator.jetstream(), id)
@@ -94,7 +94,7 @@ async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> Open
         camera, entry = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
     login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(entry))
     await console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
-    tried = await console.trying.open(camera, login.secret)
+    tried = await console.camera_trial.open(camera, login.secret)
     if tried.error and login.withheld:
         return msgspec.structs.replace(tried, error=f"{tried.error}; {login.withheld}")
     return tried
@@ -133,7 +133,7 @@ def _check_credentials(camera: Camera, secret: str | None) -> None:
 
 async def _read(console: Console, asker: Asker, id: str) -> Camera:
     """Read a camera. Raises Refused if there is none, or they may not see it."""
-    door.camera(asker, id, console.cameras.values)
+    access.camera(asker, id, console.cameras.values)
     try:
         return await registry.read(console.links.operator.jetstream(), id)
     except NoCamera as e:
