@@ -1,4 +1,4 @@
-"""What all routes share: the connections, the people, and the state of each room."""
+"""What all routes share: the connections, the people, and the state of each page."""
 
 from __future__ import annotations
 
