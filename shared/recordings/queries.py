@@ -27,7 +27,7 @@ MOST = 4000
 SIZE = "Recording-Size"
 
 
-class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class RangeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """since, until: times with a zone. skip: how many groups the client already has."""
 
     camera: Token
@@ -39,7 +39,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         check_times(self.since, self.until)
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RangeAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """plays: groups of pictures, by time. holes: times without video. more: whether more groups follow."""
 
     camera: Token
@@ -48,7 +48,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     more: bool = False
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bytes begin:end of a file that a range names, as stored; or moved by `ticks`, if they are a group's.
 
     An answer may be shorter: request the rest with `offset`.
@@ -63,7 +63,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offset: Count = 0
 
 
-class Hours(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class HoursRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """camera: None requests the totals of all cameras. day: by UTC; lists the files and holes of one camera."""
 
     camera: Token | None = None
@@ -81,7 +81,7 @@ class Hours(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return dt.datetime.combine(self.day or dt.date.min, dt.time(), dt.UTC)
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
+class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file. key: below RECORDER_STORE. size: bytes. incident: whether one is in it, or next to it.
 
     goes: when it expires by age; None: never. keyframes: whether it has keyframes alone.
@@ -96,7 +96,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     keyframes: bool = False
 
 
-class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecordingTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A camera's recordings. hours: by time, of which the last may not be over; empty in all cameras' totals.
 
     seconds: of video. size: bytes. lost: seconds without video, by cause. first, last: of the recordings. kept: the
@@ -113,9 +113,9 @@ class Total(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kept: EffectivePolicy
     goes: dt.datetime | None = None
     hours: list[Sum] = []
-    files: list[Listed] = []
+    files: list[ListedFile] = []
     holes: list[Hole] = []
 
 
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    cameras: list[Total]
+class TotalsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    cameras: list[RecordingTotals]

@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.contract import geometry, names
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
-from shared.recordings.queries import LONGEST, Listed, Total
+from shared.recordings.queries import LONGEST, ListedFile, RecordingTotals
 from shared.recordings.records import HOUR, Hole, Sum
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
@@ -119,7 +119,7 @@ async def _write_files(client: Client, cameras: Sequence[str], path: Path) -> No
     echo(f"{path}: {counted(count, 'row')}", err=True)
 
 
-async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[str, Listed | Hole]]:
+async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[str, ListedFile | Hole]]:
     """All files and gaps, camera by camera, by time."""
     now = now_here()
     with telling() as tell:
@@ -129,7 +129,7 @@ async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[
                 yield camera, one
 
 
-def _file_row(one: Listed | Hole, now: dt.datetime) -> tuple[str, ...]:
+def _file_row(one: ListedFile | Hole, now: dt.datetime) -> tuple[str, ...]:
     if isinstance(one, Hole):
         return clock(one.since, now), length((one.until - one.since).total_seconds()), "", "", f"no video: {one.cause}"
     goes = clock(one.goes, now) if one.goes else "never"
@@ -333,7 +333,7 @@ def days(option: str, text: str | None) -> float | None:
     return float(match[1]) / (24 if match[2] == "h" else 1)
 
 
-def _row(total: Total, now: dt.datetime) -> tuple[str, ...]:
+def _row(total: RecordingTotals, now: dt.datetime) -> tuple[str, ...]:
     return (
         total.camera,
         length(total.seconds),

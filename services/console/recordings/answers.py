@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shared.recordings.playing import Play
-from shared.recordings.queries import Found, Total
+from shared.recordings.queries import RangeAnswer, RecordingTotals
 from shared.recordings.records import Cause
 
 # Groups that are nearer to each other form one stretch: times are rounded to milliseconds.
@@ -80,7 +80,7 @@ class RecordedTime(msgspec.Struct, frozen=True, kw_only=True):
     gaps: list[RecordedGap]
 
 
-def camera(total: Total) -> RecordedCamera:
+def camera(total: RecordingTotals) -> RecordedCamera:
     return RecordedCamera(
         camera=total.camera,
         seconds=total.seconds,
@@ -96,7 +96,7 @@ def camera(total: Total) -> RecordedCamera:
     )
 
 
-def hours(total: Total) -> RecordedHours:
+def hours(total: RecordingTotals) -> RecordedHours:
     return RecordedHours(
         of=camera(total),
         hours=[
@@ -106,7 +106,7 @@ def hours(total: Total) -> RecordedHours:
     )
 
 
-def time(found: Found) -> RecordedTime:
+def time(found: RangeAnswer) -> RecordedTime:
     return RecordedTime(
         camera=found.camera,
         stretches=stretches(found.plays),

@@ -20,7 +20,7 @@ from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.client import recordings
 from shared.recordings.playing import Play, playlist
-from shared.recordings.queries import LONGEST, Found, Wanted
+from shared.recordings.queries import LONGEST, RangeAnswer, VideoRequest
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
 
@@ -93,7 +93,9 @@ async def get_recorded_video(
 ) -> Response[bytes]:
     """The bytes that a playlist names. `X-Codec` gives the codec of an initialization section, which browsers need."""
     access.camera(asker, camera, console.camera_keys)
-    wanted = Wanted(camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n)
+    wanted = VideoRequest(
+        camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n
+    )
     data = await recordings.video(console.links.viewer, wanted)
     return Response(data, media_type="video/mp4", headers={"Cache-Control": _FOR_EVER, **_codec_header(data, wanted)})
 
@@ -104,7 +106,7 @@ async def list_runs(asker: NamedDependency[Asker], console: NamedDependency[Cons
     return console.reanalyses.of(asker)
 
 
-def _codec_header(data: bytes, wanted: Wanted) -> dict[str, str]:
+def _codec_header(data: bytes, wanted: VideoRequest) -> dict[str, str]:
     if wanted.begin or wanted.ticks is not None:
         return {}
     try:
@@ -113,7 +115,7 @@ def _codec_header(data: bytes, wanted: Wanted) -> dict[str, str]:
         return {}
 
 
-async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> Found:
+async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> RangeAnswer:
     access.camera(asker, camera, console.camera_keys)
     begin, end = instant(since, "from"), instant(until, "to")
     if not begin < end <= begin + LONGEST:
