@@ -33,8 +33,8 @@ from tests.archive_world import planned, recorded
 from tests.recorder_world import publish
 from tests.service_process import ServiceProcess
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.live import Live
-from tidegate.archive.local import Local
+from tidegate.archive.live_engine import LiveEngine
+from tidegate.archive.local_engine import LocalEngine
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -60,7 +60,7 @@ async def latencies(admin: Client, camera: str, seconds: int) -> list[float]:
 
 
 def by_replica(folder: Path, job: Job, pieces: Sequence[Piece]) -> float:
-    with Live(folder, 1, print) as engine:
+    with LiveEngine(folder, 1, print) as engine:
         return rate(engine, job, pieces)
 
 
@@ -96,7 +96,7 @@ def main() -> None:
         folder = Path(temporary)
         store = folder / "recordings"
         recorded(store, ("alley", "crossing"), max(1, round(options.minutes)), seconds=30)
-        process = rate(Local(1, 1), *planned(store, folder / "process"))
+        process = rate(LocalEngine(1, 1), *planned(store, folder / "process"))
         idle, busy = (planned(store, folder / way, model=f"cv:{MODEL}", device="") for way in ("idle", "busy"))
         idle_rate, busy_rate, without_run, with_run = asyncio.run(measure(folder, idle, busy, options.seconds))
     rates = {"one process": process, "an idle replica": idle_rate, "one with live video": busy_rate}

@@ -24,13 +24,13 @@ from rich.table import Table
 
 from bench import record
 from tests.archive_world import planned, recorded, seen
-from tidegate.archive import on_ray
+from tidegate.archive import ray_engine
+from tidegate.archive.analysis import Analyzer
+from tidegate.archive.decoding import read_piece
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.local import Local
-from tidegate.archive.looking import Eyes
-from tidegate.archive.place import Place
-from tidegate.archive.reading import opened
-from tidegate.archive.runs import Engine, Run
+from tidegate.archive.local_engine import LocalEngine
+from tidegate.archive.run import Engine, Run
+from tidegate.archive.sync_store import SyncStore
 
 MACHINE = {"num_cpus": 1, "object_store_memory": 512 * 2**20}
 SIZE = (300, 300)
@@ -38,21 +38,21 @@ SIZE = (300, 300)
 
 def bare(job: Job, pieces: Sequence[Piece]) -> float:
     """Return frames per second of one core."""
-    eyes, frames = Eyes(job), 0
-    with Place(job.store, "--store") as recordings:
+    analyzer, frames = Analyzer(job), 0
+    with SyncStore(job.store, "--store") as recordings:
         began = time.perf_counter()
         for piece in pieces:
-            frames += eyes.see(opened(recordings, piece, job, SIZE)).looked.frames
+            frames += analyzer.analyze(read_piece(recordings, piece, job, SIZE)).totals.frames
     return frames / (time.perf_counter() - began)
 
 
 def rate(engine: Engine, job: Job, pieces: Sequence[Piece], cluster: Any = None) -> float:
     """Return frames per second of a run. cluster: loses a machine half way."""
     frames = sum(piece.frames(job.looks[piece.camera]) for piece in pieces)
-    with Place(job.output, "--output") as results:
-        run = Run.begun(job, pieces, results)
+    with SyncStore(job.output, "--output") as results:
+        run = Run.create(job, pieces, results)
         began = time.perf_counter()
-        for state in run.work(engine, SIZE):
+        for state in run.analyze(engine, SIZE):
             if cluster and state.share > 0.5:
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 cluster = None
@@ -83,8 +83,8 @@ def main() -> None:
         for name, count in (("bare loop", 1), ("two bare loops", 2)):
             with get_context("spawn").Pool(count) as pool:
                 found.append((name, count, sum(pool.starmap(bare, [(job, some)] * count))))
-        measure("one process", 1, Local(1, 1))
-        measure("two processes", 2, Local(2, 1))
+        measure("one process", 1, LocalEngine(1, 1))
+        measure("two processes", 2, LocalEngine(2, 1))
         for name, count, killed in (
             ("one machine of Ray", 1, False),
             ("two of Ray", 2, False),
@@ -93,7 +93,7 @@ def main() -> None:
             cluster = Cluster(initialize_head=True, head_node_args=MACHINE)
             for _ in range(count - 1):
                 cluster.add_node(**MACHINE)
-            with on_ray.cluster(cluster.address) as engine:
+            with ray_engine.cluster(cluster.address) as engine:
                 measure(name, count, engine, cluster if killed else None)
             cluster.shutdown()
         _show(found, sum(piece.seconds for piece in pieces) / 60)

@@ -33,11 +33,11 @@ from services.vlm.stretches import CaptionPlan
 from shared.recordings import opening
 from tests.archive_world import planned, recorded
 from tests.vllm_process import SLOTS, VllmProcess, is_installed
-from tidegate.archive.asking import Describe
-from tidegate.archive.captioning import Captioner
-from tidegate.archive.chapters import Chapter, chapters, reels
+from tidegate.archive.captioner import Captioner
+from tidegate.archive.chapters import Chapter, chapters, files_by_camera
 from tidegate.archive.footage import Footage
 from tidegate.archive.job import NONE, Job, Piece
+from tidegate.archive.planning import CaptionRequest
 
 CAPTIONS = 64
 TURNS = 7
@@ -49,7 +49,7 @@ TARGET = 0.9
 async def requests(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> list[dict[str, Any]]:
     """Return the requests that a run sends."""
     store = opening.recordings(job.store, "--store", "")
-    footage = Footage(store, reels(pieces), settings)
+    footage = Footage(store, files_by_camera(pieces), settings)
     bodies = []
     for chapter in todo:
         for start, end in chapter.stretches:
@@ -79,7 +79,7 @@ def main(out: Console, count: int = CAPTIONS, turns: int = TURNS) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "recordings"
         recorded(store, ("alley", "crossing"), -(-count * STRETCH_S // 60), seconds=30)
-        describe = Describe(frames=FRAMES, size=640, usual=CaptionPlan(every_s=STRETCH_S))
+        describe = CaptionRequest(frames=FRAMES, size=640, usual=CaptionPlan(every_s=STRETCH_S))
         job, pieces = planned(store, Path(folder) / "out", model=NONE, describe=describe)
         todo = chapters(job, pieces)
         vllm = VllmProcess(Path(folder) / "vllm.log", *COLD, cores=[first] if others else ())

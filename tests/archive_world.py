@@ -19,12 +19,12 @@ from shared.recordings.library import Library
 from shared.recordings.records import Hour, Recorded, hour_of
 from shared.recordings.windows import Head
 from tests.made_once import made_once
-from tidegate.archive import asking, rows
-from tidegate.archive.job import Embed, Job, Look, Piece
-from tidegate.archive.local import Local
-from tidegate.archive.place import Place
-from tidegate.archive.report import written
-from tidegate.archive.runs import Run
+from tidegate.archive import planning, rows
+from tidegate.archive.job import DetectionSettings, Embed, Job, Piece
+from tidegate.archive.local_engine import LocalEngine
+from tidegate.archive.report import write_report
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
 from tidegate.demo import clips, footage
 
 BEGIN = dt.datetime(2026, 11, 28, 9, 59, 40, tzinfo=dt.UTC)
@@ -60,7 +60,7 @@ async def _fill(store: Path, camera: str, video: Path, count: int, seconds: int)
     await library.store.close()
 
 
-def asked(store: Path, output: Path, **more: Any) -> asking.Asked:
+def asked(store: Path, output: Path, **more: Any) -> planning.RunRequest:
     usual = {
         "run": "again",
         "since": BEGIN,
@@ -69,12 +69,14 @@ def asked(store: Path, output: Path, **more: Any) -> asking.Asked:
         "device": "cpu",
         "own": True,
     }
-    return asking.Asked(usual=Look(), store=str(store), output=str(output), batch_size=8, **usual | more)
+    return planning.RunRequest(
+        usual=DetectionSettings(), store=str(store), output=str(output), batch_size=8, **usual | more
+    )
 
 
 def planned(store: Path, output: Path, **more: Any) -> tuple[Job, list[Piece]]:
     """Where no system runs."""
-    job, pieces, known = asyncio.run(asking.planned(asked(store, output, **more), store / "nobody"))
+    job, pieces, known = asyncio.run(planning.plan(asked(store, output, **more), store / "nobody"))
     assert not known.reached
     return job, pieces
 
@@ -123,19 +125,19 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def done(job: Job, pieces: Sequence[Piece]) -> Run:
-    with Place(job.output, "--output") as results:
-        run = Run.begun(job, pieces, results)
+    with SyncStore(job.output, "--output") as results:
+        run = Run.create(job, pieces, results)
         finish(run, results)
         return run
 
 
-def finish(run: Run, results: Place) -> None:
-    engine = Local(workers=2, threads=1)
-    shares = [state.share for state in run.work(engine, None)]
+def finish(run: Run, results: SyncStore) -> None:
+    engine = LocalEngine(workers=2, threads=1)
+    shares = [state.share for state in run.analyze(engine, None)]
     assert shares == sorted(shares) and (not shares or shares[-1] == 1)
-    list(run.follow(engine))
-    with Place(run.job.store, "--store") as recordings:
-        written(run, recordings, results)
+    list(run.track(engine))
+    with SyncStore(run.job.store, "--store") as recordings:
+        write_report(run, recordings, results)
 
 
 def command(store: Path, *options: str) -> list[str]:

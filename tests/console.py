@@ -21,7 +21,7 @@ from services.console.people.asker import Role
 from services.console.people.records import Person, new_link, person_key
 from services.console.settings import ConsoleSettings
 from services.console.web.console import Console
-from services.console.web.serving import serve
+from services.console.web.server import serve
 from shared import bus
 from shared.contract import cameras, names
 from shared.runtime.ports import free_port

@@ -29,12 +29,12 @@ from tests.archive_world import BEGIN, EMBED, command, done, finish, planned, sa
 from tests.up_process import COMMAND, tidegate
 from tests.waiting import patience_s
 from tidegate.archive import job as jobs
-from tidegate.archive.estimate import estimated
-from tidegate.archive.job import Job, Look
-from tidegate.archive.local import Local
-from tidegate.archive.place import Place
-from tidegate.archive.reading import GONE
-from tidegate.archive.runs import Run
+from tidegate.archive.decoding import FILE_MISSING
+from tidegate.archive.estimate import estimate_run
+from tidegate.archive.job import DetectionSettings, Job
+from tidegate.archive.local_engine import LocalEngine
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
 
 __all__ = ["store", "whole"]
 
@@ -107,14 +107,14 @@ def test_pieces_are_the_segments_of_the_time_each_once(since: int, length: int, 
     begin = BEGIN + dt.timedelta(seconds=since)
     job = Job(
         run="r", store="", output="", since=begin, until=begin + dt.timedelta(seconds=length),
-        model="torchvision:any", limits=limits_here(), looks={"cam": Look(fps=fps)},
+        model="torchvision:any", limits=limits_here(), looks={"cam": DetectionSettings(fps=fps)},
     )  # fmt: skip
     pieces = list(jobs.pieces("cam", files, job))
     within = [cut.seq for f in files for cut in f.cuts if since <= cut.seq - 1 < since + length]
     assert [cut.seq for piece in pieces for cut in piece.cuts] == within
     assert len({piece.key for piece in pieces}) == len(pieces)
     image = 1920 * 1080 * 3
-    assert all(len(p.cuts) == 1 or p.frames(Look(fps=fps)) * image <= jobs.MOST_BYTES for p in pieces)
+    assert all(len(p.cuts) == 1 or p.frames(DetectionSettings(fps=fps)) * image <= jobs.MOST_BYTES for p in pieces)
     assert [msgspec.json.decode(msgspec.json.encode(piece), type=jobs.Piece) for piece in pieces] == pieces
 
 
@@ -148,11 +148,11 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(store: Path, tmp_p
 def test_an_estimate_counts_what_is_read_and_looked_at() -> None:
     job = Job(
         run="r", store="", output="", since=BEGIN, until=BEGIN + dt.timedelta(hours=1), model="torchvision:any",
-        looks={"cam": Look(fps=5)}, limits=limits_here(),
+        looks={"cam": DetectionSettings(fps=5)}, limits=limits_here(),
     )  # fmt: skip
     pieces = list(jobs.pieces("cam", [file(0)], job))
     assert len(pieces) > 1
-    found = estimated(job, pieces, frames_per_s=10, workers=2, cost_per_hour=None)
+    found = estimate_run(job, pieces, frames_per_s=10, workers=2, cost_per_hour=None)
     assert (found.size, found.frames, found.cost) == (len(pieces) * file(0).size, 100, None)
     assert found.hours_taken == pytest.approx(100 / 10 / 3600 / 2)
 
@@ -200,8 +200,8 @@ def test_a_store_that_this_machine_does_not_reach_is_no_store_whose_files_have_g
     shutil.copytree(store, copied)
     job, pieces = planned(copied, tmp_path / "out")
     shutil.rmtree(copied)
-    with Place(job.output, "--output") as results, pytest.raises(TidegateError, match="that all machines mount"):
-        list(Run.begun(job, pieces, results).work(Local(workers=1, threads=1), None))
+    with SyncStore(job.output, "--output") as results, pytest.raises(TidegateError, match="that all machines mount"):
+        list(Run.create(job, pieces, results).analyze(LocalEngine(workers=1, threads=1), None))
     assert not (tmp_path / "out" / "segments").exists()
 
 
@@ -217,8 +217,8 @@ def test_an_index_that_names_files_elsewhere_is_refused(store: Path, tmp_path: P
 @pytest.mark.slow  # it may be the first to need `whole`
 def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> None:
     job, pieces = planned(store, whole)
-    with Place(str(whole), "--output") as results, pytest.raises(SettingError, match="--resume"):
-        Run.begun(job, pieces, results)
+    with SyncStore(str(whole), "--output") as results, pytest.raises(SettingError, match="--resume"):
+        Run.create(job, pieces, results)
 
 
 # ---- whatever dies
@@ -233,8 +233,8 @@ def test_who_goes_on_does_only_what_is_left(whole: Path, tmp_path: Path) -> None
     for path in gone:
         path.unlink()
     shutil.rmtree(output / "tracks")
-    with Place(str(output), "--resume") as results:
-        run = Run.found(results)
+    with SyncStore(str(output), "--resume") as results:
+        run = Run.load(results)
         assert len(run.todo) == 3
         finish(run, results)
     assert seen(output) == seen(whole) and same_vectors(output, whole)
@@ -309,7 +309,7 @@ def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: P
     done(*planned(copied, tmp_path / "out"))
     found = table(tmp_path / "out", "segments")
     failed = [row for row in found if row["failed"]]
-    assert len([row for row in failed if row["failed"] == GONE]) == 10
+    assert len([row for row in failed if row["failed"] == FILE_MISSING]) == 10
     assert 20 <= len(failed) <= 30 and all(row["camera"] == "alley" for row in failed)
     expected = {id: frames for id, frames in seen(whole).items() if id.startswith("crossing/")}
     assert {id: frames for id, frames in seen(tmp_path / "out").items() if id.startswith("crossing/")} == expected
@@ -320,13 +320,13 @@ def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: P
 @pytest.mark.slow
 def test_a_store_that_is_full_or_away_ends_it_with_the_reason(store: Path, tmp_path: Path) -> None:
     job, pieces = planned(store, tmp_path / "out")
-    with Place(str(tmp_path / "out"), "--output") as results:
-        run = Run.begun(job, pieces, results)
+    with SyncStore(str(tmp_path / "out"), "--output") as results:
+        run = Run.create(job, pieces, results)
         (tmp_path / "out" / "segments").write_text("in the way")
         with pytest.raises(TidegateError, match="can't be used: File exists"):
-            list(run.work(Local(workers=1, threads=1), None))
+            list(run.analyze(LocalEngine(workers=1, threads=1), None))
 
 
 def test_options_count_more_than_what_is_usual(store: Path, tmp_path: Path) -> None:
     job, _ = planned(store, tmp_path, fps=2.0, classes=("person",))
-    assert job.looks["alley"] == Look(fps=2.0, classes=("person",))
+    assert job.looks["alley"] == DetectionSettings(fps=2.0, classes=("person",))

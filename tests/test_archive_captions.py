@@ -46,7 +46,7 @@ from tests.up_process import COMMAND
 from tests.video_world import pixels
 from tests.waiting import patience_s, until
 from tidegate.archive import rows
-from tidegate.archive.reading import GONE
+from tidegate.archive.decoding import FILE_MISSING
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -399,7 +399,7 @@ async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Pa
     await world.done(*world.run(store=copied))
     failed = [row for row in world.captions() if row["failed"]]
     assert {row["camera"] for row in failed} == {"alley"}
-    assert GONE in {row["failed"] for row in failed} and all(not row["text"] for row in failed)
+    assert FILE_MISSING in {row["failed"] for row in failed} and all(not row["text"] for row in failed)
     assert len([row for row in world.captions() if row["camera"] == "crossing" and row["text"]]) >= 8
 
 
@@ -437,11 +437,11 @@ async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == len(captions)
     second = captions[1]
     live = {"start": second["start"] + SECOND, "end": second["end"] - SECOND}
-    event = rows.captioned(second | live | {"text": "live.", "frames": []})
+    event = rows.caption_event(second | live | {"text": "live.", "frames": []})
     await admin.jetstream().publish(events.subject(event), events.encode(event))
     # A later run has others, over the end of one and the beginning of the next.
     over = {"start": captions[3]["start"] + SECOND, "end": captions[4]["end"] - SECOND, "text": "later."}
-    past = events.past(rows.captioned(captions[3] | over), "later")
+    past = events.past(rows.caption_event(captions[3] | over), "later")
     await admin.jetstream().publish(events.subject(past), events.encode(past))
 
     async def answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:

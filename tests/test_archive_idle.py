@@ -28,15 +28,15 @@ from tests.recorder_world import publish
 from tests.service_process import ServiceProcess
 from tests.up_process import COMMAND, tidegate
 from tests.waiting import patience_s, until
-from tidegate.archive import giving
+from tidegate.archive import task_server
 from tidegate.archive.job import Job
 from tidegate.archive.job import Piece as Part
-from tidegate.archive.live import Live
-from tidegate.archive.place import Place
-from tidegate.archive.probe import Probed
-from tidegate.archive.report import written
-from tidegate.archive.runs import Run
-from tidegate.archive.tasks import Tasks, TooOften
+from tidegate.archive.live_engine import LiveEngine
+from tidegate.archive.probe import ProbeResult
+from tidegate.archive.report import write_report
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
+from tidegate.archive.task_queue import TaskQueue, TooManyTimeouts
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -78,19 +78,19 @@ class World:
         self.reach()
         return await asyncio.to_thread(self._work, job, todo, pieces)
 
-    def probe(self, job: Job, todo: list[Part]) -> Probed:
-        with Live(self._folder, 1, self.said.append) as engine:
+    def probe(self, job: Job, todo: list[Part]) -> ProbeResult:
+        with LiveEngine(self._folder, 1, self.said.append) as engine:
             return engine.probe(job, todo)
 
     def _work(self, job: Job, todo: list[Part], pieces: int | None) -> Run:
-        with Place(job.output, "--output") as results, Live(self._folder, 1, self.said.append) as engine:
-            run = Run.begun(job, todo, results)
-            for n, _ in enumerate(run.work(engine, None), 1):
+        with SyncStore(job.output, "--output") as results, LiveEngine(self._folder, 1, self.said.append) as engine:
+            run = Run.create(job, todo, results)
+            for n, _ in enumerate(run.analyze(engine, None), 1):
                 if n == pieces:
                     return run
-            list(run.follow(engine))
-            with Place(run.job.store, "--store") as recordings:
-                written(run, recordings, results)
+            list(run.track(engine))
+            with SyncStore(run.job.store, "--store") as recordings:
+                write_report(run, recordings, results)
             return run
 
     def resume(self) -> None:
@@ -161,7 +161,7 @@ async def test_a_replica_that_goes_loses_nothing(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     # What is given up is not waited for; what falls silent is.
-    monkeypatch.setattr(giving, "SILENT_S", 3600.0 if how is signal.SIGTERM else 2.0)
+    monkeypatch.setattr(task_server, "SILENT_S", 3600.0 if how is signal.SIGTERM else 2.0)
     cv = await world.cv()
     run = asyncio.create_task(world.run())
     await until(lambda: len(list((world.output / "segments").rglob("*.parquet"))) >= 2)
@@ -374,7 +374,7 @@ async def test_what_is_wrong_is_said_before_anything_is_done(
 
 @given(st.lists(st.sampled_from(["take", "wait", "give up", "done", "heard"]), max_size=60), st.integers(1, 6))
 def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: int) -> None:
-    tasks, now, done, hands = Tasks(10, 1000), 0.0, set(), list[int]()
+    tasks, now, done, hands = TaskQueue(10, 1000), 0.0, set(), list[int]()
     for id in range(count):
         tasks.add(id)
     for step in steps:
@@ -387,24 +387,24 @@ def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: in
         elif hands and step == "give up":
             tasks.give_up(hands.pop())
         elif hands and step == "heard":
-            tasks.heard(hands[-1], now)
+            tasks.renew(hands[-1], now)
         elif hands and step == "done":
             id = hands.pop()
-            assert tasks.done(id) == (id not in done)
+            assert tasks.finish(id) == (id not in done)
             done.add(id)
     # Whoever is left does the rest.
     while (id := tasks.take(now := now + 11)) is not None:
-        assert tasks.done(id) and id not in done
+        assert tasks.finish(id) and id not in done
         done.add(id)
     assert done == set(range(count))
 
 
 def test_what_silences_each_that_has_it_is_named() -> None:
-    tasks = Tasks(10, 3)
+    tasks = TaskQueue(10, 3)
     tasks.add(7)
     for n in range(3):
         assert tasks.take(11.0 * n) == 7
-    with pytest.raises(TooOften) as e:
+    with pytest.raises(TooManyTimeouts) as e:
         tasks.take(33.0)
     assert (e.value.id, e.value.times) == (7, 3)
 
@@ -412,7 +412,7 @@ def test_what_silences_each_that_has_it_is_named() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=6), st.integers(1, 40))
 def test_parts_are_the_video(video: list[bytes], part: int) -> None:
     found = b""
-    while more := giving.part(video, len(found), part):
+    while more := task_server.video_part(video, len(found), part):
         assert len(more) <= part
         found += more
     assert found == b"".join(video)

@@ -27,8 +27,8 @@ from tests.footage import make
 from tests.recorder_world import World, publish, world
 from tests.service_process import ServiceProcess
 from tests.waiting import patience_s
-from tidegate.archive import asking, rows
-from tidegate.archive.job import NONE, Job, Look
+from tidegate.archive import planning, rows
+from tidegate.archive.job import NONE, DetectionSettings, Job
 from tidegate.archive.job import Piece as Part
 from tidegate.demo import clips, footage
 
@@ -45,13 +45,13 @@ NEAR = 0.01
 
 async def planned_beside(
     world: World, monkeypatch: pytest.MonkeyPatch, folder: Path, **more: Any
-) -> tuple[Job, list[Part], asking.Known]:
+) -> tuple[Job, list[Part], planning.SystemState]:
     """A run over the hour that goes on, by the system that records it. more: of `asked`."""
     for name, value in world.server.environment("admin").items():
         monkeypatch.setenv(name, value)
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
     wanted = asked(world.store, folder / "out", since=now - hour, until=now + hour, **more)
-    return await asking.planned(wanted, folder)
+    return await planning.plan(wanted, folder)
 
 
 async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,7 +68,11 @@ async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest
     assert await recorder.end() == await cv.end() == 0
     job, pieces, known = await planned_beside(world, monkeypatch, tmp_path)
     # The running hour is there, and the camera is looked at as live.
-    assert known.reached and job.looks == {"cam": Look(fps=3.0, min_score=0.3, tiles="2x1")} and "cam" in job.rules
+    assert (
+        known.reached
+        and job.looks == {"cam": DetectionSettings(fps=3.0, min_score=0.3, tiles="2x1")}
+        and "cam" in job.rules
+    )
     await asyncio.to_thread(done, job, pieces)
     again = {row["id"]: row for row in table(tmp_path / "out", "segments")}
     assert again.keys() == live.keys() and len(again) == SEGMENTS
@@ -112,7 +116,9 @@ async def test_the_same_is_embedded_in_a_recording(
     embedded = msgspec.structs.replace(EMBED, fps=fps)
     job, parts, _ = await planned_beside(world, monkeypatch, tmp_path, model=NONE, embed=embedded)
     await asyncio.to_thread(done, job, parts)
-    again = dict(rows.embedded(sorted(table(tmp_path / "out", "embeddings"), key=lambda r: (r["id"], r["time"]))))
+    again = dict(
+        rows.embedding_events(sorted(table(tmp_path / "out", "embeddings"), key=lambda r: (r["id"], r["time"])))
+    )
     expected = {id: event for id, event in live.items() if event.vectors}
     assert again.keys() == expected.keys() and len(again) >= 3
     for id, event in expected.items():

@@ -13,11 +13,11 @@ import pytest
 from shared.runtime.errors import TidegateError
 from tests.archive_world import EMBED, command, planned, same_vectors, seen, store, table, whole
 from tests.up_process import tidegate
-from tidegate.archive import reading
-from tidegate.archive.job import with_size
-from tidegate.archive.place import Place
-from tidegate.archive.report import written
-from tidegate.archive.runs import Run
+from tidegate.archive import decoding
+from tidegate.archive.job import with_embed_size
+from tidegate.archive.report import write_report
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
 
 __all__ = ["store", "whole"]
 
@@ -45,31 +45,31 @@ def cluster() -> Iterator[Any]:
 
 def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
     """Its workers had no room elsewhere, and were waited for."""
-    from tidegate.archive import on_ray
+    from tidegate.archive import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", embed=EMBED)
-    with Place(job.output, "--output") as results, on_ray.cluster(cluster.address) as engine:
-        assert (*engine.room, engine.workers) == (2, 0, 2)
+    with SyncStore(job.output, "--output") as results, ray_engine.cluster(cluster.address) as engine:
+        assert (*engine.capacity, engine.workers) == (2, 0, 2)
         probed = engine.probe(job, pieces)
         assert probed.name == "ssd_mobilenet_v2_coco" and probed.size == (300, 300) and probed.frames_per_s > 0
-        run = Run.begun(with_size(job, probed.view), pieces, results)
-        states = run.work(engine, probed.size)
+        run = Run.create(with_embed_size(job, probed.view), pieces, results)
+        states = run.analyze(engine, probed.size)
         next(states)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         assert [state.share for state in states][-1] == 1
-        assert {one.camera for one in run.follow(engine)} == {"alley", "crossing"}
-        with Place(job.store, "--store") as recordings:
-            written(run, recordings, results)
+        assert {one.camera for one in run.track(engine)} == {"alley", "crossing"}
+        with SyncStore(job.store, "--store") as recordings:
+            write_report(run, recordings, results)
     assert seen(tmp_path / "out") == seen(whole) and same_vectors(tmp_path / "out", whole)
     assert table(tmp_path / "out", "tracks") == table(whole, "tracks")
     assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Path, cluster: Any) -> None:
-    from tidegate.archive import on_ray
+    from tidegate.archive import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", model="openvino:none")
-    with on_ray.cluster(cluster.address) as engine, pytest.raises(TidegateError, match="openvino:none") as raised:
+    with ray_engine.cluster(cluster.address) as engine, pytest.raises(TidegateError, match="openvino:none") as raised:
         engine.probe(job, pieces)
     assert "Traceback" not in str(raised.value)
 
@@ -81,27 +81,31 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
     from tidegate.archive import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", tiles="2x1", cameras=("alley",), embed=EMBED)
-    job = with_size(job, (224, 224))
-    orders = msgspec.json.encode(ray_driver._Orders(job=job, size=None, threads=1))
+    job = with_embed_size(job, (224, 224))
+    config = msgspec.json.encode(ray_driver._WorkerConfig(job=job, size=None, threads=1))
     seen: list[Any] = []
 
-    class Eyes:
-        def see(self, opened: Any) -> Any:
-            seen.append(opened)
+    class Analyzer:
+        def analyze(self, decoded: Any) -> Any:
+            seen.append(decoded)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ray_driver, "_eyes", lambda orders: Eyes())
-    row = {"orders": [orders], "piece": [msgspec.json.encode(pieces[0])]}
-    between = ray_driver._Opener()(row)
+    monkeypatch.setattr(ray_driver, "_analyzer", lambda config: Analyzer())
+    row = {"config": [config], "piece": [msgspec.json.encode(pieces[0])]}
+    between = ray_driver._Decode()(row)
     with pytest.raises(KeyboardInterrupt):
-        ray_driver._Seer()(between)
-    with Place(job.store, "--store") as recordings:
-        expected = reading.opened(recordings, pieces[0], job, None)
+        ray_driver._Detect()(between)
+    with SyncStore(job.store, "--store") as recordings:
+        expected = decoding.read_piece(recordings, pieces[0], job, None)
     assert len({image.shape for image in expected.images}) == 2
-    assert {image.shape for image in expected.views} == {(224, 224, 3)}
-    for ours, theirs in ((seen[0].images, expected.images), (seen[0].views, expected.views)):
+    assert {image.shape for image in expected.embed_images} == {(224, 224, 3)}
+    for ours, theirs in ((seen[0].images, expected.images), (seen[0].embed_images, expected.embed_images)):
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert (seen[0].parts, seen[0].shown, seen[0].piece) == (expected.parts, expected.shown, pieces[0])
+    assert (seen[0].segments, seen[0].embed_inputs, seen[0].piece) == (
+        expected.segments,
+        expected.embed_inputs,
+        pieces[0],
+    )
 
 
 def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_path: Path) -> None:
@@ -109,14 +113,14 @@ def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_p
     from tidegate.archive import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", cameras=("alley",))
-    orders = msgspec.json.encode(ray_driver._Orders(job=job, size=(300, 300), threads=1))
-    with Place(job.output, "--output") as results:
-        Run.begun(job, pieces, results)
+    config = msgspec.json.encode(ray_driver._WorkerConfig(job=job, size=(300, 300), threads=1))
+    with SyncStore(job.output, "--output") as results:
+        Run.create(job, pieces, results)
     for piece in pieces:
-        row = {"orders": [orders], "piece": [msgspec.json.encode(piece)]}
-        for stage in (ray_driver._Opener(), ray_driver._Seer(), ray_driver._Writer()):
+        row = {"config": [config], "piece": [msgspec.json.encode(piece)]}
+        for stage in (ray_driver._Decode(), ray_driver._Detect(), ray_driver._Write()):
             row = stage(row)
-        assert list(row) == ["looked"]
+        assert list(row) == ["totals"]
     expected = {id: frames for id, frames in seen(whole).items() if id.startswith("alley/")}
     assert seen(tmp_path / "out") == expected
 

@@ -26,9 +26,9 @@ from tests.console import console_on
 from tests.runs import stored
 from tests.up_process import COMMAND
 from tests.waiting import patience_s, until
-from tidegate.archive.place import Place
-from tidegate.archive.runs import Run
-from tidegate.archive.shown import Shown
+from tidegate.archive.progress_publisher import ProgressPublisher
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
 from tidegate.local.server import NatsServer
 
 __all__ = ["store", "whole"]
@@ -185,10 +185,10 @@ async def test_what_it_says_holds_no_credentials(
     output, model = "https://us:S3cret@store.example/video?sig=S3cret&se=1", "hf:https://us:S3cret@hub/x"
 
     def fail() -> None:
-        with Place(str(whole), "--resume") as results:
-            run = Run.found(results)
+        with SyncStore(str(whole), "--resume") as results:
+            run = Run.load(results)
         run.job = msgspec.structs.replace(run.job, output=output, model=model)
-        with Shown(tmp_path, run, "ray"):
+        with ProgressPublisher(tmp_path, run, "ray"):
             raise TidegateError("https://us:S3cret@store.example/video can't be used:\nno space left \x1b[31m")
 
     with pytest.raises(TidegateError):

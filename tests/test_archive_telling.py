@@ -27,11 +27,11 @@ from shared.runtime.errors import SettingError, TidegateError
 from tests.archive_world import BEGIN, store, table, whole
 from tests.test_search import find, rows, searching, settled
 from tests.up_process import COMMAND
+from tidegate.archive import past_events
 from tidegate.archive import rows as parquet
-from tidegate.archive import telling
-from tidegate.archive.place import Place
-from tidegate.archive.runs import Run
-from tidegate.archive.telling import Teller
+from tidegate.archive.past_events import PastEventPublisher
+from tidegate.archive.run import Run
+from tidegate.archive.sync_store import SyncStore
 from tidegate.local.server import NatsServer
 
 __all__ = ["store", "whole"]
@@ -58,13 +58,13 @@ def results(whole: Path, tmp_path: Path) -> Path:
 
 def told(results: Path, run: str = "again", pieces: int | None = None) -> int:
     """How many events were told. pieces: so many were, and then the command died before it had marked the last."""
-    with Place(str(results), "--resume") as place:
-        found = Run.found(place)
+    with SyncStore(str(results), "--resume") as place:
+        found = Run.load(place)
         job = msgspec.structs.replace(found.job, run=run)
         # The two cameras of these recordings have segments of the same numbers, as those of one system never do.
         alley = [piece for piece in found.pieces if piece.camera == "alley"]
-        with Teller(results, job) as teller:
-            states = list(islice(telling.tell(job, alley, [], place, teller), pieces))
+        with PastEventPublisher(results, job) as teller:
+            states = list(islice(past_events.publish_past(job, alley, [], place, teller), pieces))
     if pieces:
         max((results / "told").rglob("*.json"), key=lambda path: path.stat().st_mtime_ns).unlink()
     return states[-1].events if states else 0
@@ -146,7 +146,7 @@ async def test_a_moment_that_live_had_indexed_is_not_found_twice(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     """Whichever comes first, and though live had looked at other frames."""
-    live = dict(parquet.embedded(of_alley(results, "embeddings")))
+    live = dict(parquet.embedding_events(of_alley(results, "embeddings")))
     for id, event in list(live.items())[:20]:
         late = [msgspec.structs.replace(v, time=v.time.replace(microsecond=999_000)) for v in event.vectors]
         await say(admin, msgspec.structs.replace(event, vectors=[*event.vectors, *late]), id)
@@ -173,8 +173,8 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
 ) -> None:
     js = admin.jetstream()
     # Nobody indexes.
-    monkeypatch.setattr(telling, "_MOST_WAITING", 1)
-    monkeypatch.setattr(telling, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(past_events, "_MOST_WAITING", 1)
+    monkeypatch.setattr(past_events, "_TIMEOUT_S", 0.0)
     with pytest.raises(TidegateError, match=r"wait for search, which takes none: .*--search"):
         await run(lambda: told(results))
     # EVENTS is too small, or of a version before.

@@ -13,7 +13,7 @@ import httpx
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.console.ask.asking import MOST_AT_ONCE
+from services.console.ask.answer_stream import MOST_AT_ONCE
 from shared import bus
 from shared.bus import requests
 from shared.contract import events, names
@@ -144,7 +144,7 @@ async def test_once_the_browser_has_gone_nothing_goes_on(server: NatsServer, adm
 
 def going_on() -> int:
     """Questions that this process asks."""
-    return sum("Asking._ask" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    return sum("AnswerStream._ask" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def test_each_person_has_so_many_questions_under_way(server: NatsServer, admin: Client) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.console.find.export import as_csv
-from services.console.find.finding import MOST_AT_ONCE
+from services.console.find.search_client import MOST_AT_ONCE
 from services.console.find.searches import FoundMoment, merge_answers
 from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
 from shared import bus

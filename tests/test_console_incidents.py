@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.console.review import filters
+from services.console.review.answers import card
 from services.console.review.filters import Filters
 from services.console.review.gaps import MOST_OF_A_CAMERA, Gap, Statuses
+from services.console.review.incident_report import IncidentReport, id_of, merge, report_of
 from services.console.review.index import Index, Place
-from services.console.review.shown import card
 from services.console.review.timeline import count_by_camera
-from services.console.review.together import IncidentReport, id_of, merge, report_of
 from services.console.web.refused import Refused
 from shared.contract.events import Alert, CameraStatus, Incident, Verdict
 from tests.incidents import ago, incident, verdict

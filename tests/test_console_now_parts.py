@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from services.console.now import ring as rings
 from services.console.now.attention import attention
-from services.console.now.hearing import Hearing, unix
-from services.console.now.instants import LONGEST, MOST_POINTS, bounds, span
+from services.console.now.bus_monitor import BusMonitor, unix
+from services.console.now.camera_states import CameraNow, CameraStates
 from services.console.now.model import ServiceNow
 from services.console.now.progress import Progress, oldest
 from services.console.now.rates import Flow
 from services.console.now.reasons import reason
 from services.console.now.replicas import SILENCE_S, Fleet
 from services.console.now.ring import PILES, SERIES, TIERS, Ring, Sample, fold
-from services.console.now.sightings import CameraNow, Sightings
-from services.console.now.stamps import EVERY_S, Stamps
+from services.console.now.time_steps import LONGEST, MOST_POINTS, bounds, span
+from services.console.now.timestamps import EVERY_S, StreamTimestamps
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
 from shared.bus.infos import ConsumerConfig, ConsumerInfo, Place, StreamConfig, StreamHolds, StreamInfo
@@ -140,7 +140,7 @@ def test_a_flow_that_ends_is_forgotten() -> None:
 def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
     steps: list[tuple[int, float]], data: st.DataObject
 ) -> None:
-    stamps, stored, seq, time = Stamps(), {}, 0, 1e9
+    stamps, stored, seq, time = StreamTimestamps(), {}, 0, 1e9
     for more, later in steps:
         seq, time = seq + more, time + later
         stored[seq] = time
@@ -153,7 +153,7 @@ def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
 
 
 def test_stamps_take_no_more_memory_than_they_may_and_forget_a_stream_that_is_gone() -> None:
-    stamps = Stamps(every_s=0.0, most=100)
+    stamps = StreamTimestamps(every_s=0.0, most=100)
     for i in range(1, 1000):
         stamps.add(i, 1e9 + i)
     assert len(stamps._seqs) <= 125 and stamps.time(950) == 1e9 + 950 and stamps.time(1) is None
@@ -318,18 +318,18 @@ def test_a_deployment_is_told_once_and_a_replica_that_comes_back_is_none() -> No
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.text(max_size=20))
 def test_no_heartbeat_segment_or_event_stops_the_console(datas: list[bytes], name: str) -> None:
-    hearing = Hearing(0.0)
+    bus = BusMonitor(0.0)
     good = stats.encode(beat())
     for data in (*datas, good[:-1], good, b'{"frames": [1e999]}', b"[" * 2000):
-        hearing.beat(f"scale.cv.{name}", data, 1.0, NOW)
-        hearing.beat(f"scale.{name}.x", data, 1.0, NOW)
+        bus.beat(f"scale.cv.{name}", data, 1.0, NOW)
+        bus.beat(f"scale.{name}.x", data, 1.0, NOW)
         for kind in ("detections", "cameras", "video", "revisions.detections", "incidents", name):
-            hearing.event(kind, name, data, 1.0)
+            bus.event(kind, name, data, 1.0)
     for size in ("", "x", "-1", "9" * 400, "1e9"):
         headers = {"Nats-Msg-Size": size, "Nats-Sequence": size, "Nats-Time-Stamp": size}
-        hearing.segment(f"media.{name}", headers, 1.0)
-    hearing.segment("media.x", None, 1.0)
-    for service in hearing.services.values():
+        bus.segment(f"media.{name}", headers, 1.0)
+    bus.segment("media.x", None, 1.0)
+    for service in bus.services.values():
         service.now(2.0, 1.0)
 
 
@@ -417,7 +417,7 @@ def unreadable(at: dt.datetime) -> VideoStatus:
 
 
 def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() -> None:
-    seen = Sightings(0.0)
+    seen = CameraStates(0.0)
     for n in range(1, 30):
         seen.add_segment("lobby", 1000, float(n))
         seen.add_detections("lobby", 5, Quality(fps=1, wanted=5, cause="backlog"), float(n))
@@ -438,7 +438,7 @@ def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() 
 
 
 def test_what_can_not_be_made_good_is_told_of_for_an_hour() -> None:
-    seen = Sightings(0.0)
+    seen = CameraStates(0.0)
     seen.add_lost("lobby", "expired", 10.0)
     assert seen.cameras({"lobby": True}, 20.0, NOW, lambda camera: True)[0].lost == 1
     assert seen.cameras({"lobby": True}, 3700.0, NOW, lambda camera: True)[0].lost == 0

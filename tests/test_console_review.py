@@ -16,7 +16,7 @@ import pytest
 from nats.aio.client import Client
 
 from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
-from services.console.review import reading
+from services.console.review import event_reader
 from services.ingest.segmenter import Piece
 from shared.contract import names
 from shared.contract.events import (
@@ -125,7 +125,7 @@ async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin
 
 async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """In steps back in time, each up to what the one before has read; and what the bus did not say is in the log."""
-    monkeypatch.setattr(reading, "_BACK_S", (0.1, 0.5, 1.0, 3600.0))
+    monkeypatch.setattr(event_reader, "_BACK_S", (0.1, 0.5, 1.0, 3600.0))
     for part in range(4):
         await say(admin, *(incident(f"i.{part}.{n}", start=ago(100 - part)) for n in range(20)))
         await asyncio.sleep(0.3)

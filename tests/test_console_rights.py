@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 
 from services.console.people.asker import ROLES
 from services.console.people.limits import OF_AN_ADDRESS
-from services.console.web.app import ROOMS
+from services.console.web.app import PAGES
 from services.console.web.gate import COOKIE
 from tests.console import console_on
 from tests.console_everybody import HIDDEN, NONE, World, world_on
@@ -31,7 +31,7 @@ from tidegate.local.server import NatsServer
 def routes() -> dict[tuple[str, str], Any]:
     """Every route of the application, by its method and its path; of a WebSocket the method is WS."""
     found = {}
-    for handler in (handler for room in ROOMS for handler in room.ROUTES):
+    for handler in (handler for page in PAGES for handler in page.ROUTES):
         for path in handler.paths:
             for method in getattr(handler, "http_methods", ["WS"]):
                 found[str(method), re.sub(r":\w+}", "}", path)] = handler

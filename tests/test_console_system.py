@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.console.system import judged
-from services.console.system.newest import newest
+from services.console.system import findings
 from services.console.system.states import ConsumerState, StreamState
+from services.console.system.stream_pages import newest
 from services.ingest.segmenter import Piece
 from shared import bus
 from shared.bus import requests
@@ -310,13 +310,13 @@ NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
     ],
 )
 def test_work_that_nobody_takes_is_told_of(fields: dict[str, Any], level: str) -> None:
-    assert [f.level for f in judged.consumer(_consumer(**fields), NOW)] == [level]
+    assert [f.level for f in findings.consumer(_consumer(**fields), NOW)] == [level]
 
 
 @given(share=st.floats(0, 1), refuses=st.booleans())
 def test_a_stream_that_refuses_is_told_of_before_it_is_full(share: float, refuses: bool) -> None:
     state = StreamState(name="USAGE", subjects=["usage.*"], share_full=share, refuses=refuses)
-    (found,) = judged.stream(state, ["usage.*"])
+    (found,) = findings.stream(state, ["usage.*"])
     assert (found.level != "ok") == (refuses and share >= 0.8)
     assert (found.remedy is None) == (found.level == "ok")
 
@@ -330,4 +330,4 @@ def test_a_full_stream_that_keeps_less_than_it_was_told_is_told_of() -> None:
         oldest="2026-11-28T23:00:00+00:00",
         newest="2026-11-29T00:00:00+00:00",
     )
-    assert [f.level for f in judged.stream(state, ["usage.*"])] == ["warn"]
+    assert [f.level for f in findings.stream(state, ["usage.*"])] == ["warn"]

@@ -12,8 +12,8 @@ from nats.aio.client import Client
 
 from services.console.video.clips import Clips
 from services.console.video.decoding import Decoders
-from services.console.video.keeping import Keeping
 from services.console.video.pictures import Pictures
+from services.console.video.recorded_cameras import RecordingPeriods
 from services.ingest.segmenter import Piece
 from services.vlm.footage import Footage, NoFootage
 from shared import bus
@@ -94,7 +94,7 @@ async def test_the_console_plays_and_shows_what_media_has_let_go(world: World, s
     assert asked([picture.time]) == [12.4]
     sent = [luma for _, luma in frames(filmed(second, range(20))[12].payload)]
     assert nearest(picture.jpeg, sent) == 10
-    keeping = Keeping(viewer)
+    keeping = RecordingPeriods(viewer)
     asking = asyncio.create_task(keeping.run())
     await until(lambda: keeping.has("cam", BEGIN + s(12.4)))
     assert not keeping.has("cam", BEGIN - s(3600)) and not keeping.has("other", BEGIN + s(12.4))

@@ -22,8 +22,8 @@ from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
 from shared.contract.missing import Unread
-from shared.recordings.asked import Wanted
 from shared.recordings.files import Read, files
+from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
 from shared.runtime.child import plain_environment
@@ -194,7 +194,7 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
     assert {play.file for play in found.plays} <= {file.key for file in (await world.kept())[0]}
     # Nor for who makes up the name of what is not recorded yet.
     with pytest.raises(Refusal, match="cam has masks"):
-        await client_of.video(world.admin, Wanted(camera="cam", file="live.cam/291-300", begin=0, end=1000))
+        await client_of.video(world.admin, VideoRequest(camera="cam", file="live.cam/291-300", begin=0, end=1000))
     assert 'outcome="unmasked"} 2' in await recorder.says("/metrics")
     assert await recorder.end() == 0
 
@@ -211,7 +211,7 @@ async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second
     with pytest.raises(Refusal, match="may have masks"):
         await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(70))
     with pytest.raises(Refusal, match="may have masks"):
-        await client_of.video(world.admin, Wanted(camera="cam", file="live.cam/1-10", begin=0, end=100))
+        await client_of.video(world.admin, VideoRequest(camera="cam", file="live.cam/1-10", begin=0, end=100))
     await policies.delete("camera.cam")
     async with asyncio.timeout(patience_s()):
         files, _ = await world.until_recorded(60)

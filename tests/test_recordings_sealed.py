@@ -32,8 +32,8 @@ from tests.archive_world import planned
 from tests.archive_world import store as archive
 from tests.examples import examples
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
-from tidegate.archive import reading
-from tidegate.archive.place import recordings
+from tidegate.archive import decoding
+from tidegate.archive.sync_store import open_recordings
 from tidegate.commands import tidegate
 from tidegate.local import recording_keys
 
@@ -369,15 +369,15 @@ def test_what_is_encrypted_is_looked_at_again_by_a_path_alone(archive: Path, tmp
     plain, same = planned(archive, tmp_path / "out")
     assert pieces == same and file in msgspec.json.encode(job).decode()
     assert_silent(FIRST, msgspec.json.encode(job).decode(), repr(job))
-    with recordings(job) as kept, recordings(plain) as before:
-        one, other = (reading.opened(place, pieces[0], job, None) for place in (kept, before))
+    with open_recordings(job) as kept, open_recordings(plain) as before:
+        one, other = (decoding.read_piece(place, pieces[0], job, None) for place in (kept, before))
         assert one.images and all((a == b).all() for a, b in zip(one.images, other.images, strict=True))
         place = tmp_path / "recordings" / pieces[0].file.key
         place.write_bytes(place.read_bytes()[:-1])
-        failed = reading.opened(kept, pieces[0], job, None)
-        assert all(part.failed and "can't be decrypted" in part.failed for part in failed.parts)
+        failed = decoding.read_piece(kept, pieces[0], job, None)
+        assert all(part.failed and "can't be decrypted" in part.failed for part in failed.segments)
     with pytest.raises(Unkept, match=f"set {SETTING}"):
         planned(tmp_path / "recordings", tmp_path / "out")
     (tmp_path / "keys").unlink()
     with pytest.raises(SettingError, match="every machine that reads recordings needs it at this path"):
-        recordings(job)
+        open_recordings(job)

@@ -1,6 +1,6 @@
 """Pages for people and an HTTP API over what runs: cameras, incidents, GPUs and what they cost.
 
-| room | what belongs there |
+| page | what belongs there |
 |---|---|
 | `settings.py`, `metrics.py` | settings from the environment, and metrics |
 | `people/` | users and what they may see: accounts, sessions, tokens, one-time links |
@@ -12,5 +12,5 @@
 | `web/` | the application: authorization, errors, headers, files |
 | `pages/` | HTML, CSS and JavaScript, as browsers get them |
 
-Each answer that depends on a camera passes `people.door`. On the bus the user's own rights apply.
+Each answer that depends on a camera passes `people.access`. On the bus the user's own rights apply.
 """

@@ -10,7 +10,7 @@ from shared.service import process
 
 with process.needing("console"):
     from services.console.settings import ConsoleSettings
-    from services.console.web.serving import serve
+    from services.console.web.server import serve
 
 
 async def run(settings: ConsoleSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:

@@ -25,13 +25,21 @@ from shared.bus import requests
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.missing import Unread
-from shared.recordings import asked
-from shared.recordings.asked import Found, Hours, Listed, Range, Total, Totals, Wanted
+from shared.recordings import queries
 from shared.recordings.files import VideoFile, files
 from shared.recordings.ledger import running
 from shared.recordings.library import Library
 from shared.recordings.playing import plays
 from shared.recordings.policy import EffectivePolicy, Mask
+from shared.recordings.queries import (
+    HoursRequest,
+    ListedFile,
+    RangeAnswer,
+    RangeRequest,
+    RecordingTotals,
+    TotalsAnswer,
+    VideoRequest,
+)
 from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
 from shared.recordings.retention import Aged, expires_at
 from shared.recordings.store import Missing, Unkept
@@ -86,13 +94,13 @@ class Answers:
     # ---- a time
 
     async def _answer_range(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        query = _read(payload, Range)
-        if not query.since < query.until <= query.since + asked.LONGEST:
-            raise Refusal(400, f"until is to be after since, and no more than {asked.LONGEST} later")
+        query = _read(payload, RangeRequest)
+        if not query.since < query.until <= query.since + queries.LONGEST:
+            raise Refusal(400, f"until is to be after since, and no more than {queries.LONGEST} later")
         rows, holes = await self._between(query.camera, query.since, query.until)
         row = plays(rows, query.since, query.until)
-        part = row[query.skip : query.skip + asked.MOST]
-        found = Found(camera=query.camera, plays=part, holes=holes, more=query.skip + len(part) < len(row))
+        part = row[query.skip : query.skip + queries.MOST]
+        found = RangeAnswer(camera=query.camera, plays=part, holes=holes, more=query.skip + len(part) < len(row))
         return msgspec.json.encode(found), {}
 
     async def _between(self, camera: str, since: dt.datetime, until: dt.datetime) -> tuple[list[Recorded], list[Hole]]:
@@ -159,7 +167,7 @@ class Answers:
     # ---- bytes
 
     async def _answer_video(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        query = _read(payload, Wanted)
+        query = _read(payload, VideoRequest)
         if not query.begin < query.end <= query.begin + MOST_BYTES:
             raise Refusal(400, f"end is to be after begin, and no more than {MOST_BYTES} bytes later")
         try:
@@ -176,9 +184,9 @@ class Answers:
         except BadSegment as e:
             raise Refusal(400, f"{query.file} has no such group: {e}") from e
         most = self._client.max_payload - ROOM
-        return data[query.offset : query.offset + most], {asked.SIZE: str(len(data))}
+        return data[query.offset : query.offset + most], {queries.SIZE: str(len(data))}
 
-    async def _bytes(self, query: Wanted) -> bytes:
+    async def _bytes(self, query: VideoRequest) -> bytes:
         if query.file.startswith(f"{LIVE}{query.camera}/"):
             if self._masks(query.camera):
                 raise Missing(f"{query.camera} has masks, which what is not recorded yet is without")
@@ -191,7 +199,7 @@ class Answers:
     # ---- hours
 
     async def _answer_hours(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
-        query = _read(payload, Hours)
+        query = _read(payload, HoursRequest)
         try:
             cameras = [query.camera] if query.camera else await self._ledgers.cameras()
             totals = [
@@ -201,9 +209,9 @@ class Answers:
                 totals = [await self._with_files(totals[0], query.since)]
         except (Unkept, Unreadable, BusError) as e:
             raise Refusal(503, str(e)) from e
-        return msgspec.json.encode(Totals(cameras=totals)), {}
+        return msgspec.json.encode(TotalsAnswer(cameras=totals)), {}
 
-    async def _total(self, camera: str, *, hours: bool) -> Total:
+    async def _total(self, camera: str, *, hours: bool) -> RecordingTotals:
         ledger = await self._ledgers.fresh(camera)
         catalogue = await self._library.catalogue(camera)
         if now := running(camera, ledger):
@@ -215,7 +223,7 @@ class Answers:
                 lost[cause] = round(lost.get(cause, 0.0) + seconds, 3)
         first = next((one for one in catalogue.hours if one.files), None)
         policy = self._policy_of(camera)
-        return Total(
+        return RecordingTotals(
             camera=camera,
             seconds=round(sum(one.seconds for one in catalogue.hours), 3),
             size=sum(one.size for one in catalogue.hours),
@@ -227,13 +235,13 @@ class Answers:
             hours=list(catalogue.hours) if hours else [],
         )
 
-    async def _with_files(self, total: Total, since: dt.datetime) -> Total:
+    async def _with_files(self, total: RecordingTotals, since: dt.datetime) -> RecordingTotals:
         """Add the files and holes of a day."""
         until = since + dt.timedelta(days=1)
         ledger = await self._ledgers.fresh(total.camera)
         rows, holes = await self._library.between(total.camera, since, until, running(total.camera, ledger))
         files = [
-            Listed(
+            ListedFile(
                 key=row.key,
                 start=row.start,
                 end=row.end,

@@ -11,7 +11,7 @@ from services.vlm import sampling
 from services.vlm.part import Part
 from shared.bus.requests import NobodyAnswers
 from shared.client import recordings
-from shared.recordings import asked
+from shared.recordings import queries
 from shared.recordings.playing import Play
 from shared.runtime.errors import Refusal
 from shared.runtime.telemetry import logger
@@ -25,7 +25,7 @@ async def between(
     """Return parts with up to `count` frames of [start, end), at most of its last day: those at `also`, and the rest
     spread evenly over the time from the first video on.
     """
-    found = await _plays(client, camera, max(start, end - asked.LONGEST), end)
+    found = await _plays(client, camera, max(start, end - queries.LONGEST), end)
     return await _parts(client, camera, sampling.shown(found, start, end, count, also))
 
 
@@ -34,7 +34,7 @@ async def at(client: Client, camera: str, instants: Sequence[dt.datetime]) -> li
     if not instants:
         return []
     instants = sorted(instants)
-    found = await _plays(client, camera, instants[0], min(instants[-1] + _SECOND, instants[0] + asked.LONGEST))
+    found = await _plays(client, camera, instants[0], min(instants[-1] + _SECOND, instants[0] + queries.LONGEST))
     shown = [instant for instant in instants if any(play.start - _SECOND <= instant < play.until for play in found)]
     return await _parts(client, camera, sampling.at(found, shown))
 

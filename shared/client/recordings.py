@@ -18,8 +18,17 @@ from nats.aio.msg import Msg
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names
-from shared.recordings.asked import SIZE, Found, Hours, Listed, Range, Total, Totals, Wanted
 from shared.recordings.playing import Play
+from shared.recordings.queries import (
+    SIZE,
+    HoursRequest,
+    ListedFile,
+    RangeAnswer,
+    RangeRequest,
+    RecordingTotals,
+    TotalsAnswer,
+    VideoRequest,
+)
 from shared.recordings.records import Hole
 from shared.runtime.errors import TidegateError
 from shared.video import fmp4
@@ -28,31 +37,31 @@ from shared.video.fmp4 import Group
 ANSWER_S = 60.0
 
 
-async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime) -> Found:
+async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime) -> RangeAnswer:
     """Return all that covers [since, until), at most a day. Raises TidegateError."""
     plays: list[Play] = []
     while True:
-        query = Range(camera=camera, since=since, until=until, skip=len(plays))
-        found = requests.read(await _ask(client, names.RECORDING, query), Found)
+        query = RangeRequest(camera=camera, since=since, until=until, skip=len(plays))
+        found = requests.read(await _ask(client, names.RECORDING, query), RangeAnswer)
         plays += found.plays
         if not found.more or not found.plays:
             return msgspec.structs.replace(found, plays=plays, more=False)
 
 
-async def totals(client: Client, camera: str | None = None) -> list[Total]:
+async def totals(client: Client, camera: str | None = None) -> list[RecordingTotals]:
     """Return the hourly totals of one camera, or of all cameras. Raises TidegateError."""
-    answer = await _ask(client, names.RECORDING_HOURS, Hours(camera=camera))
-    return requests.read(answer, Totals).cameras
+    answer = await _ask(client, names.RECORDING_HOURS, HoursRequest(camera=camera))
+    return requests.read(answer, TotalsAnswer).cameras
 
 
-async def listed(client: Client, camera: str) -> AsyncIterator[tuple[Listed | Hole, dt.datetime]]:
+async def listed(client: Client, camera: str) -> AsyncIterator[tuple[ListedFile | Hole, dt.datetime]]:
     """All files and holes of a camera, each with its beginning, by time. Raises TidegateError."""
     (total,) = await totals(client, camera)
     yielded = set[Hole]()
     for day in sorted({one.hour.astimezone(dt.UTC).date() for one in total.hours}):
-        answer = await _ask(client, names.RECORDING_HOURS, Hours(camera=camera, day=day))
-        (found,) = requests.read(answer, Totals).cameras
-        row: list[tuple[Listed | Hole, dt.datetime]] = [(file, file.start) for file in found.files]
+        answer = await _ask(client, names.RECORDING_HOURS, HoursRequest(camera=camera, day=day))
+        (found,) = requests.read(answer, TotalsAnswer).cameras
+        row: list[tuple[ListedFile | Hole, dt.datetime]] = [(file, file.start) for file in found.files]
         # A hole over midnight belongs to both days.
         row += [(hole, hole.since) for hole in found.holes if hole not in yielded]
         yielded.update(found.holes)
@@ -62,14 +71,14 @@ async def listed(client: Client, camera: str) -> AsyncIterator[tuple[Listed | Ho
 
 async def head(client: Client, camera: str, play: Play) -> bytes:
     """Return the initialization bytes of a group. Raises TidegateError."""
-    return await video(client, Wanted(camera=camera, file=play.headed, begin=0, end=play.init))
+    return await video(client, VideoRequest(camera=camera, file=play.headed, begin=0, end=play.init))
 
 
 async def group(client: Client, camera: str, play: Play) -> bytes:
     """Return a group's bytes, moved to its place in the video. Raises TidegateError."""
     return await video(
         client,
-        Wanted(camera=camera, file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, sequence=play.n),
+        VideoRequest(camera=camera, file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, sequence=play.n),
     )
 
 
@@ -98,7 +107,7 @@ async def clip(client: Client, camera: str, row: Sequence[Play]) -> AsyncIterato
         yield await group(client, camera, play)
 
 
-async def video(client: Client, wanted: Wanted) -> bytes:
+async def video(client: Client, wanted: VideoRequest) -> bytes:
     """Return the bytes of a file, or of a moved group. Raises TidegateError."""
     found = bytearray()
     while True:

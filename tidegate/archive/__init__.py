@@ -1,25 +1,25 @@
-"""What was recorded, looked at a second time: by the same detectors, trackers and rules as live.
+"""Batch analysis of recordings, by the detectors, trackers and rules that analyse live video.
 
 | module | idea |
 |---|---|
-| `job` | what a run is asked, and the pieces of video that it is made of |
-| `place` | objects in a folder or a bucket, for programs that wait for each |
-| `rows` | what was found, as Parquet and back |
-| `reading` | one piece, read and decoded |
-| `looking` | looked at, and written |
-| `embedding` | vectors of a piece |
-| `chapters` | which stretches are captioned, and what shows each |
-| `captioning`, `footage` | a vision language model asked of them; the frames that it is shown |
-| `finding` | which files there are of a time |
-| `asking` | what is asked, with what a running system knows of its cameras |
-| `options` | what options say, and the environment where they say nothing |
-| `probe` | one look before a run: whether the model works, and how fast it is |
-| `estimate`, `words` | what a run would take and cost, before it begins; that and what it found, in words |
-| `local` | pieces by processes of this machine |
-| `on_ray` | pieces by a cluster of Ray |
-| `following` | tracks and incidents, camera by camera, once all is looked at |
-| `runs` | a run: planned once, done piece by piece, gone on with |
-| `telling` | what was found, told to search |
-| `shown` | how far a run is, for the console |
-| `report` | what a run found, with pictures |
+| `job` | the settings of a run, and the pieces of video that it processes |
+| `options` | a run's request, from the command's options and the environment |
+| `planning` | a run's job, from the request and the camera settings of a running system |
+| `recorded_files` | the recorded files of a time span |
+| `sync_store` | a blocking interface to a folder or a bucket |
+| `run` | the state of a run: planned once, processed piece by piece, resumable |
+| `decoding` | one piece, read and decoded |
+| `analysis` | one decoded piece: detections and vectors, as result files |
+| `embedding` | the vectors of a piece |
+| `tracking` | tracks and incidents of a camera, from its detections |
+| `chapters` | the stretches to caption, and the video of each |
+| `captioner`, `footage` | captions from a vision language model, and the frames that it is shown |
+| `rows` | results as Parquet rows, and events from those rows |
+| `local_engine`, `child` | execution by processes of this machine |
+| `ray_engine`, `ray_driver` | execution by a Ray cluster |
+| `live_engine`, `task_server`, `task_queue` | execution by idle replicas of cv |
+| `probe`, `estimate` | a measurement before a run, and its predicted duration and cost |
+| `past_events` | results as events, for search and for summaries of captions |
+| `progress_publisher` | the progress of a run, for the console |
+| `report`, `summary_text` | the results as a page with pictures, and as text |
 """

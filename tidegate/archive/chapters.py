@@ -1,7 +1,7 @@
-"""Which stretches of what was recorded are captioned: those of live captions, some of them a chapter. Pure.
+"""The stretches of recordings to caption, split as live captions are, in chapters of several stretches. Pure.
 
-for chapter in chapters(job, pieces): ...       # each is one object of the results
-reels(pieces)["lobby"].between(start, end)      # what shows it
+for chapter in chapters(job, pieces): ...                 # each is one object of the results
+files_by_camera(pieces)["lobby"].between(start, end)      # the video of a stretch
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from shared.contract.names import Token
 from shared.recordings.records import Recorded
 from tidegate.archive.job import Job, Piece
 
-# Who is killed loses those that were captioned of a chapter that is not whole.
+# Maximum stretches of a chapter: a run that dies loses the captions of its unfinished chapters.
 MOST = 32
-# Where their rows are, below the results.
+# The folder of caption rows in the results.
 CAPTIONS = "captions"
 
 
 class Chapter(msgspec.Struct, frozen=True, kw_only=True):
-    """Stretches of a camera that follow each other, each with some video."""
+    """Consecutive stretches of a camera, each with some video."""
 
     camera: Token
     stretches: tuple[CaptionStretch, ...]
 
     @property
     def key(self) -> str:
-        """Of its results, without what they are."""
+        """The key of its results, without folder and suffix."""
         return f"{self.camera}/{self.stretches[0].start:%Y-%m-%d/%H/%H%M%S}"
 
 
-class Captioned(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to know of chapters of a camera that are done. captions: their stretches that have one. failed:
-    those that could have none.
-    """
+class CaptionTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of a camera's finished chapters. captions: stretches with a caption. failed: stretches without one."""
 
     camera: Token
     captions: int = 0
     failed: int = 0
 
-    def with_more(self, more: Captioned) -> Captioned:
-        """Both."""
-        return Captioned(camera=self.camera, captions=self.captions + more.captions, failed=self.failed + more.failed)
+    def with_more(self, more: CaptionTotals) -> CaptionTotals:
+        """Return the sum."""
+        return CaptionTotals(
+            camera=self.camera, captions=self.captions + more.captions, failed=self.failed + more.failed
+        )
 
 
-class Shot(NamedTuple):
-    """A group of pictures: bytes begin:end of a file, and what they show."""
+class GopRange(NamedTuple):
+    """A group of pictures: bytes begin:end of a file, and their time."""
 
     file: Recorded
     begin: int
@@ -60,19 +60,19 @@ class Shot(NamedTuple):
     until: dt.datetime
 
 
-class Reel:
-    """A camera's files."""
+class CameraFiles:
+    """The recorded files of a camera, searchable by time."""
 
     def __init__(self, files: Iterable[Recorded]) -> None:
         self._files = sorted({file.key: file for file in files}.values(), key=lambda file: file.start)
         self._starts = [file.start for file in self._files]
 
-    def between(self, since: dt.datetime, until: dt.datetime) -> list[Shot]:
-        """What shows some of [since, until), in order."""
-        return [Shot(file, *group) for file in self._within(since, until) for group in file.between(since, until)]
+    def between(self, since: dt.datetime, until: dt.datetime) -> list[GopRange]:
+        """Return the groups of pictures that overlap [since, until), in order."""
+        return [GopRange(file, *group) for file in self._within(since, until) for group in file.between(since, until)]
 
     def has(self, since: dt.datetime, until: dt.datetime) -> bool:
-        """Whether anything does."""
+        """Whether any file overlaps [since, until)."""
         return bool(self._within(since, until))
 
     def _within(self, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
@@ -82,31 +82,33 @@ class Reel:
         return self._files[first:past]
 
 
-def reels(pieces: Iterable[Piece]) -> dict[str, Reel]:
-    """By camera, the files that a run looks at."""
+def files_by_camera(pieces: Iterable[Piece]) -> dict[str, CameraFiles]:
+    """Return the files of a run by camera."""
     files: dict[str, list[Recorded]] = {}
     for piece in pieces:
         files.setdefault(piece.camera, []).append(piece.file)
-    return {camera: Reel(row) for camera, row in files.items()}
+    return {camera: CameraFiles(its) for camera, its in files.items()}
 
 
 def chapters(job: Job, pieces: Sequence[Piece]) -> list[Chapter]:
-    """All that is captioned, camera by camera, by time."""
+    """Return all chapters of a run, camera by camera, by time."""
     if not job.caption:
         return []
-    found = reels(pieces)
-    rows = {camera: list(_stretches(job, plan, camera, found[camera])) for camera, plan in job.caption.plans.items()}
+    files = files_by_camera(pieces)
+    stretches = {
+        camera: list(_stretches(job, plan, camera, files[camera])) for camera, plan in job.caption.plans.items()
+    }
     return [
-        Chapter(camera=camera, stretches=tuple(row[n : n + MOST]))
-        for camera, row in rows.items()
-        for n in range(0, len(row), MOST)
+        Chapter(camera=camera, stretches=tuple(its[n : n + MOST]))
+        for camera, its in stretches.items()
+        for n in range(0, len(its), MOST)
     ]
 
 
-def _stretches(job: Job, plan: CaptionPlan, camera: str, reel: Reel) -> Iterator[CaptionStretch]:
-    """Those with video, none of it before or after the job's time."""
+def _stretches(job: Job, plan: CaptionPlan, camera: str, files: CameraFiles) -> Iterator[CaptionStretch]:
+    """Yield the stretches with video, clipped to the job's time."""
     since, until = job.since.astimezone(dt.UTC), job.until.astimezone(dt.UTC)
     for start, end in over(camera, since, until, plan):
         stretch = CaptionStretch(max(start, since), min(end, until))
-        if reel.has(*stretch):
+        if files.has(*stretch):
             yield stretch

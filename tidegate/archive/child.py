@@ -1,4 +1,4 @@
-"""A process that is given work and answers, as long as we are there."""
+"""A child process that receives work over a pipe and replies. It ends with its parent."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _END_S = 5.0
 
 
-class GaveUp(TidegateError):
-    """It said what is wrong, and it is nothing that another could do better."""
+class ChildFailed(TidegateError):
+    """The child reported an error that a retry would not fix."""
 
 
-class Ended(Exception):
-    """It is gone: killed, or out of memory."""
+class ChildExited(Exception):
+    """The child has exited: killed, or out of memory."""
 
 
 class Child:
-    """work: a function at the top of a module, that is called with our pipe and the arguments. It ends by EOFError.
+    """A child process that runs `work(pipe, *arguments)`. EOFError on the pipe ends it.
 
-    ends_s: so long it may take to end by itself, before it is told to.
+    work: a module-level function. ends_s: maximum seconds to exit by itself, before SIGTERM.
     """
 
     def __init__(self, work: Callable[..., None], arguments: tuple[Any, ...], *, ends_s: float = 0.0) -> None:
         self._ends_s = ends_s
-        self.pipe, theirs = _CONTEXT.Pipe()
-        # Not as a daemon: those may not have processes of their own, such as Ray's.
-        self._process: BaseProcess = _CONTEXT.Process(target=_served, args=(theirs, work, arguments))
-        with _deaf():
+        self.pipe, child_end = _CONTEXT.Pipe()
+        # Not a daemon: daemons may not start processes, and Ray does.
+        self._process: BaseProcess = _CONTEXT.Process(target=_run, args=(child_end, work, arguments))
+        with _sigint_ignored():
             self._process.start()
-        theirs.close()
+        child_end.close()
 
-    def give(self, part: object) -> None:
-        """That it is gone is heard where it should answer."""
+    def send(self, item: object) -> None:
+        """Send an item. `receive` reports a child that has exited."""
         with contextlib.suppress(OSError):
-            self.pipe.send(part)
+            self.pipe.send(item)
 
-    def answer(self) -> Any:
-        """Raises Ended and GaveUp."""
+    def receive(self) -> Any:
+        """Wait for the next reply. Raises ChildExited and ChildFailed."""
         try:
-            found = self.pipe.recv()
+            reply = self.pipe.recv()
         except (EOFError, ConnectionResetError) as e:
-            raise Ended from e
-        if isinstance(found, GaveUp):
-            raise found
-        return found
+            raise ChildExited from e
+        if isinstance(reply, ChildFailed):
+            raise reply
+        return reply
 
     def end(self) -> None:
         self.pipe.close()
@@ -66,28 +66,31 @@ class Child:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ctrl-C is heard by us, and not by what we start here: it inherits this. Only a main thread can say so."""
+def _sigint_ignored() -> Iterator[None]:
+    """Ignore SIGINT, for a child that is started meanwhile and inherits this: Ctrl-C is handled by the parent.
+
+    Only the main thread can set signal handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGINT, previous)
 
 
-def _served(pipe: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _run(pipe: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         try:
             work(pipe, *arguments)
         except (EOFError, BrokenPipeError):
             raise
         except TidegateError as e:
-            pipe.send(GaveUp(str(e)))
-        except Exception as e:  # of a model or a driver: CUDA has no memory left, and the like
-            pipe.send(GaveUp(f"{type(e).__name__}: {e}"))
+            pipe.send(ChildFailed(str(e)))
+        except Exception as e:  # from a model or a driver, such as CUDA out of memory
+            pipe.send(ChildFailed(f"{type(e).__name__}: {e}"))
         finally:
-            # It ends, and is told to: what runs at the end of a process is not to be broken off.
+            # SIGTERM must not interrupt the exit handlers of a process that is ending.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

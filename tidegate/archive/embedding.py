@@ -1,7 +1,7 @@
-"""Vectors of one piece: the frames that embed takes of live video, under the ids of its events.
+"""Vectors of one piece: of the frames that embed takes of live video, under the ids of its live events.
 
-shown, pictures = opened(wholes, n, job.embed)
-rows = Embedding(job, job.embed, threads=1).rows([shown], pictures)
+source, pictures = decode_for_embedding(wholes, n, job.embed)
+rows = PieceEmbedder(job, job.embed, threads=1).rows([source], pictures)
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from tidegate.archive import rows
 from tidegate.archive.job import Embed, Job
 
 
-class Shown(NamedTuple):
-    """What is embedded on behalf of a segment. of: that segment's sequence. segment, seq: the one whose frames they
-    are, mostly the same. times: of the frames.
+class EmbedInput(NamedTuple):
+    """The frames to embed on behalf of a segment.
+
+    of: that segment's sequence number. segment, seq: the segment that holds the frames, mostly the same. times: of the
+    frames.
     """
 
     of: int
@@ -37,34 +39,34 @@ class Shown(NamedTuple):
     times: tuple[dt.datetime, ...]
 
 
-def opened(wholes: Sequence[Whole], n: int, embed: Embed) -> tuple[Shown | None, list[Image]]:
-    """What is embedded on behalf of the n-th segment of a file, and its pictures. None where nothing is.
+def decode_for_embedding(wholes: Sequence[Whole], n: int, embed: Embed) -> tuple[EmbedInput | None, list[Image]]:
+    """Decode the frames to embed on behalf of the n-th segment of a file: (None, []) if there are none.
 
-    Raises BadSegment where that can't be decoded.
+    Raises BadSegment if they can't be decoded.
     """
     assert embed.size
-    shown = wholes[n] if embed.fps > 1 else _keyframe(wholes, n, embed.fps)
-    if shown is None:
+    source = wholes[n] if embed.fps > 1 else _keyframe(wholes, n, embed.fps)
+    if source is None:
         return None, []
-    wanted: dict[str, Any] = {"fps": embed.fps} if embed.fps > 1 else {"at": [0.0]}
-    head = shown.segment
-    found = decode(shown.payload, before=shown.before, size=embed.size, frames=head.frames, **wanted)
+    instants: dict[str, Any] = {"fps": embed.fps} if embed.fps > 1 else {"at": [0.0]}
+    head = source.segment
+    found = decode(source.payload, before=source.before, size=embed.size, frames=head.frames, **instants)
     views = views_of(head, found)
-    return Shown(wholes[n].seq, head, shown.seq, tuple(v.time for v in views)), [v.image for v in views]
+    return EmbedInput(wholes[n].seq, head, source.seq, tuple(v.time for v in views)), [v.image for v in views]
 
 
 def _keyframe(wholes: Sequence[Whole], n: int, fps: float) -> Whole | None:
-    """The segment whose first frame is embedded on behalf of the n-th, if any."""
+    """Return the segment whose first frame is embedded on behalf of the n-th, if any."""
     whole = wholes[n]
-    its_own = shows(whole.segment, fps)
-    if its_own is not None:
-        return whole if its_own else None
+    has_frame = shows(whole.segment, fps)
+    if has_frame is not None:
+        return whole if has_frame else None
     key = wholes[n - len(whole.before)]
     return key if is_first_since(key.segment, whole.segment, fps) else None
 
 
-class Embedding:
-    """A model that is ready, and what it makes. Raises ModelError with the remedy."""
+class PieceEmbedder:
+    """A loaded embedding model, and the rows that it produces. Raises ModelError with the remedy."""
 
     def __init__(self, job: Job, embed: Embed, *, threads: int) -> None:
         self._run, self._batch_size = job.run, embed.batch_size
@@ -76,11 +78,11 @@ class Embedding:
             batch_size=embed.batch_size,
         )
 
-    def rows(self, shown: Sequence[Shown], pictures: Sequence[Image]) -> Iterator[dict[str, Any]]:
-        """pictures: of all of `shown`, one after the other."""
-        found = vectors_in(pictures, self.embedder, self._batch_size)
+    def rows(self, inputs: Sequence[EmbedInput], pictures: Sequence[Image]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of `embeddings`. pictures: those of all inputs, concatenated."""
+        vectors = vectors_in(pictures, self.embedder, self._batch_size)
         at = 0
-        for one in shown:
+        for one in inputs:
             end = at + len(one.times)
             views = [View(image, time) for image, time in zip(pictures[at:end], one.times, strict=True)]
             head = one.segment
@@ -91,7 +93,7 @@ class Embedding:
                 duration=head.duration,
                 model=self.embedder.name,
                 dimension=self.embedder.dimension,
-                vectors=vectors_of(views, found[at:end]),
+                vectors=vectors_of(views, vectors[at:end]),
                 timing=rows.NO_TIME,
             )
             id = id_of(EmbedService.name, event.model, f"{names.MEDIA}/{one.of}")

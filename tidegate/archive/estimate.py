@@ -1,4 +1,4 @@
-"""What a run would take and cost, before it begins. Pure."""
+"""The predicted duration and cost of a run. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from tidegate.archive.job import Job, Piece
 
 
 class Estimate(NamedTuple):
-    """hours: of video. size: bytes to read, a file for each piece of it. frames: in which objects are looked for.
-    embedded: frames to embed. captions: stretches to caption. worker_hours: of workers that are as fast as the one that
-    was measured. caption_hours: of the endpoint that was. hours_taken: one after the other, each by all that there
-    are. cost: in the price's currency.
+    """The work of a run, and its predicted cost.
+
+    hours: of video. size: bytes to read; each piece reads a whole file. frames: to detect objects in. embedded: frames
+    to embed. captions: stretches to caption. worker_hours: at the measured speed of a worker. caption_hours: at the
+    measured speed of the endpoint. hours_taken: analysis by all workers, then captions. cost: in the price's currency.
     """
 
     cameras: int
@@ -28,7 +29,7 @@ class Estimate(NamedTuple):
     cost: float | None
 
 
-def estimated(
+def estimate_run(
     job: Job,
     pieces: Sequence[Piece],
     *,
@@ -38,8 +39,8 @@ def estimated(
     captions_per_s: float = 1.0,
     cost_per_hour: float | None,
 ) -> Estimate:
-    """frames_per_s: of one worker. captions_per_s: of the endpoint. cost_per_hour: of each."""
-    frames, embedded = sum(map(job.detects, pieces)), sum(map(job.embeds, pieces))
+    """Return the estimate. frames_per_s: of one worker. captions_per_s: of the endpoint. cost_per_hour: of each."""
+    frames, embedded = sum(map(job.frames_to_detect, pieces)), sum(map(job.frames_to_embed, pieces))
     worker_hours, caption_hours = (frames + embedded) / frames_per_s / 3600, captions / captions_per_s / 3600
     return Estimate(
         cameras=len({piece.camera for piece in pieces}),

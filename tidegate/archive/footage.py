@@ -1,4 +1,4 @@
-"""Frames of what was recorded, as a vision language model is shown them: read from the store, group by group."""
+"""Frames of recordings for a vision language model, read from the store by groups of pictures."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from shared.recordings.records import Unreadable
 from shared.recordings.store import Missing, Store
 from shared.runtime.errors import BadSegment
 from shared.video.segments import SegmentDecoder
-from tidegate.archive.chapters import Reel, Shot
-from tidegate.archive.reading import GONE
+from tidegate.archive.chapters import CameraFiles, GopRange
+from tidegate.archive.decoding import FILE_MISSING
 
 
 class Footage:
-    """reels: by camera."""
+    """See the module. files: by camera."""
 
-    def __init__(self, kept: Store, reels: Mapping[str, Reel], settings: VlmSettings) -> None:
-        self._kept = kept
-        self._reels = reels
+    def __init__(self, recordings: Store, files: Mapping[str, CameraFiles], settings: VlmSettings) -> None:
+        self._recordings = recordings
+        self._files = files
         decoder = SegmentDecoder(None, threads=settings.vlm_threads, budget=settings.budget(), service="vlm")
         self._frames = Frames(decoder, side=settings.vlm_size)
 
     async def between(self, camera: str, start: dt.datetime, end: dt.datetime, count: int) -> list[JpegFrame]:
-        """Up to `count` frames of [start, end), spread evenly over the time with video.
+        """Return up to `count` frames of [start, end), spread evenly over the time with video.
 
-        Raises NoFootage where that has gone, BadSegment where none can be decoded, and Unkept.
+        Raises NoFootage if the video is deleted, BadSegment if none can be decoded, and Unkept.
         """
         parts: list[Part] = []
-        for shot, offsets in sampling.shown(self._reels[camera].between(start, end), start, end, count):
+        for gop, offsets in sampling.shown(self._files[camera].between(start, end), start, end, count):
             try:
-                data = await self._read(shot)
+                data = await self._read(gop)
             except Missing:
                 continue
             except Unreadable as e:
                 raise BadSegment(str(e)) from e
-            seconds = (shot.until - shot.start).total_seconds()
-            parts.append(Part(camera, 0, shot.start, seconds, data, None, offsets))
+            seconds = (gop.until - gop.start).total_seconds()
+            parts.append(Part(camera, 0, gop.start, seconds, data, None, offsets))
         if not parts:
-            raise NoFootage("expired", GONE)
+            raise NoFootage("expired", FILE_MISSING)
         return await self._frames.of(parts)
 
-    async def _read(self, shot: Shot) -> bytes:
-        head = await self._kept.read(shot.file.key, 0, shot.file.init)
-        return head + await self._kept.read(shot.file.key, shot.begin, shot.end)
+    async def _read(self, gop: GopRange) -> bytes:
+        head = await self._recordings.read(gop.file.key, 0, gop.file.init)
+        return head + await self._recordings.read(gop.file.key, gop.begin, gop.end)

@@ -1,8 +1,8 @@
-"""What a run is asked, and the pieces of video that it is made of. Pure.
+"""A run's settings, and the pieces of video that it processes. Pure.
 
     for piece in pieces(camera, files, job): ...        # each is for one worker, and one object of the results
 
-A run is planned once, and kept beside its results: whoever goes on with it does the same pieces, each under its key.
+A run is planned once, and its plan is stored with its results: a resumed run has the same pieces, with the same keys.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from shared.elastic.levels import sampled
 from shared.recordings.records import Cut, Recorded, Time
 from shared.runtime.errors import SettingError
 
-# Where a run's plan is, beside its results.
+# The key of a run's plan in its results.
 PLAN = "plan.json"
-# The pictures of one piece have so many bytes at most, where they are not one segment's.
+# Maximum bytes of a piece's decoded frames, unless it is a single segment.
 MOST_BYTES = 256 * 2**20
-# What a detector that takes one size alone is given at most, and what an embedder is.
+# Maximum bytes of one input of a detector with a fixed size, and of an embedder.
 _SMALL, _VIEW = 640 * 640 * 3, 384 * 384 * 3
-# In the place of a detector: nothing is detected.
+# The detector's name if nothing is to be detected.
 NONE = "none"
-# Before the name of a detector: the one that cv's replicas have, which look themselves.
+# The prefix of a detector's name if replicas of cv analyse the video.
 LIVE = "cv:"
 _MS = dt.timedelta(milliseconds=1)
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """How a camera's video is looked at: as `Camera` and CV_ settings have it. classes: empty reports all."""
+class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The detection settings of a camera, as in `Camera` and CV_ settings. classes: empty reports all."""
 
     fps: Annotated[float, Meta(gt=0, le=120)] = 5.0
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.4
@@ -54,9 +54,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True):
-    """How frames are embedded: as EMBED_ settings have it. size: of the pictures that the model takes, once it was
-    loaded somewhere.
-    """
+    """The embedding settings, as in EMBED_ settings. size: of the model's input, once it has been loaded."""
 
     model: str
     pretrained: str = ""
@@ -67,10 +65,10 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caption(msgspec.Struct, frozen=True, kw_only=True):
-    """How stretches are captioned: as VLM_ settings have it. model: its name in rows, once its endpoint has said it.
+    """The caption settings, as in VLM_ settings.
 
-    frames: shown of each. size: pixels of a frame's longer side, at most. plans, prompts: by camera; one that
-    has no prompt is captioned by vlm's own.
+    model: its name in rows, once its endpoint has reported it. frames: per stretch. size: maximum pixels of a frame's
+    longer side. plans, prompts: by camera; without a prompt: the default of vlm.
     """
 
     model: str = ""
@@ -81,12 +79,12 @@ class Caption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """run: its id. store, output: where recordings are, and results go: a folder, or such as `s3://…`.
+    """The settings of a run.
 
-    key_file: where each machine has the keys of recordings, if they are encrypted: the path alone. since, until: of the
-    video. model, device, batch_size: of the detector: NONE detects nothing, and what begins with LIVE looks elsewhere.
-    looks: by camera. embed, caption: None where nothing is. rules: by camera, as JSON, for those that have any.
-    limits: of what follows objects.
+    run: its id. store, output: the locations of recordings and results: a folder, or such as `s3://…`. key_file: the
+    path of the keys of encrypted recordings on each machine. since, until: of the video. model, device, batch_size: of
+    the detector; see NONE and LIVE. looks: by camera. embed, caption: None: not wanted. rules: by camera, as JSON, if
+    there are any. limits: of the tracker.
     """
 
     run: Token
@@ -98,7 +96,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     device: str = "cpu"
     batch_size: Annotated[int, Meta(ge=1, le=1024)] = 8
-    looks: dict[Token, Look]
+    looks: dict[Token, DetectionSettings]
     embed: Embed | None = None
     caption: Caption | None = None
     rules: dict[Token, msgspec.Raw] = {}
@@ -106,40 +104,40 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def models(self) -> str:
-        """Of all that looks, and of what captions."""
-        return " and ".join(filter(None, (self.eyes, self.caption.model if self.caption else "")))
+        """Names of all models."""
+        return " and ".join(filter(None, (self.vision_models, self.caption.model if self.caption else "")))
 
     @property
-    def eyes(self) -> str:
-        """Of the detector and of the embedder, as far as there are."""
+    def vision_models(self) -> str:
+        """Names of the detector and the embedder, if any."""
         detector = "" if self.model == NONE else self.model.removeprefix(LIVE)
         return " and ".join(filter(None, (detector, self.embed.model if self.embed else "")))
 
     @property
-    def looks_at_pictures(self) -> bool:
-        """Whether anything is to be detected or embedded: captions have pictures of their own."""
+    def analyzes_frames(self) -> bool:
+        """Whether the job detects or embeds. Captions read frames of their own."""
         return self.model != NONE or self.embed is not None
 
     @property
     def is_live(self) -> bool:
-        """Whether cv's replicas look."""
+        """Whether replicas of cv analyse the video."""
         return self.model.startswith(LIVE)
 
-    def detects(self, piece: Piece) -> int:
-        """In how many frames of a piece objects are looked for."""
+    def frames_to_detect(self, piece: Piece) -> int:
+        """Return how many frames of a piece the detector analyses."""
         return 0 if self.model == NONE else piece.frames(self.looks[piece.camera])
 
-    def embeds(self, piece: Piece) -> int:
-        """How many frames of a piece are embedded, about."""
-        return sum(embedded_of(piece.file, cut, self.embed) for cut in piece.cuts) if self.embed else 0
+    def frames_to_embed(self, piece: Piece) -> int:
+        """Return about how many frames of a piece are embedded."""
+        return sum(embedded_frames(piece.file, cut, self.embed) for cut in piece.cuts) if self.embed else 0
 
     def frames(self, piece: Piece) -> int:
-        """Both."""
-        return self.detects(piece) + self.embeds(piece)
+        """Return the sum of both."""
+        return self.frames_to_detect(piece) + self.frames_to_embed(piece)
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """Segments of a file that one worker looks at. cuts: begin:end of the file's."""
+    """Consecutive segments of a file, for one worker. begin, end: the slice of the file's segments."""
 
     camera: Token
     file: Recorded
@@ -148,7 +146,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Of its results, without what they are."""
+        """The key of its results, without folder and suffix."""
         return f"{self.file.key.removesuffix('.mp4')}-{self.begin}"
 
     @property
@@ -159,18 +157,18 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     def seconds(self) -> float:
         return sum(cut.ms for cut in self.cuts) / 1000
 
-    def frames(self, look: Look) -> int:
-        """How many are looked at."""
-        return sum(frames_of(cut, look) for cut in self.cuts)
+    def frames(self, settings: DetectionSettings) -> int:
+        """Return how many frames the detector analyses."""
+        return sum(sampled_frames(cut, settings) for cut in self.cuts)
 
 
-def frames_of(cut: Cut, look: Look) -> int:
-    """How many frames of a segment are looked at."""
-    return min(cut.frames, sampled(cut.ms / 1000, look.fps))
+def sampled_frames(cut: Cut, settings: DetectionSettings) -> int:
+    """Return how many frames of a segment the detector analyses."""
+    return min(cut.frames, sampled(cut.ms / 1000, settings.fps))
 
 
-def embedded_of(file: Recorded, cut: Cut, embed: Embed) -> int:
-    """How many frames of a segment are embedded, about: of long groups of pictures some instants have none."""
+def embedded_frames(file: Recorded, cut: Cut, embed: Embed) -> int:
+    """Return about how many frames of a segment are embedded: in a long group of pictures some instants have none."""
     if embed.fps > 1:
         return min(cut.frames, sampled(cut.ms / 1000, embed.fps))
     if embed.fps < 1:
@@ -179,37 +177,37 @@ def embedded_of(file: Recorded, cut: Cut, embed: Embed) -> int:
     return int(n < len(file.groups_ms) and file.groups_ms[n] <= cut.start_ms + 1)
 
 
-def with_size(job: Job, size: tuple[int, int] | None) -> Job:
-    """With the size of the pictures that its embedder takes."""
+def with_embed_size(job: Job, size: tuple[int, int] | None) -> Job:
+    """Return the job with the size of its embedder's input."""
     return msgspec.structs.replace(job, embed=msgspec.structs.replace(job.embed, size=size)) if job.embed else job
 
 
 def with_captioner(job: Job, model: str) -> Job:
-    """With the name of the model that captions."""
+    """Return the job with the name of its caption model."""
     return (
         msgspec.structs.replace(job, caption=msgspec.structs.replace(job.caption, model=model)) if job.caption else job
     )
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A run: what it was asked, and all that it does."""
+    """A run's settings and all its pieces."""
 
     job: Job
     pieces: tuple[Piece, ...]
 
 
 def pieces(camera: str, files: Iterable[Recorded], job: Job) -> Iterator[Piece]:
-    """The segments that begin in the job's time, in pieces of one file each, by time."""
-    look = job.looks[camera]
-    views = Grid.of(look.tiles).views
+    """Yield pieces of one file each, by time, of the segments that begin in the job's time."""
+    settings = job.looks[camera]
+    views = Grid.of(settings.tiles).views
     for file in files:
         within = [n for n, cut in enumerate(file.cuts) if job.since <= file.start + cut.start_ms * _MS < job.until]
         image = _image_bytes(job.model, file) * views
         begin, size = 0, 0
         for k, n in enumerate(within):
             cut = file.cuts[n]
-            more = frames_of(cut, look) * image
-            more += embedded_of(file, cut, job.embed) * _VIEW if job.embed else 0
+            more = sampled_frames(cut, settings) * image
+            more += embedded_frames(file, cut, job.embed) * _VIEW if job.embed else 0
             if size and (size + more > MOST_BYTES or n != within[k - 1] + 1):
                 yield Piece(camera=camera, file=file, begin=within[begin], end=within[k - 1] + 1)
                 begin, size = k, 0
@@ -219,6 +217,6 @@ def pieces(camera: str, files: Iterable[Recorded], job: Job) -> Iterator[Piece]:
 
 
 def _image_bytes(model: str, file: Recorded) -> int:
-    """Of one image as the detector gets it. Those of torch take the whole picture."""
+    """Return the bytes of one input of the detector. Torch detectors take the frame in full size."""
     whole = file.width * file.height * 3
     return whole if model.startswith(("torchvision:", "hf:")) else min(whole, _SMALL)

@@ -1,7 +1,7 @@
-"""The process that is connected to Ray: it is asked for work over a pipe, and answers with each part that is done.
+"""The process that is connected to Ray. It receives commands over a pipe, and sends each result as it finishes.
 
-For a GPU, CPUs decode and write: three stages of one stream. Where CPUs detect, one process does all of a piece, and no
-picture leaves it.
+With GPUs, a stream has three stages: CPUs decode, GPUs detect, CPUs write. Without GPUs, one process does all of a
+piece, and no image leaves it.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ import numpy as np
 from msgspec.structs import replace
 
 from shared.runtime.errors import SettingError, TidegateError
-from tidegate.archive.embedding import Shown
-from tidegate.archive.following import Course, Followed, follow
+from tidegate.archive.analysis import AnalysisResult, AnalysisTotals, Analyzer, write_result
+from tidegate.archive.decoding import DecodedPiece, SampledSegment, Size, read_piece
+from tidegate.archive.embedding import EmbedInput
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.looking import Eyes, Looked, Seen, keep
-from tidegate.archive.place import Place, reached, recordings
-from tidegate.archive.probe import Probed, probed
-from tidegate.archive.reading import Opened, Part, Size, opened
+from tidegate.archive.probe import ProbeResult, measure
+from tidegate.archive.sync_store import SyncStore, check_reachable, open_recordings
+from tidegate.archive.tracking import TrackingTask, TrackingTotals, track_camera
 
 with contextlib.suppress(ModuleNotFoundError):
     import ray
     import ray.data
     import ray.exceptions
 
-# Processes that decode for a GPU, at most; and of a CPU, what writing takes.
+# Maximum processes that decode for a GPU, and the share of a CPU that writing takes.
 _DECODERS, _WRITING = 8, 0.05
-# Seconds between questions for machines, and without a result after which a stream that lost one is given up.
-_ASK_S, _STALLED_S = 2.0, 30.0
+# Seconds between polls of the machines, and without a result until a stream that lost a machine is aborted.
+_POLL_S, _STALLED_S = 2.0, 30.0
 _Batch = dict[str, Any]
-# What a piece becomes.
+# The files of a piece's result.
 _KINDS = ("segments", "detections", "embeddings")
 _PARENT = os.getppid()
 
 
-class Room(NamedTuple):
-    """What all machines of a cluster have together now."""
+class Capacity(NamedTuple):
+    """The total resources of a cluster now."""
 
     cpus: float
     gpus: float
 
 
 def serve(pipe: Connection, address: str | None) -> None:
-    """Connect, say what room there is, and answer until the pipe is closed. Raises TidegateError."""
-    # What is to be said of a run, we say: Ray prints pages of what goes on inside it, and keeps them in a log.
+    """Connect, send the capacity, and serve commands until the pipe is closed. Raises TidegateError."""
+    # Ray prints pages about its internals, which it logs as well. The parent process reports on the run.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     _connect(address)
-    found = ray.cluster_resources()
-    pipe.send(Room(found.get("CPU", 0.0), found.get("GPU", 0.0)))
+    resources = ray.cluster_resources()
+    pipe.send(Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0)))
     try:
         while True:
-            what, arguments = pipe.recv()
-            with _told():
-                for one in _WORK[what](*arguments):
-                    pipe.send(one)
+            command, arguments = pipe.recv()
+            with _translated_errors():
+                for result in _COMMANDS[command](*arguments):
+                    pipe.send(result)
             pipe.send(None)
     finally:
         ray.shutdown()
@@ -87,24 +87,27 @@ def _connect(address: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Raises TidegateError for what Ray raises: what we said on another machine, where it was us."""
+def _translated_errors() -> Iterator[None]:
+    """Translate Ray's errors: into our own error from another machine, or else into one with the root cause.
+
+    Raises TidegateError.
+    """
     try:
         yield
     except ray.exceptions.RayError as e:
-        raise TidegateError(str(_ours(e) or f"Ray gave up: {_causes(e)[-1]!r}")) from e
+        raise TidegateError(str(_own_error(e) or f"Ray gave up: {_causes(e)[-1]!r}")) from e
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error, and what it follows from, the first cause last."""
-    found = [error]
-    while (cause := getattr(found[-1], "cause", None) or found[-1].__cause__) and cause not in found:
-        found.append(cause)
-    return found
+    """Return an error and its causes, the root cause last."""
+    chain = [error]
+    while (cause := getattr(chain[-1], "cause", None) or chain[-1].__cause__) and cause not in chain:
+        chain.append(cause)
+    return chain
 
 
-def _ours(error: BaseException) -> TidegateError | None:
-    """What we said on another machine."""
+def _own_error(error: BaseException) -> TidegateError | None:
+    """Return the error that our own code raised on another machine, if any."""
     return next((one for one in _causes(error) if isinstance(one, TidegateError)), None)
 
 
@@ -113,12 +116,12 @@ def _machines() -> int:
 
 
 def _needs(job: Job, threads: int) -> dict[str, float]:
-    """What a process that looks has of a machine."""
+    """Return the resources of an analysis process."""
     return {"num_gpus": 1} if job.device.startswith("cuda") else {"num_cpus": threads}
 
 
-def _there(job: Job) -> Job:
-    """As workers need it: each sees one GPU, and follows nobody."""
+def _for_workers(job: Job) -> Job:
+    """Return the job for workers: each sees one GPU, and none evaluates rules."""
     embed = job.embed and replace(job.embed, device=_gpu_of_its_own(job.embed.device))
     return replace(job, device=_gpu_of_its_own(job.device), embed=embed, rules={})
 
@@ -127,75 +130,77 @@ def _gpu_of_its_own(device: str) -> str:
     return "cuda" if device.startswith("cuda") else device
 
 
-# ---- what is asked
+# ---- commands
 
 
-def _probe(job: Job, pieces: Sequence[Piece], threads: int) -> Iterator[Probed]:
-    yield ray.get(ray.remote(**_needs(job, threads))(probed).remote(_there(job), pieces, threads))
+def _probe(job: Job, pieces: Sequence[Piece], threads: int) -> Iterator[ProbeResult]:
+    yield ray.get(ray.remote(**_needs(job, threads))(measure).remote(_for_workers(job), pieces, threads))
 
 
-def _look(job: Job, todo: Sequence[Piece], size: Size, room: Room, workers: int, threads: int) -> Iterator[Looked]:
-    """Each piece, as it is done. This process ends where a machine has gone and nothing has come since."""
-    orders = msgspec.json.encode(_Orders(job=_there(job), size=size, threads=threads))
-    items = [{"orders": orders, "piece": msgspec.json.encode(piece)} for piece in todo]
+def _analyze(
+    job: Job, todo: Sequence[Piece], size: Size, capacity: Capacity, workers: int, threads: int
+) -> Iterator[AnalysisTotals]:
+    """Yield the totals of each piece as it finishes. Exit the process if the stream stalls after a machine is lost."""
+    config = msgspec.json.encode(_WorkerConfig(job=_for_workers(job), size=size, threads=threads))
+    items = [{"config": config, "piece": msgspec.json.encode(piece)} for piece in todo]
     stream = ray.data.from_items(items, override_num_blocks=len(items))
     needs = _needs(job, threads)
     if "num_gpus" in needs:
-        decoders = max(int(room.cpus), _DECODERS * workers)
+        decoders = max(int(capacity.cpus), _DECODERS * workers)
         stream = (
-            stream.map_batches(_Opener, batch_size=1, num_cpus=1, concurrency=(1, decoders))
-            .map_batches(_Seer, batch_size=1, concurrency=(1, workers), **needs)
-            .map_batches(_Writer, batch_size=1, num_cpus=_WRITING, concurrency=(1, 2))
+            stream.map_batches(_Decode, batch_size=1, num_cpus=1, concurrency=(1, decoders))
+            .map_batches(_Detect, batch_size=1, concurrency=(1, workers), **needs)
+            .map_batches(_Write, batch_size=1, num_cpus=_WRITING, concurrency=(1, 2))
         )
     else:
-        stream = stream.map_batches(_Whole, batch_size=1, concurrency=(1, workers), **needs)
-    found: queue.SimpleQueue[Looked | Exception | None] = queue.SimpleQueue()
-    threading.Thread(target=_consume, args=(stream, found), daemon=True).start()
+        stream = stream.map_batches(_AnalyzePiece, batch_size=1, concurrency=(1, workers), **needs)
+    results: queue.SimpleQueue[AnalysisTotals | Exception | None] = queue.SimpleQueue()
+    threading.Thread(target=_consume, args=(stream, results), daemon=True).start()
     most, at = _machines(), time.monotonic()
     while True:
         try:
-            one = found.get(timeout=_ASK_S)
+            result = results.get(timeout=_POLL_S)
         except queue.Empty:
             now = _machines()
             most = max(most, now)
             if os.getppid() != _PARENT or (now < most and time.monotonic() - at > _STALLED_S):
                 os._exit(1)
             continue
-        if one is None:
+        if result is None:
             return
-        if isinstance(one, Exception):
-            if _machines() < most and not _ours(one):
+        if isinstance(result, Exception):
+            if _machines() < most and not _own_error(result):
                 os._exit(1)
-            raise one
+            raise result
         most, at = _machines(), time.monotonic()
-        yield one
+        yield result
 
 
-def _consume(stream: Any, found: queue.SimpleQueue[Looked | Exception | None]) -> None:
+def _consume(stream: Any, results: queue.SimpleQueue[AnalysisTotals | Exception | None]) -> None:
     try:
         for batch in stream.iter_batches(batch_size=1, prefetch_batches=0):
-            found.put(msgspec.json.decode(batch["looked"][0], type=Looked))
-        found.put(None)
+            results.put(msgspec.json.decode(batch["totals"][0], type=AnalysisTotals))
+        results.put(None)
     except Exception as e:
-        found.put(e)
+        results.put(e)
 
 
-def _follow(job: Job, todo: Sequence[Course]) -> Iterator[Followed]:
-    work = ray.remote(num_cpus=1)(_followed)
-    left = [work.remote(job, course) for course in todo]
-    while left:
-        done, left = ray.wait(left)
-        yield from ray.get(done)
+def _track(job: Job, todo: Sequence[TrackingTask]) -> Iterator[TrackingTotals]:
+    remote = ray.remote(num_cpus=1)(_track_camera)
+    pending = [remote.remote(job, task) for task in todo]
+    while pending:
+        ready, pending = ray.wait(pending)
+        yield from ray.get(ready)
 
 
-_WORK: dict[str, Callable[..., Iterator[Any]]] = {"probe": _probe, "looked": _look, "followed": _follow}
+_COMMANDS: dict[str, Callable[..., Iterator[Any]]] = {"probe": _probe, "analyze": _analyze, "track": _track}
 
 
 # ---- on the machines of the cluster
 
 
-class _Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What workers are told, with each piece: what Ray keeps for their beginning may be lost with a machine."""
+class _WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of workers, sent with each piece: Ray may lose a worker's start arguments with a machine."""
 
     job: Job
     size: Size
@@ -203,83 +208,89 @@ class _Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(1)
-def _said(orders: bytes) -> _Orders:
-    return msgspec.json.decode(orders, type=_Orders)
+def _decode_config(config: bytes) -> _WorkerConfig:
+    return msgspec.json.decode(config, type=_WorkerConfig)
 
 
 @lru_cache(1)
-def _eyes(orders: bytes) -> Eyes:
-    return Eyes(_said(orders).job, threads=_said(orders).threads)
+def _analyzer(config: bytes) -> Analyzer:
+    return Analyzer(_decode_config(config).job, threads=_decode_config(config).threads)
 
 
 @lru_cache(1)
-def _recordings(orders: bytes) -> Place:
-    return recordings(_said(orders).job)
+def _recordings(config: bytes) -> SyncStore:
+    return open_recordings(_decode_config(config).job)
 
 
 @lru_cache(1)
-def _results(where: str) -> Place:
-    return reached(Place(where, "--output"))
+def _results(where: str) -> SyncStore:
+    return check_reachable(SyncStore(where, "--output"))
 
 
-class _Whole:
-    """Reads, decodes, detects and writes."""
+class _AnalyzePiece:
+    """All stages of a piece in one process."""
 
     def __call__(self, batch: _Batch) -> _Batch:
-        data, piece = batch["orders"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
-        orders = _said(data)
-        seen = _eyes(data).see(opened(_recordings(data), piece, orders.job, orders.size))
-        keep(_results(orders.job.output), seen)
-        return {"looked": [msgspec.json.encode(seen.looked)]}
+        data, piece = batch["config"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
+        config = _decode_config(data)
+        result = _analyzer(data).analyze(read_piece(_recordings(data), piece, config.job, config.size))
+        write_result(_results(config.job.output), result)
+        return {"totals": [msgspec.json.encode(result.totals)]}
 
 
-class _Opener:
-    """Reads and decodes. One row in, one out: the images as one array."""
+class _Decode:
+    """Reads and decodes: one row in, one row out, with all images in one array."""
 
     def __call__(self, batch: _Batch) -> _Batch:
-        said, piece = _said(batch["orders"][0]), msgspec.json.decode(batch["piece"][0], type=Piece)
-        found = opened(_recordings(batch["orders"][0]), piece, said.job, said.size)
+        data, piece = batch["config"][0], msgspec.json.decode(batch["piece"][0], type=Piece)
+        config = _decode_config(data)
+        decoded = read_piece(_recordings(data), piece, config.job, config.size)
         pixels = np.empty(1, object)
-        # Tiles of pictures of any size have other sizes than the whole.
-        images = [*found.images, *found.views]
+        # Shapes vary: tiles are smaller than a whole frame if the detector takes any size.
+        images = [*decoded.images, *decoded.embed_images]
         pixels[0] = np.concatenate([image.reshape(-1) for image in images] or [np.zeros(0, np.uint8)])
-        shapes = [msgspec.json.encode([image.shape for image in images])]
-        parts, shown = [msgspec.json.encode(found.parts)], [msgspec.json.encode(found.shown)]
-        more = {"parts": parts, "shown": shown, "decode_s": [found.decode_s], "shapes": shapes, "pixels": pixels}
-        return {"orders": batch["orders"], "piece": batch["piece"], **more}
+        return {
+            "config": batch["config"],
+            "piece": batch["piece"],
+            "sampled": [msgspec.json.encode(decoded.segments)],
+            "embed_inputs": [msgspec.json.encode(decoded.embed_inputs)],
+            "decode_s": [decoded.decode_s],
+            "shapes": [msgspec.json.encode([image.shape for image in images])],
+            "pixels": pixels,
+        }
 
 
-class _Seer:
-    """Looks."""
+class _Detect:
+    """Runs the detector and the embedder."""
 
     def __call__(self, batch: _Batch) -> _Batch:
         piece = msgspec.json.decode(batch["piece"][0], type=Piece)
-        parts = msgspec.json.decode(batch["parts"][0], type=list[Part])
+        segments = msgspec.json.decode(batch["sampled"][0], type=list[SampledSegment])
         shapes = msgspec.json.decode(batch["shapes"][0], type=list[tuple[int, int, int]])
-        shown = msgspec.json.decode(batch["shown"][0], type=list[Shown])
-        images = _cut(batch["pixels"][0], shapes)
-        own = len(images) - sum(len(one.times) for one in shown)
-        opened = Opened(piece, parts, images[:own], shown, images[own:], float(batch["decode_s"][0]))
-        seen = _eyes(batch["orders"][0]).see(opened)
-        looked = [msgspec.json.encode(seen.looked)]
-        found = {kind: [getattr(seen, kind)] for kind in _KINDS}
-        return {"orders": batch["orders"], "looked": looked, **found}
+        embed_inputs = msgspec.json.decode(batch["embed_inputs"][0], type=list[EmbedInput])
+        images = _split_pixels(batch["pixels"][0], shapes)
+        own = len(images) - sum(len(one.times) for one in embed_inputs)
+        decode_s = float(batch["decode_s"][0])
+        decoded = DecodedPiece(piece, segments, images[:own], embed_inputs, images[own:], decode_s)
+        result = _analyzer(batch["config"][0]).analyze(decoded)
+        files = {kind: [getattr(result, kind)] for kind in _KINDS}
+        return {"config": batch["config"], "totals": [msgspec.json.encode(result.totals)], **files}
 
 
-def _cut(pixels: Any, shapes: Sequence[tuple[int, int, int]]) -> list[Any]:
-    """Images of these shapes, one after the other, of one row of bytes."""
+def _split_pixels(pixels: Any, shapes: Sequence[tuple[int, int, int]]) -> list[Any]:
+    """Split an array of concatenated pixels into images of these shapes."""
     ends = [*accumulate(map(math.prod, shapes), initial=0)]
     return [pixels[begin:end].reshape(shape) for begin, end, shape in zip(ends[:-1], ends[1:], shapes, strict=True)]
 
 
-class _Writer:
+class _Write:
     def __call__(self, batch: _Batch) -> _Batch:
-        looked = msgspec.json.decode(batch["looked"][0], type=Looked)
-        results = _results(_said(batch["orders"][0]).job.output)
-        keep(results, Seen(looked, **{kind: batch[kind][0] for kind in _KINDS}))
-        return {"looked": batch["looked"]}
+        totals = msgspec.json.decode(batch["totals"][0], type=AnalysisTotals)
+        results = _results(_decode_config(batch["config"][0]).job.output)
+        write_result(results, AnalysisResult(totals, **{kind: batch[kind][0] for kind in _KINDS}))
+        return {"totals": batch["totals"]}
 
 
-def _followed(job: Job, course: Course) -> Followed:
-    with Place(job.output, "--output") as results:
-        return follow(reached(results), job, course)
+def _track_camera(job: Job, task: TrackingTask) -> TrackingTotals:
+    with SyncStore(job.output, "--output") as results:
+        return track_camera(check_reachable(results), job, task)

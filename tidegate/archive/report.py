@@ -1,4 +1,4 @@
-"""What a run found, as JSON, and as a page that needs nothing else: sums, when what was seen, and pictures."""
+"""The report of a run, as JSON and as a self-contained HTML page: totals, objects over time, and pictures."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from shared.recordings import cutting
 from shared.runtime.errors import TidegateError
 from shared.video.decode import decode
 from tidegate.archive import rows
-from tidegate.archive.chapters import CAPTIONS, Captioned
-from tidegate.archive.following import Followed, followed
+from tidegate.archive.analysis import AnalysisTotals, results_key
+from tidegate.archive.chapters import CAPTIONS, CaptionTotals
 from tidegate.archive.job import NONE, Job, Piece
-from tidegate.archive.looking import Looked, key_of
-from tidegate.archive.place import Place
-from tidegate.archive.runs import Run, totals
+from tidegate.archive.run import Run, totals_by_camera
+from tidegate.archive.sync_store import SyncStore
+from tidegate.archive.tracking import TrackingTotals, read_tracking_totals
 from tidegate.view.words import counted
 
-PAGE, SUMS = "report.html", "summary.json"
-# Bars of a camera's time, and cameras of which there is a picture.
+PAGE, SUMMARY = "report.html", "summary.json"
+# Bars of a camera's chart, and maximum cameras with a picture.
 _BARS, _PICTURES = 96, 8
-# Captions of a camera that are on the page.
+# Maximum captions of a camera on the page.
 _CAPTIONS = 300
 _WITHIN = (960, 960)
 
 
-class Sums(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run found of one camera. hours: of video. missing: hours of it that could not be looked at. captions:
-    that were made. uncaptioned: stretches of which none could be. not_followed: segments on which its tracking failed.
+class CameraSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The results of one camera.
+
+    hours: of video. missing: hours that could not be analysed. captions: stretches with a caption. uncaptioned:
+    stretches without one. not_followed: segments on which tracking failed.
     """
 
     camera: str
@@ -52,7 +54,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """run, model, embedder, captioner, since, until: as they were asked. cameras: what was found of each."""
+    """The results of a run. model, embedder, captioner: names of the models. cameras: by name."""
 
     run: str
     model: str
@@ -60,38 +62,38 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     captioner: str | None
     since: dt.datetime
     until: dt.datetime
-    cameras: list[Sums]
+    cameras: list[CameraSummary]
 
 
 class Picture(NamedTuple):
-    """jpeg: a frame with what was seen in it."""
+    """A frame of a camera. jpeg: with its objects drawn."""
 
     camera: str
     time: dt.datetime
     jpeg: bytes
 
 
-def written(run: Run, recordings: Place, results: Place) -> Summary:
-    """Write the report beside the results. Raises Unkept."""
-    found = list(run.looked())
-    summary = _summary(run, found, results)
-    results.put(SUMS, msgspec.json.format(msgspec.json.encode(summary)))
-    pictures = [picture for piece in _busiest(found) if (picture := _picture(run.job, piece, recordings, results))]
-    said = {one.camera: _said(run, one.camera, results) for one in summary.cameras if one.captions}
-    results.put(PAGE, _page(summary, found, pictures, said).encode())
+def write_report(run: Run, recordings: SyncStore, results: SyncStore) -> Summary:
+    """Write the report into the results, and return its summary. Raises Unkept."""
+    pieces = list(run.analysis_totals())
+    summary = _summary(run, pieces, results)
+    results.put(SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
+    pictures = [picture for piece in _busiest(pieces) if (picture := _picture(run.job, piece, recordings, results))]
+    captions = {one.camera: _first_captions(run, one.camera, results) for one in summary.cameras if one.captions}
+    results.put(PAGE, _page(summary, pieces, pictures, captions).encode())
     return summary
 
 
-def _summary(run: Run, found: Sequence[tuple[Piece, Looked]], results: Place) -> Summary:
+def _summary(run: Run, pieces: Sequence[tuple[Piece, AnalysisTotals]], results: SyncStore) -> Summary:
     job = run.job
     hours: dict[str, float] = {}
     missing: dict[str, float] = {}
-    for piece, one in found:
+    for piece, totals in pieces:
         hours[piece.camera] = hours.get(piece.camera, 0.0) + piece.seconds / 3600
-        share = one.failed / max(1, one.failed + one.segments)
+        share = totals.failed / max(1, totals.failed + totals.segments)
         missing[piece.camera] = missing.get(piece.camera, 0.0) + share * piece.seconds / 3600
-    courses = {camera: followed(results, job, camera) for camera in hours}
-    captions = run.captioned()
+    tracking = {camera: read_tracking_totals(results, job, camera) for camera in hours}
+    captions = {camera: CaptionTotals(camera=camera) for camera in hours} | run.caption_totals()
     return Summary(
         run=job.run,
         model=job.model,
@@ -100,47 +102,49 @@ def _summary(run: Run, found: Sequence[tuple[Piece, Looked]], results: Place) ->
         since=job.since,
         until=job.until,
         cameras=[
-            _sums(one, hours[camera], missing[camera], courses[camera], captions.get(camera, Captioned(camera=camera)))
-            for camera, one in sorted(totals(found).items())
+            _camera_summary(totals, hours[camera], missing[camera], tracking[camera], captions[camera])
+            for camera, totals in sorted(totals_by_camera(pieces).items())
         ],
     )
 
 
-def _sums(one: Looked, hours: float, missing: float, course: Followed, told: Captioned) -> Sums:
-    return Sums(
-        camera=one.key,
+def _camera_summary(
+    totals: AnalysisTotals, hours: float, missing: float, tracking: TrackingTotals, captions: CaptionTotals
+) -> CameraSummary:
+    return CameraSummary(
+        camera=totals.key,
         hours=round(hours, 4),
         missing=round(missing, 4),
-        frames=one.frames,
-        embedded=one.embedded,
-        captions=told.captions,
-        uncaptioned=told.failed,
-        labels=dict(sorted(one.labels.items(), key=lambda item: (-item[1], item[0]))),
-        tracks=course.tracks,
-        incidents=course.incidents,
-        not_followed=course.failed,
-        busy_s=round(one.busy_s, 1),
+        frames=totals.frames,
+        embedded=totals.embedded,
+        captions=captions.captions,
+        uncaptioned=captions.failed,
+        labels=dict(sorted(totals.labels.items(), key=lambda item: (-item[1], item[0]))),
+        tracks=tracking.tracks,
+        incidents=tracking.incidents,
+        not_followed=tracking.failed,
+        busy_s=round(totals.busy_s, 1),
     )
 
 
-def _busiest(found: Sequence[tuple[Piece, Looked]]) -> list[Piece]:
-    """Of each camera the piece in which most was seen; of the cameras with most."""
+def _busiest(pieces: Sequence[tuple[Piece, AnalysisTotals]]) -> list[Piece]:
+    """Return each camera's piece with most objects, for the cameras with most."""
     best: dict[str, tuple[int, Piece]] = {}
-    for piece, one in found:
-        seen = sum(one.labels.values())
-        if seen > best.get(piece.camera, (0, piece))[0]:
-            best[piece.camera] = seen, piece
+    for piece, totals in pieces:
+        objects = sum(totals.labels.values())
+        if objects > best.get(piece.camera, (0, piece))[0]:
+            best[piece.camera] = objects, piece
     ordered = sorted(best.values(), key=lambda one: (-one[0], one[1].camera))
     return [piece for _, piece in ordered[:_PICTURES]]
 
 
-def _picture(job: Job, piece: Piece, recordings: Place, results: Place) -> Picture | None:
-    """The frame of a piece in which most was seen. None where its video is no longer there."""
+def _picture(job: Job, piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture | None:
+    """Return the frame of a piece with most objects; None: its video is deleted."""
     from tidegate.drawing.detections import annotated
 
-    found = rows.read(results.read(key_of("segments", piece.key)))
+    segments = rows.read(results.read(results_key("segments", piece.key)))
     row, frame = max(
-        ((row, frame) for row in found for frame in row["frames"]),
+        ((row, frame) for row in segments for frame in row["frames"]),
         key=lambda one: sum(o["score"] for o in one[1]["objects"]),
     )
     objects = [DetectedObject(label=o["label"], score=o["score"], box=tuple(o["box"])) for o in frame["objects"]]
@@ -151,23 +155,23 @@ def _picture(job: Job, piece: Piece, recordings: Place, results: Place) -> Pictu
             if one.seq == row["seq"]
         )
         offset = (frame["time"] - row["start"]).total_seconds()
-        seen = decode(whole.payload, before=whole.before, at=[max(0.0, offset)], within=_WITHIN)
+        video = decode(whole.payload, before=whole.before, at=[max(0.0, offset)], within=_WITHIN)
     except TidegateError:
         return None
-    image = annotated(seen.pictures[0].pixels, objects, f"{piece.camera}  {frame['time']:%Y-%m-%d %H:%M:%S} UTC")
+    image = annotated(video.pictures[0].pixels, objects, f"{piece.camera}  {frame['time']:%Y-%m-%d %H:%M:%S} UTC")
     out = io.BytesIO()
     image.save(out, "JPEG", quality=80)
     return Picture(piece.camera, frame["time"], out.getvalue())
 
 
-def _said(run: Run, camera: str, results: Place) -> list[tuple[dt.datetime, str]]:
-    """The first captions of a camera, with when they begin. Raises Unkept."""
-    found: list[tuple[dt.datetime, str]] = []
+def _first_captions(run: Run, camera: str, results: SyncStore) -> list[tuple[dt.datetime, str]]:
+    """Return the first captions of a camera, each with its start. Raises Unkept."""
+    captions: list[tuple[dt.datetime, str]] = []
     for chapter in run.chapters:
-        if chapter.camera == camera and len(found) < _CAPTIONS:
-            read = rows.read(results.read(key_of(CAPTIONS, chapter.key)))
-            found += [(row["start"], row["text"]) for row in read if not row["failed"]]
-    return found[:_CAPTIONS]
+        if chapter.camera == camera and len(captions) < _CAPTIONS:
+            chapter_rows = rows.read(results.read(results_key(CAPTIONS, chapter.key)))
+            captions += [(row["start"], row["text"]) for row in chapter_rows if not row["failed"]]
+    return captions[:_CAPTIONS]
 
 
 # ---- the page
@@ -178,23 +182,23 @@ Captions = Sequence[tuple[dt.datetime, str]]
 
 def _page(
     summary: Summary,
-    found: Sequence[tuple[Piece, Looked]],
+    pieces: Sequence[tuple[Piece, AnalysisTotals]],
     pictures: Sequence[Picture],
-    said: Mapping[str, Captions],
+    captions: Mapping[str, Captions],
 ) -> str:
-    body = "".join(_camera(one, summary, found, pictures, said.get(one.camera, ())) for one in summary.cameras)
+    body = "".join(_camera(one, summary, pieces, pictures, captions.get(one.camera, ())) for one in summary.cameras)
     hours = sum(one.hours for one in summary.cameras)
     return _PAGE.format(
         run=escape(summary.run),
-        about=f"{hours:,.2f} hours of {counted(len(summary.cameras), 'camera')}, {_done(summary)}, "
+        about=f"{hours:,.2f} hours of {counted(len(summary.cameras), 'camera')}, {_models(summary)}, "
         f"{summary.since:%Y-%m-%d %H:%M} to {summary.until:%Y-%m-%d %H:%M} UTC",
         body=body,
     )
 
 
-def _done(summary: Summary) -> str:
+def _models(summary: Summary) -> str:
     frames, embedded, captions = (
-        sum(getattr(one, what) for one in summary.cameras) for what in ("frames", "embedded", "captions")
+        sum(getattr(one, field) for one in summary.cameras) for field in ("frames", "embedded", "captions")
     )
     by = [f"{frames:,} frames looked at by <b>{escape(summary.model)}</b>"] if summary.model != NONE else []
     by += [f"{embedded:,} embedded by <b>{escape(summary.embedder)}</b>"] if summary.embedder else []
@@ -203,49 +207,49 @@ def _done(summary: Summary) -> str:
 
 
 def _camera(
-    one: Sums,
+    one: CameraSummary,
     summary: Summary,
-    found: Sequence[tuple[Piece, Looked]],
+    pieces: Sequence[tuple[Piece, AnalysisTotals]],
     pictures: Sequence[Picture],
-    said: Captions,
+    captions: Captions,
 ) -> str:
     labels = ", ".join(f"{escape(label)} {count:,}" for label, count in list(one.labels.items())[:8]) or "nothing"
     missing = f" {one.missing:,.2f} hours could not be looked at." if one.missing else ""
     missing += f" {one.uncaptioned:,} of its stretches could not be captioned." if one.uncaptioned else ""
-    seen = f", {one.tracks:,} tracks, {one.incidents:,} incidents. Objects in all frames: {labels}"
-    shown = "".join(
+    objects = f", {one.tracks:,} tracks, {one.incidents:,} incidents. Objects in all frames: {labels}"
+    images = "".join(
         f'<img alt="{escape(p.camera)} at {p.time:%Y-%m-%d %H:%M:%S} UTC" '
         f'src="data:image/jpeg;base64,{base64.b64encode(p.jpeg).decode()}">'
         for p in pictures
         if p.camera == one.camera
     )
-    detected = summary.model != NONE
+    has_objects = summary.model != NONE
     return (
-        f"<section><h2>{escape(one.camera)}</h2><p>{one.hours:,.2f} hours{seen if detected else ''}.{missing}</p>"
-        f"{_bars(one.camera, found) if detected else ''}{shown}{_captions(said, one.captions)}</section>"
+        f"<section><h2>{escape(one.camera)}</h2><p>{one.hours:,.2f} hours{objects if has_objects else ''}.{missing}</p>"
+        f"{_bars(one.camera, pieces) if has_objects else ''}{images}{_captions(captions, one.captions)}</section>"
     )
 
 
-def _captions(said: Captions, count: int) -> str:
-    if not said:
+def _captions(captions: Captions, count: int) -> str:
+    if not captions:
         return ""
-    # A model says what it likes.
-    lines = "".join(f"<dt>{start:%Y-%m-%d %H:%M:%S}</dt><dd>{escape(text)}</dd>" for start, text in said)
-    more = f" The first {len(said):,} of {count:,}." if count > len(said) else ""
+    # Captions are untrusted text of a model.
+    lines = "".join(f"<dt>{start:%Y-%m-%d %H:%M:%S}</dt><dd>{escape(text)}</dd>" for start, text in captions)
+    more = f" The first {len(captions):,} of {count:,}." if count > len(captions) else ""
     return f"<details open><summary>Captions, UTC.{more}</summary><dl>{lines}</dl></details>"
 
 
-def _bars(camera: str, found: Sequence[tuple[Piece, Looked]]) -> str:
-    """Objects a frame, over the time from the camera's first video to its last."""
-    mine = [(piece, one) for piece, one in found if piece.camera == camera]
-    first, last = mine[0][0].file.start, mine[-1][0].file.end
+def _bars(camera: str, pieces: Sequence[tuple[Piece, AnalysisTotals]]) -> str:
+    """Return a chart of objects per frame, from the camera's first video to its last."""
+    own = [(piece, totals) for piece, totals in pieces if piece.camera == camera]
+    first, last = own[0][0].file.start, own[-1][0].file.end
     span = max((last - first).total_seconds(), 1.0)
-    seen: list[list[float]] = [[0.0, 0.0] for _ in range(_BARS)]
-    for piece, one in mine:
+    bins: list[list[float]] = [[0.0, 0.0] for _ in range(_BARS)]
+    for piece, totals in own:
         n = min(_BARS - 1, int((piece.file.start - first).total_seconds() / span * _BARS))
-        seen[n][0] += sum(one.labels.values())
-        seen[n][1] += one.frames
-    heights = [objects / frames if frames else 0.0 for objects, frames in seen]
+        bins[n][0] += sum(totals.labels.values())
+        bins[n][1] += totals.frames
+    heights = [objects / frames if frames else 0.0 for objects, frames in bins]
     top = max(heights) or 1.0
     bars = "".join(
         f'<rect x="{n * 10}" y="{80 - 80 * h / top:.1f}" width="9" height="{80 * h / top:.1f}"/>'

@@ -1,15 +1,15 @@
-"""What was found, as Parquet and back. `SEGMENTS` has what live events say, one a row; the others are flat, for SQL.
+"""Results as Parquet rows, and events from rows. `SEGMENTS` nests as live events do; the others are flat, for SQL.
 
 | folder | a row is |
 |---|---|
-| `segments` | a segment that was looked at: its frames, and the objects in each; `id` is the live event's `ce-id` |
+| `segments` | an analysed segment: its frames, and the objects in each; `id` is the live event's `ce-id` |
 | `detections` | an object in a frame |
 | `embeddings` | a frame as a vector; `id` is the live event's `ce-id` |
-| `captions` | what a vision language model says of a stretch, or why it says nothing |
-| `tracks` | an object that was followed, from when it was first seen until it was last |
+| `captions` | the caption of a stretch, or the reason why it has none |
+| `tracks` | a tracked object, from its first detection to its last |
 | `incidents` | a rule that came true |
 
-Times are UTC, boxes shares of width and height.
+Times are UTC, boxes fractions of width and height.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from shared.models import vectors
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# Nobody waited for it.
+# Latencies are those of live video: recordings have none.
 NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 _ABOUT = b"tidegate"
 TIME = pa.timestamp("us", "UTC")
@@ -139,26 +139,26 @@ INCIDENTS = pa.schema(
 
 
 def parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, about: msgspec.Struct | None = None) -> bytes:
-    """One file. about: what there is to know of it, kept beside the rows."""
-    said = {_ABOUT: msgspec.json.encode(about)} if about else {}
-    table = pa.Table.from_pylist(list(rows), schema.with_metadata(said))
+    """Return a Parquet file. about: its metadata, for `read_metadata`."""
+    metadata = {_ABOUT: msgspec.json.encode(about)} if about else {}
+    table = pa.Table.from_pylist(list(rows), schema.with_metadata(metadata))
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd")
     return out.getvalue()
 
 
 def read(data: bytes) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    return rows
 
 
-def about(data: bytes, kind: type[T]) -> T:
-    """What a file says of itself."""
+def read_metadata(data: bytes, kind: type[T]) -> T:
+    """Return the metadata of a Parquet file."""
     return msgspec.json.decode(pq.read_schema(io.BytesIO(data)).metadata[_ABOUT], type=kind)
 
 
 def segment(run: str, id: str, event: Detections, failed: str | None = None) -> dict[str, Any]:
-    """A row of `segments`. failed: why it was not looked at."""
+    """Return a row of `segments`. failed: why it was not analysed."""
     ref = event.segment
     frames = [
         {"time": f.time, "objects": [{"label": o.label, "score": o.score, "box": list(o.box)} for o in f.objects]}
@@ -182,8 +182,8 @@ def segment(run: str, id: str, event: Detections, failed: str | None = None) -> 
     }
 
 
-def event(row: Mapping[str, Any]) -> Detections:
-    """What live cv would have said of it."""
+def detections_event(row: Mapping[str, Any]) -> Detections:
+    """Return the event that live cv would have published, from a row of `segments`."""
     return Detections(
         camera=row["camera"],
         segment=_ref(row),
@@ -204,7 +204,7 @@ def event(row: Mapping[str, Any]) -> Detections:
 
 
 def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]:
-    """Rows of `detections`."""
+    """Yield the rows of `detections`."""
     for frame in event.frames:
         for o in frame.objects:
             yield {
@@ -220,7 +220,7 @@ def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]
 
 
 def embeddings(run: str, id: str, event: Embeddings) -> Iterator[dict[str, Any]]:
-    """Rows of `embeddings`: numbers are those of float16, as events have them."""
+    """Yield the rows of `embeddings`. Values are rounded to float16, as in events."""
     ref = event.segment
     for one in event.vectors:
         yield {
@@ -239,11 +239,11 @@ def embeddings(run: str, id: str, event: Embeddings) -> Iterator[dict[str, Any]]
         }
 
 
-def embedded(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Embeddings]]:
-    """(id, what live embed would have said) of each segment, out of its rows, which follow each other."""
-    for id, group in groupby(found, lambda row: str(row["id"])):
-        of = list(group)
-        row = of[0]
+def embedding_events(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Embeddings]]:
+    """Yield (id, the event that live embed would have published) for each segment. rows: grouped by segment."""
+    for id, group in groupby(rows, lambda row: str(row["id"])):
+        its = list(group)
+        row = its[0]
         yield (
             id,
             Embeddings(
@@ -253,31 +253,31 @@ def embedded(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Embeddin
                 duration=row["duration"],
                 model=row["model"],
                 dimension=len(row["vector"]),
-                vectors=[Vector(time=r["time"], vector=vectors.pack(np.asarray(r["vector"], np.float32))) for r in of],
+                vectors=[Vector(time=r["time"], vector=vectors.pack(np.asarray(r["vector"], np.float32))) for r in its],
                 timing=NO_TIME,
             ),
         )
 
 
-def caption(run: str, id: str, said: Caption) -> dict[str, Any]:
-    """A row of `captions`. said: what live vlm would say; its reason is why there is no text."""
+def caption(run: str, id: str, event: Caption) -> dict[str, Any]:
+    """Return a row of `captions`. event: as live vlm would publish it; its reason is why there is no text."""
     return {
         "run": run,
         "id": id,
-        "camera": said.camera,
-        "start": said.start,
-        "end": said.end,
-        "model": said.model,
-        "text": said.text,
-        "failed": said.reason or None,
-        "frames": [frame.time for frame in said.frames],
-        "prompt_tokens": said.usage.prompt_tokens,
-        "completion_tokens": said.usage.completion_tokens,
+        "camera": event.camera,
+        "start": event.start,
+        "end": event.end,
+        "model": event.model,
+        "text": event.text,
+        "failed": event.reason or None,
+        "frames": [frame.time for frame in event.frames],
+        "prompt_tokens": event.usage.prompt_tokens,
+        "completion_tokens": event.usage.completion_tokens,
     }
 
 
-def captioned(row: Mapping[str, Any]) -> Caption:
-    """What live vlm would have said."""
+def caption_event(row: Mapping[str, Any]) -> Caption:
+    """Return the event that live vlm would have published, from a row of `captions`."""
     return Caption(
         camera=row["camera"],
         job=row["id"],
@@ -296,7 +296,7 @@ def _ref(row: Mapping[str, Any]) -> SegmentRef:
 
 
 def track(run: str, camera: str, parts: Sequence[Track]) -> dict[str, Any]:
-    """A row of `tracks`. parts: all that was said of it, in order."""
+    """Return a row of `tracks`. parts: all published states of the track, in order."""
     last = parts[-1]
     return {
         "run": run,
@@ -310,23 +310,23 @@ def track(run: str, camera: str, parts: Sequence[Track]) -> dict[str, Any]:
     }
 
 
-def incident(run: str, told: Incident) -> dict[str, Any]:
-    """A row of `incidents`. told: what was said of it last."""
+def incident(run: str, event: Incident) -> dict[str, Any]:
+    """Return a row of `incidents`. event: the last one of the incident."""
     return {
         "run": run,
-        "camera": told.camera,
-        "id": told.incident,
-        "rule": told.rule,
-        "condition": told.condition,
-        "severity": told.severity,
-        "start": told.start,
-        "end": told.end,
-        "zone": told.zone,
-        "line": told.line,
-        "direction": told.direction,
-        "value": told.value,
-        "objects": [o.id for o in told.objects],
-        "snapshot": told.snapshot.time if told.snapshot else None,
+        "camera": event.camera,
+        "id": event.incident,
+        "rule": event.rule,
+        "condition": event.condition,
+        "severity": event.severity,
+        "start": event.start,
+        "end": event.end,
+        "zone": event.zone,
+        "line": event.line,
+        "direction": event.direction,
+        "value": event.value,
+        "objects": [o.id for o in event.objects],
+        "snapshot": event.snapshot.time if event.snapshot else None,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.recordings.asked import Listed
+from shared.recordings.queries import ListedFile
 from shared.recordings.records import Hole
 from tidegate.client.files import written
 
@@ -38,7 +38,7 @@ _AT_ONCE = 50_000
 
 
 @contextlib.contextmanager
-def catalogue(path: Path) -> Iterator[Callable[[str, Listed | Hole], None]]:
+def catalogue(path: Path) -> Iterator[Callable[[str, ListedFile | Hole], None]]:
     """Yield the function that adds rows to a file, which exists once the block succeeds. A gap's row has its cause in
     `missing`, and null for all fields of a file. Raises SettingError if it can't be written.
     """
@@ -49,7 +49,7 @@ def catalogue(path: Path) -> Iterator[Callable[[str, Listed | Hole], None]]:
             out.write_table(pa.Table.from_pylist(rows, _SCHEMA))
             rows.clear()
 
-        def add(camera: str, one: Listed | Hole) -> None:
+        def add(camera: str, one: ListedFile | Hole) -> None:
             rows.append({"camera": camera, **_row(one)})
             if len(rows) == _AT_ONCE:
                 write()
@@ -58,7 +58,7 @@ def catalogue(path: Path) -> Iterator[Callable[[str, Listed | Hole], None]]:
         write()
 
 
-def _row(one: Listed | Hole) -> dict[str, Any]:
+def _row(one: ListedFile | Hole) -> dict[str, Any]:
     if isinstance(one, Hole):
         return {"start": one.since, "end": one.until, "missing": one.cause, "segments": one.segments or None}
     return {name: getattr(one, name) for name in one.__struct_fields__}

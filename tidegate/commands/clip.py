@@ -12,8 +12,8 @@ from nats.aio.client import Client
 
 from shared.client import recordings
 from shared.contract import names
-from shared.recordings.asked import LONGEST
 from shared.recordings.playing import Play
+from shared.recordings.queries import LONGEST
 from shared.recordings.records import Hole
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written

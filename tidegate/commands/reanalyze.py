@@ -27,15 +27,15 @@ from tidegate.view.inert import echo
 from tidegate.view.waiting import Tell, telling
 
 if TYPE_CHECKING:
-    from tidegate.archive.asking import Asked
-    from tidegate.archive.captioning import Captioner, Rate
+    from tidegate.archive.captioner import Captioner, Rate
     from tidegate.archive.chapters import Chapter
     from tidegate.archive.job import Job, Piece
-    from tidegate.archive.place import Place
-    from tidegate.archive.probe import Probed
+    from tidegate.archive.planning import RunRequest
+    from tidegate.archive.probe import ProbeResult
+    from tidegate.archive.progress_publisher import ProgressPublisher
     from tidegate.archive.report import Summary
-    from tidegate.archive.runs import Captioning, Engine, Run
-    from tidegate.archive.shown import Shown
+    from tidegate.archive.run import CaptionProgress, Engine, Run
+    from tidegate.archive.sync_store import SyncStore
 
 COMMANDLINE = ParameterSource.COMMANDLINE
 NEEDED = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
@@ -55,7 +55,7 @@ class Team(NamedTuple):
 class Speed(NamedTuple):
     """Measured rates; None if there is no such work."""
 
-    frames: Probed | None
+    frames: ProbeResult | None
     captions: Rate | None
 
 
@@ -136,9 +136,9 @@ def reanalyze(data: Path | None, resume: str | None, **options: Any) -> None:
         return
     if options["caption"]:
         _check_captions()
-    from tidegate.archive.options import asked
+    from tidegate.archive.options import request_from_options
 
-    _begun(asked(home, _aside, **options), home, how)
+    _begun(request_from_options(home, _aside, **options), home, how)
 
 
 def _check_alone() -> None:
@@ -153,22 +153,22 @@ def _check_alone() -> None:
 def _check_captions() -> None:
     """Raises SettingError."""
     with extra("vlm", "--caption"):
-        import tidegate.archive.captioning  # noqa: F401
+        import tidegate.archive.captioner  # noqa: F401
 
 
 def _aside(text: str) -> None:
     echo(text, err=True)
 
 
-def _begun(asked: Asked, home: Path, how: Choices) -> None:
+def _begun(asked: RunRequest, home: Path, how: Choices) -> None:
     """Plan a run, say what it takes, and do it. Raises TidegateError."""
-    from tidegate.archive import asking
+    from tidegate.archive import planning
     from tidegate.archive.chapters import chapters
-    from tidegate.archive.job import with_size
-    from tidegate.archive.place import Place
-    from tidegate.archive.runs import Run, check_free
+    from tidegate.archive.job import with_embed_size
+    from tidegate.archive.run import Run, check_unused
+    from tidegate.archive.sync_store import SyncStore
 
-    job, pieces, known = asyncio.run(asking.planned(asked, home))
+    job, pieces, known = asyncio.run(planning.plan(asked, home))
     now = now_here()
     if not pieces:
         raise SettingError(
@@ -179,8 +179,8 @@ def _begun(asked: Asked, home: Path, how: Choices) -> None:
         echo("no system answers: what its running hour has is left out, and cameras' own settings and rules", err=True)
     if how.events:
         _check_events(home, job)
-    with Place(job.output, "--output") as results:
-        check_free(results)
+    with SyncStore(job.output, "--output") as results:
+        check_unused(results)
         with _engine(job, home, how) as engine, _captioner(job, pieces) as captioner:
             team, todo = Team(engine, captioner), chapters(job, pieces)
             speed = _measured(team, job, pieces, todo)
@@ -188,17 +188,17 @@ def _begun(asked: Asked, home: Path, how: Choices) -> None:
             _tell(job, pieces, todo, team, speed, how)
             if not how.dry_run:
                 view = speed.frames.view if speed.frames else None
-                _done(Run.begun(with_size(job, view), pieces, results), results, team, speed, home, how)
+                _done(Run.create(with_embed_size(job, view), pieces, results), results, team, speed, home, how)
 
 
 def _resumed(output: str, home: Path, how: Choices) -> None:
     """Raises TidegateError."""
-    from tidegate.archive.options import key_file, place
-    from tidegate.archive.place import Place
-    from tidegate.archive.runs import Run
+    from tidegate.archive.options import absolute_location, key_file
+    from tidegate.archive.run import Run
+    from tidegate.archive.sync_store import SyncStore
 
-    with Place(place(output), "--resume") as results:
-        run = Run.found(results)
+    with SyncStore(absolute_location(output), "--resume") as results:
+        run = Run.load(results)
         # The file may be elsewhere by now.
         run.job = msgspec.structs.replace(run.job, key_file=key_file(None) or run.job.key_file)
         if how.events:
@@ -215,12 +215,12 @@ def _resumed(output: str, home: Path, how: Choices) -> None:
                 _done(run, results, team, speed, home, how)
 
 
-def _done(run: Run, results: Place, team: Team, speed: Speed, home: Path, how: Choices) -> None:
+def _done(run: Run, results: SyncStore, team: Team, speed: Speed, home: Path, how: Choices) -> None:
     """Look, follow, caption, report, and have the console show it. Raises TidegateError."""
-    from tidegate.archive.shown import Shown
+    from tidegate.archive.progress_publisher import ProgressPublisher
 
     try:
-        with telling() as tell, Shown(home, run, _kind(run.job, how)) as shown:
+        with telling() as tell, ProgressPublisher(home, run, _kind(run.job, how)) as shown:
             _look(run, team.engine, speed.frames, tell, shown)
             _follow(run, team.engine, tell, shown)
             if team.captioner:
@@ -232,8 +232,8 @@ def _done(run: Run, results: Place, team: Team, speed: Speed, home: Path, how: C
         also = " --events" if how.events else ""
         echo(f"stopped; go on with: tidegate reanalyze --resume {run.job.output}{also}", err=True)
         raise
-    if shown.why:
-        echo(f"the console does not know how this run ended: {shown.why}", err=True)
+    if shown.error:
+        echo(f"the console does not know how this run ended: {shown.error}", err=True)
     _show(summary, run.job, how)
 
 
@@ -241,95 +241,95 @@ def _kind(job: Job, how: Choices) -> str:
     return "live" if job.is_live else "ray" if how.ray else "processes"
 
 
-def _look(run: Run, engine: Engine, probed: Probed | None, tell: Tell, shown: Shown) -> None:
+def _look(run: Run, engine: Engine, probed: ProbeResult | None, tell: Tell, shown: ProgressPublisher) -> None:
     """Raises TidegateError."""
     now = now_here()
-    for state in run.work(engine, probed.size if probed else None):
+    for state in run.analyze(engine, probed.size if probed else None):
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"{state.share:.0%}, {state.frames_per_s:,.0f} frames/s, ends at {clock(ends, now)}")
-        shown.looking(state.frames_per_s, ends)
+        shown.analyzing(state.frames_per_s, ends)
 
 
-def _follow(run: Run, engine: Engine, tell: Tell, shown: Shown) -> None:
+def _follow(run: Run, engine: Engine, tell: Tell, shown: ProgressPublisher) -> None:
     """Raises TidegateError."""
-    shown.say(state="following", frames_per_s=0.0, ends=None)
+    shown.update(state="following", frames_per_s=0.0, ends=None)
     tracks = incidents = 0
-    for camera in run.follow(engine):
+    for camera in run.track(engine):
         tell(f"followed what was seen on {camera.camera}")
         tracks, incidents = tracks + camera.tracks, incidents + camera.incidents
-        shown.say(tracks=tracks, incidents=incidents)
+        shown.update(tracks=tracks, incidents=incidents)
 
 
-def _caption(run: Run, captioner: Captioner, tell: Tell, shown: Shown) -> None:
+def _caption(run: Run, captioner: Captioner, tell: Tell, shown: ProgressPublisher) -> None:
     """Raises TidegateError."""
     now = now_here()
-    shown.say(state="captioning")
+    shown.update(state="captioning")
 
-    def told(state: Captioning) -> None:
+    def told(state: CaptionProgress) -> None:
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"captioned {state.done:,} of {run.captions:,}, {state.per_s:,.2g} a second, ends at {clock(ends, now)}")
-        shown.say(captions_done=state.done, ends=ends)
+        shown.update(captions_done=state.done, ends=ends)
 
     run.caption(captioner, told)
-    shown.say(ends=None)
+    shown.update(ends=None)
 
 
-def _reported(run: Run, results: Place, tell: Tell, shown: Shown) -> Summary:
+def _reported(run: Run, results: SyncStore, tell: Tell, shown: ProgressPublisher) -> Summary:
     """Raises TidegateError."""
     from tidegate.archive import report
-    from tidegate.archive.place import recordings
+    from tidegate.archive.sync_store import open_recordings
 
     tell("writing the report")
-    with recordings(run.job) as kept:
-        summary = report.written(run, kept, results)
+    with open_recordings(run.job) as kept:
+        summary = report.write_report(run, kept, results)
     sums = {name: sum(getattr(one, name) for one in summary.cameras) for name in ("tracks", "incidents")}
-    shown.say(state="done", **sums)
+    shown.update(state="done", **sums)
     return summary
 
 
 def _check_events(home: Path, job: Job) -> None:
     """Before hours of work, and not after them. Raises TidegateError."""
-    from tidegate.archive.telling import Teller
+    from tidegate.archive.past_events import PastEventPublisher
 
-    with Teller(home, job):
+    with PastEventPublisher(home, job):
         pass
 
 
-def _tell_events(home: Path, run: Run, results: Place) -> None:
+def _tell_events(home: Path, run: Run, results: SyncStore) -> None:
     """Raises TidegateError."""
     from services.search.settings import SearchSettings
-    from tidegate.archive import telling as past
+    from tidegate.archive import past_events as past
 
-    with telling() as tell, past.Teller(home, run.job) as teller:
-        for told in past.tell(run.job, run.pieces, run.chapters, results, teller):
+    with telling() as tell, past.PastEventPublisher(home, run.job) as teller:
+        for told in past.publish_past(run.job, run.pieces, run.chapters, results, teller):
             tell(f"told {told.parts:,} of {told.of:,} parts, {told.events:,} events")
     usual = SearchSettings().search_max_age_s
-    if run.job.looks_at_pictures and run.job.since < now_here() - dt.timedelta(seconds=usual):
+    if run.job.analyzes_frames and run.job.since < now_here() - dt.timedelta(seconds=usual):
         echo(f"search forgets what is older than SEARCH_MAX_AGE_S: {length(usual)}, unless that was set", err=True)
 
 
 @contextlib.contextmanager
 def _engine(job: Job, home: Path, how: Choices) -> Iterator[Engine]:
     """Raises TidegateError."""
-    from tidegate.archive.live import Live
-    from tidegate.archive.local import Local
+    from tidegate.archive.live_engine import LiveEngine
+    from tidegate.archive.local_engine import LocalEngine
 
     if job.is_live:
         if how.ray:
             raise SettingError("this run is for cv's replicas: leave out --ray, or begin another run without --live")
-        with Live(home, how.workers or os.cpu_count() or 1, _aside) as live:
+        with LiveEngine(home, how.workers or os.cpu_count() or 1, _aside) as live:
             yield live
         return
-    if not how.ray or not job.looks_at_pictures:
+    if not how.ray or not job.analyzes_frames:
         usual = 1 if job.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // how.threads)
-        yield Local(how.workers or usual, how.threads)
+        yield LocalEngine(how.workers or usual, how.threads)
         return
     with extra("archive", "--ray"):
         import ray  # noqa: F401
-    from tidegate.archive.on_ray import cluster
+    from tidegate.archive.ray_engine import cluster
 
     address = None if how.ray == HERE else how.ray
-    with cluster(address, device=job.device, threads=how.threads, most=how.workers) as engine:
+    with cluster(address, device=job.device, threads=how.threads, max_workers=how.workers) as engine:
         yield engine
 
 
@@ -340,9 +340,9 @@ def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
         yield None
         return
     _check_captions()
-    from tidegate.archive.captioning import Captioner, settings_of
+    from tidegate.archive.captioner import Captioner, load_vlm_settings
 
-    settings = settings_of(job.caption)
+    settings = load_vlm_settings(job.caption)
     with contextlib.ExitStack() as opened:
         with telling() as tell:
             tell(f"waiting for {settings.vlm_model or 'the model that captions'}")
@@ -352,7 +352,7 @@ def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
 
 def _measured(team: Team, job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter]) -> Speed:
     """Raises TidegateError."""
-    frames = _looked_at_some(team.engine, job, pieces) if pieces and job.looks_at_pictures else None
+    frames = _looked_at_some(team.engine, job, pieces) if pieces and job.analyzes_frames else None
     captions = _captioned_some(team.captioner, chapters) if team.captioner and chapters else None
     return Speed(frames, captions)
 
@@ -364,14 +364,14 @@ def _captioned_some(captioner: Captioner, chapters: Sequence[Chapter]) -> Rate:
         return captioner.probe(chapters)
 
 
-def _looked_at_some(engine: Engine, job: Job, pieces: Sequence[Piece]) -> Probed:
+def _looked_at_some(engine: Engine, job: Job, pieces: Sequence[Piece]) -> ProbeResult:
     """Raises TidegateError."""
     from services.cv.looking import unknown
-    from tidegate.archive.probe import some
+    from tidegate.archive.probe import sample
 
     with telling() as tell:
-        tell(f"loading {job.eyes}, and measuring")
-        found = engine.probe(job, some(pieces))
+        tell(f"loading {job.vision_models}, and measuring")
+        found = engine.probe(job, sample(pieces))
     asked = (label for look in job.looks.values() for label in look.classes if found.labels)
     for label, remedy in unknown(asked, found.labels):
         echo(f"{job.model} has no label {label!r}: {remedy}", err=True)
@@ -382,17 +382,17 @@ def _tell(
     job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter], team: Team, speed: Speed, how: Choices
 ) -> None:
     """What it will take."""
-    from tidegate.archive.estimate import estimated
-    from tidegate.archive.runs import stretches
-    from tidegate.archive.words import estimate
+    from tidegate.archive.estimate import estimate_run
+    from tidegate.archive.run import count_stretches
+    from tidegate.archive.summary_text import estimate_lines
 
     frames, captions = speed
-    found = estimated(
+    found = estimate_run(
         job,
         pieces,
         frames_per_s=frames.frames_per_s if frames else 1.0,
         workers=team.engine.workers,
-        captions=stretches(chapters),
+        captions=count_stretches(chapters),
         captions_per_s=captions.per_s if captions else 1.0,
         cost_per_hour=how.price,
     )
@@ -401,17 +401,17 @@ def _tell(
         rates |= {"captions_per_s": round(captions.per_s, 3), "captioner": captions.model} if captions else {}
         echo(json.dumps(found._asdict() | {"model": job.model} | rates))
     elif not how.as_json:
-        echo("\n".join(estimate(found, job, team.engine.workers, frames, captions)))
+        echo("\n".join(estimate_lines(found, job, team.engine.workers, frames, captions)))
 
 
 def _show(summary: Summary, job: Job, how: Choices) -> None:
-    from tidegate.archive import words
+    from tidegate.archive import summary_text
     from tidegate.archive.report import PAGE
 
     if how.as_json:
         echo(msgspec.json.encode(summary).decode())
         return
-    records.show(screen(), words.FIELDS, words.table(summary), "nothing was looked at")
-    for line in words.told(summary):
+    records.show(screen(), summary_text.FIELDS, summary_text.summary_rows(summary), "nothing was looked at")
+    for line in summary_text.summary_notes(summary):
         echo(line)
     echo(f"report: {job.output}/{PAGE}")

@@ -20,9 +20,9 @@ from rich.text import Text
 from shared.bus.mirror import bind
 from shared.client import recordings as recordings_client
 from shared.contract import geometry, names
-from shared.recordings.asked import LONGEST, Listed, Total
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
+from shared.recordings.queries import LONGEST, ListedFile, RecordingTotals
 from shared.recordings.records import HOUR, Hole, Sum
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
@@ -119,7 +119,7 @@ async def _write_files(client: Client, cameras: Sequence[str], path: Path) -> No
     echo(f"{path}: {counted(count, 'row')}", err=True)
 
 
-async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[str, Listed | Hole]]:
+async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[str, ListedFile | Hole]]:
     """Yield all files and gaps, by camera and time."""
     now = now_here()
     with telling() as tell:
@@ -129,7 +129,7 @@ async def _files(client: Client, cameras: Sequence[str]) -> AsyncIterator[tuple[
                 yield camera, entry
 
 
-def _file_row(entry: Listed | Hole, now: dt.datetime) -> tuple[str, ...]:
+def _file_row(entry: ListedFile | Hole, now: dt.datetime) -> tuple[str, ...]:
     if isinstance(entry, Hole):
         return (
             clock(entry.since, now),
@@ -349,7 +349,7 @@ def days(option: str, text: str | None) -> float | None:
     return float(match[1]) / (24 if match[2] == "h" else 1)
 
 
-def _row(total: Total, now: dt.datetime) -> tuple[str, ...]:
+def _row(total: RecordingTotals, now: dt.datetime) -> tuple[str, ...]:
     return (
         total.camera,
         length(total.seconds),

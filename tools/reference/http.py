@@ -11,7 +11,7 @@ from litestar.routes import WebSocketRoute
 
 from services.console.web import app
 from services.console.web.needs import ROLE
-from services.console.web.openapi import room_of
+from services.console.web.openapi import tag_of
 from tools.reference.markdown import code, page, prose, table
 
 INTRO = """All that the [console's](../console.md) pages show and do, for programs too. A running console serves the
@@ -42,20 +42,20 @@ def text() -> str:
     return page("HTTP API", *blocks)
 
 
-def _operations(document: dict[str, Any], room: str) -> Iterator[tuple[str, str, str, str]]:
+def _operations(document: dict[str, Any], tag: str) -> Iterator[tuple[str, str, str, str]]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            if room in operation["tags"]:
+            if tag in operation["tags"]:
                 schemes = [roles for scheme in operation["security"] for roles in scheme.values()]
                 (role,) = {role for roles in schemes for role in roles} or {ANYBODY}
                 description = prose(operation["description"]).replace("\n\n", " ")
                 yield code(f"{method.upper()} {path}"), role, code(operation["operationId"]), description
 
 
-def _sockets(room: str) -> Iterator[tuple[str, str, str, str]]:
+def _sockets(tag: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield the rows of WebSockets, which OpenAPI does not describe."""
     for route in Litestar([app.api()], openapi_config=None).routes:
-        if isinstance(route, WebSocketRoute) and room_of(route.route_handler) == room:
+        if isinstance(route, WebSocketRoute) and tag_of(route.route_handler) == tag:
             handler = route.route_handler
             description = _line(inspect.getdoc(handler.fn))
             yield code(f"WebSocket {route.path}"), handler.opt[ROLE] or ANYBODY, "", description

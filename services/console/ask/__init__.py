@@ -3,7 +3,7 @@
 | module | idea |
 |---|---|
 | `questions` | the API's questions and answers |
-| `waiting` | what a question waits for |
-| `asking` | the questions of one request, until each is answered or the browser has left |
+| `queue_status` | what a question waits for |
+| `answer_stream` | the questions of one request, until each is answered or the browser has left |
 | `recent` | answers of the last day |
 """

@@ -12,10 +12,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.ask.asking import Failed, Line
+from services.console.ask.answer_stream import Failed, Line
 from services.console.ask.questions import ModelAnswer, Question, SummaryWanted
-from services.console.ask.waiting import Waiting
-from services.console.people import door
+from services.console.ask.queue_status import Waiting
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
 from services.console.web.needs import needs
@@ -56,13 +56,13 @@ async def list_answers(
 
 
 async def _stream(asker: Asker, console: Console, data: Question | SummaryWanted) -> ServerSentEvent:
-    cameras = door.select(asker, data.cameras, console.cameras.values)
+    cameras = access.select(asker, data.cameras, console.cameras.values)
     data.check()
-    console.ask.asking.limit.check(asker.name)
+    console.ask.stream.limit.check(asker.name)
     questions = [data.of(camera) for camera in cameras]
     times = {name: questions[0][name] for name in ("since", "until") if name in questions[0]}
     await console.audit(asker, "ask", kind=questions[0]["kind"], cameras=cameras, **times)
-    return ServerSentEvent(_messages(console.ask.asking.lines(asker, questions)))
+    return ServerSentEvent(_messages(console.ask.stream.lines(asker, questions)))
 
 
 async def _messages(lines: AsyncIterator[Line]) -> AsyncIterator[ServerSentEventMessage]:

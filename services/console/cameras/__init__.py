@@ -2,14 +2,14 @@
 
 | module | idea |
 |---|---|
-| `sight` | the state of one camera, from its events |
-| `watch` | receives the events of all cameras |
+| `state_tracker` | the state of one camera, from its events |
+| `monitor` | receives the events of all cameras |
 | `answers` | the API's answers about cameras |
 | `fields` | the API's request bodies |
-| `trying` | opens a camera once, in a child process |
-| `changing` | adds, changes and removes them |
-| `drawn` | rules as they are stored, written and drawn |
-| `previewing` | the incidents that rules would have raised in the last hour |
+| `trial` | opens a camera once, in a child process |
+| `changes` | adds, changes and removes them |
+| `rule_document` | rules as they are stored, written and drawn |
+| `rule_preview` | the incidents that rules would have raised in the last hour |
 | `routes`, `rule_routes` | the requests |
 
 Each module imports only modules above it.

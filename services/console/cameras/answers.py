@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from services.console.cameras.sight import CameraState
+from services.console.cameras.state_tracker import CameraState
 from shared.contract.cameras import Camera
 from shared.runtime.redact import redact
 

@@ -8,13 +8,13 @@ from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from services.console.cameras import answers, changing
+from services.console.cameras import answers, changes
 from services.console.cameras.answers import CameraList, OneCamera, OpenedCamera
 from services.console.cameras.fields import ChangedCamera, NewCamera, TriedCamera
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
-from services.console.web.leaving import while_there
+from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
 from shared.client import registry
 from shared.contract.cameras import Camera
@@ -37,7 +37,7 @@ async def list_cameras(
 ) -> CameraList:
     """The cameras that you may see, in the order of their ids, with their state."""
     wanted = frozenset(filter(None, states.split(",")))
-    all = [console.watch.now(id) for id in door.visible(asker, console.watch.ids)]
+    all = [console.camera_monitor.now(id) for id in access.visible(asker, console.camera_monitor.ids)]
     found = [
         c
         for c in all
@@ -61,7 +61,7 @@ async def add_camera(
     asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewCamera]
 ) -> OneCamera:
     """Add a camera. Its credentials are stored separately, only for ingest, and are sent to no other address."""
-    return await _one(console, asker, await changing.add(console, asker, data))
+    return await _one(console, asker, await changes.add(console, asker, data))
 
 
 @patch("/cameras/{camera:str}", opt=needs("operator"))
@@ -72,7 +72,7 @@ async def change_camera(
     data: JSONBody[ChangedCamera],
 ) -> OneCamera:
     """Change only the given fields. null: the service's own setting applies again."""
-    return await _one(console, asker, camera, await changing.change(console, asker, camera, data))
+    return await _one(console, asker, camera, await changes.change(console, asker, camera, data))
 
 
 @delete("/cameras/{camera:str}", opt=needs("operator"))
@@ -80,7 +80,7 @@ async def remove_camera(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> None:
     """Forget a camera and its credentials. Its events stay."""
-    await changing.remove(console, asker, camera)
+    await changes.remove(console, asker, camera)
 
 
 # No path below /cameras: it would hide a camera of that id.
@@ -92,17 +92,17 @@ async def try_camera(
     data: JSONBody[TriedCamera],
 ) -> OpenedCamera:
     """Open a camera once, from the console's machine, and return its first picture or why there is none."""
-    return await while_there(request, changing.open_once(console, asker, data))
+    return await while_there(request, changes.open_once(console, asker, data))
 
 
 async def _one(console: Console, asker: Asker, id: str, notices: list[str] | None = None) -> OneCamera:
-    door.camera(asker, id, console.cameras.values)
+    access.camera(asker, id, console.cameras.values)
     js, is_operator = console.links.operator.jetstream(), asker.may("operator")
-    entry = console.watch.settings(id)
+    entry = console.camera_monitor.settings(id)
     if is_operator and isinstance(entry, Camera):
         entry = await registry.read(js, id)
     return OneCamera(
-        now=console.watch.now(id),
+        now=console.camera_monitor.now(id),
         settings=answers.settings(entry) if isinstance(entry, Camera) else None,
         has_credentials=await registry.credentials(js, id) is not None if is_operator else None,
         has_rules=id in console.rules.values,

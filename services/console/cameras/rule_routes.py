@@ -13,13 +13,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from services.console.cameras import drawn
-from services.console.cameras.drawn import DrawnRules
-from services.console.cameras.previewing import Previewed
-from services.console.people import door
+from services.console.cameras import rule_document
+from services.console.cameras.rule_document import DrawnRules
+from services.console.cameras.rule_preview import Previewed
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
-from services.console.web.leaving import while_there
+from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 from shared.contract import rules as book
@@ -66,7 +66,7 @@ async def get_rules(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> DrawnRules:
     """A camera's rules; null and an empty text if it has none."""
-    return _stored(console, door.camera(asker, camera, console.cameras.values))
+    return _stored(console, access.camera(asker, camera, console.cameras.values))
 
 
 @put(
@@ -81,7 +81,7 @@ async def set_rules(
     data: JSONBody[WrittenRules],
 ) -> Response[DrawnRules]:
     """Replace the rules, from the camera's next segment on. With mistakes: 422, and the mistakes."""
-    door.camera(asker, camera, console.cameras.values)
+    access.camera(asker, camera, console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
         return Response(new, status_code=422)
@@ -95,7 +95,7 @@ async def set_rules(
 @delete("/cameras/{camera:str}/rules", opt=needs("operator"))
 async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
     """Remove a camera's rules. Open incidents end; its objects are still tracked."""
-    door.camera(asker, camera, console.cameras.values)
+    access.camera(asker, camera, console.cameras.values)
     if camera not in console.rules.values:
         raise Refused(404, f"camera {camera!r} has no rules")
     await console.audit(asker, "rules.remove", camera=camera)
@@ -111,13 +111,13 @@ async def preview_rules(
     data: JSONBody[TriedRules],
 ) -> Previewed:
     """The incidents that these rules would have raised in the camera's last hour, without verification by a model."""
-    door.camera(asker, camera, console.cameras.values)
+    access.camera(asker, camera, console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
         now = dt.datetime.now(dt.UTC)
         return Previewed(since=now, until=now, mistakes=new.mistakes)
     past = dt.timedelta(minutes=data.minutes)
-    return await while_there(request, console.previewing.preview(camera, new.rules or book.Rules(), past))
+    return await while_there(request, console.rule_previewer.preview(camera, new.rules or book.Rules(), past))
 
 
 async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
@@ -125,13 +125,13 @@ async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
     if (data.text is None) == (data.rules is None):
         raise Refused(400, "give one of text and rules")
     if data.text is not None:
-        return await asyncio.to_thread(drawn.of_text, data.text)
-    return await asyncio.to_thread(drawn.of_value, data.rules or {})
+        return await asyncio.to_thread(rule_document.of_text, data.text)
+    return await asyncio.to_thread(rule_document.of_value, data.rules or {})
 
 
 def _stored(console: Console, camera: str) -> DrawnRules:
     value = console.rules.values.get(camera)
-    found = drawn.of_stored(value) if value else DrawnRules()
+    found = rule_document.of_stored(value) if value else DrawnRules()
     return msgspec.structs.replace(found, revision=console.rules.revision(camera) or 0)
 
 

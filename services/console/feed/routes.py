@@ -14,7 +14,7 @@ from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from services.console.feed.hub import RUNS, FeedEvent, Missed
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
 from services.console.web.needs import needs
@@ -45,7 +45,7 @@ async def stream_events(
         raise Refused(400, f"there is no kind of event {unknown[0][:64]!r}: there are {', '.join(sorted(valid))}")
     only = frozenset(filter(None, cameras.split(",")))
     for camera in only:
-        door.camera(asker, camera, console.cameras.values)
+        access.camera(asker, camera, console.cameras.values)
     return ServerSentEvent(_messages(console, asker, wanted, only))
 
 

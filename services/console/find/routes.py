@@ -10,11 +10,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.console.find.export import as_csv
-from services.console.find.saved import SavedSearch, SearchEntry, check_may_change
+from services.console.find.saved_searches import SavedSearch, SearchEntry, check_may_change
 from services.console.find.searches import Moments, MomentsWanted
 from services.console.people.asker import Asker
 from services.console.web.console import Console
-from services.console.web.leaving import while_there
+from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
 
 AnyRequest = Request[Any, Any, Any]
@@ -38,7 +38,7 @@ async def find_moments(
     request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[MomentsWanted]
 ) -> Moments:
     """Moments of cameras that you may see, with pictures."""
-    return await while_there(request, console.find.finding.find(asker, data))
+    return await while_there(request, console.find.client.find(asker, data))
 
 
 @post("/find/export", opt=needs("viewer"), status_code=200, media_type="text/csv")
@@ -46,7 +46,7 @@ async def export_moments(
     request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[MomentsWanted]
 ) -> Response[str]:
     """The moments of `find`, as CSV."""
-    found = await while_there(request, console.find.finding.find(asker, data, pictures=False))
+    found = await while_there(request, console.find.client.find(asker, data, pictures=False))
     headers = {"Content-Disposition": 'attachment; filename="found.csv"'}
     return Response(as_csv(found.moments), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -56,7 +56,7 @@ async def list_labels(
     asker: NamedDependency[Asker], console: NamedDependency[Console], cameras: _Cameras = ""
 ) -> Labels:
     """Labels seen at cameras that you may see."""
-    return Labels(labels=await console.find.finding.labels(asker, [c for c in cameras.split(",") if c]))
+    return Labels(labels=await console.find.client.labels(asker, [c for c in cameras.split(",") if c]))
 
 
 @get("/find/saved", opt=needs("viewer"))

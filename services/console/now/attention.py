@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from services.console.now.camera_states import CameraNow
 from services.console.now.model import Attention, ServiceNow
-from services.console.now.sightings import CameraNow
 
 # A page shows at most this many of one kind.
 MOST = 100

@@ -1,6 +1,6 @@
 """Series of a service over time: from the ring where it reaches back far enough, else from Prometheus.
 
-history = History(watch.ring, Prometheus(url), cost_per_hour=1.2)
+history = History(monitor.ring, Prometheus(url), cost_per_hour=1.2)
 await history.answer("cv", since="2026-11-29T12:00:00Z", until="", step="")
 """
 
@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from services.console.now.instants import MOST_POINTS, Span, span
 from services.console.now.prometheus import Prometheus, Unavailable
 from services.console.now.ring import Ring
+from services.console.now.time_steps import MOST_POINTS, Span, span
 from services.console.web.refused import Refused
 from shared.runtime.settings import shown
 

@@ -1,6 +1,6 @@
 """Markers for the series: incidents, cameras that went offline or online, outages, deployments.
 
-markers = Markers(client, watch)
+markers = Markers(client, monitor)
 await markers.answer("2026-11-29T12:00:00Z", "", asker.cameras)
 
 Incidents and cameras come from EVENTS. Outages and deployments are those that the console observed itself.
@@ -16,8 +16,8 @@ from typing import Literal
 import msgspec
 from nats.aio.client import Client
 
-from services.console.now.instants import bounds
-from services.console.now.watch import Watch
+from services.console.now.monitor import SystemMonitor
+from services.console.now.time_steps import bounds
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
@@ -66,9 +66,9 @@ class FoundMarkers(msgspec.Struct, frozen=True, kw_only=True):
 class Markers:
     """See the module. client: needs the right to read EVENTS."""
 
-    def __init__(self, client: Client, watch: Watch) -> None:
+    def __init__(self, client: Client, monitor: SystemMonitor) -> None:
         self._client = client
-        self._watch = watch
+        self._monitor = monitor
 
     async def answer(
         self, since: str, until: str, cameras: frozenset[str] | None, now: dt.datetime | None = None
@@ -90,10 +90,10 @@ class Markers:
         return FoundMarkers(since=begin, until=end, markers=earliest, next=read_to if read_to < end else None)
 
     def _seen(self, begin: dt.datetime, end: dt.datetime) -> Iterator[Marker]:
-        for outage in self._watch.outages:
+        for outage in self._monitor.outages:
             if begin <= outage.since < end:
                 yield Marker(time=outage.since, kind="server", until=outage.until)
-        for change in self._watch.hearing.changes:
+        for change in self._monitor.bus.changes:
             if begin <= change.time < end:
                 yield Marker(time=change.time, kind="deployment", service=change.service, what=change.what)
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from services.console.now.camera_states import CameraNow
 from services.console.now.reasons import Decides
 from services.console.now.replicas import ReplicaNow
-from services.console.now.sightings import CameraNow
 
 # working: a replica is there. starting: one will be. resting: none is, and no work waits. missing: none is, and work
 # waits. unknown: there is no evidence.

@@ -1,6 +1,6 @@
 """Polls JetStream once a second for each consumer's state and the age of its oldest waiting message.
 
-polling = Polling(client, hearing)
+polling = Polling(client, bus)
 await polling.poll()
 """
 
@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
-from services.console.now.hearing import Hearing, unix
+from services.console.now.bus_monitor import BusMonitor, unix
 from services.console.now.progress import oldest
 from services.console.now.services import OneService, QueueSeen
 from shared.bus import direct, infos
@@ -30,10 +30,10 @@ RETRY_S = 4.0
 class Polling:
     """See the module. is_answered: whether JetStream answered any request of the last poll."""
 
-    def __init__(self, client: Client, hearing: Hearing) -> None:
+    def __init__(self, client: Client, bus: BusMonitor) -> None:
         self.is_answered = True
         self._client = client
-        self._hearing = hearing
+        self._bus = bus
         self._not_before: dict[str, float] = {}
         self._times: dict[tuple[str, str], tuple[int, float]] = {}
         self._results: list[bool] = []
@@ -49,7 +49,7 @@ class Polling:
         await asyncio.gather(
             *(
                 self._queue(service, queue, info)
-                for service in self._hearing.services.values()
+                for service in self._bus.services.values()
                 for queue in service.queues
                 if (info := infos.get(queue.stream))
             )
@@ -94,7 +94,7 @@ class Polling:
         if stream.is_work_queue:
             return max(0.0, wall - unix(stream.state.first_ts)) if stream.state.messages else 0.0
         is_heard = queue.stream == names.MEDIA and stream.is_whole(info)
-        stored = self._hearing.video.time(seq) if is_heard else None
+        stored = self._bus.video.time(seq) if is_heard else None
         if stored is None:
             stored = await self._stored(queue, info.filters, seq)
         return None if stored is None else max(0.0, wall - stored)

@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 from services.console.now.history import HistorySeries
 from services.console.now.markers import FoundMarkers
 from services.console.now.model import Now
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.web.console import Console
 from services.console.web.needs import needs
@@ -30,7 +30,7 @@ async def get_now(asker: NamedDependency[Asker], console: NamedDependency[Consol
 
     An asker who sees only some cameras gets these and no service: services work for all cameras.
     """
-    return console.now.watch.now(asker.cameras)
+    return console.now.monitor.now(asker.cameras)
 
 
 @get("/history", opt=needs("viewer"))
@@ -43,7 +43,7 @@ async def get_history(
     step: Step = "",
 ) -> HistorySeries:
     """The history of a service: the console's own, or that of Prometheus for older times."""
-    door.everything(asker, "how a service was")
+    access.everything(asker, "how a service was")
     return await console.now.history.answer(service, since, until, step)
 
 

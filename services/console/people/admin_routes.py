@@ -10,10 +10,10 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from services.console.people import door, shown
+from services.console.people import access, answers
+from services.console.people.answers import PersonChange, PersonShown
 from services.console.people.asker import Asker
 from services.console.people.records import Person, Session, decode, group_key, person_key
-from services.console.people.shown import PersonChange, PersonShown
 from services.console.web.console import Console
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
@@ -69,8 +69,8 @@ async def put_person(
     before = console.people.person(name)
     revision = console.people.bucket.revision(person_key(name))
     _check(console, asker, data, before)
-    await console.audit(asker, "person.put", person=name, is_new=before is None, **shown.audit_details(data))
-    await console.people.put(name, shown.apply_change(before, data, time.time()), revision)
+    await console.audit(asker, "person.put", person=name, is_new=before is None, **answers.audit_details(data))
+    await console.people.put(name, answers.apply_change(before, data, time.time()), revision)
     return _shown(console, name)
 
 
@@ -95,7 +95,7 @@ async def link_person(name: FromPath[str], asker: NamedDependency[Asker], consol
     await console.audit(asker, "person.link", person=name)
     secret, expires = await console.people.new_link(name, person.role)
     url = console.settings.console_url.rstrip("/")
-    return NewLink(token=secret, address=f"{url}/#/link/{secret}" if url else None, expires=shown.time_of(expires))
+    return NewLink(token=secret, address=f"{url}/#/link/{secret}" if url else None, expires=answers.time_of(expires))
 
 
 @post("/people/{name:str}/signout", opt=needs("admin"), status_code=204)
@@ -123,7 +123,7 @@ def _existing_person(console: Console, name: str) -> Person:
 def _check(console: Console, asker: Asker, change: PersonChange, before: Person | None) -> None:
     """Raises Refused for an added camera or group that does not exist; one that was assigned before may stay."""
     for camera in set(change.cameras) - set(before.cameras if before else ()):
-        door.camera(asker, camera, console.cameras.values)
+        access.camera(asker, camera, console.cameras.values)
     for group in set(change.groups) - set(before.groups if before else ()):
         if console.people.bucket.get(group_key(group)) is None:
             raise Refused(404, f"there is no group {group!r}")
@@ -132,7 +132,7 @@ def _check(console: Console, asker: Asker, change: PersonChange, before: Person 
 def _shown(console: Console, name: str) -> PersonShown:
     people = console.people
     sessions = (decode(people.bucket.get(key), Session) for key in people.sessions(name))
-    return shown.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
+    return answers.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
 
 
 ROUTES = [list_people, put_person, remove_person, link_person, sign_person_out]

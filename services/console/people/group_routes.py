@@ -7,11 +7,11 @@ from litestar import delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from services.console.people import door, shown
+from services.console.people import access, answers
 from services.console.people.admin_routes import check_may_manage
+from services.console.people.answers import GroupChange, GroupShown
 from services.console.people.asker import Asker
 from services.console.people.records import Group, decode, group_key
-from services.console.people.shown import GroupChange, GroupShown
 from services.console.web.console import Console
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
@@ -54,8 +54,8 @@ async def put_group(
     if before is None and len(console.people.groups()) >= MOST:
         raise Refused(409, f"there are {MOST} groups already: remove one that nobody is in")
     for camera in set(data.cameras) - set(before.cameras if before else ()):
-        door.camera(asker, camera, console.cameras.values)
-    await console.audit(asker, "group.put", group=name, is_new=before is None, **shown.audit_cameras(data.cameras))
+        access.camera(asker, camera, console.cameras.values)
+    await console.audit(asker, "group.put", group=name, is_new=before is None, **answers.audit_cameras(data.cameras))
     new = Group(cameras=tuple(dict.fromkeys(data.cameras)))
     await console.people.put_group(name, new, revision)
     return _shown(console, name, new)

@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from services.console.people.asker import ROLES, Asker, Role
-from services.console.people.kept import Changed, MirroredBucket
+from services.console.people.mirrored_bucket import Changed, MirroredBucket
 from services.console.people.passwords import Passwords
 from services.console.people.records import (
     LEAVING,

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from services.console.people import door, shown
+from services.console.people import access, answers
 from services.console.people.asker import Asker, Role
 from services.console.people.records import ApiToken, Cameras
 from services.console.web.console import Console
@@ -76,7 +76,7 @@ async def add_token(
     if not asker.may(role):
         raise Refused(403, f"a token of yours can't have the role {role}: you are {asker.role}")
     for camera in data.cameras or ():
-        door.camera(asker, camera, console.cameras.values)
+        access.camera(asker, camera, console.cameras.values)
     if len(console.people.tokens(asker.name)) >= MOST:
         raise Refused(409, f"you have {MOST} tokens already: remove one that is not used")
     now = time.time()
@@ -93,8 +93,8 @@ async def add_token(
         "token.add",
         label=data.label,
         role=role,
-        expires=shown.time_of(token.expires),
-        **({} if data.cameras is None else shown.audit_cameras(data.cameras)),
+        expires=answers.time_of(token.expires),
+        **({} if data.cameras is None else answers.audit_cameras(data.cameras)),
     )
     secret, key = await console.people.new_token(token)
     return NewToken(secret=secret, token=_shown(key, token))
@@ -128,8 +128,8 @@ def _shown(key: str, token: ApiToken) -> TokenShown:
         label=token.label,
         role=token.role,
         cameras=None if token.cameras is None else list(token.cameras),
-        began=shown.time_of(token.began),
-        expires=shown.time_of(token.expires),
+        began=answers.time_of(token.began),
+        expires=answers.time_of(token.expires),
     )
 
 

@@ -2,7 +2,7 @@
 
 | module | idea |
 |---|---|
-| `shown` | the API's answers about recordings |
-| `second` | reanalysis runs over recordings, and their progress |
+| `answers` | the API's answers about recordings |
+| `reanalysis_runs` | reanalysis runs over recordings, and their progress |
 | `routes` | their routes |
 """

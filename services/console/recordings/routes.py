@@ -9,18 +9,18 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
-from services.console.recordings import shown
-from services.console.recordings.second import ReanalysisRuns
-from services.console.recordings.shown import RecordedCameras, RecordedHours, RecordedTime
+from services.console.recordings import answers
+from services.console.recordings.answers import RecordedCameras, RecordedHours, RecordedTime
+from services.console.recordings.reanalysis_runs import ReanalysisRuns
 from services.console.web.console import Console
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.client import recordings
-from shared.recordings.asked import LONGEST, Found, Wanted
 from shared.recordings.playing import Play, playlist
+from shared.recordings.queries import LONGEST, RangeAnswer, VideoRequest
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
 
@@ -37,7 +37,7 @@ Place = Annotated[int, QueryParameter(ge=0, le=_MOST, description="as the playli
 async def list_recordings(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> RecordedCameras:
     """How much video there is of each camera that you may see, what is missing, and when the oldest expires."""
     found = await recordings.totals(console.links.viewer)
-    return RecordedCameras(cameras=[shown.camera(total) for total in found if asker.sees(total.camera)])
+    return RecordedCameras(cameras=[answers.camera(total) for total in found if asker.sees(total.camera)])
 
 
 @get("/recordings/{camera:str}", opt=needs("viewer"))
@@ -45,9 +45,9 @@ async def get_recordings(
     camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
 ) -> RecordedHours:
     """The recordings of a camera, by hour."""
-    door.camera(asker, camera, console.camera_keys)
+    access.camera(asker, camera, console.camera_keys)
     (total,) = await recordings.totals(console.links.viewer, camera)
-    return shown.hours(total)
+    return answers.hours(total)
 
 
 @get("/recordings/{camera:str}/time", opt=needs("viewer"))
@@ -59,7 +59,7 @@ async def get_recorded_time(
     until: To,
 ) -> RecordedTime:
     """The parts of a time that have video, and why the others are missing."""
-    return shown.time(await _found(console, asker, camera, since, until))
+    return answers.time(await _found(console, asker, camera, since, until))
 
 
 @get("/recordings/{camera:str}/playlist.m3u8", opt=needs("viewer"), media_type="application/vnd.apple.mpegurl")
@@ -92,8 +92,10 @@ async def get_recorded_video(
     n: Annotated[int, QueryParameter(ge=1, le=2**32 - 1, description="as the playlist says")] = 1,
 ) -> Response[bytes]:
     """The bytes that a playlist names. `X-Codec` gives the codec of an initialization section, which browsers need."""
-    door.camera(asker, camera, console.camera_keys)
-    wanted = Wanted(camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n)
+    access.camera(asker, camera, console.camera_keys)
+    wanted = VideoRequest(
+        camera=camera, file=file, begin=begin, end=end, ticks=int(ticks) if ticks else None, sequence=n
+    )
     data = await recordings.video(console.links.viewer, wanted)
     return Response(data, media_type="video/mp4", headers={"Cache-Control": _FOR_EVER, **_codec_header(data, wanted)})
 
@@ -104,7 +106,7 @@ async def list_runs(asker: NamedDependency[Asker], console: NamedDependency[Cons
     return console.reanalyses.of(asker)
 
 
-def _codec_header(data: bytes, wanted: Wanted) -> dict[str, str]:
+def _codec_header(data: bytes, wanted: VideoRequest) -> dict[str, str]:
     if wanted.begin or wanted.ticks is not None:
         return {}
     try:
@@ -113,8 +115,8 @@ def _codec_header(data: bytes, wanted: Wanted) -> dict[str, str]:
         return {}
 
 
-async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> Found:
-    door.camera(asker, camera, console.camera_keys)
+async def _found(console: Console, asker: Asker, camera: str, since: str, until: str) -> RangeAnswer:
+    access.camera(asker, camera, console.camera_keys)
     begin, end = instant(since, "from"), instant(until, "to")
     if not begin < end <= begin + LONGEST:
         raise Refused(400, "to is to be after from, and a day later at most")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.console.review.together import IncidentReport, id_of, merge, newest, report_of
+from services.console.review.incident_report import IncidentReport, id_of, merge, newest, report_of
 from shared.contract.events import Incident, Severity, Verdict, Verification
 
 MOST = 20_000

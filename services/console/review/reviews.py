@@ -6,7 +6,7 @@ import datetime as dt
 
 import msgspec
 
-from services.console.people.kept import MirroredBucket
+from services.console.people.mirrored_bucket import MirroredBucket
 from services.console.people.records import decode
 from shared.contract.bounds import Instant
 

@@ -10,12 +10,10 @@ from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
-from services.console.review import evidence, filters, shown
-from services.console.review.filters import Filters
-from services.console.review.index import Entry, Wanted
-from services.console.review.shown import (
+from services.console.review import answers, evidence, filters
+from services.console.review.answers import (
     CameraGap,
     IncidentCard,
     IncidentCards,
@@ -24,9 +22,11 @@ from services.console.review.shown import (
     Timeline,
     TimelineRow,
 )
+from services.console.review.filters import Filters
+from services.console.review.incident_report import newest
+from services.console.review.index import Entry, Wanted
 from services.console.review.timeline import count_by_camera
-from services.console.review.together import newest
-from services.console.video import sending
+from services.console.video import responses
 from services.console.video.work import LARGEST, SMALLEST
 from services.console.web.console import Console
 from services.console.web.needs import needs
@@ -78,7 +78,7 @@ def parse_filters(
     if cameras:
         existing = {*console.camera_ids, *console.review.index.cameras}
         for id in sorted(cameras):
-            door.camera(asker, id, existing)
+            access.camera(asker, id, existing)
     if lasts not in ("", *filters.STATES):
         raise Refused(400, f"there is no state {lasts!r}: take one of {', '.join(filters.STATES)}")
     return Filters(
@@ -113,7 +113,7 @@ async def list_incidents(
     return IncidentCards(
         incidents=[_card(console, asker, entry) for entry in found],
         next=filters.cursor(more),
-        complete=console.review.reading.is_complete,
+        complete=console.review.reader.is_complete,
     )
 
 
@@ -125,7 +125,7 @@ async def count_incidents(
     found = list(console.review.index.all(_matcher(console, asker, criteria)))
     reviews = console.review.reviews
     unreviewed = sum(not reviews.has(asker.name, entry.id) for entry in found)
-    return IncidentTally(count=len(found), unreviewed=unreviewed, complete=console.review.reading.is_complete)
+    return IncidentTally(count=len(found), unreviewed=unreviewed, complete=console.review.reader.is_complete)
 
 
 @get("/incidents/{id:str}", opt=needs("viewer"))
@@ -142,7 +142,7 @@ async def get_incident(
     followed, deferred = await asyncio.gather(
         evidence.paths(client, about), evidence.deferred(client, evidence.stretch(about))
     )
-    return shown.details(entry, _card(console, asker, entry), followed, deferred)
+    return answers.details(entry, _card(console, asker, entry), followed, deferred)
 
 
 @get("/incidents/{id:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
@@ -156,10 +156,10 @@ async def get_incident_picture(
     """The frame that shows an incident, as JPEG."""
     about = _about(_entry(console, asker, id))
     found = await console.pictures.picture(about.camera, about.snapshot.time, width)
-    return sending.picture(found, cache=sending.FOR_EVER, filename=_filename(about, "jpg") if download else "")
+    return responses.picture(found, cache=responses.FOR_EVER, filename=_filename(about, "jpg") if download else "")
 
 
-@get("/incidents/{id:str}/clip", opt=needs("viewer"), media_type="video/mp4", responses=sending.PARTS)
+@get("/incidents/{id:str}/clip", opt=needs("viewer"), media_type="video/mp4", responses=responses.PARTS)
 async def get_incident_clip(
     request: Request[Any, Any, Any],
     id: FromPath[str],
@@ -173,7 +173,7 @@ async def get_incident_clip(
     """
     about = _about(_entry(console, asker, id))
     found = await console.clips.clip(*evidence.stretch(about))
-    return sending.clip(request, found, filename=_filename(about, "mp4") if download else "")
+    return responses.clip(request, found, filename=_filename(about, "mp4") if download else "")
 
 
 @put("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
@@ -228,12 +228,12 @@ async def get_timeline(
         if len(rows) > limit:
             break
     return Timeline(
-        since=shown.utc(since),
-        until=shown.utc(until),
+        since=answers.utc(since),
+        until=answers.utc(until),
         parts=parts,
         rows=rows[:limit],
         next=rows[limit - 1].camera if len(rows) > limit else None,
-        complete=console.review.reading.is_complete,
+        complete=console.review.reader.is_complete,
     )
 
 
@@ -279,12 +279,12 @@ def _reviewable(console: Console, asker: Asker, id: str) -> Entry:
 def _card(console: Console, asker: Asker, entry: Entry) -> IncidentCard:
     review = console.review
     reviewed = review.reviews.when(asker.name, entry.id)
-    return shown.card(entry, reviewed, review.reading.video_from, console.recorded.has)
+    return answers.card(entry, reviewed, review.reader.video_from, console.recorded.has)
 
 
 def _gap(gap: Any) -> CameraGap:
     return CameraGap(
-        since=shown.utc(gap.since), until=None if gap.until is None else shown.utc(gap.until), reason=gap.reason
+        since=answers.utc(gap.since), until=None if gap.until is None else answers.utc(gap.until), reason=gap.reason
     )
 
 

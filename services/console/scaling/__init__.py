@@ -6,6 +6,6 @@
 | `child` | one simulation, in a child process |
 | `whatif` | the simulations of each person, and their results |
 | `now` | how each service is scaled, from its scaler |
-| `room` | both of them, for the routes |
+| `state` | both of them, for the routes |
 | `routes` | the API |
 """

@@ -13,7 +13,7 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.scaling.now import BOUNDS, ScaledService
 from services.console.scaling.usage import read_usage
@@ -52,7 +52,7 @@ class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
 @get("/scaling", opt=needs("viewer"))
 async def get_scaling(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> ScalingNow:
     """How each service is scaled now, with every term."""
-    door.everything(asker, "what is scaled, and by what,")
+    access.everything(asker, "what is scaled, and by what,")
     return ScalingNow(
         services=await console.scaling.now.services(),
         bounds=BOUNDS,
@@ -70,7 +70,7 @@ async def begin_whatif(
         raise Refused(400, f"service: {data.service[:64]!r} is none that can be simulated")
     usage = None
     if data.arrivals == "usage":
-        door.everything(asker, "what arrives")
+        access.everything(asker, "what arrives")
         usage = read_usage(console.links.viewer, dt.datetime.now(dt.UTC) - dt.timedelta(days=data.days))
     if data.in_force is None and asker.cameras is None:
         data = msgspec.structs.replace(data, in_force=await console.scaling.now.in_force(data.service))

@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.client import Client
 
 from services.console.people.asker import Asker
-from services.console.system.newest import Page, newest
+from services.console.system.stream_pages import Page, newest
 from services.console.web.console import Change
 from services.console.web.refused import Refused
 from shared.bus.direct import Stored

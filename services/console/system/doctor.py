@@ -18,9 +18,9 @@ from services.console.links.links import Links
 from services.console.people.asker import ROLES, Asker
 from services.console.people.store import People
 from services.console.settings import ConsoleSettings
-from services.console.system import judged
+from services.console.system import findings
+from services.console.system.cached_value import CachedValue
 from services.console.system.finding import Finding, bad, ok, warn
-from services.console.system.fresh import Fresh
 from services.console.system.states import StreamState, consumers_of
 from shared.bus import infos
 from shared.bus.log import BATCH, Log
@@ -47,14 +47,14 @@ class Doctor:
         settings: ConsoleSettings,
         cameras: Mirror,
         people: People,
-        streams: Fresh[list[StreamState]],
+        streams: CachedValue[list[StreamState]],
     ) -> None:
         self._links = links
         self._settings = settings
         self._cameras = cameras
         self._people = people
         self._streams = streams
-        self._found = Fresh(self._check, CACHE_S)
+        self._found = CachedValue(self._check, CACHE_S)
 
     async def check(self, asker: Asker) -> list[Finding]:
         """Return the findings that the asker may see, the worst first. Those of all cameras need the right to all."""
@@ -110,7 +110,7 @@ class Doctor:
                     await _last(log, part, VideoStatus, videos.__setitem__)
         except (TimeoutError, nats.errors.Error, BusError):
             return [bad("cameras", "Nothing is known of them: EVENTS can't be read.", "see the log of nats-server")]
-        return judged.cameras(enabled, statuses, videos, now)
+        return findings.cameras(enabled, statuses, videos, now)
 
     def _is_enabled(self, id: str) -> bool:
         try:
@@ -124,12 +124,12 @@ def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]
     wanted = {str(s.name): s.subjects or [] for s in topology.streams(topology.TopologySettings())}
     found: list[Finding] = []
     for state in states:
-        found += judged.stream(state, wanted[state.name])
+        found += findings.stream(state, wanted[state.name])
         found += [
-            f for consumer in state.consumers if not _is_spare(consumer.name) for f in judged.consumer(consumer, now)
+            f for consumer in state.consumers if not _is_spare(consumer.name) for f in findings.consumer(consumer, now)
         ]
         if state.name == names.DLQ and not state.error:
-            found += judged.dead_letters(state)
+            found += findings.dead_letters(state)
     return found
 
 
@@ -151,10 +151,10 @@ async def _bucket(client: Client, name: str) -> Finding:
     try:
         await infos.stream(client, f"KV_{name}")
     except infos.Missing:
-        return judged.bucket(name, False)
+        return findings.bucket(name, False)
     except BusError:
-        return judged.bucket(name, None)
-    return judged.bucket(name, True)
+        return findings.bucket(name, None)
+    return findings.bucket(name, True)
 
 
 async def _last(log: Log, ids: Sequence[str], kind: type[E], take: Callable[[str, E], None]) -> None:

@@ -11,8 +11,8 @@ from litestar.params import PathParameter, QueryParameter
 from nats.js.errors import APIError
 
 from services.console.people.asker import Asker
-from services.console.system import letters as dead_letters
-from services.console.system.letters import Letter, WholeLetter
+from services.console.system import dead_letters as dead_letters
+from services.console.system.dead_letters import Letter, WholeLetter
 from services.console.video.work import LARGEST
 from services.console.web.console import Console
 from services.console.web.needs import needs

@@ -9,7 +9,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
 from services.console.system import changes, letter_routes
 from services.console.system.finding import Finding, Level
@@ -49,7 +49,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 @get("/streams", opt=needs("viewer"))
 async def list_streams(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Streams:
     """Each stream's contents and each consumer's progress, over all cameras. AUDIT is for admins."""
-    door.everything(asker, "what streams hold")
+    access.everything(asker, "what streams hold")
     found = [s for s in await console.system.streams.get() if asker.may("admin") or s.name not in OF_ADMIN]
     return Streams(streams=found, bytes=sum(s.bytes for s in found), max_bytes=sum(s.max_bytes or 0 for s in found))
 

@@ -6,8 +6,8 @@
 | `child` | the child: decodes one picture at a time, within limits |
 | `decoding` | a few such children, and their queue |
 | `reading` | segments from MEDIA: the newest, one at a time, those of a period |
-| `recorded` | video that has left MEDIA, from a recorder |
-| `keeping` | the cameras with recordings |
+| `recorder_video` | video that has left MEDIA, from a recorder |
+| `recorded_cameras` | the cameras with recordings |
 | `pictures` | a frame as JPEG, cached |
 | `clips` | a period as one MP4, streamed |
 | `frames` | the messages of live video |

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.console.video import recorded
+from services.console.video import recorder_video
 from services.console.video.reading import SLACK, Hole, NoVideo, StoredSegment, holes, none_between, walk
 from shared.bus import direct
 from shared.client import recordings
@@ -151,7 +151,7 @@ class Clips:
 
     async def _recorded(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip | None:
         """Return the clip from recordings; None if there are none."""
-        found = await recorded.between(self._client, camera, since, until, self._most)
+        found = await recorder_video.between(self._client, camera, since, until, self._most)
         if found is None:
             return None
         plays = found.plays

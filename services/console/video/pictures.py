@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 
-from services.console.video import reading, recorded
+from services.console.video import reading, recorder_video
 from services.console.video.decoding import Decoders
 from services.console.video.reading import NoVideo
-from services.console.video.recorded import Coded
+from services.console.video.recorder_video import Coded
 from services.console.video.work import LARGEST, SMALLEST
 from shared.contract.events import Box
 from shared.runtime.errors import Refusal
@@ -111,7 +111,7 @@ class Pictures:
                 else reading.around(self._client, request.camera, request.at)
             )
         except NoVideo:
-            coded = await recorded.around(self._client, request.camera, request.at) if request.at else None
+            coded = await recorder_video.around(self._client, request.camera, request.at) if request.at else None
             if coded is None:
                 raise
             return coded

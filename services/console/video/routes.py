@@ -11,9 +11,9 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath, QueryParameter
 
 from services.console.metrics import VIEWERS
-from services.console.people import door
+from services.console.people import access
 from services.console.people.asker import Asker
-from services.console.video import sending
+from services.console.video import responses
 from services.console.video.viewer import Viewer
 from services.console.video.work import LARGEST, SMALLEST
 from services.console.web.console import Console
@@ -33,12 +33,12 @@ async def get_picture(
     width: Annotated[int, QueryParameter(ge=SMALLEST, le=LARGEST, description="most pixels across")] = 640,
 ) -> Response[bytes]:
     """A camera's newest keyframe, or its frame at a time, as JPEG. `X-Time` is its capture time."""
-    door.camera(asker, camera, console.camera_keys)
+    access.camera(asker, camera, console.camera_keys)
     found = await console.pictures.picture(camera, instant(at, "at") if at else None, width)
-    return sending.picture(found, cache=sending.FOR_EVER if at else sending.NEWEST)
+    return responses.picture(found, cache=responses.FOR_EVER if at else responses.NEWEST)
 
 
-@get("/clips/{camera:str}", opt=needs("viewer"), media_type="video/mp4", responses=sending.PARTS)
+@get("/clips/{camera:str}", opt=needs("viewer"), media_type="video/mp4", responses=responses.PARTS)
 async def get_clip(
     request: Request[Any, Any, Any],
     camera: FromPath[str],
@@ -52,10 +52,10 @@ async def get_clip(
 
     `X-From` and `X-To` are the times that it shows, and `X-Whole` is whether that is the whole period.
     """
-    door.camera(asker, camera, console.camera_keys)
+    access.camera(asker, camera, console.camera_keys)
     found = await console.clips.clip(camera, instant(since, "from"), instant(until, "to"))
     filename = f"{camera}-{found.since:%Y%m%dT%H%M%SZ}.mp4" if download else ""
-    return sending.clip(request, found, filename=filename)
+    return responses.clip(request, found, filename=filename)
 
 
 @websocket("/live", opt=needs("viewer"))

@@ -36,8 +36,8 @@ from services.console.web.needs import PUBLIC, ROLE
 API = "/api/v1"
 # Keys of the console's part of a request's state.
 CONSOLE, GATE = "console", "gate"
-# The rooms, in the order in which they are documented.
-ROOMS: tuple[Any, ...] = (
+# The pages, in the order in which they are documented.
+PAGES: tuple[Any, ...] = (
     people,
     oidc,
     feed,
@@ -90,10 +90,10 @@ def document() -> dict[str, Any]:
 
 
 def api() -> Router:
-    """Return the routes of all rooms."""
+    """Return the routes of all pages."""
     return Router(
         API,
-        route_handlers=[route for room in ROOMS for route in room.ROUTES],
+        route_handlers=[route for package in PAGES for route in package.ROUTES],
         guards=[_guard],
         dependencies={"console": _of_state(CONSOLE), "asker": _of_state(ASKER)},
     )

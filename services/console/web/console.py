@@ -1,4 +1,4 @@
-"""What all routes share: the connections, the people, and the state of each room."""
+"""What all routes share: the connections, the people, and the state of each page."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 import msgspec
 from nats.js.errors import APIError
 
-from services.console.ask.room import Ask
-from services.console.cameras.previewing import Previewing
-from services.console.cameras.trying import Trying
-from services.console.cameras.watch import Watch
+from services.console.ask.state import Ask
+from services.console.cameras.monitor import CameraMonitor
+from services.console.cameras.rule_preview import RulePreviewer
+from services.console.cameras.trial import CameraTrial
 from services.console.feed.hub import Hub
-from services.console.find.room import Find
+from services.console.find.state import Find
 from services.console.links.links import Links
-from services.console.now.room import Room
+from services.console.now.state import Now
 from services.console.oidc.provider import Provider
 from services.console.people.asker import Asker
-from services.console.people.kept import MirroredBucket
 from services.console.people.limits import Limits
+from services.console.people.mirrored_bucket import MirroredBucket
 from services.console.people.passwords import Passwords
 from services.console.people.store import People
-from services.console.recordings.second import Reanalyses
-from services.console.review.room import Review
-from services.console.scaling.room import Scaling
+from services.console.recordings.reanalysis_runs import Reanalyses
+from services.console.review.state import Review
+from services.console.scaling.state import Scaling
 from services.console.settings import ConsoleSettings
-from services.console.system.room import System
+from services.console.system.state import System
 from services.console.video.clips import Clips
 from services.console.video.decoding import Decoders
-from services.console.video.keeping import Keeping
 from services.console.video.live import Live
 from services.console.video.pictures import Pictures
+from services.console.video.recorded_cameras import RecordingPeriods
 from services.console.web.refused import Refused
 from shared import bus
 from shared.bus.mirror import Mirror, all_read, mirror
@@ -72,17 +72,17 @@ class Console:
         self.provider = Provider(settings) if settings.console_oidc_issuer else None
         self.limits = Limits(time.monotonic)
         self.hub = Hub(links.viewer)
-        self.now = Room(links.viewer, self.cameras, self.hub.taps, settings)
-        self.watch = Watch(links.viewer, self.cameras, self.hub)
-        self.trying = Trying()
-        self.previewing = Previewing(links.viewer)
+        self.now = Now(links.viewer, self.cameras, self.hub.taps, settings)
+        self.camera_monitor = CameraMonitor(links.viewer, self.cameras, self.hub)
+        self.camera_trial = CameraTrial()
+        self.rule_previewer = RulePreviewer(links.viewer)
         self.rules_bucket = MirroredBucket(links.operator, names.RULES, self.rules)
-        self.hub.taps.append(self.review.reading.hear)
+        self.hub.taps.append(self.review.reader.hear)
         self.scaling = Scaling(links)
         self.decoders = Decoders(settings.console_decoders)
         self.pictures = Pictures(links.viewer, self.decoders)
         self.clips = Clips(links.viewer, settings.console_clip_max_mb)
-        self.recorded = Keeping(links.viewer)
+        self.recorded = RecordingPeriods(links.viewer)
         self.reanalyses = Reanalyses(links.viewer, mirrors[names.RUNS])
         self.live = Live(links.viewer)
         self.system = System(links, settings, self.cameras, self.people)
@@ -106,9 +106,9 @@ class Console:
             *(one.run() for one in self._mirrors),
             self.hub.run(),
             self.now.run(),
-            self.watch.run(),
+            self.camera_monitor.run(),
             self.decoders.run(),
-            self.review.reading.run(),
+            self.review.reader.run(),
             self.recorded.run(),
             self.scaling.run(),
             self.ask.run(),

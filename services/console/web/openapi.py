@@ -159,18 +159,18 @@ def _documentation(handler: HTTPRouteHandler) -> dict[str, Any]:
     first, _, _ = first.partition(": ")
     role = handler.opt[ROLE]
     security: Sequence[dict[str, list[str]]] = [] if role is None else [{name: [role]} for name in _SCHEMES]
-    return {"summary": first.removesuffix("."), "description": text, "tags": [room_of(handler)], "security": security}
+    return {"summary": first.removesuffix("."), "description": text, "tags": [tag_of(handler)], "security": security}
 
 
-def room_of(handler: BaseRouteHandler) -> str:
+def tag_of(handler: BaseRouteHandler) -> str:
     """Return the handler's folder."""
     return str(handler.fn.__module__).split(".")[2]
 
 
-def _tag(room: str) -> dict[str, str]:
-    """Return a room's tag, described by the first line of its package."""
-    doc = inspect.getdoc(importlib.import_module(f"services.console.{room}")) or ""
-    return {"name": room, "description": doc.split("\n\n")[0]}
+def _tag(page: str) -> dict[str, str]:
+    """Return a page's tag, described by the first line of its package."""
+    doc = inspect.getdoc(importlib.import_module(f"services.console.{page}")) or ""
+    return {"name": page, "description": doc.split("\n\n")[0]}
 
 
 def _plain(parameter: dict[str, Any]) -> None:

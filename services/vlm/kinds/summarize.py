@@ -28,7 +28,7 @@ from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import jobs, names
 from shared.contract.events import Caption, Part, PastCaptions, Summary, VlmResult, decode
-from shared.recordings import asked
+from shared.recordings import queries
 from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import gather
 
@@ -75,7 +75,7 @@ class Summaries:
         try:
             shown = await self._looking.look(job)
             # Recordings are read up to this length; MEDIA may have more.
-            start = min(shown[0].time, max(job.start, job.end - asked.LONGEST))
+            start = min(shown[0].time, max(job.start, job.end - queries.LONGEST))
             return Work(job=job, start=start, end=job.end, frames=shown)
         except NoFootage as e:
             stretch = f"{job.start:%Y-%m-%d %H:%M:%S} to {job.end:%H:%M:%S} UTC"

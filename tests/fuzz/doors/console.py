@@ -9,8 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from services.console.ask.questions import Question, SummaryWanted
-from services.console.cameras import drawn
-from services.console.cameras.drawn import DrawnRules
+from services.console.cameras import rule_document
+from services.console.cameras.rule_document import DrawnRules
 from services.console.find import searches
 from services.console.video import child, work
 from services.console.video.viewer import MOST_CAMERAS, Viewer
@@ -29,7 +29,7 @@ _UNSEEN = look.Unseen(cause="refused", reason="nothing listens")
 
 
 def _written(data: bytes) -> None:
-    _told(drawn.of_text(data.decode(errors="replace")))
+    _told(rule_document.of_text(data.decode(errors="replace")))
 
 
 def _drawn(data: bytes) -> None:
@@ -37,11 +37,11 @@ def _drawn(data: bytes) -> None:
         value = msgspec.json.decode(data, type=dict)
     except (ValueError, RecursionError):
         return  # It is refused before it gets there.
-    _told(drawn.of_value(value))
+    _told(rule_document.of_value(value))
 
 
 def _stored(data: bytes) -> None:
-    _told(drawn.of_stored(data))
+    _told(rule_document.of_stored(data))
 
 
 def _told(found: DrawnRules) -> None:
@@ -50,8 +50,8 @@ def _told(found: DrawnRules) -> None:
     lines = found.text.count("\n") + 1
     assert all(m.line is None or 1 <= m.line <= lines + 1 for m in found.mistakes)
     if found.rules is not None:
-        text = drawn.written(msgspec.to_builtins(found.rules))
-        assert drawn.of_text(text).rules == found.rules
+        text = rule_document.written(msgspec.to_builtins(found.rules))
+        assert rule_document.of_text(text).rules == found.rules
 
 
 class _Nothing:
@@ -130,7 +130,7 @@ DOORS = (
     Door("console.picture", good.payloads, _pictured, (), spoil.as_mp4, share=0.1, most_bytes=1024 * MB),
     Door(
         "console.rules-written",
-        lambda: [drawn.written(RULES).encode(), msgspec.yaml.encode(RULES)],
+        lambda: [rule_document.written(RULES).encode(), msgspec.yaml.encode(RULES)],
         _written,
         share=0.3,
     ),

@@ -11,9 +11,9 @@ import msgspec
 from nats.aio.msg import Msg
 
 from services.console.now import prometheus
-from services.console.now.hearing import Hearing
-from services.console.now.instants import span
+from services.console.now.bus_monitor import BusMonitor
 from services.console.now.reasons import reason
+from services.console.now.time_steps import span
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
 from shared.bus.requests import read
@@ -47,12 +47,12 @@ _ANSWER = {"status": "success", "data": {"resultType": "matrix", "result": [_SER
 
 def _heard(data: bytes) -> None:
     """Whatever it is, it comes in place of a heartbeat and of each kind of event; what is told then is JSON."""
-    hearing = Hearing(0.0)
+    bus = BusMonitor(0.0)
     for at in (1.0, 2.0):
-        hearing.beat("scale.cv.cv-0", data, at, _NOW)
+        bus.beat("scale.cv.cv-0", data, at, _NOW)
         for kind in _KINDS:
-            hearing.event(kind.kind, "lobby", data, at)
-    told = hearing.services["cv"].now(3.0, 1.0), hearing.sightings.cameras({"lobby": True}, 3.0, _NOW, bool)
+            bus.event(kind.kind, "lobby", data, at)
+    told = bus.services["cv"].now(3.0, 1.0), bus.camera_states.cameras({"lobby": True}, 3.0, _NOW, bool)
     assert _is_finite(msgspec.to_builtins(told))
 
 

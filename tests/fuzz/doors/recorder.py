@@ -11,10 +11,10 @@ from services.recorder.policies import Policies
 from services.recorder.tails import head_of
 from shared.bus.direct import Stored
 from shared.recordings import ledger, records
-from shared.recordings.asked import Found, Hours, Range, Wanted
 from shared.recordings.files import Read, files
 from shared.recordings.ledger import Last, Ledger
 from shared.recordings.playing import playlist, plays
+from shared.recordings.queries import HoursRequest, RangeAnswer, RangeRequest, VideoRequest
 from shared.recordings.records import Catalogue, Hour, Sum, Unreadable, hour_of
 from shared.recordings.windows import Head, window
 from shared.runtime.errors import BadSegment, Refusal
@@ -65,7 +65,7 @@ def _index(data: bytes) -> None:
     hour = records.decode(data, Hour)
     row = plays(hour.files, hour.hour, hour.hour + records.HOUR)
     playlist(row, head=lambda play: play.headed, group=lambda play: str(play.n))
-    msgspec.json.encode(Found(camera=hour.camera, plays=row, holes=list(hour.holes)))
+    msgspec.json.encode(RangeAnswer(camera=hour.camera, plays=row, holes=list(hour.holes)))
     records.encode(Catalogue(camera=hour.camera).having(Sum.of(hour)).adding(Sum.of(hour)))
     for file in hour.files:
         file.at(hour.hour)
@@ -123,7 +123,7 @@ DOORS = (
     Door(
         "recorder.range",
         lambda: good.as_json({"camera": "lobby", "since": good.SINCE, "until": good.UNTIL, "skip": 3}),
-        refused(lambda data: _read(data, Range)),
+        refused(lambda data: _read(data, RangeRequest)),
         (Refusal,),
         spoil.as_json,
         share=0.3,
@@ -131,7 +131,7 @@ DOORS = (
     Door(
         "recorder.video",
         lambda: good.as_json({"camera": "lobby", "file": "lobby/2026-11-29/10/0000-ab-0.mp4", "begin": 1, "end": 2}),
-        refused(lambda data: _read(data, Wanted)),
+        refused(lambda data: _read(data, VideoRequest)),
         (Refusal,),
         spoil.as_json,
         share=0.3,
@@ -139,7 +139,7 @@ DOORS = (
     Door(
         "recorder.hours",
         lambda: good.as_json({"camera": "lobby"}),
-        refused(lambda data: _read(data, Hours)),
+        refused(lambda data: _read(data, HoursRequest)),
         (Refusal,),
         spoil.as_json,
         share=0.2,

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from tidegate.cluster.checks import base, given, network, nodes, pods, quality, scaling, streams
+from tidegate.cluster.checks import base, dependencies, network, nodes, pods, quality, scaling, streams
 from tidegate.cluster.state import Cluster
 from tidegate.view.findings import Finding
 
@@ -20,9 +20,9 @@ def all_of(cluster: Cluster) -> list[Finding]:
         base.keda_is_new_enough,
         base.keda_runs,
         base.external_metrics,
-        given.applied,
-        given.references,
-        given.claims,
+        dependencies.applied,
+        dependencies.references,
+        dependencies.claims,
         streams.setup,
         streams.servers,
         streams.memory,

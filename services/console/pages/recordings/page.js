@@ -4,7 +4,7 @@ import { ApiError, sentence } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { showList } from "./list.js";
 import { showOne } from "./one.js";
-import { SecondLooks } from "./second.js";
+import { ReanalysisRuns } from "./reanalysis.js";
 import { strings } from "./strings.js";
 import { empty } from "./told.js";
 
@@ -18,29 +18,29 @@ export async function show(main, route) {
   let hasEnded = false;
   let timer = 0;
   // They go on also where no recorder does.
-  const second = new SecondLooks();
+  const reanalyses = new ReanalysisRuns();
   const open = async () => {
     try {
-      leave = await (camera ? showOne(main, camera, route.query) : showList(main, second.element));
+      leave = await (camera ? showOne(main, camera, route.query) : showList(main, reanalyses.element));
       if (hasEnded) leave();
     } catch (error) {
       if (hasEnded) return;
       if (!(error instanceof ApiError && error.status === 503)) throw error;
       const said = strings.none;
       fill(main, h("h1", {}, strings.title), empty(said.recorder, said.start, said.command, `${said.running} ${sentence(error)}`),
-        camera ? null : second.element);
+        camera ? null : reanalyses.element);
       timer = window.setTimeout(() => void open().catch((later) => fill(main, h("p", { class: "empty", role: "alert" }, sentence(later)))), AGAIN_MS);
     }
   };
   const end = () => {
     hasEnded = true;
-    second.end();
+    reanalyses.end();
     clearTimeout(timer);
     leave?.();
   };
   try {
     await open();
-    if (!camera) await second.follow();
+    if (!camera) await reanalyses.follow();
   } catch (error) {
     end();
     throw error;

@@ -20,8 +20,8 @@
  *   frames_per_s: number, ends: string | null, tracks: number, incidents: number,
  * }} Run of shared/contract/runs.py
  */
-/** @typedef {{of: Run, heard: boolean}} SecondLook */
-/** @typedef {{runs: SecondLook[], unusable: {run: string, mistake: string}[]}} SecondLooks */
+/** @typedef {{of: Run, heard: boolean}} ReanalysisRun */
+/** @typedef {{runs: ReanalysisRun[], unusable: {run: string, mistake: string}[]}} RunList */
 
 /** @typedef {{since: number, until: number}} Span in milliseconds since 1970 */
 /** @typedef {Span & {cause: Cause}} Gap */

@@ -1,4 +1,4 @@
-/** What the API answers with: see services/console/review/shown.py. Times are RFC 3339. */
+/** What the API answers with: see services/console/review/answers.py. Times are RFC 3339. */
 
 /** @typedef {[number, number, number, number]} Box x1, y1, x2, y2 as shares of width and height */
 /** @typedef {"info" | "warning" | "critical"} Severity */

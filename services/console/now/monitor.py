@@ -1,0 +1,260 @@
+"""The current state: heartbeats, stored segments, events, JetStream's answers and the scalers' explanations.
+
+    monitor = SystemMonitor(client, cameras, hub.taps, cost_per_hour=1.2)
+    running = asyncio.create_task(monitor.run())
+    monitor.now(asker.cameras)
+
+It only reads, with the rights of `console-viewer`. It costs the video path nothing: of segments it gets only headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Set
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.console.now.attention import attention
+from services.console.now.bus_monitor import BusMonitor
+from services.console.now.camera_states import MOST_LISTED, CameraNow
+from services.console.now.last_events import LastEvents
+from services.console.now.model import Now, ServiceNow
+from services.console.now.polling import Polling
+from services.console.now.reasons import reason
+from services.console.now.ring import STEP_S, Ring, Sample
+from services.console.now.services import OneService
+from shared.client import explain
+from shared.contract import cameras, names
+from shared.runtime.errors import SettingError, TidegateError
+from shared.runtime.tasks import supervise
+from shared.runtime.telemetry import logger
+
+EVERY_S = 1.0
+EXPLAIN_S = 2.0
+# Retry interval while no scaler answers; after MISSED_S a scaler that once answered counts as missing.
+NO_SCALER_S = 10.0
+MISSED_S = 30.0
+MOST_OUTAGES = 1000
+
+log = logger("console")
+
+
+class Cameras(Protocol):
+    """The bucket `cameras`, such as `shared.bus.mirror.Mirror` mirrors it."""
+
+    values: dict[str, bytes]
+
+
+class Event(Protocol):
+    """An event of the hub of `services.console.feed`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def camera(self) -> str: ...
+    @property
+    def data(self) -> msgspec.Raw: ...
+
+
+Taps = list[Callable[[Any], None]]
+
+
+class Outage(NamedTuple):
+    """A time without the server or its streams. until: None while it lasts."""
+
+    since: dt.datetime
+    until: dt.datetime | None
+
+
+class SystemMonitor:
+    """See the module. taps: callbacks for every event. cost_per_hour: of a replica; 0: not configured.
+
+    ring: the history. outages: those that the console observed, the newest last.
+    """
+
+    def __init__(self, client: Client, cameras: Cameras, taps: Taps, *, cost_per_hour: float = 0.0) -> None:
+        began = time.monotonic()
+        self.bus = BusMonitor(began)
+        self.ring = Ring(self.bus.services)
+        self.outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
+        self.since = _wall()
+        self._client = client
+        self._cameras = cameras
+        self._taps = taps
+        self._cost_per_hour = cost_per_hour
+        self._polling = Polling(client, self.bus)
+        self._last_events = LastEvents(client, cameras, self.bus.camera_states)
+        self._enabled: dict[str, tuple[bytes, bool]] = {}
+        self._answered_at: float | None = None
+        self._connection = client.stats["reconnects"]
+        self._polled_at = self.since
+        self._sums = {name: _Sums(began, s) for name, s in self.bus.services.items()}
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises BusError once the connection is closed for good."""
+        subscriptions = [
+            await self._client.subscribe("scale.>", cb=self._beat),
+            await self._client.subscribe(names.stored(names.media(">")), cb=self._segment),
+        ]
+        self._taps.append(self._event)
+        try:
+            await supervise(self._poll(), self._explain(), self._sample(), self._last_events.run())
+        finally:
+            self._taps.remove(self._event)
+            if not self._client.is_closed:
+                for subscription in subscriptions:
+                    await subscription.unsubscribe()
+
+    def now(self, sees: Set[str] | None = None) -> Now:
+        """Return the state for an asker who sees these cameras; None: all, and with them the services."""
+        at, wall = time.monotonic(), _wall()
+        camera_states, sees_all = self.bus.camera_states, sees is None
+        seen = camera_states.cameras(self._enabled_cameras(), at, wall, lambda id: sees is None or id in sees)
+        found = [self._service(s, at) for s in self.bus.services.values() if sees_all and s.is_there(at)]
+        is_scaler_missing = self._answered_at is not None and at - self._answered_at > MISSED_S
+        return Now(
+            time=wall,
+            since=self.since,
+            connected=self.is_reached,
+            segments=round(camera_states.segments.per_second(at), 3) if sees_all else None,
+            bytes=round(camera_states.bytes.per_second(at)) if sees_all else None,
+            services=found,
+            attention=attention(found, seen, connected=self.is_reached, scaler=not (is_scaler_missing and sees_all)),
+            cameras=seen[:MOST_LISTED],
+            cameras_more=max(0, len(seen) - MOST_LISTED),
+            online=_online(seen),
+            cost_per_hour=self._cost_per_hour or None,
+        )
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the server is connected and its streams answer."""
+        return bool(self._client.is_connected) and self._polling.is_answered
+
+    def _service(self, service: OneService, at: float) -> ServiceNow:
+        return service.now(at, self._cost_per_hour or None)
+
+    def _enabled_cameras(self) -> Mapping[str, bool]:
+        """Return each camera and whether it is enabled. An entry is decoded once."""
+        entries = {id: value for id, value in self._cameras.values.items() if not names.is_removed(id)}
+        cached, self._enabled = self._enabled, {}
+        for id, value in entries.items():
+            before = cached.get(id)
+            self._enabled[id] = before if before and before[0] == value else (value, _is_enabled(value))
+        return {id: enabled for id, (_, enabled) in self._enabled.items()}
+
+    async def _beat(self, message: Msg) -> None:
+        self.bus.beat(message.subject, message.data, time.monotonic(), _wall())
+
+    async def _segment(self, message: Msg) -> None:
+        self.bus.segment(message.subject.removeprefix("stored."), message.headers, time.monotonic())
+
+    def _event(self, event: Event) -> None:
+        self.bus.event(event.kind, event.camera, event.data, time.monotonic())
+
+    async def _poll(self) -> None:
+        while True:
+            began = time.monotonic()
+            await self._polling.poll()
+            self._record_outage()
+            for service in self.bus.services.values():
+                service.fleet.tick(time.monotonic())
+            await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
+
+    def _record_outage(self) -> None:
+        lasts = bool(self.outages) and self.outages[-1].until is None
+        connection = self._client.stats["reconnects"]
+        if not self.is_reached and not lasts:
+            self.outages.append(Outage(_wall(), None))
+        elif self.is_reached and lasts:
+            self.outages[-1] = self.outages[-1]._replace(until=_wall())
+        elif connection != self._connection:
+            # The connection was lost and restored between two polls.
+            self.outages.append(Outage(self._polled_at, _wall()))
+        self._connection, self._polled_at = connection, _wall()
+
+    async def _explain(self) -> None:
+        """Send one request at a time: each needs its own subscription, and a connection has few."""
+        services = [s for s in self.bus.services.values() if s.record.scaled_object or s.record.name == "ingest"]
+        while True:
+            pause = EXPLAIN_S
+            for service in services:
+                if not self._client.is_connected:
+                    break
+                try:
+                    service.reason = reason(await explain.ask(self._client, service.record.name))
+                except (TidegateError, nats.errors.Error) as e:
+                    log.debug("no scaler has answered", service=service.record.name, error=str(e) or repr(e))
+                    pause = NO_SCALER_S
+                    break
+                self._answered_at = service.reason_at = time.monotonic()
+            await asyncio.sleep(pause)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(STEP_S - time.time() % STEP_S)
+            at = time.monotonic()
+            for name, service in self.bus.services.items():
+                if service.is_there(at):
+                    sample = self._sums[name].sample(at, self._service(service, at), self._cost_per_hour)
+                    self.ring.add(name, sample, time.time())
+                else:
+                    self._sums[name] = _Sums(at, service)
+
+
+class _Sums:
+    """A service's sums at the previous sample: rates are their growth."""
+
+    def __init__(self, at: float, service: OneService) -> None:
+        self._service = service
+        self._at, self._spent = at, service.fleet.spent
+        self._left_out = self._backfilled = 0
+
+    def sample(self, at: float, now: ServiceNow, cost_per_hour: float) -> Sample:
+        fleet, past_s = self._service.fleet, max(1e-3, at - self._at)
+        has_heartbeat = self._service.record.heartbeat
+        rates = {
+            f: (getattr(fleet.spent, f) - getattr(self._spent, f)) / past_s for f in ("busy_s", "idle_s", "used_s")
+        }
+        left_out = fleet.frames_wanted - fleet.frames_analysed
+        sample = Sample(
+            arriving=now.event_rate if now.name == "ingest" else now.arriving,
+            clearing=now.clearing,
+            age_s=now.age_s,
+            pending=now.pending,
+            in_flight=now.in_flight,
+            wanted=now.wanted,
+            ready=now.ready,
+            warming=now.warming,
+            busy=rates["busy_s"] if has_heartbeat else None,
+            idle=rates["idle_s"] if has_heartbeat else None,
+            cost=rates["used_s"] * cost_per_hour if has_heartbeat and cost_per_hour else None,
+            deferred=max(0, left_out - self._left_out) / past_s if has_heartbeat else None,
+            left_out=now.deferred_share if has_heartbeat else None,
+            made_good=(fleet.backfilled - self._backfilled) / past_s if has_heartbeat else None,
+        )
+        self._at, self._spent = at, fleet.spent
+        self._left_out, self._backfilled = left_out, fleet.backfilled
+        return sample
+
+
+def _online(seen: list[CameraNow]) -> int:
+    return sum(camera.state == "online" for camera in seen)
+
+
+def _is_enabled(value: bytes) -> bool:
+    try:
+        return cameras.decode(value).enabled
+    except (SettingError, msgspec.ValidationError):
+        return False
+
+
+def _wall() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
