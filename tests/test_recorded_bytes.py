@@ -59,7 +59,7 @@ from shared.contract.events import (
     Visits,
 )
 from shared.recordings import ledger, records
-from shared.recordings.asked import Listed, Total, Totals
+from shared.recordings.queries import ListedFile, RecordingTotals, TotalsAnswer
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import Catalogue, Cut, Hole, Recorded, Sum
 
@@ -346,9 +346,9 @@ POLICY = EffectivePolicy(
     hold=True,
     masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),),
 )
-TOTALS = Totals(
+TOTALS = TotalsAnswer(
     cameras=[
-        Total(
+        RecordingTotals(
             camera="lobby",
             seconds=2.5,
             size=703,
@@ -358,7 +358,7 @@ TOTALS = Totals(
             policy=POLICY,
             goes=END,
             hours=[SUM],
-            files=[Listed(key=FILE.key, start=BEGIN, end=END, size=703, incident=True, goes=END, keyframes=True)],
+            files=[ListedFile(key=FILE.key, start=BEGIN, end=END, size=703, incident=True, goes=END, keyframes=True)],
             holes=[HOLE],
         )
     ]
@@ -641,7 +641,7 @@ EXAMPLES: dict[str, tuple[Any, bytes, Decode, Encode]] = {
     "reply of svc.find": (FOUND, FOUND_BYTES, _json(search.Found), msgspec.json.encode),
     "ledger": (LEDGER, LEDGER_BYTES, ledger.decode, ledger.encode),
     "catalogue": (CATALOGUE, CATALOGUE_BYTES, _json(Catalogue), records.encode),
-    "reply of svc.recording": (TOTALS, TOTALS_BYTES, _json(Totals), msgspec.json.encode),
+    "reply of svc.recording": (TOTALS, TOTALS_BYTES, _json(TotalsAnswer), msgspec.json.encode),
     "backfill": (BACKFILL, BACKFILL_BYTES, _backfill, backfill.encode),
     "verification": (VERIFY, VERIFY_BYTES, _job(VERIFY), jobs.encode),
     "caption": (CAPTION, CAPTION_BYTES, _job(CAPTION), jobs.encode),
