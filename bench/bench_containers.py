@@ -71,7 +71,7 @@ async def search_answers(client: Client) -> None:
 
 async def measure(host: Host, service: str, first: First, **more: str) -> tuple[Container, list[float]]:
     """Start a service. Return it with the seconds to its health page, to readiness and to its first output."""
-    rounds_figures = asyncio.ensure_future(first())
+    output = asyncio.ensure_future(first())
     await asyncio.sleep(0)
     began = time.monotonic()
     container = await asyncio.to_thread(lambda: host.start(service, **more))
@@ -81,7 +81,7 @@ async def measure(host: Host, service: str, first: First, **more: str) -> tuple[
         return time.monotonic() - began
 
     pages = (until_page(container.port, path) for path in ("/healthz", "/readyz"))
-    return container, list(await asyncio.gather(*map(seconds, (*pages, rounds_figures))))
+    return container, list(await asyncio.gather(*map(seconds, (*pages, output))))
 
 
 async def one_round(folder: Path) -> dict[str, list[float]]:
@@ -135,15 +135,15 @@ async def one_round(folder: Path) -> dict[str, list[float]]:
 
 async def main(rounds: int) -> None:
     images.engine()
-    rounds_figures = []
+    rounds_rows = []
     for n in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)
-            rounds_figures.append(await one_round(Path(folder)))
+            rounds_rows.append(await one_round(Path(folder)))
         print(f"round {n + 1} of {rounds}", flush=True)
     table = Table("service", "image", "its page", "ready", "what it does first", title="seconds from `podman run`")
-    for service in rounds_figures[0]:
-        medians = [statistics.median(r[service][k] for r in rounds_figures) for k in range(3)]
+    for service in rounds_rows[0]:
+        medians = [statistics.median(r[service][k] for r in rounds_rows) for k in range(3)]
         table.add_row(service, images.SERVICES[service], *(f"{m:.1f}" for m in medians))
     Console(width=100).print(table)
 

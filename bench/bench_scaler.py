@@ -198,14 +198,14 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
         await js.add_consumer(names.MEDIA, mine)
     async with scaler(server, folder) as (_, address):
         for consumer in idle:
-            async with connected(address, [consumer] * streams, polled=False) as active:
+            async with connected(address, [consumer] * streams, polled=False) as objects:
                 # A random time between two polls.
                 await asyncio.sleep(random.uniform(0.5, 1.5))
                 started = time.monotonic()
                 await js.publish(names.media(consumer), b"first")
-                while not all(o.active for o in active):
+                while not all(o.active for o in objects):
                     await asyncio.sleep(0.001)
-                waits.append(max(o.changed_at for o in active) - started)
+                waits.append(max(o.changed_at for o in objects) - started)
     found = [quantile(waits, q) or 0.0 for q in (0.5, 0.9, 1.0)]
     return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
 

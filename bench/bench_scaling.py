@@ -103,7 +103,11 @@ def summary(runs: list[Run]) -> None:
     _row("", 23, POLICIES)
     for name, group in groups:
         degraded = [p + ELASTIC_SUFFIX for p in POLICIES]
-        _row(name, 23, [f"{_served(group, p)} at {_mean_of_oracle(group, p)}, {_left_out(group, p)}" for p in degraded])
+        _row(
+            name,
+            23,
+            [f"{_served(group, p)} at {_mean_of_oracle(group, p)}, {_deferred_share(group, p)}" for p in degraded],
+        )
 
 
 def frontier(runs: list[Run]) -> None:
@@ -194,7 +198,7 @@ def _mean_of_oracle(runs: list[Run], policy: str) -> str:
     return f"{fmean(r.of_oracle(r.results[policy]) for r in runs):.2f}"
 
 
-def _left_out(runs: list[Run], policy: str) -> str:
+def _deferred_share(runs: list[Run], policy: str) -> str:
     return f"{fmean(r.results[policy].deferred_share for r in runs):.0%}"
 
 

@@ -89,12 +89,12 @@ def batches(rows: Rows) -> Iterator[list[VectorRow]]:
 
 def fill(index: Index, rows: Rows) -> float:
     """Rows/s, from the first row's making to the last index's end, tidied meanwhile as the service does it."""
-    done, due = threading.Event(), threading.Event()
+    done, wake = threading.Event(), threading.Event()
 
     def tidy() -> None:
         while not done.is_set():
-            if due.wait(0.1):
-                due.clear()
+            if wake.wait(0.1):
+                wake.clear()
                 index.tidy()
 
     started = time.perf_counter()
@@ -106,7 +106,7 @@ def fill(index: Index, rows: Rows) -> float:
         added += len(batch)
         if added >= TUNING.fresh:
             added = 0
-            due.set()
+            wake.set()
     done.set()
     tidier.join()
     index.tidy()

@@ -193,7 +193,7 @@ async def _revisions(client: Client) -> list[DetectionsRevision]:
 
 
 def _mean(result: SurgeResult, of: str) -> float:
-    return statistics.fmean(getattr(result, of) for result in result.simulated)
+    return statistics.fmean(getattr(run, of) for run in result.simulated)
 
 
 def show(runs: Sequence[tuple[str, SurgeResult]]) -> None:

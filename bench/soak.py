@@ -411,9 +411,9 @@ def report(samples: list[Sample], out: Console) -> bool:
 
 if __name__ == "__main__":
     console = Console(width=110)
-    arguments = sys.argv[1] if len(sys.argv) > 1 else "2"
-    if arguments.endswith(".jsonl"):
-        taken = [msgspec.json.decode(line, type=Sample) for line in Path(arguments).read_bytes().splitlines()]
+    argument = sys.argv[1] if len(sys.argv) > 1 else "2"
+    if argument.endswith(".jsonl"):
+        taken = [msgspec.json.decode(line, type=Sample) for line in Path(argument).read_bytes().splitlines()]
     else:
-        taken = asyncio.run(main(float(arguments), console))
+        taken = asyncio.run(main(float(argument), console))
     sys.exit(0 if report(taken, console) else 1)

@@ -30,7 +30,7 @@ def test_what_failed_together_does_not_return_together() -> None:
 
 
 def test_the_other_side_may_ask_for_more_up_to_a_limit_and_never_for_less() -> None:
-    backoff = Backoff(first_s=1.0, longest_s=300.0, longest_asked_s=600.0)
+    backoff = Backoff(first_s=1.0, longest_s=300.0, longest_requested_s=600.0)
     assert backoff.after(1, 120) == 120 and backoff.after(1, 10**9) == 600
     assert all(2 ** (n - 1) / 2 <= backoff.after(n) <= 2 ** (n - 1) for n in range(1, 9))
     assert 150 <= backoff.after(10_000, 3) <= 300
@@ -48,7 +48,7 @@ class Clock:
 
 
 def breaker_at(clock: Clock, **options: object) -> Breaker:
-    probes = Backoff(first_s=1.0, longest_s=30.0, longest_asked_s=600.0)
+    probes = Backoff(first_s=1.0, longest_s=30.0, longest_requested_s=600.0)
     return Breaker(probes, clock=clock, **options)  # type: ignore[arg-type]
 
 

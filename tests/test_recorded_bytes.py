@@ -59,8 +59,8 @@ from shared.contract.events import (
     Visits,
 )
 from shared.recordings import ledger, records
-from shared.recordings.queries import ListedFile, RecordingTotals, TotalsAnswer
 from shared.recordings.policy import EffectivePolicy
+from shared.recordings.queries import ListedFile, RecordingTotals, TotalsAnswer
 from shared.recordings.records import Catalogue, Cut, Hole, Recorded, Sum
 
 BEGIN = dt.datetime(2026, 11, 24, 13, 5, 7, tzinfo=dt.UTC)

@@ -31,7 +31,7 @@ DROPPED = Counter(
 )
 UNSTORED = Counter("tidegate_analytics_unstored_checkpoints_total", "Checkpoints for which the bucket had no room")
 CHECKPOINT_BYTES = Counter("tidegate_analytics_checkpoint_bytes_total", "Bytes of checkpoints written")
-ASKED = Counter(
+VERIFICATIONS = Counter(
     "tidegate_analytics_verifications_total", "Incidents that vlm was asked to verify, by outcome", ["outcome"]
 )
 RULES = Counter("tidegate_analytics_bad_rules_total", "Entries in bucket rules that can't be used")
@@ -55,7 +55,7 @@ AMENDED = Counter(
 for counter, values in (
     (READ, ("taken", "late", "repeated", "unreadable", "failed", "unlisted")),
     (DROPPED, ("state", "passes", "waiting")),
-    (ASKED, ("asked", "refused")),
+    (VERIFICATIONS, ("asked", "refused")),
     (MOVES, ("taken", "released", "lost")),
     (DEFERRED, ("revised", "lost", "overdue")),
     (PASSES, ("begun", "ended", "failed", "refused")),

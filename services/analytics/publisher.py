@@ -139,7 +139,7 @@ class EventPublisher:
             if not isinstance(e, Unstorable):
                 self._no_requests_until = time.monotonic() + REQUEST_PAUSE_S
             self._log.error("incidents can't be verified", camera=job.camera, incident=job.incident, error=str(e))
-        metrics.ASKED.labels("refused" if refused else "asked").inc()
+        metrics.VERIFICATIONS.labels("refused" if refused else "asked").inc()
         return not refused
 
     async def _dead_letter(self, bad: BadDetections) -> None:

@@ -14,7 +14,7 @@ from shared.contract.events import CameraStatus
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 
-# During an outage the newest events are kept, this many: they describe the current state.
+# Buffer this many of the newest events during an outage: they describe the current state.
 _MOST_WAITING = 10_000
 
 

@@ -20,7 +20,7 @@ from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
 from services.ingest.source import VideoSource, meet, open_source
 from shared.contract.cameras import Camera
-from shared.contract.look import LONGEST_S, Asked, Seen, Unseen
+from shared.contract.look import LONGEST_S, ProbeRequest, Seen, Unseen
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.video.decode import decode
 from shared.video.pictures import jpeg
@@ -32,7 +32,7 @@ _WITHIN = (1280, 720)
 _CUTTING = Cutting(segment_s=1.0, max_bytes=8 * 1024 * 1024)
 
 
-def look(request: Asked, ca: str, until: float) -> Seen | Unseen:
+def look(request: ProbeRequest, ca: str, until: float) -> Seen | Unseen:
     """Open the camera and return its first picture, until `until` by the monotonic clock."""
     camera = Camera(url=request.url, transport=request.transport, verify_tls=request.verify_tls)
     reaching = Reaching(max(1.0, until - time.monotonic()), ca)
@@ -89,7 +89,7 @@ def main() -> None:
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
     until = time.monotonic() + LONGEST_S - _SPARE_S
     memory.bound()
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
     answer = msgspec.json.encode(look(request, os.environ.get("INGEST_CA", ""), until))
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()

@@ -29,7 +29,7 @@ from shared.runtime.errors import BadSegment, BusError
 
 # Headers that the server adds to what it republishes.
 _BEFORE, _SIZE = "Nats-Last-Sequence", "Nats-Msg-Size"
-# Headers of other processes' cameras are kept this long, for requests for the last minutes.
+# Retention of headers of other processes' cameras, for requests for the last minutes.
 RETENTION_S = 300.0
 _EVERY_S = 5.0
 # Marks a camera without any known segment.

@@ -57,12 +57,12 @@ class Asking:
         try:
             found = await self._ask(question, len(payload))
         except Refusal as e:
-            metrics.ASKED.labels(kind, e.code).inc()
+            metrics.ASK_REQUESTS.labels(kind, e.code).inc()
             raise
         except asyncio.CancelledError:
-            metrics.ASKED.labels(kind, 503).inc()
+            metrics.ASK_REQUESTS.labels(kind, 503).inc()
             raise
-        metrics.ASKED.labels(kind, 200).inc()
+        metrics.ASK_REQUESTS.labels(kind, 200).inc()
         return found, {"content-type": "application/json"}
 
     async def _ask(self, question: query.Query, size: int) -> bytes:

@@ -32,7 +32,7 @@ from shared.runtime.telemetry import logger
 
 DELAYS = Backoff(first_s=0.5, longest_s=10.0)
 # A busy server is retried after its own delay, but at most this.
-BUSY = Backoff(first_s=0.5, longest_s=10.0, longest_asked_s=300.0)
+BUSY = Backoff(first_s=0.5, longest_s=10.0, longest_requested_s=300.0)
 # A server that looks healthy but does no work is tried less and less often.
 RELAPSES = Backoff(first_s=0.5, longest_s=30.0)
 

@@ -39,7 +39,7 @@ SAY_EVERY_S = 15.0
 RESTARTS = Backoff(first_s=0.5, longest_s=30.0)
 # A server that lived this long was healthy: its death is a new failure, not the old one.
 HEALED_S = 300.0
-KEPT_LINES = 20
+TAIL_LINES = 20
 LAST_WORDS_S = 2.0
 # Our variables with these prefixes are hidden from it.
 SECRETS = ("NATS_", "VLM_KEY", "OTEL_")
@@ -58,7 +58,7 @@ class VllmServer:
         self._port = free_port(0)
         self.url = f"http://127.0.0.1:{self._port}/v1"
         self._process: asyncio.subprocess.Process | None = None
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._was_well = False
         self._running: asyncio.Task[None] | None = None
         self._log = logger("vllm")

@@ -37,8 +37,8 @@ CONSUMER = "webhook"
 GRACE_S = 5.0
 MOST_BYTES = 64 * 1024 * 1024
 # An endpoint may request longer delays than ours, up to ten minutes.
-DELAYS = Backoff(first_s=1.0, longest_s=300.0, longest_asked_s=600.0)
-PROBES = Backoff(first_s=1.0, longest_s=30.0, longest_asked_s=600.0)
+DELAYS = Backoff(first_s=1.0, longest_s=300.0, longest_requested_s=600.0)
+PROBES = Backoff(first_s=1.0, longest_s=30.0, longest_requested_s=600.0)
 
 # The outcome of a message. passed: no request was needed. again: it is delivered again. old: given up for its age.
 Done = Literal["passed", "answered", "again", "old"]

@@ -21,7 +21,7 @@ from shared.contract import names
 from shared.runtime.errors import BusError
 
 TIMEOUT_S = 2.0
-_GONE = 404
+_NOT_FOUND = 404
 
 
 class Missing(BusError):
@@ -149,7 +149,7 @@ async def _ask(client: Client, subject: str, kind: type[R], what: str) -> R:
         raise Unavailable(
             f"{what}: JetStream has not answered within {TIMEOUT_S:g} s: is it up, and may this user ask?"
         ) from e
-    if reply.error and reply.error.code == _GONE:
+    if reply.error and reply.error.code == _NOT_FOUND:
         raise Missing(f"{what}: {reply.error.description}: run 'tidegate setup', or correct the names")
     if reply.error:
         raise Unavailable(f"{what}: {reply.error.description}")

@@ -168,7 +168,7 @@ def _jobs(*kinds: str, camera: str = ">") -> tuple[str, ...]:
 _RECORDING = (names.RECORDING, names.RECORDING_VIDEO, names.RECORDING_HOURS)
 
 # The kinds of job with a waiting client.
-_ASKED = ("ask", "summarize", "check")
+_INTERACTIVE = ("ask", "summarize", "check")
 
 
 def _found(service: str) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def _console() -> tuple[Peer, ...]:
                 names.media(_CAMERA),
                 *_events(*map(names.revised, _INDEXED), *map(names.past, _INDEXED), camera=_CAMERA),
                 *_events(*_INDEXED, "alerts", "incidents", camera=_CAMERA),
-                *_jobs("verify", *_ASKED, "caption", camera=_CAMERA),
+                *_jobs("verify", *_INTERACTIVE, "caption", camera=_CAMERA),
                 *(names.backfill(service, _CAMERA) for service in ("cv", "embed")),
             ),
             reads=(
@@ -331,7 +331,7 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/ask.md",
         consumers=tuple(
             Consumer(stream=stream, name=name, filters=_jobs(*kinds), max_deliver=JOB_MAX_DELIVER)
-            for (stream, name), kinds in zip(names.VLM_WORK, (("verify",), _ASKED, ("caption",)), strict=True)
+            for (stream, name), kinds in zip(names.VLM_WORK, (("verify",), _INTERACTIVE, ("caption",)), strict=True)
         ),
         publishes=_events("captions", "verdicts", "answers", "summaries", camera=_CAMERA),
         asks=(names.FIND, names.RECORDING, names.RECORDING_VIDEO),
@@ -364,7 +364,7 @@ SERVICES: tuple[Service, ...] = (
             ),
         ),
         # It can't take the room or the priority of verifications: only analytics publishes those.
-        publishes=_jobs(*_ASKED, "caption", camera=_CAMERA),
+        publishes=_jobs(*_INTERACTIVE, "caption", camera=_CAMERA),
         answers=(names.ASK,),
         discovered_as=names.micro("vlm"),
         # A question waits for a replica to start, and may wait for ten minutes.

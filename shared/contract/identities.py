@@ -115,8 +115,9 @@ def _read(read: Read) -> Rights:
 
 
 def _bucket(bucket: Bucket) -> Rights:
-    """Return the rights to bind to a bucket and read single keys; if watched, also to read all of it and hear its
-    changes, without a consumer.
+    """Return the rights to bind to a bucket and read single keys.
+
+    If the bucket is watched, add the rights to read all of it and hear its changes, without a consumer.
     """
     stream = f"KV_{bucket.name}"
     keys = f"$KV.{bucket.name}"

@@ -17,9 +17,10 @@ MODULE = "services.ingest.look"
 LONGEST_S = 10.0
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """url: of a camera, without credentials. secret: its credentials, if any. transport, verify_tls: see
-    `cameras.Camera`.
+class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for a camera's first picture. url: without credentials. secret: its credentials, if any.
+
+    transport, verify_tls: see `cameras.Camera`.
     """
 
     url: str
@@ -59,5 +60,5 @@ def decode(answer: bytes) -> Seen | Unseen:
     return found
 
 
-def encode(question: Asked) -> bytes:
-    return msgspec.json.encode(question)
+def encode(request: ProbeRequest) -> bytes:
+    return msgspec.json.encode(request)

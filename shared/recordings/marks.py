@@ -68,7 +68,7 @@ def incident_spans(events: Iterable[Incident], until: dt.datetime) -> list[Span]
 
 
 def stays(file: Recorded, activity: Iterable[Span] | None, incidents: Iterable[Span], policy: EffectivePolicy) -> bool:
-    """Whether a file is kept. activity: None if its time was not analysed: then it stays."""
+    """Return whether to retain a file. activity: None if its time was not analysed; then it stays."""
     if policy.hold or policy.record == "always":
         return True
     if policy.record != "never" and any(span.widen(policy).is_in(file) for span in incidents):

@@ -23,13 +23,13 @@ class Backoff(msgspec.Struct, frozen=True):
 
     first_s: the delay after the first failure, in seconds, before jitter. longest_s: the cap, before jitter. jitter:
     the fraction of a delay that chance may remove, 0 to 1, so that clients that failed together do not return together.
-    longest_asked_s: the cap on the other side's request, as by Retry-After. chance: numbers in 0..1.
+    longest_requested_s: the cap on the other side's request, as by Retry-After. chance: numbers in 0..1.
     """
 
     first_s: float
     longest_s: float
     jitter: float = 0.5
-    longest_asked_s: float = 0.0
+    longest_requested_s: float = 0.0
     chance: Callable[[], float] = random.random
 
     def after(self, tries: int, requested_s: float | None = None) -> float:
@@ -39,4 +39,4 @@ class Backoff(msgspec.Struct, frozen=True):
 
     def granted(self, requested_s: float | None) -> float:
         """Return how much of the other side's request is granted, in seconds."""
-        return min(self.longest_asked_s, requested_s or 0.0)
+        return min(self.longest_requested_s, requested_s or 0.0)

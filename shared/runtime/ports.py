@@ -3,10 +3,6 @@
 The system's answer to a request for any port is one that outgoing connections use too. Until the program listens there,
 another process may take it: then the program ends, or its clients send their passwords to that process. So the search
 is below those ports, and concurrent searches find different ones.
-
-The system gives whoever asks for any port one of those that outgoing connections have too. Until the program listens
-there it may be another's: then the program ends, or its clients send their passwords to whoever has it. So ports are
-looked for below those, and processes that look at the same time do not find the same.
 """
 
 from __future__ import annotations

@@ -39,11 +39,13 @@ class CameraTrial:
             self.running -= 1
 
     async def _open(self, camera: Camera, secret: str | None) -> OpenedCamera:
-        question = look.Asked(url=camera.url, secret=secret, transport=camera.transport, verify_tls=camera.verify_tls)
+        request = look.ProbeRequest(
+            url=camera.url, secret=secret, transport=camera.transport, verify_tls=camera.verify_tls
+        )
         try:
             answer = await ask_child(
                 look.MODULE,
-                once(look.encode(question)),
+                once(look.encode(request)),
                 within_s=_WITHIN_S,
                 most_bytes=_MOST_BYTES,
                 environment=("INGEST_CA",),

@@ -76,7 +76,7 @@ def mask_parts(parts: Sequence[Part], masks: Sequence[Sequence[Point]]) -> list[
 
 
 class _Reader:
-    """Decodes parts. failed: why nothing of a unit may be kept. tracks: of the parts that could be read, by number."""
+    """Decodes parts. failed: why nothing of a unit may be stored. tracks: of the readable parts, by number."""
 
     def __init__(self, parts: Sequence[Part], units: Sequence[int]) -> None:
         self.failed: dict[int, str] = {}
