@@ -38,28 +38,28 @@ if TYPE_CHECKING:
     from tidegate.archive.sync_store import SyncStore
 
 COMMANDLINE = ParameterSource.COMMANDLINE
-NEEDED = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
+NEEDED_MODULES = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
 FPS = Number(0, 120, min_open=True)
-EVERY = Number(SHORTEST_CAPTION_S, LONGEST_S)
+CAPTION_INTERVAL = Number(SHORTEST_CAPTION_S, LONGEST_S)
 # A Ray cluster on this machine, without setup.
-HERE = "here"
+LOCAL_RAY = "here"
 
 
-class Team(NamedTuple):
+class Backends(NamedTuple):
     """The engine that analyses frames, and the captioner if the run has captions."""
 
     engine: Engine
     captioner: Captioner | None
 
 
-class Speed(NamedTuple):
+class Rates(NamedTuple):
     """Measured rates; None if there is no such work."""
 
     frames: ProbeResult | None
     captions: Rate | None
 
 
-class Choices(msgspec.Struct, frozen=True, kw_only=True):
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Execution options of a run. ray: an address, HERE, or None for local processes. price: of a worker per hour.
     events: whether to publish past events to search.
     """
@@ -88,7 +88,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     "--embed", metavar="MODEL", help="Model for embeddings, in the format of EMBED_MODEL. Default: no embeddings."
 )
 @click.option("--caption", is_flag=True, help="Caption with the vision language model of the VLM_ settings.")
-@click.option("--caption-every", type=EVERY, help="Seconds between captions. Default: the camera's, or 60.")
+@click.option("--caption-every", type=CAPTION_INTERVAL, help="Seconds between captions. Default: the camera's, or 60.")
 @click.option("--caption-prompt", help="Prompt for captions. Default: the camera's.")
 @click.option("--device", help="Device of the models: cpu, cuda or cuda:<n>. Default: CV_DEVICE.")
 @click.option("--fps", type=FPS, help="Analysed frames per second of video. Default: the camera's.")
@@ -104,7 +104,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--events", is_flag=True, help="Publish results for 'tidegate find' and 'tidegate summarize'.")
 @click.option("--dry-run", is_flag=True, help="Print an estimate of time and cost, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print totals as JSON.")
-def reanalyze(data: Path | None, resume: str | None, **options: Any) -> None:
+def reanalyze(data: Path | None, resume: str | None, **arguments: Any) -> None:
     """Analyse recordings again: with another model, more frames or other rules.
 
     \b
@@ -121,221 +121,230 @@ def reanalyze(data: Path | None, resume: str | None, **options: Any) -> None:
     not repeat written results. It needs recordings: 'tidegate up --record'.
     """
     with extra("archive", "reanalyze"):
-        # Before hours of work, and not after them.
-        for name in NEEDED:
+        # Check before hours of work, not after them.
+        for name in NEEDED_MODULES:
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(name=name)
     from shared.runtime import telemetry
 
     telemetry.log_aside()
-    how = Choices(**{name: options.pop(name) for name in Choices.__struct_fields__})
-    home = data or running.default_data()
+    options = RunOptions(**{name: arguments.pop(name) for name in RunOptions.__struct_fields__})
+    data_dir = data or running.default_data()
     if resume:
-        _check_alone()
-        _resumed(resume, home, how)
+        _check_resume_options()
+        _resume(resume, data_dir, options)
         return
-    if options["caption"]:
+    if arguments["caption"]:
         _check_captions()
     from tidegate.archive.options import request_from_options
 
-    _begun(request_from_options(home, _aside, **options), home, how)
+    _start(request_from_options(data_dir, _to_stderr, **arguments), data_dir, options)
 
 
-def _check_alone() -> None:
-    """Raises SettingError for options that say what a run is, beside --resume: that was said when it was planned."""
+def _check_resume_options() -> None:
+    """Raise SettingError for options that define a run: --resume continues it as it was planned."""
     context = click.get_current_context()
     for option in context.command.params:
-        known = ("data", "resume", *Choices.__struct_fields__)
-        if option.name and option.name not in known and context.get_parameter_source(option.name) is COMMANDLINE:
+        allowed = ("data", "resume", *RunOptions.__struct_fields__)
+        if option.name and option.name not in allowed and context.get_parameter_source(option.name) is COMMANDLINE:
             raise SettingError(f"--resume goes on as it was planned: leave out {option.opts[0]}, or begin another run")
 
 
 def _check_captions() -> None:
-    """Raises SettingError."""
+    """Raise SettingError if the extra for captions is missing."""
     with extra("vlm", "--caption"):
         import tidegate.archive.captioner  # noqa: F401
 
 
-def _aside(text: str) -> None:
+def _to_stderr(text: str) -> None:
     echo(text, err=True)
 
 
-def _begun(asked: RunRequest, home: Path, how: Choices) -> None:
-    """Plan a run, say what it takes, and do it. Raises TidegateError."""
+def _start(request: RunRequest, data_dir: Path, options: RunOptions) -> None:
+    """Plan a run, print the estimate, and run it. Raise TidegateError."""
     from tidegate.archive import planning
     from tidegate.archive.chapters import chapters
     from tidegate.archive.job import with_embed_size
     from tidegate.archive.run import Run, check_unused
     from tidegate.archive.sync_store import SyncStore
 
-    job, pieces, known = asyncio.run(planning.plan(asked, home))
+    job, pieces, site = asyncio.run(planning.plan(request, data_dir))
     now = now_here()
     if not pieces:
         raise SettingError(
-            f"nothing is recorded from {clock(asked.since, now)} to {clock(asked.until, now)} in {asked.store}: see "
-            "'tidegate recordings list'"
+            f"nothing is recorded from {clock(request.since, now)} to {clock(request.until, now)} in {request.store}: "
+            "see 'tidegate recordings list'"
         )
-    if not known.reached:
+    if not site.reached:
         echo("no system answers: what its running hour has is left out, and cameras' own settings and rules", err=True)
-    if how.events:
-        _check_events(home, job)
+    if options.events:
+        _check_events(data_dir, job)
     with SyncStore(job.output, "--output") as results:
         check_unused(results)
-        with _engine(job, home, how) as engine, _captioner(job, pieces) as captioner:
-            team, todo = Team(engine, captioner), chapters(job, pieces)
-            speed = _measured(team, job, pieces, todo)
+        with _engine(job, data_dir, options) as engine, _captioner(job, pieces) as captioner:
+            backends, todo = Backends(engine, captioner), chapters(job, pieces)
+            rates = _measure(backends, job, pieces, todo)
             job = captioner.job if captioner else job
-            _tell(job, pieces, todo, team, speed, how)
-            if not how.dry_run:
-                view = speed.frames.view if speed.frames else None
-                _done(Run.create(with_embed_size(job, view), pieces, results), results, team, speed, home, how)
+            _print_estimate(job, pieces, todo, backends, rates, options)
+            if not options.dry_run:
+                view = rates.frames.view if rates.frames else None
+                _run(
+                    Run.create(with_embed_size(job, view), pieces, results),
+                    results,
+                    backends,
+                    rates,
+                    data_dir,
+                    options,
+                )
 
 
-def _resumed(output: str, home: Path, how: Choices) -> None:
-    """Raises TidegateError."""
+def _resume(output: str, data_dir: Path, options: RunOptions) -> None:
+    """Load an unfinished run and continue it. Raise TidegateError."""
     from tidegate.archive.options import absolute_location, key_file
     from tidegate.archive.run import Run
     from tidegate.archive.sync_store import SyncStore
 
     with SyncStore(absolute_location(output), "--resume") as results:
         run = Run.load(results)
-        # The file may be elsewhere by now.
+        # The key file may have moved since.
         run.job = msgspec.structs.replace(run.job, key_file=key_file(None) or run.job.key_file)
-        if how.events:
-            _check_events(home, run.job)
-        if run.todo and not how.as_json:
+        if options.events:
+            _check_events(data_dir, run.job)
+        if run.todo and not options.as_json:
             echo(f"{len(run.pieces) - len(run.todo)} of {len(run.pieces)} pieces are done")
         captioning = _captioner(run.job, run.pieces) if run.to_caption else contextlib.nullcontext()
-        with _engine(run.job, home, how) as engine, captioning as captioner:
-            team = Team(engine, captioner)
-            speed = _measured(team, run.job, run.todo, run.to_caption)
+        with _engine(run.job, data_dir, options) as engine, captioning as captioner:
+            backends = Backends(engine, captioner)
+            rates = _measure(backends, run.job, run.todo, run.to_caption)
             if run.todo or run.to_caption:
-                _tell(run.job, run.todo, run.to_caption, team, speed, how)
-            if not how.dry_run:
-                _done(run, results, team, speed, home, how)
+                _print_estimate(run.job, run.todo, run.to_caption, backends, rates, options)
+            if not options.dry_run:
+                _run(run, results, backends, rates, data_dir, options)
 
 
-def _done(run: Run, results: SyncStore, team: Team, speed: Speed, home: Path, how: Choices) -> None:
-    """Look, follow, caption, report, and have the console show it. Raises TidegateError."""
+def _run(run: Run, results: SyncStore, backends: Backends, rates: Rates, data_dir: Path, options: RunOptions) -> None:
+    """Analyse, track, caption and report, with progress in the console. Raise TidegateError."""
     from tidegate.archive.progress_publisher import ProgressPublisher
 
     try:
-        with telling() as tell, ProgressPublisher(home, run, _kind(run.job, how)) as shown:
-            _look(run, team.engine, speed.frames, tell, shown)
-            _follow(run, team.engine, tell, shown)
-            if team.captioner:
-                _caption(run, team.captioner, tell, shown)
-            summary = _reported(run, results, tell, shown)
-        if how.events:
-            _tell_events(home, run, results)
+        with telling() as tell, ProgressPublisher(data_dir, run, _engine_name(run.job, options)) as publisher:
+            _analyze(run, backends.engine, rates.frames, tell, publisher)
+            _follow(run, backends.engine, tell, publisher)
+            if backends.captioner:
+                _caption(run, backends.captioner, tell, publisher)
+            summary = _write_report(run, results, tell, publisher)
+        if options.events:
+            _publish_events(data_dir, run, results)
     except (KeyboardInterrupt, TidegateError):
-        also = " --events" if how.events else ""
+        also = " --events" if options.events else ""
         echo(f"stopped; go on with: tidegate reanalyze --resume {run.job.output}{also}", err=True)
         raise
-    if shown.error:
-        echo(f"the console does not know how this run ended: {shown.error}", err=True)
-    _show(summary, run.job, how)
+    if publisher.error:
+        echo(f"the console does not know how this run ended: {publisher.error}", err=True)
+    _print_summary(summary, run.job, options)
 
 
-def _kind(job: Job, how: Choices) -> str:
-    return "live" if job.is_live else "ray" if how.ray else "processes"
+def _engine_name(job: Job, options: RunOptions) -> str:
+    return "live" if job.is_live else "ray" if options.ray else "processes"
 
 
-def _look(run: Run, engine: Engine, probed: ProbeResult | None, tell: Tell, shown: ProgressPublisher) -> None:
-    """Raises TidegateError."""
+def _analyze(
+    run: Run, engine: Engine, probe_result: ProbeResult | None, tell: Tell, publisher: ProgressPublisher
+) -> None:
+    """Analyse frames and show the progress. Raise TidegateError."""
     now = now_here()
-    for state in run.analyze(engine, probed.size if probed else None):
+    for state in run.analyze(engine, probe_result.size if probe_result else None):
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"{state.share:.0%}, {state.frames_per_s:,.0f} frames/s, ends at {clock(ends, now)}")
-        shown.analyzing(state.frames_per_s, ends)
+        publisher.analyzing(state.frames_per_s, ends)
 
 
-def _follow(run: Run, engine: Engine, tell: Tell, shown: ProgressPublisher) -> None:
-    """Raises TidegateError."""
-    shown.update(state="following", frames_per_s=0.0, ends=None)
+def _follow(run: Run, engine: Engine, tell: Tell, publisher: ProgressPublisher) -> None:
+    """Compute tracks and incidents. Raise TidegateError."""
+    publisher.update(state="following", frames_per_s=0.0, ends=None)
     tracks = incidents = 0
     for camera in run.track(engine):
         tell(f"followed what was seen on {camera.camera}")
         tracks, incidents = tracks + camera.tracks, incidents + camera.incidents
-        shown.update(tracks=tracks, incidents=incidents)
+        publisher.update(tracks=tracks, incidents=incidents)
 
 
-def _caption(run: Run, captioner: Captioner, tell: Tell, shown: ProgressPublisher) -> None:
-    """Raises TidegateError."""
+def _caption(run: Run, captioner: Captioner, tell: Tell, publisher: ProgressPublisher) -> None:
+    """Caption and show the progress. Raise TidegateError."""
     now = now_here()
-    shown.update(state="captioning")
+    publisher.update(state="captioning")
 
-    def told(state: CaptionProgress) -> None:
+    def report_progress(state: CaptionProgress) -> None:
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"captioned {state.done:,} of {run.captions:,}, {state.per_s:,.2g} a second, ends at {clock(ends, now)}")
-        shown.update(captions_done=state.done, ends=ends)
+        publisher.update(captions_done=state.done, ends=ends)
 
-    run.caption(captioner, told)
-    shown.update(ends=None)
+    run.caption(captioner, report_progress)
+    publisher.update(ends=None)
 
 
-def _reported(run: Run, results: SyncStore, tell: Tell, shown: ProgressPublisher) -> Summary:
-    """Raises TidegateError."""
+def _write_report(run: Run, results: SyncStore, tell: Tell, publisher: ProgressPublisher) -> Summary:
+    """Write the report and return its summary. Raise TidegateError."""
     from tidegate.archive import report
     from tidegate.archive.sync_store import open_recordings
 
     tell("writing the report")
-    with open_recordings(run.job) as kept:
-        summary = report.write_report(run, kept, results)
-    sums = {name: sum(getattr(one, name) for one in summary.cameras) for name in ("tracks", "incidents")}
-    shown.update(state="done", **sums)
+    with open_recordings(run.job) as recordings:
+        summary = report.write_report(run, recordings, results)
+    sums = {name: sum(getattr(camera, name) for camera in summary.cameras) for name in ("tracks", "incidents")}
+    publisher.update(state="done", **sums)
     return summary
 
 
-def _check_events(home: Path, job: Job) -> None:
-    """Before hours of work, and not after them. Raises TidegateError."""
+def _check_events(data_dir: Path, job: Job) -> None:
+    """Check before hours of work that events can be published. Raise TidegateError."""
     from tidegate.archive.past_events import PastEventPublisher
 
-    with PastEventPublisher(home, job):
+    with PastEventPublisher(data_dir, job):
         pass
 
 
-def _tell_events(home: Path, run: Run, results: SyncStore) -> None:
-    """Raises TidegateError."""
+def _publish_events(data_dir: Path, run: Run, results: SyncStore) -> None:
+    """Publish the results to search, as past events. Raise TidegateError."""
     from services.search.settings import SearchSettings
     from tidegate.archive import past_events as past
 
-    with telling() as tell, past.PastEventPublisher(home, run.job) as teller:
-        for told in past.publish_past(run.job, run.pieces, run.chapters, results, teller):
-            tell(f"told {told.parts:,} of {told.of:,} parts, {told.events:,} events")
-    usual = SearchSettings().search_max_age_s
-    if run.job.analyzes_frames and run.job.since < now_here() - dt.timedelta(seconds=usual):
-        echo(f"search forgets what is older than SEARCH_MAX_AGE_S: {length(usual)}, unless that was set", err=True)
+    with telling() as tell, past.PastEventPublisher(data_dir, run.job) as event_publisher:
+        for progress in past.publish_past(run.job, run.pieces, run.chapters, results, event_publisher):
+            tell(f"told {progress.parts:,} of {progress.of:,} parts, {progress.events:,} events")
+    max_age_s = SearchSettings().search_max_age_s
+    if run.job.analyzes_frames and run.job.since < now_here() - dt.timedelta(seconds=max_age_s):
+        echo(f"search forgets what is older than SEARCH_MAX_AGE_S: {length(max_age_s)}, unless that was set", err=True)
 
 
 @contextlib.contextmanager
-def _engine(job: Job, home: Path, how: Choices) -> Iterator[Engine]:
-    """Raises TidegateError."""
+def _engine(job: Job, data_dir: Path, options: RunOptions) -> Iterator[Engine]:
+    """Yield the engine of the run: live replicas, local processes or Ray. Raise TidegateError."""
     from tidegate.archive.live_engine import LiveEngine
     from tidegate.archive.local_engine import LocalEngine
 
     if job.is_live:
-        if how.ray:
+        if options.ray:
             raise SettingError("this run is for cv's replicas: leave out --ray, or begin another run without --live")
-        with LiveEngine(home, how.workers or os.cpu_count() or 1, _aside) as live:
+        with LiveEngine(data_dir, options.workers or os.cpu_count() or 1, _to_stderr) as live:
             yield live
         return
-    if not how.ray or not job.analyzes_frames:
-        usual = 1 if job.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // how.threads)
-        yield LocalEngine(how.workers or usual, how.threads)
+    if not options.ray or not job.analyzes_frames:
+        default_workers = 1 if job.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // options.threads)
+        yield LocalEngine(options.workers or default_workers, options.threads)
         return
     with extra("archive", "--ray"):
         import ray  # noqa: F401
     from tidegate.archive.ray_engine import cluster
 
-    address = None if how.ray == HERE else how.ray
-    with cluster(address, device=job.device, threads=how.threads, max_workers=how.workers) as engine:
+    address = None if options.ray == LOCAL_RAY else options.ray
+    with cluster(address, device=job.device, threads=options.threads, max_workers=options.workers) as engine:
         yield engine
 
 
 @contextlib.contextmanager
 def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
-    """Raises TidegateError."""
+    """Yield the captioner, or None if the run has no captions. Raise TidegateError."""
     if job.caption is None:
         yield None
         return
@@ -343,72 +352,77 @@ def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
     from tidegate.archive.captioner import Captioner, load_vlm_settings
 
     settings = load_vlm_settings(job.caption)
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as stack:
         with telling() as tell:
             tell(f"waiting for {settings.vlm_model or 'the model that captions'}")
-            captioner = opened.enter_context(Captioner(job, pieces, settings))
+            captioner = stack.enter_context(Captioner(job, pieces, settings))
         yield captioner
 
 
-def _measured(team: Team, job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter]) -> Speed:
-    """Raises TidegateError."""
-    frames = _looked_at_some(team.engine, job, pieces) if pieces and job.analyzes_frames else None
-    captions = _captioned_some(team.captioner, chapters) if team.captioner and chapters else None
-    return Speed(frames, captions)
+def _measure(backends: Backends, job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter]) -> Rates:
+    """Measure the rates of both backends. Raise TidegateError."""
+    frames = _probe_frames(backends.engine, job, pieces) if pieces and job.analyzes_frames else None
+    captions = _probe_captions(backends.captioner, chapters) if backends.captioner and chapters else None
+    return Rates(frames, captions)
 
 
-def _captioned_some(captioner: Captioner, chapters: Sequence[Chapter]) -> Rate:
-    """Raises TidegateError."""
+def _probe_captions(captioner: Captioner, chapters: Sequence[Chapter]) -> Rate:
+    """Measure the rate of the captioner on a sample. Raise TidegateError."""
     with telling() as tell:
         tell(f"captioning some, to measure {captioner.model}")
         return captioner.probe(chapters)
 
 
-def _looked_at_some(engine: Engine, job: Job, pieces: Sequence[Piece]) -> ProbeResult:
-    """Raises TidegateError."""
+def _probe_frames(engine: Engine, job: Job, pieces: Sequence[Piece]) -> ProbeResult:
+    """Measure the rate of the engine on a sample, and warn about unknown labels. Raise TidegateError."""
     from services.cv.looking import unknown
     from tidegate.archive.probe import sample
 
     with telling() as tell:
         tell(f"loading {job.vision_models}, and measuring")
-        found = engine.probe(job, sample(pieces))
-    asked = (label for look in job.looks.values() for label in look.classes if found.labels)
-    for label, remedy in unknown(asked, found.labels):
+        probe_result = engine.probe(job, sample(pieces))
+    labels = (label for look in job.looks.values() for label in look.classes if probe_result.labels)
+    for label, remedy in unknown(labels, probe_result.labels):
         echo(f"{job.model} has no label {label!r}: {remedy}", err=True)
-    return found
+    return probe_result
 
 
-def _tell(
-    job: Job, pieces: Sequence[Piece], chapters: Sequence[Chapter], team: Team, speed: Speed, how: Choices
+def _print_estimate(
+    job: Job,
+    pieces: Sequence[Piece],
+    chapters: Sequence[Chapter],
+    backends: Backends,
+    rates: Rates,
+    options: RunOptions,
 ) -> None:
-    """What it will take."""
+    """Print the estimate of time and cost."""
     from tidegate.archive.estimate import estimate_run
     from tidegate.archive.run import count_stretches
     from tidegate.archive.summary_text import estimate_lines
 
-    frames, captions = speed
-    found = estimate_run(
+    frames, captions = rates
+    estimate = estimate_run(
         job,
         pieces,
         frames_per_s=frames.frames_per_s if frames else 1.0,
-        workers=team.engine.workers,
+        workers=backends.engine.workers,
         captions=count_stretches(chapters),
         captions_per_s=captions.per_s if captions else 1.0,
-        cost_per_hour=how.price,
+        cost_per_hour=options.price,
     )
-    if how.as_json and how.dry_run:
-        rates: dict[str, Any] = {"frames_per_s": round(frames.frames_per_s, 2)} if frames else {}
-        rates |= {"captions_per_s": round(captions.per_s, 3), "captioner": captions.model} if captions else {}
-        echo(json.dumps(found._asdict() | {"model": job.model} | rates))
-    elif not how.as_json:
-        echo("\n".join(estimate_lines(found, job, team.engine.workers, frames, captions)))
+    if options.as_json and options.dry_run:
+        measured: dict[str, Any] = {"frames_per_s": round(frames.frames_per_s, 2)} if frames else {}
+        measured |= {"captions_per_s": round(captions.per_s, 3), "captioner": captions.model} if captions else {}
+        echo(json.dumps(estimate._asdict() | {"model": job.model} | measured))
+    elif not options.as_json:
+        echo("\n".join(estimate_lines(estimate, job, backends.engine.workers, frames, captions)))
 
 
-def _show(summary: Summary, job: Job, how: Choices) -> None:
+def _print_summary(summary: Summary, job: Job, options: RunOptions) -> None:
     from tidegate.archive import summary_text
     from tidegate.archive.report import PAGE
 
-    if how.as_json:
+    if options.as_json:
         echo(msgspec.json.encode(summary).decode())
         return
     records.show(screen(), summary_text.FIELDS, summary_text.summary_rows(summary), "nothing was looked at")
