@@ -372,6 +372,8 @@ def _remedy(problem: str) -> str:
         return f"field {unknown[1]} is not modelled: correct its spelling or remove it"
     if missing := re.fullmatch(r"Object missing required field (`.+`)", problem):
         return f"field {missing[1]} is missing: add it"
+    if choice := re.fullmatch(r"Expected `str` matching regex '\^\(?([\w|]+)\)?\$'", problem):
+        return f"only {choice[1].replace('|', ' or ')} is modelled: take it, or remove the field"
     if re.match(r"Expected `str`, got `(int|float|bool)`", problem):
         return f"{problem}: put the value in quotes, as Kubernetes asks here"
     return f"{problem}: change it"
