@@ -58,7 +58,7 @@ class _Entry(msgspec.Struct, frozen=True):
     fingerprint: Annotated[str, Meta(max_length=1000)] = msgspec.field(name="made")
     deviation: _Plane
     pictures: Annotated[float, Meta(ge=0, le=NOISE.memory)]
-    references: Annotated[list[_ReferenceFrame], Meta(max_length=TUNING.looks)] = msgspec.field(name="looks")
+    references: Annotated[list[_ReferenceFrame], Meta(max_length=TUNING.references)] = msgspec.field(name="looks")
 
 
 class _Version(msgspec.Struct, frozen=True):
