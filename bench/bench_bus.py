@@ -73,7 +73,7 @@ async def with_bus(
 
 async def main(out: Console) -> bool:
     # The same video comes again and again, and each of its segments is to be looked at.
-    settings = CvSettings(cv_watch_s=0)
+    settings = CvSettings(cv_static_scene_refresh_s=0)
     pieces = list(islice(cycle(world.pieces()), SEGMENTS))
     detector = load(
         settings.cv_model,

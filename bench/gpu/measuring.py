@@ -125,7 +125,7 @@ def _cv(asked: Asked, here: Machine, spec: str, pieces: Sequence[Piece], say: Sa
             "CV_THREADS": str(threads),
             "CV_FPS": f"{fps:g}",
             # The same video comes again and again, and each of its segments is to be looked at.
-            "CV_WATCH_S": "0",
+            "CV_STATIC_SCENE_REFRESH_S": "0",
         }
 
     def hold(batch: int, threads: int) -> int:

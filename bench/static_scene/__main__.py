@@ -19,7 +19,7 @@ from bench.static_scene.score import Score
 from tidegate.demo.footage import cache
 
 REPLICAS = (1, 4, 16)
-# As CV_WATCH_S, and as CV_MIN_SCORE in docs/explanation/tracking.md.
+# As CV_STATIC_SCENE_REFRESH_S, and as CV_MIN_SCORE in docs/explanation/tracking.md.
 WATCH_S, LEAST = 10.0, 0.3
 
 
@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("scenes", nargs="*", default=cases.NAMES, help=f"of {', '.join(cases.NAMES)}")
     made.add_argument("--minutes", type=float, default=12.0, help="of each scene")
     made.add_argument("--activity", type=float, default=0.05, help="share of the time in which somebody is there")
-    made.add_argument("--watch-s", type=float, default=WATCH_S, help="as CV_WATCH_S")
+    made.add_argument("--watch-s", type=float, default=WATCH_S, help="as CV_STATIC_SCENE_REFRESH_S")
     made.add_argument("--films", type=int, default=1, help="so many films of each scene")
     made.add_argument("--seed", type=int, default=0, help="of the first of them")
     made.add_argument("--folder", type=Path, default=cache() / "quiet", help="where what was looked at is kept")

@@ -74,7 +74,7 @@ class CvService:
         self._segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
         # For recorded video: its cost must not count against the live camera.
         self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
-        watch_s = settings.cv_watch_s
+        watch_s = settings.cv_static_scene_refresh_s
         self._static_scenes = (
             StaticScenes(client, self._segments, model=self.model, watch_s=watch_s) if watch_s else None
         )

@@ -31,7 +31,7 @@ class SecondPassTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     most_episodes: int = 16
     """At most this many passes of a camera wait: they are five minutes apart, and revisions come within
-    ANALYTICS_SETTLE_S.
+    ANALYTICS_SECOND_PASS_WAIT_S.
     """
 
     most_books: int = 16
