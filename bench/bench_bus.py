@@ -74,7 +74,7 @@ async def with_bus(
 
 async def main(out: Console) -> bool:
     # The video repeats, and each of its segments must be analysed.
-    settings = CvSettings(cv_watch_s=0)
+    settings = CvSettings(cv_static_scene_refresh_s=0)
     pieces = list(islice(cycle(world.pieces()), SEGMENTS))
     detector = load(
         settings.cv_model,

@@ -62,7 +62,7 @@ async def turn(settings: VlmSettings, count: int, server: NatsServer, admin: Cli
     rate = await worker_rate(settings, requests, server, admin)
     async with Log(admin, names.EVENTS) as log:
         captions = [msgspec.json.decode(s.data, type=Caption) for s in await log.read("events.captions.>", before + 1)]
-    shown = settings.vlm_frames_floor if settings.vlm_latency_target else settings.vlm_frames
+    shown = settings.vlm_frames_floor if settings.vlm_latency_target_s else settings.vlm_frames
     assert {len(caption.frames) for caption in captions} == {shown}, "the level is that of all"
     return Turn(
         rate,
@@ -77,7 +77,7 @@ async def measure(
     """Return the turns of each number of frames."""
     whole = VlmSettings(vlm_url=url, vlm_batch_size=SLOTS, vlm_max_tokens=tokens, vlm_frames=FRAMES)
     levels = {FRAMES: whole} | {
-        floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target=TARGET_S) for floor in FLOORS
+        floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target_s=TARGET_S) for floor in FLOORS
     }
     found: dict[int, list[Turn]] = {frames: [] for frames in levels}
     await turn(whole, SLOTS, server, admin)  # the first requests compile vLLM's kernels

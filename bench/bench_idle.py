@@ -71,7 +71,7 @@ async def measure(folder: Path, idle: Plan, busy: Plan, seconds: int) -> tuple[f
         await topology.apply(admin.jetstream(), topology.TopologySettings())
         os.environ |= server.environment("admin")
         (folder / "cv").mkdir()
-        one = {"CV_INFER_THREADS": "1", "CV_THREADS": "1", "CV_WATCH_S": "0"}
+        one = {"CV_INFER_THREADS": "1", "CV_THREADS": "1", "CV_STATIC_SCENE_REFRESH_S": "0"}
         cv = ServiceProcess("cv", server.environment("cv"), folder / "cv", **one)
         await cv.until_it_says("/readyz", "^ok")
         without_run = await latencies(admin, "alone", seconds)

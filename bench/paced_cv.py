@@ -27,7 +27,7 @@ from shared.worker import Worker
 
 class PacedSettings(CvSettings, frozen=True, kw_only=True):
     # The video repeats, and each segment must cost the same.
-    cv_watch_s: Annotated[float, Meta(ge=0, description="as CV_WATCH_S")] = 0.0
+    cv_static_scene_refresh_s: Annotated[float, Meta(ge=0, description="as CV_STATIC_SCENE_REFRESH_S")] = 0.0
     pace_s: Annotated[float, Meta(ge=0, description="least seconds for a picture")] = 0.15
     start_s: Annotated[float, Meta(ge=0, description="seconds that its start is stretched by")] = 0.0
 

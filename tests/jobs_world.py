@@ -65,7 +65,7 @@ async def worker(server: NatsServer, url: str, *, at: str = "", **settings: Any)
     """The worker as its `__main__` runs it, as the identity `vlm`, ready; drained at the end. at: where the server is,
     if not at its own URL.
     """
-    given = {"vlm_frames": 4, "vlm_size": 320, "vlm_max_tokens": 1024, "vlm_patience_s": 1.0, **settings}
+    given = {"vlm_frames": 4, "vlm_size": 320, "vlm_max_tokens": 1024, "vlm_outage_timeout_s": 1.0, **settings}
     async with serving(server, "vlm", vlm.run, VlmSettings(vlm_url=url, **given), at=at) as health:
         yield health
 

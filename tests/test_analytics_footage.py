@@ -121,7 +121,7 @@ async def test_a_surge_is_made_good(server: NatsServer, admin: Client, minute: l
     for n, piece in enumerate(minute):
         head = msgspec.structs.replace(piece.segment, start=footage.START + dt.timedelta(seconds=n))
         await admin.jetstream().publish(names.media("campus"), piece.payload, headers=to_headers(head))
-    settings = CvSettings(cv_infer_threads=2, cv_latency_target=0.05)
+    settings = CvSettings(cv_infer_threads=2, cv_latency_target_s=0.05)
     async with running(server, analytics_idle_s=3.0), serving(server, "cv", cv.run, settings):
         await settled(admin, "MEDIA", "cv")
         await settled(admin, "BACKFILL", "cv-backfill")

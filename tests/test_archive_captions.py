@@ -280,10 +280,10 @@ async def test_without_a_model_nothing_is_begun(world: World) -> None:
     del world.environment["VLM_URL"]
     _, told = await world.done(*world.run(), code=1)
     assert "neither VLM_URL nor VLM_MODEL is set" in told
-    world.environment |= {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_PATIENCE_S": "1"}
+    world.environment |= {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_OUTAGE_TIMEOUT_S": "1"}
     _, told = await world.done(*world.run(), code=1)
     assert "can't be reached" in told and "correct VLM_URL" in told
-    world.environment |= {"VLM_URL": world.model.url, "VLM_PATIENCE_S": "30"}
+    world.environment |= {"VLM_URL": world.model.url, "VLM_OUTAGE_TIMEOUT_S": "30"}
     world.model.then = refused(400, "no pictures here")
     _, told = await world.done(*world.run(), code=1)
     assert "not one caption was made" in told and "no pictures here" in told
@@ -336,7 +336,7 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
     _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode == 130 and f"--resume {world.output}" in told and "Traceback" not in told
     before = len(world.model.asked)
-    world.environment["VLM_PATIENCE_S"] = "3"
+    world.environment["VLM_OUTAGE_TIMEOUT_S"] = "3"
     process = world.begin(*world.resume())
     await until_captioned(world, process, before + 20)
     await world.model.__aexit__()

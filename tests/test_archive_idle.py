@@ -59,7 +59,7 @@ class World:
         folder = self._folder / "cv"
         folder.mkdir(exist_ok=True)
         replica = f"cv-{len(list(folder.iterdir()))}"
-        settings = {"REPLICA": replica, "CV_INFER_THREADS": "1", "CV_WATCH_S": "0"}
+        settings = {"REPLICA": replica, "CV_INFER_THREADS": "1", "CV_STATIC_SCENE_REFRESH_S": "0"}
         cv = ServiceProcess("cv", self._server.environment("cv"), folder, **settings)
         await cv.until_it_says("/readyz", "^ok")
         return cv
@@ -311,7 +311,7 @@ async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monke
 
 async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
     """Heartbeats of a replica by hand."""
-    counts = dict.fromkeys(("pid", "held", "processed", "failed", "items"), 0)
+    counts = dict.fromkeys(("pid", "in_flight", "processed", "failed", "items"), 0)
     seconds = dict.fromkeys(("uptime_s", "busy_s", "working_s"), 0.0)
     said = WorkerStats(service="cv", replica=model, state="ready", model=model, **counts, **seconds)
 

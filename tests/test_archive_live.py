@@ -60,7 +60,7 @@ async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest
     await stored.put(world.admin, "cam", book.read(RULES, "here"))
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
     (tmp_path / "cv").mkdir()
-    cv = ServiceProcess("cv", world.server.environment("cv"), tmp_path / "cv", CV_WATCH_S="0")
+    cv = ServiceProcess("cv", world.server.environment("cv"), tmp_path / "cv", CV_STATIC_SCENE_REFRESH_S="0")
     recorder = world.recorder()
     await publish(world.admin, clips.pieces(video, "cam")[:SEGMENTS])
     live = await said(world, Detections)

@@ -124,7 +124,7 @@ async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client
 
 async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer, admin: Client) -> None:
     """So it asks for no replica either: what is pending is what a scaler counts."""
-    before = sum(count("tidegate_vlm_asked_total", kind=q["kind"], code="504") for q in QUESTIONS)
+    before = sum(count("tidegate_vlm_queries_total", kind=q["kind"], code="504") for q in QUESTIONS)
     js = admin.jetstream()
     async with fronting(server):
         assert await flood(server, 40, wait_s=0.5) == {"504": 40}
@@ -137,7 +137,7 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
         info = await js.consumer_info(names.ASKS, "vlm-ask")
         assert (info.num_pending, info.num_ack_pending) == (1, 0), "who still waits is still waited for"
         waits.cancel()
-    after = sum(count("tidegate_vlm_asked_total", kind=q["kind"], code="504") for q in QUESTIONS)
+    after = sum(count("tidegate_vlm_queries_total", kind=q["kind"], code="504") for q in QUESTIONS)
     assert after - before == 40, "nothing disappears silently"
 
 

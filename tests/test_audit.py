@@ -149,7 +149,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
 
 def test_a_cluster_s_check_takes_the_recommended_one() -> None:
     (tried,) = [c for c in candidates(bases("cv"), hours(1, 6), LOAD, (0.05,)) if c.degradable]
-    container = {"name": "cv", "env": [{"name": "CV_LATENCY_TARGET", "value": "3"}]}
+    container = {"name": "cv", "env": [{"name": "CV_LATENCY_TARGET_S", "value": "3"}]}
     deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
     objects = {
         "ScaledObject": {"tidegate-cv": yaml.safe_load(tried.text)},

@@ -413,7 +413,7 @@ async def test_of_real_video_all_frames_are_looked_at_in_the_end(
         seq = (await js.publish(names.media("lobby"), piece.payload, headers=to_headers(head))).seq
         key = key if piece.dependent else seq
     await asyncio.sleep(0.5)
-    async with detecting(server, cv_latency_target=0.1, cv_fps=5.0, cv_fps_floor=1.0):
+    async with detecting(server, cv_latency_target_s=0.1, cv_fps=5.0, cv_fps_floor=1.0):
         await settled(admin)
     first = await firsts(admin)
     assert len(first) == 4 and {event.quality for event in first.values()} == {LOW}

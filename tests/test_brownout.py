@@ -183,7 +183,7 @@ async def aged(seconds: float) -> None:
 async def test_what_has_waited_too_long_is_looked_at_in_part(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
         events = await said(admin)
     assert [len(e.frames) for e in events] == [1, 1, 1]
     assert {e.quality for e in events} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
@@ -192,7 +192,7 @@ async def test_what_has_waited_too_long_is_looked_at_in_part(server: NatsServer,
 async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0):
         events = await said(admin)
     assert [len(e.frames) for e in events] == [5, 5, 5]
     assert {e.quality for e in events} == {None}
@@ -200,7 +200,7 @@ async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: C
 
 async def test_what_is_in_time_is_looked_at_whole(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=3600.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=3600.0):
         events = await said(admin)
     assert [(len(e.frames), e.quality) for e in events] == [(5, None)] * 3
 
@@ -208,7 +208,7 @@ async def test_what_is_in_time_is_looked_at_whole(server: NatsServer, admin: Cli
 async def test_the_floor_is_always_given(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1, cv_fps_floor=3.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1, cv_fps_floor=3.0):
         events = await said(admin)
     assert [len(e.frames) for e in events] == [3, 3, 3]
 
@@ -219,7 +219,7 @@ async def test_a_camera_that_wants_no_more_than_the_floor_loses_nothing(
     await registry.put(admin.jetstream(), "lobby", *new_camera("rtsp://camera/1", fps=1.0))
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
         events = await said(admin)
     assert [(len(e.frames), e.quality) for e in events] == [(1, None)] * 3
 
@@ -234,7 +234,7 @@ async def test_cv_says_which_cameras_have_a_high_priority(
     await registry.put(admin.jetstream(), "gate", *new_camera("rtsp://camera/2", priority="high"))
     await stored(admin, second, camera="gate")
     await stored(admin, second, camera="lobby")
-    async with detecting(server, cv_watch_s=0.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0):
         events = await said(admin)
     assert {(e.camera, len(e.frames)) for e in events} == {("gate", 5), ("lobby", 1)}
 
@@ -248,11 +248,11 @@ async def test_ages_are_by_the_server_s_clock(
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=3600.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=3600.0):
         assert {e.quality for e in await said(admin)} == {None}
     await stored(admin, second, first=3)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
         assert [len(e.frames) for e in await said(admin)] == [5, 5, 5, 1, 1, 1]
 
 
@@ -265,7 +265,7 @@ async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
     monkeypatch.setattr(clock, "read", refuse)
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
         assert [len(e.frames) for e in await said(admin)] == [1, 1, 1]
 
 
@@ -280,7 +280,7 @@ async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
     heard = await hearing(admin)
     await stored(admin, second)
     await aged(0.2)
-    async with detecting(server, cv_watch_s=0.0, cv_latency_target=0.1):
+    async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
         await until_heard(heard, lambda beat: beat.processed == 3)
     beat = heard[-1]
     assert (beat.frames_wanted, beat.frames_analysed) == (15, 3)
@@ -293,7 +293,7 @@ async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
     """By them the scaler plans a leaner fleet, which is right only where a fleet that is too small bends."""
     heard = await hearing(admin)
     await stored(admin, second)
-    async with detecting(server, cv_watch_s=0.0):
+    async with detecting(server, cv_static_scene_refresh_s=0.0):
         await until_heard(heard, lambda beat: beat.processed == 3)
     assert (heard[-1].frames_wanted, heard[-1].wanted_s) == (0, 0.0)
 
@@ -320,5 +320,5 @@ async def until_heard(heard: list[WorkerStats], right: Callable[[WorkerStats], b
 
 def test_the_target_reaches_the_loop_and_is_off_by_default() -> None:
     assert CvSettings().worker().latency_target_s == EmbedSettings().worker().latency_target_s == 0
-    assert CvSettings(cv_latency_target=2.0).worker().latency_target_s == 2.0
-    assert EmbedSettings(embed_latency_target=3.0).worker().latency_target_s == 3.0
+    assert CvSettings(cv_latency_target_s=2.0).worker().latency_target_s == 2.0
+    assert EmbedSettings(embed_latency_target_s=3.0).worker().latency_target_s == 3.0

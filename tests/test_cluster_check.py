@@ -467,7 +467,7 @@ FAULTS = (
         f"quality of {CV}",
         "bad",
         change("ScaledObject", CV, lambda d: d["spec"]["triggers"].pop(0)),
-        "CV_LATENCY_TARGET is 2, and the pending count alone scales it",
+        "CV_LATENCY_TARGET_S is 2, and the pending count alone scales it",
         "form /demand",
     ),
     Fault(

@@ -244,7 +244,15 @@ def test_the_oldest_that_waits_is_the_first_that_nobody_was_given() -> None:
 def beat(
     working_s: float = 0.0, *, pid: int = 1, state: str = "ready", model: str = "m", **more: object
 ) -> WorkerStats:
-    fields = {"service": "cv", "replica": "cv-0", "uptime_s": 1.0, "held": 0, "processed": 0, "failed": 0, "items": 0}
+    fields = {
+        "service": "cv",
+        "replica": "cv-0",
+        "uptime_s": 1.0,
+        "in_flight": 0,
+        "processed": 0,
+        "failed": 0,
+        "items": 0,
+    }
     return WorkerStats(**{**fields, **more}, pid=pid, state=state, model=model, busy_s=0.0, working_s=working_s)  # type: ignore[arg-type]
 
 
@@ -293,10 +301,10 @@ def test_what_is_saved_is_against_a_fleet_for_the_peak() -> None:
 
 def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
     fleet = Fleet(0.0)
-    fleet.beat("cv-0", beat(frames_wanted=100, frames_looked=100), 0.0)
-    fleet.beat("cv-0", beat(frames_wanted=150, frames_looked=110, backfilled=2), 1.0)
-    fleet.beat("cv-0", beat(frames_wanted=0, frames_looked=0, pid=2), 2.0)
-    fleet.beat("cv-0", beat(frames_wanted=10, frames_looked=5, backfilled=1, pid=2), 3.0)
+    fleet.beat("cv-0", beat(frames_wanted=100, frames_analysed=100), 0.0)
+    fleet.beat("cv-0", beat(frames_wanted=150, frames_analysed=110, backfilled=2), 1.0)
+    fleet.beat("cv-0", beat(frames_wanted=0, frames_analysed=0, pid=2), 2.0)
+    fleet.beat("cv-0", beat(frames_wanted=10, frames_analysed=5, backfilled=1, pid=2), 3.0)
     assert (fleet.frames_wanted, fleet.frames_analysed, fleet.backfilled) == (60, 15, 3)
     assert fleet.deferred_share(3.0) == pytest.approx(0.75, abs=0.05)
 
@@ -359,7 +367,11 @@ BASE = {"replicas": 3.0, "active": True, "basis": "demand", "service_rate": 5.0,
             "backlog",
             "40 messages wait or are in work",
         ),
-        ({"arrival_replicas": 1.0, "due_replicas": 2.0, "due": 30}, "due", "30 segments of which frames were left out"),
+        (
+            {"arrival_replicas": 1.0, "expiry_replicas": 2.0, "expiring": 30},
+            "due",
+            "30 segments of which frames were left out",
+        ),
         ({"arrival_replicas": 1.0, "backlog_replicas": -0.9, "held_replicas": 3.0}, "held", "3.00 are held"),
         ({"basis": "lag", "backlog_replicas": 2.0, "backlog": 12}, "backlog", "12 messages wait or are in work"),
         ({"basis": "lag", "backlog_replicas": 0.5, "held_replicas": 2.0}, "held", "2.00 are held"),

@@ -238,7 +238,7 @@ async def test_versions_are_of_console_server_and_services(server: NatsServer, a
                 state="ready",
                 model="ssd",
                 uptime_s=7,
-                **dict.fromkeys(("held", "processed", "failed", "items", "busy_s", "working_s"), 0),
+                **dict.fromkeys(("in_flight", "processed", "failed", "items", "busy_s", "working_s"), 0),
             )
             await cv.publish(names.stats("cv", "r2"), stats.encode(beat))
             await cv.publish(names.stats("cv", "r1"), stats.encode(beat))

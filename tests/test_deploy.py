@@ -379,7 +379,7 @@ def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -
     """What was put off is counted where work bends, and nowhere else. It starts no first replica."""
     deployment = of(docs, "Deployment").get(f"tidegate-{service}")
     given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
-    bends = f"{service.upper()}_LATENCY_TARGET" in given
+    bends = f"{service.upper()}_LATENCY_TARGET_S" in given
     assert len(put_off) == (bends and bool(catalog.backfill_consumer(service)))
     for metadata_ in put_off:
         assert metadata_["consumer"] == names.backfilling(service)
@@ -1056,7 +1056,7 @@ def test_work_bends_only_where_demand_scales(form: str) -> None:
         given = {v["name"]: v.get("value") for v in container_of(workloads(docs)[name])["env"]}
         triggers = scaled[name]["spec"]["triggers"]
         asks = [asked_by(t) for t in triggers if t["type"] == "metrics-api"]
-        assert given.get(f"{service.upper()}_LATENCY_TARGET") == (asks[0]["latencyTarget"] if asks else None)
+        assert given.get(f"{service.upper()}_LATENCY_TARGET_S") == (asks[0]["latencyTarget"] if asks else None)
         assert bool(asks) == form.endswith("/demand")
 
 

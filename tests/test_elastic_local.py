@@ -23,7 +23,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("service", elastic.DEGRADABLE)
 def test_by_demand_its_target_is_defended(service: str) -> None:
     scaled = elastic.with_query(scaled_object(service), latencyTarget=3.5)
-    assert elastic.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET": "3.5"}
+    assert elastic.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET_S": "3.5"}
     assert not elastic.unused(service, scaled)
 
 
@@ -40,8 +40,8 @@ def test_by_the_pending_count_nothing_bends_and_a_target_is_said_to_be_unused(
 
 
 def test_what_an_operator_sets_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CV_LATENCY_TARGET", "7")
-    assert elastic.environment("cv", scaled_object("cv")) == {"CV_LATENCY_TARGET": "7"}
+    monkeypatch.setenv("CV_LATENCY_TARGET_S", "7")
+    assert elastic.environment("cv", scaled_object("cv")) == {"CV_LATENCY_TARGET_S": "7"}
 
 
 def test_other_services_are_told_nothing() -> None:

@@ -216,7 +216,7 @@ async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
         await publish(admin, piece, n)
     # So long that the floor is reached, however soon it is looked at.
     await asyncio.sleep(0.2)
-    async with running(server, embed_fps=5.0, embed_latency_target=0.1):
+    async with running(server, embed_fps=5.0, embed_latency_target_s=0.1):
         await settled(admin)
     found = [event for _, event in await embeddings(admin)]
     assert [len(event.vectors) for event in found] == [1, 1, 1]
@@ -228,7 +228,7 @@ async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Cl
     piece = clips.pieces(videos[0], "lobby")[0]
     seqs = [await publish(admin, piece, n) for n in range(3)]
     await asyncio.sleep(0.2)
-    async with running(server, embed_fps=5.0, embed_latency_target=0.1):
+    async with running(server, embed_fps=5.0, embed_latency_target_s=0.1):
         await settled(admin)
         await settled(admin, names.BACKFILL, "embed-backfill")
     async with Log(admin, names.EVENTS) as log:
@@ -244,7 +244,7 @@ async def test_one_frame_a_second_is_never_less(server: NatsServer, admin: Clien
     piece = clips.pieces(videos[0], "lobby")[0]
     await publish(admin, piece, 0)
     await asyncio.sleep(0.2)
-    async with running(server, embed_latency_target=0.1):
+    async with running(server, embed_latency_target_s=0.1):
         await settled(admin)
     ((_, event),) = await embeddings(admin)
     assert (len(event.vectors), event.quality) == (1, None)

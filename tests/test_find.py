@@ -99,7 +99,9 @@ def printed(*found: Moment, width: int = 120) -> list[str]:
 
 
 def test_a_row_a_moment() -> None:
-    both = moment(NOW, 65, similarity=0.3121, score=0.914, kept=True, id="embed/m/MEDIA/7#0", labels=["dog", "person"])
+    both = moment(
+        NOW, 65, similarity=0.3121, score=0.914, has_video=True, id="embed/m/MEDIA/7#0", labels=["dog", "person"]
+    )
     head, first, second, third = printed(
         both,
         moment(NOW - dt.timedelta(days=1), similarity=0.156, id="x#1"),
@@ -262,8 +264,8 @@ async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
 ) -> None:
     best = jpeg(np.full((24, 32, 3), 90, np.uint8))
     found = [
-        moment(RFC_3339, camera="lobby", similarity=0.3, kept=True, id="e#0", picture=best),
-        moment(RFC_3339, similarity=0.2, kept=True, id="e#1"),
+        moment(RFC_3339, camera="lobby", similarity=0.3, has_video=True, id="e#0", picture=best),
+        moment(RFC_3339, similarity=0.2, has_video=True, id="e#1"),
         moment(RFC_3339, similarity=0.1, id="e#2"),
     ]
 

@@ -114,17 +114,17 @@ def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
 # ---- work that bends
 
 
-def bent(processed: int, *, looked: int, wanted: int, work_s: float, wanted_s: float, pid: int = 1) -> Beat:
+def bent(processed: int, *, analysed: int, wanted: int, work_s: float, wanted_s: float, pid: int = 1) -> Beat:
     return Beat(
         replica="cv-0", pid=pid, state="ready", processed=processed, working_s=float(processed),
-        wanted=wanted, analysed=looked, work_s=work_s, wanted_s=wanted_s,
+        wanted=wanted, analysed=analysed, work_s=work_s, wanted_s=wanted_s,
     )  # fmt: skip
 
 
 def test_what_was_looked_at_in_part_is_less_work_and_no_faster_replica() -> None:
     heartbeats = Heartbeats()
-    heartbeats.beat(bent(10, wanted=50, looked=50, work_s=5.0, wanted_s=5.0), 0.0)
-    heartbeats.beat(bent(30, wanted=150, looked=70, work_s=7.0, wanted_s=15.0), 1.0)
+    heartbeats.beat(bent(10, wanted=50, analysed=50, work_s=5.0, wanted_s=5.0), 0.0)
+    heartbeats.beat(bent(30, wanted=150, analysed=70, work_s=7.0, wanted_s=15.0), 1.0)
     fleet = heartbeats.fleet(1.0)
     assert fleet
     assert (fleet.processed, fleet.wanted, fleet.analysed) == (20.0, 100.0, 20.0)
@@ -141,8 +141,8 @@ def test_a_service_that_says_nothing_of_work_does_whole_messages() -> None:
 
 def test_what_a_replica_did_before_it_was_started_anew_counts_once() -> None:
     heartbeats = Heartbeats()
-    heartbeats.beat(bent(10, wanted=50, looked=10, work_s=1.0, wanted_s=5.0), 0.0)
-    heartbeats.beat(bent(4, wanted=20, looked=20, work_s=2.0, wanted_s=2.0, pid=2), 1.0)
+    heartbeats.beat(bent(10, wanted=50, analysed=10, work_s=1.0, wanted_s=5.0), 0.0)
+    heartbeats.beat(bent(4, wanted=20, analysed=20, work_s=2.0, wanted_s=2.0, pid=2), 1.0)
     fleet = heartbeats.fleet(1.0)
     assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.analysed) == (4.0, 4.0, 20.0, 20.0)
 

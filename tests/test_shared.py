@@ -27,9 +27,10 @@ from shared.contract.cameras import new_camera
 from shared.runtime import monitoring, telemetry
 from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.redact import join_credentials, redact, split_credentials
-from shared.runtime.settings import BusSettings, describe, load, misspelt
+from shared.runtime.settings import FORMER, BusSettings, describe, from_environment, load, misspelt
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
+from tools.reference import settings as settings_page
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -68,6 +69,30 @@ def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted
 def test_a_misspelt_variable_is_noticed_and_a_stranger_is_not() -> None:
     environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "XEXAMPLE_COUNT": "3"}
     assert misspelt(Example, environ) == {"EXAMPLE_COUNTS": "EXAMPLE_COUNT"}
+
+
+class Renamed(msgspec.Struct, frozen=True, kw_only=True):
+    cv_static_scene_refresh_s: float = 10.0
+
+
+def test_a_setting_s_former_name_is_read_and_a_warning_names_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cv"])
+    monkeypatch.setenv("CV_WATCH_S", "4")
+    assert from_environment(Renamed, "services.cv", "").cv_static_scene_refresh_s == 4.0
+    assert capsys.readouterr().err.splitlines() == [
+        "cv: CV_WATCH_S is now CV_STATIC_SCENE_REFRESH_S: rename it before the next release"
+    ]
+    monkeypatch.setenv("CV_STATIC_SCENE_REFRESH_S", "5")
+    assert from_environment(Renamed, "services.cv", "").cv_static_scene_refresh_s == 5.0
+
+
+def test_former_names_of_settings_are_read_by_their_services() -> None:
+    structs = settings_page.found().values()
+    present = {name.upper() for struct in structs for name in struct.__struct_fields__}
+    assert set(FORMER.values()) <= present
+    assert not set(FORMER) & present
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:

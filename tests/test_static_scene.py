@@ -442,7 +442,7 @@ async def test_all_video_is_looked_at_where_that_is_wanted(
     camera, _ = new_camera("rtsp://127.0.0.1/lobby", always=how == "always")
     await registry.put(admin.jetstream(), "lobby", camera, None)
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 12)
-    async with cv(server, finder, cv_watch_s=0 if how == "off" else 10):
+    async with cv(server, finder, cv_static_scene_refresh_s=0 if how == "off" else 10):
         await send(admin, pieces)
     assert finder.images == 5 * 12
     assert not any(event.unchanged for event in await said(admin))

@@ -109,7 +109,7 @@ def test_an_event_tells_how_many_frames_were_wanted(seconds: float, wanted: int,
 
 def test_the_target_reaches_the_loop_and_is_off_by_default() -> None:
     assert VlmSettings(vlm_url="http://x/v1").worker().latency_target_s == 0
-    assert VlmSettings(vlm_url="http://x/v1", vlm_latency_target=3.0).worker().latency_target_s == 3.0
+    assert VlmSettings(vlm_url="http://x/v1", vlm_latency_target_s=3.0).worker().latency_target_s == 3.0
 
 
 # ---- a worker, on a real server
@@ -133,9 +133,9 @@ async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
     server: NatsServer, admin: Client
 ) -> None:
     await ask_for(admin, await film(admin, 8))
-    before = [frames_counted("wanted"), frames_counted("looked"), frames_counted("deferred", cause="backlog")]
+    before = [frames_counted("wanted"), frames_counted("analysed"), frames_counted("deferred", cause="backlog")]
     await asyncio.sleep(2 * LATE_S)
-    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target=LATE_S):
+    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target_s=LATE_S):
         await settled(admin)
     found = [event for _, event in await said(admin)]
     captions = [event for event in found if isinstance(event, Caption)]
@@ -143,7 +143,7 @@ async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
     assert {event.quality for event in captions} == {Quality(fps=0.25, wanted=0.5, cause="backlog")}
     assert "8 s by 2 of 4 frames: A man walks by." in describe(captions[0])
     assert [len(event.frames) for event in found if isinstance(event, Verdict | Answer)] == [FRAMES, FRAMES]
-    after = [frames_counted("wanted"), frames_counted("looked"), frames_counted("deferred", cause="backlog")]
+    after = [frames_counted("wanted"), frames_counted("analysed"), frames_counted("deferred", cause="backlog")]
     assert [b - a for a, b in zip(before, after, strict=True)] == [5 * FRAMES, 3 * 2 + 2 * FRAMES, 3 * 2]
     assert await waiting(admin, names.BACKFILL) == 0
 
@@ -160,7 +160,11 @@ async def both(request: Any, body: dict[str, Any]) -> Any:
 
 async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 8)
-    for settings in ({}, {"vlm_latency_target": 3600.0}, {"vlm_latency_target": LATE_S, "vlm_frames_floor": FRAMES}):
+    for settings in (
+        {},
+        {"vlm_latency_target_s": 3600.0},
+        {"vlm_latency_target_s": LATE_S, "vlm_frames_floor": FRAMES},
+    ):
         await ask_for(admin, seqs)
         await asyncio.sleep(2 * LATE_S)
         async with OpenAiServer(then=both) as openai, worker(server, openai.url, **settings):
@@ -173,7 +177,7 @@ async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin:
     await film(admin, 2, camera="other")
     await ask_for(admin, [1])
     await asyncio.sleep(2 * LATE_S)
-    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target=LATE_S):
+    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target_s=LATE_S):
         await settled(admin)
     captions = [event for _, event in await said(admin) if isinstance(event, Caption)]
     assert [(event.cause, event.quality) for event in captions] == [("no_video", None)] * 3
@@ -190,7 +194,7 @@ async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
     await admin.subscribe(names.stats("vlm", "*"), cb=hear)
     await ask_for(admin, await film(admin, 8))
     await asyncio.sleep(2 * LATE_S)
-    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target=LATE_S):
+    async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target_s=LATE_S):
         await until(lambda: heard and heard[-1].processed == 5)
     beat = heard[-1]
     assert (beat.frames_wanted, beat.frames_analysed) == (5 * FRAMES, 3 * 2 + 2 * FRAMES)

@@ -67,11 +67,11 @@ async def test_an_endpoint_without_pages_is_asked_for_a_token_before_it_gets_job
 async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
     server: NatsServer, admin: Client, lists: int
 ) -> None:
-    """Also where it lists its models meanwhile. In hand for longer than VLM_PATIENCE_S, and delivered once."""
+    """Also where it lists its models meanwhile. In hand for longer than VLM_OUTAGE_TIMEOUT_S, and delivered once."""
     seqs = await film(admin, 2)
     async with databricks() as endpoint:
         endpoint.lists = lists
-        async with worker(server, endpoint.url, vlm_model="fake", vlm_patience_s=0.2) as health:
+        async with worker(server, endpoint.url, vlm_model="fake", vlm_outage_timeout_s=0.2) as health:
             endpoint.then = refused(503, "The endpoint is scaling up")
             await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: health.ready and "not there yet" in health.ready and "scaling up" in health.ready)
@@ -88,7 +88,7 @@ async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
 async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: NatsServer, admin: Client) -> None:
     """For longer than VLM_TIMEOUT_S: it looks no different from one that hangs, and jobs are kept all the same."""
     seqs = await film(admin, 2)
-    hasty = {"vlm_timeout_s": 0.3, "vlm_patience_s": 0.5}
+    hasty = {"vlm_timeout_s": 0.3, "vlm_outage_timeout_s": 0.5}
     async with databricks() as endpoint, worker(server, endpoint.url, vlm_model="fake", **hasty) as health:
         endpoint.then = hang
         for n in range(4):
@@ -132,7 +132,7 @@ async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
         allowed = request.headers["Authorization"] == "Bearer nvapi-new"
         return await (good if allowed else refused(403, "Authorization failed"))(request, body)
 
-    async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_patience_s=0.2) as health:
+    async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_outage_timeout_s=0.2) as health:
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "set VLM_KEY or VLM_KEY_FILE" in health.ready)
         asked = len(endpoint.requests)
@@ -145,7 +145,10 @@ async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
 
 async def test_a_model_that_is_not_there_costs_no_job(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
-    async with databricks() as endpoint, worker(server, endpoint.url, vlm_model="fake", vlm_patience_s=0.2) as health:
+    async with (
+        databricks() as endpoint,
+        worker(server, endpoint.url, vlm_model="fake", vlm_outage_timeout_s=0.2) as health,
+    ):
         endpoint.then = refused(404, "Endpoint with name 'fake' does not exist")
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "correct VLM_MODEL" in health.ready)

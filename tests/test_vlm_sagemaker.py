@@ -214,9 +214,9 @@ async def test_no_credentials_and_no_region_are_said(aws: SageMakerServer, monke
 async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
-    """Away for longer than VLM_PATIENCE_S. It is asked again and again meanwhile, as that has it scaled up."""
+    """Away for longer than VLM_OUTAGE_TIMEOUT_S. It is asked again and again meanwhile, as that has it scaled up."""
     seqs = await film(admin, 2)
-    async with worker(server, URL, vlm_patience_s=0.2) as health:
+    async with worker(server, URL, vlm_outage_timeout_s=0.2) as health:
         assert health.ready is None
         aws.then = cold
         await bus.publish_job(admin, verify(1, seqs))
@@ -257,7 +257,7 @@ async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
     seqs = await film(admin, 2)
-    async with worker(server, URL, vlm_cold_s=0.5) as health:
+    async with worker(server, URL, vlm_start_timeout_s=0.5) as health:
         aws.then = cold
         for n in range(3):
             await bus.publish_job(admin, verify(n, seqs))

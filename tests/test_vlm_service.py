@@ -370,7 +370,7 @@ async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServe
         pass
     client = await bus.connect(server.settings("vlm"), "vlm")
     health, stop = Health(), asyncio.Event()
-    settings = VlmSettings(vlm_url=endpoint.url, vlm_patience_s=1)
+    settings = VlmSettings(vlm_url=endpoint.url, vlm_outage_timeout_s=1)
     running = asyncio.create_task(vlm.run(settings, client, health, stop))
     await until(lambda: health.ready and "can't be reached" in health.ready)
     await asyncio.sleep(1.5)  # clock: the outage outlasts the patience
@@ -389,7 +389,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
 ) -> None:
     seqs = await film(admin, 2)
     sick = OpenAiServer(then=hang)
-    impatient = {"vlm_timeout_s": 0.5, "vlm_patience_s": 0.5}
+    impatient = {"vlm_timeout_s": 0.5, "vlm_outage_timeout_s": 0.5}
     async with OpenAiServer() as well, sick, worker(server, sick.url, **impatient) as health:
         for n in range(5):
             await bus.publish_job(admin, verify(n, seqs))
@@ -457,7 +457,7 @@ async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_f
             return await refused(401, "who are you, Bearer old?")(request, body)
         return await text('{"verdict":"confirmed","confidence":90,"reason":"x"}')(request, body)
 
-    async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_patience_s=30) as health:
+    async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_outage_timeout_s=30) as health:
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: endpoint.requests)
         await until(lambda: health.ready and "VLM_KEY" in health.ready)
@@ -538,7 +538,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
         await gate.wait()
         return await text('{"verdict":"confirmed","confidence":1,"reason":"late"}')(request, body)
 
-    async with OpenAiServer(long) as endpoint, worker(server, endpoint.url, vlm_patience_s=60) as health:
+    async with OpenAiServer(long) as endpoint, worker(server, endpoint.url, vlm_outage_timeout_s=60) as health:
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: endpoint.requests)
         endpoint.health = 500

@@ -180,7 +180,7 @@ async def test_two_hundred_verdicts_whatever_dies(
     for n in range(200):
         await bus.publish_job(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
     env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": str(TOKENS), "VLM_FRAMES": "2", "VLM_SIZE": "224"}
-    env |= {"VLM_PATIENCE_S": "3", "VLM_BATCH_SIZE": "4", "VLM_GRACE_S": "20"}
+    env |= {"VLM_OUTAGE_TIMEOUT_S": "3", "VLM_BATCH_SIZE": "4", "VLM_GRACE_S": "20"}
     workers = Replicas(
         "vlm",
         [sys.executable, "-m", "services.vlm"],

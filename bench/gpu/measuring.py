@@ -128,7 +128,7 @@ def _cv(request: Request, here: Machine, spec: str, pieces: Sequence[Piece], say
             "CV_THREADS": str(threads),
             "CV_FPS": f"{fps:g}",
             # The video repeats, and each of its segments must be analysed.
-            "CV_WATCH_S": "0",
+            "CV_STATIC_SCENE_REFRESH_S": "0",
         }
 
     def hold(batch: int, threads: int) -> int:

@@ -19,7 +19,7 @@ from bench.static_scene.score import Score
 from tidegate.demo.footage import cache
 
 REPLICAS = (1, 4, 16)
-# As CV_WATCH_S, and as CV_MIN_SCORE in docs/explanation/tracking.md.
+# As CV_STATIC_SCENE_REFRESH_S, and as CV_MIN_SCORE in docs/explanation/tracking.md.
 WATCH_S, LEAST = 10.0, 0.3
 
 
@@ -81,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("scenes", nargs="*", default=cases.NAMES, help=f"of {', '.join(cases.NAMES)}")
     parser.add_argument("--minutes", type=float, default=12.0, help="minutes of each scene")
     parser.add_argument("--activity", type=float, default=0.05, help="share of the time with a visitor")
-    parser.add_argument("--watch-s", type=float, default=WATCH_S, help="as CV_WATCH_S")
+    parser.add_argument("--watch-s", type=float, default=WATCH_S, help="as CV_STATIC_SCENE_REFRESH_S")
     parser.add_argument("--films", type=int, default=1, help="number of films of each scene")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first film")
     parser.add_argument("--folder", type=Path, default=cache() / "quiet", help="cache of analysed films")

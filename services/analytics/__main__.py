@@ -48,7 +48,7 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
 
     partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
     analytics = Analytics(
-        client, rulebook, partitions, health, settings.analytics_checkpoint_s, settings.analytics_settle_s
+        client, rulebook, partitions, health, settings.analytics_checkpoint_s, settings.analytics_second_pass_wait_s
     )
 
     async def work() -> None:

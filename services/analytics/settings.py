@@ -32,12 +32,12 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
     analytics_verify_s: Annotated[
         float, Meta(gt=0, le=3600, description="seconds without a verdict after which an incident is unverified")
     ] = 600.0
-    analytics_settle_s: Annotated[
+    analytics_second_pass_wait_s: Annotated[
         float,
         Meta(
             ge=0,
             le=7200,
-            description="seconds that frames which cv left out are waited for, to be followed in a second pass; more "
+            description="maximum seconds to wait for the revisions of deferred frames before the second pass; more "
             "than MEDIA keeps video, 600; 0: no second pass",
         ),
     ] = 900.0
@@ -86,7 +86,7 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
             update_s=self.analytics_update_s,
             idle_s=self.analytics_idle_s,
             verify_s=self.analytics_verify_s,
-            settle_s=self.analytics_settle_s,
+            settle_s=self.analytics_second_pass_wait_s,
         )
 
     def budget(self) -> Budget:

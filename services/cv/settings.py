@@ -22,7 +22,7 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     cv_fps_floor: Annotated[
         float, Meta(gt=0, le=120, description="frames analysed per second of video at least, while capacity is short")
     ] = 1.0
-    cv_latency_target: Annotated[
+    cv_latency_target_s: Annotated[
         float,
         Meta(
             ge=0,
@@ -39,13 +39,13 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
         ),
     ] = "1x1"
     cv_classes: Annotated[str, Meta(description="labels to report, with commas between them; empty reports all")] = ""
-    cv_watch_s: Annotated[
+    cv_static_scene_refresh_s: Annotated[
         float,
         Meta(
             ge=0,
             le=3600,
-            description="video in which nothing changes is looked at once in so many seconds of the camera's time; "
-            "0: all of it is",
+            description="maximum seconds between full inferences on a static scene, of the camera's time; 0 disables "
+            "skipping",
         ),
     ] = 10.0
     cv_batch_size: Annotated[
@@ -70,6 +70,6 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
             threads=self.cv_threads,
             hold=max(4, self.cv_batch_size // 2 + self.cv_threads),
             grace_s=self.cv_grace_s,
-            latency_target_s=self.cv_latency_target,
+            latency_target_s=self.cv_latency_target_s,
             replica=self.replica,
         )

@@ -37,7 +37,7 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=1, le=120, description="frames embedded per second of video at least, while capacity is short"),
     ] = 1.0
-    embed_latency_target: Annotated[
+    embed_latency_target_s: Annotated[
         float,
         Meta(
             ge=0,
@@ -74,6 +74,6 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
             # A segment of 4 Mbit/s has 0.5 MB, so the limit is their number, not their bytes.
             hold_bytes=messages * MB,
             grace_s=self.embed_grace_s,
-            latency_target_s=self.embed_latency_target,
+            latency_target_s=self.embed_latency_target_s,
             replica=self.replica,
         )

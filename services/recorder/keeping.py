@@ -224,7 +224,7 @@ class Keeper:
         hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file not in removed))
         await self._library.keep(hour)
         await self._remove(hour, [file.key for file in removed], cause)
-        catalogue = catalogue.having(Sum.of(hour, settled=True))
+        catalogue = catalogue.having(Sum.of(hour, policy_applied=True))
         await self._library.keep_catalogue(catalogue)
         return catalogue
 

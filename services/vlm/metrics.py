@@ -26,4 +26,4 @@ RESTARTS = Counter("tidegate_vlm_server_restarts_total", "times that vLLM has en
 PLANNED = Counter(
     "tidegate_vlm_captions_planned_total", "stretches of video that a caption was asked for, by outcome", ["outcome"]
 )
-ASK_REQUESTS = Counter("tidegate_vlm_asked_total", "requests on svc.ask, by kind and code", ["kind", "code"])
+ASK_REQUESTS = Counter("tidegate_vlm_queries_total", "requests on svc.ask, by kind and code", ["kind", "code"])

@@ -6,8 +6,8 @@
     await model.well.wait(); await model.lost.wait()
 
 While the server is briefly away, a request waits here, with its job in flight and in progress. Once the server has been
-away for VLM_PATIENCE_S, or not there yet for VLM_COLD_S, the model is `lost`. Then waiting requests end with `Away`, so
-that other replicas get them. While a model is lost no job is taken, so none is delivered repeatedly.
+away for VLM_OUTAGE_TIMEOUT_S, or not there yet for VLM_START_TIMEOUT_S, the model is `lost`. Then waiting requests end
+with `Away`, so that other replicas get them. While a model is lost no job is taken, so none is delivered repeatedly.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Model:
                 self._count("cold")
                 self._turned_away(e)
                 # It looks healthy each time, and still accepts nothing.
-                if time.monotonic() - began > self._settings.vlm_cold_s:
+                if time.monotonic() - began > self._settings.vlm_start_timeout_s:
                     raise
             except Away as e:
                 away += 1
@@ -182,7 +182,7 @@ class Model:
 
     def _patience_s(self, why: Away) -> float:
         """Return how long jobs in flight wait. Another replica would find the same endpoint cold."""
-        return self._settings.vlm_cold_s if isinstance(why, Cold) else self._settings.vlm_patience_s
+        return self._settings.vlm_start_timeout_s if isinstance(why, Cold) else self._settings.vlm_outage_timeout_s
 
     def _turned_away(self, why: Away) -> None:
         self._doubts = self._doubts or isinstance(why, Cold | Refused)

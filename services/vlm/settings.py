@@ -44,7 +44,7 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
     vlm_frames_floor: Annotated[
         int, Meta(ge=1, le=256, description="frames that a caption shows the model at least, while capacity is short")
     ] = 2
-    vlm_latency_target: Annotated[
+    vlm_latency_target_s: Annotated[
         float,
         Meta(
             ge=0,
@@ -68,12 +68,12 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
         0.0
     )
     vlm_timeout_s: Annotated[float, Meta(gt=0, description="most seconds that one request takes")] = 120.0
-    vlm_patience_s: Annotated[
-        float, Meta(gt=0, description="seconds that the endpoint may be away before jobs in hand go to other replicas")
+    vlm_outage_timeout_s: Annotated[
+        float, Meta(gt=0, description="maximum seconds of an outage of the endpoint; then jobs in flight go back")
     ] = 15.0
-    vlm_cold_s: Annotated[
+    vlm_start_timeout_s: Annotated[
         float,
-        Meta(gt=0, description="the same of an endpoint that is not there yet: one that starts, or scales from zero"),
+        Meta(gt=0, description="the same for an endpoint that starts, or scales from zero"),
     ] = 900.0
     vlm_threads: Annotated[int, Meta(ge=1, le=64, description="threads that decode video")] = 2
     vlm_grace_s: Annotated[float, Meta(gt=0, description="most seconds that a drain takes")] = 120.0
@@ -156,6 +156,6 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
             threads=ahead,
             hold=self.vlm_batch_size + ahead + 1,
             grace_s=self.vlm_grace_s,
-            latency_target_s=self.vlm_latency_target,
+            latency_target_s=self.vlm_latency_target_s,
             replica=self.replica,
         )

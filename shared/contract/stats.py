@@ -30,9 +30,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the process started; readers compute the rates.
 
-    in_flight, processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which the
-    device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of a
-    busy replica. Backfills count only in busy_s and items.
+    in_flight: messages in flight. processed, failed: messages. items: frames, images or jobs. busy_s: seconds in which
+    the device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of
+    a busy replica. Backfills count only in busy_s and items.
 
     wanted_s, work_s: replica seconds of the processed messages by `costs`, with all wanted frames, and with the
     analysed ones; 0 for a service without costs. frames_wanted, frames_analysed: their frames. backfilled: messages

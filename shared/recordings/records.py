@@ -169,7 +169,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         check_times(self.hour)
 
     @classmethod
-    def of(cls, hour: Hour, *, settled: bool = False) -> Sum:
+    def of(cls, hour: Hour, *, policy_applied: bool = False) -> Sum:
         lost: dict[str, float] = {}
         for hole in hour.holes:
             lost[hole.cause] = round(lost.get(hole.cause, 0.0) + (hole.until - hole.since) / _SECOND, 3)
@@ -179,7 +179,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             size=sum(file.size for file in hour.files),
             files=len(hour.files),
             lost=lost,
-            policy_applied=settled,
+            policy_applied=policy_applied,
             incident=any(file.incident for file in hour.files),
         )
 

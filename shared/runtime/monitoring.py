@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import Gauge, disable_created_metrics, make_wsgi_app
+from prometheus_client import REGISTRY, Gauge, disable_created_metrics, make_wsgi_app
 
 from shared.runtime import tls
 from shared.runtime.errors import SettingError
+from shared.runtime.former_metrics import FormerNames
 from shared.runtime.pages import KNOWN, PageServer
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health, logger
 
 READY = Gauge("tidegate_ready", "1 while /readyz says that the process can work, else 0")
+REGISTRY.register(FormerNames())
 
 # Maximum concurrent answers of /metrics: one takes time, and continues after its client was dropped.
 MOST_SCRAPES = 4

@@ -29,6 +29,16 @@ T = TypeVar("T", bound=msgspec.Struct)
 # The minimum similarity, of 1, of a misspelt name: METRICS_PROT matches, NUM_CPUS (for NUM_GPUS) does not.
 NEAR = 0.9
 LONGEST_SHOWN = 60
+# By a setting's former name, which is read until the next release: the present one.
+FORMER = {
+    "ANALYTICS_SETTLE_S": "ANALYTICS_SECOND_PASS_WAIT_S",
+    "CV_LATENCY_TARGET": "CV_LATENCY_TARGET_S",
+    "CV_WATCH_S": "CV_STATIC_SCENE_REFRESH_S",
+    "EMBED_LATENCY_TARGET": "EMBED_LATENCY_TARGET_S",
+    "VLM_COLD_S": "VLM_START_TIMEOUT_S",
+    "VLM_LATENCY_TARGET": "VLM_LATENCY_TARGET_S",
+    "VLM_PATIENCE_S": "VLM_OUTAGE_TIMEOUT_S",
+}
 # Beyond this, a camera whose ingest died would be missed for longer than its video is buffered.
 MOST_LEASE_S = 60.0
 
@@ -82,22 +92,16 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     """Read every field of `cls` from the variable with its name in capitals.
 
-    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset. Raises
-    SettingError naming the variable, what it holds (never for secrets) and what it should hold.
+    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset. A former name is
+    read if the present one is unset. Raises SettingError naming the variable, what it holds (never for secrets) and
+    what it should hold.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     hints = get_type_hints(cls, include_extras=True)
     for field in msgspec.structs.fields(cls):
         name = field.name.upper()
-        raw = environ.get(name, "")
-        if not raw and (path := environ.get(f"{name}_FILE", "")):
-            try:
-                raw = Path(path).read_text().strip()
-            except OSError as e:
-                raise SettingError(f"{name}_FILE={path} can't be read: {e.strerror}") from e
-            except ValueError:  # its text holds the file's content
-                raise SettingError(f"{name}_FILE={path} can't be read: give the path of a file of text") from None
+        raw = value_of(name, environ)
         if not raw:
             if field.required:
                 raise SettingError(f"{name} is not set: {_meta(hints[field.name]).description or 'needed'}")
@@ -113,6 +117,27 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     return cls(**values)
 
 
+def value_of(name: str, environ: Mapping[str, str]) -> str:
+    """Return the text of a setting, also by its file or its former names; empty if it is unset. Raises SettingError."""
+    for each in (name, *(former for former, present in FORMER.items() if present == name)):
+        if raw := environ.get(each, ""):
+            return raw
+        if path := environ.get(f"{each}_FILE", ""):
+            try:
+                return Path(path).read_text().strip()
+            except OSError as e:
+                raise SettingError(f"{each}_FILE={path} can't be read: {e.strerror}") from e
+            except ValueError:  # its text holds the file's content
+                raise SettingError(f"{each}_FILE={path} can't be read: give the path of a file of text") from None
+    return ""
+
+
+def renamed(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are set by a former name of a setting of `cls`, with the present one."""
+    variables = {field.name.upper() for field in msgspec.structs.fields(cls)}
+    return {f: name for f, name in FORMER.items() if name in variables and (environ.get(f) or environ.get(f"{f}_FILE"))}
+
+
 def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
     """Return unread variables that resemble one of `cls`, with that one.
 
@@ -120,7 +145,8 @@ def misspelt(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str,
     """
     variables = {field.name.upper() for field in msgspec.structs.fields(cls)}
     found = {}
-    for name in sorted(set(environ) - variables - {f"{name}_FILE" for name in variables}):
+    readable = variables | {former for former, name in FORMER.items() if name in variables}
+    for name in sorted(set(environ) - {n + end for n in readable for end in ("", "_FILE")}):
         kin = [k for k in variables if k.partition("_")[0] == name.partition("_")[0]]
         if near := difflib.get_close_matches(name, kin, 1, NEAR):
             found[name] = near[0]
@@ -145,6 +171,8 @@ def from_environment(cls: type[T], module: str, purpose: str) -> T:
         _print(f"usage: python -m {module}\n\n{purpose}\n\nset by the environment:\n{describe(cls)}")
         raise SystemExit(0)
     service = module.rpartition(".")[2]
+    for name, present in renamed(cls, os.environ).items():
+        print(f"{service}: {name} is now {present}: rename it before the next release", file=sys.stderr)
     for name, meant in misspelt(cls, os.environ).items():
         print(f"{service}: nothing reads {name}: did you mean {meant}?", file=sys.stderr)
     try:

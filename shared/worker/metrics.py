@@ -22,7 +22,7 @@ DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream
 FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
 DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
 PASSED_OVER = Counter(
-    "tidegate_passed_over_total",
+    "tidegate_unreadable_skipped_total",
     "segments that can't be read, not buried as others of their camera before them were like it",
     ["service"],
 )
@@ -33,7 +33,7 @@ BACKFILL = Counter(
     ["service", "result"],
 )
 SECOND_PASSES = Counter(
-    "tidegate_second_looks_total",
+    "tidegate_reanalysis_segments_total",
     "recorded segments that were looked at for a run, by what became of that: done, failed, no_time, unwanted, error",
     ["service", "result"],
 )
@@ -44,13 +44,13 @@ WORK_WANTED = Counter(
 )
 WORK = Counter("tidegate_work_seconds_total", "seconds of a replica that they took as they were looked at", ["service"])
 FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames that were to be looked at", ["service"])
-FRAMES_LOOKED = Counter("tidegate_frames_looked_total", "frames that were looked at, at first", ["service"])
+FRAMES_LOOKED = Counter("tidegate_frames_analysed_total", "frames analysed before any backfill", ["service"])
 FRAMES_DEFERRED = Counter(
     "tidegate_frames_deferred_total",
     "frames that were left out at first, by cause; of vlm for good",
     ["service", "cause"],
 )
-HELD = Gauge("tidegate_held", "messages in hand", ["service"])
+HELD = Gauge("tidegate_messages_in_flight", "messages in flight", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(
     "tidegate_stage_seconds",

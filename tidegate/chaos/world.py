@@ -44,7 +44,7 @@ from tidegate.local.stack import WATCH_S
 
 # Few frames a segment: the test is about segments, not models. A segment that waited for the end of a fault has one,
 # and the other is deferred: this tests revisions, too.
-WORKER_SETTINGS = {"CV_FPS": "2", "CV_LATENCY_TARGET": "5"}
+WORKER_SETTINGS = {"CV_FPS": "2", "CV_LATENCY_TARGET_S": "5"}
 # An incident for each object in the picture, with an immediate alert.
 RULES = Rules(
     zones={"all": Zone(polygon=[(0, 0), (1, 0), (1, 1), (0, 1)])},

@@ -1,7 +1,7 @@
 """Adapts a ScaledObject by demand to one machine: the cold start of a process, and degradation by its latency target.
 
 scaled = with_query(scaled, coldStart=5)
-environment("cv", scaled)          # {"CV_LATENCY_TARGET": "2"}
+environment("cv", scaled)          # {"CV_LATENCY_TARGET_S": "2"}
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from services.scaler.live import metadata
 from services.scaler.live.metadata import DemandQuery, Query
 from shared.runtime.errors import SettingError
+from shared.runtime.settings import value_of
 from tidegate.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger
 
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
@@ -52,12 +53,12 @@ def environment(service: str, scaled: ScaledObject) -> dict[str, str]:
     queries = demand_queries(scaled)
     if not queries:
         return {name: "0"}
-    return {name: os.environ.get(name) or f"{queries[0].settings.latency_target_s:g}"}
+    return {name: value_of(name, os.environ) or f"{queries[0].settings.latency_target_s:g}"}
 
 
 def unused(service: str, scaled: ScaledObject) -> str:
     """Return a sentence if a latency target is set and can't be used; empty otherwise."""
-    if service not in DEGRADABLE or demand_queries(scaled) or os.environ.get(setting(service), "0") in ("", "0"):
+    if service not in DEGRADABLE or demand_queries(scaled) or value_of(setting(service), os.environ) in ("", "0"):
         return ""
     return (
         f"{setting(service)} is not used: {scaled.name} scales by the pending count alone, which fewer frames would "
@@ -66,8 +67,8 @@ def unused(service: str, scaled: ScaledObject) -> str:
 
 
 def setting(service: str) -> str:
-    """Return `CV_LATENCY_TARGET`."""
-    return f"{service.upper()}_LATENCY_TARGET"
+    """Return `CV_LATENCY_TARGET_S`."""
+    return f"{service.upper()}_LATENCY_TARGET_S"
 
 
 def _with(trigger: Trigger, keys: dict[str, float | str]) -> Trigger:

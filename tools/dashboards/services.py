@@ -88,7 +88,7 @@ def _work(of: str) -> Row:
                     f"{rate('tidegate_batch_size_sum', where=of)} / {rate('tidegate_batch_size_count', where=of)}",
                     "items in one",
                 ),
-                (gauge("tidegate_held", "sum", where=of), "messages in hand"),
+                (gauge("tidegate_messages_in_flight", "sum", where=of), "messages in flight"),
             ),
             graph("Bytes taken", (rate("tidegate_bytes_in_total", where=of), "taken"), unit="Bps"),
         ),
@@ -101,7 +101,7 @@ def _bent(of: str) -> tuple[Graph, Graph]:
         graph(
             "Frames a second, at first",
             (rate("tidegate_frames_wanted_total", where=of), "wanted"),
-            (rate("tidegate_frames_looked_total", where=of), "looked at"),
+            (rate("tidegate_frames_analysed_total", where=of), "looked at"),
             (rate("tidegate_frames_deferred_total", "cause", of), "left out, {{cause}}"),
             says="None where no latency target is set.",
         ),
@@ -118,15 +118,15 @@ def _quality(service: str) -> Row:
     of = f'service="{service}"'
     quiet = graph(
         "Quiet video, segments a second",
-        (rate("tidegate_quiet_segments_total"), "nothing has changed"),
-        (rate("tidegate_quiet_again_total"), "looked at after all"),
-        (rate("tidegate_quiet_images_total"), "images saved"),
-        (rate("tidegate_quiet_refused_total"), "scenes that can't be used"),
+        (rate("tidegate_static_scene_segments_total"), "nothing has changed"),
+        (rate("tidegate_static_scene_backfills_total"), "looked at after all"),
+        (rate("tidegate_static_scene_images_total"), "images saved"),
+        (rate("tidegate_static_scene_bad_entries_total"), "scenes that can't be used"),
         says="Of these no detector was asked: their events say the boxes of the look that they equal.",
     )
     second = graph(
         "Recordings, segments a second",
-        (rate("tidegate_second_looks_total", "result", of), "{{result}}"),
+        (rate("tidegate_reanalysis_segments_total", "result", of), "{{result}}"),
         says="Looked at for 'tidegate reanalyze --live', while there was nothing else to do.",
     )
     return Row(
@@ -161,7 +161,7 @@ def _trouble(of: str) -> Row:
             graph(
                 "Video that is not worked on",
                 (gauge("tidegate_cameras_quarantined", where=of), "cameras in quarantine"),
-                (rate("tidegate_passed_over_total", where=of), "can't be read, a second"),
+                (rate("tidegate_unreadable_skipped_total", where=of), "can't be read, a second"),
                 (rate("tidegate_over_budget_total", "cause", of), "too costly, a second, {{cause}}"),
             ),
             graph(
@@ -254,7 +254,7 @@ VLM = Page(
                 _quantiles("To the first token", "tidegate_vlm_first_token_seconds", by="kind"),
                 graph(
                     "Questions on svc.ask, a second",
-                    (rate("tidegate_vlm_asked_total", "kind, code"), "{{kind}}, {{code}}"),
+                    (rate("tidegate_vlm_queries_total", "kind, code"), "{{kind}}, {{code}}"),
                 ),
                 graph(
                     "Captions planned, a second",

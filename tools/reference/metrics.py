@@ -6,10 +6,15 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from shared.runtime.former_metrics import FORMER
 from tools.reference.markdown import code, page, table
 
 INTRO = """Every service serves `/metrics`, `/healthz` (its loop moves) and `/readyz` (it can work, or what is missing)
 on `METRICS_HOST:METRICS_PORT`. [Operating](../how-to/operate.md#what-to-watch) says which of these to alert on."""
+
+RENAMED = """Until the next release these are exported under both names, with equal values. The terms `due`,
+`due_replicas`, `left_out` and `thrift` of `tidegate_demand` are exported as `expiring`, `expiry_replicas`,
+`deferred_share` and `deferral_share` too."""
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDERS = ("shared", "services", "tidegate")
@@ -30,6 +35,8 @@ def text() -> str:
         rows.setdefault(where, []).append(row)
     for where, found in rows.items():
         blocks += [f"## {where}", table(("metric", "kind", "labels", "means"), sorted(found))]
+    renamed = sorted((code(former), code(name)) for former, name in FORMER.items())
+    blocks += ["## Former names", RENAMED, table(("former name", "name"), renamed)]
     return page("Metrics", *blocks)
 
 

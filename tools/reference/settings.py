@@ -10,7 +10,7 @@ from msgspec import inspect
 
 import services
 from shared.contract.topology import TopologySettings
-from shared.runtime.settings import BusSettings
+from shared.runtime.settings import FORMER, BusSettings
 from tidegate.local.encryption import StoreSettings
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
@@ -26,6 +26,9 @@ OTHERS = """Three variables are read elsewhere: `TIDEGATE_DATA` (the data direct
 `OTEL_EXPORTER_OTLP_ENDPOINT` (where spans go, with the extra `otel`)."""
 
 
+RENAMED = """Until the next release a process reads these too, and warns. If both are set, the present one counts."""
+
+
 def text() -> str:
     """Return the page."""
     blocks = [INTRO, "## Every service", _table(BusSettings, frozenset())]
@@ -33,7 +36,8 @@ def text() -> str:
         blocks += [f"## {name}", f"`python -m services.{name}` reads these too:", _table(struct, _names(BusSettings))]
     blocks += [f"## {SETUP}", "Limits that the streams are given:", _table(TopologySettings, frozenset())]
     blocks += [f"## {UP}", "These limits too, and how its server stores:", _table(StoreSettings, frozenset())]
-    return page("Settings", *blocks, "## Others", OTHERS)
+    renamed = table(("former name", "name"), [(code(former), code(name)) for former, name in FORMER.items()])
+    return page("Settings", *blocks, "## Others", OTHERS, "## Former names", RENAMED, renamed)
 
 
 def found() -> dict[str, type[BusSettings]]:

@@ -21,7 +21,8 @@ NEAR_S = 5.0
 MAX_NEAR_S = 60.0
 # At most this many incidents of each side are compared at a time; further ones are not published.
 MAX_COMPARED = 200
-# At most this many passes of a camera wait: they are five minutes apart, and revisions come within ANALYTICS_SETTLE_S.
+# At most this many passes of a camera wait: they are five minutes apart, and revisions come within
+# ANALYTICS_SECOND_PASS_WAIT_S.
 MAX_EPISODES = 16
 # A pass stores at most this many changes of its camera's rules, the last ones.
 MAX_BOOKS = 16

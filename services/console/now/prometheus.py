@@ -41,7 +41,10 @@ def _of(query: str, **words: str) -> str:
     return query
 
 
-_FRAMES_ANALYSED, _FRAMES_WANTED = _of(_WORKERS, what="frames_looked"), _of(_WORKERS, what="frames_wanted")
+# Times before the upgrade have the former names alone.
+_FRAMES_ANALYSED = f"({_of(_WORKERS, what='frames_analysed')} or {_of(_WORKERS, what='frames_looked')})"
+_FRAMES_WANTED = _of(_WORKERS, what="frames_wanted")
+_GAUGE = 'sum(tidegate_{what}{{service="{service}"{more}}})'
 # The query of each series. `age_s` is the 99th percentile of the wait, and `pending` includes messages in flight: none
 # of our services exports JetStream's own numbers.
 QUERIES: Mapping[str, str] = {
@@ -50,7 +53,7 @@ QUERIES: Mapping[str, str] = {
     "age_s": "histogram_quantile(0.99, sum by (le) "
     '(rate(tidegate_stage_seconds_bucket{{service="{service}", stage="queued"{more}}}[{over}])))',
     "pending": _of(_SUM_OF_TERM, term="backlog"),
-    "in_flight": 'sum(tidegate_held{{service="{service}"{more}}})',
+    "in_flight": f"{_of(_GAUGE, what='messages_in_flight')} or {_of(_GAUGE, what='held')}",
     "wanted": _of(_TERM, term="replicas"),
     "ready": _of(_TERM, term="ready"),
     "warming": _of(_TERM, term="warming"),

@@ -32,10 +32,10 @@ from shared.video.decode import FrameProbe
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
 
-SEGMENTS = Counter("tidegate_quiet_segments_total", "segments in which nothing had changed: no detector saw them")
-IMAGES = Counter("tidegate_quiet_images_total", "images of such segments, which a detector would have been given")
-AGAIN = Counter("tidegate_quiet_again_total", "such segments that are looked at after all, as the next one has news")
-REFUSED = Counter("tidegate_quiet_refused_total", "entries of the bucket scenes that could not be used")
+SEGMENTS = Counter("tidegate_static_scene_segments_total", "segments of a static scene, published without inference")
+IMAGES = Counter("tidegate_static_scene_images_total", "images of such segments that skipped inference")
+AGAIN = Counter("tidegate_static_scene_backfills_total", "such segments that are backfilled, as the next one has news")
+REFUSED = Counter("tidegate_static_scene_bad_entries_total", "entries of the bucket scenes that can't be used")
 
 # Number of remembered segments per camera, to know whether the previous one was analysed here.
 _REMEMBERED = 4

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.scaler.demand.estimate import Estimate
 from services.scaler.live.answers import Live
 from services.scaler.live.metadata import DemandQuery
 
@@ -28,6 +30,10 @@ REQUESTS = Counter(
     ["method", "code"],
 )
 STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams that are open", ["method"])
+
+
+# Terms keep their names on the wire; until the next release, the metric has both.
+_TERMS = {field.encode_name: field.name for field in msgspec.structs.fields(Estimate)}
 
 
 class _Lives(Protocol):
@@ -62,7 +68,8 @@ class _Demand(Collector):
             explained = live.explanation()
             for term, value in explained.terms.items():
                 if isinstance(value, int | float) and not explained.error:
-                    family.add_metric([*labels, term], float(value))
+                    for name in {term, _TERMS.get(term, term)}:
+                        family.add_metric([*labels, name], float(value))
         yield family
 
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from shared.contract.stats import MOST_COUNT
+from shared.runtime.former_metrics import FORMER
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
@@ -36,7 +37,7 @@ DEGRADABLE = {
     "tidegate_work_wanted_seconds_total": "wanted_s",
     "tidegate_work_seconds_total": "work_s",
     "tidegate_frames_wanted_total": "wanted",
-    "tidegate_frames_looked_total": "analysed",
+    "tidegate_frames_analysed_total": "analysed",
 }
 
 log = logger("scaler")
@@ -52,9 +53,10 @@ def beats(text: str) -> dict[str, list[Beat]]:
     except ArithmeticError as e:
         raise ValueError(f"the page has a number that is none: {e}") from e
     for sample in samples:
-        if sample.name in values and 0 <= sample.value <= MOST_COUNT and (service := sample.labels.get("service")):
+        name = FORMER.get(sample.name, sample.name)  # pages and queries of earlier releases
+        if name in values and 0 <= sample.value <= MOST_COUNT and (service := sample.labels.get("service")):
             others = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "service")
-            values[sample.name][service, others] = sample.value
+            values[name][service, others] = sample.value
     found: dict[str, list[Beat]] = defaultdict(list)
     for (service, others), processed in values[PROCESSED].items():
         working_s = values[WORKING].get((service, others))

@@ -9,7 +9,7 @@ from tidegate.cluster.kubectl import Document
 from tidegate.cluster.state import Cluster, template
 from tidegate.view.findings import Finding
 
-SETTING = "_LATENCY_TARGET"
+SETTINGS = ("_LATENCY_TARGET_S", "_LATENCY_TARGET")
 HOW = "docs/explanation/elastic-quality.md"
 
 
@@ -40,7 +40,7 @@ def _settings(deployment: Document) -> list[tuple[str, float]]:
     """Return (variable, seconds) of the enabled settings of its service's container."""
     containers = (template(deployment).get("spec") or {}).get("containers") or [{}]
     values = [(v.get("name", ""), v.get("value") or "0") for v in containers[0].get("env") or []]
-    return [(name, _seconds(value)) for name, value in values if name.endswith(SETTING) and _seconds(value)]
+    return [(name, _seconds(value)) for name, value in values if name.endswith(SETTINGS) and _seconds(value)]
 
 
 def _seconds(text: str) -> float:
