@@ -11,6 +11,8 @@ from services.cv.static_scene.video import StaticScenes
 
 def attach(service: CvService, client: Client, settings: CvSettings) -> CvService:
     """Attach what the settings turn on; return the service."""
-    if settings.cv_watch_s:
-        service.skip = StaticScenes(client, service.segments, model=service.model, watch_s=settings.cv_watch_s)
+    if settings.cv_static_scene_refresh_s:
+        service.skip = StaticScenes(
+            client, service.segments, model=service.model, watch_s=settings.cv_static_scene_refresh_s
+        )
     return service
