@@ -30,7 +30,7 @@ def test_each_metric_has_its_former_name_too() -> None:
     for n, metric in enumerate(PLAIN):
         metric.inc(n + 1)
     worker.SECOND_PASSES.labels("former", "done").inc(2)
-    vlm.ASKED.labels("former", 200).inc(3)
+    vlm.ASK_REQUESTS.labels("former", 200).inc(3)
     found = values(generate_latest(REGISTRY).decode())
     for former, name in FORMER.items():
         assert found[name]

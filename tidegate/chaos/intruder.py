@@ -33,7 +33,7 @@ _PLACES = {
     f"$KV.{names.CAMERAS}.{FORGED}": f"KV_{names.CAMERAS}",
 }
 # If accepted, these would delete acknowledged messages.
-_ASKED = (f"$JS.API.STREAM.PURGE.{names.MEDIA}", f"$JS.API.STREAM.DELETE.{names.EVENTS}")
+_API_REQUESTS = (f"$JS.API.STREAM.PURGE.{names.MEDIA}", f"$JS.API.STREAM.DELETE.{names.EVENTS}")
 
 
 class Intruder:
@@ -57,7 +57,7 @@ class Intruder:
             await asyncio.sleep(_EVERY_S)
 
     async def _try(self, client: Client) -> None:
-        for subject in (*_PLACES, *_ASKED):
+        for subject in (*_PLACES, *_API_REQUESTS):
             await client.publish(subject, b"forged")
         await client.flush()
 
