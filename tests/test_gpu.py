@@ -179,10 +179,10 @@ def as_component(folder: Path, form: str, content: str) -> list[Document]:
 
 
 def copied(folder: Path, form: str, content: str) -> list[Document]:
-    """The entries at the end of the overlay's own patches."""
+    """The patches at the end of the overlay."""
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     path = folder / "deploy/kubernetes/overlays" / form / "kustomization.yaml"
-    path.write_text(path.read_text() + content.partition("\npatches:\n")[2])
+    path.write_text(path.read_text() + content[content.index("patches:\n") :])
     return test_deploy.build(path.parent)
 
 

@@ -10,12 +10,12 @@ DEMAND = "http://tidegate-scaler.tidegate.svc.cluster.local:9091/demand"
 _HEAD = """\
 # {about}
 #
-# In an overlay of your own, over the one of your GPU, whose `patches` it comes after:
+# In an overlay of your own, over the one of your GPU:
 #
 #   resources: [../deploy/kubernetes/overlays/{overlay}]
 #   components: [<this folder>]
 #
-# Or copy the entries below to the end of that overlay's `patches`.
+# Or copy `patches` and all below it to the end of that overlay.
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 patches:
