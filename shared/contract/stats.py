@@ -16,17 +16,6 @@ Seconds = Annotated[float, Meta(ge=0, le=MOST_COUNT)]
 Name = Annotated[str, Meta(max_length=256)]
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """The measured costs of a replica, in seconds.
-
-    key_s, rest_s: to decode a megapixel of the first frame, and of the others. image_s: to infer one image.
-    """
-
-    key_s: Seconds
-    rest_s: Seconds
-    image_s: Seconds
-
-
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the process started; readers compute the rates.
 
@@ -34,9 +23,9 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     the device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of
     a busy replica. Backfills count only in busy_s and items.
 
-    wanted_s, work_s: replica seconds of the processed messages by `costs`, with all wanted frames, and with the
-    analysed ones; 0 for a service without costs. frames_wanted, frames_analysed: their frames. backfilled: messages
-    that were backfilled, and backfilling_s: seconds of that.
+    wanted_s, work_s: replica seconds of the processed messages by measured costs, with all wanted frames, and with the
+    analysed ones; 0 if a service's work is not degradable. frames_wanted, frames_analysed: their frames.
+    backfilled: messages that were backfilled, and backfilling_s: seconds of that.
     """
 
     service: Name
@@ -57,7 +46,6 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     frames_analysed: Count = msgspec.field(default=0, name="frames_looked")
     backfilled: Count = 0
     backfilling_s: Seconds = 0.0
-    costs: Costs | None = None
 
 
 def encode(stats: WorkerStats) -> bytes:
