@@ -57,7 +57,7 @@ class _Entry(msgspec.Struct, frozen=True):
     fingerprint: Annotated[str, Meta(max_length=1000)] = msgspec.field(name="made")
     deviation: _Plane
     pictures: Annotated[float, Meta(ge=0, le=MEMORY_PICTURES)]
-    references: Annotated[list[_ReferenceFrame], Meta(max_length=MAX_REFERENCES)] = msgspec.field(name="references")
+    references: Annotated[list[_ReferenceFrame], Meta(max_length=MAX_REFERENCES)] = msgspec.field(name="looks")
 
 
 class _Version(msgspec.Struct, frozen=True):
