@@ -15,7 +15,7 @@ from unittest import mock
 
 import nats.js.errors
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
@@ -104,6 +104,9 @@ class Copy:
 
     def revision(self, key: str) -> int | None:
         return self._revisions.get(key) if key in self.values else None
+
+    def last_known(self, key: str) -> int:
+        return self._revisions.get(key, 0)
 
     def is_deleted(self, key: str) -> bool:
         return key in self._revisions and key not in self.values
@@ -231,7 +234,7 @@ class World:
             one.has_published = True
             assert one.leases.table["lobby"].state in OWNED
 
-    async def wait(self, steps: int) -> None:
+    async def pass_steps(self, steps: int) -> None:
         for _ in range(steps):
             self.bucket.now += STEP_S
             for process in self.processes:
@@ -281,7 +284,7 @@ HABITS = st.sampled_from(
 )
 MEMBERS = st.integers(0, 2)
 STEPS = st.one_of(
-    st.tuples(st.just(World.wait), st.integers(1, 12)),
+    st.tuples(st.just(World.pass_steps), st.integers(1, 12)),
     st.tuples(st.sampled_from([World.freeze, World.cut]), MEMBERS),
     st.tuples(st.just(World.change), MEMBERS, HABITS),
     st.tuples(st.just(World.lose), MEMBERS, st.sampled_from(["request", "answer"])),
@@ -291,11 +294,16 @@ STEPS = st.one_of(
 
 @settings(max_examples=examples(400))
 @given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60))
+# It takes the thing and gives it up before its former holder learns of either.
+@example(
+    [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
+    [(World.act, 1, Process.release), (World.pass_steps, 1)],
+)
 def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
     world = World(habits)
 
     async def run() -> None:
-        await world.wait(1)
+        await world.pass_steps(1)
         for step, *arguments in steps:
             await step(world, *arguments)
 

@@ -72,9 +72,8 @@ class Handover:
             is_silent = is_silent and self._leases.presence.may_judge()
             lease.leave(entry, time.monotonic(), time.time(), is_silent=is_silent)
         for camera, lease in self._leases.having(State.OFFERED).items():
-            entry, revision, _ = self._leases.newest(camera)
-            if revision > lease.revision and entry.is_of_another(self._leases.process):
-                self._leases.lose(camera, entry)
+            if self._leases.is_superseded(camera, lease):
+                self._leases.lose(camera, self._leases.newest(camera).entry)
 
     async def stop(self) -> None:
         """Announce no more starts."""

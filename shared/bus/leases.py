@@ -111,6 +111,12 @@ class Leases:
         entry = decode(self._mirror.values.get(key, b""))
         return Newest(entry, self._mirror.revision(key) or 0, not self.presence.is_alive(key))
 
+    def is_superseded(self, thing: str, lease: Lease) -> bool:
+        """Whether another process has written over our entry, and may have deleted its own since."""
+        key = self._kind.key(thing)
+        is_newer = self._mirror.last_known(key) > lease.revision
+        return is_newer and (self._mirror.is_deleted(key) or self.newest(thing).entry.is_of_another(self.process))
+
     def take_lost(self) -> dict[str, Loss]:
         """Return the things lost since the last call. The caller stops its work on them; only then are they free."""
         lost = self.having(State.LOST)

@@ -42,8 +42,8 @@ AtLeast1 = Annotated[int, Meta(ge=1)]
 MOST = 256 * 1024
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# In a formula: a call, a number, or a mark other than `+`.
-_NO_SUMMAND = re.compile(r"[A-Za-z_]\w*(?=\s*\()|\b\d[\w.]*|[^\w\s+]+")
+# In a formula: a word, or marks other than `+`.
+_TOKEN = re.compile(r"\w+|[^\w\s+]+")
 
 T = TypeVar("T")
 
@@ -298,9 +298,9 @@ def _formula_problems(formula: str, triggers: Sequence[Trigger]) -> Iterator[str
     if nameless := next((t for t in triggers if not t.name), None):
         yield f"spec.triggers[{triggers.index(nameless)}] has no name, by which the formula could use it: add one"
     names = [t.name for t in triggers]
-    construct = _NO_SUMMAND.search(formula)
-    has = f"has {construct[0]!r}" if construct else f"is {formula!r}"
-    if construct or sorted(part.strip() for part in formula.split("+")) != sorted(names):
+    if sorted(part.strip() for part in formula.split("+")) != sorted(names):
+        foreign = next((token for token in _TOKEN.findall(formula) if token not in names), None)
+        has = f"has {foreign!r}" if foreign else f"is {formula!r}"
         yield (
             f"spec.advanced.scalingModifiers.formula {has}, and nothing but the sum of all triggers is modelled: "
             f"write {' + '.join(names)}, or take the formula out"
