@@ -135,6 +135,9 @@ class Intake:
         """The consumers' configuration is read."""
 
     async def next(self, source: Source) -> tuple[Source, Msg] | None:
-        """Return a message that has arrived, and its source, once `source` has one; None if others took it."""
+        """Return a message that has arrived, and its source, once `source` has one.
+
+        None: there is none left, or this has processed it.
+        """
         arrived = source.arrived
         return (source, source.puller.take(arrived[0])) if arrived else None

@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 
 from shared import bus
 from shared.contract import events, names
-from shared.runtime import progress, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import Away, BadMessage
 from shared.runtime.tasks import Background, end, supervise, unless
 from shared.service.process import beat
@@ -37,7 +37,7 @@ from shared.worker.drain import drain
 from shared.worker.extension import Extension, Extensions, Intake
 from shared.worker.heartbeat import Heartbeat
 from shared.worker.in_flight import InFlight, Source
-from shared.worker.service import AnsweredBefore, Message, P, R, Service, result_id
+from shared.worker.service import AnsweredBefore, Message, P, R, Service, preparing, result_id
 from shared.worker.settings import WorkerSettings
 from shared.worker.tuning import Tuning
 
@@ -147,18 +147,14 @@ class Loop(Generic[P, R]):
         return message
 
     async def prepare(self, message: Message) -> None:
-        message.preparing_since = started = time.monotonic()
         try:
-            with progress.heard_by(message.goes_on):
+            with preparing(message):
                 prepared = await self.service.prepare(message)
         except AnsweredBefore:
             metrics.DUPLICATES.labels(self.service.name).inc()
             return await self.in_flight.acknowledge(message)
         except Exception as e:
             return await self._fail(message, e)
-        finally:
-            message.preparing_since = None
-        message.prepare_s = time.monotonic() - started
         metrics.STAGE.labels(self.service.name, "prepare").observe(message.prepare_s)
         self.extensions.prepared(message, prepared)
         await self._batcher.put(Item(message, prepared), message.source.rank)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -15,7 +16,7 @@ from shared.contract.events import Timing
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
-from shared.runtime import telemetry
+from shared.runtime import progress, telemetry
 from shared.runtime.errors import TidegateError
 from shared.worker.in_flight import Delivery, Source
 
@@ -87,6 +88,30 @@ class Message(Delivery):
 
     def on_release(self) -> None:
         self.span.end()
+
+
+class Preparing(Protocol):
+    """preparing_since: when its preparation began, or last made progress: monotonic seconds; None if it does not run.
+
+    prepare_s: how long it took. goes_on: notes progress.
+    """
+
+    preparing_since: float | None
+    prepare_s: float
+
+    def goes_on(self) -> None: ...
+
+
+@contextlib.contextmanager
+def preparing(work: Preparing) -> Iterator[None]:
+    """Time the preparation of `work`, which is the block."""
+    work.preparing_since = started = time.monotonic()
+    try:
+        with progress.heard_by(work.goes_on):
+            yield
+    finally:
+        work.preparing_since = None
+        work.prepare_s = time.monotonic() - started
 
 
 class AnsweredBefore(TidegateError):

@@ -31,7 +31,7 @@ from shared.contract import backfill, deadletters, events, names
 from shared.contract.backfill import Backfill
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
 from shared.contract.missing import Unread, check_readable
-from shared.runtime import progress, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Expired
 from shared.runtime.tasks import end
 from shared.worker import metrics
@@ -40,7 +40,7 @@ from shared.worker.extension import Extension
 from shared.worker.extensions.spare import Spare
 from shared.worker.in_flight import Delivery, InFlight, Source
 from shared.worker.loop import Loop
-from shared.worker.service import Message, P, R
+from shared.worker.service import Message, P, R, preparing
 from shared.worker.stopwatch import Stopwatch
 
 T = TypeVar("T")
@@ -282,13 +282,8 @@ class Backfilling(Extension[P], Generic[P, R]):
     async def _work(self, message: Deferred) -> Event:
         """Return the service's event. Raises what the service raises."""
         async with self._spare.preparing(self._working, self._spare.has_time):
-            message.preparing_since = started = time.monotonic()
-            try:
-                with progress.heard_by(message.goes_on):
-                    prepared = await self._service.prepare(message)
-            finally:
-                message.preparing_since = None
-            message.prepare_s = time.monotonic() - started
+            with preparing(message):
+                prepared = await self._service.prepare(message)
         async with self._spare.on_device(self._working, self._spare.has_time):
             try:
                 (result,) = await self._device.infer([Item(message, prepared)])

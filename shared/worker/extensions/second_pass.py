@@ -24,7 +24,7 @@ from nats.errors import NoRespondersError
 from shared.bus.requests import NobodyAnswers, ask
 from shared.contract import names, second
 from shared.contract.second import Fetch, Free, Seen, Task, Working
-from shared.runtime import progress, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Refusal
 from shared.runtime.tasks import end
 from shared.worker import metrics
@@ -32,7 +32,7 @@ from shared.worker.device import DeviceError
 from shared.worker.extension import Extension
 from shared.worker.extensions.spare import Spare
 from shared.worker.loop import Loop
-from shared.worker.service import P, R
+from shared.worker.service import P, R, preparing
 from shared.worker.stopwatch import Stopwatch
 
 Rcontra = TypeVar("Rcontra", contravariant=True)
@@ -63,6 +63,7 @@ class _Errand:
         self.origin = task.by
         self.infer_s = 0.0
         self.preparing_since: float | None = None
+        self.prepare_s = 0.0
 
     def goes_on(self) -> None:
         if self.preparing_since is not None:
@@ -186,19 +187,14 @@ class SecondPass(Extension[P], Generic[P, R]):
         segments = await self._fetch(task)
         async with self._start_deadline() as begun, self._spare.preparing(self._working, self._has_time):
             begun()
-            errand.preparing_since = started = time.monotonic()
-            try:
-                with progress.heard_by(errand.goes_on):
-                    prepared = await self._service.prepare_again(task, segments)
-            finally:
-                errand.preparing_since = None
-            prepare_s = time.monotonic() - started
+            with preparing(errand):
+                prepared = await self._service.prepare_again(task, segments)
         async with self._start_deadline() as begun, self._spare.on_device(self._working, self._has_time):
             begun()
             (result,) = await self._device.infer([_Input(errand, prepared)])
         if isinstance(result, Exception):
             raise result
-        return replace(self._service.seen(task, prepared, result), busy_s=round(prepare_s + errand.infer_s, 3))
+        return replace(self._service.seen(task, prepared, result), busy_s=round(errand.prepare_s + errand.infer_s, 3))
 
     @contextlib.asynccontextmanager
     async def _start_deadline(self) -> AsyncIterator[Callable[[], None]]:
