@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -283,5 +284,21 @@ async def test_a_question_that_waits_is_counted_though_others_expired_as_it_was_
                     await admin.publish(names.api("CONSUMER.INFO", names.ASKS, "vlm-ask"), reply="nobody")
                 await admin.flush()
         await until(lambda: reader.state().backlog == 1)
+    finally:
+        await consumers.close()
+
+
+async def test_a_listener_that_fails_keeps_the_answers_of_several_consumers_from_no_other(admin: Client) -> None:
+    consumers = Consumers(admin)
+    reader = consumers.get("VLM,CAPTIONS", "vlm-verify,vlm-caption", service="vlm")
+    calls: list[str] = []
+
+    def fail() -> None:
+        calls.append("failed")
+        raise RuntimeError("this listener has a fault")
+
+    reader.listeners |= {fail, *(partial(calls.append, f"listener {n}") for n in range(20))}
+    try:
+        await until(lambda: "failed" in calls and len(set(calls)) == 21)
     finally:
         await consumers.close()

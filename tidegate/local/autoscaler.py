@@ -29,6 +29,7 @@ from services.scaler.live.consumers import ConsumerReader, ConsumerState, Reader
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
+from services.scaler.live.listeners import nothing
 from services.scaler.live.metadata import DemandQuery, Query
 from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError
@@ -135,7 +136,7 @@ class Autoscaler:
                 self._read_by(consumers.get(query.stream, query.consumer, query.service))
             return live
         reader = consumers.get(query.stream, query.consumer, self._pool.service)
-        reader.listeners.add(_nothing)
+        reader.listeners.add(nothing)
         self._read_by(reader)
         return reader
 
@@ -269,7 +270,3 @@ def _readable(reader: ConsumerReader) -> ConsumerState | None:
     with suppress(Missing, Unavailable):
         return reader.state()
     return None
-
-
-def _nothing() -> None:
-    """Do nothing: as a listener, keep a reader polling whose state alone is read."""

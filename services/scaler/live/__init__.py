@@ -4,6 +4,7 @@
 |---|---|
 | `metadata` | a query from a trigger's metadata |
 | `heartbeats`, `metrics_page` | the workers' own counters: from their heartbeats, or from a Prometheus page |
+| `listeners` | functions that are called after each answer |
 | `answers` | a metric that is continuously updated, its value and its explanation |
 | `metrics` | the scaler's own metrics |
 | `expiry`, `wakeups` | messages that expired before delivery; the first message on an idle consumer |

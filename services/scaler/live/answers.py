@@ -8,12 +8,12 @@ live.explanation()                    # every term, for a person
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from services.scaler.demand.estimate import one_number
+from services.scaler.live.listeners import Listeners
 from services.scaler.live.metadata import Query
 from shared.contract.explain import Explanation
 
@@ -37,7 +37,7 @@ class Live(Protocol):
     """One live metric. requested_at: monotonic seconds of the last request. metric: its name in KEDA."""
 
     requested_at: float
-    listeners: set[Callable[[], None]]
+    listeners: Listeners
 
     @property
     def query(self) -> Query: ...
@@ -65,7 +65,7 @@ class Changes:
     """Notifies listeners of a change of `active`."""
 
     def __init__(self) -> None:
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.requested_at = time.monotonic()
         self._last: bool | None = None
 
@@ -77,5 +77,4 @@ class Changes:
     def notify(self, active: bool | None) -> None:
         if active != self._last:
             self._last = active
-            for listener in list(self.listeners):
-                listener()
+            self.listeners.notify()

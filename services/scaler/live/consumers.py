@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from services.scaler.demand.observation import DeferredSegments
 from services.scaler.live import metrics
 from services.scaler.live.expiry import ExpiryCounter, waiting
+from services.scaler.live.listeners import Listeners, nothing
 from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.bus import infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo, Unavailable
@@ -116,7 +117,7 @@ class ConsumerReader:
         every_s: float,
     ) -> None:
         self.service, self.stream, self.consumer = names
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.first_answer = asyncio.Event()
         self.parts = [self]
         self._client = client
@@ -230,12 +231,7 @@ class ConsumerReader:
             await self._wakeups.arm(republished_subjects(republish.src, republish.dest, reply.filters), self.wake)
 
     def _notify(self) -> None:
-        for listener in list(self.listeners):
-            try:
-                listener()
-            except Exception:
-                # A query that fails on an answer must not keep the answer from the others.
-                log.exception("an answer can't be used", consumer=self.consumer, stream=self.stream)
+        self.listeners.notify(consumer=self.consumer, stream=self.stream)
 
     async def close(self) -> None:
         await end(self.task)
@@ -253,7 +249,7 @@ class MergedReader:
         self.service = parts[0].service
         self.stream = ",".join(dict.fromkeys(part.stream for part in parts))
         self.consumer = ",".join(part.consumer for part in parts)
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.first_answer = asyncio.Event()
         self.parts = list(parts)
         for part in parts:
@@ -280,8 +276,7 @@ class MergedReader:
     def _notify(self) -> None:
         if all(part.first_answer.is_set() for part in self.parts):
             self.first_answer.set()
-        for listener in list(self.listeners):
-            listener()
+        self.listeners.notify(consumer=self.consumer, stream=self.stream)
 
     async def close(self) -> None:
         for part in self.parts:
@@ -312,14 +307,10 @@ class DeferredReader:
         return DeferredSegments(ever=state.arrived, waiting=state.backlog, retention_s=media.config.max_age / 1e9)
 
     def open(self) -> None:
-        self.jobs.listeners.add(_nothing)
+        self.jobs.listeners.add(nothing)
 
     def close(self) -> None:
-        self.jobs.listeners.discard(_nothing)
-
-
-def _nothing() -> None:
-    """Do nothing: as a listener, keep a reader polling whose state alone is read."""
+        self.jobs.listeners.discard(nothing)
 
 
 Reader = ConsumerReader | MergedReader

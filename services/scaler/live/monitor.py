@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import nats.errors
@@ -27,6 +26,7 @@ from services.scaler.demand.observation import Observation
 from services.scaler.live.consumers import ConsumerState, DeferredReader, Reader
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
+from services.scaler.live.listeners import Listeners
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import bind
 from shared.contract import names, stats
@@ -87,7 +87,7 @@ class ConsumerMonitor:
     """See the module. store: None to store nothing beyond this process."""
 
     def __init__(self, reader: Reader, heartbeats: Heartbeats, store: HistoryStore | None) -> None:
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.reader = reader
         self.heartbeats = heartbeats
         self.latest: Observation | None = None
@@ -134,12 +134,7 @@ class ConsumerMonitor:
         if self.ready.is_set() and time.monotonic() >= self._listen_until:
             with suppress(Missing, Unavailable):
                 self._observe(self.reader.state())
-        for listener in list(self.listeners):
-            try:
-                listener()
-            except Exception:
-                # A query that fails on an answer must not keep the answer from the others.
-                log.exception("an answer can't be used", consumer=self.reader.consumer, stream=self.reader.stream)
+        self.listeners.notify(consumer=self.reader.consumer, stream=self.reader.stream)
 
     def _observe(self, state: ConsumerState) -> None:
         latest = self.latest
