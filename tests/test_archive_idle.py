@@ -18,8 +18,8 @@ from nats.aio.msg import Msg
 
 from services.ingest.segmenter import Piece
 from shared.bus.requests import ask
-from shared.contract import names, second, stats
-from shared.contract.second import PART_BYTES, Fetch, Free, Seen, Task, Working
+from shared.contract import names, reanalysis, stats
+from shared.contract.reanalysis import PART_BYTES, Fetch, Free, Seen, Task, Working
 from shared.contract.segment import Segment
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, Refusal, SettingError, TidegateError
@@ -142,7 +142,7 @@ async def test_live_video_comes_first(world: World, whole: Path, admin: Client, 
 
     # Beside the run, whose requests these are.
     await until(lambda: (world.output / "segments").exists())
-    await admin.subscribe(names.look("cv"), cb=hear)
+    await admin.subscribe(names.reanalysis("cv"), cb=hear)
     await publish(admin, media)
     await events.next_msg(timeout=patience_s())
     asked.clear()
@@ -191,9 +191,9 @@ async def test_two_replicas_share_a_run(world: World, whole: Path, admin: Client
     who: set[str] = set()
 
     async def hear(message: Msg) -> None:
-        who.add(second.free(message.data).replica)
+        who.add(reanalysis.free(message.data).replica)
 
-    await admin.subscribe(names.look("cv"), cb=hear)
+    await admin.subscribe(names.reanalysis("cv"), cb=hear)
     replicas = [await world.cv(), await world.cv()]
     await world.run()
     assert seen(world.output) == seen(whole) and len(who) == 2
@@ -209,7 +209,7 @@ def task(id: str, *sizes: int, segment: Segment | None = None) -> bytes:
         camera="cam", epoch="e", n=0, start=BEGIN, duration=1.0, codec="h264", width=320, height=180, frames=25
     )
     found = Task(id=id, by="us", segment=segment or usual, sizes=sizes, fps=5.0, min_score=0.4, tiles="1x1")
-    return second.encode(found)
+    return reanalysis.encode(found)
 
 
 class Asker:
@@ -220,14 +220,14 @@ class Asker:
         self._admin, self._given, self._answers = admin, given, answers
 
     async def begin(self) -> None:
-        await self._admin.subscribe(names.look("cv"), cb=self._give)
-        await self._admin.subscribe(names.look("cv", "us"), cb=self._hear)
+        await self._admin.subscribe(names.reanalysis("cv"), cb=self._give)
+        await self._admin.subscribe(names.reanalysis("cv", "us"), cb=self._hear)
 
     async def _give(self, message: Msg) -> None:
         await message.respond(next(self._given, b""))
 
     async def _hear(self, message: Msg) -> None:
-        said = second.of_task(message.data)
+        said = reanalysis.of_task(message.data)
         if isinstance(said, Seen):
             self.heard.append(said)
         if message.reply:
@@ -274,34 +274,34 @@ async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monke
     """A replica by hand, which knows no manners."""
     heard = await beat_as(admin, MODEL)
     run = asyncio.create_task(world.run(pieces=1))
-    ours = second.encode(Free(replica="r", model=MODEL))
+    ours = reanalysis.encode(Free(replica="r", model=MODEL))
     while True:
-        answer = await asking(admin, names.look("cv"), ours)
-        if answer and (given := second.task(answer)):
+        answer = await asking(admin, names.reanalysis("cv"), ours)
+        if answer and (given := reanalysis.task(answer)):
             break
-    assert not await asking(admin, names.look("cv"), second.encode(Free(replica="r", model="another")))
-    subject = names.look("cv", given.by)
-    for garbage in (b"", b"\xff", b"{}", b"[" * 10_000, second.encode(Working(id=given.id))):
+    assert not await asking(admin, names.reanalysis("cv"), reanalysis.encode(Free(replica="r", model="another")))
+    subject = names.reanalysis("cv", given.by)
+    for garbage in (b"", b"\xff", b"{}", b"[" * 10_000, reanalysis.encode(Working(id=given.id))):
         await admin.publish(subject, garbage)
     for unknown in (Fetch(id="999999", begin=0), Fetch(id="none", begin=0)):
         with pytest.raises((Refusal, TimeoutError, TidegateError)):
-            await ask(admin, subject, second.encode(unknown), timeout_s=5)
+            await ask(admin, subject, reanalysis.encode(unknown), timeout_s=5)
     # It may be the second result of a task that is done.
-    assert not (await ask(admin, subject, second.encode(Seen(id="999999", failed="no")), timeout_s=5)).data
+    assert not (await ask(admin, subject, reanalysis.encode(Seen(id="999999", failed="no")), timeout_s=5)).data
     video = bytearray()
-    while part := await asking(admin, subject, second.encode(Fetch(id=given.id, begin=len(video)))):
+    while part := await asking(admin, subject, reanalysis.encode(Fetch(id=given.id, begin=len(video)))):
         assert len(part) <= PART_BYTES
         video += part
     assert len(video) == sum(given.sizes)
     # It is given to another once it is given up, and what is answered twice counts once.
-    await asking(admin, subject, second.encode(Seen(id=given.id, gave_up=True)))
+    await asking(admin, subject, reanalysis.encode(Seen(id=given.id, gave_up=True)))
     done = 0
     while not run.done():
-        answer = await asking(admin, names.look("cv"), ours)
-        if not (answer and (given := second.task(answer))):
+        answer = await asking(admin, names.reanalysis("cv"), ours)
+        if not (answer and (given := reanalysis.task(answer))):
             continue
         for _ in range(2):
-            await asking(admin, subject, second.encode(Seen(id=given.id, failed="by hand")))
+            await asking(admin, subject, reanalysis.encode(Seen(id=given.id, failed="by hand")))
         done += 1
     await run
     rows = table(world.output, "segments")
@@ -420,7 +420,7 @@ def test_parts_are_the_video(video: list[bytes], part: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_word_or_are_refused(data: bytes) -> None:
-    for read in (second.task, second.free, second.of_task):
+    for read in (reanalysis.task, reanalysis.free, reanalysis.of_task):
         try:
             read(data)
         except BadMessage:

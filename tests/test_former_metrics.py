@@ -29,7 +29,7 @@ def test_each_metric_has_its_former_name_too() -> None:
         metric.labels("former").inc(n + 1)
     for n, metric in enumerate(PLAIN):
         metric.inc(n + 1)
-    worker.SECOND_PASSES.labels("former", "done").inc(2)
+    worker.REANALYSIS.labels("former", "done").inc(2)
     vlm.ASK_REQUESTS.labels("former", 200).inc(3)
     found = values(generate_latest(REGISTRY).decode())
     for former, name in FORMER.items():

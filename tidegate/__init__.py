@@ -10,7 +10,7 @@
 | `drawing` | frames with what was detected and followed in them; plots |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
 | `whatif` | an audit that a program asks for, in a process of its own |
-| `archive` | what was recorded, looked at a second time: on this machine, or on a cluster of Ray |
+| `archive` | reanalysis of recorded video: on this machine, on idle replicas, or on a cluster of Ray |
 | `cluster` | what a Kubernetes cluster has, and what is needed of it |
 | `demo` | real cameras, a surge, and the report that a run leaves behind |
 | `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |

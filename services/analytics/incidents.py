@@ -235,7 +235,10 @@ class Incidents:
         return min((a.deadline + VERDICT_GRACE_S * a.unverified for a in self.state.pending.values()), default=None)
 
     def due(self, at: float) -> None:
-        """Mark incidents without a verdict by their deadline as unverified; a later one still counts for `kept_s`."""
+        """Mark incidents without a verdict by their deadline as unverified.
+
+        A later verdict still counts for VERDICT_GRACE_S.
+        """
         for id, pending in list(self.state.pending.items()):
             if pending.unverified and pending.deadline + VERDICT_GRACE_S <= at:
                 del self.state.pending[id]

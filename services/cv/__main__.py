@@ -26,7 +26,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     service = attach(CvService(client, detector, settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
-        client, service, settings.worker(), health, consumers=consumers, backfill=backfill, second_pass=service
+        client, service, settings.worker(), health, consumers=consumers, backfill=backfill, reanalysis=service
     )
     await worker.run(stop)
 

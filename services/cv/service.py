@@ -16,7 +16,7 @@ from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, SegmentRef, Unchanged
-from shared.contract.second import Seen, Task
+from shared.contract.reanalysis import Seen, Task
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
@@ -113,7 +113,7 @@ class CvService:
             offsets, images, plan = spread(head.duration, plan.wanted), [], plan.first_frame_only()
         return Pictures(head, decoded.size, offsets, images, wants, plan, decoded.work, check)
 
-    async def prepare_again(self, task: Task, segments: list[bytes]) -> Pictures:
+    async def prepare_reanalysis(self, task: Task, segments: list[bytes]) -> Pictures:
         """Decode all wanted frames of recorded video. Raises BadSegment if it can't be decoded."""
         head, grid, size = task.segment, Grid.of(task.tiles), self._detector.size
         decoded, images = await self._recorded.decode_alone(

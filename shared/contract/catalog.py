@@ -271,7 +271,7 @@ SERVICES: tuple[Service, ...] = (
             *_events("detections", names.revised("detections"), "video", camera=_CAMERA),
             names.backfill("cv", _CAMERA),
         ),
-        asks=(names.look("cv"), names.look("cv", "*")),
+        asks=(names.reanalysis("cv"), names.reanalysis("cv", "*")),
         reads=(_VIDEO,),
         buckets=(_SETTINGS_OF_CAMERAS, Bucket(name=names.SCENES, writes=(_CAMERA,))),
         heartbeat=True,

@@ -208,8 +208,8 @@ def explain(service: str) -> str:
     return f"svc.scaler.explain.{service}"
 
 
-def look(service: str, by: str = "") -> str:
-    """Return the subject on which idle replicas ask for second passes; they fetch and answer them on that of `by`."""
+def reanalysis(service: str, by: str = "") -> str:
+    """Return the subject on which idle replicas ask for reanalysis tasks; they answer a task on that of `by`."""
     return f"svc.look.{service}.{by}" if by else f"svc.look.{service}"
 
 

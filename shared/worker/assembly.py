@@ -11,7 +11,7 @@ from shared.worker.extension import Extension
 from shared.worker.extensions.backfill import Backfilling
 from shared.worker.extensions.effort import Effort
 from shared.worker.extensions.quarantine import QuarantineIntake
-from shared.worker.extensions.second_pass import SecondPass, SecondPassService
+from shared.worker.extensions.reanalysis import Reanalysis, ReanalysisService
 from shared.worker.extensions.spare import Spare
 from shared.worker.extensions.stream_health import StreamHealthReporter
 from shared.worker.extensions.usage import UsageMeter
@@ -33,17 +33,17 @@ class Worker(Loop[P, R]):
         *,
         consumers: Sequence[tuple[str, str]],
         backfill: str = "",
-        second_pass: SecondPassService[P, R] | None = None,
+        reanalysis: ReanalysisService[P, R] | None = None,
         tuning: Tuning | None = None,
     ) -> None:
         """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it defers work.
 
-        second_pass: the service, if it runs second passes over recorded video while it is idle.
+        reanalysis: the service, if it analyses recorded video again while it is idle.
         """
         super().__init__(client, service, settings, health, consumers=consumers, tuning=tuning)
         spare = Spare(self)
         backfilling = Backfilling(self, spare, backfill)
         extensions: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
-        if second_pass:
-            extensions.append(SecondPass(self, second_pass, spare, is_free=lambda: backfilling.is_idle))
+        if reanalysis:
+            extensions.append(Reanalysis(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
         self.extend(QuarantineIntake(self), extensions)

@@ -32,7 +32,7 @@ BACKFILL = Counter(
     "segments of which less was looked at than is wanted, by what became of that: done, duplicate, or why it is lost",
     ["service", "result"],
 )
-SECOND_PASSES = Counter(
+REANALYSIS = Counter(
     "tidegate_reanalysis_segments_total",
     "recorded segments that were looked at for a run, by what became of that: done, failed, no_time, unwanted, error",
     ["service", "result"],

@@ -20,7 +20,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     quiet_s: seconds without a delivery after which messages reported as pending count as others' work.
     look_s: how often a replica without time checks whether a deferred segment is still stored.
     poll_s: how often it checks whether there is time, and whether anything was deferred.
-    ask_s: how long an idle replica waits before it asks for a second pass again, if there was none.
+    ask_s: how long an idle replica waits before it asks for reanalysis again, if there was none.
     nobody: the same if there is no responder or no answer, by how often that was so.
     blind_s: how long MEDIA may look empty because its server can't read it, before it counts as empty.
     device_failures: how many different messages in a row must fail on the device, each alone, to blame the device.

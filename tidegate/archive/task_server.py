@@ -26,9 +26,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
-from shared.contract import names, second
+from shared.contract import names, reanalysis
 from shared.contract.events import DetectedObject
-from shared.contract.second import PART_BYTES, SILENT_S, Fetch, Seen, Task
+from shared.contract.reanalysis import PART_BYTES, SILENT_S, Fetch, Seen, Task
 from shared.recordings import cutting
 from shared.recordings.cutting import Whole
 from shared.recordings.records import Unreadable
@@ -108,7 +108,10 @@ class TaskServer:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     async def begin(self) -> None:
-        handlers = {names.look(SERVICE): self._on_idle, names.look(SERVICE, self._by): self._on_task_message}
+        handlers = {
+            names.reanalysis(SERVICE): self._on_idle,
+            names.reanalysis(SERVICE, self._by): self._on_task_message,
+        }
         for subject, handler in handlers.items():
             self._subscriptions.append(await self._client.subscribe(subject, queue="reanalyze", cb=handler))
         self._reading = asyncio.create_task(self._read_all())
@@ -155,7 +158,7 @@ class TaskServer:
     async def _on_idle(self, message: Msg) -> None:
         """Reply to an idle replica with a task, or with nothing."""
         try:
-            request = second.free(message.data)
+            request = reanalysis.free(message.data)
         except BadMessage:
             return
         reply = b""
@@ -173,7 +176,7 @@ class TaskServer:
                 )
                 id = None
             self._has_room.set()
-            reply = b"" if id is None else second.encode(self._task(id))
+            reply = b"" if id is None else reanalysis.encode(self._task(id))
         await message.respond(reply)
 
     def _task(self, id: int) -> Task:
@@ -193,7 +196,7 @@ class TaskServer:
     async def _on_task_message(self, message: Msg) -> None:
         """Handle a message on a task in flight: reply with its video, or take its result."""
         try:
-            request = second.of_task(message.data)
+            request = reanalysis.of_task(message.data)
             id = int(request.id)
         except (BadMessage, ValueError):
             return

@@ -1,6 +1,4 @@
 """Users' requests to a running system in a terminal: live events, usage, files of results.
 
 Requests that programs share are in `shared.client`.
-
-What a program may ask as well is `shared.client`.
 """

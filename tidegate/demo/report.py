@@ -54,7 +54,7 @@ class StoredDetections(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """segments, dead: sequences in MEDIA. settled: the ack floor of cv.
 
-    lines: every event, as JSON. revised: segments with a second pass.
+    lines: every event, as JSON. revised: segments with a revision.
     """
 
     segments: frozenset[int]
@@ -98,7 +98,7 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """frames_later: deferred frames. revised: segments with a full second pass. saving: saved share of the
+    """frames_later: deferred frames. revised: segments with a revision. saving: saved share of the
     replica-seconds of a static fleet for the peak.
     """
 

@@ -1,4 +1,4 @@
-"""Second passes over recorded video by idle workers: the messages of both sides. Pure.
+"""Reanalysis of recorded video by idle workers: the messages of both sides. Pure.
 
     a worker ──▶ svc.look.cv: "I have time" ──▶ a requester ──▶ a Task, or nothing
              ──▶ svc.look.cv.<requester>: Fetch ──▶ a part of the segment's video

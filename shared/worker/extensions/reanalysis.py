@@ -1,4 +1,4 @@
-"""Second passes over recorded video on request: an idle worker's least urgent work.
+"""Reanalysis of recorded video on request: an idle worker's least urgent work.
 
     is there time? ──▶ ask for a task ──▶ fetch its video ──▶ time ──▶ prepare ──▶ time ──▶ infer ──▶ answer
 
@@ -22,8 +22,8 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from shared.bus.requests import NobodyAnswers, ask
-from shared.contract import names, second
-from shared.contract.second import Fetch, Free, Seen, Task, Working
+from shared.contract import names, reanalysis
+from shared.contract.reanalysis import Fetch, Free, Seen, Task, Working
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Refusal
 from shared.runtime.tasks import end
@@ -41,13 +41,13 @@ ANSWER_S = 5.0
 MOST_REASON = 1000
 
 
-class SecondPassService(Protocol[P, Rcontra]):
-    """The interface of a service that supports second passes."""
+class ReanalysisService(Protocol[P, Rcontra]):
+    """The interface of a service that supports reanalysis."""
 
     name: str
     model: str
 
-    async def prepare_again(self, task: Task, segments: list[bytes]) -> P:
+    async def prepare_reanalysis(self, task: Task, segments: list[bytes]) -> P:
         """Decode and sample; the work itself in threads. segments: of the task. Raises BadMessage."""
 
     def seen(self, task: Task, prepared: P, result: Rcontra) -> Seen:
@@ -81,14 +81,14 @@ class _Input(Generic[P]):
         return self.prepared.weight
 
 
-class SecondPass(Extension[P], Generic[P, R]):
-    """spare: the worker's idle time. is_free: whether nothing more urgent waits in that time.
+class Reanalysis(Extension[P], Generic[P, R]):
+    """See the module. spare: the worker's idle time. is_free: whether nothing more urgent waits in that time.
 
     One task a thread runs concurrently, plus one.
     """
 
     def __init__(
-        self, loop: Loop[P, R], service: SecondPassService[P, R], spare: Spare, *, is_free: Callable[[], bool]
+        self, loop: Loop[P, R], service: ReanalysisService[P, R], spare: Spare, *, is_free: Callable[[], bool]
     ) -> None:
         self._client = loop.client
         self._service = service
@@ -132,18 +132,18 @@ class SecondPass(Extension[P], Generic[P, R]):
             result = await self._run(errand)
             # A cancelled one stays in flight: `stop` gives it up.
             self._errands.discard(errand)
-            metrics.SECOND_PASSES.labels(self._service.name, result).inc()
+            metrics.REANALYSIS.labels(self._service.name, result).inc()
 
     async def _next(self) -> _Errand:
         """Ask until there is a task."""
-        question = second.encode(Free(replica=self._replica, model=self._service.model))
+        question = reanalysis.encode(Free(replica=self._replica, model=self._service.model))
         silences = 0
         while True:
             await self._spare.until(self._has_time)
             pause_s = self._tuning.ask_s
             try:
-                answer = await ask(self._client, names.look(self._service.name), question, timeout_s=ANSWER_S)
-                if task := second.task(answer.data):
+                answer = await ask(self._client, names.reanalysis(self._service.name), question, timeout_s=ANSWER_S)
+                if task := reanalysis.task(answer.data):
                     errand = _Errand(task)
                     self._errands.add(errand)
                     return errand
@@ -188,7 +188,7 @@ class SecondPass(Extension[P], Generic[P, R]):
         async with self._start_deadline() as begun, self._spare.preparing(self._working, self._has_time):
             begun()
             with preparing(errand):
-                prepared = await self._service.prepare_again(task, segments)
+                prepared = await self._service.prepare_reanalysis(task, segments)
         async with self._start_deadline() as begun, self._spare.on_device(self._working, self._has_time):
             begun()
             (result,) = await self._device.infer([_Input(errand, prepared)])
@@ -214,10 +214,10 @@ class SecondPass(Extension[P], Generic[P, R]):
         return [bytes(found[begin:end]) for begin, end in pairwise(ends)]
 
     async def _request(self, task: Task, message: Fetch | Seen) -> Msg:
-        subject = names.look(self._service.name, task.by)
-        return await ask(self._client, subject, second.encode(message), timeout_s=ANSWER_S)
+        subject = names.reanalysis(self._service.name, task.by)
+        return await ask(self._client, subject, reanalysis.encode(message), timeout_s=ANSWER_S)
 
     async def _notify(self, task: Task, message: Seen | Working) -> None:
         """Publish without an answer."""
         with contextlib.suppress(nats.errors.Error):
-            await self._client.publish(names.look(self._service.name, task.by), second.encode(message))
+            await self._client.publish(names.reanalysis(self._service.name, task.by), reanalysis.encode(message))
