@@ -87,6 +87,17 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
         pytest.fail("a circle of imports: " + " -> ".join(e.args[1]))
 
 
+def test_nothing_imports_a_module_of_tests() -> None:
+    """Helpers live in support modules beside the tests."""
+    wrong = [
+        f"{file} imports {other}"
+        for file in files("tests", "bench", "tools")
+        for other in imported(file)
+        if other.startswith("tests/test_")
+    ]
+    assert not wrong
+
+
 def test_every_function_fits_a_screen() -> None:
     spans = {
         f"{file}:{line} {name}": lines
