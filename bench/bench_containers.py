@@ -32,7 +32,7 @@ from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import TidegateError
 from tests import images
 from tests.images import Container, Host
-from tests.test_webhook import Receiver
+from tests.webhook_world import Receiver
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer

@@ -1,10 +1,13 @@
-"""Certificates for tests: an authority, and pairs of certificate and key as files."""
+"""Certificates for tests: an authority, pairs of certificate and key as files, and a page that is read with them."""
 
 from __future__ import annotations
 
 import datetime as dt
+import ssl
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
 
 import trustme
 
@@ -35,3 +38,16 @@ class Authority:
         Path(pair.cert).write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
         made.private_key_pem.write_to_path(pair.key)
         return pair
+
+
+def answer(url: str, ca: str, own: Pair | None = None) -> int:
+    """The status of a page. Raises URLError where the connection is refused."""
+    context = ssl.create_default_context(cafile=ca)
+    if own:
+        context.load_cert_chain(*own)
+    try:
+        with urllib.request.urlopen(url, timeout=20, context=context) as page:
+            page.read()
+            return int(page.status)
+    except HTTPError as e:
+        return e.code

@@ -20,6 +20,9 @@ from tests import examples
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
+# Their assertions are the tests' own: each tells what it compared.
+pytest.register_assert_rewrite("tests.deploy_checks", "tests.network_policies")
+
 pytest_plugins = ["tests.limits", "tests.shards"]
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.

@@ -23,8 +23,8 @@ from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.in_flight import Delivery, InFlight
+from tests.backfill import LOW
 from tests.echo import Echo, Job
-from tests.test_backfill import LOW
 
 POINTS = ("job", "event", "ack", "get", "prepare", "revision")
 

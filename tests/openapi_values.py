@@ -1,4 +1,4 @@
-"""Values for what an OpenAPI document asks for: right ones by their schema, and ones of a wrong kind. Pure.
+"""The operations of an OpenAPI document, and values for them: right ones by their schema, and ones of a wrong kind.
 
 values = Values(document, {"camera": ["lobby"]})
 values.right({"type": "integer", "minimum": 1})     # a strategy of hypothesis
@@ -11,12 +11,15 @@ import base64
 import datetime as dt
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 Schema = dict[str, Any]
+Operation = dict[str, Any]
+
+METHODS = ("get", "put", "post", "patch", "delete")
 
 TIMES = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2040, 1, 1), timezones=st.just(dt.UTC)).map(
     lambda time: time.isoformat()
@@ -137,3 +140,9 @@ def _bounds(schema: Schema, low: Any, high: Any) -> tuple[Any, Any]:
 
 def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, Operation]]:
+    """(method, path, operation) of each."""
+    for path, item in document["paths"].items():
+        yield from ((method.upper(), path, item[method]) for method in METHODS if method in item)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -114,3 +117,11 @@ async def world(server: NatsServer, admin: Client, tmp_path: Path) -> AsyncItera
 def seconds_of(files: Sequence[Recorded]) -> Counter[dt.datetime]:
     """How often each second is in a file."""
     return Counter(group.start for file in files for group in file.groups)
+
+
+async def tidegate(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **world.server.environment("admin")}
+    command = [sys.executable, "-m", "tidegate", *arguments]
+    return await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120
+    )

@@ -1,4 +1,4 @@
-"""A service in the test's own process, with its identity's few rights, and waiting for what it has to do."""
+"""A service in the test's own process, with its identity's few rights; connections, and waits for its work."""
 
 from __future__ import annotations
 
@@ -58,3 +58,12 @@ async def counted(client: Client, messages: int, stream: str = "MEDIA", consumer
 
 def _left(info: ConsumerInfo) -> int:
     return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+@contextlib.asynccontextmanager
+async def connected(server: NatsServer, identity: str) -> AsyncIterator[Client]:
+    client = await bus.connect(server.settings(identity), identity)
+    try:
+        yield client
+    finally:
+        await client.close()

@@ -12,11 +12,9 @@ import pytest
 import yaml
 
 from tests import promql
+from tests.alert_rules import ALERTS, ROOT, RULES
 from tidegate.chaos.faults import FAULTS
 
-ROOT = Path(__file__).parent.parent
-RULES = yaml.load((ROOT / "deploy/observability/rules.yaml").read_text(), yaml.CSafeLoader)["spec"]
-ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
 CASES = yaml.load((ROOT / "tests/alerts.yaml").read_text(), yaml.CSafeLoader)
 RUNBOOK = (ROOT / "docs/how-to/runbook.md").read_text()
 

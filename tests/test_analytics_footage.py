@@ -33,8 +33,8 @@ from shared.contract.cameras import new_camera
 from shared.contract.events import Counts, DetectionsRevision, Incident
 from shared.contract.segment import to_headers
 from shared.models.openvino import precision
+from tests.analytics_world import running, said, until, use
 from tests.service import serving, settled
-from tests.test_analytics_service import running, said, until, use
 from tests.waiting import patience_s
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer

@@ -32,9 +32,9 @@ from shared.contract.cameras import new_camera
 from shared.contract.events import DetectedObject, Detections, Incident, Tracks
 from shared.contract.rules import Rules
 from shared.runtime.errors import Full
-from tests.test_analytics_service import RULES, incidents, running, use
-from tests.test_analytics_service import until as until_said
-from tests.test_unreadable_store import connected
+from tests.analytics_world import RULES, incidents, running, use
+from tests.analytics_world import until as until_said
+from tests.service import connected
 from tests.waiting import patience_s
 from tests.walks import START, Walk, detections, publish
 from tidegate.local.server import NatsServer

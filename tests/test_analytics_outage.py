@@ -16,7 +16,7 @@ from services.analytics.state import Limits
 from shared.contract import events, names
 from shared.contract.events import Alert
 from shared.contract.rules import Rules
-from tests.test_analytics_service import ACROSS, BACK, CAMERAS, RULES, alone, process, said, use
+from tests.analytics_world import ACROSS, BACK, CAMERAS, RULES, WINDOW_S, alone, forget_soon, process, said, use
 from tests.waiting import patience_s
 from tests.walks import detections, publish
 from tidegate.local.server import NatsServer
@@ -29,15 +29,6 @@ ALERTING: dict[str, Any] = {
         {"id": "cross", "kind": "crossing", "line": "gate", "verify": "Does a person walk in?"},
     ],
 }
-# The shortest that is worth a wait; the contract has 15 minutes.
-WINDOW_S = 1.0
-
-
-async def forget_soon(client: Client) -> None:
-    for stream in (names.EVENTS, names.VLM):
-        config = (await client.jetstream().stream_info(stream)).config
-        config.duplicate_window = WINDOW_S
-        await client.jetstream().update_stream(config)
 
 
 async def checkpointed(client: Client) -> None:

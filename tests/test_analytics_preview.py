@@ -32,10 +32,10 @@ from shared.contract.preview import Answer
 from shared.contract.rules import Rules
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage
+from tests.analytics_partition import AFTER, BEGIN, BOOK, BUSY, LIMITS, RULES, delayed, in_time, log, of, play, scenes
+from tests.analytics_partition import delays as lateness
+from tests.analytics_world import running, until, use
 from tests.examples import examples
-from tests.test_analytics_camera import AFTER, BEGIN, BOOK, BUSY, LIMITS, RULES, delayed, in_time, log, of, play, scenes
-from tests.test_analytics_camera import delays as lateness
-from tests.test_analytics_service import running, until, use
 from tests.waiting import patience_s
 from tests.walks import START, detections, publish
 from tidegate.local.server import NatsServer

@@ -18,9 +18,8 @@ from shared.bus.log import Log
 from shared.bus.partitions import partition_of
 from shared.contract import events, names, rules
 from shared.contract.events import Alert, Counts, Detections, Incident
-from tests.test_analytics_outage import forget_soon
-from tests.test_analytics_second_pass import Memory, Replica, Said, first_id, less, revision, settled_bytes
-from tests.test_analytics_service import RULES, process, running, said, until, use
+from tests.analytics_world import RULES, forget_soon, process, running, said, until, use
+from tests.second_pass import Memory, Replica, Said, first_id, less, revision, settled_bytes
 from tests.waiting import patience_s
 from tests.walks import Walk, detections
 from tidegate.local.server import NatsServer

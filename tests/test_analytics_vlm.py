@@ -11,10 +11,10 @@ from shared.contract import names, topology
 from shared.contract.events import Alert, Detections, Verdict
 from shared.contract.topology import TopologySettings
 from shared.runtime.tasks import end
+from tests.analytics_world import ASKING, incidents, running, until, use
+from tests.asker import flood
 from tests.jobs_world import film, fronting, said, waiting, worker
 from tests.openai_server import OpenAiServer, text
-from tests.test_analytics_service import ASKING, incidents, running, until, use
-from tests.test_asker import flood
 from tests.waiting import LONGEST_S, patience_s
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.test_house import ROOT, files, imported
+from tests.source_files import ROOT, files, imported
 
 PRODUCT = ("shared", "services", "tidegate", "tests", "deploy", "tools", "pyproject.toml")
 

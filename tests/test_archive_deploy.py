@@ -9,7 +9,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from tests.test_deploy import DEPLOY, VERSION, documents
+from tests.deploy_manifests import DEPLOY, VERSION, documents
 from tidegate.commands.reanalyze import reanalyze
 
 DOCUMENTS: list[dict[str, Any]] = documents((DEPLOY / "ray/rayjob.yaml").read_text())

@@ -25,7 +25,7 @@ from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
 from shared.runtime.errors import SettingError, TidegateError
 from tests.archive_world import BEGIN, store, table, whole
-from tests.test_search import find, rows, searching, settled
+from tests.search_world import find, rows, searching, settled
 from tests.up_process import COMMAND
 from tidegate.archive import past_events
 from tidegate.archive import rows as parquet

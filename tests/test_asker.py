@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -22,33 +21,13 @@ from shared.contract import ids, jobs, names, topology
 from shared.contract.events import Answer
 from shared.contract.topology import TopologySettings
 from shared.runtime.tasks import end
+from tests.asker import QUESTIONS, flood
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
+from tests.metrics import count
 from tests.openai_server import OpenAiServer, hang, text
 from tests.service import counted
-from tests.test_vlm_service import count
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
-
-QUESTIONS: list[dict[str, Any]] = [
-    {"kind": "ask", "question": "Who?"},
-    {"kind": "caption"},
-    {"kind": "summarize"},
-    {"kind": "verify", "prompt": "A fall", "segments": [1]},
-]
-
-
-async def flood(server: NatsServer, times: int, **common: Any) -> Counter[str]:
-    """Ask this often as `asker`, of each kind and of many cameras; how often each code was answered."""
-    client = await bus.connect(server.settings("asker"), "asker")
-    asked = [
-        client.request(names.ASK, json.dumps(QUESTIONS[n % 4] | {"camera": f"c-{n}", **common}).encode(), timeout=60)
-        for n in range(times)
-    ]
-    try:
-        answers = await asyncio.gather(*asked)
-    finally:
-        await client.close()
-    return Counter((answer.headers or {}).get("Nats-Service-Error-Code", "") for answer in answers)
 
 
 def jobs_stretch() -> tuple[dt.datetime, dt.datetime]:

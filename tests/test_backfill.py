@@ -16,11 +16,9 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from shared import bus
-from shared.bus.direct import Stored
-from shared.bus.log import Log
 from shared.client import dlq
 from shared.contract import backfill, events, names, stats
-from shared.contract.events import Detections, DetectionsRevision, Embeddings, Quality, Timing
+from shared.contract.events import Detections, Embeddings, Timing
 from shared.contract.segment import to_headers
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BadSegment, Expired
@@ -28,6 +26,7 @@ from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning
 from tests import service
+from tests.backfill import LOW, firsts, revisions, stored
 from tests.detecting import detecting, until_drained
 from tests.echo import Echo, Job, head, letters, publish
 from tests.footage import make
@@ -35,7 +34,6 @@ from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
-LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
 TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
 
 
@@ -74,22 +72,6 @@ async def bending(
     )
     async with until_drained(client, worker) as stop:
         yield stop
-
-
-async def stored(admin: Client, subject: str) -> list[Stored]:
-    async with Log(admin, names.EVENTS) as log:
-        return await log.all(subject)
-
-
-async def firsts(admin: Client) -> dict[str, Detections]:
-    """By their ids."""
-    found = await stored(admin, "events.detections.>")
-    return {s.headers["ce-id"]: events.decode(s.data, Detections, s.subject) for s in found}
-
-
-async def revisions(admin: Client) -> list[DetectionsRevision]:
-    found = await stored(admin, "events.revisions.>")
-    return [events.decode(s.data, DetectionsRevision, s.subject) for s in found]
 
 
 async def settled(admin: Client) -> None:

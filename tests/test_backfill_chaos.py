@@ -15,24 +15,14 @@ from nats.aio.client import Client
 
 from shared.runtime.backoff import Backoff
 from tests import service
+from tests.backfill import be_patient, firsts, revisions
 from tests.crashing_backfill import POINTS
 from tests.echo import letters, publish
-from tests.test_backfill import firsts, revisions
 from tests.waiting import patience_s
 from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 KILLS_A_POINT = 4
-# So that what had died is given to the next in time.
-ACK_WAIT_S = 2.0
-
-
-async def be_patient(admin: Client, stream: str, consumer: str) -> None:
-    """With so many kills as here, no segment's deliveries run out."""
-    js = admin.jetstream()
-    config = (await js.consumer_info(stream, consumer)).config
-    config.ack_wait, config.max_deliver = ACK_WAIT_S, 100
-    await js.add_consumer(stream, config)
 
 
 @pytest.mark.slow

@@ -25,12 +25,13 @@ from shared.contract.events import Detections, Embeddings, Tracks, Vector
 from shared.models import vectors
 from shared.runtime.errors import BadMessage
 from tests import raw, service
+from tests.analytics_world import ACROSS, RULES, alone, running, use
+from tests.analytics_world import until as heard
 from tests.examples import examples
-from tests.test_analytics_service import ACROSS, RULES, alone, detections, running, use
-from tests.test_analytics_service import publish as detect
-from tests.test_analytics_service import until as heard
-from tests.test_search import DIMENSION, TIMING, embedded, find, rows, scene, searching
+from tests.search_world import DIMENSION, TIMING, embedded, find, rows, scene, searching
 from tests.waiting import patience_s, until
+from tests.walks import detections
+from tests.walks import publish as detect
 from tidegate.local.server import NatsServer
 
 REF = {"stream": "MEDIA", "seq": 7, "epoch": "e", "n": 3}

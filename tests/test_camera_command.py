@@ -17,7 +17,7 @@ from shared.contract import names
 from shared.contract.cameras import Camera, new_camera
 from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
-from tests.test_rules_command import tidegate
+from tests.command_line import tidegate
 from tidegate.local.server import NatsServer
 
 URL = "rtsp://me:hunter2@10.0.0.7:554/stream1"

@@ -15,7 +15,7 @@ from shared.client import registry
 from shared.contract import cameras, credentials, identities, names
 from shared.contract.cameras import Camera, apart, joined, new_camera
 from tests.ingest_process import Bus, Ingest, bus, start
-from tests.test_camera_credentials import forge, listening
+from tests.rtsp_listener import forge, listening
 from tests.waiting import until
 from tidegate.local.server import NatsServer
 

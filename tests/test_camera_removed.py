@@ -19,9 +19,9 @@ from shared.contract.segment import to_headers
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health
 from tests.ingest_process import Bus, Ingest, bus, start
+from tests.pipeline import all_detections, running, videos
+from tests.rtsp_listener import listening
 from tests.service import settled
-from tests.test_camera_credentials import listening
-from tests.test_end_to_end import all_detections, running, videos
 from tests.waiting import until
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer

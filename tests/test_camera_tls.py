@@ -25,7 +25,7 @@ from shared.contract import cameras, names
 from tests import footage
 from tests.ingest_process import Bus, Ingest, add, bus, start
 from tests.rtsp import secured, serving
-from tests.test_camera_credentials import BASIC, LOGIN, listening
+from tests.rtsp_listener import BASIC, LOGIN, listening
 from tests.waiting import until
 
 __all__ = ["bus", "start"]

@@ -18,10 +18,11 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 
+from tests.deploy_checks import schema_problem
+from tests.deploy_manifests import DEPLOY, PRODUCTS
 from tests.kube_api import Document, KubeApi
 from tests.kube_controllers import EXTERNAL, GPU, act, set_condition
 from tests.own_server import OwnServer, accounts
-from tests.test_deploy import DEPLOY, PRODUCTS, schema_problem
 from tidegate.commands import tidegate as command_line
 
 pytestmark = [

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from shared.contract.identities import permissions
 from shared.contract.topology import TopologySettings, apply
+from tests.deploy_manifests import DEPLOY, SHIPPED, documents, of, pod_of, secret_names, workloads
 from tests.nats_pods import NatsPods, are_one, connected
-from tests.test_deploy import DEPLOY, SHIPPED, documents, of, pod_of, secret_names, workloads
 from tidegate.commands import tidegate
 
 pytestmark = [

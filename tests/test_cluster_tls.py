@@ -24,9 +24,10 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from shared import bus
 from shared.runtime.errors import BusError, SettingError
 from tests.certificates import Authority, Pair
+from tests.deploy_checks import check_builtin_kinds
+from tests.deploy_manifests import DEPLOY, Document, build, documents, of, overlay, pod_of, secret_names
 from tests.lean import python, without
 from tests.nats_pods import NatsPods, are_one, connected
-from tests.test_deploy import DEPLOY, Document, build, check_builtin_kinds, documents, of, overlay, pod_of, secret_names
 from tests.waiting import until
 from tidegate.cluster import issuing
 from tidegate.commands import tidegate

@@ -29,11 +29,11 @@ from shared import bus
 from shared.bus.log import Log
 from shared.contract import catalog, identities, jobs, names
 from shared.contract.events import Tracks
+from tests import analytics_world as analytics
 from tests import jobs_world
-from tests import test_analytics_service as analytics
+from tests.older_data import ACROSS, CAMERA, Older, create
 from tests.own_server import OwnServer
 from tests.service_process import ServiceProcess
-from tests.test_upgrade import ACROSS, CAMERA, Older, create
 from tests.waiting import patience_s
 from tests.walks import START, detections, publish
 from tidegate.commands import tidegate

@@ -34,7 +34,7 @@ from shared.runtime import settings
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from tests import images
-from tests.test_deploy import SHIPPED, VERSION, container_of, documents, workloads
+from tests.deploy_manifests import SHIPPED, VERSION, container_of, documents, workloads
 from tests.waiting import patience_s
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank

@@ -19,13 +19,12 @@ from shared.bus import requests
 from shared.contract import events, names
 from shared.contract.events import Answer, Seen, Summary, Timing, Usage
 from shared.contract.segment import rfc3339
-from tests.console import Running, add_camera, console_on
-from tests.jobs_world import film, fronting, waiting, worker
-from tests.openai_server import OpenAiServer, text
+from tests.console import add_camera, console_on
+from tests.console_ask import MAN, world
+from tests.jobs_world import fronting, waiting
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
-MAN = text('{"answer":"A man with a bag.","frames":[1]}')
 Line = tuple[str, dict[str, Any]]
 
 
@@ -46,21 +45,6 @@ async def told(client: httpx.AsyncClient, path: str = "ask", **asked: Any) -> li
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
         return [line async for line in lines(answer) if line[0] != "waiting"]
-
-
-@contextlib.asynccontextmanager
-async def world(server: NatsServer, admin: Client) -> AsyncIterator[tuple[Running, OpenAiServer]]:
-    """A console beside a front and a worker; lobby, street and vault have video of the last seconds."""
-    for camera in ("lobby", "street", "vault"):
-        await add_camera(admin, camera)
-        await film(admin, 3, camera=camera)
-    async with (
-        OpenAiServer(then=MAN) as openai,
-        fronting(server),
-        worker(server, openai.url),
-        console_on(server, admin) as console,
-    ):
-        yield console, openai
 
 
 async def test_a_question_is_answered_with_the_frames_it_rests_on(server: NatsServer, admin: Client) -> None:

@@ -10,8 +10,8 @@ from nats.aio.client import Client
 from services.console.people.asker import Role
 from tests.browser import becomes, browsing, overflows, violations
 from tests.console import add_camera
+from tests.console_ask import MAN, world
 from tests.openai_server import hang
-from tests.test_console_ask import MAN, world
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:

@@ -14,48 +14,18 @@ import pytest
 from nats.aio.client import Client
 
 from shared.client import registry
-from shared.contract import events, names, segment
+from shared.contract import names
 from shared.contract.cameras import Camera
-from shared.contract.events import CameraStatus, VideoStatus
-from shared.contract.segment import Segment
+from shared.contract.events import VideoStatus
 from tests import footage, rtsp
 from tests.console import add_camera, console_on
+from tests.console_cameras import RULES, film, now, say, status
 from tests.waiting import LONGEST_S, patience_s, until
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer
 
 SECRET = "s3cr3t-pässword"
 QUOTED = "s3cr3t-p%C3%A4ssword"
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-async def say(admin: Client, event: events.Event, id: str) -> None:
-    headers = events.headers(event, id=id, source="test")
-    await admin.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
-
-
-def status(camera: str, state: Any, reason: str = "video arrives", **more: Any) -> CameraStatus:
-    return CameraStatus(
-        camera=camera, time=now(), state=state, reason=reason, url="rtsp://10.0.0.7/a", ingest="i", **more
-    )
-
-
-async def film(admin: Client, camera: str, n: int, *, ago_s: float = 1.0) -> None:
-    head = Segment(
-        camera=camera,
-        epoch="e",
-        n=n,
-        start=now() - dt.timedelta(seconds=ago_s),
-        duration=1.0,
-        codec="h264",
-        width=1280,
-        height=720,
-        frames=25,
-    )
-    await admin.jetstream().publish(names.media(camera), b"video", headers=segment.to_headers(head))
 
 
 async def listed(client: httpx.AsyncClient, **params: Any) -> dict[str, dict[str, Any]]:
@@ -370,12 +340,6 @@ async def test_a_browser_that_leaves_is_no_error(
         await asyncio.sleep(0.2)
     said = capsys.readouterr()
     assert "a request failed" not in said.out + said.err
-
-
-RULES: dict[str, Any] = {
-    "zones": {"door": {"polygon": [[0.4, 0.5], [0.6, 0.5], [0.6, 1], [0.4, 1]]}},
-    "rules": [{"id": "in", "kind": "enter", "zone": "door"}],
-}
 
 
 async def test_rules_are_read_written_and_removed(server: NatsServer, admin: Client) -> None:

@@ -18,8 +18,8 @@ from shared.runtime.tasks import end
 from tests import footage, rtsp
 from tests.browser import becomes, browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
-from tests.test_console_cameras import RULES, film, now, say, status
-from tests.test_console_player import filming
+from tests.console_cameras import RULES, film, now, say, status
+from tests.video_world import filming
 from tests.waiting import patience_s, until
 from tests.walks import Walk, detections, publish
 from tidegate.local.server import NatsServer

@@ -27,7 +27,7 @@ from shared.contract import names
 from shared.contract.search import MAX_CAMERAS, Found, Moment, Query
 from shared.runtime.tasks import end
 from tests.console import add_camera, console_on
-from tests.test_search import at, detected, embedded, encoder, scene, searching, settled
+from tests.search_world import at, detected, embedded, encoder, scene, searching, settled
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 

@@ -26,7 +26,7 @@ from shared.video.pictures import jpeg, read
 from tests.browser import becomes, browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
 from tests.jobs_world import film
-from tests.test_search import DIMENSION, TIMING, detected, say, scene, searching, settled
+from tests.search_world import DIMENSION, TIMING, detected, say, scene, searching, settled
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from services.console.review.filters import EVER
 from services.console.web import app
 from tests.console import Running, add_camera, console_on
 from tests.incidents import incident, say
-from tests.openapi_values import ANY, Values
+from tests.openapi_values import ANY, Values, operations
 from tests.schemas import Validator
-from tests.test_console_openapi import operations
 from tests.waiting import until
 from tidegate.local.server import NatsServer
 

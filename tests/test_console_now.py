@@ -21,20 +21,18 @@ from services.console.now import markers
 from services.console.now.prometheus import QUERIES
 from services.console.now.ring import SERIES
 from services.scaler.live.metadata import DemandQuery
-from shared import bus
-from shared.contract import events, names
-from shared.contract.events import CameraStatus, Incident
+from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.ports import free_port
 from shared.runtime.tasks import end
 from tests import promql
 from tests.aio_page import AioPage
 from tests.console import add_camera, console_on
+from tests.console_now import _send_for_ever, begun, say, status
 from tests.detecting import segment_head
 from tests.echo import Echo, publish, settled, working
+from tests.prometheus_server import Prometheus
 from tests.scalers import estimating
-from tests.test_prometheus import Prometheus
-from tests.test_webhook import incident
 from tests.waiting import LONGEST_S, patience_s
 from tidegate.local.server import NatsServer
 
@@ -59,20 +57,6 @@ async def asked_until(client: httpx.AsyncClient, path: str, right: Callable[[Ans
 
 def of(now: Answer, service: str) -> Answer:
     return next((s for s in now["services"] if s["name"] == service), {})
-
-
-async def say(admin: Client, event: CameraStatus | Incident, id: str) -> None:
-    headers = events.headers(event, id=id, source="/tidegate/test")
-    await bus.publish(admin, admin.jetstream(), events.subject(event), events.encode(event), headers)
-
-
-def status(camera: str, state: str) -> CameraStatus:
-    time = dt.datetime.now(dt.UTC)
-    return CameraStatus(camera=camera, time=time, state=state, reason="no route", url="rtsp://x/", ingest="i")  # type: ignore[arg-type]
-
-
-def begun(camera: str, n: int) -> Incident:
-    return incident(Incident, n, camera)
 
 
 async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: NatsServer, admin: Client) -> None:
@@ -268,14 +252,6 @@ async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client
         # What nobody remembers any more is not made up.
         old = (await anna.get("history?service=cv&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z")).json()
         assert old["source"] == "ring" and set(old["series"]["busy"]) == {None} and old["known_since"] > old["until"]
-
-
-async def _send_for_ever(admin: Client) -> None:
-    n = 0
-    while True:
-        await publish(admin, [f"s{n}"], first=n)
-        n += 1
-        await asyncio.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from services.scaler.live.metadata import DemandQuery
 from shared.runtime.tasks import end
 from tests.browser import becomes, browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
+from tests.console_now import _send_for_ever, begun, say, status
 from tests.echo import Echo, publish, working
 from tests.scalers import estimating
-from tests.test_console_now import _send_for_ever, begun, say, status
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,34 +20,10 @@ from services.console.oidc.routes import COOKIE
 from services.console.people.records import EXPECTED
 from services.console.settings import ConsoleSettings
 from shared.runtime.errors import SettingError
-from shared.runtime.ports import free_port
-from tests.console import TRUSTED, Running, console_on
-from tests.oidc_provider import OidcProvider
+from tests.console import TRUSTED, console_on
+from tests.console_oidc import ANNA, GROUPS, both
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
-
-ANNA = {"sub": "id-1", "preferred_username": "anna", "groups": ["staff"]}
-GROUPS = {"console_oidc_admins": "it", "console_oidc_operators": "guards, night", "console_oidc_viewers": "staff"}
-
-
-@contextlib.asynccontextmanager
-async def both(server: NatsServer, admin: Client, **settings: Any) -> AsyncIterator[tuple[OidcProvider, Running]]:
-    port = free_port(0)
-    async with (
-        OidcProvider("tidegate", "s3cret&+ %") as provider,
-        console_on(
-            server,
-            admin,
-            console_port=port,
-            console_url=settings.pop("console_url", f"http://127.0.0.1:{port}"),
-            console_oidc_issuer=provider.issuer,
-            console_oidc_client_id="tidegate",
-            console_oidc_client_secret="s3cret&+ %",
-            **{**GROUPS, **settings},
-        ) as console,
-    ):
-        provider.claims = dict(ANNA)
-        yield provider, console
 
 
 async def begin(browser: httpx.AsyncClient) -> str:

@@ -20,10 +20,10 @@ from services.console.review.filters import EVER
 from services.console.web import app
 from tests.console import Running, add_camera, console_on
 from tests.incidents import incident, say
+from tests.openapi_values import operations
 from tests.waiting import until
 from tidegate.local.server import NatsServer
 
-METHODS = ("get", "put", "post", "patch", "delete")
 ERRORS = {"400", "401", "403", "404", "409", "429", "503"}
 PACKAGE = "console_client"
 # The generator knows JSON, texts and bytes: pictures and video are bytes.
@@ -33,14 +33,6 @@ CONFIG = {
         ("image/jpeg", "video/mp4", "application/vnd.apple.mpegurl"), "application/octet-stream"
     ),
 }
-
-Operation = dict[str, Any]
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, Operation]]:
-    """(method, path, operation) of each."""
-    for path, item in document["paths"].items():
-        yield from ((method.upper(), path, item[method]) for method in METHODS if method in item)
 
 
 async def served(console: Running) -> dict[str, Any]:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
-from shared.contract import names
-from shared.contract.segment import rfc3339, to_headers
-from shared.runtime.tasks import end
+from shared.contract.segment import rfc3339
 from tests import footage
 from tests.browser import becomes, browsing
 from tests.console import add_camera, console_on
-from tests.video_world import dated, publish, s
+from tests.video_world import dated, filming, publish, s
 from tests.waiting import until
-from tidegate.demo import clips as cut
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:
@@ -55,39 +49,6 @@ CORNER = """() => {
   context.drawImage(clip, 0, 0);
   return context.getImageData(0, 0, 1, 1).data[0];
 }"""
-
-
-class Camera:
-    """Publishes a video as it would be captured now, again and again."""
-
-    def __init__(self, admin: Client, pieces: list[Piece]) -> None:
-        self._admin = admin
-        self._pieces = pieces
-        self.start = dt.datetime.now(dt.UTC)
-        self.sent = 0
-
-    async def run(self) -> None:
-        """The frames go on from round to round: only the first one's are published, until the video is over."""
-        at, seqs = self.start, dict[str, int]()
-        for piece in self._pieces:
-            length = dt.timedelta(seconds=piece.segment.duration)
-            await asyncio.sleep(max(0.0, (at + length).timestamp() - time.time()))
-            key_seq = seqs[piece.gop] if piece.dependent else None
-            segment = msgspec.structs.replace(piece.segment, start=at, key_seq=key_seq)
-            ack = await self._admin.jetstream().publish(names.media("cam"), piece.payload, headers=to_headers(segment))
-            seqs[piece.segment.message_id] = ack.seq
-            at += length
-            self.sent += 1
-
-
-@contextlib.asynccontextmanager
-async def filming(admin: Client, path: Path) -> AsyncIterator[Camera]:
-    camera = Camera(admin, cut.pieces(path, "cam"))
-    task = asyncio.create_task(camera.run())
-    try:
-        yield camera
-    finally:
-        await end(task)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import json
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -25,47 +24,25 @@ from shared.contract.events import (
     DetectionsRevision,
     Frame,
     IncidentObject,
-    PathPoint,
     Quality,
     SegmentRef,
     Snapshot,
     Timing,
-    Track,
-    Tracks,
     encode,
 )
 from tests.console import Running, add_camera, console_on
+from tests.console_review import followed, known, until_so
 from tests.incidents import ago, incident, now, say, verdict
 from tests.video_world import frames, number, path, pieces, pixels, publish, source
-from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 __all__ = ["path", "pieces", "source"]
-
-
-async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What is answered, once it is anything."""
-    async with asyncio.timeout(patience_s()):
-        while not (found := await ask()):
-            await asyncio.sleep(0.02)
-    return found
 
 
 async def listed(client: httpx.AsyncClient, **asked: Any) -> list[str]:
     answer = await client.get("incidents", params=asked)
     assert answer.status_code == 200, answer.text
     return [card["incident"] for card in answer.json()["incidents"]]
-
-
-async def known(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
-    """The cards, once there are so many and all is read."""
-
-    async def ask() -> list[dict[str, Any]] | None:
-        found = (await client.get("incidents")).json()
-        return found["incidents"] if found["complete"] and len(found["incidents"]) == count else None
-
-    cards: list[dict[str, Any]] = await until_so(ask)
-    return cards
 
 
 async def token(console: Running, person: str) -> httpx.AsyncClient:
@@ -349,27 +326,3 @@ def revision(n: int, start: dt.datetime, **fields: Any) -> DetectionsRevision:
     first = detections(n, start)
     same = {field: getattr(first, field) for field in first.__struct_fields__}
     return DetectionsRevision(**same, revises=f"cv/{n}", **fields)
-
-
-def followed(start: dt.datetime) -> Tracks:
-    """One that is in the incident, and one that is not."""
-    path = [
-        PathPoint(time=start + dt.timedelta(seconds=n), box=(0.1 * n, 0.2, 0.1 * n + 0.2, 0.8), score=0.9)
-        for n in range(3)
-    ]
-    theirs = [
-        Track(
-            id=id, state="new", label="person", score=0.9, box=path[-1].box, first=start, last=end, path=path, speed=0.1
-        )
-        for id, end in (("e.1", path[-1].time), ("e.2", path[-1].time))
-    ]
-    return Tracks(
-        camera="lobby",
-        segment=SegmentRef(stream="MEDIA", seq=1, epoch="e", n=0),
-        start=start,
-        duration=1.0,
-        width=1280,
-        height=720,
-        model="m",
-        tracks=theirs,
-    )

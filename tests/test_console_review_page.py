@@ -14,8 +14,8 @@ from services.ingest.segmenter import Piece
 from shared.contract.events import CameraStatus, Incident, Snapshot
 from tests.browser import browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
+from tests.console_review import followed, until_so
 from tests.incidents import ago, incident, say, verdict
-from tests.test_console_review import followed, until_so
 from tests.video_world import path, pieces, publish
 from tidegate.local.server import NatsServer
 

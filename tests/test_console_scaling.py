@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -11,7 +10,6 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from nats.aio.client import Client
 
@@ -24,11 +22,11 @@ from services.scaler.live.metadata import parse as query_of
 from shared.contract.explain import Explanation, Explanations
 from shared.contract.whatif import Failed, InForce, Progress, UsageLine, WhatIfRequest
 from shared.runtime.errors import BusError
+from tests.audit import keep
 from tests.console import Running, console_on
 from tests.scalers import estimating
-from tests.test_audit import keep
-from tests.test_whatif import CSV, lives
 from tests.waiting import patience_s, until
+from tests.whatif import CSV, lives, ours
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 
@@ -36,17 +34,6 @@ BY_CSV = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5, "
 # It simulates for a minute.
 LONG = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 0.5}
 REQUEST = WhatIfRequest(service="cv", arrivals="made_up")
-
-
-def ours(*, at_work: bool = False) -> list[psutil.Process]:
-    """The processes that simulate for this one. at_work: those alone that have processes of their own by now."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        # Any of them may end while it is looked at.
-        with contextlib.suppress(psutil.Error):
-            if "tidegate.whatif" in " ".join(process.cmdline()) and (not at_work or process.children()):
-                found.append(process)
-    return found
 
 
 async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from services.scaler.live.metadata import parse as query_of
 from tests.browser import browsing, overflows, violations
 from tests.console import Running, console_on
 from tests.scalers import estimating
-from tests.test_console_scaling import ours
-from tests.test_whatif import CSV
 from tests.waiting import patience_s
+from tests.whatif import CSV, ours
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 

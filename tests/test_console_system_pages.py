@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from shared.contract import deadletters
 from tests.browser import browsing, overflows, violations
 from tests.console import Running, add_camera, console_on
-from tests.test_console_oidc import both
+from tests.console_oidc import both
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,13 +17,12 @@ from shared import bus
 from shared.contract.readers import Reader
 from shared.runtime.settings import BusSettings
 from tests.own_server import OwnServer, accounts
+from tests.small_server import FEW
 from tests.waiting import patience_s
 from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
 MANY = 1500
-# Of files that a process may have open: what some machines allow.
-FEW = 512
 
 
 class Crowd:
@@ -141,7 +139,7 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
 @asynccontextmanager
 async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
     """How some identities connect to a server that may have few files open."""
-    command = f"import tests.test_crowding as t, sys; t.serve({str(data)!r})"
+    command = f"from tests.small_server import serve; serve({str(data)!r})"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -153,21 +151,6 @@ async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
     finally:
         process.stdin.close()
         await process.wait()
-
-
-def serve(data: str) -> None:
-    """Run a server with few files until the end of our input."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
-
-    async def run() -> None:
-        async with NatsServer(Path(data)) as server:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            await server.set_up(admin)
-            await admin.close()
-            print(server.url, flush=True)
-            await asyncio.to_thread(sys.stdin.read)
-
-    asyncio.run(run())
 
 
 async def stored(admin: Client) -> int:

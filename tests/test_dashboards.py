@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,16 @@ import pytest
 
 from services.scaler.demand.estimate import Estimate
 from tests import npm, promql
-from tests.test_alerts import ALERTS
-from tests.test_deploy import build, of
+from tests.alert_rules import ALERTS
+from tests.dashboard_queries import NAMES, queries
+from tests.deploy_manifests import build, of
 from tools.dashboards.__main__ import FOLDER, PAGES
 from tools.dashboards.grafana import encode
 from tools.reference import metrics
 
 GRAFANA = "13.2.3"
-# The variables of a dashboard, as Grafana would fill them in.
-FILLED = {"$namespace": "tidegate", "$price": "3", "$__rate_interval": "1m", "$__range": "6h"}
 # Of `tidegate up`, which is not in a cluster.
 LOCAL = {"tidegate_replicas", "tidegate_scale_events_total", "tidegate_worker_restarts_total"}
-
-
-def queries(page: str) -> Iterator[tuple[str, str]]:
-    """(query, legend) of each graph, as they are in the file."""
-    for panel in json.loads((FOLDER / f"{page}.json").read_text())["panels"]:
-        for target in panel.get("targets", []):
-            query = target["expr"]
-            for variable, value in FILLED.items():
-                query = query.replace(variable, value)
-            yield query, target.get("legendFormat", "")
-
-
-NAMES = [page.name for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

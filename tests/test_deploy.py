@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -11,13 +10,10 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-import kubernetes_validate
 import msgspec
 import pytest
 import yaml
@@ -36,98 +32,76 @@ from services.vlm.settings import VlmSettings
 from services.vlm.vllm_server import VllmServer
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
-from shared.contract import catalog, names
+from shared.contract import names
 from shared.contract.identities import permissions
-from shared.contract.topology import BACKFILL_BYTES, TopologySettings, consumers
+from shared.contract.topology import TopologySettings, consumers
 from shared.runtime import settings
 from shared.runtime.errors import SettingError
 from shared.worker import WorkerSettings
 from tests import npm
+from tests.deploy_checks import (
+    check_builtin_kinds,
+    check_confined,
+    check_placeholder,
+    check_pod,
+    check_pod_speaks_tls,
+    check_thresholds,
+    check_triggers,
+    keda_problems,
+    our_own_reading,
+    problems,
+)
+from tests.deploy_checks import keda_schema as keda_schema
+from tests.deploy_manifests import (
+    DEPLOY,
+    FILES,
+    FORMS,
+    GPU,
+    IMAGES,
+    LATENCY,
+    OVERLAYS,
+    PRODUCTS,
+    PROFILES,
+    PROJECT,
+    RATE,
+    SHIPPED,
+    VERSION,
+    Document,
+    asked_by,
+    build,
+    claims_of,
+    component_of,
+    container_of,
+    documents,
+    key_of_secret,
+    listed,
+    of,
+    overlay,
+    pod_of,
+    secret_names,
+    variables,
+    with_tls,
+    workloads,
+)
 from tidegate.keda.hpa import TOLERANCE
-from tidegate.keda.scaledobject import PrometheusTrigger, ScaledObject, parse
+from tidegate.keda.scaledobject import PrometheusTrigger
 from tidegate.keda.threshold import lag_threshold
 from tools.image.build import KINDS
-
-Document = dict[str, Any]
 
 # KEDA's models are installed once, and an overlay is built once.
 pytestmark = pytest.mark.xdist_group("deploy")
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
-OVERLAYS = DEPLOY / "kubernetes/overlays"
-PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-VERSION = PROJECT["version"]
-IMAGES = [{"name": name, "newTag": VERSION} for name in ("tidegate", "tidegate-small")]
-PROFILES = ("h100", "l40s", "rtx-pro-4500", "rtx-pro-6000")
-FORMS = [f"{profile}{form}" for profile in PROFILES for form in ("", "/demand")]
-PRODUCTS = {
-    "h100": "NVIDIA-H100-80GB-HBM3",
-    "l40s": "NVIDIA-L40S",
-    "rtx-pro-4500": "NVIDIA-RTX-PRO-4500-Blackwell-Server-Edition",
-    "rtx-pro-6000": "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
-}
-GPU = "nvidia.com/gpu"
-# Native sidecars are on from 1.29.
-VERSIONS = ("1.29", kubernetes_validate.latest_version())
-KEDA_MODELS = "2.0.0"
 CERT_MANAGER_MODELS = "6.0.0"
-
-RATE = "tidegate.dev/segments-per-second"
-LATENCY = "tidegate.dev/latency-target-seconds"
-COLD_START = "tidegate.dev/cold-start-seconds"
 
 
 # ---- what there is
 
 
-def documents(text: str) -> list[Document]:
-    return [d for d in yaml.load_all(text, yaml.CSafeLoader) if d]
-
-
-def kustomizations() -> Iterator[tuple[Path, Document]]:
-    for path in sorted(DEPLOY.rglob("kustomization.yaml")):
-        yield path.parent, documents(path.read_text())[0]
-
-
-def listed(*keys: str) -> set[Path]:
-    """Files and folders that kustomizations name."""
-    found = set()
-    for folder, content in kustomizations():
-        for key in keys:
-            for entry in content.get(key, []):
-                name = entry.get("path") if isinstance(entry, dict) else entry
-                if name:
-                    found.add((folder / name).resolve())
-    return found
-
-
-PATCHES = listed("patches")
-# Values for somebody else's chart are none of it, nor is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
-FILES = sorted(
-    p
-    for p in DEPLOY.rglob("*.yaml")
-    if p.name != "kustomization.yaml" and p not in PATCHES and p.parent.name not in ("nats-chart", "ray")
-)
-SHIPPED = [d for path in FILES for d in documents(path.read_text())]
 SCALED_FILES = [p for p in FILES if any(d["kind"] == "ScaledObject" for d in documents(p.read_text()))]
 
 
 def relative(path: Path) -> str:
     return str(path.relative_to(DEPLOY))
-
-
-def of(docs: list[Document], *kinds: str) -> dict[str, Document]:
-    return {d["metadata"]["name"]: d for d in docs if d["kind"] in kinds}
-
-
-def workloads(docs: list[Document]) -> dict[str, Document]:
-    """What of ours has pods that stay."""
-    ours = [d for d in docs if d["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "tidegate"]
-    return of(ours, "Deployment", "StatefulSet")
-
-
-def component_of(workload: Document) -> str:
-    return str(workload["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
 def service_of(workload: Document) -> str:
@@ -141,62 +115,8 @@ def identity_of(workload: Document) -> str:
     return component if component in permissions() else service_of(workload)
 
 
-def pod_of(deployment: Document) -> Document:
-    spec: Document = deployment["spec"]["template"]["spec"]
-    return spec
-
-
-def claims_of(workload: Document) -> list[Document]:
-    """The volumes that a StatefulSet makes for each of its pods: name and size."""
-    templates = workload["spec"].get("volumeClaimTemplates", [])
-    return [{"name": t["metadata"]["name"], **t["spec"]["resources"]["requests"]} for t in templates]
-
-
-def container_of(deployment: Document) -> Document:
-    """The container of the service itself."""
-    (container,) = pod_of(deployment)["containers"]
-    assert isinstance(container, dict)
-    return container
-
-
-def variables(deployment: Document, password: Path) -> dict[str, str]:
-    """The environment as the kubelet makes it, with what other objects give filled in.
-
-    password: a file; what else a Secret holds lies beside it.
-    """
-    config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
-    made = {}
-    for entry in container_of(deployment).get("env", []):
-        source = entry.get("valueFrom", {})
-        if "configMapKeyRef" in source:
-            made[entry["name"]] = config[source["configMapKeyRef"]["key"]]
-        elif "fieldRef" in source:
-            made[entry["name"]] = f"{deployment['metadata']['name']}-7c9fd5d6b4-x2x4z"
-        else:
-            made[entry["name"]] = entry["value"]
-    for name in [n for n in made if n.endswith("_FILE")]:
-        made[name] = str(password.parent / key_of_secret(deployment, made[name]))
-    return made
-
-
-def key_of_secret(deployment: Document, path: str) -> str:
-    """What a Secret has to have, for its pod to find it at `path`."""
-    secret = {v["name"] for v in pod_of(deployment)["volumes"] if "secret" in v}
-    mounted = {m["mountPath"] for m in container_of(deployment)["volumeMounts"] if m["name"] in secret}
-    folder, _, key = path.rpartition("/")
-    assert folder in mounted
-    return key
-
-
 def is_written(service: str) -> bool:
     return (DEPLOY.parent / "services" / service / "__main__.py").exists()
-
-
-def declared(stream: str, service: str) -> set[str]:
-    """The consumers of a stream whose messages a service works on."""
-    made = consumers(TopologySettings(embed_crops="detections"))
-    all_of = {str(consumer.durable_name) for on, consumer in made if on == stream}
-    return {name for name in all_of if catalog.service_of(name) == service}
 
 
 def mebibytes(quantity: str) -> float:
@@ -205,32 +125,6 @@ def mebibytes(quantity: str) -> float:
 
 
 # ---- schemas
-
-
-@functools.cache
-def schema_problem(document: str, version: str) -> str | None:
-    """What Kubernetes' own schema says of a document, as JSON; None where it is valid."""
-    try:
-        kubernetes_validate.validate(json.loads(document), version, strict=True)
-    except kubernetes_validate.ValidationError as e:
-        return f"{'.'.join(map(str, e.path))}: {e.message}"
-    return None
-
-
-# Kinds that Kubernetes does not have: each has a schema of its own.
-FOREIGN = re.compile(
-    r"(keda\.sh|cert-manager\.io|.*\.fluxcd\.io|argoproj\.io|karpenter\..*|autoscaling\.x-k8s\.io|monitoring\.coreos\.com)/"
-)
-
-
-def check_builtin_kinds(docs: list[Document]) -> int:
-    """Validate all that are Kubernetes' own; the number of them."""
-    builtin = [d for d in docs if not FOREIGN.match(d["apiVersion"])]
-    for d in builtin:
-        for version in VERSIONS:
-            problem = schema_problem(json.dumps(d, sort_keys=True), version)
-            assert problem is None, f"{d['kind']} {d['metadata']['name']}, Kubernetes {version}: {problem}"
-    return len(builtin)
 
 
 def test_every_file_is_applied_or_patches_something() -> None:
@@ -250,46 +144,6 @@ def test_the_validation_is_strict() -> None:
         check_builtin_kinds([deployment])
 
 
-@pytest.fixture(scope="session")
-def keda_schema(pytestconfig: pytest.Config) -> Path:
-    """A folder with KEDA's models in its node_modules."""
-    if not shutil.which("node"):
-        pytest.skip("node is not installed: apt-get install nodejs npm")
-    return npm.installed(pytestconfig, "@kubernetes-models/keda", KEDA_MODELS).parents[2]
-
-
-VALIDATE = """
-import * as kinds from "@kubernetes-models/MODELS";
-import { readFileSync } from "node:fs";
-for (const d of JSON.parse(readFileSync(0, "utf8"))) {
-  try {
-    new kinds[d.kind](d).validate();
-    console.log("null");
-  } catch (e) {
-    console.log(JSON.stringify(`${d.kind} ${d.metadata.name}: ${e.message}`));
-  }
-}
-"""
-
-
-def keda_problems(folder: Path, docs: list[Document]) -> list[str | None]:
-    """What KEDA's schema says of each of its kinds among `docs`."""
-    return problems(folder, "keda/keda.sh/v1alpha1", [d for d in docs if d["apiVersion"].startswith("keda.sh/")])
-
-
-def problems(folder: Path, models: str, docs: list[Document]) -> list[str | None]:
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", VALIDATE.replace("MODELS", models)],
-        input=json.dumps(docs),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 @pytest.mark.foreign
 def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
     problems = keda_problems(keda_schema, SHIPPED)
@@ -301,106 +155,6 @@ def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
 
 
 # ---- scaling
-
-
-def modifiers_of(scaled: Document) -> Document:
-    """Its `scalingModifiers`; empty where each trigger counts by itself."""
-    found: Document = scaled["spec"].get("advanced", {}).get("scalingModifiers", {})
-    return found
-
-
-def asked_by(trigger: Document) -> dict[str, str]:
-    """What the URL of a trigger asks the scaler."""
-    return dict(parse_qsl(urlsplit(trigger["metadata"]["url"]).query))
-
-
-def check_thresholds(scaled: Document) -> None:
-    """Every threshold is what the stated rate and target give."""
-    given = scaled["metadata"].get("annotations", {})
-    lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
-    demand = [asked_by(t) for t in scaled["spec"]["triggers"] if t["type"] == "metrics-api"]
-    modifiers = modifiers_of(scaled)
-    assert bool(lag) == bool(given)
-    for trigger in lag:
-        t = lag_threshold(float(given[RATE]), float(given[LATENCY]), cold_start_s=float(given.get(COLD_START, 60)))
-        if demand:
-            net = t.deferred if trigger["stream"] == names.BACKFILL else t.fallback
-            assert (trigger["lagThreshold"], demand[0]["lagThreshold"]) == (str(net), str(t.value))
-            assert (demand[0]["latencyTarget"], demand[0]["coldStart"]) == (given[LATENCY], given[COLD_START])
-        else:
-            assert trigger["lagThreshold"] == modifiers.get("target", str(t.value)) == str(t.value)
-        limits = TopologySettings()
-        if trigger["stream"] == "MEDIA":
-            # The net has to act long before what waits expires.
-            assert t.fallback / t.rate < limits.media_max_age_s / 2
-        assert t.retention_s == limits.media_max_age_s
-
-
-def check_triggers(scaled: Document, docs: list[Document]) -> None:
-    """Addresses, authentications and metadata lead somewhere, and no consumer of the service is forgotten."""
-    triggers = scaled["spec"]["triggers"]
-    for trigger in triggers:
-        authentication = trigger.get("authenticationRef")
-        if authentication:
-            assert authentication["name"] in of(docs, "TriggerAuthentication")
-    demand, lag, utilisation = (
-        [t for t in triggers if t["type"] == kind] for kind in ("metrics-api", "nats-jetstream", "prometheus")
-    )
-    # The scaler's trigger is the first of each file: patches and the component mtls count on it.
-    assert triggers == demand + lag + utilisation and len(demand) <= 1
-    service = scaled["metadata"]["name"].removeprefix("tidegate-")
-    put_off = [t["metadata"] for t in lag if t["metadata"]["stream"] == names.BACKFILL]
-    lag = [t for t in lag if t["metadata"] not in put_off]
-    wanted = sorted((t["metadata"]["stream"], t["metadata"]["consumer"]) for t in lag)
-    check_put_off(service, put_off, docs)
-    for trigger in demand:
-        home = scaled["metadata"].get("namespace", "tidegate")
-        scheme, _, rest = trigger["metadata"]["url"].partition("://")
-        assert rest.startswith(f"tidegate-scaler.{home}.svc.cluster.local:9091/demand?")
-        assert scheme == ("https" if "authenticationRef" in trigger else "http")
-        # Our scaler answers replicas, as the number of this name.
-        assert (trigger["metadata"]["valueLocation"], trigger["metadata"]["targetValue"]) == ("demand", "1")
-        # A fallback would start a replica of each service where the scaler is away: the net does where there is video.
-        assert "fallback" not in scaled["spec"]
-        query = metadata.parse_url(trigger["metadata"]["url"])
-        assert query.service == service
-        if isinstance(query, metadata.CamerasQuery):
-            assert not lag and not modifiers_of(scaled)
-            return
-        consumers = query.consumer.split(",")
-        streams = query.stream.split(",")
-        assert sorted(zip(streams * (len(consumers) if len(streams) == 1 else 1), consumers, strict=True)) == wanted
-    assert wanted == sorted((stream, c) for stream in {s for s, _ in wanted} for c in declared(stream, service))
-    assert service != "vlm" or sorted(names.VLM_WORK) == wanted
-    check_modifiers(scaled, lag, alone=not (demand or utilisation))
-
-
-def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -> None:
-    """What was put off is counted where work bends, and nowhere else. It starts no first replica."""
-    deployment = of(docs, "Deployment").get(f"tidegate-{service}")
-    given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
-    bends = f"{service.upper()}_LATENCY_TARGET_S" in given
-    assert len(put_off) == (bends and bool(catalog.backfill_consumer(service)))
-    for metadata_ in put_off:
-        assert metadata_["consumer"] == names.backfilling(service)
-        # More than BACKFILL holds.
-        assert int(metadata_["activationLagThreshold"]) > BACKFILL_BYTES
-
-
-def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
-    """What several triggers count is added up. Beside another they need not be: the HPA takes the largest."""
-    modifiers = modifiers_of(scaled)
-    assert bool(modifiers) == (alone and len(lag) > 1)
-    if modifiers:
-        assert sorted(modifiers["formula"].split(" + ")) == sorted(t["name"] for t in lag)
-        assert modifiers["activationTarget"] == "0" and "metricType" not in modifiers
-    # A replica's threshold is what is compared with a replica's share.
-    assert all(t.get("metricType", "AverageValue") == "AverageValue" for t in lag)
-
-
-def our_own_reading(document: Document) -> ScaledObject:
-    """Nothing in it is unknown, misspelt or out of bounds, which KEDA's schema lets pass."""
-    return parse(yaml.safe_dump(document))
 
 
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
@@ -466,25 +220,6 @@ def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it
 
 
 # ---- pods
-
-
-def check_pod(deployment: Document) -> None:
-    """As the standard `restricted` asks, and a drain that ends before the kubelet loses patience."""
-    pod = pod_of(deployment)
-    security = pod["securityContext"]
-    assert security["runAsNonRoot"] is True and security["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
-    for container in (*pod.get("initContainers", []), *pod["containers"]):
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
-        assert requests["memory"] == limits["memory"] and requests.get(GPU) == limits.get(GPU)
-    volumes = {v["name"] for v in (*pod.get("volumes", []), *claims_of(deployment))}
-    for container in (*pod.get("initContainers", []), *pod["containers"]):
-        assert {m["name"] for m in container.get("volumeMounts", [])} <= volumes
 
 
 SERVICES = sorted(name for name in workloads(SHIPPED) if name != "tidegate-placeholder")
@@ -829,34 +564,7 @@ def test_the_placeholder_yields_to_everything() -> None:
     check_placeholder(SHIPPED)
 
 
-def check_placeholder(docs: list[Document]) -> None:
-    """A worker of cv fits in its place."""
-    placeholder, cv = (of(docs, "Deployment")[f"tidegate-{s}"] for s in ("placeholder", "cv"))
-    assert container_of(placeholder)["resources"] == container_of(cv)["resources"]
-    assert pod_of(placeholder).get("nodeSelector") == pod_of(cv).get("nodeSelector")
-    assert pod_of(placeholder)["tolerations"] == pod_of(cv)["tolerations"]
-
-
 # ---- secrets
-
-
-def secret_names(value: Any) -> Iterator[str]:
-    """Names of the Secrets that a document refers to."""
-    if isinstance(value, dict):
-        if "secretName" in value:
-            yield value["secretName"]
-        for source in value.get("sources", []):
-            if "secret" in source:
-                yield source["secret"]["name"]
-        if "secretKeyRef" in value:
-            yield value["secretKeyRef"]["name"]
-        for entry in value.get("secretTargetRef", []):
-            yield entry["name"]
-        for v in value.values():
-            yield from secret_names(v)
-    elif isinstance(value, list):
-        for v in value:
-            yield from secret_names(v)
 
 
 def test_every_secret_is_explained_and_none_is_here() -> None:
@@ -902,15 +610,6 @@ def test_three_servers_go_one_at_a_time() -> None:
     assert promised * 1.1 < int(most) * 1e9 < 0.8 * mebibytes(claim["storage"]) * 2**20
 
 
-def check_confined(pod: Document) -> None:
-    """It runs as a user without rights, in a file system that it can't change."""
-    assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
-    for container in pod["containers"]:
-        context = container["securityContext"]
-        assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
-        assert context["capabilities"] == {"drop": ["ALL"]} and "memory" in container["resources"]["limits"]
-
-
 def test_no_secret_is_in_the_environment() -> None:
     """Every process of the container and every dump of one has it, and a renewed Secret does not reach it."""
     assert [n for n, w in workloads(SHIPPED).items() if "secretKeyRef" in json.dumps(w)] == []
@@ -952,30 +651,6 @@ def test_the_readme_says_how_large_they_are() -> None:
 
 
 # ---- overlays, by the real kustomize
-
-
-def build(folder: Path) -> list[Document]:
-    """What kustomize makes of a folder: of ours once, as they stay as they are."""
-    return _built_once(folder) if folder.is_relative_to(DEPLOY) else _built(folder)
-
-
-def _built(folder: Path) -> list[Document]:
-    if not shutil.which("kustomize"):
-        pytest.skip("kustomize is not installed: apt-get install kustomize")
-    done = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return documents(done.stdout)
-
-
-_built_once = functools.cache(_built)
-
-
-def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Document]:
-    """What an overlay of one's own makes of `form`, with components and whatever else it says."""
-    used = [os.path.relpath(p, folder.resolve()) for p in (OVERLAYS / form, *(DEPLOY / c for c in components))]
-    content = {"resources": used[:1], "components": used[1:], **more}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
-    return build(folder)
 
 
 @pytest.mark.foreign
@@ -1210,12 +885,6 @@ def test_mutual_tls_is_a_component_of_the_demand_form(tmp_path: Path, keda_schem
         assert trigger["metadata"]["authMode"] == "tls"
 
 
-def with_tls(folder: Path, form: str) -> list[Document]:
-    """An overlay with every service and all that the README says for TLS."""
-    components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "tls")]
-    return overlay(folder, form, *components, *["keda/demand/mtls"] * form.endswith("/demand"))
-
-
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path, keda_schema: Path) -> None:
@@ -1238,22 +907,6 @@ def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path,
     given = {e["name"]: e.get("value") for e in container_of(job)["env"]}
     assert given["NATS_CERT"] == "/run/secrets/certificates/tls.crt"
     assert "tidegate-tls-admin" in json.dumps(pod_of(job)["volumes"])
-
-
-def check_pod_speaks_tls(name: str, workload: Document) -> None:
-    """Its certificate is its own, it is told where, and its probes ask as it answers."""
-    container = container_of(workload)
-    (volume,) = (v for v in pod_of(workload)["volumes"] if v["name"] == "certificates")
-    assert volume["secret"]["secretName"] == f"tidegate-tls-{name.removeprefix('tidegate-')}"
-    (mount,) = (m for m in container["volumeMounts"] if m["name"] == "certificates")
-    given = {e["name"]: e.get("value") for e in container["env"]}
-    for setting, file in (("CA", "ca.crt"), ("CERT", "tls.crt"), ("KEY", "tls.key")):
-        metrics = "CLIENT_CA" if setting == "CA" else setting
-        assert given[f"NATS_{setting}"] == given[f"METRICS_{metrics}"] == f"{mount['mountPath']}/{file}"
-        assert {f"nats_{setting.lower()}", f"metrics_{metrics.lower()}"} <= set(settings.BusSettings.__struct_fields__)
-    assert {container[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("startup", "readiness", "liveness")} == {
-        "HTTPS"
-    }
 
 
 @pytest.mark.foreign

@@ -19,7 +19,7 @@ from services.scaler.demand.service_rate import ServiceRate
 from shared.contract import names
 from shared.elastic.brownout import BrownoutTuning
 from tests.examples import examples
-from tests.test_simulation import World, counts, static, worlds
+from tests.simulation import World, counts, static, worlds
 from tidegate.commands.simulate import simulate
 from tidegate.keda import scaledobject
 from tidegate.keda.scaledobject import JetStreamTrigger

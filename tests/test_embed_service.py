@@ -24,7 +24,6 @@ from PIL import Image as Pillow
 import services.cv.__main__ as cv
 import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
-from services.embed.settings import EmbedSettings
 from services.ingest.segmenter import Piece
 from shared.bus.log import Log
 from shared.client import dlq
@@ -32,7 +31,6 @@ from shared.contract import events, names, topology
 from shared.contract.events import (
     DetectedObject,
     Detections,
-    Embeddings,
     EmbeddingsRevision,
     Frame,
     Quality,
@@ -41,9 +39,8 @@ from shared.contract.events import (
 )
 from shared.contract.segment import Segment, to_headers
 from shared.models.vectors import Encoded, TextQuery, unpack
-from shared.runtime.telemetry import Health
 from shared.video.decode import decode
-from tests import schemas
+from tests.embed_world import embeddings, png, publish, running
 from tests.footage import make
 from tests.service import serving, settled
 from tests.waiting import patience_s
@@ -66,33 +63,6 @@ _load = cache(embed.load)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of one process share the model: no test changes it, and compiling it costs a second of CPU."""
     monkeypatch.setattr(embed, "load", _load)
-
-
-@contextlib.asynccontextmanager
-async def running(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
-    """The service as its `__main__` runs it, as the identity `embed`, ready; drained at the end."""
-    async with serving(server, "embed", embed.run, EmbedSettings(embed_infer_threads=2, **settings)) as health:
-        yield health
-
-
-async def publish(client: Client, piece: Piece, n: int, **changes: Any) -> int:
-    """A segment of the camera `lobby`, as long as it is and dated after those before it."""
-    head = msgspec.structs.replace(piece.segment, camera="lobby", epoch="e", n=n, **changes)
-    ack = await client.jetstream().publish(names.media("lobby"), piece.payload, headers=to_headers(head))
-    return ack.seq
-
-
-async def embeddings(client: Client) -> list[tuple[str, Embeddings]]:
-    """(ce-id, event) of all of them, in the order of EVENTS."""
-    js = client.jetstream()
-    found = []
-    for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
-        raw = await js.get_msg("EVENTS", seq, direct=True)
-        if (raw.subject or "").startswith("events.embeddings."):
-            schemas.of_events().validate(json.loads(raw.data or b""))
-            event = msgspec.json.decode(raw.data or b"", type=Embeddings)
-            found.append(((raw.headers or {})["ce-id"], event))
-    return found
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:
@@ -409,12 +379,6 @@ async def test_a_stream_that_does_not_answer_is_no_fault_of_the_event(
 def problem(answer: Msg) -> tuple[str, str]:
     headers = answer.headers or {}
     return headers.get("Nats-Service-Error-Code", ""), headers.get("Nats-Service-Error", "")
-
-
-def png(pixels: Any) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 async def test_queries_are_discovered_answered_and_counted(server: NatsServer, admin: Client) -> None:

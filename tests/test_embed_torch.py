@@ -21,8 +21,9 @@ from shared.contract import names  # noqa: E402
 from shared.models.vectors import Encoded, unpack  # noqa: E402
 from shared.runtime.errors import ModelError  # noqa: E402
 from shared.video.decode import Image, decode  # noqa: E402
+from tests.embed_world import embeddings, png, publish, running  # noqa: E402
 from tests.footage import make  # noqa: E402
-from tests.test_embed_service import embeddings, png, publish, running, settled  # noqa: E402
+from tests.service import settled  # noqa: E402
 from tests.waiting import patience_s  # noqa: E402
 from tidegate.demo import clips  # noqa: E402
 from tidegate.local.server import NatsServer  # noqa: E402

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import gzip
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -25,22 +23,17 @@ from shared import bus
 from shared.client import dlq, registry
 from shared.contract import events, names
 from shared.contract.cameras import new_camera
-from shared.contract.events import Detections
 from shared.contract.segment import Segment, to_headers
 from tests import schemas
+from tests.pipeline import all_detections, running
+from tests.pipeline import videos as videos
 from tests.service import settled
 from tests.waiting import patience_s
-from tidegate.demo import clips, footage
+from tidegate.demo import clips
 from tidegate.demo.bank import Bank
-from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 DEBIAN_SERVER = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
-
-
-@pytest.fixture(scope="session")
-def videos() -> list[Path]:
-    return footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
 
 
 @pytest_asyncio.fixture(
@@ -62,26 +55,6 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         await server.set_up(client)
         await client.close()
         yield server
-
-
-@contextlib.asynccontextmanager
-async def running(server: NatsServer, service: str, logs: Path, **env: str) -> AsyncIterator[Replicas]:
-    pool = Replicas(service, [sys.executable, "-m", f"services.{service}"], server.environment(service) | env, logs)
-    await pool.scale_to(1)
-    try:
-        yield pool
-    finally:
-        await pool.close()
-
-
-async def all_detections(client: Client) -> list[Detections]:
-    js = client.jetstream()
-    found = []
-    for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
-        raw = await js.get_msg("EVENTS", seq, direct=True)
-        if (raw.subject or "").startswith("events.detections."):
-            found.append(msgspec.json.decode(raw.data or b"", type=Detections))
-    return found
 
 
 @pytest.mark.slow

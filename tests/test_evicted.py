@@ -15,9 +15,9 @@ from shared.contract import names, topology
 from shared.contract.topology import MB, TopologySettings
 from shared.recordings.policy import EffectivePolicy
 from tests.console import console_on
+from tests.console_review import known
 from tests.incidents import incident, say
-from tests.test_console_review import known
-from tests.test_recorder_keeping import AT, MINUTE, SETTLED, House, house
+from tests.keeper import AT, MINUTE, SETTLED, House, house
 from tests.waiting import patience_s
 from tidegate.commands import doctor
 from tidegate.local.server import NatsServer

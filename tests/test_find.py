@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import io
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import av
@@ -22,12 +20,11 @@ from nats.aio.client import Client
 from PIL import Image
 from rich.console import Console
 
-from shared.bus import requests
 from shared.client import find
-from shared.contract import names
 from shared.contract.search import Found, Moment, Query, Unanswerable
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
+from tests.faulty_search import answering
 from tests.waiting import patience_s
 from tidegate.client import times
 from tidegate.commands.find import MOST_IMAGE_BYTES, picture
@@ -203,19 +200,6 @@ async def tidegate(server: NatsServer, *arguments: str) -> Done:
     )
     out, err = await asyncio.wait_for(process.communicate(), patience_s())
     return Done(process.returncode, out.decode(), err.decode())
-
-
-@contextlib.asynccontextmanager
-async def answering(
-    client: Client, **answers: Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
-) -> AsyncIterator[None]:
-    """A search service that has the faults a real one rarely shows."""
-    subjects = {"find": names.FIND, "clip": names.FIND_CLIP}
-    service = await requests.serve(client, "faulty", "fails", {k: (subjects[k], v) for k, v in answers.items()})
-    try:
-        yield
-    finally:
-        await service.stop()
 
 
 async def test_without_a_search_service_it_says_how_to_start_one(server: NatsServer) -> None:

@@ -15,9 +15,9 @@ from nats.aio.client import Client
 
 from shared.runtime.ports import free_port
 from tests.messages import consume
-from tests.test_scaler_end_to_end import ScalerProcess
-from tests.test_scaler_page import get
-from tests.test_scaler_service import publish
+from tests.scaler_page import get
+from tests.scaler_process import ScalerProcess
+from tests.scalers import publish
 from tests.waiting import patience_s
 from tidegate.keda.decision import Keda
 from tidegate.keda.scaledobject import MetricsApiTrigger, ScaledObject, parse

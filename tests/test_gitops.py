@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from tests import npm
+from tests.deploy_checks import check_builtin_kinds, problems
+from tests.deploy_manifests import DEPLOY, VERSION, build, documents, of
 from tests.manifests import seconds, unknown_fields
-from tests.test_deploy import DEPLOY, VERSION, build, check_builtin_kinds, documents, of, problems
 
 Document = dict[str, Any]
 

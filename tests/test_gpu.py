@@ -22,8 +22,8 @@ from bench.gpu.plan import Numbers, Sample
 from bench.gpu.report import Report
 from services.cv.settings import CvSettings
 from shared.contract.topology import TopologySettings
-from tests import test_deploy
-from tests.test_deploy import OVERLAYS, Document, container_of, of, variables
+from tests import deploy_checks, deploy_manifests
+from tests.deploy_manifests import OVERLAYS, Document, container_of, of, variables
 from tidegate.commands.threshold import threshold
 from tidegate.keda.threshold import AIR, lag_threshold
 
@@ -175,7 +175,7 @@ def as_component(folder: Path, form: str, content: str) -> list[Document]:
     (folder / "own").mkdir()
     own = {"resources": [os.path.relpath(OVERLAYS / form, (folder / "own").resolve())], "components": ["../gpu"]}
     (folder / "own" / "kustomization.yaml").write_text(yaml.safe_dump(own))
-    return test_deploy.build(folder / "own")
+    return deploy_manifests.build(folder / "own")
 
 
 def copied(folder: Path, form: str, content: str) -> list[Document]:
@@ -183,7 +183,7 @@ def copied(folder: Path, form: str, content: str) -> list[Document]:
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     path = folder / "deploy/kubernetes/overlays" / form / "kustomization.yaml"
     path.write_text(path.read_text() + content[content.index("patches:\n") :])
-    return test_deploy.build(path.parent)
+    return deploy_manifests.build(path.parent)
 
 
 @pytest.mark.foreign
@@ -196,24 +196,24 @@ def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> No
     scaled, deployments = of(docs, "ScaledObject"), of(docs, "Deployment")
     for n in numbers:
         one = scaled[f"tidegate-{n.service}"]
-        assert one["metadata"]["annotations"][test_deploy.RATE] == n.rate
+        assert one["metadata"]["annotations"][deploy_manifests.RATE] == n.rate
         values = [t["metadata"].get("lagThreshold") for t in one["spec"]["triggers"]]
-        demand = [test_deploy.asked_by(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
+        demand = [deploy_manifests.asked_by(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
         if demand:
             net = [str(n.threshold.fallback), str(n.threshold.deferred)]
             assert demand[0]["lagThreshold"] == str(n.threshold.value) and values == [None, *net]
         else:
             assert values == [str(n.threshold.value)]
-        test_deploy.check_thresholds(one)
-        test_deploy.check_triggers(one, docs)
+        deploy_checks.check_thresholds(one)
+        deploy_checks.check_triggers(one, docs)
         worker = deployments[f"tidegate-{n.service}"]
         given = variables(worker, tmp_path / "password")
         prefix = n.service.upper()
         assert (given[f"{prefix}_BATCH_SIZE"], given[f"{prefix}_THREADS"]) == (str(n.batch), str(n.threads))
         requests = container_of(worker)["resources"]["requests"]
-        assert requests["cpu"] == str(n.cpu) and requests[test_deploy.GPU] == "1" and "memory" in requests
-    test_deploy.check_placeholder(docs)
-    test_deploy.check_builtin_kinds(docs)
+        assert requests["cpu"] == str(n.cpu) and requests[deploy_manifests.GPU] == "1" and "memory" in requests
+    deploy_checks.check_placeholder(docs)
+    deploy_checks.check_builtin_kinds(docs)
     for job in of(docs, "Job").values():
         assert "MAX_ACK_PENDING" not in {e["name"] for e in container_of(job)["env"]}
 
@@ -236,7 +236,7 @@ def test_the_command_that_a_patch_names_prints_its_threshold() -> None:
 
 
 def test_the_overlay_is_found_by_the_gpu_s_name() -> None:
-    for name, form in test_deploy.PRODUCTS.items():
+    for name, form in deploy_manifests.PRODUCTS.items():
         assert measuring.overlay_of(form) == measuring.overlay_of(form.replace("-", " ")) == name
     assert measuring.overlay_of("NVIDIA A10") is None
 

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from services.scaler.demand.observation import Workers
 from services.scaler.live.heartbeats import MEMORY_S, MOST, SILENCE_S, Beat, Heartbeats
 from tests.effort import assert_cheap
-
-
-def beat(replica: str = "cv-0", pid: int = 1, state: str = "ready", processed: float = 0, working_s: float = 0) -> Beat:
-    return Beat(replica=replica, pid=pid, state=state, processed=processed, working_s=working_s)  # type: ignore[arg-type]
+from tests.heartbeats import beat
 
 
 def test_nobody_heard_is_nobody_known() -> None:
@@ -106,7 +103,8 @@ def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
     fleet = heartbeats.fleet(1.0)
     assert fleet is not None and (fleet.ready, fleet.processed) == (MOST, 2 * MOST - 1)
     assert_cheap(
-        "from tests.test_heartbeats import beat, Heartbeats; heard = Heartbeats()",
+        "from services.scaler.live.heartbeats import Heartbeats; from tests.heartbeats import beat; "
+        "heard = Heartbeats()",
         "[heard.beat(beat(f'made-up-{n}'), 1.0) for n in range(300_000)]",
     )
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests.source_files import ROOT, facts, files, imported
+
 # In one process, each file is parsed once.
 pytestmark = pytest.mark.xdist_group("house")
-ROOT = Path(__file__).parent.parent
 PRODUCT = ("shared", "services", "tidegate")
 OURS = (*PRODUCT, "tools", "bench", "tests")
 # What has folders, and a table of them with an order.
 TABLES = ("shared", "services/scaler", "tidegate")
 LINES = 50
-GENERATED = ("services/scaler/externalscaler_pb2.py", "services/scaler/externalscaler_pb2.pyi")
 TEXT = {
     ".cfg",
     ".css",
@@ -39,65 +36,6 @@ TEXT = {
 }
 # Tab, line feed, and no carriage return either.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
-
-def files(*folders: str) -> list[str]:
-    """Their Python files as paths from the root, those that a program wrote left out."""
-    found = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    return sorted(set(found) - set(GENERATED))
-
-
-class Facts(NamedTuple):
-    """What the rules ask of a file. functions: line, name and number of lines of each."""
-
-    is_empty: bool
-    docstring: str | None
-    imports: list[ast.Import | ast.ImportFrom]
-    functions: list[tuple[int, str, int]]
-
-
-@cache
-def facts(file: str) -> Facts:
-    """No tree is kept: a million nodes would slow every later garbage collection."""
-    tree = ast.parse((ROOT / file).read_text())
-    found = Facts(not tree.body, ast.get_docstring(tree), [], [])
-    for node in statements(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.imports.append(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.functions.append((node.lineno, node.name, (node.end_lineno or 0) - node.lineno + 1))
-    return found
-
-
-def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Every statement below a node. Expressions hold none, and are most of a tree."""
-    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
-        for inner in getattr(node, field, ()):
-            yield inner
-            yield from statements(inner)
-
-
-@cache
-def file_of(name: str) -> str | None:
-    """The file of a module of ours, by its dotted name."""
-    path = name.replace(".", "/")
-    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if (ROOT / file).is_file()), None)
-
-
-@cache
-def imported(file: str) -> frozenset[str]:
-    """The files of ours that a file names in its imports, wherever in it they stand."""
-    found: set[str | None] = set()
-    for node in facts(file).imports:
-        if isinstance(node, ast.Import):
-            found |= {file_of(alias.name) for alias in node.names}
-        elif node.module:
-            assert not node.level, f"{file}:{node.lineno} imports relative to itself"
-            modules = {file_of(f"{node.module}.{alias.name}") for alias in node.names}
-            # A name that is no module comes from the package's own file.
-            found |= {file_of(node.module)} if None in modules else set()
-            found |= modules
-    return frozenset(found - {None, file})  # type: ignore[arg-type]
 
 
 def order(package: str) -> dict[str, int]:
@@ -147,6 +85,17 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
         TopologicalSorter({file: imported(file) for file in files(*OURS)}).prepare()
     except CycleError as e:
         pytest.fail("a circle of imports: " + " -> ".join(e.args[1]))
+
+
+def test_nothing_imports_a_module_of_tests() -> None:
+    """Helpers live in support modules beside the tests."""
+    wrong = [
+        f"{file} imports {other}"
+        for file in files("tests", "bench", "tools")
+        for other in imported(file)
+        if other.startswith("tests/test_")
+    ]
+    assert not wrong
 
 
 def test_every_function_fits_a_screen() -> None:

@@ -23,7 +23,7 @@ from shared.contract.topology import TopologySettings, apply
 from shared.contract.whatif import WhatIfAnswer, decode
 from tests import images
 from tests.images import CPU, SERVICES, SMALL, Host
-from tests.test_whatif import CSV
+from tests.whatif import CSV
 from tests.worked import counted, stored, worked_off
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.keda_cluster import AWAY, Cluster, external, scaled
 from tests.scaledobjects import lag_trigger
-from tests.test_keda import AWAY, Cluster, external, scaled
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.keda.source import Metric, NoMetricSpec, Reading
 

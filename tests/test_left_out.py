@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.own_server import accounts
-from tests.test_wheel import ROOT, run, uv
+from tests.uv_commands import ROOT, run, uv
 
 
 def test_git_leaves_passwords_out_whatever_their_folder_is_called(tmp_path: Path) -> None:

@@ -20,24 +20,11 @@ from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
 from shared.contract.stats import WorkerStats
+from tests.scalers import IDLE
 from tests.waiting import until
-from tidegate.local.autoscaler import ScalerState
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import MOST_WORKERS, CameraNow, Monitor, Sample, SystemNow, WorkerNow
 from tidegate.view.terminal import LiveView, curve, line
-
-IDLE = ScalerState(
-    time=0,
-    pending=3,
-    ack_pending=2,
-    desired=1,
-    replicas=1,
-    peak_replicas=1,
-    replica_seconds=5,
-    expired=0,
-    reason="lag 5",
-)
-
 
 # ---- rates
 

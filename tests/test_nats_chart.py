@@ -18,19 +18,9 @@ from click.testing import CliRunner
 
 from shared.contract import memory
 from shared.contract.memory import MB
+from tests.deploy_checks import check_builtin_kinds, check_confined
+from tests.deploy_manifests import DEPLOY, SHIPPED, Document, claims_of, documents, of, overlay, pod_of
 from tests.nats_pods import NatsPods, are_one
-from tests.test_deploy import (
-    DEPLOY,
-    SHIPPED,
-    Document,
-    check_builtin_kinds,
-    check_confined,
-    claims_of,
-    documents,
-    of,
-    overlay,
-    pod_of,
-)
 from tidegate.commands import tidegate
 
 CHART = DEPLOY / "nats-chart"

@@ -16,8 +16,15 @@ import yaml
 from services.cv.settings import CvSettings
 from shared.runtime import settings
 from tests import npm
-from tests.manifests import seconds, unknown_fields
-from tests.test_deploy import (
+from tests.deploy_checks import (
+    check_builtin_kinds,
+    check_confined,
+    check_placeholder,
+    check_pod,
+    check_thresholds,
+    problems,
+)
+from tests.deploy_manifests import (
     DEPLOY,
     GPU,
     IMAGES,
@@ -25,19 +32,14 @@ from tests.test_deploy import (
     OVERLAYS,
     RATE,
     build,
-    check_builtin_kinds,
-    check_confined,
-    check_placeholder,
-    check_pod,
-    check_thresholds,
     container_of,
     of,
     overlay,
     pod_of,
-    problems,
     variables,
     workloads,
 )
+from tests.manifests import seconds, unknown_fields
 from tidegate.cluster.policies import Peer, Policies
 from tidegate.keda.threshold import lag_threshold
 

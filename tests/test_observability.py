@@ -15,19 +15,9 @@ import yaml
 
 from shared.contract import names
 from tests import npm, promql
+from tests.deploy_checks import problems
+from tests.deploy_manifests import DEPLOY, OVERLAYS, SHIPPED, build, component_of, container_of, of, overlay, workloads
 from tests.own_server import OwnServer, accounts
-from tests.test_deploy import (
-    DEPLOY,
-    OVERLAYS,
-    SHIPPED,
-    build,
-    component_of,
-    container_of,
-    of,
-    overlay,
-    problems,
-    workloads,
-)
 from tests.waiting import patience_s
 from tidegate.cluster.policies import Peer, Policies
 

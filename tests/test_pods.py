@@ -29,8 +29,8 @@ from shared.contract import rules as book
 from shared.contract.cameras import new_camera
 from shared.runtime.settings import BusSettings
 from tests import images
+from tests.deploy_manifests import DEPLOY, Document, documents, of, overlay, workloads
 from tests.pods import Pods, secret
-from tests.test_deploy import DEPLOY, Document, documents, of, overlay, workloads
 from tests.waiting import patience_s, until
 from tests.worked import counted, stored, worked_off
 from tidegate.demo import footage

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,24 +23,12 @@ from shared.contract.search import Moment
 from shared.contract.segment import rfc3339
 from shared.recordings.playing import playlist
 from shared.runtime.errors import Refusal
-from tests.recorder_world import BEGIN, World, filmed, publish, s, second, small, world
-from tests.video_world import frames
+from tests.recorder_world import BEGIN, World, filmed, publish, s, second, small, tidegate, world
+from tests.video_world import times
 from tests.waiting import patience_s
 from tidegate.client import clips
 
 __all__ = ["second", "small", "world"]
-
-
-async def tidegate(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **world.server.environment("admin")}
-    command = [sys.executable, "-m", "tidegate", *arguments]
-    return await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def times(video: Path) -> list[float]:
-    return [time for time, _ in frames(video.read_bytes())]
 
 
 @pytest.mark.slow

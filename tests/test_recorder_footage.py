@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from nats.aio.client import Client
 
@@ -20,7 +19,7 @@ from shared import bus
 from shared.contract import names
 from shared.runtime.tasks import end
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, world
-from tests.video_world import frames, pixels
+from tests.video_world import frames, nearest
 from tests.waiting import until
 
 __all__ = ["second", "world"]
@@ -28,14 +27,6 @@ __all__ = ["second", "world"]
 
 async def vlm(world: World) -> Client:
     return await bus.connect(world.server.settings("vlm"), "vlm")
-
-
-def nearest(jpeg: bytes, sent: Sequence[np.ndarray]) -> int:
-    """Which of the frames that were sent a picture shows."""
-    shown = pixels(jpeg) @ [0.299, 0.587, 0.114]
-    # Luma has 219 steps.
-    differs = [abs(shown - (luma.astype(float) - 16) * 255 / 219).mean() for luma in sent]
-    return differs.index(min(differs))
 
 
 def asked(found: Sequence[dt.datetime]) -> list[float]:

@@ -13,10 +13,8 @@ from services.ingest.segmenter import Piece
 from shared.contract import events, names
 from shared.contract.events import PathPoint, SegmentRef, Track, Tracks
 from shared.contract.segment import rfc3339
-from tests.recorder_world import BEGIN, World, filmed, publish, s, second, world
-from tests.test_recorder_clips import tidegate, times
-from tests.test_recorder_footage import nearest
-from tests.video_world import frames
+from tests.recorder_world import BEGIN, World, filmed, publish, s, second, tidegate, world
+from tests.video_world import frames, nearest, times
 
 __all__ = ["second", "world"]
 

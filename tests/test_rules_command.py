@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from PIL import Image
 
 from shared.contract import rules
 from shared.contract.events import Tracks
+from tests.analytics_world import running, until
+from tests.command_line import tidegate
 from tests.jobs_world import film
-from tests.test_analytics_service import running, until
 from tests.up_process import COMMAND
-from tests.waiting import patience_s
 from tests.walks import Walk, detections, publish
 from tidegate.drawing.scene import draw_rules
 from tidegate.local.server import NatsServer
@@ -40,19 +38,6 @@ rules:
   - {id: in, kind: entr, zone: door}
   - {id: cross, kind: crossing, line: gat}
 """
-
-
-async def tidegate(server: NatsServer, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | server.environment("admin") | {"COLUMNS": "200"}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [*COMMAND, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=patience_s(),
-        cwd=cwd,
-    )
 
 
 def written(folder: Path, name: str, text: str) -> str:

@@ -6,10 +6,7 @@ A generated client asks the scaler's process as KEDA does, the model of KEDA dec
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +21,8 @@ from shared.contract.events import Detections
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import end
 from tests.kedalike import KedaClient, Refused, Stream, generate
-from tests.waiting import patience_s, until
+from tests.scaler_process import ScalerProcess
+from tests.waiting import until
 from tidegate.demo import clips, footage
 from tidegate.keda.decision import Keda
 from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject, parse
@@ -59,35 +57,6 @@ spec:
         coldStart: "5"
         lagThreshold: "5"
 """
-
-
-class ScalerProcess:
-    """`python -m services.scaler` on one port, however often it is started."""
-
-    def __init__(self, server: NatsServer, log: Path, http_port: int = 0) -> None:
-        self._env = os.environ | server.environment("scaler") | {"SCALER_HTTP_PORT": str(http_port)}
-        self._log = log
-        self.port = 0
-
-    async def start(self) -> None:
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.scaler"],
-                env=self._env | {"SCALER_PORT": str(self.port)},
-                stderr=log,
-            )
-        async with asyncio.timeout(patience_s()):
-            while not (ready := re.search(r"address=127.0.0.1:(\d+)", self._log.read_text())):
-                assert self._process.poll() is None, self._log.read_text()
-                await asyncio.sleep(0.05)
-        self.port = int(ready[1])
-
-    async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
-        self._process.send_signal(sig)
-        await asyncio.to_thread(self._process.wait, 20)
-
-    async def kill(self) -> None:
-        await self.stop(signal.SIGKILL)
 
 
 class Driver:

@@ -28,10 +28,9 @@ from shared.contract import names, stats, topology
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
+from tests.demand_world import World
 from tests.messages import consume
-from tests.scalers import estimating
-from tests.test_demand import World
-from tests.test_scaler_service import publish
+from tests.scalers import estimating, publish
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import urlencode
 
 import pytest
@@ -26,27 +24,13 @@ from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
 from tests.certificates import Authority
 from tests.messages import consume
-from tests.scalers import estimating
-from tests.test_scaler_parts import PAGE, serving
-from tests.test_scaler_service import BAD, publish
+from tests.metrics_page import PAGE, serving
+from tests.scaler_page import Answer, get
+from tests.scalers import BAD, estimating, publish
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 
 CV = {"service": "cv", "lagThreshold": "20", "coldStart": "10"}
-# KEDA's KEDA_HTTP_DEFAULT_TIMEOUT.
-KEDA_WAITS_S = 3.0
-
-Answer = tuple[int, dict[str, Any]]
-
-
-def get(url: str, context: ssl.SSLContext | None = None, method: str = "GET") -> Answer:
-    """(code, body). Raises URLError where there is no answer."""
-    request = urllib.request.Request(url, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=KEDA_WAITS_S, context=context) as response:
-            return response.status, json.load(response)
-    except HTTPError as e:
-        return e.code, json.load(e)
 
 
 async def ask(url: str, metadata: dict[str, str]) -> Answer:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,6 +26,7 @@ from services.scaler.live.metrics_page import MetricsPage, beats
 from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.contract import names
 from shared.runtime.errors import SettingError
+from tests.metrics_page import PAGE, serving
 from tests.waiting import patience_s, until
 from tidegate.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, load
 
@@ -162,17 +159,6 @@ async def test_a_wake_up_comes_once_and_costs_a_busy_stream_nothing(admin: Clien
     assert len(woken) == 2 and admin.stats["in_msgs"] - before == 1
 
 
-PAGE = """
-# TYPE tidegate_segments_out_total untyped
-tidegate_segments_out_total{service="cv",instance="10.0.0.1:80",job="cv"} 120 1700000000000
-tidegate_segments_out_total{service="cv",instance="10.0.0.2:80",job="cv"} 80 1700000000000
-tidegate_segments_out_total{service="embed",instance="10.0.0.3:80",job="embed"} 5 1700000000000
-tidegate_working_seconds_total{service="cv",instance="10.0.0.1:80",job="cv"} 30 1700000000000
-tidegate_working_seconds_total{service="cv",instance="10.0.0.2:80",job="cv"} 20.5 1700000000000
-other_total{service="cv"} 9
-"""
-
-
 def test_a_federated_page_has_a_replica_a_series() -> None:
     found = beats(PAGE)
     assert [(b.processed, b.working_s) for b in found["cv"]] == [(120, 30), (80, 20.5)]
@@ -188,26 +174,6 @@ def test_a_workers_own_page_is_read_as_well() -> None:
         Counter(name, "", ["service"], registry=registry).labels("cv").inc(value)
     [beat] = beats(generate_latest(registry).decode())["cv"]
     assert beat == Beat(replica="", pid=0, state="ready", processed=7, working_s=3.5)
-
-
-@contextmanager
-def serving(pages: list[bytes], asked: list[None]) -> Iterator[str]:
-    """URL of a page that gives the first of `pages`; `asked` grows by one for each answer."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if pages[0] else 500)
-            self.end_headers()
-            self.wfile.write(pages[0])
-            asked.append(None)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/federate"
-    server.shutdown()
 
 
 async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:

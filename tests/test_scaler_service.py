@@ -38,7 +38,7 @@ from shared.runtime.errors import BusError, SettingError
 from tests.certificates import Authority
 from tests.kedalike import ANY_PORTS, PROTO, KedaClient, Refused, generate
 from tests.messages import consume
-from tests.scalers import estimating
+from tests.scalers import BAD, estimating, publish
 from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.commands.explain import CURRENT_S
 from tidegate.commands.explain import run as print_explained
@@ -74,11 +74,6 @@ async def pushed(server: NatsServer, generated: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("services.scaler.live.consumers.STALE_S", float("inf"))
     async with running(server, every_s=1e6) as address, KedaClient(address, generated) as client:
         yield client
-
-
-async def publish(client: Client, count: int, subject: str = "media.lobby") -> None:
-    js = client.jetstream()
-    await asyncio.gather(*(js.publish(subject, b"video") for _ in range(count)))
 
 
 def requests(consumer: str = "cv", stream: str = "MEDIA") -> float:
@@ -199,25 +194,6 @@ async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Cli
         await until(lambda: active.results == [False])
         await js.publish("events.detections.lobby", b"{}")
         await until(lambda: active.results == [False, True])
-
-
-BAD: list[tuple[dict[str, str], str]] = [
-    ({}, "service"),
-    ({"service": "c.v"}, "service"),
-    ({"service": "cv", "stream": "M*"}, "stream"),
-    ({"service": "mine"}, "stream"),
-    ({"service": "cv", "consumer": "a b"}, "consumer"),
-    ({"service": "cv", "latencyTarget": "0"}, "latencyTarget"),
-    ({"service": "cv", "coldStart": "-1"}, "coldStart"),
-    ({"service": "cv", "headroom": "ten"}, "headroom"),
-    ({"service": "cv", "lagThreshold": "1e999"}, "lagThreshold"),
-    ({"service": "cv", "metricsUrl": "file:///etc/passwd"}, "metricsUrl"),
-    ({"service": "cv", "metricsUrl": "http://me:s3cret@prometheus/federate"}, "metricsUrl"),
-    ({"service": "cv", "lagTreshold": "10"}, "lagTreshold"),
-    ({"service": "ingest", "bucket": "credentials"}, "bucket"),
-    ({"service": "ingest", "camerasPerReplica": "0"}, "camerasPerReplica"),
-    ({"service": "ingest", "latencyTarget": "2"}, "latencyTarget"),
-]
 
 
 async def test_bad_metadata_names_its_key(keda: KedaClient) -> None:

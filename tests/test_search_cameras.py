@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from shared.bus import requests
 from shared.contract import names
 from shared.runtime.errors import Refusal
-from tests.test_search import detected, embedded, encoder, find, scene, searching, settled
+from tests.search_world import detected, embedded, encoder, find, scene, searching, settled
 from tidegate.local.server import NatsServer
 
 

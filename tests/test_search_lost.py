@@ -17,7 +17,7 @@ from shared import bus
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, topology
 from tests.files import contents
-from tests.test_search import detected, embedded, find, rows, scene, searching, settled
+from tests.search_world import detected, embedded, find, rows, scene, searching, settled
 from tests.waiting import patience_s
 from tidegate.local.reindexing import Reindexing
 from tidegate.local.server import NatsServer

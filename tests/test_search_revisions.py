@@ -17,7 +17,7 @@ from shared.contract import backfill, events, names, topology
 from shared.contract.backfill import Backfill
 from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, Quality, SegmentRef, Vector
 from shared.models import vectors
-from tests.test_search import BEGAN, DIMENSION, TIMING, at, find, scene, searching, settled
+from tests.search_world import BEGAN, DIMENSION, TIMING, at, find, scene, searching, settled
 from tidegate.local.server import NatsServer
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")

@@ -22,28 +22,30 @@ from shared.contract import names
 from shared.contract.catalog import services
 from shared.runtime.errors import BusError
 from shared.runtime.settings import BusSettings
-from tests.own_server import OwnServer, accounts
-from tests.test_deploy import (
-    DEPLOY,
-    IMAGES,
-    OVERLAYS,
-    VERSION,
-    build,
+from tests.deploy_checks import (
     check_builtin_kinds,
     check_pod,
     check_pod_speaks_tls,
     check_thresholds,
     check_triggers,
+    keda_problems,
+    our_own_reading,
+)
+from tests.deploy_checks import keda_schema as keda_schema
+from tests.deploy_manifests import (
+    DEPLOY,
+    IMAGES,
+    OVERLAYS,
+    VERSION,
+    build,
     component_of,
     container_of,
-    keda_problems,
     of,
-    our_own_reading,
     secret_names,
     workloads,
 )
-from tests.test_deploy import keda_schema as keda_schema
-from tests.test_network import NATS, check, peer
+from tests.network_policies import NATS, check, peer
+from tests.own_server import OwnServer, accounts
 from tests.waiting import patience_s
 from tidegate.cluster.policies import Peer, Policies
 

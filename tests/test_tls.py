@@ -28,7 +28,7 @@ from shared.runtime.errors import BusError, SettingError
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health
-from tests.certificates import Authority, Pair
+from tests.certificates import Authority, Pair, answer
 from tests.waiting import patience_s, until
 from tidegate.local.server import find_executable
 
@@ -268,19 +268,6 @@ async def test_a_websocket_without_tls_is_refused_where_tls_is_asked_for(authori
 
 
 # ---- /healthz, /readyz, /metrics
-
-
-def answer(url: str, ca: str, own: Pair | None = None) -> int:
-    """The status of a page. Raises URLError where the connection is refused."""
-    context = ssl.create_default_context(cafile=ca)
-    if own:
-        context.load_cert_chain(*own)
-    try:
-        with urllib.request.urlopen(url, timeout=20, context=context) as page:
-            page.read()
-            return int(page.status)
-    except HTTPError as e:
-        return e.code
 
 
 def test_pages_are_served_by_tls(authority: Authority, stranger: Authority) -> None:

@@ -17,10 +17,9 @@ import pytest
 from shared import bus
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.settings import BusSettings
-from tests.certificates import Authority, Pair
+from tests.certificates import Authority, Pair, answer
+from tests.deploy_manifests import variables, with_tls, workloads
 from tests.kedalike import KedaClient, Refused, generate
-from tests.test_deploy import variables, with_tls, workloads
-from tests.test_tls import answer
 from tests.waiting import until
 from tidegate.local.server import NatsServer
 

@@ -18,9 +18,9 @@ from shared.contract.segment import to_headers
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.worker.extensions.unreadable import UnreadableCameras, UnreadableTuning
 from tests import hostile
+from tests.command_line import tidegate
 from tests.detecting import detecting, segment_head
-from tests.test_monitor import IDLE
-from tests.test_rules_command import tidegate
+from tests.scalers import IDLE
 from tests.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 from tidegate.view.monitor import Monitor

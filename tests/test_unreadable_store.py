@@ -15,7 +15,6 @@ from nats.aio.client import Client
 from services.analytics.checkpoint import Checkpoints
 from services.analytics.partition import Partition
 from services.analytics.state import Limits
-from shared import bus
 from shared.bus import mirror as mirrors
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.client import registry
@@ -25,6 +24,7 @@ from shared.contract.rules import Rules
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.tasks import end
 from shared.video import gop
+from tests.service import connected
 from tests.waiting import until
 from tidegate.chaos.disk import few_files
 from tidegate.local.server import NatsServer
@@ -32,15 +32,6 @@ from tidegate.local.server import NatsServer
 YARD, LOBBY = Camera(url="rtsp://10.0.0.1/", fps=5.0), Camera(url="rtsp://10.0.0.2/", fps=1.0)
 # The server keeps what it has read in memory for so long.
 FORGOTTEN_S = 11.0
-
-
-@contextlib.asynccontextmanager
-async def connected(server: NatsServer, identity: str) -> AsyncIterator[Client]:
-    client = await bus.connect(server.settings(identity), identity)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 @contextlib.asynccontextmanager

@@ -21,15 +21,14 @@ from shared.contract import names
 from shared.contract.events import Tracks
 from shared.contract.topology import TopologySettings, apply, buckets, streams
 from shared.runtime.errors import SettingError
-from tests import test_analytics_service as analytics
+from tests import analytics_world as analytics
 from tests.files import contents
-from tests.walks import Walk, detections, publish
+from tests.older_data import ACROSS, CAMERA, Older, create
+from tests.walks import detections, publish
 from tidegate.local.server import NatsServer
 
 # What a server of theirs said of its streams and consumers, and one camera's checkpoint, as it was stored.
 OLDER = sorted((Path(__file__).parent / "upgrade").glob("*.json"))
-CAMERA = "cam-1"
-ACROSS = Walk(0, 9, (0.1, 0.7), (0.9, 0.7))
 
 
 @pytest.fixture
@@ -67,22 +66,6 @@ async def test_a_newer_version_s_data_is_left_alone(data: Path) -> None:
         pass
 
 
-class Older(msgspec.Struct, frozen=True):
-    """What an older version left. checkpoints: of bucket `analytics`, by their keys, in base64. read_to: in EVENTS.
-
-    entries: of other buckets, by `<bucket>/<key>`.
-    """
-
-    streams: list[dict[str, Any]]
-    consumers: list[dict[str, Any]]
-    checkpoints: dict[str, str]
-    read_to: int
-    entries: dict[str, str] = {}
-
-    def value(self, key: str) -> bytes:
-        return base64.b64decode(self.checkpoints[key])
-
-
 @pytest.fixture(params=OLDER, ids=lambda path: path.stem)
 def older(request: pytest.FixtureRequest) -> Older:
     return msgspec.json.decode(request.param.read_bytes(), type=Older)
@@ -98,24 +81,6 @@ async def left_by(older: Older, data: Path) -> AsyncIterator[tuple[NatsServer, C
             yield server, admin
         finally:
             await admin.close()
-
-
-async def create(admin: Client, older: Older) -> None:
-    """Streams, consumers and checkpoints, as the older version had them."""
-    for config in older.streams:
-        first = {"first_seq": older.read_to} if config["name"] == names.EVENTS else {}
-        await _create(admin, f"STREAM.CREATE.{config['name']}", config | first)
-    for consumer in older.consumers:
-        name = consumer["config"]["durable_name"]
-        await _create(admin, f"CONSUMER.DURABLE.CREATE.{consumer['stream_name']}.{name}", consumer)
-    bucket = await admin.jetstream().key_value(names.ANALYTICS)
-    for key in older.checkpoints:
-        await bucket.put(key, older.value(key))
-
-
-async def _create(admin: Client, what: str, config: dict[str, Any]) -> None:
-    answer = await admin.request(names.api(what), msgspec.json.encode(config), timeout=30)
-    assert "error" not in msgspec.json.decode(answer.data)
 
 
 async def test_setup_makes_an_older_store_its_own_and_keeps_where_consumers_are(older: Older, data: Path) -> None:

@@ -25,8 +25,8 @@ from shared.bus.log import Log
 from shared.contract import catalog, names
 from shared.runtime import child
 from tests.own_server import OwnServer
+from tests.search_world import rows
 from tests.service import settled
-from tests.test_search import rows
 from tests.waiting import patience_s, until
 from tidegate.commands import tidegate
 from tidegate.demo import footage

@@ -31,11 +31,11 @@ from shared.contract.events import Answer, Caption, Quality, Verdict, decode
 from shared.contract.stats import WorkerStats
 from shared.elastic.levels import LEVELS, Level
 from shared.runtime.backoff import Backoff
+from tests.backfill import be_patient
+from tests.captions import looked_through, wanted
 from tests.crashing_captions import FRONT, WORKER
 from tests.jobs_world import film, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, text
-from tests.test_backfill_chaos import be_patient
-from tests.test_vlm_captions import looked_through, wanted
 from tests.waiting import patience_s, until
 from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer

@@ -14,9 +14,9 @@ from services.vlm.stretches import CaptionStretch
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import to_headers
+from tests.captions import add_camera, planned
 from tests.jobs_world import film, fronting
 from tests.recorder_world import small
-from tests.test_vlm_captions import add_camera, planned
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 

@@ -20,13 +20,12 @@ from shared.contract import jobs, names
 from shared.contract.events import Summary, Verdict
 from shared.contract.search import Found, Moment
 from shared.contract.segment import rfc3339
+from tests.faulty_search import answering
 from tests.jobs_world import ask, fronting, said, settled, worker
 from tests.openai_server import OpenAiServer
 from tests.openai_server import respond as stream
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, world
-from tests.test_find import answering
-from tests.test_recorder_footage import nearest
-from tests.video_world import frames
+from tests.video_world import frames, nearest
 from tidegate.commands.ask import run
 
 __all__ = ["second", "world"]

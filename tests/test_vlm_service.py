@@ -16,7 +16,6 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from nats.aio.client import Client
-from prometheus_client import REGISTRY
 
 import services.vlm.__main__ as vlm
 from services.vlm.endpoint import Away, ModelEndpoint
@@ -31,6 +30,7 @@ from tests import openai_server
 from tests.effort import assert_cheap
 from tests.footage import make
 from tests.jobs_world import ask, film, fronting, said, settled, waiting, worker
+from tests.metrics import count
 from tests.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.waiting import LONGEST_S, patience_s, until
 from tidegate.chaos.network_proxy import NetworkProxy
@@ -70,10 +70,6 @@ async def letters(client: Client) -> list[dlq.DeadLetter]:
 
 def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A tram is there.", segments=seqs, **changes)
-
-
-def count(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 # ---- what jobs end in

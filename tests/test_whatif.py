@@ -37,17 +37,16 @@ from shared.contract.whatif import (
 )
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage, BusError
-from tests.test_audit import keep, run
+from tests.audit import keep, run
 from tests.up_process import COMMAND
 from tests.waiting import until
+from tests.whatif import COUNTS, CSV, lives
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 from tidegate.simulation.trace import Trace
 from tidegate.whatif import requests, series
 
 WHATIF = python("tidegate.whatif")
-COUNTS = [30] * 120 + [300] * 30 + [30] * 60
-CSV = "t_s,arrivals\n" + "\n".join(f"{60 * n},{count}" for n, count in enumerate(COUNTS)) + "\n"
 FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, degradable=True)
 
 
@@ -260,13 +259,6 @@ async def test_what_simulates_for_it_ends_when_it_is_killed() -> None:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 # ---- what is said, and drawn

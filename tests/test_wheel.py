@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.uv_commands import ROOT, run, uv
 from tests.waiting import patience_s
 from tidegate.demo import footage
 
 # One environment, which takes long to install.
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
 
-ROOT = Path(__file__).parent.parent
 # Whose import would leave a file behind, and end the process.
 HOSTILE = "import os, pathlib; pathlib.Path(os.environ['HOSTILE_RAN']).touch(); os._exit(66)\n"
 
@@ -67,16 +67,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
             (here / module).write_text(HOSTILE)
     yield here
     assert not (tmp_path / "ran").exists(), "code of the folder was run"
-
-
-def uv() -> str:
-    return str(Path(sys.executable).parent / "uv")
-
-
-def run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def environment(folder: Path) -> dict[str, str]:

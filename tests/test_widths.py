@@ -11,7 +11,7 @@ from rich.console import Console
 
 from shared.contract.explain import Explanation
 from shared.contract.search import Moment
-from tests.test_monitor import IDLE
+from tests.scalers import IDLE
 from tidegate.commands import camera, dlq, explain, rules, tracks
 from tidegate.view import moments, records, terminal
 from tidegate.view.findings import Finding, show

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import io
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import av
@@ -16,6 +19,7 @@ from nats.aio.client import Client
 from services.ingest.segmenter import Piece
 from shared.contract import names
 from shared.contract.segment import to_headers
+from shared.runtime.tasks import end
 from tests import footage
 from tidegate.demo import clips as cut
 
@@ -94,3 +98,48 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[Piece
     """Twelve segments of a second, each a GOP; of another epoch each time."""
     path = footage.make(tmp_path_factory.mktemp("video") / "s.mp4", frames=300)
     return lambda: dated(path)
+
+
+class Camera:
+    """Publishes a video as it would be captured now, again and again."""
+
+    def __init__(self, admin: Client, pieces: list[Piece]) -> None:
+        self._admin = admin
+        self._pieces = pieces
+        self.start = dt.datetime.now(dt.UTC)
+        self.sent = 0
+
+    async def run(self) -> None:
+        """The frames go on from round to round: only the first one's are published, until the video is over."""
+        at, seqs = self.start, dict[str, int]()
+        for piece in self._pieces:
+            length = dt.timedelta(seconds=piece.segment.duration)
+            await asyncio.sleep(max(0.0, (at + length).timestamp() - time.time()))
+            key_seq = seqs[piece.gop] if piece.dependent else None
+            segment = msgspec.structs.replace(piece.segment, start=at, key_seq=key_seq)
+            ack = await self._admin.jetstream().publish(names.media("cam"), piece.payload, headers=to_headers(segment))
+            seqs[piece.segment.message_id] = ack.seq
+            at += length
+            self.sent += 1
+
+
+@contextlib.asynccontextmanager
+async def filming(admin: Client, path: Path) -> AsyncIterator[Camera]:
+    camera = Camera(admin, cut.pieces(path, "cam"))
+    task = asyncio.create_task(camera.run())
+    try:
+        yield camera
+    finally:
+        await end(task)
+
+
+def times(video: Path) -> list[float]:
+    return [time for time, _ in frames(video.read_bytes())]
+
+
+def nearest(jpeg: bytes, sent: Sequence[np.ndarray]) -> int:
+    """Which of the frames that were sent a picture shows."""
+    shown = pixels(jpeg) @ [0.299, 0.587, 0.114]
+    # Luma has 219 steps.
+    differs = [abs(shown - (luma.astype(float) - 16) * 255 / 219).mean() for luma in sent]
+    return differs.index(min(differs))

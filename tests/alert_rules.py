@@ -1,0 +1,11 @@
+"""The alerts of `deploy/observability`, as its file of rules holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+RULES = yaml.load((ROOT / "deploy/observability/rules.yaml").read_text(), yaml.CSafeLoader)["spec"]
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
