@@ -1,4 +1,18 @@
-"""The services: each is a process of its own, started as `python -m services.<name>`."""
+"""The services: each is a process of its own, started as `python -m services.<name>`.
+
+| service | idea |
+|---|---|
+| `ingest` | publishes cameras' and files' video as segments; never decodes |
+| `cv` | segments into detections |
+| `embed` | frames, objects and queries into vectors |
+| `search` | events into an index, and answers on `svc.find` |
+| `vlm` | jobs into captions, verdicts, answers and summaries |
+| `analytics` | detections into tracks, incidents and counts |
+| `webhook` | alerts to an HTTP endpoint |
+| `recorder` | segments into files of a folder or a bucket, and answers on `svc.recording` |
+| `console` | pages for people and an HTTP API |
+| `scaler` | the number of replicas, for KEDA |
+"""
 
 import os
 import signal

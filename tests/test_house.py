@@ -15,8 +15,10 @@ from tests.source_files import ROOT, facts, files, imported
 pytestmark = pytest.mark.xdist_group("house")
 PRODUCT = ("shared", "services", "tidegate")
 OURS = (*PRODUCT, "tools", "bench", "tests")
-# What has folders, and a table of them with an order.
-TABLES = ("shared", "services/scaler", "tidegate")
+# A package of this many modules and folders has a table of them in its docstring.
+MANY = 5
+# The rows of any other table are in the order of imports. Here `web` serves the pages, which use parts of it.
+UNORDERED = ("services/console",)
 LINES = 50
 TEXT = {
     ".cfg",
@@ -49,15 +51,28 @@ def part(file: str, package: str) -> str:
     return file.removeprefix(f"{package}/").split("/")[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("package", TABLES)
-def test_every_folder_is_in_its_table_and_every_row_is_there(package: str) -> None:
-    here = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
-    beside = {path.stem for path in (ROOT / package).glob("*.py")}
-    assert here <= order(package).keys() <= here | beside
+def packages() -> list[str]:
+    """Return the folders of the product and of the tools that are packages."""
+    return [file.removesuffix("/__init__.py") for file in files(*PRODUCT, "tools") if file.endswith("/__init__.py")]
 
 
-@pytest.mark.parametrize("package", TABLES)
-def test_a_folder_imports_only_those_above_it_in_its_table(package: str) -> None:
+def modules(package: str) -> set[str]:
+    """Return the names of a package's modules and folders, `__init__` and `__main__` excluded."""
+    inside = [file for file in files(package) if file.count("/") == package.count("/") + 1]
+    folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
+    return {part(file, package) for file in inside if "__" not in file} | set(folders)
+
+
+@pytest.mark.parametrize("package", packages())
+def test_every_module_is_in_its_table_and_every_row_is_there(package: str) -> None:
+    table, names = order(package).keys(), modules(package)
+    if table or len(names) >= MANY:
+        beside = {path.name for path in (ROOT / package).iterdir() if path.is_dir()}
+        assert names <= table <= names | beside
+
+
+@pytest.mark.parametrize("package", sorted({*packages()} - {*UNORDERED}))
+def test_a_module_imports_only_those_above_it_in_its_table(package: str) -> None:
     place = order(package)
     wrong = [
         f"{file} imports {other}"
@@ -67,6 +82,12 @@ def test_a_folder_imports_only_those_above_it_in_its_table(package: str) -> None
         and place.get(part(other, package), -1) > place.get(part(file, package), len(place))
     ]
     assert not wrong, f"the order is in {package}/__init__.py"
+
+
+@pytest.mark.parametrize("package", ["shared", "tidegate"])
+def test_contributing_has_the_order_of_the_package(package: str) -> None:
+    rows = re.findall(rf"^\| `{package}/(\w+)/` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert rows == list(order(package))
 
 
 def test_services_know_what_is_shared_and_not_each_other() -> None:

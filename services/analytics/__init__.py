@@ -10,6 +10,7 @@
 | `places`, `conditions` | zones entered and lines crossed; where a rule is true |
 | `incidents`, `counts` | incidents from true rules; a minute's numbers |
 | `order` | a camera's segments put back in order |
+| `budget`, `published_ids` | limits of memory and checkpoints; ids published since the checkpoint |
 | `state`, `statements`, `following` | what a restart must find; what is published, under its id; objects told apart |
 | `camera` | all of one camera |
 | `metrics`, `settings` | exported metrics; settings from the environment |

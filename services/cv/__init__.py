@@ -2,11 +2,14 @@
 
 | module | idea |
 |---|---|
+| `settings` | settings from the environment |
+| `coco` | the labels of the embedded detector |
 | `detectors` | object detection models, behind one interface |
 | `tiles` | detects in parts of a frame too, for small objects; pure |
+| `looking` | the objects in a segment's pictures, live or recorded; pure |
+| `skipping`, `static_scene` | the seam for segments that need no inference; those of static scenes |
 | `service` | the worker loop's functions: decode, detect, make the event |
-| `skipping`, `static_scene/` | the seam for segments that need no inference; those of static scenes |
-| `coco` | the labels of the embedded detector |
+| `app` | attaches what is optional |
 
-`app` attaches what is optional, and `__main__` puts them together.
+`__main__` puts them together.
 """

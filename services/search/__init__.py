@@ -4,6 +4,7 @@
 |---|---|
 | `settings`, `metrics` | settings from the environment; exported metrics |
 | `rows` | the rows that the index stores of an event, and its hits |
+| `lost` | unreadable tables, and an index that is gone |
 | `chunk`, `index` | a stretch of time as one table; all tables, in a folder or an object store |
 | `indexer` | the loop: events into the index |
 | `words`, `moments` | the labels that a text names; hits into moments, two rankings into one |

@@ -2,10 +2,11 @@
 
 | module | idea |
 |---|---|
-| `sender` | events out of EVENTS, several in parallel; the outcome of each |
-| `outgoing` | a message as a request: CloudEvents' headers around the unchanged event |
 | `signature` | Standard Webhooks' signature |
+| `outgoing` | a message as a request: CloudEvents' headers around the unchanged event |
+| `settings`, `metrics` | settings from the environment; exported metrics |
 | `endpoint` | one request, and the meaning of its response |
+| `sender` | events out of EVENTS, several in parallel; the outcome of each |
 
 All but `sender` and `endpoint` are pure. See docs/how-to/webhook.md.
 """

@@ -5,12 +5,12 @@
 | `announced` | counts the frames that an MP4 announces, before libav does |
 | `container` | opens a segment's MP4 |
 | `orientation` | the orientation of a frame |
-| `decode` | decodes upright pictures of a segment |
-| `budget` | limits and measures a segment's cost |
-| `costly` | quarantines cameras whose video costs too much |
-| `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |
 | `recovery` | finds recovery points: where decoding may begin without a keyframe |
+| `budget` | limits and measures a segment's cost |
+| `decode` | decodes upright pictures of a segment |
+| `costly` | quarantines cameras whose video costs too much |
 | `gop` | fetches the segments before one that was cut inside its GOP |
+| `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |
 | `timestamps` | makes decode times that the muxer accepts |
 | `pictures` | reads, scales and writes single pictures |
 | `boxes` | reads and writes the boxes of an MP4, without libav |

@@ -3,13 +3,15 @@
 | module | idea |
 |---|---|
 | `tuning`, `settings` | the loop's constants; its limits, from a service's own settings |
-| `service` | the interface between a service and the loop |
-| `loop` | the core: pull, prepare, batch, infer, publish, acknowledge, drain |
-| `in_flight`, `drain` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
-| `batching`, `device`, `heartbeat` | batches by urgency and deadline; the device that computes them; the heartbeat |
-| `extension`, `extensions/` | the seam for what is optional; the optional parts |
-| `assembly` | the worker of a service: the loop with its extensions |
 | `stopwatch` | seconds during which an activity runs |
+| `in_flight`, `drain` | messages in flight: beats, acknowledgement, nak, dead letters; webhook and search use it too |
+| `service` | the interface between a service and the loop |
+| `counts`, `metrics` | what a worker has done, for its heartbeats; exported metrics |
+| `extension` | the seam for what is optional |
+| `batching`, `device`, `heartbeat` | batches by urgency and deadline; the device that computes them; the heartbeat |
+| `loop` | the core: pull, prepare, batch, infer, publish, acknowledge, drain |
+| `extensions` | the optional parts |
+| `assembly` | the worker of a service: the loop with its extensions |
 """
 
 from shared.worker.assembly import Worker

@@ -2,11 +2,10 @@
 
 | module | idea |
 |---|---|
-| `arrivals` | the recorded arrivals of a service, and the workload to simulate |
 | `measured` | the rate of a busy replica, and the time until a new one is ready |
-| `pattern` | the day, the week, the peak, and rises faster than a cold start |
 | `candidates` | the ScaledObjects to compare |
-
+| `arrivals` | the recorded arrivals of a service, and the workload to simulate |
+| `pattern` | the day, the week, the peak, and rises faster than a cold start |
 | `costs` | the cost of each ScaledObject on the arrivals, and the recommendation |
 
 Pure, except for the pool of simulating processes.

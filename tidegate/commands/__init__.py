@@ -1,4 +1,15 @@
-"""The commands, one per file: options and output. A command's module is imported when it runs."""
+"""The commands, one per file: options and output. A command's module is imported when it runs.
+
+| module | idea |
+|---|---|
+| `options`, `passwords` | what commands share: options, the connection, input of passwords |
+| `up`, `demo`, `camera`, `console`, `doctor` | commands to start |
+| `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see events and tracks |
+| `find`, `ask`, `summarize` | commands to search and ask |
+| `clip`, `recordings`, `reanalyze` | commands for recorded video |
+| `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
+| `accounts`, `cluster`, `setup`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,13 @@
-"""The demo: RTSP cameras, a surge, autoscaled workers, and a report."""
+"""The demo: RTSP cameras, a surge, autoscaled workers, and a report.
+
+| module | idea |
+|---|---|
+| `clips`, `footage`, `bank` | real video as segments, and by RTSP cameras |
+| `sizing` | the load, from the measured rate of a worker |
+| `timeline` | a plot of the run |
+| `scenario`, `after_run` | two cameras, a surge, two, none; then two until Ctrl-C |
+| `report` | what a run leaves behind |
+| `incidents`, `search` | the demo's rules; its search over its own footage |
+| `smoke_test` | one segment cut, decoded and analysed without a server |
+| `demo` | the whole demo |
+"""

@@ -1,1 +1,16 @@
-"""The whole of Tidegate on one machine, as one unit that starts and stops."""
+"""The whole of Tidegate on one machine, as one unit that starts and stops.
+
+| module | idea |
+|---|---|
+| `disk` | the limits of streams on this disk |
+| `encryption`, `recording_keys` | the keys of the server's store and of recordings |
+| `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
+| `layout` | the format version of a data directory |
+| `server`, `cluster` | an embedded nats-server, or three as a cluster |
+| `stopped`, `healing` | stopped streams; a restart of the server |
+| `reindexing` | a lost search index, rebuilt |
+| `configuration`, `elastic` | the shipped ScaledObjects, adapted to one machine |
+| `replicas`, `autoscaler` | a pool of worker processes, scaled as KEDA and the HPA would |
+| `running` | the running stack, for other commands |
+| `stack` | the whole of Tidegate on one machine |
+"""

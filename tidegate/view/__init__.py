@@ -1,1 +1,13 @@
-"""The present state: gathered, counted, and shown in a terminal."""
+"""The present state: gathered, counted, and shown in a terminal.
+
+| module | idea |
+|---|---|
+| `inert` | prints foreign text, made harmless for terminals |
+| `screen`, `logs`, `waiting` | the terminal: tables and colours, redirected log lines, progress of long work |
+| `words`, `records` | numbers in words; records for a terminal or a pipe |
+| `events`, `answers`, `moments` | events, answers of a model and found moments, for users |
+| `findings` | results of checks and their remedies |
+| `policies`, `audit` | the cost of each scaling policy; an audit in words |
+| `monitor`, `terminal` | the present state; its live view |
+| `up` | the stack and its live view |
+"""

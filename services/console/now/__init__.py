@@ -10,16 +10,15 @@
 | `reasons` | the term that decides the number of replicas, and its sentence |
 | `model` | the answer to the page |
 | `attention` | what needs attention |
-| `streams` | JetStream's state of streams and consumers |
 | `ring` | the last hour, day and week, in bounded memory |
 | `services` | the state of one service, as the page shows it |
 | `bus_monitor` | messages on the bus, by service and camera |
 | `polling`, `last_events` | requests: the state of consumers, and each camera's last events |
 | `monitor` | the current state, from all of these |
 | `prometheus` | older series |
+| `time_steps` | times in a request |
 | `history` | series over time, from the ring or from Prometheus |
 | `markers` | incidents, outages and deployments in a range of time |
-| `time_steps` | times in a request |
 | `state` | all running parts |
 | `routes` | the three requests |
 

@@ -1,1 +1,10 @@
-"""Signing in by an organisation's own accounts: OpenID Connect, with the authorization code and PKCE."""
+"""Signing in by an organisation's own accounts: OpenID Connect, with the authorization code and PKCE.
+
+| module | idea |
+|---|---|
+| `settings` | settings of the provider and of its accounts |
+| `flow` | one attempt to sign in, stored in a cookie; pure |
+| `accounts` | an account of the provider as a person of the console |
+| `provider` | the provider's metadata and keys, and the claims of a code |
+| `routes` | the redirect to the provider, and its callback |
+"""

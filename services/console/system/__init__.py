@@ -1,1 +1,14 @@
-"""The state of the system: streams, dead letters, checks, versions, and the audit log."""
+"""The state of the system: streams, dead letters, checks, versions, and the audit log.
+
+| module | idea |
+|---|---|
+| `states` | streams and consumers, as a viewer and an admin may see them |
+| `stream_pages` | pages of a stream, from its newest message back |
+| `changes` | the audit log |
+| `dead_letters`, `letter_routes` | dead letters, and their routes |
+| `versions` | the running versions |
+| `health` | the console's own health, for its supervisor |
+| `cached_value` | one fetch for all requests within a short time |
+| `finding`, `findings`, `doctor` | the result of a check; the pure checks; all checks |
+| `state`, `routes` | the state of the page; its routes |
+"""

@@ -13,4 +13,5 @@
 | `frames` | the messages of live video |
 | `viewer` | one browser's live video, with drops for a slow one |
 | `live` | watched cameras: each is read once |
+| `responses`, `routes` | clips and pictures as HTTP responses; the routes |
 """

@@ -3,6 +3,14 @@
 work = await kind.look(job, frames=8)        # frames or captions; raises NoFootage
 event = await kind.answer(work, chat, base)  # asks the model
 event = kind.unanswered(work, base)          # if there is nothing to show
+
+| module | idea |
+|---|---|
+| `ask` | a question about a stretch of a camera's time |
+| `caption` | a caption of a stretch |
+| `verify` | whether an incident is what its rule detected |
+| `looking` | descriptions of stretches without captions |
+| `summarize` | a summary of a longer time, from its captions |
 """
 
 from __future__ import annotations

@@ -3,6 +3,15 @@
     findings = checks.all_of(cluster)
 
 `bad` means that Tidegate can't work as its manifests promise, `note` that a check lacked data.
+
+| module | idea |
+|---|---|
+| `base` | Kubernetes, KEDA, and the API by which HPAs ask KEDA |
+| `dependencies` | the applied objects, and the Secrets, ConfigMaps and volumes that they name |
+| `streams` | NATS and its contents |
+| `scaling`, `quality` | ScaledObjects, HPAs and KEDA's answers; degrading workers scaled by demand |
+| `nodes`, `pods` | GPUs where workers may run; every workload's pods |
+| `network` | required connections, and forbidden ones |
 """
 
 from __future__ import annotations
