@@ -14,7 +14,7 @@ Only `cameras`, `missing`, `entries`, `upgrade` and `topology` use JetStream; no
 | `events` | one struct for each kind of event |
 | `catalog` | every service in one record |
 | `deadletters` | messages that could not be processed, in the stream DLQ |
-| `jobs`, `backfill`, `second` | messages of workers' jobs: for a model, for deferred frames, for recorded video |
+| `jobs`, `backfill`, `reanalysis` | messages of workers' jobs: for a model, for deferred frames, for recorded video |
 | `stats`, `usage` | a worker's heartbeat; arrivals and work by the minute |
 | `runs` | the progress of runs over recordings |
 | `explain`, `search`, `preview`, `whatif`, `look` | questions and answers: of services, and of child processes |
