@@ -123,7 +123,7 @@ def test_refuses_behaviors_that_kubernetes_refuses(rules: dict[str, Any], where:
         ({"lagTreshold": "10"}, "spec.triggers[0].metadata: field `lagTreshold`"),
         ({"natsServerMonitoringEndpoint": ""}, "no natsServerMonitoringEndpoint: add it"),
         ({"account": ""}, "no account: add it"),
-        ({"name": "lag"}, "spec.triggers[0].metadata.name belongs beside metadata"),
+        ({"name": "lag"}, "spec.triggers[0].metadata.name belongs next to metadata"),
     ],
 )
 def test_refuses_trigger_metadata(metadata: dict[str, Any], says: str) -> None:

@@ -81,7 +81,7 @@ def test_explains_with_every_term() -> None:
     assert "clears 12 messages/s, so 24 in 2 s; 25% of it" in text
     assert "above the 6 that it may hold" in text
     assert "up to 1.7 s" in text
-    assert 'safety net beside demand, lagThreshold: "1464"' in text
+    assert 'fallback trigger of demand, lagThreshold: "1464"' in text
     assert 'on what was put off, lagThreshold: "3600"' in text and "the 600 s for which MEDIA keeps" in text
     assert "too late" not in text
 

@@ -1,4 +1,4 @@
-"""The description of this machine: its GPU, driver, torch and CPU; and what is missing without a GPU."""
+"""The description of this machine: its GPU, driver, torch and CPU; and the missing parts without a GPU."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@
 | `incidents`, `counts` | incidents from true rules; a minute's numbers |
 | `order` | a camera's segments put back in order |
 | `budget`, `published_ids` | limits of memory and checkpoints; ids published since the checkpoint |
-| `state`, `statements`, `following` | what a restart must find; what is published, under its id; objects told apart |
+| `state`, `statements`, `following` | what a restart must find; what is published, under its id; followed objects |
 | `camera` | all of one camera |
 | `metrics`, `settings` | exported metrics; settings from the environment |
 | `reading` | verdicts, and how far the log reaches |

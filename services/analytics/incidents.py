@@ -224,7 +224,7 @@ class Incidents:
             self._judge(pending, verdict.verdict, confidence=verdict.confidence, reason=verdict.reason)
 
     def refused(self, incident: str) -> None:
-        """Mark an incident unverified: the model can't be asked about it."""
+        """Mark an incident unverified: the model can't answer."""
         pending = self.state.pending.get(incident)
         if pending and not pending.unverified:
             pending.unverified = True

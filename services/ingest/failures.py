@@ -93,7 +93,7 @@ def _of_camera(error: BaseException, camera: Camera, userinfo: str | None) -> Fa
 
 
 def _doubt(error: ssl.SSLCertVerificationError, camera: Camera) -> str:
-    """Explain what is wrong with a camera's certificate."""
+    """Explain the fault of a camera's certificate."""
     if error.verify_code in (_OTHER_NAME, _OTHER_IP):
         host = urlsplit(camera.url).hostname
         what = f"is not for {host}: give the URL with a name that it is for"

@@ -2,7 +2,7 @@
 
 libav follows a redirect to another address, and sends the password there: to another host, and from TLS to none. So
 ingest first queries a camera that gets a password, in a connection that ends here, and refuses one that redirects to
-another address. It also checks the certificate here, as libav does not say what is wrong with one.
+another address. It also checks the certificate here, as libav does not name its fault.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ class Answers:
             limit = min(TUNING.wider * limit, TUNING.most_hits)
 
     async def _complete(self, moments: Sequence[Moment], *, pictures: bool) -> list[Moment]:
-        """Add labels, whether the video is kept, and pictures as long as the answer has room."""
+        """Add labels, whether the video exists, and pictures as long as the answer has room."""
         # A recreated MEDIA counts from the start: two cameras' segments may have one sequence.
         seen: dict[tuple[str, int], set[str]] = {}
         for hit in await self._in_thread(lambda: self._index.labels_of((m.seq, m.time) for m in moments)):

@@ -88,7 +88,7 @@ def met_at(start: Point, to: Point, corners: Sequence[Point], *, closed: bool) -
 
 
 def flaw(polygon: Sequence[Point]) -> str | None:
-    """Return what is wrong with the corners, and the remedy; None if they enclose an area properly."""
+    """Return the fault of the corners, and its remedy; None if they enclose an area properly."""
     if any(a == b for a, b in pairwise([*polygon, polygon[0]])):
         return "a corner follows itself: leave it out; the last is joined to the first"
     if crosses_itself(polygon):

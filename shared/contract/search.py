@@ -30,7 +30,7 @@ class BadQuery(Refusal):
 
 
 class Unanswerable(Refusal):
-    """The query is valid, but can't be answered now. The message says what is missing."""
+    """The query is valid, but can't be answered now. The message names the missing part."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, reason)

@@ -367,7 +367,7 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
 
 
 async def apply(js: JetStreamContext, s: TopologySettings) -> list[str]:
-    """Create what is missing and update what differs; return a line for each change. Raises BusError."""
+    """Create and update streams and consumers; return a line for each change. Raises BusError."""
     done = await _attempt(f"stream {names.MEDIA}", _answered(js))
     lost = await _lost(js)
     for stream in streams(s):

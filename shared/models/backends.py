@@ -1,4 +1,4 @@
-"""Loads a model by the module that can run it, and reports what is missing if that can't be imported.
+"""Loads a model by the module that can run it, and reports the missing package if that can't be imported.
 
 A service has a package of backends. Each is a module with a function `load(name, options)`, imported only for a model
 that needs it: its dependencies are one of our extras, and large.

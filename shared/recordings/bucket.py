@@ -180,7 +180,7 @@ def _check(key: str) -> None:
 def _bytes(store: ObjectStore, key: str, begin: int, end: int | None) -> bytes:
     """Read bytes. Raises FileNotFoundError, also for a missing bucket, or an error of obstore's."""
     if end is not None and end <= begin:
-        # A read of one byte checks that it is there: the answer to a HEAD does not say what is wrong.
+        # A read of one byte checks that it is there: the answer to a HEAD does not name the fault.
         _bytes(store, key, begin, begin + 1)
         return b""
     options: GetOptions = {}
@@ -212,7 +212,7 @@ def _pieces(parts: Sequence[Bytes]) -> Iterator[bytes]:
 
 
 def _why(error: Exception) -> str:
-    """Explain what is wrong, and what to do, without any address: some contain a signature."""
+    """Explain the fault and its remedy, without any address: some contain a signature."""
     message, _, source = str(error).partition("Debug source:")
     status, code = _between(message, "status code: ", " "), _between(message, "<Code>", "</Code>")
     what = plain(f"{status} {code}".strip()[:_MOST_CODE])

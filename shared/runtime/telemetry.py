@@ -42,7 +42,7 @@ class Health:
     """Tracks whether the process's loop runs, and whether it can work.
 
     The loop calls `beat()` at least every few seconds; `/healthz` fails once the last beat is older than `limit_s`.
-    `ready` is None if it can work, else a sentence on what is missing, for `/readyz`.
+    `ready` is None if it can work, else a sentence that names the missing part, for `/readyz`.
     """
 
     def __init__(self, limit_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:

@@ -11,7 +11,7 @@ from shared.worker.extension import Extension
 from shared.worker.extensions.backfill import Backfilling
 from shared.worker.extensions.effort import Effort
 from shared.worker.extensions.quarantine import QuarantineIntake
-from shared.worker.extensions.reanalysis import Reanalysis, ReanalysisService
+from shared.worker.extensions.reanalysis import ReanalysisService, Reanalyzing
 from shared.worker.extensions.spare import Spare
 from shared.worker.extensions.stream_health import StreamHealthReporter
 from shared.worker.extensions.usage import UsageMeter
@@ -45,5 +45,5 @@ class Worker(Loop[P, R]):
         backfilling = Backfilling(self, spare, backfill)
         extensions: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
         if reanalysis:
-            extensions.append(Reanalysis(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
+            extensions.append(Reanalyzing(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
         self.extend(QuarantineIntake(self), extensions)

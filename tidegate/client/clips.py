@@ -28,7 +28,7 @@ async def keep(client: Client, stem: Path, moment: Moment, say: Callable[[str], 
     """Write the moment's video and its best frame's picture, as far as they exist; return the files, `stem` with a
     suffix.
 
-    say: reports what is missing. Raises TidegateError, also if a file can't be written.
+    say: reports gaps. Raises TidegateError, also if a file can't be written.
     """
     folder(stem.parent)
     paths: list[Path] = []

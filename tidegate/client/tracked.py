@@ -34,7 +34,7 @@ PICTURE = 1280
 
 
 class Saving:
-    """See the module. say: reports what is missing."""
+    """See the module. say: reports gaps."""
 
     def __init__(self, client: Client, camera: str, to: Path, say: Callable[[str], None]) -> None:
         self._client = client

@@ -271,7 +271,7 @@ async def _copying(client: Client) -> list[Finding]:
     try:
         at = await copying.stuck_at(client, dt.datetime.now(dt.UTC))
     except (NotFoundError, TimeoutError, nats.errors.Error):
-        return []  # `streams` says what is missing
+        return []  # `streams` names the missing ones
     if at is None:
         return [Finding("copy of alerts", "ok", f"{names.ALERTS} has those of {names.EVENTS}")]
     found = f"{names.ALERTS} stops at sequence {at.seq} of {names.EVENTS}, {at.subject} of {at.time:%Y-%m-%d %H:%M} UTC"

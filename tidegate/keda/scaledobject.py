@@ -158,7 +158,7 @@ class Spec(_Model, frozen=True, kw_only=True):
 
 
 class _Trigger(_Model, frozen=True, kw_only=True):
-    """The common field of triggers, beside their metadata. name: of its metric in a formula."""
+    """The common field of triggers, next to their metadata. name: of its metric in a formula."""
 
     name: str = ""
 
@@ -323,7 +323,7 @@ def _trigger(trigger: TriggerSpec, where: str, source: str) -> Trigger:
     if trigger.type not in _BUILT_IN:
         raise SettingError(f"{source}: {where}.type is {trigger.type!r}, which is not modelled: take {KNOWN}")
     if "name" in trigger.metadata:
-        raise SettingError(f"{source}: {where}.metadata.name belongs beside metadata: move it there")
+        raise SettingError(f"{source}: {where}.metadata.name belongs next to metadata: move it there")
     fields = {**trigger.metadata, "name": trigger.name}
     out = _convert(fields, _BUILT_IN[trigger.type], source, f"{where}.metadata", strict=False)
     # A TriggerAuthentication may give these, and can't be seen from here.

@@ -133,7 +133,7 @@ def explain(t: Threshold) -> str:
     else:
         lines.append(f"with its tolerance, the HPA lets a backlog of up to {t.stays_s:.2g} s be")
     lines.append(
-        f'as the safety net beside demand, lagThreshold: "{t.fallback}", '
+        f'as the fallback trigger of demand, lagThreshold: "{t.fallback}", '
         f"what it clears in {t.latency_s:g} s and {FALLBACK_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
     )
     lines.append(

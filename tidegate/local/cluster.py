@@ -102,7 +102,7 @@ class NatsCluster:
             raise BusError(f"the cluster is not ready after {READY_S:.0f} s: {'; '.join(wrong)}") from None
 
     async def _wrong(self) -> list[str]:
-        """Return what is missing, from the running servers."""
+        """Return the faults of the running servers."""
         running = {server.name: page for server, page in zip(self.servers, self._pages, strict=True) if server.pid}
         checks = (asyncio.to_thread(_missing, name, page, set(running)) for name, page in running.items())
         found = await asyncio.gather(*checks)

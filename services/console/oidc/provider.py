@@ -60,7 +60,7 @@ class _Tokens(msgspec.Struct, frozen=True):
 
 
 class _Discovery(msgspec.Struct, frozen=True):
-    said: _Metadata
+    metadata: _Metadata
     keys: KeySet
     at: float
 
@@ -76,7 +76,7 @@ class Provider:
 
     async def address(self, attempt: Try, redirect: str) -> str:
         """Return the address at which a browser signs in. Raises Refused."""
-        metadata = (await self._discover()).said
+        metadata = (await self._discover()).metadata
         client, scopes = self._settings.console_oidc_client_id, self._settings.console_oidc_scopes
         return attempt.address(metadata.authorization_endpoint, client=client, scopes=scopes, redirect=redirect)
 
@@ -89,7 +89,7 @@ class Provider:
             "redirect_uri": redirect,
             "code_verifier": attempt.verifier,
         }
-        tokens = await self._tokens(discovery.said, body)
+        tokens = await self._tokens(discovery.metadata, body)
         try:
             return self._claims(tokens.id_token, discovery.keys, attempt)
         except InvalidKeyIdError:

@@ -25,7 +25,7 @@ class ReanalysisRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnusableRun(msgspec.Struct, frozen=True, kw_only=True):
-    """An invalid entry. mistake: what is wrong with it."""
+    """An invalid entry. mistake: the reason."""
 
     run: str
     mistake: str

@@ -81,7 +81,7 @@ class _Input(Generic[P]):
         return self.prepared.weight
 
 
-class Reanalysis(Extension[P], Generic[P, R]):
+class Reanalyzing(Extension[P], Generic[P, R]):
     """See the module. spare: the worker's idle time. is_free: whether nothing more urgent waits in that time.
 
     One task a thread runs concurrently, plus one.
@@ -103,7 +103,7 @@ class Reanalysis(Extension[P], Generic[P, R]):
         self._working = Stopwatch()
         self._errands: set[_Errand] = set()
         self._running: list[asyncio.Task[None]] = []
-        self._log = telemetry.logger("second_pass")
+        self._log = telemetry.logger("reanalysis")
 
     def running_since(self) -> list[float | None]:
         return [errand.preparing_since for errand in self._errands]
@@ -153,7 +153,7 @@ class Reanalysis(Extension[P], Generic[P, R]):
                 silences = 0 if isinstance(e.__cause__, NoRespondersError) else silences + 1
                 pause_s = self._tuning.nobody.after(max(1, silences))
             except (Refusal, BadMessage) as e:
-                self._log.warning("no task of a second pass", error=str(e))
+                self._log.warning("no task of a reanalysis", error=str(e))
                 pause_s = self._tuning.nobody.after(1)
             await asyncio.sleep(pause_s)
 
@@ -172,12 +172,12 @@ class Reanalysis(Extension[P], Generic[P, R]):
                 seen, result = Seen(id=task.id, gave_up=True), "no_time"
             await self._request(task, seen)
         except (NobodyAnswers, Refusal) as e:
-            self._log.debug("the answer of a second pass is obsolete", by=task.by, reason=str(e))
+            self._log.debug("the answer of a reanalysis is obsolete", by=task.by, reason=str(e))
             return "unwanted"
         except DeviceError as e:
             await self._exit(str(e))
         except Exception as e:
-            self._log.warning("a second pass failed", camera=task.segment.camera, by=task.by, error=repr(e))
+            self._log.warning("a reanalysis failed", camera=task.segment.camera, by=task.by, error=repr(e))
             return "error"
         return result
 
