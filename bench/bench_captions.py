@@ -31,8 +31,8 @@ from services.vlm.settings import VlmSettings
 from shared.bus.log import Log
 from shared.contract import jobs, names
 from shared.contract.events import Caption
-from tests.jobs_world import film
-from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
+from tests.support.worlds.jobs_world import film
 from tidegate.local.server import NatsServer
 
 CAPTIONS = 24

@@ -30,9 +30,9 @@ from shared.contract.cameras import new_camera
 from shared.contract.search import Query
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import TidegateError
-from tests import images
-from tests.images import Container, Host
-from tests.webhook_world import Receiver
+from tests.support.processes import images
+from tests.support.processes.images import Container, Host
+from tests.support.worlds.webhook_world import Receiver
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer

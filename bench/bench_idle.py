@@ -29,9 +29,9 @@ from bench import record
 from bench.bench_reanalyze import rate
 from shared import bus
 from shared.contract import names, topology
-from tests.archive_world import planned, recorded
-from tests.recorder_world import publish
-from tests.service_process import ServiceProcess
+from tests.support.processes.service_process import ServiceProcess
+from tests.support.worlds.archive_world import planned, recorded
+from tests.support.worlds.recorder_world import publish
 from tidegate.archive.job import Job, Piece
 from tidegate.archive.live_engine import LiveEngine
 from tidegate.archive.local_engine import LocalEngine

@@ -31,7 +31,7 @@ from bench.gpu.footage import encode
 from bench.processor import cpu_s
 from shared.client import registry
 from shared.contract.cameras import new_camera
-from tests.rtsp import serving
+from tests.support.video.rtsp_server import serving
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0

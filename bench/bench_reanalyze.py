@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record
-from tests.archive_world import planned, recorded, seen
+from tests.support.worlds.archive_world import planned, recorded, seen
 from tidegate.archive import ray_engine
 from tidegate.archive.analysis import Analyzer
 from tidegate.archive.decoding import read_piece

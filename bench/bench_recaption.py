@@ -31,8 +31,8 @@ from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionPlan
 from shared.recordings import opening
-from tests.archive_world import planned, recorded
-from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
+from tests.support.worlds.archive_world import planned, recorded
 from tidegate.archive.captioner import Captioner
 from tidegate.archive.chapters import Chapter, chapters, files_by_camera
 from tidegate.archive.footage import Footage

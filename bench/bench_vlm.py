@@ -41,7 +41,7 @@ from shared import bus
 from shared.contract import jobs, names
 from shared.contract.jobs import Job
 from shared.runtime.telemetry import Health
-from tests.vllm_process import SLOTS, VllmProcess, is_installed
+from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
 from tidegate.local.server import NatsServer
 
 JOBS = 60

@@ -41,7 +41,7 @@ from shared.contract import cameras, events, names, topology
 from shared.contract.events import CameraStatus
 from shared.contract.segment import to_headers
 from shared.runtime import child
-from tests.browser import becomes, browsing
+from tests.support.console.browser import becomes, browsing
 from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.server import NatsServer

@@ -42,7 +42,7 @@ from shared.contract import catalog, names
 from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import BusError
-from tests.openai_server import OpenAiServer, respond
+from tests.support.servers.openai_server import OpenAiServer, respond
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.local import running

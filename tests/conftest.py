@@ -16,14 +16,14 @@ from nats.aio.client import Client
 import shared.models  # noqa: F401 - it keeps OpenVINO, which tests import themselves, from telling anybody
 from shared import bus
 from shared.contract import topology
-from tests import examples
+from tests.support import examples
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
 # Their assertions are the tests' own: each tells what it compared.
-pytest.register_assert_rewrite("tests.deploy_checks", "tests.network_policies")
+pytest.register_assert_rewrite("tests.support.kube.deploy_checks", "tests.support.kube.network_policies")
 
-pytest_plugins = ["tests.limits", "tests.shards"]
+pytest_plugins = ["tests.support.limits", "tests.support.shards"]
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

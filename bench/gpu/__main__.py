@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.gpu import machine
 
 ROOT = Path(__file__).parent.parent.parent
-TESTS = "tests/test_on_gpu.py"
+TESTS = "tests/integration/cv/test_on_gpu.py"
 # Detectors of the other GPU backend: one with a fixed picture size, one that takes whole frames.
 OTHERS = "torchvision:ssdlite320_mobilenet_v3_large@random,torchvision:fasterrcnn_resnet50_fpn_v2@random"
 

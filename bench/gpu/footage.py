@@ -26,7 +26,7 @@ BITRATE = 4_000_000
 SCENES = ("stop", "alley", "crossing", "taxi")
 SCENE_S = 2
 # Mean objects per frame that the embedded, trained detector finds from services.cv's SCORE_FLOOR on. An untrained
-# detector is biased to find as many. tests/test_gpu.py counts them.
+# detector is biased to find as many. tests/unit/bench/test_gpu.py counts them.
 OBJECTS = 18
 
 

@@ -48,9 +48,9 @@ from shared.contract.events import (
     Verdict,
     Visits,
 )
-from tests import footage
 from tests.fuzz.spoil import read_wire, wire
-from tests.walks import START, Walk, detections
+from tests.support.video import footage
+from tests.support.video.walking_people import START, Walk, detections
 
 TIMING = Timing(queued_ms=1.5, decode_ms=2, infer_ms=3)
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")

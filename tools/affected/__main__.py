@@ -1,7 +1,7 @@
 """`make affected`: the test files that a change can reach.
 
     python -m tools.affected                              # since the merge base with upstream, or since HEAD~1
-    python -m tools.affected v0.2.0 --why tests/test_cli.py
+    python -m tools.affected v0.2.0 --why tests/cli/test_cli.py
 
 Uncommitted and untracked files count as changed.
 """
@@ -70,7 +70,7 @@ def main() -> None:
 def why(graph: Graph, found: Affected, test: str) -> list[str]:
     """Return the chain from the changed file to the test. Raises SystemExit if `test` is not a test file."""
     if test not in graph.dependencies:
-        raise SystemExit(f"{test} is no test file: name one that `git ls-files 'tests/test_*.py'` lists")
+        raise SystemExit(f"{test} is no test file: name one that `git ls-files 'tests/**/test_*.py'` lists")
     if test not in found.tests:
         return found.doubts or [f"no change reaches {test}"]
     file, node = found.tests[test]

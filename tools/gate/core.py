@@ -16,7 +16,15 @@ def tests(page: str) -> list[str]:
     rows = re.findall(r"^\|[^|`]+\| `(test_\w+\.py::[^`]+)` \|$", section.partition("\n## ")[0], re.MULTILINE)
     if not found or not rows:
         raise ValueError(f"{PAGE} has no table of tests under {HEADING!r}")
-    return [f"tests/{name}" for name in rows]
+    return [f"{_path(file)}::{test}" for file, _, test in (row.partition("::") for row in rows)]
+
+
+def _path(file: str) -> str:
+    """Return where a test file lies: no two have one name. Raises ValueError for any other name."""
+    found = sorted(Path("tests").rglob(file))
+    if len(found) != 1:
+        raise ValueError(f"{PAGE} names {file}, of which there are {len(found)} below tests/")
+    return str(found[0])
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from shared.contract.events import Detections, DetectionsRevision, Quality, Verd
 from shared.contract.mistakes import Mistake
 from shared.contract.rules import Mistakes, Rules
 from shared.runtime.errors import BadMessage
-from tests.analytics_partition import RULES
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored
 from tests.fuzz.door import Door, wait
 from tests.fuzz.good import NOW
+from tests.support.worlds.analytics_partition import RULES
 
 BOOK = msgspec.convert(RULES, Rules)
 TEXT = json.dumps(RULES).encode()

@@ -18,9 +18,9 @@ from services.console.video.work import PictureRequest
 from services.console.web.refused import Refused
 from shared.contract import look, names
 from shared.runtime.errors import TidegateError
-from tests.analytics_partition import RULES
 from tests.fuzz import good, spoil
 from tests.fuzz.door import MB, Door, wait
+from tests.support.worlds.analytics_partition import RULES
 
 T = TypeVar("T", bound=msgspec.Struct)
 _NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)

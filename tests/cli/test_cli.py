@@ -1,0 +1,193 @@
+"""The command line against a real `tidegate up`, as people use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.files import modes
+from tests.support.processes.up_process import COMMAND, tidegate
+from tests.support.waiting import patience_s
+from tidegate.demo import footage
+
+
+def start(data: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "up", "--plain", "--data", str(data), "--port", "0", "--speed", "20"],
+        env=os.environ | {"CV_FPS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def server_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+    return next((c for c in psutil.Process(process.pid).children() if "nats-server" in c.name()), None)
+
+
+@contextmanager
+def up(data: Path) -> Iterator[subprocess.Popen[str]]:
+    process = start(data)
+    try:
+        deadline = time.monotonic() + patience_s()
+        while not (data / "run.json").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(patience_s())
+        finally:
+            process.kill()
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: Path) -> None:
+    """As a service manager or a volume has it, whatever the umask; logs, the index and secrets are not even read."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        with up(data):
+            tidegate(data, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x")
+            found = {path.parts: mode for path, mode in modes(data).items()}
+    finally:
+        os.umask(before)
+    assert {"run.json", "nats.log", "metrics", "jetstream", "secrets", "logs"} <= {name for name, *_ in found}
+    assert ["/".join(path) for path, mode in found.items() if mode & 0o022 and path[0] != "secrets"] == []
+    assert [name for name in ("logs", "secrets") if found[name,] & 0o077] == []
+
+
+def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
+    done = tidegate(tmp_path, "camera", "list", check=False)
+    assert done.returncode == 1
+    assert "tidegate up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Path) -> None:
+    process, nats = start(tmp_path / "data"), None
+    try:
+        while (nats := server_of(process)) is None:
+            assert process.poll() is None
+        # At once, so that its first requests are not answered.
+        while not (tmp_path / "data" / "run.json").exists():
+            assert process.poll() is None
+        nats.suspend()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=patience_s())
+    finally:
+        process.kill()
+        if nats and nats.is_running():
+            nats.kill()  # stopped, it hears of nobody's death
+    assert process.returncode == 0 and "Traceback" not in output, output
+
+
+@pytest.mark.slow
+def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    secret = "hunter2@!"
+    with up(data) as process:
+        # kubectl may be there, and no cluster.
+        looked = tidegate(data, "doctor", check=False).stdout.splitlines()
+        assert not [line for line in looked if "refuse" in line and "\tKEDA\t" not in line]
+        assert tidegate(data, "setup").stdout.strip() == "nothing to change"
+        added = tidegate(data, "camera", "add", "lobby", f"rtsp://me:{secret}@127.0.0.1:9/x", "--fps", "5")
+        assert "hunter2" not in added.stdout
+        tidegate(data, "camera", "disable", "lobby")
+        listed = tidegate(data, "camera", "list")
+        assert "disabled" in listed.stdout
+        assert "hunter2" not in listed.stdout
+        for arguments, words in (
+            (("camera", "add", "a b", "rtsp://x/y"), "camera id"),
+            (("camera", "add", "door", "http://x/y"), "rtsp://"),
+            (("camera", "add", "door", "rtsp://x/y", "--fps", "-1"), "fps"),
+            (("camera", "add", "door", "rtsp://x/y", "--tiles", "5x1"), "tiles is '5x1': give columns and rows"),
+            (("camera", "remove", "nobody"), "camera list"),
+            (("dlq", "replay"), "--all"),
+        ):
+            refused = tidegate(data, *arguments, check=False)
+            assert refused.returncode == 1, arguments
+            assert words in refused.stderr, refused.stderr
+        second = tidegate(data, "up", "--plain", check=False)
+        assert second.returncode == 1
+        assert "another Tidegate" in second.stderr
+    output = process.stdout.read() if process.stdout else ""
+    assert "replica-seconds" in output, output
+    with up(data) as process:
+        # A server that dies is started again, on the same port and data.
+        nats = server_of(process)
+        assert nats
+        nats.kill()
+        nats.wait(patience_s())
+        while (again := server_of(process)) is None or again.pid == nats.pid:
+            time.sleep(0.05)
+        (entry,) = [json.loads(x) for x in tidegate(data, "camera", "list", "--json").stdout.splitlines()]
+        assert (entry["camera"], entry["url"], entry["fps"]) == ("lobby", "rtsp://127.0.0.1:9/x", 5.0)
+        tidegate(data, "camera", "remove", "lobby")
+        assert tidegate(data, "camera", "list", "--json").stdout == ""
+    logs = "".join(p.read_text(errors="replace") for p in (data / "logs").glob("*.log"))
+    assert "hunter2" not in logs
+
+
+@pytest.mark.slow
+def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    with up(data):
+        watching = subprocess.Popen(
+            [*COMMAND, "watch", "detections", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            tidegate(data, "camera", "add", "clip", str(video), "--fast", "--loop")
+            line = watching.stdout.readline() if watching.stdout else ""
+        finally:
+            watching.send_signal(signal.SIGINT)
+            watching.wait(patience_s())
+        event = json.loads(line)
+        assert event["camera"] == "clip"
+        assert event["model"] == "ssd_mobilenet_v2_coco"
+
+
+@pytest.mark.parametrize("service", ["ingest", "cv"])
+def test_a_service_explains_its_settings(service: str) -> None:
+    shown = subprocess.run([sys.executable, "-m", f"services.{service}", "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert "NATS_URL" in shown.stdout
+    prefix = {"ingest": "INGEST", "cv": "CV"}[service]
+    assert f"{prefix}_" in shown.stdout
+    wrong = {"ingest": {"INGEST_SEGMENT_S": "soon"}, "cv": {"CV_FPS": "-3"}}[service]
+    refused = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"], env=os.environ | wrong, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert next(iter(wrong)) in refused.stderr
+
+
+def test_help_ends_quietly_where_its_reader_has_gone() -> None:
+    """As in `python -m services.cv --help | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.ingest", "--help"], stdout=writer, stderr=subprocess.PIPE
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

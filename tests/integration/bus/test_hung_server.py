@@ -1,0 +1,86 @@
+"""A server that hangs takes connections and says nothing: its clients go to another one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared import bus
+from shared.contract import names
+from tests.support.waiting import until
+from tidegate.chaos.network_proxy import NetworkProxy, slowly
+from tidegate.local.server import NatsServer
+
+LEASE_S = 2.0
+MB = 1024 * 1024
+
+
+@pytest.mark.parametrize("unsent", [0, 30 * MB])
+async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
+    """Half a minute later they noticed, and then waited until it had taken all that was written to it."""
+    async with NatsServer(tmp_path / "one") as one:
+        shutil.copytree(tmp_path / "one" / "secrets", tmp_path / "other" / "secrets")
+        async with NatsServer(tmp_path / "other") as other:
+            settings = one.settings("admin")
+            settings = replace(settings, nats_url=f"{one.url},{other.url}", lease_s=LEASE_S)
+            client = await bus.connect(settings, "admin")
+            left, came_to = (one, other) if str(client.connected_url.port) in one.url else (other, one)
+            assert left.pid
+            os.kill(left.pid, signal.SIGSTOP)
+            try:
+                for _ in range(unsent // MB):
+                    await client.publish(names.media("lobby"), bytes(MB))
+                await until(lambda: client.connected_url and str(client.connected_url.port) in came_to.url)
+            finally:
+                os.kill(left.pid, signal.SIGCONT)
+                await client.close()
+
+
+@pytest.mark.slow
+async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
+    """It takes connections, and each try costs half a lease, of which two fifths are left."""
+    async with NetworkProxy(server.url) as one, NetworkProxy(server.url) as other:
+        settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=2 * LEASE_S)
+        client = await bus.connect(settings, "admin")
+        for _ in range(6):
+            left, came_to = (one, other) if client.connected_url.port == one.port else (other, one)
+            taken = left.taken
+            left.stall()
+            await until(lambda: client.is_connected and client.connected_url.port == came_to.port)  # noqa: B023
+            assert left.taken == taken
+            left.mend()
+        await client.close()
+
+
+async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
+    """The answers to pings wait behind it: the client left in its middle, again and again."""
+    async with NetworkProxy(server.url, back=slowly(MB // 2)) as way:
+        client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
+        heard: list[int] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(len(message.data))
+
+        await client.subscribe(names.media("lobby"), cb=hear)
+        await client.flush()
+        await admin.publish(names.media("lobby"), bytes(4 * MB))
+        await until(lambda: heard or client.stats["reconnects"])
+        assert heard == [4 * MB]
+        await client.close()
+
+
+async def test_a_connection_that_only_the_client_still_has_is_left(server: NatsServer) -> None:
+    """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
+    async with NetworkProxy(server.url) as way:
+        client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
+        way.forget()
+        await until(lambda: client.stats["reconnects"] and client.is_connected)
+        await client.flush()
+        await client.close()

@@ -1,0 +1,616 @@
+"""Leases: two processes, a real server, and outages of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.ingest.handover import Handover
+from shared import bus
+from shared.bus.lease_state import Loss
+from shared.bus.leases import Kind, Leases
+from shared.bus.mirror import Mirror, bind, mirror
+from shared.contract import names
+from shared.runtime.tasks import end
+from tests.support.waiting import until
+from tidegate.local.server import NatsServer
+
+LEASE_S = 2.0
+# Longer than whatever a busy machine may hold up.
+LONG_S = 20.0
+
+
+class Process:
+    """What of a process has to do with leases. `live` has it renew them; without, it is frozen. following: its copy of
+    what others say.
+    """
+
+    def __init__(self, leases: Leases, mirror: Mirror, following: asyncio.Task[None]) -> None:
+        self.leases = leases
+        self.handover = Handover(leases)
+        self.mirror = mirror
+        self.following = following
+        self._task: asyncio.Task[None] | None = None
+        self._lost: dict[str, Loss] = {}
+
+    @property
+    def lost(self) -> dict[str, Loss]:
+        self._lost |= self.leases.take_lost()
+        return self._lost
+
+    def live(self) -> None:
+        self._task = asyncio.create_task(self.leases.run())
+
+    async def freeze(self) -> None:
+        await end(self._task)
+
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest_asyncio.fixture
+async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
+    """Makes one that lives."""
+    made: list[tuple[Client, asyncio.Task[None]]] = []
+    lived: list[Process] = []
+
+    async def make(name: str, lease_s: float = LEASE_S, kv: object = None) -> Process:
+        client = await bus.connect(server.settings("ingest"), "ingest")
+        copy = await mirror(client, names.LEASES, asyncio.Event())
+        made.append((client, asyncio.create_task(copy.run())))
+        await copy.ready.wait()
+        owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
+        bucket: Any = kv or await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
+        leases = Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s)
+        process = Process(leases, copy, made[-1][1])
+        process.live()
+        lived.append(process)
+        return process
+
+    yield make
+    for one in lived:
+        await one.freeze()
+        await one.handover.stop()
+        await one.leases.leave()
+    for client, task in made:
+        await end(task)
+        await client.close()
+
+
+async def has_taken(process: Process) -> None:
+    """Wait until it has the camera, which it takes as soon as it is free."""
+    while "lobby" not in process.leases.owned:
+        if process.leases.is_free("lobby"):
+            await process.leases.claim("lobby")
+        await asyncio.sleep(0.02)
+
+
+async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple[Process, Process]:
+    """One that holds the camera, and another that has seen so."""
+    holder, other_one = await process("holder", lease_s=holds_s), await process("other", **other)
+    await has_taken(holder)
+    await until(lambda: not other_one.leases.is_free("lobby") and "camera.lobby" in other_one.mirror.values)
+    return holder, other_one
+
+
+async def hand_on(holder: Process, other: Process) -> None:
+    """Have it offer the camera, which the other one takes, and has not begun with."""
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    await until(lambda: holder.handover.update() or holder.handover.leaving)
+
+
+async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
+    """`two`, of which the other one has taken the camera, and not begun with it."""
+    holder, other = await two(process, **leases)
+    await hand_on(holder, other)
+    return holder, other
+
+
+async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.freeze()
+    await has_taken(other)
+    assert not holder.leases.holds("lobby"), "it knows by its own clock"
+    holder.live()
+    await until(lambda: "lobby" in holder.lost)
+
+
+async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None:
+    """LEASE_S is changed for one replica after the other."""
+    holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")
+    await has_taken(holder)
+    await holder.freeze()
+    await has_taken(other)
+    assert not holder.leases.holds("lobby")
+
+
+async def heard(holder: Process) -> float | None:
+    """Until when what it offered was its own, once that is known."""
+    while not holder.lost:
+        holder.handover.update()
+        await asyncio.sleep(0.02)
+    assert set(holder.lost) == {"lobby"} and not holder.handover.leaving
+    assert holder.lost["lobby"].was_ours
+    return holder.lost["lobby"].until
+
+
+async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Start) -> None:
+    """It was given up once another had it, which then had to connect: nobody filmed meanwhile."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    assert holder.leases.holds("lobby")
+    await has_taken(other)
+    await until(lambda: holder.handover.update() or holder.handover.leaving)
+    assert not holder.leases.holds("lobby") and not holder.lost
+    begun = begin(other)
+    other.handover.start("lobby", begun + 1)
+    assert not other.leases.holds("lobby"), "who had it stores first what is before that"
+    assert await heard(holder) == begun
+    await until(lambda: other.leases.holds("lobby"))
+
+
+def begin(process: Process, ago_s: float = 0.0) -> float:
+    """Have it work on what was offered, since so long; since when, in Unix seconds."""
+    at = int((time.time() - ago_s) * 1000) / 1000
+    assert process.handover.start("lobby", at)
+    return at
+
+
+async def test_who_hears_late_hears_the_same(process: Start) -> None:
+    """Who is frozen has seconds of the camera's video before it: the other one has them, too."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    begun = begin(other)
+    await until(lambda: b"since" in holder.mirror.values["camera.lobby"])
+    holder.handover.update()
+    assert holder.handover.leaving == {"lobby"}, "so that it is known to be no lease that ran out"
+    assert await heard(holder) == begun
+
+
+async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Start) -> None:
+    """It took the end of its lease for the end of what it had, and nobody had what came then."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await holder.freeze()
+    await has_taken(other)
+    await until(lambda: not holder.leases.holds("lobby"))
+    await asyncio.sleep(0.5)
+    begun = begin(other)
+    holder.live()
+    assert await heard(holder) == begun
+
+
+@pytest.mark.parametrize("ago_s", [3600, -3600])
+async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float) -> None:
+    """All that the holder had not stored yet was dropped, as the other one said that it had had it for an hour."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    begin(other, ago_s)
+    assert await heard(holder) is None
+
+
+async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_own(process: Start) -> None:
+    """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
+    holder, other = await moving(process)
+    await other.freeze()
+    await has_taken(holder)
+    begin(other)
+    other.live()
+    await until(lambda: other.lost)
+    assert other.lost == {"lobby": Loss(was_ours=False)}
+    assert holder.leases.holds("lobby") and not holder.lost
+
+
+async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
+    """There are cameras that have one connection at a time."""
+    holder, other = await moving(process, holds_s=LONG_S)
+    other.handover.start("lobby", None)
+    assert await heard(holder) is None
+    assert other.leases.holds("lobby")
+
+
+@pytest.mark.slow
+async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
+    """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
+    holder, other = await moving(process)
+    late = time.monotonic() + 3 * LEASE_S
+    while time.monotonic() < late:
+        holder.handover.update()
+        assert holder.handover.leaving == {"lobby"} and not holder.lost
+        await asyncio.sleep(0.1)
+    begun = begin(other)
+    assert await heard(holder) == begun
+
+
+@pytest.mark.slow
+async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    await other.freeze()
+    assert await heard(holder) is None
+
+
+@pytest.mark.slow
+async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, process: Start) -> None:
+    """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
+    holder, other = await moving(process)
+    await server.stop()
+    begun = begin(other)
+    away = time.monotonic() + 3 * LEASE_S
+    while time.monotonic() < away:
+        holder.handover.update()
+        assert holder.handover.leaving == {"lobby"} and not holder.lost
+        await asyncio.sleep(0.1)
+    await server.start()
+    assert await heard(holder) == begun
+
+
+async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -> None:
+    """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    await other.handover.offer(["lobby"])
+    await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
+    # Once it has a later entry, it has heard of an offer too.
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.marker", b"")
+    await until(lambda: "camera.marker" in third.mirror.values)
+    assert not third.leases.is_free("lobby")
+    begin(other)
+    while not await other.handover.offer(["lobby"]):
+        assert not other.leases.holds("lobby")
+        await asyncio.sleep(0.02)
+    assert other.leases.holds("lobby"), "who had it has heard of it by now"
+    await has_taken(third)
+
+
+async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start) -> None:
+    """It worked on, and stored what the one in between had, for as long as the third took to connect."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await hand_on(holder, other)
+    begin(other)
+    await until(lambda: other.leases.holds("lobby"))
+    await other.handover.offer(["lobby"])
+    await has_taken(third)
+    await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))
+    assert await heard(holder) is None
+
+
+class Unanswered:
+    """A bucket that stores since when something is worked on, and whose answer to that is lost."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kv, name)
+
+    async def update(self, key: str, value: bytes, last: int) -> int:
+        revision = await self._kv.update(key, value, last=last)
+        if b"since" in value:
+            raise TimeoutError
+        return revision
+
+
+async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Client, process: Start) -> None:
+    """It was cut off as it began, and the one before, which had heard it, took it back later: nobody had the rest."""
+    holder = await process("holder")
+    other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
+    await has_taken(holder)
+    await until(lambda: "camera.lobby" in other.mirror.values)
+    await hand_on(holder, other)
+    await other.freeze()
+    begun = begin(other)
+    assert await heard(holder) == begun
+    await has_taken(holder)
+    other.live()
+    await until(lambda: other.lost)
+    assert begun < (other.lost["lobby"].until or 0) < time.time()
+
+
+async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None:
+    holder, other = await two(process, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    await other.freeze()
+    await until(lambda: b"after" in third.mirror.values.get("camera.lobby", b""))
+    # As if it had been silent for a lease.
+    third.mirror.seen["camera.lobby"] -= 2 * LONG_S
+    third.leases.presence._judges_from = 0.0
+    await has_taken(third)
+    other.live()
+    await until(lambda: other.lost)
+    assert other.lost == {"lobby": Loss(was_ours=False)}
+    await until(lambda: holder.handover.update() or holder.handover.leaving)
+    begun = begin(third)
+    assert await heard(holder) == begun
+
+
+async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
+    """A process that was started and told to stop at once."""
+    holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
+    await other.leases.release("lobby")
+    await has_taken(holder)
+    holder.handover.update()
+    assert not holder.lost and not holder.handover.leaving
+    assert holder.leases.holds("lobby")
+
+
+async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(process: Start) -> None:
+    """It was stopped as soon as the third had taken it, which then had to connect."""
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third", lease_s=LONG_S)
+    await hand_on(holder, other)
+    await other.leases.release("lobby")
+    await has_taken(third)
+    await until(lambda: holder.mirror.values["camera.lobby"].startswith(b"third"))
+    holder.handover.update()
+    assert holder.handover.leaving == {"lobby"} and not holder.lost
+    begun = begin(third)
+    assert await heard(holder) == begun
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"older/2",
+        b"x/since-/2",
+        b"x/since-soon/2",
+        b"x/since-%s/2" % (b"9" * 15),
+        b"x/since-%s/2" % (b"9" * 40),
+        b"\xff/\xff/",
+    ],
+)
+async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, said: bytes) -> None:
+    """As an older version; and what nobody of ours writes ends no process."""
+    holder = await process("holder", lease_s=LONG_S)
+    await has_taken(holder)
+    await holder.handover.offer(["lobby"])
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", said)
+    assert await heard(holder) is None
+
+
+async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None:
+    """Who has not heard of the next holder, but was refused a renewal, dropped all that it had filmed."""
+    first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    await first.handover.offer(["lobby"])
+    await has_taken(holder)
+    begin(holder)
+    await until(lambda: holder.leases.holds("lobby"))
+    await holder.handover.offer(["lobby"])
+    await until(lambda: b"offered" in holder.mirror.values["camera.lobby"])
+    third = await process("third")
+    holder.following.cancel()
+    await has_taken(third)
+    await holder.handover.offer([])
+    holder.handover.update()
+    assert holder.handover.leaving == {"lobby"} and not holder.lost
+
+
+async def test_an_offer_is_taken_back(process: Start) -> None:
+    holder, other = await two(process)
+    await holder.handover.offer(["lobby"])
+    await until(lambda: other.leases.is_free("lobby"))
+    await holder.handover.offer([])
+    await until(lambda: not other.leases.is_free("lobby"))
+    await asyncio.sleep(2 * LEASE_S)  # clock: two leases run out
+    assert not other.leases.is_free("lobby") and holder.leases.holds("lobby")
+
+
+async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start) -> None:
+    """It was ours until another had it: it is not as if the lease had run out."""
+    holder, other = await two(process, holds_s=LONG_S)
+    await holder.handover.offer(["lobby"])
+    await has_taken(other)
+    await holder.handover.offer([])
+    begun = begin(other)
+    assert await heard(holder) == begun
+
+
+async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Client, process: Start) -> None:
+    """The server stored the entry and was gone before it could say so."""
+    one = await process("one")
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
+    await until(lambda: "camera.lobby" in one.mirror.values)
+    assert one.leases.is_free("lobby") and await one.leases.claim("lobby")
+
+
+async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(process: Start) -> None:
+    holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
+    third = await process("third")
+    await holder.handover.offer(["lobby"])
+    await until(lambda: third.leases.is_free("lobby"))
+    await has_taken(other)
+    await until(lambda: third.mirror.values["camera.lobby"].startswith(b"other"))
+    assert not await third.leases.claim("lobby")
+    assert "lobby" in other.leases.owned
+
+
+@pytest.mark.slow
+async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, process: Start) -> None:
+    """Whoever was back first took all: the server had let the leases run out."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.freeze()
+    await server.stop()
+    await asyncio.sleep(6)  # clock: the outage outlasts the server's leases
+    assert not other.leases.is_free("lobby"), "nobody can tell while the server is away"
+    before = other.mirror.revision("process.other")
+    trying = asyncio.create_task(has_taken(other))
+    await server.start()
+    await until(lambda: other.mirror.revision("process.other") != before)
+    holder.live()
+    await until(lambda: holder.leases.holds("lobby") or holder.lost)
+    assert not holder.lost
+    trying.cancel()
+
+
+async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
+    """It found no lease when it woke, took one, and published what it had buffered: the same video twice."""
+    holder, other = await two(process)
+    await holder.freeze()
+    await has_taken(other)
+    await other.leases.release("lobby")
+    holder.live()
+    await until(lambda: holder.leases.holds("lobby") or holder.lost)
+    assert set(holder.lost) == {"lobby"}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: Client, process: Start) -> None:
+    """It waited for a lease, as after an outage, and nobody had the camera meanwhile."""
+    kv = await admin.jetstream().key_value(names.LEASES)
+    await kv.create("camera.yard", b"silent/2")
+    holder, other = await two(process, lease_s=LONG_S)
+    await other.freeze()
+    # Longer than it may be deaf.
+    await asyncio.sleep(LONG_S * 0.7)
+    other.live()
+    await holder.leases.release("lobby")
+    await has_taken(other)
+    assert not other.leases.is_free("yard"), "of the silent it can't judge yet"
+
+
+async def test_who_was_gone_before_an_outage_is_gone_after_it(
+    server: NatsServer, admin: Client, process: Start
+) -> None:
+    """Cameras were given up for it, and nobody took them."""
+    await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
+    one = await process("one")
+    await until(lambda: one.leases.presence.count() == 1)
+    await server.restart()
+    before = one.mirror.revision("process.one")
+    counted = []
+    while one.mirror.revision("process.one") == before or len(counted) < 20:
+        counted.append(one.leases.presence.count())
+        await asyncio.sleep(0.02)
+    assert set(counted) == {1}
+
+
+async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, process: Start) -> None:
+    """Ingests that had crashed within the hour kept the next from cameras for a lease: nobody read those."""
+    await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
+    await asyncio.sleep(LEASE_S * 1.25)
+    one = await process("one")
+    await until(lambda: "process.one" in one.mirror.written)
+    assert one.leases.presence.count() == 1
+    two = await process("two")
+    await until(lambda: "process.two" in two.mirror.written)
+    assert two.leases.presence.count() == 2, "the first lives"
+
+
+async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
+    """It kept the camera from whoever came next for a lease, as where an ingest is restarted."""
+    holder, other = await two(process, lease_s=LONG_S)
+    await holder.freeze()
+    await (await admin.jetstream().key_value(names.LEASES)).put("camera.lobby", b"holder/2")
+    await holder.leases.release("lobby")
+    await until(lambda: "camera.lobby" not in other.mirror.values)
+
+
+class Behind:
+    """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
+
+    def __init__(self, kv: KeyValue, entry: KeyValue.Entry) -> None:
+        self._kv = kv
+        self._entry = entry
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kv, name)
+
+    async def get(self, key: str) -> KeyValue.Entry:
+        self.reads += 1
+        return self._entry if self.reads <= 2 else await self._kv.get(key)
+
+
+async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: Start) -> None:
+    """It said that the holder before us has it, and what we had buffered was thrown away."""
+    kv = await admin.jetstream().key_value(names.LEASES)
+    await kv.create("camera.lobby", b"before/2")
+    behind = Behind(kv, await kv.get("camera.lobby"))
+    await kv.delete("camera.lobby")
+    holder = await process("holder", kv=behind)
+    await has_taken(holder)
+    # As if a renewal had been stored and its answer lost.
+    await kv.put("camera.lobby", b"holder/2")
+    await until(lambda: behind.reads > 2)
+    await until(lambda: holder.leases.holds("lobby") or holder.lost)
+    assert not holder.lost
+
+
+async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, process: Start) -> None:
+    holder, other = await two(process)
+    await holder.freeze()
+    await admin.jetstream().purge_stream("KV_leases")
+    config = (await admin.jetstream().stream_info("KV_leases")).config
+    await admin.jetstream().delete_stream("KV_leases")
+    await admin.jetstream().add_stream(config)
+    await has_taken(other)
+    holder.live()
+    await until(lambda: holder.lost)
+
+
+async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, process: Start) -> None:
+    holder, _ = await two(process)
+    await admin.jetstream().purge_stream("KV_leases")
+    await asyncio.sleep(LEASE_S)
+    await until(lambda: holder.leases.holds("lobby"))
+    assert not holder.lost
+
+
+async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process: Start) -> None:
+    """Recorded: in a rolling upgrade other versions read what this one writes."""
+    kv = await bind(admin.jetstream(), names.LEASES)
+
+    async def stored(value: bytes) -> None:
+        while (await kv.get("camera.lobby")).value != value:
+            await asyncio.sleep(0.02)
+
+    holder, other = await two(process)
+    await stored(b"holder/2")
+    assert (await kv.get("process.holder")).value == b"holder/2"
+    await holder.handover.offer(["lobby"])
+    await stored(b"holder/offered/2")
+    await has_taken(other)
+    await stored(b"other/after-holder/2")
+    await until(lambda: holder.handover.update() or holder.handover.leaving)
+    await other.leases.release("lobby")
+    await stored(b"other/offered/after-holder/2")
+    await has_taken(holder)
+    await stored(b"holder/again/2")
+    await holder.handover.offer(["lobby"])
+    await stored(b"holder/offered/again/2")
+    await has_taken(other)
+    assert other.handover.start("lobby", 1764250662.104)
+    await stored(b"other/after-holder/since-1764250662104/2")
+    await until(lambda: other.leases.holds("lobby"))
+    await other.handover.offer(["lobby"])
+    await stored(b"other/offered/after-holder/since-1764250662104/2")
+    await other.leases.release("lobby")
+    with pytest.raises(KeyNotFoundError):
+        await kv.get("camera.lobby")
+
+
+async def test_the_entry_of_what_can_t_begin_beside_another_is_of_a_plain_lease(admin: Client, process: Start) -> None:
+    kv = await bind(admin.jetstream(), names.LEASES)
+    _, other = await moving(process)
+    other.handover.start("lobby", None)
+    while (await kv.get("camera.lobby")).value != b"other/2":
+        await asyncio.sleep(0.02)

@@ -1,0 +1,73 @@
+"""The live copy of a bucket: what it holds while it is read, and after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from shared.bus import mirror as mirrors
+from shared.bus.direct import Stored
+from shared.bus.log import Log
+from shared.bus.mirror import Mirror, mirror
+from shared.contract import names
+from shared.runtime.tasks import end
+from tests.support.waiting import until
+
+
+@pytest_asyncio.fixture
+async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mirror]:
+    """One of the leases, which is read anew all the time."""
+    monkeypatch.setattr(mirrors, "_RESYNC_S", 0.05)
+    kv = await admin.jetstream().key_value(names.LEASES)
+    for key in ("kept", "written", "deleted"):
+        await kv.put(key, b"before")
+    one = await mirror(admin, names.LEASES, asyncio.Event())
+    following = asyncio.create_task(one.run())
+    await one.ready.wait()
+    yield one
+    await end(following)
+
+
+async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
+    admin: Client, copy: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hung kept it from hearing of anything for seconds; what is read may be older than what is said."""
+    kv = await admin.jetstream().key_value(names.LEASES)
+    asked, answered, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    read = Log.all
+
+    async def slowly(self: Log, subject: str) -> list[Stored]:
+        found = await read(self, subject)
+        if asked.is_set():
+            done.set()
+            return found
+        asked.set()
+        await answered.wait()
+        return found
+
+    monkeypatch.setattr(Log, "all", slowly)
+    await asked.wait()
+    await kv.put("written", b"after")
+    await kv.put("new", b"after")
+    await kv.delete("deleted")
+    expected = {"kept": b"before", "written": b"after", "new": b"after"}
+    await until(lambda: copy.values == expected)
+    seen = dict(copy.seen)
+    answered.set()
+    await done.wait()
+    assert copy.values == expected and copy.is_deleted("deleted")
+    assert copy.seen == seen, "nobody has been away"
+
+
+async def test_in_a_bucket_that_was_made_anew_it_holds_what_is_there(admin: Client, copy: Mirror) -> None:
+    """Which counts from 1 again."""
+    js = admin.jetstream()
+    config = (await js.stream_info("KV_leases")).config
+    await js.delete_stream("KV_leases")
+    await js.add_stream(config)
+    await (await js.key_value(names.LEASES)).put("kept", b"anew")
+    await until(lambda: copy.values == {"kept": b"anew"} and copy.revision("kept") == 1)

@@ -1,0 +1,406 @@
+"""Cameras by the console: how they do, who may change them, what a camera shows before it is saved, and no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from nats.aio.client import Client
+
+from shared.client import registry
+from shared.contract import names
+from shared.contract.cameras import Camera
+from shared.contract.events import VideoStatus
+from tests.support.console.cameras import RULES, film, now, say, status
+from tests.support.console.people import add_camera, console_on
+from tests.support.video import footage
+from tests.support.video import rtsp_server as rtsp
+from tests.support.video.walking_people import Walk, detections, publish
+from tests.support.waiting import LONGEST_S, patience_s, until
+from tidegate.local.server import NatsServer
+
+SECRET = "s3cr3t-pässword"
+QUOTED = "s3cr3t-p%C3%A4ssword"
+
+
+async def listed(client: httpx.AsyncClient, **params: Any) -> dict[str, dict[str, Any]]:
+    answer = await client.get("cameras", params=params)
+    assert answer.status_code == 200, answer.text
+    return {camera["id"]: camera for camera in answer.json()["cameras"]}
+
+
+async def becomes(client: httpx.AsyncClient, id: str, **wanted: Any) -> dict[str, Any]:
+    """The camera as it is listed, once it is so."""
+    async with asyncio.timeout(patience_s()):
+        while True:
+            camera = (await listed(client))[id]
+            if all(camera[name] == value for name, value in wanted.items()):
+                return camera
+            await asyncio.sleep(0.05)
+
+
+async def audited(admin: Client) -> list[dict[str, Any]]:
+    """All that people changed, the oldest first."""
+    js = admin.jetstream()
+    last = (await js.stream_info(names.AUDIT)).state.last_seq
+    return [json.loads((await js.get_msg(names.AUDIT, seq, direct=True)).data or b"") for seq in range(1, last + 1)]
+
+
+async def test_a_camera_is_listed_as_it_does(server: NatsServer, admin: Client) -> None:
+    """What was said before the console began counts as what is said while it runs."""
+    for id in ("online", "offline", "unreadable", "new", "off"):
+        await add_camera(admin, id, enabled=id != "off")
+    await say(admin, status("offline", "offline", "nothing listens at the camera's address"), "1")
+    await say(admin, status("online", "online", codec="h264", width=1280, height=720), "2")
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna", sees_all=True)
+        offline = await becomes(anna, "offline", state="offline")
+        assert offline["reason"] == "nothing listens at the camera's address"
+        online = await becomes(anna, "online", state="online")
+        assert (online["codec"], online["width"], online["height"], online["reason"]) == ("h264", 1280, 720, "")
+        assert (await listed(anna))["new"]["state"] == "connecting"
+        assert (await listed(anna))["off"]["state"] == "disabled"
+        await say(admin, status("unreadable", "online"), "3")
+        bad = VideoStatus(
+            camera="unreadable",
+            time=now(),
+            state="unreadable",
+            cause="budget",
+            reason="too large",
+            since=now(),
+            segments=3,
+            service="cv",
+            replica="r",
+        )
+        await say(admin, bad, "4")
+        assert (await becomes(anna, "unreadable", state="unreadable"))["reason"] == "too large"
+        await say(admin, status("offline", "online"), "5")
+        await becomes(anna, "offline", state="online", reason="")
+        await (await admin.jetstream().key_value(names.CAMERAS)).put("new", b"{}")
+        assert "not a camera" in (await becomes(anna, "new", state="unusable"))["reason"]
+
+
+async def test_what_arrives_and_what_is_seen_is_told(server: NatsServer, admin: Client) -> None:
+    await add_camera(admin, "lobby")
+    await add_camera(admin, "yard")
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna", sees_all=True)
+        await say(admin, status("lobby", "online"), "1")
+        for n in range(4):
+            await film(admin, "lobby", n)
+            await asyncio.sleep(0.1)
+        walk = Walk(0, 10, (0.2, 0.9), (0.8, 0.9))
+        await publish(admin, detections([walk], 1, start=now() - dt.timedelta(seconds=2)))
+        camera = await becomes(anna, "lobby", seen={"person": 1})
+        assert camera["fps"] > 0 and camera["latency_ms"] > 0
+        assert now() - dt.datetime.fromisoformat(camera["last"]) < dt.timedelta(seconds=LONGEST_S)
+        assert list(await listed(anna, text="pers")) == ["lobby"]
+        assert list(await listed(anna, states="connecting")) == ["yard"]
+
+
+async def test_a_list_is_read_in_parts(server: NatsServer, admin: Client) -> None:
+    for id in ("a", "b", "c", "vault"):
+        await add_camera(admin, id)
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna", cameras=["a", "b", "c"])
+        first = (await anna.get("cameras", params={"limit": 2})).json()
+        assert ([c["id"] for c in first["cameras"]], first["total"], first["next"]) == (["a", "b"], 3, "b")
+        rest = (await anna.get("cameras", params={"limit": 2, "after": "b"})).json()
+        assert ([c["id"] for c in rest["cameras"]], rest["next"]) == (["c"], None)
+
+
+async def test_a_camera_that_one_may_not_see_is_none(server: NatsServer, admin: Client) -> None:
+    await add_camera(admin, "vault")
+    async with console_on(server, admin) as console:
+        eve = await console.person("eve", "operator", cameras=["lobby"])
+        requests: list[tuple[str, str, Any]] = [
+            ("GET", "", None),
+            ("PATCH", "", {"fps": 1}),
+            ("DELETE", "", None),
+            ("GET", "/rules", None),
+            ("PUT", "/rules", {"text": "rules: []"}),
+            ("DELETE", "/rules", None),
+            ("POST", "/rules/preview", {"text": "rules: []"}),
+        ]
+        for method, path, body in requests:
+            said = [
+                (await eve.request(method, f"cameras/{id}{path}", json=body)).json()["error"].replace(id, "…")
+                for id in ("vault", "valut")
+            ]
+            assert said[0] == said[1] == "there is no camera '…'", (method, path)
+        tried = await eve.post("camera-tests", json={"camera": "vault"})
+        assert tried.json() == {"error": "there is no camera 'vault'"}
+        assert await listed(eve) == {}
+        assert [said["action"] for said in await audited(admin)] == ["session.begin"]
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+async def test_who_may_not_change_cameras_does_not(server: NatsServer, admin: Client, role: Any) -> None:
+    """Whoever gives an address decides what is seen at it, so that a part of the cameras is not enough for that."""
+    await add_camera(admin, "lobby")
+    async with console_on(server, admin) as console:
+        eve = await console.person("eve", role, cameras=["lobby"])
+        refused = [
+            await eve.post("cameras", json={"id": "new", "url": "rtsp://10.0.0.8/a"}),
+            await eve.patch("cameras/lobby", json={"url": "rtsp://10.0.0.9/a"}),
+            await eve.post("camera-tests", json={"url": "rtsp://10.0.0.8/a"}),
+            await eve.post("camera-tests", json={"camera": "lobby", "url": "rtsp://10.0.0.8/a"}),
+        ]
+        assert [answer.status_code for answer in refused] == [403] * 4
+        assert (await eve.patch("cameras/lobby", json={"fps": 2})).status_code == (403 if role == "viewer" else 200)
+        known = await registry.all(admin.jetstream())
+        assert list(known) == ["lobby"] and known["lobby"].url == "rtsp://10.0.0.7/stream1"  # type: ignore[union-attr]
+
+
+async def test_a_file_is_an_admins_to_give(server: NatsServer, admin: Client) -> None:
+    async with console_on(server, admin) as console:
+        olga, root = (
+            await console.person("olga", "operator", sees_all=True),
+            await console.person("root", "admin", sees_all=True),
+        )
+        film = {"id": "film", "url": "file:///videos/a.mp4"}
+        assert (await olga.post("cameras", json=film)).status_code == 403
+        assert (await root.post("cameras", json=film)).status_code == 201
+        assert (await olga.patch("cameras/film", json={"loop": True})).status_code == 200
+        assert (await olga.patch("cameras/film", json={"url": "file:///etc/passwd"})).status_code == 403
+        for camera in ({"url": "file:///etc/passwd"}, {"camera": "film"}):
+            answer = await root.post("camera-tests", json=camera)
+            assert answer.status_code == 400 and "can't be tried here" in answer.json()["error"]
+
+
+async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told(
+    server: NatsServer, admin: Client
+) -> None:
+    js = admin.jetstream()
+    async with console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        said = []
+
+        async def ask(method: str, path: str, body: Any = None) -> httpx.Response:
+            answer = await olga.request(method, path, json=body)
+            said.append(answer.text)
+            return answer
+
+        new = {"id": "lobby", "url": "rtsp://10.0.0.7/stream1", "user": "olga", "password": SECRET, "fps": 5}
+        answer = await ask("POST", "cameras", new)
+        assert answer.status_code == 201, answer.text
+        one = answer.json()
+        assert one["has_credentials"] is True and one["settings"]["fps"] == 5
+        assert one["now"]["state"] == "connecting"
+        kept = await registry.credentials(js, "lobby")
+        assert kept and (kept.secret, kept.origin) == (f"olga:{QUOTED}", "rtsp://10.0.0.7:554")
+        again = await ask("POST", "cameras", new)
+        assert (again.status_code, again.json()["error"]) == (
+            409,
+            "there is a camera 'lobby' already: take another id",
+        )
+        changed = (await ask("PATCH", "cameras/lobby", {"fps": None, "classes": ["person"], "enabled": False})).json()
+        assert (changed["settings"]["fps"], changed["settings"]["classes"]) == (None, ["person"])
+        assert changed["now"]["state"] == "disabled" and changed["has_credentials"] is True
+        assert await registry.credentials(js, "lobby") == kept
+        alone = await ask("PATCH", "cameras/lobby", {"password": "another"})
+        assert alone.status_code == 200
+        assert (await registry.credentials(js, "lobby")).secret == "olga:another"  # type: ignore[union-attr]
+        assert (await ask("PATCH", "cameras/lobby", {"user": "eve"})).status_code == 400
+        assert (await ask("PATCH", "cameras/lobby", {})).status_code == 400
+        assert (await ask("PATCH", "cameras/lobby", {"fps": -1})).status_code == 400
+        assert (await ask("PATCH", "cameras/lobby", {"frames": 1})).status_code == 400
+        moved = (await ask("PATCH", "cameras/lobby", {"url": "rtsp://10.0.0.99/stream1"})).json()
+        assert moved["has_credentials"] is False
+        assert moved["notices"] == [
+            "its password was for rtsp://10.0.0.7:554 and is forgotten: give the one for its new address"
+        ]
+        inside = await ask("PATCH", "cameras/lobby", {"url": f"rtsp://eve:{QUOTED}@10.0.0.99/stream1"})
+        assert inside.json()["settings"]["url"] == "rtsp://10.0.0.99/stream1"
+        assert (await ask("DELETE", "cameras/lobby")).status_code == 204
+        assert (await ask("GET", "cameras/lobby")).status_code == 404
+        assert await registry.all(js) == {} and await registry.credentials(js, "lobby") is None
+        actions = await audited(admin)
+        assert [a["action"] for a in actions if a["action"].startswith("camera")] == [
+            "camera.add",
+            *["camera.change"] * 4,
+            "camera.remove",
+        ]
+        assert all(a["person"] == "olga" and a["camera"] == "lobby" for a in actions[1:])
+        assert "stream1" not in json.dumps(actions), "the path of a URL may be a secret"
+        for text in (*said, json.dumps(actions)):
+            assert SECRET not in text and QUOTED not in text and "another" not in text.replace("take another id", "")
+
+
+async def test_viewers_do_not_hear_of_credentials(server: NatsServer, admin: Client) -> None:
+    await registry.add(admin.jetstream(), "lobby", Camera(url="rtsp://10.0.0.7/a"), f"olga:{QUOTED}")
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna", cameras=["lobby"])
+        answer = await anna.get("cameras/lobby")
+        assert answer.json()["has_credentials"] is None and QUOTED not in answer.text
+        assert (await anna.get("cameras/test")).status_code == 404
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cameras")
+    footage.make(folder / "lobby.mp4")
+    return folder
+
+
+@pytest.mark.slow
+async def test_a_camera_shows_its_picture_before_it_is_saved(
+    server: NatsServer, admin: Client, video: Path, tmp_path: Path
+) -> None:
+    async with console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        with rtsp.serving(video, tmp_path / "log") as url:
+            tried = (await olga.post("camera-tests", json={"url": f"{url}/lobby.mp4?play_count=0"})).json()
+            assert tried["error"] == "" and base64.b64decode(tried["picture"]).startswith(b"\xff\xd8\xff")
+            assert (tried["codec"], tried["width"], tried["height"], tried["fps"]) == ("h264", 320, 240, 25.0)
+            await add_camera(admin, "lobby", f"{url}/nothing.mp4")
+            await until(lambda: "lobby" in console.console.cameras.values)
+            wrong = (await olga.post("camera-tests", json={"camera": "lobby"})).json()
+            assert (wrong["picture"], wrong["cause"]) == (None, "not_found")
+            right = await olga.post("camera-tests", json={"camera": "lobby", "url": f"{url}/lobby.mp4?play_count=0"})
+            assert right.json()["picture"]
+            assert (await registry.read(admin.jetstream(), "lobby")).url.endswith("/nothing.mp4")
+        gone = (await olga.post("camera-tests", json={"url": f"{url}/lobby.mp4"})).json()
+        assert gone["cause"] == "refused" and "nothing listens" in gone["error"]
+
+
+async def test_a_password_is_tried_at_its_own_address_alone(server: NatsServer, admin: Client) -> None:
+    """A listener that asks for a password hears none of a camera's that was given for another address."""
+    heard = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while text := await reader.readuntil(b"\r\n\r\n"):
+            heard.append(text.decode())
+            number = next(line.split(":")[1].strip() for line in heard[-1].splitlines() if line.startswith("CSeq"))
+            basic = 'WWW-Authenticate: Basic realm="r"'
+            writer.write(f"RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n{basic}\r\n\r\n".encode())
+
+    listener = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        await registry.add(admin.jetstream(), "lobby", Camera(url="rtsp://10.0.0.7/a"), "olga:kept")
+        await until(lambda: "lobby" in console.console.cameras.values)
+        here = f"rtsp://127.0.0.1:{port}/a"
+        elsewhere = (await olga.post("camera-tests", json={"camera": "lobby", "url": here})).json()
+        assert elsewhere["cause"] == "unauthorized"
+        assert heard and not any("Authorization: " in text for text in heard)
+        given = {"camera": "lobby", "url": here, "user": "olga", "password": "given"}
+        answer = await olga.post("camera-tests", json=given)
+        assert answer.json()["cause"] == "unauthorized" and "given" not in answer.text
+        told = base64.b64encode(b"olga:given").decode()
+        assert any(told in text for text in heard)
+        assert "kept" not in json.dumps(await audited(admin)) and "given" not in json.dumps(await audited(admin))
+
+
+async def test_only_so_many_are_tried_at_once_and_who_leaves_ends_theirs(server: NatsServer, admin: Client) -> None:
+    opened: list[asyncio.StreamWriter] = []
+    closed = []
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        await reader.read(65_536)
+        closed.append(await reader.read())
+        writer.close()
+
+    listener = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"rtsp://127.0.0.1:{listener.sockets[0].getsockname()[1]}/a"
+    async with listener, console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        trying = [asyncio.create_task(olga.post("camera-tests", json={"url": url})) for _ in range(2)]
+        await until(lambda: len(opened) == 2)
+        third = await olga.post("camera-tests", json={"url": url})
+        assert third.status_code == 429 and "in a moment" in third.json()["error"]
+        for task in trying:
+            task.cancel()
+        await asyncio.gather(*trying, return_exceptions=True)
+        await until(lambda: len(closed) == 2 and console.console.camera_trial.running == 0)
+
+
+async def test_a_browser_that_leaves_is_no_error(
+    server: NatsServer, admin: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        port = int(console.url.split(":")[2].strip("/"))
+        cookie = "; ".join(f"{name}={value}" for name, value in olga.cookies.items())
+        head = f"POST /api/v1/rules/check HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\n"
+        head += f"X-CSRF-Token: {olga.headers['X-CSRF-Token']}\r\nContent-Length: 99\r\n\r\n{{"
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.close()
+        assert (await olga.get("rules/schema")).status_code == 200
+        await asyncio.sleep(0.2)
+    said = capsys.readouterr()
+    assert "a request failed" not in said.out + said.err
+
+
+async def test_rules_are_read_written_and_removed(server: NatsServer, admin: Client) -> None:
+    await add_camera(admin, "lobby")
+    async with console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", sees_all=True)
+        anna = await console.person("anna", cameras=["lobby"])
+        none = (await anna.get("cameras/lobby/rules")).json()
+        assert (none["rules"], none["text"], none["revision"]) == (None, "", 0)
+        stored = (await olga.put("cameras/lobby/rules", json={"rules": RULES, "revision": 0})).json()
+        assert stored["rules"] == RULES and "polygon: [[0.4, 0.5]," in stored["text"]
+        assert (await anna.get("cameras/lobby/rules")).json() == stored
+        assert (await anna.put("cameras/lobby/rules", json={"rules": RULES})).status_code == 403
+        by_text = await olga.put("cameras/lobby/rules", json={"text": stored["text"], "revision": stored["revision"]})
+        assert by_text.json()["rules"] == RULES
+        late = await olga.put("cameras/lobby/rules", json={"rules": {}, "revision": stored["revision"]})
+        assert late.status_code == 409, "somebody else has changed them meanwhile"
+        wrong = await olga.put("cameras/lobby/rules", json={"text": "zones: {}\nrules:\n- id: in\n  kind: entr\n"})
+        assert wrong.status_code == 422
+        assert wrong.json()["mistakes"] == [
+            {"path": "rules[0].kind", "text": "there is no kind 'entr': did you mean 'enter'?", "line": 4}
+        ]
+        assert (await olga.get("cameras/lobby")).json()["has_rules"] is True
+        assert (await olga.delete("cameras/lobby/rules")).status_code == 204
+        assert (await olga.delete("cameras/lobby/rules")).status_code == 404
+        actions = [a["action"] for a in await audited(admin)]
+        assert [a for a in actions if a.startswith("rules")] == ["rules.put", "rules.put", "rules.put", "rules.remove"]
+        schema = (await anna.get("rules/schema")).json()
+        assert "Loitering" in schema["$defs"]
+
+
+async def test_mistakes_are_found_with_their_places(server: NatsServer, admin: Client) -> None:
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna")
+        text = "zones:\n  door:\n    polygon: [[0, 0], [1, 1]]\nrules:\n- id: in\n  kind: enter\n  zone: dor\n"
+        found = (await anna.post("rules/check", json={"text": text})).json()
+        assert [(m["path"], m["line"]) for m in found["mistakes"]] == [("zones.door.polygon", 3), ("rules[0].zone", 7)]
+        assert found["rules"] is None and found["text"] == text
+        drawn = (await anna.post("rules/check", json={"rules": {**RULES, "zones": {}}})).json()
+        assert [(m["path"], m["line"]) for m in drawn["mistakes"]] == [("rules[0].zone", 5)]
+        assert (await anna.post("rules/check", json={})).status_code == 400
+        assert (await anna.post("rules/check", json={"text": "a: &a [*a]"})).json()["mistakes"][0]["path"] == ""
+
+
+async def test_rules_are_tried_on_what_was_seen(server: NatsServer, admin: Client) -> None:
+    await add_camera(admin, "lobby")
+    begin = now() - dt.timedelta(minutes=20)
+    walk = Walk(0, 10, (0.2, 0.9), (0.8, 0.9))
+    await publish(admin, detections([walk], 12, start=begin))
+    async with console_on(server, admin) as console:
+        olga = await console.person("olga", "operator", cameras=["lobby"])
+        answer = await olga.post("cameras/lobby/rules/preview", json={"rules": RULES})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["total"], found["segments"], len(found["incidents"])) == (1, 12, 1)
+        incident = found["incidents"][0]
+        assert (incident["rule"], incident["zone"], incident["labels"]) == ("in", "door", ["person"])
+        assert begin < dt.datetime.fromisoformat(incident["start"]) < begin + dt.timedelta(seconds=10)
+        assert incident["end"] is not None
+        wrong = (await olga.post("cameras/lobby/rules/preview", json={"text": "rules: 1"})).json()
+        assert wrong["mistakes"] and not wrong["incidents"]
+        quiet = (await olga.post("cameras/lobby/rules/preview", json={"text": "", "minutes": 1})).json()
+        assert (quiet["total"], quiet["mistakes"]) == (0, [])

@@ -1,0 +1,161 @@
+"""Whatever a viewer or an admin sends to any route, right or wrong, is answered as the OpenAPI document says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from nats.aio.client import Client
+
+from services.console.review.filters import EVER
+from services.console.web import app
+from tests.support.console.openapi_values import ANY, Values, operations
+from tests.support.console.people import Running, add_camera, console_on
+from tests.support.schemas import Validator
+from tests.support.waiting import until
+from tests.support.worlds.incidents import incident, say
+from tidegate.local.server import NatsServer
+
+# Of each route so many, of which the first is the simplest that there is.
+EACH = 4
+NAMES = {
+    "camera": ["lobby", "gate", "nowhere"],
+    "name": ["guest", "yard", "nobody"],
+    "service": ["cv", "ingest", "nothing"],
+    "kinds": ["tracks,incidents", "crowds"],
+    "url": ["rtsp://127.0.0.1:1/x"],
+    "text": ["", "rules: []", "rules: [", "zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}"],
+    "severity": ["critical,info"],
+    "verdict": ["rejected"],
+    "state": ["ended", "online"],
+    "action": ["camera.add", "person.*", "*"],
+}
+SIGN_OUT = "sign_out"
+# Bodies that are no JSON, or more of it than it looks.
+RAW = st.binary(max_size=64) | st.sampled_from([b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"NaN"])
+
+Answer = tuple[str, httpx.Response]
+
+
+class Asked:
+    """One request. path: of the document, `at`: with its parameters filled in."""
+
+    def __init__(self, method: str, path: str, operation: dict[str, Any]) -> None:
+        self.method, self.path, self.operation = method, path, operation
+        self.at, self.query, self.body = path, [], None  # type: ignore[var-annotated]
+        self.headers: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.at} {self.query} {str(self.body)[:500]}"
+
+
+@st.composite
+def requests(draw: st.DrawFn, values: Values, method: str, path: str, operation: dict[str, Any]) -> Asked:
+    asked = Asked(method, path, operation)
+    for parameter in operation.get("parameters", ()):
+        text = draw(values.parameter(parameter))
+        if parameter["in"] == "path":
+            # Two dots, as they are, would be another path.
+            part = quote(text, safe="").replace("..", "%2E%2E") or "x"
+            asked.at = asked.at.replace(f"{{{parameter['name']}}}", "x" if part == "." else part)
+        elif parameter["required"] or draw(st.integers(0, 2)) == 0:
+            asked.query.append((parameter["name"], text))
+    if "requestBody" in operation:
+        (schema,) = (content["schema"] for content in operation["requestBody"]["content"].values())
+        near = values.near(schema)
+        asked.body = draw(near | near | near | RAW)
+    elif draw(st.booleans()):
+        asked.body = draw(ANY)
+    if draw(st.integers(0, 9)) == 0:
+        asked.headers = {
+            "Content-Type": draw(st.sampled_from(["text/plain", "multipart/form-data", "application/xml"]))
+        }
+    return asked
+
+
+async def answered(client: httpx.AsyncClient, asked: Asked) -> httpx.Response:
+    """The answer; of one that goes on for ever, no more than its head."""
+    content = {"content": asked.body} if isinstance(asked.body, bytes) else {"json": asked.body}
+    headers = {"Content-Type": "application/json", **asked.headers}
+    request = client.build_request(asked.method, asked.at, params=asked.query, headers=headers, **content)  # type: ignore[arg-type]
+    answer = await client.send(request, stream=True)
+    try:
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            await answer.aread()
+    finally:
+        await answer.aclose()
+    return answer
+
+
+def check(document: dict[str, Any], asked: Asked, answer: httpx.Response) -> None:
+    """That it is one of those that the document has, and no failure of the console itself."""
+    status, media = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
+    assert status < 500 or status == 503, f"{asked}: {status} {answer.text}"
+    if asked.operation["security"] and not asked.operation["operationId"].startswith(SIGN_OUT):
+        assert status != 401, f"{asked}: whoever asks is signed in no more"
+    if status == 405 and "%2F" in asked.at:  # with a slash in it the path is another route's
+        return
+    assert str(status) in asked.operation["responses"], f"{asked}: nobody said {status}: {answer.text[:500]}"
+    said = asked.operation["responses"][str(status)]
+    if "$ref" in said:
+        said = document["components"]["responses"][said["$ref"].rpartition("/")[2]]
+    content = said.get("content", {})
+    if status >= 400 and status != 422:
+        error = answer.json()["error"]
+        assert isinstance(error, str) and error, f"{asked}: {answer.text}"
+        assert "Traceback" not in error and not re.search(r'File "|\.py\b|0x[0-9a-f]{6}', error), f"{asked}: {error}"
+    assert media in content if content else answer.content == b"", f"{asked}: {status} is {media}"
+    if media == "application/json":
+        schema = {**content[media]["schema"], "components": document["components"]}
+        Validator(schema).validate(answer.json())
+
+
+async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]:
+    """Something of each kind, and who asks for it."""
+    await say(admin, incident(camera="lobby"))
+    await until(lambda: any(console.console.review.index.all(EVER.fits)))
+    people = {
+        "viewer": await console.person("vera", "viewer", cameras=["lobby"]),
+        "admin": await console.person("root", "admin", sees_all=True),
+    }
+    await console.person("guest", "viewer")
+    (await people["admin"].put("groups/yard", json={"cameras": ["lobby"]})).raise_for_status()
+    return people
+
+
+@pytest.mark.slow
+async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsServer, admin: Client) -> None:
+    document = app.document()
+    await add_camera(admin, "lobby")
+    await add_camera(admin, "gate")
+    async with console_on(server, admin) as console:
+        people, loop = await world(console, admin), asyncio.get_running_loop()
+        known = [card["id"] for card in (await people["admin"].get("incidents")).json()["incidents"]]
+        values = Values(document, {**NAMES, "id": [*known, "gate2", "nothing"]})
+
+        def fuzz(method: str, path: str, operation: dict[str, Any]) -> None:
+            @settings(
+                max_examples=EACH, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+            )
+            @given(st.sampled_from(["admin", "viewer", "admin"]), requests(values, method, path, operation))
+            def send(role: str, asked: Asked) -> None:
+                asked.at = f"{console.url.rstrip('/')}{asked.at}"
+                answer = asyncio.run_coroutine_threadsafe(answered(people[role], asked), loop).result(60)
+                check(document, asked, answer)
+
+            send()
+
+        for each in sorted(operations(document), key=_late):
+            await asyncio.to_thread(fuzz, *each)
+
+
+def _late(each: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool]:
+    """What takes away comes late, and whoever is signed out is answered 401 from then on."""
+    method, _, operation = each
+    return operation["operationId"].startswith(SIGN_OUT), method == "DELETE"

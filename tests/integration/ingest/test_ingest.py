@@ -1,0 +1,457 @@
+"""Ingest end to end: real nats-server, real RTSP server, real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import itertools
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NoKeysError
+
+from shared.client import registry
+from shared.contract import segment as segments
+from shared.contract.segment import Segment
+from shared.runtime.ports import free_port
+from tests.support.processes.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
+from tests.support.video import footage
+from tests.support.video.rtsp_server import serving
+from tests.support.waiting import LONGEST_S, patience_s, until
+from tidegate.local.server import NatsServer
+
+__all__ = ["bus", "start"]
+
+# One camera server, whose video takes seconds to make.
+pytestmark = pytest.mark.xdist_group("ingest")
+
+# Seconds: the default.
+LEASE_S = 5.0
+SECRET = "s3cr3t-p%40ss"
+
+
+@pytest.fixture(scope="module")
+def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a camera server: `short` (GOP 1 s), `long` (GOP 4 s), `hevc`, `sound` (with audio)."""
+    folder = tmp_path_factory.mktemp("cameras")
+    footage.make(folder / "short.mp4", gop=25)
+    footage.make(folder / "long.mp4", gop=100)
+    footage.make(folder / "hevc.mp4", codec="libx265", gop=50)
+    footage.make(folder / "sound.mp4", gop=25, audio=True)
+    with serving(folder, folder / "log") as url:
+        yield url
+
+
+def looped(rtsp: str, name: str) -> str:
+    return f"{rtsp}/{name}.mp4?play_count=0"
+
+
+async def leases(admin: Client) -> dict[str, str]:
+    kv = await admin.jetstream().key_value("leases")
+    try:
+        keys = await kv.keys()
+    except NoKeysError:
+        return {}
+    return {k: ((await kv.get(k)).value or b"").decode() for k in keys}
+
+
+@pytest.mark.slow
+async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+    ingest = start()
+    for name in ("short", "long", "hevc", "sound"):
+        await add(admin, name, looped(rtsp, name))
+    await until(lambda: all(len(bus.of(n)) >= 5 for n in ("short", "long", "hevc", "sound")))
+    for s, payload, _ in bus.segments:
+        if s.key_seq is None:
+            assert frames_of(payload) == s.frames
+        assert abs(time.time() - s.start.timestamp()) < LONGEST_S
+    seqs = {(await admin.jetstream().get_last_msg("MEDIA", f"media.{n}")).seq for n in ("short", "long")}
+    dependents = [s for s in bus.of("long") if s.key_seq]
+    assert dependents and all(s.key_seq and s.key_seq < max(seqs) for s in dependents)
+    key = await admin.jetstream().get_msg("MEDIA", seq=dependents[0].key_seq)
+    found = segments.from_headers(key.headers)
+    assert (found.camera, found.epoch, found.key_seq) == ("long", dependents[0].epoch, None)
+    assert {s.codec for s in bus.of("hevc")} == {"hevc"}
+
+    await add(admin, "short", looped(rtsp, "hevc"))
+    await until(lambda: bus.of("short")[-1].codec == "hevc")
+    await registry.remove(admin.jetstream(), "sound")
+    await registry.change(admin.jetstream(), "hevc", {"enabled": False})
+    await until(lambda: {"sound", "hevc"} <= {e["camera"] for e in bus.events if e["state"] == "offline"})
+    reasons = {e["camera"]: e["reason"] for e in bus.events if e["state"] == "offline"}
+    assert reasons == {"short": "changed", "sound": "removed", "hevc": "disabled"}
+    count = len(bus.of("sound"))
+    await registry.change(admin.jetstream(), "hevc", {"enabled": True})
+    await until(lambda: bus.states("hevc") == ["online", "offline", "online"])
+    assert len(bus.of("sound")) == count
+    for name in ("short", "long", "hevc", "sound"):
+        assert_gapless(bus.of(name))
+    assert ingest.metric("tidegate_ingest_dropped_segments_total") == 0
+    assert ingest.metric("tidegate_ingest_cameras_online") == 3
+    # Video goes on between a look at the one and at the other.
+    await until(lambda: ingest.metric("tidegate_ingest_segments_total", camera="long") == len(bus.of("long")))
+
+    assert ingest.stop() == 0
+    await admin.flush()
+    await until(lambda: bus.states("long") == ["online", "offline"])
+    assert [e["reason"] for e in bus.events if e["camera"] == "long"][-1] == "stopped"
+    assert await leases(admin) == {}
+
+
+async def test_dead_and_lying_cameras_delay_nobody(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nX: ")
+            while True:  # a header that never ends
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+
+    async def black_hole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+
+    silent = await asyncio.start_server(black_hole, "127.0.0.1", 0)
+    trickling = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    ports = [s.sockets[0].getsockname()[1] for s in (silent, trickling)]
+    ingest = start()
+    await add(admin, "refused", f"rtsp://127.0.0.1:{free_port(0)}/x")
+    await add(admin, "silent", f"rtsp://127.0.0.1:{ports[0]}/x")
+    await add(admin, "trickling", f"rtsp://127.0.0.1:{ports[1]}/x")
+    await add(admin, "nowhere", "rtsp://no-such-host.invalid/x")
+    await add(admin, "missing", f"{rtsp}/missing.mp4")
+    await add(admin, "flapping", f"{rtsp}/short.mp4?play_count=1")
+    await add(admin, "live", looped(rtsp, "short"))
+    await until(lambda: len(bus.of("live")) >= 8)
+    assert [s.n for s in bus.of("live")] == list(range(len(bus.of("live")))), "in one connection"
+    bad = ("refused", "silent", "trickling", "nowhere", "missing")
+    await until(lambda: all(bus.states(n) == ["offline"] for n in bad))
+    reasons = {e["camera"]: e["reason"] for e in bus.events if e["camera"] in bad}
+    assert reasons["refused"].startswith("nothing listens at the camera's address: ")
+    assert reasons["missing"].startswith("the camera has no such path: ")
+    assert reasons["nowhere"].startswith("the host no-such-host.invalid is not known: ")
+    assert reasons["silent"] == reasons["trickling"]
+    assert reasons["silent"].startswith("the camera does not answer in time: ")
+    await until(lambda: len({s.epoch for s in bus.of("flapping")}) >= 2)
+    assert bus.states("flapping")[:3] == ["online", "offline", "online"]
+    assert bus.states("live") == ["online"]
+    await until(lambda: ingest.metric("tidegate_ingest_reconnects_total", camera="refused", cause="refused") >= 2)
+    assert ingest.stop() == 0
+    silent.close()
+    trickling.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+async def test_server_restart_under_load_loses_nothing(
+    server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, sig: signal.Signals
+) -> None:
+    ingest = start()
+    names = [f"cam{i}" for i in range(8)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "long" if name > "cam5" else "short"))
+    await until(lambda: all(len(bus.of(n)) >= 2 for n in names))
+    await server.stop(sig)
+    # Longer than a lease: nobody publishes then, but what the cameras send is kept.
+    await asyncio.sleep(LEASE_S + 1.5)
+    await server.start()
+    await until(lambda: admin.is_connected)
+    stored: list[Segment] = []
+    async with asyncio.timeout(patience_s()):
+        while min(sum(s.duration for s in stored if s.camera == name) for name in names) <= LEASE_S + 5:
+            await asyncio.sleep(0.5)
+            stored = await _stored(admin.jetstream())
+    assert ingest.stop() == 0
+    stored = await _stored(admin.jetstream())
+    for name in names:
+        got = [s for s in stored if s.camera == name]
+        assert len({s.epoch for s in got}) == 1, "not reconnected to the camera"
+        assert [s.n for s in got] == list(range(len(got))), "in order, without gap or repeat"
+
+
+async def _stored(js: Any) -> list[Segment]:
+    info = await js.stream_info("MEDIA")
+    out = []
+    for seq in range(info.state.first_seq, info.state.last_seq + 1):
+        message = await js.get_msg("MEDIA", seq=seq, direct=True)
+        out.append(segments.from_headers(message.headers))
+    return out
+
+
+async def until_live(admin: Client, cameras: set[str]) -> None:
+    """Wait until video filmed from now on is stored. Older buffered segments are then stored or dropped."""
+    now, live = time.time(), set[str]()
+    async with asyncio.timeout(patience_s()):
+        while live != cameras:
+            await asyncio.sleep(0.5)
+            live = {s.camera for s in await _stored(admin.jetstream()) if s.start.timestamp() > now}
+
+
+@pytest.mark.slow
+async def test_buffer_is_bounded_and_drops_are_counted(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_BUFFER_MB="0.2")
+    await add(admin, "cam", looped(rtsp, "long"))
+    await until(lambda: ingest.process.poll() is None and "camera online" in ingest.log)
+    await server.stop()
+    await asyncio.sleep(8)
+    await server.start()
+    await until(lambda: admin.is_connected)
+    await until_live(admin, {"cam"})
+    dropped = ingest.metric("tidegate_ingest_dropped_segments_total", camera="cam", cause="buffer_full")
+    assert dropped >= 1
+    assert ingest.metric("tidegate_ingest_dropped_segments_total") == dropped
+    assert ingest.stop() == 0
+    stored = await _stored(admin.jetstream())
+    last = max(s.n for s in stored)
+    assert last + 1 - len(stored) == dropped, "each segment is stored or counted"
+    sequence = {s.n: s for s in stored}
+    for s in stored:
+        if s.key_seq:
+            assert s.n - 1 in sequence, "no dependent without what is before it"
+
+
+@pytest.mark.slow
+async def test_what_cameras_buffer_together_is_bounded(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_BUFFER_TOTAL_MB="2", INGEST_TIMEOUT_S="60")
+    names = [f"cam{i}" for i in range(4)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    await until(lambda: ingest.metric("tidegate_ingest_cameras_online") == len(names))
+    await server.stop()
+    dropped = "tidegate_ingest_dropped_segments_total"
+    await until(lambda: all(ingest.metric(dropped, camera=n, cause="buffers_full") for n in names))
+    await server.start()
+    await until(lambda: admin.is_connected)
+    await until_live(admin, set(names))
+    lost = {n: ingest.metric(dropped, camera=n) for n in names}
+    assert ingest.stop() == 0
+    stored = await _stored(admin.jetstream())
+    for name in names:
+        got = [s.n for s in stored if s.camera == name]
+        assert max(got) + 1 - len(got) == lost[name], "each segment is stored or counted"
+
+
+@pytest.mark.slow
+async def test_two_processes_share_and_take_over(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    first = start()
+    await until(lambda: all(bus.states(n) == ["online"] for n in names))
+    second = start()
+    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 3)
+    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 2)
+    owners = await leases(admin)
+    assert sorted(k for k in owners if k.startswith("camera.")) == [f"camera.{n}" for n in names]
+    victims = [k.removeprefix("camera.") for k, v in owners.items() if f"-{second.process.pid}-" in v]
+    victims = [v for v in victims if v in names]
+    assert len(victims) == 2
+    await until(lambda: all(len({s.epoch for s in bus.of(v)}) == 2 for v in victims))
+    second.process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5)
+    await until(lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims))
+    # Never two at once: an epoch, once followed by another, is over.
+    for name in names:
+        order = [s.epoch for s in sorted(bus.of(name), key=lambda s: s.start)]
+        assert len(list(dict.fromkeys(order))) == len([e for i, e in enumerate(order) if i == 0 or order[i - 1] != e])
+        assert_gapless(bus.of(name))
+    assert first.stop() == 0
+
+
+async def test_a_process_takes_no_more_than_it_may(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    first = start(INGEST_MAX_CAMERAS="3")
+    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 2)
+    assert first.metric("tidegate_ingest_cameras_owned") == 3
+    assert "run another ingest, or raise INGEST_MAX_CAMERAS" in first.log
+    start(INGEST_MAX_CAMERAS="3")
+    await until(lambda: all(bus.of(name) for name in names))
+    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 0)
+
+
+@pytest.mark.slow
+async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    dead = [f"dead{i}" for i in range(6)]
+    for name in dead:
+        await add(admin, name, f"rtsp://127.0.0.1:{free_port(0)}/x")
+    ingest = start(INGEST_MAX_CAMERAS="2")
+    await until(lambda: ingest.metric("tidegate_ingest_cameras_waiting") >= 4)
+    await add(admin, "live", looped(rtsp, "short"))
+    await until(lambda: bus.of("live"))
+    await until(lambda: all(bus.states(name) for name in dead))
+    tries = ingest.metric("tidegate_ingest_reconnects_total")
+    await until(lambda: ingest.metric("tidegate_ingest_reconnects_total") >= tries + 3)
+    assert ingest.metric("tidegate_ingest_cameras_owned") <= 2
+    assert ingest.log.count("no room for more cameras") == 1
+    assert [bus.states(name) for name in dead] == [["offline"]] * 6, "each is said once, however often it is tried"
+    assert bus.states("live") == ["online"]
+
+
+@pytest.mark.slow
+async def test_what_smaller_processes_have_no_room_for_a_larger_one_takes(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    names = [f"cam{i}" for i in range(5)]
+    large, small = start(INGEST_MAX_CAMERAS="4"), start(INGEST_MAX_CAMERAS="1")
+    for name in names:
+        await add(admin, name, looped(rtsp, "short"))
+    await until(lambda: all(bus.of(name) for name in names))
+    assert [p.metric("tidegate_ingest_cameras_owned") for p in (large, small)] == [4, 1]
+
+
+async def test_frozen_process_publishes_nothing_after_its_lease(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    await add(admin, "cam", looped(rtsp, "short"))
+    first = start()
+    await until(lambda: len(bus.of("cam")) >= 2)
+    frozen = bus.of("cam")[-1].epoch
+    first.process.send_signal(signal.SIGSTOP)
+    second = start()
+    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 1)
+    # Online comes before the first segment.
+    await until(lambda: bus.of("cam")[-1].epoch != frozen)
+    epoch = bus.of("cam")[-1].epoch
+    at = len(bus.of("cam"))
+    first.process.send_signal(signal.SIGCONT)
+    await until(lambda: "another process has taken the camera" in first.log)
+    came = len(bus.of("cam"))
+    await until(lambda: len(bus.of("cam")) >= came + 3)
+    late = [s for s in bus.of("cam")[at:] if s.epoch != epoch]
+    begins = next(s.start for s in bus.of("cam") if s.epoch == epoch)
+    assert all(s.start.timestamp() + s.duration <= begins.timestamp() for s in late), "what the other one has not"
+    assert first.metric("tidegate_ingest_cameras_owned") + second.metric("tidegate_ingest_cameras_owned") == 1
+    assert (first.stop(), second.stop()) == (0, 0)
+
+
+async def test_credentials_stay_inside(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+    ingest = start()
+    await add(admin, "live", looped(rtsp, "short").replace("://", f"://admin:{SECRET}@"))
+    # Where a path or a query has a secret nobody can tell by its name.
+    await add(admin, "dead", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port(0)}/t0ken/x?stream=t0ken")
+    await add(admin, "lost", f"rtsp://admin:{SECRET}@no-such-host.invalid/x")
+    await until(lambda: len(bus.of("live")) >= 2 and bus.states("dead") and bus.states("lost"))
+    metrics = ingest.metrics
+    assert ingest.stop() == 0
+    said = [ingest.log, metrics, json.dumps(bus.events), json.dumps(bus.headers)]
+    for text in said:
+        assert "s3cr3t" not in text and "admin" not in text.replace("admin@", "") and "t0ken" not in text
+    assert "camera offline" in ingest.log
+    arguments = Path(f"/proc/{ingest.process.pid}/cmdline")
+    assert not arguments.exists() or "s3cr3t" not in arguments.read_text()
+
+
+async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path) -> None:
+    ingest = start()
+    once = footage.make(tmp_path / "once only.mp4", frames=250, gop=50, b_frames=2)
+    await add(admin, "fast", f"file://{once}".replace(" ", "%20"), realtime=False)
+    await add(admin, "paced", f"file://{footage.make(tmp_path / 'p.mp4', frames=50)}", loop=True)
+    # Its last segment may come after the word of its end.
+    await until(lambda: bus.states("fast") == ["online", "offline"] and sum(s.frames for s in bus.of("fast")) >= 250)
+    fast = bus.of("fast")
+    assert sum(s.frames for s in fast) == 250
+    assert fast[-1].start.timestamp() + fast[-1].duration <= time.time()
+    assert bus.events[-1]["reason"] == "the stream has ended" or bus.states("paced") == ["online"]
+    await until(lambda: len(bus.of("paced")) >= 5)
+    paced = bus.of("paced")
+    assert len({s.epoch for s in paced}) == 1, "a loop is one stream"
+    starts = [s.start.timestamp() for s in paced]
+    apart = [b - a for a, b in itertools.pairwise(starts)]
+    # A clock that found its first frames late is corrected once.
+    assert sum(not 0.9 < s < 1.1 for s in apart) <= 1 and all(0.5 < s < 1.5 for s in apart)
+    assert len(fast) == len(bus.of("fast")), "played once"
+    assert ingest.stop() == 0
+
+
+async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
+) -> None:
+    start()
+    await add(admin, "old", footage.make(tmp_path / "old.mp4", codec="mpeg4").as_uri())
+    await until(lambda: bus.states("old") == ["offline"])
+    assert bus.events[-1]["reason"].startswith("the video is mpeg4: convert it (ffmpeg ")
+
+
+async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str) -> dt.datetime:
+    """Take the server away from an ingest with a camera; since when it is away."""
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: "camera online" in ingest.log)
+    await server.stop()
+    return dt.datetime.now(dt.UTC)
+
+
+@pytest.mark.slow
+async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
+    ingest = start(INGEST_GRACE_S="60")
+    away_since = await away_from(server, admin, ingest, rtsp)
+    await asyncio.sleep(4)
+    ingest.process.terminate()
+    await until(lambda: "filming until the server is back" in ingest.log)
+    await asyncio.sleep(4)
+    await server.start()
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 0
+    await until(lambda: admin.is_connected)
+    stored = await _stored(admin.jetstream())
+    assert_gapless(stored)
+    assert max(s.start for s in stored) > away_since + dt.timedelta(seconds=2)
+
+
+async def test_what_can_t_be_stored_before_the_end_is_said_to_be_dropped(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start(INGEST_GRACE_S="1")
+    await away_from(server, admin, ingest, rtsp)
+    await until(lambda: ingest.metric("tidegate_ingest_waiting_seconds") > 0)
+    assert ingest.stop() == 0
+    assert "raise INGEST_GRACE_S" in ingest.log
+
+
+async def test_second_signal_ends_at_once(
+    server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
+    ingest = start()
+    await add(admin, "cam", looped(rtsp, "short"))
+    await until(lambda: bus.of("cam"))
+    await server.stop()
+    ingest.process.terminate()
+    # Which of them depends on whether it has missed the server yet.
+    await until(lambda: re.search("filming until the server is back|publishing what is buffered", ingest.log))
+    assert ingest.process.poll() is None, "still trying to flush"
+    ingest.process.terminate()
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 1
+
+
+async def test_missing_buckets_are_an_error_with_a_remedy(
+    server: NatsServer, admin: Client, start: Callable[..., Ingest]
+) -> None:
+    await admin.jetstream().delete_key_value("leases")
+    ingest = start()
+    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 1
+    assert "bucket leases is missing: run 'tidegate setup'" in ingest.log

@@ -1,0 +1,62 @@
+"""Series of cameras: there for as long as a camera is, and for as long as its last counts have to be scraped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from nats.aio.client import Client
+from prometheus_client import generate_latest
+
+from services.ingest import metrics
+from services.ingest.announcer import Announcer
+from services.ingest.connect_queue import ConnectQueue
+from services.ingest.outbox import Outboxes
+from services.ingest.publisher import Publisher
+from services.ingest.runner import Runner
+from services.ingest.segmenter import Piece
+from services.ingest.settings import IngestSettings
+from shared.contract.cameras import new_camera
+from shared.contract.credentials import Login
+from shared.runtime.tasks import end
+from tests.support.video import footage
+from tests.support.waiting import until
+
+
+def series(camera: str) -> dict[str, float]:
+    """What a scrape finds of a camera."""
+    lines = [line.rpartition(" ") for line in generate_latest().decode().splitlines() if f'camera="{camera}"' in line]
+    return {name: float(value) for name, _, value in lines}
+
+
+def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
+    camera, _ = new_camera(url, loop=True, realtime=True)
+    js = admin.jetstream()
+    parts = (Publisher(admin, js), Outboxes[Piece](1 << 30), ConnectQueue(), announcer)
+    return Runner(name, camera, Login(), IngestSettings(), admin.max_payload, *parts, lambda: True, lambda _: False)
+
+
+async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: Path) -> None:
+    file = footage.make(tmp_path / "x.mp4").as_uri()
+    announcer = Announcer(admin, admin.jetstream(), "ingest-1")
+    announcing = asyncio.create_task(announcer.run())
+    runners: dict[str, Runner] = {}
+    for name, url in {"removed": file, "moved": file, "fails": "file:///nowhere.mp4", "stays": file}.items():
+        runners[name] = runner(admin, announcer, name, url)
+        runners[name].start()
+        await until(lambda name=name: any(series(name).values()))
+    await runners["removed"].stop("removed", 1.0)
+    await runners["fails"].stop("removed", 1.0)
+    await runners["moved"].stop(None, 0.0)
+    await runners["stays"].stop("changed", 1.0)
+    runners["stays"] = runner(admin, announcer, "stays", file)
+    runners["stays"].start()
+    gone_at = time.monotonic()
+    before = series("removed")
+    metrics.forget(gone_at)
+    assert series("removed") == before, "who scrapes now finds what was counted last"
+    metrics.forget(gone_at + metrics.RETENTION_S)
+    assert [name for name in runners if series(name)] == ["stays"]
+    await runners["stays"].stop(None, 0.0)
+    await end(announcing)

@@ -1,0 +1,254 @@
+"""What becomes of what was recorded: what stays of each hour, what goes when, and that nothing else does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+from services.recorder.keeping import UNKNOWN_S
+from shared.contract.events import (
+    DetectedObject,
+    Detections,
+    Event,
+    Frame,
+    PathPoint,
+    SegmentRef,
+    Timing,
+    Track,
+    Tracks,
+    Unchanged,
+)
+from shared.recordings.ledger import Last, Ledger
+from shared.recordings.policy import EffectivePolicy
+from shared.recordings.records import HOUR, Hole, Unreadable, folder_of
+from shared.recordings.retention import GB
+from tests.support.worlds.incidents import incident, say
+from tests.support.worlds.keeper import AT, MINUTE, SETTLED, House
+from tests.support.worlds.keeper import house as house
+
+DAY = dt.timedelta(days=1)
+
+
+def of_segment(minute: float) -> dict[str, object]:
+    return {
+        "camera": "cam",
+        "segment": SegmentRef(stream="MEDIA", seq=1, epoch="e", n=0),
+        "start": AT + minute * MINUTE,
+        "duration": 60.0,
+        "model": "m",
+    }
+
+
+def detected(minute: float, *labels: str, quiet: bool = False) -> Detections:
+    found = [DetectedObject(label=label, score=0.9, box=(0.1, 0.1, 0.2, 0.2)) for label in labels]
+    return Detections(
+        **of_segment(minute),  # type: ignore[arg-type]
+        frames=[Frame(time=AT + (minute + 0.5) * MINUTE, objects=found)],
+        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
+        unchanged=Unchanged(since=AT) if quiet else None,
+    )
+
+
+def followed(minute: float, zone: str, *, stationary: bool = False) -> Tracks:
+    time = AT + (minute + 0.5) * MINUTE
+    track = Track(
+        id="e.1", state="update", label="person", score=0.9, box=(0.1, 0.1, 0.2, 0.2), first=time, last=time,
+        path=[PathPoint(time=time, box=(0.1, 0.1, 0.2, 0.2))], speed=0.1, stationary=stationary, zones=[zone],
+    )  # fmt: skip
+    return Tracks(**of_segment(minute), tracks=[track])  # type: ignore[arg-type]
+
+
+async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: House) -> None:
+    ledger = Ledger(
+        last=Last(seq=7, epoch="e", n=6, end=AT + 9 * MINUTE),
+        hour=AT,
+        holes=(Hole(since=AT, until=AT + MINUTE, cause="camera"),),
+    )
+    await house.ledgers.of("cam")
+    await house.ledgers.store("cam", ledger)
+    await house.keep(EffectivePolicy(), AT + HOUR)
+    assert (await house.ledgers.of("cam")).hour == AT
+    await house.keep(EffectivePolicy(), AT + HOUR + 10 * MINUTE)
+    assert await house.ledgers.of("cam") == Ledger(last=ledger.last)
+    hour = await house.library.hour("cam", AT)
+    assert hour and hour.holes == ledger.holes
+    assert [one.hour for one in (await house.library.catalogue("cam")).hours] == [AT]
+
+
+@pytest.mark.parametrize(
+    ("kept", "stays"),
+    [
+        (EffectivePolicy(), [0, 1, 2, 3, 4, 5]),
+        (EffectivePolicy(record="never"), []),
+        (EffectivePolicy(record="never", hold=True), [0, 1, 2, 3, 4, 5]),
+        # Nobody has looked at the last one.
+        (EffectivePolicy(record="activity", before_s=0, after_s=0), [0, 3, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=0, labels=("person",)), [3, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=40, labels=("dog",)), [0, 1, 4, 5]),
+        (EffectivePolicy(record="activity", before_s=0, after_s=0, zones=("door",)), [1, 4, 5]),
+        (EffectivePolicy(record="incidents", before_s=0, after_s=0), [4]),
+        (EffectivePolicy(record="incidents", before_s=60, after_s=60), [3, 4, 5]),
+    ],
+)
+async def test_what_a_policy_wants_stays(house: House, admin: Client, kept: EffectivePolicy, stays: list[int]) -> None:
+    await house.record(AT, range(6))
+    events: list[Event] = [
+        detected(0, "dog"),
+        detected(1),
+        detected(2, "person", quiet=True),
+        detected(3, "person"),
+        detected(4),
+        followed(1, "door"),
+        followed(2, "door", stationary=True),
+        followed(3, "lawn"),
+    ]
+    time = AT + 4.5 * MINUTE
+    events.append(incident("a", "cam", start=time, state="end", end=time, time=time))
+    early = AT + 1 * MINUTE
+    events.append(incident("b", "cam", start=early, state="end", end=early, time=early, not_found=True))
+    await say(admin, *events)
+    await house.keep(kept, SETTLED - MINUTE)
+    assert await house.minutes(AT) == list(range(6))
+    await house.keep(kept, SETTLED)
+    assert await house.minutes(AT) == stays
+    hour = await house.library.hour("cam", AT)
+    assert hour
+    holes = [round((hole.since - AT) / MINUTE) for hole in hour.holes]
+    assert holes == [n for n in range(6) if n not in stays] and all(hole.cause == "policy" for hole in hour.holes)
+    shows = {round((file.start - AT) / MINUTE) for file in hour.files if file.incident}
+    assert shows == {n for n in stays if 270 - kept.before_s < 60 * (n + 1) and 270 + kept.after_s >= 60 * n}
+
+
+async def test_what_is_old_goes_and_incidents_later_and_nothing_that_is_held(house: House, admin: Client) -> None:
+    await house.record(AT, range(3))
+    time = AT + 1.5 * MINUTE
+    await say(admin, incident("a", "cam", start=time, state="end", end=time, time=time))
+    kept = EffectivePolicy(keep_days=1, incidents_days=3, before_s=0, after_s=0)
+    await house.keep(kept, AT + DAY)
+    assert await house.minutes(AT) == [0, 1, 2]
+    await house.keep(msgspec.structs.replace(kept, hold=True), AT + 100 * DAY)
+    assert await house.minutes(AT) == [0, 1, 2]
+    await house.keep(kept, AT + DAY + 2 * MINUTE)
+    assert await house.minutes(AT) == [1, 2]
+    await house.keep(kept, AT + 2 * DAY)
+    assert await house.minutes(AT) == [1]
+    await house.keep(kept, AT + 4 * DAY)
+    assert await house.minutes(AT) == []
+    # Nothing of it is left, but that there is nothing.
+    assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
+
+
+async def test_what_is_too_much_goes_the_oldest_first(house: House) -> None:
+    for n in range(3):
+        await house.record(AT + n * HOUR, range(4), size=GB // 10)
+    now = AT + 5 * HOUR
+    await house.keep(EffectivePolicy(), now)
+    await house.keep(EffectivePolicy(most_gb=0.7), now)
+    assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [1, 2, 3], [0, 1, 2, 3]]
+
+
+async def test_what_nobody_knows_is_swept_away(house: House) -> None:
+    await house.record(AT, range(2))
+    folder = house.path / folder_of("cam", AT)
+    left = folder / "0000-dead-0.mp4"
+    part = folder / "0100-dead-0.mp4.1234.part"
+    for path in (left, part):
+        path.write_bytes(b"x")
+    # What is young may be on its way into an index.
+    os.utime(left, (0, (SETTLED.timestamp() - UNKNOWN_S) + 60))
+    os.utime(part, (0, SETTLED.timestamp() - UNKNOWN_S - 60))
+    await house.keep(EffectivePolicy(), SETTLED)
+    assert left.exists() and not part.exists()
+    left.unlink()
+    assert await house.minutes(AT) == [0, 1]
+
+
+async def test_the_oldest_of_all_go_where_others_need_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        await house.record(AT + n * HOUR, range(4))
+    needed = [30]
+
+    async def lacks() -> int:
+        return needed[0]
+
+    monkeypatch.setattr(house.library.store, "lacks", lacks)
+    await house.keeper.make_room(["cam"])
+    assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("dies", range(1, 12))
+async def test_whoever_dies_on_the_way_another_goes_on(
+    house: House, admin: Client, monkeypatch: pytest.MonkeyPatch, dies: int
+) -> None:
+    """At each of the calls to the store, once: settling, sweeping and removing by age end as if nobody had."""
+    await house.record(AT, range(4))
+    await say(admin, *(detected(n, *(["person"] if n == 2 else [])) for n in range(4)))
+    kept = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
+    left = [dies]
+
+    class Dead(Exception):
+        pass
+
+    def mortal(name: str) -> None:
+        whole = getattr(house.library.store, name)
+
+        async def call(*given: object, **more: object) -> object:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Dead
+            return await whole(*given, **more)
+
+        monkeypatch.setattr(house.library.store, name, call)
+
+    for name in ("put", "remove", "list_objects"):
+        mortal(name)
+    for now in (SETTLED, AT + 2 * DAY):
+        try:
+            await house.keep(kept, now)
+        except Dead:
+            await house.keep(kept, now)
+        if now == SETTLED:
+            index = await house.library.hour("cam", AT)
+            assert index and [round((f.start - AT) / MINUTE) for f in index.files] == [2]
+            assert len(index.holes) == 3
+    assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
+
+
+async def test_an_index_that_was_damaged_costs_neither_recording_nor_files(house: House) -> None:
+    await house.record(AT, range(2))
+    index = house.path / folder_of("cam", AT) / "index.json"
+    index.write_bytes(b"\0" * 100)
+    with pytest.raises(Unreadable, match="is no index of recordings"):
+        await house.library.hour("cam", AT)
+    await house.record(AT, range(2, 4))
+    found = await house.library.hour("cam", AT)
+    assert found and len(found.files) == 2
+    assert index.with_name("index.json.damaged").read_bytes() == b"\0" * 100
+    for path in index.parent.glob("*.mp4"):
+        os.utime(path, (0, 0))
+    await house.keep(EffectivePolicy(), SETTLED)
+    assert len([*index.parent.glob("*.mp4")]) == 4
+    # One that is damaged once its hour is over keeps nothing else from going, and goes with its hour.
+    index.write_bytes(b"{")
+    await house.record(AT + HOUR, range(2))
+    await house.keep(EffectivePolicy(keep_days=1), AT + DAY)
+    await house.keep(EffectivePolicy(keep_days=1), AT + 2 * DAY)
+    assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
+
+
+@pytest.mark.parametrize("spoiled", [None, b"", b"{"])
+async def test_a_catalogue_that_was_lost_is_made_anew(house: House, spoiled: bytes | None) -> None:
+    for n in range(3):
+        await house.record(AT + n * HOUR, range(2))
+    before = await house.library.catalogue("cam")
+    path = house.path / "cam/hours.json"
+    path.unlink()
+    if spoiled is not None:
+        path.write_bytes(spoiled)
+    assert await house.library.catalogue("cam") == before
+    await house.keep(EffectivePolicy(keep_days=1), AT + 2 * DAY)
+    assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [], []]

@@ -1,0 +1,460 @@
+"""Recordings in a bucket are kept as those in a folder are, and what is wrong with a bucket is said in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import obstore
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from obstore.store import from_url
+
+from services.ingest.segmenter import Piece
+from shared.recordings import bucket as buckets
+from shared.recordings.bucket import Bucket
+from shared.recordings.folder import Folder
+from shared.recordings.keys import Keys, Secret
+from shared.recordings.library import Library
+from shared.recordings.opening import opened
+from shared.recordings.records import Hour, hour_of
+from shared.recordings.sealed import Sealed
+from shared.recordings.sealing import CHUNK, HEAD, TAG
+from shared.recordings.store import Missing, Store, Unkept
+from shared.runtime.errors import SettingError
+from tests.support.examples import examples
+from tests.support.servers.s3_server import (
+    CREDENTIALS,
+    Fault,
+    S3Page,
+    cut,
+    done_unsaid,
+    hanging,
+    moto,
+    of,
+    passed,
+    refused,
+    said,
+)
+from tests.support.waiting import until
+from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
+
+__all__ = ["moto", "second", "world"]
+KEY = "cam/2026-11-29/10/0000-a.mp4"
+
+
+@pytest_asyncio.fixture
+async def page(moto: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Page]:
+    async with S3Page(moto) as page:
+        for name, value in page.environment.items():
+            monkeypatch.setenv(name, value)
+        yield page
+
+
+@pytest_asyncio.fixture
+async def url(page: S3Page) -> str:
+    return f"s3://{await page.bucket()}/of/this/site"
+
+
+@pytest_asyncio.fixture
+async def bucket(url: str) -> AsyncIterator[Bucket]:
+    bucket = Bucket(url)
+    yield bucket
+    await bucket.close()
+
+
+@pytest_asyncio.fixture(params=["folder", "bucket", "encrypted"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, page: S3Page) -> AsyncIterator[Store]:
+    found: Store = Folder(tmp_path) if request.param == "folder" else Bucket(f"s3://{await page.bucket()}/of/this/site")
+    yield Sealed(found, Keys((Secret.new(),)), "RECORDER_KEY_FILE") if request.param == "encrypted" else found
+    await found.close()
+
+
+async def keys(store: Store, prefix: str) -> list[str]:
+    return [one.key for one in await store.list_objects(prefix)]
+
+
+def sealed_size(size: int) -> int:
+    return HEAD + size + -(-size // CHUNK) * TAG
+
+
+# ---- both stores
+
+
+async def test_a_store_keeps_what_it_is_given(store: Store) -> None:
+    data = os.urandom(3_000_001)
+    parts = [data[n : n + 997] for n in range(0, len(data), 997)]
+    await store.put(KEY, [b"", *parts, memoryview(b"")])
+    assert await store.read(KEY) == data
+    assert await store.read(KEY, 1_500_000, 2_700_000) == data[1_500_000:2_700_000]
+    assert await store.read(KEY, 2_999_000, 5_000_000) == data[2_999_000:]
+    assert await store.read(KEY, 2_999_000) == data[2_999_000:]
+    index = "cam/2026-11-29/10/index.json"
+    await store.put(index, [b"{}"])
+    await store.put(index, [b"[]"])
+    assert await store.read(index) == b"[]"
+    held = await store.list_objects("cam/2026-11-29/10")
+    sizes = [len(data), 2] if not isinstance(store, Sealed) else [sealed_size(len(data)), sealed_size(2)]
+    assert [(one.key, one.size) for one in held] == [(KEY, sizes[0]), (index, sizes[1])]
+    assert all(abs(one.changed - held[0].changed) < 3600 for one in held)
+    await store.remove(["cam/2026-11-29/10/b.mp4", *(one.key for one in held)])
+    assert await store.list_objects("cam") == []
+    assert await store.lacks() == 0
+
+
+async def test_what_is_not_there_is_missing(store: Store) -> None:
+    await store.put(KEY, [b"12345"])
+    for begin, end in ((0, None), (3, None), (0, 5), (3, 3)):
+        with pytest.raises(Missing, match=r"^cam/b is not among the recordings$"):
+            await store.read("cam/b", begin, end)
+    # What is below it is no object.
+    with pytest.raises((Missing, Unkept)):
+        await store.read("cam/2026-11-29")
+    assert await store.list_objects("other") == []
+
+
+async def test_what_is_behind_the_end_is_nothing(store: Store) -> None:
+    await store.put(KEY, [b"12345"])
+    await store.put("cam/empty", [])
+    assert [await store.read(KEY, *part) for part in ((5,), (5, 9), (7,), (2, 2), (3, 1))] == [b""] * 5
+    assert [await store.read("cam/empty", *part) for part in ((), (0, 5), (3,))] == [b""] * 3
+
+
+async def test_no_more_is_held_than_what_is_below_a_folder(store: Store) -> None:
+    for key in ("lobby/1/a", "lobby/1/b/c", "lobby/10/a", "lobby/1-/a", "lobby2/1/a", "lobby/hours.json"):
+        await store.put(key, [b"x"])
+    assert await keys(store, "lobby/1") == ["lobby/1/a", "lobby/1/b/c"]
+    assert await keys(store, "lobby") == ["lobby/1-/a", "lobby/1/a", "lobby/1/b/c", "lobby/10/a", "lobby/hours.json"]
+    assert await keys(store, "lobb") == await keys(store, "lobby/1/a") == []
+
+
+async def test_many_are_removed_and_those_that_are_gone_are_no_harm(store: Store) -> None:
+    names = [f"cam/{n:04}" for n in range(0, 1200, 100)]
+    for name in names:
+        await store.put(name, [b"x"])
+    await store.put("other/a", [b"x"])
+    await store.remove([])
+    await store.remove(f"cam/{n:04}" for n in range(1200))
+    assert await keys(store, "cam") == [] and await keys(store, "other") == ["other/a"]
+    await store.remove(names)
+
+
+TOKENS = st.text("01-_a", min_size=1, max_size=3)
+
+
+@settings(max_examples=examples(25))
+@given(st.lists(st.tuples(TOKENS, TOKENS, TOKENS), min_size=1, max_size=6, unique=True), st.data())
+def test_a_bucket_holds_what_a_folder_holds(
+    moto: str, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], data: st.DataObject
+) -> None:
+    names = ["/".join(row) for row in rows]
+    asked = data.draw(st.sampled_from(sorted({part for row in rows for part in (row[0], "/".join(row[:2]))})))
+    gone = data.draw(st.sets(st.sampled_from(names)))
+
+    async def both() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": moto}).items():
+                patch.setenv(name, value)
+            place = f"s3://{await S3Page(moto).bucket()}/below"
+            row: list[Store] = [Folder(tmp_path_factory.mktemp("store")), Bucket(place)]
+        found = []
+        for store in row:
+            for name in names:
+                await store.put(name, [name.encode()])
+            await store.remove(gone)
+            kept = [one[:2] for one in await store.list_objects(asked)]
+            found.append((kept, [await store.read(key) for key, _ in kept]))
+            await store.close()
+        assert found[0] == found[1]
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(KEY, "video/mp4"), ("cam/hours.json", "application/json"), ("cam/a", "application/octet-stream")]
+)
+async def test_a_player_is_told_what_an_object_is(bucket: Bucket, url: str, key: str, kind: str) -> None:
+    await bucket.put(key, [b"x"])
+    there = from_url(url, client_options={"allow_http": True})
+    assert (await asyncio.to_thread(obstore.get, there, key)).attributes["Content-Type"] == kind
+
+
+# ---- objects in parts
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What is sent in four parts: S3 takes none below 5 MiB."""
+    monkeypatch.setattr(buckets, "WHOLE_BYTES", 6 * 2**20)
+    monkeypatch.setattr(buckets, "PART_BYTES", 5 * 2**20)
+    return os.urandom(16 * 2**20)
+
+
+async def test_a_large_object_is_sent_in_parts(bucket: Bucket, page: S3Page, small_parts: bytes) -> None:
+    whole = memoryview(small_parts)
+    await bucket.put(KEY, [whole[:100], b"", whole[100 : 7 * 2**20], whole[7 * 2**20 :]])
+    assert await bucket.read(KEY) == small_parts
+    assert sum("partNumber" in asked for asked in page.asked) == 4
+
+
+async def test_of_an_object_that_failed_nothing_is_left(
+    bucket: Bucket, url: str, page: S3Page, small_parts: bytes
+) -> None:
+    page.faults = [passed, passed, refused(403, "AccessDenied")]
+    with pytest.raises(Unkept, match="403 AccessDenied"):
+        await bucket.put(KEY, [small_parts])
+    assert await bucket.list_objects("cam") == []
+    assert await page.unfinished(url.split("/")[2]) == []
+
+
+async def test_of_an_object_whose_end_failed_nothing_shows(url: str, page: S3Page, small_parts: bytes) -> None:
+    """Its parts are the bucket's own rule's, as there is nobody left who could take them back."""
+    bucket = Bucket(url, ask_s=0.3)
+    page.faults = [passed] * 5
+    page.always = refused(503, "SlowDown")
+    with pytest.raises(Unkept):
+        await bucket.put(KEY, [small_parts])
+    page.always = None
+    assert await bucket.list_objects("cam") == []
+    assert len(await page.unfinished(url.split("/")[2])) == 1
+    await bucket.put(KEY, [small_parts])
+    assert await bucket.read(KEY) == small_parts
+    await bucket.close()
+
+
+# ---- faults
+
+Doing = Callable[[Store], Awaitable[object]]
+DOINGS: dict[str, Doing] = {
+    "put": lambda store: store.put(KEY, [b"x"]),
+    "read": lambda store: store.read(KEY),
+    "part": lambda store: store.read(KEY, 1, 2),
+    "nothing": lambda store: store.read(KEY, 1, 1),
+    "remove": lambda store: store.remove([KEY, "cam/b"]),
+    "list_objects": lambda store: store.list_objects("cam"),
+}
+
+
+@pytest.fixture(params=DOINGS)
+def doing(request: pytest.FixtureRequest) -> Doing:
+    return DOINGS[request.param]
+
+
+async def test_a_bucket_that_is_none_is_said(page: S3Page, doing: Doing) -> None:
+    """And what would be there is not missing: who thinks so begins anew."""
+    bucket = Bucket("s3://no-such-bucket/below")
+    with pytest.raises(Unkept) as error:
+        await doing(bucket)
+    assert str(error.value) == (
+        "the bucket of recordings s3://no-such-bucket/below can't be used: there is none: create it, or name another"
+    )
+    await bucket.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (403, "InvalidAccessKeyId", r"it refuses us \(403 InvalidAccessKeyId\): correct the credentials, or let them "),
+        (401, "", r"it refuses us \(401\): correct the credentials"),
+        (400, "ExpiredToken", r"it refuses us \(400 ExpiredToken\)"),
+        (301, "PermanentRedirect", "it is in another region: set AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", "it is in another region: set AWS_REGION"),
+        (503, "SlowDown", r"it is asked too much \(503 SlowDown\): have its limits raised"),
+        (429, "", r"it is asked too much \(429\)"),
+        (500, "InternalError", r"it fails \(500 InternalError\): look at its own state"),
+        (507, "XMinioStorageFull", r"it is full \(507 XMinioStorageFull\): make room, or keep less"),
+        (418, "Teapot", "418"),
+    ],
+)
+async def test_what_a_bucket_answers_is_said_with_what_to_do(
+    url: str, page: S3Page, doing: Doing, status: int, code: str, reason: str
+) -> None:
+    bucket = Bucket(url, ask_s=0.1)
+    page.always = refused(status, code)
+    with pytest.raises(Unkept, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
+        await doing(bucket)
+    assert "Debug" not in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
+    await bucket.close()
+
+
+async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, doing: Doing) -> None:
+    bucket = Bucket(url, ask_s=0.5, put_s=0.5)
+    page.always = hanging
+    with pytest.raises(Unkept, match="it does not answer in time: look at its own state"):
+        await doing(bucket)
+    page.always = None
+    await page.__aexit__()
+    with pytest.raises(Unkept, match="it can't be reached: is it up, and its endpoint right"):
+        await doing(bucket)
+    await page.__aenter__()
+    await bucket.put(KEY, [b"12345"])
+    await doing(bucket)
+    await bucket.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<Error><Code>" + "A" * 1_000_000,
+        "<Code>\x1b[2J\r\n\u202e" + "B" * 200 + "</Code>",
+        "http://user:hidden@host/" + "x" * 500,
+        "https://host/a?sig=hidden and\x1b[31m more",
+        "Debug source: kind: Timeout",
+        "",
+    ],
+)
+@pytest.mark.parametrize("status", [403, 404, 409, 416, 418, 500])
+async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
+    bucket = Bucket(url, ask_s=0.1)
+    page.always = said(status, text)
+    with pytest.raises(Unkept) as error:
+        await bucket.put(KEY, [b"x"])
+    sentence = str(error.value)
+    assert sentence.isprintable() and "hidden" not in sentence and len(sentence) < 500
+    await bucket.close()
+
+
+async def test_no_credentials_are_said_to_be_missing(
+    url: str, page: S3Page, doing: Doing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the machine is asked for those of its role."""
+    for name in CREDENTIALS.keys() - {"AWS_REGION"}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", page.environment["AWS_ENDPOINT_URL"])
+    bucket = Bucket(url, ask_s=0.3, put_s=0.3)
+    for fault in (refused(404, ""), refused(403, ""), refused(500, ""), hanging):
+        page.always = fault
+        with pytest.raises(Unkept, match="no credentials are to be had: set those of its cloud, or give this machine"):
+            await doing(bucket)
+    await bucket.close()
+
+
+async def test_nobody_waits_for_what_is_being_sent(bucket: Bucket, page: S3Page) -> None:
+    await bucket.put(KEY, [b"12345"])
+    page.always = of("PUT", hanging)
+    sending = [asyncio.create_task(bucket.put(f"cam/{n}", [b"x"])) for n in range(20)]
+    await until(lambda: sum(asked.startswith("PUT") for asked in page.asked) > 20)
+    assert await bucket.read(KEY) == b"12345"
+    await bucket.close()
+    page.always = None
+    await page.__aexit__()
+    for task in sending:
+        task.cancel()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [refused(503, "SlowDown")] * 3,
+        [refused(500, "InternalError"), refused(429, "")],
+        [done_unsaid],
+        [done_unsaid, refused(503, "SlowDown"), done_unsaid],
+    ],
+)
+async def test_what_passes_is_waited_for(bucket: Bucket, page: S3Page, doing: Doing, faults: list[Fault]) -> None:
+    await bucket.put(KEY, [b"12345"])
+    page.faults = list(faults)
+    await doing(bucket)
+    assert page.faults == []
+
+
+async def test_an_answer_that_breaks_off_is_read_to_its_end(bucket: Bucket, page: S3Page) -> None:
+    data = os.urandom(1_000_000)
+    await bucket.put(KEY, [data])
+    page.faults = [cut]
+    assert await bucket.read(KEY) == data
+    page.faults = [cut]
+    assert await bucket.read(KEY, 1000, 900_000) == data[1000:900_000]
+
+
+async def test_where_it_is_not_said_what_is_missing_the_bucket_is_asked(bucket: Bucket, page: S3Page) -> None:
+    page.faults = [refused(404, "")]
+    with pytest.raises(Missing):
+        await bucket.read("cam/b")
+    page.faults = [refused(404, ""), refused(404, "NoSuchBucket")]
+    with pytest.raises(Unkept, match="there is none: create it"):
+        await bucket.read("cam/b")
+
+
+async def test_all_are_removed_where_one_that_is_gone_is_an_error(bucket: Bucket, page: S3Page) -> None:
+    """As with Google Cloud Storage and Azure, where they go one by one."""
+    for n in range(3):
+        await bucket.put(f"cam/{n}", [b"x"])
+    page.faults = [refused(404, ""), passed, passed, refused(404, "NoSuchKey")]
+    await bucket.remove([f"cam/{n}" for n in range(3)])
+    assert await keys(bucket, "cam") == ["cam/1"]
+
+
+async def test_an_index_is_not_forgotten_where_a_bucket_is_away(bucket: Bucket, page: S3Page) -> None:
+    library = Library(bucket)
+    hour = Hour(camera="cam", hour=hour_of(BEGIN))
+    await library.close(hour)
+    for fault in (refused(404, "NoSuchBucket"), refused(403, "AccessDenied")):
+        page.always = fault
+        with pytest.raises(Unkept):
+            await library.hour("cam", hour.hour)
+        with pytest.raises(Unkept):
+            await library.catalogue("cam")
+    page.always = None
+    assert await library.hour("cam", hour.hour) == hour
+
+
+# ---- the setting
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("ftp://host/x", r"^RECORDER_STORE=ftp://host/x can't be used: give a folder, or s3://…, gs://… or az://…$"),
+        ("s3://", r"^RECORDER_STORE=s3:// can't be used: "),
+        ("https://example.org/files", r"^RECORDER_STORE=https://example.org/files can't be used: that is no bucket: "),
+        ("s3://key:hidden@bucket/x", r"^RECORDER_STORE holds credentials: give them as variables"),
+        ("az://account/container", r"^RECORDER_STORE=az://account/container can't be used: "),
+    ],
+)
+def test_a_setting_that_names_no_bucket_is_refused(place: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingError, match=reason) as error:
+        opened(place, "RECORDER_STORE")
+    assert "hidden" not in str(error.value) and "Debug" not in str(error.value)
+
+
+async def test_a_signature_in_an_address_is_never_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=2026&sig=hidden")
+    bucket = Bucket("abfss://container@account.dfs.core.windows.net/x?sig=hidden", ask_s=0.1)
+    with pytest.raises(Unkept) as error:
+        await bucket.read(KEY)
+    assert "hidden" not in str(error.value)
+    await bucket.close()
+
+
+# ---- a recorder
+
+
+@pytest.mark.slow
+async def test_a_bucket_that_is_away_loses_nothing(
+    world: World, page: S3Page, url: str, bucket: Bucket, second: Sequence[Piece]
+) -> None:
+    world.library = Library(bucket)
+    recorder = world.recorder(RECORDER_STORE=url)
+    await publish(world.admin, filmed(second, range(70)))
+    await world.until_recorded(60)
+    await page.__aexit__()
+    await publish(world.admin, filmed(second, range(70, 400)))
+    await until(lambda: "recordings wait" in recorder.log)
+    assert f"the bucket of recordings {url} can't be used: it can't be reached" in recorder.log
+    # Comes back with too much to do, and with answers that are lost.
+    page.faults = [refused(503, "SlowDown"), done_unsaid, passed, done_unsaid, refused(500, "InternalError")]
+    await page.__aenter__()
+    files, holes = await world.until_recorded(400)
+    assert seconds_of(files) == {BEGIN + s(n): 1 for n in range(400)} and not holes
+    assert "recordings go on" in recorder.log and page.faults == []
+    for file in files:
+        assert len(await bucket.read(file.key)) == file.size
+    assert await recorder.end() == 0

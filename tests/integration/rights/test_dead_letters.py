@@ -1,0 +1,270 @@
+"""Dead letters that lie: replaying has all rights, and a letter is what its service says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from shared import bus
+from shared.bus.log import Log
+from shared.client import dlq
+from shared.contract import catalog, deadletters, names
+from shared.contract.deadletters import DeadLetter, origin
+from shared.runtime.errors import BusError
+from tests.support.processes.up_process import COMMAND
+from tests.support.servers import raw_messages as raw
+from tidegate.local.server import NatsServer
+
+SECRET = "operator:S3cretPass"
+
+
+async def tidegate(server: NatsServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | server.environment("admin")
+    return await asyncio.to_thread(
+        subprocess.run, [*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+async def forge(server: NatsServer, service: str, headers: Mapping[str, str], payload: bytes = b"forged") -> DeadLetter:
+    """A letter that a service's own identity writes."""
+    identity = catalog.find(service).identity
+    client = await bus.connect(server.settings(identity), identity)
+    try:
+        ack = await client.jetstream().publish(f"dlq.{service}", payload, headers=dict(headers))
+    finally:
+        await client.close()
+    admin = await bus.connect(server.settings("admin"), "admin")
+    try:
+        letter = await dlq.find(admin, ack.seq)
+    finally:
+        await admin.close()
+    assert letter is not None
+    return letter
+
+
+def said(subject: str, stream: str = names.MEDIA, seq: int | str = 1, **more: str) -> dict[str, str]:
+    return {"Dlq-Stream": stream, "Dlq-Seq": str(seq), "Dlq-Subject": subject, "Dlq-Reason": "x"} | more
+
+
+async def everything(admin: Client) -> dict[str, int]:
+    """How many messages every stream has but DLQ; buckets are streams too."""
+    streams = [s for s in await admin.jetstream().streams_info() if s.config.name != names.DLQ]
+    return {str(s.config.name): s.state.messages for s in streams}
+
+
+# ---- where a replay goes to
+
+BEYOND = (
+    ("cv", "$KV.cameras.lobby", "KV_cameras"),
+    ("cv", "$KV.cameras.lobby", names.MEDIA),
+    ("cv", "$JS.API.STREAM.DELETE.MEDIA", names.MEDIA),
+    ("cv", "jobs.vlm.ask.lobby", names.VLM),
+    ("cv", "events.alerts.lobby", names.EVENTS),
+    ("cv", "events.detections.lobby", names.EVENTS),
+    ("cv", "dlq.vlm", names.DLQ),
+    ("cv", "media.*", names.MEDIA),
+    ("cv", "media.>", names.MEDIA),
+    ("cv", "media.lobby events.alerts.lobby", names.MEDIA),
+    ("cv", "media.", names.MEDIA),
+    ("cv", "media..lobby", names.MEDIA),
+    ("cv", "media.\u202elobby", names.MEDIA),
+    ("cv", "", names.MEDIA),
+    ("embed", "events.alerts.lobby", names.EVENTS),
+    ("search", "events.alerts.lobby", names.EVENTS),
+    ("webhook", "events.detections.lobby", names.EVENTS),
+    ("vlm", "media.lobby", names.MEDIA),
+    ("vlm", "jobs.vlm.ask.lobby", names.MEDIA),
+    ("analytics", "events.detections.lobby", names.EVENTS),
+    ("analytics", "jobs.vlm.verify.lobby", names.VLM),
+)
+
+
+@pytest.mark.parametrize(("service", "subject", "stream"), BEYOND)
+async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
+    server: NatsServer, admin: Client, service: str, subject: str, stream: str
+) -> None:
+    before = await everything(admin)
+    letter = await forge(server, service, said(subject, stream))
+    with pytest.raises(BusError, match="can't be replayed"):
+        await dlq.replay(admin, letter)
+    assert await everything(admin) == before
+
+
+async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, admin: Client) -> None:
+    """Apps hear events: whoever writes letters for the webhook must not have admin raise its alarms."""
+    js = admin.jetstream()
+    true = await js.publish("events.alerts.lobby", b"true", headers={"ce-id": "1", "Nats-Msg-Id": "1"})
+    other = await js.publish("events.tracks.lobby", b"not for it")
+    gone = await js.publish("events.alerts.lobby", b"gone")
+    await js.delete_msg(names.EVENTS, gone.seq)
+    for seq in (true.seq, other.seq, gone.seq, 99, 0, -1, 2**63, "one"):
+        letter = await forge(server, "webhook", said("events.alerts.lobby", names.EVENTS, seq))
+        with pytest.raises(BusError, match="does not show that it was said"):
+            await dlq.replay(admin, letter)
+    # What was said is replayed as it was said, whatever else its letter holds.
+    given = said("events.alerts.lobby", names.EVENTS, true.seq) | {"ce-id": "forged", "X-More": "forged"}
+    new = await dlq.replay(admin, await forge(server, "webhook", given, b"true"))
+    stored = await js.get_msg(names.EVENTS, new, direct=True)
+    assert stored.data == b"true" and stored.subject == "events.alerts.lobby"
+    assert (stored.headers or {})["ce-id"] == "1" and "X-More" not in (stored.headers or {})
+
+
+async def test_a_segment_that_has_expired_is_replayed_from_its_letter(server: NatsServer, admin: Client) -> None:
+    letter = await forge(server, "cv", said("media.lobby", seq=9) | {"Camera": "lobby", "traceparent": "t"}, b"video")
+    js = admin.jetstream()
+    stored = await js.get_msg(names.MEDIA, await dlq.replay(admin, letter), direct=True)
+    head = stored.headers or {}
+    assert stored.data == b"video" and (head["Camera"], head["traceparent"]) == ("lobby", "t")
+    assert (head["Replay-For"], head["Replay-Of"]) == ("cv", "MEDIA/9")
+    with pytest.raises(NotFoundError):
+        await js.get_msg(names.DLQ, letter.seq, direct=True)
+
+
+# ---- with which headers
+
+FORGED = (
+    *(b"Nats-Rollup: all", b"nats-rollup: all", b"NATS-ROLLUP: sub", b"Nats-Msg-Id: cv/m/MEDIA/7", b"nats-msg-id: x"),
+    *(b"Nats-Trace-Dest: $KV.cameras.lobby", b"Nats-Expected-Last-Sequence: 99", b"Nats-Expected-Stream: VLM"),
+    *(b"Nats-Schedule: @at 2030-01-01T00:00:00Z", b"Nats-Schedule-Target: events.alerts.lobby", b"NaTs-TTL: 1s"),
+    *(b"Replay-For: embed", b"REPLAY-FOR: embed", b"replay-of: MEDIA/3", b"Dlq-More: x", b"DLQ-REASON: y"),
+    *(
+        b"od d: x",
+        b"odd(: x",
+        b"\xff\xfe: x",
+        b"Odd\x00: x",
+        b"Empty:",
+        b"Long: " + b"x" * 5000,
+        b"Bad: \xff\xfe\x1b[2J",
+    ),
+)
+TRUE = (b"Dlq-Stream: MEDIA", b"Dlq-Seq: 9", b"Dlq-Subject: media.lobby", b"Camera: lobby")
+
+
+async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(admin: Client) -> None:
+    js = admin.jetstream()
+    kept = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
+    # A letter whose own headers have an effect on DLQ is another's matter: here they are as they would be stored.
+    headers = dict(line.decode(errors="replace").split(": ", 1) for line in (*TRUE, *FORGED) if b": " in line)
+    for _ in range(5):
+        await js.publish("dlq.cv", b"video")
+    letter = deadletters.read(5, "dlq.cv", headers, b"video")
+    stored = await js.get_msg(names.MEDIA, await dlq.replay(admin, letter), direct=True)
+    given = {k: v for k, v in (stored.headers or {}).items() if k not in ANSWERED}
+    assert set(given) == {"Camera", "Bad", "Nats-Msg-Id", "Replay-For", "Replay-Of"}
+    assert given["Replay-For"] == "cv" and given["Replay-Of"] == "MEDIA/9"
+    assert given["Nats-Msg-Id"] not in ("", "x", "cv/m/MEDIA/7")
+    for seq in kept:
+        assert (await js.get_msg(names.MEDIA, seq, direct=True)).data
+
+
+ANSWERED = {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"}
+
+
+async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
+    """One header at a time, as bytes: none of them keeps a letter from being listed and put back to work."""
+    harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
+    for line in harmless:
+        await raw.store(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
+    found = [x async for x in dlq.entries(admin)]
+    assert len(found) == len(harmless)
+    for letter in found:
+        assert (letter.stream, letter.stream_seq, letter.subject) == ("MEDIA", 9, "media.lobby")
+        await dlq.replay(admin, letter)
+    assert [x async for x in dlq.entries(admin)] == []
+
+
+# ---- whose result it is
+
+TAKEN_FOR_ITSELF = (
+    "",
+    "MEDIA",
+    "MEDIA/",
+    "MEDIA/0",
+    "MEDIA/50",
+    "MEDIA/51",
+    "MEDIA/9999",
+    "EVENTS/7",
+    "MEDIA/-7",
+    "MEDIA/7/7",
+    "MEDIA/7\u0664",
+    "MEDIA/\u0667",
+    "MEDIA/ 7",
+    "../MEDIA/7",
+    "MEDIA/" + "7" * 20,
+    "x" * 5000,
+)
+
+
+@pytest.mark.parametrize("forged", TAKEN_FOR_ITSELF)
+def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forged: str) -> None:
+    assert origin("MEDIA", 50, {"Replay-Of": forged}) == "MEDIA/50"
+    letter = deadletters.read(1, "dlq.cv", said("media.lobby", seq=50) | {"Dlq-Of": forged, "Replay-Of": forged}, b"")
+    assert deadletters.replay_headers(letter)["Replay-Of"] == "MEDIA/50"
+
+
+def test_a_replay_of_a_replay_is_of_the_first() -> None:
+    first = deadletters.dead_letter_headers(
+        "cv", "x", stream="MEDIA", seq=50, subject="media.a", deliveries=1, headers={"Replay-Of": "MEDIA/7"}
+    )
+    letter = deadletters.read(1, "dlq.cv", first, b"")
+    assert deadletters.replay_headers(letter)["Replay-Of"] == "MEDIA/7"
+    assert origin("MEDIA", 80, deadletters.replay_headers(letter)) == "MEDIA/7"
+
+
+# ---- what a letter refers to
+
+REFERENCES: tuple[dict[str, str], ...] = (
+    said("$KV.credentials.lobby", "KV_credentials"),
+    said("media.lobby", "KV_credentials"),
+    said("", "KV_credentials"),
+    said("media.lobby", "KV_credentials/../MEDIA"),
+    said("media.lobby", "EVENTS"),
+    said("media.lobby", "VLM"),
+    said("media.lobby", "*"),
+    said("media.lobby", "nowhere at all"),
+    said("media.lobby", ""),
+)
+
+
+async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    await (await js.key_value(names.CREDENTIALS)).put("lobby", SECRET.encode())
+    await js.publish("events.alerts.lobby", SECRET.encode())
+    await js.publish("jobs.vlm.ask.lobby", SECRET.encode())
+    for headers in REFERENCES:
+        letter = await forge(server, "cv", headers | {"Dlq-Payload": "absent"}, b"")
+        assert letter.payload is None
+        with pytest.raises(BusError, match="can't be replayed"):
+            await dlq.replay(admin, letter)
+    for consumer in ("KV_credentials.cv", "EVENTS.cv", "EVENTS.search", "VLM.cv", "KV_credentials.x", "x", "a.b.c", ""):
+        for stream in ("KV_credentials", "EVENTS", "VLM"):
+            said_so = json.dumps({"stream": stream, "consumer": "cv", "stream_seq": 1, "deliveries": 5})
+            subject = f"{names.MAX_DELIVERIES}.{consumer}".rstrip(".")
+            await raw.store(admin, subject.encode(), raw.block([]), said_so.encode())
+    found = [x async for x in dlq.entries(admin)]
+    assert len(found) >= 9 + 21 and all(SECRET.encode() not in (x.payload or b"") for x in found)
+    listed = await tidegate(server, "dlq", "list", "--json")
+    assert listed.returncode == 0 and SECRET not in listed.stdout
+    assert len(listed.stdout.splitlines()) == len(found)
+    replayed = await tidegate(server, "dlq", "replay", "--all")
+    assert replayed.returncode == 1 and "Traceback" not in replayed.stderr
+    async with Log(admin, names.MEDIA) as log:
+        assert await log.all(">") == []
+
+
+async def test_what_workers_died_on_is_read_from_the_stream_that_the_server_names(admin: Client) -> None:
+    js = admin.jetstream()
+    seq = (await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})).seq
+    lie: dict[str, Any] = {"stream": "KV_credentials", "consumer": "embed", "stream_seq": seq, "deliveries": 5}
+    await js.publish(f"{names.MAX_DELIVERIES}.MEDIA.cv", json.dumps(lie).encode())
+    (letter,) = [x async for x in dlq.entries(admin)]
+    assert (letter.service, letter.stream, letter.subject, letter.payload) == ("cv", "MEDIA", "media.lobby", b"video")
+    await dlq.replay(admin, letter)

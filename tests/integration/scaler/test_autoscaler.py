@@ -1,0 +1,179 @@
+"""The autoscaler against a real server and real processes; its clock runs fast, so that minutes are seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+from nats.aio.client import Client
+from prometheus_client import REGISTRY
+
+from services.scaler.live.estimator import Estimator
+from shared.client import explain
+from shared.contract import names
+from shared.runtime.errors import SettingError
+from tests.support.messages import consume
+from tests.support.paths import ROOT
+from tests.support.waiting import until
+from tidegate.keda.scaledobject import (
+    ExternalTrigger,
+    MetricsApiTrigger,
+    PrometheusTrigger,
+    ScaledObject,
+    Trigger,
+    load,
+)
+from tidegate.local.autoscaler import Autoscaler, observing
+from tidegate.local.replicas import Replicas
+from tidegate.local.server import NatsServer
+
+SCALED = load(ROOT / "deploy/keda/cv.yaml")
+IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+SPEED = 200.0
+
+
+@asynccontextmanager
+async def running(
+    client: Client, folder: Path, scaled: ScaledObject = SCALED, speed: float = SPEED
+) -> AsyncIterator[Autoscaler]:
+    pool = Replicas("cv", IDLE_WORKER, {}, folder, grace_s=2.0)
+    async with observing(client, speed) as estimator:
+        autoscaler = Autoscaler(estimator, scaled, pool, speed=speed)
+        task = asyncio.create_task(autoscaler.run())
+        try:
+            yield autoscaler
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await pool.close()
+
+
+async def publish(client: Client, count: int) -> None:
+    js = client.jetstream()
+    await asyncio.gather(*(js.publish(names.media("lobby"), b"video") for _ in range(count)))
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, {"service": "cv", **labels}) or 0.0
+
+
+async def test_follows_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: Path) -> None:
+    ups, seconds = (
+        sample("tidegate_scale_events_total", direction="up"),
+        sample("tidegate_replica_seconds_total"),
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with running(admin, tmp_path) as autoscaler:
+            await until(lambda: autoscaler.state.pending == 0)
+            assert autoscaler.state.desired == 0
+            await publish(admin, 95)
+            await until(lambda: autoscaler.state.desired == 5)  # ceil(95 / 20)
+            await until(lambda: autoscaler.state.replicas == 5)
+            assert sample("tidegate_replicas") == 5
+            await consume(admin, 95)
+            await until(lambda: autoscaler.state.desired == 0)
+            state = autoscaler.state
+    assert (state.pending, state.ack_pending, state.peak_replicas, state.expired) == (0, 0, 5, 0)
+    assert state.replica_seconds > 0
+    assert sample("tidegate_replica_seconds_total") > seconds
+    assert sample("tidegate_scale_events_total", direction="up") > ups
+    changes = [line for line in logs if line["event"].startswith("scaled")]
+    first = changes[0]
+    assert (first["event"], first["consumer"], first["before"]) == ("scaled up", "cv", 0)
+    assert first["pending"] > 0 and first["reason"]
+    assert changes[-1]["after"] == 0 and "no trigger was active for 300 s" in changes[-1]["reason"]
+
+
+async def test_a_server_that_is_away_holds_the_replicas(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    blind = msgspec.structs.replace(SCALED, spec=msgspec.structs.replace(SCALED.spec, fallback=None))
+    async with running(admin, tmp_path, blind) as autoscaler:
+        await publish(admin, 60)
+        await until(lambda: autoscaler.state.desired == 3)
+        await server.stop()
+        await until(lambda: autoscaler.state.pending is None)
+        await asyncio.sleep(2.0)  # clock: the outage outlasts cooldown and stabilisation
+        assert "NATS is not connected" in autoscaler.state.reason
+        assert autoscaler.state.desired == 3
+        await server.start()
+        await until(lambda: autoscaler.state.pending == 60)
+
+
+async def test_counts_what_expired_unseen(admin: Client, tmp_path: Path) -> None:
+    js = admin.jetstream()
+    async with running(admin, tmp_path) as autoscaler:
+        await publish(admin, 10)
+        await consume(admin, 4)
+        await until(lambda: autoscaler.state.pending == 6)
+        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had come of age
+        await until(lambda: autoscaler.state.expired == 4)
+        await consume(admin, 2)
+        await until(lambda: autoscaler.state.pending == 0)
+        assert autoscaler.state.expired == 4
+
+
+async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Path) -> None:
+    trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="nobody")
+    async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
+        await until(lambda: "consumer nobody of stream MEDIA" in autoscaler.state.reason)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "reason"),
+    [
+        (None, "a trigger became active"),
+        (ExternalTrigger(scaler_address="scaler:9090", push=True, metadata={"service": "cv"}), "pushed"),
+    ],
+    ids=["shipped", "push"],
+)
+async def test_a_trigger_of_our_scaler_is_answered_here(
+    admin: Client, tmp_path: Path, trigger: ExternalTrigger | None, reason: str
+) -> None:
+    """The shipped one is polled. At the clock's own speed, one that pushes does so long before a poll of 30 s."""
+    scaled = load(ROOT / "deploy/keda/demand/cv.yaml")
+    if trigger:
+        spec = msgspec.structs.replace(scaled.spec, polling_interval=30)
+        scaled = msgspec.structs.replace(scaled, spec=spec, triggers=(trigger,))
+    async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
+        await until(lambda: autoscaler.state.pending == 0)
+        # The poll that a new object begins with is over.
+        for _ in range(2):
+            step = autoscaler.state
+            await until(lambda step=step: autoscaler.state is not step)
+        assert autoscaler.state.desired == 0
+        await publish(admin, 1)
+        await until(lambda: autoscaler.state.desired == 1)
+        assert reason in autoscaler.state.reason
+        [answer] = await explain.ask(admin, "cv")
+        assert answer.by == "autoscaler" and len(answer.found) == 1
+        await consume(admin, 1)
+        await until(lambda: autoscaler.state.pending == 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ExternalTrigger(scaler_address="weather:80", metadata={"city": "Berlin"}),
+        MetricsApiTrigger(url="http://weather:80/now?city=Berlin", value_location="degrees", target_value=1),
+        PrometheusTrigger(server_address="http://weather:80", query="degrees", threshold=1),
+    ],
+)
+def test_a_trigger_of_another_scaler_is_refused(other: Trigger, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="weather:80"):
+        Autoscaler(
+            Estimator(Client()), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path)
+        )
+
+
+async def test_two_triggers_on_one_consumer_count_its_messages_once(admin: Client, tmp_path: Path) -> None:
+    both = (*SCALED.triggers, ExternalTrigger(scaler_address="scaler:9090", metadata={"service": "cv"}))
+    async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=both)) as autoscaler:
+        await publish(admin, 30)
+        await until(lambda: autoscaler.state.pending == 30)
+        await until(lambda: autoscaler.state.desired >= 2)

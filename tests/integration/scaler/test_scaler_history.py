@@ -1,0 +1,284 @@
+"""A scaler that takes over: it knows what the one before knew, and asks for as many replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import random
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+
+from services.scaler.demand.observation import DeferredSegments, Observation, Workers
+from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.live.estimator import Estimator, LiveDemand
+from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
+from services.scaler.live.metadata import parse
+from shared import bus
+from shared.contract import names, stats, topology
+from shared.contract.stats import WorkerStats
+from shared.runtime.errors import TidegateError
+from shared.runtime.tasks import end
+from tests.support.messages import consume
+from tests.support.waiting import patience_s
+from tests.support.worlds.demand_world import World
+from tests.support.worlds.scalers import estimating, publish
+from tidegate.local.server import NatsServer
+
+WALL = 1.7e9
+
+
+def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool = True) -> Observation:
+    fleet = Workers(ready=2, loading=1, processed=float(arrived), working_s=arrived / 4) if heard else None
+    if fleet and arrived % 3:
+        fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, analysed=float(arrived))
+    put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, retention_s=600.0) if arrived % 2 else None
+    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, deferred=put_off, is_reset=anew)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10**6), st.booleans(), st.booleans()), max_size=50),
+    st.floats(0, 5000),
+    st.floats(0, 1e6),
+)
+def test_another_machine_is_told_the_same(
+    rows: list[tuple[float, int, bool, bool]], later_s: float, monotonic: float
+) -> None:
+    """In its own time: what was a minute ago then, is a minute and the way here ago now."""
+    history, now = History(), 100.0
+    for step, arrived, anew, heard in rows:
+        now += step
+        history.add(observation(now, arrived, anew=anew, heard=heard))
+    found = unpacked(history.packed(now, WALL), monotonic, WALL + later_s)
+    expected = [
+        msgspec.structs.replace(o, time=monotonic - later_s - (now - o.time))
+        for o in history.observations
+        if now - o.time + later_s <= HISTORY_S - 0.01
+    ]
+    found = found[-len(expected) :] if expected else found[:0]
+    assert [o.time for o in found] == pytest.approx([o.time for o in expected], abs=0.01)
+    assert [msgspec.structs.replace(o, time=0) for o in found] == [msgspec.structs.replace(o, time=0) for o in expected]
+
+
+def test_an_hour_is_kept_and_takes_little() -> None:
+    history, rng, arrived = History(), random.Random(1), 0
+    for second in range(2 * 3600):
+        arrived += rng.randrange(20)
+        history.add(observation(second + rng.random() / 50, arrived))
+    assert len(history.observations) in (3600, 3601)
+    assert len(history.packed(7200.0, WALL)) < 40_000
+
+
+def test_the_history_of_a_release_that_knew_no_work_is_read() -> None:
+    rows = [(0, 10, 3, 2, False, (2, 1, 10.0, 2500)), (1000, 5, 0, 0, False, None)]
+    first, second = unpacked(zlib.compress(msgspec.msgpack.encode([WALL, rows])), 100.0, WALL)
+    assert first.fleet == Workers(ready=2, loading=1, processed=10.0, working_s=2.5)
+    assert (first.time, second.time, second.arrived) == (99.0, 100.0, 15)
+
+
+def test_a_clock_that_is_behind_does_not_tell_of_the_future() -> None:
+    history = History([observation(100.0)])
+    [found] = unpacked(history.packed(100.0, WALL), 50.0, WALL - 3600)
+    assert found.time == 50.0
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(zlib.compress))
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        unpacked(data, 0.0, 0.0)
+
+
+counts = st.integers(-(2**70), 2**70) | st.integers(-5, 3000)
+numbers = st.floats(allow_nan=False) | st.integers(-5, 5).map(float)
+_row = (counts, counts, counts, counts, st.booleans(), st.none() | st.tuples(counts, counts, numbers, counts))
+forged = st.tuples(*_row) | st.tuples(*_row, st.none() | st.tuples(counts, counts, counts))
+
+
+@given(numbers, st.lists(forged, max_size=20))
+def test_a_forged_history_is_refused_or_harms_nobody(at: float, rows: list[Any]) -> None:
+    """Five million replicas that load took a second and more of the scaler, and minus three all of its memory."""
+    try:
+        data = zlib.compress(msgspec.msgpack.encode([at, rows]))
+    except (OverflowError, msgspec.MsgspecError):
+        return
+    with contextlib.suppress(Unreadable):
+        demand = Demand(DemandSettings())
+        for o in unpacked(data, 1e5, WALL):
+            assert 0 <= demand.observe(o).replicas < 1e30
+
+
+def test_bytes_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(Unreadable):
+        unpacked(zlib.compress(bytes(100 * MOST_BYTES)), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("rate", [3.0, 11.0, 30.0])
+@pytest.mark.parametrize("cold", [10, 60, 180])
+def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> None:
+    """Of a site that swings, at any time, whatever the other has counted of the workers' sums."""
+    world = World(lambda t: rate * (1.2 if t % 900 < 450 else 0.6), cold=cold)
+    history = History()
+    anew = []
+    for _minute in range(40):
+        for _ in range(60):
+            world.run(1)
+            history.add(world.observation())
+        now = float(world.now)
+        other, beginner = Demand(world.settings), Demand(world.settings)
+        for o in unpacked(history.packed(now, WALL), now, WALL):
+            told = other.observe(o)
+        assert told.replicas == pytest.approx(world.last.replicas, abs=0.05)
+        next_one = msgspec.structs.replace(world.observation(), time=now + 1)
+        fleet = msgspec.structs.replace(next_one.fleet, processed=7.0, working_s=0.5) if next_one.fleet else None
+        taken_over = other.observe(msgspec.structs.replace(next_one, is_reset=True, fleet=fleet))
+        assert taken_over.replicas == pytest.approx(copy.deepcopy(world.demand).observe(next_one).replicas, abs=0.3)
+        anew.append(abs(beginner.observe(next_one).replicas - world.last.replicas))
+    assert max(anew) > 0.8
+
+
+# ---- over a real server
+
+
+def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
+    """One of two, that keeps what it has seen."""
+    return estimating(server, keeps=True)
+
+
+@asynccontextmanager
+async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[None]:
+    """So many workers of cv that are busy and say so, each by its own heartbeats."""
+    client = await bus.connect(server.settings("cv"), "cv")
+    began = time.monotonic()
+
+    async def beat() -> None:
+        while True:
+            busy_s = time.monotonic() - began
+            for n in range(count):
+                said = WorkerStats(
+                    service="cv", replica=f"cv-{n}", pid=n, state="ready", model="m", uptime_s=busy_s, in_flight=2,
+                    processed=int(rate * busy_s), failed=0, items=0, busy_s=busy_s, working_s=busy_s,
+                )  # fmt: skip
+                await client.publish(names.stats("cv", said.replica), stats.encode(said))
+            await asyncio.sleep(0.25)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        await end(task)
+        await client.close()
+
+
+def live(estimator: Estimator, **more: str) -> LiveDemand:
+    found = estimator.get(parse({"service": "cv", "coldStart": "4", "latencyTarget": "2", **more}))
+    assert isinstance(found, LiveDemand)
+    return found
+
+
+async def measured(demand: LiveDemand) -> float:
+    """The measured rate of a replica, once there is one."""
+    async with asyncio.timeout(patience_s()):
+        while not (demand.estimate and demand.estimate.measured):
+            await asyncio.sleep(0.05)
+    return demand.estimate.service_rate
+
+
+async def test_the_other_scaler_knows_what_the_first_has_measured(server: NatsServer, admin: Client) -> None:
+    """Though nobody ever asked it: KEDA asks one of the two."""
+    async with scaler(server) as standby, workers(server, 4, rate=3.0):
+        async with scaler(server) as first:
+            await publish(admin, 200)
+            rate = await measured(live(first))
+            before = (await live(first).answer()).value
+        after = await live(standby).answer()
+        estimate = live(standby).estimate
+        assert estimate and estimate.measured and estimate.basis == "demand"
+        assert estimate.service_rate == pytest.approx(rate, rel=0.2)
+        assert after.value == pytest.approx(before, rel=0.3)
+        assert live(standby).monitor.observations[0].time < live(standby).requested_at - 1
+    await consume(admin, 200)
+
+
+async def test_a_setting_that_is_changed_begins_with_what_is_known(server: NatsServer, admin: Client) -> None:
+    async with scaler(server) as one, workers(server, 4, rate=3.0):
+        rate = await measured(live(one))
+        changed = live(one, coldStart="5")
+        assert changed.estimate and changed.estimate.service_rate == pytest.approx(rate, rel=0.1)
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b""])
+async def test_what_is_no_history_costs_a_fresh_start(
+    server: NatsServer,
+    admin: Client,
+    data: bytes,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
+    async with scaler(server) as one:
+        await live(one).answer()
+        await stored(admin)
+    [key] = await (await admin.jetstream().key_value(names.SCALER)).keys()
+    assert key.startswith("cv.")
+    await (await admin.jetstream().key_value(names.SCALER)).put(key, data)
+    async with scaler(server) as one:
+        assert (await live(one).answer()).value == 0.0
+    assert "this scaler begins anew" in "".join(capfd.readouterr())
+
+
+async def test_without_the_bucket_it_works_and_says_what_to_do(
+    server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that was set up before there was one. Once it is there, what was seen is kept."""
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
+    await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
+    async with scaler(server) as one:
+        await publish(admin, 40)
+        async with asyncio.timeout(patience_s()):
+            while True:
+                with contextlib.suppress(TidegateError):
+                    if (await live(one).answer()).value > 0:
+                        break
+                await asyncio.sleep(0.1)
+        assert "tidegate setup" in "".join(capfd.readouterr())
+        await topology.apply(admin.jetstream(), topology.TopologySettings())
+        await stored(admin)
+    assert "what is learned is kept again" in "".join(capfd.readouterr())
+
+
+async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
+    async with scaler(server) as first:
+        await live(first).answer()
+        await stored(admin)
+        await asyncio.sleep(1.5)
+        oldest = live(first).monitor.observations[0].time
+    async with scaler(server) as second:
+        await server.stop()
+        with pytest.raises(TidegateError):
+            await live(second).answer()
+        await asyncio.sleep(5)
+        await server.start()
+        async with asyncio.timeout(patience_s()):
+            while not live(second).monitor.observations:
+                await asyncio.sleep(0.1)
+        # Its own observations begin after the outage.
+        assert live(second).monitor.observations[0].time == pytest.approx(oldest, abs=2.0)
+
+
+async def stored(admin: Client) -> None:
+    """Until something is kept."""
+    async with asyncio.timeout(patience_s()):
+        while not (await admin.jetstream().stream_info(f"KV_{names.SCALER}")).state.messages:
+            await asyncio.sleep(0.05)

@@ -1,0 +1,494 @@
+"""The external scaler over real gRPC and a real server, asked by an independent client as KEDA asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import trustme
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, RePublish, StreamConfig
+from prometheus_client import REGISTRY, generate_latest
+from rich.console import Console
+
+from services.scaler import externalscaler_pb2
+from services.scaler.live.consumers import EVERY_S
+from services.scaler.live.estimator import Estimator
+from services.scaler.live.metadata import parse
+from services.scaler.service import ScalerService, serving
+from services.scaler.settings import ScalerSettings, credentials
+from shared import bus
+from shared.client import explain, registry
+from shared.contract import names, stats, topology
+from shared.contract.cameras import Camera
+from shared.contract.stats import WorkerStats
+from shared.runtime.errors import BusError, SettingError
+from tests.support.kube.keda_calls import ANY_PORTS, PROTO, KedaClient, Refused, generate
+from tests.support.messages import consume
+from tests.support.servers.certificates import Authority
+from tests.support.waiting import LONGEST_S, patience_s, until
+from tests.support.worlds.scalers import BAD, estimating, publish
+from tidegate.commands.explain import CURRENT_S
+from tidegate.commands.explain import run as print_explained
+from tidegate.local.server import NatsServer
+
+CV = {"service": "cv", "scalerAddress": "scaler:9090", "lagThreshold": "20", "coldStart": "10"}
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generate(tmp_path_factory.mktemp("generated"))
+
+
+@asynccontextmanager
+async def running(server: NatsServer, every_s: float = EVERY_S, **settings: Any) -> AsyncIterator[str]:
+    """The service as the identity `scaler`, with its few rights; yields its address."""
+    async with (
+        estimating(server, every_s) as estimator,
+        serving(ScalerService(estimator), ScalerSettings(scaler_port=0, **settings)) as port,
+    ):
+        yield f"localhost:{port}" if settings else f"127.0.0.1:{port}"
+
+
+@pytest_asyncio.fixture
+async def keda(server: NatsServer, generated: Path) -> AsyncIterator[KedaClient]:
+    async with running(server) as address, KedaClient(address, generated) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def pushed(server: NatsServer, generated: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KedaClient]:
+    """A scaler that polls once, when it begins: whatever it then streams is pushed."""
+    monkeypatch.setattr("services.scaler.live.consumers.STALE_S", float("inf"))
+    async with running(server, every_s=1e6) as address, KedaClient(address, generated) as client:
+        yield client
+
+
+def requests(consumer: str = "cv", stream: str = "MEDIA") -> float:
+    labels = {"stream": stream, "consumer": consumer}
+    return REGISTRY.get_sample_value("tidegate_scaler_consumer_requests_total", labels) or 0.0
+
+
+async def test_every_method_answers_as_keda_asks(admin: Client, keda: KedaClient) -> None:
+    spec = await keda.call("GetMetricSpec", CV)
+    assert spec == {"metricSpecs": [{"metricName": "demand", "targetSize": "1", "targetSizeFloat": 1.0}]}
+    assert await keda.metric(CV) == (0.0, False)
+    async with keda.stream("StreamMetricSpec", CV) as specs, keda.stream("StreamIsActive", CV) as active:
+        await until(lambda: specs.answers and active.answers)
+        assert specs.answers[0][1] == spec
+        assert active.results == [False]
+        await publish(admin, 30)
+        await until(lambda: active.results == [False, True])
+        async with asyncio.timeout(patience_s()):
+            while (metric := await keda.metric(CV))[0] == 0.0:
+                await asyncio.sleep(0.1)
+        assert metric[1]
+        [value] = (await keda.call("GetMetrics", CV))["metricValues"]
+        assert value["metricName"] == "demand"
+        assert int(value["metricValue"]) >= value["metricValueFloat"] > int(value["metricValue"]) - 1
+        await consume(admin, 30)
+    assert specs.ended is None and len(specs.answers) == 1
+
+
+async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, pushed: KedaClient) -> None:
+    """By the stream's own word alone."""
+    for n in range(4):
+        consumer = f"one-{n}"
+        mine = ConsumerConfig(durable_name=consumer, filter_subject=f"media.{consumer}", ack_policy="explicit")
+        await admin.jetstream().add_consumer("MEDIA", mine)
+        async with pushed.stream("StreamIsActive", CV | {"consumer": consumer}) as active:
+            await until(lambda active=active: active.results == [False])
+            await publish(admin, 1, f"media.{consumer}")
+            await until(lambda active=active: active.results == [False, True])
+            assert requests(consumer) == 1, "the push waited for a poll"
+
+
+async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
+    js = admin.jetstream()
+    config = (await js.stream_info("ASKS")).config
+    config.republish = None
+    await js.update_stream(config)
+    async with keda.stream("StreamIsActive", {"service": "vlm"}) as active:
+        await until(lambda: active.results == [False])
+        await publish(admin, 1, "jobs.vlm.ask.lobby")
+        await until(lambda: active.results == [False, True])
+
+
+async def test_the_first_message_of_any_consumer_is_pushed(admin: Client, pushed: KedaClient) -> None:
+    async with pushed.stream("StreamIsActive", {"service": "vlm"}) as active:
+        await until(lambda: active.results == [False])
+        await publish(admin, 1, "jobs.vlm.caption.lobby")
+        await until(lambda: active.results == [False, True])
+        assert requests("vlm-caption", "CAPTIONS") == 1, "the push waited for a poll"
+
+
+async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
+    """A service of three urgencies has three consumers: what all of them have is what its replicas are for."""
+    asked = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
+    async with keda.stream("StreamIsActive", asked) as active:
+        await until(lambda: active.results == [False])
+        await publish(admin, 1, "jobs.vlm.caption.lobby")
+        await until(lambda: active.results == [False, True])
+        for kind in ("verify", "ask", "summarize", "caption", "verify"):
+            await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
+        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
+        async with asyncio.timeout(patience_s()):
+            while await keda.metric(asked) != (pytest.approx(3), True):
+                await asyncio.sleep(0.1)
+
+
+async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaClient) -> None:
+    """Fifty ScaledObjects with their own settings, and streams: JetStream hears of one."""
+    many = [CV | {"latencyTarget": str(1 + n / 10)} for n in range(50)]
+    await keda.metric(CV)
+    before, started = requests(), time.monotonic()
+    async with keda.stream("StreamIsActive", many[0]) as one, keda.stream("StreamIsActive", many[1]) as other:
+        for _ in range(3):
+            await asyncio.gather(*(keda.metric(metadata, name=f"cv-{n}") for n, metadata in enumerate(many)))
+            await asyncio.sleep(0.8)
+        await publish(admin, 1)
+        await until(lambda: one.results[-1:] == other.results[-1:] == [True])
+    passed = time.monotonic() - started
+    assert requests() - before <= passed + 1
+
+
+async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
+    await admin.jetstream().delete_stream("VLM")
+    await admin.jetstream().delete_consumer("MEDIA", "embed")
+    for metadata, what in (({"service": "embed"}, "consumer embed of stream MEDIA"), ({"service": "vlm"}, "VLM")):
+        for method in ("GetMetrics", "IsActive"):
+            with pytest.raises(Refused, match=f"{what}.*tidegate setup") as refused:
+                await keda.call(method, metadata)
+            assert refused.value.code == "NOT_FOUND"
+    # A stream that is none of the scaler's: the server does not even answer.
+    with pytest.raises(Refused, match="may this user ask") as refused:
+        await keda.call("IsActive", {"service": "cv", "stream": "DLQ"})
+    assert refused.value.code == "UNAVAILABLE"
+    # The HPA can be made all the same, and a stream waits for the consumer to come.
+    assert await keda.call("GetMetricSpec", {"service": "embed"})
+    async with keda.stream("StreamIsActive", {"service": "embed"}) as active:
+        polls = requests("embed")
+        await until(lambda: requests("embed") >= polls + 2)
+        assert active.answers == [] and active.ended is None
+        await admin.jetstream().add_consumer("MEDIA", ConsumerConfig(durable_name="embed", ack_policy="explicit"))
+        await until(lambda: active.results == [False])
+
+
+async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Client, keda: KedaClient) -> None:
+    js = admin.jetstream()
+    await topology.apply(js, topology.TopologySettings(embed_crops="detections"))
+    metadata = {"service": "embed", "stream": "EVENTS"}
+    async with keda.stream("StreamIsActive", metadata) as active:
+        await until(lambda: active.results == [False])
+        await js.publish("events.detections.lobby", b"{}")
+        await until(lambda: active.results == [False, True])
+
+
+async def test_bad_metadata_names_its_key(keda: KedaClient) -> None:
+    for metadata, key in BAD:
+        for method in ("GetMetricSpec", "GetMetrics", "IsActive"):
+            with pytest.raises(Refused, match=key) as refused:
+                await keda.call(method, metadata)
+            assert refused.value.code == "INVALID_ARGUMENT"
+            assert "s3cret" not in refused.value.details
+        async with keda.stream("StreamIsActive", metadata) as stream:
+            await until(lambda stream=stream: stream.ended)
+            assert stream.ended is not None and stream.ended[0] == "INVALID_ARGUMENT"
+    with pytest.raises(Refused, match="demand"):
+        await keda.call("GetMetrics", CV, metric="lag")
+
+
+async def test_without_jetstream_it_says_so_and_streams_outlive_it(
+    server: NatsServer, admin: Client, keda: KedaClient
+) -> None:
+    assert await keda.metric(CV) == (0.0, False)
+    async with keda.stream("StreamIsActive", CV) as active:
+        await until(lambda: active.results == [False])
+        await server.stop()
+        async with asyncio.timeout(patience_s()):
+            while True:
+                try:
+                    await keda.metric(CV)
+                except Refused as e:
+                    assert e.code == "UNAVAILABLE" and "NATS is not connected" in e.details
+                    break
+                await asyncio.sleep(0.05)
+        # A ScaledObject that is new to us is told the same, at once.
+        with pytest.raises(Refused) as refused:
+            await keda.metric(CV | {"headroom": "0.5"})
+        assert refused.value.code == "UNAVAILABLE"
+        assert await keda.call("GetMetricSpec", CV)
+        await server.start()
+        async with asyncio.timeout(patience_s()):
+            while True:
+                try:
+                    assert await keda.metric(CV) == (0.0, False)
+                    break
+                except Refused:
+                    await asyncio.sleep(0.1)
+        assert active.ended is None
+        # The subscription that waits has come back with the connection.
+        await publish(admin, 1)
+        await until(lambda: active.results[-1:] == [True])
+
+
+async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
+    server: NatsServer, admin: Client, keda: KedaClient
+) -> None:
+    await keda.metric(CV)
+    worker = await bus.connect(server.settings("cv"), "cv")
+    for replica, state in (("cv-0", "ready"), ("cv-1", "loading")):
+        beat = WorkerStats(
+            service="cv", replica=replica, pid=1, state=state, model="m", uptime_s=1, in_flight=0, processed=7,  # type: ignore[arg-type]
+            failed=0, items=0, busy_s=1.0, working_s=2.0,
+        )  # fmt: skip
+        await worker.publish(names.stats("cv", replica), stats.encode(beat))
+    async with asyncio.timeout(patience_s()):
+        while (answer := (await explain.ask(admin, "cv"))[0]).found[0].terms.get("ready") != 1:
+            await asyncio.sleep(0.1)
+    await worker.close()
+    [found] = answer.found
+    assert (answer.by, answer.services, found.service) == ("scaler", ["cv"], "cv")
+    assert [(r.replica, r.state) for r in found.replicas] == [("cv-0", "ready"), ("cv-1", "loading")]
+    assert found.settings["cold_start_s"] == 10.0 and found.lines
+    assert found.age_s is not None and found.age_s < LONGEST_S and not found.error
+    exported = generate_latest().decode()
+    assert 'tidegate_demand{consumer="cv",service="cv",term="ready"} 1.0' in exported
+    assert exported.count('term="replicas"') == 1
+    console = Console(width=100, record=True)
+    await print_explained(admin, "cv", console, as_json=False)
+    text = console.export_text()
+    assert re.search(r"cv needs \S+ replicas", text) and "cv-1 loading" in text and "cold_start_s 10" in text
+    with pytest.raises(SettingError, match="asked for: cv"):
+        await print_explained(admin, "vlm", console, as_json=False)
+
+
+async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client) -> None:
+    """After a change of a setting both are known for some minutes."""
+    async with estimating(server) as estimator:
+        former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
+        await former.answer()
+        await current.answer()
+        former.requested_at -= 2 * CURRENT_S
+        console = Console(width=150, record=True)
+        await print_explained(admin, "cv", console, as_json=False)
+    text = console.export_text()
+    first, second = (line for line in text.splitlines() if line.startswith("cv needs"))
+    assert "current" in first and "no longer asked for" in second
+    assert text.index("cold_start_s 25") < text.index("cold_start_s 10")
+
+
+async def test_explain_without_a_scaler_says_how_to_start_one(admin: Client) -> None:
+    with pytest.raises(BusError, match="tidegate up"):
+        await explain.ask(admin, "cv")
+
+
+async def test_ingest_is_scaled_by_its_enabled_cameras(server: NatsServer, admin: Client, keda: KedaClient) -> None:
+    js = admin.jetstream()
+    metadata = {"service": "ingest", "camerasPerReplica": "2"}
+    spec = await keda.call("GetMetricSpec", metadata)
+    assert spec["metricSpecs"][0]["metricName"] == "cameras"
+
+    async def value() -> float:
+        metrics = (await keda.call("GetMetrics", metadata, metric="cameras"))["metricValues"]
+        return float(metrics[0]["metricValueFloat"])
+
+    assert await value() == 0.0
+    async with keda.stream("StreamIsActive", metadata) as active:
+        await until(lambda: active.results == [False])
+        for n in range(3):
+            await registry.put(js, f"camera-{n}", Camera(url="rtsp://x"), "user:password")
+        await registry.put(js, "off", Camera(url="rtsp://x", enabled=False), None)
+        await until(lambda: active.results == [False, True])
+        async with asyncio.timeout(patience_s()):
+            while await value() != 1.5:
+                await asyncio.sleep(0.05)
+    with pytest.raises(Refused, match="none") as refused:
+        await keda.call("IsActive", metadata | {"bucket": "none"})
+    assert refused.value.code in ("NOT_FOUND", "UNAVAILABLE")
+
+
+async def test_streams_end_well_when_the_service_stops(server: NatsServer, generated: Path) -> None:
+    async with KedaClient("127.0.0.1:1", generated) as nobody:
+        with pytest.raises(Refused) as refused:
+            await nobody.call("IsActive", CV)
+        assert refused.value.code == "UNAVAILABLE"
+    stopping = running(server)
+    address = await stopping.__aenter__()
+    async with (
+        KedaClient(address, generated) as keda,
+        keda.stream("StreamIsActive", CV) as active,
+        keda.stream("StreamMetricSpec", CV) as specs,
+    ):
+        await until(lambda: active.answers and specs.answers)
+        await stopping.__aexit__(None, None, None)
+        await until(lambda: active.ended and specs.ended)
+        assert active.ended == specs.ended == ("OK", "")
+
+
+def write_certificates(folder: Path) -> Path:
+    """A CA, the server's certificate and KEDA's own, as files."""
+    folder.mkdir(exist_ok=True)
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    server = ca.issue_cert("localhost")
+    server.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for n, pem in enumerate(server.cert_chain_pems):
+        pem.write_to_path(str(folder / "cert.pem"), append=n > 0)
+    own = ca.issue_cert("keda")
+    own.private_key_pem.write_to_path(str(folder / "keda-key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(folder / "keda.pem"))
+    return folder
+
+
+async def test_tls_and_mutual_tls(server: NatsServer, generated: Path, tmp_path: Path) -> None:
+    folder = write_certificates(tmp_path)
+    tls = {"scaler_tls_cert": str(folder / "cert.pem"), "scaler_tls_key": str(folder / "key.pem")}
+    async with running(server, **tls) as address:
+        async with KedaClient(address, generated, folder / "ca.pem") as keda:
+            assert await keda.metric(CV) == (0.0, False)
+        async with KedaClient(address, generated) as plain:
+            with pytest.raises(Refused) as refused:
+                await plain.call("IsActive", CV)
+            assert refused.value.code == "UNAVAILABLE"
+        # A renewed certificate, of another CA: shown from the next handshake on.
+        folder2 = write_certificates(tmp_path / "new")
+        for name in ("cert.pem", "key.pem"):
+            (folder / name).write_bytes((folder2 / name).read_bytes())
+        async with KedaClient(address, generated, folder2 / "ca.pem") as keda:
+            assert await keda.metric(CV) == (0.0, False)
+    async with running(server, **tls, scaler_client_ca=str(folder2 / "ca.pem")) as address:
+        own = (folder2 / "ca.pem", folder2 / "keda.pem", folder2 / "keda-key.pem")
+        async with KedaClient(address, generated, *own) as keda:
+            assert await keda.metric(CV) == (0.0, False)
+        stranger = (folder2 / "ca.pem", folder / "keda.pem", folder / "keda-key.pem")
+        for credentials in ((folder2 / "ca.pem",), stranger):
+            async with KedaClient(address, generated, *credentials) as keda:
+                with pytest.raises(Refused) as refused:
+                    await keda.call("IsActive", CV)
+                assert refused.value.code == "UNAVAILABLE"
+
+
+def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
+    write_certificates(tmp_path)
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    old = Authority(tmp_path / "old").issue(from_day=-9, to_day=-1)
+    for given, named in (
+        ({"scaler_tls_cert": cert}, "SCALER_TLS_KEY"),
+        ({"scaler_tls_key": key}, "SCALER_TLS_CERT"),
+        ({"scaler_client_ca": cert}, "SCALER_CLIENT_CA"),
+        ({"scaler_tls_cert": cert, "scaler_tls_key": str(tmp_path / "keda-key.pem")}, "SCALER_TLS_KEY"),
+        ({"scaler_tls_cert": cert, "scaler_tls_key": "/none"}, "SCALER_TLS_KEY"),
+        ({"scaler_tls_cert": old.cert, "scaler_tls_key": old.key}, "SCALER_TLS_CERT=.* has expired"),
+        ({"scaler_tls_cert": cert, "scaler_tls_key": key, "scaler_client_ca": key}, "SCALER_CLIENT_CA"),
+    ):
+        with pytest.raises(SettingError, match=named):
+            credentials(ScalerSettings(**given))
+    assert credentials(ScalerSettings()) is None
+
+
+async def test_the_process_serves_reports_and_drains(server: NatsServer, generated: Path, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.scaler"],
+            env=os.environ | server.environment("scaler") | ANY_PORTS,
+            stderr=log,
+        )
+    try:
+        text = (tmp_path / "log").read_text
+        await until(lambda: re.search(r"address=(\S+:\d+)", text()))
+        address = re.search(r"address=(\S+:\d+)", text())
+        assert address
+        async with KedaClient(address[1], generated) as keda, keda.stream("StreamIsActive", CV) as active:
+            assert await keda.metric(CV) == (0.0, False)
+            taken = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "services.scaler"],
+                env=os.environ | server.environment("scaler") | ANY_PORTS | {"SCALER_PORT": address[1].split(":")[1]},
+                capture_output=True,
+                timeout=patience_s(),
+                text=True,
+            )
+            assert taken.returncode == 2 and "SCALER_PORT" in taken.stderr
+            process.send_signal(signal.SIGTERM)
+            await until(lambda: active.ended)
+            assert active.ended == ("OK", "")
+        assert await asyncio.to_thread(process.wait, patience_s()) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
+    """The descriptor, and not the text: other releases of protoc write that another way."""
+    out = tmp_path / "descriptors"
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
+    subprocess.run([*protoc, f"--descriptor_set_out={out}", PROTO.name], check=True)
+    [fresh] = FileDescriptorSet.FromString(out.read_bytes()).file
+    committed = FileDescriptorProto()
+    externalscaler_pb2.DESCRIPTOR.CopyToProto(committed)
+    for message in (fresh, committed):
+        for field in (f for m in message.message_type for n in (m, *m.nested_type) for f in n.field):
+            field.ClearField("json_name")
+    assert fresh == committed
+
+
+async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer, admin: Client) -> None:
+    from services.scaler.live.metadata import parse
+
+    client = await bus.connect(server.settings("scaler"), "scaler")
+    async with Estimator(client) as estimator:
+        live = estimator.get(parse(CV))
+        await live.answer()
+        await estimator.sweep()
+        assert estimator.lives() == [live]
+        live.listeners.add(print)
+        await estimator.sweep(forget_s=-1)
+        assert estimator.lives() == [live], "a stream is open on it"
+        live.listeners.clear()
+        await estimator.sweep(forget_s=-1)
+        assert estimator.lives() == []
+        before = requests()
+        estimator.consumers.get("MEDIA", "embed", "embed")
+        await until(lambda: requests("embed") >= 3)
+        assert requests() == before
+    await client.close()
+
+
+async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin: Client, generated: Path) -> None:
+    """Filtered consumers: arrivals, and the wake-up by their own subject alone."""
+    js = admin.jetstream()
+    heads = RePublish(src="plant.>", dest="told.>", headers_only=True)
+    await js.add_stream(StreamConfig(name="PLANT", subjects=["plant.>"], republish=heads))
+    await js.add_consumer(
+        "PLANT", ConsumerConfig(durable_name="press", filter_subject="plant.press.>", ack_policy="explicit")
+    )
+    async with Estimator(admin) as estimator:
+        reader = estimator.consumers.get("PLANT", "press", "press")
+        told: list[tuple[bool, float]] = []
+        reader.listeners.add(lambda: told.append((reader.woken, requests("press", "PLANT"))))
+        await reader.first_answer.wait()
+        marker = await admin.subscribe("told.other.1")
+        await js.publish("plant.other.1", b"")
+        await marker.next_msg(timeout=patience_s())
+        assert not reader.woken
+        await js.publish("plant.press.1", b"")
+        await until(lambda: any(woken for woken, _ in told))
+        first = next(n for n, (woken, _) in enumerate(told) if woken)
+        assert told[first][1] == told[first - 1][1], "woken by a poll"
+        for n in range(5):
+            await js.publish(f"plant.{'other' if n % 2 else 'press'}.1", b"")
+        await until(lambda: reader.state().arrived == 4)
+        assert reader.state().backlog == 4

@@ -1,0 +1,416 @@
+"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, urgency, and a vLLM of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from PIL import Image
+from prometheus_client import REGISTRY
+
+from services.vlm.address import sagemaker
+from services.vlm.failures import Refused
+from services.vlm.sagemaker import SageMakerEndpoint
+from shared import bus
+from shared.client import dlq
+from shared.contract import jobs
+from shared.contract.events import Verdict
+from shared.runtime import child
+from shared.runtime.backoff import Backoff
+from shared.runtime.ports import free_port
+from tests.support.processes.up_process import tidegate
+from tests.support.servers import tiny_vlm, vllm_process
+from tests.support.servers.sagemaker_server import Key, SageMakerServer
+from tests.support.servers.vllm_process import SLOTS, VllmProcess
+from tests.support.waiting import patience_s, until
+from tests.support.worlds.jobs_world import ask, film, fronting, said, settled, worker
+from tidegate.demo import footage
+from tidegate.local.replicas import Replicas
+from tidegate.local.server import NatsServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.alone,
+    pytest.mark.xdist_group("computing"),
+    pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm"),
+]
+# A verdict's reason may be four tokens a character, where each token is a byte.
+TOKENS = 1200
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
+    """Started once: it takes half a minute. Not for longer than this file: even idle it keeps a core busy."""
+    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log", cores=vllm_process.apart())
+    process.start()
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.kill()
+
+
+def verify(name: str, seqs: list[int]) -> jobs.Verify:
+    return jobs.Verify(camera="lobby", incident=name, prompt="A tram is there.", segments=seqs)
+
+
+@pytest.mark.parametrize("media", ["images", "video"])
+async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
+    seqs = await film(admin, 18, start=start)
+    end = start + dt.timedelta(seconds=18)
+    async with fronting(server), worker(server, vllm.url, vlm_max_tokens=TOKENS, vlm_media=media) as health:
+        assert health.ready is None
+        verdict = await ask(admin, kind="verify", camera="lobby", prompt="A tram is there.", segments=seqs[:4])
+        assert verdict["verdict"] in ("confirmed", "rejected", "uncertain") and verdict.get("cause") is None
+        assert len(verdict["frames"]) == 4 and verdict["usage"]["prompt_tokens"] > 100
+        for n in range(3):
+            begin = start + dt.timedelta(seconds=6 * n)
+            job = jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6))
+            await bus.publish_job(admin, job)
+        await settled(admin)
+        summary = await ask(admin, kind="summarize", camera="lobby", since=start.isoformat(), until=end.isoformat())
+        assert summary["captions"] == 3 and summary["text"]
+        answer = await ask(admin, kind="ask", camera="lobby", question="Who?", since=start.isoformat())
+        assert len(answer["frames"]) == 4
+    found = await said(admin)
+    assert [event.kind for _, event in found].count("captions") == 3
+    assert all(event.model == "tiny-random" for _, event in found)
+
+
+@pytest.mark.parametrize("media", ["images", "video"])
+async def test_jobs_are_answered_by_way_of_sagemaker(
+    server: NatsServer, admin: Client, vllm: VllmProcess, media: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's own `/invocations`, behind a page that checks signatures as AWS does."""
+    pytest.importorskip("botocore", reason="botocore is not installed: pip install 'tidegate[sagemaker]'")
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=6)
+    seqs = await film(admin, 6, start=start)
+    end = start + dt.timedelta(seconds=6)
+    async with SageMakerServer(upstream=vllm.url.removesuffix("/v1")) as aws:
+        aws.keys = [Key(id="ASIAROLE", secret="of-the-role", token="of-a-session")]
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        url = "sagemaker://tiny-random?component=tiny-1"
+        async with worker(server, url, vlm_max_tokens=TOKENS, vlm_media=media):
+            await bus.publish_job(admin, verify("signed", seqs[:4]))
+            await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
+            await settled(admin)
+        # Longer than its context: what vLLM says of it comes back in SageMaker's words.
+        async with worker(server, url, vlm_max_tokens=vllm_process.CONTEXT + 1):
+            await bus.publish_job(admin, verify("long", seqs[:4]))
+            await settled(admin)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        async with SageMakerEndpoint(sagemaker(url), model="", timeout_s=60) as endpoint:
+            with pytest.raises(Refused, match="AWS_SECRET_ACCESS_KEY"):
+                await endpoint.look("")
+    found = {event.kind: event for _, event in await said(admin)}
+    verdict, caption = found["verdicts"], found["captions"]
+    assert isinstance(verdict, Verdict) and verdict.verdict in ("confirmed", "rejected", "uncertain")
+    assert verdict.cause is None and verdict.usage.prompt_tokens > 100 and caption.usage.completion_tokens > 0
+    assert {event.model for event in found.values()} == {"tiny-random"}
+    (letter,) = [x async for x in dlq.entries(admin)]
+    assert letter.deliveries == 1 and "max_model_len=8192" in letter.reason
+    asked = [body for body in aws.bodies if body["max_tokens"] == TOKENS]
+    assert all("model" not in body and "stream" not in body for body in asked) and len(asked) >= 2
+
+
+async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
+    seqs = await film(admin, 3)
+    async with worker(server, vllm.url, vlm_max_tokens=16):
+        await bus.publish_job(admin, verify("cut", seqs))
+        await settled(admin)
+    ((_, verdict),) = await said(admin)
+    assert isinstance(verdict, Verdict) and (verdict.verdict, verdict.cause) == ("uncertain", "schema")
+    assert "cut off after 16 tokens" in verdict.reason
+
+
+async def test_a_verify_comes_before_a_backlog_of_captions(
+    server: NatsServer, admin: Client, vllm: VllmProcess
+) -> None:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
+    seqs = await film(admin, 60, start=start)
+    for n in range(500):
+        begin = start + dt.timedelta(milliseconds=100 * n)
+        await bus.publish_job(admin, jobs.Caption(camera="lobby", start=begin, end=begin + dt.timedelta(seconds=6)))
+    js = admin.jetstream()
+    async with worker(server, vllm.url, vlm_batch_size=SLOTS, vlm_max_tokens=TOKENS, vlm_grace_s=0.5):
+
+        async def stored() -> int:
+            return (await js.stream_info("EVENTS")).state.messages
+
+        async with asyncio.timeout(patience_s()):
+            while await stored() < 2 * SLOTS:
+                await asyncio.sleep(0.05)
+        before = await stored()
+        await bus.publish_job(admin, verify("urgent", seqs[:4]))
+        published = time.monotonic()
+        async with asyncio.timeout(patience_s()):
+            while not (await js.stream_info("EVENTS", subjects_filter="events.verdicts.>")).state.subjects:
+                await asyncio.sleep(0.02)
+        waited = time.monotonic() - published
+        assert (await js.consumer_info("CAPTIONS", "vlm-caption")).num_pending > 300
+        assert REGISTRY.get_sample_value("tidegate_vlm_requests_running") is not None
+    kinds = [event.kind for _, event in await said(admin)]
+    between = kinds.index("verdicts") - before
+    print(f"verdict after {waited:.1f} s and {between} captions, {SLOTS} of which were in work")
+    assert 0 <= between <= SLOTS
+
+
+async def test_two_hundred_verdicts_whatever_dies(
+    server: NatsServer, admin: Client, vllm: VllmProcess, tmp_path: Path
+) -> None:
+    """A worker killed twice and told to go once, vLLM killed and started again: every job has its verdict, once."""
+    seqs = await film(admin, 40)
+    for n in range(200):
+        await bus.publish_job(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
+    env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": str(TOKENS), "VLM_FRAMES": "2", "VLM_SIZE": "224"}
+    env |= {"VLM_OUTAGE_TIMEOUT_S": "3", "VLM_BATCH_SIZE": "4", "VLM_GRACE_S": "20"}
+    workers = Replicas(
+        "vlm",
+        [sys.executable, "-m", "services.vlm"],
+        server.environment("vlm") | env,
+        tmp_path / "logs",
+        backoff=Backoff(first_s=0.2, longest_s=1.0),
+    )
+    js = admin.jetstream()
+
+    async def verdicts() -> int:
+        return (await js.stream_info("EVENTS")).state.messages
+
+    async def reached(count: int) -> None:
+        async with asyncio.timeout(2 * patience_s()):
+            while await verdicts() < count:
+                await asyncio.sleep(0.1)
+
+    await workers.scale_to(2)
+    try:
+        await reached(20)
+        os.kill(workers.pids[0], signal.SIGKILL)
+        await reached(60)
+        await asyncio.to_thread(vllm.kill)
+        vllm.start()
+        await asyncio.to_thread(vllm.wait)
+        await reached(100)
+        os.kill(workers.pids[-1], signal.SIGTERM)
+        await reached(140)
+        os.kill(workers.pids[0], signal.SIGKILL)
+        await settled(admin)
+    finally:
+        await workers.close()
+    found = await said(admin)
+    assert Counter(event.job for _, event in found) == Counter(f"i-{n}" for n in range(200))
+    assert all(isinstance(event, Verdict) and event.cause is None for _, event in found)
+    assert [letter async for letter in dlq.entries(admin)] == []
+    again = ((await js.consumer_info("VLM", "vlm-verify")).delivered.consumer_seq or 0) - 200
+    print(f"200 verdicts, {again} redeliveries")
+    assert again > 0
+
+
+def _pids(pattern: str) -> list[int]:
+    """Of whatever runs here: those whose parent is gone, too."""
+    found = subprocess.run(["pgrep", "-f", f"python.* -m {pattern}"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+# ---- a vLLM of our own
+
+# Tests may run beside others of theirs.
+OURS = f"--seed={os.getpid()}"
+SERVER = f"vllm.entrypoints.openai.api_server .*{OURS}"
+
+
+def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    given = {
+        "VLM_PYTHON": str(vllm_process.PYTHON),
+        "VLM_MODEL": str(vllm_process.MODEL),
+        "VLLM_ARGS": " ".join((*tiny_vlm.ARGS, OURS)),
+        "VLM_MAX_TOKENS": str(TOKENS),
+        "VLM_CONTEXT": "8192",
+        "VLM_FRAMES": "4",
+        "VLM_GRACE_S": "10",
+    }
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            vllm_process.on(vllm_process.apart(), [sys.executable, "-m", "services.vlm"]),
+            env=os.environ | tiny_vlm.ENV | server.environment("vlm") | given | env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    log = tmp_path / "vlm.log"
+    seqs = await film(admin, 4)
+    process = start(server, log)
+    try:
+        async with fronting(server):
+            query = {"kind": "verify", "camera": "lobby", "prompt": "A tram?", "segments": seqs, "wait_s": 150}
+            verdict = await ask(admin, 150, **query)
+            assert verdict["model"] == "tiny-random-untrained" and verdict.get("cause") is None
+            (first,) = _pids(SERVER)
+            os.kill(first, signal.SIGKILL)
+            again = await ask(admin, 150, **query)
+            assert again.get("cause") is None
+            (second,) = _pids(SERVER)
+            assert second != first and "vLLM died and is started again" in log.read_text()
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 40) == 0
+        await until(lambda: not _pids(SERVER))
+        # Whatever our own end is.
+        process = start(server, log)
+        await until(lambda: _pids(SERVER))
+        process.kill()
+        await until(lambda: not _pids(SERVER))
+    finally:
+        process.kill()
+        process.wait()
+        for pid in _pids(SERVER):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: NatsServer, tmp_path: Path) -> None:
+    log = tmp_path / "vlm.log"
+    process = start(server, log, VLLM_ARGS="--no-such-argument")
+    assert await asyncio.to_thread(process.wait, 90) == 2
+    assert "no-such-argument" in log.read_text() and "correct VLM_MODEL or VLLM_ARGS" in log.read_text()
+    process = start(server, log, VLM_PYTHON="/nowhere/python")
+    assert await asyncio.to_thread(process.wait, 30) == 2
+    assert "VLM_PYTHON=/nowhere/python" in log.read_text()
+
+
+# ---- the command line
+
+
+def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_path: Path) -> None:
+    """From no worker at all: the question has one started. Captions are made meanwhile, and summed up."""
+    data = tmp_path / "data"
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
+    env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": "1200", "VLM_FRAMES": "4", "VLM_SIZE": "224", "CV_FPS": "1"}
+    with (tmp_path / "up.log").open("w") as log:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "tidegate", "up", "--vlm", "--plain", "--data", str(data), "--port", "0"],
+            env=os.environ | env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + patience_s()
+        while not (data / "run.json").exists():
+            assert up.poll() is None and time.monotonic() < deadline, (tmp_path / "up.log").read_text()
+            time.sleep(0.1)
+        tidegate(data, "camera", "add", "lobby", str(video), "--loop", "--caption-every", "5")
+        time.sleep(6)  # clock: the camera films more than one stretch
+        question = ("ask", "Who is there?", "--camera", "lobby", "--save", str(tmp_path / "seen"))
+        answered = tidegate(data, *question, check=False)
+        assert answered.returncode == 0 or "broke the schema" in answered.stderr, answered.stderr
+        assert "frames, by tiny-random" in answered.stdout
+        pictures = sorted((tmp_path / "seen").iterdir())
+        assert pictures and all(Image.open(p).format == "JPEG" for p in pictures)
+        deadline = time.monotonic() + patience_s()
+        while True:
+            summed = tidegate(data, "summarize", "--camera", "lobby", "--since", "2m", "--json", check=False)
+            captioned = summed.returncode == 0 and json.loads(summed.stdout)["captions"]
+            if captioned or time.monotonic() > deadline:
+                break
+            time.sleep(2)
+        assert summed.returncode == 0, summed.stderr
+        event = json.loads(summed.stdout)
+        assert event["captions"] >= 1 and event["text"]
+        assert "vlm-front" in str(sorted(p.name for p in (data / "logs").iterdir()))
+    finally:
+        up.send_signal(signal.SIGINT)
+        try:
+            up.wait(patience_s())
+        finally:
+            up.kill()
+    assert "vlm:" in (tmp_path / "up.log").read_text()
+
+
+# ---- traces
+
+
+@pytest.fixture
+def phoenix(tmp_path: Path) -> Iterator[str]:
+    """A real Phoenix; its URL."""
+    python = vllm_process.ROOT / ".phoenix/bin/python"
+    if not python.exists():
+        pytest.skip("Phoenix is not installed: make phoenix")
+    port, grpc = free_port(0), free_port(0)
+    env = {
+        "PHOENIX_WORKING_DIR": str(tmp_path),
+        "PHOENIX_HOST": "127.0.0.1",
+        "PHOENIX_PORT": str(port),
+        "PHOENIX_GRPC_PORT": str(grpc),
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+    }
+    log = tmp_path / "phoenix.log"
+    process = child.spawn([str(python), "-m", "phoenix.server.main", "serve"], log=log, env=os.environ | env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + patience_s()
+        while True:
+            with contextlib.suppress(OSError):
+                if urllib.request.urlopen(f"{url}/healthz", timeout=5).status == 200:
+                    break
+            assert process.poll() is None and time.monotonic() < deadline, child.last_lines(log, 20)
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.phoenix
+async def test_phoenix_shows_a_job_and_its_request(
+    server: NatsServer, admin: Client, vllm: VllmProcess, phoenix: str, tmp_path: Path
+) -> None:
+    seqs = await film(admin, 3)
+    log = tmp_path / "vlm.log"
+    process = start(server, log, VLM_URL=vllm.url, VLM_MODEL="", OTEL_EXPORTER_OTLP_ENDPOINT=phoenix)
+    try:
+        parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+        await bus.publish_job(admin, verify("traced", seqs), {"traceparent": parent})
+        await settled(admin)
+    finally:
+        # Spans that wait are sent as it ends.
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
+
+    def spans() -> dict[str, dict[str, Any]]:
+        with urllib.request.urlopen(f"{phoenix}/v1/projects/default/spans?limit=100", timeout=5) as answer:
+            return {span["name"]: span for span in json.load(answer)["data"]}
+
+    async with asyncio.timeout(patience_s()):
+        while len(found := await asyncio.to_thread(spans)) < 2:
+            await asyncio.sleep(0.5)
+    job, request = found["vlm"], found["vlm verify"]
+    assert (job["span_kind"], request["span_kind"]) == ("CHAIN", "LLM")
+    assert job["context"]["trace_id"] == request["context"]["trace_id"] == parent.split("-")[1]
+    assert request["parent_id"] == job["context"]["span_id"] and job["parent_id"] == parent.split("-")[2]
+    said_of = request["attributes"]
+    assert said_of["llm.model_name"] == "tiny-random" and "A tram is there." in said_of["input.value"]
+    assert said_of["llm.token_count.prompt"] > 100 and said_of["llm.token_count.completion"] > 0
+    images = [value for key, value in said_of.items() if key.endswith("image.url")]
+    assert len(images) == 4 and all(url.startswith("nats:MEDIA/") for url in images)
+    ((_, verdict),) = await said(admin)
+    assert isinstance(verdict, Verdict) and verdict.verdict in said_of["output.value"]
+    about = {k.removeprefix("metadata."): v for k, v in job["attributes"].items() if k.startswith("metadata.")}
+    assert about == {"kind": "verify", "camera": "lobby", "job": "traced"}, job["attributes"]

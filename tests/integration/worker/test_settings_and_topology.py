@@ -1,0 +1,406 @@
+"""Settings, redaction, segment headers, topology and identities."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import string
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.error import HTTPError
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta
+from nats.aio.client import Client
+
+from shared import bus
+from shared.contract import names, segment, topology
+from shared.contract.cameras import decode as decode_camera
+from shared.contract.cameras import new_camera
+from shared.runtime import monitoring, telemetry
+from shared.runtime.errors import BadSegment, BusError, SettingError
+from shared.runtime.redact import join_credentials, redact, split_credentials
+from shared.runtime.settings import FORMER, BusSettings, describe, from_environment, load, misspelt
+from tests.support.waiting import patience_s, until
+from tidegate.local.server import NatsServer
+from tools.reference import settings as settings_page
+
+
+class Example(msgspec.Struct, frozen=True):
+    example_count: Annotated[int, Meta(ge=1, description="how many")] = 3
+    example_password: str = ""
+    example_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    example_mode: Literal["all", "some"] = "all"
+    example_name: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
+    example_text: Annotated[str, Meta(max_length=4)] = ""
+
+
+def test_settings_name_the_variable() -> None:
+    assert load(Example, {}).example_count == 3
+    assert load(Example, {"EXAMPLE_COUNT": "5"}).example_count == 5
+    assert "EXAMPLE_COUNT" in describe(Example)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("EXAMPLE_COUNT", "many", "a whole number from 1 (how many)"),
+        ("EXAMPLE_COUNT", "0", "a whole number from 1 (how many)"),
+        ("EXAMPLE_SHARE", "1.5", "a number over 0 up to 1"),
+        ("EXAMPLE_SHARE", "inf", "a number over 0 up to 1"),
+        ("EXAMPLE_SHARE", "nan", "a number over 0 up to 1"),
+        ("EXAMPLE_MODE", "fast", "'all' or 'some'"),
+        ("EXAMPLE_NAME", "Höhe", "what matches ^[a-z]+$"),
+        ("EXAMPLE_TEXT", "12345", "a text of at most 4 characters"),
+    ],
+)
+def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"{name}={value!r} can't be used: give {wanted}") + "$"):
+        load(Example, {name: value})
+
+
+def test_a_misspelt_variable_is_noticed_and_a_stranger_is_not() -> None:
+    environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "XEXAMPLE_COUNT": "3"}
+    assert misspelt(Example, environ) == {"EXAMPLE_COUNTS": "EXAMPLE_COUNT"}
+
+
+class Renamed(msgspec.Struct, frozen=True, kw_only=True):
+    cv_static_scene_refresh_s: float = 10.0
+
+
+def test_a_setting_s_former_name_is_read_and_a_warning_names_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cv"])
+    monkeypatch.setenv("CV_WATCH_S", "4")
+    assert from_environment(Renamed, "services.cv", "").cv_static_scene_refresh_s == 4.0
+    assert capsys.readouterr().err.splitlines() == [
+        "cv: CV_WATCH_S is now CV_STATIC_SCENE_REFRESH_S: rename it before the next release"
+    ]
+    monkeypatch.setenv("CV_STATIC_SCENE_REFRESH_S", "5")
+    assert from_environment(Renamed, "services.cv", "").cv_static_scene_refresh_s == 5.0
+
+
+def test_former_names_of_settings_are_read_by_their_services() -> None:
+    structs = settings_page.found().values()
+    present = {name.upper() for struct in structs for name in struct.__struct_fields__}
+    assert set(FORMER.values()) <= present
+    assert not set(FORMER) & present
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("s3cret\n")
+    assert load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")}).example_password == "s3cret"
+    with pytest.raises(SettingError, match="EXAMPLE_PASSWORD_FILE"):
+        load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "none")})
+    (tmp_path / "p").write_bytes(b"\xe9s3cret")
+    with pytest.raises(SettingError, match=r"EXAMPLE_PASSWORD_FILE=.*a file of text"):
+        load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")})
+
+
+printable = st.text(string.ascii_letters + string.digits + "!@#$%&*:?/ _-", min_size=1, max_size=20)
+
+
+@given(user=st.text(string.ascii_letters, min_size=1, max_size=10), password=printable)
+def test_credentials_survive_the_round_trip_and_not_the_log(user: str, password: str) -> None:
+    url = join_credentials("rtsp://10.0.0.7:554/stream1", f"{user}:{password.replace('%', '')}")
+    bare, found = split_credentials(url)
+    assert bare == "rtsp://10.0.0.7:554/stream1"
+    assert join_credentials(bare, found) == url
+    assert redact(f"can't open {url}: refused") == "can't open rtsp://***@10.0.0.7:554/stream1: refused"
+
+
+def test_passwords_in_queries_are_redacted() -> None:
+    assert redact("rtsp://cam/x?user=me&password=p&channel=1") == "rtsp://cam/x?user=***&password=***&channel=1"
+    assert "hunter2" not in redact("can't open rtsp://cam:554/user=admin_password=hunter2_channel=1_stream=0: refused")
+    assert "hunter2" not in redact("rtsp://admin:hunter2/x#?@10.0.0.1/stream")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://cam/x?username=me&password=hunter2&channel=1",
+        "rtsp://cam:554/user=admin_password=hunter2_channel=1_stream=0",
+        "rtsp://me:hunter2@cam/x?token=hunter2",
+    ],
+)
+def test_credentials_outside_the_user_info_lie_apart_too(url: str) -> None:
+    camera, secret = new_camera(url)
+    assert "hunter2" not in camera.url
+    assert join_credentials(camera.url, secret) == url
+
+
+def test_a_password_that_ends_its_url_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SettingError, match="%2F") as refused:
+        new_camera("rtsp://admin:hunter2/x@10.0.0.1/stream")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_an_entry_that_is_not_ours_is_refused() -> None:
+    for data in (b"", b"{", b'{"url":"\xff"}', b'{"url":1}', b"[]"):
+        with pytest.raises(SettingError):
+            decode_camera(data)
+
+
+segments = st.builds(
+    segment.Segment,
+    camera=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    epoch=st.from_regex(r"[A-Za-z0-9_-]{1,16}", fullmatch=True),
+    n=st.integers(0, 10**9),
+    start=st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)).map(
+        lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
+    ),
+    duration=st.integers(0, 3_600_000).map(lambda ms: ms / 1000),
+    codec=st.sampled_from(["h264", "hevc"]),
+    width=st.integers(1, 16384),
+    height=st.integers(1, 16384),
+    frames=st.integers(1, 100_000),
+    key_seq=st.none() | st.integers(1, 2**53),
+)
+
+
+@given(segments)
+def test_headers_round_trip(given_segment: segment.Segment) -> None:
+    headers = segment.to_headers(given_segment)
+    assert all(isinstance(v, str) for v in headers.values())
+    assert segment.from_headers(headers) == given_segment
+
+
+@given(st.dictionaries(st.sampled_from([*segment._HEADERS, "X"]), st.text(max_size=12)))
+def test_any_headers_are_read_or_refused(headers: dict[str, str]) -> None:
+    try:
+        segment.from_headers(headers)
+    except BadSegment as e:
+        assert "not a segment" in str(e)
+
+
+async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    assert await topology.apply(js, topology.TopologySettings()) == []
+    assert await topology.apply(js, topology.TopologySettings(media_max_age_s=60)) == ["stream MEDIA updated"]
+
+
+@given(st.floats(1, topology.MOST_AGE_S))
+def test_what_comes_again_is_known_by_its_id(media_max_age_s: float) -> None:
+    """A segment is worked on again for as long as MEDIA has it, a job for an hour; longer than that no id is known."""
+    limits = topology.TopologySettings(media_max_age_s=media_max_age_s)
+    found = {stream.name: stream for stream in topology.streams(limits)}
+    an_hour = 3600.0
+    for ends, begins in ((names.EVENTS, [names.MEDIA]), (names.DLQ, [names.MEDIA, *(s for s, _ in names.VLM_WORK)])):
+        window = found[ends].duplicate_window or 120.0
+        assert window <= min(an_hour, found[ends].max_age or 0)
+        for stream in begins:
+            assert window >= min(an_hour, found[stream].max_age or 0), (stream, ends)
+
+
+async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> None:
+    """A consumer that once gave up after five deliveries, and a stream that once refused large messages."""
+    js = admin.jetstream()
+    consumer = (await js.consumer_info("EVENTS", "webhook")).config
+    consumer.max_deliver = 5
+    await js.add_consumer("EVENTS", consumer)
+    stream = (await js.stream_info("EVENTS")).config
+    stream.max_msg_size = 1000
+    await js.update_stream(stream)
+    limits = topology.TopologySettings()
+    assert await topology.apply(js, limits) == ["stream EVENTS updated", "consumer webhook updated"]
+    assert (await js.consumer_info("EVENTS", "webhook")).config.max_deliver == -1
+    assert (await js.stream_info("EVENTS")).config.max_msg_size == -1
+    assert await topology.apply(js, limits) == []
+
+
+LIMITS = (
+    "media_max_bytes",
+    "media_max_age_s",
+    "events_max_bytes",
+    "dlq_max_bytes",
+    "vlm_max_msgs",
+    "vlm_max_asks",
+    "vlm_max_captions",
+    "max_ack_pending",
+)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_that_the_server_s_numbers_can_t_hold_is_refused_by_name(name: str) -> None:
+    """They end at 2**63, which for an age are nanoseconds."""
+    too_much = str(2**63 // (10**9 if name.endswith("_s") else 1) + 1)
+    with pytest.raises(SettingError, match=rf"{name.upper()}='{too_much}' can't be used: give .* up to 1e\+"):
+        load(topology.TopologySettings, {name.upper(): too_much})
+
+
+async def test_a_limit_that_this_server_can_t_keep_names_its_setting(admin: Client) -> None:
+    js = admin.jetstream()
+    for limits, setting in (
+        ({"MEDIA_MAX_BYTES": "1000000000000000000"}, "MEDIA_MAX_BYTES"),
+        ({"EVENTS_MAX_BYTES": "1000000000000000000"}, "EVENTS_MAX_BYTES"),
+        ({"DLQ_MAX_BYTES": "1000000000000000000"}, "DLQ_MAX_BYTES"),
+        ({"STREAM_REPLICAS": "3"}, "STREAM_REPLICAS"),
+    ):
+        with pytest.raises(BusError, match=f"lower {setting}"):
+            await topology.apply(js, load(topology.TopologySettings, limits))
+    most = {"MEDIA_MAX_AGE_S": "1e9", "VLM_MAX_MSGS": "1000000000000000000", "MAX_ACK_PENDING": "1000000000"}
+    assert await topology.apply(js, load(topology.TopologySettings, most))
+
+
+async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Client) -> None:
+    js = admin.jetstream()
+    for stream in ("MEDIA", "VLM"):
+        config = (await js.stream_info(stream)).config
+        assert config.republish is not None and config.republish.headers_only
+        config.republish = None
+        await js.update_stream(config)
+    limits = topology.TopologySettings()
+    assert await topology.apply(js, limits) == ["stream MEDIA updated", "stream VLM updated"]
+    assert await topology.apply(js, limits) == []
+    heads = await admin.subscribe("stored.>")
+    await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})
+    head = await heads.next_msg(timeout=patience_s())
+    assert (head.subject, head.data) == ("stored.media.lobby", b"")
+    assert (head.headers or {})["Camera"] == "lobby"
+
+
+async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> None:
+    cv = await bus.connect(server.settings("cv"), "cv")
+    viewer = await bus.connect(server.settings("viewer"), "viewer")
+    ingest = await bus.connect(server.settings("ingest"), "ingest")
+    scaler = await bus.connect(server.settings("scaler"), "scaler")
+    problems = [""]
+
+    async def note(error: Exception) -> None:
+        problems.append(str(error))
+
+    for client in (cv, viewer, ingest, scaler):
+        client._error_cb = note  # type: ignore[attr-defined]
+    for client, subject in (
+        (cv, "$JS.API.STREAM.INFO.KV_credentials"),
+        (cv, "$JS.API.DIRECT.GET.KV_credentials.$KV.credentials.lobby"),
+        (cv, "$JS.API.STREAM.DELETE.MEDIA"),
+        (cv, "media.lobby"),
+        (viewer, "events.detections.lobby"),
+        (viewer, "$JS.API.STREAM.INFO.EVENTS"),
+        (ingest, "$JS.API.CONSUMER.MSG.NEXT.MEDIA.cv"),
+        (ingest, "$KV.cameras.lobby"),
+        (scaler, "$JS.API.CONSUMER.MSG.NEXT.MEDIA.cv"),
+        (scaler, "$JS.API.CONSUMER.DELETE.MEDIA.cv"),
+        (scaler, "$JS.API.DIRECT.GET.MEDIA.media.lobby"),
+        (scaler, "$JS.API.STREAM.INFO.KV_credentials"),
+        (scaler, "media.lobby"),
+        (scaler, "stored.media.lobby"),
+        (scaler, "$KV.cameras.lobby"),
+    ):
+        await client.publish(subject, b"")
+        # The server names requests to JetStream without their prefix.
+        refused = f'{subject.removeprefix("$JS.API.")}"'.lower()
+        await until(lambda refused=refused: problems[-1].lower().endswith(refused))
+    video = await scaler.subscribe("media.>")
+    await until(lambda: problems[-1].endswith('subscription to "media.>"'))
+    admin = await bus.connect(server.settings("admin"), "admin")
+    await admin.jetstream().publish("media.lobby", b"video")
+    await scaler.flush()
+    assert not video.pending_msgs
+    for client in (cv, viewer, ingest, scaler, admin):
+        await client.close()
+
+
+async def test_connecting_says_what_is_wrong(server: NatsServer) -> None:
+    wrong = msgspec.structs.replace(server.settings("cv"), nats_password="guess")
+    with pytest.raises(BusError, match="NATS_PASSWORD") as refused:
+        await bus.connect(wrong, "cv", timeout_s=5)
+    assert "guess" not in str(refused.value)
+    await server.stop()
+    with pytest.raises(BusError, match="no NATS server answers"):
+        await bus.connect(server.settings("cv"), "cv", timeout_s=0.5)  # clock: its expiry is under test
+
+
+async def test_health_says_what_is_missing() -> None:
+    now = 100.0
+    health = telemetry.Health(limit_s=5, clock=lambda: now)
+    port = monitoring.serve(BusSettings(), health)
+
+    def get(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as e:
+            return e.code, e.read().decode()
+
+    assert get("/healthz") == (200, "ok\n")
+    assert get("/readyz") == (503, "starting\n")
+    assert "\ntidegate_ready 0.0\n" in get("/metrics")[1]
+    health.ready = None
+    assert get("/readyz") == (200, "ok\n")
+    assert "\ntidegate_ready 1.0\n" in get("/metrics")[1]
+    now = 110.0
+    assert get("/healthz")[0] == 503
+    assert "\ntidegate_ready 0.0\n" in get("/metrics")[1]
+    assert "not moved" in get("/healthz")[1]
+    health.beat()
+    assert get("/healthz")[0] == 200
+    assert "python_info" in get("/metrics")[1]
+    assert get("/nothing")[0] == 404
+    with pytest.raises(SettingError, match=f"METRICS_PORT={port}"):
+        monitoring.serve(BusSettings(metrics_port=port), health)
+
+
+def test_names_fit_event_ids() -> None:
+    assert names.safe_name("rt detr/v2:x@1") == "rt-detr-v2-x-1"
+    assert names.safe_name("ssd_v2.1-x") == "ssd_v2.1-x"
+
+
+UNHEARD = """
+import asyncio, gc, logging, sys, threading
+from shared.runtime import telemetry
+from shared.runtime.settings import BusSettings
+
+telemetry.configure(BusSettings(log_format=sys.argv[1]), "ingest")
+
+def fail():
+    raise ValueError("rtsp://me:S3CRET@10.0.0.7/live did not answer")
+
+async def main():
+    async def alone():
+        fail()
+    task = asyncio.create_task(alone())
+    await asyncio.sleep(0)
+    del task
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(0)
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+asyncio.run(main())
+gc.collect()
+logging.getLogger("library").warning("retrying %s", "http://me:S3CRET@10.0.0.8/")
+logging.getLogger("library").info("not told")
+evil = "\\x1b]0;owned\\x07\\x9b31m\\u202e"
+telemetry.logger("cameras").warning(f"{evil}event", camera=evil, nested=[evil])
+logging.getLogger("library").error(f"{evil}library")
+try:
+    raise ValueError(f"{evil}raised")
+except ValueError:
+    telemetry.logger("cameras").exception("failed")
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_what_libraries_and_threads_say_is_logged_as_all_else_is(format: str) -> None:
+    """Python prints it by itself otherwise, with the address of a camera and its password."""
+    done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
+    assert "S3CRET" not in said and "not told" not in said
+    assert not set(said) & set("\x1b\x07\x9b\u202e"), "a terminal obeys what a camera wrote"
+    assert said.count("owned") == 5
+    assert said.count("://***@10.0.0.7/live did not answer") >= 3 and "://***@10.0.0.8/" in said
+    if format == "json":
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line["part"] for line in lines} == {"asyncio", "cameras", "library", "threads"}
+        assert {line["level"] for line in lines} == {"warning", "error"}

@@ -1,0 +1,419 @@
+"""The worker loop over a real server, with a service whose work is a few milliseconds of nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
+
+from shared import bus
+from shared.client import dlq
+from shared.contract import deadletters, names, stats
+from shared.runtime.backoff import Backoff
+from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.telemetry import Health
+from shared.worker import Worker, WorkerSettings
+from shared.worker.tuning import Tuning
+from tests.support.processes.cv_worker import until_drained
+from tests.support.processes.echo_service import (
+    Echo,
+    Job,
+    Served,
+    head,
+    letters,
+    publish,
+    publish_job,
+    results,
+    serving_jobs,
+    settled,
+    shorten,
+    working,
+)
+from tests.support.waiting import patience_s, until
+from tidegate.local.server import NatsServer
+
+
+async def test_every_message_has_one_event(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(50)])
+    async with working(server, Echo()):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_event_carries_cloudevents_and_trace(server: NatsServer, admin: Client) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await admin.jetstream().publish(names.media("lobby"), b"m", headers=head(0) | {"traceparent": trace})
+    async with working(server, Echo()):
+        await settled(admin)
+    raw = await admin.jetstream().get_msg("EVENTS", 1, direct=True)
+    headers = raw.headers or {}
+    assert headers["ce-id"] == "cv/echo/MEDIA/1" and headers["Nats-Msg-Id"] != headers["ce-id"]
+    assert headers["ce-type"] == "tidegate.detections.v1"
+    assert headers["ce-subject"] == "lobby"
+    assert raw.subject == "events.detections.lobby"
+
+
+async def test_batches_fill_while_the_device_is_busy(server: NatsServer, admin: Client) -> None:
+    await publish(admin, [f"m{i}" for i in range(20)])
+    service = Echo(infer_s=0.05)
+    async with working(server, service):
+        await settled(admin)
+    assert max(len(b) for b in service.batches) == 4
+    assert all(len(b) <= 4 for b in service.batches)
+
+
+async def test_a_message_that_can_never_succeed_is_buried_at_once(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["good", "broken", "good"])
+    service = Echo(fail=lambda text, n: BadMessage("it is broken") if text == "broken" else None)
+    async with working(server, service):
+        await settled(admin)
+    assert sorted(await results(admin)) == [seqs[0], seqs[2]]
+    (letter,) = await letters(admin)
+    assert (letter.stream_seq, letter.reason, letter.payload) == (seqs[1], "it is broken", b"broken")
+    assert service.prepared.count("broken") == 1
+
+
+async def test_one_that_failed_comes_again(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["flaky"])
+    service = Echo(fail=lambda text, tries: OSError("not yet") if tries < 2 else None)
+    async with working(server, service):
+        await settled(admin)
+    assert await results(admin) == seqs
+    assert await letters(admin) == []
+
+
+async def test_the_last_delivery_is_buried(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=2)
+    seqs = await publish(admin, ["hopeless"])
+    async with working(server, Echo(fail=lambda text, tries: OSError("never"))):
+        await settled(admin)
+    (letter,) = await letters(admin)
+    assert (letter.stream_seq, letter.deliveries, letter.reason) == (seqs[0], 2, "never")
+
+
+async def test_one_bad_item_does_not_sink_its_batch(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=1)
+    seqs = await publish(admin, ["a", "poison", "b", "c"])
+    async with working(server, Echo(), batch_wait_s=0.5):
+        await settled(admin)
+    assert sorted(await results(admin)) == [seqs[0], seqs[2], seqs[3]]
+    assert [x.stream_seq for x in await letters(admin)] == [seqs[1]]
+
+
+async def test_slow_work_is_not_given_to_another(server: NatsServer, admin: Client) -> None:
+    """Six seconds on the device and an ack wait of three: heartbeats keep it ours."""
+    await shorten(admin, ack_wait=3.0)
+    seqs = await publish(admin, ["a", "b"])
+    service = Echo(infer_s=6.0)
+    async with working(server, service, batch_size=1):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+    assert sorted(service.prepared) == ["a", "b"]
+
+
+async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, admin: Client) -> None:
+    """Two bursts with a pause between: what passes in idleness is no working time, and nothing is sampled away."""
+    beats = await admin.subscribe("scale.cv.>")
+    service = Echo(infer_s=0.3)
+
+    async def last_beat() -> stats.WorkerStats:
+        while beats.pending_msgs:
+            await beats.next_msg()
+        return stats.decode((await beats.next_msg(timeout=patience_s())).data)
+
+    async with working(server, service, batch_size=1, hold=1):
+        assert (await last_beat()).working_s == 0.0
+        passed_s = 0.0
+        for n in range(2):
+            began = time.monotonic()
+            await publish(admin, ["a", "b"], first=2 * n)
+            await settled(admin)
+            first = await last_beat()
+            passed_s += time.monotonic() - began
+            await last_beat()
+            later = await last_beat()
+            assert later.working_s == first.working_s
+    assert later.processed == 4
+    assert 4 * 0.3 <= later.working_s <= passed_s
+
+
+async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admin: Client) -> None:
+    """What is not handed back comes again after the ack wait."""
+    await shorten(admin, ack_wait=300.0)
+    seqs = await publish(admin, [f"m{i}" for i in range(12)])
+    async with working(server, Echo(infer_s=0.4), batch_size=2) as stop:
+        await asyncio.sleep(0.5)
+        stop.set()
+    async with working(server, Echo()):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_a_server_that_dies_under_load_loses_nothing(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(60)])
+    async with working(server, Echo(infer_s=0.05), batch_size=2):
+        await asyncio.sleep(0.4)
+        await server.restart(signal.SIGKILL)
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+
+
+async def test_a_replay_is_for_its_service_alone_and_counts_once(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, ["once"])
+    async with working(server, Echo(fail=lambda text, tries: BadMessage("a bug of ours"))):
+        await settled(admin)
+    (letter,) = await letters(admin)
+    js = admin.jetstream()
+    other = msgspec.structs.replace(letter, service="embed")
+    async with working(server, Echo()):
+        await dlq.replay(admin, letter)
+        await settled(admin)
+        assert len(await results(admin)) == 1
+        for again in (msgspec.structs.replace(letter, seq=98), msgspec.structs.replace(other, seq=99)):
+            await js.publish(again.subject, again.payload or b"", headers=deadletters.replay_headers(again))
+        await settled(admin)
+    assert len(await results(admin)) == 1, "a replay of what got through changes nothing"
+    raw = await js.get_msg("EVENTS", 1, direct=True)
+    assert (raw.headers or {})["ce-id"] == f"cv/echo/MEDIA/{seqs[0]}"
+
+
+async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, admin: Client) -> None:
+    """Nobody answered, deliveries ran out: only the advisory tells, and it is kept."""
+    await shorten(admin, max_deliver=1, ack_wait=0.5)
+    seqs = await publish(admin, ["deadly"])
+    sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
+    await sub.fetch(1)
+    async with asyncio.timeout(patience_s()):
+        while not (found := await letters(admin)):
+            await asyncio.sleep(0.1)
+    assert (found[0].stream_seq, found[0].payload) == (seqs[0], b"deadly")
+    assert "died" in found[0].reason
+
+
+async def test_missing_consumer_says_what_to_do(server: NatsServer, admin: Client) -> None:
+    await admin.jetstream().delete_consumer("MEDIA", "cv")
+    with pytest.raises(BusError, match="tidegate setup"):
+        async with working(server, Echo()):
+            await asyncio.sleep(1)
+
+
+async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
+    seqs = await publish(admin, [f"m{i}" for i in range(12)])
+    broken = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.support.processes.crashing_worker",
+        env=os.environ | server.environment("cv") | {"DEVICE": "broken"},
+    )
+    async with asyncio.timeout(patience_s()):
+        assert await broken.wait() == 70
+    async with working(server, Echo()):
+        await settled(admin)
+    assert sorted(await results(admin)) == seqs
+    assert await letters(admin) == []
+
+
+async def test_a_drain_finishes_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+    await shorten(admin, max_deliver=1)
+    seqs = await publish(admin, ["a", "b", "c"])
+    async with working(server, Echo(prepare_s=0.3)) as stop:
+        while (await admin.jetstream().consumer_info("MEDIA", "cv")).num_pending:
+            await asyncio.sleep(0.02)
+        stop.set()
+    assert sorted(await results(admin)) == seqs
+    assert await letters(admin) == []
+
+
+async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: NatsServer, admin: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    await reader.readline()
+    password = server.settings("admin").nats_password
+    connect = {"user": "admin", "pass": password, "headers": True, "verbose": False}
+    block = b"NATS/1.0\r\nX@Y: odd\r\nLong: " + b"x" * 5000 + b"\r\n\r\n"
+    writer.write(b"CONNECT " + msgspec.json.encode(connect) + b"\r\n")
+    writer.write(b"HPUB media.lobby %d %d\r\n" % (len(block), len(block) + 2) + block + b"hi\r\nPING\r\n")
+    assert await reader.readline() == b"PONG\r\n"
+    writer.close()
+    seqs = await publish(admin, ["good"])
+    async with working(server, Echo()):
+        await settled(admin)
+    assert await results(admin) == seqs
+    (letter,) = await letters(admin)
+    assert letter.payload == b"hi"
+
+
+# ---- several urgencies, and a device that is a server
+
+
+async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: NatsServer, admin: Client) -> None:
+    service = Served()
+    for n in range(30):
+        await publish_job(admin, "caption", f"c{n}", n)
+    async with serving_jobs(server, service):
+        # Three on the device, and as many as may be prepared behind them.
+        await until(lambda: service.at_once == 3 and len(service.prepared) >= 6)
+        await publish_job(admin, "ask", "question", 100)
+        await publish_job(admin, "verify", "urgent", 101)
+        await until(lambda: {"question", "urgent"} <= set(service.prepared))
+        service.gate.set()
+        await until(lambda: len(service.done) == 32)
+    # The most urgent has a slot of its own beside the three, and waits for none of them.
+    assert sorted(service.done[:4]) == ["c0", "c1", "c2", "urgent"]
+    assert service.done[4] == "question"
+    assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))
+    assert service.most == 4
+
+
+async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin: Client) -> None:
+    """Three messages in a row that fail on a device end its process; a server that can't be reached is no device."""
+    service = Served()
+    service.gate.set()
+    for n in range(4):
+        await publish_job(admin, "verify", "away", n)
+    async with serving_jobs(server, service) as stop:
+        async with asyncio.timeout(patience_s()):
+            while (await admin.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered < 4:
+                await asyncio.sleep(0.05)
+        assert not stop.is_set()
+        await publish_job(admin, "caption", "fine", 9)
+        await until(lambda: "fine" in service.done)
+    assert await letters(admin) == []
+
+
+async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, admin: Client) -> None:
+    client = await bus.connect(server.settings("cv"), "cv")
+    service = Echo()
+    worker = Worker(client, service, WorkerSettings(batch_size=4), Health(), consumers=[("MEDIA", "cv")])
+    for turn in range(3):
+        seqs = await publish(admin, [f"{turn}-{n}" for n in range(5)], first=5 * turn)
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        await settled(admin)
+        stop.set()
+        await running
+        assert (await results(admin))[-5:] == seqs
+    await client.close()
+
+
+# ---- consumers of two streams
+
+
+@contextlib.asynccontextmanager
+async def working_on_two(
+    server: NatsServer, admin: Client, service: Echo, *, ack_wait: tuple[float, float], max_deliver: tuple[int, int]
+) -> AsyncIterator[asyncio.Event]:
+    """A worker over `cv` of MEDIA and, less urgent, `cv-later` of a stream of its own."""
+    js = admin.jetstream()
+    await js.add_stream(name="LATER", subjects=["later.cv.>"], retention=RetentionPolicy.WORK_QUEUE)
+    await shorten(admin, ack_wait=ack_wait[0], max_deliver=max_deliver[0])
+    later = ConsumerConfig(
+        durable_name="cv-later", ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait[1], max_deliver=max_deliver[1]
+    )
+    await js.add_consumer("LATER", later)
+    client = await bus.connect(server.settings("admin"), "admin")
+    tuning = Tuning(retry=Backoff(first_s=0.05, longest_s=0.05))
+    consumers = [("MEDIA", "cv"), ("LATER", "cv-later")]
+    settings = WorkerSettings(batch_size=1, batch_wait_s=0, hold=8)
+    worker = Worker(client, service, settings, Health(), consumers=consumers, tuning=tuning)
+    async with until_drained(client, worker) as stop:
+        yield stop
+
+
+async def publish_deferred(client: Client, texts: Sequence[str]) -> None:
+    for n, text in enumerate(texts):
+        await client.jetstream().publish("later.cv.lobby", text.encode(), headers=head(100 + n))
+
+
+async def ids(client: Client) -> list[str]:
+    """ce-id of each event, in the order of EVENTS."""
+    js = client.jetstream()
+    state = (await js.stream_info("EVENTS")).state
+    found = [await js.get_msg("EVENTS", seq, direct=True) for seq in range(state.first_seq, state.last_seq + 1)]
+    return [(m.headers or {})["ce-id"] for m in found]
+
+
+class Gated(Echo):
+    """As Echo, its device waiting for `gate`; not for ever, as a test that fails must end too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        self.gate.wait(100)
+        return super().infer(batch)
+
+
+async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
+    server: NatsServer, admin: Client
+) -> None:
+    beats = {"MEDIA": 0, "LATER": 0}
+    held = {"MEDIA": 0, "LATER": 0}
+    service = Gated()
+
+    async def heard(message: Msg) -> None:
+        if message.data == Msg.Ack.Progress:
+            beats[message.subject.split(".")[2]] += 1
+
+    async with working_on_two(server, admin, service, ack_wait=(600.0, 1.0), max_deliver=(5, 5)):
+        await admin.subscribe("$JS.ACK.>", cb=heard)
+        seqs = await publish(admin, ["a"])
+        await publish_deferred(admin, ["b", "c"])
+        await until(lambda: beats["LATER"] >= 6)
+        for stream, consumer in (("MEDIA", "cv"), ("LATER", "cv-later")):
+            held[stream] = (await admin.jetstream().consumer_info(stream, consumer)).num_ack_pending
+        assert beats["MEDIA"] == 0, "two hundred seconds have not passed"
+        service.gate.set()
+        await until(lambda: len(service.batches) == 3)
+    assert held == {"MEDIA": 1, "LATER": 2}
+    assert sorted(service.prepared) == ["a", "b", "c"], "none was delivered twice"
+    assert sorted(await ids(admin)) == ["cv/echo/LATER/1", "cv/echo/LATER/2", f"cv/echo/MEDIA/{seqs[0]}"]
+
+
+async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveries(
+    server: NatsServer, admin: Client
+) -> None:
+    service = Echo(fail=lambda text, tries: OSError("never"))
+    async with working_on_two(server, admin, service, ack_wait=(30.0, 30.0), max_deliver=(4, 2)):
+        await publish(admin, ["a"])
+        await publish_deferred(admin, ["b"])
+        await until(lambda: len(service.prepared) == 6)
+    assert sorted((x.stream, x.deliveries) for x in await letters(admin)) == [("LATER", 2), ("MEDIA", 4)]
+
+
+async def test_a_drain_finishes_of_each_stream_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+    service = Echo(infer_s=0.2)
+    async with working_on_two(server, admin, service, ack_wait=(300.0, 300.0), max_deliver=(5, 1)) as stop:
+        await publish_deferred(admin, ["x", "y"])
+        await publish(admin, ["a", "b", "c", "d", "e"])
+        await until(lambda: len(service.prepared) >= 2)
+        stop.set()
+    done = await ids(admin)
+    assert {"cv/echo/LATER/1", "cv/echo/LATER/2"} <= set(done)
+    media = await admin.jetstream().consumer_info("MEDIA", "cv")
+    assert media.num_pending + media.num_ack_pending == 7 - len(done) > 0, "the others were handed back"
+    assert await letters(admin) == []
+
+
+async def test_the_first_stream_overtakes_the_second(server: NatsServer, admin: Client) -> None:
+    service = Gated()
+    async with working_on_two(server, admin, service, ack_wait=(30.0, 30.0), max_deliver=(5, 5)):
+        await publish_deferred(admin, [f"d{n}" for n in range(6)])
+        await until(lambda: len(service.prepared) >= 2)
+        await publish(admin, ["urgent"])
+        await until(lambda: "urgent" in service.prepared)
+        service.gate.set()
+        await until(lambda: len(service.batches) == 7)
+    # One batch of the second stream may be on the device already, and the most urgent has a slot of its own.
+    assert ["urgent"] in service.batches[:2]

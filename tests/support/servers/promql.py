@@ -1,0 +1,79 @@
+"""What a query of Prometheus reads: metrics, and labels. promtool says whether it is a query at all."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.servers.foreign_metrics import FOREIGN, OF_TARGETS
+from tools.reference import metrics
+
+_LISTS = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
+_SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*(\(|\{[^}]*\})?")
+_MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
+# label_replace and label_join make a label.
+_MADE = re.compile(r'"(\w+)", "[^"]*", "[^"]*", "[^"]*"\s*\)')
+_TEXT = re.compile(r'"[^"]*"')
+_DURATION = re.compile(r"\[[^\]]*\]|\boffset \w+|\b\d[\w.]*")
+_WORDS = {"and", "or", "unless", "bool"}
+
+
+def promtool() -> str:
+    """Its path. Skips where it is not installed."""
+    if not (found := shutil.which("promtool")):
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    return found
+
+
+def checked(folder: Path, queries: list[str]) -> None:
+    """Each is a query of Prometheus, by promtool. Raises AssertionError with what it says."""
+    rules = [{"record": f"query:{i}", "expr": query} for i, query in enumerate(queries)]
+    file = folder / "queries.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run([promtool(), "check", "rules", file], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and f"SUCCESS: {len(rules)} rules found" in done.stdout, done.stdout + done.stderr
+
+
+@functools.cache
+def known() -> dict[str, frozenset[str]]:
+    """The labels of each series that exists: ours, read from the code, and those of others."""
+    found = dict(FOREIGN)
+    for name, kind, labels in metrics.exported():
+        of_it = frozenset(labels) | OF_TARGETS
+        if kind == "histogram":
+            found |= {f"{name}_bucket": of_it | {"le"}, f"{name}_sum": of_it, f"{name}_count": of_it}
+        else:
+            found[name] = of_it
+    return {name: labels | OF_TARGETS if name[:3] in ("up", "jet", "gna") else labels for name, labels in found.items()}
+
+
+def selected(query: str) -> dict[str, set[str]]:
+    """The metrics that it reads, with the labels that its selectors name."""
+    found: dict[str, set[str]] = {}
+    for name, then in _SELECTOR.findall(_DURATION.sub(" ", _outside_of_texts(_LISTS.sub(" ", query)))):
+        if then != "(" and name not in _WORDS:
+            found.setdefault(name, set()).update(_MATCHER.findall(then))
+    return found
+
+
+def _outside_of_texts(query: str) -> str:
+    """It, with every text empty but for its quotes."""
+    return _TEXT.sub('""', query)
+
+
+def strangers(query: str, shown: str = "") -> list[str]:
+    """What it reads and does not exist. shown: a template beside it, such as a legend with {{label}}."""
+    read = selected(query)
+    wrong = [f"no metric {name}" for name in read if name not in known()]
+    labels = set().union(*(known().get(name, frozenset()) for name in read), _MADE.findall(query))
+    wrong += [f"{name} has no label {label}" for name, of in read.items() for label in of - known().get(name, of)]
+    grouped = {label.strip() for found in _LISTS.findall(query) for label in found.split(",") if label.strip()}
+    told = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\$labels\.(\w+)", shown))
+    named = grouped | {one or other for one, other in told} - {"end"}
+    return wrong + [f"no metric in it has a label {label}" for label in sorted(named - labels)]

@@ -1,0 +1,57 @@
+"""The embedding worker in a test: segments in, events out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from PIL import Image as Pillow
+
+import services.embed.__main__ as embed
+from services.embed.settings import EmbedSettings
+from services.ingest.segmenter import Piece
+from shared.contract import names
+from shared.contract.events import Embeddings
+from shared.contract.segment import to_headers
+from shared.runtime.telemetry import Health
+from tests.support import schemas
+from tests.support.processes.service import serving
+from tidegate.local.server import NatsServer
+
+
+@contextlib.asynccontextmanager
+async def running(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
+    """The service as its `__main__` runs it, as the identity `embed`, ready; drained at the end."""
+    async with serving(server, "embed", embed.run, EmbedSettings(embed_infer_threads=2, **settings)) as health:
+        yield health
+
+
+async def publish(client: Client, piece: Piece, n: int, **changes: Any) -> int:
+    """A segment of the camera `lobby`, as long as it is and dated after those before it."""
+    head = msgspec.structs.replace(piece.segment, camera="lobby", epoch="e", n=n, **changes)
+    ack = await client.jetstream().publish(names.media("lobby"), piece.payload, headers=to_headers(head))
+    return ack.seq
+
+
+async def embeddings(client: Client) -> list[tuple[str, Embeddings]]:
+    """(ce-id, event) of all of them, in the order of EVENTS."""
+    js = client.jetstream()
+    found = []
+    for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
+        raw = await js.get_msg("EVENTS", seq, direct=True)
+        if (raw.subject or "").startswith("events.embeddings."):
+            schemas.of_events().validate(json.loads(raw.data or b""))
+            event = msgspec.json.decode(raw.data or b"", type=Embeddings)
+            found.append(((raw.headers or {})["ce-id"], event))
+    return found
+
+
+def png(pixels: Any) -> bytes:
+    out = io.BytesIO()
+    Pillow.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,315 @@
+"""The states of a lease: the table, and random runs of processes that share a thing, with a bucket and a clock of ours.
+
+The clock and the bucket behave: a change reaches each process that runs within STEP_S. Requests and answers may be
+lost, and processes may be frozen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import product
+from typing import Any, NamedTuple
+from unittest import mock
+
+import nats.js.errors
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from nats.js.kv import KeyValue
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.ingest.handover import Handover
+from shared.bus import lease_state
+from shared.bus.lease_entry import decode
+from shared.bus.lease_state import OWNED, TRANSITIONS, Event, Lease, Loss, State
+from shared.bus.leases import Kind, Leases
+from shared.bus.presence import RENEW
+from tests.support.examples import examples
+
+LEASE_S = 5.0
+# Less than the previous holder gets to store what it has.
+STEP_S = 0.5
+KEY = "camera.lobby"
+# An arbitrary epoch, with the precision that an entry has.
+EPOCH = 1_764_250_000.0
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_a_lease_changes_only_as_the_table_says(state: State, event: Event) -> None:
+    lease = Lease("a", LEASE_S, state)
+    if (state, event) in TRANSITIONS:
+        lease.apply(event)
+        assert lease.state is TRANSITIONS[state, event]
+    else:
+        with pytest.raises(KeyError):
+            lease.apply(event)
+
+
+def test_the_docstring_has_the_table() -> None:
+    rows = re.findall(r"^\| ([A-Z, ]+) \| ([A-Z_]+)\b.*\| ([A-Z]+) \|$", lease_state.__doc__ or "", re.MULTILINE)
+    found = {
+        (State[state], Event[event]): State[after] for states, event, after in rows for state in states.split(", ")
+    }
+    assert found == TRANSITIONS
+
+
+Act = Callable[["Process"], Awaitable[None]]
+
+
+class Write(NamedTuple):
+    key: str
+    revision: int
+    value: bytes | None
+    at: float
+
+
+class Bucket:
+    """What the server stores, and what time it is."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.writes: list[Write] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return EPOCH + self.now
+
+    def last(self, key: str) -> Write | None:
+        return next((w for w in reversed(self.writes) if w.key == key), None)
+
+
+class Copy:
+    """A process's copy of the bucket: it has the first writes."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._read = 0
+        self._revisions: dict[str, int] = {}
+        self.values: dict[str, bytes] = {}
+        self.seen: dict[str, float] = {}
+        self.written: dict[str, float] = {}
+
+    def hear(self) -> None:
+        for key, revision, value, at in self._bucket.writes[self._read :]:
+            self._revisions[key] = revision
+            for known in (self.values, self.seen, self.written):
+                known.pop(key, None)  # type: ignore[attr-defined]
+            if value is not None:
+                self.values[key], self.seen[key], self.written[key] = value, self._bucket.now, at
+        self._read = len(self._bucket.writes)
+
+    def revision(self, key: str) -> int | None:
+        return self._revisions.get(key) if key in self.values else None
+
+    def last_known(self, key: str) -> int:
+        return self._revisions.get(key, 0)
+
+    def is_deleted(self, key: str) -> bool:
+        return key in self._revisions and key not in self.values
+
+
+class Store:
+    """A process's way to the bucket. fault: of the next write, whose `request` or `answer` is lost. is_cut: it has no
+    way.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self.fault = ""
+        self.is_cut = False
+
+    def _write(self, key: str, value: bytes | None, last: int | None) -> int:
+        fault, self.fault = self.fault, ""
+        if fault == "request" or self.is_cut:
+            raise TimeoutError
+        before = self._bucket.last(key)
+        if last is not None and last != (before.revision if before else 0):
+            raise nats.js.errors.KeyWrongLastSequenceError
+        self._bucket.writes.append(Write(key, len(self._bucket.writes) + 1, value, self._bucket.time()))
+        if fault == "answer":
+            raise TimeoutError
+        return len(self._bucket.writes)
+
+    async def put(self, key: str, value: bytes) -> int:
+        return self._write(key, value, None)
+
+    async def update(self, key: str, value: bytes, last: int) -> int:
+        return self._write(key, value, last)
+
+    async def create(self, key: str, value: bytes) -> int:
+        before = self._bucket.last(key)
+        return self._write(key, value, before.revision if before and before.value is None else 0)
+
+    async def delete(self, key: str, last: int | None = None) -> None:
+        self._write(key, None, last)
+
+    async def get(self, key: str) -> KeyValue.Entry:
+        if self.is_cut:
+            raise TimeoutError
+        found = self._bucket.last(key)
+        entry = found and KeyValue.Entry("leases", key, found.value, found.revision, 0, 0, None)
+        if entry is None or entry.value is None:
+            raise nats.js.errors.KeyNotFoundError(entry)
+        return entry
+
+
+class Process:
+    """What an ingest does with a camera's lease. habits: what it does whenever it can."""
+
+    def __init__(self, name: str, bucket: Bucket, habits: Iterable[Act]) -> None:
+        self.habits = set(habits)
+        self.copy, self.store, self._bucket = Copy(bucket), Store(bucket), bucket
+        owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
+        parts: Any = (None, self.store, self.copy, name, Kind("camera", "process", owned), LEASE_S)
+        self.leases = Leases(*parts)
+        self.handover = Handover(self.leases)
+        self.is_frozen = False
+        self.has_published = False
+        self._claimed_at = self._renewed_at = 0.0
+
+    @property
+    def publishes(self) -> bool:
+        return not self.is_frozen and self.leases.holds("lobby")
+
+    async def step(self) -> None:
+        await self.hear()
+        self.handover.update()
+        for loss in self.leases.take_lost().values():
+            assert loss.was_ours or not self.has_published
+            assert loss == Loss(was_ours=False) or loss.until is None or loss.until <= self._bucket.time()
+        if self._bucket.now >= self._renewed_at + RENEW * LEASE_S:
+            self._renewed_at = self._bucket.now
+            await self.leases.presence.appear()
+            await self.leases.renew("lobby")
+        for habit in ACTS:
+            if habit in self.habits:
+                await habit(self)
+
+    async def claim(self) -> None:
+        if await self.leases.claim("lobby"):
+            self._claimed_at, self.has_published = self._bucket.now, False
+
+    async def offer(self) -> None:
+        await self.handover.offer(["lobby"])
+
+    async def keep(self) -> None:
+        await self.handover.offer([])
+
+    async def start(self) -> None:
+        self.handover.start("lobby", self._bucket.time())
+        await asyncio.gather(*self.handover._announcing)
+
+    async def step_in(self) -> None:
+        # A connection takes longer to fail than a change to arrive.
+        if self._bucket.now > self._claimed_at + STEP_S:
+            self.handover.start("lobby", None)
+            await asyncio.gather(*self.handover._announcing)
+
+    async def renew(self) -> None:
+        await self.leases.renew("lobby")
+
+    async def release(self) -> None:
+        await self.leases.release("lobby")
+
+    async def hear(self) -> None:
+        if not self.store.is_cut:
+            self.copy.hear()
+
+
+class World:
+    """Processes, of which at most one may publish."""
+
+    def __init__(self, habits: list[set[Act]]) -> None:
+        self.bucket = Bucket()
+        self.processes = [Process(f"p{n}", self.bucket, has) for n, has in enumerate(habits)]
+
+    def check(self) -> None:
+        publishing = [p for p in self.processes if p.publishes]
+        assert len(publishing) <= 1, [p.leases.table for p in self.processes]
+        for one in publishing:
+            one.has_published = True
+            assert one.leases.table["lobby"].state in OWNED
+
+    async def pass_steps(self, steps: int) -> None:
+        for _ in range(steps):
+            self.bucket.now += STEP_S
+            for process in self.processes:
+                if not process.is_frozen:
+                    await process.step()
+            self.check()
+
+    async def change(self, n: int, habits: set[Act]) -> None:
+        self.processes[n % len(self.processes)].habits = habits
+
+    async def act(self, n: int, act: Act) -> None:
+        process = self.processes[n % len(self.processes)]
+        if not process.is_frozen:
+            await act(process)
+            self.check()
+
+    async def lose(self, n: int, fault: str) -> None:
+        self.processes[n % len(self.processes)].store.fault = fault
+
+    async def cut(self, n: int) -> None:
+        """Cut it off, or end that. A holder whose offer may be taken is left: in use it can't publish then."""
+        process = self.processes[n % len(self.processes)]
+        last = self.bucket.last(KEY)
+        entry = decode((last and last.value) or b"")
+        is_sole = entry.process == process.leases.process and not entry.offered
+        process.store.is_cut = not process.store.is_cut and (is_sole or "lobby" not in process.leases.owned)
+
+    async def freeze(self, n: int) -> None:
+        process = self.processes[n % len(self.processes)]
+        process.is_frozen = not process.is_frozen
+        if not process.is_frozen:
+            await process.step()
+            self.check()
+
+
+ACTS: list[Act] = [Process.claim, Process.keep, Process.offer, Process.start, Process.step_in]
+HABITS = st.sampled_from(
+    [
+        {Process.claim, Process.start},
+        {Process.claim, Process.start},
+        {Process.claim, Process.start, Process.offer},
+        {Process.claim, Process.step_in},
+        {Process.claim},
+        {Process.offer, Process.start},
+        {Process.keep},
+    ]
+)
+MEMBERS = st.integers(0, 2)
+STEPS = st.one_of(
+    st.tuples(st.just(World.pass_steps), st.integers(1, 12)),
+    st.tuples(st.sampled_from([World.freeze, World.cut]), MEMBERS),
+    st.tuples(st.just(World.change), MEMBERS, HABITS),
+    st.tuples(st.just(World.lose), MEMBERS, st.sampled_from(["request", "answer"])),
+    st.tuples(st.just(World.act), MEMBERS, st.sampled_from([*ACTS, Process.renew, Process.release, Process.hear])),
+)
+
+
+@settings(max_examples=examples(400))
+@given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60))
+# It takes the thing and gives it up before its former holder learns of either.
+@example(
+    [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
+    [(World.act, 1, Process.release), (World.pass_steps, 1)],
+)
+def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
+    world = World(habits)
+
+    async def run() -> None:
+        await world.pass_steps(1)
+        for step, *arguments in steps:
+            await step(world, *arguments)
+
+    with (
+        mock.patch("shared.bus.leases.time", world.bucket),
+        mock.patch("shared.bus.presence.time", world.bucket),
+        mock.patch("services.ingest.handover.time", world.bucket),
+    ):
+        asyncio.run(run())

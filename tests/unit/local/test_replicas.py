@@ -1,0 +1,177 @@
+"""The pool of processes, with real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import structlog
+
+from shared.runtime.backoff import Backoff
+from tests.support.waiting import until
+from tidegate.local.replicas import Replicas
+
+# Says who it is, drains for a moment on SIGTERM, and is gone.
+GOOD = """
+    import os, signal, sys, time
+    def drain(*_):
+        print("drained", flush=True); sys.exit(0)
+    signal.signal(signal.SIGTERM, drain)
+    print(os.environ["REPLICA"], os.environ["METRICS_PORT"], os.environ["COLOUR"], flush=True)
+    while True: time.sleep(60)
+"""
+STUBBORN = """
+    import signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("up", flush=True)
+    while True: time.sleep(60)
+"""
+MISCONFIGURED = 'import sys; print("CV_BATCH_SIZE=x is no number"); sys.exit(2)'
+
+
+Make = Callable[..., Replicas]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    pools: list[Replicas] = []
+
+    def pool(script: str, **options: Any) -> Replicas:
+        command = [sys.executable, "-S", "-c", textwrap.dedent(script)]
+        settings = {"backoff": Backoff(first_s=0.02, longest_s=0.1, jitter=0.0), "grace_s": 5.0, **options}
+        pools.append(Replicas("cv", command, {"COLOUR": "blue"}, tmp_path, **settings))
+        return pools[-1]
+
+    yield pool
+    for p in pools:
+        p.grace_s = 0.1
+        await p.close()
+
+
+def text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def test_starts_named_workers_and_drains_the_newest(make: Make, tmp_path: Path) -> None:
+    pool = make(GOOD)
+    await pool.scale_to(3)
+    assert (pool.count, pool.names) == (3, ["cv-0", "cv-1", "cv-2"])
+    await until(lambda: all(f"{n} 0 blue" in text(tmp_path / f"{n}.log") for n in pool.names))
+    assert pool.ready_count == 3
+    await pool.scale_to(1)
+    assert pool.names == ["cv-0"] and pool.draining_count == 2
+    await until(lambda: pool.draining_count == 0)
+    assert "drained" in text(tmp_path / "cv-2.log") and "drained" not in text(tmp_path / "cv-0.log")
+    await pool.close()
+    assert (pool.count, pool.ready_count, pool.restarts) == (0, 0, 0)
+    assert "drained" in text(tmp_path / "cv-0.log")
+
+
+async def test_draining_does_not_hold_up_scaling_up_and_keeps_its_name(make: Make, tmp_path: Path) -> None:
+    pool = make(STUBBORN, grace_s=5.0)
+    await pool.scale_to(2)
+    await until(lambda: "up" in text(tmp_path / "cv-0.log") and "up" in text(tmp_path / "cv-1.log"))
+    await pool.scale_to(0)
+    await pool.scale_to(2)
+    assert pool.names == ["cv-2", "cv-3"] and pool.draining_count == 2
+    await until(lambda: "up" in text(tmp_path / "cv-2.log"))
+    assert pool.draining_count == 2
+    await until(lambda: pool.draining_count == 0)  # killed after the grace period
+    await pool.scale_to(3)
+    assert pool.names == ["cv-2", "cv-3", "cv-0"]
+
+
+async def test_restarts_what_crashed(make: Make, tmp_path: Path) -> None:
+    pool = make(GOOD)
+    await pool.scale_to(1)
+    log = tmp_path / "cv-0.log"
+    await until(lambda: "cv-0" in text(log))
+    [victim] = [p for p in psutil.Process().children() if p.environ().get("REPLICA") == "cv-0"]
+    victim.kill()
+    await until(lambda: text(log).count("cv-0") == 2)
+    assert (pool.count, pool.restarts) == (1, 1)
+
+
+async def test_says_what_a_misconfigured_worker_said(make: Make) -> None:
+    pool = make(MISCONFIGURED)
+    with structlog.testing.capture_logs() as logs:
+        await pool.scale_to(1)
+        await until(lambda: pool.restarts >= 2)
+    first = next(line for line in logs if line["log_level"] == "error")
+    assert first["code"] == 2 and first["last_lines"] == "CV_BATCH_SIZE=x is no number"
+    assert pool.count == 1
+
+
+async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+    wait_for, loop = asyncio.wait_for, asyncio.get_running_loop()
+
+    async def noted(awaitable: object, timeout: float) -> object:
+        # A thread of another test may still run a loop of its own.
+        if asyncio.get_running_loop() is loop:
+            delays.append(timeout)
+        return await wait_for(awaitable, timeout)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "wait_for", noted)
+    pool = make("", healthy_s=1e9)
+    await pool.scale_to(1)
+    await until(lambda: len(delays) >= 5)
+    assert delays[:5] == [0.02, 0.04, 0.08, 0.1, 0.1]
+    pool.healthy_s = 0.0
+    n = len(delays)
+    await until(lambda: len(delays) >= n + 3)
+    assert delays[-1] == 0.02
+
+
+async def test_a_command_that_is_not_there_is_retried(tmp_path: Path) -> None:
+    pool = Replicas("cv", [str(tmp_path / "none")], {}, tmp_path, backoff=Backoff(first_s=0.01, longest_s=0.01))
+    with structlog.testing.capture_logs() as logs:
+        await pool.scale_to(1)
+        await until(lambda: pool.restarts >= 2)
+    await pool.close()
+    assert logs[0]["event"] == "worker can't be started" and pool.ready_count == 0
+
+
+async def test_counts_replica_seconds(make: Make) -> None:
+    pool = make(GOOD)
+    await pool.scale_to(2)
+    await until(lambda: pool.ready_count == 2)
+    before = pool.replica_seconds
+    await until(lambda: pool.replica_seconds - before >= 0.4)
+    await pool.close()
+    after = pool.replica_seconds
+    assert pool.replica_seconds == after > before, "each reading of the clock differs"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+async def test_a_killed_parent_leaves_no_orphan(tmp_path: Path) -> None:
+    script = f"""
+        import asyncio, sys
+        from pathlib import Path
+        from tidegate.local.replicas import Replicas
+        async def main():
+            command = [sys.executable, "-c", {textwrap.dedent(GOOD)!r}]
+            pool = Replicas("cv", command, {{"COLOUR": ""}}, Path(sys.argv[1]))
+            await pool.scale_to(2)
+            await asyncio.sleep(60)
+        asyncio.run(main())
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)])
+    try:
+        await until(lambda: all("cv-" in text(tmp_path / f"cv-{i}.log") for i in range(2)))
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 2
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    await until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
+    assert all("drained" in text(tmp_path / f"cv-{i}.log") for i in range(2))

@@ -1,0 +1,291 @@
+"""Work that bends, in the simulator and in what demand plans: by hand, by properties, and on small surges."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.scaler.demand.deferral import MAX_SHARE, DeferralController
+from services.scaler.demand.observation import Observation, Workers
+from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.service_rate import ServiceRate
+from shared.contract import names
+from shared.elastic.brownout import BrownoutTuning
+from tests.support.examples import examples
+from tests.support.paths import ROOT
+from tests.support.worlds.simulation import World, counts, static, worlds
+from tidegate.commands.simulate import simulate
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import JetStreamTrigger
+from tidegate.keda.threshold import lag_threshold
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Result, ScalerView, Workload, run
+from tidegate.simulation.generate import generated
+from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag
+from tidegate.simulation.queue import Elastic
+from tidegate.simulation.trace import Trace
+
+SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
+# One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and looks at one frame of five.
+STEP = Elastic(costs=(1.0, 0.16), analysed=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
+ONE = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=10, elastic=STEP)
+
+# ---- by hand: twenty at once, a replica that does one a second
+
+
+def twenty(seconds: int, load: Workload) -> Result:
+    return static(counts(20, *[0] * (seconds * 1000 - 1), step_s=1e-3), load, 1)
+
+
+def test_what_waits_past_its_threshold_bends_and_is_in_time() -> None:
+    """Four are looked at in full, begun after 0 to 3 s; sixteen take 0.16 s each. Rigid ten are late."""
+    result = twenty(60, ONE)
+    assert result.attainment == 1 and result.worst_s == pytest.approx(4 + 16 * 0.16, abs=0.01)
+    assert result.deferred == 16 and result.deferred_share == pytest.approx(16 * 0.8 / 20)
+    assert result.busy_hours * 3600 == pytest.approx(4 + 16 * 0.16)
+    assert twenty(60, msgspec.structs.replace(ONE, elastic=None)).attainment == pytest.approx(0.5, abs=0.051)
+
+
+def test_an_idle_replica_looks_again_at_what_was_deferred_and_it_costs_all_of_the_work() -> None:
+    """From 6.56 s on, one a second: after 20 s the fourteenth is in work, and two wait."""
+    whole, cut = twenty(60, ONE), twenty(20, ONE)
+    assert (whole.backfilled, whole.expired, cut.backfilled, cut.expired) == (16, 0, 14, 0)
+
+
+@pytest.mark.slow
+def test_what_is_too_old_is_expired_and_what_is_left_at_the_end_is_neither() -> None:
+    aged = twenty(60, msgspec.structs.replace(ONE, max_age_s=12))
+    assert (aged.deferred, aged.backfilled, aged.expired) == (16, 6, 10)
+    cut = twenty(10, ONE)
+    assert (cut.deferred, cut.backfilled, cut.expired) == (16, 4, 0)
+
+
+def test_a_replica_that_is_let_go_finishes_what_it_looks_at_again() -> None:
+    arrivals = counts(20, *[0] * 59_999, step_s=1e-3)
+    result = run(Fixed("down", [(0.0, 1), (7.0, 0)]), arrivals, ONE, initial=1)
+    assert (result.deferred, result.backfilled) == (16, 1)
+    assert result.replica_hours * 3600 == pytest.approx(7.56, abs=0.01)
+
+
+# ---- by properties
+
+
+@given(worlds())
+@settings(max_examples=examples(100))
+def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhere(world: World) -> None:
+    arrivals, load, schedule, first = world
+    load = msgspec.structs.replace(load, elastic=Elastic())
+    result = run(Fixed("schedule", [(0.0, first), *schedule]), arrivals, load, initial=first)
+    answered = arrivals.total - result.lost
+    assert result.deferred_share * answered == pytest.approx(0.8 * result.deferred)
+    assert 0 <= result.backfilled + result.expired <= result.deferred <= answered
+
+
+@given(worlds())
+@settings(max_examples=examples(60))
+def test_bending_loses_no_more_and_serves_no_fewer(world: World) -> None:
+    """Where nothing is looked at again: a job for later may be in work as a segment comes."""
+    arrivals, load, schedule, first = world
+    policy = [(0.0, first), *schedule]
+    once = msgspec.structs.replace(load, batch=1, service_cv=0.0)
+    rigid = run(Fixed("a", policy), arrivals, msgspec.structs.replace(once, elastic=None), initial=first)
+    bent = run(Fixed("b", policy), arrivals, msgspec.structs.replace(once, elastic=Elastic()), initial=first)
+    if not bent.backfilled:
+        assert bent.lost <= rigid.lost and bent.attainment >= rigid.attainment - 1e-9
+
+
+# ---- demand in work
+
+
+def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
+    """Four replicas do two a second in full; bent they do 12.5, which are two a second in work."""
+    rate = ServiceRate()
+    done = work = working = 0.0
+    for second in range(120):
+        bends = second >= 60
+        done += 4 * (12.5 if bends else 2.0)
+        work, working = work + 4 * 2.0, working + 4.0
+        fleet = Workers(ready=4, loading=0, processed=done, working_s=working, work=work, wanted=done, analysed=work)
+        rate.observe(float(second), waiting=50 if bends else 0, fleet=fleet)
+        assert second < 2 or rate.value == pytest.approx(2.0)
+
+
+def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
+    """An hour of a fleet that leaves out `short` of its frames. says: whether it tells."""
+    found = []
+    for t in range(0, 3600, 5):
+        arrived = 8 * t + 40 * (t // 600 % 2)
+        frames = 5.0 * arrived
+        fleet = Workers(ready=4, loading=0, processed=arrived, working_s=3.9 * t)
+        if says:
+            fleet = msgspec.structs.replace(fleet, work=arrived, wanted=frames, analysed=frames * (1 - short))
+        found.append(Observation(time=float(t), arrived=arrived + 6, waiting=3, in_work=3, fleet=fleet))
+    return found
+
+
+def test_without_a_budget_or_without_frames_demand_is_what_it_was() -> None:
+    def asked(budget: float, *, says: bool) -> list[float]:
+        demand = Demand(DemandSettings(defer_budget=budget))
+        return [demand.observe(o).replicas for o in observations(says=says)]
+
+    as_before = asked(0.0, says=False)
+    assert asked(0.0, says=True) == as_before == asked(0.05, says=False)
+    assert asked(0.05, says=True) != as_before
+
+
+def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
+    demand = Demand(DemandSettings(defer_budget=0.05))
+    estimate = [demand.observe(o) for o in observations(says=True, short=0.0)][-1]
+    (line,) = (line for line in estimate.explain() if "left out" in line)
+    assert "0.0% of the frames" in line and "5.0% may be" in line and f"{estimate.deferral_share:.1%} leaner" in line
+    assert estimate.deferral_share > 0.05
+
+
+# ---- the budget
+
+
+def fed(
+    thrift: DeferralController, hours: float, short: float, start: tuple[float, float, float] = (0, 0, 0)
+) -> list[float]:
+    """Some hours in which a share of frames is left out; ends as (time, wanted, looked)."""
+    now, wanted, looked = start
+    for _ in range(int(hours * 720)):
+        now, wanted, looked = now + 5, wanted + 50, looked + 50 * (1 - short)
+        thrift.observe(
+            now, Workers(ready=1, loading=0, processed=0, working_s=0, work=0.0, wanted=wanted, analysed=looked)
+        )
+    return [now, wanted, looked]
+
+
+@given(st.floats(0, 0.3), st.lists(st.tuples(st.floats(0.01, 3), st.floats(0, 1)), min_size=1, max_size=6))
+def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_out(
+    budget: float, hours: list[tuple[float, float]]
+) -> None:
+    thrift = DeferralController(budget)
+    at = [0.0, 0.0, 0.0]
+    for length, short in hours:
+        before = thrift.share
+        at = fed(thrift, length, short, tuple(at))  # type: ignore[arg-type]
+        assert 0 <= thrift.share <= MAX_SHARE
+        assert thrift.share <= before + 1e-9 if short >= budget else thrift.share >= before - 1e-9
+
+
+@pytest.mark.parametrize("budget", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
+def test_the_budget_is_kept_whatever_margin_the_forecast_has(budget: float, margin: float) -> None:
+    """What is left out follows the plan by ten minutes, and is what the plan is leaner by than the margin."""
+    thrift, plans = DeferralController(budget), [0.0] * 120
+    at, left = [0.0, 0.0, 0.0], []
+    for _ in range(24 * 720):
+        short = max(0.0, plans[-120] - margin)
+        at = fed(thrift, 1 / 720, short, tuple(at))  # type: ignore[arg-type]
+        plans.append(thrift.share)
+        left.append(short)
+    assert np.mean(left[12 * 720 :]) == pytest.approx(budget, rel=1 / 3)
+    assert max(left[6 * 720 :]) < 2 * budget
+
+
+def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
+    thrift = DeferralController(0.05)
+    at = fed(thrift, 0.1, 0.8)
+    at = fed(thrift, 0.5, 0.0, tuple(at))  # type: ignore[arg-type]
+    assert thrift.share == 0
+    fed(thrift, 2.0, 0.0, tuple(at))  # type: ignore[arg-type]
+    assert thrift.share > 0.05
+
+
+# ---- while the scaler is away
+
+
+def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
+    """As shipped, with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
+    t = lag_threshold(
+        load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, retention_s=load.max_age_s
+    )
+    demand, waiting = SCALED.triggers
+    assert isinstance(waiting, JetStreamTrigger)
+    put_off = msgspec.structs.replace(
+        waiting, stream=names.BACKFILL, lag_threshold=t.deferred, activation_lag_threshold=10**9
+    )
+    net = [msgspec.structs.replace(waiting, lag_threshold=t.fallback), *([put_off] if deferred else [])]
+    return msgspec.structs.replace(SCALED, triggers=(demand, *net))
+
+
+NET = Workload(service_rate=13.4, cold_start_s=60, latency_target_s=2, max_replicas=8, elastic=Elastic())
+
+
+def steady(rate: float, seconds: int) -> Trace:
+    return Trace("steady", 1.0, np.random.default_rng(1).poisson(rate, seconds).astype(np.int64))
+
+
+@pytest.mark.parametrize(("times", "grows_to"), [(1.5, 2), (2, 2), (4, 4)])
+def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bending_hides(
+    times: float, grows_to: int
+) -> None:
+    arrivals = steady(times * NET.service_rate, 2400)
+
+    def away(*, deferred: bool) -> Result:
+        return run(KedaLag("away", with_net(NET, deferred=deferred)), arrivals, NET, initial=1)
+
+    bent, grown = away(deferred=False), away(deferred=True)
+    assert bent.peak_replicas == 1 and bent.deferred_share > 0.3 and bent.backfilled < 0.01 * bent.deferred
+    assert grown.peak_replicas == grows_to and grown.deferred_share < bent.deferred_share / 2
+    assert grown.timeline[-1][1] == grows_to and grown.window_attainment == bent.window_attainment == 1
+
+
+def test_what_was_put_off_starts_no_first_replica() -> None:
+    """None runs while the scaler is away and no video comes, whatever is left."""
+    left = ScalerView(
+        arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
+    )
+    net = KedaLag("away", with_net(NET, deferred=True))
+    assert [net.decide(15.0 * step, left) for step in range(40)] == [0] * 40
+
+
+@pytest.mark.parametrize("times", [4, 8])
+def test_beside_demand_that_works_it_changes_nothing(times: float) -> None:
+    """A surge for ten minutes to four and eight times what a replica does, from 0.7 of it and back."""
+    r, load = NET.service_rate, msgspec.structs.replace(NET, max_replicas=20)
+    rates = np.repeat([0.7 * r, times * r, 0.7 * r, 0.0], [1800, 600, 1800, 300])
+    arrivals = Trace("surge", 1.0, np.random.default_rng(1).poisson(rates).astype(np.int64))
+
+    def there(*, deferred: bool) -> Result:
+        policy = KedaDemand("there", with_net(load, deferred=deferred), compare.demand_settings(load))
+        return run(policy, arrivals, load, initial=1)
+
+    without, with_ = there(deferred=False), there(deferred=True)
+    assert without.deferred > 0 and with_.timeline == without.timeline
+
+
+# ---- on small surges
+
+
+@pytest.fixture(scope="module")
+def bursts() -> Trace:
+    whole = next(t for t in generated() if t.name == "bursts")
+    return Trace(whole.name, whole.step_s, whole.counts[: 3 * 3600])
+
+
+def test_a_surge_bends_the_frames_and_not_the_latency(bursts: Trace) -> None:
+    load = Workload(service_rate=2, cold_start_s=60, latency_target_s=10, max_replicas=40, defer_budget=0.06)
+    rigid, bound, bent = compare.with_and_without(bursts, load, SCALED, ("demand", "clairvoyant"))
+    assert (rigid.name, bound.name, bent.name) == ("demand", "clairvoyant", "demand, elastic")
+    assert rigid.window_attainment < 0.9 and rigid.deferred_share == 0
+    assert bent.window_attainment >= 0.98 and bent.replica_hours < 1.1 * rigid.replica_hours
+    assert 0 < bent.deferred_share < 0.2 and bent.backfilled >= 0.95 * bent.deferred
+
+
+def test_simulate_says_what_was_left_out() -> None:
+    asked = ("--trace", "bursts", "--hours", "1", "--service-rate", "2", "--policy", "demand", "--json")
+    rigid, bent = (
+        json.loads(CliRunner().invoke(simulate, [*asked, *more]).stdout)["policies"]["demand"]
+        for more in ((), ("--defer-budget", "0.05"))
+    )
+    assert rigid["left_out"] == rigid["deferred"] == 0
+    assert 0 < bent["left_out"] < 0.5 and bent["deferred"] >= bent["backfilled"] + bent["expired"] > 0
