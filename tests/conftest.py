@@ -21,7 +21,13 @@ from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
 # Their assertions are the tests' own: each tells what it compared.
-pytest.register_assert_rewrite("tests.support.kube.deploy_checks", "tests.support.kube.network_policies")
+pytest.register_assert_rewrite(
+    "tests.support.escapes",
+    "tests.support.kube.checked_cluster",
+    "tests.support.kube.deploy_checks",
+    "tests.support.kube.network_policies",
+    "tests.support.kube.service_checks",
+)
 
 pytest_plugins = ["tests.support.limits", "tests.support.shards"]
 

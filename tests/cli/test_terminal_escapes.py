@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import io
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from shared import bus
-from shared.bus import requests
-from shared.bus.requests import Handler
 from shared.client import registry
-from shared.contract import cameras, events, names, topology
+from shared.contract import cameras, events, names
 from shared.contract.events import (
     Answer,
     CameraStatus,
-    Caption,
-    Counts,
-    Crossings,
-    DetectedObject,
-    Detections,
-    Event,
-    Frame,
-    Heat,
-    Incident,
     Part,
-    PathPoint,
-    Presence,
-    SegmentRef,
-    Snapshot,
     Summary,
-    Timing,
-    Track,
     Tracks,
-    Usage,
-    Verdict,
 )
 from shared.contract.explain import Explanation, Explanations, ReplicaSeen
 from shared.contract.search import Found, Moment
 from shared.runtime.errors import Refusal
 from shared.runtime.inert import inert
-from tests.support.examples import examples
+from tests.support.escapes import ACTIVE, EVIL, NOW, OURS, answering, assert_inert, every_event, tidegate
 from tests.support.paths import ROOT
 from tests.support.processes.up_process import COMMAND
 from tests.support.servers import raw_messages as raw
@@ -65,64 +40,6 @@ from tidegate.view import answers, terminal
 from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow
 from tidegate.view.screen import Screen
-
-EVIL = (
-    "\x1b[2J\x1b]0;owned\x07\x1b]52;c;cm0=\x07\x9b31m\r\x00\x08\x7f [bold red]x[/] [/x] :warning: "
-    "\u202egnp.exe\u2066\u200e\U000e0041\u2028\n17  cv  forged\tcolumn\x85end"
-)
-# A label has 64 characters at most.
-LABEL = EVIL[:64]
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
-BOX = (0.1, 0.1, 0.2, 0.5)
-REF = SegmentRef(stream=names.MEDIA, seq=1, epoch="e", n=0)
-TIMING = Timing(queued_ms=1, decode_ms=1, infer_ms=1)
-# What rich writes by itself: colours, and the cursor of a line that changes.
-OURS = re.compile(r"\x1b\[[0-9;]*m")
-ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-
-
-def assert_inert(text: str, *, lines: int | None = None) -> None:
-    """No character of `text` but our own colours is acted on, and markup and emoji codes are as they were written."""
-    assert not (found := ACTIVE.search(OURS.sub("", text))), (found, text)
-    assert "\\u001b[2J" in text and ":warning:" in text, text
-    assert "[bold red]x[/] [/x]" in OURS.sub("", text), text
-    if lines is not None:
-        assert len(text.splitlines()) == lines, text
-
-
-async def tidegate(
-    server: NatsServer, *arguments: str, coloured: bool = False, ok: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """coloured: as if standard output were a terminal."""
-    environment = os.environ | server.environment("admin")
-    if coloured:
-        environment |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *arguments], env=environment, capture_output=True, timeout=240
-    )
-    text = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-    assert "Traceback" not in text.stderr and (text.returncode == 0) is ok, text
-    return text
-
-
-@asynccontextmanager
-async def answering(server: NatsServer, subject: str, payload: bytes | Refusal) -> AsyncIterator[None]:
-    """A service that somebody else runs."""
-    client = await bus.connect(server.settings("admin"), "admin")
-
-    async def answer(_: bytes) -> tuple[bytes, dict[str, str]]:
-        if isinstance(payload, Refusal):
-            raise payload
-        return payload, {}
-
-    handler: Handler = answer
-    service = await requests.serve(client, "other", "another's", {"x": (subject, handler)})
-    await client.flush()
-    try:
-        yield
-    finally:
-        await service.stop()
-        await client.close()
 
 
 def test_only_what_acts_is_changed() -> None:
@@ -141,153 +58,6 @@ def test_whatever_is_written_is_inert(text: str) -> None:
     assert isinstance(out.file, io.StringIO)
     out.print(text, markup=False)
     assert not ACTIVE.search(OURS.sub("", out.file.getvalue()))
-
-
-# ---- dead letters
-
-
-async def test_dead_letters_are_listed_whatever_is_in_them(server: NatsServer, admin: Client) -> None:
-    js = admin.jetstream()
-    evil = {"Dlq-Stream": EVIL, "Dlq-Subject": EVIL, "Dlq-Reason": EVIL, "Dlq-Time": EVIL}
-    numbers = ("one", "", "-1", "1e9", "NaN", "\u0661", "9" * 19, "9" * 30, str(2**63), " 7 ", "0x7")
-    for number in numbers:
-        await js.publish("dlq.cv", b"x", headers=evil | {"Dlq-Seq": number, "Dlq-Deliveries": number, "A": EVIL})
-    for service in (b"cv", b"nobody", b"a.b", b"\xff\x1b[2J"):
-        for block in (b"NATS/1.0 404 \xff\r\n\r\n", b"NATS/1.0\r\nDlq-Reason: [/x]\r\nDlq-Seq: \xff\r\n\r\n"):
-            await raw.store(admin, b"dlq." + service, block)
-    await raw.store(admin, b"dlq.cv", raw.block([b"Status: 404"]))
-    said: tuple[Any, ...] = (
-        b"", b"{", b"\xff", b"[" * 100_000, b"null", b"3", b'{"stream_seq": 1e400}', b'{"stream_seq": "one"}',
-        b'{"deliveries": NaN}', json.dumps({"stream": EVIL, "consumer": EVIL, "timestamp": EVIL}).encode(),
-        b'{"stream_seq": 18446744073709551615, "deliveries": -5}',
-    )  # fmt: skip
-    for consumer in (b"MEDIA.cv", b"MEDIA", b"MEDIA.\x1b[2J", b"nowhere.nobody"):
-        for payload in said:
-            await raw.store(admin, f"{names.MAX_DELIVERIES}.".encode() + consumer, raw.block([]), payload)
-    count = len(numbers) + 9 + 4 * len(said)
-    piped = await tidegate(server, "dlq", "list")
-    assert_inert(piped.stdout, lines=count)
-    assert all(len(line.split("\t")) == 7 for line in piped.stdout.splitlines())
-    as_json = (await tidegate(server, "dlq", "list", "--json")).stdout
-    assert not ACTIVE.search(as_json)
-    assert [json.loads(line)["seq"] for line in as_json.splitlines()] == list(range(1, count + 1))
-    assert_inert((await tidegate(server, "dlq", "list", coloured=True)).stdout)
-    replayed = await tidegate(server, "dlq", "replay", "--all", ok=False)
-    assert not ACTIVE.search(replayed.stderr) and "and " in replayed.stderr
-
-
-header_names = st.sampled_from(
-    ["Dlq-Stream", "Dlq-Seq", "Dlq-Subject", "Dlq-Reason", "Dlq-Deliveries", "Dlq-Payload", "Dlq-Of", "Status", "A"]
-)
-values = st.one_of(
-    st.binary(max_size=40),
-    st.integers(-(2**70), 2**70).map(lambda n: str(n).encode()),
-    st.sampled_from([b"MEDIA", b"KV_credentials", b"absent", b"media.lobby", b"404", EVIL.encode()]),
-).map(lambda value: re.sub(rb"[\r\n]", b" ", value))
-blocks = st.one_of(
-    st.lists(st.tuples(header_names, values), max_size=6).map(
-        lambda lines: raw.block([name.encode() + b": " + value for name, value in lines])
-    ),
-    st.binary(max_size=30).map(lambda rest: b"NATS/1.0" + rest + b"\r\n\r\n"),
-)
-advisories = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["stream", "consumer", "stream_seq", "deliveries", "timestamp"]), inner),
-    ),
-    max_leaves=10,
-).map(lambda value: json.dumps(value).encode())
-letters = st.tuples(
-    st.sampled_from([b"dlq.cv", b"dlq.webhook", b"dlq.x", f"{names.MAX_DELIVERIES}.MEDIA.cv".encode()]),
-    blocks,
-    st.one_of(st.binary(max_size=40), advisories),
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(st.lists(letters, min_size=60, max_size=120))
-def test_any_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, bytes]]) -> None:
-    async def go() -> None:
-        async with NatsServer(tmp_path / os.urandom(8).hex()) as server:
-            admin = await bus.connect(server.settings("admin"), "admin")
-            try:
-                await topology.apply(admin.jetstream(), topology.TopologySettings())
-                for subject, block, payload in given:
-                    await raw.store(admin, subject, block, payload)
-                stored = (await admin.jetstream().stream_info(names.DLQ)).state.messages
-            finally:
-                await admin.close()
-            piped = (await tidegate(server, "dlq", "list")).stdout
-            assert len(piped.splitlines()) == stored and not ACTIVE.search(piped)
-            as_json = (await tidegate(server, "dlq", "list", "--json")).stdout
-            assert len([json.loads(line) for line in as_json.splitlines()]) == stored
-
-    asyncio.run(go())
-
-
-@pytest.mark.slow
-async def test_ten_thousand_letters_are_listed_and_not_held(server: NatsServer, admin: Client) -> None:
-    """300 MB of letters, and 65 MB that the process took at most where this was measured."""
-    payload = b"x" * 1_000_000
-    for n in range(300):
-        await admin.publish("dlq.cv", payload, headers={"Dlq-Reason": "x", "Dlq-Seq": str(n)})
-        if n % 20 == 0:
-            await admin.flush()
-    for n in range(9_699):
-        await admin.publish("dlq.cv", b"x", headers={"Dlq-Reason": "x", "Dlq-Seq": str(n)})
-    # A stream stores in order, and later than the server hears: once this is stored, all are.
-    await admin.jetstream().publish("dlq.cv", b"x", headers={"Dlq-Reason": "x", "Dlq-Seq": "9699"}, timeout=30)
-    peak = (
-        "import re, sys; sys.argv[0] = 'tidegate'\n"
-        "from tidegate.commands import tidegate\n"
-        "try: tidegate()\n"
-        "finally: print(*re.findall('VmHWM:(.*) kB', open('/proc/self/status').read()), file=sys.stderr)\n"
-    )
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", peak, "dlq", "list"],
-        env=os.environ | server.environment("admin"), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 10_000
-    assert int(done.stderr.split()[-1]) < 150 * 1024, done.stderr
-
-
-# ---- events as they come
-
-
-def every_event() -> Sequence[Event]:
-    """One of each kind, with all the text that its publisher writes."""
-    said: dict[str, Any] = {
-        "camera": "lobby", "job": EVIL, "start": NOW, "end": NOW, "model": EVIL, "frames": [], "reason": EVIL,
-        "timing": TIMING, "usage": Usage(prompt_tokens=1, completion_tokens=1, first_token_ms=1),
-    }  # fmt: skip
-    of: dict[str, Any] = {"camera": "lobby", "segment": REF, "start": NOW, "duration": 1.0, "model": EVIL}
-    frame = Frame(time=NOW, objects=[DetectedObject(label=LABEL, score=0.5, box=BOX)])
-    track = Track(
-        id=EVIL, state="end", label=LABEL, score=0.5, box=BOX, first=NOW, last=NOW,
-        path=[PathPoint(time=NOW, box=BOX)], speed=0.1, zones=[EVIL],
-    )  # fmt: skip
-    incident = Incident(
-        camera="lobby", incident=EVIL, state="start", rule=EVIL, condition=EVIL, severity="info", start=NOW, time=NOW,
-        zone=EVIL, objects=[], segments=[], snapshot=Snapshot(stream="MEDIA", seq=1, time=NOW),
-    )  # fmt: skip
-    return [
-        Detections(**of, frames=[frame], timing=TIMING),
-        Tracks(**of, tracks=[track]),
-        incident,
-        CameraStatus(camera="lobby", time=NOW, state="offline", reason=EVIL, url=EVIL, ingest=EVIL),
-        Caption(**said, text=EVIL),
-        Verdict(**said, incident=EVIL, verdict="confirmed", confidence=0.5),
-        Answer(**said, question=EVIL, text=EVIL),
-        Summary(**said, text=EVIL, captions=1, parts=[]),
-        Counts(
-            camera="lobby", start=NOW, end=NOW, seconds=1, labels={LABEL: Presence(objects=1)}, zones={},
-            lines={EVIL: {LABEL: Crossings(into=1)}}, heat=Heat(columns=1, rows=1, seconds=[1.0]),
-        ),
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["for a person", "for a program"])
@@ -326,9 +96,6 @@ async def test_watching_shows_each_event_in_one_inert_line(
     else:
         assert_inert(text)
     assert len(text.splitlines()) == 1 + len(bodies), text
-
-
-# ---- what is asked
 
 
 async def test_cameras_are_shown_and_do_nothing(server: NatsServer, admin: Client) -> None:
@@ -425,9 +192,6 @@ def test_the_live_view_shows_what_is_seen_and_does_nothing() -> None:
     out.print(terminal.camera_table(rows, rows=5, width=300))
     assert isinstance(out.file, io.StringIO)
     assert_inert(out.file.getvalue(), lines=3)
-
-
-# ---- one place
 
 
 def test_nothing_is_printed_past_it() -> None:

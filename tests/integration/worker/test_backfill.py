@@ -3,85 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
-from prometheus_client import REGISTRY
 
-from shared import bus
 from shared.client import dlq
 from shared.contract import backfill, events, names, stats
 from shared.contract.events import Detections, Embeddings, Timing
 from shared.contract.segment import to_headers
 from shared.contract.stats import WorkerStats
-from shared.runtime.errors import BadMessage, BadSegment, Expired
-from shared.runtime.telemetry import Health
-from shared.worker import Message, Worker, WorkerSettings
-from shared.worker.tuning import Tuning
-from tests.support.processes import service
-from tests.support.processes.cv_worker import detecting, until_drained
-from tests.support.processes.echo_service import Echo, Job, head, letters, publish
+from shared.runtime.errors import BadMessage
+from shared.worker import Message
+from tests.support.processes.cv_worker import detecting
+from tests.support.processes.echo_service import Job, head, letters, publish
 from tests.support.video.footage import make
 from tests.support.waiting import LONGEST_S, patience_s, until
 from tests.support.worlds.backfill import LOW, firsts, revisions, stored
+from tests.support.worlds.bending_worker import NOW, Bending, bending, busy, counted, settled, two_beats
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
-
-TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
-
-
-class Bending(Echo):
-    """As Echo. Of what begins with `low` it looks at less, but when it is done again."""
-
-    def __init__(self, **fields: object) -> None:
-        super().__init__(**fields)  # type: ignore[arg-type]
-        self.again: list[Message] = []
-
-    async def prepare(self, message: Message) -> Job:
-        job = await super().prepare(message)
-        if message.revises:
-            self.again.append(message)
-            job.text = f"all of {job.text}"
-        return job
-
-    def event(self, message: Message, prepared: Job, result: str) -> Detections:
-        event = super().event(message, prepared, result)
-        return replace(event, quality=LOW) if result.startswith("low") else event
-
-
-@contextlib.asynccontextmanager
-async def bending(
-    server: NatsServer, service: Echo, tuning: Tuning = TUNING, **settings: object
-) -> AsyncIterator[asyncio.Event]:
-    client = await bus.connect(server.settings("cv"), "cv")
-    worker = Worker(
-        client,
-        service,
-        msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
-        Health(),
-        consumers=[("MEDIA", "cv")],
-        backfill="cv-backfill",
-        tuning=tuning,
-    )
-    async with until_drained(client, worker) as stop:
-        yield stop
-
-
-async def settled(admin: Client) -> None:
-    await service.settled(admin, "MEDIA", "cv")
-    await service.settled(admin, "BACKFILL", "cv-backfill")
-
-
-def counted(result: str) -> float:
-    labels = {"service": "cv", "result": result}
-    return REGISTRY.get_sample_value("tidegate_backfill_jobs_total", labels) or 0.0
 
 
 async def test_what_was_put_off_is_made_good_once_there_is_time(server: NatsServer, admin: Client) -> None:
@@ -132,48 +76,6 @@ async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledg
     assert told[:3] == ["jobs", "events", "ack"]
 
 
-class Gated(Bending):
-    """Its device waits for `gate` with what is urgent; not for ever, as a test that fails must end too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-
-    def infer(self, batch: Sequence[Job]) -> list[str]:
-        if not any(job.text.startswith("all of") for job in batch):
-            self.gate.wait(100)
-        return super().infer(batch)
-
-
-@contextlib.asynccontextmanager
-async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> AsyncIterator[tuple[Gated, int]]:
-    """A worker that has something urgent on its device, and a segment that was put off, in hand; its sequence."""
-    service = Gated()
-    (seq,) = await publish(admin, ["urgent"])
-    async with bending(server, service, tuning, batch_size=1):
-        await until(lambda: "urgent" in service.prepared)
-        await put_off(admin, seq)
-        while (await admin.jetstream().consumer_info("BACKFILL", "cv-backfill")).num_ack_pending != 1:
-            await asyncio.sleep(0.02)
-        try:
-            yield service, seq
-        finally:
-            service.gate.set()
-
-
-async def two_beats(admin: Client) -> None:
-    """Wait until the worker has beaten twice: meanwhile it could have done what it must not."""
-    beats = await admin.subscribe("scale.cv.>")
-    for _ in range(2):
-        await beats.next_msg(timeout=patience_s())
-    await beats.unsubscribe()
-
-
-async def put_off(admin: Client, seq: int) -> None:
-    job = backfill.job_of(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
-    await admin.jetstream().publish("jobs.cv.backfill.lobby", backfill.encode(job))
-
-
 async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as (service, _):
         await two_beats(admin)
@@ -214,76 +116,6 @@ async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsSe
     assert (beat.processed, beat.failed, beat.backfilled, beat.items, beat.in_flight) == (3, 0, 3, 6, 0)
     assert beat.backfilling_s >= 3 * 0.2 and beat.working_s < beat.busy_s
     assert beat.busy_s >= beat.backfilling_s
-
-
-async def test_a_segment_that_is_gone_is_said_to_be_lost_also_without_a_moment(
-    server: NatsServer, admin: Client
-) -> None:
-    await publish(admin, ["so that the stream is not empty"], first=1)
-    async with busy(server, admin) as (service, seq):
-        await admin.jetstream().delete_msg("MEDIA", seq)
-        while not (found := await revisions(admin)):
-            await asyncio.sleep(0.05)
-        assert not service.gate.is_set() and service.again == []
-    (lost,) = found
-    assert (lost.lost, lost.frames, lost.revises) == ("expired", [], f"cv/echo/MEDIA/{seq}")
-    first = first_of(seq)
-    assert (lost.segment, lost.start, lost.duration, lost.camera) == (
-        first.segment,
-        first.start,
-        first.duration,
-        first.camera,
-    )
-
-
-@pytest.mark.parametrize("fails", ["in decoding", "for what it is decoded from"])
-async def test_what_can_t_be_decoded_again_is_said_to_be_lost_and_buries_nothing(
-    server: NatsServer, admin: Client, fails: str
-) -> None:
-    error = {"in decoding": BadSegment("half a file"), "for what it is decoded from": Expired("its GOP is gone")}[fails]
-    service = Bending(fail=lambda text, tries: error if tries > 1 else None)
-    await publish(admin, ["low"])
-    async with bending(server, service):
-        await settled(admin)
-    (lost,) = await revisions(admin)
-    assert lost.lost == {"in decoding": "unreadable", "for what it is decoded from": "expired"}[fails]
-    assert await letters(admin) == []
-
-
-async def test_what_fails_by_itself_comes_again_and_is_given_up_in_the_end(server: NatsServer, admin: Client) -> None:
-    flaky = Bending(fail=lambda text, tries: OSError("not yet") if tries in (2, 3) else None)
-    await publish(admin, ["low"])
-    async with bending(server, flaky):
-        await settled(admin)
-        (good,) = await revisions(admin)
-    assert good.lost is None
-
-
-async def test_a_job_that_may_have_killed_workers_is_given_up(server: NatsServer, admin: Client) -> None:
-    """It was delivered four times, and nobody has answered: it is not tried once more."""
-    (seq,) = await publish(admin, ["b"])
-    await put_off(admin, seq)
-    sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")
-    for _ in range(4):
-        await (await sub.fetch(1))[0].nak()
-    service = Bending()
-    async with bending(server, service):
-        await settled(admin)
-    (lost,) = await revisions(admin)
-    assert (lost.lost, service.again) == ("unreadable", [])
-
-
-def first_of(seq: int) -> Detections:
-    return Detections(
-        camera="lobby",
-        segment=events.SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=1),
-        start=NOW,
-        duration=1.0,
-        model="echo",
-        frames=[],
-        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
-        quality=LOW,
-    )
 
 
 async def test_a_job_that_has_no_room_costs_the_event_nothing(server: NatsServer, admin: Client) -> None:
@@ -357,34 +189,6 @@ async def test_the_first_event_that_is_stored_stands_whatever_comes_after(server
     assert [r.revises for r in await revisions(admin)] == [id]
 
 
-async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer, admin: Client) -> None:
-    """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
-    async with busy(server, admin, replace(TUNING, blind_s=1e9)):
-        await admin.jetstream().purge_stream("MEDIA")
-        await two_beats(admin)
-        assert await revisions(admin) == []
-        await publish(admin, ["what can be read again"], first=1)
-        while not (found := await revisions(admin)):
-            await asyncio.sleep(0.05)
-    assert [r.lost for r in found] == ["expired"]
-
-
-async def test_a_stream_that_stays_empty_is_believed_to_be(server: NatsServer, admin: Client) -> None:
-    async with busy(server, admin):
-        await admin.jetstream().purge_stream("MEDIA")
-        while not (found := await revisions(admin)):
-            await asyncio.sleep(0.05)
-    assert [r.lost for r in found] == ["expired"]
-
-
-async def test_what_is_no_job_is_buried(server: NatsServer, admin: Client) -> None:
-    await admin.jetstream().publish("jobs.cv.backfill.lobby", b"{}")
-    async with bending(server, Bending()):
-        await settled(admin)
-    (letter,) = await letters(admin)
-    assert (letter.stream, letter.service) == ("BACKFILL", "cv") and "not what was put off" in letter.reason
-
-
 async def test_of_real_video_all_frames_are_looked_at_in_the_end(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
@@ -428,6 +232,3 @@ def test_a_job_is_read_as_it_was_written() -> None:
     ):
         with pytest.raises(BadMessage):
             backfill.decode("cv", at, said)
-
-
-NOW = events.dt.datetime(2026, 11, 24, 13, 0, tzinfo=events.dt.UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 import itertools
 import shutil
@@ -16,24 +15,20 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.ingest.clock import FixedClock
 from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
-from shared.runtime.errors import BadSegment
-from shared.video import fmp4, moof, moov, parameter_sets
-from shared.video.boxes import MOST_BOXES, box, full
+from shared.video import fmp4, parameter_sets
 from shared.video.fmp4 import Joined, Part
-from shared.video.moof import Fragment, Sample
+from shared.video.moof import Sample
 from shared.video.moov import Track
-from shared.video.timeline import Timeline, Video
+from shared.video.timeline import Timeline
 from tests.support.video import footage
+from tests.support.video.fragments import T0, TRACK, fields_of, made, s
 from tidegate.demo import clips
 from tidegate.demo import footage as real
 
-T0 = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
 VIDEOS = [
     pytest.param({"codec": "libx264", "gop": 25}, id="h264"),
     pytest.param({"codec": "libx264", "gop": 7, "b_frames": 2}, id="h264-several-gops"),
@@ -41,10 +36,6 @@ VIDEOS = [
     pytest.param({"codec": "libx265", "gop": 10}, id="hevc"),
     pytest.param({"codec": "libx265", "gop": 60, "b_frames": 3}, id="hevc-b-frames-long-gop"),
 ]
-
-
-def s(seconds: float) -> dt.timedelta:
-    return dt.timedelta(seconds=seconds)
 
 
 def part(piece: Piece, late: float = 0.0) -> Part:
@@ -266,9 +257,6 @@ def test_a_picture_that_stands_alone_lasts_as_its_header_says(tmp_path: Path) ->
     assert again.length == 500
 
 
-# ---- what is said of a codec
-
-
 def test_codecs_in_the_words_of_browsers(tmp_path: Path) -> None:
     """The first is H.264's high profile at level 3.1; the second ISO/IEC 14496-15's own example, in E.3."""
     assert parameter_sets.of_avc(bytes([1, 0x64, 0, 0x1F, 0xFF, 0xE1, 0])).codec == "avc1.64001f"
@@ -307,189 +295,3 @@ def test_a_turned_picture_stays_turned(tmp_path: Path) -> None:
     with av.open(io.BytesIO(data)) as container:
         assert next(container.decode(video=0)).rotation % 180 == 90
     assert not fmp4.same_track(part(piece).video, part(other).video)
-
-
-# ---- any fragments
-
-TRACK = Track(
-    id=1, timescale=1000, codec="avc1.64001f", entry=b"avc1", configuration=b"", width=64, height=48, decisive=b"x"
-)
-AVCC = full(b"avcC", 1, 0x64001F, b"\xff\xe1\0")
-
-
-def fields_of(track: Track) -> dict[str, Any]:
-    return {name: getattr(track, name) for name in track.__struct_fields__}
-
-
-def made(
-    fragments: Sequence[tuple[int, Sequence[Sample]]], track: Track = TRACK, *, head: bytes | None = None
-) -> bytes:
-    """A payload of such samples, whose bytes are 0."""
-    track = Track(**fields_of(track) | {"configuration": AVCC})
-    out = moov.written(track) if head is None else head
-    for n, (time, samples) in enumerate(fragments):
-        size = sum(sample.size for sample in samples)
-        out += moof.written(Fragment(time, tuple(samples), ((0, size),)), n) + bytes(size)
-    return out
-
-
-def rows(first: bool = True) -> st.SearchStrategy[list[Sample]]:
-    sample = st.builds(Sample, st.integers(1, 80), st.integers(1, 50), st.booleans(), st.integers(-100, 100))
-    return st.lists(sample, min_size=1, max_size=8)
-
-
-@st.composite
-def payloads(draw: st.DrawFn) -> bytes:
-    fragments, at = [], draw(st.integers(0, 500))
-    for _ in range(draw(st.integers(1, 3))):
-        samples = draw(rows())
-        fragments.append((at, samples))
-        at += sum(sample.duration for sample in samples) + draw(st.integers(0, 30))
-    return made(fragments)
-
-
-def presented(video: Video) -> list[int]:
-    return [
-        decoded + sample.offset
-        for fragment in video.fragments
-        for sample, decoded in zip(fragment.samples, fragment.decoded, strict=True)
-    ]
-
-
-@given(payloads())
-def test_what_is_written_is_read(payload: bytes) -> None:
-    video = fmp4.read(payload)
-    begin = T0 + s(1)
-    again = fmp4.read(
-        fmp4.init(video) + fmp4.moved(payload, video, Timeline(T0).place(video, begin, video.length / 1000))
-    )
-    assert [t - again.shown.start for t in presented(again)] == [t - video.shown.start for t in presented(video)]
-    assert again.shown.start == 1000
-    assert [(x.size, x.key) for f in again.fragments for x in f.samples] == [
-        (x.size, x.key) for f in video.fragments for x in f.samples
-    ]
-
-
-@given(st.lists(st.tuples(payloads(), st.integers(-200, 1500)), min_size=1, max_size=6))
-def test_any_row_is_decoded_in_order_and_shown_in_order(row: list[tuple[bytes, int]]) -> None:
-    """However its segments overlap, or lie apart."""
-    parts, clock = [], 0
-    for payload, gap in row:
-        video = fmp4.read(payload)
-        parts.append(Part(video, T0 + s(clock / 1000), video.length / 1000))
-        clock += video.length + gap
-    clip = fmp4.join(parts)
-    data = b"".join(clip.buffers([payload for payload, _ in row]))
-    assert (clip.placed, len(data)) == (len(row), clip.size)
-    again = fmp4.read(data)
-    decoded = [t for fragment in again.fragments for t in fragment.decoded]
-    assert all(a < b for a, b in itertools.pairwise(decoded))
-    assert decoded[0] == 0
-    assert all(a.last + a.samples[-1].duration == b.decode_time for a, b in itertools.pairwise(again.fragments))
-    shown = presented(again)
-    early, at = shown[0] - presented(parts[0].video)[0] + parts[0].video.shown.start, 0
-    for one, start in zip(parts, clip.starts, strict=True):
-        own = presented(one.video)
-        found = shown[at : at + len(own)]
-        assert [t - early - round(start * 1000) for t in found] == [t - one.video.shown.start for t in own]
-        at += len(own)
-    ends = [round(x * 1000) for x in (*clip.starts[1:], clip.duration)]
-    assert all(
-        round(start * 1000) + len(one.video.shown) < end
-        for one, start, end in zip(parts, clip.starts, ends, strict=True)
-    )
-
-
-def test_the_index_leads_to_every_keyframe() -> None:
-    samples = [Sample(40, 100, n == 0, 0) for n in range(5)]
-    payload = made([(0, samples), (200, samples)])
-    later = made([(0, [x._replace(key=False) for x in samples])])
-    parts = [
-        Part(fmp4.read(one), T0 + s(n), 0.2 if one is later else 0.4) for n, one in enumerate((payload, later, payload))
-    ]
-    clip = fmp4.join(parts)
-    data = b"".join(clip.buffers([payload, later, payload]))
-    at = data.index(b"sidx") - 4
-    version, track, timescale, earliest, offset, _, count = struct.unpack_from(">IIIQQHH", data, at + 8)
-    assert (version >> 24, track, timescale, earliest, offset, count) == (1, 1, 1000, 0, 0, 4)
-    place = at + int.from_bytes(data[at : at + 4], "big")
-    durations = []
-    for n in range(count):
-        size, duration, access = struct.unpack_from(">III", data, at + 40 + 12 * n)
-        assert data[place + 4 : place + 8] == b"moof"
-        assert access >> 28 == 9
-        place += size
-        durations.append(duration)
-    assert place == len(data)
-    assert durations == [200, 1800, 200, 200]
-
-
-# ---- what is hostile
-
-
-def test_any_cut_is_refused_in_words() -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)] * 3)])
-    for length in range(len(payload)):
-        with pytest.raises(BadSegment):
-            fmp4.read(payload[:length])
-
-
-def nested(payload: bytes, kind: bytes) -> int:
-    return payload.index(kind) - 4
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        pytest.param(lambda p: p + moov.written(TRACK), "two heads", id="two-heads"),
-        pytest.param(lambda p: p[nested(p, b"moof") :], "before its head", id="no-head"),
-        pytest.param(lambda p: p[: nested(p, b"moof")], "no frames", id="no-fragment"),
-        pytest.param(lambda p: p + box(b"free") * MOST_BOXES, "boxes in one place", id="many-boxes"),
-        pytest.param(lambda p: p.replace(b"avc1" + bytes(6), b"encv" + bytes(6)), "codec is 'encv'", id="encrypted"),
-        pytest.param(lambda p: p.replace(b"avcC", b"free"), "no avcC", id="no-parameters"),
-        pytest.param(
-            lambda p: p.replace(b"tfhd\0\2\0\0\0\0\0\1", b"tfhd\0\2\0\0\0\0\0\2"), "another track", id="other"
-        ),
-        pytest.param(lambda p: p + p[nested(p, b"moof") :], "one after the other", id="twice"),
-    ],
-)
-def test_what_no_ingest_writes_is_refused(spoil: Any, words: str) -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)] * 3)])
-    with pytest.raises(BadSegment, match=words):
-        fmp4.read(spoil(payload))
-
-
-def run(count: int, flags: int, table: bytes = b"") -> bytes:
-    """A payload whose one fragment has such a `trun`."""
-    head = moov.written(Track(**fields_of(TRACK) | {"configuration": AVCC}))
-    tfhd = full(b"tfhd", 0, 0x20018, struct.pack(">III", 1, 40, 1000))
-    trun = full(b"trun", 0, flags, struct.pack(">I", count), table)
-    traf = box(b"traf", tfhd, full(b"tfdt", 0, 0, bytes(4)), *[trun] * 2)
-    return head + box(b"moof", full(b"mfhd", 0, 0, bytes(4)), traf) + box(b"mdat", bytes(3000))
-
-
-def test_frames_can_not_be_more_than_the_bytes_that_are_there() -> None:
-    """A few bytes that say each frame lies where the one before it does would be written out as gigabytes."""
-    with pytest.raises(BadSegment, match="announces 4294967295 frames"):
-        fmp4.read(run(2**32 - 1, 0))
-    with pytest.raises(BadSegment, match="outside of it"):
-        fmp4.read(run(5, 0))
-    with pytest.raises(BadSegment, match="lie upon each other"):
-        fmp4.read(run(2, 1, struct.pack(">i", 8)))
-    with pytest.raises(BadSegment, match="outside of it"):
-        fmp4.read(run(1, 1, struct.pack(">i", -(2**31))))
-    with pytest.raises(BadSegment, match="too short for what it should say"):
-        fmp4.read(run(3, 0xF00, bytes(4)))
-
-
-def test_times_that_span_hours_are_refused() -> None:
-    with pytest.raises(BadSegment, match="span over 3600 s"):
-        fmp4.read(made([(0, [Sample(40, 10, True, 0), Sample(40, 10, False, 2**31 - 1)])]))
-
-
-def test_a_box_of_64_bits_is_read() -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)])])
-    at = nested(payload, b"moov")
-    size = int.from_bytes(payload[at : at + 4], "big")
-    long = struct.pack(">I4sQ", 1, b"moov", size + 8) + payload[at + 8 : at + size]
-    assert fmp4.read(payload[:at] + long + payload[at + size :]).shown == range(0, 0)

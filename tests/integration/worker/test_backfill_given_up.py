@@ -1,0 +1,100 @@
+"""Work that was put off and can't be done later: it is counted as lost, and holds up nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+from nats.aio.client import Client
+
+from shared.runtime.errors import BadSegment, Expired
+from tests.support.processes.echo_service import letters, publish
+from tests.support.worlds.backfill import revisions
+from tests.support.worlds.bending_worker import TUNING, Bending, bending, busy, first_of, put_off, settled, two_beats
+from tidegate.local.server import NatsServer
+
+
+async def test_a_segment_that_is_gone_is_said_to_be_lost_also_without_a_moment(
+    server: NatsServer, admin: Client
+) -> None:
+    await publish(admin, ["so that the stream is not empty"], first=1)
+    async with busy(server, admin) as (service, seq):
+        await admin.jetstream().delete_msg("MEDIA", seq)
+        while not (found := await revisions(admin)):
+            await asyncio.sleep(0.05)
+        assert not service.gate.is_set() and service.again == []
+    (lost,) = found
+    assert (lost.lost, lost.frames, lost.revises) == ("expired", [], f"cv/echo/MEDIA/{seq}")
+    first = first_of(seq)
+    assert (lost.segment, lost.start, lost.duration, lost.camera) == (
+        first.segment,
+        first.start,
+        first.duration,
+        first.camera,
+    )
+
+
+@pytest.mark.parametrize("fails", ["in decoding", "for what it is decoded from"])
+async def test_what_can_t_be_decoded_again_is_said_to_be_lost_and_buries_nothing(
+    server: NatsServer, admin: Client, fails: str
+) -> None:
+    error = {"in decoding": BadSegment("half a file"), "for what it is decoded from": Expired("its GOP is gone")}[fails]
+    service = Bending(fail=lambda text, tries: error if tries > 1 else None)
+    await publish(admin, ["low"])
+    async with bending(server, service):
+        await settled(admin)
+    (lost,) = await revisions(admin)
+    assert lost.lost == {"in decoding": "unreadable", "for what it is decoded from": "expired"}[fails]
+    assert await letters(admin) == []
+
+
+async def test_what_fails_by_itself_comes_again_and_is_given_up_in_the_end(server: NatsServer, admin: Client) -> None:
+    flaky = Bending(fail=lambda text, tries: OSError("not yet") if tries in (2, 3) else None)
+    await publish(admin, ["low"])
+    async with bending(server, flaky):
+        await settled(admin)
+        (good,) = await revisions(admin)
+    assert good.lost is None
+
+
+async def test_a_job_that_may_have_killed_workers_is_given_up(server: NatsServer, admin: Client) -> None:
+    """It was delivered four times, and nobody has answered: it is not tried once more."""
+    (seq,) = await publish(admin, ["b"])
+    await put_off(admin, seq)
+    sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")
+    for _ in range(4):
+        await (await sub.fetch(1))[0].nak()
+    service = Bending()
+    async with bending(server, service):
+        await settled(admin)
+    (lost,) = await revisions(admin)
+    assert (lost.lost, service.again) == ("unreadable", [])
+
+
+async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer, admin: Client) -> None:
+    """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
+    async with busy(server, admin, replace(TUNING, blind_s=1e9)):
+        await admin.jetstream().purge_stream("MEDIA")
+        await two_beats(admin)
+        assert await revisions(admin) == []
+        await publish(admin, ["what can be read again"], first=1)
+        while not (found := await revisions(admin)):
+            await asyncio.sleep(0.05)
+    assert [r.lost for r in found] == ["expired"]
+
+
+async def test_a_stream_that_stays_empty_is_believed_to_be(server: NatsServer, admin: Client) -> None:
+    async with busy(server, admin):
+        await admin.jetstream().purge_stream("MEDIA")
+        while not (found := await revisions(admin)):
+            await asyncio.sleep(0.05)
+    assert [r.lost for r in found] == ["expired"]
+
+
+async def test_what_is_no_job_is_buried(server: NatsServer, admin: Client) -> None:
+    await admin.jetstream().publish("jobs.cv.backfill.lobby", b"{}")
+    async with bending(server, Bending()):
+        await settled(admin)
+    (letter,) = await letters(admin)
+    assert (letter.stream, letter.service) == ("BACKFILL", "cv") and "not what was put off" in letter.reason

@@ -1,0 +1,133 @@
+"""A worker that puts work off, and waits for what it makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+from nats.aio.client import Client
+from prometheus_client import REGISTRY
+
+from shared import bus
+from shared.contract import backfill, events
+from shared.contract.events import Detections, Timing
+from shared.runtime.telemetry import Health
+from shared.worker import Message, Worker, WorkerSettings
+from shared.worker.tuning import Tuning
+from tests.support.processes import service
+from tests.support.processes.cv_worker import until_drained
+from tests.support.processes.echo_service import Echo, Job, publish
+from tests.support.waiting import patience_s, until
+from tests.support.worlds.backfill import LOW
+from tidegate.local.server import NatsServer
+
+TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
+
+
+class Bending(Echo):
+    """As Echo. Of what begins with `low` it looks at less, but when it is done again."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(**fields)  # type: ignore[arg-type]
+        self.again: list[Message] = []
+
+    async def prepare(self, message: Message) -> Job:
+        job = await super().prepare(message)
+        if message.revises:
+            self.again.append(message)
+            job.text = f"all of {job.text}"
+        return job
+
+    def event(self, message: Message, prepared: Job, result: str) -> Detections:
+        event = super().event(message, prepared, result)
+        return replace(event, quality=LOW) if result.startswith("low") else event
+
+
+@contextlib.asynccontextmanager
+async def bending(
+    server: NatsServer, service: Echo, tuning: Tuning = TUNING, **settings: object
+) -> AsyncIterator[asyncio.Event]:
+    client = await bus.connect(server.settings("cv"), "cv")
+    worker = Worker(
+        client,
+        service,
+        msgspec.convert({"batch_size": 4, "hold": 8, **settings}, WorkerSettings),
+        Health(),
+        consumers=[("MEDIA", "cv")],
+        backfill="cv-backfill",
+        tuning=tuning,
+    )
+    async with until_drained(client, worker) as stop:
+        yield stop
+
+
+async def settled(admin: Client) -> None:
+    await service.settled(admin, "MEDIA", "cv")
+    await service.settled(admin, "BACKFILL", "cv-backfill")
+
+
+def counted(result: str) -> float:
+    labels = {"service": "cv", "result": result}
+    return REGISTRY.get_sample_value("tidegate_backfill_jobs_total", labels) or 0.0
+
+
+class Gated(Bending):
+    """Its device waits for `gate` with what is urgent; not for ever, as a test that fails must end too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        if not any(job.text.startswith("all of") for job in batch):
+            self.gate.wait(100)
+        return super().infer(batch)
+
+
+@contextlib.asynccontextmanager
+async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> AsyncIterator[tuple[Gated, int]]:
+    """A worker that has something urgent on its device, and a segment that was put off, in hand; its sequence."""
+    service = Gated()
+    (seq,) = await publish(admin, ["urgent"])
+    async with bending(server, service, tuning, batch_size=1):
+        await until(lambda: "urgent" in service.prepared)
+        await put_off(admin, seq)
+        while (await admin.jetstream().consumer_info("BACKFILL", "cv-backfill")).num_ack_pending != 1:
+            await asyncio.sleep(0.02)
+        try:
+            yield service, seq
+        finally:
+            service.gate.set()
+
+
+async def two_beats(admin: Client) -> None:
+    """Wait until the worker has beaten twice: meanwhile it could have done what it must not."""
+    beats = await admin.subscribe("scale.cv.>")
+    for _ in range(2):
+        await beats.next_msg(timeout=patience_s())
+    await beats.unsubscribe()
+
+
+async def put_off(admin: Client, seq: int) -> None:
+    job = backfill.job_of(first_of(seq), f"cv/echo/MEDIA/{seq}", stream="MEDIA", seq=seq)
+    await admin.jetstream().publish("jobs.cv.backfill.lobby", backfill.encode(job))
+
+
+def first_of(seq: int) -> Detections:
+    return Detections(
+        camera="lobby",
+        segment=events.SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=1),
+        start=NOW,
+        duration=1.0,
+        model="echo",
+        frames=[],
+        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
+        quality=LOW,
+    )
+
+
+NOW = events.dt.datetime(2026, 11, 24, 13, 0, tzinfo=events.dt.UTC)

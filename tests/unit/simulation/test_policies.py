@@ -1,0 +1,209 @@
+"""Scaling policies: Knative's and Ray Serve's rules, GPU utilisation, and all of them compared."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from shared.runtime.errors import SettingError
+from tests.support.kube.scaledobjects import document, lag_trigger, prometheus_trigger
+from tests.support.paths import ROOT
+from tests.support.worlds.policies import TEN, view
+from tests.support.worlds.simulation import counts, poisson
+from tidegate.keda import scaledobject
+from tidegate.keda.scaledobject import ScaledObject
+from tidegate.keda.source import NoSeries
+from tidegate.simulation import compare
+from tidegate.simulation.engine import Result, ScalerView, Workload, run
+from tidegate.simulation.gpus import Gpus
+from tidegate.simulation.policies import KedaUtilisation, Kpa, RayServe
+
+DEMAND = ROOT / "deploy/keda/demand/cv.yaml"
+
+
+def kpa(*seen: tuple[int, int, int | None]) -> list[int]:
+    """Decisions, one a tick, on (in the system, replicas, ready)."""
+    policy = Kpa("kpa", TEN)
+    return [policy.decide(2.0 * i, view(*s)) for i, s in enumerate(seen)]
+
+
+def test_knative_averages_a_minute_and_aims_at_seven_tenths() -> None:
+    assert kpa(*[(7, 1, None)] * 5) == [1] * 5
+    assert kpa(*[(8, 1, None)] * 3)[-1] == 2
+    # A minute of 30 ticks: after 15 at 6 and 15 at 12 the mean is 9 of 7.
+    assert kpa(*[(6, 1, None)] * 15, *[(12, 1, None)] * 15)[-1] == 2
+    # What was more than a minute ago is forgotten.
+    assert kpa(*[(12, 1, None)] * 10, *[(6, 1, None)] * 60)[-1] == 1
+
+
+def test_knative_panics_at_twice_what_is_ready_and_then_only_grows() -> None:
+    quiet = [(1, 1, None)] * 30
+    rising = kpa(*quiet, (40, 1, None), (40, 1, None), (40, 1, None))
+    # The panic window is three ticks: 42/3 of 7 is 2, at which it begins, then 81/3, then 40.
+    assert rising[29:] == [1, 2, 4, 6]
+    # Over again, it holds the most for a minute after the last tick that was over, and a tick more to let go.
+    calm = kpa(*quiet, *[(40, 1, 6)] * 3, *[(1, 6, None)] * 40)
+    assert calm[30:33] == [1, 1, 2] or max(calm) <= 6
+    held = kpa(*quiet, *[(40, 1, None)] * 3, *[(1, 6, None)] * 40)
+    assert held[33 : 33 + 30] == [6] * 30
+    assert held[33 + 31] < 6
+
+
+def test_knative_halves_at_most() -> None:
+    # Six replicas that were found in place are held for a minute; then a tick brings them to half.
+    down = kpa(*[(1, 6, None)] * 31, (1, 6, None), (1, 3, None), (1, 1, None))
+    assert down[:31] == [6] * 31
+    assert down[31:] == [3, 1, 1]
+
+
+def test_knative_goes_to_zero_when_a_minute_had_nothing() -> None:
+    assert kpa(*[(7, 1, None)] * 30, *[(0, 1, None)] * 30)[-2:] == [1, 0]
+
+
+def ray(*seen: tuple[int, int, int | None]) -> list[int]:
+    policy = RayServe("ray", TEN)
+    return [policy.decide(float(i), view(*s)) for i, s in enumerate(seen)]
+
+
+def test_ray_scales_up_when_thirty_seconds_called_for_it() -> None:
+    up = ray(*[(35, 1, None)] * 31)
+    assert up[:30] == [1] * 30 and up[30] == 4
+    # One look that does not call for it begins anew.
+    assert ray(*[(35, 1, None)] * 20, (0, 4, None), *[(35, 1, None)] * 30)[-1] == 1
+
+
+def test_ray_scales_down_when_ten_minutes_called_for_it() -> None:
+    down = ray(*[(5, 4, None)] * 601)
+    assert down[:600] == [4] * 600 and down[600] == 1
+
+
+def test_ray_goes_to_zero_from_one_alone() -> None:
+    down = ray(*[(0, 4, None)] * 601, *[(0, 1, None)] * 601)
+    assert down[600] == 1 and down[-2:] == [1, 0]
+
+
+def test_ray_asks_for_one_where_none_runs_and_for_no_more_until_it_does() -> None:
+    assert ray((0, 0, 0), (0, 0, 0), (30, 0, 0)) == [0, 0, 1]
+    starting = ray(*[(100, 1, 0)] * 90, *[(100, 1, 1)] * 31)
+    assert starting[:120] == [1] * 120 and starting[120] == 10
+
+
+def busy(replicas: int, working_s: float) -> ScalerView:
+    return ScalerView(
+        arrived=0, pending=0, in_work=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
+    )
+
+
+def test_prometheus_has_what_gpus_did_in_the_last_interval_and_has_it_late() -> None:
+    """Two replicas are busy from the first second on: a sum of 2 that nobody hears of for 37.5 s."""
+    gpus, heard = Gpus(), {}
+    while gpus.next_at <= 120:
+        now = gpus.next_at
+        gpus.observe(now, busy(2, min(2 * now, 90.0)))
+        heard[now] = gpus.query()
+    # After 45 s nothing is left to do: the mean of the second interval is a half of it.
+    assert {at: heard[at] for at in (22.5, 37.5, 52.5, 67.5, 97.5)} == {22.5: 0, 37.5: 2, 52.5: 2, 67.5: 1, 97.5: 0}
+
+
+def test_nothing_runs_and_no_series_is_there() -> None:
+    gpus = Gpus()
+    assert isinstance(gpus.query(), NoSeries)
+    while gpus.next_at <= 60:
+        gpus.observe(gpus.next_at, busy(0, 0.0))
+    assert isinstance(gpus.query(), NoSeries)
+
+
+def by_utilisation(*triggers: dict[str, object]) -> ScaledObject:
+    return scaledobject.parse(yaml.safe_dump(document(triggers=list(triggers), pollingInterval=5)))
+
+
+WAKES = lag_trigger(lagThreshold="1000000")
+
+
+def test_utilisation_alone_never_starts_a_service_that_is_at_zero() -> None:
+    arrivals = counts(*[0] * 30, *[1] * 600)
+    load = Workload(service_rate=2, cold_start_s=10)
+    asleep = run(KedaUtilisation("u", by_utilisation(prometheus_trigger())), arrivals, load, initial=0)
+    assert (asleep.attainment, asleep.peak_replicas) == (0.0, 0)
+    woken = run(KedaUtilisation("u", by_utilisation(WAKES, prometheus_trigger())), arrivals, load, initial=0)
+    assert woken.attainment > 0.9 and woken.lost == 0
+
+
+def test_utilisation_settles_where_gpus_are_as_busy_as_its_threshold() -> None:
+    """Seven a second keep three and a half replicas busy: five by 0.7, and seven by 0.5."""
+    load = Workload(service_rate=2, cold_start_s=20)
+    for threshold, replicas in (("0.7", 5), ("0.5", 7)):
+        scaled = by_utilisation(WAKES, prometheus_trigger(threshold=threshold))
+        result = run(KedaUtilisation("u", scaled), poisson(7, 3600), load, initial=4)
+        # What had piled up before the first replica was there is forgotten by then.
+        last = [n for at, n in result.timeline if at >= 1800] or [result.timeline[-1][1]]
+        assert last == pytest.approx([replicas] * len(last), abs=1)
+
+
+def test_utilisation_does_not_say_how_much_is_missing() -> None:
+    """Work for ten replicas comes from the first second on; each step adds three sevenths of those that run."""
+    load = Workload(service_rate=1, service_cv=0, cold_start_s=0, latency_target_s=30)
+    scaled = by_utilisation(WAKES, prometheus_trigger())
+    result = run(KedaUtilisation("u", scaled), counts(*[10] * 900), load, initial=0)
+    asked = [n for _, n in result.timeline]
+    assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(asked) if b > a > 0)
+    # The lag would have asked for all of them at its second look.
+    assert next(at for at, n in result.timeline if n >= 10) > 150
+    # Whoever waits keeps the GPUs busy, so that it asks for more for as long as there is a backlog.
+    assert result.peak_replicas > 20
+
+
+def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals = poisson(6, 1200)
+    load = Workload(service_rate=4, cold_start_s=30)
+    monkeypatch.setattr(compare, "THRESHOLDS", (0.5,))
+    monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (15, 300))
+    said: list[str] = []
+    names = ("static_peak", "lag_tuned", "clairvoyant", "kpa")
+    results = compare.compare(arrivals, load, scaledobject.load(DEMAND), names, tell=said.append)
+    assert [r.name for r in results] == list(names)
+    # The tuned one is judged by what demand serves, so demand is simulated too.
+    assert said == ["demand", "static_peak", "clairvoyant", "kpa", "lag_tuned, 8 settings"]
+    by_name = {r.name: r for r in results}
+    assert by_name["clairvoyant"].replica_hours == min(r.replica_hours for r in results)
+    assert by_name["static_peak"].attainment == 1.0
+
+
+def test_utilisation_is_tuned_with_and_without_the_lag_rule_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "UTILISATIONS", (0.7, 0.9))
+    monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (300,))
+    load = Workload(service_rate=4, cold_start_s=30)
+    names = ("utilisation", "utilisation_tuned")
+    said: list[str] = []
+    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names, tell=said.append)
+    assert said == ["demand", "utilisation", "utilisation_tuned, 8 settings"]
+    assert (default.name, tuned.name) == names
+    assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
+
+
+def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:
+    def of(hours: float, served: float) -> Result:
+        values = dict.fromkeys(Result.__struct_fields__, 0)
+        return Result(**{**values, "name": "x", "replica_hours": hours, "window_attainment": served})
+
+    cheap, dear, poor = of(1, 0.95), of(2, 0.99), of(0.5, 0.8)
+    assert min([poor, dear, cheap], key=lambda r: compare._worth(r, 0.95)) is cheap
+    assert min([poor, cheap], key=lambda r: compare._worth(r, 0.999)) is cheap
+
+
+def test_a_static_fleet_is_as_large_as_the_busiest_stretch_needs() -> None:
+    load = Workload(service_rate=2, latency_target_s=3)
+    assert compare.peak(counts(0, 0, 12, 0, 0), load) == 2
+    assert compare.peak(counts(120, 0, step_s=10.0), load) == 6
+    assert compare.peak(counts(0, 1, 0), load) == 1
+    assert compare.initial(counts(*[0] * 60, 50), load) == 0
+    assert compare.initial(counts(*[5] * 60), load) == 3
+
+
+def test_demand_needs_a_scaled_object_that_scales_by_it() -> None:
+    scaled = scaledobject.load(ROOT / "deploy/keda/cv.yaml")
+    with pytest.raises(SettingError, match="Tidegate's scaler"):
+        compare.demand_scaled(scaled, TEN)
