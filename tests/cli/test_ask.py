@@ -12,7 +12,7 @@ from rich.console import Console
 
 from shared.bus.requests import NobodyAnswers
 from shared.runtime.errors import SettingError, TidegateError
-from tests.support.processes.up_process import tidegate
+from tests.support.processes.command_line import tidegate
 from tests.support.servers.openai_server import OpenAiServer
 from tests.support.worlds.jobs_world import film, fronting, worker
 from tidegate.commands.ask import query, run

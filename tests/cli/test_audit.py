@@ -23,7 +23,7 @@ from PIL import Image
 from shared.contract import names
 from shared.contract.usage import MINUTE_S, WorkerUsage
 from shared.runtime.errors import SettingError
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run
 from tidegate.audit.candidates import DEMAND, bases, candidates, lags
 from tidegate.audit.costs import audit, best, busiest, simulate

@@ -17,7 +17,7 @@ from shared.contract import names
 from shared.contract.cameras import Camera, new_camera
 from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
-from tests.support.processes.command_line import tidegate
+from tests.support.processes.command_line import tidegate_on
 from tidegate.local.server import NatsServer
 
 URL = "rtsp://me:hunter2@10.0.0.7:554/stream1"
@@ -31,7 +31,7 @@ class People:
         self._server, self._js, self._folder = server, admin.jetstream(), folder
 
     async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = await tidegate(self._server, "camera", *arguments, cwd=self._folder)
+        done = await tidegate_on(self._server, "camera", *arguments, cwd=self._folder)
         assert "hunter2" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done

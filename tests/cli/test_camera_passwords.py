@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from shared.client import registry
 from shared.contract.credentials import Credentials
 from shared.runtime.redact import join_credentials
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s, until
 from tidegate.local.server import NatsServer
 

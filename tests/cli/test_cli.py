@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.support.files import modes
-from tests.support.processes.up_process import COMMAND, tidegate
+from tests.support.processes.command_line import COMMAND, tidegate
 from tests.support.waiting import patience_s
 from tidegate.demo import footage
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from shared.contract import catalog
 from shared.runtime import child
 from tests.support.paths import ROOT
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tidegate.commands import tidegate
 
 SERVICES = ("analytics", "cv", "embed", "ingest", "recorder", "scaler", "search", "vlm", "webhook")

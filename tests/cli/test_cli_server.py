@@ -19,7 +19,7 @@ from shared.client import registry
 from shared.contract import deadletters
 from shared.contract.cameras import Camera
 from shared.runtime.errors import SettingError
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s
 from tests.support.worlds.jobs_world import film
 from tidegate.client.files import written

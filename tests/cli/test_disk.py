@@ -20,7 +20,7 @@ from shared import bus
 from shared.contract.topology import GB, MB, TopologySettings
 from shared.recordings.folder import Folder
 from shared.runtime.errors import SettingError
-from tests.support.processes.up_process import tidegate
+from tests.support.processes.command_line import tidegate
 from tidegate.commands import doctor
 from tidegate.local import disk
 from tidegate.local.running import Running

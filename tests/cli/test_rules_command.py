@@ -15,8 +15,7 @@ from PIL import Image
 
 from shared.contract import rules
 from shared.contract.events import Tracks
-from tests.support.processes.command_line import tidegate
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND, tidegate_on
 from tests.support.video.walking_people import Walk, detections, publish
 from tests.support.worlds.analytics_world import running, until
 from tests.support.worlds.jobs_world import film
@@ -47,13 +46,13 @@ def written(folder: Path, name: str, text: str) -> str:
 
 async def test_check_names_every_mistake_of_every_file(server: NatsServer, tmp_path: Path) -> None:
     good, bad = written(tmp_path, "good.yaml", GOOD), written(tmp_path, "bad.yaml", BAD)
-    done = await tidegate(server, "rules", "check", good, bad, cwd=tmp_path)
+    done = await tidegate_on(server, "rules", "check", good, bad, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == "good.yaml: 1 zone, 1 mask, 1 line; rules: 1 enter, 1 crossing\n"
     assert "bad.yaml has 5 mistakes:" in done.stderr
     for path in ("zones.door.polygn", "zones.door", "lines.gate", "rules[0].kind", "rules[1].line"):
         assert f"\n  {path}: " in done.stderr
-    assert (await tidegate(server, "rules", "check", good, cwd=tmp_path)).returncode == 0
+    assert (await tidegate_on(server, "rules", "check", good, cwd=tmp_path)).returncode == 0
 
 
 async def test_a_label_that_no_model_may_have_is_asked_about(server: NatsServer, tmp_path: Path) -> None:
@@ -67,7 +66,7 @@ masks:
   - {polygon: [[0, 0], [1, 0], [1, 0.2]], labels: [lorry, traffic light]}
 """
     file = written(tmp_path, "lobby.yaml", text)
-    checked = await tidegate(server, "rules", "check", file, cwd=tmp_path)
+    checked = await tidegate_on(server, "rules", "check", file, cwd=tmp_path)
     assert checked.returncode == 0 and checked.stdout.startswith("lobby.yaml: 1 mask; rules: ")
     assert checked.stderr.splitlines() == [
         "lobby.yaml: labels[2]: the embedded detector has no label 'Person': did you mean 'person'?",
@@ -76,24 +75,24 @@ masks:
         "lobby.yaml: rules[1].labels[0]: the embedded detector has no label 'Person': did you mean 'person'?",
         "lobby.yaml: filters.persn: the embedded detector has no label 'persn': did you mean 'person'?",
     ]
-    assert checked.stderr in (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
+    assert checked.stderr in (await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
 
 
 @pytest.mark.slow
 async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
-    done = await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)
+    done = await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)
     assert done.stdout == "rules of lobby: 1 zone, 1 mask, 1 line; rules: 1 enter, 1 crossing\n", done.stderr
-    shown = await tidegate(server, "rules", "show", "lobby", cwd=tmp_path)
+    shown = await tidegate_on(server, "rules", "show", "lobby", cwd=tmp_path)
     assert rules.read(shown.stdout.encode(), "shown") == rules.read(GOOD.encode(), "given")
-    listed = await tidegate(server, "rules", "list", cwd=tmp_path)
+    listed = await tidegate_on(server, "rules", "list", cwd=tmp_path)
     assert "lobby" in listed.stdout and "in (enter), cross (crossing)" in listed.stdout
-    assert (await tidegate(server, "rules", "remove", "lobby", cwd=tmp_path)).stdout == "rules of lobby: removed\n"
-    gone = await tidegate(server, "rules", "show", "lobby", cwd=tmp_path)
+    assert (await tidegate_on(server, "rules", "remove", "lobby", cwd=tmp_path)).stdout == "rules of lobby: removed\n"
+    gone = await tidegate_on(server, "rules", "show", "lobby", cwd=tmp_path)
     assert gone.returncode == 1 and gone.stderr.startswith("tidegate: camera 'lobby' has no rules: tidegate rules set")
-    refused = await tidegate(server, "rules", "set", "lobby", written(tmp_path, "bad.yaml", BAD), cwd=tmp_path)
+    refused = await tidegate_on(server, "rules", "set", "lobby", written(tmp_path, "bad.yaml", BAD), cwd=tmp_path)
     assert refused.returncode == 1 and "bad.yaml has 5 mistakes" in refused.stderr
-    assert (await tidegate(server, "rules", "list", cwd=tmp_path)).stderr.startswith("no camera has rules")
+    assert (await tidegate_on(server, "rules", "list", cwd=tmp_path)).stderr.startswith("no camera has rules")
 
 
 @pytest.mark.slow
@@ -101,13 +100,13 @@ async def test_draw_shows_zones_and_lines_on_the_last_keyframe(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
-    none = await tidegate(server, "rules", "draw", "lobby", "--file", file, cwd=tmp_path)
+    none = await tidegate_on(server, "rules", "draw", "lobby", "--file", file, cwd=tmp_path)
     assert none.returncode == 1 and "there is no video of camera 'lobby'" in none.stderr
     await film(admin, 3)
-    plain = await tidegate(server, "rules", "draw", "lobby", "--file", written(tmp_path, "no.yaml", "{}"), "--save",
+    plain = await tidegate_on(server, "rules", "draw", "lobby", "--file", written(tmp_path, "no.yaml", "{}"), "--save",
                            "plain.png", cwd=tmp_path)  # fmt: skip
     assert plain.stdout == "plain.png: no zones or lines; rules: none\n", plain.stderr
-    done = await tidegate(server, "rules", "draw", "lobby", "--file", file, cwd=tmp_path)
+    done = await tidegate_on(server, "rules", "draw", "lobby", "--file", file, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "plain.png") as before, Image.open(tmp_path / "rules-lobby.png") as after:
         assert before.size == after.size
@@ -116,7 +115,7 @@ async def test_draw_shows_zones_and_lines_on_the_last_keyframe(
     assert changed[int(0.8 * height), int(0.4 * width)], "inside of the zone"
     assert changed[int(0.5 * height), int(0.5 * width)], "on the line"
     assert not changed[int(0.6 * height), int(0.1 * width)], "elsewhere"
-    where = await tidegate(server, "rules", "draw", "lobby", "--file", file, "--save", "no/such.png", cwd=tmp_path)
+    where = await tidegate_on(server, "rules", "draw", "lobby", "--file", file, "--save", "no/such.png", cwd=tmp_path)
     assert where.returncode == 1 and "can't be written" in where.stderr
 
 
@@ -126,12 +125,12 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
 ) -> None:
     start = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(seconds=20)
     await film(admin, 12, start=start)
-    await tidegate(server, "rules", "set", "lobby", written(tmp_path, "lobby.yaml", GOOD), cwd=tmp_path)
+    await tidegate_on(server, "rules", "set", "lobby", written(tmp_path, "lobby.yaml", GOOD), cwd=tmp_path)
     async with running(server):
         await publish(admin, detections([Walk(1, 9, (0.1, 0.9), (0.9, 0.9))], 14, start=start))
         await until(admin, lambda f: any(t.state == "end" for e in f if isinstance(e, Tracks) for t in e.tracks))
     since = ("--since", start.isoformat())
-    shown = await tidegate(server, "tracks", "lobby", *since, "--save", "t.mp4", "--mot", "t.txt", "--fps",
+    shown = await tidegate_on(server, "tracks", "lobby", *since, "--save", "t.mp4", "--mot", "t.txt", "--fps",
                            "5", cwd=tmp_path)  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert "person" in shown.stdout and "ended" in shown.stdout
@@ -144,7 +143,9 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     # Of the events' 1280x720, whatever the footage is.
     assert (width, height) == (pytest.approx(0.06 * 1280, abs=1), pytest.approx(0.2 * 720, abs=1))
     assert left == pytest.approx(0.07 * 1280, abs=1) and top == pytest.approx(0.7 * 720, abs=1)
-    (line,) = (await tidegate(server, "tracks", "lobby", "--since", "10m", "--json", cwd=tmp_path)).stdout.splitlines()
+    (line,) = (
+        await tidegate_on(server, "tracks", "lobby", "--since", "10m", "--json", cwd=tmp_path)
+    ).stdout.splitlines()
     track = json.loads(line)
     assert track["label"] == "person" and len(track["path"]) == 41
     assert track["path"][0]["time"].startswith(f"{start + dt.timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}")
@@ -152,23 +153,23 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
 
 @pytest.mark.slow
 async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    await tidegate(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
-    nothing = await tidegate(server, "tracks", "lobby", cwd=tmp_path)
+    await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
+    nothing = await tidegate_on(server, "tracks", "lobby", cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert nothing.stderr == "nothing was followed on lobby in that time\n"
-    video = await tidegate(server, "tracks", "lobby", "--save", "t.mp4", cwd=tmp_path)
+    video = await tidegate_on(server, "tracks", "lobby", "--save", "t.mp4", cwd=tmp_path)
     assert video.returncode == 1 and "there is no video of lobby" in video.stderr
     assert not (tmp_path / "t.mp4").exists()
-    wrong = await tidegate(server, "tracks", "lobby", "--since", "10s", "--until", "20s", cwd=tmp_path)
+    wrong = await tidegate_on(server, "tracks", "lobby", "--since", "10s", "--until", "20s", cwd=tmp_path)
     assert wrong.returncode == 1 and "is not before --until" in wrong.stderr
-    long = await tidegate(server, "tracks", "lobby", "--since", "1h", "--save", "t.mp4", cwd=tmp_path)
+    long = await tidegate_on(server, "tracks", "lobby", "--since", "1h", "--save", "t.mp4", cwd=tmp_path)
     assert long.returncode == 1 and "600 s at most" in long.stderr
 
 
 async def test_a_video_that_can_not_be_written_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await film(admin, 2)
     for path in ("no/such.mp4", "/dev/full"):
-        done = await tidegate(server, "tracks", "lobby", "--since", "5m", "--save", path, cwd=tmp_path)
+        done = await tidegate_on(server, "tracks", "lobby", "--since", "5m", "--save", path, cwd=tmp_path)
         assert done.returncode == 1
         # Where it takes more than a second, its progress comes before.
         assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
@@ -176,11 +177,11 @@ async def test_a_video_that_can_not_be_written_is_said_so(server: NatsServer, ad
 
 async def test_rules_of_a_camera_that_is_not_there_are_taken_and_it_is_said(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
-    done = await tidegate(server, "rules", "set", "loby", file, cwd=tmp_path)
+    done = await tidegate_on(server, "rules", "set", "loby", file, cwd=tmp_path)
     assert done.returncode == 0 and "there is no camera 'loby'" in done.stderr
-    added = await tidegate(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
+    added = await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
     assert added.returncode == 0, added.stderr
-    assert (await tidegate(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr == ""
+    assert (await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr == ""
 
 
 def test_zones_that_overlap_are_drawn_alike_whichever_comes_first() -> None:

@@ -32,7 +32,7 @@ from shared.runtime.errors import Refusal
 from shared.runtime.inert import inert
 from tests.support.escapes import ACTIVE, EVIL, NOW, OURS, answering, assert_inert, every_event, tidegate
 from tests.support.paths import ROOT
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.servers import raw_messages as raw
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer

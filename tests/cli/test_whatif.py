@@ -37,7 +37,7 @@ from shared.contract.whatif import (
 )
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage, BusError
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import until
 from tests.support.worlds.audit import keep, run
 from tests.support.worlds.whatif import COUNTS, CSV, lives

@@ -39,7 +39,7 @@ from shared.contract.events import (
     Verdict,
 )
 from shared.runtime.errors import Refusal
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tidegate.local.server import NatsServer
 
 EVIL = (

@@ -25,7 +25,7 @@ from shared.contract import rules as book
 from shared.contract.names import MEDIA
 from shared.recordings.records import Cut, Recorded
 from shared.runtime.errors import SettingError, TidegateError
-from tests.support.processes.up_process import COMMAND, tidegate
+from tests.support.processes.command_line import COMMAND, tidegate
 from tests.support.waiting import patience_s
 from tests.support.worlds.archive_world import (
     BEGIN,

@@ -36,7 +36,7 @@ from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
 from shared.video.decode import decode
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.servers import tiny_vlm, vllm_process
 from tests.support.servers.openai_server import OpenAiServer, refused
 from tests.support.servers.openai_server import respond as stream

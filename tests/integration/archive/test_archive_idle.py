@@ -23,8 +23,8 @@ from shared.contract.reanalysis import PART_BYTES, Fetch, Free, Seen, Task, Work
 from shared.contract.segment import Segment
 from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, Refusal, SettingError, TidegateError
+from tests.support.processes.command_line import COMMAND, tidegate
 from tests.support.processes.service_process import ServiceProcess
-from tests.support.processes.up_process import COMMAND, tidegate
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.archive_world import BEGIN, planned, seen, store, table, whole
 from tests.support.worlds.recorder_world import publish

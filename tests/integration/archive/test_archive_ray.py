@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.runtime.errors import TidegateError
-from tests.support.processes.up_process import tidegate
+from tests.support.processes.command_line import tidegate
 from tests.support.worlds.archive_world import EMBED, command, planned, same_vectors, seen, store, table, whole
 from tidegate.archive import decoding
 from tidegate.archive.job import with_embed_size

@@ -22,7 +22,7 @@ from shared.contract import names, runs
 from shared.contract.runs import Reanalysis
 from shared.runtime.errors import TidegateError
 from tests.support.console.people import console_on
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.archive_world import command, seen, store, table, whole
 from tests.support.worlds.runs import stored

@@ -24,7 +24,7 @@ from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
 from shared.runtime.errors import SettingError, TidegateError
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.archive_world import BEGIN, store, table, whole
 from tests.support.worlds.search_world import find, rows, searching, settled
 from tidegate.archive import past_events

@@ -19,7 +19,7 @@ from shared.client import dlq
 from shared.contract import catalog, deadletters, names
 from shared.contract.deadletters import DeadLetter, origin
 from shared.runtime.errors import BusError
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.servers import raw_messages as raw
 from tidegate.local.server import NatsServer
 

@@ -22,7 +22,7 @@ from shared.contract.readers import Reader
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
-from tests.support.processes.up_process import tidegate
+from tests.support.processes.command_line import tidegate
 from tests.support.servers.own_server import OwnServer, accounts
 from tests.support.waiting import patience_s, until
 from tidegate.local import readers as manage

@@ -17,7 +17,7 @@ from shared import bus
 from shared.contract import accounts as contract
 from shared.contract import names
 from shared.contract.accounts import Tenant
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.servers.own_server import OwnServer, accounts
 from tests.support.worlds import attacks
 from tests.support.worlds.attacks import Try

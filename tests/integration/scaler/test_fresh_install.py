@@ -87,7 +87,7 @@ async def answers(url: str) -> None:
 @pytest.mark.slow
 async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     port = free_port(0)
-    scaler = ScalerProcess(server, tmp_path / "log", http_port=port)
+    scaler = ScalerProcess(server, tmp_path, http_port=port)
     cluster = Cluster(scaled_object(port), admin)
     # Applied long before the scaler's pods have their image: nothing runs, and KEDA says that it can't know.
     assert await cluster.run(300) == 0
@@ -119,7 +119,7 @@ async def test_what_is_mistyped_is_said_and_takes_the_net_from_nobody(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     port = free_port(0)
-    scaler = ScalerProcess(server, tmp_path / "log", http_port=port)
+    scaler = ScalerProcess(server, tmp_path, http_port=port)
     scaled = scaled_object(port)
     demand, lag = scaled.triggers
     assert isinstance(demand, MetricsApiTrigger)
@@ -130,6 +130,6 @@ async def test_what_is_mistyped_is_said_and_takes_the_net_from_nobody(
         await publish(admin, 500)
         assert await cluster.run(AT_MOST_S) == 5
         assert cluster.keda.ready is None
-        assert "metadata key coldStart is" in (tmp_path / "log").read_text()
+        assert "metadata key coldStart is" in scaler.log
     finally:
         await scaler.kill()

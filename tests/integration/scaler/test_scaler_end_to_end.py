@@ -143,7 +143,7 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
     pool = Replicas(
         "cv", [sys.executable, "-m", "services.cv"], server.environment("cv") | {"CV_FPS": "5"}, tmp_path / "logs"
     )
-    scaler = ScalerProcess(server, tmp_path / "scaler.log")
+    scaler = ScalerProcess(server, tmp_path)
     await scaler.start()
     counts: set[int] = set()
     generated = await asyncio.to_thread(generate, tmp_path / "generated")

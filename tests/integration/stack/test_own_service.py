@@ -20,7 +20,7 @@ from shared.client import dlq
 from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections, Frame, SegmentRef, Timing
 from tests.support.paths import ROOT
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s, until
 from tidegate.local.running import connect
 

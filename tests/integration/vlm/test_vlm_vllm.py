@@ -32,7 +32,7 @@ from shared.contract.events import Verdict
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.ports import free_port
-from tests.support.processes.up_process import tidegate
+from tests.support.processes.command_line import tidegate
 from tests.support.servers import tiny_vlm, vllm_process
 from tests.support.servers.sagemaker_server import Key, SageMakerServer
 from tests.support.servers.vllm_process import SLOTS, VllmProcess

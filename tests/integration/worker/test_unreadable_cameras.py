@@ -17,7 +17,7 @@ from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.segment import to_headers
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.worker.extensions.unreadable import UnreadableCameras, UnreadableTuning
-from tests.support.processes.command_line import tidegate
+from tests.support.processes.command_line import tidegate_on
 from tests.support.processes.cv_worker import detecting, segment_head
 from tests.support.video import hostile_segments as hostile
 from tests.support.waiting import patience_s, until
@@ -190,11 +190,11 @@ async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
         (shown,) = [c for c in monitor.snapshot().cameras if c.id == "lobby"]
         assert shown.reason == status.reason
 
-        listed = await tidegate(server, "camera", "list", cwd=tmp_path)
+        listed = await tidegate_on(server, "camera", "list", cwd=tmp_path)
         states = {line.split("\t")[0]: line.split("\t")[1:] for line in listed.stdout.splitlines()}
         assert states["door"][0] == "online"
         assert states["lobby"][0] == "unreadable" and states["lobby"][-1] == status.reason
-        one = await tidegate(server, "camera", "show", "lobby", cwd=tmp_path)
+        one = await tidegate_on(server, "camera", "show", "lobby", cwd=tmp_path)
         assert "unreadable" in one.stdout and f"{status.segments} segments since" in one.stdout
 
         letters = [letter async for letter in dlq.entries(admin)]

@@ -1,25 +1,43 @@
-"""`tidegate` as a process, as people run it."""
+"""`tidegate` as a process, as people run it: on a data folder, or on a server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-from tests.support.processes.up_process import COMMAND
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 
+COMMAND = [sys.executable, "-m", "tidegate"]
 
-async def tidegate(server: NatsServer, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | server.environment("admin") | {"COLUMNS": "200"}
-    return await asyncio.to_thread(
-        subprocess.run,
+
+def tidegate(data: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command on the data folder `data`, without our environment's servers and models.
+
+    check: assert that it succeeds.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
+    process = _run(environment | {"TIDEGATE_DATA": str(data)}, None, arguments)
+    if check:
+        assert process.returncode == 0, process.stderr
+    return process
+
+
+async def tidegate_on(server: NatsServer, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as the administrator of `server`, in the folder `cwd`."""
+    return await asyncio.to_thread(_run, os.environ | server.environment("admin"), cwd, arguments)
+
+
+def _run(environment: dict[str, str], cwd: Path | None, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [*COMMAND, *arguments],
-        env=environment,
+        env=environment | {"COLUMNS": "200"},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=patience_s(),
-        cwd=cwd,
+        check=False,
     )

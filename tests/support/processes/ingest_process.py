@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -22,28 +19,17 @@ from shared.client import registry
 from shared.contract import segment as segments
 from shared.contract.cameras import new_camera
 from shared.contract.segment import Segment
+from tests.support.processes.service_process import ServiceProcess
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 
-class Ingest:
-    """A process of ours, its log and metrics."""
+class Ingest(ServiceProcess):
+    """A process of ingest, its log and its metrics."""
 
-    def __init__(self, server: NatsServer, log: Path, **env: str) -> None:
-        self.log_path = log
-        # It takes a free port by itself: one that we had found could be another's by then.
-        settings = {"METRICS_PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "INGEST_TIMEOUT_S": "2"}
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.ingest"],
-                env={**os.environ, **server.environment("ingest"), **settings, **env},
-                stderr=out,
-                stdout=out,
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
+    def __init__(self, server: NatsServer, folder: Path, **env: str) -> None:
+        settings = {"LOG_LEVEL": "debug", "INGEST_TIMEOUT_S": "2"}
+        super().__init__("ingest", server.environment("ingest"), folder, **settings | env)
 
     @property
     def metrics(self) -> str:
@@ -104,7 +90,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Callable[..
     started: list[Ingest] = []
 
     def go(**env: str) -> Ingest:
-        started.append(Ingest(server, tmp_path / f"ingest{len(started)}.log", **env))
+        started.append(Ingest(server, tmp_path, **env))
         return started[-1]
 
     yield go

@@ -13,7 +13,7 @@ from shared.contract.memory import MAX_PAYLOAD
 from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s, until
 from tidegate.local.server import find_executable
 

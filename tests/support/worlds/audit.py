@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from shared.contract import names
 from shared.contract.usage import MINUTE_S, CameraUsage, IngestUsage, WorkerUsage, encode
-from tests.support.processes.up_process import COMMAND
+from tests.support.processes.command_line import COMMAND
 from tidegate.local.server import NatsServer
 
 
