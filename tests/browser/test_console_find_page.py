@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 # What a page asks for while nobody answers is an error of the browser's, and none of the page's.
-ASKED_IN_VAIN = "Failed to load resource"
+FAILED_REQUEST = "Failed to load resource"
 WIDE = jpeg(np.full((1000, 2000, 3), 90, np.uint8))
 
 
@@ -216,7 +216,7 @@ async def test_a_picture_is_chosen_dropped_or_pasted(server: NatsServer, admin: 
 async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    allowed = lambda text: ASKED_IN_VAIN in text  # noqa: E731
+    allowed = lambda text: FAILED_REQUEST in text  # noqa: E731
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=allowed) as page:
         await page.goto(f"{console.url}#/find")
         await page.wait_for_selector("text=start 'tidegate up --search'")

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 BEGIN = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).replace(hour=9, minute=58, second=30, microsecond=0)
 TIME = "document.querySelector('video').currentTime"
 SHOWN = "document.querySelector('video').readyState >= 2"
-SAID = "document.querySelector('.recordings-player [role=status]').textContent"
+STATUS_TEXT = "document.querySelector('.recordings-player [role=status]').textContent"
 # By the page's own clock.
 CLOCK = "new Date(document.querySelector('.clock').dateTime).getTime()"
 
@@ -109,10 +109,10 @@ async def test_keyframes_alone_are_played_as_long_as_each_is_shown(world: World,
     assert await recorder.end() == 0
     policy = Policy(record="incidents", rest="keyframes")
     await (await world.admin.jetstream().key_value(names.RECORDINGS)).put("camera.cam", msgspec.json.encode(policy))
-    kept = nearest("cam", {"camera.cam": policy})
+    remaining = nearest("cam", {"camera.cam": policy})
     ledgers = Ledgers(world.admin.jetstream(), await world.admin.jetstream().key_value(names.RECORDER))
-    keeper = Keeper(world.admin, world.library, ledgers, All(), lambda camera: kept)  # type: ignore[arg-type]
-    await keeper.keep("cam", kept, dt.datetime.now(dt.UTC))
+    keeper = Keeper(world.admin, world.library, ledgers, All(), lambda camera: remaining)  # type: ignore[arg-type]
+    await keeper.keep("cam", remaining, dt.datetime.now(dt.UTC))
     files, _ = await world.library.between("cam", BEGIN - s(60), BEGIN + s(600), None)
     assert all(file.keyframes for file in files) and sum((file.end - file.start) / s(1) for file in files) == 90
     recorder = world.recorder()
@@ -123,7 +123,7 @@ async def test_keyframes_alone_are_played_as_long_as_each_is_shown(world: World,
         await page.select_option(".speed select", "8")
         await page.click(".recordings-player .primary")
         await becomes(page, f"{CLOCK} > {ms(40)}")
-        assert not await page.evaluate(SAID)
+        assert not await page.evaluate(STATUS_TEXT)
         await page.wait_for_selector("main [role=status]:has-text('This is the end')")
         # Browsers end at the last picture, which is shown for a second.
         assert await clock(page) == pytest.approx(119.5, abs=1)
@@ -197,9 +197,9 @@ async def test_it_goes_on_once_a_recorder_is_back(world: World, second: Sequence
         await page.focus(".recordings-timeline [role=slider]")
         await page.keyboard.press("End")
         # Not of what followed the beginning, which is asked for as well.
-        await becomes(page, f"{CLOCK} === {ms(119)} && {SAID}.includes('no recorder answers')")
+        await becomes(page, f"{CLOCK} === {ms(119)} && {STATUS_TEXT}.includes('no recorder answers')")
         recorder = world.recorder()
-        await becomes(page, f"{CLOCK} === {ms(119)} && {SHOWN} && !{SAID}")
+        await becomes(page, f"{CLOCK} === {ms(119)} && {SHOWN} && !{STATUS_TEXT}")
     assert await recorder.end() == 0
 
 
@@ -308,9 +308,11 @@ async def test_second_looks_are_followed_as_they_go(
         done = {"state": "done", "frames_done": 4000, "pieces_done": 8, "tracks": 1234, "incidents": 5, "ends": None}
         await put(admin, reanalysis("r1", "cam", "door", **done))
         await page.wait_for_selector(".recordings-second .tag.good:has-text('done')")
-        said = (await page.inner_text(".recordings-second li")).split("\n")
-        assert {"100 %", "8 of 8", "4,000 of 4,000", "1,234", "5", "shelf", "/video/again/r1"} <= set(said), said
-        assert not any("--resume" in line for line in said)
+        paragraph = (await page.inner_text(".recordings-second li")).split("\n")
+        assert {"100 %", "8 of 8", "4,000 of 4,000", "1,234", "5", "shelf", "/video/again/r1"} <= set(paragraph), (
+            paragraph
+        )
+        assert not any("--resume" in line for line in paragraph)
         monkeypatch.setattr(runs, "SILENT_S", 0.0)
         await put(admin, reanalysis("r2", "cam", output="/video/the lobby's"))
         await put_raw(admin, "r3", b"{}")

@@ -53,7 +53,7 @@ async def shows(page: Page, selector: str, *expected: str) -> None:
     await until_so(so)
 
 
-def asked(page: Page) -> dict[str, str]:
+def query_of(page: Page) -> dict[str, str]:
     """What the address asks of the page."""
     return {name: value for name, (value, *_) in parse_qs(page.url.partition("?")[2]).items()}
 
@@ -85,7 +85,7 @@ async def test_incidents_are_reviewed_by_keyboard(server: NatsServer, admin: Cli
         await shows(page, ".review-detail h2", "lobby · third")
         await page.keyboard.press("Escape")
         await page.wait_for_selector(".review-detail .empty")
-        assert "open" not in asked(page)
+        assert "open" not in query_of(page)
 
 
 async def test_events_come_again_where_a_proxy_has_answered(server: NatsServer, admin: Client) -> None:
@@ -103,12 +103,12 @@ async def test_events_come_again_where_a_proxy_has_answered(server: NatsServer, 
         await page.route("**/api/v1/events?*", away)
         await opened(page, console)
         await page.wait_for_selector(".empty:has-text('No incident fits')")
-        said = 0
+        count = 0
 
         async def shown() -> bool:
-            nonlocal said
-            said += 1
-            await say(admin, past(f"a{said}", 300))
+            nonlocal count
+            count += 1
+            await say(admin, past(f"a{count}", 300))
             return failed >= 3 and bool(await texts(page, ".incident strong"))
 
         await until_so(shown)
@@ -125,7 +125,7 @@ async def test_filters_are_in_the_address(server: NatsServer, admin: Client) -> 
         await page.fill("input[name=camera]", "gate")
         await page.press("input[name=camera]", "Enter")
         await shows(page, ".incident strong", "gate · crowd")
-        assert asked(page) == {"camera": "gate"}
+        assert query_of(page) == {"camera": "gate"}
         await page.reload()
         await shows(page, ".incident strong", "gate · crowd")
         assert await page.input_value("input[name=camera]") == "gate"
@@ -133,7 +133,7 @@ async def test_filters_are_in_the_address(server: NatsServer, admin: Client) -> 
         await page.wait_for_selector(".empty:has-text('No incident fits')")
         await page.click("text=Clear")
         await shows(page, ".incident strong", "lobby · crowd", "lobby · fence", "gate · crowd")
-        assert asked(page) == {}
+        assert query_of(page) == {}
 
 
 async def test_a_link_leads_to_a_moment_of_an_incident(server: NatsServer, admin: Client) -> None:
@@ -188,14 +188,14 @@ async def test_the_timeline_is_moved_and_zoomed(server: NatsServer, admin: Clien
             await page.keyboard.press(key)
         await page.wait_for_selector("canvas[aria-label*='1 incident of 1 camera ']")
         length = await page.evaluate(
-            "(([a, b]) => Date.parse(b) - Date.parse(a))", [asked(page)[n] for n in ("since", "until")]
+            "(([a, b]) => Date.parse(b) - Date.parse(a))", [query_of(page)[n] for n in ("since", "until")]
         )
         assert length == 12 * 3600 * 1000
         assert await page.input_value("select[name=range]") == "chosen"
         await page.focus(".review-timeline")
         await page.keyboard.press("0")
         await page.wait_for_selector("canvas[aria-label*='2 incidents of 2 cameras']")
-        assert "since" not in asked(page)
+        assert "since" not in query_of(page)
         box = await page.locator(".review-timeline canvas").bounding_box()
         assert box
         label, axis, row = 140, 22, 24
@@ -248,8 +248,8 @@ async def test_it_suits_every_width_and_everybody(
         await page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
         start = dt.datetime.now(dt.UTC).replace(microsecond=0)
         long = "a-camera-of-the-car-park-in-the-north-of-the-second-building"
-        gone = Snapshot(stream="MEDIA", seq=0, time=start)
-        await say(admin, incident("now", start=start, severity="critical", snapshot=gone), followed(start))
+        missing = Snapshot(stream="MEDIA", seq=0, time=start)
+        await say(admin, incident("now", start=start, severity="critical", snapshot=missing), followed(start))
         await say(admin, past("a", 100, long, severity="info", late=True, verification="confirmed", confidence=0.9))
         await say(admin, past("b", 200, not_found=True, reason="x" * 300))
         await opened(page, console)

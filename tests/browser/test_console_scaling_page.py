@@ -54,11 +54,11 @@ async def mistake(page: Page, name: str) -> str:
     """What is said beside a field, once something is."""
     place = page.locator(f"#whatif-{name}-mistake")
     async with asyncio.timeout(patience_s()):
-        while not (said := await place.inner_text()):
+        while not (text := await place.inner_text()):
             await asyncio.sleep(0.05)
     assert await page.get_attribute(f"[name={name}]", "aria-invalid") == "true"
     assert await page.evaluate("document.activeElement.name") == name, "whoever uses a keyboard is there"
-    return said
+    return text
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])

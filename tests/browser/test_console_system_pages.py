@@ -166,6 +166,6 @@ async def test_one_signs_in_by_the_organisation(server: NatsServer, admin: Clien
         await other.goto(console.url)
         await other.click("text=Sign in by your organisation")
         await other.wait_for_selector("text=anna, viewer")
-        kept = {cookie["name"]: cookie for cookie in await context.cookies()}
-        assert set(kept) == {"tidegate_session"} and kept["tidegate_session"]["httpOnly"]
+        remaining = {cookie["name"]: cookie for cookie in await context.cookies()}
+        assert set(remaining) == {"tidegate_session"} and remaining["tidegate_session"]["httpOnly"]
         await context.close()

@@ -42,9 +42,9 @@ async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
         while b"killed" not in await process.stdout.readline():
             pass
         process.terminate()
-        said = (await process.stdout.read()).decode()
+        output = (await process.stdout.read()).decode()
         assert await process.wait() == 130
-    assert "kept in" in said and str(tmp_path) in said
+    assert "kept in" in output and str(tmp_path) in output
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -241,7 +241,7 @@ async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_camer
         states = {name: bus.states(name) for name in CAMERAS}
         assert await asyncio.to_thread(first.stop) == 0
     assert_whole(found)
-    assert {said[-1] for said in states.values()} == {"online"}, states
+    assert {reports[-1] for reports in states.values()} == {"online"}, states
     assert len({(s.camera, s.epoch) for s in found}) == len(CAMERAS), "none was connected to again"
 
 
@@ -336,12 +336,12 @@ async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
     await asyncio.sleep(2)
     ingest.process.terminate()
 
-    async def said() -> set[bool]:
+    async def reported_cameras() -> set[bool]:
         return {b"offered" in ((await leases.get(f"camera.{name}")).value or b"") for name in CAMERAS}
 
-    while await said() != {True}:
+    while await reported_cameras() != {True}:
         await asyncio.sleep(0.1)
-    while await said() != {False}:
+    while await reported_cameras() != {False}:
         assert ingest.process.poll() is None
         await asyncio.sleep(0.1)
     await js.update_stream(config)

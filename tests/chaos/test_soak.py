@@ -18,7 +18,7 @@ from tests.support.waiting import patience_s
 async def test_every_service_is_at_work_and_looked_at() -> None:
     async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(patience_s()):
         # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
-        while not (alerts and await _told(admin, "verdicts") and await _told(admin, "captions")):
+        while not (alerts and await _published(admin, "verdicts") and await _published(admin, "captions")):
             await asyncio.sleep(0.5)
         while not _whole(sample := await soak.take_sample(folder, admin, 0.0, len(alerts))):
             await asyncio.sleep(0.5)
@@ -33,6 +33,6 @@ def _whole(sample: soak.Sample) -> bool:
     return shown and seen and names_of == {s.name for s in catalog.services()} | {"watch", "up", "nats-server"}
 
 
-async def _told(admin: Client, kind: str) -> bool:
+async def _published(admin: Client, kind: str) -> bool:
     info = await admin.jetstream().stream_info(names.EVENTS, subjects_filter=names.event(kind, ">"))
     return bool(info.state.subjects)

@@ -22,9 +22,9 @@ GIVEN = {"camera": "lobby", "since": None, "until": None, "wait": 20}
 
 
 def test_options_become_a_question() -> None:
-    asked = query("ask", GIVEN | {"since": "5m", "until": "2026-11-24T13:00:00Z"}, question="Who?")
-    assert asked["until"] == "2026-11-24T13:00:00.000Z" and asked["since"].endswith("Z")
-    assert (asked["kind"], asked["camera"], asked["question"], asked["wait_s"]) == ("ask", "lobby", "Who?", 20)
+    request = query("ask", GIVEN | {"since": "5m", "until": "2026-11-24T13:00:00Z"}, question="Who?")
+    assert request["until"] == "2026-11-24T13:00:00.000Z" and request["since"].endswith("Z")
+    assert (request["kind"], request["camera"], request["question"], request["wait_s"]) == ("ask", "lobby", "Who?", 20)
     with pytest.raises(SettingError, match="camera id"):
         query("ask", GIVEN | {"camera": "a b"}, question="Who?")
     with pytest.raises((SettingError, click.UsageError), match="--since"):
@@ -32,9 +32,9 @@ def test_options_become_a_question() -> None:
 
 
 async def test_without_a_front_it_says_how_to_start_one(server: NatsServer, admin: Client) -> None:
-    asked = query("ask", GIVEN, question="Who?")
+    request = query("ask", GIVEN, question="Who?")
     with pytest.raises(NobodyAnswers, match="tidegate up --vlm"):
-        await run(admin, asked, Console(file=io.StringIO()), as_json=False, save=None)
+        await run(admin, request, Console(file=io.StringIO()), as_json=False, save=None)
 
 
 async def test_what_can_t_be_answered_is_an_error_with_its_reason(server: NatsServer, admin: Client) -> None:
@@ -45,8 +45,8 @@ async def test_what_can_t_be_answered_is_an_error_with_its_reason(server: NatsSe
             ("summarize", {"prompt": ""}, "VLM_CAPTION_EVERY_S"),
         ):
             with pytest.raises(TidegateError, match=why):
-                asked = query(kind, GIVEN, **own)
-                await run(admin, asked, Console(file=io.StringIO()), as_json=False, save=None)
+                request = query(kind, GIVEN, **own)
+                await run(admin, request, Console(file=io.StringIO()), as_json=False, save=None)
 
 
 def test_up_says_what_the_model_needs(tmp_path: Path) -> None:

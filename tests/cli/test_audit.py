@@ -68,8 +68,8 @@ def test_every_arrival_is_in_its_hour_of_the_week(counts: list[int], day: int, h
 
 
 def test_what_is_not_known_is_no_lull() -> None:
-    known = np.array([True] * 10 + [False] * 10)
-    found = pattern(Trace("t", 60.0, np.array([60] * 10 + [0] * 10)), known)
+    mask = np.array([True] * 10 + [False] * 10)
+    found = pattern(Trace("t", 60.0, np.array([60] * 10 + [0] * 10)), mask)
     assert (found.mean, found.known, found.lull) == (1.0, 0.5, 0.0)
 
 
@@ -97,28 +97,28 @@ def test_of_a_long_trace_the_busiest_days_are_taken(days: int, most: int) -> Non
 # ---- what a replica does
 
 
-def worked(working_s: float, processed: int, *, length_s: int = 600, **more: Any) -> WorkerUsage:
+def usage_of(working_s: float, processed: int, *, length_s: int = 600, **more: Any) -> WorkerUsage:
     return WorkerUsage(process="w", n=0, since=0, until=length_s, processed=processed, working_s=working_s, **more)
 
 
 def test_a_replica_s_rate_is_that_of_its_busiest_time() -> None:
     """A service that works in batches does little in a second of work while there is little to do."""
-    idle = [worked(60.0, 60) for _ in range(10)]
-    assert WorkerMeasurements.of([*idle, worked(600.0, 4800)]).rate == pytest.approx(8.0)
-    assert WorkerMeasurements.of([worked(300.0, 900), worked(300.0, 1500)]).rate == pytest.approx(3.0)
+    idle = [usage_of(60.0, 60) for _ in range(10)]
+    assert WorkerMeasurements.of([*idle, usage_of(600.0, 4800)]).rate == pytest.approx(8.0)
+    assert WorkerMeasurements.of([usage_of(300.0, 900), usage_of(300.0, 1500)]).rate == pytest.approx(3.0)
 
 
 def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
-    bent = worked(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_analysed=2000)
+    bent = usage_of(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_analysed=2000)
     found = WorkerMeasurements.of([bent])
     assert found.rate == pytest.approx(4.0) and found.deferred_share == pytest.approx(0.6)
 
 
 def test_little_work_measures_nothing() -> None:
     assert WorkerMeasurements.of([]).rate is None and WorkerMeasurements.of([]).cold_start_s is None
-    assert WorkerMeasurements.of([worked(1.0, 500)]).rate is None
-    assert WorkerMeasurements.of([worked(500.0, 5)]).rate is None
-    found = WorkerMeasurements.of([worked(10.0, 100, loading_s=s) for s in (3.0, 60.0, 4.0)])
+    assert WorkerMeasurements.of([usage_of(1.0, 500)]).rate is None
+    assert WorkerMeasurements.of([usage_of(500.0, 5)]).rate is None
+    found = WorkerMeasurements.of([usage_of(10.0, 100, loading_s=s) for s in (3.0, 60.0, 4.0)])
     assert (found.cold_start_s, found.starts) == (4.0, 3)
 
 
@@ -134,9 +134,9 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
         assert bool(net) == tried.degradable
-        asked = elastic.demand_queries(scaled)
-        assert bool(asked) == tried.name.startswith(DEMAND)
-        for query in asked:
+        queries = elastic.demand_queries(scaled)
+        assert bool(queries) == tried.name.startswith(DEMAND)
+        for query in queries:
             settings = query.settings
             assert (query.service, settings.latency_target_s, settings.cold_start_s) == (service, 3.0, 90.0)
             budget = float(tried.name.rpartition(" ")[2]) if tried.degradable else 0.0
@@ -215,15 +215,15 @@ async def test_what_arrived_is_told_counted_and_recommended(server: NatsServer, 
     file, picture = tmp_path / "cv.yaml", tmp_path / "audit.png"
     done = await run(server, "audit", "--price", "3", "--write", str(file), "--png", str(picture))
     assert done.returncode == 0, done.stderr
-    said = done.stdout
-    assert f"cv: {sum(counts):,} messages" in said and "of which 100.0% is known" in said
-    assert "a busy replica does 2 a second" in said and "ready 4 s after its process began" in said
-    assert "25% of them quiet video" in said and "gate 3.0 h (3.5 GB)" in said
-    assert "1 messages on usage can't be read" in said
-    assert sum(day in said for day in DAYS) >= 2
+    output = done.stdout
+    assert f"cv: {sum(counts):,} messages" in output and "of which 100.0% is known" in output
+    assert "a busy replica does 2 a second" in output and "ready 4 s after its process began" in output
+    assert "25% of them quiet video" in output and "gate 3.0 h (3.5 GB)" in output
+    assert "1 messages on usage can't be read" in output
+    assert sum(day in output for day in DAYS) >= 2
     for row in ("static peak", "KEDA default", "lag", "demand, bends 0.06", "bound", "recommended: "):
-        assert row in said
-    assert "kind: ScaledObject" not in said and f"ScaledObject in {file}" in done.stderr
+        assert row in output
+    assert "kind: ScaledObject" not in output and f"ScaledObject in {file}" in done.stderr
     assert load(file).name == "tidegate-cv"
     with Image.open(picture) as image:
         assert image.width > 500 and np.asarray(image.convert("L")).std() > 10

@@ -50,8 +50,8 @@ class People:
         return await registry.read(self._js, id)
 
     async def password(self, id: str = "lobby") -> str | None:
-        kept = await registry.credentials(self._js, id)
-        return kept.secret if kept else None
+        stored = await registry.credentials(self._js, id)
+        return stored.secret if stored else None
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def people(server: NatsServer, admin: Client, tmp_path: Path) -> People:
 async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car", "--udp", "--caption-every", "30")
     before = await people.camera()
-    said = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3")
-    assert "fps 2 (was 5)" in said and "tiles 2x1" in said
+    output = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3")
+    assert "fps 2 (was 5)" in output and "tiles 2x1" in output
     assert await people.camera() == msgspec.structs.replace(before, fps=2.0, tiles="2x1", min_score=0.3)
     assert await people.password() == "me:hunter2"
     await people.works("set", "lobby", "--unset", "classes", "--unset", "tiles", "--tcp", "--fast", "--loop")
@@ -86,12 +86,12 @@ async def test_a_password_stays_with_its_address(people: People) -> None:
         assert await people.password() == "me:hunter2"
     assert (await people.camera()).url == BARE
     for other in ("rtsp://10.0.0.8:554/stream1", "rtsps://10.0.0.7:554/stream1", "rtsp://10.0.0.7:8554/stream1"):
-        said = await people.works("set", "lobby", "--url", other)
-        assert "its password was for rtsp://10.0.0.7:554 and is forgotten" in said and "--password-stdin" in said
+        output = await people.works("set", "lobby", "--url", other)
+        assert "its password was for rtsp://10.0.0.7:554 and is forgotten" in output and "--password-stdin" in output
         assert (await people.camera()).url == other and await people.password() is None
         await people.works("set", "lobby", "--url", URL)
-    said = await people.works("set", "lobby", "--url", "rtsp://me:hunter22@10.0.0.8/stream1")
-    assert "password changed, for rtsp://10.0.0.8:554" in said
+    output = await people.works("set", "lobby", "--url", "rtsp://me:hunter22@10.0.0.8/stream1")
+    assert "password changed, for rtsp://10.0.0.8:554" in output
     assert await people.password() == "me:hunter22"
     await people.works("set", "lobby", "--unset", "password")
     assert (await people.camera()).url == "rtsp://10.0.0.8/stream1" and await people.password() is None
@@ -127,8 +127,8 @@ async def test_a_camera_that_is_not_there_is_answered_with_the_nearest(
 ) -> None:
     await people.works("add", "lobby", URL)
     name, *options = command
-    said = await people.refused(name, "loby", *options)
-    assert said == "tidegate: there is no camera 'loby': did you mean 'lobby'?\n"
+    output = await people.refused(name, "loby", *options)
+    assert output == "tidegate: there is no camera 'loby': did you mean 'lobby'?\n"
     assert "'tidegate camera list' shows all" in await people.refused(name, "warehouse", *options)
 
 
@@ -172,8 +172,8 @@ async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(p
 async def test_add_does_not_write_over_a_camera(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5")
     for again in (URL, BARE, "rtsp://10.0.0.9/x"):
-        said = await people.refused("add", "lobby", again, "--tiles", "2x1")
-        assert "tidegate camera set lobby" in said and "--replace" in said
+        output = await people.refused("add", "lobby", again, "--tiles", "2x1")
+        assert "tidegate camera set lobby" in output and "--replace" in output
     assert await people.camera() == Camera(url=BARE, fps=5.0) and await people.password() == "me:hunter2"
     await people.works("add", "lobby", BARE, "--tiles", "2x1", "--replace")
     assert await people.camera() == Camera(url=BARE, tiles="2x1") and await people.password() is None
@@ -234,8 +234,8 @@ async def test_an_entry_that_is_no_camera_does_not_hide_the_others(people: Peopl
 
 
 async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> None:
-    said = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
-    doubts = [line for line in said.splitlines() if "has no label" in line]
+    output = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
+    doubts = [line for line in output.splitlines() if "has no label" in line]
     assert doubts == [
         "camera lobby: the embedded detector has no label 'persn': did you mean 'person'?",
         "camera lobby: the embedded detector has no label 'Car': did you mean 'car'?",
@@ -249,9 +249,9 @@ async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> 
 
 async def test_show_tells_everything_but_the_password(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car")
-    said = await people.works("show", "lobby")
+    output = await people.works("show", "lobby")
     for words in (BARE, "fps", "5", "person, car", "kept", "not seen yet"):
-        assert words in said, said
+        assert words in output, output
     shown = json.loads(await people.works("show", "lobby", "--json"))
     assert shown == {
         "camera": "lobby", "state": "new", "password": True, "url": BARE, "fps": 5.0, "classes": ["person", "car"]
@@ -265,9 +265,9 @@ async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path
     assert "clip.mp4" in await people.works("add", "clip", "clip.mp4")
     assert (await people.camera("clip")).url == (tmp_path / "clip.mp4").as_uri()
     for path in (str(tmp_path / "nofile.mp4"), "nofile.mp4", "~nobody/x.mp4"):
-        said = await people.refused("add", "door", path)
-        assert f"there is no file {path} here" in said
-        assert "rtsp://" in said and "scheme" not in said
+        output = await people.refused("add", "door", path)
+        assert f"there is no file {path} here" in output
+        assert "rtsp://" in output and "scheme" not in output
     assert "is a folder" in await people.refused("add", "door", str(tmp_path))
     assert "is a folder" in await people.refused("set", "clip", "--url", ".")
 

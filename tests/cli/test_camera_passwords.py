@@ -85,7 +85,7 @@ class Shell:
         os.close(ours)
         return shown.decode()
 
-    async def kept(self) -> Credentials | None:
+    async def credentials(self) -> Credentials | None:
         return await registry.credentials(self.js, "lobby")
 
 
@@ -97,23 +97,25 @@ def shell(server: NatsServer, admin: Client, tmp_path: Path) -> Shell:
 async def test_a_password_comes_by_standard_input_or_a_file(shell: Shell) -> None:
     right = Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
     assert not await shell.works("add", "lobby", "rtsp://me@10.0.0.7/x", "--password-stdin", stdin=f"{PASSWORD}\n")
-    assert await shell.kept() == right
+    assert await shell.credentials() == right
     assert join_credentials("rtsp://10.0.0.7/x", right.secret) == f"rtsp://me:{QUOTED}@10.0.0.7/x"
     (shell.folder / "password").write_text("other")
     await shell.works("set", "lobby", "--password-file", "password")
-    assert await shell.kept() == Credentials(secret="me:other", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret="me:other", origin=ADDRESS)
     await shell.works("set", "lobby", "--user", "y@u", "--password-stdin", stdin=PASSWORD)
-    assert await shell.kept() == Credentials(secret=f"y%40u:{QUOTED}", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret=f"y%40u:{QUOTED}", origin=ADDRESS)
     await shell.works("set", "lobby", "--url", "rtsps://cam/x", "--password-stdin", stdin=PASSWORD)
-    assert await shell.kept() == Credentials(secret=f"y%40u:{QUOTED}", origin="rtsps://cam:322"), "the user is kept"
+    assert await shell.credentials() == Credentials(secret=f"y%40u:{QUOTED}", origin="rtsps://cam:322"), (
+        "the user stays"
+    )
 
 
 async def test_a_url_with_a_password_comes_by_standard_input(shell: Shell) -> None:
     assert not await shell.works("add", "lobby", "-", stdin=f"rtsp://me:{QUOTED}@10.0.0.7/x\n")
-    assert await shell.kept() == Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
     query = "rtsp://10.0.0.7/x?user=me&password=hunter2"
     assert not await shell.works("set", "lobby", "--url", "-", stdin=query)
-    assert await shell.kept() == Credentials(secret=query, origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret=query, origin=ADDRESS)
     assert "by '-' on standard input" in await shell.refused(
         "set", "lobby", "--url", "rtsp://10.0.0.7/y", "--password-stdin", stdin="x"
     )
@@ -124,9 +126,9 @@ async def test_a_password_in_the_command_line_works_and_is_warned_of(shell: Shel
         ("add", "lobby", "rtsp://me:hunter2@10.0.0.7/x"),
         ("set", "lobby", "--url", "rtsp://me:h2@cam/x"),
     ):
-        said = await shell.works(*arguments)
-        assert said.startswith("warning: a password is in this command line") and "--password-stdin" in said
-        assert "hunter2" not in said
+        output = await shell.works(*arguments)
+        assert output.startswith("warning: a password is in this command line") and "--password-stdin" in output
+        assert "hunter2" not in output
     assert await shell.works("add", "hall", "rtsp://me@10.0.0.7/x") == "", "no terminal, nobody is asked"
 
 
@@ -145,17 +147,17 @@ async def test_what_can_be_no_password_is_refused_with_the_remedy(shell: Shell) 
         ((*add, "--password-stdin"), "x" * 200, "too long: 127 characters"),
     ):
         assert words in await shell.refused(*arguments, stdin=stdin), arguments
-    assert await shell.kept() is None
+    assert await shell.credentials() is None
     assert "there is no camera" in await shell.refused("set", "lobby", "--password-stdin", stdin="x")
 
 
 async def test_a_password_is_asked_for_at_a_terminal_and_not_shown(shell: Shell) -> None:
     shown = await shell.typed("add", "lobby", "rtsp://me@10.0.0.7/x", answer=PASSWORD)
     assert "Password of me" in shown and PASSWORD not in shown
-    assert await shell.kept() == Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
     shown = await shell.typed("set", "lobby", "--user", "you", answer="other")
     assert "Password of you" in shown and "other" not in shown and "password changed" in shown
-    assert await shell.kept() == Credentials(secret="you:other", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret="you:other", origin=ADDRESS)
 
 
 async def test_an_entry_that_somebody_else_changed_takes_no_new_password_along(shell: Shell) -> None:
@@ -163,9 +165,9 @@ async def test_an_entry_that_somebody_else_changed_takes_no_new_password_along(s
     await shell.works("add", "lobby", "rtsp://me@10.0.0.7/x", "--password-stdin", stdin="old")
     bucket = await shell.js.key_value("cameras")
     await bucket.put("lobby", b'{"url":"rtsp://thief/x"}')
-    said = await shell.refused("set", "lobby", "--password-stdin", stdin="new")
-    assert f"was for {ADDRESS}, and its address is rtsp://thief:554: give --url too" in said
+    output = await shell.refused("set", "lobby", "--password-stdin", stdin="new")
+    assert f"was for {ADDRESS}, and its address is rtsp://thief:554: give --url too" in output
     assert "its password is not sent" in await shell.works("set", "lobby", "--fps", "2")
-    assert await shell.kept() == Credentials(secret="me:old", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret="me:old", origin=ADDRESS)
     await shell.works("set", "lobby", "--url", "rtsp://10.0.0.7/x", "--password-stdin", stdin="new")
-    assert await shell.kept() == Credentials(secret="me:new", origin=ADDRESS)
+    assert await shell.credentials() == Credentials(secret="me:new", origin=ADDRESS)

@@ -66,11 +66,11 @@ def with_hook(
     """`command` as `AT_IMPORT` has it, without a server that the environment names."""
     (folder / "hook").mkdir(exist_ok=True)
     (folder / "hook" / "sitecustomize.py").write_text(AT_IMPORT)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("NATS_")}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NATS_")}
     paths = os.pathsep.join((str(folder / "hook"), str(ROOT)))
     return subprocess.run(
         [*command, *arguments],
-        env=kept | {"PYTHONPATH": paths, "TIDEGATE_DATA": str(folder / "data")} | environment,
+        env=env | {"PYTHONPATH": paths, "TIDEGATE_DATA": str(folder / "data")} | environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -97,8 +97,8 @@ async def test_watching_an_unknown_camera_says_so_and_waits(server: NatsServer, 
     finally:
         watching.send_signal(signal.SIGINT)
         assert await watching.wait() == 0
-    said = (tmp_path / "err").read_text()
-    assert said == "there is no camera 'loby': did you mean 'lobby'?\nwaiting for its events all the same\n"
+    output = (tmp_path / "err").read_text()
+    assert output == "there is no camera 'loby': did you mean 'lobby'?\nwaiting for its events all the same\n"
 
 
 # ---- the video of an event

@@ -57,9 +57,9 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     load = sizing.fit(16.0, 2)
     fitted = sizing.fit_scaled_object(given, load, clock=6.0)
     assert fitted.spec.max_replica_count == 2
-    (asked,) = elastic.demand_queries(fitted)
-    assert asked.service == "cv"
-    assert asked.settings == DemandSettings(
+    (queries,) = elastic.demand_queries(fitted)
+    assert queries.service == "cv"
+    assert queries.settings == DemandSettings(
         latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold, defer_budget=sizing.DEFER_BUDGET
     )
     back = msgspec.structs.replace(
@@ -139,17 +139,17 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")
     # All of it is worked off, however slow the machine is.
-    said, _ = process.communicate(timeout=4 * patience_s())
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=4 * patience_s())
+    assert process.returncode == 0, output
     out = tmp_path / "out"
     summary = json.loads((out / "summary.json").read_text())
     segments = summary["segments"]
-    assert (segments["lost"], segments["duplicated"], segments["dead_lettered"]) == (0, 0, 0), said
+    assert (segments["lost"], segments["duplicated"], segments["dead_lettered"]) == (0, 0, 0), output
     assert segments["processed"] == segments["segments"] > 50
     calm, surge, _, _ = summary["phases"]
     assert calm["cameras"] == 2 < surge["cameras"]
-    assert summary["peak_replicas"] > 1, said
-    last = [line for line in said.splitlines() if "pending" in line][-1]
+    assert summary["peak_replicas"] > 1, output
+    last = [line for line in output.splitlines() if "pending" in line][-1]
     assert "0 workers" in last and "no video, no worker" in last, "down to nothing, as the ScaledObject says"
     assert summary["replica_seconds"] < summary["static_replica_seconds"]
     for camera in ("stop", "alley"):
@@ -159,11 +159,11 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
         assert image.width == 1200
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert {"person", "bicycle"} <= {o["label"] for e in events for f in e.get("frames", ()) for o in f["objects"]}
-    assert "tidegate watch incidents.alley" in said, said
+    assert "tidegate watch incidents.alley" in output, output
     for what, where in (("crossing", "line way"), ("stopped", "zone stand")):
-        assert what in said and where in said, said
+        assert what in output and where in output, output
     assert (out / "tracks-alley.mp4").stat().st_size > 10_000
-    assert "0 lost, 0 duplicated" in said
+    assert "0 lost, 0 duplicated" in output
     assert [p.name for p in tmp_path.iterdir()] == ["out"], "the data directory is gone"
 
 
@@ -181,14 +181,14 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
         time.sleep(0.1)
     children = tree(process)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=patience_s())
+    output, _ = process.communicate(timeout=patience_s())
     # Before anything of ours runs, Ctrl-C is the command line's.
-    assert process.returncode in ((1, 130) if after_s < 10 else (130,)), said
-    assert "Traceback" not in said
+    assert process.returncode in ((1, 130) if after_s < 10 else (130,)), output
+    assert "Traceback" not in output
     assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     if after_s > 10:
         assert len(children) >= 4, "server, cameras, ingest and a worker"
-        assert "0 lost, 0 duplicated" in said
+        assert "0 lost, 0 duplicated" in output
         assert (tmp_path / "out" / "overview.png").exists()
     assert not list(tmp_path.glob("tidegate-*")), "the data directory is gone"
 
@@ -202,18 +202,18 @@ def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
         time.sleep(0.2)
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=patience_s())
-    assert not alive, f"{[p.name() for p in alive]} outlive {len(gone)} others"
+    missing, alive = psutil.wait_procs(children, timeout=patience_s())
+    assert not alive, f"{[p.name() for p in alive]} outlive {len(missing)} others"
 
 
 def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("no video")
     process = start(tmp_path, "--video", str(bad))
-    said, _ = process.communicate(timeout=patience_s())
+    output, _ = process.communicate(timeout=patience_s())
     assert process.returncode == 1
-    assert "notes.mp4 can't be used as a camera" in said
-    assert "Traceback" not in said
+    assert "notes.mp4 can't be used as a camera" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

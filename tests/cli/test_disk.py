@@ -42,39 +42,39 @@ def test_limits_fit_the_disk_unless_somebody_chose_or_stored_more(
     chosen: dict[str, int], room: int, held: dict[str, int]
 ) -> None:
     """The streams are there, with the limits that were chosen before."""
-    asked = TopologySettings(**chosen)  # type: ignore[arg-type]
-    there = {s: stream(getattr(asked, field), held.get(s, 0)) for field, s in disk.STREAMS.items()}
-    limits = disk.fitted(asked, room, there)
+    topology_settings = TopologySettings(**chosen)  # type: ignore[arg-type]
+    there = {s: stream(getattr(topology_settings, field), held.get(s, 0)) for field, s in disk.STREAMS.items()}
+    limits = disk.fitted(topology_settings, room, there)
     sizes = {field: getattr(limits, field) for field in disk.STREAMS}
     for field, size in sizes.items():
-        if getattr(asked, field) != getattr(USUAL, field):
-            assert size == getattr(asked, field)
-        elif limits != asked:
+        if getattr(topology_settings, field) != getattr(USUAL, field):
+            assert size == getattr(topology_settings, field)
+        elif limits != topology_settings:
             assert size >= max(disk.LEAST, held.get(disk.STREAMS[field], 0))
-    if sum(getattr(asked, field) for field in disk.STREAMS) <= room:
-        assert limits == asked
+    if sum(getattr(topology_settings, field) for field in disk.STREAMS) <= room:
+        assert limits == topology_settings
     elif not chosen and not held and room > 22 * disk.LEAST:
         assert sum(sizes.values()) <= room
 
 
 @given(SIZES, SIZES)
 def test_more_than_the_disk_has_is_refused_where_it_is_new(size: int, room: int) -> None:
-    asked = TopologySettings(media_max_bytes=size)
+    topology_settings = TopologySettings(media_max_bytes=size)
     if size > room and size != USUAL.media_max_bytes:
         with pytest.raises(SettingError, match=f"^MEDIA_MAX_BYTES={size}: more .* at most {room} in all"):
-            disk.fitted(asked, room, {})
+            disk.fitted(topology_settings, room, {})
     else:
-        assert disk.fitted(asked, room, {}).media_max_bytes in (size, max(int(room * 10 / 22), disk.LEAST))
+        assert disk.fitted(topology_settings, room, {}).media_max_bytes in (size, max(int(room * 10 / 22), disk.LEAST))
 
 
 def test_what_was_chosen_has_to_fit_together() -> None:
-    asked = TopologySettings(media_max_bytes=6 * GB, events_max_bytes=6 * GB)
+    topology_settings = TopologySettings(media_max_bytes=6 * GB, events_max_bytes=6 * GB)
     with pytest.raises(SettingError, match=r"^MEDIA_MAX_BYTES=.* and EVENTS_MAX_BYTES=.*: more than this disk"):
-        disk.fitted(asked, 8 * GB, {})
+        disk.fitted(topology_settings, 8 * GB, {})
     with pytest.raises(SettingError):  # one is new
-        disk.fitted(asked, 8 * GB, {"MEDIA": stream(6 * GB, 0), "EVENTS": stream(5 * GB, 0)})
+        disk.fitted(topology_settings, 8 * GB, {"MEDIA": stream(6 * GB, 0), "EVENTS": stream(5 * GB, 0)})
     there = {"MEDIA": stream(6 * GB, 0), "EVENTS": stream(6 * GB, 0)}
-    assert disk.fitted(asked, 8 * GB, there).events_max_bytes == 6 * GB
+    assert disk.fitted(topology_settings, 8 * GB, there).events_max_bytes == 6 * GB
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
     free(8 * GB)
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
-        said = await server.set_up(admin)
-        assert said[0] == "limits fitted to this disk: MEDIA 2.4 GB, EVENTS 2.4 GB, DLQ 0.5 GB"
+        reply = await server.set_up(admin)
+        assert reply[0] == "limits fitted to this disk: MEDIA 2.4 GB, EVENTS 2.4 GB, DLQ 0.5 GB"
         assert (await admin.jetstream().stream_info("DLQ")).config.max_bytes < GB
         await admin.close()
 
@@ -105,8 +105,8 @@ async def test_setup_leaves_the_limits_that_up_has_fitted(
         admin = await bus.connect(server.settings("admin"), "admin")
         await server.set_up(admin)
         (tmp_path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
-        said = (await asyncio.to_thread(tidegate, tmp_path, "setup")).stdout
-        assert not [line for line in said.splitlines() if line.startswith("stream ")], said
+        output = (await asyncio.to_thread(tidegate, tmp_path, "setup")).stdout
+        assert not [line for line in output.splitlines() if line.startswith("stream ")], output
         monkeypatch.setenv("DLQ_MAX_BYTES", str(GB // 4))
         chosen = (await asyncio.to_thread(tidegate, tmp_path, "setup")).stdout
         assert chosen.splitlines() == ["stream DLQ updated"]

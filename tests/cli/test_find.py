@@ -134,9 +134,9 @@ def test_lengths(seconds: float, text: str) -> None:
 
 def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
     query = Query(text="a red car", cameras=["street", "lobby"], since=NOW, labels=["car"], min_score=0.3)
-    said = moments.search_summary(query)
+    reply = moments.search_summary(query)
     for words in ("'a red car'", "with label car", "street, lobby", "since", "0.3"):
-        assert words in said
+        assert words in reply
     lines = moments.remarks(Found(moments=[], note="matched by labels alone", pending=12), query)
     assert lines[0] == "matched by labels alone"
     assert "12 events" in lines[1]
@@ -265,9 +265,9 @@ async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
         shown = await tidegate(server, "a dog", "--save", str(tmp_path / "clips"))
         rows = await tidegate(server, "a dog", "--save", str(tmp_path / "clips"), "--json")
     assert shown.code == rows.code == 0, shown.err
-    for said in (shown.out, rows.err):
-        assert f"no {stem}.mp4: its video is no longer kept" in said
-        assert "no 02-" in said and "no 03-" not in said
+    for output in (shown.out, rows.err):
+        assert f"no {stem}.mp4: its video is no longer kept" in output
+        assert "no 02-" in output and "no 03-" not in output
     written = tmp_path / "clips" / f"{stem}.jpg"
     assert [*(tmp_path / "clips").iterdir()] == [written]
     assert written.read_bytes() == best

@@ -88,8 +88,10 @@ async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_pa
     listed = await tidegate_on(server, "rules", "list", cwd=tmp_path)
     assert "lobby" in listed.stdout and "in (enter), cross (crossing)" in listed.stdout
     assert (await tidegate_on(server, "rules", "remove", "lobby", cwd=tmp_path)).stdout == "rules of lobby: removed\n"
-    gone = await tidegate_on(server, "rules", "show", "lobby", cwd=tmp_path)
-    assert gone.returncode == 1 and gone.stderr.startswith("tidegate: camera 'lobby' has no rules: tidegate rules set")
+    missing = await tidegate_on(server, "rules", "show", "lobby", cwd=tmp_path)
+    assert missing.returncode == 1 and missing.stderr.startswith(
+        "tidegate: camera 'lobby' has no rules: tidegate rules set"
+    )
     refused = await tidegate_on(server, "rules", "set", "lobby", written(tmp_path, "bad.yaml", BAD), cwd=tmp_path)
     assert refused.returncode == 1 and "bad.yaml has 5 mistakes" in refused.stderr
     assert (await tidegate_on(server, "rules", "list", cwd=tmp_path)).stderr.startswith("no camera has rules")

@@ -62,7 +62,7 @@ class App:
     def __init__(self, command: list[str], server: NatsServer) -> None:
         self._command = command
         self._environment = os.environ | server.environment("reader-desk")
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     async def __aenter__(self) -> App:
         self.process = await asyncio.create_subprocess_exec(
@@ -80,7 +80,7 @@ class App:
     async def _read(self) -> None:
         assert self.process.stdout
         async for line in self.process.stdout:
-            self.said.append(line.decode().rstrip())
+            self.lines.append(line.decode().rstrip())
 
 
 async def publish(admin: Client, subject: str, payload: bytes, id: str) -> None:
@@ -101,33 +101,33 @@ async def test_the_apps_miss_nothing_and_do_nothing_twice(app: list[str], served
         await publish(admin, subject, event, f"before/{n}")
     await publish(admin, "events.alerts.yard", event, "before/yard")
     async with App(app, server) as desk:
-        await until(lambda: len(desk.said) == 2)
-        assert desk.said == ["events.alerts.lobby lobby", "events.incidents.lobby lobby"]
+        await until(lambda: len(desk.lines) == 2)
+        assert desk.lines == ["events.alerts.lobby lobby", "events.incidents.lobby lobby"]
         # The same event stored twice, and one that can't be read.
         await publish(admin, "events.alerts.lobby", event, "before/0")
         await publish(admin, "events.alerts.lobby", b"{", "broken")
         await publish(admin, "events.incidents.lobby", event, "after")
-        await until(lambda: len(desk.said) == 4)
-        assert desk.said[2].startswith("broken can never be used: ")
-        assert desk.said[3] == "events.incidents.lobby lobby"
+        await until(lambda: len(desk.lines) == 4)
+        assert desk.lines[2].startswith("broken can never be used: ")
+        assert desk.lines[3] == "events.incidents.lobby lobby"
         async with asyncio.timeout(patience_s()):
             while await pending(admin):
                 await asyncio.sleep(0.05)
     await publish(admin, "events.alerts.lobby", event, "away")
     async with App(app, server) as desk:
-        await until(lambda: desk.said)
-        assert desk.said == ["events.alerts.lobby lobby"], "what was acknowledged does not come again"
+        await until(lambda: desk.lines)
+        assert desk.lines == ["events.alerts.lobby lobby"], "what was acknowledged does not come again"
 
 
 async def test_the_apps_go_on_after_the_server_was_away(app: list[str], served: tuple[NatsServer, Client]) -> None:
     server, admin = served
     async with App(app, server) as desk:
         await publish(admin, "events.alerts.lobby", b'{"camera": "lobby"}', "1")
-        await until(lambda: len(desk.said) == 1)
+        await until(lambda: len(desk.lines) == 1)
         await server.restart()
         await until(lambda: admin.is_connected)
         await publish(admin, "events.incidents.lobby", b'{"camera": "lobby"}', "2")
-        await until(lambda: "events.incidents.lobby lobby" in desk.said)
+        await until(lambda: "events.incidents.lobby lobby" in desk.lines)
         assert desk.process.returncode is None
 
 
@@ -137,9 +137,9 @@ async def test_the_apps_end_where_they_are_removed(
     server, admin = served
     async with App(app, server) as desk:
         await publish(admin, "events.alerts.lobby", b'{"camera": "lobby"}', "1")
-        await until(lambda: len(desk.said) == 1)
+        await until(lambda: len(desk.lines) == 1)
         folder = tmp_path / "nats/secrets"
         tenants.put(folder, tenants.without_reader(tenants.read(folder)[0], "desk"))
         await server.reload()
         assert await asyncio.wait_for(desk.process.wait(), patience_s()) == 1
-        assert any("uthoriz" in line for line in desk.said), desk.said
+        assert any("uthoriz" in line for line in desk.lines), desk.lines

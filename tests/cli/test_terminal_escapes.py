@@ -168,11 +168,11 @@ def test_a_summary_is_shown_and_does_nothing() -> None:
 
 @pytest.mark.slow
 async def test_an_explanation_is_shown_and_does_nothing(server: NatsServer, admin: Client) -> None:
-    told = Explanation(
+    reply = Explanation(
         service=EVIL, of=EVIL, terms={EVIL: EVIL}, settings={EVIL: EVIL}, lines=[EVIL], replicas_from=EVIL,
         replicas=[ReplicaSeen(replica=EVIL, state=EVIL, processed=1, working_s=1, age_s=1)],
     )  # fmt: skip
-    payload = msgspec.json.encode(Explanations(by=EVIL, services=[EVIL], found=[told]))
+    payload = msgspec.json.encode(Explanations(by=EVIL, services=[EVIL], found=[reply]))
     async with answering(server, names.explain("cv"), payload):
         assert_inert((await tidegate(server, "explain", "cv")).stdout)
         assert_inert((await tidegate(server, "explain", "cv", coloured=True)).stdout)

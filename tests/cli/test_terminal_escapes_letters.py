@@ -34,15 +34,15 @@ async def test_dead_letters_are_listed_whatever_is_in_them(server: NatsServer, a
         for block in (b"NATS/1.0 404 \xff\r\n\r\n", b"NATS/1.0\r\nDlq-Reason: [/x]\r\nDlq-Seq: \xff\r\n\r\n"):
             await raw.store(admin, b"dlq." + service, block)
     await raw.store(admin, b"dlq.cv", raw.block([b"Status: 404"]))
-    said: tuple[Any, ...] = (
+    data: tuple[Any, ...] = (
         b"", b"{", b"\xff", b"[" * 100_000, b"null", b"3", b'{"stream_seq": 1e400}', b'{"stream_seq": "one"}',
         b'{"deliveries": NaN}', json.dumps({"stream": EVIL, "consumer": EVIL, "timestamp": EVIL}).encode(),
         b'{"stream_seq": 18446744073709551615, "deliveries": -5}',
     )  # fmt: skip
     for consumer in (b"MEDIA.cv", b"MEDIA", b"MEDIA.\x1b[2J", b"nowhere.nobody"):
-        for payload in said:
+        for payload in data:
             await raw.store(admin, f"{names.MAX_DELIVERIES}.".encode() + consumer, raw.block([]), payload)
-    count = len(numbers) + 9 + 4 * len(said)
+    count = len(numbers) + 9 + 4 * len(data)
     piped = await tidegate(server, "dlq", "list")
     assert_inert(piped.stdout, lines=count)
     assert all(len(line.split("\t")) == 7 for line in piped.stdout.splitlines())

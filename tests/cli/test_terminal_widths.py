@@ -40,7 +40,7 @@ def text_of(console: Console) -> str:
     return console.file.getvalue()
 
 
-def said(width: int, *, fields: tuple[str, ...], row: tuple[str, ...]) -> str:
+def printed(width: int, *, fields: tuple[str, ...], row: tuple[str, ...]) -> str:
     out = terminal_of(width)
     records.show(out, fields, [row, row], "nothing")
     return text_of(out)
@@ -48,7 +48,7 @@ def said(width: int, *, fields: tuple[str, ...], row: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_dead_letter_s_camera_and_number_are_whole(width: int) -> None:
-    text = said(width, fields=dlq.FIELDS, row=LETTER)
+    text = printed(width, fields=dlq.FIELDS, row=LETTER)
     for word in (*LETTER[:6],):
         assert text.count(word) >= 2, text
 
@@ -56,10 +56,10 @@ def test_a_dead_letter_s_camera_and_number_are_whole(width: int) -> None:
 def test_an_explanation_has_a_line_for_each_sentence_in_a_pipe() -> None:
     out = Console(width=80, file=io.StringIO())
     sentence = "2.28 messages a second arrive, with a dispersion of 1.4 (1 is chance alone); 2.41 are expected " * 2
-    told = Explanation(
+    reports = Explanation(
         service="cv", of=sentence, terms={}, lines=[sentence.strip()], settings={"x" * 70: 1.0, "y" * 70: 2.0}
     )
-    explain.show("autoscaler", told, out)
+    explain.show("autoscaler", reports, out)
     lines = text_of(out).splitlines()
     assert f"  {sentence.strip()}" in lines
     (title,) = [line for line in lines if line.startswith("cv needs")]
@@ -71,7 +71,7 @@ def test_an_explanation_has_a_line_for_each_sentence_in_a_pipe() -> None:
 def test_a_camera_s_id_and_address_are_whole(width: int) -> None:
     url = "rtsp://10.20.30.40:8554/Streaming/Channels/101"
     row = ("loading-dock-north", "offline", "h264 3840x2160", "12.5", url, "the camera refuses the password " * 3)
-    text = said(width, fields=camera.FIELDS, row=row)
+    text = printed(width, fields=camera.FIELDS, row=row)
     assert text.count(url) == text.count("loading-dock-north") == 2
 
 
@@ -79,13 +79,13 @@ def test_a_camera_s_id_and_address_are_whole(width: int) -> None:
 def test_a_track_s_id_is_whole(width: int) -> None:
     id = "loading-dock-north-1764077402-4711"
     row = (id, "motorcycle", "87%", "13:30:00", "12.5", "125", "0.12/s", "stand, gate", "moving")
-    assert said(width, fields=tracks.FIELDS, row=row).count(id) == 2
+    assert printed(width, fields=tracks.FIELDS, row=row).count(id) == 2
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_names_of_rules_are_whole(width: int) -> None:
     row = ("loading-dock-north", "stand, gate", "way", "after-hours (enter), wrong-way (crossing), parked (stopped)")
-    text = said(width, fields=rules.FIELDS, row=row)
+    text = printed(width, fields=rules.FIELDS, row=row)
     for word in ("loading-dock-north", "after-hours", "wrong-way", "parked"):
         assert text.count(word) == 2
 

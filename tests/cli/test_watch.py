@@ -70,8 +70,8 @@ async def test_an_event_is_printed_once_and_a_server_that_dies_is_no_event(
         finally:
             watching.send_signal(signal.SIGINT)
             await watching.wait()
-    told = [json.loads(line)["n"] for line in out.read_text().splitlines()]
-    assert len(told) == len(set(told)) and told[-1] == n + 100
+    output = [json.loads(line)["n"] for line in out.read_text().splitlines()]
+    assert len(output) == len(set(output)) and output[-1] == n + 100
     assert "nats" in (tmp_path / "err").read_text()
 
 

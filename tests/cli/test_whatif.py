@@ -54,23 +54,23 @@ def request(**fields: Any) -> bytes:
     return json.dumps({"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5} | fields).encode() + b"\n"
 
 
-def say(told: bytes, *command: str) -> tuple[int, list[Output]]:
-    done = subprocess.run([*(command or WHATIF)], input=told, capture_output=True, timeout=400)
+def say(data: bytes, *command: str) -> tuple[int, list[Output]]:
+    done = subprocess.run([*(command or WHATIF)], input=data, capture_output=True, timeout=400)
     assert done.stdout, done.stderr
     return done.returncode, [decode(line) for line in done.stdout.splitlines()]
 
 
-def answered(told: bytes) -> WhatIfAnswer:
-    code, said = say(told)
-    assert code == 0 and isinstance(said[-1], WhatIfAnswer), said[-1]
-    return said[-1]
+def answered(line: bytes) -> WhatIfAnswer:
+    code, reply = say(line)
+    assert code == 0 and isinstance(reply[-1], WhatIfAnswer), reply[-1]
+    return reply[-1]
 
 
-def failed(told: bytes) -> Failed:
-    code, said = say(told)
-    assert code == 2 and isinstance(said[-1], Failed), said[-1]
-    assert all(isinstance(line, Progress) for line in said[:-1])
-    return said[-1]
+def failed(data: bytes) -> Failed:
+    code, reply = say(data)
+    assert code == 2 and isinstance(reply[-1], Failed), reply[-1]
+    assert all(isinstance(line, Progress) for line in reply[:-1])
+    return reply[-1]
 
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
@@ -93,15 +93,15 @@ def test_a_csv_costs_what_the_audit_says(tmp_path: Path) -> None:
     arguments = ["--trace", str(file), "--service-rate", "1.5", "--latency-target", "5", "--price", "3", "--json"]
     done = subprocess.run([*COMMAND, "audit", *arguments], capture_output=True, text=True, timeout=400)
     audit = json.loads(done.stdout)
-    code, said = say(request(latency_target_s=5, price=3, in_force=msgspec.to_builtins(FORCE)))
-    answer = said[-1]
+    code, reply = say(request(latency_target_s=5, price=3, in_force=msgspec.to_builtins(FORCE)))
+    answer = reply[-1]
     assert code == 0 and isinstance(answer, WhatIfAnswer), answer
     assert ways(answer) == audit["ways"]
     assert (answer.recommended, answer.scaled_object) == (audit["recommended"], audit["scaled_object"])
     (best,) = [row for row in answer.table if row.recommended]
     assert best.name == answer.recommended and best.scaled_object == answer.scaled_object
     # It goes on to the end, and says so.
-    progress = [line for line in said if isinstance(line, Progress)]
+    progress = [line for line in reply if isinstance(line, Progress)]
     shares = [line.progress for line in progress]
     assert shares == sorted(shares) and len({line.doing for line in progress}) > 1
 
@@ -139,15 +139,15 @@ async def test_what_was_used_costs_what_the_audit_says(server: NatsServer, admin
     finally:
         await viewer.close()
     first = request(arrivals="usage", csv="", service_rate=None, cold_start_s=120, budgets=[0.03])
-    told = b"\n".join([first.strip(), *map(msgspec.json.encode, lines)]) + b"\n"
-    answer = await asyncio.to_thread(answered, told)
+    data = b"\n".join([first.strip(), *map(msgspec.json.encode, lines)]) + b"\n"
+    answer = await asyncio.to_thread(answered, data)
     assert ways(answer) == audit["ways"]
     assert answer.recommended == audit["recommended"]
     assert answer.load.service_rate == audit["service_rate"] == 2 and answer.load.rate_measured
     assert answer.series.begins and answer.saved.against == "static peak"
     assert not any("sent video" in note for note in answer.notes), "it names no camera"
     fewer = first.replace(b'"service_rate": null', b'"service_rate": null, "policies": ["demand"]')
-    answer = await asyncio.to_thread(answered, told.replace(first, fewer))
+    answer = await asyncio.to_thread(answered, data.replace(first, fewer))
     assert list(ways(answer)) == ["static peak", "demand", "bound"]
 
 
@@ -177,9 +177,9 @@ def test_what_can_t_be_used_is_refused_with_its_field(fields: dict[str, Any], pr
     assert problem in found.error and found.field == field and len(found.error) <= 500
 
 
-@pytest.mark.parametrize("told", [b"", b"\n", b"{", b"[" * 100_000, b"\xff\xfe\n", b'{"service": "cv"}\n'])
-def test_no_request_is_refused(told: bytes) -> None:
-    assert "the request can't be used" in failed(told).error
+@pytest.mark.parametrize("line", [b"", b"\n", b"{", b"[" * 100_000, b"\xff\xfe\n", b'{"service": "cv"}\n'])
+def test_no_request_is_refused(line: bytes) -> None:
+    assert "the request can't be used" in failed(line).error
 
 
 def test_lines_of_usage_that_can_t_be_read_are_refused() -> None:
@@ -191,8 +191,8 @@ USAGE_LINE = b'{"subject": "usage.cv", "stored_at": 1.0, "data": ""}\n'
 
 def test_without_the_extra_it_says_what_to_install() -> None:
     hidden = "import runpy, sys; sys.modules['numba'] = None; runpy.run_module('tidegate.whatif', run_name='__main__')"
-    code, said = say(request(), sys.executable, "-c", hidden)
-    assert code == 2 and isinstance(said[-1], Failed) and "pip install 'tidegate[simulate]'" in said[-1].error
+    code, reply = say(request(), sys.executable, "-c", hidden)
+    assert code == 2 and isinstance(reply[-1], Failed) and "pip install 'tidegate[simulate]'" in reply[-1].error
 
 
 LESS = """
@@ -214,9 +214,9 @@ SPARSE = "t_s,arrivals\n0,1\n1,1\n49000000,1\n"
     [(LITTLE, {"csv": SPARSE}), ("CPU_S = 4", {"arrivals": "made_up", "trace": "days", "service_rate": 0.1})],
 )
 def test_more_than_it_may_take_is_a_sentence(what: str, fields: dict[str, Any]) -> None:
-    code, said = say(request(**fields), sys.executable, "-c", LESS.format(what=what))
-    assert code == 2 and isinstance(said[-1], Failed), said[-1]
-    assert "the simulation was ended" in said[-1].error and "give fewer days" in said[-1].error
+    code, reply = say(request(**fields), sys.executable, "-c", LESS.format(what=what))
+    assert code == 2 and isinstance(reply[-1], Failed), reply[-1]
+    assert "the simulation was ended" in reply[-1].error and "give fewer days" in reply[-1].error
 
 
 # ---- it ends with who started it

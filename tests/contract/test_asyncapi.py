@@ -64,8 +64,8 @@ def test_a_client_learns_where_to_connect_and_as_whom() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.kind)
 def test_headers_keep_to_their_schema(kind: type[events.Event]) -> None:
     publishers = [s.name for s in catalog.SERVICES if names.event(kind.kind, "*") in s.publishes]
-    [said_by] = publishers or ["reanalyze"]
-    headers = events.headers(STATUS, id="a", source=names.source(said_by), traceparent=TRACE)
+    [publisher] = publishers or ["reanalyze"]
+    headers = events.headers(STATUS, id="a", source=names.source(publisher), traceparent=TRACE)
     headers["ce-type"] = events.type_of(kind)
     schema = headers_schema(kind.kind)
     schema.validate(headers)
@@ -81,11 +81,11 @@ async def test_what_ingest_says_keeps_to_the_document(server: NatsServer, admin:
     saying = asyncio.create_task(announcer.run())
     announcer.announce(STATUS)
     await announcer.flush(30)
-    said = await admin.jetstream().get_msg(names.EVENTS, subject=events.subject(STATUS), direct=True)
+    reply = await admin.jetstream().get_msg(names.EVENTS, subject=events.subject(STATUS), direct=True)
     await end(saying)
     await ingest.close()
-    assert (said.headers or {})["ce-source"] == "/tidegate/ingest"
-    headers_schema("cameras").validate(dict(said.headers or {}))
+    assert (reply.headers or {})["ce-source"] == "/tidegate/ingest"
+    headers_schema("cameras").validate(dict(reply.headers or {}))
 
 
 @pytest.mark.foreign

@@ -59,13 +59,13 @@ async def test_behind_a_proxy_it_is_for_the_address_that_people_use(server: Nats
 def test_every_route_is_in_it() -> None:
     document = app.document()
     routes = [route for route in Litestar([app.api()]).routes if route.path.startswith(app.API)]
-    asked = {
+    routes_served = {
         (method, route.path_format)
         for route in routes
         if isinstance(route, HTTPRoute)
         for method in route.methods - {"OPTIONS"}
     }
-    assert asked == {(method, path) for method, path, _ in operations(document)}
+    assert routes_served == {(method, path) for method, path, _ in operations(document)}
     sockets = [route.path for route in routes if isinstance(route, WebSocketRoute)]
     assert sockets and all(f"`{path}`" in document["info"]["description"] for path in sockets)
 
@@ -110,7 +110,9 @@ def test_what_is_no_json_says_so(path: str, media: str) -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], Callable[[str], Any]]]:
+def build_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[dict[str, Any]], Callable[[str], Any]]]:
     """Makes a client of a document; what that gives imports a module of it."""
 
     def make(document: dict[str, Any]) -> Callable[[str], Any]:
@@ -130,12 +132,12 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 @pytest.mark.slow
 async def test_a_client_that_is_made_of_it_works(
-    server: NatsServer, admin: Client, made: Callable[[dict[str, Any]], Callable[[str], Any]]
+    server: NatsServer, admin: Client, build_client: Callable[[dict[str, Any]], Callable[[str], Any]]
 ) -> None:
     await add_camera(admin, "lobby")
     await say(admin, incident(camera="lobby"))
     async with console_on(server, admin) as console:
-        module = made(await served(console))
+        module = build_client(await served(console))
         anna = await console.person("anna", "operator", sees_all=True)
         secret = (await anna.post("me/tokens", json={"label": "a program"})).json()["secret"]
         models, url = module(".models"), console.url.rstrip("/")

@@ -100,8 +100,8 @@ async def test_setup_makes_an_older_store_its_own_and_keeps_where_consumers_are(
         cv = await js.consumer_info(names.MEDIA, "cv")
         assert cv.ack_floor and (cv.ack_floor.stream_seq, cv.num_ack_pending, cv.num_pending) == (1, 1, 1)
         assert (await js.publish(names.media(CAMERA), b"video", headers={"Nats-Msg-Id": "e/2"})).duplicate
-        kept = await (await js.key_value(names.ANALYTICS)).get(f"camera.0.{CAMERA}")
-        assert kept.value == older.value(f"camera.0.{CAMERA}")
+        remaining = await (await js.key_value(names.ANALYTICS)).get(f"camera.0.{CAMERA}")
+        assert remaining.value == older.value(f"camera.0.{CAMERA}")
 
 
 def _limits(config: StreamConfig) -> tuple[object, ...]:
@@ -121,7 +121,7 @@ async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older
         await publish(admin, detections([ACROSS], 10, camera=CAMERA, epoch="new", start=start))
         for _ in range(2):
             async with analytics.running(server, analytics_partitions=count):
-                found = await analytics.until(admin, lambda said: len(_ended(said)) > len(was.followed))
+                found = await analytics.until(admin, lambda reply: len(_ended(reply)) > len(was.followed))
         followed = [object.id for object in was.followed.values()]
         assert _ended([event for _, event in found]) == [*followed, f"{was.id_prefix}-{was.count + 1}"]
 

@@ -198,7 +198,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
         await world.end("ingest", old=False)
         for stream, consumer in ((names.MEDIA, "cv"), (names.MEDIA, "embed"), (names.EVENTS, "search")):
             await settled(admin, stream, consumer)
-        await each_segment_is_worked_on_once(admin)
+        await assert_each_segment_processed_once(admin)
         assert 0 < indexed < rows(tmp_path / "index")
         assert "made anew" not in _log(world, "search")
         assert world.run("-m", "tidegate", "setup", old=False) == "nothing to change"
@@ -231,7 +231,7 @@ async def test_pods_go_back_with_the_accounts_of_before(before: Path, tmp_path: 
         await world.end("ingest", old=True)
         for stream, consumer in ((names.MEDIA, "cv"), (names.MEDIA, "embed"), (names.EVENTS, "search")):
             await settled(admin, stream, consumer)
-        await each_segment_is_worked_on_once(admin)
+        await assert_each_segment_processed_once(admin)
 
 
 def _log(world: World, service: str) -> str:
@@ -239,24 +239,24 @@ def _log(world: World, service: str) -> str:
     return log.read_text() if log.exists() else ""
 
 
-async def each_segment_is_worked_on_once(admin: Client) -> None:
+async def assert_each_segment_processed_once(admin: Client) -> None:
     """Every segment has one event of each worker, no event is there twice, and no segment of an epoch is missing."""
     state = (await admin.jetstream().stream_info(names.MEDIA)).state
     stored = set(range(state.first_seq, state.last_seq + 1))
     assert len(stored) == state.messages
     ids: Counter[str] = Counter()
-    worked: dict[str, Counter[int]] = {"detections": Counter(), "embeddings": Counter()}
+    busy: dict[str, Counter[int]] = {"detections": Counter(), "embeddings": Counter()}
     numbers: dict[tuple[str, str], list[int]] = {}
     async for subject, headers, data in _all(admin):
         ids[headers["ce-id"]] += 1
         kind = subject.split(".")[1]
-        if kind in worked:
+        if kind in busy:
             event = msgspec.json.decode(data)
-            worked[kind][event["segment"]["seq"]] += 1
+            busy[kind][event["segment"]["seq"]] += 1
             if kind == "detections":
                 numbers.setdefault((event["camera"], event["segment"]["epoch"]), []).append(event["segment"]["n"])
     assert [id for id, count in ids.items() if count > 1] == []
-    for kind, found in worked.items():
+    for kind, found in busy.items():
         assert found == dict.fromkeys(stored, 1), kind
     for found in numbers.values():
         assert sorted(found) == list(range(min(found), max(found) + 1))

@@ -67,10 +67,10 @@ def tried(folder: Path, of: Iterable[tuple[str, dict[str, Any], list[dict[str, A
         cwd=folder,
         timeout=300,
     )
-    said = dict(re.findall(r"^Unit Testing:  (.+)\.yaml\n((?:.*\n)*?)(?=Unit|\Z)", done.stdout, re.MULTILINE))
-    assert set(said) == {file.removesuffix(".yaml") for file in files}, done.stdout[-1000:]
-    print(*(text for text in said.values() if "SUCCESS" not in text))
-    return {name: "SUCCESS" in text for name, text in said.items()}
+    output = dict(re.findall(r"^Unit Testing:  (.+)\.yaml\n((?:.*\n)*?)(?=Unit|\Z)", done.stdout, re.MULTILINE))
+    assert set(output) == {file.removesuffix(".yaml") for file in files}, done.stdout[-1000:]
+    print(*(text for text in output.values() if "SUCCESS" not in text))
+    return {name: "SUCCESS" in text for name, text in output.items()}
 
 
 def both(name: str) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def both(name: str) -> list[dict[str, Any]]:
 def test_each_alert_fires_and_says_why_and_is_silent_where_it_nearly_would(tmp_path: Path) -> None:
     assert set(CASES) == set(ALERTS)
     done = tried(tmp_path, ((name, rule, both(name)) for name, rule in ALERTS.items()))
-    assert [name for name, as_told in done.items() if not as_told] == []
+    assert [name for name, case in done.items() if not case] == []
 
 
 def changed(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -101,10 +101,10 @@ def changed(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.foreign
 def test_each_part_of_an_alert_is_tried_by_its_cases(tmp_path: Path) -> None:
     """One that fires at once, from another value on, or on other series, is not as its cases have it."""
-    made = {f"{name}-{i}": (name, *one) for name, rule in ALERTS.items() for i, one in enumerate(changed(rule))}
-    done = tried(tmp_path, ((stem, rule, both(name)) for stem, (name, _, rule) in made.items()))
-    assert len(made) > 100
-    assert [f"{made[stem][0]}, {made[stem][1]}" for stem, as_told in done.items() if as_told] == []
+    built = {f"{name}-{i}": (name, *one) for name, rule in ALERTS.items() for i, one in enumerate(changed(rule))}
+    done = tried(tmp_path, ((stem, rule, both(name)) for stem, (name, _, rule) in built.items()))
+    assert len(built) > 100
+    assert [f"{built[stem][0]}, {built[stem][1]}" for stem, case in done.items() if case] == []
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -152,10 +152,10 @@ def test_each_alert_has_a_paragraph_and_each_paragraph_an_alert() -> None:
     assert list(paragraphs()) == list(ALERTS)
     for name, rule in ALERTS.items():
         assert rule["annotations"]["runbook"] == f"docs/how-to/runbook.md#{name.lower()}"
-        said = paragraphs()[name]
-        for asked in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Ends**"):
-            assert said.count(asked) == 1, f"{name} does not say {asked}"
-        assert "```" in said or "`" in said.partition("**Look**")[2].partition("**Do**")[0]
+        text = paragraphs()[name]
+        for requests in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Ends**"):
+            assert text.count(requests) == 1, f"{name} does not say {requests}"
+        assert "```" in text or "`" in text.partition("**Look**")[2].partition("**Do**")[0]
 
 
 EXPORTERS = {
@@ -172,8 +172,8 @@ def test_a_paragraph_says_whose_metrics_its_alert_needs(name: str) -> None:
     """Where nobody scrapes them it never fires."""
     read = {metric.partition("_")[0] for metric in promql.selected(ALERTS[name]["expr"])}
     others = {EXPORTERS[first] for first in read & set(EXPORTERS)}
-    said = " ".join(paragraphs()[name].partition("**Ends**")[2].split()).partition("Needs ")[2]
-    assert [other for other in others if other not in said] == [] and bool(said) == bool(others)
+    text = " ".join(paragraphs()[name].partition("**Ends**")[2].split()).partition("Needs ")[2]
+    assert [other for other in others if other not in text] == [] and bool(text) == bool(others)
 
 
 def test_each_fault_of_the_chaos_is_told_of_or_said_to_heal() -> None:
@@ -181,5 +181,5 @@ def test_each_fault_of_the_chaos_is_told_of_or_said_to_heal() -> None:
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", table, re.MULTILINE))
     for fault in FAULTS:
         assert [row for row in rows if fault.name.startswith(row)], f"no row for: {fault.name}"
-    named = {alert for told in rows.values() for alert in re.findall(r"Tidegate\w+", told)}
+    named = {alert for reports in rows.values() for alert in re.findall(r"Tidegate\w+", reports)}
     assert named <= set(ALERTS)

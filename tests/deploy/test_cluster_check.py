@@ -42,7 +42,7 @@ def test_a_cluster_in_which_all_is_well(whole: Cluster) -> None:
     assert {line[1] for line in lines} >= {WELL.get(each.line, each.line) for each in FAULTS}
     assert {kind_of(line[1]) for line in lines} == {kind_of(WELL.get(each.line, each.line)) for each in FAULTS}
     # What Secrets hold was never asked for.
-    assert whole.api.told == []
+    assert whole.api.listed_secrets == []
 
 
 def test_a_cluster_with_tls_in_which_all_is_well_and_one_without_its_certificates(
@@ -53,7 +53,7 @@ def test_a_cluster_with_tls_in_which_all_is_well_and_one_without_its_certificate
         cluster = three_commands(api, tmp_path, jsz, *components, tls=True)
         status, lines = check(cluster, str(cluster.overlay))
         assert [line for line in lines if line[0] != "ok"] == [] and status == 0
-        assert api.told == []
+        assert api.listed_secrets == []
         for name in ("nats-tls", "tidegate-tls-cv", "tidegate-scaler-tls"):
             api.drop("Secret", name)
         found = {what: (level, remedy) for level, what, _, remedy in check(cluster)[1]}

@@ -46,7 +46,7 @@ def applied(folder: Path) -> dict[str, dict[str, Any]]:
 def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert "20 passwords made" in init(folder)
-    made = applied(folder)
+    built = applied(folder)
     others = of(SHIPPED, "Job", "StatefulSet")
     mounted = {
         name
@@ -56,8 +56,8 @@ def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
         for name in secret_names([volume])
     }
     # The rest is somebody's endpoint.
-    assert mounted - {"tidegate-webhook"} == set(made)
-    for name, data in made.items():
+    assert mounted - {"tidegate-webhook"} == set(built)
+    for name, data in built.items():
         identity = name.removeprefix("tidegate-nats-")
         assert name == "nats-server" or (
             identity in permissions() and data["password"] == (folder / identity).read_text()
@@ -65,9 +65,9 @@ def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
     assert "0 passwords made" in init(folder)
     again = applied(folder)
     assert {n: d for n, d in again.items() if n != "nats-server"} == {
-        n: d for n, d in made.items() if n != "nats-server"
+        n: d for n, d in built.items() if n != "nats-server"
     }
-    assert again["nats-server"]["routes.conf"] == made["nats-server"]["routes.conf"]
+    assert again["nats-server"]["routes.conf"] == built["nats-server"]["routes.conf"]
     # One that is missing is made, and no other.
     (folder / "search").unlink()
     assert "1 passwords made (search)" in init(folder)
@@ -107,12 +107,12 @@ async def test_setup_waits_for_servers_that_have_no_leader_yet(tmp_path: Path) -
     try:
         servers.start(0)
         async with connected(servers.settings("admin", ""), "admin") as admin:
-            made = asyncio.create_task(apply(admin.jetstream(), TopologySettings(stream_replicas=3)))
+            built = asyncio.create_task(apply(admin.jetstream(), TopologySettings(stream_replicas=3)))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(made), 6)
+                await asyncio.wait_for(asyncio.shield(built), 6)
             servers.start(1)
             servers.start(2)
-            assert "stream MEDIA created" in await made
+            assert "stream MEDIA created" in await built
     finally:
         servers.stop()
 

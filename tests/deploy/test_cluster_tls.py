@@ -48,9 +48,9 @@ def init(folder: Path, *more: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("tls") / "secrets"
-    init(made, "--tls")
-    return made
+    secrets = tmp_path_factory.mktemp("tls") / "secrets"
+    init(secrets, "--tls")
+    return secrets
 
 
 @pytest.fixture(scope="module")
@@ -68,32 +68,32 @@ def loaded(path: Path) -> x509.Certificate:
 
 
 def test_every_secret_of_an_overlay_with_tls_is_made(folder: Path, docs: list[Document]) -> None:
-    made = of(build(folder), "Secret")
-    check_builtin_kinds(list(made.values()))
+    built = of(build(folder), "Secret")
+    check_builtin_kinds(list(built.values()))
     needed = set(secret_names(docs)) - ENDPOINTS
     assert "nats-tls" in needed and "tidegate-scaler-client" in needed
     # Prometheus is nobody's pod here.
-    assert needed | {"tidegate-tls-prometheus"} == set(made)
-    signed = {name: d["data"] for name, d in made.items() if d["type"] == "kubernetes.io/tls"}
+    assert needed | {"tidegate-tls-prometheus"} == set(built)
+    signed = {name: d["data"] for name, d in built.items() if d["type"] == "kubernetes.io/tls"}
     assert set(signed) == {c["metadata"]["name"] for c in documents(CERT_MANAGER.read_text())}
     for name, data in signed.items():
         given = {key: base64.b64decode(value) for key, value in data.items()}
         files = {key: folder / "tls" / name / key for key in ("tls.crt", "tls.key")} | {"ca.crt": folder / "tls/ca.crt"}
         assert given == {key: path.read_bytes() for key, path in files.items()}
-    everything = yaml.safe_dump(list(made.values()))
+    everything = yaml.safe_dump(list(built.values()))
     assert base64.b64encode((folder / "tls/ca.key").read_bytes()).decode() not in everything.replace("\n", "")
 
 
-@pytest.mark.parametrize("asked", documents(CERT_MANAGER.read_text()), ids=lambda d: d["metadata"]["name"])
-def test_a_certificate_is_as_cert_manager_makes_it(asked: Document, folder: Path) -> None:
-    made = loaded(folder / "tls" / asked["spec"]["secretName"] / "tls.crt").extensions
-    names = made.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-    assert names == asked["spec"]["dnsNames"]
-    usages = set(made.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    assert usages == {USAGES[usage] for usage in asked["spec"]["usages"]}
-    key = loaded(folder / "tls" / asked["spec"]["secretName"] / "tls.crt").public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey) and key.key_size == asked["spec"]["privateKey"]["size"]
-    assert not made.get_extension_for_class(x509.BasicConstraints).value.ca
+@pytest.mark.parametrize("certificate", documents(CERT_MANAGER.read_text()), ids=lambda d: d["metadata"]["name"])
+def test_a_certificate_is_as_cert_manager_makes_it(certificate: Document, folder: Path) -> None:
+    built = loaded(folder / "tls" / certificate["spec"]["secretName"] / "tls.crt").extensions
+    names = built.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    assert names == certificate["spec"]["dnsNames"]
+    usages = set(built.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    assert usages == {USAGES[usage] for usage in certificate["spec"]["usages"]}
+    key = loaded(folder / "tls" / certificate["spec"]["secretName"] / "tls.crt").public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey) and key.key_size == certificate["spec"]["privateKey"]["size"]
+    assert not built.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
 def is_for(folder: Path, secret: str, host: str) -> bool:
@@ -121,16 +121,16 @@ def test_each_server_is_believed_by_the_name_that_it_is_asked_by(folder: Path, d
 def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        said = init(tmp_path / "secrets", "--tls")
+        output = init(tmp_path / "secrets", "--tls")
     finally:
         os.umask(before)
     tls = tmp_path / "secrets/tls"
     assert {path.stat().st_mode & 0o777 for path in tls.rglob("*") if path.is_file()} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (tls, *tls.rglob("*")) if path.is_dir()} == {0o700}
-    assert "17 certificates made (nats-tls, " in said and "PRIVATE" not in said
+    assert "17 certificates made (nats-tls, " in output and "PRIVATE" not in output
     written = "".join((tmp_path / "secrets" / name).read_text() for name in ("kustomization.yaml", "namespace.yaml"))
     keys = [path.read_text().splitlines()[1] for path in tls.rglob("*.key")]
-    assert len(set(keys)) == 18 and not [key for key in keys if key in said + written]
+    assert len(set(keys)) == 18 and not [key for key in keys if key in output + written]
 
 
 def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> Non
     first = write(tmp_path, 0)
     ca = (tmp_path / "tls/ca.crt").read_bytes()
     assert len(first.secrets) == 17 and first.until == NOW + dt.timedelta(days=365)
-    kept = write(tmp_path, 240)
-    assert kept.secrets == [] and kept.until == first.until
+    remaining = write(tmp_path, 240)
+    assert remaining.secrets == [] and remaining.until == first.until
     renewed = write(tmp_path, 245)
     assert renewed.secrets == first.secrets and renewed.until == NOW + dt.timedelta(days=245 + 365)
     # Whoever trusts the CA goes on to.
@@ -222,9 +222,9 @@ def test_a_ca_whose_key_is_lost_is_not_replaced(harm: str, tmp_path: Path) -> No
 def servers(folder: Path, docs: list[Document], tmp_path: Path) -> Iterator[NatsPods]:
     config = of(docs, "ConfigMap")["nats"]["data"]
     files = {f"nats/{name}": config[name] for name in ("nats.conf", *(n for n in config if n != "nats.conf"))}
-    made = NatsPods(tmp_path, folder, files, mounts=["nats-tls"])
-    yield made
-    made.stop()
+    pods = NatsPods(tmp_path, folder, files, mounts=["nats-tls"])
+    yield pods
+    pods.stop()
 
 
 @pytest.mark.slow
@@ -248,8 +248,8 @@ async def who_does_not_get_in(servers: NatsPods, stranger: Pair) -> None:
         "is not trusted": {"nats_ca": ""},
         "(?i)password": {"nats_password": "wrong"},
     }
-    for said, given in refused.items():
-        with pytest.raises(BusError, match=said):
+    for reports, given in refused.items():
+        with pytest.raises(BusError, match=reports):
             await bus.connect(servers.settings("cv", cv, **given), "cv", timeout_s=10)
     with pytest.raises(SettingError, match="unsuitable certificate purpose"):
         await bus.connect(servers.settings("cv", "tidegate-scaler-tls"), "cv", timeout_s=10)

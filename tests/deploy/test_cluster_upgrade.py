@@ -45,9 +45,9 @@ LEFT = ROOT / "tests/contract/upgrade"
 JOB = ROOT / "deploy/kubernetes/base/setup.yaml"
 SEGMENTS = 8
 SPAN: dict[str, Any] = {"camera": "lobby", "start": START, "end": START + dt.timedelta(seconds=9)}
-ASKED = [jobs.Ask(id=f"q-{n}", question=f"Who is there? {n}", **SPAN) for n in (1, 2)]
+QUESTIONS = [jobs.Ask(id=f"q-{n}", question=f"Who is there? {n}", **SPAN) for n in (1, 2)]
 WAITING: list[jobs.Job] = [
-    *ASKED,
+    *QUESTIONS,
     jobs.Caption(**SPAN),
     jobs.Verify(camera="lobby", incident="i-1", rule="in", prompt="Is a person there?", segments=[1]),
 ]
@@ -205,16 +205,16 @@ async def _until_started(running: dict[str, ServiceProcess]) -> None:
 async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     js = admin.jetstream()
     assert await _jobs(admin) == {"VLM": 1, "ASKS": 2, "CAPTIONS": 1}
-    asked = [msgspec.json.decode((await js.get_msg(names.ASKS, n)).data or b"")["question"] for n in (1, 2)]
-    assert asked == [job.question for job in ASKED]
+    requests = [msgspec.json.decode((await js.get_msg(names.ASKS, n)).data or b"")["question"] for n in (1, 2)]
+    assert requests == [job.question for job in QUESTIONS]
     # Consumers go on: what was acknowledged is not done again, what was in hand is done, and the rest.
     embedded = await _segments(admin, lambda found: set(range(2, SEGMENTS + 1)) <= set(found))
     assert {n: count for n, count in embedded.items() if n <= SEGMENTS} == dict.fromkeys(range(2, SEGMENTS + 1), 1)
     # Tracks go on under their ids, and the camera's rule holds.
     was = checkpoint.unpacked(cluster.older.value(f"camera.0.{CAMERA}"))
     expected = [*(object.id for object in was.followed.values()), f"{was.id_prefix}-{was.count + 1}"]
-    said = await analytics.until(admin, lambda found: len(_ended(found)) >= len(expected))
-    found = [event for _, event in said]
+    total = await analytics.until(admin, lambda found: len(_ended(found)) >= len(expected))
+    found = [event for _, event in total]
     assert _ended(found) == expected
     assert len(analytics.incidents(found, "start", "in")) == 1
     # The camera is filmed, the other's password is there, and the dead letter.

@@ -110,17 +110,17 @@ def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.
     needed = {name for name in secret_names(with_tls(tmp_path, "h100/demand")) if "tls" in name or "client" in name}
     readme = (DEPLOY / "README.md").read_text()
     (helm,) = set(secret_names(yaml.safe_load((DEPLOY / "nats-chart/values-tls.yaml").read_text())))
-    made = {c["spec"]["secretName"]: c["spec"] for c in of(docs, "Certificate").values()}
-    assert needed | {helm, "tidegate-ca", "tidegate-tls-admin", "tidegate-tls-prometheus"} == set(made)
-    assert [name for name in made if f"`{name}`" not in readme] == []
+    built = {c["spec"]["secretName"]: c["spec"] for c in of(docs, "Certificate").values()}
+    assert needed | {helm, "tidegate-ca", "tidegate-tls-admin", "tidegate-tls-prometheus"} == set(built)
+    assert [name for name in built if f"`{name}`" not in readme] == []
     assert {d["metadata"]["namespace"] for d in docs} == {"tidegate"}
     host = urlsplit(of(with_tls(tmp_path, "h100/demand"), "ConfigMap")["tidegate-nats"]["data"]["url"]).hostname
-    assert host in made[helm]["dnsNames"]
-    assert made["tidegate-scaler-tls"]["dnsNames"] == ["tidegate-scaler.tidegate.svc.cluster.local"]
+    assert host in built[helm]["dnsNames"]
+    assert built["tidegate-scaler-tls"]["dnsNames"] == ["tidegate-scaler.tidegate.svc.cluster.local"]
     for name in needed:
-        asked = {"tidegate-scaler-tls": {"server auth"}}
-        asked |= {key: {"client auth"} for key in ("tidegate-scaler-client", "tidegate-tls-admin")}
-        assert set(made[name]["usages"]) == asked.get(name, {"client auth", "server auth"})
+        request = {"tidegate-scaler-tls": {"server auth"}}
+        request |= {key: {"client auth"} for key in ("tidegate-scaler-client", "tidegate-tls-admin")}
+        assert set(built[name]["usages"]) == request.get(name, {"client auth", "server auth"})
 
 
 @pytest.mark.foreign
@@ -156,16 +156,16 @@ def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path
     (mount,) = (m for m in container_of(ingest)["volumeMounts"] if m["name"] == "camera-ca")
     (tmp_path / "password").write_text("p")
     loaded = settings.load(IngestSettings, variables(ingest, tmp_path / "password"))
-    made = re.findall(r"create configmap (\S+) --from-file=(\S+?)=", (DEPLOY / "README.md").read_text())
-    assert [(name, f"{mount['mountPath']}/{key}") for name, key in made] == [(volume, loaded.ingest_ca)]
+    built = re.findall(r"create configmap (\S+) --from-file=(\S+?)=", (DEPLOY / "README.md").read_text())
+    assert [(name, f"{mount['mountPath']}/{key}") for name, key in built] == [(volume, loaded.ingest_ca)]
     assert mount["readOnly"] and loaded.ingest_buffer_mb == 32
 
 
 def endpoints_patches() -> list[Document]:
     """What the guide has people put into their overlay for a model elsewhere."""
     guide = (DEPLOY.parent / "docs/how-to/endpoints.md").read_text()
-    (said,) = re.findall(r"```yaml\n(components:.*?)```", guide, re.DOTALL)
-    found: list[Document] = yaml.safe_load(said)["patches"]
+    (text,) = re.findall(r"```yaml\n(components:.*?)```", guide, re.DOTALL)
+    found: list[Document] = yaml.safe_load(text)["patches"]
     return found
 
 
@@ -266,8 +266,8 @@ def test_the_key_of_recordings_is_a_component_of_either_form(form: str, tmp_path
     (volume,) = (v["secret"] for v in pod_of(workload)["volumes"] if v["name"] == "recordings-key")
     (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == "recordings-key")
     given = {e["name"]: e.get("value") for e in container_of(workload)["env"]}
-    made = re.findall(r"secret generic (\S+) --from-file=(recordings.key)=", (DEPLOY / "README.md").read_text())
-    assert [(name, f"{mount['mountPath']}/{file}") for name, file in made] == [
+    built = re.findall(r"secret generic (\S+) --from-file=(recordings.key)=", (DEPLOY / "README.md").read_text())
+    assert [(name, f"{mount['mountPath']}/{file}") for name, file in built] == [
         (volume["secretName"], given["RECORDER_KEY_FILE"])
     ]
     # What others may read, the recorder refuses.
@@ -293,9 +293,9 @@ def test_the_patch_for_a_bucket_takes_the_volume_away_and_has_two_record(tmp_pat
 def test_the_patch_for_a_warm_replica_keeps_one(form: str, tmp_path: Path) -> None:
     (patches,) = re.findall(r"`patches`:\n\n```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     docs = overlay(tmp_path, form, patches=yaml.safe_load(textwrap.dedent(patches)))
-    kept = {name: our_own_reading(d).spec.min_replica_count for name, d in of(docs, "ScaledObject").items()}
-    assert {name for name, least in kept.items() if name != "tidegate-ingest" and least} == {"tidegate-vlm"}
-    assert kept["tidegate-vlm"] == 1
+    remaining = {name: our_own_reading(d).spec.min_replica_count for name, d in of(docs, "ScaledObject").items()}
+    assert {name for name, least in remaining.items() if name != "tidegate-ingest" and least} == {"tidegate-vlm"}
+    assert remaining["tidegate-vlm"] == 1
 
 
 @pytest.mark.foreign

@@ -214,11 +214,11 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
     if missing(request.param):
         remedy = {"podman-compose": "pip install 'tidegate[test]'", "docker-compose": "apt-get install docker-compose"}
         pytest.skip(f"{request.param} is not installed: {remedy[request.param]}")
-    made = Project(request.param, images.engine(), tmp_path)
+    instance = Project(request.param, images.engine(), tmp_path)
     try:
-        yield made
+        yield instance
     finally:
-        made.close()
+        instance.close()
 
 
 async def first_detections(project: Project, password: str) -> dict[str, Any]:

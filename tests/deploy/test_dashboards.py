@@ -95,14 +95,15 @@ def test_grafana_s_own_types_have_every_field(tmp_path: Path, pytestconfig: pyte
         pytest.skip("node is not installed: apt-get install nodejs npm")
     package = npm.installed(pytestconfig, "@grafana/schema", GRAFANA, "typescript@5.9.3")
     modules = package.parents[1]
-    assert told(modules, tmp_path, {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in NAMES}) == ""
+    shipped = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in NAMES}
+    assert type_errors(modules, tmp_path, shipped) == ""
     right = json.loads((FOLDER / "cv.json").read_text())
     wrong = {"unknown": right | {"refreshes": "1m"}, "kind": right | {"schemaVersion": "forty"}}
-    said = told(modules, tmp_path, wrong)
-    assert "'\"refreshes\"' does not exist" in said and "'string' is not assignable to type 'number'" in said
+    reply = type_errors(modules, tmp_path, wrong)
+    assert "'\"refreshes\"' does not exist" in reply and "'string' is not assignable to type 'number'" in reply
 
 
-def told(modules: Path, folder: Path, dashboards: dict[str, Any]) -> str:
+def type_errors(modules: Path, folder: Path, dashboards: dict[str, Any]) -> str:
     """What TypeScript says of them, as dashboards of Grafana."""
     (folder / "node_modules").unlink(missing_ok=True)
     (folder / "node_modules").symlink_to(modules)

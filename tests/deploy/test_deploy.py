@@ -26,13 +26,13 @@ from tests.support.kube.deploy_manifests import (
     FILES,
     SHIPPED,
     VERSION,
-    asked_by,
     claims_of,
     container_of,
     documents,
     listed,
     of,
     pod_of,
+    query_of,
     secret_names,
     workloads,
 )
@@ -131,7 +131,7 @@ def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it
     total = float(buffers["INGEST_BUFFER_TOTAL_MB"])
     assert total < 0.75 * mebibytes(container["resources"]["limits"]["memory"])
     (trigger,) = of(SHIPPED, "ScaledObject")["tidegate-ingest"]["spec"]["triggers"]
-    planned = int(asked_by(trigger)["camerasPerReplica"])
+    planned = int(query_of(trigger)["camerasPerReplica"])
     assert planned * float(buffers["INGEST_BUFFER_MB"]) <= total
     assert int(buffers["INGEST_MAX_CAMERAS"]) >= 2 * planned, "one replica carries what another had"
 
@@ -200,9 +200,9 @@ def test_a_token_of_the_hub_is_found_by_vllm_where_there_is_one() -> None:
 
 def test_the_readme_makes_a_secret_for_each_identity() -> None:
     """Of a tenant; those of the first come from `tidegate cluster init`."""
-    (said,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
+    (output,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
-    assert set(said.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(said.split()) <= set(
+    assert set(output.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(output.split()) <= set(
         permissions()
     )
 

@@ -217,13 +217,13 @@ def test_a_job_of_the_same_name_can_be_made_anew(tmp_path: Path) -> None:
 
 def check_health(services: Document, docs: list[Document]) -> None:
     """Waits for what always runs and for KEDA, and for nothing that comes and goes with the load."""
-    asked = {(c["kind"], c["namespace"], c["name"]) for c in services["spec"]["healthChecks"]}
+    request = {(c["kind"], c["namespace"], c["name"]) for c in services["spec"]["healthChecks"]}
     scaled = of(docs, "ScaledObject")
     changing = {s["spec"]["scaleTargetRef"]["name"] for s in scaled.values()} | {"tidegate-placeholder"}
     steady = {
         key(d) for d in docs if d["kind"] in ("Deployment", "StatefulSet") and d["metadata"]["name"] not in changing
     }
-    assert asked == steady | {key(s) for s in scaled.values()}
+    assert request == steady | {key(s) for s in scaled.values()}
     assert not services["spec"].get("wait")
 
 
@@ -274,9 +274,9 @@ def test_the_folder_of_secrets_is_what_flux_decrypts(tmp_path: Path) -> None:
     (tmp_path / "applied").mkdir()
     content = {"resources": ["../secrets"], "patches": spec["patches"]}
     (tmp_path / "applied/kustomization.yaml").write_text(yaml.safe_dump(content))
-    made = build(tmp_path / "applied")
-    assert {d["kind"] for d in made} == {"Secret"} and {d["metadata"]["namespace"] for d in made} == {"tidegate"}
-    assert {"nats-server", "tidegate-nats-admin"} <= set(of(made, "Secret"))
+    built = build(tmp_path / "applied")
+    assert {d["kind"] for d in built} == {"Secret"} and {d["metadata"]["namespace"] for d in built} == {"tidegate"}
+    assert {"nats-server", "tidegate-nats-admin"} <= set(of(built, "Secret"))
 
 
 # ---- Argo CD

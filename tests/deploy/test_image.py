@@ -23,7 +23,7 @@ from shared.contract.topology import TopologySettings, apply
 from shared.contract.whatif import WhatIfAnswer, decode
 from tests.support.processes import images
 from tests.support.processes.images import CPU, SERVICES, SMALL, Host
-from tests.support.processes.video_flow import counted, stored, worked_off
+from tests.support.processes.video_flow import counted, stored, until_processed
 from tests.support.worlds.whatif import CSV
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
@@ -94,9 +94,9 @@ def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str
 def test_the_console_of_a_cluster_simulates(engine: Engine) -> None:
     """Read-only, without a home: what it compiles is kept for as long as the process lives."""
     run = ("podman", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp:rw", tag(SMALL))
-    asked = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
-    told = engine.run(*run, "python", "-m", "tidegate.whatif", stdin=json.dumps(asked) + "\n", quiet=True)
-    answer = decode(told.splitlines()[-1].encode())
+    request = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
+    output = engine.run(*run, "python", "-m", "tidegate.whatif", stdin=json.dumps(request) + "\n", quiet=True)
+    answer = decode(output.splitlines()[-1].encode())
     assert isinstance(answer, WhatIfAnswer) and answer.table, answer
 
 
@@ -134,7 +134,7 @@ async def test_video_becomes_events_in_containers_and_none_is_lost(host: Host, t
         await stored(admin, 60)
         assert await workers[1].stop() == 0
         assert await ingest.stop() == 0
-        await worked_off(admin)
+        await until_processed(admin)
     seen = await counted(admin)
     await admin.close()
     assert seen.segments >= 60

@@ -101,9 +101,9 @@ def rendered(request: pytest.FixtureRequest) -> tuple[str, list[Document]]:
         pytest.skip("NATS' chart is in no package: set NATS_CHART to helm/charts/nats of nats-io/k8s")
     helm: Any = pytest.importorskip("helm_python", reason="Helm is not installed: pip install helm-python-sdk")
     with helm.Chart.load(chart) as loaded:
-        made = loaded.render(values(request.param), name="nats", namespace="tidegate")
+        built = loaded.render(values(request.param), name="nats", namespace="tidegate")
     # A test of the chart's own is a pod that helm runs when it is asked to.
-    docs = [d for name, text in made.items() if "/tests/" not in name for d in documents(text)]
+    docs = [d for name, text in built.items() if "/tests/" not in name for d in documents(text)]
     for doc in docs:
         doc["metadata"].setdefault("namespace", "tidegate")
     return request.param, docs
@@ -147,9 +147,9 @@ def servers(rendered: tuple[str, list[Document]], tmp_path: Path) -> Iterator[Na
     assert done.exit_code == 0, done.output
     config = of(docs, "ConfigMap")["nats-config"]["data"]["nats.conf"]
     mounts = ["nats-certs/nats", "nats-certs/cluster", "nats-ca-cert"] if form == "tls" else []
-    made = NatsPods(tmp_path, tmp_path / "secrets", {"nats-config/nats.conf": config}, mounts)
-    yield made
-    made.stop()
+    pods = NatsPods(tmp_path, tmp_path / "secrets", {"nats-config/nats.conf": config}, mounts)
+    yield pods
+    pods.stop()
 
 
 @pytest.mark.slow

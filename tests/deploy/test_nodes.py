@@ -66,7 +66,7 @@ def on_gpus(docs: list[Document]) -> dict[str, Document]:
     return {name: w for name, w in workloads(docs).items() if "tidegate.dev/gpu" in w["metadata"]["labels"]}
 
 
-def asked(deployment: Document) -> dict[str, str]:
+def requests_of(deployment: Document) -> dict[str, str]:
     """What of NVIDIA's all containers of a pod ask for together."""
     pod = pod_of(deployment)
     given = [c["resources"]["requests"] for c in (*pod.get("initContainers", []), *pod["containers"])]
@@ -136,7 +136,7 @@ def check_budget(pool: Document, docs: list[Document]) -> None:
     """As many GPUs as KEDA may ask for, and no more: a mistake in a trigger can't cost more than planned."""
     scaled = [s for s in of(docs, "ScaledObject").values() if s["spec"]["scaleTargetRef"]["name"] in on_gpus(docs)]
     most = sum(
-        s["spec"]["maxReplicaCount"] * int(asked(on_gpus(docs)[s["spec"]["scaleTargetRef"]["name"]])[GPU])
+        s["spec"]["maxReplicaCount"] * int(requests_of(on_gpus(docs)[s["spec"]["scaleTargetRef"]["name"]])[GPU])
         for s in scaled
     )
     assert int(pool["spec"]["limits"][GPU]) == most + on_gpus(docs)["tidegate-placeholder"]["spec"]["replicas"]
@@ -226,10 +226,10 @@ def check_share(docs: list[Document], resource: str) -> None:
     """cv, embed and the placeholder take one part each, and vlm a whole GPU."""
     deployments = of(docs, "Deployment")
     for name in ("cv", "embed", "placeholder"):
-        assert asked(deployments[f"tidegate-{name}"]) == {resource: "1"}
+        assert requests_of(deployments[f"tidegate-{name}"]) == {resource: "1"}
         limits = container_of(deployments[f"tidegate-{name}"])["resources"]["limits"]
         assert limits[resource] == "1" and GPU not in limits
-    assert asked(deployments["tidegate-vlm"]) == {GPU: "1"}
+    assert requests_of(deployments["tidegate-vlm"]) == {GPU: "1"}
     check_placeholder(docs)
     for workload in on_gpus(docs).values():
         check_pod(workload)
@@ -311,7 +311,7 @@ def check_preload(docs: list[Document]) -> None:
     pod = pod_of(daemons)
     assert {c["image"] for c in pod["initContainers"]} == images_of(docs)
     assert all(c["command"] == ["true"] for c in pod["initContainers"])
-    assert asked(daemons) == {}
+    assert requests_of(daemons) == {}
     check_pod(daemons)
     check_confined(pod)
     for workload in on_gpus(docs).values():

@@ -34,13 +34,13 @@ from tests.support.kube.deploy_manifests import (
     PROFILES,
     RATE,
     Document,
-    asked_by,
     build,
     component_of,
     container_of,
     of,
     overlay,
     pod_of,
+    query_of,
     workloads,
 )
 from tests.support.kube.service_checks import arguments, check_analytics, check_cv, check_embed, check_search, check_vlm
@@ -129,7 +129,7 @@ def test_work_bends_only_where_demand_scales(form: str) -> None:
         name = f"tidegate-{service}"
         given = {v["name"]: v.get("value") for v in container_of(workloads(docs)[name])["env"]}
         triggers = scaled[name]["spec"]["triggers"]
-        asks = [asked_by(t) for t in triggers if t["type"] == "metrics-api"]
+        asks = [query_of(t) for t in triggers if t["type"] == "metrics-api"]
         assert given.get(f"{service.upper()}_LATENCY_TARGET_S") == (asks[0]["latencyTarget"] if asks else None)
         assert bool(asks) == form.endswith("/demand")
 
@@ -217,11 +217,11 @@ def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, k
 @pytest.mark.foreign
 def test_the_guide_s_overlay_scales_by_utilisation(tmp_path: Path) -> None:
     guide = (DEPLOY.parent / "docs/how-to/scale.md").read_text()
-    (said,) = [y for y in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "keda/utilisation" in y]
+    (text,) = [y for y in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "keda/utilisation" in y]
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     mine = tmp_path / "deploy/kubernetes/overlays/mine"
     mine.mkdir()
-    (mine / "kustomization.yaml").write_text(said)
+    (mine / "kustomization.yaml").write_text(text)
     types = {n: [t["type"] for t in d["spec"]["triggers"]] for n, d in of(build(mine), "ScaledObject").items()}
     assert len(types) == 3 and all(kinds[-1] == "prometheus" for kinds in types.values())
 

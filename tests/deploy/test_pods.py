@@ -31,7 +31,7 @@ from shared.runtime.settings import BusSettings
 from tests.support.kube.deploy_manifests import DEPLOY, Document, documents, of, overlay, workloads
 from tests.support.processes import images
 from tests.support.processes.pods import Pods, secret
-from tests.support.processes.video_flow import counted, stored, worked_off
+from tests.support.processes.video_flow import counted, stored, until_processed
 from tests.support.waiting import patience_s, until
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
@@ -47,8 +47,8 @@ RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start}]"
 
 @pytest.fixture
 def pods(tmp_path: Path) -> Iterator[Pods]:
-    with Pods(images.engine(), tmp_path) as made:
-        yield made
+    with Pods(images.engine(), tmp_path) as servers:
+        yield servers
 
 
 def manifests(folder: Path) -> list[Document]:
@@ -68,10 +68,10 @@ async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods
         # All at once, in whatever order: each waits for what it needs.
         await asyncio.to_thread(pods.play, [*pods.secrets(), endpoint, *docs])
         await all_ready(pods, everything)
-        await video_is_worked_off(pods, everything, posted, tmp_path)
+        await assert_video_processed(pods, everything, posted, tmp_path)
 
 
-async def video_is_worked_off(pods: Pods, everything: list[str], posted: list[bytes], tmp_path: Path) -> None:
+async def assert_video_processed(pods: Pods, everything: list[str], posted: list[bytes], tmp_path: Path) -> None:
     async with admin_of(pods) as admin:
         assert {i.config.num_replicas for i in await admin.jetstream().streams_info()} == {3}
         assert pods.tidegate("setup") == "nothing to change"
@@ -93,7 +93,7 @@ async def video_is_worked_off(pods: Pods, everything: list[str], posted: list[by
             await demand_is_answered(pods)
             await somebody_looks(pods)
             assert await asyncio.to_thread(pods.drain, "tidegate-ingest") == 0
-        await worked_off(admin)
+        await until_processed(admin)
         ended = {name: await asyncio.to_thread(pods.drain, name) for name in everything}
         assert ended == dict.fromkeys(everything, 0)
         seen = await counted(admin)
@@ -205,8 +205,8 @@ async def somebody_looks(pods: Pods) -> None:
             assert {"ingest", "cv"} <= {one["name"] for one in (await answer.json())["services"]}
         async with session.get("cameras/cam-0/picture") as answer:
             assert answer.status == 200 and (await answer.read())[:2] == b"\xff\xd8", await answer.read()
-        asked = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 1.5}
-        async with session.post("whatif", json=asked) as answer:
+        request = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 1.5}
+        async with session.post("whatif", json=request) as answer:
             assert answer.status == 202, await answer.text()
             job = (await answer.json())["id"]
         async with asyncio.timeout(2 * patience_s()):

@@ -52,13 +52,13 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
     running = []
 
     def start(service: str, targets: Path, **env: str) -> None:
-        told = {"METRICS_TARGETS": str(targets), "REPLICA": service} | env
-        running.append(ServiceProcess(service, server.environment(service), tmp_path, **told))
+        fields = {"METRICS_TARGETS": str(targets), "REPLICA": service} | env
+        running.append(ServiceProcess(service, server.environment(service), tmp_path, **fields))
 
-    told = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
-    told |= {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
+    fields = {"SCALER_PORT": "0", "SCALER_HTTP_PORT": "0"}
+    fields |= {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
     for service in PLAIN:
-        start(service, plain, **told)
+        start(service, plain, **fields)
     shown = {"METRICS_CERT": page.cert, "METRICS_KEY": page.key, "METRICS_CLIENT_CA": ca.ca}
     # Nobody listens there.
     start("webhook", secured, WEBHOOK_URL="http://127.0.0.1:9/", **shown)
@@ -82,9 +82,9 @@ async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, ad
     await say(admin, 1)
     await js.publish(names.media("lobby"), b"no segment")
     # All that runs is seen and answers. That cv idles and nobody asks the scaler would be told of if it lasted.
-    told = {"TidegateDeadLetters", "TidegateAlertsNotDelivered", "TidegateEndpointAway"}
-    told |= {"TidegateGpusIdle", "TidegateScalerNotAsked"}
-    await until(lambda: set(prometheus.firing()) == told)
+    incidents = {"TidegateDeadLetters", "TidegateAlertsNotDelivered", "TidegateEndpointAway"}
+    incidents |= {"TidegateGpusIdle", "TidegateScalerNotAsked"}
+    await until(lambda: set(prometheus.firing()) == incidents)
     firing = prometheus.firing()
     assert firing["TidegateDeadLetters"].items() >= {"namespace": "tidegate", "service": "cv"}.items()
     assert firing["TidegateEndpointAway"]["severity"] == "page"
@@ -93,7 +93,7 @@ async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, ad
     assert {rule["name"] for rule in evaluated} == set(ALERTS)
     assert [rule for rule in evaluated if rule["health"] != "ok"] == []
     # And so can each query of the dashboards.
-    failed = [q for name in NAMES for q, _ in queries(name) if "result" not in prometheus.asked("query", query=q)]
+    failed = [q for name in NAMES for q, _ in queries(name) if "result" not in prometheus.query("query", query=q)]
     assert failed == []
-    series = {name for name in prometheus.asked("label/__name__/values") if name.startswith("tidegate_")}
-    assert series - set(promql.known()) == set() and len(series) > 50
+    series = {name for name in prometheus.query("label/__name__/values") if name.startswith("tidegate_")}
+    assert series - set(promql.metric_labels()) == set() and len(series) > 50

@@ -21,10 +21,10 @@ CREATED = "2026-11-24T13:00:00.123456789Z"
 @pytest.mark.parametrize("lock", sorted({kind.lock for kind in KINDS.values()}))
 def test_a_lock_file_is_listed_with_every_hash(lock: str) -> None:
     text = (REQUIREMENTS / f"{lock}.txt").read_text()
-    made = sbom.of_lock(lock, text, CREATED)
-    assert made == sbom.of_lock(lock, text, CREATED)
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(made) is None
-    parts = json.loads(made)["components"]
+    built = sbom.of_lock(lock, text, CREATED)
+    assert built == sbom.of_lock(lock, text, CREATED)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(built) is None
+    parts = json.loads(built)["components"]
     assert {(p["name"], p["version"]) for p in parts} == set(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
     hashes = [h["content"] for p in parts for r in p["externalReferences"] for h in r["hashes"]]
     assert sorted(set(hashes)) == sorted(set(re.findall(r"sha256:([0-9a-f]{64})", text)))

@@ -107,8 +107,8 @@ def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
         check_thresholds(scaled)
         check_triggers(scaled, docs)
     # Of the first tenant's namespace they know NATS alone: its address, and the way to it.
-    known = (of(docs, "ConfigMap")["tidegate-nats"], of(docs, "NetworkPolicy")["tidegate"])
-    others = yaml.safe_dump([d for d in docs if d not in known])
+    existing = (of(docs, "ConfigMap")["tidegate-nats"], of(docs, "NetworkPolicy")["tidegate"])
+    others = yaml.safe_dump([d for d in docs if d not in existing])
     assert "tidegate.svc" not in others and "metadata.name: tidegate" not in others
 
 
@@ -160,26 +160,26 @@ def test_pods_of_a_tenant_reach_nats_and_nobody_else_s_pods(form: str, tmp_path:
 def secrets_by_the_readme(folder: Path) -> dict[str, str]:
     """Run the README's commands for the tenant's Secrets; the file that each is made of."""
     (block,) = re.findall(r"```\n([^`]*generic tidegate-nats-\$identity -[^`]*ACME[^`]*)```", README)
-    said = subprocess.run(
+    reply = subprocess.run(
         ["bash", "-euc", 'kubectl() { printf "%s\\n" "$*"; }\n' + textwrap.dedent(block)],
         cwd=folder, capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
-    assert set(re.findall(r"^-n (\S+) create secret", said, re.MULTILINE)) == {"acme"}
-    return dict(re.findall(r"generic (\S+) --from-file=password=(\S+)", said))
+    assert set(re.findall(r"^-n (\S+) create secret", reply, re.MULTILINE)) == {"acme"}
+    return dict(re.findall(r"generic (\S+) --from-file=password=(\S+)", reply))
 
 
 async def test_a_tenant_s_pods_and_keda_find_what_is_theirs_on_a_real_server(tmp_path: Path) -> None:
     accounts(tmp_path)
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     docs = rendered("/demand")
-    made = secrets_by_the_readme(tmp_path)
+    secrets = secrets_by_the_readme(tmp_path)
     async with OwnServer(tmp_path, monitored=True) as server:
         for admin in ("admin", "ACME-admin"):
             done = await server.tidegate("setup", user=admin)
             assert done.returncode == 0, done.stderr
         for workload in workloads(docs).values():
             (secret,) = (n for n in secret_names(workload) if n.startswith("tidegate-nats-"))
-            password = (tmp_path / made[secret]).read_text()
+            password = (tmp_path / secrets[secret]).read_text()
             identity = user_of(workload).removeprefix("ACME-")
             at = BusSettings(nats_url=server.url, nats_user=user_of(workload), nats_password=password)
             await (await bus.connect(at, identity)).close()
@@ -191,15 +191,15 @@ async def test_a_tenant_s_pods_and_keda_find_what_is_theirs_on_a_real_server(tmp
         head = {"Nats-Msg-Id": "lobby/e/1"}
         await bus.publish(ingest, ingest.jetstream(), names.media("lobby"), b"video", head)
         await ingest.close()
-        counted = await asked_by_keda(server, docs)
+        counted = await keda_queries(server, docs)
         put_off = [(names.BACKFILL, names.backfilling(service)) for service in ("cv", "embed")]
         waiting = {("MEDIA", "cv"): 1, ("MEDIA", "embed"): 1}
         assert counted == {**waiting, **dict.fromkeys([*names.VLM_WORK, *put_off], 0)}
-        first = await asked_by_keda(server, build(OVERLAYS / "h100/demand"))
+        first = await keda_queries(server, build(OVERLAYS / "h100/demand"))
         assert first == dict.fromkeys(counted, 0)
 
 
-async def asked_by_keda(server: OwnServer, docs: list[Document]) -> dict[tuple[str, str], int]:
+async def keda_queries(server: OwnServer, docs: list[Document]) -> dict[tuple[str, str], int]:
     """What KEDA counts for each trigger on a consumer, by the account that its authentication names."""
     config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
     given = of(docs, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]

@@ -81,9 +81,9 @@ async def test_the_scaler_s_pod_speaks_tls_with_all(tmp_path: Path) -> None:
             (metrics,) = re.findall(r"url=https://127.0.0.1:(\d+)/metrics", text())
             (grpc,) = re.findall(r"address=\S+:(\d+)", text())
             (page,) = re.findall(r"url=https://127.0.0.1:(\d+)/demand", text())
-            asked = f"https://localhost:{page}/demand?service=cv"
-            assert await asyncio.to_thread(answer, asked, authority.ca) == 403
-            assert await asyncio.to_thread(answer, asked, authority.ca, keda) == 200
+            request = f"https://localhost:{page}/demand?service=cv"
+            assert await asyncio.to_thread(answer, request, authority.ca) == 403
+            assert await asyncio.to_thread(answer, request, authority.ca, keda) == 200
             await check_grpc(f"localhost:{grpc}", generate(tmp_path / "generated"), authority, keda, stranger)
             root = f"https://localhost:{metrics}"
             await until(lambda: answer(f"{root}/readyz", authority.ca) == 200)

@@ -56,16 +56,16 @@ def try_door(name: str, seed: int, count: int) -> Tried:
     findings: dict[str, Finding] = {}
     while so_far.next < count and deaths < MOST_FINDINGS:
         with tempfile.TemporaryDirectory() as scratch:
-            told, ended = _child(name, seed, so_far.next, count, Path(scratch))
+            reply, ended = _child(name, seed, so_far.next, count, Path(scratch))
             counts, data = Progress(Path(scratch, "progress")).read()
             stack = Path(scratch, "stack")
             text = stack.read_text(errors="replace")[:2000] if stack.exists() else ""
-        for n, fault, problem in told:
-            findings.setdefault(fault, _kept(name, seed, n, fault, problem))
+        for n, fault, problem in reply:
+            findings.setdefault(fault, _save(name, seed, n, fault, problem))
         if ended != DONE:
             deaths += 1
             fault = _cause(ended)
-            findings.setdefault(fault, _kept(name, seed, counts.next, fault, text, data))
+            findings.setdefault(fault, _save(name, seed, counts.next, fault, text, data))
             counts = counts._replace(next=counts.next + 1, tried=counts.tried + 1)
         so_far = _sum(so_far, counts)
     return Tried(name, so_far, list(findings.values()))
@@ -83,19 +83,19 @@ def _child(name: str, seed: int, first: int, count: int, scratch: Path) -> tuple
     with out.open("wb") as file, (scratch / "errors").open("wb") as errors:
         process = subprocess.Popen(command, stdout=file, stderr=errors)
         progress = Progress(scratch / "progress")
-        last, worked, since = -1, 0.0, time.monotonic()
+        last, busy, since = -1, 0.0, time.monotonic()
         while process.poll() is None:
             time.sleep(0.05)
             n, work = progress.read()[0].next, _work(process.pid)
-            if n != last or work - worked > WORK_S:
-                last, worked, since = n, work, time.monotonic()
+            if n != last or work - busy > WORK_S:
+                last, busy, since = n, work, time.monotonic()
             elif time.monotonic() - since > SILENCE_S:
                 process.send_signal(signal.SIGABRT)
                 process.wait(10)
-    told = [(one["n"], one["fault"], one["text"]) for one in map(json.loads, out.read_text().splitlines())]
+    output = [(one["n"], one["fault"], one["text"]) for one in map(json.loads, out.read_text().splitlines())]
     if process.returncode == UNFIT:
         raise SystemExit(f"{name}: {(scratch / 'errors').read_text()[-3000:]}")
-    return told[:MOST_FINDINGS], process.returncode
+    return output[:MOST_FINDINGS], process.returncode
 
 
 def _work(pid: int) -> float:
@@ -107,11 +107,11 @@ def _work(pid: int) -> float:
 def _cause(ended: int) -> str:
     if ended >= 0:
         return f"ended with {ended}"
-    known = {signal.SIGPROF: "stall", signal.SIGABRT: "hang or abort"}
-    return known.get(signal.Signals(-ended), f"crash by {signal.Signals(-ended).name}")
+    existing = {signal.SIGPROF: "stall", signal.SIGABRT: "hang or abort"}
+    return existing.get(signal.Signals(-ended), f"crash by {signal.Signals(-ended).name}")
 
 
-def _kept(name: str, seed: int, n: int, fault: str, text: str, data: bytes | None = None) -> Finding:
+def _save(name: str, seed: int, n: int, fault: str, text: str, data: bytes | None = None) -> Finding:
     """Write the input down, so that it can be tried again."""
     path = FINDINGS / name / f"{seed}-{n}"
     path.parent.mkdir(parents=True, exist_ok=True)

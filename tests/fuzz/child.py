@@ -86,9 +86,9 @@ def find(name: str) -> Door:
     return next(d for d in importlib.import_module(f"tests.fuzz.doors.{module}").DOORS if d.name == name)
 
 
-def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], kept: Sequence[bytes]) -> bytes:
+def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], remaining: Sequence[bytes]) -> bytes:
     """The input of a number, whoever makes it: first those that are kept and those that are good, then spoilt ones."""
-    first = [*kept, *good]
+    first = [*remaining, *good]
     if n < len(first):
         return first[n]
     dice = random.Random(f"{seed}/{door.name}/{n}")
@@ -116,13 +116,13 @@ def try_one(door: Door, data: bytes) -> Outcome:
 
 
 def run(door: Door, seed: int, first: int, end: int, progress: Progress) -> None:
-    good, kept = list(door.seeds()), door.corpus()
+    good, remaining = list(door.seeds()), door.corpus()
     tried = [try_one(door, data) for data in good]
     assert tried[0].taken and not any(one.problem for one in tried), f"the good input of {door.name} is none"
     gc.collect()
-    base, counts, known = _memory_anew(), Counts(first), set()
+    base, counts, existing = _memory_anew(), Counts(first), set()
     for n in range(first, end):
-        data = input_of(door, seed, n, good, kept)
+        data = input_of(door, seed, n, good, remaining)
         if _memory() - base > counts.peak:
             _memory_anew()  # making the input took more than any door did
         progress.begin(counts, data)
@@ -133,8 +133,8 @@ def run(door: Door, seed: int, first: int, end: int, progress: Progress) -> None
             problem, fault = f"{problem}{spent:.1f} s of the processor's time", "stall"
         if more > door.most_bytes:
             problem, fault = f"{problem}{more // MB} MB more than before", "memory"
-        if problem and fault not in known and len(known) < MOST_FINDINGS:
-            known.add(fault)
+        if problem and fault not in existing and len(existing) < MOST_FINDINGS:
+            existing.add(fault)
             _tell(n, fault, problem)
         counts = counts.after(bool(problem), taken, spent, more)
         if more > door.most_bytes:

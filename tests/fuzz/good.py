@@ -77,7 +77,7 @@ _INCIDENT: Mapping[str, Any] = {
     "verification": "pending",
 }
 _SEGMENT: Mapping[str, Any] = {"camera": "lobby", "segment": REF, "start": START, "duration": 1.0, "model": "m"}
-_SAID: Mapping[str, Any] = {
+_RESULT: Mapping[str, Any] = {
     "camera": "lobby",
     "job": "j1",
     "start": START,
@@ -89,7 +89,7 @@ _SAID: Mapping[str, Any] = {
 }
 
 
-def said() -> list[Event]:
+def every_event() -> list[Event]:
     """One event of every kind, and a second of walking people."""
     track = Track(
         id="e10-1",
@@ -123,10 +123,12 @@ def said() -> list[Event]:
             lines={"gate": {"person": Crossings(into=1)}},
             heat=Heat(columns=2, rows=1, seconds=[0.5, 1]),
         ),
-        Caption(**_SAID, text="A man walks."),
-        Verdict(**_SAID, incident="lobby/in/1", rule="in", verdict="confirmed", confidence=0.75, reason="seen"),
-        Answer(**_SAID, question="Who?", text="A man.", used=[START]),
-        Summary(**_SAID, text="A man came.", captions=2, parts=[Part(start=START, end=START + SECOND, text="A man.")]),
+        Caption(**_RESULT, text="A man walks."),
+        Verdict(**_RESULT, incident="lobby/in/1", rule="in", verdict="confirmed", confidence=0.75, reason="seen"),
+        Answer(**_RESULT, question="Who?", text="A man.", used=[START]),
+        Summary(
+            **_RESULT, text="A man came.", captions=2, parts=[Part(start=START, end=START + SECOND, text="A man.")]
+        ),
         CameraStatus(
             camera="lobby",
             time=START,
@@ -144,7 +146,7 @@ def said() -> list[Event]:
 
 def event_messages(*kinds: type[Event]) -> list[bytes]:
     """Messages of EVENTS, as `spoil.wire` writes them; of all kinds, or of these."""
-    return [message(event) for event in said() if not kinds or type(event) in kinds]
+    return [message(event) for event in every_event() if not kinds or type(event) in kinds]
 
 
 def message(event: Event) -> bytes:

@@ -19,11 +19,11 @@ MOST_CORPUS = MB
 def test_a_door_takes_or_refuses_what_comes(name: str) -> None:
     """First what was once a finding, then good input, then some that is made of both."""
     door = find(name)
-    good, kept = list(door.seeds()), door.corpus()
-    count = len(good) + len(kept) + (FEW if door.share >= 0.1 else 4)
-    outcomes = [try_one(door, input_of(door, 0, n, good, kept)) for n in range(count)]
+    good, remaining = list(door.seeds()), door.corpus()
+    count = len(good) + len(remaining) + (FEW if door.share >= 0.1 else 4)
+    outcomes = [try_one(door, input_of(door, 0, n, good, remaining)) for n in range(count)]
     assert not [one.problem for one in outcomes if one.problem]
-    assert outcomes[len(kept)].taken, "good input is refused: what is made of it tests nothing"
+    assert outcomes[len(remaining)].taken, "good input is refused: what is made of it tests nothing"
 
 
 def test_the_corpus_is_small_and_of_doors_that_there_are() -> None:

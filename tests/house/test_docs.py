@@ -124,8 +124,8 @@ def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
     block, with_tls = re.findall(r"^   (tidegate cluster init .*)$", text, re.MULTILINE)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-e", "-c", textwrap.dedent(block)], cwd=tmp_path, env=env, check=True)
-    made = {p.name for p in (tmp_path / "secrets").iterdir() if not p.name.startswith(".")}
-    assert made == {
+    secrets = {p.name for p in (tmp_path / "secrets").iterdir() if not p.name.startswith(".")}
+    assert secrets == {
         *identities.permissions(),
         "accounts.conf",
         "kustomization.yaml",
@@ -200,22 +200,22 @@ def _settings() -> set[str]:
 
 
 def test_settings_that_are_named_exist() -> None:
-    known = _settings()
-    prefixes = {each.partition("_")[0] for each in known} - {"NUM", "REPLICA", "LOG", "MAX", "STREAM", "VLLM"}
+    existing = _settings()
+    prefixes = {each.partition("_")[0] for each in existing} - {"NUM", "REPLICA", "LOG", "MAX", "STREAM", "VLLM"}
     setting = re.compile(rf"\b(?:{'|'.join(sorted(prefixes))})_[A-Z][A-Z_]*\b")
     named = {name: set(setting.findall(text)) for name, text in _current().items()}
     named["docs/reference/settings.md"] -= set(FORMER)
     wrong = {
-        name: {each for each in found if not {each, each.removesuffix("_FILE")} & known}
+        name: {each for each in found if not {each, each.removesuffix("_FILE")} & existing}
         for name, found in named.items()
     }
     assert _failing(wrong) == {}
 
 
 def test_metrics_that_are_named_exist() -> None:
-    known = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
+    existing = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
     written = {name: text for name, text in _current().items() if not name.startswith("docs/reference/")}
-    assert _failing({name: set(re.findall(r"\btidegate_\w+", text)) - known for name, text in written.items()}) == {}
+    assert _failing({name: set(re.findall(r"\btidegate_\w+", text)) - existing for name, text in written.items()}) == {}
 
 
 def _lines(text: str) -> list[str]:

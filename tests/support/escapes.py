@@ -103,7 +103,7 @@ async def answering(server: NatsServer, subject: str, payload: bytes | Refusal) 
 
 def every_event() -> Sequence[Event]:
     """One of each kind, with all the text that its publisher writes."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "camera": "lobby", "job": EVIL, "start": NOW, "end": NOW, "model": EVIL, "frames": [], "reason": EVIL,
         "timing": TIMING, "usage": Usage(prompt_tokens=1, completion_tokens=1, first_token_ms=1),
     }  # fmt: skip
@@ -122,10 +122,10 @@ def every_event() -> Sequence[Event]:
         Tracks(**of, tracks=[track]),
         incident,
         CameraStatus(camera="lobby", time=NOW, state="offline", reason=EVIL, url=EVIL, ingest=EVIL),
-        Caption(**said, text=EVIL),
-        Verdict(**said, incident=EVIL, verdict="confirmed", confidence=0.5),
-        Answer(**said, question=EVIL, text=EVIL),
-        Summary(**said, text=EVIL, captions=1, parts=[]),
+        Caption(**fields, text=EVIL),
+        Verdict(**fields, incident=EVIL, verdict="confirmed", confidence=0.5),
+        Answer(**fields, question=EVIL, text=EVIL),
+        Summary(**fields, text=EVIL, captions=1, parts=[]),
         Counts(
             camera="lobby", start=NOW, end=NOW, seconds=1, labels={LABEL: Presence(objects=1)}, zones={},
             lines={EVIL: {LABEL: Crossings(into=1)}}, heat=Heat(columns=1, rows=1, seconds=[1.0]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def cached_file(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that `make` makes, for tests to read. The first process that asks has it made."""
     base = factory.getbasetemp()
     # Each of xdist's processes has a folder within that of the run.

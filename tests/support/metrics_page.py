@@ -19,7 +19,7 @@ other_total{service="cv"} 9
 
 
 @contextmanager
-def serving(pages: list[bytes], asked: list[None]) -> Iterator[str]:
+def serving(pages: list[bytes], request: list[None]) -> Iterator[str]:
     """URL of a page that gives the first of `pages`; `asked` grows by one for each answer."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,7 +27,7 @@ def serving(pages: list[bytes], asked: list[None]) -> Iterator[str]:
             self.send_response(200 if pages[0] else 500)
             self.end_headers()
             self.wfile.write(pages[0])
-            asked.append(None)
+            request.append(None)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -42,7 +42,7 @@ def _partition() -> Partition:
 
 
 def _read(partition: Partition) -> None:
-    for n, walk in enumerate(good.said()[:2]):
+    for n, walk in enumerate(good.every_event()[:2]):
         partition.read(Stored(n + 1, "events.detections.lobby", NOW, {}, events.encode(walk)))
 
 
@@ -70,10 +70,10 @@ class _Log:
 
 
 def _verdict(data: bytes) -> None:
-    said: Any = _Log(stored(data, "events.verdicts.*"))
+    incidents: Any = _Log(stored(data, "events.verdicts.*"))
     partition = _partition()
     log = VerdictLog()
-    wait(log.read(said))
+    wait(log.read(incidents))
     for one in log.take():
         for out in partition.verdict(one.verdict, one.at):
             events.encode(out.what) if isinstance(out.what, events.Event) else None
@@ -104,7 +104,7 @@ def _checkpoint(data: bytes) -> None:
 def _frames_left_out() -> list[First]:
     """Good detections, of which less was looked at than is wanted."""
     quality = Quality(fps=1, wanted=5, cause="backlog")
-    walks = [e for e in good.said() if type(e) is Detections]
+    walks = [e for e in good.every_event() if type(e) is Detections]
     return [
         First(n, f"cv/{n}", NOW.timestamp(), msgspec.structs.replace(e, quality=quality))
         for n, e in enumerate(walks, 1)
@@ -136,10 +136,10 @@ def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
 def _revision(data: bytes) -> None:
     """What a second pass makes of whatever is said to take the place of a good event."""
     found = stored(data, "events.revisions.detections.*")
-    known = head(found)
+    existing = head(found)
     read = []
     for first in _frames_left_out():
-        revision = revision_of(found, first) if known and known.revises == first.id else None
+        revision = revision_of(found, first) if existing and existing.revises == first.id else None
         read.append(BestVersion(first, best(first.event, revision), "revised" if revision else "overdue"))
     _second_pass(_deferred(), read)
 
@@ -189,7 +189,7 @@ def _preview_of(*data: bytes) -> bytes:
 
 def _preview_event(data: bytes) -> None:
     """Whatever EVENTS holds is a line, and no reason to refuse the others."""
-    text = _preview_of(data, *map(events.encode, good.said()[:2]))
+    text = _preview_of(data, *map(events.encode, good.every_event()[:2]))
     assert text.count(b"\n") == 5
     _previewed(text)
 
@@ -205,7 +205,7 @@ def _of_lines(dice: random.Random, data: bytes, others: Sequence[bytes]) -> byte
 def _states() -> list[bytes]:
     partition = Partition(0, Limits(), lambda camera: BOOK)
     found = [checkpoint.packed(CameraState())]
-    for n, walk in enumerate(good.said()[:2]):
+    for n, walk in enumerate(good.every_event()[:2]):
         partition.read(Stored(n + 1, "events.detections.lobby", NOW, {}, events.encode(walk)))
         found.append(checkpoint.packed(partition.cameras["lobby"].state()))
     return found
@@ -232,7 +232,7 @@ DOORS = (
     Door("analytics.rule-file", lambda: [TEXT, msgspec.yaml.encode(RULES)], _rule_file, (Mistakes,), share=0.3),
     Door(
         "analytics.preview",
-        lambda: [_preview_of(*map(events.encode, good.said()[:2]))],
+        lambda: [_preview_of(*map(events.encode, good.every_event()[:2]))],
         _previewed,
         (BadMessage,),
         _of_lines,
@@ -240,7 +240,7 @@ DOORS = (
     ),
     Door(
         "analytics.preview-event",
-        lambda: [events.encode(event) for event in good.said()[:2]],
+        lambda: [events.encode(event) for event in good.every_event()[:2]],
         _preview_event,
         (),
         spoil.as_json,

@@ -10,7 +10,7 @@ from shared.runtime.redact import MOST, join_credentials, redact, split_credenti
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
 
-_KEPT = {"secret": "user:pass", "origin": "rtsp://10.0.0.7:554"}
+_STORED = {"secret": "user:pass", "origin": "rtsp://10.0.0.7:554"}
 _ENTRY = {"url": "rtsp://10.0.0.7:554/a?x=1", "fps": 2, "tiles": "2x1", "classes": ["person"], "transport": "udp"}
 
 
@@ -21,7 +21,7 @@ def _camera(data: bytes) -> None:
     join_credentials(camera.url, "user:p@ss/w")
     for error in (FileNotFoundError(), OSError(5, "x"), ValueError("x")):
         failure_of(error, camera, None)
-    credentials.login("lobby", camera.url, camera.verify_tls, good.as_json(_KEPT)[0])
+    credentials.login("lobby", camera.url, camera.verify_tls, good.as_json(_STORED)[0])
     assert cameras.decode(cameras.encode(camera)) == camera
 
 
@@ -39,9 +39,9 @@ def _credentials(data: bytes) -> None:
     assert credentials.origin(url) == "rtsp://10.0.0.7:554"
     if brought.secret and "://" not in brought.secret and len(url) < MOST:
         assert redact(url) == "rtsp://***@10.0.0.7/stream"
-    kept = credentials.decode(data)
-    cameras.changed(camera, kept, {"fps": 2.0})
-    credentials.encode(kept)
+    stored = credentials.decode(data)
+    cameras.changed(camera, stored, {"fps": 2.0})
+    credentials.encode(stored)
 
 
 DOORS = (
@@ -60,7 +60,7 @@ DOORS = (
     ),
     Door(
         "cameras.credentials",
-        lambda: [*good.as_json(_KEPT), b"user:pass", b"rtsp://10.0.0.7/x?password=p"],
+        lambda: [*good.as_json(_STORED), b"user:pass", b"rtsp://10.0.0.7/x?password=p"],
         _credentials,
         spoil=spoil.as_json,
     ),

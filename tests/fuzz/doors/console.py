@@ -29,7 +29,7 @@ _UNSEEN = look.Unseen(cause="refused", reason="nothing listens")
 
 
 def _written(data: bytes) -> None:
-    _told(rule_document.of_text(data.decode(errors="replace")))
+    _preview(rule_document.of_text(data.decode(errors="replace")))
 
 
 def _drawn(data: bytes) -> None:
@@ -37,14 +37,14 @@ def _drawn(data: bytes) -> None:
         value = msgspec.json.decode(data, type=dict)
     except (ValueError, RecursionError):
         return  # It is refused before it gets there.
-    _told(rule_document.of_value(value))
+    _preview(rule_document.of_value(value))
 
 
 def _stored(data: bytes) -> None:
-    _told(rule_document.of_stored(data))
+    _preview(rule_document.of_stored(data))
 
 
-def _told(found: DrawnRules) -> None:
+def _preview(found: DrawnRules) -> None:
     """All of it goes to a browser. What is right is so again once it was written."""
     msgspec.json.encode(found)
     lines = found.text.count("\n") + 1
@@ -77,21 +77,21 @@ def _watched(data: bytes) -> None:
 
 def _pictured(data: bytes) -> None:
     """What a child makes of a segment: a picture, or a sentence."""
-    made = child.answer(
+    built = child.answer(
         PictureRequest(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),))
     )
-    assert bool(made.jpeg) != bool(made.error)
-    assert work.decode_answer(work.with_length(made)[work.LENGTH :]) == made
+    assert bool(built.jpeg) != bool(built.error)
+    assert work.decode_answer(work.with_length(built)[work.LENGTH :]) == built
 
 
 def _searched(data: bytes) -> None:
     msgspec.json.encode(_body(data, searches.MomentsWanted).query(_NOW))
 
 
-def _asked(data: bytes) -> None:
-    asked = _body(data, Question if b'"question"' in data else SummaryWanted)
-    asked.check()
-    msgspec.json.encode(asked.of("lobby"))
+def _question(data: bytes) -> None:
+    request = _body(data, Question if b'"question"' in data else SummaryWanted)
+    request.check()
+    msgspec.json.encode(request.of("lobby"))
 
 
 def _body(data: bytes, kind: type[T]) -> T:
@@ -120,7 +120,7 @@ DOORS = (
             {"cameras": ["lobby"], "since": good.SINCE, "until": good.UNTIL, "question": "who?"},
             {"cameras": ["lobby", "yard"], "prompt": "vans", "wait_s": 60},
         ),
-        _asked,
+        _question,
         (TidegateError,),
         spoil.as_json,
     ),

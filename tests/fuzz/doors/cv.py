@@ -16,18 +16,18 @@ def _picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(60, 90, SHAPE).astype(np.uint8)
 
 
-def _known() -> scene.Scene:
+def _scene() -> scene.Scene:
     somebody = DetectedObject(label="person", score=0.9, box=(0.1, 0.2, 0.3, 0.4))
-    known = scene.new()
+    state = scene.new()
     for n in range(3):
-        known, _ = scene.learn(known, [_picture(1)], _NOW - 9 + n, [[somebody]])
-    return known
+        state, _ = scene.learn(state, [_picture(1)], _NOW - 9 + n, [[somebody]])
+    return state
 
 
 def _shared(data: bytes) -> None:
     """What a replica does with an entry, and then with a segment's picture."""
     theirs = entry.decode(data, "made", _NOW)
-    both = scene.merge(_known(), theirs)
+    both = scene.merge(_scene(), theirs)
     assert len(both.references) <= scene.MAX_REFERENCES
     match = scene.find_match(both, _picture(2), _NOW)
     if match:
@@ -37,4 +37,4 @@ def _shared(data: bytes) -> None:
     assert len(entry.encode(both, "made")) <= entry.MOST_BYTES
 
 
-DOORS = (Door("cv.scene", lambda: [entry.encode(_known(), "made")], _shared, (entry.BadScene,)),)
+DOORS = (Door("cv.scene", lambda: [entry.encode(_scene(), "made")], _shared, (entry.BadScene,)),)

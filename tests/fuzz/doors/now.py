@@ -52,8 +52,8 @@ def _heard(data: bytes) -> None:
         bus.beat("scale.cv.cv-0", data, at, _NOW)
         for kind in _KINDS:
             bus.event(kind.kind, "lobby", data, at)
-    told = bus.services["cv"].now(3.0, 1.0), bus.camera_states.cameras({"lobby": True}, 3.0, _NOW, bool)
-    assert _is_finite(msgspec.to_builtins(told))
+    reply = bus.services["cv"].now(3.0, 1.0), bus.camera_states.cameras({"lobby": True}, 3.0, _NOW, bool)
+    assert _is_finite(msgspec.to_builtins(reply))
 
 
 def _explained(data: bytes) -> None:
@@ -67,7 +67,7 @@ def _series(data: bytes) -> None:
     assert len(found) == 10 and _is_finite(found)
 
 
-def _asked(data: bytes) -> None:
+def _query(data: bytes) -> None:
     since, until, step = [*data.decode(errors="replace").split("&"), "", ""][:3]
     found = span(since, until, step, _NOW)
     assert found.since < found.until and found.step_s >= 5
@@ -82,13 +82,13 @@ def _is_finite(value: Any) -> bool:
 
 
 def _events() -> list[bytes]:
-    said = {names.event(kind.kind, ""): kind for kind in _KINDS}
-    return [events.encode(event) for event in good.said() if names.event(event.kind, "") in said]
+    fields = {names.event(kind.kind, ""): kind for kind in _KINDS}
+    return [events.encode(event) for event in good.every_event() if names.event(event.kind, "") in fields]
 
 
 DOORS = (
     Door("now.heard", lambda: [stats.encode(_BEAT), *_events()], _heard, (), spoil.as_json, share=0.5),
     Door("now.explained", lambda: good.as_json(_EXPLAINED), _explained, (TidegateError,), spoil.as_json, share=0.3),
     Door("now.series", lambda: [json.dumps(_ANSWER).encode()], _series, (ValueError,), spoil.as_json, share=0.3),
-    Door("now.asked", lambda: [b"2026-11-29T11:00:00Z&2026-11-29T13:00:00+01:00&60"], _asked, (Refused,), share=0.3),
+    Door("now.asked", lambda: [b"2026-11-29T11:00:00Z&2026-11-29T13:00:00+01:00&60"], _query, (Refused,), share=0.3),
 )

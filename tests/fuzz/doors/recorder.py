@@ -42,11 +42,11 @@ def _recorded(data: bytes) -> None:
     ]
     row.insert(1, Read(head, payload))
     window([one.head for one in row], ended=True)
-    made, _ = files(row, "t")
-    size = sum(sum(map(len, one.buffers)) for one in made)
+    videos, _ = files(row, "t")
+    size = sum(sum(map(len, one.buffers)) for one in videos)
     assert size < 2 * sum(len(one.payload) for one in row) + 200_000
-    assert sum(one.record.size for one in made) == size
-    hour = Hour(camera=head.segment.camera, hour=hour_of(good.START), files=tuple(one.record for one in made))
+    assert sum(one.record.size for one in videos) == size
+    hour = Hour(camera=head.segment.camera, hour=hour_of(good.START), files=tuple(one.record for one in videos))
     assert records.decode(records.encode(hour), Hour) == hour
 
 
@@ -56,9 +56,9 @@ def _group(data: bytes) -> None:
 
 def _groups() -> list[bytes]:
     piece = good.pieces()[0]
-    (made,), _ = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
-    data = b"".join(made.buffers)
-    return [data[group.begin : group.end] for group in made.record.groups]
+    (videos,), _ = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
+    data = b"".join(videos.buffers)
+    return [data[group.begin : group.end] for group in videos.record.groups]
 
 
 def _index(data: bytes) -> None:
@@ -73,10 +73,10 @@ def _index(data: bytes) -> None:
 
 def _hour() -> Hour:
     piece = good.pieces()[0]
-    made, holes = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
+    videos, holes = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
     since = good.START
     hole = records.Hole(since=since, until=since + dt.timedelta(seconds=3), cause="camera")
-    return Hour(camera="lobby", hour=hour_of(since), files=tuple(one.record for one in made), holes=(*holes, hole))
+    return Hour(camera="lobby", hour=hour_of(since), files=tuple(one.record for one in videos), holes=(*holes, hole))
 
 
 def _ledger(data: bytes) -> None:

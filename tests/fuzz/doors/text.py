@@ -58,7 +58,7 @@ def _called(data: bytes) -> None:
     metadata.parse(ScaledObjectRef.FromString(data).scalerMetadata)
 
 
-def _asked(data: bytes) -> None:
+def _query(data: bytes) -> None:
     metadata.parse(GetMetricsRequest.FromString(data).scaledObjectRef.scalerMetadata)
 
 
@@ -72,8 +72,8 @@ def _page(data: bytes) -> None:
 
 
 def _retry(data: bytes) -> None:
-    asked = retry_after(data.decode("latin-1"), time.time())
-    assert asked is None or asked >= 0
+    request = retry_after(data.decode("latin-1"), time.time())
+    assert request is None or request >= 0
 
 
 def _trace(data: bytes) -> None:
@@ -104,7 +104,7 @@ DOORS = (
     Door(
         "text.metrics-call",
         lambda: [GetMetricsRequest(scaledObjectRef=_REF, metricName="x").SerializeToString()],
-        _asked,
+        _query,
         (SettingError, DecodeError),
         share=0.5,
     ),

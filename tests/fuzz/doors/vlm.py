@@ -22,7 +22,7 @@ from tests.fuzz.good import NOW, SECOND, SINCE, UNTIL
 from tests.fuzz.refusal import refused
 
 
-def _asked(data: bytes) -> None:
+def _question(data: bytes) -> None:
     found = query.read(data)
     job = query.job_of(found, NOW)
     assert jobs.decode(jobs.subject(job), jobs.encode(job)) == job
@@ -112,7 +112,7 @@ DOORS = (
         spoil=spoil.as_json,
         share=0.5,
     ),
-    Door("vlm.ask", _queries, refused(_asked), (Refusal,), spoil.as_json),
+    Door("vlm.ask", _queries, refused(_question), (Refusal,), spoil.as_json),
     Door("vlm.job", _jobs, _job, (BadMessage,), spoil.message(spoil.as_json)),
     Door(
         "vlm.planned",

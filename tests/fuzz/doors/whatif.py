@@ -56,7 +56,7 @@ def _read(data: bytes) -> None:
     requests.read_workload(request, bases("cv"), found)
 
 
-def _said() -> list[bytes]:
+def _replies() -> list[bytes]:
     return [
         msgspec.json.encode(Progress(progress=0.5, doing="x")),
         msgspec.json.encode(Failed(error="no", field="csv")),
@@ -67,5 +67,5 @@ DOORS = (
     # A file of few rows may name steps for half a gigabyte: the process that reads it has four.
     Door("whatif.asked", _requests, _read, (requests.Refused,), spoil.as_json, share=0.2, most_bytes=2000 * MB),
     Door("whatif.usage", _usage, _read, (requests.Refused,), share=0.2),
-    Door("whatif.said", _said, decode, (BadMessage,), spoil.as_json),
+    Door("whatif.said", _replies, decode, (BadMessage,), spoil.as_json),
 )

@@ -23,7 +23,7 @@ def _job(data: bytes) -> None:
 
 
 def _jobs() -> list[bytes]:
-    of_segments = [e for e in good.said() if isinstance(e, events.Detections | events.Embeddings)]
+    of_segments = [e for e in good.every_event() if isinstance(e, events.Detections | events.Embeddings)]
     jobs = [backfill.job_of(event, f"cv/m/MEDIA/{n}", stream="MEDIA", seq=1 + n) for n, event in enumerate(of_segments)]
     return [spoil.wire(names.backfill("cv", job.camera).encode(), [], backfill.encode(job)) for job in jobs]
 

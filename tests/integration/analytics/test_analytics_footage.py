@@ -35,7 +35,7 @@ from shared.contract.segment import to_headers
 from shared.models.openvino import precision
 from tests.support.processes.service import serving, settled
 from tests.support.waiting import patience_s
-from tests.support.worlds.analytics_world import running, said, until, use
+from tests.support.worlds.analytics_world import running, stored_events, until, use
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -88,7 +88,7 @@ async def test_who_crosses_the_line_in_a_minute_is_who_did(
         await settled(admin, "MEDIA", "cv")
     async with running(server):
         await all_read(admin)
-    found = await said(admin)
+    found = await stored_events(admin)
     outs = [Out(event, id) for id, event in found]
     ours, real = crossed(outs), footage.crossings()
     missing = 1 if tiles == "1x1" and precision(ov.Core()) == "f32" else 0

@@ -63,10 +63,10 @@ def crowd(camera: str, n: int, objects: int = 300, frames: int = 10) -> Detectio
     return replace(event, frames=[replace(frame, objects=found) for frame in event.frames])
 
 
-def tracks(said: Outs, state: str) -> set[str]:
+def tracks(outcome: Outs, state: str) -> set[str]:
     """Ids of the tracks that are in a state."""
     return {
-        track.id for out in said if isinstance(out.what, Tracks) for track in out.what.tracks if track.state == state
+        track.id for out in outcome if isinstance(out.what, Tracks) for track in out.what.tracks if track.state == state
     }
 
 
@@ -269,8 +269,8 @@ async def test_what_was_followed_ends_where_its_state_is_dropped(server: NatsSer
         checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
         partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(state_bytes=1))
         walk = detections([ACROSS], 6, camera="yard")
-        said = [out for seq, event in enumerate(walk, 1) for out in partition.read(stored(event, seq, seq))]
-        followed = tracks(said, "new")
+        published = [out for seq, event in enumerate(walk, 1) for out in partition.read(stored(event, seq, seq))]
+        followed = tracks(published, "new")
         assert followed
         await checkpoints.save(partition)
         assert tracks([out for _, outs in partition.due(START.timestamp()) for out in outs], "end") == followed

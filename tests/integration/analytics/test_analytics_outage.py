@@ -27,7 +27,7 @@ from tests.support.worlds.analytics_world import (
     alone,
     forget_soon,
     process,
-    said,
+    stored_events,
     use,
 )
 from tidegate.local.server import NatsServer
@@ -76,7 +76,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
             begun |= alone(camera, those[:9], ALERTING).keys()
         # A question goes out ahead of the event that says so: killed between the two, a process asks it again.
         async with asyncio.timeout(patience_s()):
-            while not begun <= dict(before := await said(admin)).keys():
+            while not begun <= dict(before := await stored_events(admin)).keys():
                 await asyncio.sleep(0.1)
         assert {e.camera for _, e in before if isinstance(e, Alert)} == set(CAMERAS)
         first.kill()
@@ -87,7 +87,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
         await publish(admin, those[9:])
     with process(server):
         async with asyncio.timeout(patience_s()):
-            while dict(found := await said(admin)).keys() < expected.keys():
+            while dict(found := await stored_events(admin)).keys() < expected.keys():
                 await asyncio.sleep(0.1)
     assert {id: events.encode(event) for id, event in found} == expected
     assert len(found) == len(expected)

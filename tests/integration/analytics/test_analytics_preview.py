@@ -61,7 +61,7 @@ ALONE: dict[str, Any] = RULES | {
 }
 
 
-def asked(
+def preview_of(
     stored: Iterable[Stored],
     *,
     rules: Any = ALONE,
@@ -110,8 +110,8 @@ def tracked(found: Iterable[Any]) -> list[Track]:
 
 def over(found: Sequence[Any], n: int) -> bool:
     """Whether all has ended, segment `n` being the last."""
-    said = [e for e in found if type(e) is Incident]
-    lasting = {i.incident for i in said} - {i.incident for i in said if i.state == "end"}
+    published = [e for e in found if type(e) is Incident]
+    lasting = {i.incident for i in published} - {i.incident for i in published if i.state == "end"}
     followed = {t.id for t in tracked(found)} - {t.id for t in tracked(found) if t.state == "end"}
     return not lasting and not followed and any(isinstance(e, Tracks) and e.segment.n == n for e in found)
 
@@ -137,13 +137,13 @@ async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, 
         read = await stored.all(names.event("detections", "lobby"))
     end = dt.datetime.now(dt.UTC) + HOUR
     variables = {name.upper(): str(value) for name, value in limits.items()}
-    code, found = run(asked(read, end=end), **variables)
-    told = [event for event in live if type(event) is Incident]
-    assert {i.rule for i in told} == {r["id"] for r in ALONE["rules"]}
-    assert [events.encode(i) for i in incidents(found)] == [events.encode(i) for i in told]
+    code, found = run(preview_of(read, end=end), **variables)
+    reports = [event for event in live if type(event) is Incident]
+    assert {i.rule for i in reports} == {r["id"] for r in ALONE["rules"]}
+    assert [events.encode(i) for i in incidents(found)] == [events.encode(i) for i in reports]
     last = found[-1]
     assert (code, last.segments, last.unreadable) == (0, len(read), 4)
-    assert last.incidents == len({i.incident for i in told})
+    assert last.incidents == len({i.incident for i in reports})
     assert last.tracks == len({t.id for t in tracked(live)})
 
 
@@ -154,8 +154,8 @@ def test_it_tells_what_follows_live_whatever_the_order(found: list[Detections], 
     arrivals = delayed(found, tenths)
     outs = play(arrivals, msgspec.convert(ALONE, Rules))
     end = BEGIN + dt.timedelta(seconds=AFTER)
-    told = answered(asked(log(arrivals), end=end))
-    assert incidents(told) == of(outs, Incident)
+    reply = answered(preview_of(log(arrivals), end=end))
+    assert incidents(reply) == of(outs, Incident)
 
 
 def last_of(found: Iterable[Incident]) -> dict[str, Incident]:
@@ -170,16 +170,16 @@ def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections
     until = since + dt.timedelta(seconds=seconds)
     end = BEGIN + dt.timedelta(seconds=AFTER)
     of_all = last_of(of(play(in_time(found), msgspec.convert(ALONE, Rules)), Incident))
-    told = last_of(incidents(answered(asked(log(in_time(found)), since=since, until=until, end=end))))
-    assert told == {id: i for id, i in of_all.items() if i.start <= until and i.end and i.end >= since}
+    event = last_of(incidents(answered(preview_of(log(in_time(found)), since=since, until=until, end=end))))
+    assert event == {id: i for id, i in of_all.items() if i.start <= until and i.end and i.end >= since}
 
 
 def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
     """Who stays has been there since before, and is there still."""
     scene = log(in_time(detections(BUSY, 20, fps=4, start=BEGIN)))
     since = BEGIN + dt.timedelta(seconds=15)
-    told = incidents(answered(asked(scene, since=since, end=scene[-1].time)))
-    (stop,) = [i for i in told if i.rule == "stop"]
+    event = incidents(answered(preview_of(scene, since=since, end=scene[-1].time)))
+    (stop,) = [i for i in event if i.rule == "stop"]
     assert stop.end is None and stop.start < since
     assert stop.objects[0].label == "car" and stop.snapshot.time < since
 
@@ -187,14 +187,14 @@ def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
 def test_no_model_is_asked_and_nothing_is_an_alert() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     end = BEGIN + dt.timedelta(seconds=AFTER)
-    asking = incidents(answered(asked(stored, rules=RULES, end=end)))
+    asking = incidents(answered(preview_of(stored, rules=RULES, end=end)))
     assert any(rule.verify for rule in BOOK.rules) and {i.verification for i in asking} == {"none"}
-    assert asking == incidents(answered(asked(stored, end=end)))
+    assert asking == incidents(answered(preview_of(stored, end=end)))
 
 
 def test_progress_grows_to_the_whole() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
-    found = answered(asked(stored, since=BEGIN, until=BEGIN + dt.timedelta(seconds=26)))
+    found = answered(preview_of(stored, since=BEGIN, until=BEGIN + dt.timedelta(seconds=26)))
     done = [one.done for one in found if one.done is not None]
     assert done == sorted(done) and done[-1] == 1.0 and 20 < len(done) <= 100
 
@@ -204,7 +204,7 @@ def test_progress_grows_to_the_whole() -> None:
 
 def test_every_mistake_in_the_rules_is_told_with_its_path() -> None:
     wrong = {"zones": {"door": {"polygon": [[0, 0], [1, 1]]}}, "rules": [{"id": "a", "kind": "enter", "zone": "dor"}]}
-    code, (only,) = run(asked([], rules=wrong))
+    code, (only,) = run(preview_of([], rules=wrong))
     assert code == 0 and only.mistakes
     assert {m.path for m in only.mistakes} == {"zones.door.polygon", "rules[0].zone"}
     assert any("did you mean 'door'?" in m.text for m in only.mistakes)
@@ -224,12 +224,12 @@ FIRST = preview.request("lobby", ALONE, SINCE, UNTIL)
         (preview.request("lobby", ALONE, UNTIL, SINCE), "is not before until"),
         (preview.request("lobby", ALONE, START, START), "is not before until"),
         (FIRST, "the input ended before its last line"),
-        (asked(SECOND, end=None), "the input ended before its last line"),
+        (preview_of(SECOND, end=None), "the input ended before its last line"),
         (FIRST + b"nonsense\n", "line 2 can't be read"),
         (FIRST + b'{"at":"2026-11-25T12:00:00"}\n', "line 2 can't be read"),
         (FIRST + b'{"at":"9999-11-25T12:00:00Z"}\n', "none that a clock shows"),
         (FIRST + b'{"at":"2026-11-25T12:00:00Z","seq":-1}\n', "line 2 can't be read"),
-        (asked([*SECOND, *SECOND]), "send them as EVENTS has them, oldest first"),
+        (preview_of([*SECOND, *SECOND]), "send them as EVENTS has them, oldest first"),
         (b"[" * 100_000 + b"\n", "the first line can't be read"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -245,7 +245,7 @@ def test_a_refusal_is_one_line_and_the_exit_code() -> None:
 
 
 def test_a_setting_that_is_none_is_one_clear_error() -> None:
-    code, (only,) = run(asked([]), ANALYTICS_FPS="many")
+    code, (only,) = run(preview_of([]), ANALYTICS_FPS="many")
     assert code == 2 and "ANALYTICS_FPS='many' can't be used" in (only.error or "")
 
 
@@ -263,14 +263,14 @@ def test_more_than_it_may_take_is_refused(monkeypatch: pytest.MonkeyPatch, bound
     simple = {"rules": [{"id": "some", "kind": "count", "over": 0}]} if bound == "MOST_LINE" else ALONE
     monkeypatch.setattr(preview, bound, most)
     with pytest.raises(BadMessage, match=why):
-        answered(asked(stored, rules=simple))
+        answered(preview_of(stored, rules=simple))
 
 
 # ---- a process
 
 
 # What is asked, and a second of nothing in the middle of its time.
-HALF = asked([Stored(1, "", START, {}, events.encode(detections([], 1)[0]))], rules={}, end=None)
+HALF = preview_of([Stored(1, "", START, {}, events.encode(detections([], 1)[0]))], rules={}, end=None)
 
 
 def crowd(n: int) -> bytes:

@@ -20,8 +20,8 @@ from shared.contract import events, names, rules
 from shared.contract.events import Alert, Counts, Detections, Incident
 from tests.support.video.walking_people import Walk, detections
 from tests.support.waiting import patience_s
-from tests.support.worlds.analytics_world import RULES, forget_soon, process, running, said, until, use
-from tests.support.worlds.second_pass import Memory, Replica, Said, first_id, less, revision, settled_bytes
+from tests.support.worlds.analytics_world import RULES, forget_soon, process, running, stored_events, until, use
+from tests.support.worlds.second_pass import Memory, Outcome, Replica, first_id, less, revision, settled_bytes
 from tidegate.local.server import NatsServer
 
 ALERTING: dict[str, Any] = {**RULES, "rules": [rule | {"alert": "start"} for rule in RULES["rules"]]}
@@ -63,7 +63,7 @@ async def stored(client: Client, subject: str) -> list[Stored]:
         return await log.all(subject)
 
 
-async def worked_out(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
+async def second_pass_outcome(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
     """What the second passes say of what EVENTS has, worked out here and at once, up to where all of it is read."""
     read = [
         s for subject in ("events.detections.*", "events.revisions.detections.*") for s in await stored(client, subject)
@@ -74,20 +74,20 @@ async def worked_out(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
     replica = Replica(log, msgspec.convert(book, rules.Rules), Limits(reorder_s=REORDER_S))
     replica.live()
     replica.partition.position = log.all[-1].seq + 1
-    told = Said()
-    told.add(await replica.settling(log.all[-1].time.timestamp()))
-    return settled_bytes(told)
+    outcome = Outcome()
+    outcome.add(await replica.settling(log.all[-1].time.timestamp()))
+    return settled_bytes(outcome)
 
 
 async def settled(client: Client) -> dict[str, bytes]:
     """What second passes have said; each thing once."""
-    found = [(id, events.encode(event)) for id, event in await said(client) if id.startswith("settled/")]
+    found = [(id, events.encode(event)) for id, event in await stored_events(client) if id.startswith("settled/")]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
 async def until_settled(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
-    expected = await worked_out(client, book)
+    expected = await second_pass_outcome(client, book)
     async with asyncio.timeout(patience_s()):
         while (found := await settled(client)).keys() < expected.keys():
             await asyncio.sleep(0.2)
@@ -138,7 +138,7 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
             await revise(admin, list(reversed(by_camera[camera][33:])))
         found = await until_settled(admin, ALERTING)
         assert not [id for id in found if f"/{whole}/" in id] and await in_bucket(admin, whole) is None
-    by_id = dict(await said(admin))
+    by_id = dict(await stored_events(admin))
     late = [e for id, e in by_id.items() if id in found and type(e) is Incident and e.late and e.state == "start"]
     alerts = [e for id, e in by_id.items() if id in found and isinstance(e, Alert)]
     assert {i.camera for i in late} == set(CAMERAS[:-1]) == {a.camera for a in alerts}

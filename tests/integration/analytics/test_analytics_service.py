@@ -43,8 +43,8 @@ from tests.support.worlds.analytics_world import (
     incidents,
     process,
     running,
-    said,
     settings,
+    stored_events,
     stumble,
     until,
     use,
@@ -165,7 +165,7 @@ async def test_a_restart_goes_on_with_tracks_and_says_nothing_twice(server: Nats
     async with running(server):
         await publish(admin, given[:5])
         await until(admin, lambda f: [e for e in f if isinstance(e, Tracks)])
-    before = await said(admin)
+    before = await stored_events(admin)
     await publish(admin, given[5:])
     expected = alone("lobby", given)
     async with running(server):
@@ -180,10 +180,10 @@ async def test_an_incident_is_verified_and_becomes_an_alert(server: NatsServer, 
         await publish(admin, detections([ACROSS], 7))
         (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
         raw = await admin.jetstream().get_msg(names.VLM, subject="jobs.vlm.verify.lobby")
-        asked = jobs.decode(raw.subject or "", raw.data or b"")
-        assert isinstance(asked, jobs.Verify)
-        assert (asked.incident, asked.prompt, asked.rule) == (begun.incident, "Is a person at the door?", "in")
-        assert asked.segments == [s.seq for s in begun.segments]
+        request = jobs.decode(raw.subject or "", raw.data or b"")
+        assert isinstance(request, jobs.Verify)
+        assert (request.incident, request.prompt, request.rule) == (begun.incident, "Is a person at the door?", "in")
+        assert request.segments == [s.seq for s in begun.segments]
         await tell(admin, verdict(begun, "confirmed"))
         found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
     (alert,) = [e for e in found if isinstance(e, Alert)]

@@ -15,7 +15,7 @@ from tests.support.servers.openai_server import OpenAiServer, text
 from tests.support.video.walking_people import Walk, detections, publish
 from tests.support.waiting import LONGEST_S, patience_s
 from tests.support.worlds.analytics_world import ASKING, incidents, running, until, use
-from tests.support.worlds.jobs_world import film, fronting, said, waiting, worker
+from tests.support.worlds.jobs_world import film, fronting, stored_results, waiting, worker
 from tests.support.worlds.questions import flood
 from tidegate.local.server import NatsServer
 
@@ -43,7 +43,7 @@ async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server:
         model.then = NO
         await publish(admin, found[12:])
         events = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
-        (yes, no) = [v for _, v in await said(admin) if isinstance(v, Verdict)]
+        (yes, no) = [v for _, v in await stored_results(admin) if isinstance(v, Verdict)]
     begun = incidents(events, "start")
     assert [v.incident for v in (yes, no)] == [e.incident for e in begun]
     assert {f.seq for f in yes.frames} <= {s.seq for s in begun[0].segments}

@@ -190,11 +190,11 @@ async def test_an_event_takes_no_other_kind_s_row(server: NatsServer, admin: Cli
     """A message id is for the stream alone: rows are known by the event's own id, and each kind has its own."""
     js = admin.jetstream()
     async with searching(server, tmp_path / "index"):
-        said = {"ce-id": "cv/m/MEDIA/7"}
-        await js.publish("events.embeddings.lobby", json.dumps(embedding()).encode(), headers=said)
+        fields = {"ce-id": "cv/m/MEDIA/7"}
+        await js.publish("events.embeddings.lobby", json.dumps(embedding()).encode(), headers=fields)
         await service.settled(admin, names.EVENTS, "search")
-        await js.publish("events.detections.lobby", json.dumps(detection()).encode(), headers=said)
-        again = said | {"Nats-Msg-Id": "another"}
+        await js.publish("events.detections.lobby", json.dumps(detection()).encode(), headers=fields)
+        again = fields | {"Nats-Msg-Id": "another"}
         await js.publish("events.detections.lobby", json.dumps(detection()).encode(), headers=again)
         await service.settled(admin, names.EVENTS, "search")
         (moment,) = (await find(admin, labels=["dog"])).moments
@@ -375,10 +375,10 @@ def test_any_events_leave_search_and_analytics_at_work(tmp_path: Path, ones: lis
                 async with searching(server, folder / "index"), running(server):
                     await among(server, admin, ones, others)
                 async with Log(admin, names.EVENTS) as log:
-                    said = {s.headers["ce-id"] for s in await log.all("events.*.yard") if "ce-id" in s.headers}
+                    fields = {s.headers["ce-id"] for s in await log.all("events.*.yard") if "ce-id" in s.headers}
             finally:
                 await admin.close()
-        assert set(alone("yard", detections([ACROSS], 14, camera="yard"))) <= said
+        assert set(alone("yard", detections([ACROSS], 14, camera="yard"))) <= fields
 
     async def among(server: NatsServer, admin: Client, ones: list[bytes], others: list[bytes]) -> None:
         good = detections([ACROSS], 14, camera="yard")

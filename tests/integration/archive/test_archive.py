@@ -79,8 +79,8 @@ def test_a_frame_a_second_is_embedded_under_the_id_of_its_live_event(whole: Path
 @pytest.mark.slow
 def test_who_wants_vectors_alone_has_nothing_detected(store: Path, whole: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--camera", "alley", "--model", "none", "--embed", EMBED.model)
-    said = json.loads(tidegate(tmp_path, *command(store, *options, "--dry-run", "--json")).stdout)
-    assert (said["frames"], said["embedded"]) == (0, 40) and said["worker_hours"] > 0
+    output = json.loads(tidegate(tmp_path, *command(store, *options, "--dry-run", "--json")).stdout)
+    assert (output["frames"], output["embedded"]) == (0, 40) and output["worker_hours"] > 0
     assert "40 frames embedded" in tidegate(tmp_path, *command(store, *options)).stdout
     assert not table(tmp_path / "out", "detections") and not table(tmp_path / "out", "tracks")
     of_alley = [row["vector"] for row in table(whole, "embeddings") if row["camera"] == "alley"]
@@ -148,12 +148,12 @@ def file(n: int) -> Recorded:
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(store: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--output", str(output), "--dry-run", "--price", "2", "--json", "--workers", "4")
-    said = json.loads(tidegate(tmp_path, *command(store, *options)).stdout)
-    assert (said["cameras"], said["pieces"], said["frames"]) == (2, 8, 400)
-    assert said["hours"] == pytest.approx(80 / 3600)
-    assert said["worker_hours"] == pytest.approx(400 / 3600 / said["frames_per_s"], rel=0.01)
-    assert said["cost"] == pytest.approx(2 * said["worker_hours"])
-    assert said["hours_taken"] == pytest.approx(said["worker_hours"] / 4)
+    printed = json.loads(tidegate(tmp_path, *command(store, *options)).stdout)
+    assert (printed["cameras"], printed["pieces"], printed["frames"]) == (2, 8, 400)
+    assert printed["hours"] == pytest.approx(80 / 3600)
+    assert printed["worker_hours"] == pytest.approx(400 / 3600 / printed["frames_per_s"], rel=0.01)
+    assert printed["cost"] == pytest.approx(2 * printed["worker_hours"])
+    assert printed["hours_taken"] == pytest.approx(printed["worker_hours"] / 4)
     assert not output.exists() or not list(output.iterdir())
 
 
@@ -240,9 +240,11 @@ def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> 
 def test_who_goes_on_does_only_what_is_left(whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(whole, output)
-    gone = sorted((output / "segments").rglob("*.parquet"))[:3]
-    kept = {path: path.stat().st_mtime_ns for path in (output / "segments").rglob("*.parquet") if path not in gone}
-    for path in gone:
+    missing = sorted((output / "segments").rglob("*.parquet"))[:3]
+    remaining = {
+        path: path.stat().st_mtime_ns for path in (output / "segments").rglob("*.parquet") if path not in missing
+    }
+    for path in missing:
         path.unlink()
     shutil.rmtree(output / "tracks")
     with SyncStore(str(output), "--resume") as results:
@@ -251,7 +253,7 @@ def test_who_goes_on_does_only_what_is_left(whole: Path, tmp_path: Path) -> None
         finish(run, results)
     assert seen(output) == seen(whole) and same_vectors(output, whole)
     assert table(output, "tracks") == table(whole, "tracks")
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path: path.stat().st_mtime_ns for path in remaining} == remaining
 
 
 def workers(leader: psutil.Process) -> list[psutil.Process]:
@@ -301,8 +303,10 @@ def test_ctrl_c_says_how_to_go_on(store: Path, whole: Path, tmp_path: Path) -> N
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=patience_s())
-    assert process.returncode == 130 and f"tidegate reanalyze --resume {output}" in said and "Traceback" not in said
+    _, printed = process.communicate(timeout=patience_s())
+    assert (
+        process.returncode == 130 and f"tidegate reanalyze --resume {output}" in printed and "Traceback" not in printed
+    )
     tidegate(tmp_path, "reanalyze", "--resume", str(output))
     assert seen(output) == seen(whole)
 

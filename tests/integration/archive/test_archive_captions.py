@@ -63,14 +63,14 @@ class Model(OpenAiServer):
 
     def __init__(self) -> None:
         super().__init__(then=self._answer)
-        self.asked: list[tuple[str, list[bytes]]] = []
+        self.requests: list[tuple[str, list[bytes]]] = []
         self.delay_s = 0.0
         self.words = ""
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         content = body["messages"][0]["content"]
         urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
-        self.asked.append((content[-1]["text"], [b64decode(url.partition(",")[2]) for url in urls]))
+        self.requests.append((content[-1]["text"], [b64decode(url.partition(",")[2]) for url in urls]))
         await asyncio.sleep(self.delay_s)
         return await stream(request, self.words or f"{len(urls)} pictures.")
 
@@ -84,10 +84,10 @@ class World:
         self._store = store
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
         return subprocess.Popen(
             [*COMMAND, *arguments],
-            env=kept | self.environment,
+            env=environment | self.environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -149,7 +149,7 @@ def test_stretches_of_a_time_are_those_that_are_planned_live(
 
 @pytest.mark.slow
 async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(world: World) -> None:
-    said, _ = await world.done(*world.run())
+    output, _ = await world.done(*world.run())
     found = world.captions()
     by_camera = {camera: [row for row in found if row["camera"] == camera] for camera in ("alley", "crossing")}
     for camera, row in by_camera.items():
@@ -166,8 +166,8 @@ async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(w
         assert row["text"] == f"{len(row['frames'])} pictures." and row["failed"] is None
         assert max(differ) <= 0.05, row
         assert (row["model"], row["prompt_tokens"], row["completion_tokens"]) == ("fake", 7, 5)
-    assert f"{len(found)} captions by fake" in said
-    assert {question for question, _ in world.model.asked} == {PROMPT}
+    assert f"{len(found)} captions by fake" in output
+    assert {question for question, _ in world.model.requests} == {PROMPT}
     assert not (world.output / "segments").exists() and not (world.output / "tracks").exists()
 
 
@@ -177,7 +177,7 @@ async def test_it_is_shown_what_was_filmed_then(world: World) -> None:
     (row,) = world.captions()
     assert (row["start"], row["end"]) == (BEGIN, BEGIN + 4 * SECOND), "no more of it than was asked for"
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
-    shown = dict(zip(row["frames"], world.model.asked[-1][1], strict=True))
+    shown = dict(zip(row["frames"], world.model.requests[-1][1], strict=True))
     sent: list[tuple[dt.datetime, np.ndarray]] = []
     start = BEGIN
     for piece in clips.pieces(video, "alley")[:4]:
@@ -206,14 +206,14 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
     await world.done(*own_settings)
     assert {row["camera"] for row in world.captions()} == {"alley"}
     assert {(row["end"] - row["start"]) / SECOND for row in world.captions()[1:]} == {20}
-    assert {question for question, _ in world.model.asked} == {"Is it free?"}
-    world.model.asked.clear()
+    assert {question for question, _ in world.model.requests} == {"Is it free?"}
+    world.model.requests.clear()
     shutil.rmtree(world.output)
     await world.done(*world.run("--caption-prompt", "Who is there?"))
     assert {row["camera"] for row in world.captions()} == {"alley", "crossing"}
-    assert {question for question, _ in world.model.asked} == {"Who is there?"}
-    _, told = await world.done(*own_settings, "--camera", "crossing", code=1)
-    assert "give --caption-every" in told
+    assert {question for question, _ in world.model.requests} == {"Who is there?"}
+    _, output = await world.done(*own_settings, "--camera", "crossing", code=1)
+    assert "give --caption-every" in output
 
 
 # ---- beside what else a run does
@@ -223,13 +223,13 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
 async def test_captions_are_made_beside_detections(world: World) -> None:
     world.model.words = "<script>alert(1)</script> & so on"
     options = [option for option in world.run("--camera", "alley") if option not in ("--model", "none")]
-    said, _ = await world.done(*options)
+    output, _ = await world.done(*options)
     assert len(table(world.output, "segments")) == 40 and table(world.output, "detections")
     (sums,) = json.loads((world.output / "summary.json").read_text())["cameras"]
     assert (sums["captions"], sums["uncaptioned"]) == (len(world.captions()), 0) and sums["frames"] == 200
     page = (world.output / "report.html").read_text()
     assert escape(world.model.words) in page and "<script" not in page and "captions by <b>fake" in page
-    assert "person" in said and "captions by fake" in said
+    assert "person" in output and "captions by fake" in output
 
 
 @pytest.mark.slow
@@ -252,10 +252,10 @@ async def test_the_console_hears_how_far_captions_are(world: World, server: Nats
 
 async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
     out, _ = await world.done(*world.run("--dry-run", "--json", "--price", "2"))
-    said = json.loads(out)
-    assert said["captioner"] == "fake" and said["frames"] == 0 and said["captions"] >= 16
-    assert said["caption_hours"] == pytest.approx(said["captions"] / said["captions_per_s"] / 3600, rel=0.01)
-    assert said["cost"] == pytest.approx(2 * said["caption_hours"]) and said["hours_taken"] == said["caption_hours"]
+    reply = json.loads(out)
+    assert reply["captioner"] == "fake" and reply["frames"] == 0 and reply["captions"] >= 16
+    assert reply["caption_hours"] == pytest.approx(reply["captions"] / reply["captions_per_s"] / 3600, rel=0.01)
+    assert reply["cost"] == pytest.approx(2 * reply["caption_hours"]) and reply["hours_taken"] == reply["caption_hours"]
     assert not world.output.exists() or not list(world.output.iterdir())
 
 
@@ -270,23 +270,23 @@ async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
 )
 async def test_mistakes_are_said_before_anything_is_done(world: World, options: tuple[str, ...], words: str) -> None:
     process = world.begin(*command(world._store, "--output", str(world.output), *options))
-    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
-    assert process.returncode in (1, 2) and words in told and "Traceback" not in told
+    _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
+    assert process.returncode in (1, 2) and words in output and "Traceback" not in output
     assert not (world.output / "plan.json").exists()
 
 
 @pytest.mark.slow
 async def test_without_a_model_nothing_is_begun(world: World) -> None:
     del world.environment["VLM_URL"]
-    _, told = await world.done(*world.run(), code=1)
-    assert "neither VLM_URL nor VLM_MODEL is set" in told
+    _, output = await world.done(*world.run(), code=1)
+    assert "neither VLM_URL nor VLM_MODEL is set" in output
     world.environment |= {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_OUTAGE_TIMEOUT_S": "1"}
-    _, told = await world.done(*world.run(), code=1)
-    assert "can't be reached" in told and "correct VLM_URL" in told
+    _, output = await world.done(*world.run(), code=1)
+    assert "can't be reached" in output and "correct VLM_URL" in output
     world.environment |= {"VLM_URL": world.model.url, "VLM_OUTAGE_TIMEOUT_S": "30"}
     world.model.then = refused(400, "no pictures here")
-    _, told = await world.done(*world.run(), code=1)
-    assert "not one caption was made" in told and "no pictures here" in told
+    _, output = await world.done(*world.run(), code=1)
+    assert "not one caption was made" in output and "no pictures here" in output
     assert not (world.output / "plan.json").exists()
 
 
@@ -295,7 +295,7 @@ async def test_without_a_model_nothing_is_begun(world: World) -> None:
 
 async def until_captioned(world: World, process: subprocess.Popen[str], count: int) -> None:
     """So many captions were asked for beside those of the measurement."""
-    await until(lambda: len(world.model.asked) >= count or process.poll() is not None)
+    await until(lambda: len(world.model.requests) >= count or process.poll() is not None)
     assert process.poll() is None, "it was to be killed, too"
 
 
@@ -315,15 +315,15 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
     await asyncio.to_thread(process.communicate, timeout=patience_s())
     whole = {path: path.stat().st_mtime_ns for path in (world.output / "captions").rglob("*.parquet")}
     world.model.delay_s = 0.0
-    before = len(world.model.asked)
+    before = len(world.model.requests)
     out, _ = await world.done(*world.resume())
     assert each_once(world) and {path: path.stat().st_mtime_ns for path in whole} == whole
-    again = len(world.model.asked) - before
+    again = len(world.model.requests) - before
     assert again < len(world.captions()) - 32 + 20, "what was written is not done again, but for the measurement"
     # Once more there is nothing to do, and nobody is asked.
-    before = len(world.model.asked)
+    before = len(world.model.requests)
     await world.done(*world.resume())
-    assert len(world.model.asked) == before
+    assert len(world.model.requests) == before
     assert f"{len(world.captions())} captions by fake" in out
 
 
@@ -333,15 +333,15 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 30)
     process.send_signal(signal.SIGINT)
-    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
-    assert process.returncode == 130 and f"--resume {world.output}" in told and "Traceback" not in told
-    before = len(world.model.asked)
+    _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
+    assert process.returncode == 130 and f"--resume {world.output}" in output and "Traceback" not in output
+    before = len(world.model.requests)
     world.environment["VLM_OUTAGE_TIMEOUT_S"] = "3"
     process = world.begin(*world.resume())
     await until_captioned(world, process, before + 20)
     await world.model.__aexit__()
-    _, told = await asyncio.to_thread(process.communicate, timeout=patience_s())
-    assert process.returncode == 1 and "can't be reached" in told and f"--resume {world.output}" in told
+    _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
+    assert process.returncode == 1 and "can't be reached" in output and f"--resume {world.output}" in output
     await world.model.__aenter__()
     await world.done(*world.resume())
     assert each_once(world)
@@ -371,8 +371,8 @@ async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) 
 
     seen, world.model.then = 0, none
     shutil.rmtree(world.output)
-    _, told = await world.done(*world.run("--caption-every", "1"), code=1)
-    assert "16 captions failed one after the other" in told and f"--resume {world.output}" in told
+    _, output = await world.done(*world.run("--caption-every", "1"), code=1)
+    assert "16 captions failed one after the other" in output and f"--resume {world.output}" in output
 
 
 @pytest.mark.slow
@@ -383,8 +383,8 @@ async def test_another_model_does_not_go_on_with_it(world: World) -> None:
     process.kill()
     await asyncio.to_thread(process.communicate, timeout=patience_s())
     world.model.models = ["better"]
-    _, told = await world.done(*world.resume(), code=1)
-    assert "captioned by fake" in told and "better" in told and "begin another run" in told
+    _, output = await world.done(*world.resume(), code=1)
+    assert "captioned by fake" in output and "better" in output and "begin another run" in output
 
 
 @pytest.mark.slow

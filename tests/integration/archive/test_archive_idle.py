@@ -49,7 +49,7 @@ class World:
     """A server, replicas of cv, and a run that they do. said: what whoever waits for the run was told."""
 
     def __init__(self, server: NatsServer, folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.output = folder / "out"
         self._server, self._folder, self._store = server, folder, store
         self._monkeypatch = monkeypatch
@@ -79,11 +79,11 @@ class World:
         return await asyncio.to_thread(self._work, job, todo, pieces)
 
     def probe(self, job: Job, todo: list[Part]) -> ProbeResult:
-        with LiveEngine(self._folder, 1, self.said.append) as engine:
+        with LiveEngine(self._folder, 1, self.messages.append) as engine:
             return engine.probe(job, todo)
 
     def _work(self, job: Job, todo: list[Part], pieces: int | None) -> Run:
-        with SyncStore(job.output, "--output") as results, LiveEngine(self._folder, 1, self.said.append) as engine:
+        with SyncStore(job.output, "--output") as results, LiveEngine(self._folder, 1, self.messages.append) as engine:
             run = Run.create(job, todo, results)
             for n, _ in enumerate(run.analyze(engine, None), 1):
                 if n == pieces:
@@ -123,7 +123,7 @@ async def test_they_see_what_processes_see(world: World, whole: Path, admin: Cli
     cv = await world.cv()
     run = await world.run()
     assert seen(world.output) == seen(whole) and table(world.output, "tracks") == table(whole, "tracks")
-    assert run.job.models == MODEL and not world.said
+    assert run.job.models == MODEL and not world.messages
     # Nothing of it is said where live video is.
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == 0
     assert await cv.end() == 0
@@ -133,23 +133,23 @@ async def test_they_see_what_processes_see(world: World, whole: Path, admin: Cli
 async def test_live_video_comes_first(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
     """While live video waits, no replica asks; one that has a task in hand looks at live video first."""
     cv = await world.cv()
-    asked: list[int] = []
+    requests: list[int] = []
     events = await admin.subscribe(names.event("detections", "cam"))
     run = asyncio.create_task(world.run())
 
     async def hear(message: Msg) -> None:
-        asked.append(events._received)
+        requests.append(events._received)
 
     # Beside the run, whose requests these are.
     await until(lambda: (world.output / "segments").exists())
     await admin.subscribe(names.reanalysis("cv"), cb=hear)
     await publish(admin, media)
     await events.next_msg(timeout=patience_s())
-    asked.clear()
+    requests.clear()
     for _ in media[1:]:
         await events.next_msg(timeout=patience_s())
     assert events._received == len(media)
-    assert not [n for n in asked if n < len(media)], "it asked while live video waited"
+    assert not [n for n in requests if n < len(media)], "it asked while live video waited"
     await run
     assert seen(world.output) == seen(whole)
     assert await cv.end() == 0
@@ -167,7 +167,7 @@ async def test_a_replica_that_goes_loses_nothing(
     await until(lambda: len(list((world.output / "segments").rglob("*.parquet"))) >= 2)
     cv.process.send_signal(how)
     assert await cv.ended() == (0 if how is signal.SIGTERM else -signal.SIGKILL)
-    await until(lambda: f"no replica of cv runs with {MODEL}: waiting for one" in world.said)
+    await until(lambda: f"no replica of cv runs with {MODEL}: waiting for one" in world.messages)
     other = await world.cv()
     await run
     assert seen(world.output) == seen(whole)
@@ -227,11 +227,11 @@ class Asker:
         await message.respond(next(self._given, b""))
 
     async def _hear(self, message: Msg) -> None:
-        said = reanalysis.of_task(message.data)
-        if isinstance(said, Seen):
-            self.heard.append(said)
+        reply = reanalysis.of_task(message.data)
+        if isinstance(reply, Seen):
+            self.heard.append(reply)
         if message.reply:
-            await message.respond(self._answers(said) if isinstance(said, Fetch) else b"")
+            await message.respond(self._answers(reply) if isinstance(reply, Fetch) else b"")
 
 
 @pytest.mark.slow
@@ -313,11 +313,11 @@ async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
     """Heartbeats of a replica by hand."""
     counts = dict.fromkeys(("pid", "in_flight", "processed", "failed", "items"), 0)
     seconds = dict.fromkeys(("uptime_s", "busy_s", "working_s"), 0.0)
-    said = WorkerStats(service="cv", replica=model, state="ready", model=model, **counts, **seconds)
+    heartbeat = WorkerStats(service="cv", replica=model, state="ready", model=model, **counts, **seconds)
 
     async def beat() -> None:
         while True:
-            await admin.publish(names.stats("cv", model), stats.encode(said))
+            await admin.publish(names.stats("cv", model), stats.encode(heartbeat))
             await asyncio.sleep(0.5)
 
     return asyncio.create_task(beat())

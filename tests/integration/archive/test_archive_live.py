@@ -25,7 +25,7 @@ from shared.models.vectors import unpack
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.video.footage import make
 from tests.support.waiting import patience_s
-from tests.support.worlds.archive_world import EMBED, asked, done, table
+from tests.support.worlds.archive_world import EMBED, done, run_request, table
 from tests.support.worlds.recorder_world import World, publish, world
 from tidegate.archive import planning, rows
 from tidegate.archive.job import NONE, DetectionSettings, Job
@@ -50,7 +50,7 @@ async def planned_beside(
     for name, value in world.server.environment("admin").items():
         monkeypatch.setenv(name, value)
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
-    wanted = asked(world.store, folder / "out", since=now - hour, until=now + hour, **more)
+    wanted = run_request(world.store, folder / "out", since=now - hour, until=now + hour, **more)
     return await planning.plan(wanted, folder)
 
 
@@ -63,13 +63,13 @@ async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest
     cv = ServiceProcess("cv", world.server.environment("cv"), tmp_path / "cv", CV_STATIC_SCENE_REFRESH_S="0")
     recorder = world.recorder()
     await publish(world.admin, clips.pieces(video, "cam")[:SEGMENTS])
-    live = await said(world, Detections)
+    live = await events_by_id(world, Detections)
     await world.until_recorded(SEGMENTS)
     assert await recorder.end() == await cv.end() == 0
-    job, pieces, known = await planned_beside(world, monkeypatch, tmp_path)
+    job, pieces, existing = await planned_beside(world, monkeypatch, tmp_path)
     # The running hour is there, and the camera is looked at as live.
     assert (
-        known.reached
+        existing.reached
         and job.looks == {"cam": DetectionSettings(fps=3.0, min_score=0.3, tiles="2x1")}
         and "cam" in job.rules
     )
@@ -110,7 +110,7 @@ async def test_the_same_is_embedded_in_a_recording(
     pieces = clips.pieces(make(tmp_path / "long.mp4", frames=25 * SEGMENTS, gop=75), "cam")
     assert len(pieces) == SEGMENTS and any(piece.dependent for piece in pieces)
     await publish_groups(world.admin, pieces)
-    live = await said(world, Embeddings)
+    live = await events_by_id(world, Embeddings)
     await world.until_recorded(SEGMENTS)
     assert await recorder.end() == await embed.end() == 0
     embedded = msgspec.structs.replace(EMBED, fps=fps)
@@ -140,7 +140,7 @@ async def publish_groups(client: Client, pieces: list[Piece]) -> None:
         began.setdefault(piece.gop, ack.seq)
 
 
-async def said(world: World, kind: type[E]) -> dict[str, E]:
+async def events_by_id(world: World, kind: type[E]) -> dict[str, E]:
     """The events of all segments, by id."""
     found: dict[str, E] = {}
     async with asyncio.timeout(patience_s()), Log(world.admin, names.EVENTS) as log:

@@ -35,12 +35,12 @@ def cluster() -> Iterator[Any]:
     # Nobody else has to have it in memory.
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args=MACHINE)
+    instance = Cluster(initialize_head=True, head_node_args=MACHINE)
     try:
-        made.add_node(**MACHINE)
-        yield made
+        instance.add_node(**MACHINE)
+        yield instance
     finally:
-        made.shutdown()
+        instance.shutdown()
 
 
 def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
@@ -133,8 +133,10 @@ def test_a_cluster_without_gpus_is_said_to_have_none(store: Path, tmp_path: Path
 
 def test_ray_is_started_here_where_that_is_asked(store: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    said = tidegate(tmp_path, *command(store, "--output", str(output), "--ray", "here", "--camera", "alley"))
-    assert "report: " in said.stdout and "Traceback" not in said.stderr and "WARNING" not in said.stderr, said.stderr
+    printed = tidegate(tmp_path, *command(store, "--output", str(output), "--ray", "here", "--camera", "alley"))
+    assert "report: " in printed.stdout and "Traceback" not in printed.stderr and "WARNING" not in printed.stderr, (
+        printed.stderr
+    )
     expected = {id: frames for id, frames in seen(whole).items() if id.startswith("alley/")}
     assert seen(output) == expected
     refused = tidegate(tmp_path, *command(store, "--ray", "127.0.0.1:9"), check=False)

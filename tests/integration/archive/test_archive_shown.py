@@ -64,7 +64,7 @@ class World:
         """So many pieces of the results are there."""
         await until(lambda: len(list((self.output / "segments").rglob("*.parquet"))) >= pieces)
 
-    async def told(self) -> Reanalysis:
+    async def listed_run(self) -> Reanalysis:
         """What the bucket says of the one run."""
         (run,) = (await stored(self.admin)).values()
         return run
@@ -90,7 +90,7 @@ async def test_a_run_is_seen_as_it_goes(world: World, store: Path, whole: Path) 
     code, out, err = await world.run(*command(store, "--output", str(world.output), "--workers", "1", "--json"))
     assert code == 0, err
     summary = json.loads(out)
-    last = await world.told()
+    last = await world.listed_run()
     assert (last.state, last.run, last.output) == ("done", summary["run"], str(world.output))
     assert (last.pieces, last.pieces_done, last.frames, last.frames_done) == (8, 8, 400, 400)
     assert (last.cameras, last.fps, last.engine, last.ends) == (("alley", "crossing"), 5.0, "processes", None)
@@ -112,14 +112,14 @@ async def test_one_that_is_stopped_or_killed_is_known_as_such(
     await world.until_done(1)
     code, _, err = await world.end(signal.SIGINT)
     assert code == 130 and "Traceback" not in err
-    stopped = await world.told()
+    stopped = await world.listed_run()
     assert (stopped.state, stopped.ends, stopped.reason) == ("stopped", None, "")
     done = stopped.pieces_done
     world.begin("reanalyze", "--resume", str(world.output), "--workers", "1")
-    while not (await world.told()).goes_on:
+    while not (await world.listed_run()).goes_on:
         await asyncio.sleep(0.1)
     assert (await world.end(signal.SIGKILL))[0] == -signal.SIGKILL
-    killed = await world.told()
+    killed = await world.listed_run()
     assert killed.run == stopped.run and killed.goes_on and killed.pieces_done >= done
     async with console_on(world.server, world.admin) as console:
         root = await console.person("root", "admin", sees_all=True)
@@ -173,7 +173,7 @@ async def test_an_older_system_without_the_bucket_is_no_matter(world: World, who
     code, _, err = await world.run("reanalyze", "--resume", str(world.output))
     assert code == 0 and "setup" not in err
     # There was nothing left to do: what it says are the sums of before.
-    run = await world.told()
+    run = await world.listed_run()
     assert (run.state, run.pieces_done, run.tracks) == ("done", 8, len(table(whole, "tracks")))
 
 
@@ -193,7 +193,7 @@ async def test_what_it_says_holds_no_credentials(
 
     with pytest.raises(TidegateError):
         await asyncio.to_thread(fail)
-    told = await world.told()
-    assert (told.state, told.engine, told.output) == ("failed", "ray", "https://***@store.example/video")
-    assert told.reason == "https://***@store.example/video can't be used: no space left [31m"
-    assert b"S3cret" not in runs.encode(told)
+    reply = await world.listed_run()
+    assert (reply.state, reply.engine, reply.output) == ("failed", "ray", "https://***@store.example/video")
+    assert reply.reason == "https://***@store.example/video can't be used: no space left [31m"
+    assert b"S3cret" not in runs.encode(reply)

@@ -56,7 +56,7 @@ def results(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "results")
 
 
-def told(results: Path, run: str = "again", pieces: int | None = None) -> int:
+def indexed_pieces(results: Path, run: str = "again", pieces: int | None = None) -> int:
     """How many events were told. pieces: so many were, and then the command died before it had marked the last."""
     with SyncStore(str(results), "--resume") as place:
         found = Run.load(place)
@@ -104,9 +104,9 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
     label = of_alley(results, "detections")[0]["label"]
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):
         # Killed on the way, and gone on with.
-        assert await run(lambda: told(results, pieces=3)) > 0
-        await run(lambda: told(results))
-        assert await run(lambda: told(results)) == 0, "all is marked"
+        assert await run(lambda: indexed_pieces(results, pieces=3)) > 0
+        await run(lambda: indexed_pieces(results))
+        assert await run(lambda: indexed_pieces(results)) == 0, "all is marked"
         await settled(admin)
         assert rows(tmp_path / "index") == 40 + labels(results)
         (best, *_) = (await find(admin, labels=[label], k=1)).moments
@@ -124,7 +124,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
         for path in (results / "told").rglob("*.json"):
             path.unlink()
         seen = {row["segment"] for row in of_alley(results, "detections")}
-        assert await run(lambda: told(results, run="once-more")) == 40 + len(seen)
+        assert await run(lambda: indexed_pieces(results, run="once-more")) == 40 + len(seen)
         await settled(admin)
         assert rows(tmp_path / "index") == 40 + labels(results)
         assert (await find(admin, labels=[label], k=100)).moments == hits
@@ -153,7 +153,7 @@ async def test_a_moment_that_live_had_indexed_is_not_found_twice(
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):
         await settled(admin)
         assert rows(tmp_path / "index") == 40
-        await run(lambda: told(results))
+        await run(lambda: indexed_pieces(results))
         await settled(admin)
         count = rows(tmp_path / "index")
         assert count == 40 + 20 + labels(results)
@@ -176,24 +176,24 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
     monkeypatch.setattr(past_events, "_MOST_WAITING", 1)
     monkeypatch.setattr(past_events, "_TIMEOUT_S", 0.0)
     with pytest.raises(TidegateError, match=r"wait for search, which takes none: .*--search"):
-        await run(lambda: told(results))
+        await run(lambda: indexed_pieces(results))
     # EVENTS is too small, or of a version before.
     settings = topology.TopologySettings(events_max_bytes=100_000)
     await topology.apply(js, settings)
     with pytest.raises(SettingError, match=r"EVENTS room for .* raise EVENTS_MAX_BYTES"):
-        await run(lambda: told(results))
+        await run(lambda: indexed_pieces(results))
     search = (await js.consumer_info(names.EVENTS, "search")).config
     live = [subject for subject in search.filter_subjects or () if subject.startswith("events.")]
     await js.add_consumer(names.EVENTS, search.evolve(filter_subjects=live))
     events_ = (await js.stream_info(names.EVENTS)).config
     await js.update_stream(events_.evolve(subjects=["events.>"]))
     with pytest.raises(SettingError, match="run 'tidegate setup'"):
-        await run(lambda: told(results))
+        await run(lambda: indexed_pieces(results))
     await topology.apply(js, topology.TopologySettings())
     monkeypatch.undo()
     for name, value in server.environment("admin").items():
         monkeypatch.setenv(name, value)
-    assert await run(lambda: told(results)) > 0
+    assert await run(lambda: indexed_pieces(results)) > 0
     assert (await js.consumer_info(names.EVENTS, "search")).num_pending
     # It is not the system that recorded.
     await (await js.key_value(names.RECORDER)).delete(camera_key("alley"))

@@ -60,18 +60,18 @@ Start = Callable[..., Awaitable[Process]]
 @pytest_asyncio.fixture
 async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
     """Makes one that lives."""
-    made: list[tuple[Client, asyncio.Task[None]]] = []
+    created: list[tuple[Client, asyncio.Task[None]]] = []
     lived: list[Process] = []
 
     async def make(name: str, lease_s: float = LEASE_S, kv: object = None) -> Process:
         client = await bus.connect(server.settings("ingest"), "ingest")
         copy = await mirror(client, names.LEASES, asyncio.Event())
-        made.append((client, asyncio.create_task(copy.run())))
+        created.append((client, asyncio.create_task(copy.run())))
         await copy.ready.wait()
         owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
         bucket: Any = kv or await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
         leases = Leases(client, bucket, copy, name, Kind("camera", "process", owned), lease_s)
-        process = Process(leases, copy, made[-1][1])
+        process = Process(leases, copy, created[-1][1])
         process.live()
         lived.append(process)
         return process
@@ -81,7 +81,7 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
         await one.freeze()
         await one.handover.stop()
         await one.leases.leave()
-    for client, task in made:
+    for client, task in created:
         await end(task)
         await client.close()
 
@@ -367,7 +367,7 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
 
 
 @pytest.mark.parametrize(
-    "said",
+    "line",
     [
         b"older/2",
         b"x/since-/2",
@@ -377,12 +377,12 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
         b"\xff/\xff/",
     ],
 )
-async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, said: bytes) -> None:
+async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, line: bytes) -> None:
     """As an older version; and what nobody of ours writes ends no process."""
     holder = await process("holder", lease_s=LONG_S)
     await has_taken(holder)
     await holder.handover.offer(["lobby"])
-    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", said)
+    await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", line)
     assert await heard(holder) is None
 
 

@@ -37,20 +37,20 @@ async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
 ) -> None:
     """A server that hung kept it from hearing of anything for seconds; what is read may be older than what is said."""
     kv = await admin.jetstream().key_value(names.LEASES)
-    asked, answered, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    requests, answered, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     read = Log.all
 
     async def slowly(self: Log, subject: str) -> list[Stored]:
         found = await read(self, subject)
-        if asked.is_set():
+        if requests.is_set():
             done.set()
             return found
-        asked.set()
+        requests.set()
         await answered.wait()
         return found
 
     monkeypatch.setattr(Log, "all", slowly)
-    await asked.wait()
+    await requests.wait()
     await kv.put("written", b"after")
     await kv.put("new", b"after")
     await kv.delete("deleted")

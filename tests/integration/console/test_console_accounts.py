@@ -21,10 +21,10 @@ async def test_an_admin_lets_somebody_in(server: NatsServer, admin: Client) -> N
             await add_camera(admin, id)
         root = await console.person("root", "admin", sees_all=True)
         assert (await root.put("groups/ways", json={"cameras": ["lobby", "gate"]})).status_code == 200
-        said = {"role": "viewer", "cameras": ["vault"], "groups": ["ways"]}
-        made = await root.put("people/anna", json=said)
-        assert made.status_code == 200, made.text
-        assert made.json() == {
+        fields = {"role": "viewer", "cameras": ["vault"], "groups": ["ways"]}
+        built = await root.put("people/anna", json=fields)
+        assert built.status_code == 200, built.text
+        assert built.json() == {
             "name": "anna",
             "role": "viewer",
             "sees_all": False,
@@ -53,8 +53,8 @@ async def test_an_admin_lets_somebody_in(server: NatsServer, admin: Client) -> N
         assert "argon2" not in str(shown) and "csrf" not in str(shown)
         assert (await root.post("people/anna/signout")).status_code == 204
         assert (await anna.get("me")).status_code == 401
-        said = [c["action"] for c in (await root.get("audit", params={"person": "root"})).json()["changes"]]
-        assert said == ["person.signout", "person.put", "person.link", "person.put", "group.put", "session.begin"]
+        fields = [c["action"] for c in (await root.get("audit", params={"person": "root"})).json()["changes"]]
+        assert fields == ["person.signout", "person.put", "person.link", "person.put", "group.put", "session.begin"]
         everything = (await root.get("audit")).text
         assert link["token"] not in everything and "argon2" not in everything
 
@@ -137,8 +137,8 @@ async def test_an_admin_who_sees_some_cameras_changes_nobody(server: NatsServer,
         await add_camera(admin, "lobby")
         root = await console.person("root", "admin", sees_all=True)
         eve = await console.person("eve", "admin", cameras=["lobby"])
-        asked = {"label": "narrow", "cameras": ["lobby"]}
-        narrow = console.nobody(Authorization=f"Bearer {(await root.post('me/tokens', json=asked)).json()['secret']}")
+        request = {"label": "narrow", "cameras": ["lobby"]}
+        narrow = console.nobody(Authorization=f"Bearer {(await root.post('me/tokens', json=request)).json()['secret']}")
         for client in (eve, narrow):
             answers = [
                 await client.get("people"),
@@ -157,13 +157,13 @@ async def test_an_admin_who_sees_some_cameras_changes_nobody(server: NatsServer,
 async def test_a_token_makes_neither_tokens_nor_links(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
-        made = (await root.post("me/tokens", json={"label": "all"})).json()
-        program = console.nobody(Authorization=f"Bearer {made['secret']}")
+        built = (await root.post("me/tokens", json={"label": "all"})).json()
+        program = console.nobody(Authorization=f"Bearer {built['secret']}")
         assert (await program.get("people")).status_code == 200
         answers = [
             await program.post("me/tokens", json={"label": "more"}),
             await program.get("me/tokens"),
-            await program.delete(f"me/tokens/{made['token']['id']}"),
+            await program.delete(f"me/tokens/{built['token']['id']}"),
             await program.post("people/root/link"),
             await program.post("me/password", json={"new": LONG}),
         ]
@@ -180,17 +180,17 @@ async def test_a_token_may_less_than_its_person_and_never_more(server: NatsServe
         hidden = await ben.post("me/tokens", json={"label": "x", "cameras": ["vault"]})
         none = await ben.post("me/tokens", json={"label": "x", "cameras": ["nowhr"]})
         assert hidden.content.replace(b"vault", b"nowhr") == none.content and hidden.status_code == 404
-        made = (await ben.post("me/tokens", json={"label": "wall", "role": "viewer", "days": 1})).json()
-        program = console.nobody(Authorization=f"Bearer {made['secret']}")
+        built = (await ben.post("me/tokens", json={"label": "wall", "role": "viewer", "days": 1})).json()
+        program = console.nobody(Authorization=f"Bearer {built['secret']}")
         me = (await program.get("me")).json()
         assert (me["role"], me["cameras"], me["via"]) == ("viewer", ["lobby"], "token")
         await root.put("people/ben", json={"role": "viewer", "cameras": []})
         assert (await program.get("me")).json()["cameras"] == []
         assert [t["label"] for t in (await ben.get("me/tokens")).json()["tokens"]] == ["wall"]
-        assert made["secret"] not in (await ben.get("me/tokens")).text
+        assert built["secret"] not in (await ben.get("me/tokens")).text
         anna = await console.person("anna")
-        assert (await anna.delete(f"me/tokens/{made['token']['id']}")).status_code == 404, "it is ben's"
-        assert (await ben.delete(f"me/tokens/{made['token']['id']}")).status_code == 204
+        assert (await anna.delete(f"me/tokens/{built['token']['id']}")).status_code == 404, "it is ben's"
+        assert (await ben.delete(f"me/tokens/{built['token']['id']}")).status_code == 204
         assert (await program.get("me")).status_code == 401
 
 

@@ -38,10 +38,10 @@ async def lines(answer: httpx.Response) -> AsyncIterator[Line]:
             yield name, json.loads(line.removeprefix("data: "))
 
 
-async def told(client: httpx.AsyncClient, path: str = "ask", **asked: Any) -> list[Line]:
+async def reply_lines(client: httpx.AsyncClient, path: str = "ask", **request: Any) -> list[Line]:
     """All but what is waited for."""
     own = {"question": "Who?"} if path == "ask" else {}
-    async with client.stream("POST", path, json={**own, **asked}) as answer:
+    async with client.stream("POST", path, json={**own, **request}) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
         return [line async for line in lines(answer) if line[0] != "waiting"]
@@ -50,10 +50,10 @@ async def told(client: httpx.AsyncClient, path: str = "ask", **asked: Any) -> li
 async def test_a_question_is_answered_with_the_frames_it_rests_on(server: NatsServer, admin: Client) -> None:
     async with world(server, admin) as (console, _):
         anna = await console.person("anna", "operator", cameras=["lobby", "street"])
-        said = await told(anna, cameras=["lobby", "street"])
-        assert [name for name, _ in said] == ["answer", "answer", "done"]
-        assert {data["camera"] for _, data in said[:2]} == {"lobby", "street"}
-        answer = next(data for _, data in said if data["camera"] == "lobby")
+        answer_of = await reply_lines(anna, cameras=["lobby", "street"])
+        assert [name for name, _ in answer_of] == ["answer", "answer", "done"]
+        assert {data["camera"] for _, data in answer_of[:2]} == {"lobby", "street"}
+        answer = next(data for _, data in answer_of if data["camera"] == "lobby")
         assert (answer["kind"], answer["question"], answer["text"]) == ("answer", "Who?", "A man with a bag.")
         assert answer["model"] == "fake" and len(answer["used"]) == 1
         first = answer["frames"][0]
@@ -70,11 +70,11 @@ async def test_what_can_t_be_answered_says_why(server: NatsServer, admin: Client
     async with world(server, admin) as (console, _):
         anna = await console.person("anna", "operator", sees_all=True)
         await add_camera(admin, "dark")
-        assert await told(anna, cameras=["dark"]) == [
+        assert await reply_lines(anna, cameras=["dark"]) == [
             ("error", {"camera": "dark", "error": (await last_reason(admin, "answers", "dark"))}),
             ("done", {}),
         ]
-        (failed, _) = await told(anna, "summarize", cameras=["dark"])
+        (failed, _) = await reply_lines(anna, "summarize", cameras=["dark"])
         assert failed[0] == "error" and "VLM_CAPTION_EVERY_S" in failed[1]["error"]
 
 
@@ -87,7 +87,7 @@ async def test_without_a_front_it_says_how_to_start_one(server: NatsServer, admi
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)
-        ((name, data), _) = await told(anna, cameras=["lobby"])
+        ((name, data), _) = await reply_lines(anna, cameras=["lobby"])
         assert name == "error" and data["camera"] == "lobby" and "tidegate up --vlm" in data["error"]
 
 
@@ -116,10 +116,10 @@ async def test_once_the_browser_has_gone_nothing_goes_on(server: NatsServer, adm
     await add_camera(admin, "lobby")
     async with fronting(server), console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)
-        asked = {"cameras": ["lobby"], "question": "Who?", "wait_s": 600}
+        request = {"cameras": ["lobby"], "question": "Who?", "wait_s": 600}
         before = going_on()
         for _ in range(MOST_AT_ONCE + 1):
-            async with anna.stream("POST", "ask", json=asked) as answer:
+            async with anna.stream("POST", "ask", json=request) as answer:
                 assert answer.status_code == 200, await answer.aread()
                 heard = lines(answer)
                 assert (await anext(heard))[0] == "waiting" and going_on() == before + 1
@@ -137,18 +137,18 @@ async def test_each_person_has_so_many_questions_under_way(server: NatsServer, a
     async with fronting(server), console_on(server, admin) as console, contextlib.AsyncExitStack() as stack:
         anna = await console.person("anna", "operator", sees_all=True)
         bea = await console.person("bea", "operator", sees_all=True)
-        asked = {"cameras": [f"c-{n}" for n in range(6)], "question": "Who?", "wait_s": 600}
+        request = {"cameras": [f"c-{n}" for n in range(6)], "question": "Who?", "wait_s": 600}
         heard = []
 
         async def begin(client: httpx.AsyncClient) -> None:
-            answer = await stack.enter_async_context(client.stream("POST", "ask", json=asked))
+            answer = await stack.enter_async_context(client.stream("POST", "ask", json=request))
             assert answer.status_code == 200, await answer.aread()
             heard.append(lines(answer))  # a stream that nobody holds is closed
             assert (await anext(heard[-1]))[0] == "waiting"
 
         for _ in range(MOST_AT_ONCE):
             await begin(anna)
-        async with anna.stream("POST", "ask", json=asked) as refused:
+        async with anna.stream("POST", "ask", json=request) as refused:
             assert refused.status_code == 429
             assert "wait until one is answered" in json.loads(await refused.aread())["error"]
         await jobs(admin, MOST_AT_ONCE)
@@ -187,12 +187,12 @@ async def test_what_may_not_be_asked_costs_no_model(server: NatsServer, admin: C
         viewer = await console.person("vera", cameras=["lobby"])
         eve = await console.person("eve", "operator", cameras=["lobby"])
         good = {"cameras": ["lobby"], "question": "Who?"}
-        for path, asked in (("ask", good), ("summarize", {"cameras": ["lobby"]})):
-            answer = await viewer.post(path, json=asked)
+        for path, queries in (("ask", good), ("summarize", {"cameras": ["lobby"]})):
+            answer = await viewer.post(path, json=queries)
             assert answer.status_code == 403 and "needs the role operator" in answer.json()["error"]
-        for asked, status, says in REFUSED:
-            answer = await eve.post("ask", json={**good, **asked})
-            assert answer.status_code == status and says in answer.json()["error"], (asked, answer.text)
+        for queries, status, says in REFUSED:
+            answer = await eve.post("ask", json={**good, **queries})
+            assert answer.status_code == status and says in answer.json()["error"], (queries, answer.text)
         assert await waiting(admin, names.ASKS) == 0
 
 
@@ -203,18 +203,18 @@ async def test_who_may_see_a_camera_no_more_gets_no_answer_about_it(server: Nats
 
     async def late(payload: bytes) -> tuple[bytes, dict[str, str]]:
         await go.wait()
-        return events.encode(said(json.loads(payload)["camera"])), {}
+        return events.encode(answer_of(json.loads(payload)["camera"])), {}
 
     client = await bus.connect(server.settings("vlm-front"), "vlm-front")
     front = await requests.serve(client, names.micro("vlm"), "late", {"ask": (names.ASK, late)}, waiting=set())
     async with console_on(server, admin) as console:
         eve = await console.person("eve", "operator", cameras=["lobby"])
         async with eve.stream("POST", "ask", json={"cameras": ["lobby"], "question": "Who?"}) as answer:
-            told = lines(answer)
-            assert (await anext(told))[0] == "waiting"
+            reply_lines = lines(answer)
+            assert (await anext(reply_lines))[0] == "waiting"
             await console.person("eve", "operator", cameras=["street"])
             go.set()
-            heard = [line async for line in told if line[0] != "waiting"]
+            heard = [line async for line in reply_lines if line[0] != "waiting"]
         assert heard == [("error", {"camera": "", "error": "there is no camera 'lobby'"}), ("done", {})]
     await front.stop()
     await client.close()
@@ -225,10 +225,10 @@ async def test_recent_answers_are_those_of_the_last_day_that_one_may_see(server:
         anna, eve = await console.person("anna", sees_all=True), await console.person("eve", cameras=["lobby"])
         assert (await eve.get("ask/recent")).json() == {"answers": []}
         for n, camera in enumerate(("lobby", "vault", "lobby")):
-            await say(admin, said(camera, job=f"a-{n}"))
+            await say(admin, answer_of(camera, job=f"a-{n}"))
         await say(admin, Summary(**common("vault", "s-1"), text="Quiet.", captions=3, parts=[]))
         await admin.jetstream().publish(names.event("answers", "lobby"), b"no event")
-        await admin.jetstream().publish(names.event("answers", "lobby"), events.encode(said("vault", job="lies")))
+        await admin.jetstream().publish(names.event("answers", "lobby"), events.encode(answer_of("vault", job="lies")))
 
         async def seen(client: httpx.AsyncClient, **query: Any) -> list[str]:
             return [item["job"] for item in (await client.get("ask/recent", params=query)).json()["answers"]]
@@ -238,7 +238,7 @@ async def test_recent_answers_are_those_of_the_last_day_that_one_may_see(server:
                 await asyncio.sleep(0.1)
         assert await seen(eve) == ["a-2", "a-0"] and await seen(eve, limit=1) == ["a-2"]
         assert (await eve.get("ask/recent", params={"limit": 501})).status_code == 400
-        await say(admin, said("lobby", job="a-9"))
+        await say(admin, answer_of("lobby", job="a-9"))
         async with asyncio.timeout(patience_s()):
             while await seen(eve) != ["a-9", "a-2", "a-0"]:
                 await asyncio.sleep(0.1)
@@ -258,7 +258,7 @@ def common(camera: str, job: str) -> dict[str, Any]:
     }
 
 
-def said(camera: str, job: str = "a") -> Answer:
+def answer_of(camera: str, job: str = "a") -> Answer:
     return Answer(**common(camera, job), question="Who?", text="A man.")
 
 
@@ -272,8 +272,8 @@ async def test_who_asked_what_of_which_camera_is_kept(server: NatsServer, admin:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)
         since = rfc3339(dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5))
-        await told(anna, cameras=["lobby"], since=since, question="a private matter")
-        kept = await admin.jetstream().get_last_msg(names.AUDIT, names.audit("ask"))
-        entry = json.loads(kept.data or b"")
+        await reply_lines(anna, cameras=["lobby"], since=since, question="a private matter")
+        remaining = await admin.jetstream().get_last_msg(names.AUDIT, names.audit("ask"))
+        entry = json.loads(remaining.data or b"")
         assert entry["person"] == "anna" and entry["details"] == {"kind": "ask", "cameras": ["lobby"], "since": since}
-        assert b"private" not in (kept.data or b"")
+        assert b"private" not in (remaining.data or b"")

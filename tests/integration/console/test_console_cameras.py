@@ -129,15 +129,15 @@ async def test_a_camera_that_one_may_not_see_is_none(server: NatsServer, admin: 
             ("POST", "/rules/preview", {"text": "rules: []"}),
         ]
         for method, path, body in requests:
-            said = [
+            reports = [
                 (await eve.request(method, f"cameras/{id}{path}", json=body)).json()["error"].replace(id, "…")
                 for id in ("vault", "valut")
             ]
-            assert said[0] == said[1] == "there is no camera '…'", (method, path)
+            assert reports[0] == reports[1] == "there is no camera '…'", (method, path)
         tried = await eve.post("camera-tests", json={"camera": "vault"})
         assert tried.json() == {"error": "there is no camera 'vault'"}
         assert await listed(eve) == {}
-        assert [said["action"] for said in await audited(admin)] == ["session.begin"]
+        assert [reports["action"] for reports in await audited(admin)] == ["session.begin"]
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
@@ -154,8 +154,8 @@ async def test_who_may_not_change_cameras_does_not(server: NatsServer, admin: Cl
         ]
         assert [answer.status_code for answer in refused] == [403] * 4
         assert (await eve.patch("cameras/lobby", json={"fps": 2})).status_code == (403 if role == "viewer" else 200)
-        known = await registry.all(admin.jetstream())
-        assert list(known) == ["lobby"] and known["lobby"].url == "rtsp://10.0.0.7/stream1"  # type: ignore[union-attr]
+        existing = await registry.all(admin.jetstream())
+        assert list(existing) == ["lobby"] and existing["lobby"].url == "rtsp://10.0.0.7/stream1"  # type: ignore[union-attr]
 
 
 async def test_a_file_is_an_admins_to_give(server: NatsServer, admin: Client) -> None:
@@ -180,11 +180,11 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
     js = admin.jetstream()
     async with console_on(server, admin) as console:
         olga = await console.person("olga", "operator", sees_all=True)
-        said = []
+        reports = []
 
         async def ask(method: str, path: str, body: Any = None) -> httpx.Response:
             answer = await olga.request(method, path, json=body)
-            said.append(answer.text)
+            reports.append(answer.text)
             return answer
 
         new = {"id": "lobby", "url": "rtsp://10.0.0.7/stream1", "user": "olga", "password": SECRET, "fps": 5}
@@ -193,8 +193,8 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
         one = answer.json()
         assert one["has_credentials"] is True and one["settings"]["fps"] == 5
         assert one["now"]["state"] == "connecting"
-        kept = await registry.credentials(js, "lobby")
-        assert kept and (kept.secret, kept.origin) == (f"olga:{QUOTED}", "rtsp://10.0.0.7:554")
+        stored = await registry.credentials(js, "lobby")
+        assert stored and (stored.secret, stored.origin) == (f"olga:{QUOTED}", "rtsp://10.0.0.7:554")
         again = await ask("POST", "cameras", new)
         assert (again.status_code, again.json()["error"]) == (
             409,
@@ -203,7 +203,7 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
         changed = (await ask("PATCH", "cameras/lobby", {"fps": None, "classes": ["person"], "enabled": False})).json()
         assert (changed["settings"]["fps"], changed["settings"]["classes"]) == (None, ["person"])
         assert changed["now"]["state"] == "disabled" and changed["has_credentials"] is True
-        assert await registry.credentials(js, "lobby") == kept
+        assert await registry.credentials(js, "lobby") == stored
         alone = await ask("PATCH", "cameras/lobby", {"password": "another"})
         assert alone.status_code == 200
         assert (await registry.credentials(js, "lobby")).secret == "olga:another"  # type: ignore[union-attr]
@@ -229,7 +229,7 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
         ]
         assert all(a["person"] == "olga" and a["camera"] == "lobby" for a in actions[1:])
         assert "stream1" not in json.dumps(actions), "the path of a URL may be a secret"
-        for text in (*said, json.dumps(actions)):
+        for text in (*reports, json.dumps(actions)):
             assert SECRET not in text and QUOTED not in text and "another" not in text.replace("take another id", "")
 
 
@@ -266,8 +266,8 @@ async def test_a_camera_shows_its_picture_before_it_is_saved(
             right = await olga.post("camera-tests", json={"camera": "lobby", "url": f"{url}/lobby.mp4?play_count=0"})
             assert right.json()["picture"]
             assert (await registry.read(admin.jetstream(), "lobby")).url.endswith("/nothing.mp4")
-        gone = (await olga.post("camera-tests", json={"url": f"{url}/lobby.mp4"})).json()
-        assert gone["cause"] == "refused" and "nothing listens" in gone["error"]
+        missing = (await olga.post("camera-tests", json={"url": f"{url}/lobby.mp4"})).json()
+        assert missing["cause"] == "refused" and "nothing listens" in missing["error"]
 
 
 async def test_a_password_is_tried_at_its_own_address_alone(server: NatsServer, admin: Client) -> None:
@@ -294,8 +294,8 @@ async def test_a_password_is_tried_at_its_own_address_alone(server: NatsServer, 
         given = {"camera": "lobby", "url": here, "user": "olga", "password": "given"}
         answer = await olga.post("camera-tests", json=given)
         assert answer.json()["cause"] == "unauthorized" and "given" not in answer.text
-        told = base64.b64encode(b"olga:given").decode()
-        assert any(told in text for text in heard)
+        reply = base64.b64encode(b"olga:given").decode()
+        assert any(reply in text for text in heard)
         assert "kept" not in json.dumps(await audited(admin)) and "given" not in json.dumps(await audited(admin))
 
 
@@ -339,8 +339,8 @@ async def test_a_browser_that_leaves_is_no_error(
         writer.close()
         assert (await olga.get("rules/schema")).status_code == 200
         await asyncio.sleep(0.2)
-    said = capsys.readouterr()
-    assert "a request failed" not in said.out + said.err
+    output = capsys.readouterr()
+    assert "a request failed" not in output.out + output.err
 
 
 async def test_rules_are_read_written_and_removed(server: NatsServer, admin: Client) -> None:

@@ -148,8 +148,8 @@ async def test_a_damaged_segment_is_a_hole_until_the_next_keyframe(admin: Client
     start = pieces[0].segment.start
     clip = await Clips(admin, 256).clip("cam", start, start + s(9))
     keys = [n for n, piece in enumerate(pieces) if not piece.dependent]
-    kept = [pieces[0], *pieces[keys[1] : len({p.part for p in clip.pieces if isinstance(p, Span)}) + keys[1] - 1]]
+    remaining = [pieces[0], *pieces[keys[1] : len({p.part for p in clip.pieces if isinstance(p, Span)}) + keys[1] - 1]]
     shown = frames(await sent(clip))
-    assert len(shown) == sum(piece.segment.frames for piece in kept)
+    assert len(shown) == sum(piece.segment.frames for piece in remaining)
     (hole,) = clip.holes
     assert abs((hole.until - pieces[keys[1]].segment.start).total_seconds()) < 0.01

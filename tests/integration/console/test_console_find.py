@@ -37,8 +37,8 @@ TEXTS = {"a red door": scene(1), "a door": scene(1, 3)}
 async def found(client: httpx.AsyncClient, **search: Any) -> dict[str, Any]:
     answer = await client.post("find", json=search)
     assert answer.status_code == 200, answer.text
-    said: dict[str, Any] = answer.json()
-    return said
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 async def refused(client: httpx.AsyncClient, status: int, **search: Any) -> str:
@@ -63,11 +63,11 @@ async def test_moments_are_found_by_words_labels_and_likeness(
             await add_camera(admin, camera)
         await settled(admin)
         anna = await console.person("anna", sees_all=True)
-        said = await found(anna, text="a red door", k=5)
-        best = said["moments"][0]
+        reply = await found(anna, text="a red door", k=5)
+        best = reply["moments"][0]
         assert (best["camera"], best["hits"], best["by"]) == ("street", 10, ["vectors"])
         assert dt.datetime.fromisoformat(best["start"]) == at(10) and best["similarity"] > 0.9
-        assert said["model"] == "m" and said["pending"] == 0 and best["picture"] is None and not best["kept"]
+        assert reply["model"] == "m" and reply["pending"] == 0 and best["picture"] is None and not best["kept"]
         assert [m["camera"] for m in (await found(anna, like=best["id"]))["moments"]] == ["street", "lobby"]
         (only,) = (await found(anna, labels=["person"]))["moments"]
         assert (only["camera"], only["labels"], only["id"]) == ("lobby", ["person"], None)
@@ -96,9 +96,9 @@ async def test_who_sees_one_camera_is_told_nothing_of_the_others(
         nobody = await console.person("nobody")
         hidden = (await found(anna, text="a red door", cameras=["vault"]))["moments"][0]["id"]
 
-        said = await found(eve, text="a red door", k=100)
-        assert [m["camera"] for m in said["moments"]] == ["lobby"] and "vault" not in json.dumps(said)
-        assert said["pending"] is None, "how far behind the index is tells how busy the others are"
+        reply = await found(eve, text="a red door", k=100)
+        assert [m["camera"] for m in reply["moments"]] == ["lobby"] and "vault" not in json.dumps(reply)
+        assert reply["pending"] is None, "how far behind the index is tells how busy the others are"
         assert [m["camera"] for m in (await found(eve, labels=["dog", "safe"]))["moments"]] == ["lobby"]
         assert (await eve.get("find/labels")).json() == {"labels": ["dog"]}
         for path in ("find", "find/export"):
@@ -131,10 +131,10 @@ async def test_words_are_no_way_to_learn_what_others_saw(server: NatsServer, adm
 async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer, admin: Client) -> None:
     """Whatever comes of other cameras is dropped, even where the service was told which may be seen."""
     search = await bus.connect(server.settings("search"), "search")
-    asked: list[Query] = []
+    queries: list[Query] = []
 
     async def tell(payload: bytes) -> tuple[bytes, dict[str, str]]:
-        asked.append(msgspec.json.decode(payload, type=Query))
+        queries.append(msgspec.json.decode(payload, type=Query))
         moments = [
             Moment(camera=c, start=at(0), end=at(1), time=at(0), seq=1, by=["labels"]) for c in ("lobby", "vault")
         ]
@@ -144,12 +144,12 @@ async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer
     async with console_on(server, admin) as console:
         eve = await console.person("eve", cameras=["lobby"])
         assert [m["camera"] for m in (await found(eve, like="x"))["moments"]] == ["lobby"]
-        assert (asked[0].cameras, asked[0].like_cameras) == (["lobby"], ["lobby"])
+        assert (queries[0].cameras, queries[0].like_cameras) == (["lobby"], ["lobby"])
         many = [f"c-{n}" for n in range(MAX_CAMERAS + 1)]
         max = await console.person("max", cameras=many)
         assert (await found(max, like="x"))["moments"] == []
-        assert [len(query.cameras) for query in asked[1:]] == [MAX_CAMERAS, 1]
-        assert {len(query.like_cameras) for query in asked[1:]} == {len(many)}
+        assert [len(query.cameras) for query in queries[1:]] == [MAX_CAMERAS, 1]
+        assert {len(query.like_cameras) for query in queries[1:]} == {len(many)}
     await service.stop()
     await search.close()
 
@@ -157,10 +157,10 @@ async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer
 async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServer, admin: Client) -> None:
     """Each person has so many at once: what nobody waits for must not count."""
     search = await bus.connect(server.settings("search"), "search")
-    asked, go = [], asyncio.Event()
+    queries, go = [], asyncio.Event()
 
     async def wait(payload: bytes) -> tuple[bytes, dict[str, str]]:
-        asked.append(payload)
+        queries.append(payload)
         await go.wait()
         return msgspec.json.encode(Found(moments=[])), {}
 
@@ -171,9 +171,9 @@ async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServ
     async with console_on(server, admin) as console:
         anna, bea = await console.person("anna", sees_all=True), await console.person("bea", sees_all=True)
         for _ in range(2):
-            begun = len(asked)
+            begun = len(queries)
             tasks = [asyncio.create_task(anna.post("find", json={"text": "x"})) for _ in range(MOST_AT_ONCE)]
-            await until(lambda begun=begun: len(asked) == begun + MOST_AT_ONCE)
+            await until(lambda begun=begun: len(queries) == begun + MOST_AT_ONCE)
             assert "wait until one is answered" in await refused(anna, 429, text="x")
             await end(*tasks)
             await until_free(anna)
@@ -247,9 +247,9 @@ async def test_searches_are_kept_by_each_for_themselves(server: NatsServer, admi
         anna, eve = await console.person("anna", sees_all=True), await console.person("eve", cameras=["lobby"])
         entry = {"title": "Red cars at night", "search": {"text": "a red car", "last_s": 3600, "cameras": ["lobby"]}}
         assert (await anna.put("find/saved/red", json=entry)).status_code == 204
-        kept = {"name": "red", "title": "Red cars at night", "search": entry["search"]}
-        assert (await anna.get("find/saved")).json() == {"saved": [kept]}
-        assert (await anna.get("find/saved/red")).json() == kept
+        remaining = {"name": "red", "title": "Red cars at night", "search": entry["search"]}
+        assert (await anna.get("find/saved")).json() == {"saved": [remaining]}
+        assert (await anna.get("find/saved/red")).json() == remaining
         assert (await eve.get("find/saved")).json() == {"saved": []}
         for name in ("red", "anna.red", "..%2Fred"):
             assert (await eve.get(f"find/saved/{name}")).status_code == 404
@@ -278,8 +278,8 @@ async def test_a_token_reads_saved_searches_and_changes_none(server: NatsServer,
         token = ApiToken(person="anna", label="x", role="viewer", cameras=("lobby",), began=1e9, expires=1e11)
         await console.put(hashed("token", secret), msgspec.json.encode(token))
         program = console.nobody(Authorization=f"Bearer {secret}")
-        said = (await program.get("find/saved")).json()["saved"]
-        assert {s["name"]: s["search"].get("cameras", []) for s in said} == {"of-all": [], "of-lobby": ["lobby"]}
+        reply = (await program.get("find/saved")).json()["saved"]
+        assert {s["name"]: s["search"].get("cameras", []) for s in reply} == {"of-all": [], "of-lobby": ["lobby"]}
         for change in (
             program.put("find/saved/new", json={"search": {"text": "x"}}),
             program.delete("find/saved/of-all"),

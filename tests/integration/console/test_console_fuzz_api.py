@@ -43,7 +43,7 @@ RAW = st.binary(max_size=64) | st.sampled_from([b"", b"{", b"[" * 100_000, b'{"a
 Answer = tuple[str, httpx.Response]
 
 
-class Asked:
+class Request:
     """One request. path: of the document, `at`: with its parameters filled in."""
 
     def __init__(self, method: str, path: str, operation: dict[str, Any]) -> None:
@@ -56,34 +56,34 @@ class Asked:
 
 
 @st.composite
-def requests(draw: st.DrawFn, values: Values, method: str, path: str, operation: dict[str, Any]) -> Asked:
-    asked = Asked(method, path, operation)
+def requests(draw: st.DrawFn, values: Values, method: str, path: str, operation: dict[str, Any]) -> Request:
+    request = Request(method, path, operation)
     for parameter in operation.get("parameters", ()):
         text = draw(values.parameter(parameter))
         if parameter["in"] == "path":
             # Two dots, as they are, would be another path.
             part = quote(text, safe="").replace("..", "%2E%2E") or "x"
-            asked.at = asked.at.replace(f"{{{parameter['name']}}}", "x" if part == "." else part)
+            request.at = request.at.replace(f"{{{parameter['name']}}}", "x" if part == "." else part)
         elif parameter["required"] or draw(st.integers(0, 2)) == 0:
-            asked.query.append((parameter["name"], text))
+            request.query.append((parameter["name"], text))
     if "requestBody" in operation:
         (schema,) = (content["schema"] for content in operation["requestBody"]["content"].values())
         near = values.near(schema)
-        asked.body = draw(near | near | near | RAW)
+        request.body = draw(near | near | near | RAW)
     elif draw(st.booleans()):
-        asked.body = draw(ANY)
+        request.body = draw(ANY)
     if draw(st.integers(0, 9)) == 0:
-        asked.headers = {
+        request.headers = {
             "Content-Type": draw(st.sampled_from(["text/plain", "multipart/form-data", "application/xml"]))
         }
-    return asked
+    return request
 
 
-async def answered(client: httpx.AsyncClient, asked: Asked) -> httpx.Response:
+async def answered(client: httpx.AsyncClient, query: Request) -> httpx.Response:
     """The answer; of one that goes on for ever, no more than its head."""
-    content = {"content": asked.body} if isinstance(asked.body, bytes) else {"json": asked.body}
-    headers = {"Content-Type": "application/json", **asked.headers}
-    request = client.build_request(asked.method, asked.at, params=asked.query, headers=headers, **content)  # type: ignore[arg-type]
+    content = {"content": query.body} if isinstance(query.body, bytes) else {"json": query.body}
+    headers = {"Content-Type": "application/json", **query.headers}
+    request = client.build_request(query.method, query.at, params=query.query, headers=headers, **content)  # type: ignore[arg-type]
     answer = await client.send(request, stream=True)
     try:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
@@ -93,24 +93,24 @@ async def answered(client: httpx.AsyncClient, asked: Asked) -> httpx.Response:
     return answer
 
 
-def check(document: dict[str, Any], asked: Asked, answer: httpx.Response) -> None:
+def check(document: dict[str, Any], request: Request, answer: httpx.Response) -> None:
     """That it is one of those that the document has, and no failure of the console itself."""
     status, media = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
-    assert status < 500 or status == 503, f"{asked}: {status} {answer.text}"
-    if asked.operation["security"] and not asked.operation["operationId"].startswith(SIGN_OUT):
-        assert status != 401, f"{asked}: whoever asks is signed in no more"
-    if status == 405 and "%2F" in asked.at:  # with a slash in it the path is another route's
+    assert status < 500 or status == 503, f"{request}: {status} {answer.text}"
+    if request.operation["security"] and not request.operation["operationId"].startswith(SIGN_OUT):
+        assert status != 401, f"{request}: whoever asks is signed in no more"
+    if status == 405 and "%2F" in request.at:  # with a slash in it the path is another route's
         return
-    assert str(status) in asked.operation["responses"], f"{asked}: nobody said {status}: {answer.text[:500]}"
-    said = asked.operation["responses"][str(status)]
-    if "$ref" in said:
-        said = document["components"]["responses"][said["$ref"].rpartition("/")[2]]
-    content = said.get("content", {})
+    assert str(status) in request.operation["responses"], f"{request}: nobody said {status}: {answer.text[:500]}"
+    reports = request.operation["responses"][str(status)]
+    if "$ref" in reports:
+        reports = document["components"]["responses"][reports["$ref"].rpartition("/")[2]]
+    content = reports.get("content", {})
     if status >= 400 and status != 422:
         error = answer.json()["error"]
-        assert isinstance(error, str) and error, f"{asked}: {answer.text}"
-        assert "Traceback" not in error and not re.search(r'File "|\.py\b|0x[0-9a-f]{6}', error), f"{asked}: {error}"
-    assert media in content if content else answer.content == b"", f"{asked}: {status} is {media}"
+        assert isinstance(error, str) and error, f"{request}: {answer.text}"
+        assert "Traceback" not in error and not re.search(r'File "|\.py\b|0x[0-9a-f]{6}', error), f"{request}: {error}"
+    assert media in content if content else answer.content == b"", f"{request}: {status} is {media}"
     if media == "application/json":
         schema = {**content[media]["schema"], "components": document["components"]}
         Validator(schema).validate(answer.json())
@@ -136,18 +136,18 @@ async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsSer
     await add_camera(admin, "gate")
     async with console_on(server, admin) as console:
         people, loop = await world(console, admin), asyncio.get_running_loop()
-        known = [card["id"] for card in (await people["admin"].get("incidents")).json()["incidents"]]
-        values = Values(document, {**NAMES, "id": [*known, "gate2", "nothing"]})
+        existing = [card["id"] for card in (await people["admin"].get("incidents")).json()["incidents"]]
+        values = Values(document, {**NAMES, "id": [*existing, "gate2", "nothing"]})
 
         def fuzz(method: str, path: str, operation: dict[str, Any]) -> None:
             @settings(
                 max_examples=EACH, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
             )
             @given(st.sampled_from(["admin", "viewer", "admin"]), requests(values, method, path, operation))
-            def send(role: str, asked: Asked) -> None:
-                asked.at = f"{console.url.rstrip('/')}{asked.at}"
-                answer = asyncio.run_coroutine_threadsafe(answered(people[role], asked), loop).result(60)
-                check(document, asked, answer)
+            def send(role: str, request: Request) -> None:
+                request.at = f"{console.url.rstrip('/')}{request.at}"
+                answer = asyncio.run_coroutine_threadsafe(answered(people[role], request), loop).result(60)
+                check(document, request, answer)
 
             send()
 

@@ -37,7 +37,7 @@ class Browser:
     """What a browser gets. Where it is slow, it takes a message when it is let."""
 
     def __init__(self, live: Any, sees: Callable[[str], bool] = lambda camera: True, *, slow: bool = False) -> None:
-        self.said: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.media: list[tuple[dict[str, Any], bytes]] = []
         self.room = asyncio.Event()
         if not slow:
@@ -48,7 +48,7 @@ class Browser:
     async def _send(self, message: bytes | str) -> None:
         await self.room.wait()
         if isinstance(message, str):
-            self.said.append(json.loads(message))
+            self.messages.append(json.loads(message))
         else:
             size = int.from_bytes(message[:4], "big")
             self.media.append((json.loads(message[4 : 4 + size]), message[4 + size :]))
@@ -111,7 +111,7 @@ async def test_a_browser_sees_what_the_camera_sends(admin: Client, pieces: list[
             )
             assert head["duration"] == pytest.approx(piece.segment.duration, abs=0.002)
         assert {head["codec"] for head in heads} == {"avc1.4d400d"}
-        assert not browser.said
+        assert not browser.messages
 
 
 async def begun(admin: Client) -> None:
@@ -201,15 +201,15 @@ async def test_nobody_gets_what_they_may_not_see(admin: Client, pieces: list[Pie
     seen = {"cam"}
     async with watching(admin, {"sees": lambda camera: camera in seen}) as (live, browser):
         await browser.viewer.hear('{"watch": ["cam", "vault"]}')
-        await until(lambda: browser.said)
-        assert browser.said == [{"camera": "vault", "error": "there is no camera 'vault'"}]
+        await until(lambda: browser.messages)
+        assert browser.messages == [{"camera": "vault", "error": "there is no camera 'vault'"}]
         await begun(admin)
         await heard(admin, pieces[:1])
         await until(lambda: browser.heads())
         seen.clear()
         await heard(admin, pieces[1:3])
-        await until(lambda: len(browser.said) == 2)
-        assert browser.said[1] == {"camera": "cam", "error": "there is no camera 'cam'"}
+        await until(lambda: len(browser.messages) == 2)
+        assert browser.messages[1] == {"camera": "cam", "error": "there is no camera 'cam'"}
         assert len(browser.heads()) == 1
         assert not live._feeds
 
@@ -221,8 +221,8 @@ async def test_nobody_gets_what_they_may_not_see(admin: Client, pieces: list[Pie
 async def test_what_a_browser_may_not_say_is_an_error(admin: Client, message: bytes | str) -> None:
     async with watching(admin, {}) as (_, browser):
         await browser.viewer.hear(message)
-        await until(lambda: browser.said)
-        assert "say which cameras you watch" in browser.said[0]["error"]
+        await until(lambda: browser.messages)
+        assert "say which cameras you watch" in browser.messages[0]["error"]
 
 
 async def test_what_is_watched_can_change(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
@@ -252,11 +252,11 @@ async def test_a_camera_without_keyframes_is_said_to_have_none(
         for n, piece in enumerate(found[:3]):
             segment = msgspec.structs.replace(piece.segment, recovery=19, key_seq=n or None)
             await admin.jetstream().publish(names.media("cam"), piece.payload, headers=to_headers(segment))
-        await until(lambda: browser.said)
+        await until(lambda: browser.messages)
         late = Browser(live)
         await late.viewer.hear('{"watch": ["cam"]}')
-        await until(lambda: late.said)
-        assert browser.said == late.said == [{"camera": "cam", "pictures": "intra refresh"}]
+        await until(lambda: late.messages)
+        assert browser.messages == late.messages == [{"camera": "cam", "pictures": "intra refresh"}]
         assert not browser.media
         await heard(admin, found[3:5])
         await until(lambda: len(browser.heads()) == 2)
@@ -335,8 +335,8 @@ def test_any_browser_gets_what_it_can_decode(script: list[bool | None]) -> None:
             assert chunks[seq].begins or got[n - 1][0] == order[order.index(seq) - 1]
         if got:
             first = next(n for n, one in enumerate(chunks.values()) if one.begins)
-            told = sum(dropped for _, dropped in got) + viewer._cameras["cam"]._dropped
-            assert told == len(chunks) - first - len(got)
+            count = sum(dropped for _, dropped in got) + viewer._cameras["cam"]._dropped
+            assert count == len(chunks) - first - len(got)
         assert bool(got) == any(one.begins for one in chunks.values())
 
     asyncio.run(run())

@@ -48,7 +48,7 @@ class Heard:
                     self.missed += json.loads(line[6:])["missed"]["alerts"]
 
     @property
-    def known_of(self) -> int:
+    def cameras_of(self) -> int:
         return len(self.alerts) + self.missed
 
 
@@ -62,7 +62,7 @@ async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client)
         tasks = [asyncio.create_task(one.run()) for one in heard]
         await until(lambda: all(one.ready.is_set() for one in heard))
         await say(admin, 0, EVENTS)
-        await until(lambda: all(one.known_of == EVENTS for one in heard))
+        await until(lambda: all(one.cameras_of == EVENTS for one in heard))
         assert all(one.alerts == sorted(set(one.alerts)) for one in heard)
         for task in tasks:
             task.cancel()
@@ -82,7 +82,7 @@ async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(serv
             assert await anext(lines) == "event: ready"
             await until(lambda: quick.ready.is_set())
             await say(admin, 0, total, FAT)
-            await until(lambda: quick.known_of == total)
+            await until(lambda: quick.cameras_of == total)
             # Its own buffers and the system's hold some: the rest was dropped, and is counted.
             counted: Counter[str] = Counter()
             kind = ""

@@ -39,7 +39,7 @@ from tidegate.local.server import NatsServer
 Answer = dict[str, Any]
 
 
-async def asked_until(client: httpx.AsyncClient, path: str, right: Callable[[Answer], object]) -> Answer:
+async def poll_until(client: httpx.AsyncClient, path: str, right: Callable[[Answer], object]) -> Answer:
     """The first answer that is right. Raises TimeoutError."""
     found: Answer = {}
     try:
@@ -65,7 +65,7 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
     async with estimating(server) as scaler, console_on(server, admin, cost_per_hour=36.0) as console:
         scaler.get(DemandQuery(service="cv", stream="MEDIA", consumer="cv")).listeners.add(lambda: None)
         anna = await console.person("anna", sees_all=True)
-        before = await asked_until(anna, "now", lambda n: of(n, "cv").get("wanted") and of(n, "cv").get("age_s", 0) > 1)
+        before = await poll_until(anna, "now", lambda n: of(n, "cv").get("wanted") and of(n, "cv").get("age_s", 0) > 1)
         cv = of(before, "cv")
         assert (cv["pending"], cv["in_flight"], cv["state"], cv["ready"]) == (20, 0, "missing", 0)
         assert cv["age_s"] < LONGEST_S
@@ -73,7 +73,7 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
         async with working(server, Echo(infer_s=0.01)):
             await publish(admin, [f"t{n}" for n in range(60)], first=100)
             await settled(admin)
-            after = await asked_until(
+            after = await poll_until(
                 anna,
                 "now",
                 lambda n: (
@@ -88,7 +88,7 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
             assert cv["arriving"] > 0 and cv["replicas"][0]["model"] == "echo"
             assert cv["money"]["per_hour"] == 36.0 and cv["time"]["peak"] == 1
             # Every second of a replica costs a hundredth of the 36 an hour.
-            later = await asked_until(anna, "now", lambda n: of(n, "cv")["time"]["used_s"] > 1)
+            later = await poll_until(anna, "now", lambda n: of(n, "cv")["time"]["used_s"] > 1)
             time, money = of(later, "cv")["time"], of(later, "cv")["money"]
             assert money["spent"] == pytest.approx(time["used_s"] / 100, abs=0.002)
             assert time["busy_s"] + time["idle_s"] + time["warming_s"] == pytest.approx(time["used_s"], abs=0.2)
@@ -108,10 +108,10 @@ async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(serve
         await message.ack_sync()
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
-        await asked_until(anna, "now", lambda n: of(n, "cv").get("in_flight") == 0)
+        await poll_until(anna, "now", lambda n: of(n, "cv").get("in_flight") == 0)
         assert of((await anna.get("now")).json(), "cv")["age_s"] == 0.0
         await publish(admin, ["waits"], first=10)
-        now = await asked_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1 and of(n, "cv")["age_s"])
+        now = await poll_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1 and of(n, "cv")["age_s"])
         sent = dt.datetime.fromisoformat(now["time"]) - (await js.get_msg("MEDIA", 3)).time
         assert of(now, "cv")["age_s"] <= sent.total_seconds() + 1.5
 
@@ -127,7 +127,7 @@ async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServe
         for n in range(3):
             head = to_headers(segment_head(n, camera="yard"))
             await admin.jetstream().publish(names.media("yard"), b"x" * 100, headers=head)
-        everything = await asked_until(
+        everything = await poll_until(
             anna, "now", lambda n: n["online"] == 1 and n["attention"] and any(c["segments"] for c in n["cameras"])
         )
         assert [(c["id"], c["state"]) for c in everything["cameras"]] == [
@@ -156,7 +156,7 @@ async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServe
         assert "yard" not in (await bea.get("now")).text + (await nobody.get("now")).text
         # A camera that is removed is gone at once.
         await (await admin.jetstream().key_value(names.CAMERAS)).delete("yard")
-        await asked_until(anna, "now", lambda n: len(n["cameras"]) == 2 and not n["attention"])
+        await poll_until(anna, "now", lambda n: len(n["cameras"]) == 2 and not n["attention"])
 
 
 async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
@@ -238,7 +238,7 @@ async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client
         anna = await console.person("anna", sees_all=True)
         sending = asyncio.create_task(_send_for_ever(admin))
         try:
-            found = await asked_until(
+            found = await poll_until(
                 anna, "history?service=cv&step=5", lambda h: sum(v is not None for v in h["series"]["busy"]) >= 3
             )
         finally:
@@ -258,17 +258,17 @@ async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client
 async def test_a_server_that_was_away_is_a_marker(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
-        await asked_until(anna, "now", lambda n: n["connected"])
+        await poll_until(anna, "now", lambda n: n["connected"])
         await server.stop(signal.SIGKILL)
-        away = await asked_until(anna, "now", lambda n: not n["connected"])
+        away = await poll_until(anna, "now", lambda n: not n["connected"])
         assert [a["kind"] for a in away["attention"]] == ["server"]
         await server.start()
-        await asked_until(anna, "now", lambda n: n["connected"] and not n["attention"])
-        found = await asked_until(anna, "markers", lambda m: m["markers"] and m["markers"][-1]["until"])
+        await poll_until(anna, "now", lambda n: n["connected"] and not n["attention"])
+        found = await poll_until(anna, "markers", lambda m: m["markers"] and m["markers"][-1]["until"])
         assert [m["kind"] for m in found["markers"]] == ["server"]
         # What comes after that is seen as before.
         await publish(admin, ["s"])
-        await asked_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1)
+        await poll_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1)
 
 
 # ---- Prometheus
@@ -327,11 +327,11 @@ async def test_a_prometheus_that_fails_is_told_of_and_the_console_tells_what_it_
 
 
 async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsServer, admin: Client) -> None:
-    asked: list[dict[str, str]] = []
+    requests: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
-        asked.append(form)
+        requests.append(form)
         start, step = float(form["start"]), float(form["step"].rstrip("s"))
         # The second of the points is missing, the third is no number, and one lies beyond.
         values = [[start, "2.5"], [start + 2 * step, "NaN"], [start + 3 * step, "4"], [start + 900 * step, "9"]]
@@ -347,8 +347,8 @@ async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsSer
     assert found["source"] == "prometheus" and found["step_s"] == 600
     assert found["series"]["busy"] == [2.5, None, None, 4.0, None, None]
     assert found["series"]["cost"] == [5.0, None, None, 8.0, None, None]
-    assert {form["step"] for form in asked} == {"600s"} and len(asked) == len(QUERIES)
-    assert all('service="cv"' in form["query"] for form in asked)
+    assert {form["step"] for form in requests} == {"600s"} and len(requests) == len(QUERIES)
+    assert all('service="cv"' in form["query"] for form in requests)
 
 
 @pytest.mark.foreign
@@ -380,7 +380,7 @@ async def test_a_real_prometheus_knows_what_was_before_the_console(
         ):
             anna = await console.person("anna", sees_all=True)
             path = "history?service=cv&step=60"
-            found = await asked_until(anna, path, lambda h: any(h["series"]["clearing"]) and not h["problem"])
+            found = await poll_until(anna, path, lambda h: any(h["series"]["clearing"]) and not h["problem"])
         assert found["source"] == "prometheus" and len(found["series"]["clearing"]) in (60, 61)
         assert max(v for v in found["series"]["age_s"] if v is not None) >= 0
     finally:

@@ -31,7 +31,7 @@ from shared.contract.events import (
     encode,
 )
 from tests.support.console.people import Running, add_camera, console_on
-from tests.support.console.review import followed, known, until_so
+from tests.support.console.review import followed, until_listed, until_so
 from tests.support.video.video_world import frames, number, path, pieces, pixels, publish, source
 from tests.support.worlds.incidents import ago, incident, now, say, verdict
 from tidegate.local.server import NatsServer
@@ -39,8 +39,8 @@ from tidegate.local.server import NatsServer
 __all__ = ["path", "pieces", "source"]
 
 
-async def listed(client: httpx.AsyncClient, **asked: Any) -> list[str]:
-    answer = await client.get("incidents", params=asked)
+async def listed(client: httpx.AsyncClient, **request: Any) -> list[str]:
+    answer = await client.get("incidents", params=request)
     assert answer.status_code == 200, answer.text
     return [card["incident"] for card in answer.json()["incidents"]]
 
@@ -58,13 +58,13 @@ async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, adm
         anna = await console.person("anna", cameras=["lobby"])
         began = incident(verification="pending")
         await say(admin, began)
-        (card,) = await known(anna, 1)
+        (card,) = await until_listed(anna, 1)
         assert (card["incident"], card["end"], card["verification"]) == ("crowd.1", None, "pending")
         ended = msgspec.structs.replace(began, state="end", end=ago(30), time=ago(30))
         await say(admin, ended, verdict("confirmed", reason="three people wait"))
 
         async def judged() -> Any:
-            (card,) = await known(anna, 1)
+            (card,) = await until_listed(anna, 1)
             return card if card["end"] and card["verification"] == "confirmed" else None
 
         card = await until_so(judged)
@@ -76,8 +76,8 @@ async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, adm
 
 async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin: Client) -> None:
     """More than one read brings, of two kinds, and with what is no event among it."""
-    said = [incident(f"i.{n}", start=ago(1000 - n)) for n in range(300)]
-    await asyncio.gather(*(say(admin, event) for event in said))
+    incidents = [incident(f"i.{n}", start=ago(1000 - n)) for n in range(300)]
+    await asyncio.gather(*(say(admin, event) for event in incidents))
     await admin.jetstream().publish("events.incidents.lobby", b'{"camera": "lobby"}', headers={"Nats-Msg-Id": "bad"})
     await say(admin, verdict("rejected", "i.299"))
     async with console_on(server, admin) as console:
@@ -89,13 +89,13 @@ async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin
 
         assert (await until_so(all_read))["count"] == 300
         found: list[str] = []
-        asked: dict[str, Any] = {"limit": 70}
+        request: dict[str, Any] = {"limit": 70}
         while True:
-            page = (await anna.get("incidents", params=asked)).json()
+            page = (await anna.get("incidents", params=request)).json()
             found += [card["incident"] for card in page["incidents"]]
             if not page["next"]:
                 break
-            asked["cursor"] = page["next"]
+            request["cursor"] = page["next"]
         assert found == [f"i.{n}" for n in reversed(range(300))]
         assert await listed(anna, verdict="rejected") == ["i.299"]
 
@@ -108,7 +108,7 @@ async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monk
         await asyncio.sleep(0.3)
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
-        await known(anna, 50)
+        await until_listed(anna, 50)
         assert (await anna.get("incidents/count")).json()["count"] == 80
         unheard = incident("unheard", start=ago(5))
         await admin.jetstream().publish("events.incidents.lobby", encode(unheard), headers={"Nats-Msg-Id": "unheard"})
@@ -123,7 +123,7 @@ async def test_whoever_may_not_see_a_camera_learns_nothing_of_it(server: NatsSer
         eve = await console.person("eve", cameras=["lobby"])
         await say(admin, incident("open", "lobby"), incident("secret", "vault"))
         await say(admin, CameraStatus(camera="vault", time=ago(9), state="offline", reason="r", url="u", ingest="i"))
-        cards = {card["incident"]: card for card in await known(anna, 2)}
+        cards = {card["incident"]: card for card in await until_listed(anna, 2)}
         secret = cards["secret"]["id"]
         assert await listed(eve) == ["open"] and await listed(eve, incident="secret") == []
         assert (await eve.get("incidents/count")).json()["count"] == 1
@@ -156,8 +156,8 @@ async def test_filters(server: NatsServer, admin: Client) -> None:
             incident("b", "gate", rule="fence", severity="critical", verification="unverified"),
             incident("c", start=ago(50), verification="pending", not_found=True),
         )
-        await known(anna, 3)
-        for asked, expected in (
+        await until_listed(anna, 3)
+        for requests, expected in (
             ({"camera": "lobby"}, "ca"),
             ({"camera": "lobby, gate"}, "cba"),
             ({"rule": "fence"}, "b"),
@@ -176,7 +176,7 @@ async def test_filters(server: NatsServer, admin: Client) -> None:
             ({"reviewed": True}, ""),
             ({"reviewed": False}, "cba"),
         ):
-            assert "".join(await listed(anna, **asked)) == expected, asked
+            assert "".join(await listed(anna, **requests)) == expected, requests
         for wrong in ({"severity": "fatal"}, {"verdict": "maybe"}, {"state": "x"}, {"since": "noon"}, {"limit": 501}):
             answer = await anna.get("incidents", params=wrong)
             assert answer.status_code == 400 and answer.json()["error"], wrong
@@ -188,7 +188,7 @@ async def test_each_has_their_own_marks(server: NatsServer, admin: Client) -> No
         await add_camera(admin, "lobby")
         anna, ben = await console.person("anna", sees_all=True), await console.person("ben", cameras=["lobby"])
         await say(admin, incident("a"), incident("b"))
-        id = next(card["id"] for card in await known(anna, 2) if card["incident"] == "a")
+        id = next(card["id"] for card in await until_listed(anna, 2) if card["incident"] == "a")
         assert (await anna.put(f"incidents/{id}/reviewed")).status_code == 204
         assert (await anna.put(f"incidents/{id}/reviewed")).status_code == 204
         assert await listed(anna, reviewed=True) == ["a"] and await listed(ben, reviewed=True) == []
@@ -220,7 +220,7 @@ async def test_a_timeline_has_incidents_and_gaps(server: NatsServer, admin: Clie
         for seconds, state in ((80, "offline"), (40, "online"), (10, "offline")):
             event = CameraStatus(camera="gate", time=ago(seconds), state=state, reason="refused", url="u", ingest="i")
             await say(admin, event)
-        await known(anna, 4)
+        await until_listed(anna, 4)
         when = {"since": ago(100).isoformat(), "until": now().isoformat()}
 
         async def with_gaps() -> Any:
@@ -239,8 +239,8 @@ async def test_a_timeline_has_incidents_and_gaps(server: NatsServer, admin: Clie
         assert [row["camera"] for row in first["rows"]] == ["gate"] and first["next"] == "gate"
         second = (await anna.get("timeline", params={**when, "limit": 1, "cursor": "gate"})).json()
         assert [row["camera"] for row in second["rows"]] == ["lobby"] and second["next"] is None
-        asked = (await anna.get("timeline", params={**when, "camera": "cellar"})).json()
-        assert asked["rows"] == [{"camera": "cellar", "buckets": [], "gaps": []}]
+        requests = (await anna.get("timeline", params={**when, "camera": "cellar"})).json()
+        assert requests["rows"] == [{"camera": "cellar", "buckets": [], "gaps": []}]
         assert (
             await anna.get("timeline", params={"since": now().isoformat(), "until": when["since"]})
         ).status_code == 400
@@ -254,7 +254,7 @@ async def test_an_incident_has_its_paths_and_what_was_put_off(server: NatsServer
         theirs = [IncidentObject(id="e.1", label="person", score=0.9, box=(0.1, 0.2, 0.3, 0.8))]
         end = start + dt.timedelta(seconds=4)
         await say(admin, incident(start=start, state="end", end=end, time=end, objects=theirs))
-        (card,) = await known(anna, 1)
+        (card,) = await until_listed(anna, 1)
         for n in range(6):
             less = Quality(fps=1, wanted=5, cause="backlog") if n < 4 else None
             await say(admin, detections(n, start, quality=less), ids=[f"cv/{n}"])
@@ -285,7 +285,7 @@ async def test_an_incident_has_its_picture_and_its_clip(
     async with console_on(server, admin) as console:
         anna, eve = await console.person("anna", cameras=["lobby"]), await console.person("eve")
         await say(admin, incident("a", start=start, state="end", end=last, time=last, snapshot=shows, rule="über/../x"))
-        (card,) = await known(anna, 1)
+        (card,) = await until_listed(anna, 1)
         assert card["video"] is True
         picture = await anna.get(f"incidents/{card['id']}/picture", params={"width": 160, "download": True})
         assert number(pixels(picture.content), source, 100) == 100
@@ -303,8 +303,8 @@ async def test_an_incident_has_its_picture_and_its_clip(
             assert hidden.text.replace(card["id"], "0" * 32) == absent.text
         await admin.jetstream().purge_stream("MEDIA")
         await say(admin, incident("b", start=start - dt.timedelta(seconds=1), snapshot=shows))
-        gone = next(card for card in await known(anna, 2) if card["incident"] == "b")
-        answer = await anna.get(f"incidents/{gone['id']}/clip")
+        missing = next(card for card in await until_listed(anna, 2) if card["incident"] == "b")
+        answer = await anna.get(f"incidents/{missing['id']}/clip")
         assert answer.status_code == 404 and "no video" in answer.json()["error"]
 
 

@@ -53,8 +53,8 @@ async def test_each_may_what_the_table_says(server: NatsServer, admin: Client) -
             for who, client, expected in _askers(world, row):
                 answer = await world.ask(client, method, row)
                 if answer.status_code not in expected:
-                    said = "" if "event-stream" in answer.headers.get("content-type", "") else answer.text[:200]
-                    wrong.append(f"{method} {path} as {who}: {answer.status_code}, not {expected}: {said}")
+                    reply = "" if "event-stream" in answer.headers.get("content-type", "") else answer.text[:200]
+                    wrong.append(f"{method} {path} as {who}: {answer.status_code}, not {expected}: {reply}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -81,7 +81,7 @@ async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server:
             if method == "WS" or row.role is None or not is_of_camera:
                 continue
             for role in ROLES[ROLES.index(row.role) :]:
-                hidden, none = [await _told(world, method, row, role, camera) for camera in (HIDDEN, NONE)]
+                hidden, none = [await _outcome(world, method, row, role, camera) for camera in (HIDDEN, NONE)]
                 tried += 1
                 if hidden != none:
                     wrong.append(f"{method} {path} as {role}:\n  {hidden}\n  {none}")
@@ -91,7 +91,7 @@ async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server:
     assert tried > 30
 
 
-async def _told(world: World, method: str, row: Row, role: str, camera: str) -> tuple[int, Any, str]:
+async def _outcome(world: World, method: str, row: Row, role: str, camera: str) -> tuple[int, Any, str]:
     """(status, headers, body) without what names the camera and what belongs to it."""
     values = await world.names(row, camera)
     answer = await world.ask(world.some[role], method, row, camera)
@@ -192,8 +192,8 @@ async def test_no_input_makes_it_fail(server: NatsServer, admin: Client) -> None
         @settings(max_examples=examples(8), suppress_health_check=list(HealthCheck), database=None)
         @given(st.data())
         def fuzz(method: str, path: str, data: st.DataObject) -> None:
-            asked = paths.get(f"/api/v1{path}", {}).get(method.lower(), {}).get("parameters", [])
-            names = [p["name"] for p in asked if p["in"] == "query"]
+            requests = paths.get(f"/api/v1{path}", {}).get(method.lower(), {}).get("parameters", [])
+            names = [p["name"] for p in requests if p["in"] == "query"]
             some = st.lists(st.sampled_from(names), unique=True) if names else st.just([])
             query = {name: data.draw(TEXTS) for name in data.draw(some)}
             at = re.sub(r"{\w+}", lambda _: quote(data.draw(TEXTS), safe="") or "x", path.lstrip("/"))

@@ -17,18 +17,18 @@ from tests.support.worlds.runs import put, put_raw, reanalysis
 from tidegate.local.server import NatsServer
 
 
-async def told(asker: httpx.AsyncClient) -> dict[str, Any]:
+async def listed_runs(asker: httpx.AsyncClient) -> dict[str, Any]:
     found: dict[str, Any] = (await asker.get("runs")).json()
     return found
 
 
 async def ids(asker: httpx.AsyncClient) -> list[str]:
-    return [one["of"]["run"] for one in (await told(asker))["runs"]]
+    return [one["of"]["run"] for one in (await listed_runs(asker))["runs"]]
 
 
-async def known(asker: httpx.AsyncClient, count: int) -> None:
+async def until_listed(asker: httpx.AsyncClient, count: int) -> None:
     """Until the console knows of so many entries."""
-    while sum(map(len, (await told(asker)).values())) < count:
+    while sum(map(len, (await listed_runs(asker)).values())) < count:
         await asyncio.sleep(0.02)
 
 
@@ -64,7 +64,7 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
         bert = await console.person("bert")
         token = (await anna.post("me/tokens", json={"label": "a program", "cameras": ["cam"]})).json()["secret"]
         program = console.nobody(Authorization=f"Bearer {token}")
-        assert await told(anna) == {"runs": [], "unusable": []}
+        assert await listed_runs(anna) == {"runs": [], "unusable": []}
         heard = {
             who: Heard(client, **query)
             for who, client, query in (
@@ -83,13 +83,13 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
         # Whatever others write is shown to whoever can mend it, and harms nobody.
         await put_raw(admin, "by-hand", b'{"run": "by-hand", "cameras": ["vault"]}')
         await put_raw(admin, "r0.copy", b"\xff")
-        await known(root, 7)
+        await until_listed(root, 7)
         assert sorted(await ids(root)) == ["r0", "r1", "r2", "r3", "r4"]
         assert sorted(await ids(anna)) == ["r0", "r2"]
         assert (await ids(program), await ids(bert)) == (["r0"], [])
-        mistakes = {one["run"]: one["mistake"] for one in (await told(root))["unusable"]}
+        mistakes = {one["run"]: one["mistake"] for one in (await listed_runs(root))["unusable"]}
         assert mistakes.keys() == {"by-hand", "r0.copy"} and "missing required field `since`" in mistakes["by-hand"]
-        assert [(await told(who))["unusable"] for who in (anna, program, bert)] == [[], [], []]
+        assert [(await listed_runs(who))["unusable"] for who in (anna, program, bert)] == [[], [], []]
         await put(admin, reanalysis("r2", "cam", "door", frames_done=2000))
         await until(lambda: all(heard[who].runs[-1:] == ["r2"] for who in ("root", "anna", "one")))
         assert heard["root"].runs == ["r0", "r1", "r2", "r3", "r4", "r2"]
@@ -106,12 +106,12 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
 async def test_the_latest_come_first_and_what_has_expired_goes(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", sees_all=True)
-        made: list[Reanalysis] = [reanalysis(f"r{n}", "cam") for n in range(3)]
-        for n, run in enumerate(made):
+        built: list[Reanalysis] = [reanalysis(f"r{n}", "cam") for n in range(3)]
+        for n, run in enumerate(built):
             await put(admin, reanalysis(run.run, "cam", began=run.began.replace(year=2020 + n)))
-        await known(root, 3)
+        await until_listed(root, 3)
         assert await ids(root) == ["r2", "r1", "r0"]
-        assert (await told(root))["runs"][0]["of"]["pieces_done"] == 2
+        assert (await listed_runs(root))["runs"][0]["of"]["pieces_done"] == 2
         await (await admin.jetstream().key_value(names.RUNS)).delete("r1")
         while await ids(root) != ["r2", "r0"]:
             await asyncio.sleep(0.02)

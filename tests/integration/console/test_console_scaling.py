@@ -45,9 +45,9 @@ async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
         await asyncio.sleep(0.1)
 
 
-async def begun(console: Running, name: str, asked: dict[str, Any], **more: Any) -> tuple[httpx.AsyncClient, str]:
+async def begun(console: Running, name: str, request: dict[str, Any], **more: Any) -> tuple[httpx.AsyncClient, str]:
     person = await console.person(name, "operator", **({"sees_all": True} | more))
-    answer = await person.post("whatif", json=asked)
+    answer = await person.post("whatif", json=request)
     assert answer.status_code == 202, answer.text
     return person, answer.json()["id"]
 
@@ -105,8 +105,8 @@ def test_a_change_of_settings_is_told_from_what_holds() -> None:
     found = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before, now])])
     assert [(q.is_current, q.trigger["coldStart"]) for q in found.queries] == [(True, "60"), (False, "9")]
     assert (found.policy, found.in_force) == ("demand", InForce(**settings, degradable=True))
-    gone = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before])])
-    assert (gone.policy, gone.in_force) == ("pending count", None)
+    missing = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before])])
+    assert (missing.policy, missing.in_force) == ("pending count", None)
 
 
 # ---- what-ifs
@@ -139,8 +139,8 @@ async def test_a_csv_is_simulated_beside_what_is_in_force(server: NatsServer, ad
 async def test_what_arrived_is_simulated_as_long_as_they_see_all_cameras(server: NatsServer, admin: Client) -> None:
     counts, _ = await keep(admin, 60)
     async with console_on(server, admin) as console:
-        asked = {"service": "cv", "arrivals": "usage", "cold_start_s": 60, "policies": ["demand"]}
-        olga, id = await begun(console, "olga", asked)
+        request = {"service": "cv", "arrivals": "usage", "cold_start_s": 60, "policies": ["demand"]}
+        olga, id = await begun(console, "olga", request)
         answer = (await ended(olga, id))["answer"]
         assert f"cv: {sum(counts):,} messages" in answer["notes"][0]
         assert [row["name"] for row in answer["table"]] == ["static peak", "demand", "bound"]
@@ -228,7 +228,7 @@ REFUSES = child("import json; print(json.dumps({'error': 'no', 'field': 'csv'}))
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "text"),
     [
         ("", "ended with code 0"),
         ("raise SystemExit(7)", "ended with code 7"),
@@ -237,9 +237,9 @@ REFUSES = child("import json; print(json.dumps({'error': 'no', 'field': 'csv'}))
         ("import os; os.fork() or __import__('time').sleep(999)", "ended with code 0"),
     ],
 )
-async def test_whatever_a_child_does_there_is_a_sentence(code: str, said: str) -> None:
+async def test_whatever_a_child_does_there_is_a_sentence(code: str, text: str) -> None:
     found = await simulate(child(code), REQUEST, None, lambda progress: None)
-    assert isinstance(found, Failed) and said in found.error
+    assert isinstance(found, Failed) and text in found.error
 
 
 async def test_a_child_that_takes_too_long_is_ended() -> None:
@@ -292,8 +292,8 @@ async def test_what_ended_is_kept_for_a_while_and_only_so_many() -> None:
         ids.append(job.id)
         assert jobs.find("otto", job.id) is None
         await until(lambda job=job: job.result)  # type: ignore[misc]
-    kept = [id for id in ids if jobs.find("olga", id)]
-    assert kept == ids[-whatif.MOST_RESULTS :] and [job.id for job in jobs.jobs_of("olga")] == kept[::-1]
+    remaining = [id for id in ids if jobs.find("olga", id)]
+    assert remaining == ids[-whatif.MOST_RESULTS :] and [job.id for job in jobs.jobs_of("olga")] == remaining[::-1]
     now += whatif.RETENTION_S - 1
     assert [id for id in ids if jobs.find("olga", id)] == ids[-2:]
     now += 2

@@ -94,8 +94,8 @@ async def test_a_letter_is_replayed_and_said_in_the_audit_before(server: NatsSer
         again = await admin.jetstream().get_msg("MEDIA", answer.json()["stream_seq"])
         assert (again.subject, again.data, (again.headers or {})["Replay-For"]) == ("media.lobby", b"video", "cv")
         assert (await root.get(f"letters/{seq}")).json() == {"error": f"there is no letter {seq}"}
-        said = (await root.get("audit", params={"action": "letter.*"})).json()["changes"]
-        assert [(s["action"], s["camera"], s["details"]["letter"]) for s in said] == [("letter.replay", "lobby", seq)]
+        reply = (await root.get("audit", params={"action": "letter.*"})).json()["changes"]
+        assert [(s["action"], s["camera"], s["details"]["letter"]) for s in reply] == [("letter.replay", "lobby", seq)]
 
 
 @pytest.mark.slow
@@ -157,8 +157,8 @@ async def test_letters_of_other_cameras_are_not_there(server: NatsServer, admin:
                 await eve.delete(f"letters/{seq}"),
             ):
                 assert (answer.status_code, answer.json()) == (404, {"error": f"there is no letter {seq}"})
-        said = (await eve.get("audit")).json()["changes"]
-        assert said == [], "what others did to what they do not see, and to no camera, is not told either"
+        reply = (await eve.get("audit")).json()["changes"]
+        assert reply == [], "what others did to what they do not see, and to no camera, is not told either"
 
 
 async def test_the_audit_is_read_by_person_action_and_time(server: NatsServer, admin: Client) -> None:
@@ -222,8 +222,8 @@ async def test_the_doctor_names_what_is_not_well(server: NatsServer, admin: Clie
         assert {found[f"NATS, for {whom}"]["level"] for whom in ("itself", "viewers", "operators", "admins")} == {"ok"}
         assert found["bucket credentials"]["level"] == "ok"
         ben = await console.person("ben", "operator", cameras=["lobby"])
-        told = (await ben.get("doctor")).json()["findings"]
-        assert [f["what"] for f in told if not f["what"].startswith(("NATS", "bucket"))] == ["camera lobby"]
+        reply = (await ben.get("doctor")).json()["findings"]
+        assert [f["what"] for f in reply if not f["what"].startswith(("NATS", "bucket"))] == ["camera lobby"]
 
 
 async def test_versions_are_of_console_server_and_services(server: NatsServer, admin: Client) -> None:

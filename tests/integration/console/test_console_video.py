@@ -102,10 +102,10 @@ async def test_a_gop_that_has_begun_to_expire_has_no_picture(
 class Counted(Decoders):
     """Counts what is decoded."""
 
-    asked = 0
+    reads = 0
 
     async def picture(self, *payload: Any, **wanted: Any) -> PictureAnswer:
-        self.asked += 1
+        self.reads += 1
         return await super().picture(*payload, **wanted)
 
 
@@ -113,24 +113,24 @@ async def test_a_picture_is_made_once(admin: Client, pieces: list[Piece]) -> Non
     await publish(admin, pieces)
     decoders = Counted(1)
     pictures = Pictures(admin, decoders)
-    asked = [asyncio.create_task(pictures.picture("cam")) for _ in range(5)]
-    await until(lambda: decoders.asked)
+    requests = [asyncio.create_task(pictures.picture("cam")) for _ in range(5)]
+    await until(lambda: decoders.reads)
     # One who no longer waits takes it from nobody.
-    await end(asked.pop(0))
+    await end(requests.pop(0))
     running = asyncio.create_task(decoders.run())
-    assert len({(await one).jpeg for one in asked}) == 1
-    assert decoders.asked == 1
+    assert len({(await one).jpeg for one in requests}) == 1
+    assert decoders.reads == 1
     await end(running)
-    assert (await pictures.picture("cam")).jpeg == asked[0].result().jpeg
+    assert (await pictures.picture("cam")).jpeg == requests[0].result().jpeg
 
 
 async def test_what_nobody_waits_for_any_more_is_not_decoded(admin: Client, pieces: list[Piece]) -> None:
     await publish(admin, pieces)
     decoders = Counted(1)
     pictures = Pictures(admin, decoders)
-    asked = asyncio.create_task(pictures.picture("cam"))
-    await until(lambda: decoders.asked)
-    await end(asked)
+    request = asyncio.create_task(pictures.picture("cam"))
+    await until(lambda: decoders.reads)
+    await end(request)
     running = asyncio.create_task(decoders.run())
     # More turns of the loop than a decoder takes to start its process.
     for _ in range(50):
@@ -147,9 +147,9 @@ async def test_pictures_are_kept_up_to_a_size(
     pictures = Pictures(admin, decoders)
     for n in range(30):
         await pictures.picture("cam", pieces[0].segment.start + s(n / FPS))
-    kept = pictures._cache.values()
-    assert 0 < sum(len(one.jpeg) for one in kept) <= 100_000
-    assert len(kept) < 30
+    remaining = pictures._cache.values()
+    assert 0 < sum(len(one.jpeg) for one in remaining) <= 100_000
+    assert len(remaining) < 30
 
 
 # ---- decoding
@@ -158,15 +158,15 @@ async def test_pictures_are_kept_up_to_a_size(
 async def test_what_is_asked_last_is_done_first(pieces: list[Piece]) -> None:
     decoders = Decoders(1)
     done: list[int] = []
-    asked = []
+    requests = []
     for n in range(4):
-        asked.append(asyncio.create_task(decoders.picture(pieces[0].payload, offset=n / FPS, frames=200)))
-        asked[-1].add_done_callback(lambda _, n=n: done.append(n))
+        requests.append(asyncio.create_task(decoders.picture(pieces[0].payload, offset=n / FPS, frames=200)))
+        requests[-1].add_done_callback(lambda _, n=n: done.append(n))
         await asyncio.sleep(0)
     running = asyncio.create_task(decoders.run())
-    await asyncio.gather(*asked)
+    await asyncio.gather(*requests)
     assert done == [3, 2, 1, 0]
-    assert [round(one.result().offset * FPS) for one in asked] == [0, 1, 2, 3]
+    assert [round(one.result().offset * FPS) for one in requests] == [0, 1, 2, 3]
     await end(running)
 
 
@@ -175,29 +175,29 @@ async def test_an_answer_that_nobody_waits_for_is_not_the_next_ones(decoders: De
         given_up = asyncio.create_task(decoders.picture(pieces[0].payload, offset=0.2, frames=200, width=16 + 2 * n))
         await asyncio.sleep(0.03 * n)
         await end(given_up)
-        made = await decoders.picture(pieces[0].payload, offset=n / FPS, frames=200, width=320)
-        assert (round(made.offset * FPS), pixels(made.jpeg).shape) == (n, (240, 320, 3))
+        built = await decoders.picture(pieces[0].payload, offset=n / FPS, frames=200, width=320)
+        assert (round(built.offset * FPS), pixels(built.jpeg).shape) == (n, (240, 320, 3))
 
 
 async def test_too_many_at_once_are_refused(pieces: list[Piece]) -> None:
     decoders = Decoders(1)
-    asked = [asyncio.create_task(decoders.picture(pieces[0].payload, frames=200)) for _ in range(MOST_WAITING + 3)]
-    await until(lambda: sum(one.done() for one in asked) == 3)
-    for one in asked[:3]:
+    requests = [asyncio.create_task(decoders.picture(pieces[0].payload, frames=200)) for _ in range(MOST_WAITING + 3)]
+    await until(lambda: sum(one.done() for one in requests) == 3)
+    for one in requests[:3]:
         with pytest.raises(Refusal, match="too many pictures"):
             await one
-    await end(*asked)
+    await end(*requests)
 
 
 async def test_a_decoder_that_dies_takes_one_picture_with_it(decoders: Decoders, pieces: list[Piece]) -> None:
     await decoders.picture(pieces[0].payload, frames=200)
     (child,) = children()
     os.kill(child.pid, signal.SIGSTOP)
-    asked = asyncio.create_task(decoders.picture(pieces[0].payload, frames=200))
+    request = asyncio.create_task(decoders.picture(pieces[0].payload, frames=200))
     await asyncio.sleep(0.1)
     child.kill()
     with pytest.raises(Refusal, match="more memory or time") as refused:
-        await asked
+        await request
     assert refused.value.code == 500
     assert (await decoders.picture(pieces[0].payload, frames=200)).jpeg
     assert children() != [child]

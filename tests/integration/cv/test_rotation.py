@@ -105,10 +105,10 @@ def with_orientation_message(payload: bytes, degrees: int) -> bytes:
         for packet in source.demux(video=0):
             if packet.size:
                 message = len(unit).to_bytes(4, "big") + unit if packet.is_keyframe else b""
-                made = av.Packet(message + bytes(packet))
-                made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
-                made.duration, made.is_keyframe, made.stream = packet.duration, packet.is_keyframe, stream
-                target.mux_one(made)
+                built = av.Packet(message + bytes(packet))
+                built.pts, built.dts, built.time_base = packet.pts, packet.dts, packet.time_base
+                built.duration, built.is_keyframe, built.stream = packet.duration, packet.is_keyframe, stream
+                target.mux_one(built)
     return out.getvalue()
 
 

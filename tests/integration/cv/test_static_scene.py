@@ -59,10 +59,10 @@ def seen(of: np.ndarray, seed: int, level: float = 1.0) -> Grey:
 
 def after(pictures: int, seed: int) -> Scene:
     """What is known after so many full looks at a still scene."""
-    known = scene.new()
+    state = scene.new()
     for n in range(pictures):
-        known, _ = scene.learn(known, [seen(ground(seed), seed + n)], float(n), [[]])
-    return known
+        state, _ = scene.learn(state, [seen(ground(seed), seed + n)], float(n), [[]])
+    return state
 
 
 # ---- when a full look falls
@@ -114,47 +114,47 @@ def test_light_and_a_shaking_camera_are_no_difference(
 
 @given(seeds, st.integers(0, SHAPE[1] - 3), st.integers(0, SHAPE[0] - 4), st.sampled_from([-40, -30, 30, 40]))
 def test_somebody_of_a_few_blocks_is_a_difference_wherever_he_stands(seed: int, x: int, y: int, contrast: int) -> None:
-    known = after(12, seed)
+    state = after(12, seed)
     there = ground(seed)
     there[y : y + 4, x : x + 3] += contrast
-    assert scene.find_match(known, seen(there, seed + 99), 12.0) is None
-    assert scene.find_match(known, seen(ground(seed), seed + 98), 12.0) is not None
+    assert scene.find_match(state, seen(there, seed + 99), 12.0) is None
+    assert scene.find_match(state, seen(ground(seed), seed + 98), 12.0) is not None
 
 
 @given(seeds)
 def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
-    known = after(12, seed)
+    state = after(12, seed)
     there = ground(seed)
     there[10:24, 13:19] += 50
-    known, has_news = scene.learn(known, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
+    state, has_news = scene.learn(state, [seen(there, seed + 50)], 12.0, [[SOMEBODY]])
     assert has_news
-    match = scene.find_match(known, seen(there, seed + 51), 13.0)
+    match = scene.find_match(state, seen(there, seed + 51), 13.0)
     assert match is not None
     assert (match.reference.since, match.reference.frames) == (12.0, [[SOMEBODY]])
     # The empty scene is not forgotten for it.
-    gone = scene.find_match(scene.record_match(known, match), seen(ground(seed), seed + 52), 14.0)
-    assert gone is not None
-    assert list(gone.reference.frames) == [[]]
+    departed = scene.find_match(scene.record_match(state, match), seen(ground(seed), seed + 52), 14.0)
+    assert departed is not None
+    assert list(departed.reference.frames) == [[]]
 
 
 @given(seeds)
 def test_an_old_look_says_nothing(seed: int) -> None:
-    known = after(12, seed)
+    state = after(12, seed)
     picture = seen(ground(seed), seed + 60)
-    assert scene.find_match(known, picture, 11 + MAX_AGE_S) is not None
-    assert scene.find_match(known, picture, 12 + MAX_AGE_S) is None
+    assert scene.find_match(state, picture, 11 + MAX_AGE_S) is not None
+    assert scene.find_match(state, picture, 12 + MAX_AGE_S) is None
 
 
 @pytest.mark.slow
 @given(seeds)
 def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed: int) -> None:
-    rng, known = np.random.default_rng(seed), scene.new()
+    rng, state = np.random.default_rng(seed), scene.new()
     for n in range(40):
         there = ground(seed)
         there[20:26, 30:36] += rng.uniform(-30, 30)
-        known, has_news = scene.learn(known, [seen(there, seed + n)], float(n), [[]])
+        state, has_news = scene.learn(state, [seen(there, seed + n)], float(n), [[]])
         assert not has_news
-    deviation = known.noise.deviation
+    deviation = state.noise.deviation
     assert deviation[20:26, 30:36].mean() > 2 * np.median(deviation)
     assert np.median(deviation) < 2
 
@@ -162,21 +162,21 @@ def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed
 @pytest.mark.slow
 @given(seeds)
 def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None:
-    known = after(12, seed)
-    before = known.noise.deviation
+    state = after(12, seed)
+    before = state.noise.deviation
     for n in range(20):
         there = ground(seed)
         there[10:24, 13:19] += 50 if n % 2 else 0
-        known, _ = scene.learn(known, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
-    assert known.noise.deviation[10:24, 13:19].max() < before.max() + 2
+        state, _ = scene.learn(state, [seen(there, seed + 70 + n)], 12.0 + n, [[SOMEBODY] if n % 2 else []])
+    assert state.noise.deviation[10:24, 13:19].max() < before.max() + 2
 
 
 @given(seeds, st.sampled_from([0.4, 1.0, 1.4, 2.0, 4.0, 10.0]), st.floats(0, 1))
 def test_a_segment_is_known_once_its_pictures_of_every_second_are(seed: int, duration: float, share: float) -> None:
     """Also one with a single keyframe in ten seconds, in which somebody stays for longer than a second."""
-    known, comes = after(12, seed), share * duration
+    state, comes = after(12, seed), share * duration
     for somebody in (False, True):
-        check, enough, looked = SceneCheck(known, watch=False, start=12.0, duration=duration), False, 0
+        check, enough, looked = SceneCheck(state, watch=False, start=12.0, duration=duration), False, 0
         for offset in np.arange(0, duration, 0.2).tolist():
             there = ground(seed)
             if somebody and offset >= comes:
@@ -260,8 +260,8 @@ def test_an_entry_that_is_none_is_refused(data: bytes) -> None:
 
 
 def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
-    known = twice(after(12, 1))
-    data = entry.encode(known, LOBBY.fingerprint)
+    state = twice(after(12, 1))
+    data = entry.encode(state, LOBBY.fingerprint)
     with pytest.raises(BadScene, match="another detector"):
         entry.decode(data, "other", 20.0)
     with pytest.raises(BadScene, match="future"):
@@ -281,21 +281,21 @@ def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
 
 @given(seeds)
 def test_an_entry_says_what_it_was_made_of(seed: int) -> None:
-    known = twice(after(12, seed))
-    found = entry.decode(entry.encode(known, LOBBY.fingerprint), LOBBY.fingerprint, 20.0)
+    state = twice(after(12, seed))
+    found = entry.decode(entry.encode(state, LOBBY.fingerprint), LOBBY.fingerprint, 20.0)
     assert [(look.since, look.frames) for look in found.references] == [
-        (look.since, look.frames) for look in known.references
+        (look.since, look.frames) for look in state.references
     ]
-    np.testing.assert_allclose(found.references[0].picture, known.references[0].picture, atol=0.51)
-    np.testing.assert_allclose(found.noise.deviation, known.noise.deviation, atol=0.07)
+    np.testing.assert_allclose(found.references[0].picture, state.references[0].picture, atol=0.51)
+    np.testing.assert_allclose(found.noise.deviation, state.noise.deviation, atol=0.07)
 
 
-def twice(known: Scene) -> Scene:
+def twice(state: Scene) -> Scene:
     """With its last look seen again, so that it is one to share."""
-    if known.last is None:
-        return known
-    match = scene.Match(known.last, np.zeros(SHAPE, np.float32))
-    return scene.record_match(known, match)
+    if state.last is None:
+        return state
+    match = scene.Match(state.last, np.zeros(SHAPE, np.float32))
+    return scene.record_match(state, match)
 
 
 # ---- cv on a real server
@@ -336,7 +336,7 @@ async def send(admin: Client, pieces: Sequence[Piece]) -> None:
         await settled(admin, "MEDIA", "cv")
 
 
-async def said(admin: Client) -> list[Detections]:
+async def stored_detections(admin: Client) -> list[Detections]:
     found = []
     js, seq = admin.jetstream(), 0
     info = await js.stream_info(names.EVENTS)
@@ -356,7 +356,7 @@ async def test_a_still_camera_asks_the_device_seldom(server: NatsServer, admin: 
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 40)
     async with cv(server, finder):
         await send(admin, pieces)
-    found = await said(admin)
+    found = await stored_detections(admin)
     assert len(found) == len(pieces) == 40
     # Four watches, and some looks at first.
     assert 5 * 4 <= finder.images <= 5 * 12
@@ -376,7 +376,7 @@ async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_l
         await send(admin, pieces)
         before = await revised(admin, 20)
     assert [bool(f.objects) for f in before.frames] == [False, False, False, True, True]
-    found = await said(admin)
+    found = await stored_detections(admin)
     assert found[20].unchanged
     for event in found[21:27]:
         assert not event.unchanged
@@ -396,7 +396,7 @@ async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
         await send(admin, pieces)
         before = await revised(admin, 22)
     assert [bool(f.objects) for f in before.frames] == [False, False, False, True, True]
-    found = await said(admin)
+    found = await stored_detections(admin)
     assert len(found) == len(pieces) == 28
     assert sum(event.unchanged is not None for event in found[:22]) >= 12
     assert not any(event.unchanged for event in found[23:])
@@ -416,7 +416,7 @@ async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admi
     async with cv(server, Squares()):
         await send(admin, pieces[25:])
         await revised(admin, 24)
-    found = await said(admin)
+    found = await stored_detections(admin)
     watched = sum(full_inference.falls_in("lobby", p.segment.start.timestamp(), 1.0, 10.0) for p in pieces[20:25])
     assert other.images == 5 * watched
     assert not any(event.unchanged for event in found[25:])
@@ -428,7 +428,7 @@ async def test_a_forged_scene_is_refused_and_learned_anew(server: NatsServer, ad
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 15, walks(12, 15))
     async with cv(server, finder):
         await send(admin, pieces)
-    found = await said(admin)
+    found = await stored_detections(admin)
     assert any(event.unchanged for event in found[:12])
     assert all(f.objects for event in found[12:] for f in event.frames)
     now = await scenes.get("lobby")
@@ -445,4 +445,4 @@ async def test_all_video_is_looked_at_where_that_is_wanted(
     async with cv(server, finder, cv_static_scene_refresh_s=0 if how == "off" else 10):
         await send(admin, pieces)
     assert finder.images == 5 * 12
-    assert not any(event.unchanged for event in await said(admin))
+    assert not any(event.unchanged for event in await stored_detections(admin))

@@ -103,8 +103,8 @@ async def test_every_segment_has_one_event_with_a_vector(server: NatsServer, adm
             late = clips.pieces(video, "x")[1].payload
             picture = decode(late, fps=25).pictures[-1].pixels
             answer = await admin.request(names.EMBED_IMAGE, jpeg(picture), timeout=patience_s())
-            asked = unpack(msgspec.json.decode(answer.data, type=Encoded).vector, DIMENSION)
-            assert int(np.argmax(np.stack(vectors) @ asked)) // 3 == n, video.name
+            request = unpack(msgspec.json.decode(answer.data, type=Encoded).vector, DIMENSION)
+            assert int(np.argmax(np.stack(vectors) @ request)) // 3 == n, video.name
 
 
 async def publish_long_gops(client: Client, folder: Path) -> list[int]:
@@ -202,8 +202,8 @@ async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Cl
         await settled(admin)
         await settled(admin, names.BACKFILL, "embed-backfill")
     async with Log(admin, names.EVENTS) as log:
-        said = await log.all("events.revisions.embeddings.lobby")
-    found = [events.decode(s.data, EmbeddingsRevision, s.subject) for s in said]
+        reply = await log.all("events.revisions.embeddings.lobby")
+    found = [events.decode(s.data, EmbeddingsRevision, s.subject) for s in reply]
     assert {(r.revises, r.segment.seq) for r in found} == {(f"embed/{MODEL}/MEDIA/{seq}", seq) for seq in seqs}
     firsts = dict(await embeddings(admin))
     for revision in found:
@@ -327,11 +327,11 @@ async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
     await with_crops(admin)
     js = admin.jetstream()
     piece = clips.pieces(videos[0], "lobby")[0]
-    gone, other = await publish(admin, piece, 0), await publish(admin, piece, 1)
-    await js.delete_msg("MEDIA", gone)
+    missing, other = await publish(admin, piece, 0), await publish(admin, piece, 1)
+    await js.delete_msg("MEDIA", missing)
     elsewhere = SegmentRef(stream="VLM", seq=1, epoch="e", n=0)
     bad = {
-        await detect(admin, piece, gone): f"its segment {gone} of MEDIA has expired",
+        await detect(admin, piece, missing): f"its segment {missing} of MEDIA has expired",
         await detect(admin, piece, other): f"sequence {other} of MEDIA is another segment",
         await detect(admin, piece, other, segment=elsewhere): "one of MEDIA is expected",
         (await js.publish("events.detections.lobby", b"{}")).seq: "not an event of detections",
@@ -493,5 +493,5 @@ async def test_what_cant_be_started_exits_with_a_sentence(
         env=os.environ | server.environment("embed") | env,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await asyncio.wait_for(child.communicate(), patience_s())
-    assert child.returncode == 2 and sentence in said.decode()
+    _, output = await asyncio.wait_for(child.communicate(), patience_s())
+    assert child.returncode == 2 and sentence in output.decode()

@@ -23,7 +23,7 @@ __all__ = ["bus", "start"]
 pytestmark = pytest.mark.xdist_group("ingest")
 
 
-async def said(bus: Bus, words: str) -> str:
+async def reason_of(bus: Bus, words: str) -> str:
     """The reason of a camera's status, once there is one with `words` in it."""
     await until(lambda: any(words in event["reason"] for event in bus.events))
     return next(str(event["reason"]) for event in bus.events if words in event["reason"])
@@ -53,12 +53,12 @@ async def test_a_changed_entry_gets_no_password(
         # Either it connects, without the password, or it takes such an entry for none.
         await until(lambda: thief.heard or "camera can't be used" in ingest.log)
         if thief.heard:
-            reason = await said(bus, "--password-stdin")
+            reason = await reason_of(bus, "--password-stdin")
             assert f"rtsp://{camera.address}" in reason, "for which address it is"
         # A second camera has come and been asked by then: whatever was to happen to the first has happened.
         await add(admin, "hall", f"rtsp://{LOGIN}@{camera.address}/hall")
         await until(lambda: any("/hall" in request and BASIC in request for request in camera.heard))
-    assert not thief.told, thief.heard
+    assert not thief.saw_password, thief.heard
     assert "S3cretPass" not in ingest.log + json.dumps(bus.events)
 
 
@@ -81,9 +81,9 @@ async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
             camera.first = camera.then
         await add(admin, "lobby", f"rtsp://{LOGIN}@{camera.address}/live")
         start()
-        reason = await said(bus, "--password-stdin")
+        reason = await reason_of(bus, "--password-stdin")
         assert f"rtsp://{thief.address}" in reason, "where it was sent"
-        assert not thief.told, thief.heard
+        assert not thief.saw_password, thief.heard
 
 
 @pytest.mark.parametrize("challenge", ["Digest realm=, nonce=", "Digest", "Digest realm", "Digest =, ,=x"])
@@ -94,7 +94,7 @@ async def test_a_challenge_that_says_nothing_is_answered(
         camera.first = camera.then = f"RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: {challenge}"
         await add(admin, "lobby", f"rtsp://{LOGIN}@{camera.address}/live")
         start()
-        assert "--password-stdin" in await said(bus, "the camera refuses this user or password")
+        assert "--password-stdin" in await reason_of(bus, "the camera refuses this user or password")
 
 
 async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
@@ -106,8 +106,10 @@ async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
         await until(lambda: any("S3cretPass" in request for request in camera.heard))
         await forge(admin, url=f"rtsp://{thief.address}/live")
         await until(lambda: thief.heard)
-        assert "--password-stdin" in await said(bus, f"its password is not sent, as it is for rtsp://{camera.address}")
-        assert not thief.told, thief.heard
+        assert "--password-stdin" in await reason_of(
+            bus, f"its password is not sent, as it is for rtsp://{camera.address}"
+        )
+        assert not thief.saw_password, thief.heard
 
 
 async def test_a_password_of_an_earlier_version_is_used_once_the_admin_has_bound_it(
@@ -119,8 +121,8 @@ async def test_a_password_of_an_earlier_version_is_used_once_the_admin_has_bound
         await (await js.key_value(names.CREDENTIALS)).put("lobby", LOGIN.encode())
         await (await js.key_value(names.CREDENTIALS)).put("gone", LOGIN.encode())
         start()
-        reason = await said(bus, "tidegate setup")
-        assert not camera.told, camera.heard
+        reason = await reason_of(bus, "tidegate setup")
+        assert not camera.saw_password, camera.heard
         assert reason.startswith("the camera asks for a user and a password")
         lines = await registry.bind_credentials(js)
         assert lines == [

@@ -67,8 +67,8 @@ async def test_a_password_that_is_gone_is_in_no_file(
     assert not holding(tmp_path, OLD)
     assert (await registry.credentials(js, "lobby") is not None) == (way in ("replace", "set"))
     for id, secret in (("first", "me:Keptfirst"), ("last", "me:Keptlast"), ("hall", "me:Other")):
-        kept = await registry.credentials(js, id)
-        assert kept and kept.secret == secret
+        stored = await registry.credentials(js, id)
+        assert stored and stored.secret == secret
     await registry.add(js, "new", *new_camera("rtsp://me:New@10.0.0.9/x"))
     assert set(await registry.all(js)) >= {"first", "last", "hall", "new"}
 
@@ -89,8 +89,8 @@ async def test_what_earlier_versions_left_in_the_files_goes_with_setup(someone: 
     assert "bucket credentials made anew: what is removed from it is overwritten on disk" in changed
     assert not holding(tmp_path, OLD)
     assert len(await registry.bind_credentials(js)) == 2
-    kept = await registry.credentials(js, "lobby")
-    assert kept and kept.secret == "me:now" and kept.origin == "rtsp://10.0.0.7:554"
+    stored = await registry.credentials(js, "lobby")
+    assert stored and stored.secret == "me:now" and stored.origin == "rtsp://10.0.0.7:554"
     assert await topology.apply(js, topology.TopologySettings()) == []
 
 
@@ -99,12 +99,12 @@ async def test_a_setup_that_was_cut_off_loses_no_password(someone: Client, monke
     for name in (names.CAMERAS, names.CREDENTIALS):
         await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))
     await (await js.key_value(names.CREDENTIALS)).put("lobby", b"me:now")
-    made = js.add_stream
+    built = js.add_stream
 
     async def cut_off(config: object = None, **more: object) -> object:
         if getattr(config, "name", "") == f"KV_{names.CREDENTIALS}":
             raise TimeoutError
-        return await made(config, **more)  # type: ignore[arg-type]
+        return await built(config, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(js, "add_stream", cut_off)
@@ -129,6 +129,6 @@ async def test_a_list_of_keys_that_is_short_loses_no_password(someone: Client, m
     monkeypatch.setattr(KeyValue, "keys", short)
     await topology.apply(js, topology.TopologySettings())
     assert await registry.bind_credentials(js) == ["password of camera lobby bound to rtsp://10.0.0.7:554"]
-    kept = await registry.credentials(js, "lobby")
-    assert kept and kept.secret == "me:now"
+    stored = await registry.credentials(js, "lobby")
+    assert stored and stored.secret == "me:now"
     assert list(await registry.all(js)) == ["lobby"]

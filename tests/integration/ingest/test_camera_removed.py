@@ -62,8 +62,8 @@ async def test_nothing_else_is_left_of_it(admin: Client, server: NatsServer) -> 
     assert await registry.all(js) == {} and await registry.credentials(js, "lobby") is None
     assert await registry.missing(js, "lobby")
     raw = await js.get_msg(f"KV_{names.CAMERAS}", subject=f"$KV.{names.CAMERAS}.{names.removed('lobby')}")
-    kept_s = int((raw.headers or {})["Nats-TTL"])
-    assert kept_s > ((await js.stream_info(names.MEDIA)).config.max_age or 0), "as long as its video, and not for ever"
+    ttl_s = int((raw.headers or {})["Nats-TTL"])
+    assert ttl_s > ((await js.stream_info(names.MEDIA)).config.max_age or 0), "as long as its video, and not for ever"
 
 
 async def test_ingest_does_not_connect_to_it(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
@@ -74,10 +74,10 @@ async def test_ingest_does_not_connect_to_it(admin: Client, bus: Bus, start: Cal
         await until(lambda: camera.heard)
         await registry.remove(js, "lobby")
         await until(lambda: bus.events and bus.events[-1]["reason"] == "removed")
-        asked = len(camera.heard)
+        request_count = len(camera.heard)
         await registry.add(js, "hall", *new_camera(f"rtsp://{other.address}/x"))
         await until(lambda: other.heard)
-        assert len(camera.heard) == asked and "can't be used" not in ingest.log
+        assert len(camera.heard) == request_count and "can't be used" not in ingest.log
 
 
 async def test_a_server_that_forgets_it_leaves_workers_their_own_settings(admin: Client, server: NatsServer) -> None:

@@ -89,8 +89,8 @@ async def test_a_certificate_is_checked_unless_the_camera_says_otherwise(
         "other-name": "is not for localhost: give the URL with a name that it is for",
         "expired": "has expired: renew it on the camera",
     }.items():
-        said = reasons(bus, "offline")[name]
-        assert words in said and "--no-verify-tls" in said, (name, said)
+        reports = reasons(bus, "offline")[name]
+        assert words in reports and "--no-verify-tls" in reports, (name, reports)
     assert "INGEST_CA" in reasons(bus, "offline")["stranger"]
     assert (
         "its certificate is not checked: 'tidegate camera set unchecked --verify-tls'"
@@ -187,7 +187,7 @@ async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
         await (await admin.jetstream().key_value(names.CAMERAS)).put("lobby", cameras.encode(forged))
         await until(lambda: inner.heard)
         await until(lambda: "certificate is checked" in reasons(bus, "offline")["lobby"])
-        assert not inner.told, inner.heard
+        assert not inner.saw_password, inner.heard
         await registry.change(admin.jetstream(), "lobby", {"verify_tls": False})
         await until(lambda: any(BASIC in request for request in inner.heard))
 

@@ -73,11 +73,11 @@ async def answering(statuses: list[str]) -> AsyncIterator[str]:
             while True:
                 request = (await reader.readuntil(b"\r\n\r\n")).decode()
                 number = next(x for x in request.splitlines() if x.lower().startswith("cseq"))
-                said = "200 OK" if request.startswith("OPTIONS") else statuses[0]
-                if not said:
+                answer = "200 OK" if request.startswith("OPTIONS") else statuses[0]
+                if not answer:
                     break
-                statuses.append(said)
-                writer.write(f"RTSP/1.0 {said}\r\n{number}\r\n\r\n".encode())
+                statuses.append(answer)
+                writer.write(f"RTSP/1.0 {answer}\r\n{number}\r\n\r\n".encode())
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -118,10 +118,10 @@ async def test_what_a_camera_answers_is_told_with_the_remedy(
     status: str, userinfo: str, cause: str, words: tuple[str, ...]
 ) -> None:
     async with answering([status]) as address:
-        told = await ending(f"rtsp://{userinfo}{address}/x")
-    assert told[0] == cause
-    assert all(word in told[1] for word in words), told[1]
-    assert "wrong" not in told[1] and "right@" not in told[1], "no password"
+        answer = await ending(f"rtsp://{userinfo}{address}/x")
+    assert answer[0] == cause
+    assert all(word in answer[1] for word in words), answer[1]
+    assert "wrong" not in answer[1] and "right@" not in answer[1], "no password"
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ async def test_a_camera_that_does_not_play_after_all_is_no_riddle(answer: str, c
         return reply(request, status=answer) if answer else ""
 
     with HostileCamera(answers={"PLAY": play}) as camera:
-        told = await ending(camera.url, timeout_s=None if answer else 5.0)
-    assert told[0] == cause and words in told[1], told
+        result = await ending(camera.url, timeout_s=None if answer else 5.0)
+    assert result[0] == cause and words in result[1], result
 
 
 async def test_a_stream_without_video_is_said_to_be_one(toolkit: str) -> None:
@@ -172,10 +172,10 @@ async def test_a_file_that_is_no_video_is_said_what_it_is(tmp_path: Path) -> Non
         ("sound.mp4", "no_video", ("the file has no video",)),
         ("old.mp4", "codec", ("the video is mpeg4", "ffmpeg", "H.264 or H.265")),
     ):
-        told = await ending((tmp_path / name).as_uri(), realtime=False)
-        assert told[0] == cause, (name, told)
-        assert all(word in told[1] for word in words), told[1]
-        assert "camera" not in told[1], told[1]
+        answer = await ending((tmp_path / name).as_uri(), realtime=False)
+        assert answer[0] == cause, (name, answer)
+        assert all(word in answer[1] for word in words), answer[1]
+        assert "camera" not in answer[1], answer[1]
     assert await ending(good.as_uri(), realtime=False) == ("ended", "the stream has ended")
 
 

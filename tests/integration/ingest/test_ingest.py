@@ -357,8 +357,8 @@ async def test_credentials_stay_inside(admin: Client, bus: Bus, start: Callable[
     await until(lambda: len(bus.of("live")) >= 2 and bus.states("dead") and bus.states("lost"))
     metrics = ingest.metrics
     assert ingest.stop() == 0
-    said = [ingest.log, metrics, json.dumps(bus.events), json.dumps(bus.headers)]
-    for text in said:
+    output = [ingest.log, metrics, json.dumps(bus.events), json.dumps(bus.headers)]
+    for text in output:
         assert "s3cr3t" not in text and "admin" not in text.replace("admin@", "") and "t0ken" not in text
     assert "camera offline" in ingest.log
     arguments = Path(f"/proc/{ingest.process.pid}/cmdline")

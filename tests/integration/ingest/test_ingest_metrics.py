@@ -52,11 +52,11 @@ async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: P
     await runners["stays"].stop("changed", 1.0)
     runners["stays"] = runner(admin, announcer, "stays", file)
     runners["stays"].start()
-    gone_at = time.monotonic()
+    removed_at = time.monotonic()
     before = series("removed")
-    metrics.forget(gone_at)
+    metrics.forget(removed_at)
     assert series("removed") == before, "who scrapes now finds what was counted last"
-    metrics.forget(gone_at + metrics.RETENTION_S)
+    metrics.forget(removed_at + metrics.RETENTION_S)
     assert [name for name in runners if series(name)] == ["stays"]
     await runners["stays"].stop(None, 0.0)
     await end(announcing)

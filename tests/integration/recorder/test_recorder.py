@@ -181,7 +181,7 @@ async def test_never_records_nothing_until_it_is_wanted(world: World, second: Se
     await publish(world.admin, filmed(second, range(70)))
     await publish(world.admin, filmed(second, range(70)), "other")
     await world.until_recorded(140, "other")
-    assert await world.kept() == ([], [])
+    assert await world.recorded() == ([], [])
     await policies.put("camera.cam", b'{"record": "always"}')
     files, _ = await world.until_recorded(70)
     assert sum(file.segments for file in files) == 70
@@ -281,11 +281,11 @@ async def test_who_has_not_heard_of_all_records_nothing_again(world: World, seco
         first, then = writer(Tails(world.admin)), writer(behind)
         for _ in range(6):
             await first.write(log, "cam")
-        recorded = await world.kept()
+        recorded = await world.recorded()
         assert sum(file.segments for file in recorded[0]) == 140
         for _ in range(4):
             await then.write(log, "cam")
-        assert await world.kept() == recorded
+        assert await world.recorded() == recorded
 
 
 @pytest.mark.slow
@@ -301,6 +301,6 @@ async def test_media_that_was_made_anew_is_recorded_from_its_start(world: World,
     async with asyncio.timeout(patience_s()):
         while (last := (await world.ledger()).last) is None or last.epoch != "e2" or last.n < 39:
             await asyncio.sleep(0.1)
-    files, _ = await world.kept()
+    files, _ = await world.recorded()
     assert sum(file.segments for file in files) == 110
     assert await recorder.end() == 0

@@ -100,8 +100,8 @@ async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Seque
         goes, end = (dt.datetime.fromisoformat(row[name]) for name in ("goes", "end"))
         assert goes - end == dt.timedelta(days=7) and row["camera"] == "cam" and row["incident"] is False
     assert (first["start"], second_["end"]) == ("2026-11-29T09:58:30Z", "2026-11-29T10:00:20Z")
-    said = await tidegate(world, "recordings", "list", "--files")
-    assert [line.split("\t")[-1] for line in said.stdout.splitlines()] == [
+    output = await tidegate(world, "recordings", "list", "--files")
+    assert [line.split("\t")[-1] for line in output.stdout.splitlines()] == [
         first["key"], "no video: camera", second_["key"]
     ]  # fmt: skip
     wrote = await tidegate(world, "recordings", "list", "--parquet", str(tmp_path / "c.parquet"))

@@ -29,7 +29,7 @@ async def vlm(world: World) -> Client:
     return await bus.connect(world.server.settings("vlm"), "vlm")
 
 
-def asked(found: Sequence[dt.datetime]) -> list[float]:
+def offsets_of(found: Sequence[dt.datetime]) -> list[float]:
     return [round((time - BEGIN).total_seconds(), 2) for time in found]
 
 
@@ -44,9 +44,9 @@ async def test_frames_of_a_time_that_is_recorded(world: World, second: Sequence[
     await world.admin.jetstream().purge_stream(names.MEDIA, seq=61)
     found = await footage.between("cam", BEGIN + s(10), BEGIN + s(90), 8)
     assert [frame.time for frame in found] == sorted({frame.time for frame in found}) and {f.seq for f in found} == {0}
-    assert asked([frame.time for frame in found]) == pytest.approx([10 + 10 * n + 5 for n in range(8)], abs=1)
+    assert offsets_of([frame.time for frame in found]) == pytest.approx([10 + 10 * n + 5 for n in range(8)], abs=1)
     exact = await footage.between("cam", BEGIN + s(10), BEGIN + s(20), 2, also=[BEGIN + s(12.4), BEGIN + s(15.2)])
-    assert asked([frame.time for frame in exact]) == [12.4, 15.2]
+    assert offsets_of([frame.time for frame in exact]) == [12.4, 15.2]
     # It shows what the camera sent: the piece of that second.
     sent = [luma for _, luma in frames(filmed(second, range(20))[12].payload)]
     assert nearest(exact[0].jpeg, sent) == 10
@@ -82,7 +82,7 @@ async def test_the_console_plays_and_shows_what_media_has_let_go(world: World, s
     decoding = asyncio.create_task(decoders.run())
     picture = await Pictures(viewer, decoders).picture("cam", BEGIN + s(12.4), width=320)
     await end(decoding)
-    assert asked([picture.time]) == [12.4]
+    assert offsets_of([picture.time]) == [12.4]
     sent = [luma for _, luma in frames(filmed(second, range(20))[12].payload)]
     assert nearest(picture.jpeg, sent) == 10
     keeping = RecordingPeriods(viewer)

@@ -80,7 +80,7 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
 
 
 @pytest.mark.parametrize(
-    ("kept", "stays"),
+    ("policy", "stays"),
     [
         (EffectivePolicy(), [0, 1, 2, 3, 4, 5]),
         (EffectivePolicy(record="never"), []),
@@ -94,7 +94,9 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
         (EffectivePolicy(record="incidents", before_s=60, after_s=60), [3, 4, 5]),
     ],
 )
-async def test_what_a_policy_wants_stays(house: House, admin: Client, kept: EffectivePolicy, stays: list[int]) -> None:
+async def test_what_a_policy_wants_stays(
+    house: House, admin: Client, policy: EffectivePolicy, stays: list[int]
+) -> None:
     await house.record(AT, range(6))
     events: list[Event] = [
         detected(0, "dog"),
@@ -111,32 +113,32 @@ async def test_what_a_policy_wants_stays(house: House, admin: Client, kept: Effe
     early = AT + 1 * MINUTE
     events.append(incident("b", "cam", start=early, state="end", end=early, time=early, not_found=True))
     await say(admin, *events)
-    await house.keep(kept, SETTLED - MINUTE)
+    await house.keep(policy, SETTLED - MINUTE)
     assert await house.minutes(AT) == list(range(6))
-    await house.keep(kept, SETTLED)
+    await house.keep(policy, SETTLED)
     assert await house.minutes(AT) == stays
     hour = await house.library.hour("cam", AT)
     assert hour
     holes = [round((hole.since - AT) / MINUTE) for hole in hour.holes]
     assert holes == [n for n in range(6) if n not in stays] and all(hole.cause == "policy" for hole in hour.holes)
     shows = {round((file.start - AT) / MINUTE) for file in hour.files if file.incident}
-    assert shows == {n for n in stays if 270 - kept.before_s < 60 * (n + 1) and 270 + kept.after_s >= 60 * n}
+    assert shows == {n for n in stays if 270 - policy.before_s < 60 * (n + 1) and 270 + policy.after_s >= 60 * n}
 
 
 async def test_what_is_old_goes_and_incidents_later_and_nothing_that_is_held(house: House, admin: Client) -> None:
     await house.record(AT, range(3))
     time = AT + 1.5 * MINUTE
     await say(admin, incident("a", "cam", start=time, state="end", end=time, time=time))
-    kept = EffectivePolicy(keep_days=1, incidents_days=3, before_s=0, after_s=0)
-    await house.keep(kept, AT + DAY)
+    policy = EffectivePolicy(keep_days=1, incidents_days=3, before_s=0, after_s=0)
+    await house.keep(policy, AT + DAY)
     assert await house.minutes(AT) == [0, 1, 2]
-    await house.keep(msgspec.structs.replace(kept, hold=True), AT + 100 * DAY)
+    await house.keep(msgspec.structs.replace(policy, hold=True), AT + 100 * DAY)
     assert await house.minutes(AT) == [0, 1, 2]
-    await house.keep(kept, AT + DAY + 2 * MINUTE)
+    await house.keep(policy, AT + DAY + 2 * MINUTE)
     assert await house.minutes(AT) == [1, 2]
-    await house.keep(kept, AT + 2 * DAY)
+    await house.keep(policy, AT + 2 * DAY)
     assert await house.minutes(AT) == [1]
-    await house.keep(kept, AT + 4 * DAY)
+    await house.keep(policy, AT + 4 * DAY)
     assert await house.minutes(AT) == []
     # Nothing of it is left, but that there is nothing.
     assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
@@ -187,7 +189,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
     """At each of the calls to the store, once: settling, sweeping and removing by age end as if nobody had."""
     await house.record(AT, range(4))
     await say(admin, *(detected(n, *(["person"] if n == 2 else [])) for n in range(4)))
-    kept = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
+    policy = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
     left = [dies]
 
     class Dead(Exception):
@@ -208,9 +210,9 @@ async def test_whoever_dies_on_the_way_another_goes_on(
         mortal(name)
     for now in (SETTLED, AT + 2 * DAY):
         try:
-            await house.keep(kept, now)
+            await house.keep(policy, now)
         except Dead:
-            await house.keep(kept, now)
+            await house.keep(policy, now)
         if now == SETTLED:
             index = await house.library.hour("cam", AT)
             assert index and [round((f.start - AT) / MINUTE) for f in index.files] == [2]

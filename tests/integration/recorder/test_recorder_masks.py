@@ -106,8 +106,8 @@ async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(piec
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
     checked([picture for _, picture in after], [picture for _, picture in before])
     # Each group of pictures can be begun with.
-    (made,), _ = files(stored.read, "t")
-    assert len(made.record.groups_ms) == 3
+    (videos,), _ = files(stored.read, "t")
+    assert len(videos.record.groups_ms) == 3
 
 
 async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: list[Piece]) -> None:
@@ -187,11 +187,11 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
     for file in files:
         with av.open(str(world.store / file.key)) as video:
             checked([frame.to_ndarray(format="gray") for frame in video.decode(video=0)])
-    others, _ = await world.kept("other")
+    others, _ = await world.recorded("other")
     with av.open(str(world.store / others[0].key)) as video:
         assert next(video.decode(video=0)).to_ndarray(format="gray")[:120, :160].max() > 100
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(200))
-    assert {play.file for play in found.plays} <= {file.key for file in (await world.kept())[0]}
+    assert {play.file for play in found.plays} <= {file.key for file in (await world.recorded())[0]}
     # Nor for who makes up the name of what is not recorded yet.
     with pytest.raises(Refusal, match="cam has masks"):
         await client_of.video(world.admin, VideoRequest(camera="cam", file="live.cam/291-300", begin=0, end=1000))
@@ -206,7 +206,7 @@ async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(70)))
     await until(lambda: "may have masks" in recorder.log)
-    assert await world.kept() == ([], []) and not [*world.store.rglob("*.mp4")]
+    assert await world.recorded() == ([], []) and not [*world.store.rglob("*.mp4")]
     # Nor is it given out of MEDIA.
     with pytest.raises(Refusal, match="may have masks"):
         await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(70))

@@ -25,21 +25,21 @@ async def test_names_that_were_made_up_are_forgotten(
 ) -> None:
     monkeypatch.setattr(tails, "RETENTION_S", 1.0)
     monkeypatch.setattr(tails, "_EVERY_S", 0.1)
-    known = Tails(admin)
-    running = asyncio.create_task(known.run())
+    seen = Tails(admin)
+    running = asyncio.create_task(seen.run())
     try:
         await until(lambda: len(admin._subs) > 0)
         await admin.flush()
         for n in range(50):
             await admin.jetstream().publish(names.media(f"fake-{n}"), b"x")
         await publish(admin, filmed(second, range(3)), "yard")
-        await until(lambda: len(known.cameras) == 51)
-        known.owned = set(known.cameras)
+        await until(lambda: len(seen.cameras) == 51)
+        seen.owned = set(seen.cameras)
         async with Log(admin, names.MEDIA) as log:
             for n in range(50):
-                assert await known.learn(log, f"fake-{n}", 1) == []
-        await until(lambda: known.cameras == ["yard"])
-        assert known.has_heads("yard"), "what is to be recorded is not forgotten"
+                assert await seen.learn(log, f"fake-{n}", 1) == []
+        await until(lambda: seen.cameras == ["yard"])
+        assert seen.has_heads("yard"), "what is to be recorded is not forgotten"
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -41,7 +41,7 @@ SETTLED = AT + HOUR + SETTLE
 RATHER = EffectivePolicy(record="incidents", rest="keyframes", before_s=0, after_s=0)
 
 
-def made(video: Path, begin: dt.datetime, first: int = 0) -> VideoFile:
+def video_file(video: Path, begin: dt.datetime, first: int = 0) -> VideoFile:
     """A recording of a video, as a recorder leaves it."""
     pieces, read = clips.pieces(video, "cam"), list[Read]()
     shift = begin - pieces[0].segment.start
@@ -73,7 +73,7 @@ def shown(data: bytes) -> list[tuple[float, bool, np.ndarray]]:
 def test_keyframes_are_those_of_the_file_each_until_the_next(
     tmp_path: Path, codec: str, gop: int, b_frames: int
 ) -> None:
-    whole = made(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
+    whole = video_file(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
     (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
     # Of an open group of pictures libav leaves out what it shows before the keyframe.
@@ -103,15 +103,15 @@ def test_keyframes_are_those_of_the_file_each_until_the_next(
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed: apt-get install ffmpeg")
 def test_ffmpeg_plays_it_without_a_word(tmp_path: Path) -> None:
-    whole = made(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
+    whole = video_file(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
     (thin,), _ = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     path = tmp_path / "k.mp4"
     path.write_bytes(data_of(thin))
     command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    asked = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(path)]
-    assert float(subprocess.check_output(asked)) == pytest.approx(20, abs=0.01)
+    requests = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(path)]
+    assert float(subprocess.check_output(requests)) == pytest.approx(20, abs=0.01)
 
 
 # ---- what a recorder does with it
@@ -131,7 +131,7 @@ class House:
 
     async def record(self) -> None:
         for n in range(4):
-            one = made(self.video, AT + 10 * n * SECOND, 10 * n)
+            one = video_file(self.video, AT + 10 * n * SECOND, 10 * n)
             await self.library.store.put(one.record.key, list(one.buffers))
             self.whole.append(one.record)
         await self.library.close(Hour(camera="cam", hour=AT, files=tuple(self.whole)))

@@ -68,8 +68,8 @@ async def test_tracks_are_saved_wherever_their_video_is(world: World, second: Se
     assert film.returncode == 0, film.stderr
     assert abs(len(times(tmp_path / "film.mp4")) - 60 * 25) <= 1
     assert await recorder.end() == 0
-    gone = await tidegate(
+    missing = await tidegate(
         world, "tracks", "cam", "--since", rfc3339(BEGIN + s(5)), "--until", rfc3339(BEGIN + s(40)),
         "--save", str(tmp_path / "gone.mp4"),
     )  # fmt: skip
-    assert gone.returncode == 1 and "tidegate up --record" in gone.stderr and not (tmp_path / "gone.mp4").exists()
+    assert missing.returncode == 1 and "tidegate up --record" in missing.stderr and not (tmp_path / "gone.mp4").exists()

@@ -33,12 +33,12 @@ from tests.support.servers.s3_server import (
     S3Page,
     cut,
     done_unsaid,
+    failing,
     hanging,
     moto,
     of,
     passed,
     refused,
-    said,
 )
 from tests.support.waiting import until
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
@@ -152,8 +152,8 @@ def test_a_bucket_holds_what_a_folder_holds(
     moto: str, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], data: st.DataObject
 ) -> None:
     names = ["/".join(row) for row in rows]
-    asked = data.draw(st.sampled_from(sorted({part for row in rows for part in (row[0], "/".join(row[:2]))})))
-    gone = data.draw(st.sets(st.sampled_from(names)))
+    request = data.draw(st.sampled_from(sorted({part for row in rows for part in (row[0], "/".join(row[:2]))})))
+    missing = data.draw(st.sets(st.sampled_from(names)))
 
     async def both() -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -165,9 +165,9 @@ def test_a_bucket_holds_what_a_folder_holds(
         for store in row:
             for name in names:
                 await store.put(name, [name.encode()])
-            await store.remove(gone)
-            kept = [one[:2] for one in await store.list_objects(asked)]
-            found.append((kept, [await store.read(key) for key, _ in kept]))
+            await store.remove(missing)
+            remaining = [one[:2] for one in await store.list_objects(request)]
+            found.append((remaining, [await store.read(key) for key, _ in remaining]))
             await store.close()
         assert found[0] == found[1]
 
@@ -198,7 +198,7 @@ async def test_a_large_object_is_sent_in_parts(bucket: Bucket, page: S3Page, sma
     whole = memoryview(small_parts)
     await bucket.put(KEY, [whole[:100], b"", whole[100 : 7 * 2**20], whole[7 * 2**20 :]])
     assert await bucket.read(KEY) == small_parts
-    assert sum("partNumber" in asked for asked in page.asked) == 4
+    assert sum("partNumber" in request for request in page.requests) == 4
 
 
 async def test_of_an_object_that_failed_nothing_is_left(
@@ -310,7 +310,7 @@ async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, do
 @pytest.mark.parametrize("status", [403, 404, 409, 416, 418, 500])
 async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
     bucket = Bucket(url, ask_s=0.1)
-    page.always = said(status, text)
+    page.always = failing(status, text)
     with pytest.raises(Unkept) as error:
         await bucket.put(KEY, [b"x"])
     sentence = str(error.value)
@@ -337,7 +337,7 @@ async def test_nobody_waits_for_what_is_being_sent(bucket: Bucket, page: S3Page)
     await bucket.put(KEY, [b"12345"])
     page.always = of("PUT", hanging)
     sending = [asyncio.create_task(bucket.put(f"cam/{n}", [b"x"])) for n in range(20)]
-    await until(lambda: sum(asked.startswith("PUT") for asked in page.asked) > 20)
+    await until(lambda: sum(request.startswith("PUT") for request in page.requests) > 20)
     assert await bucket.read(KEY) == b"12345"
     await bucket.close()
     page.always = None

@@ -154,12 +154,12 @@ async def test_who_writes_to_the_store_can_put_nothing_for_something_else(tmp_pa
 
 async def test_without_its_key_nothing_is_taken_for_damage_and_nothing_is_written(tmp_path: Path) -> None:
     await sealed(tmp_path, FIRST).put(KEY, [b"{}"])
-    for store, said in (
+    for store, reply in (
         (sealed(tmp_path), rf": set {SETTING} to the file with its key$"),
         (sealed(tmp_path, SECOND), rf"not in the file of {SETTING}: add it, from a backup"),
     ):
         for work in (store.read(KEY), store.read(KEY, 1, 2), store.put(OTHER, [b"x"])):
-            with pytest.raises(Unkept, match=said):
+            with pytest.raises(Unkept, match=reply):
                 await work
     assert not (tmp_path / OTHER).exists()
 
@@ -201,16 +201,16 @@ def test_a_key_is_made_for_its_owner_alone_and_never_shown(tmp_path: Path, monke
     monkeypatch.delenv(SETTING, raising=False)
     path = tmp_path / "new" / "recordings.key"
 
-    def asked(*more: str) -> str:
+    def ffprobe(*more: str) -> str:
         done = CliRunner().invoke(tidegate, ["recordings", "key", str(path), *more], catch_exceptions=True)
         return done.output + str(done.exception or "")
 
-    output = asked()
+    output = ffprobe()
     first = keys.read(path, SETTING)
     assert path.stat().st_mode & 0o777 == 0o600 and first.all[0].id.hex() in output
-    output += asked()
+    output += ffprobe()
     assert keys.read(path, SETTING).all[0].id == first.all[0].id, "it is not written over"
-    output += asked("--rotate")
+    output += ffprobe("--rotate")
     both = keys.read(path, SETTING)
     assert [one.id for one in both.all[1:]] == [first.all[0].id] and path.stat().st_mode & 0o777 == 0o600
     for secret in both.all:
@@ -237,7 +237,7 @@ def assert_silent(secret: Secret, *texts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "said"),
+    ("text", "mode", "words"),
     [
         (None, 0o600, "can't be read: No such file or directory"),
         ("<key>", 0o644, "can be read or changed by others: chmod 600"),
@@ -250,13 +250,13 @@ def assert_silent(secret: Secret, *texts: str) -> None:
     ],
 )
 def test_a_file_that_is_none_is_said_without_what_is_in_it(
-    tmp_path: Path, text: str | None, mode: int, said: str
+    tmp_path: Path, text: str | None, mode: int, words: str
 ) -> None:
     path, line = tmp_path / "keys", base64.urlsafe_b64encode(FIRST.bytes).decode()
     if text is not None:
         path.write_text(text.replace("<key>", line).replace("<cut>", line[:-3]))
         path.chmod(mode)
-    with pytest.raises(SettingError, match=rf"^{SETTING}={re.escape(str(path))}.* {said}") as error:
+    with pytest.raises(SettingError, match=rf"^{SETTING}={re.escape(str(path))}.* {words}") as error:
         opening.keys_of(str(path))
     assert_silent(FIRST, str(error.value), str(error.getrepr(style="long", showlocals=False)))
 
@@ -298,8 +298,8 @@ async def test_a_recorder_with_a_key_leaves_nothing_to_read(
     with av.open(str(tmp_path / "clip.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 190 * 25
     process = Path(f"/proc/{recorder.process.pid}")
-    known = [(process / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ")]
-    assert_silent(secret, *known, recorder.log)
+    existing = [(process / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ")]
+    assert_silent(secret, *existing, recorder.log)
     assert await recorder.end() == 0
 
 
@@ -369,12 +369,12 @@ def test_what_is_encrypted_is_looked_at_again_by_a_path_alone(archive: Path, tmp
     plain, same = planned(archive, tmp_path / "out")
     assert pieces == same and file in msgspec.json.encode(job).decode()
     assert_silent(FIRST, msgspec.json.encode(job).decode(), repr(job))
-    with open_recordings(job) as kept, open_recordings(plain) as before:
-        one, other = (decoding.read_piece(place, pieces[0], job, None) for place in (kept, before))
+    with open_recordings(job) as remaining, open_recordings(plain) as before:
+        one, other = (decoding.read_piece(place, pieces[0], job, None) for place in (remaining, before))
         assert one.images and all((a == b).all() for a, b in zip(one.images, other.images, strict=True))
         place = tmp_path / "recordings" / pieces[0].file.key
         place.write_bytes(place.read_bytes()[:-1])
-        failed = decoding.read_piece(kept, pieces[0], job, None)
+        failed = decoding.read_piece(remaining, pieces[0], job, None)
         assert all(part.failed and "can't be decrypted" in part.failed for part in failed.segments)
     with pytest.raises(Unkept, match=f"set {SETTING}"):
         planned(tmp_path / "recordings", tmp_path / "out")

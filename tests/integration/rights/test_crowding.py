@@ -42,9 +42,9 @@ class Crowd:
     async def grow(self, most: int) -> tuple[int, bytes]:
         """How many connections the server took of `most`, and what it said to the first that it did not."""
         for taken in range(most):
-            said, _ = await self.join()
-            if said != b"PONG\r\n":
-                return taken, said
+            reply, _ = await self.join()
+            if reply != b"PONG\r\n":
+                return taken, reply
         return most, b""
 
     async def join(self) -> tuple[bytes, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -55,9 +55,9 @@ class Crowd:
         login = {"verbose": False, "user": self._settings.nats_user, "pass": self._settings.nats_password}
         writer.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
         async with asyncio.timeout(patience_s()):
-            while (said := await reader.readline()).startswith((b"INFO", b"PING")):
+            while (line := await reader.readline()).startswith((b"INFO", b"PING")):
                 pass
-        return said, (reader, writer)
+        return line, (reader, writer)
 
 
 @pytest.mark.slow
@@ -66,8 +66,8 @@ async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: 
     desk = Reader(name="desk")
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
-        taken, said = await crowd.grow(MANY)
-        assert taken < MANY and b"maximum account active connections exceeded" in said, said
+        taken, reply = await crowd.grow(MANY)
+        assert taken < MANY and b"maximum account active connections exceeded" in reply, reply
         await (await bus.connect(server.settings("search"), "search")).close()
 
 
@@ -105,9 +105,9 @@ async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> N
         _, (reader, writer) = await crowd.join()
         writer.write(b"".join(b"SUB _INBOX_viewer.%d %d\r\n" % (n, n) for n in range(20_000)) + b"PING\r\n")
         async with asyncio.timeout(patience_s()):
-            while (said := await reader.readline()).startswith((b"INFO", b"PING")):
+            while (line := await reader.readline()).startswith((b"INFO", b"PING")):
                 pass
-        assert b"maximum subscriptions exceeded" in said, said
+        assert b"maximum subscriptions exceeded" in line, line
 
 
 @pytest.mark.parametrize("user", ["reader-desk", "viewer"])
@@ -171,9 +171,9 @@ async def test_connections_leave_the_store_its_files_and_others_their_connection
         crowd = await stack.enter_async_context(Crowd(settings["cv"]))
         # Those that it does not take it lets go at once.
         for _ in range(4):
-            taken, said = await crowd.grow(FEW)
-        assert (taken, await stored(admin)) == (0, 40), said
-        assert b"maximum account active connections exceeded" in said, said
+            taken, reply = await crowd.grow(FEW)
+        assert (taken, await stored(admin)) == (0, 40), reply
+        assert b"maximum account active connections exceeded" in reply, reply
         await (await bus.connect(settings["ingest"], "ingest")).close()
 
 

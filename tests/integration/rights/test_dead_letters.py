@@ -50,7 +50,7 @@ async def forge(server: NatsServer, service: str, headers: Mapping[str, str], pa
     return letter
 
 
-def said(subject: str, stream: str = names.MEDIA, seq: int | str = 1, **more: str) -> dict[str, str]:
+def advisory(subject: str, stream: str = names.MEDIA, seq: int | str = 1, **more: str) -> dict[str, str]:
     return {"Dlq-Stream": stream, "Dlq-Seq": str(seq), "Dlq-Subject": subject, "Dlq-Reason": "x"} | more
 
 
@@ -92,7 +92,7 @@ async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
     server: NatsServer, admin: Client, service: str, subject: str, stream: str
 ) -> None:
     before = await everything(admin)
-    letter = await forge(server, service, said(subject, stream))
+    letter = await forge(server, service, advisory(subject, stream))
     with pytest.raises(BusError, match="can't be replayed"):
         await dlq.replay(admin, letter)
     assert await everything(admin) == before
@@ -103,14 +103,14 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
     js = admin.jetstream()
     true = await js.publish("events.alerts.lobby", b"true", headers={"ce-id": "1", "Nats-Msg-Id": "1"})
     other = await js.publish("events.tracks.lobby", b"not for it")
-    gone = await js.publish("events.alerts.lobby", b"gone")
-    await js.delete_msg(names.EVENTS, gone.seq)
-    for seq in (true.seq, other.seq, gone.seq, 99, 0, -1, 2**63, "one"):
-        letter = await forge(server, "webhook", said("events.alerts.lobby", names.EVENTS, seq))
+    missing = await js.publish("events.alerts.lobby", b"gone")
+    await js.delete_msg(names.EVENTS, missing.seq)
+    for seq in (true.seq, other.seq, missing.seq, 99, 0, -1, 2**63, "one"):
+        letter = await forge(server, "webhook", advisory("events.alerts.lobby", names.EVENTS, seq))
         with pytest.raises(BusError, match="does not show that it was said"):
             await dlq.replay(admin, letter)
     # What was said is replayed as it was said, whatever else its letter holds.
-    given = said("events.alerts.lobby", names.EVENTS, true.seq) | {"ce-id": "forged", "X-More": "forged"}
+    given = advisory("events.alerts.lobby", names.EVENTS, true.seq) | {"ce-id": "forged", "X-More": "forged"}
     new = await dlq.replay(admin, await forge(server, "webhook", given, b"true"))
     stored = await js.get_msg(names.EVENTS, new, direct=True)
     assert stored.data == b"true" and stored.subject == "events.alerts.lobby"
@@ -118,7 +118,9 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
 
 
 async def test_a_segment_that_has_expired_is_replayed_from_its_letter(server: NatsServer, admin: Client) -> None:
-    letter = await forge(server, "cv", said("media.lobby", seq=9) | {"Camera": "lobby", "traceparent": "t"}, b"video")
+    letter = await forge(
+        server, "cv", advisory("media.lobby", seq=9) | {"Camera": "lobby", "traceparent": "t"}, b"video"
+    )
     js = admin.jetstream()
     stored = await js.get_msg(names.MEDIA, await dlq.replay(admin, letter), direct=True)
     head = stored.headers or {}
@@ -150,7 +152,7 @@ TRUE = (b"Dlq-Stream: MEDIA", b"Dlq-Seq: 9", b"Dlq-Subject: media.lobby", b"Came
 
 async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(admin: Client) -> None:
     js = admin.jetstream()
-    kept = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
+    remaining = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
     # A letter whose own headers have an effect on DLQ is another's matter: here they are as they would be stored.
     headers = dict(line.decode(errors="replace").split(": ", 1) for line in (*TRUE, *FORGED) if b": " in line)
     for _ in range(5):
@@ -161,7 +163,7 @@ async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(ad
     assert set(given) == {"Camera", "Bad", "Nats-Msg-Id", "Replay-For", "Replay-Of"}
     assert given["Replay-For"] == "cv" and given["Replay-Of"] == "MEDIA/9"
     assert given["Nats-Msg-Id"] not in ("", "x", "cv/m/MEDIA/7")
-    for seq in kept:
+    for seq in remaining:
         assert (await js.get_msg(names.MEDIA, seq, direct=True)).data
 
 
@@ -206,7 +208,9 @@ TAKEN_FOR_ITSELF = (
 @pytest.mark.parametrize("forged", TAKEN_FOR_ITSELF)
 def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forged: str) -> None:
     assert origin("MEDIA", 50, {"Replay-Of": forged}) == "MEDIA/50"
-    letter = deadletters.read(1, "dlq.cv", said("media.lobby", seq=50) | {"Dlq-Of": forged, "Replay-Of": forged}, b"")
+    letter = deadletters.read(
+        1, "dlq.cv", advisory("media.lobby", seq=50) | {"Dlq-Of": forged, "Replay-Of": forged}, b""
+    )
     assert deadletters.replay_headers(letter)["Replay-Of"] == "MEDIA/50"
 
 
@@ -222,15 +226,15 @@ def test_a_replay_of_a_replay_is_of_the_first() -> None:
 # ---- what a letter refers to
 
 REFERENCES: tuple[dict[str, str], ...] = (
-    said("$KV.credentials.lobby", "KV_credentials"),
-    said("media.lobby", "KV_credentials"),
-    said("", "KV_credentials"),
-    said("media.lobby", "KV_credentials/../MEDIA"),
-    said("media.lobby", "EVENTS"),
-    said("media.lobby", "VLM"),
-    said("media.lobby", "*"),
-    said("media.lobby", "nowhere at all"),
-    said("media.lobby", ""),
+    advisory("$KV.credentials.lobby", "KV_credentials"),
+    advisory("media.lobby", "KV_credentials"),
+    advisory("", "KV_credentials"),
+    advisory("media.lobby", "KV_credentials/../MEDIA"),
+    advisory("media.lobby", "EVENTS"),
+    advisory("media.lobby", "VLM"),
+    advisory("media.lobby", "*"),
+    advisory("media.lobby", "nowhere at all"),
+    advisory("media.lobby", ""),
 )
 
 
@@ -246,9 +250,9 @@ async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, adm
             await dlq.replay(admin, letter)
     for consumer in ("KV_credentials.cv", "EVENTS.cv", "EVENTS.search", "VLM.cv", "KV_credentials.x", "x", "a.b.c", ""):
         for stream in ("KV_credentials", "EVENTS", "VLM"):
-            said_so = json.dumps({"stream": stream, "consumer": "cv", "stream_seq": 1, "deliveries": 5})
+            advisory_json = json.dumps({"stream": stream, "consumer": "cv", "stream_seq": 1, "deliveries": 5})
             subject = f"{names.MAX_DELIVERIES}.{consumer}".rstrip(".")
-            await raw.store(admin, subject.encode(), raw.block([]), said_so.encode())
+            await raw.store(admin, subject.encode(), raw.block([]), advisory_json.encode())
     found = [x async for x in dlq.entries(admin)]
     assert len(found) >= 9 + 21 and all(SECRET.encode() not in (x.payload or b"") for x in found)
     listed = await tidegate(server, "dlq", "list", "--json")

@@ -15,7 +15,7 @@ from shared.contract import names, topology
 from shared.contract.topology import MB, TopologySettings
 from shared.recordings.policy import EffectivePolicy
 from tests.support.console.people import console_on
-from tests.support.console.review import known
+from tests.support.console.review import until_listed
 from tests.support.waiting import patience_s
 from tests.support.worlds.incidents import incident, say
 from tests.support.worlds.keeper import AT, MINUTE, SETTLED, House, house
@@ -50,7 +50,7 @@ async def test_review_shows_an_incident_after_a_flood(server: NatsServer, admin:
     await flood(server, admin)
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
-        assert [card["incident"] for card in await known(anna, 1)] == ["crowd.1"]
+        assert [card["incident"] for card in await until_listed(anna, 1)] == ["crowd.1"]
 
 
 async def test_video_of_an_incident_is_recorded_after_a_flood(house: House, server: NatsServer, admin: Client) -> None:

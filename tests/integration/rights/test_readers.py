@@ -125,13 +125,13 @@ async def test_a_reader_comes_to_a_server_that_runs_and_goes(tmp_path: Path) -> 
     async with Stack(tmp_path, {}, port=0) as stack:
         await others.connect(stack.server.settings)
         await others.still_work("before")
-        said = await asyncio.to_thread(
+        reply = await asyncio.to_thread(
             tidegate, tmp_path, "reader", "add", "desk", "--kind", "alerts", "--camera", "yard"
         )
-        assert "reader desk: reads events.alerts.yard, from now on" in said.stdout
-        assert "there is no camera 'yard'" in said.stderr
+        assert "reader desk: reads events.alerts.yard, from now on" in reply.stdout
+        assert "there is no camera 'yard'" in reply.stderr
         file = tmp_path / "secrets/reader-desk"
-        assert file.stat().st_mode & 0o777 == 0o600 and str(file) in said.stdout
+        assert file.stat().st_mode & 0o777 == 0o600 and str(file) in reply.stdout
         settings = BusSettings(nats_url=stack.server.url, nats_user="reader-desk", nats_password=file.read_text())
         for camera in ("yard", "lobby"):
             await others.still_work(camera)

@@ -146,8 +146,8 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
                 yield f"{name} is set up otherwise: {config_after}"
             # A bucket keeps the last of each key, and a key has one writer.
             latest = {subject for _, subject, _ in messages_after} if name.startswith("KV_") else set()
-            for gone in [m for m in messages if m not in messages_after and m[1] not in latest]:
-                yield f"{gone} of {name} is gone"
+            for missing in [m for m in messages if m not in messages_after and m[1] not in latest]:
+                yield f"{missing} of {name} is gone"
             for new in [m for m in messages_after if m not in messages]:
                 if not may_publish(identity, new[1]):
                     yield f"{new} of {name} is forged"
@@ -155,7 +155,7 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
 
 def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
     """What others heard on subjects that the identity may not publish to, and what answered it directly."""
-    told = ("_R_.", "$JS.EVENT.ADVISORY.")
+    reply = ("_R_.", "$JS.EVENT.ADVISORY.")
     for who, message in heard:
         subject = message.subject
         if subject == f"_INBOX_{identity}.direct":
@@ -169,7 +169,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
             source = f"$KV.{source.removeprefix('changes.')}"
         # The server's delivery of what it may pull: its subject is the message's own.
         pulled = message.reply.startswith("$JS.ACK.") and may_publish(identity, message.reply)
-        if not may_publish(identity, source) and not pulled and not subject.startswith(told):
+        if not may_publish(identity, source) and not pulled and not subject.startswith(reply):
             yield f"{who} heard {subject} {message.data[:60]!r} {message.reply}"
 
 
@@ -329,6 +329,6 @@ async def test_nobody_but_admin_makes_or_deletes_anything() -> None:
     for identity in IDENTITIES:
         for subject in attacks.PERMISSIONS[identity]["publish"]:
             request = subject.removeprefix(f"{names.IMPORTED_API}.")
-            known = request == subject or request.startswith(harmless) or (identity, request) in deletes
-            assert known, (identity, subject)
+            existing = request == subject or request.startswith(harmless) or (identity, request) in deletes
+            assert existing, (identity, subject)
             assert subject not in (">", "*") and not subject.startswith(("$JS.API", "$SYS"))

@@ -153,9 +153,9 @@ async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Pa
         assert await asyncio.to_thread(answer, f"https://localhost:{monitoring_port}/jsz?acc=$G", authority.ca) == 200
 
 
-@pytest.mark.parametrize("asked", [{"nats_url": "tls"}, {"nats_url": "nats", "nats_ca": "ca"}])
+@pytest.mark.parametrize("tls", [{"nats_url": "tls"}, {"nats_url": "nats", "nats_ca": "ca"}])
 async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offered(
-    asked: dict[str, str], authority: Authority
+    tls: dict[str, str], authority: Authority
 ) -> None:
     """Whoever sits between says that the server has no TLS."""
     heard = b""
@@ -172,9 +172,7 @@ async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offer
 
     listening = await asyncio.start_server(between, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    given = {"nats_url": f"{asked['nats_url']}://localhost:{port}"} | (
-        {"nats_ca": authority.ca} if len(asked) > 1 else {}
-    )
+    given = {"nats_url": f"{tls['nats_url']}://localhost:{port}"} | ({"nats_ca": authority.ca} if len(tls) > 1 else {})
     with pytest.raises(BusError, match="offers no TLS, and NATS_URL, NATS_CA or NATS_CERT asks for it"):
         await bus.connect(BusSettings(nats_user="cv", nats_password="s3cret", **given), "cv", timeout_s=5)
     await waits.wait()
@@ -224,7 +222,7 @@ def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("case", "said"),
+    ("case", "text"),
     [
         ("no key", r"^{0}_CERT is set and {0}_KEY is not: set both"),
         ("another's key", r"^{0}_KEY=\S+ is not the key of {0}_CERT=\S+: "),
@@ -237,12 +235,12 @@ def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
     ],
 )
 async def test_a_certificate_that_can_t_be_used_is_said_with_its_setting(
-    case: str, said: str, authority: Authority, tmp_path: Path
+    case: str, text: str, authority: Authority, tmp_path: Path
 ) -> None:
     cert, key = broken(case, authority, tmp_path)
-    with pytest.raises(SettingError, match=said.format("NATS")):
+    with pytest.raises(SettingError, match=text.format("NATS")):
         await bus.connect(load(BusSettings, {"NATS_CERT": cert, "NATS_KEY": key}), "cv", timeout_s=patience_s())
-    with pytest.raises(SettingError, match=said.format("METRICS")):
+    with pytest.raises(SettingError, match=text.format("METRICS")):
         monitoring.serve(load(BusSettings, {"METRICS_CERT": cert, "METRICS_KEY": key}), Health())
 
 

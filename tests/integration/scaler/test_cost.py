@@ -47,8 +47,8 @@ def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int
     cost = Cost(0.0)
     now = used = working = 0.0
     last = cost.spent
-    for passed, replicas, living, warming, lived, worked in steps:
-        now, used, working = now + passed, used + lived, working + worked
+    for passed, replicas, living, warming, lived, busy in steps:
+        now, used, working = now + passed, used + lived, working + busy
         spent = cost.charge(now, replicas=replicas, living=living, warming=warming, used_s=used, working_s=working)
         assert spent.used_s == pytest.approx(used)
         assert spent.busy_s + spent.idle_s + spent.warming_s == pytest.approx(spent.used_s)
@@ -132,8 +132,8 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
             began = time.monotonic()
             async with asyncio.timeout(patience_s()):
                 while autoscaler.state.busy_seconds < 0.3:  # half of the time it has something in hand
-                    worked_s = (time.monotonic() - began) / 2
-                    await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], worked_s))
+                    busy_s = (time.monotonic() - began) / 2
+                    await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], busy_s))
                     await asyncio.sleep(0.25)
         finally:
             await end(task)

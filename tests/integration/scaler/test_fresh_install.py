@@ -63,10 +63,10 @@ class Cluster:
 
     async def _demand(self) -> Metric:
         try:
-            code, said = await asyncio.to_thread(get, self._url)
+            code, reply = await asyncio.to_thread(get, self._url)
         except OSError as e:
             return e
-        return float(said["demand"]) if code == 200 else RuntimeError(f"/demand: api returned {code}")
+        return float(reply["demand"]) if code == 200 else RuntimeError(f"/demand: api returned {code}")
 
     async def _lag(self) -> Metric:
         info = await self._admin.jetstream().consumer_info("MEDIA", "cv")

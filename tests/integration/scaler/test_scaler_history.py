@@ -135,8 +135,8 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
         now = float(world.now)
         other, beginner = Demand(world.settings), Demand(world.settings)
         for o in unpacked(history.packed(now, WALL), now, WALL):
-            told = other.observe(o)
-        assert told.replicas == pytest.approx(world.last.replicas, abs=0.05)
+            reply = other.observe(o)
+        assert reply.replicas == pytest.approx(world.last.replicas, abs=0.05)
         next_one = msgspec.structs.replace(world.observation(), time=now + 1)
         fleet = msgspec.structs.replace(next_one.fleet, processed=7.0, working_s=0.5) if next_one.fleet else None
         taken_over = other.observe(msgspec.structs.replace(next_one, is_reset=True, fleet=fleet))
@@ -163,11 +163,11 @@ async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[
         while True:
             busy_s = time.monotonic() - began
             for n in range(count):
-                said = WorkerStats(
+                heartbeat = WorkerStats(
                     service="cv", replica=f"cv-{n}", pid=n, state="ready", model="m", uptime_s=busy_s, in_flight=2,
                     processed=int(rate * busy_s), failed=0, items=0, busy_s=busy_s, working_s=busy_s,
                 )  # fmt: skip
-                await client.publish(names.stats("cv", said.replica), stats.encode(said))
+                await client.publish(names.stats("cv", heartbeat.replica), stats.encode(heartbeat))
             await asyncio.sleep(0.25)
 
     task = asyncio.create_task(beat())

@@ -58,24 +58,24 @@ async def test_the_first_message_is_in_the_next_answer(server: NatsServer, admin
     async with running(server) as url:
         assert (await ask(url, CV))[1]["active"] is False
         await publish(admin, 1)
-        code, said = await until_async(lambda: ask(url, CV), lambda a: a[1]["active"])
-        assert code == 200 and said["demand"] > 0
+        code, reply = await until_async(lambda: ask(url, CV), lambda a: a[1]["active"])
+        assert code == 200 and reply["demand"] > 0
 
 
 async def test_bad_parameters_are_named(server: NatsServer) -> None:
     async with running(server) as url:
         for metadata, key in BAD:
-            code, said = await ask(url, metadata)
-            assert code == 400 and key in said["error"] and "s3cret" not in said["error"], (metadata, said)
+            code, reply = await ask(url, metadata)
+            assert code == 400 and key in reply["error"] and "s3cret" not in reply["error"], (metadata, reply)
         for query, says in (("service", "?service=cv"), ("service=cv&service=vlm", "service twice"), ("a=1&" * 99, "")):
-            code, said = await asyncio.to_thread(get, f"{url}?{query}")
-            assert code == 400 and says in said["error"]
+            code, reply = await asyncio.to_thread(get, f"{url}?{query}")
+            assert code == 400 and says in reply["error"]
 
 
 async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = {"service": "cv", "metricsUrl": "http://me:s3cret@prometheus/federate"}
+    request = {"service": "cv", "metricsUrl": "http://me:s3cret@prometheus/federate"}
     async with running(server) as url:
-        assert (await ask(url, asked))[0] == 400
+        assert (await ask(url, request))[0] == 400
         long = "http%3A%2F%2Fme%3A" + "s3cret" * 200 + "%40prometheus%2F"
         for query in (
             f"service=cv&metricsUrl={long}",
@@ -144,8 +144,8 @@ async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
     await admin.jetstream().delete_consumer("MEDIA", "embed")
     async with running(server) as url:
         for _ in range(3):
-            code, said = await ask(url, {"service": "embed"})
-            assert code == 404 and "consumer embed of stream MEDIA" in said["error"]
+            code, reply = await ask(url, {"service": "embed"})
+            assert code == 404 and "consumer embed of stream MEDIA" in reply["error"]
         await admin.jetstream().add_consumer("MEDIA", ConsumerConfig(durable_name="embed", ack_policy="explicit"))
         await until_async(lambda: ask(url, {"service": "embed"}), lambda a: a[0] == 200)
     logged = "".join(capfd.readouterr())
@@ -157,8 +157,8 @@ async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         await server.stop()
-        code, said = await until_async(lambda: ask(url, CV), lambda a: a[0] != 200)
-        assert code == 503 and "NATS is not connected" in said["error"]
+        code, reply = await until_async(lambda: ask(url, CV), lambda a: a[0] != 200)
+        assert code == 503 and "NATS is not connected" in reply["error"]
         # A service that is new to it is told the same, before KEDA gives up.
         assert (await ask(url, CV | {"headroom": "0.5"}))[0] == 503
         await server.start()
@@ -169,8 +169,8 @@ async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Cli
     for n in range(3):
         await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"), None)
     async with running(server) as url:
-        asked = {"service": "ingest", "camerasPerReplica": "2"}
-        assert await until_async(lambda: ask(url, asked), lambda a: a[0] == 200) == (
+        request = {"service": "ingest", "camerasPerReplica": "2"}
+        assert await until_async(lambda: ask(url, request), lambda a: a[0] == 200) == (
             200,
             {"demand": 1.5, "active": True},
         )
@@ -189,25 +189,25 @@ async def test_tls_and_mutual_tls(server: NatsServer, tmp_path: Path) -> None:
     tls = {"scaler_tls_cert": pair.cert, "scaler_tls_key": pair.key}
     trusting = ssl.create_default_context(cafile=ours.ca)
 
-    def asked(url: str, context: ssl.SSLContext) -> Answer:
+    def fetch(url: str, context: ssl.SSLContext) -> Answer:
         return get(f"{url.replace('127.0.0.1', 'localhost')}?service=cv", context)
 
     async with running(server, **tls) as url:
         assert url.startswith("https://")
-        assert (await asyncio.to_thread(asked, url, trusting))[0] == 200
+        assert (await asyncio.to_thread(fetch, url, trusting))[0] == 200
         with pytest.raises(URLError):
-            await asyncio.to_thread(asked, url, ssl.create_default_context(cafile=theirs.ca))
+            await asyncio.to_thread(fetch, url, ssl.create_default_context(cafile=theirs.ca))
     async with running(server, **tls, scaler_client_ca=ours.ca) as url:
-        assert (await asyncio.to_thread(asked, url, trusting))[0] == 403
+        assert (await asyncio.to_thread(fetch, url, trusting))[0] == 403
         for authority, expected in ((ours, 200), (theirs, None)):
             context = ssl.create_default_context(cafile=ours.ca)
             keda = authority.issue("keda")
             context.load_cert_chain(keda.cert, keda.key)
             if expected:
-                assert (await asyncio.to_thread(asked, url, context))[0] == expected
+                assert (await asyncio.to_thread(fetch, url, context))[0] == expected
             else:
                 with pytest.raises((URLError, OSError)):
-                    await asyncio.to_thread(asked, url, context)
+                    await asyncio.to_thread(fetch, url, context)
 
 
 def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ async def test_the_first_message_of_any_consumer_is_pushed(admin: Client, pushed
 
 async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
     """A service of three urgencies has three consumers: what all of them have is what its replicas are for."""
-    asked = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
-    async with keda.stream("StreamIsActive", asked) as active:
+    request = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
+    async with keda.stream("StreamIsActive", request) as active:
         await until(lambda: active.results == [False])
         await publish(admin, 1, "jobs.vlm.caption.lobby")
         await until(lambda: active.results == [False, True])
@@ -145,7 +145,7 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
         # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
         async with asyncio.timeout(patience_s()):
-            while await keda.metric(asked) != (pytest.approx(3), True):
+            while await keda.metric(request) != (pytest.approx(3), True):
                 await asyncio.sleep(0.1)
 
 
@@ -477,17 +477,17 @@ async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin:
     )
     async with Estimator(admin) as estimator:
         reader = estimator.consumers.get("PLANT", "press", "press")
-        told: list[tuple[bool, float]] = []
-        reader.listeners.add(lambda: told.append((reader.woken, requests("press", "PLANT"))))
+        reports: list[tuple[bool, float]] = []
+        reader.listeners.add(lambda: reports.append((reader.woken, requests("press", "PLANT"))))
         await reader.first_answer.wait()
         marker = await admin.subscribe("told.other.1")
         await js.publish("plant.other.1", b"")
         await marker.next_msg(timeout=patience_s())
         assert not reader.woken
         await js.publish("plant.press.1", b"")
-        await until(lambda: any(woken for woken, _ in told))
-        first = next(n for n, (woken, _) in enumerate(told) if woken)
-        assert told[first][1] == told[first - 1][1], "woken by a poll"
+        await until(lambda: any(woken for woken, _ in reports))
+        first = next(n for n, (woken, _) in enumerate(reports) if woken)
+        assert reports[first][1] == reports[first - 1][1], "woken by a poll"
         for n in range(5):
             await js.publish(f"plant.{'other' if n % 2 else 'press'}.1", b"")
         await until(lambda: reader.state().arrived == 4)

@@ -38,8 +38,8 @@ SCENES = ("stop", "crossing", "cab", "alley")
 @pytest_asyncio.fixture
 async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
     """A stack that has seen four scenes for some seconds, and has everything in its index."""
-    made = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-    videos = [p for p in made if p.stem in SCENES]
+    built = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    videos = [p for p in built if p.stem in SCENES]
     scaled = {service: scaled_object(service) for service in ("cv", "embed")}
     async with (
         Bank(videos, tmp_path / "bank") as bank,
@@ -95,9 +95,9 @@ async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: 
         assert found.moments[0].camera == path.stem, f"picture {n} of {path.stem}"
         assert found.model == "efficientnet_lite3"
 
-    said = await find.ask(stack.admin, Query(text="a man on a bicycle", k=5))
-    assert said.moments and {"person", "bicycle"} & set(said.moments[0].labels)
-    assert "compares images alone" in (said.note or "")
+    reply = await find.ask(stack.admin, Query(text="a man on a bicycle", k=5))
+    assert reply.moments and {"person", "bicycle"} & set(reply.moments[0].labels)
+    assert "compares images alone" in (reply.note or "")
 
     best = (await find.ask(stack.admin, Query(image=picture(videos[0], chance), k=1, picture=True))).moments[0]
     assert best.has_video and best.picture and best.picture.startswith(b"\xff\xd8")

@@ -187,18 +187,18 @@ def test_the_nearest_that_fit(rest: list[tuple[int, bool]], index: int, max_byte
     run = [one(n, size, key) for n, (size, key) in enumerate([(1000, True), *rest])]
     assume(index < len(run))
     try:
-        kept = nearest(run, index, max_bytes)
+        remaining = nearest(run, index, max_bytes)
     except Unanswerable:
         gop = next(n for n in range(index, -1, -1) if run[n].segment.key_seq is None)
         assert sum(len(x.payload) + 2000 for x in run[gop : index + 1]) + 8192 > max_bytes
         return
-    first, last = run.index(kept[0]), run.index(kept[-1])
-    assert kept == run[first : last + 1]
+    first, last = run.index(remaining[0]), run.index(remaining[-1])
+    assert remaining == run[first : last + 1]
     assert first <= index <= last
-    assert kept[0].segment.key_seq is None
-    assert sum(len(x.payload) for x in kept) < max_bytes
+    assert remaining[0].segment.key_seq is None
+    assert sum(len(x.payload) for x in remaining) < max_bytes
     # Nothing more fits: neither the next segment nor the GOP before.
-    left = max_bytes - 8192 - sum(len(x.payload) + 25 * 48 for x in kept)
+    left = max_bytes - 8192 - sum(len(x.payload) + 25 * 48 for x in remaining)
     assert last + 1 == len(run) or len(run[last + 1].payload) + 25 * 48 > left
     gop = max((n for n in range(first) if run[n].segment.key_seq is None), default=None)
     assert gop is None or sum(len(x.payload) + 25 * 48 for x in run[gop:first]) > left
@@ -250,8 +250,8 @@ async def test_a_long_gop_is_read_from_its_beginning(admin: Client, tmp_path: Pa
 
 async def test_a_missing_segment_ends_the_stretch_on_its_side(admin: Client, video: list[Piece]) -> None:
     js = admin.jetstream()
-    kept = [p for p in video if p.segment.n not in (3, 8)]
-    seqs = dict(zip([p.segment.n for p in kept], await publish(admin, kept), strict=True))
+    remaining = [p for p in video if p.segment.n not in (3, 8)]
+    seqs = dict(zip([p.segment.n for p in remaining], await publish(admin, remaining), strict=True))
     start = video[0].segment.start
     for best, covered in ((5, [4, 5, 6, 7]), (1, [0, 1, 2]), (10, [9, 10, 11])):
         found = await collect(js, "cam", seqs[best], start, start + s(12), max_bytes=8 * MB)

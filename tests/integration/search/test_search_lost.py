@@ -38,7 +38,7 @@ async def _hits(client: Client) -> int:
         return 0
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
+def warnings_of(capfd: pytest.CaptureFixture[str]) -> str:
     return "".join(capfd.readouterr())
 
 
@@ -74,19 +74,19 @@ async def test_elsewhere_it_says_what_to_do_and_takes_what_comes(
     for path, _ in contents(index):
         if damaged and path.match(f"{damaged}.lance/data/*.lance"):
             path.write_bytes(b"half a file")
-    said(capfd)
+    warnings_of(capfd)
     await seen(admin, 1)
     async with searching(server, index):
         await settled(admin)
-        assert "tidegate reindex" in said(capfd)
+        assert "tidegate reindex" in warnings_of(capfd)
     async with searching(server, index):
-        assert "tidegate reindex" in said(capfd), "as long as it is so"
+        assert "tidegate reindex" in warnings_of(capfd), "as long as it is so"
         await topology.renew_consumer(admin.jetstream(), topology.TopologySettings(), names.EVENTS, "search")
         await until_found(admin, 2)
     assert rows(index) == 4
     async with searching(server, index):
         pass
-    assert "tidegate reindex" not in said(capfd)
+    assert "tidegate reindex" not in warnings_of(capfd)
 
 
 @pytest.mark.parametrize(

@@ -156,13 +156,13 @@ async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_inde
     before = (await js.consumer_info("EVENTS", "search")).config
     before.filter_subjects = ["events.embeddings.>", "events.detections.>"]
     await js.delete_consumer("EVENTS", "search")
-    made = await js.add_consumer("EVENTS", before)
+    built = await js.add_consumer("EVENTS", before)
     await tell(admin, labelled(0, "car"), labelled(0, "bus"), ["first"])
     async with searching(server, tmp_path):
         await settled(admin)
         assert await topology.apply(js, topology.TopologySettings()) == ["consumer search updated"]
         info = await js.consumer_info("EVENTS", "search")
-        assert info.created == made.created and len(info.config.filter_subjects or []) == 6
+        assert info.created == built.created and len(info.config.filter_subjects or []) == 6
         await tell(admin, labelled(0, "car"), labelled(0, "bus"), ["revision"])
         await settled(admin)
         assert [m.labels for m in (await find(admin, labels=["car", "bus"])).moments] == [["bus"]]

@@ -42,17 +42,17 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
     await asyncio.gather(*(server.stop() for server in cluster.servers))
     # One of three has no majority: nothing has a leader.
     await cluster.servers[0].start()
-    kept = {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
-    services = [start(service, cluster.environment(service), **kept) for service in SERVICES]
+    remaining = {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
+    services = [start(service, cluster.environment(service), **remaining) for service in SERVICES]
     scaler = start("scaler", cluster.environment("scaler"), SCALER_PORT="0", SCALER_HTTP_PORT="0")
     for service in services:
         await service.until_it_says("/readyz", "^waiting for JetStream: ")
         assert '"waiting for JetStream"' in service.log
         assert await service.says("/healthz") == "ok"
     # One that is told to stop waits no longer.
-    told = start("webhook", cluster.environment("webhook"))
-    await told.until_it_says("/readyz", "^waiting for JetStream: ")
-    assert await told.end() == 0
+    reply = start("webhook", cluster.environment("webhook"))
+    await reply.until_it_says("/readyz", "^waiting for JetStream: ")
+    assert await reply.end() == 0
     for server in cluster.servers[1:]:
         await server.start()
     services.append(scaler)

@@ -86,7 +86,7 @@ def scraped(target: str) -> str:
         return str(answer.read().decode())
 
 
-def told(stack: Stack) -> dict[str, str]:
+def settings_of(stack: Stack) -> dict[str, str]:
     """Where Prometheus would scrape each replica."""
     entries = [json.loads(path.read_text()) for path in stack.targets.glob("*.json")]
     return {e["labels"]["replica"]: e["targets"][0] for [e] in entries}
@@ -96,8 +96,8 @@ async def test_prometheus_is_told_of_each_process_as_it_comes_and_goes(tmp_path:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "cv-7.json").write_text("left by a run that was killed")
     async with Stack(tmp_path, {}, port=0) as stack:
-        await until(lambda: set(told(stack)) == {"ingest-0"})
-        first = told(stack)["ingest-0"]
+        await until(lambda: set(settings_of(stack)) == {"ingest-0"})
+        first = settings_of(stack)["ingest-0"]
         page = scraped(first)
         assert "tidegate_ingest_segments_total" in page
         assert "_created" not in page
@@ -105,9 +105,9 @@ async def test_prometheus_is_told_of_each_process_as_it_comes_and_goes(tmp_path:
 
         [ingest] = [p for p in psutil.Process().children() if "services.ingest" in p.cmdline()]
         ingest.kill()
-        await until(lambda: told(stack).get("ingest-0") not in (first, None))
-        assert "tidegate_ingest_segments_total" in scraped(told(stack)["ingest-0"])
+        await until(lambda: settings_of(stack).get("ingest-0") not in (first, None))
+        assert "tidegate_ingest_segments_total" in scraped(settings_of(stack)["ingest-0"])
 
         await stack.pools["ingest"].scale_to(0)
-        await until(lambda: not told(stack))
+        await until(lambda: not settings_of(stack))
     assert not stack.targets.exists()

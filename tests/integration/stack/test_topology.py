@@ -237,12 +237,12 @@ except ValueError:
 def test_what_libraries_and_threads_say_is_logged_as_all_else_is(format: str) -> None:
     """Python prints it by itself otherwise, with the address of a camera and its password."""
     done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
-    said = done.stdout + done.stderr
-    assert "S3CRET" not in said and "not told" not in said
-    assert not set(said) & set("\x1b\x07\x9b\u202e"), "a terminal obeys what a camera wrote"
-    assert said.count("owned") == 5
-    assert said.count("://***@10.0.0.7/live did not answer") >= 3 and "://***@10.0.0.8/" in said
+    output = done.stdout + done.stderr
+    assert "S3CRET" not in output and "not told" not in output
+    assert not set(output) & set("\x1b\x07\x9b\u202e"), "a terminal obeys what a camera wrote"
+    assert output.count("owned") == 5
+    assert output.count("://***@10.0.0.7/live did not answer") >= 3 and "://***@10.0.0.8/" in output
     if format == "json":
-        lines = [json.loads(line) for line in said.splitlines()]
+        lines = [json.loads(line) for line in output.splitlines()]
         assert {line["part"] for line in lines} == {"asyncio", "cameras", "library", "threads"}
         assert {line["level"] for line in lines} == {"warning", "error"}

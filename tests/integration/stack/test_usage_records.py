@@ -42,7 +42,7 @@ def dropped() -> float:
     return REGISTRY.get_sample_value("tidegate_usage_dropped_total", {"service": "cv"}) or 0.0
 
 
-async def kept(admin: Client, service: str) -> ServiceUsage:
+async def stored_usage(admin: Client, service: str) -> ServiceUsage:
     found = (await usage.read(admin, LONG_AGO)).of(service)
     assert found
     return found
@@ -147,7 +147,7 @@ lives = st.lists(
 )
 
 
-def said(lives: list[Life]) -> list[WorkerUsage]:
+def records_of(lives: list[Life]) -> list[WorkerUsage]:
     """Messages of several replicas that have all ended, with gaps of messages that were dropped."""
     found = []
     for i, life in enumerate(lives):
@@ -177,7 +177,7 @@ def read(messages: list[tuple[str, bytes]]) -> Book:
 
 @given(lives, st.randoms(use_true_random=False))
 def test_order_and_repetition_change_nothing(lives: list[Life], dice: random.Random) -> None:
-    messages = [("usage.cv", encode(m)) for m in said(lives)]
+    messages = [("usage.cv", encode(m)) for m in records_of(lives)]
     shuffled = [*messages, *dice.sample(messages, len(messages) // 2)]
     dice.shuffle(shuffled)
     one, other = read(messages).of("cv"), read(shuffled).of("cv")
@@ -189,7 +189,7 @@ def test_order_and_repetition_change_nothing(lives: list[Life], dice: random.Ran
 
 @given(lives)
 def test_every_message_is_counted_in_its_minute(lives: list[Life]) -> None:
-    messages = said(lives)
+    messages = records_of(lives)
     total, there = Counter[int](), set[int]()
     for m in messages:
         total.update({minute: n for minute, n in m.arrivals["cv"].items() if n})
@@ -199,7 +199,7 @@ def test_every_message_is_counted_in_its_minute(lives: list[Life]) -> None:
     assert found and book.bad == 0
     minutes = range(found.first, found.first + len(found.arrivals))
     assert {m: n for m, n in zip(minutes, found.arrivals.tolist(), strict=True) if n} == total
-    assert {m for m, known in zip(minutes, found.known, strict=True) if known} == there
+    assert {m for m, existing in zip(minutes, found.known, strict=True) if existing} == there
 
 
 def worker(n: int = 0, *, begin: int = 0, end: int = 10, **of: object) -> bytes:
@@ -231,9 +231,9 @@ def test_cameras_stand_in_for_minutes_of_which_no_worker_has_said_anything() -> 
 
 
 def test_who_lives_and_has_not_told_yet_is_waited_for() -> None:
-    told = worker(end=20, arrivals={"cv": {T + 15: 5}})
+    reply = worker(end=20, arrivals={"cv": {T + 15: 5}})
     other = encode(WorkerUsage(process="x", n=0, since=T * 60, until=(T + 12) * 60, arrivals={"cv": {T + 3: 1}}))
-    found = read([("usage.cv", told), ("usage.cv", other)]).of("cv")
+    found = read([("usage.cv", reply), ("usage.cv", other)]).of("cv")
     assert found and len(found.arrivals) == 12 and found.arrivals.sum() == 1
 
 

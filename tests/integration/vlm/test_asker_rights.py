@@ -25,7 +25,7 @@ from tests.support.metrics import count
 from tests.support.processes.service import counted
 from tests.support.servers.openai_server import OpenAiServer, hang, text
 from tests.support.waiting import patience_s, until
-from tests.support.worlds.jobs_world import ask, film, fronting, said, settled, waiting, worker
+from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, waiting, worker
 from tests.support.worlds.questions import QUESTIONS, flood
 from tidegate.local.server import NatsServer
 
@@ -151,8 +151,8 @@ async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server:
             openai.then = text('{"answer":"A man.","frames":[]}')
             assert (await asking)["text"] == "A man."
         await settled(admin)
-    told = [e for _, e in await said(admin) if isinstance(e, Answer)]
-    assert sorted((e.question, e.cause) for e in told if e.cause) == [("Who 0?", "late"), ("Who 1?", "late")]
+    reports = [e for _, e in await stored_results(admin) if isinstance(e, Answer)]
+    assert sorted((e.question, e.cause) for e in reports if e.cause) == [("Who 0?", "late"), ("Who 1?", "late")]
     assert not [body for body in openai.requests if "Who 0?" in json.dumps(body) or "Who 1?" in json.dumps(body)]
     assert count("tidegate_vlm_jobs_total", kind="ask", outcome="late") == before + 2
 
@@ -168,7 +168,7 @@ async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
         start, end = jobs_stretch()
         await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end, wait_s=30))
         await settled(admin)
-    ((_, answer),) = await said(admin)
+    ((_, answer),) = await stored_results(admin)
     assert isinstance(answer, Answer) and (answer.text, answer.cause) == ("A man.", None)
 
 
@@ -224,8 +224,8 @@ async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServ
 )
 async def test_a_wait_that_is_none_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
     async with fronting(server):
-        asked = f'{{"kind":"ask","camera":"lobby","question":"Who?","wait_s":{wait_s}}}'
-        answer = await admin.request(names.ASK, asked.encode(), timeout=30)
+        request = f'{{"kind":"ask","camera":"lobby","question":"Who?","wait_s":{wait_s}}}'
+        answer = await admin.request(names.ASK, request.encode(), timeout=30)
         assert (answer.headers or {})["Nats-Service-Error-Code"] == "400"
     assert await waiting(admin, names.ASKS) == 0
 

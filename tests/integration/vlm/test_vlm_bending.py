@@ -36,7 +36,7 @@ from tests.support.servers.openai_server import OpenAiServer, text
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.backfill import be_patient
 from tests.support.worlds.captions import looked_through, wanted
-from tests.support.worlds.jobs_world import film, said, settled, waiting, worker
+from tests.support.worlds.jobs_world import film, settled, stored_results, waiting, worker
 from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
@@ -137,7 +137,7 @@ async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
     await asyncio.sleep(2 * LATE_S)
     async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target_s=LATE_S):
         await settled(admin)
-    found = [event for _, event in await said(admin)]
+    found = [event for _, event in await stored_results(admin)]
     captions = [event for event in found if isinstance(event, Caption)]
     assert [len(event.frames) for event in captions] == [2, 2, 2]
     assert {event.quality for event in captions} == {Quality(fps=0.25, wanted=0.5, cause="backlog")}
@@ -169,7 +169,7 @@ async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsS
         await asyncio.sleep(2 * LATE_S)
         async with OpenAiServer(then=both) as openai, worker(server, openai.url, **settings):
             await settled(admin)
-    captions = [event for _, event in await said(admin) if isinstance(event, Caption)]
+    captions = [event for _, event in await stored_results(admin) if isinstance(event, Caption)]
     assert {(len(event.frames), event.quality) for event in captions} == {(FRAMES, None)}
 
 
@@ -179,7 +179,7 @@ async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin:
     await asyncio.sleep(2 * LATE_S)
     async with OpenAiServer(then=both) as openai, worker(server, openai.url, vlm_latency_target_s=LATE_S):
         await settled(admin)
-    captions = [event for _, event in await said(admin) if isinstance(event, Caption)]
+    captions = [event for _, event in await stored_results(admin) if isinstance(event, Caption)]
     assert [(event.cause, event.quality) for event in captions] == [("no_video", None)] * 3
 
 

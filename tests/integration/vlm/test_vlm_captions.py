@@ -24,7 +24,7 @@ from tests.support.servers.openai_server import OpenAiServer
 from tests.support.servers.openai_server import respond as stream
 from tests.support.waiting import LONGEST_S, patience_s
 from tests.support.worlds.captions import add_camera, looked_through, planned, wanted
-from tests.support.worlds.jobs_world import ask, film, fronting, said, settled, worker
+from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, worker
 from tidegate.local.server import NatsServer
 
 MS = dt.timedelta(milliseconds=1)
@@ -86,17 +86,17 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
     consumer.ack_wait = 2 * LONGEST_S  # redelivery without a hand-back comes after this test
     await js.add_consumer("MEDIA", consumer)
     await add_camera(admin, "lobby", caption_every_s=10.0)
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def never(*_: object, **__: object) -> None:
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
         patched.setattr(bus, "publish_job", never)
         async with fronting(server):
             await film(admin, 40, start=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=120))
-            await asked.wait()
+            await requested.wait()
             async with asyncio.timeout(patience_s()):
                 while (info := await js.consumer_info("MEDIA", names.VLM_PLAN)).num_pending:
                     await asyncio.sleep(0.01)
@@ -148,7 +148,7 @@ async def test_video_becomes_captions_and_captions_a_summary(server: NatsServer,
         await film(admin, 45, start=start)
         await looked_through(admin)
         await settled(admin)
-        captions = [e for _, e in await said(admin) if isinstance(e, Caption)]
+        captions = [e for _, e in await stored_results(admin) if isinstance(e, Caption)]
         assert len(captions) >= 4 and {c.text for c in captions} == {"A man walks by."}
         assert all(c.frames and c.start <= c.frames[0].time < c.end for c in captions)
         found = await ask(admin, kind="summarize", camera="lobby", since=start.isoformat())

@@ -21,7 +21,7 @@ from shared.contract import jobs
 from shared.runtime.errors import Away
 from tests.support.servers.openai_server import OpenAiServer, Reply, good, hang, refused
 from tests.support.waiting import until
-from tests.support.worlds.jobs_world import film, said, settled, worker
+from tests.support.worlds.jobs_world import film, settled, stored_results, worker
 from tidegate.local.server import NatsServer
 
 NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
@@ -60,7 +60,7 @@ async def test_an_endpoint_without_pages_is_asked_for_a_token_before_it_gets_job
         first, second = endpoint.requests
     assert asks_for_one_token(first) and not asks_for_one_token(second)
     assert (first["model"], second["model"]) == ("qwen-vl", "qwen-vl")
-    assert len(await said(admin)) == 1
+    assert len(await stored_results(admin)) == 1
 
 
 @pytest.mark.parametrize("lists", [200, 404])
@@ -75,13 +75,13 @@ async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
             endpoint.then = refused(503, "The endpoint is scaling up")
             await bus.publish_job(admin, verify(1, seqs))
             await until(lambda: health.ready and "not there yet" in health.ready and "scaling up" in health.ready)
-            asked = len(endpoint.requests)
-            await until(lambda: len(endpoint.requests) >= asked + 3)
-            assert all(map(asks_for_one_token, endpoint.requests[asked:]))
+            request_count = len(endpoint.requests)
+            await until(lambda: len(endpoint.requests) >= request_count + 3)
+            assert all(map(asks_for_one_token, endpoint.requests[request_count:]))
             endpoint.then = good
             await settled(admin)
             assert await redelivered(admin) == 0
-    assert len(await said(admin)) == 1 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
 @pytest.mark.slow
@@ -94,12 +94,12 @@ async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: Nats
         for n in range(4):
             await bus.publish_job(admin, verify(n, seqs))
         await until(lambda: health.ready and "answers nothing: no answer within VLM_TIMEOUT_S" in health.ready)
-        asked = len(endpoint.requests)
-        await until(lambda: len(endpoint.requests) >= asked + 4)
-        assert all(map(asks_for_one_token, endpoint.requests[asked:]))
+        request_count = len(endpoint.requests)
+        await until(lambda: len(endpoint.requests) >= request_count + 4)
+        assert all(map(asks_for_one_token, endpoint.requests[request_count:]))
         endpoint.then = good
         await settled(admin)
-    assert sorted(event.job for _, event in await said(admin)) == [f"i-{n}" for n in range(4)]
+    assert sorted(event.job for _, event in await stored_results(admin)) == [f"i-{n}" for n in range(4)]
     assert await letters(admin) == []
 
 
@@ -115,7 +115,7 @@ async def test_a_nim_that_loads_its_model_is_not_asked(server: NatsServer, admin
         async with worker(server, endpoint.url):
             await bus.publish_job(admin, verify(1, seqs))
             await settled(admin)
-    assert len(endpoint.requests) == 1 and len(await said(admin)) == 1
+    assert len(endpoint.requests) == 1 and len(await stored_results(admin)) == 1
 
 
 @pytest.mark.slow
@@ -135,12 +135,12 @@ async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
     async with OpenAiServer(then=guarded) as endpoint, worker(server, endpoint.url, vlm_outage_timeout_s=0.2) as health:
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "set VLM_KEY or VLM_KEY_FILE" in health.ready)
-        asked = len(endpoint.requests)
-        await until(lambda: len(endpoint.requests) >= asked + 4)
-        assert all(map(asks_for_one_token, endpoint.requests[asked:])), "frames are for whom the key is good"
+        request_count = len(endpoint.requests)
+        await until(lambda: len(endpoint.requests) >= request_count + 4)
+        assert all(map(asks_for_one_token, endpoint.requests[request_count:])), "frames are for whom the key is good"
         key.write_text("nvapi-new")
         await settled(admin)
-    assert len(await said(admin)) == 1 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
 async def test_a_model_that_is_not_there_costs_no_job(server: NatsServer, admin: Client) -> None:
@@ -152,11 +152,11 @@ async def test_a_model_that_is_not_there_costs_no_job(server: NatsServer, admin:
         endpoint.then = refused(404, "Endpoint with name 'fake' does not exist")
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "correct VLM_MODEL" in health.ready)
-        asked = len(endpoint.requests)
-        await until(lambda: len(endpoint.requests) >= asked + 4)
+        request_count = len(endpoint.requests)
+        await until(lambda: len(endpoint.requests) >= request_count + 4)
         endpoint.then = good
         await settled(admin)
-    assert len(await said(admin)) == 1 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
 async def test_who_has_too_much_to_do_is_there() -> None:

@@ -24,7 +24,7 @@ from tests.support.servers.faulty_search import answering
 from tests.support.servers.openai_server import OpenAiServer
 from tests.support.servers.openai_server import respond as stream
 from tests.support.video.video_world import frames, nearest
-from tests.support.worlds.jobs_world import ask, fronting, said, settled, worker
+from tests.support.worlds.jobs_world import ask, fronting, settled, stored_results, worker
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, world
 from tidegate.commands.ask import run
 
@@ -53,7 +53,7 @@ class Model(OpenAiServer):
 
 
 @contextlib.asynccontextmanager
-async def asked(world: World, second: Sequence[Piece]) -> AsyncIterator[Model]:
+async def recorded_model(world: World, second: Sequence[Piece]) -> AsyncIterator[Model]:
     """Of two minutes and a half, MEDIA has the last one, and recordings the first two."""
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(150)))
@@ -77,7 +77,7 @@ def shows(second: Sequence[Piece], jpeg: bytes, at: float) -> bool:
 
 @pytest.mark.slow
 async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, second: Sequence[Piece]) -> None:
-    async with asked(world, second) as model:
+    async with recorded_model(world, second) as model:
         whole = msgspec.convert(
             await ask(world.admin, kind="summarize", camera="cam", **span(10, 70)), Summary, strict=False
         )
@@ -108,7 +108,7 @@ async def test_what_search_finds_in_recordings_is_shown_and_saved(
         return msgspec.json.encode(Found(moments=[moment])), {}
 
     search = await bus.connect(world.server.settings("search"), "search")
-    async with asked(world, second) as model, answering(search, find=find):
+    async with recorded_model(world, second) as model, answering(search, find=find):
         question = {"kind": "ask", "camera": "cam", "question": "Who?", "wait_s": 60.0, **span(10, 70)}
         await run(world.admin, question, Console(file=io.StringIO()), as_json=False, save=tmp_path / "seen")
         (pictures,) = model.shown
@@ -119,14 +119,14 @@ async def test_what_search_finds_in_recordings_is_shown_and_saved(
 
 
 async def test_an_incident_that_media_has_half_of_is_judged_by_all_of_it(world: World, second: Sequence[Piece]) -> None:
-    async with asked(world, second) as model:
+    async with recorded_model(world, second) as model:
         job = jobs.Verify(
             camera="cam", incident="i-1", prompt="A tram", segments=list(range(81, 101)), start=BEGIN + s(80),
             end=BEGIN + s(100),
         )  # fmt: skip
         await bus.publish_job(world.admin, job)
         await settled(world.admin)
-        ((_, verdict),) = await said(world.admin)
+        ((_, verdict),) = await stored_results(world.admin)
         assert isinstance(verdict, Verdict) and verdict.verdict == "confirmed"
         (pictures,) = model.shown
         assert all(shows(second, jpeg, at) for jpeg, at in zip(pictures, (82.5, 87.5, 92.5, 97.5), strict=True))

@@ -32,7 +32,7 @@ from shared.runtime.telemetry import Health
 from tests.support.servers import sagemaker_server
 from tests.support.servers.sagemaker_server import COLD, Key, SageMakerServer, cold, of_model, refused
 from tests.support.waiting import until
-from tests.support.worlds.jobs_world import film, said, settled, worker
+from tests.support.worlds.jobs_world import film, settled, stored_results, worker
 from tidegate.local.server import NatsServer
 
 pytest.importorskip("botocore", reason="botocore is not installed: pip install 'tidegate[sagemaker]'")
@@ -160,11 +160,11 @@ async def test_credentials_are_renewed_and_in_no_log(
     """As on EKS: a role by a token in a file, both of which change. Each key of the role is good for one request."""
     token = tmp_path / "token"
     token.write_text("WEB-1")
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def assume(request: web.Request) -> web.Response:
-        asked.append(str((await request.post())["WebIdentityToken"]))
-        key = Key(id=f"ASIA{len(asked)}", secret=f"SECRET-{len(asked)}", token=f"TOKEN-{len(asked)}")
+        requests.append(str((await request.post())["WebIdentityToken"]))
+        key = Key(id=f"ASIA{len(requests)}", secret=f"SECRET-{len(requests)}", token=f"TOKEN-{len(requests)}")
         aws.keys = [key]
         soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
         return web.Response(
@@ -193,7 +193,7 @@ async def test_credentials_are_renewed_and_in_no_log(
             await found.complete(BODY)
     finally:
         await runner.cleanup()
-    assert asked[0] == "WEB-1" and asked[-1] == "WEB-2" and len(aws.bodies) == 2
+    assert requests[0] == "WEB-1" and requests[-1] == "WEB-2" and len(aws.bodies) == 2
     assert [secret for secret in ("SECRET-", "TOKEN-", "WEB-") if secret in caplog.text] == []
 
 
@@ -221,13 +221,13 @@ async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_h
         aws.then = cold
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "no instance yet" in health.ready)
-        asked = len(aws.bodies)
-        await until(lambda: len(aws.bodies) >= asked + 3)
-        assert all(body["max_tokens"] == 1 for body in aws.bodies[asked:]), "frames are not sent in vain"
+        request_count = len(aws.bodies)
+        await until(lambda: len(aws.bodies) >= request_count + 3)
+        assert all(body["max_tokens"] == 1 for body in aws.bodies[request_count:]), "frames are not sent in vain"
         aws.then = sagemaker_server.good
         await settled(admin)
         assert await redelivered(admin) == 0
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert isinstance(verdict, Verdict) and (verdict.verdict, verdict.model) == ("confirmed", "qwen-VL")
     assert await letters(admin) == []
 
@@ -249,7 +249,7 @@ async def test_a_worker_takes_nothing_before_its_endpoint_is_there(
     stop.set()
     await running
     await client.close()
-    assert len(await said(admin)) == 1
+    assert len(await stored_results(admin)) == 1
 
 
 @pytest.mark.slow
@@ -264,11 +264,11 @@ async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
         await until(lambda: health.ready and "no instance yet" in health.ready)
 
         # Handed back once, after which nothing is taken: what comes again and again is dead in the end.
-        asked = len(aws.bodies)
-        await until(lambda: len(aws.bodies) >= asked + 5)
+        request_count = len(aws.bodies)
+        await until(lambda: len(aws.bodies) >= request_count + 5)
         aws.then = sagemaker_server.good
         await settled(admin)
-    assert sorted(event.job for _, event in await said(admin)) == ["i-0", "i-1", "i-2"]
+    assert sorted(event.job for _, event in await stored_results(admin)) == ["i-0", "i-1", "i-2"]
     assert await letters(admin) == []
 
 
@@ -285,11 +285,11 @@ async def test_a_right_that_is_taken_away_is_said_by_readiness_and_costs_no_job(
         aws.then = refused(403, "AccessDeniedException", denied)
         await bus.publish_job(admin, verify(1, seqs))
         await until(lambda: health.ready and "allow this identity sagemaker:InvokeEndpoint on qwen-VL" in health.ready)
-        asked = len(aws.bodies)
-        await until(lambda: len(aws.bodies) >= asked + 4)
+        request_count = len(aws.bodies)
+        await until(lambda: len(aws.bodies) >= request_count + 4)
         aws.then = sagemaker_server.good
         await settled(admin)
-    assert len(await said(admin)) == 1 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ async def test_a_fault_that_passes_costs_no_delivery(
         await settled(admin)
         assert await redelivered(admin) == 0
     assert counted() == before + 1
-    assert len(await said(admin)) == 1 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
 async def test_a_request_that_the_model_will_never_take_is_dead_lettered_at_once(

@@ -32,7 +32,7 @@ from tests.support.servers import openai_server
 from tests.support.servers.openai_server import OpenAiServer, broken_off, hang, refused, text
 from tests.support.video.footage import make
 from tests.support.waiting import LONGEST_S, patience_s, until
-from tests.support.worlds.jobs_world import ask, film, fronting, said, settled, waiting, worker
+from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, waiting, worker
 from tidegate.chaos.network_proxy import NetworkProxy
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
@@ -42,7 +42,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-async def until_asked(admin: Client) -> None:
+async def until_requested(admin: Client) -> None:
     """Wait until a question waits for a worker."""
     async with asyncio.timeout(patience_s()):
         while not await waiting(admin, names.ASKS):
@@ -90,7 +90,7 @@ async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Cl
         openai.then = text('{"verdict":"rejected","confidence":73,"reason":"There is none."}')
         await bus.publish_job(admin, verify(1, seqs[2:5], rule="tram"))
         await settled(admin)
-    caption, summary, answer, verdict = (event for _, event in await said(admin))
+    caption, summary, answer, verdict = (event for _, event in await stored_results(admin))
     assert isinstance(caption, Caption) and caption.text == "A man [31m walks by."
     assert {f.seq for f in caption.frames} <= set(seqs) and len(caption.frames) >= 2
     assert isinstance(summary, Summary) and (summary.captions, summary.text) == (1, "A man [31m walks by.")
@@ -111,7 +111,7 @@ async def test_what_the_model_is_shown_is_what_the_event_names(
     async with worker(server, openai.url, vlm_frames=3, vlm_size=128):
         await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     (body,) = openai.requests
     parts = body["messages"][0]["content"]
     assert [p["type"] for p in parts] == ["text", "image_url"] * 3 + ["text"]
@@ -135,7 +135,7 @@ async def test_segments_cut_inside_their_gop_are_shown_too(
     async with worker(server, openai.url):
         await bus.publish_job(admin, verify(1, seqs[2:]))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert {f.seq for f in verdict.frames} == set(seqs[2:]) and verdict.cause is None
 
 
@@ -163,7 +163,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
         # And once more, later.
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
         await settled(admin)
-    found = await said(admin)
+    found = await stored_results(admin)
     assert [id for id, _ in found] == ["vlm/fake/verify/lobby/i-7"]
     assert len(openai.requests) == 2, "jobs in hand together are asked once"
     first, second = await bus.publish_job(admin, verify(8, seqs)), await bus.publish_job(admin, verify(8, seqs))
@@ -204,14 +204,14 @@ async def test_a_job_whose_acknowledgement_was_lost_is_answered_once(
         for job in questions:
             await bus.publish_job(admin, job)
         async with asyncio.timeout(patience_s()):
-            while len(await said(admin)) < len(questions):
+            while len(await stored_results(admin)) < len(questions):
                 await asyncio.sleep(0.1)
-    before = await said(admin)
+    before = await stored_results(admin)
     assert sum([await waiting(admin, stream) for stream, _ in names.VLM_WORK]) == len(questions)
     await asyncio.sleep(3)
     async with worker(server, openai.url):
         await settled(admin)
-    assert await said(admin) == before
+    assert await stored_results(admin) == before
     assert len(openai.requests) == len(questions)
 
 
@@ -233,7 +233,7 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
             admin, jobs.Summarize(camera="lobby", id="s", start=long_ago, end=long_ago + dt.timedelta(seconds=9))
         )
         await settled(admin)
-    found = {type(e): e for _, e in await said(admin)}
+    found = {type(e): e for _, e in await stored_results(admin)}
     verdict = found[Verdict]
     assert isinstance(verdict, Verdict)
     assert (verdict.verdict, verdict.confidence, verdict.cause) == ("uncertain", 0.0, "expired")
@@ -259,11 +259,11 @@ async def test_video_that_the_server_gives_a_little_later_is_judged_all_the_same
         # Who waits for an answer gets it at once, and may ask again.
         question = jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end, wait_s=60.0)
         await bus.publish_job(admin, question)
-        while not await said(admin):
+        while not await stored_results(admin):
             await asyncio.sleep(0.05)
         await film(admin, 3, start=start)
         await settled(admin)
-    causes = {type(e): e.cause for _, e in await said(admin)}
+    causes = {type(e): e.cause for _, e in await stored_results(admin)}
     assert causes == {Verdict: None, Caption: None, Answer: "expired"}
     assert await letters(admin) == []
 
@@ -274,7 +274,7 @@ async def test_what_is_kept_of_the_evidence_is_enough(server: NatsServer, admin:
     async with worker(server, openai.url):
         await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert {f.seq for f in verdict.frames} == set(seqs[3:]) and len(verdict.frames) == 4 and verdict.cause is None
 
 
@@ -327,7 +327,7 @@ async def test_an_answer_that_breaks_its_schema_is_asked_once_more(
         await bus.publish_job(admin, verify(2, seqs))
         openai.replies = openai.replies[:1]
         await settled(admin)
-    (_, first), (_, second) = await said(admin)
+    (_, first), (_, second) = await stored_results(admin)
     assert isinstance(first, Verdict) and isinstance(second, Verdict)
     assert (first.verdict, first.cause) == ("uncertain", "schema") and "verdict" in first.reason
     assert (second.verdict, second.cause, second.reason) == ("confirmed", None, "raw control")
@@ -353,7 +353,7 @@ async def test_a_fault_that_passes_costs_nothing(
         await settled(admin)
         info = await admin.jetstream().consumer_info("VLM", "vlm-verify")
         assert info.num_redelivered == 0, "the job stayed in hand"
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert isinstance(verdict, Verdict) and verdict.verdict == "confirmed"
     assert await letters(admin) == []
 
@@ -377,7 +377,7 @@ async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServe
         stop.set()
         await running
     await client.close()
-    assert len(await said(admin)) == 1
+    assert len(await stored_results(admin)) == 1
 
 
 async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
@@ -399,7 +399,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
         await until(lambda: health.ready is None)
         await bus.publish_job(admin, verify(9, seqs))
         await settled(admin)
-    verdicts = {e.job: e for _, e in await said(admin)}
+    verdicts = {e.job: e for _, e in await stored_results(admin)}
     assert sorted(verdicts) == ["i-0", "i-1", "i-2", "i-3", "i-4", "i-9"]
     assert verdicts["i-9"].reason == "back"
     assert await letters(admin) == []
@@ -437,7 +437,7 @@ async def test_a_request_that_fails_everywhere_is_dead_lettered_in_the_end(
         await settled(admin)
     (letter,) = await letters(admin)
     assert (letter.deliveries, letter.service) == (catalog.MAX_DELIVER, "vlm") and "died of it" in letter.reason
-    assert sorted(e.job for _, e in await said(admin)) == ["i-1", "i-2"]
+    assert sorted(e.job for _, e in await stored_results(admin)) == ["i-1", "i-2"]
 
 
 async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_file(
@@ -459,7 +459,7 @@ async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_f
         await until(lambda: health.ready and "VLM_KEY" in health.ready)
         key.write_text("new\n")
         await settled(admin)
-    assert endpoint.keys[-1] == "Bearer new" and len(await said(admin)) == 1
+    assert endpoint.keys[-1] == "Bearer new" and len(await stored_results(admin)) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307])
@@ -506,7 +506,7 @@ async def test_a_worker_that_is_told_to_go_hands_back_what_waits(server: NatsSer
         # Drained at once, not in ten minutes; what it had is there for the next.
         async with worker(server, well.url):
             await settled(admin)
-    assert len(await said(admin)) == 4 and await letters(admin) == []
+    assert len(await stored_results(admin)) == 4 and await letters(admin) == []
 
 
 async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
@@ -521,7 +521,7 @@ async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(ser
             assert health.ready is None or "VLM_URL" in health.ready or "draining" in health.ready
         async with worker(server, well.url):
             await settled(admin)
-    assert [e.job for _, e in await said(admin)] == ["i-1"] and await letters(admin) == []
+    assert [e.job for _, e in await stored_results(admin)] == ["i-1"] and await letters(admin) == []
 
 
 async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_back(
@@ -544,7 +544,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
         gate.set()
         await until(lambda: health.ready is None)
         await settled(admin)
-    assert len(await said(admin)) == 2
+    assert len(await stored_results(admin)) == 2
 
 
 async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
@@ -559,7 +559,7 @@ async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server:
         endpoint.then = text('{"verdict":"confirmed","confidence":1,"reason":"x"}')
         async with worker(server, endpoint.url):
             await settled(admin)
-    assert len(await said(admin)) == 1
+    assert len(await stored_results(admin)) == 1
 
 
 async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
@@ -572,7 +572,7 @@ async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
     async with worker(server, openai.url):
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=start + dt.timedelta(seconds=60)))
         await settled(admin)
-    ((_, caption),) = await said(admin)
+    ((_, caption),) = await stored_results(admin)
     assert caption.cause is None and [f.seq for f in caption.frames] == first[:1]
 
 
@@ -586,7 +586,7 @@ async def test_video_that_can_t_be_decoded_is_said_to_be_so(
     async with worker(server, openai.url):
         await bus.publish_job(admin, verify(1, [broken]))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert (verdict.cause, len(openai.requests)) == ("unreadable", 0) and "MP4" in verdict.reason
 
 
@@ -619,7 +619,7 @@ async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
     openai.then = text('{"answer":"Nobody.","frames":[]}')
     async with fronting(server):
         asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?"))
-        await until_asked(admin)
+        await until_requested(admin)
         assert not asking.done()
         async with worker(server, openai.url):
             assert (await asking)["text"] == "Nobody."
@@ -634,7 +634,7 @@ async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
 async def test_a_front_that_goes_says_so_to_whoever_waits(server: NatsServer, admin: Client) -> None:
     async with fronting(server):
         asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?"))
-        await until_asked(admin)
+        await until_requested(admin)
     refusal = await asking
     assert refusal["Nats-Service-Error-Code"] == "503" and "ask again" in refusal["Nats-Service-Error"]
 
@@ -660,10 +660,10 @@ async def test_half_of_the_frames_are_those_that_search_found(
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
     await film(admin, 20, start=start)
     found = start + dt.timedelta(seconds=4.2)
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     async def find(message: Any) -> None:
-        asked.append(json.loads(message.data))
+        requests.append(json.loads(message.data))
         moment = {"time": found.isoformat(), "kept": True, "camera": "lobby"}
         await message.respond(json.dumps({"moments": [moment, moment | {"kept": False}]}).encode())
 
@@ -676,8 +676,8 @@ async def test_half_of_the_frames_are_those_that_search_found(
         await bus.publish_job(admin, jobs.Ask(camera="lobby", id="q", question="A tram?", start=start, end=end))
         await settled(admin)
     await search.close()
-    ((_, answer),) = await said(admin)
-    assert asked[0]["text"] == "A tram?" and asked[0]["cameras"] == ["lobby"] and asked[0]["k"] == 2
+    ((_, answer),) = await stored_results(admin)
+    assert requests[0]["text"] == "A tram?" and requests[0]["cameras"] == ["lobby"] and requests[0]["k"] == 2
     assert len(answer.frames) == 4
     assert min(abs((f.time - found).total_seconds()) for f in answer.frames) < 0.05
     times = [f.time for f in answer.frames]
@@ -720,7 +720,7 @@ async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
     async with worker(server, openai.url):
         await bus.publish_job(admin, verify(1, seqs))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert isinstance(verdict, Verdict) and verdict.verdict == "confirmed"
     events.decode(events.encode(verdict), Verdict)
     assert await letters(admin) == []
@@ -735,7 +735,7 @@ async def test_a_caption_without_an_end_is_one_that_can_be_read(
     async with worker(server, openai.url):
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=now()))
         await settled(admin)
-    ((_, caption),) = await said(admin)
+    ((_, caption),) = await stored_results(admin)
     assert events.decode(events.encode(caption), Caption).text.startswith("A man walks by. A man")
 
 

@@ -37,7 +37,7 @@ from tests.support.servers import tiny_vlm, vllm_process
 from tests.support.servers.sagemaker_server import Key, SageMakerServer
 from tests.support.servers.vllm_process import SLOTS, VllmProcess
 from tests.support.waiting import patience_s, until
-from tests.support.worlds.jobs_world import ask, film, fronting, said, settled, worker
+from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, worker
 from tidegate.demo import footage
 from tidegate.local.replicas import Replicas
 from tidegate.local.server import NatsServer
@@ -88,7 +88,7 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
         assert summary["captions"] == 3 and summary["text"]
         answer = await ask(admin, kind="ask", camera="lobby", question="Who?", since=start.isoformat())
         assert len(answer["frames"]) == 4
-    found = await said(admin)
+    found = await stored_results(admin)
     assert [event.kind for _, event in found].count("captions") == 3
     assert all(event.model == "tiny-random" for _, event in found)
 
@@ -119,15 +119,15 @@ async def test_jobs_are_answered_by_way_of_sagemaker(
         async with SageMakerEndpoint(sagemaker(url), model="", timeout_s=60) as endpoint:
             with pytest.raises(Refused, match="AWS_SECRET_ACCESS_KEY"):
                 await endpoint.look("")
-    found = {event.kind: event for _, event in await said(admin)}
+    found = {event.kind: event for _, event in await stored_results(admin)}
     verdict, caption = found["verdicts"], found["captions"]
     assert isinstance(verdict, Verdict) and verdict.verdict in ("confirmed", "rejected", "uncertain")
     assert verdict.cause is None and verdict.usage.prompt_tokens > 100 and caption.usage.completion_tokens > 0
     assert {event.model for event in found.values()} == {"tiny-random"}
     (letter,) = [x async for x in dlq.entries(admin)]
     assert letter.deliveries == 1 and "max_model_len=8192" in letter.reason
-    asked = [body for body in aws.bodies if body["max_tokens"] == TOKENS]
-    assert all("model" not in body and "stream" not in body for body in asked) and len(asked) >= 2
+    requests = [body for body in aws.bodies if body["max_tokens"] == TOKENS]
+    assert all("model" not in body and "stream" not in body for body in requests) and len(requests) >= 2
 
 
 async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
@@ -135,7 +135,7 @@ async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin:
     async with worker(server, vllm.url, vlm_max_tokens=16):
         await bus.publish_job(admin, verify("cut", seqs))
         await settled(admin)
-    ((_, verdict),) = await said(admin)
+    ((_, verdict),) = await stored_results(admin)
     assert isinstance(verdict, Verdict) and (verdict.verdict, verdict.cause) == ("uncertain", "schema")
     assert "cut off after 16 tokens" in verdict.reason
 
@@ -166,7 +166,7 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
         waited = time.monotonic() - published
         assert (await js.consumer_info("CAPTIONS", "vlm-caption")).num_pending > 300
         assert REGISTRY.get_sample_value("tidegate_vlm_requests_running") is not None
-    kinds = [event.kind for _, event in await said(admin)]
+    kinds = [event.kind for _, event in await stored_results(admin)]
     between = kinds.index("verdicts") - before
     print(f"verdict after {waited:.1f} s and {between} captions, {SLOTS} of which were in work")
     assert 0 <= between <= SLOTS
@@ -213,7 +213,7 @@ async def test_two_hundred_verdicts_whatever_dies(
         await settled(admin)
     finally:
         await workers.close()
-    found = await said(admin)
+    found = await stored_results(admin)
     assert Counter(event.job for _, event in found) == Counter(f"i-{n}" for n in range(200))
     assert all(isinstance(event, Verdict) and event.cause is None for _, event in found)
     assert [letter async for letter in dlq.entries(admin)] == []
@@ -405,12 +405,12 @@ async def test_phoenix_shows_a_job_and_its_request(
     assert (job["span_kind"], request["span_kind"]) == ("CHAIN", "LLM")
     assert job["context"]["trace_id"] == request["context"]["trace_id"] == parent.split("-")[1]
     assert request["parent_id"] == job["context"]["span_id"] and job["parent_id"] == parent.split("-")[2]
-    said_of = request["attributes"]
-    assert said_of["llm.model_name"] == "tiny-random" and "A tram is there." in said_of["input.value"]
-    assert said_of["llm.token_count.prompt"] > 100 and said_of["llm.token_count.completion"] > 0
-    images = [value for key, value in said_of.items() if key.endswith("image.url")]
+    attributes = request["attributes"]
+    assert attributes["llm.model_name"] == "tiny-random" and "A tram is there." in attributes["input.value"]
+    assert attributes["llm.token_count.prompt"] > 100 and attributes["llm.token_count.completion"] > 0
+    images = [value for key, value in attributes.items() if key.endswith("image.url")]
     assert len(images) == 4 and all(url.startswith("nats:MEDIA/") for url in images)
-    ((_, verdict),) = await said(admin)
-    assert isinstance(verdict, Verdict) and verdict.verdict in said_of["output.value"]
+    ((_, verdict),) = await stored_results(admin)
+    assert isinstance(verdict, Verdict) and verdict.verdict in attributes["output.value"]
     about = {k.removeprefix("metadata."): v for k, v in job["attributes"].items() if k.startswith("metadata.")}
     assert about == {"kind": "verify", "camera": "lobby", "job": "traced"}, job["attributes"]

@@ -190,9 +190,9 @@ async def test_no_secret_is_logged_counted_told_or_buried(
     dead_lettered = await letters(admin)
     assert len(dead_lettered) >= 5 and "check WEBHOOK_SECRET" in str(dead_lettered)
     assert any(line["event"] == "dead-lettered" for line in logs)
-    told = f"{logs} {tells} {dead_lettered} {generate_latest().decode()}"
+    reply = f"{logs} {tells} {dead_lettered} {generate_latest().decode()}"
     for secret in ("p4ss", "T0KEN", "S1G", basic, SECRET, SECRET[6:], "/hooks"):
-        assert secret not in told, secret
+        assert secret not in reply, secret
 
 
 @pytest.mark.parametrize(

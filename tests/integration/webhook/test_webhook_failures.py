@@ -50,8 +50,8 @@ async def test_retry_after_is_waited_for_and_signed_anew(server: NatsServer, adm
         assert health.ready is None
     first, *rest = receiver.requests
     assert all(is_signed(r) for r in receiver.requests) and sorted(r.id for r in rest) == sorted([first.id, other])
-    asked = int(first.headers["webhook-timestamp"]) + 2
-    assert all(int(r.headers["webhook-timestamp"]) >= asked for r in rest), "of the endpoint, not of one event"
+    request_count = int(first.headers["webhook-timestamp"]) + 2
+    assert all(int(r.headers["webhook-timestamp"]) >= request_count for r in rest), "of the endpoint, not of one event"
 
 
 def test_retry_after_is_seconds_or_a_date_and_ten_minutes_at_most() -> None:
@@ -70,7 +70,7 @@ async def test_while_nothing_listens_few_events_are_tried_and_then_all_are_deliv
     await receiver.stop()
     away, delivered = count("away"), count("delivered")
     async with sending(server, receiver.url, webhook_parallel=2) as health:
-        said = [await say(admin, n) for n in range(20)]
+        events = [await say(admin, n) for n in range(20)]
         await until(lambda: health.ready)
         assert str(health.ready).startswith(f"http://127.0.0.1:{receiver.port} takes no events since 20")
         assert "can't be reached" in str(health.ready) and "tried again at 20" in str(health.ready)
@@ -80,7 +80,7 @@ async def test_while_nothing_listens_few_events_are_tried_and_then_all_are_deliv
         await receiver.start()
         await all_answered(admin)
         assert health.ready is None
-    assert sorted(receiver.ids) == sorted(said) and count("delivered") - delivered == 20
+    assert sorted(receiver.ids) == sorted(events) and count("delivered") - delivered == 20
 
 
 async def test_one_event_that_hangs_or_fails_holds_up_no_other(
@@ -147,31 +147,31 @@ async def test_a_redirect_is_not_followed_and_what_is_too_old_is_a_dead_letter_t
 ) -> None:
     receiver.replies = [answers(307, Location="/elsewhere"), answers(500)]
     async with sending(server, receiver.url, webhook_give_up_s=1e-6):
-        said = [await say(admin, 1)]
+        events = [await say(admin, 1)]
         await all_answered(admin)
-        said.append(await say(admin, 2))
+        events.append(await say(admin, 2))
         await all_answered(admin)
         redirected, failed = await letters(admin)
-        assert receiver.ids == said and {r.path for r in receiver.requests} == {"/hooks"}
+        assert receiver.ids == events and {r.path for r in receiver.requests} == {"/hooks"}
         await dlq.replay(admin, failed)
         await all_answered(admin)
     where = f"http://127.0.0.1:{receiver.port}"
     assert f"{where} answers 307 Temporary Redirect, to {where}: redirects are not followed" in redirected.reason
     assert redirected.reason.startswith("not delivered within WEBHOOK_GIVE_UP_S=1e-06 s: ")
     assert "answers 500 Internal Server Error" in failed.reason and failed.service == "webhook"
-    assert receiver.ids == [*said, said[1]] and is_signed(receiver.requests[2])
+    assert receiver.ids == [*events, events[1]] and is_signed(receiver.requests[2])
 
 
 async def test_gone_is_a_dead_letter_at_once(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     receiver.replies = [answers(410)]
     async with sending(server, receiver.url) as health:
-        said = [await say(admin, 1)]
+        events = [await say(admin, 1)]
         await all_answered(admin)
-        said.append(await say(admin, 2))
+        events.append(await say(admin, 2))
         await all_answered(admin)
         assert health.ready is None
     (letter,) = await letters(admin)
-    assert receiver.ids == said and "answers 410 Gone" in letter.reason and letter.deliveries == 1
+    assert receiver.ids == events and "answers 410 Gone" in letter.reason and letter.deliveries == 1
     assert letter.payload == receiver.requests[0].body
 
 
@@ -181,10 +181,10 @@ async def test_when_the_endpoint_stays_away_all_that_is_too_old_is_buried_and_no
     await receiver.stop()
     away = count("away")
     async with sending(server, receiver.url, webhook_parallel=2, webhook_give_up_s=1e-6):
-        said = [await say(admin, n, Incident if n % 5 == 4 else Alert) for n in range(30)]
+        events = [await say(admin, n, Incident if n % 5 == 4 else Alert) for n in range(30)]
         await all_answered(admin)
     found = await letters(admin)
-    assert len(found) == len([id for id in said if "/alerts/" in id]) == 24
+    assert len(found) == len([id for id in events if "/alerts/" in id]) == 24
     assert all("can't be reached" in x.reason for x in found) and count("away") - away < 10
 
 
@@ -221,7 +221,7 @@ async def test_a_drain_hands_back_what_does_not_end_and_begins_nothing(
 
     receiver.then = waits
     async with sending(server, receiver.url, webhook_parallel=2):
-        said = [await say(admin, n) for n in range(5)]
+        events = [await say(admin, n) for n in range(5)]
         await until(lambda: len(receiver.requests) == 2)
     gate.set()
     assert len(receiver.requests) == 2
@@ -229,7 +229,7 @@ async def test_a_drain_hands_back_what_does_not_end_and_begins_nothing(
     taken: list[str] = []
     while len(taken) < 5:  # without an answer they would come after the ack wait, and this would end before
         taken += [(m.headers or {})["ce-id"] for m in await pulling.fetch(5, timeout=5)]
-    assert sorted(taken) == sorted(said)
+    assert sorted(taken) == sorted(events)
 
 
 async def test_as_a_process_it_ends_by_sigterm(server: NatsServer, admin: Client, receiver: Receiver) -> None:

@@ -61,11 +61,11 @@ async def test_the_service_sees_the_segment_as_it_was_delivered_at_first(server:
 async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledgement(
     server: NatsServer, admin: Client
 ) -> None:
-    told: list[str] = []
+    reports: list[str] = []
 
     async def heard(message: object) -> None:
         subject: str = message.subject  # type: ignore[attr-defined]
-        told.append("ack" if subject.startswith("$JS.ACK.MEDIA.") else subject.split(".")[0])
+        reports.append("ack" if subject.startswith("$JS.ACK.MEDIA.") else subject.split(".")[0])
 
     for subject in ("jobs.>", "events.detections.>", "$JS.ACK.MEDIA.>"):
         await admin.subscribe(subject, cb=heard)
@@ -73,7 +73,7 @@ async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledg
     await publish(admin, ["low"])
     async with bending(server, Bending()):
         await settled(admin)
-    assert told[:3] == ["jobs", "events", "ack"]
+    assert reports[:3] == ["jobs", "events", "ack"]
 
 
 async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
@@ -224,11 +224,11 @@ def test_a_job_is_read_as_it_was_written() -> None:
         lost = backfill.lost(job, "expired")
         assert (lost.kind, lost.segment, lost.start, lost.lost) == (names.revised(first.kind), segment, NOW, "expired")
         assert type(events.decode(events.encode(lost), type(lost), events.subject(lost))) is type(lost)
-    for at, said in (
+    for at, reply in (
         ("jobs.cv.backfill.yard", backfill.encode(job)),
         ("jobs.embed.backfill.lobby", backfill.encode(job)),
         ("jobs.cv.backfill.lobby", b"["),
         ("jobs.cv.backfill.lobby", backfill.encode(msgspec.structs.replace(job, start=NOW.replace(year=1900)))),
     ):
         with pytest.raises(BadMessage):
-            backfill.decode("cv", at, said)
+            backfill.decode("cv", at, reply)

@@ -42,7 +42,7 @@ SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
     st.integers(1, 60),
 )
 def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
-    seconds: list[tuple[int, int]], grace: int, kept: int
+    seconds: list[tuple[int, int]], grace: int, remaining: int
 ) -> None:
     """Against a queue that knows when each was put off. The oldest are made good first, or have expired."""
     due, waiting, ever = ExpiryForecast(grace), [], 0
@@ -51,8 +51,8 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
         ever += more
         # What is put off at the first look may be older than that: it is taken to be new.
         del waiting[: done if now else 0]
-        put_off = DeferredSegments(ever=ever, waiting=len(waiting), retention_s=kept)
-        expected = [at for at in waiting if max(0, kept - grace) <= now - at < kept]
+        put_off = DeferredSegments(ever=ever, waiting=len(waiting), retention_s=remaining)
+        expected = [at for at in waiting if max(0, remaining - grace) <= now - at < remaining]
         assert due.measure(now, put_off) == len(expected)
 
 
@@ -90,9 +90,9 @@ def test_a_replica_is_started_in_time_for_what_would_expire_and_not_before(heard
         fleet = Workers(ready=0, loading=0, processed=0, working_s=0) if heard else None
         return [demand.observe(idle(float(t), fleet, 200)).active for t in range(0, 700, 5)]
 
-    asked = active(120)
+    request = active(120)
     # The first minutes are of what the observer can't know; and what has expired is no reason.
-    assert not any(asked[60:95]) and all(asked[96:120]) and not any(asked[120:])
+    assert not any(request[60:95]) and all(request[96:120]) and not any(request[120:])
     assert not any(active(0)[60:])
 
 
@@ -141,11 +141,11 @@ def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
 
 @pytest.mark.slow
 def test_simulate_takes_a_grace_where_work_bends() -> None:
-    asked = ("--trace", "ramp", "--hours", "0.5", "--service-rate", "2", "--policy", "demand", "--json")
-    done = CliRunner().invoke(simulate, [*asked, "--defer-budget", "0.06", "--backfill-grace", "200"])
+    requests = ("--trace", "ramp", "--hours", "0.5", "--service-rate", "2", "--policy", "demand", "--json")
+    done = CliRunner().invoke(simulate, [*requests, "--defer-budget", "0.06", "--backfill-grace", "200"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"]["demand"]["deferred"] >= 0
     for more in ((), ("--defer-budget", "0.06", "--cold-start", "200"), ("--defer-budget", "0.06", "--max-age", "200")):
-        refused = CliRunner().invoke(simulate, [*asked, *more, "--backfill-grace", "200"])
+        refused = CliRunner().invoke(simulate, [*requests, *more, "--backfill-grace", "200"])
         assert refused.exit_code and "--backfill-grace 200 can't be used" in str(refused.exception)
 
 

@@ -167,7 +167,7 @@ async def stored(admin: Client, payload: bytes, count: int = 3, camera: str = "l
         await admin.jetstream().publish(names.media(camera), payload, headers=to_headers(head))
 
 
-async def said(admin: Client) -> list[Detections]:
+async def stored_detections(admin: Client) -> list[Detections]:
     await settled(admin, "MEDIA", "cv")
     js = admin.jetstream()
     state = (await js.stream_info("EVENTS")).state
@@ -184,7 +184,7 @@ async def test_what_has_waited_too_long_is_looked_at_in_part(server: NatsServer,
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert [len(e.frames) for e in events] == [1, 1, 1]
     assert {e.quality for e in events} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
 
@@ -193,7 +193,7 @@ async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: C
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert [len(e.frames) for e in events] == [5, 5, 5]
     assert {e.quality for e in events} == {None}
 
@@ -201,7 +201,7 @@ async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: C
 async def test_what_is_in_time_is_looked_at_whole(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=3600.0):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert [(len(e.frames), e.quality) for e in events] == [(5, None)] * 3
 
 
@@ -209,7 +209,7 @@ async def test_the_floor_is_always_given(server: NatsServer, admin: Client, seco
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1, cv_fps_floor=3.0):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert [len(e.frames) for e in events] == [3, 3, 3]
 
 
@@ -220,7 +220,7 @@ async def test_a_camera_that_wants_no_more_than_the_floor_loses_nothing(
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert [(len(e.frames), e.quality) for e in events] == [(1, None)] * 3
 
 
@@ -235,7 +235,7 @@ async def test_cv_says_which_cameras_have_a_high_priority(
     await stored(admin, second, camera="gate")
     await stored(admin, second, camera="lobby")
     async with detecting(server, cv_static_scene_refresh_s=0.0):
-        events = await said(admin)
+        events = await stored_detections(admin)
     assert {(e.camera, len(e.frames)) for e in events} == {("gate", 5), ("lobby", 1)}
 
 
@@ -249,11 +249,11 @@ async def test_ages_are_by_the_server_s_clock(
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=3600.0):
-        assert {e.quality for e in await said(admin)} == {None}
+        assert {e.quality for e in await stored_detections(admin)} == {None}
     await stored(admin, second, first=3)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
-        assert [len(e.frames) for e in await said(admin)] == [5, 5, 5, 1, 1, 1]
+        assert [len(e.frames) for e in await stored_detections(admin)] == [5, 5, 5, 1, 1, 1]
 
 
 async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
@@ -266,7 +266,7 @@ async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
-        assert [len(e.frames) for e in await said(admin)] == [1, 1, 1]
+        assert [len(e.frames) for e in await stored_detections(admin)] == [1, 1, 1]
 
 
 async def test_the_server_says_its_clock(server: NatsServer, admin: Client) -> None:

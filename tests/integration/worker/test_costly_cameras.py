@@ -231,11 +231,11 @@ async def test_what_waits_for_a_thread_is_no_hang_while_others_go_on(admin: Clie
 
     holds = asyncio.create_task(decode("holds", lambda _: both_wait.wait()))
     await until(lambda: heard["holds"] > FRAMES)
-    told = dict(heard)
+    fields = dict(heard)
     first = asyncio.create_task(decode("first", lambda _: both_wait.wait()))
     second = asyncio.create_task(decode("second", lambda _: None))
     await asyncio.sleep(0)
     both_wait.set()
     await asyncio.gather(holds, first, second)
-    assert heard["holds"] == told["holds"], "what is done tells nothing more"
+    assert heard["holds"] == fields["holds"], "what is done tells nothing more"
     assert heard["second"] > heard["first"] > FRAMES

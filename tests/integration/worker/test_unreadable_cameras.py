@@ -112,15 +112,15 @@ def test_invented_names_take_neither_memory_nor_letters() -> None:
 @given(st.lists(st.sampled_from(["works", "fails", "asks"]), max_size=60))
 def test_trouble_is_over_only_after_it_was_said(steps: list[str]) -> None:
     cameras = UnreadableCameras(Clock())
-    said: list[str] = []
+    reports: list[str] = []
     for step in steps:
         if step == "works":
             cameras.record_success("lobby")
         elif step == "fails":
             cameras.record_failure("lobby", BadSegment("no frame decodes"))
         else:
-            said += [trouble.state for trouble in cameras.due()]
-    assert said == [("unreadable", "readable")[n % 2] for n in range(len(said))]
+            reports += [trouble.state for trouble in cameras.due()]
+    assert reports == [("unreadable", "readable")[n % 2] for n in range(len(reports))]
 
 
 # ---- with a real worker

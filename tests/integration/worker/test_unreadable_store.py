@@ -36,10 +36,10 @@ FORGOTTEN_S = 11.0
 
 @contextlib.asynccontextmanager
 async def copied(client: Client, bucket: str) -> AsyncIterator[Mirror]:
-    made = await mirror(client, bucket, asyncio.Event())
-    running = asyncio.create_task(made.run())
+    built = await mirror(client, bucket, asyncio.Event())
+    running = asyncio.create_task(built.run())
     try:
-        yield made
+        yield built
     finally:
         await end(running)
 

@@ -45,8 +45,8 @@ class World:
             self.all[role] = await self.console.person(f"{role}-all", role, sees_all=True)
             self.some[role] = await self.console.person(f"{role}-some", role, cameras=[SEEN])
             self._browsers |= {f"{role}-all": self.all[role], f"{role}-some": self.some[role]}
-            made = await self.all[role].post("me/tokens", json={"label": "a program"})
-            self.programs[role] = self.console.nobody(Authorization=f"Bearer {made.json()['secret']}")
+            built = await self.all[role].post("me/tokens", json={"label": "a program"})
+            self.programs[role] = self.console.nobody(Authorization=f"Bearer {built.json()['secret']}")
         for camera in (SEEN, HIDDEN):
             await add_camera(self._admin, camera)
             await say(self._admin, incident(f"crowd.{camera}", camera))

@@ -21,7 +21,7 @@ async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
     return found
 
 
-async def known(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+async def until_listed(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
     """The cards, once there are so many and all is read."""
 
     async def ask() -> list[dict[str, Any]] | None:

@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 RULES = {"rules": {"zones": {}, "lines": {}, "rules": []}}
-SAID = {"role": "viewer", "cameras": ["{camera}"]}
+BODY = {"role": "viewer", "cameras": ["{camera}"]}
 
 ROWS: dict[tuple[str, str], Row] = {
     # ---- who asks
@@ -52,7 +52,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", "/me/tokens/{id}"): Row("viewer", 404, "me/tokens/0123456789abcdef", by_hand=True),
     # ---- people: whoever sees some cameras alone would give themselves the others
     ("GET", "/people"): Row("admin", 200, "people", everything=True),
-    ("PUT", "/people/{name}"): Row("admin", 200, "people/{guest}", body=SAID, everything=True),
+    ("PUT", "/people/{name}"): Row("admin", 200, "people/{guest}", body=BODY, everything=True),
     ("DELETE", "/people/{name}"): Row("admin", 204, "people/{guest}", everything=True),
     ("POST", "/people/{name}/link"): Row("admin", 201, "people/{guest}/link", everything=True, by_hand=True),
     ("POST", "/people/{name}/signout"): Row("admin", 204, "people/{guest}/signout", everything=True),

@@ -59,11 +59,11 @@ async def world(folder: Path) -> AsyncIterator[Site]:
         )
         for name, one in ONE.items()
     }
-    told = {**ENVIRONMENT, "console": {"COST_PER_HOUR": "2.5"}}
+    fields = {**ENVIRONMENT, "console": {"COST_PER_HOUR": "2.5"}}
     async with (
         Bank([files[name] for name in CAMERAS], folder / "bank") as bank,
         Stack(
-            folder / "data", scaled, steady=("search", "analytics", "recorder", "console"), env=told, port=0
+            folder / "data", scaled, steady=("search", "analytics", "recorder", "console"), env=fields, port=0
         ) as stack,
     ):
         site = Site(stack)

@@ -14,7 +14,7 @@ OPEN = ("annotations", "labels", "limits", "tags", "taints", "values")
 
 
 @cache
-def _known(package: Path) -> frozenset[str]:
+def _published_fields(package: Path) -> frozenset[str]:
     """Every field that any kind of a package of @kubernetes-models has."""
     declared = (path.read_text() for path in package.rglob("*.d.ts"))
     return frozenset(name for text in declared for name in re.findall(r'^ {4}"(\w+)"\??:', text, re.MULTILINE))
@@ -22,7 +22,7 @@ def _known(package: Path) -> frozenset[str]:
 
 def unknown_fields(package: Path, document: Document) -> list[str]:
     """The fields of a custom resource that no kind of its package has."""
-    return [name for name in _fields(document["spec"]) if name not in _known(package)]
+    return [name for name in _fields(document["spec"]) if name not in _published_fields(package)]
 
 
 def _fields(value: Any) -> list[str]:

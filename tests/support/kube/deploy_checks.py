@@ -24,13 +24,13 @@ from tests.support.kube.deploy_manifests import (
     LATENCY,
     RATE,
     Document,
-    asked_by,
     claims_of,
     container_of,
     declared,
     modifiers_of,
     of,
     pod_of,
+    query_of,
 )
 from tidegate.keda.scaledobject import ScaledObject, parse
 from tidegate.keda.threshold import lag_threshold
@@ -110,7 +110,7 @@ def check_thresholds(scaled: Document) -> None:
     """Every threshold is what the stated rate and target give."""
     given = scaled["metadata"].get("annotations", {})
     lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
-    demand = [asked_by(t) for t in scaled["spec"]["triggers"] if t["type"] == "metrics-api"]
+    demand = [query_of(t) for t in scaled["spec"]["triggers"] if t["type"] == "metrics-api"]
     modifiers = modifiers_of(scaled)
     assert bool(lag) == bool(given)
     for trigger in lag:

@@ -108,18 +108,18 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
     password: a file; what else a Secret holds lies beside it.
     """
     config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
-    made = {}
+    built = {}
     for entry in container_of(deployment).get("env", []):
         source = entry.get("valueFrom", {})
         if "configMapKeyRef" in source:
-            made[entry["name"]] = config[source["configMapKeyRef"]["key"]]
+            built[entry["name"]] = config[source["configMapKeyRef"]["key"]]
         elif "fieldRef" in source:
-            made[entry["name"]] = f"{deployment['metadata']['name']}-7c9fd5d6b4-x2x4z"
+            built[entry["name"]] = f"{deployment['metadata']['name']}-7c9fd5d6b4-x2x4z"
         else:
-            made[entry["name"]] = entry["value"]
-    for name in [n for n in made if n.endswith("_FILE")]:
-        made[name] = str(password.parent / key_of_secret(deployment, made[name]))
-    return made
+            built[entry["name"]] = entry["value"]
+    for name in [n for n in built if n.endswith("_FILE")]:
+        built[name] = str(password.parent / key_of_secret(deployment, built[name]))
+    return built
 
 
 def key_of_secret(deployment: Document, path: str) -> str:
@@ -133,8 +133,8 @@ def key_of_secret(deployment: Document, path: str) -> str:
 
 def declared(stream: str, service: str) -> set[str]:
     """The consumers of a stream whose messages a service works on."""
-    made = consumers(TopologySettings(embed_crops="detections"))
-    all_of = {str(consumer.durable_name) for on, consumer in made if on == stream}
+    built = consumers(TopologySettings(embed_crops="detections"))
+    all_of = {str(consumer.durable_name) for on, consumer in built if on == stream}
     return {name for name in all_of if catalog.service_of(name) == service}
 
 
@@ -144,7 +144,7 @@ def modifiers_of(scaled: Document) -> Document:
     return found
 
 
-def asked_by(trigger: Document) -> dict[str, str]:
+def query_of(trigger: Document) -> dict[str, str]:
     """What the URL of a trigger asks the scaler."""
     return dict(parse_qsl(urlsplit(trigger["metadata"]["url"]).query))
 

@@ -80,21 +80,21 @@ class KedaClient:
         """The answer of a call, as JSON. Raises Refused."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._say(method, metadata, name, future.set_result, metric=metric)
-        said = await asyncio.wait_for(future, patience_s())
-        if "code" in said:
-            raise Refused(said["code"], said["details"])
-        return said["answer"]
+        reply = await asyncio.wait_for(future, patience_s())
+        if "code" in reply:
+            raise Refused(reply["code"], reply["details"])
+        return reply["answer"]
 
     @asynccontextmanager
     async def stream(self, method: str, metadata: Metadata, *, name: str = "cv") -> AsyncIterator[Stream]:
         """A stream that is held open while the block runs."""
         stream = Stream()
 
-        def take(said: dict[str, Any]) -> None:
-            if "code" in said:
-                stream.ended = said["code"], said["details"]
+        def take(reports: dict[str, Any]) -> None:
+            if "code" in reports:
+                stream.ended = reports["code"], reports["details"]
             else:
-                stream.answers.append((said["at"], said["answer"]))
+                stream.answers.append((reports["at"], reports["answer"]))
 
         id = self._say(method, metadata, name, take)
         yield stream
@@ -122,5 +122,5 @@ class KedaClient:
     async def _read(self) -> None:
         assert self._process.stdout
         async for line in self._process.stdout:
-            said = json.loads(line)
-            self._taking[said["id"]](said)
+            reply = json.loads(line)
+            self._taking[reply["id"]](reply)

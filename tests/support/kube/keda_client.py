@@ -42,22 +42,22 @@ def connect() -> grpc.Channel:
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, chain))
 
 
-def answer(stub: Any, asked: dict[str, Any]) -> None:
-    ref = pb.ScaledObjectRef(name=asked["name"], namespace="tidegate", scalerMetadata=asked["metadata"])
+def answer(stub: Any, query: dict[str, Any]) -> None:
+    ref = pb.ScaledObjectRef(name=query["name"], namespace="tidegate", scalerMetadata=query["metadata"])
     request = ref
-    if asked["method"] == "GetMetrics":
-        request = pb.GetMetricsRequest(scaledObjectRef=ref, metricName=asked.get("metric", "demand"))
-    method = getattr(stub, asked["method"])
+    if query["method"] == "GetMetrics":
+        request = pb.GetMetricsRequest(scaledObjectRef=ref, metricName=query.get("metric", "demand"))
+    method = getattr(stub, query["method"])
     try:
-        if asked["method"].startswith("Stream"):
-            calls[asked["id"]] = stream = method(request)
+        if query["method"].startswith("Stream"):
+            calls[query["id"]] = stream = method(request)
             for message in stream:
-                say(asked["id"], answer=plain(message))
-            say(asked["id"], code="OK", details="")
+                say(query["id"], answer=plain(message))
+            say(query["id"], code="OK", details="")
         else:
-            say(asked["id"], answer=plain(method(request, timeout=10)))
+            say(query["id"], answer=plain(method(request, timeout=10)))
     except grpc.RpcError as e:
-        say(asked["id"], code=e.code().name, details=e.details())
+        say(query["id"], code=e.code().name, details=e.details())
 
 
 def plain(message: Any) -> Any:
@@ -67,8 +67,8 @@ def plain(message: Any) -> Any:
 with connect() as channel:
     stub = rpc.ExternalScalerStub(channel)
     for line in sys.stdin:
-        asked = json.loads(line)
-        if asked.get("cancel"):
-            calls[asked["id"]].cancel()
+        request = json.loads(line)
+        if request.get("cancel"):
+            calls[request["id"]].cancel()
         else:
-            threading.Thread(target=answer, args=(stub, asked), daemon=True).start()
+            threading.Thread(target=answer, args=(stub, request), daemon=True).start()

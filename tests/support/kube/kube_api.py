@@ -69,7 +69,7 @@ class KubeApi:
         self.refuses: set[str] = set()
         self.lacks: set[str] = set()
         self.version = VERSION
-        self.told: list[str] = []
+        self.listed_secrets: list[str] = []
         self.check = check
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._config = folder / "kubeconfig"
@@ -183,9 +183,9 @@ def _got(api: KubeApi, path: str, query: dict[str, list[str]], as_table: bool) -
         return _operations(api, path.removeprefix("/openapi/v3"))
     found = _at(path)
     if found is None:
-        known = [n for n, k in KINDS.items() if path == _base(k) and n not in api.lacks]
-        if known:
-            return _resources(path, known)
+        existing = [n for n, k in KINDS.items() if path == _base(k) and n not in api.lacks]
+        if existing:
+            return _resources(path, existing)
         raise _Refusal(404, "NotFound", "the server could not find the requested resource")
     kind, namespace, name = found
     if kind in api.lacks:
@@ -204,7 +204,7 @@ def _got(api: KubeApi, path: str, query: dict[str, list[str]], as_table: bool) -
     if kind == "Secret":
         if as_table:
             return _table(chosen)
-        api.told += [d["metadata"]["name"] for d in chosen]
+        api.listed_secrets += [d["metadata"]["name"] for d in chosen]
     group = f"{KINDS[kind].group}/" if KINDS[kind].group else ""
     # The items of a list do not say what they are: kubectl writes it into them.
     items = [{k: v for k, v in d.items() if k not in ("kind", "apiVersion")} for d in chosen]
@@ -262,21 +262,23 @@ def _groups(api: KubeApi, path: str) -> Document:
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"]}
     groups = {k.group: k.version for n, k in KINDS.items() if k.group and n not in api.lacks}
-    made = []
+    created = []
     for group, version in groups.items():
         each = {"groupVersion": f"{group}/{version}", "version": version}
-        made.append({"name": group, "versions": [each], "preferredVersion": each})
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": made}
+        created.append({"name": group, "versions": [each], "preferredVersion": each})
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": created}
 
 
 def _operations(api: KubeApi, path: str) -> Document:
     """That the server itself validates what is applied, where kubectl looks for that."""
-    known = {n: k for n, k in KINDS.items() if n not in api.lacks}
+    existing = {n: k for n, k in KINDS.items() if n not in api.lacks}
     if not path:
-        return {"paths": {_base(k).strip("/"): {"serverRelativeURL": f"/openapi/v3{_base(k)}"} for k in known.values()}}
+        return {
+            "paths": {_base(k).strip("/"): {"serverRelativeURL": f"/openapi/v3{_base(k)}"} for k in existing.values()}
+        }
     parameters = [{"name": n, "in": "query", "schema": {"type": "string"}} for n in ("fieldValidation", "dryRun")]
     paths = {}
-    for name, kind in known.items():
+    for name, kind in existing.items():
         if _base(kind) == path:
             gvk = {"group": kind.group, "version": kind.version, "kind": name}
             patch = {"parameters": parameters, "responses": {}, "x-kubernetes-group-version-kind": gvk}
@@ -284,7 +286,7 @@ def _operations(api: KubeApi, path: str) -> Document:
     return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": api.version}, "paths": paths}
 
 
-def _resources(path: str, known: list[str]) -> Document:
+def _resources(path: str, existing: list[str]) -> Document:
     resources = [
         {
             "name": KINDS[n].plural,
@@ -293,7 +295,7 @@ def _resources(path: str, known: list[str]) -> Document:
             "kind": n,
             "verbs": ["get", "list", "patch", "create", "delete"],
         }
-        for n in known
+        for n in existing
     ]
     version = path.removeprefix("/api/").removeprefix("/apis/")
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}

@@ -35,8 +35,8 @@ def act(api: KubeApi, product: str, namespace: str = NAMESPACE) -> None:
 
 
 def condition(kind: str, status: str = "True", reason: str = "AsExpected", message: str = "") -> Document:
-    made = {"type": kind, "status": status, "reason": reason, "lastTransitionTime": NOW}
-    return made | ({"message": message} if message else {})
+    built = {"type": kind, "status": status, "reason": reason, "lastTransitionTime": NOW}
+    return built | ({"message": message} if message else {})
 
 
 def set_condition(document: Document, kind: str, status: str, reason: str = "", message: str = "") -> None:
@@ -180,7 +180,7 @@ def hpa(scaled: Document, metrics: list[str]) -> Document:
     name = scaled["metadata"]["name"]
     selector = {"matchLabels": {"scaledobject.keda.sh/name": name}}
     target = {"type": "AverageValue", "averageValue": "1"}
-    asked: list[Any] = [
+    requests: list[Any] = [
         {"type": "External", "external": {"metric": {"name": m, "selector": selector}, "target": target}}
         for m in metrics
     ]
@@ -188,7 +188,7 @@ def hpa(scaled: Document, metrics: list[str]) -> Document:
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": 1,
         "maxReplicas": scaled["spec"]["maxReplicaCount"],
-        "metrics": asked,
+        "metrics": requests,
     }
     status = {
         "currentReplicas": 1,

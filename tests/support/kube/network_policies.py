@@ -54,10 +54,10 @@ def needed(workload: Document) -> set[str]:
 def fetches(workload: Document) -> bool:
     """Whether any of its containers is told of a model by its name on the hub, and not of a folder."""
     for container in (*pod_of(workload).get("initContainers", []), container_of(workload)):
-        told = [a.partition("=")[2] for a in container.get("args", []) if a.startswith("--model=")]
+        text = [a.partition("=")[2] for a in container.get("args", []) if a.startswith("--model=")]
         own = {e["name"]: e.get("value", "") for e in container.get("env", [])}
-        told += [] if "VLM_URL" in own else [value for name, value in own.items() if name.endswith("_MODEL")]
-        if any(value and not value.removeprefix("hf:").startswith("/") for value in told):
+        text += [] if "VLM_URL" in own else [value for name, value in own.items() if name.endswith("_MODEL")]
+        if any(value and not value.removeprefix("hf:").startswith("/") for value in text):
             return True
     return False
 

@@ -62,11 +62,11 @@ MARKS = [
 @functools.cache
 def engine() -> Engine:
     """With both images in it, as the sources are now."""
-    made = Engine(ROOT / ".images")
-    on = base.chosen(made, "debian")
+    instance = Engine(ROOT / ".images")
+    on = base.chosen(instance, "debian")
     for name in (SMALL, CPU):
-        build(made, name, on)
-    return made
+        build(instance, name, on)
+    return instance
 
 
 class Container:
@@ -86,8 +86,8 @@ class Container:
         )  # fmt: skip
 
     def inspect(self, field: str) -> Any:
-        asked = f"{{{{json .{field}}}}}"
-        return json.loads(self._engine.run("podman", "inspect", "--format", asked, self.name, quiet=True))
+        request = f"{{{{json .{field}}}}}"
+        return json.loads(self._engine.run("podman", "inspect", "--format", request, self.name, quiet=True))
 
     @property
     def log(self) -> str:
@@ -117,8 +117,8 @@ class Container:
     async def stop(self) -> int:
         """SIGTERM, and the exit status."""
         await asyncio.to_thread(self.kill, "TERM")
-        said = await asyncio.to_thread(self._engine.run, "podman", "wait", self.name, quiet=True)
-        return int(said.splitlines()[-1])
+        output = await asyncio.to_thread(self._engine.run, "podman", "wait", self.name, quiet=True)
+        return int(output.splitlines()[-1])
 
     def remove(self) -> None:
         self._engine.status("podman", "rm", "--force", "--time=0", self.name)

@@ -38,21 +38,21 @@ USER = 10001
 
 def playable(docs: list[Document]) -> list[Document]:
     """What podman plays of them, in the images that were built here."""
-    made = []
+    created = []
     secrets = {doc["metadata"]["name"]: doc for doc in docs if doc["kind"] == "Secret"}
     for doc in copy.deepcopy(docs):
         for one in _replicas(doc) if doc["kind"] == "StatefulSet" else [doc]:
             if one["kind"] in ("Deployment", "Job"):
-                made += _projected(one, secrets)
+                created += _projected(one, secrets)
                 _adapt(one["spec"]["template"]["spec"])
             if one["kind"] in PLAYED:
-                made.append(one)
-    return made
+                created.append(one)
+    return created
 
 
 def _projected(workload: Document, secrets: dict[str, Document]) -> list[Document]:
     """Secrets in place of its volumes that several are projected into, which podman leaves out."""
-    made = []
+    created = []
     for volume in workload["spec"]["template"]["spec"]["volumes"]:
         if (projected := volume.pop("projected", None)) is None:
             continue
@@ -62,8 +62,8 @@ def _projected(workload: Document, secrets: dict[str, Document]) -> list[Documen
             items = source.get("items") or [{"key": key, "path": key} for key in of]
             data |= {item["path"]: of[item["key"]] for item in items}
         volume["secret"] = {"secretName": name}
-        made.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
-    return made
+        created.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
+    return created
 
 
 def _adapt(pod: Document) -> None:
@@ -102,7 +102,7 @@ def _replicas(stateful: Document) -> list[Document]:
     spec, name = stateful["spec"], stateful["metadata"]["name"]
     count = spec.get("replicas", 1)
     templates = spec.pop("volumeClaimTemplates", [])
-    made = []
+    created = []
     for n in range(count):
         one = copy.deepcopy(stateful)
         one["kind"] = "Deployment"
@@ -115,11 +115,11 @@ def _replicas(stateful: Document) -> list[Document]:
             owner = {f"volume.podman.io/{kind}": str(USER) for kind in ("uid", "gid")}
             metadata = {"name": claim, "annotations": owner}
             kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
-            made.append({**kind, "metadata": metadata, "spec": template["spec"]})
+            created.append({**kind, "metadata": metadata, "spec": template["spec"]})
             mounted = {"name": volume, "persistentVolumeClaim": {"claimName": claim}}
             one["spec"]["template"]["spec"]["volumes"].append(mounted)
-        made.append(one)
-    return made
+        created.append(one)
+    return created
 
 
 class Pods:
@@ -180,13 +180,13 @@ class Pods:
 
     def play(self, docs: list[Document]) -> None:
         """Start them all. Servers come by themselves, as each has names of its own on the network."""
-        made = playable(docs)
-        servers = [d for d in made if d["kind"] == "Deployment" and d["metadata"]["name"].startswith("nats")]
-        shared = [d for d in made if d["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
+        built = playable(docs)
+        servers = [d for d in built if d["kind"] == "Deployment" and d["metadata"]["name"].startswith("nats")]
+        shared = [d for d in built if d["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
         for server in servers:
             names = (f"{server['metadata']['name']}.nats-headless.{DOMAIN}", f"nats.{DOMAIN}")
             self._play([*shared, server], *(f"alias={name}" for name in names))
-        if rest := [d for d in made if d not in servers]:
+        if rest := [d for d in built if d not in servers]:
             self._play(rest)
 
     def _play(self, docs: list[Document], *options: str) -> None:

@@ -22,7 +22,7 @@ async def stored(admin: Client, segments: int) -> None:
     await _until(there)
 
 
-async def worked_off(admin: Client) -> None:
+async def until_processed(admin: Client) -> None:
     """Wait until cv has nothing left, and nothing in hand."""
 
     async def done() -> bool:

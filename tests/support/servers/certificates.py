@@ -30,13 +30,13 @@ class Authority:
     def issue(self, name: str = "localhost", *, from_day: int = -1, to_day: int = 30) -> Pair:
         """For a host name or address, valid from and to so many days from now."""
         now = dt.datetime.now(dt.UTC)
-        made = self._ca.issue_cert(
+        built = self._ca.issue_cert(
             name, not_before=now + dt.timedelta(days=from_day), not_after=now + dt.timedelta(days=to_day)
         )
         stem = f"{name}{from_day}{to_day}"
         pair = Pair(str(self._folder / f"{stem}.pem"), str(self._folder / f"{stem}.key"))
-        Path(pair.cert).write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
-        made.private_key_pem.write_to_path(pair.key)
+        Path(pair.cert).write_bytes(b"".join(each.bytes() for each in built.cert_chain_pems))
+        built.private_key_pem.write_to_path(pair.key)
         return pair
 
 

@@ -68,8 +68,8 @@ class NatsPods:
         }
         ports = (("port", 4222, "listen", self.clients), ("port", 6222, "listen", self._routes))
         pages = (("http", 8222, "http", self._pages), ("https", 8222, "https", self._pages))
-        for key, port, said, chosen in (*ports, *pages):
-            listens = f'{said}: "127.0.0.1:{chosen[n]}"'
+        for key, port, reply, chosen in (*ports, *pages):
+            listens = f'{reply}: "127.0.0.1:{chosen[n]}"'
             here |= {f"{key}: {port}": listens, f'"{key}": {port}': listens, f'"{key}_port": {port}': listens}
         for there, replaced in here.items():
             text = text.replace(there, replaced)

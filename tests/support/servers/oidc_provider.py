@@ -63,45 +63,45 @@ class OidcProvider:
         await self._runner.cleanup()
 
     async def _discovery(self, request: web.Request) -> web.Response:
-        said = {
+        fields = {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
             "id_token_signing_alg_values_supported": ["RS256"],
         }
-        return web.json_response(said | self.says)
+        return web.json_response(fields | self.says)
 
     async def _keys(self, request: web.Request) -> web.Response:
         return web.json_response({"keys": [self.key.as_dict(private=False)]})
 
     async def _authorize(self, request: web.Request) -> web.Response:
-        asked = dict(request.query)
-        assert (asked["response_type"], asked["client_id"]) == ("code", self.client)
-        assert asked["code_challenge_method"] == "S256" and "openid" in asked["scope"].split()
+        question = dict(request.query)
+        assert (question["response_type"], question["client_id"]) == ("code", self.client)
+        assert question["code_challenge_method"] == "S256" and "openid" in question["scope"].split()
         code = secrets.token_urlsafe(16)
-        self.codes[code] = asked
-        query = urlencode({"code": code, "state": asked["state"]})
-        return web.Response(status=302, headers={"Location": f"{asked['redirect_uri']}?{query}"})
+        self.codes[code] = question
+        query = urlencode({"code": code, "state": question["state"]})
+        return web.Response(status=302, headers={"Location": f"{question['redirect_uri']}?{query}"})
 
     async def _token(self, request: web.Request) -> web.Response:
         body = {name: values[0] for name, values in parse_qs(await request.text()).items()}
         auth = BasicAuth.decode(request.headers.get("Authorization", ""))
-        asked = self.codes.pop(body.get("code", ""), None)
+        query = self.codes.pop(body.get("code", ""), None)
         digest = hashlib.sha256(body.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        fits = asked and (asked["code_challenge"], asked["redirect_uri"]) == (challenge, body.get("redirect_uri"))
+        fits = query and (query["code_challenge"], query["redirect_uri"]) == (challenge, body.get("redirect_uri"))
         if (
             (unquote_plus(auth.login), unquote_plus(auth.password)) != (self.client, self.secret)
-            or not asked
+            or not query
             or not fits
         ):
             return web.json_response({"error": "invalid_grant"}, status=400)
-        return web.json_response({"access_token": "x", "token_type": "Bearer", "id_token": self._signed(asked)})
+        return web.json_response({"access_token": "x", "token_type": "Bearer", "id_token": self._signed(query)})
 
-    def _signed(self, asked: dict[str, str]) -> str:
+    def _signed(self, request: dict[str, str]) -> str:
         now = int(time.time())
-        claims = {"iss": self.issuer, "aud": self.client, "iat": now, "exp": now + 300, "nonce": asked["nonce"]}
+        claims = {"iss": self.issuer, "aud": self.client, "iat": now, "exp": now + 300, "nonce": request["nonce"]}
         claims |= self.claims | self.twist
         match claims.pop("alg", "RS256"):
             case "none":

@@ -117,11 +117,11 @@ def text(answer: str) -> Reply:
 async def _stand_in(port: int, model: str) -> None:
     server = OpenAiServer(then=text('{"answer":"A person is there.","frames":[1]}'), models=[model])
     server.port = port
-    told = asyncio.Event()
+    reply = asyncio.Event()
     # In a container it is the first process, which SIGTERM ends by a handler alone.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, reply.set)
     async with server:
-        await told.wait()
+        await reply.wait()
 
 
 if __name__ == "__main__":

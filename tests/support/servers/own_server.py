@@ -57,9 +57,9 @@ class OwnServer:
 
     async def tidegate(self, *arguments: str, user: str = "admin", **env: str) -> subprocess.CompletedProcess[str]:
         """A command, as somebody runs it who has a user's password."""
-        told = {"NATS_URL": self.url, "NATS_USER": user, "NATS_PASSWORD_FILE": str(self.secrets / user)}
+        fields = {"NATS_URL": self.url, "NATS_USER": user, "NATS_PASSWORD_FILE": str(self.secrets / user)}
         return await asyncio.to_thread(
-            subprocess.run, [*COMMAND, *arguments], env=os.environ | told | env, cwd=self.folder, capture_output=True,
+            subprocess.run, [*COMMAND, *arguments], env=os.environ | fields | env, cwd=self.folder, capture_output=True,
             text=True, timeout=120,
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ class Prometheus:
         self._process.terminate()
         await asyncio.to_thread(self._process.wait, patience_s())
 
-    def asked(self, path: str, **arguments: str) -> Any:
+    def query(self, path: str, **arguments: str) -> Any:
         """What its API answers; nothing while it starts."""
         assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()[-2000:]
         try:
@@ -53,12 +53,12 @@ class Prometheus:
             return {}
 
     def up(self) -> set[str]:
-        found = self.asked("query", query="up == 1").get("result", [])
+        found = self.query("query", query="up == 1").get("result", [])
         return {each["metric"]["component"] for each in found}
 
     def firing(self) -> dict[str, dict[str, str]]:
         """The alerts that fire, with their labels."""
-        return {a["labels"]["alertname"]: a["labels"] for a in self.asked("alerts").get("alerts", [])}
+        return {a["labels"]["alertname"]: a["labels"] for a in self.query("alerts").get("alerts", [])}
 
     def evaluated(self) -> list[dict[str, Any]]:
-        return [rule for group in self.asked("rules").get("groups", []) for rule in group["rules"]]
+        return [rule for group in self.query("rules").get("groups", []) for rule in group["rules"]]

@@ -18,7 +18,7 @@ _LISTS = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*(\(|\{[^}]*\})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 # label_replace and label_join make a label.
-_MADE = re.compile(r'"(\w+)", "[^"]*", "[^"]*", "[^"]*"\s*\)')
+_COMPOSED = re.compile(r'"(\w+)", "[^"]*", "[^"]*", "[^"]*"\s*\)')
 _TEXT = re.compile(r'"[^"]*"')
 _DURATION = re.compile(r"\[[^\]]*\]|\boffset \w+|\b\d[\w.]*")
 _WORDS = {"and", "or", "unless", "bool"}
@@ -41,7 +41,7 @@ def checked(folder: Path, queries: list[str]) -> None:
 
 
 @functools.cache
-def known() -> dict[str, frozenset[str]]:
+def metric_labels() -> dict[str, frozenset[str]]:
     """The labels of each series that exists: ours, read from the code, and those of others."""
     found = dict(FOREIGN)
     for name, kind, labels in metrics.exported():
@@ -70,10 +70,12 @@ def _outside_of_texts(query: str) -> str:
 def strangers(query: str, shown: str = "") -> list[str]:
     """What it reads and does not exist. shown: a template beside it, such as a legend with {{label}}."""
     read = selected(query)
-    wrong = [f"no metric {name}" for name in read if name not in known()]
-    labels = set().union(*(known().get(name, frozenset()) for name in read), _MADE.findall(query))
-    wrong += [f"{name} has no label {label}" for name, of in read.items() for label in of - known().get(name, of)]
+    wrong = [f"no metric {name}" for name in read if name not in metric_labels()]
+    labels = set().union(*(metric_labels().get(name, frozenset()) for name in read), _COMPOSED.findall(query))
+    wrong += [
+        f"{name} has no label {label}" for name, of in read.items() for label in of - metric_labels().get(name, of)
+    ]
     grouped = {label.strip() for found in _LISTS.findall(query) for label in found.split(",") if label.strip()}
-    told = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\$labels\.(\w+)", shown))
-    named = grouped | {one or other for one, other in told} - {"end"}
+    text = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\$labels\.(\w+)", shown))
+    named = grouped | {one or other for one, other in text} - {"end"}
     return wrong + [f"no metric in it has a label {label}" for label in sorted(named - labels)]

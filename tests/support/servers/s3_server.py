@@ -40,10 +40,10 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process = child.spawn([sys.executable, str(Path(__file__))], log=log, env=env)
     try:
         end = time.monotonic() + patience_s()
-        while not (said := re.search(r"^at (http\S+)$", log.read_text(), re.MULTILINE)):
+        while not (ready := re.search(r"^at (http\S+)$", log.read_text(), re.MULTILINE)):
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.05)
-        yield said[1]
+        yield ready[1]
     finally:
         process.kill()
         process.wait()
@@ -59,7 +59,7 @@ class S3Page(AioPage):
         super().__init__()
         self.faults: list[Fault] = []
         self.always: Fault | None = None
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self._moto = moto
 
     @property
@@ -82,7 +82,7 @@ class S3Page(AioPage):
         return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(f"{request.method} {request.raw_path}")
+        self.requests.append(f"{request.method} {request.raw_path}")
         fault = self.faults.pop(0) if self.faults else self.always
         if fault and (answer := await fault(request, self)):
             return answer
@@ -112,7 +112,7 @@ def refused(status: int, code: str) -> Fault:
     """An error as S3 says it; code "": without a word."""
 
     text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>In words</Message></Error>"
-    return said(status, text if code else "")
+    return failing(status, text if code else "")
 
 
 def of(method: str, fault: Fault) -> Fault:
@@ -124,7 +124,7 @@ def of(method: str, fault: Fault) -> Fault:
     return some
 
 
-def said(status: int, text: str) -> Fault:
+def failing(status: int, text: str) -> Fault:
     """An answer in words of our own."""
 
     async def fault(request: web.Request, page: S3Page) -> web.Response:

@@ -48,7 +48,7 @@ class Key(msgspec.Struct, frozen=True):
         return given | ({"AWS_SESSION_TOKEN": self.token} if self.token else {})
 
 
-def said(answer: str) -> Reply:
+def text_reply(answer: str) -> Reply:
     """A chat completion, whole."""
 
     async def reply(body: dict[str, Any]) -> web.Response:
@@ -68,13 +68,13 @@ def refused(status: int, kind: str, message: str, **more: Any) -> Reply:
 
 
 cold = refused(400, "ValidationError", COLD)
-good = said(GOOD)
+good = text_reply(GOOD)
 
 
 def of_model(status: int, message: str) -> Reply:
     """An error of the container's."""
-    told = f'Received client error ({status}) from primary with message "{message}".'
-    return refused(424, "ModelError", told, OriginalStatusCode=status, OriginalMessage=message)
+    reply = f'Received client error ({status}) from primary with message "{message}".'
+    return refused(424, "ModelError", reply, OriginalStatusCode=status, OriginalMessage=message)
 
 
 def error(status: int, kind: str, message: str, **more: Any) -> web.Response:

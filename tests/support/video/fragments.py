@@ -31,9 +31,7 @@ def fields_of(track: Track) -> dict[str, Any]:
     return {name: getattr(track, name) for name in track.__struct_fields__}
 
 
-def made(
-    fragments: Sequence[tuple[int, Sequence[Sample]]], track: Track = TRACK, *, head: bytes | None = None
-) -> bytes:
+def mp4(fragments: Sequence[tuple[int, Sequence[Sample]]], track: Track = TRACK, *, head: bytes | None = None) -> bytes:
     """A payload of such samples, whose bytes are 0."""
     track = Track(**fields_of(track) | {"configuration": AVCC})
     out = moov.written(track) if head is None else head
@@ -55,7 +53,7 @@ def payloads(draw: st.DrawFn) -> bytes:
         samples = draw(rows())
         fragments.append((at, samples))
         at += sum(sample.duration for sample in samples) + draw(st.integers(0, 30))
-    return made(fragments)
+    return mp4(fragments)
 
 
 def presented(video: Video) -> list[int]:

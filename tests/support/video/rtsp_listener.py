@@ -30,7 +30,7 @@ class Listener:
         self.first, self.then = ASKS, "RTSP/1.0 404 Not Found"
 
     @property
-    def told(self) -> bool:
+    def saw_password(self) -> bool:
         """Whether anybody has brought a password, in whatever form."""
         return any("authorization" in request.lower() or "S3cretPass" in request for request in self.heard)
 

@@ -106,7 +106,7 @@ async def use(client: Client, camera: str, value: dict[str, Any]) -> None:
     await bucket.put(camera, rules.encode(msgspec.convert(value, rules.Rules)))
 
 
-async def said(client: Client) -> list[tuple[str, Event]]:
+async def stored_events(client: Client) -> list[tuple[str, Event]]:
     """(ce-id, event) of all that analytics said, in the order of EVENTS; each keeps to its schema."""
     found = []
     async with Log(client, names.EVENTS) as log:
@@ -123,7 +123,7 @@ async def said(client: Client) -> list[tuple[str, Event]]:
 async def until(client: Client, true: Any) -> list[tuple[str, Event]]:
     """What was said, once `true` of the events."""
     async with asyncio.timeout(patience_s()):
-        while not true([event for _, event in found]) if (found := await said(client)) else True:
+        while not true([event for _, event in found]) if (found := await stored_events(client)) else True:
             await asyncio.sleep(0.1)
     return found
 
@@ -141,12 +141,12 @@ def alone(camera: str, given: Sequence[Detections], value: dict[str, Any] = RULE
     return {o.id: events.encode(o.what) for o in outs if isinstance(o.what, Event)}
 
 
-def verdict(incident: Incident, said: Any) -> Verdict:
+def verdict(incident: Incident, stored_events: Any) -> Verdict:
     return Verdict(
         camera=incident.camera,
         incident=incident.incident,
         rule=incident.rule,
-        verdict=said,
+        verdict=stored_events,
         confidence=0.9,
         job="j",
         start=incident.start,

@@ -18,7 +18,7 @@ from shared.recordings.folder import Folder
 from shared.recordings.library import Library
 from shared.recordings.records import Hour, Recorded, hour_of
 from shared.recordings.windows import Head
-from tests.support.made_once import made_once
+from tests.support.made_once import cached_file
 from tidegate.archive import planning, rows
 from tidegate.archive.job import DetectionSettings, Embed, Job, Piece
 from tidegate.archive.local_engine import LocalEngine
@@ -52,15 +52,15 @@ async def _fill(store: Path, camera: str, video: Path, count: int, seconds: int)
             n += 1
             read.append(Read(Head(n, segment, len(piece.payload)), piece.payload))
             start += dt.timedelta(seconds=segment.duration)
-        for made in files.files(read, f"t{k}")[0]:
-            await library.store.put(made.record.key, list(made.buffers))
-            hours.setdefault(hour_of(made.record.start), []).append(made.record)
+        for videos in files.files(read, f"t{k}")[0]:
+            await library.store.put(videos.record.key, list(videos.buffers))
+            hours.setdefault(hour_of(videos.record.start), []).append(videos.record)
     for hour, found in hours.items():
         await library.close(Hour(camera=camera, hour=hour, files=tuple(found)))
     await library.store.close()
 
 
-def asked(store: Path, output: Path, **more: Any) -> planning.RunRequest:
+def run_request(store: Path, output: Path, **more: Any) -> planning.RunRequest:
     usual = {
         "run": "again",
         "since": BEGIN,
@@ -76,8 +76,8 @@ def asked(store: Path, output: Path, **more: Any) -> planning.RunRequest:
 
 def planned(store: Path, output: Path, **more: Any) -> tuple[Job, list[Piece]]:
     """Where no system runs."""
-    job, pieces, known = asyncio.run(planning.plan(asked(store, output, **more), store / "nobody"))
-    assert not known.reached
+    job, pieces, existing = asyncio.run(planning.plan(run_request(store, output, **more), store / "nobody"))
+    assert not existing.reached
     return job, pieces
 
 
@@ -111,7 +111,7 @@ def _vectors(output: Path) -> dict[Any, list[float]]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cameras, each in four files of ten seconds, over the end of an hour. For tests to read."""
-    return made_once(tmp_path_factory, "archive", lambda folder: recorded(folder, ("alley", "crossing"), 4))
+    return cached_file(tmp_path_factory, "archive", lambda folder: recorded(folder, ("alley", "crossing"), 4))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         done(*planned(store, folder, embed=EMBED))
 
-    return made_once(tmp_path_factory, "whole", make)
+    return cached_file(tmp_path_factory, "whole", make)
 
 
 def done(job: Job, pieces: Sequence[Piece]) -> Run:

@@ -49,7 +49,7 @@ def incident(
 
 
 def verdict(
-    said: Literal["confirmed", "rejected", "uncertain"],
+    text: Literal["confirmed", "rejected", "uncertain"],
     name: str = "crowd.1",
     camera: str = "lobby",
     *,
@@ -68,15 +68,15 @@ def verdict(
         usage=Usage(prompt_tokens=1, completion_tokens=1, first_token_ms=1),
         incident=name,
         rule="crowd",
-        verdict=said,
+        verdict=text,
         confidence=0.8,
         reason=reason,
     )
 
 
-async def say(client: Client, *said: Event, ids: list[str] | None = None) -> None:
+async def say(client: Client, *incidents: Event, ids: list[str] | None = None) -> None:
     """Put them into EVENTS, as services do."""
-    for n, event in enumerate(said):
+    for n, event in enumerate(incidents):
         id = ids[n] if ids else f"test/{next(_numbers)}"
         await client.jetstream().publish(
             events.subject(event), events.encode(event), headers=events.headers(event, id=id, source="/test")

@@ -77,7 +77,7 @@ async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]
         yield health
 
 
-async def said(client: Client) -> list[tuple[str, VlmResult]]:
+async def stored_results(client: Client) -> list[tuple[str, VlmResult]]:
     """(ce-id, event) of all that vlm said, in the order of EVENTS; each keeps to its schema."""
     js = client.jetstream()
     found = []

@@ -69,8 +69,8 @@ class House:
             await self.library.store.put(files[-1].key, [b"x" * min(size, 100)])
         await self.library.close(Hour(camera="cam", hour=hour, files=tuple(files)))
 
-    async def keep(self, kept: EffectivePolicy, now: dt.datetime) -> None:
-        await self.keeper.keep("cam", kept, now)
+    async def keep(self, policy: EffectivePolicy, now: dt.datetime) -> None:
+        await self.keeper.keep("cam", policy, now)
 
     async def minutes(self, hour: dt.datetime) -> list[int]:
         """Of the files that there are, by the index, the store and the catalogue alike."""

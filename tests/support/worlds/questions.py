@@ -22,12 +22,12 @@ QUESTIONS: list[dict[str, Any]] = [
 async def flood(server: NatsServer, times: int, **common: Any) -> Counter[str]:
     """Ask this often as `asker`, of each kind and of many cameras; how often each code was answered."""
     client = await bus.connect(server.settings("asker"), "asker")
-    asked = [
+    requests = [
         client.request(names.ASK, json.dumps(QUESTIONS[n % 4] | {"camera": f"c-{n}", **common}).encode(), timeout=60)
         for n in range(times)
     ]
     try:
-        answers = await asyncio.gather(*asked)
+        answers = await asyncio.gather(*requests)
     finally:
         await client.close()
     return Counter((answer.headers or {}).get("Nats-Service-Error-Code", "") for answer in answers)

@@ -97,7 +97,7 @@ class World:
         except KeyNotFoundError:
             return Ledger()
 
-    async def kept(self, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:
+    async def recorded(self, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:
         running = ledgers.running(camera, await self.ledger(camera))
         return await self.library.between(camera, BEGIN - 2 * DAY, BEGIN + 2 * DAY, running)
 
@@ -106,7 +106,7 @@ class World:
         async with asyncio.timeout(patience_s()):
             while (await self.ledger(camera)).position <= seq:
                 await asyncio.sleep(0.1)
-        return await self.kept(camera)
+        return await self.recorded(camera)
 
 
 @pytest_asyncio.fixture

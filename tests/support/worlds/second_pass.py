@@ -127,7 +127,7 @@ class Saved(NamedTuple):
     settled: dict[str, bytes]
 
 
-class Said:
+class Outcome:
     """What is said by its id: never two things under one."""
 
     def __init__(self) -> None:
@@ -144,5 +144,5 @@ def encoded(out: Out) -> bytes:
     return jobs.encode(out.what) if isinstance(out.what, jobs.Job) else events.encode(out.what)
 
 
-def settled_bytes(said: Said) -> dict[str, bytes]:
-    return {id: encoded(out) for id, out in said.settled.items()}
+def settled_bytes(outcome: Outcome) -> dict[str, bytes]:
+    return {id: encoded(out) for id, out in outcome.settled.items()}

@@ -52,7 +52,7 @@ NONE = Rules()
 KINDS = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
 
 
-def said(outs: Outs) -> dict[str, bytes]:
+def encoded_by_id(outs: Outs) -> dict[str, bytes]:
     """What was said, by its id: never two things under one."""
     found: dict[str, bytes] = {}
     for out in outs:
@@ -62,7 +62,7 @@ def said(outs: Outs) -> dict[str, bytes]:
 
 
 def once(outs: Outs) -> dict[str, bytes]:
-    found = said(outs)
+    found = encoded_by_id(outs)
     assert len(found) == len(outs)
     return found
 
@@ -134,7 +134,7 @@ def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], st
     other = resumed(one)
     unknown = read(one, stored[stop : stop + more])
     after = read(other, stored[needed - 1 :]) + wait(other)
-    assert said(before + unknown + after) == once(before + after) == once(play(arrivals))
+    assert encoded_by_id(before + unknown + after) == once(before + after) == once(play(arrivals))
 
 
 @pytest.mark.parametrize("few", [0, 1, 2])
@@ -475,8 +475,8 @@ def test_evidence_is_of_its_own_time_after_a_pause_too() -> None:
     other = detections([walk], 5, start=BEGIN - dt.timedelta(seconds=20), epoch="f", seq=50)
     outs = play([*before, *(Arrival(70.0 + n, e) for n, e in enumerate(other))], book)
     _, begun = [i for i in of(outs, Incident) if i.state == "start"]
-    _, asked = of(outs, jobs.Verify)
-    assert [s.seq for s in begun.segments] == asked.segments == [50]
+    _, request = of(outs, jobs.Verify)
+    assert [s.seq for s in begun.segments] == request.segments == [50]
 
 
 def test_parts_of_a_minute_that_end_with_one_segment_are_two() -> None:
@@ -492,10 +492,10 @@ def test_parts_of_a_minute_that_end_with_one_segment_are_two() -> None:
 def test_the_last_frame_before_a_clock_is_set_back_is_of_its_own_segment() -> None:
     book = msgspec.convert({**RULES, "rules": [{"id": "out", "kind": "exit", "zone": "door"}]}, Rules)
     outs = play(set_back(30), book)
-    gone, *_ = of(outs, Incident)
-    seen = {a.event.segment.seq: a.event for a in set_back(30)}[gone.snapshot.seq]
-    assert gone.snapshot.time in [f.time for f in seen.frames]
-    assert all(s.n < 10 for s in gone.segments)
+    missing, *_ = of(outs, Incident)
+    seen = {a.event.segment.seq: a.event for a in set_back(30)}[missing.snapshot.seq]
+    assert missing.snapshot.time in [f.time for f in seen.frames]
+    assert all(s.n < 10 for s in missing.segments)
 
 
 def set_back(seconds: float) -> list[Arrival]:

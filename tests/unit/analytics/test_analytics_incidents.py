@@ -347,7 +347,7 @@ def ref(n: int) -> Ref:
     return Ref("MEDIA", 100 + n, "e", n, T + n, T + n + 1)
 
 
-class Told(NamedTuple):
+class Watched(NamedTuple):
     time: float
     what: Incident | jobs.Verify
 
@@ -359,7 +359,7 @@ class Watch:
         self.rule = of
         self.incidents = Incidents("lobby", 60.0, state)
         self.tick = tick
-        self.told: list[Told] = []
+        self.events: list[Watched] = []
 
     def see(self, frames: Iterable[Mapping[str, Case]]) -> Watch:
         for cases in frames:
@@ -374,8 +374,8 @@ class Watch:
         """It is true of these, each for itself."""
         return self.see([{id: case(id) for id in ids}] * round(seconds * 4))
 
-    def verdict(self, said: Verdict) -> Watch:
-        self.incidents.verdict(said)
+    def verdict(self, event: Verdict) -> Watch:
+        self.incidents.verdict(event)
         return self._take()
 
     def until(self, at: float) -> Watch:
@@ -388,11 +388,11 @@ class Watch:
         return self
 
     def _take(self) -> Watch:
-        self.told += [Told(self.tick / 4, what) for what in self.incidents.take()]
+        self.events += [Watched(self.tick / 4, what) for what in self.incidents.take()]
         return self
 
     def of(self, kind: type[Any]) -> list[Any]:
-        return [t.what for t in self.told if type(t.what) is kind]
+        return [t.what for t in self.events if type(t.what) is kind]
 
     def states(self) -> list[tuple[str, float]]:
         """(state, second of its frame)."""
@@ -403,7 +403,7 @@ def case(*ids: str) -> Case:
     return Case([Someone(id=id).at(IN).seen() for id in ids], float(len(ids)))
 
 
-def verdict(incident: str, said: str, confidence: float = 0.9) -> Verdict:
+def verdict(incident: str, text: str, confidence: float = 0.9) -> Verdict:
     return Verdict(
         camera="lobby",
         job="j",
@@ -411,11 +411,11 @@ def verdict(incident: str, said: str, confidence: float = 0.9) -> Verdict:
         end=START,
         model="m",
         frames=[],
-        reason=f"it is {said}",
+        reason=f"it is {text}",
         timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
         usage=Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0),
         incident=incident,
-        verdict=said,  # type: ignore[arg-type]
+        verdict=text,  # type: ignore[arg-type]
         confidence=confidence,
     )
 
@@ -433,7 +433,7 @@ def test_what_is_true_is_an_incident_until_it_was_untrue_for_long_enough() -> No
     assert begun.snapshot.seq == 101 and begun.snapshot.time == begun.start
     assert [o.id for o in begun.objects] == ["a"] and begun.verification == "none"
     # It is said as soon as it is known.
-    assert [t.time for t in watch.told] == [1.0, 5.75]
+    assert [t.time for t in watch.events] == [1.0, 5.75]
 
 
 def test_what_is_untrue_for_a_moment_goes_on() -> None:
@@ -445,14 +445,14 @@ def test_what_is_untrue_for_a_moment_goes_on() -> None:
 
 def test_what_must_hold_is_an_incident_once_it_has_held() -> None:
     held = rule("enter", zone="door", hold_s=2)
-    assert Watch(held).for_s(2, "a").told == []
+    assert Watch(held).for_s(2, "a").events == []
     watch = Watch(held).for_s(1).for_s(2.25, "a")
     assert watch.states() == [("start", 3.0)]
     (begun,) = watch.of(Incident)
     assert begun.start == START + dt.timedelta(seconds=1)
     # Its evidence begins a second before it came true.
     assert [s.n for s in begun.segments] == [0, 1, 2, 3]
-    assert Watch(held).for_s(1.75, "a").for_s(0.25).for_s(2, "a").told == []
+    assert Watch(held).for_s(1.75, "a").for_s(0.25).for_s(2, "a").events == []
 
 
 def test_each_object_has_its_own_incident() -> None:
@@ -558,9 +558,9 @@ def test_while_too_many_wait_for_a_verdict_no_more_is_asked() -> None:
         watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
     states = Counter(i.verification for i in watch.of(Incident) if i.state == "update")
     assert states == {"unverified": 70}
-    asked = [job.incident for job in watch.of(jobs.Verify)]
-    assert asked == [i.incident for i in watch.of(Incident) if i.state == "start"][:200]
-    watch.verdict(verdict(asked[0], "confirmed")).for_s(1, "one more").for_s(3)
+    requests = [job.incident for job in watch.of(jobs.Verify)]
+    assert requests == [i.incident for i in watch.of(Incident) if i.state == "start"][:200]
+    watch.verdict(verdict(requests[0], "confirmed")).for_s(1, "one more").for_s(3)
     assert len(watch.of(jobs.Verify)) == 201
 
 
@@ -580,14 +580,14 @@ def test_a_long_incident_has_its_first_and_its_last_segments() -> None:
 
 # ---- verification
 
-ASKED = rule("enter", zone="door", verify="Is somebody there?")
+RULE_WITH_QUESTION = rule("enter", zone="door", verify="Is somebody there?")
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 @settings(max_examples=examples(40))
 def test_a_question_is_about_the_evidence(before: int, held: int) -> None:
-    asked = rule("enter", zone="door", verify="Is somebody there?", hold_s=held / 4)
-    watch = Watch(asked).for_s(before / 4).for_s((held + 1) / 4, "a")
+    rule_with_question = rule("enter", zone="door", verify="Is somebody there?", hold_s=held / 4)
+    watch = Watch(rule_with_question).for_s(before / 4).for_s((held + 1) / 4, "a")
     (begun,) = watch.of(Incident)
     (job,) = watch.of(jobs.Verify)
     evidence = [
@@ -619,29 +619,29 @@ def test_the_longest_names_still_make_a_job() -> None:
     assert jobs.decode(jobs.subject(job), jobs.encode(job)) == job
 
 
-@pytest.mark.parametrize("said", ["confirmed", "rejected", "uncertain"])
+@pytest.mark.parametrize("text", ["confirmed", "rejected", "uncertain"])
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_verdict_joins_its_incident(said: str, ended: bool) -> None:
-    watch = Watch(ASKED).for_s(2, "a").for_s(3 * ended)
+def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
+    watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3 * ended)
     begun = watch.of(Incident)[0]
-    count = len(watch.told)
-    watch.verdict(verdict(begun.incident, said))
+    count = len(watch.events)
+    watch.verdict(verdict(begun.incident, text))
     judged = watch.of(Incident)[-1]
-    assert (judged.state, judged.verification, judged.confidence) == ("update", said, 0.9)
-    assert judged.incident == begun.incident and judged.reason == f"it is {said}"
+    assert (judged.state, judged.verification, judged.confidence) == ("update", text, 0.9)
+    assert judged.incident == begun.incident and judged.reason == f"it is {text}"
     assert (judged.end is not None) == ended and judged.time == START + 1.75 * SECOND
     # Said again it changes nothing, nor does one of something else.
-    watch.verdict(verdict(begun.incident, said)).verdict(verdict("x", said))
-    assert len(watch.told) - count == 1 + (said != "rejected")
+    watch.verdict(verdict(begun.incident, text)).verdict(verdict("x", text))
+    assert len(watch.events) - count == 1 + (text != "rejected")
     if not ended:
         watch.for_s(3)
         over = watch.of(Incident)[-1]
-        assert (over.state, over.verification, over.reason) == ("end", said, f"it is {said}")
-    assert watch.until(10_000).of(Incident)[-1].verification == said
+        assert (over.state, over.verification, over.reason) == ("end", text, f"it is {text}")
+    assert watch.until(10_000).of(Incident)[-1].verification == text
 
 
 def test_without_a_verdict_in_time_it_is_unverified() -> None:
-    watch = Watch(ASKED).for_s(2, "a").for_s(3)
+    watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3)
     # Asked as its first segment was stored.
     assert watch.incidents.deadline() == T + 1 + 60
     assert watch.until(60.9).of(Incident)[-1].verification == "pending"
@@ -651,9 +651,9 @@ def test_without_a_verdict_in_time_it_is_unverified() -> None:
 
 
 def test_a_late_verdict_still_joins_but_not_for_ever() -> None:
-    watch = Watch(ASKED).for_s(2, "a").for_s(3).until(61)
+    watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3).until(61)
     id = watch.of(Incident)[0].incident
-    other = Watch(ASKED).for_s(2, "a").for_s(3).until(61)
+    other = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3).until(61)
     watch.until(61 + 3599).verdict(verdict(id, "confirmed"))
     judged = watch.of(Incident)[-1]
     assert (judged.verification, judged.confidence, judged.reason) == ("confirmed", 0.9, "it is confirmed")
@@ -693,13 +693,15 @@ ALERTS = [
 ]
 
 
-@pytest.mark.parametrize(("alert", "said", "count"), ALERTS)
+@pytest.mark.parametrize(("alert", "reports", "count"), ALERTS)
 @pytest.mark.parametrize("ended", [False, True])
-def test_an_incident_is_one_alert_as_its_rule_says(alert: str | None, said: list[str], count: int, ended: bool) -> None:
+def test_an_incident_is_one_alert_as_its_rule_says(
+    alert: str | None, reports: list[str], count: int, ended: bool
+) -> None:
     watch = Watch(rule("enter", zone="door", verify="Is somebody there?", alert=alert)).for_s(2, "a").for_s(3 * ended)
     begun = watch.of(Incident)[0]
     assert len(watch.of(Alert)) == (alert == "start")
-    for one in said:
+    for one in reports:
         if one == "late":
             watch.until(61)
         elif one == "refused":
@@ -710,12 +712,12 @@ def test_an_incident_is_one_alert_as_its_rule_says(alert: str | None, said: list
     assert len(alerts) == count
     for raised in alerts:
         assert raised.incident == begun.incident and raised.objects == begun.objects
-        first = next((s for s in said if alert != "confirmed" or s == "confirmed"), "")
-        told = "unverified" if first in ("late", "refused") else first
-        assert raised.verification == ("pending" if alert == "start" else told)
-    if said and said != ["refused"]:
+        first = next((s for s in reports if alert != "confirmed" or s == "confirmed"), "")
+        reply = "unverified" if first in ("late", "refused") else first
+        assert raised.verification == ("pending" if alert == "start" else reply)
+    if reports and reports != ["refused"]:
         # What is said last of it is told, also after the alert.
-        assert watch.of(Incident)[-1].verification == said[-1].replace("late", "unverified")
+        assert watch.of(Incident)[-1].verification == reports[-1].replace("late", "unverified")
 
 
 def test_without_verification_an_alert_is_at_the_start_or_not_at_all() -> None:
@@ -742,7 +744,7 @@ def test_those_that_are_overdue_give_way_to_those_that_wait() -> None:
 
 
 def test_rules_that_are_gone_end_what_lasts_and_others_go_on() -> None:
-    watch = Watch(ASKED).for_s(2, "a")
+    watch = Watch(RULE_WITH_QUESTION).for_s(2, "a")
     id = watch.of(Incident)[0].incident
     watch.incidents.end_all(keep={"r"})
     watch.incidents.forget({"r"})
@@ -777,14 +779,14 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
     by_id: dict[str, list[Incident]] = {}
     for incident in watch.of(Incident):
         by_id.setdefault(incident.incident, []).append(incident)
-    for id, told in by_id.items():
-        assert [i.state for i in told if i.verification == "pending"] == ["start", "end"]
-        assert [i.verification for i in told][2:] == ["unverified"]
-        end = told[1].end
-        assert end and told[0].time - told[0].start >= of.hold_s * SECOND and told[0].time <= end
+    for id, reports in by_id.items():
+        assert [i.state for i in reports if i.verification == "pending"] == ["start", "end"]
+        assert [i.verification for i in reports][2:] == ["unverified"]
+        end = reports[1].end
+        assert end and reports[0].time - reports[0].start >= of.hold_s * SECOND and reports[0].time <= end
         assert [a.incident for a in watch.of(Alert)].count(id) == 1
         assert [j.incident for j in watch.of(jobs.Verify)].count(id) == 1
-    begun = sorted(i.time for told in by_id.values() for i in told if i.state == "start")
+    begun = sorted(i.time for reports in by_id.values() for i in reports if i.state == "start")
     assert all(b - a >= of.cooldown_s * SECOND for a, b in itertools.pairwise(begun))
     # The first frames in which it is true of anybody for long enough.
     if not of.hold_s and any(truth):
@@ -798,7 +800,7 @@ def test_incidents_go_on_exactly_from_their_state(of: AnyRule, truth: list[set[s
     one = Watch(of).see(seen(truth[:stop]))
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=IncidentsState)
     other = Watch(of, state, one.tick).see(seen(truth[stop:])).until(10_000)
-    assert one.told + other.told == Watch(of).see(seen(truth)).until(10_000).told
+    assert one.events + other.events == Watch(of).see(seen(truth)).until(10_000).events
 
 
 # ---- counts

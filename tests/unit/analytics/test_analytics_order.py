@@ -35,11 +35,11 @@ class Arrival(NamedTuple):
 class Watched(Order[str]):
     """One that fails where `due` would never come to an end."""
 
-    asked = 0
+    calls = 0
 
     def deadline(self) -> float | None:
-        self.asked += 1
-        assert self.asked < 10_000
+        self.calls += 1
+        assert self.calls < 10_000
         return super().deadline()
 
 
@@ -447,8 +447,8 @@ def test_made_up_connections_are_gone_through_in_their_order() -> None:
     assert len(order.waiting()) <= MOST_EPOCHS
 
 
-@pytest.mark.parametrize("made_up", ["'e', 5 + 2 * n", "f'e{n}', 5"])
-def test_a_flood_costs_as_much_as_it_has_segments(made_up: str) -> None:
+@pytest.mark.parametrize("invented", ["'e', 5 + 2 * n", "f'e{n}', 5"])
+def test_a_flood_costs_as_much_as_it_has_segments(invented: str) -> None:
     """It took time by the square of what came within the time that a missing segment is waited for."""
-    push = f"order.push({made_up}, seq=n, at=n * 1e-5, item=n), order.deadline()"
+    push = f"order.push({invented}, seq=n, at=n * 1e-5, item=n), order.deadline()"
     assert_cheap("from services.analytics.order import Order; order = Order(15.0)", f"[({push}) for n in range(40000)]")

@@ -28,8 +28,8 @@ from tests.support.worlds.analytics_world import verdict
 from tests.support.worlds.second_pass import (
     Memory,
     Message,
+    Outcome,
     Replica,
-    Said,
     encoded,
     first_id,
     less,
@@ -50,12 +50,12 @@ SETTLE_S = 60.0
 class Deferral(NamedTuple):
     """Of one segment: how many frames are looked at at once; the rest comes so many seconds later, or never.
 
-    said: whether it is said that it never comes.
+    reported: whether it is reported that it never comes.
     """
 
     frames: int
     after: float | None
-    said: bool = False
+    reported: bool = False
 
 
 def messages(found: Sequence[Detections], delays: Sequence[float], how: Sequence[Deferral | None]) -> list[Message]:
@@ -66,7 +66,7 @@ def messages(found: Sequence[Detections], delays: Sequence[float], how: Sequence
         first = less(event, deferral.frames) if deferral else event
         out.append(Message(at, events.subject(first), first_id(event), events.encode(first)))
         if deferral and deferral.after is not None:
-            better = revision(event, "expired" if deferral.said else None)
+            better = revision(event, "expired" if deferral.reported else None)
             id = backfill.revision_id(first_id(event))
             out.append(Message(at + deferral.after, events.subject(better), id, events.encode(better)))
     return out
@@ -75,7 +75,7 @@ def messages(found: Sequence[Detections], delays: Sequence[float], how: Sequence
 def whole(found: Sequence[Detections], how: Sequence[Deferral | None]) -> list[Message]:
     """What would have been stored had nothing been left out, but for what is never looked at again."""
     best = [
-        msgspec.structs.replace(less(e, d.frames), quality=None) if d and (d.said or d.after is None) else e
+        msgspec.structs.replace(less(e, d.frames), quality=None) if d and (d.reported or d.after is None) else e
         for e, d in zip(found, how, strict=False)
     ]
     return messages(best, ON_TIME, NONE)
@@ -92,26 +92,26 @@ def play(
     stops: Sequence[int] = (),
     saves: Sequence[int] = (),
     pages: int = 1000,
-) -> Said:
+) -> Outcome:
     """All that is said, to the end. stops: after which messages a replica is killed, and another goes on from the
     checkpoint that was written before. saves: after which messages one is. pages: of a second pass, after each message.
     """
     limits = limits or msgspec.structs.replace(LIMITS, settle_s=SETTLE_S)
-    log, said = Memory(stored), Said()
+    log, outcome = Memory(stored), Outcome()
     replica, saved = Replica(log, book, limits), None
     for n, message in enumerate(log.all):
         log.end = n + 1
-        said.add(replica.live())
-        said.add(replica.settle(message.time.timestamp(), pages))
+        outcome.add(replica.live())
+        outcome.add(replica.settle(message.time.timestamp(), pages))
         if n in saves:
             saved = replica.save()
         if n in stops:
             replica = Replica(log, book, limits, saved)
-    said.add(replica.live())
-    said.add(replica.wait(AFTER))
-    said.add(replica.settle(AFTER))
+    outcome.add(replica.live())
+    outcome.add(replica.wait(AFTER))
+    outcome.add(replica.settle(AFTER))
     assert not replica.partition.passes, "every second pass ends"
-    return said
+    return outcome
 
 
 # ---- scenes
@@ -132,14 +132,14 @@ NONE: list[Deferral | None] = [None] * 24
 ON_TIME = [0.0] * 24
 
 
-def as_said(said: Said, kind: type[Any]) -> list[Any]:
-    return [out.what for out in said.live.values() if type(out.what) is kind]
+def live_of(outcome: Outcome, kind: type[Any]) -> list[Any]:
+    return [out.what for out in outcome.live.values() if type(out.what) is kind]
 
 
-def counts(said: Said) -> list[bytes]:
+def counts(outcome: Outcome) -> list[bytes]:
     """The minutes as whoever follows what is revised has them."""
-    found = {id: o.what for id, o in said.live.items() if isinstance(o.what, Counts)}
-    for id, out in said.settled.items():
+    found = {id: o.what for id, o in outcome.live.items() if isinstance(o.what, Counts)}
+    for id, out in outcome.settled.items():
         if isinstance(out.what, Counts):
             if out.what.revises is not None:
                 del found[out.what.revises]
@@ -148,16 +148,16 @@ def counts(said: Said) -> list[bytes]:
     return sorted(events.encode(what) for what in found.values())
 
 
-def late(said: Said, state: str = "start") -> list[Incident]:
-    return late_of([*said.settled.values()], state)
+def late(outcome: Outcome, state: str = "start") -> list[Incident]:
+    return late_of([*outcome.settled.values()], state)
 
 
 def late_of(outs: Outs, state: str = "start") -> list[Incident]:
     return [i for i in of_kind(outs, Incident) if i.late and i.state == state]
 
 
-def false_alarms(said: Said) -> list[Incident]:
-    return [out.what for out in said.settled.values() if type(out.what) is Incident and out.what.not_found]
+def false_alarms(outcome: Outcome) -> list[Incident]:
+    return [out.what for out in outcome.settled.values() if type(out.what) is Incident and out.what.not_found]
 
 
 def names_of(found: Sequence[Detections], how: Sequence[Deferral | None]) -> dict[str, str]:
@@ -186,10 +186,10 @@ def renamed(data: bytes, names: dict[str, str]) -> bytes:
 def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
-    said = play(messages(found, ON_TIME, how))
+    outcome = play(messages(found, ON_TIME, how))
     expected = play(whole(found, how))
-    assert counts(said) == counts(expected) and not expected.settled
-    revised = {i.replace("settled/", "analytics/", 1) for i, o in said.settled.items() if isinstance(o.what, Counts)}
+    assert counts(outcome) == counts(expected) and not expected.settled
+    revised = {i.replace("settled/", "analytics/", 1) for i, o in outcome.settled.items() if isinstance(o.what, Counts)}
     assert revised <= expected.live.keys()
 
 
@@ -200,10 +200,10 @@ def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
     """To the id and to the byte, but for the names of objects that were first seen in the second pass."""
-    said = play(messages(found, ON_TIME, how))
+    outcome = play(messages(found, ON_TIME, how))
     expected = play(whole(found, how))
     names = names_of(found, how)
-    for id, out in said.settled.items():
+    for id, out in outcome.settled.items():
         if type(out.what) is Incident and out.what.late:
             plain = msgspec.structs.replace(out.what, late=None)
             same = renamed(id.encode(), names).decode().replace("settled/", "analytics/", 1)
@@ -218,13 +218,13 @@ def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
 def test_with_what_is_late_nothing_is_missing_and_what_was_not_there_is_marked(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
-    said = play(messages(found, ON_TIME, how))
-    expected = [i for i in as_said(play(whole(found, how)), Incident) if i.state == "start"]
-    told = [i for i in as_said(said, Incident) if i.state == "start"]
+    outcome = play(messages(found, ON_TIME, how))
+    expected = [i for i in live_of(play(whole(found, how)), Incident) if i.state == "start"]
+    incidents = [i for i in live_of(outcome, Incident) if i.state == "start"]
     for is_so in expected:
-        assert any(near(is_so, other) for other in [*told, *late(said)])
-    for was in false_alarms(said):
-        assert was.incident in {i.incident for i in told}
+        assert any(near(is_so, other) for other in [*incidents, *late(outcome)])
+    for was in false_alarms(outcome):
+        assert was.incident in {i.incident for i in incidents}
 
 
 def near(a: Incident, b: Incident) -> bool:
@@ -252,9 +252,9 @@ def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     moments = st.lists(st.integers(0, len(stored) + len(repeats) - 1), max_size=5)
     stops, saves = data.draw(moments, label="killed after"), data.draw(moments, label="saved after")
     pages = data.draw(st.sampled_from([0, 1, 2, 1000]), label="pages after each message")
-    said = play([*stored, *repeats], stops=stops, saves=saves, pages=pages)
-    assert settled_bytes(said) == settled_bytes(expected)
-    assert {id: encoded(o) for id, o in said.live.items()} == {id: encoded(o) for id, o in expected.live.items()}
+    outcome = play([*stored, *repeats], stops=stops, saves=saves, pages=pages)
+    assert settled_bytes(outcome) == settled_bytes(expected)
+    assert {id: encoded(o) for id, o in outcome.live.items()} == {id: encoded(o) for id, o in expected.live.items()}
 
 
 # ---- what is told
@@ -284,26 +284,29 @@ def with_frames_left_out(found: Sequence[Detections], begin: int, end: int, afte
 
 
 def test_a_crossing_that_was_missed_is_told_late_and_once() -> None:
-    said = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
-    assert not as_said(said, Incident)
-    ((begun,), (ended,)) = late(said), late(said, "end")
+    outcome = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
+    assert not live_of(outcome, Incident)
+    ((begun,), (ended,)) = late(outcome), late(outcome, "end")
     assert (begun.rule, begun.direction, begun.verification) == ("cross", "in", "none")
-    assert begun.incident == ended.incident and ended.late and not false_alarms(said)
-    assert not as_said(said, Alert) and {type(o.what) for o in said.settled.values()} == {Incident, Counts}
+    assert begun.incident == ended.incident and ended.late and not false_alarms(outcome)
+    assert not live_of(outcome, Alert) and {type(o.what) for o in outcome.settled.values()} == {Incident, Counts}
 
 
 def test_a_crossing_that_was_none_is_marked_and_stays() -> None:
-    said = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
-    begun, *_ = as_said(said, Incident)
-    (marked,) = false_alarms(said)
-    assert marked.incident == begun.incident and marked.state == "update" and not late(said)
+    outcome = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
+    begun, *_ = live_of(outcome, Incident)
+    (marked,) = false_alarms(outcome)
+    assert marked.incident == begun.incident and marked.state == "update" and not late(outcome)
 
 
 def test_who_watches_sees_which_is_which() -> None:
     missed = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
-    told = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
+    outcome = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
     lines = [
-        describe(out.what) for said in (missed, told) for out in said.settled.values() if isinstance(out.what, Event)
+        describe(out.what)
+        for reply in (missed, outcome)
+        for out in reply.settled.values()
+        if isinstance(out.what, Event)
     ]
     assert len([line for line in lines if line.endswith(", late")]) == 2
     assert len([line for line in lines if line.endswith(", a false alarm")]) == 1
@@ -312,8 +315,8 @@ def test_who_watches_sees_which_is_which() -> None:
 
 def test_what_was_seen_in_time_is_not_told_again() -> None:
     slow = Walk(2, 20, (0.2, 0.7), (0.8, 0.7))
-    said = play(with_frames_left_out(scene([slow]), 3, 18), rules_of(GATE))
-    assert as_said(said, Incident) and not late(said) and not false_alarms(said)
+    outcome = play(with_frames_left_out(scene([slow]), 3, 18), rules_of(GATE))
+    assert live_of(outcome, Incident) and not late(outcome) and not false_alarms(outcome)
 
 
 def test_who_stays_while_tracks_break_is_one_and_no_false_alarm() -> None:
@@ -329,18 +332,18 @@ def test_who_stays_while_tracks_break_is_one_and_no_false_alarm() -> None:
         )
         for n, e in enumerate(found)
     ]
-    said = play(with_frames_left_out(hidden, 4, 20), book)
-    assert len([i for i in as_said(said, Incident) if i.state == "start"]) == 3
-    assert not late(said) and not false_alarms(said)
+    outcome = play(with_frames_left_out(hidden, 4, 20), book)
+    assert len([i for i in live_of(outcome, Incident) if i.state == "start"]) == 3
+    assert not late(outcome) and not false_alarms(outcome)
 
 
 def test_a_second_who_stays_beside_the_first_is_told() -> None:
     """What lasts stands for one object at a time."""
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
     brief = Walk(6.1, 6.9, (0.45, 0.9), (0.45, 0.9))
-    said = play(with_frames_left_out(scene([Walk(1, 23, (0.55, 0.6), (0.55, 0.6)), brief]), 4, 12), book)
-    assert len([i for i in as_said(said, Incident) if i.state == "start"]) == 1
-    assert len(late(said)) == 1 and not false_alarms(said)
+    outcome = play(with_frames_left_out(scene([Walk(1, 23, (0.55, 0.6), (0.55, 0.6)), brief]), 4, 12), book)
+    assert len([i for i in live_of(outcome, Incident) if i.state == "start"]) == 1
+    assert len(late(outcome)) == 1 and not false_alarms(outcome)
 
 
 def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
@@ -352,10 +355,10 @@ def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
 
 
 def test_it_can_be_turned_off() -> None:
-    said = play(
+    outcome = play(
         with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE), msgspec.structs.replace(LIMITS, settle_s=0.0)
     )
-    assert not said.settled
+    assert not outcome.settled
 
 
 def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -> None:
@@ -379,8 +382,8 @@ def test_two_surges_are_one_pass_or_two_as_they_follow_each_other(gap: float) ->
     first = with_frames_left_out(scene([RUNNER]), 3, 8)
     start = BEGIN + dt.timedelta(seconds=24 + gap)
     again = detections([RUNNER], 24, fps=5, start=start, epoch="g", seq=50)
-    said = play([*first, *with_frames_left_out(again, 3, 8)], rules_of(GATE))
-    assert [i.incident.split(".")[1] for i in late(said)] == ["settled-e4-1", "settled-g4-1"]
+    outcome = play([*first, *with_frames_left_out(again, 3, 8)], rules_of(GATE))
+    assert [i.incident.split(".")[1] for i in late(outcome)] == ["settled-e4-1", "settled-g4-1"]
 
 
 def test_a_camera_that_never_gets_all_of_its_frames_has_a_small_state() -> None:
@@ -402,15 +405,15 @@ def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> N
     before, after = rules_of(GATE), msgspec.convert({}, Rules)
     log = Memory(with_frames_left_out(scene([RUNNER, RUNNER._replace(begin=12.1, end=13.6)]), 3, 16))
     replica = Replica(log, before, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
-    said = Said()
+    outcome = Outcome()
     for n in range(len(log.all)):
         log.end = n + 1
-        said.add(replica.live())
+        outcome.add(replica.live())
         if n == 9:
             replica.book = after
-            said.add(replica.partition.use("lobby", after))
-    said.add(replica.settle(AFTER))
-    assert [i.start.second for i in late(said)] == [(BEGIN + dt.timedelta(seconds=4)).second]
+            outcome.add(replica.partition.use("lobby", after))
+    outcome.add(replica.settle(AFTER))
+    assert [i.start.second for i in late(outcome)] == [(BEGIN + dt.timedelta(seconds=4)).second]
 
 
 @pytest.mark.slow
@@ -421,8 +424,8 @@ def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.Monk
     stored = messages(two_connections(BUSY), ON_TIME, [*NONE[:5], Deferral(1, 5.0), *NONE[6:]])
     expected = play(stored)
     monkeypatch.setattr(Episode, "read", read)
-    said = play(stored)
-    assert said.live.keys() == expected.live.keys() and not said.settled
+    outcome = play(stored)
+    assert outcome.live.keys() == expected.live.keys() and not outcome.settled
 
 
 # ---- verification
@@ -430,7 +433,7 @@ def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.Monk
 ASKING = rules_of(GATE, verify="Does somebody run?")
 
 
-def told_late(book: Rules, limits: Limits = LIMITS) -> tuple[Replica, Outs, float]:
+def late_incident(book: Rules, limits: Limits = LIMITS) -> tuple[Replica, Outs, float]:
     """A crossing that is found late; and when, by the log's clock."""
     log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
     replica = Replica(log, book, msgspec.structs.replace(limits, settle_s=SETTLE_S))
@@ -441,20 +444,20 @@ def told_late(book: Rules, limits: Limits = LIMITS) -> tuple[Replica, Outs, floa
 
 
 def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
-    replica, outs, now = told_late(ASKING)
+    replica, outs, now = late_incident(ASKING)
     (job,) = of_kind(outs, jobs.Verify)
     begun = of_kind(outs, Incident)[0]
     assert (begun.state, begun.late, begun.verification) == ("start", True, "pending")
     assert job.incident == begun.incident and job.segments == [s.seq for s in begun.segments]
     assert not of_kind(outs, Alert) and replica.partition.passes
-    said = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
-    (update,), (alert,) = of_kind(said, Incident), of_kind(said, Alert)
+    incidents = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
+    (update,), (alert,) = of_kind(incidents, Incident), of_kind(incidents, Alert)
     assert (update.verification, update.late, alert.late) == ("confirmed", True, True)
-    assert all(out.id.startswith("settled/") for out in [*outs, *said] if not isinstance(out.what, Counts))
+    assert all(out.id.startswith("settled/") for out in [*outs, *incidents] if not isinstance(out.what, Counts))
 
 
 def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
-    replica, _, now = told_late(ASKING)
+    replica, _, now = late_incident(ASKING)
     outs = replica.wait(now + LIMITS.verify_s)
     (alert,) = of_kind(outs, Alert)
     assert (alert.verification, alert.late) == ("unverified", True)
@@ -464,7 +467,7 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:
     """As after a crash: verdicts are read at once, the second pass takes its time."""
-    _, outs, now = told_late(ASKING)
+    _, outs, now = late_incident(ASKING)
     begun = of_kind(outs, Incident)[0]
     log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
     log.end = len(log.all)
@@ -477,14 +480,14 @@ def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts()
 
 
 def test_a_question_that_vlm_does_not_take_leaves_a_late_incident_unverified() -> None:
-    replica, outs, _ = told_late(ASKING)
+    replica, outs, _ = late_incident(ASKING)
     (job,) = of_kind(outs, jobs.Verify)
-    said = replica.partition.refused("lobby", job.incident)
-    assert [type(o.what) for o in said] == [Incident, Alert] and all(o.what.late for o in said)  # type: ignore[union-attr]
+    output = replica.partition.refused("lobby", job.incident)
+    assert [type(o.what) for o in output] == [Incident, Alert] and all(o.what.late for o in output)  # type: ignore[union-attr]
 
 
 def test_a_late_incident_of_a_rule_that_alerts_at_once_is_an_alert_at_once() -> None:
-    _, outs, _ = told_late(rules_of(GATE, alert="start"))
+    _, outs, _ = late_incident(rules_of(GATE, alert="start"))
     (alert,) = of_kind(outs, Alert)
     assert alert.late and alert.verification == "none"
 
@@ -492,8 +495,8 @@ def test_a_late_incident_of_a_rule_that_alerts_at_once_is_an_alert_at_once() -> 
 def test_a_false_alarm_keeps_the_verdict_that_it_had() -> None:
     book = rules_of(GATE, verify="Does somebody cross?")
     stored = with_frames_left_out(scene([LEFT, RIGHT]), 3, 8)
-    begun, *_ = as_said(play(stored, book), Incident)
-    said = verdict(begun, "confirmed")
-    data = Message(9.2, events.subject(said), "vlm/1", events.encode(said))
+    begun, *_ = live_of(play(stored, book), Incident)
+    incidents = verdict(begun, "confirmed")
+    data = Message(9.2, events.subject(incidents), "vlm/1", events.encode(incidents))
     (marked,) = false_alarms(play([*stored, data], book))
     assert (marked.verification, marked.confidence) == ("confirmed", 0.9)

@@ -56,6 +56,6 @@ def test_a_baseline_has_ratios_alone_and_keeps_those_of_benchmarks_that_were_not
 
 def test_the_baseline_of_the_repository_is_of_benchmarks_that_there_are() -> None:
     path = Path(record.__file__).with_name("baseline.json")
-    kept = msgspec.json.decode(path.read_bytes(), type=list[record.Result])
-    assert {result.name for result in kept} <= set(NAMES)
-    assert all(result.ratios and not result.figures for result in kept)
+    remaining = msgspec.json.decode(path.read_bytes(), type=list[record.Result])
+    assert {result.name for result in remaining} <= set(NAMES)
+    assert all(result.ratios and not result.figures for result in remaining)

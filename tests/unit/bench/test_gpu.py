@@ -198,7 +198,7 @@ def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> No
         one = scaled[f"tidegate-{n.service}"]
         assert one["metadata"]["annotations"][deploy_manifests.RATE] == n.rate
         values = [t["metadata"].get("lagThreshold") for t in one["spec"]["triggers"]]
-        demand = [deploy_manifests.asked_by(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
+        demand = [deploy_manifests.query_of(t) for t in one["spec"]["triggers"] if t["type"] == "metrics-api"]
         if demand:
             net = [str(n.threshold.fallback), str(n.threshold.deferred)]
             assert demand[0]["lagThreshold"] == str(n.threshold.value) and values == [None, *net]
@@ -231,8 +231,8 @@ def test_the_command_that_a_patch_names_prints_its_threshold() -> None:
     from click.testing import CliRunner
 
     for n in example():
-        said = CliRunner().invoke(threshold, overlay.command(n).split()[2:], catch_exceptions=False).output
-        assert f'lagThreshold: "{n.threshold.value}"' in said and f'lagThreshold: "{n.threshold.fallback}"' in said
+        output = CliRunner().invoke(threshold, overlay.command(n).split()[2:], catch_exceptions=False).output
+        assert f'lagThreshold: "{n.threshold.value}"' in output and f'lagThreshold: "{n.threshold.fallback}"' in output
 
 
 def test_the_overlay_is_found_by_the_gpu_s_name() -> None:

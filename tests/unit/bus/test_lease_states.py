@@ -96,8 +96,8 @@ class Copy:
     def hear(self) -> None:
         for key, revision, value, at in self._bucket.writes[self._read :]:
             self._revisions[key] = revision
-            for known in (self.values, self.seen, self.written):
-                known.pop(key, None)  # type: ignore[attr-defined]
+            for seen in (self.values, self.seen, self.written):
+                seen.pop(key, None)  # type: ignore[attr-defined]
             if value is not None:
                 self.values[key], self.seen[key], self.written[key] = value, self._bucket.now, at
         self._read = len(self._bucket.writes)
@@ -105,7 +105,7 @@ class Copy:
     def revision(self, key: str) -> int | None:
         return self._revisions.get(key) if key in self.values else None
 
-    def last_known(self, key: str) -> int:
+    def last_revision(self, key: str) -> int:
         return self._revisions.get(key, 0)
 
     def is_deleted(self, key: str) -> bool:

@@ -29,16 +29,16 @@ def alert(event: Incident) -> Alert:
     return Alert(**{field: getattr(event, field) for field in event.__struct_fields__})
 
 
-def told(*said: Incident | Verdict) -> Any:
+def assembled(*event_sequences: Incident | Verdict) -> Any:
     index = Index()
-    for event in said:
+    for event in event_sequences:
         index.record(event)
     (entry,) = index.all(Filters().fits)
     return card(entry, None, 0, lambda camera, time: False)
 
 
 @st.composite
-def said(draw: st.DrawFn) -> Incident | Verdict:
+def event_sequences(draw: st.DrawFn) -> Incident | Verdict:
     """Something that is said of one incident."""
     if draw(st.booleans()):
         return verdict(draw(st.sampled_from(["confirmed", "rejected", "uncertain"])), reason=draw(st.text(max_size=3)))
@@ -59,7 +59,7 @@ def said(draw: st.DrawFn) -> Incident | Verdict:
     return alert(event) if draw(st.booleans()) else event
 
 
-@given(st.lists(said(), min_size=1, max_size=8), st.randoms(use_true_random=False))
+@given(st.lists(event_sequences(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_what_is_said_does_not_matter(events: list[Incident | Verdict], chance: random.Random) -> None:
     def all_of(order: list[Incident | Verdict]) -> IncidentReport:
         found = IncidentReport()
@@ -76,27 +76,27 @@ def test_the_order_of_what_is_said_does_not_matter(events: list[Incident | Verdi
 def test_an_incident_from_its_start_to_its_verdict() -> None:
     start, end = ago(60), ago(40)
     began = incident(start=start, verification="pending")
-    found = told(began)
+    found = assembled(began)
     assert (found.end, found.verification, found.alert, found.labels) == (None, "pending", False, {"person": 1})
     ended = msgspec.structs.replace(began, state="end", end=end, time=end, value=12.0)
-    found = told(ended, began)
+    found = assembled(ended, began)
     assert (found.end, found.value, found.verification) == (end, 12.0, "pending")
     overdue = msgspec.structs.replace(
         ended, state="update", verification="unverified", reason="no verdict within 600 s"
     )
-    found = told(alert(overdue), ended, overdue)
+    found = assembled(alert(overdue), ended, overdue)
     assert (found.end, found.verification, found.alert, found.confidence) == (end, "unverified", True, None)
-    found = told(ended, overdue, verdict("rejected", start=start))
+    found = assembled(ended, overdue, verdict("rejected", start=start))
     assert (found.verification, found.confidence, found.reason) == ("rejected", 0.8, "a bench, and nobody on it")
-    assert told(verdict("rejected", start=start), began).verification == "rejected", "it was heard first"
+    assert assembled(verdict("rejected", start=start), began).verification == "rejected", "it was heard first"
 
 
 def test_a_second_look_says_late_and_not_found() -> None:
     began = incident()
-    assert (told(began).late, told(began).not_found) == (False, False)
-    gone = msgspec.structs.replace(began, state="update", not_found=True)
-    assert told(gone, began).not_found
-    assert told(msgspec.structs.replace(began, late=True)).late
+    assert (assembled(began).late, assembled(began).not_found) == (False, False)
+    missing = msgspec.structs.replace(began, state="update", not_found=True)
+    assert assembled(missing, began).not_found
+    assert assembled(msgspec.structs.replace(began, late=True)).late
 
 
 def test_cameras_may_share_an_incidents_id() -> None:
@@ -192,24 +192,24 @@ def gaps(statuses: Statuses, since: float, until: float) -> list[tuple[float, fl
 
 @given(st.permutations([(90, "offline"), (80, "offline", "refused"), (70, "online"), (20, "offline")]))
 def test_a_camera_was_offline_until_it_was_online(order: list[tuple[Any, ...]]) -> None:
-    known = Statuses()
-    for said in [*order, *order]:
-        known.record(status(*said))
-    assert gaps(known, 100, 0) == [(90, 70, "refused"), (20, None, "no answer")]
-    assert gaps(known, 85, 75) == [(90, 70, "refused")]
-    assert gaps(known, 70, 20) == []
-    assert gaps(known, 10, 0) == [(20, None, "no answer")]
-    known.forget(ago(75).timestamp())
-    assert gaps(known, 100, 0) == [(20, None, "no answer")]
-    known.forget(ago(0).timestamp())
-    assert gaps(known, 100, 0) == [(20, None, "no answer")], "that still holds"
+    seen = Statuses()
+    for event_sequences in [*order, *order]:
+        seen.record(status(*event_sequences))
+    assert gaps(seen, 100, 0) == [(90, 70, "refused"), (20, None, "no answer")]
+    assert gaps(seen, 85, 75) == [(90, 70, "refused")]
+    assert gaps(seen, 70, 20) == []
+    assert gaps(seen, 10, 0) == [(20, None, "no answer")]
+    seen.forget(ago(75).timestamp())
+    assert gaps(seen, 100, 0) == [(20, None, "no answer")]
+    seen.forget(ago(0).timestamp())
+    assert gaps(seen, 100, 0) == [(20, None, "no answer")], "that still holds"
 
 
 def test_a_camera_that_comes_and_goes_takes_no_more_room() -> None:
-    known = Statuses()
+    seen = Statuses()
     for n in range(MOST_OF_A_CAMERA + 500):
-        known.record(status(5000 - n, "offline" if n % 2 else "online"))
-    assert len(gaps(known, 9999, 0)) == MOST_OF_A_CAMERA // 2
+        seen.record(status(5000 - n, "offline" if n % 2 else "online"))
+    assert len(gaps(seen, 9999, 0)) == MOST_OF_A_CAMERA // 2
 
 
 @given(st.lists(st.tuples(st.integers(-5, 65), st.sampled_from(["info", "warning", "critical"])), max_size=30))

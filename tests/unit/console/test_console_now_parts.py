@@ -145,9 +145,9 @@ def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
         seq, time = seq + more, time + later
         stored[seq] = time
         stamps.add(seq, time)
-    asked = data.draw(st.integers(min(stored), max(stored)))
-    exactly = stored[min(s for s in stored if s >= asked)]
-    found = stamps.time(asked)
+    request = data.draw(st.integers(min(stored), max(stored)))
+    exactly = stored[min(s for s in stored if s >= request)]
+    found = stamps.time(request)
     assert found is not None and exactly <= found <= exactly + EVERY_S + 1e-6
     assert stamps.time(max(stored) + 1) is None and stamps.time(min(stored) - 1) is None
 
@@ -203,8 +203,8 @@ def test_what_arrived_and_what_is_done_are_counted_exactly(acts: list[tuple[str,
             held, done = held - n, done + n
         elif act == "expire":
             n = min(n, last - first + 1)
-            gone = max(0, first + n - 1 - max(place, first - 1))
-            first, expired = first + n, expired + gone
+            missing = max(0, first + n - 1 - max(place, first - 1))
+            first, expired = first + n, expired + missing
         elif held:
             deliveries, redelivered = deliveries + 1, redelivered + 1
         pending = last - max(place, first - 1)

@@ -60,8 +60,8 @@ def test_a_record_names_what_there_is(record: Service) -> None:
     streams = {stream.name for stream in topology.streams(topology.TopologySettings())}
     assert {c.stream for c in record.consumers} <= streams
     assert {b.name for b in record.buckets} <= set(topology.buckets(topology.TopologySettings()))
-    said = {names.kind_of(subject) for subject in record.publishes if subject.startswith("events.")}
-    assert said <= {kind.kind for kind in KINDS}
+    fields = {names.kind_of(subject) for subject in record.publishes if subject.startswith("events.")}
+    assert fields <= {kind.kind for kind in KINDS}
     for consumer in record.consumers:
         assert not consumer.when or consumer.when in topology.TopologySettings.__struct_fields__
 
@@ -72,8 +72,8 @@ def test_every_kind_of_event_is_said_by_one_service() -> None:
         kind.kind: [r.name for r in catalog.SERVICES if names.event(kind.kind, "*") in r.publishes] for kind in KINDS
     }
     past = names.past("")
-    said = {kind.kind: int(not kind.kind.startswith(past)) for kind in KINDS}
-    assert {kind: len(by) for kind, by in by_kind.items()} == said
+    fields = {kind.kind: int(not kind.kind.startswith(past)) for kind in KINDS}
+    assert {kind: len(by) for kind, by in by_kind.items()} == fields
 
 
 @pytest.mark.parametrize("extra", catalog.EXTRAS)

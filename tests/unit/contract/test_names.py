@@ -36,7 +36,7 @@ def _found(camera: str) -> Any:
     return msgspec.convert({"labels": ["person"], "cameras": [camera]}, finding.Query)
 
 
-def _asked(camera: str) -> Any:
+def _question(camera: str) -> Any:
     return asking.read(msgspec.json.encode({"kind": "ask", "camera": camera, "question": "what?"}))
 
 
@@ -52,7 +52,7 @@ DOORS: dict[str, Callable[[str], Any]] = {
     "camera add": names.check_camera,
     "segment": _segment,
     "find": _found,
-    "ask": _asked,
+    "ask": _question,
     "job": _job,
     "replica of cv": _replica(CvSettings),
     "replica of embed": _replica(EmbedSettings),

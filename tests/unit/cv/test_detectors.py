@@ -308,8 +308,8 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
 async def test_a_label_in_the_settings_that_the_model_does_not_have_is_told_at_the_start(admin: Client) -> None:
     with structlog.testing.capture_logs() as logs:
         CvService(admin, load(EMBEDDED), CvSettings(cv_classes="person,persn,Car,xyzzy"))
-    told = [(log["label"], log["remedy"]) for log in logs if log["log_level"] == "warning"]
-    assert told == [
+    reports = [(log["label"], log["remedy"]) for log in logs if log["log_level"] == "warning"]
+    assert reports == [
         ("Car", "did you mean 'car'?"),
         ("persn", "did you mean 'person'?"),
         ("xyzzy", "nothing will be reported of it"),

@@ -91,10 +91,10 @@ def test_images_show_what_tiles_say(grid: Grid, width: int, height: int, fixed: 
         if size:
             assert image.shape == whole.shape == (height, width, 3)
         # Two pixels of the picture: what rounding to whole ones may cost at both ends.
-        for said, corner in ((x1, image[0, 0, 0]), (x2, image[0, -1, 0])):
-            assert corner / 256 == pytest.approx(said, abs=2 / across + 1 / 256)
-        for said, corner in ((y1, image[0, 0, 1]), (y2, image[-1, 0, 1])):
-            assert corner / 256 == pytest.approx(said, abs=2 / down + 1 / 256)
+        for reply, corner in ((x1, image[0, 0, 0]), (x2, image[0, -1, 0])):
+            assert corner / 256 == pytest.approx(reply, abs=2 / across + 1 / 256)
+        for reply, corner in ((y1, image[0, 0, 1]), (y2, image[-1, 0, 1])):
+            assert corner / 256 == pytest.approx(reply, abs=2 / down + 1 / 256)
 
 
 @given(grids)

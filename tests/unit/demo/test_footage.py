@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("footage")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return footage.embedded(tmp_path_factory.mktemp("footage"))
 
 
@@ -42,9 +42,9 @@ def encode(
 
 
 @pytest.mark.slow
-def test_every_scene_is_as_a_camera_sends_it(made: list[Path]) -> None:
-    assert [p.stem for p in made[:5]] == [s.name for s in footage.SCENES]
-    for path in made:
+def test_every_scene_is_as_a_camera_sends_it(scenes: list[Path]) -> None:
+    assert [p.stem for p in scenes[:5]] == [s.name for s in footage.SCENES]
+    for path in scenes:
         times = packets(path)
         keys = [t for t, is_key in times if is_key]
         assert keys == pytest.approx(range(len(keys)), abs=0.01), "a keyframe every second"
@@ -55,19 +55,19 @@ def test_every_scene_is_as_a_camera_sends_it(made: list[Path]) -> None:
 
 
 @pytest.mark.slow
-def test_scenes_and_their_mirrors_show_what_they_should(made: list[Path]) -> None:
-    with av.open(str(made[0])) as a, av.open(str(made[5])) as b:
+def test_scenes_and_their_mirrors_show_what_they_should(scenes: list[Path]) -> None:
+    with av.open(str(scenes[0])) as a, av.open(str(scenes[5])) as b:
         plain = next(a.decode(video=0)).to_ndarray(format="rgb24").astype(int)
         mirrored = next(b.decode(video=0)).to_ndarray(format="rgb24").astype(int)
     assert np.abs(plain - mirrored[:, ::-1]).mean() < 5
     assert np.abs(plain - mirrored).mean() > 20
 
 
-def test_what_is_there_is_not_made_again(made: list[Path]) -> None:
-    before = [p.stat().st_mtime_ns for p in made]
+def test_what_is_there_is_not_made_again(scenes: list[Path]) -> None:
+    before = [p.stat().st_mtime_ns for p in scenes]
     done: list[float] = []
-    assert footage.embedded(made[0].parent, done.append) == made
-    assert [p.stat().st_mtime_ns for p in made] == before
+    assert footage.embedded(scenes[0].parent, done.append) == scenes
+    assert [p.stat().st_mtime_ns for p in scenes] == before
     assert done[-1] == 1.0
 
 
@@ -125,10 +125,10 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path, content: byte
         footage.serveable(path, tmp_path / "out.mp4")
 
 
-async def test_bank_serves_files_for_ever_and_ends(made: list[Path], tmp_path: Path) -> None:
+async def test_bank_serves_files_for_ever_and_ends(scenes: list[Path], tmp_path: Path) -> None:
     short = encode(tmp_path / "short.mp4", frames=25, bf="0")
-    async with Bank([short, made[0]], tmp_path / "bank") as bank:
-        assert [u.rpartition("/")[2] for u in bank.urls] == ["short.mp4?play_count=0", f"{made[0].name}?play_count=0"]
+    async with Bank([short, scenes[0]], tmp_path / "bank") as bank:
+        assert [u.rpartition("/")[2] for u in bank.urls] == ["short.mp4?play_count=0", f"{scenes[0].name}?play_count=0"]
         with av.open(bank.url("short.mp4"), options={"rtsp_transport": "tcp"}, timeout=5) as container:
             times = []
             for packet in container.demux(container.streams.video[0]):

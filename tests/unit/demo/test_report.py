@@ -131,7 +131,7 @@ def samples(seconds: int) -> list[Sample]:
 
 
 PHASES = [Phase(name="calm", start=0, end=10), Phase(name="surge", start=10, end=40)]
-TOLD = Observations(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
+OBSERVATIONS = Observations(PHASES, samples(40), BEGAN.timestamp(), scaler(40.0))
 
 
 def summary(*detections: StoredDetections) -> report.RunSummary:
@@ -139,7 +139,7 @@ def summary(*detections: StoredDetections) -> report.RunSummary:
         segments=frozenset(s.event.segment.seq for s in detections), detections=list(detections), dead=NONE,
         settled=100, lines=[],
     )  # fmt: skip
-    return report.summarise(run, TOLD)
+    return report.summarise(run, OBSERVATIONS)
 
 
 def test_summary_compares_with_a_fleet_of_the_peaks_size() -> None:
@@ -160,7 +160,7 @@ def test_summary_says_what_was_left_out_and_what_was_made_good() -> None:
     run = Run(
         segments=frozenset({1, 2}), detections=[whole, less], dead=NONE, settled=100, lines=[], revised=1,
     )  # fmt: skip
-    s = report.summarise(run, TOLD)
+    s = report.summarise(run, OBSERVATIONS)
     assert (s.frames_analysed, s.frames_later, s.revised) == (4, 8, 1)
     assert "8 frames were left out" in shown(s)
     assert "left out" not in shown(summary(whole))
@@ -248,10 +248,10 @@ async def test_a_run_is_read_back_and_written(admin: Client, tmp_path: Path) -> 
     run = await report.read_back(admin)
     assert run.segments == {1, 2, 3, 4}
     assert (run.settled, run.dead) == (3, {3})
-    s = report.summarise(run, TOLD)
+    s = report.summarise(run, OBSERVATIONS)
     assert (s.segments.processed, s.segments.dead_lettered, s.segments.waiting, s.segments.lost) == (2, 1, 1, 0)
     out = tmp_path / "out"
-    await report.write(js, run, s, TOLD, out)
+    await report.write(js, run, s, OBSERVATIONS, out)
     assert {p.name for p in out.iterdir()} == {
         "camera-a.png", "events.jsonl", "overview.png", "summary.json", "summary.txt", "timeline.png",
     }  # fmt: skip

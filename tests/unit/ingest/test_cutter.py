@@ -84,8 +84,8 @@ def test_no_cut_between_reordered_frames() -> None:
 def test_frame_over_the_limit_drops_the_rest_of_its_gop() -> None:
     packets = stream(50, 150)
     packets[60] = P(60 / FPS, LIMIT + 1, False)
-    kept = [p for _, s in cut_all(packets) for p in s]
-    assert [p for p in packets if p not in kept] == packets[60:100]
+    remaining = [p for _, s in cut_all(packets) for p in s]
+    assert [p for p in packets if p not in remaining] == packets[60:100]
 
 
 def test_clock_set_back_starts_anew_at_a_keyframe() -> None:
@@ -105,8 +105,8 @@ streams = st.lists(
 @given(streams, st.floats(0.1, 5.0))
 def test_laws(packets: list[P], target: float) -> None:
     segments = cut_all(packets, target)
-    kept = [p for _, s in segments for p in s]
-    assert kept == [p for p in packets if p in set(kept)]
+    remaining = [p for _, s in segments for p in s]
+    assert remaining == [p for p in packets if p in set(remaining)]
     step = max((b.time - a.time for a, b in itertools.pairwise(packets)), default=0)
     for i, (cut, s) in enumerate(segments):
         assert sum(p.size for p in s) <= LIMIT

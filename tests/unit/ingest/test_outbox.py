@@ -58,8 +58,8 @@ class Box:
             left.append(item)
         assert sorted(self.taken + self.dropped + left) == sorted(self.items), "each is somewhere, once"
         assert self.taken + left == sorted(self.taken + left), "in order"
-        for kept in self.taken + left:
-            before = [i for i in self.items if i.gop == kept.gop and i.part < kept.part]
+        for remaining in self.taken + left:
+            before = [i for i in self.items if i.gop == remaining.gop and i.part < remaining.part]
             assert not set(before) & set(self.dropped), "no part of a GOP after one that was dropped"
 
 

@@ -50,8 +50,8 @@ def test_other_services_are_told_nothing() -> None:
 @pytest.mark.parametrize("service", [s.name for s in catalog.SERVICES if s.scaled_object])
 def test_one_machine_scales_by_demand(service: str) -> None:
     scaled = scaled_object(service)
-    (asked,) = elastic.demand_queries(scaled)
-    assert asked.service == service
+    (queries,) = elastic.demand_queries(scaled)
+    assert queries.service == service
 
 
 def test_asking_changes_what_is_named_and_keeps_the_rest() -> None:

@@ -53,21 +53,23 @@ class World:
         seqs = list(range(ledger.position, len(self.times) + 1))[: 1 + self.tries % 4]
         if not seqs:
             return False
-        made: list[Recorded] = []
+        created: list[Recorded] = []
         for seq in seqs:
             start = self.times[seq - 1]
-            if made and hour_of(made[-1].start) == hour_of(start):
-                made[-1] = msgspec.structs.replace(made[-1], last_seq=seq, last_n=seq, segments=made[-1].segments + 1)
+            if created and hour_of(created[-1].start) == hour_of(start):
+                created[-1] = msgspec.structs.replace(
+                    created[-1], last_seq=seq, last_n=seq, segments=created[-1].segments + 1
+                )
             else:
-                made.append(self._file(seq, start))
-        for file in made:
+                created.append(self._file(seq, start))
+        for file in created:
             self._may_die()
             self.files[file.key] = file
         self._may_die()
-        hole = Hole(since=made[0].start, until=made[0].start, cause="camera", segments=seqs[0])
+        hole = Hole(since=created[0].start, until=created[0].start, cause="camera", segments=seqs[0])
         end = self.times[seqs[-1] - 1] + dt.timedelta(seconds=1)
-        step = advance("cam", ledger, made, [hole], Last(seq=seqs[-1], epoch="e", n=seqs[-1], end=end))
-        assert 0 < step.taken <= len(made)
+        step = advance("cam", ledger, created, [hole], Last(seq=seqs[-1], epoch="e", n=seqs[-1], end=end))
+        assert 0 < step.taken <= len(created)
         if step.closed:
             before = self.hours.get(step.closed.hour)
             self.hours[step.closed.hour] = merge_hours(before, step.closed)
@@ -100,10 +102,10 @@ def test_each_segment_is_in_one_file_that_is_known(steps: list[int], kills: list
     if last.hour:
         now = Hour(camera="cam", hour=last.hour, files=last.files, holes=last.holes)
         hours[last.hour] = merge_hours(hours.get(last.hour), now)
-    known = [file for hour in hours.values() for file in hour.files]
-    seqs = Counter(seq for file in known for seq in range(file.first_seq, file.last_seq + 1))
+    seen = [file for hour in hours.values() for file in hour.files]
+    seqs = Counter(seq for file in seen for seq in range(file.first_seq, file.last_seq + 1))
     assert seqs == Counter(range(1, len(times) + 1))
-    assert last.position == len(times) + 1 and all(file.key in world.files for file in known)
+    assert last.position == len(times) + 1 and all(file.key in world.files for file in seen)
     for hour in hours.values():
         assert all(hour_of(file.start) == hour.hour for file in hour.files)
         assert len({file.key for file in hour.files}) == len(hour.files)

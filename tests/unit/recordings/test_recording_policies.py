@@ -39,7 +39,7 @@ def test_a_hold_counts_wherever_it_is(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("text", "words"),
     [
         ('{"record": "sometimes"}', "Invalid enum value 'sometimes'"),
         ('{"keep_days": 0}', "keep_days"),
@@ -47,9 +47,9 @@ def test_a_hold_counts_wherever_it_is(key: str) -> None:
         ('{"before_s": 601}', "before_s"),
     ],
 )
-def test_what_is_no_policy_is_refused_in_words(said: str, words: str) -> None:
+def test_what_is_no_policy_is_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=re.escape(words)):
-        msgspec.json.decode(said, type=Policy)
+        msgspec.json.decode(text, type=Policy)
 
 
 FILES = st.lists(
@@ -63,7 +63,7 @@ FILES = st.lists(
     max_size=30,
     unique_by=lambda file: file.key,
 )
-KEPT = st.builds(
+POLICIES = st.builds(
     EffectivePolicy,
     keep_days=st.sampled_from([0.01, 1.0, 7.0]),
     incidents_days=st.sampled_from([0.5, 7.0, 30.0]),
@@ -71,26 +71,26 @@ KEPT = st.builds(
 )
 
 
-@given(FILES, KEPT)
-def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], kept: EffectivePolicy) -> None:
-    gone = files_to_remove(files, kept, NOW)
-    left = [file for file in files if file not in gone]
+@given(FILES, POLICIES)
+def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], policy: EffectivePolicy) -> None:
+    missing = files_to_remove(files, policy, NOW)
+    left = [file for file in files if file not in missing]
     assert (
-        files_to_remove(left, kept, NOW) == []
-        and files_to_remove(files, msgspec.structs.replace(kept, hold=True), NOW) == []
+        files_to_remove(left, policy, NOW) == []
+        and files_to_remove(files, msgspec.structs.replace(policy, hold=True), NOW) == []
     )
-    assert [file.end for file in gone] == sorted(file.end for file in gone)
-    old = [file for file in files if (at := expires_at(file, kept)) and at < NOW]
-    assert set(old) <= set(gone)
-    too_much = [file for file in gone if file not in old]
+    assert [file.end for file in missing] == sorted(file.end for file in missing)
+    old = [file for file in files if (at := expires_at(file, policy)) and at < NOW]
+    assert set(old) <= set(missing)
+    too_much = [file for file in missing if file not in old]
     size = sum(file.size for file in left)
-    if kept.most_gb:
-        assert size <= kept.most_gb * GB
+    if policy.most_gb:
+        assert size <= policy.most_gb * GB
         # No more of them than needed: the last to go would have been too much.
         if too_much:
             last = max(too_much, key=lambda file: (file.incident, file.end, file.key))
-            assert size + last.size > kept.most_gb * GB
+            assert size + last.size > policy.most_gb * GB
             assert all(file.incident or not last.incident for file in left)
     else:
         assert not too_much
-    assert expires_at(Aged("k", NOW, 1, incident=True), kept) >= expires_at(Aged("k", NOW, 1, incident=False), kept)  # type: ignore[operator]
+    assert expires_at(Aged("k", NOW, 1, incident=True), policy) >= expires_at(Aged("k", NOW, 1, incident=False), policy)  # type: ignore[operator]

@@ -123,13 +123,13 @@ def read_of(pieces: Sequence[Piece]) -> list[Read]:
     return found
 
 
-def content(made: VideoFile) -> bytes:
-    return b"".join(made.buffers)
+def content(videos: VideoFile) -> bytes:
+    return b"".join(videos.buffers)
 
 
 def test_a_file_is_the_video_and_its_record_finds_every_second(path: Path, pieces: list[Piece]) -> None:
-    (made,), holes = files(read_of(pieces), "t")
-    video, record = content(made), made.record
+    (videos,), holes = files(read_of(pieces), "t")
+    video, record = content(videos), videos.record
     assert not holes and record.size == len(video) and record.segments == len(pieces)
     assert (record.first_seq, record.last_seq) == (10, 9 + len(pieces))
     assert len(frames(video)) == 250 and len(record.sizes) == 3
@@ -153,8 +153,8 @@ def test_what_is_damaged_is_left_out_with_what_needs_it(pieces: list[Piece]) -> 
     read = read_of(pieces)
     second = next(n for n, one in enumerate(read) if n and one.head.segment.starts_gop)
     spoiled = [*read[:1], read[1]._replace(payload=b"no video"), *read[2:]]
-    (made,), (hole,) = files(spoiled, "t")
-    assert [one.head.seq for one in made.read] == [10, *range(10 + second, 10 + len(read))]
+    (videos,), (hole,) = files(spoiled, "t")
+    assert [one.head.seq for one in videos.read] == [10, *range(10 + second, 10 + len(read))]
     assert hole.cause == "damaged" and hole.segments == second - 1
     assert (hole.since, hole.until) == (read[1].head.segment.start, read[second - 1].head.end)
     assert files([one._replace(payload=b"") for one in read], "t") == ([], [hole_of(read)])
@@ -165,8 +165,8 @@ def hole_of(read: Sequence[Read]) -> records.Hole:
 
 
 def test_an_index_is_read_as_it_was_written(pieces: list[Piece]) -> None:
-    (made,), holes = files(read_of(pieces), "t")
-    hour = Hour(camera="cam", hour=hour_of(made.record.start), files=(made.record,), holes=tuple(holes))
+    (videos,), holes = files(read_of(pieces), "t")
+    hour = Hour(camera="cam", hour=hour_of(videos.record.start), files=(videos.record,), holes=tuple(holes))
     assert records.decode(records.encode(hour), Hour) == hour
 
 
@@ -251,8 +251,8 @@ def rows_of(pieces: Sequence[Piece]) -> list[VideoFile]:
         row = read[begin:end]
         if n == 2:
             row = [later(one, 10) for one in row]
-        (made,), _ = files(row, f"t{n}")
-        found.append(made)
+        (videos,), _ = files(row, f"t{n}")
+        found.append(videos)
     assert len(found) == 3
     return found
 
@@ -263,30 +263,30 @@ def later(read: Read, seconds: float) -> Read:
     return read._replace(head=read.head._replace(segment=moved))
 
 
-def part(made: VideoFile, play: Play) -> bytes:
-    return fmp4.later(content(made)[play.begin : play.end], play.ticks, play.n)
+def part(videos: VideoFile, play: Play) -> bytes:
+    return fmp4.later(content(videos)[play.begin : play.end], play.ticks, play.n)
 
 
 def test_files_play_as_one_video_without_a_jump(tmp_path: Path, pieces: list[Piece]) -> None:
-    made = {one.record.key: one for one in rows_of(pieces)}
-    records_ = [one.record for one in made.values()]
+    videos = {one.record.key: one for one in rows_of(pieces)}
+    records_ = [one.record for one in videos.values()]
     row = plays(records_, records_[0].start, records_[-1].end)
     assert [play.n for play in row] == [1, 2, 3] and [play.broken for play in row] == [True, False, True]
     assert {play.headed for play in row} == {records_[0].key}
-    video = content(made[records_[0].key])[: records_[0].init]
-    video += b"".join(part(made[play.file], play) for play in row)
+    video = content(videos[records_[0].key])[: records_[0].init]
+    video += b"".join(part(videos[play.file], play) for play in row)
     assert [t for t, _ in frames(video)] == pytest.approx([n / 25 for n in range(250)], abs=0.0011)
 
 
 def test_players_take_the_playlist(tmp_path: Path, pieces: list[Piece]) -> None:
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
-    made = {one.record.key: one for one in rows_of(pieces)}
-    files_ = [one.record for one in made.values()]
+    videos = {one.record.key: one for one in rows_of(pieces)}
+    files_ = [one.record for one in videos.values()]
     row = plays(files_, files_[0].start + s(1), files_[-1].end)
     for play in row:
-        (tmp_path / f"{play.n}.m4s").write_bytes(part(made[play.file], play))
-    (tmp_path / "head.mp4").write_bytes(content(made[files_[0].key])[: files_[0].init])
+        (tmp_path / f"{play.n}.m4s").write_bytes(part(videos[play.file], play))
+    (tmp_path / "head.mp4").write_bytes(content(videos[files_[0].key])[: files_[0].init])
     text = playlist(row, head=lambda _: "head.mp4", group=lambda play: f"{play.n}.m4s")
     assert text.count("#EXT-X-MAP") == 1 and "#EXT-X-DISCONTINUITY" not in text
     assert text.count(f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(files_[2].start)}") == 1

@@ -33,11 +33,11 @@ def test_a_service_that_lives_and_one_that_hangs(secured: bool, host: str, tmp_p
     port = str(monitoring.serve(BusSettings(metrics_host=host, **files), health))
     assert probe(METRICS_PORT=port, **given) == (0, "ok\n")
     health.limit_s = -1.0
-    code, said = probe(METRICS_PORT=port, **given)
-    assert code == 1 and "has not moved" in said
+    code, output = probe(METRICS_PORT=port, **given)
+    assert code == 1 and "has not moved" in output
 
 
 def test_where_nobody_answers() -> None:
     port = free_port(0)
-    code, said = probe(METRICS_PORT=str(port))
-    assert code == 1 and f"METRICS_PORT={port}" in said
+    code, output = probe(METRICS_PORT=str(port))
+    assert code == 1 and f"METRICS_PORT={port}" in output

@@ -271,11 +271,11 @@ def test_where_nobody_works_the_known_rate_serves_on() -> None:
 
 def test_replicas_that_warm_up_are_kept_while_they_will_be_needed() -> None:
     world = World(lambda t: 20 if t >= 10 else 0, cold=120).run(60)
-    asked = world.replicas[-1]
-    assert asked >= 5 and world.ready == 0
+    request = world.replicas[-1]
+    assert request >= 5 and world.ready == 0
     # All of the cold start long, with a backlog that grows: nothing is let go, and little asked for again.
     world.run(70)
-    assert min(world.replicas) >= asked and max(world.replicas) <= 3 * 5 * 1.3
+    assert min(world.replicas) >= request and max(world.replicas) <= 3 * 5 * 1.3
     assert world.last.warming == 0 or world.last.warming <= 3 * 5 * 1.3
 
 
@@ -399,8 +399,8 @@ def test_the_lag_rule_is_told_in_words() -> None:
     ]
     later = demand.observe(Observation(time=10, arrived=25, waiting=0, in_work=0, fleet=None))
     assert later.replicas == 2.5 and "2.50 are held" in later.explain()[-1]
-    gone = demand.observe(Observation(time=100, arrived=25, waiting=0, in_work=0, fleet=None))
-    assert gone.replicas == 0 and not gone.active
+    missing = demand.observe(Observation(time=100, arrived=25, waiting=0, in_work=0, fleet=None))
+    assert missing.replicas == 0 and not missing.active
 
 
 def test_a_stuck_backlog_and_held_replicas_are_told() -> None:

@@ -112,14 +112,14 @@ def test_rates_are_never_below_zero_nor_above_what_came(steps: list[tuple[float,
 def forecast(counts: list[int], quantile: float, horizon: float = 60, period: float = 30) -> list[tuple[float, float]]:
     """(what was forecast, what came in the period at the horizon), once a period."""
     f, a = Forecast(horizon, quantile, period), Arrivals(150)
-    said = {}
+    fields = {}
     for t, count in enumerate(counts):
         a.observe(float(t), count)
         f.observe(float(t), count, a.level)
-        said[t] = f.value(a.level)
+        fields[t] = f.value(a.level)
     ahead, long = int(horizon), int(period)
     return [
-        (said[t], (counts[t + ahead + long] - counts[t + ahead]) / long)
+        (fields[t], (counts[t + ahead + long] - counts[t + ahead]) / long)
         for t in range(1200, len(counts) - ahead - long, long)
     ]
 
@@ -136,23 +136,23 @@ def test_a_quantile_is_exceeded_about_as_often_as_it_says(kind: str) -> None:
 
     rate = {"poisson": lambda t: 8.0, "bursts": bursts, "day": lambda t: 10 - 8 * math.cos(2 * math.pi * t / 14_400)}
     pairs = forecast(cumulated(rate[kind], 20_000, 5), 0.9)
-    exceeded = sum(came > said for said, came in pairs) / len(pairs)
+    exceeded = sum(came > reply for reply, came in pairs) / len(pairs)
     assert 0.02 <= exceeded <= 0.2
     # And it is no headroom for the sake of it.
-    assert np.mean([said for said, _ in pairs]) < (1.35 if kind == "poisson" else 3) * np.mean([c for _, c in pairs])
+    assert np.mean([reply for reply, _ in pairs]) < (1.35 if kind == "poisson" else 3) * np.mean([c for _, c in pairs])
 
 
 def test_a_steady_site_earns_a_small_margin_and_a_restless_one_what_it_needs() -> None:
     even = forecast(cumulated(lambda t: 10, 7200), 0.9)
     assert even[-1][0] == pytest.approx(10, rel=0.03)
     restless = forecast(cumulated(lambda t: 20 if t // 45 % 2 else 5, 7200), 0.9)
-    assert np.mean([said for said, _ in restless[-40:]]) > 14
+    assert np.mean([reply for reply, _ in restless[-40:]]) > 14
 
 
 def test_a_ramp_is_led() -> None:
     # By the margin that it learns: at the horizon the rate is 10 % up.
     pairs = forecast(cumulated(lambda t: 5 + 0.01 * t, 9000), 0.9)
-    late = [said < came * 0.97 for said, came in pairs[-100:]]
+    late = [reply < came * 0.97 for reply, came in pairs[-100:]]
     assert sum(late) <= 15
 
 

@@ -54,8 +54,8 @@ def test_the_files_that_are_shipped_ask_what_is_known() -> None:
     shipped = [p for p in (ROOT / "deploy/keda/demand").glob("*.yaml") if "kind: ScaledObject" in p.read_text()]
     triggers = [t for p in shipped for t in load(p).triggers if not isinstance(t, JetStreamTrigger)]
     assert all(isinstance(t, MetricsApiTrigger) for t in triggers)
-    asked = [parse_url(t.url).service for t in triggers if isinstance(t, MetricsApiTrigger)]
-    assert sorted(asked) == ["cv", "embed", "ingest", "vlm"]
+    requests = [parse_url(t.url).service for t in triggers if isinstance(t, MetricsApiTrigger)]
+    assert sorted(requests) == ["cv", "embed", "ingest", "vlm"]
 
 
 @pytest.mark.parametrize("url", ["http://[/demand?service=cv", "http://scaler:9091/metrics?service=cv", "demand"])
@@ -176,17 +176,17 @@ def test_a_workers_own_page_is_read_as_well() -> None:
 
 async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_page, "EVERY_S", 0.1)
-    pages, asked = [PAGE.encode()], list[None]()
+    pages, requests = [PAGE.encode()], list[None]()
 
     async def read() -> None:
         """Wait until it has been read as it is: an answer may have been on its way, and the last is not used yet."""
-        before = len(asked)
-        await until(lambda: len(asked) >= before + 3)
+        before = len(requests)
+        await until(lambda: len(requests) >= before + 3)
 
-    def told() -> list[str]:
+    def warnings() -> list[str]:
         return [line["event"] for line in logs if "metrics" in line["event"]]
 
-    with serving(pages, asked) as url, structlog.testing.capture_logs() as logs:
+    with serving(pages, requests) as url, structlog.testing.capture_logs() as logs:
         async with Estimator(admin, pages=[url]) as estimator:
             live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
             assert isinstance(live, LiveDemand)
@@ -202,8 +202,8 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
             )
             for pages[0] in (b"", b"x 1\n", PAGE.encode()):
                 await read()
-            await until(lambda: len(told()) == 2)
-    assert told() == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
+            await until(lambda: len(warnings()) == 2)
+    assert warnings() == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
 
 
 async def test_a_page_that_is_gone_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from services.cv import coco
 from services.search.words import named_labels
 from tests.support.effort import assert_cheap
 
-KNOWN = list(coco.LABELS)
+LABELS = list(coco.LABELS)
 OWN_PLURALS = {"person": "people", "sheep": "sheep", "knife": "knives", "mouse": "mice", "skis": "skis"} | {
     "scissors": "scissors",
     "broccoli": "broccoli",
@@ -23,31 +23,31 @@ def plural(label: str) -> str:
 
 
 def test_each_label_finds_itself_alone() -> None:
-    joined = [name.replace(" ", "_") for name in KNOWN]
+    joined = [name.replace(" ", "_") for name in LABELS]
     wrong: dict[str, list[str]] = {}
-    for label in KNOWN:
+    for label in LABELS:
         for text in (label, label.upper(), plural(label), f"three {plural(label)}, at night"):
-            if (found := named_labels(text, KNOWN)) != [label]:
+            if (found := named_labels(text, LABELS)) != [label]:
                 wrong[text] = found
         if (found := named_labels(plural(label), joined)) != [label.replace(" ", "_")]:
             wrong[f"{label} of joined words"] = found
     assert wrong == {}
 
 
-@given(st.lists(st.sampled_from(KNOWN), unique=True, max_size=6), st.booleans())
+@given(st.lists(st.sampled_from(LABELS), unique=True, max_size=6), st.booleans())
 def test_labels_come_in_order_of_appearance(labels: list[str], many: bool) -> None:
     text = " and ".join(plural(label) if many else label for label in labels)
-    assert named_labels(f"{text}; {text}", KNOWN) == labels
+    assert named_labels(f"{text}; {text}", LABELS) == labels
 
 
 @given(st.text(alphabet="abes -_'Ä", max_size=30), st.sets(st.text(alphabet="abes -_", max_size=5)))
-def test_only_known_labels_and_every_known_one(text: str, known: set[str]) -> None:
-    found = named_labels(text, known)
-    assert set(found) <= known
+def test_only_known_labels_and_every_known_one(text: str, existing: set[str]) -> None:
+    found = named_labels(text, existing)
+    assert set(found) <= existing
     assert len(found) == len(set(found))
-    for label in known:
+    for label in existing:
         if label.strip(" -_"):
-            assert label in named_labels(label, known)
+            assert label in named_labels(label, existing)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_only_known_labels_and_every_known_one(text: str, known: set[str]) -> No
     ],
 )
 def test_everyday_words(text: str, labels: list[str]) -> None:
-    assert named_labels(text, KNOWN) == labels
+    assert named_labels(text, LABELS) == labels
 
 
 def test_a_synonym_gives_only_what_is_known() -> None:
@@ -81,5 +81,5 @@ def test_a_synonym_gives_only_what_is_known() -> None:
 
 def test_any_number_of_labels_that_a_detector_makes_up_costs_their_number() -> None:
     """Each was compared with each everyday word, in a loop that answers everybody else too."""
-    known = "frozenset(f'label {n}' for n in range(400_000))"
-    assert_cheap("from services.search.words import named_labels", f"named_labels('two men and a dog', {known})")
+    existing = "frozenset(f'label {n}' for n in range(400_000))"
+    assert_cheap("from services.search.words import named_labels", f"named_labels('two men and a dog', {existing})")

@@ -130,13 +130,13 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
 
 
 def test_without_a_budget_or_without_frames_demand_is_what_it_was() -> None:
-    def asked(budget: float, *, says: bool) -> list[float]:
+    def planned_replicas(budget: float, *, says: bool) -> list[float]:
         demand = Demand(DemandSettings(defer_budget=budget))
         return [demand.observe(o).replicas for o in observations(says=says)]
 
-    as_before = asked(0.0, says=False)
-    assert asked(0.0, says=True) == as_before == asked(0.05, says=False)
-    assert asked(0.05, says=True) != as_before
+    as_before = planned_replicas(0.0, says=False)
+    assert planned_replicas(0.0, says=True) == as_before == planned_replicas(0.05, says=False)
+    assert planned_replicas(0.05, says=True) != as_before
 
 
 def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
@@ -282,9 +282,9 @@ def test_a_surge_bends_the_frames_and_not_the_latency(bursts: Trace) -> None:
 
 
 def test_simulate_says_what_was_left_out() -> None:
-    asked = ("--trace", "bursts", "--hours", "1", "--service-rate", "2", "--policy", "demand", "--json")
+    requests = ("--trace", "bursts", "--hours", "1", "--service-rate", "2", "--policy", "demand", "--json")
     rigid, bent = (
-        json.loads(CliRunner().invoke(simulate, [*asked, *more]).stdout)["policies"]["demand"]
+        json.loads(CliRunner().invoke(simulate, [*requests, *more]).stdout)["policies"]["demand"]
         for more in ((), ("--defer-budget", "0.05"))
     )
     assert rigid["left_out"] == rigid["deferred"] == 0

@@ -148,8 +148,8 @@ def test_utilisation_does_not_say_how_much_is_missing() -> None:
     load = Workload(service_rate=1, service_cv=0, cold_start_s=0, latency_target_s=30)
     scaled = by_utilisation(WAKES, prometheus_trigger())
     result = run(KedaUtilisation("u", scaled), counts(*[10] * 900), load, initial=0)
-    asked = [n for _, n in result.timeline]
-    assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(asked) if b > a > 0)
+    requests = [n for _, n in result.timeline]
+    assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(requests) if b > a > 0)
     # The lag would have asked for all of them at its second look.
     assert next(at for at, n in result.timeline if n >= 10) > 150
     # Whoever waits keeps the GPUs busy, so that it asks for more for as long as there is a backlog.
@@ -161,12 +161,12 @@ def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pyte
     load = Workload(service_rate=4, cold_start_s=30)
     monkeypatch.setattr(compare, "THRESHOLDS", (0.5,))
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (15, 300))
-    said: list[str] = []
+    reports: list[str] = []
     names = ("static_peak", "lag_tuned", "clairvoyant", "kpa")
-    results = compare.compare(arrivals, load, scaledobject.load(DEMAND), names, tell=said.append)
+    results = compare.compare(arrivals, load, scaledobject.load(DEMAND), names, tell=reports.append)
     assert [r.name for r in results] == list(names)
     # The tuned one is judged by what demand serves, so demand is simulated too.
-    assert said == ["demand", "static_peak", "clairvoyant", "kpa", "lag_tuned, 8 settings"]
+    assert reports == ["demand", "static_peak", "clairvoyant", "kpa", "lag_tuned, 8 settings"]
     by_name = {r.name: r for r in results}
     assert by_name["clairvoyant"].replica_hours == min(r.replica_hours for r in results)
     assert by_name["static_peak"].attainment == 1.0
@@ -177,9 +177,9 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule_beside_it(monkeypatc
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (300,))
     load = Workload(service_rate=4, cold_start_s=30)
     names = ("utilisation", "utilisation_tuned")
-    said: list[str] = []
-    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names, tell=said.append)
-    assert said == ["demand", "utilisation", "utilisation_tuned, 8 settings"]
+    reports: list[str] = []
+    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names, tell=reports.append)
+    assert reports == ["demand", "utilisation", "utilisation_tuned, 8 settings"]
     assert (default.name, tuned.name) == names
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 

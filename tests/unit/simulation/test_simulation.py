@@ -68,8 +68,8 @@ class Naive:
             self.workers.append([ready, ready, now])
             heapq.heappush(self.events, (ready, 2, "ready", 0))
         while len(self.workers) > n:
-            ready, free, asked = self.workers.pop()
-            self.cost += (max(now, free) if ready <= now else now) - asked
+            ready, free, request = self.workers.pop()
+            self.cost += (max(now, free) if ready <= now else now) - request
 
     def _serve(self, now: float) -> None:
         while self.waiting:
@@ -142,10 +142,10 @@ def test_every_segment_is_counted_once_and_in_its_minute(world: World) -> None:
     policy = Fixed("schedule", [(0.0, first), *schedule])
     result = run(policy, arrivals, load, initial=first)
     minutes = np.add.reduceat(arrivals.counts, np.arange(0, len(arrivals.counts), 60))
-    known = ~np.isnan(result.windows)
+    mask = ~np.isnan(result.windows)
     served = np.nan_to_num(result.windows)[: len(minutes)] * minutes
     assert served.sum() == pytest.approx(result.attainment * arrivals.total)
-    assert (known[: len(minutes)] == (minutes > 0)).all()
+    assert (mask[: len(minutes)] == (minutes > 0)).all()
     assert 0 <= result.attainment <= 1 and 0 <= result.window_attainment <= 1
     assert result.lost <= arrivals.total * (1 - result.attainment) + 1e-9
 

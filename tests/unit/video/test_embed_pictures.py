@@ -77,15 +77,17 @@ def test_a_picture_of_too_many_pixels_is_refused() -> None:
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20),
-    kept=st.floats(0, 1),
+    remaining=st.floats(0, 1),
 )
 @settings(max_examples=examples(200))
-def test_any_damage_is_a_bad_picture_or_a_picture(kind: str, changes: list[tuple[float, int]], kept: float) -> None:
+def test_any_damage_is_a_bad_picture_or_a_picture(
+    kind: str, changes: list[tuple[float, int]], remaining: float
+) -> None:
     data = bytearray(encoded(picture(), kind))
     for place, value in changes:
         data[int(place * len(data))] = value
     try:
-        found = read(bytes(data[: int(kept * len(data))]))
+        found = read(bytes(data[: int(remaining * len(data))]))
     except BadPicture as e:
         assert str(e)
     else:

@@ -25,7 +25,7 @@ from shared.video.moof import Sample
 from shared.video.moov import Track
 from shared.video.timeline import Timeline
 from tests.support.video import footage
-from tests.support.video.fragments import T0, TRACK, fields_of, made, s
+from tests.support.video.fragments import T0, TRACK, fields_of, mp4, s
 from tidegate.demo import clips
 from tidegate.demo import footage as real
 
@@ -78,7 +78,7 @@ def alone(pieces: Sequence[Piece]) -> Iterator[tuple[int, Fraction, np.ndarray]]
         yield from sorted(((*shown[f.pts], f.to_ndarray(format="gray")) for f in found), key=lambda one: one[:2])
 
 
-def said(*command: str) -> str:
+def run_tool(*command: str) -> str:
     """What ffmpeg or ffprobe of the system says of a file."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed: apt-get install ffmpeg")
@@ -107,14 +107,14 @@ def test_players_take_it_without_a_word(tmp_path: Path, video: dict[str, Any]) -
     _, data = joined(pieces)
     path = tmp_path / "joined.mp4"
     path.write_bytes(data)
-    assert said("ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-") == ""
+    assert run_tool("ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-") == ""
     # To other files, and from the middle on: by the index.
-    assert said("ffmpeg", "-v", "warning", "-i", str(path), "-c", "copy", str(tmp_path / "copy.mp4")) == ""
-    assert said("ffmpeg", "-v", "warning", "-ss", "3", "-i", str(path), "-frames:v", "1", "-f", "null", "-") == ""
+    assert run_tool("ffmpeg", "-v", "warning", "-i", str(path), "-c", "copy", str(tmp_path / "copy.mp4")) == ""
+    assert run_tool("ffmpeg", "-v", "warning", "-ss", "3", "-i", str(path), "-frames:v", "1", "-f", "null", "-") == ""
     entries = ["-show_entries", "format=duration,start_time:stream=codec_tag_string", "-of", "csv=p=0"]
     tag = {"libx264": "avc1", "libx265": "hvc1"}[video["codec"]]
-    assert said("ffprobe", "-v", "warning", *entries, str(path)).split() == [tag, "0.000000,5.200000"]
-    first = said("ffprobe", "-v", "warning", "-show_entries", "frame=pts_time", "-of", "csv=p=0", str(path)).split()
+    assert run_tool("ffprobe", "-v", "warning", *entries, str(path)).split() == [tag, "0.000000,5.200000"]
+    first = run_tool("ffprobe", "-v", "warning", "-show_entries", "frame=pts_time", "-of", "csv=p=0", str(path)).split()
     assert [float(t.strip(",")) for t in first] == pytest.approx([n / 25 for n in range(130)], abs=1e-6)
 
 
@@ -196,7 +196,7 @@ def test_a_hole_keeps_the_clock(tmp_path: Path) -> None:
 
 def test_a_hole_of_a_day_is_written() -> None:
     """Fields of 32 bits end at 13 hours of a camera's clock."""
-    payload = made([(0, [Sample(40, 100, True, 0)])], Track(**fields_of(TRACK) | {"timescale": 90_000}))
+    payload = mp4([(0, [Sample(40, 100, True, 0)])], Track(**fields_of(TRACK) | {"timescale": 90_000}))
     parts = [Part(fmp4.read(payload), T0 + s(n * 86400), 0.04) for n in range(3)]
     clip = fmp4.join(parts)
     assert clip.starts == (0, 86400, 172800)
@@ -250,7 +250,7 @@ def test_segments_on_a_running_clock(tmp_path: Path, video: dict[str, Any]) -> N
 
 def test_a_picture_that_stands_alone_lasts_as_its_header_says(tmp_path: Path) -> None:
     """Its own MP4 can't say how long it is shown: nothing follows it there."""
-    payload = made([(0, [Sample(0, 5, True, 0)])])
+    payload = mp4([(0, [Sample(0, 5, True, 0)])])
     video = fmp4.read(payload)
     placed = Timeline(T0).place(video, T0, 0.5)
     again = fmp4.read(fmp4.init(video) + fmp4.moved(payload, video, placed))

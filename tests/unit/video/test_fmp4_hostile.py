@@ -17,7 +17,7 @@ from shared.video.fmp4 import Part
 from shared.video.moof import Sample
 from shared.video.moov import Track
 from shared.video.timeline import Timeline
-from tests.support.video.fragments import AVCC, T0, TRACK, fields_of, made, payloads, presented, s
+from tests.support.video.fragments import AVCC, T0, TRACK, fields_of, mp4, payloads, presented, s
 
 
 @given(payloads())
@@ -66,8 +66,8 @@ def test_any_row_is_decoded_in_order_and_shown_in_order(row: list[tuple[bytes, i
 
 def test_the_index_leads_to_every_keyframe() -> None:
     samples = [Sample(40, 100, n == 0, 0) for n in range(5)]
-    payload = made([(0, samples), (200, samples)])
-    later = made([(0, [x._replace(key=False) for x in samples])])
+    payload = mp4([(0, samples), (200, samples)])
+    later = mp4([(0, [x._replace(key=False) for x in samples])])
     parts = [
         Part(fmp4.read(one), T0 + s(n), 0.2 if one is later else 0.4) for n, one in enumerate((payload, later, payload))
     ]
@@ -89,7 +89,7 @@ def test_the_index_leads_to_every_keyframe() -> None:
 
 
 def test_any_cut_is_refused_in_words() -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)] * 3)])
+    payload = mp4([(0, [Sample(40, 100, True, 0)] * 3)])
     for length in range(len(payload)):
         with pytest.raises(BadSegment):
             fmp4.read(payload[:length])
@@ -115,7 +115,7 @@ def nested(payload: bytes, kind: bytes) -> int:
     ],
 )
 def test_what_no_ingest_writes_is_refused(spoil: Any, words: str) -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)] * 3)])
+    payload = mp4([(0, [Sample(40, 100, True, 0)] * 3)])
     with pytest.raises(BadSegment, match=words):
         fmp4.read(spoil(payload))
 
@@ -145,11 +145,11 @@ def test_frames_can_not_be_more_than_the_bytes_that_are_there() -> None:
 
 def test_times_that_span_hours_are_refused() -> None:
     with pytest.raises(BadSegment, match="span over 3600 s"):
-        fmp4.read(made([(0, [Sample(40, 10, True, 0), Sample(40, 10, False, 2**31 - 1)])]))
+        fmp4.read(mp4([(0, [Sample(40, 10, True, 0), Sample(40, 10, False, 2**31 - 1)])]))
 
 
 def test_a_box_of_64_bits_is_read() -> None:
-    payload = made([(0, [Sample(40, 100, True, 0)])])
+    payload = mp4([(0, [Sample(40, 100, True, 0)])])
     at = nested(payload, b"moov")
     size = int.from_bytes(payload[at : at + 4], "big")
     long = struct.pack(">I4sQ", 1, b"moov", size + 8) + payload[at + 8 : at + size]

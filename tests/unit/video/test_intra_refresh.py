@@ -204,8 +204,8 @@ def test_a_first_segment_without_any_right_picture_says_why(joined: Path) -> Non
 
 def recorded(video: Path) -> tuple[Recorded, bytes]:
     pieces = clips.pieces(video, "lobby", segment_s=0.5)
-    (made,), _ = files([Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t")
-    return made.record, b"".join(made.buffers)
+    (videos,), _ = files([Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t")
+    return videos.record, b"".join(videos.buffers)
 
 
 def test_what_is_recorded_is_decoded_as_it_was_live(joined: Path, shown: list[Image]) -> None:

@@ -147,7 +147,7 @@ def test_dependent_segments_decode_after_the_ones_before_them(kind: dict[str, ob
 
 
 def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, str]] = []
+    requests: list[tuple[int, str]] = []
     frames = media._frames
 
     def spy(decoder: av.VideoCodecContext, *args: object) -> object:
@@ -156,7 +156,7 @@ def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch:
 
             def decode(self, packet: av.Packet | None) -> object:
                 if packet is not None:
-                    asked.append((packet.pts, self.skip_frame))
+                    requests.append((packet.pts, self.skip_frame))
                     decoder.skip_frame = self.skip_frame
                 return decoder.decode(packet)
 
@@ -165,14 +165,14 @@ def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch:
     payload = clip(b=2)
     monkeypatch.setattr(media, "_frames", spy)
     assert numbers(decode(payload, fps=1)) == [0]
-    assert asked == [(0, "DEFAULT")]
-    asked.clear()
+    assert requests == [(0, "DEFAULT")]
+    requests.clear()
     assert numbers(decode(payload, at=[0.0])) == [0]
-    assert asked == [(0, "DEFAULT")]
-    asked.clear()
+    assert requests == [(0, "DEFAULT")]
+    requests.clear()
     assert len(decode(payload, fps=5).pictures) == 5
-    assert len(asked) < 25
-    assert sum(skip == "DEFAULT" for _, skip in asked) == 5
+    assert len(requests) < 25
+    assert sum(skip == "DEFAULT" for _, skip in requests) == 5
 
 
 @pytest.mark.parametrize(
@@ -212,17 +212,17 @@ def test_text_that_is_not_utf_8_makes_no_video_unreadable() -> None:
 
 def test_a_truncated_segment_gives_what_decodes_and_says_so() -> None:
     payload = clip()
-    kept = 0
+    remaining = 0
     for length in range(0, len(payload), 97):
         try:
             decoded = decode(payload[:length], fps=FPS, frames=FPS)
         except BadSegment:
-            assert kept == 0
+            assert remaining == 0
             continue
-        kept = len(decoded.pictures)
-        assert numbers(decoded) == list(range(kept))
-        assert (decoded.damaged is None) == (kept == FPS)
-    assert kept >= FPS - 1
+        remaining = len(decoded.pictures)
+        assert numbers(decoded) == list(range(remaining))
+        assert (decoded.damaged is None) == (remaining == FPS)
+    assert remaining >= FPS - 1
 
 
 def test_more_frames_than_announced_are_refused() -> None:

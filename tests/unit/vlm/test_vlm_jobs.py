@@ -50,9 +50,9 @@ def any_job(draw: st.DrawFn) -> Job:
     match draw(st.sampled_from(jobs.KINDS)):
         case jobs.Verify:
             seqs = draw(st.lists(st.integers(1, 2**53), min_size=1, max_size=9))
-            known = draw(st.sampled_from([{}, span]))
+            existing = draw(st.sampled_from([{}, span]))
             rule = draw(st.none() | some)
-            return Verify(incident=draw(ids), prompt=draw(texts), segments=seqs, rule=rule, **own, **known)
+            return Verify(incident=draw(ids), prompt=draw(texts), segments=seqs, rule=rule, **own, **existing)
         case jobs.Ask:
             return Ask(question=draw(texts), **own, **span)
         case jobs.Summarize:
@@ -178,8 +178,8 @@ def test_fields_that_are_unknown_are_passed_over() -> None:
 # ---- questions into jobs
 
 
-def job_of(**asked: Any) -> Job:
-    return query.job_of(query.read(json.dumps(asked).encode()), NOW)
+def job_of(**request: Any) -> Job:
+    return query.job_of(query.read(json.dumps(request).encode()), NOW)
 
 
 def test_each_kind_of_question_becomes_its_job() -> None:
@@ -200,20 +200,20 @@ def test_each_kind_of_question_becomes_its_job() -> None:
 
 @given(cameras, st.sampled_from(["ask", "caption", "summarize", "verify"]))
 def test_every_question_is_a_job_of_its_own_that_can_be_published(camera: str, kind: str) -> None:
-    asked: dict[str, Any] = {"kind": kind, "camera": camera}
+    request: dict[str, Any] = {"kind": kind, "camera": camera}
     if kind == "ask":
-        asked["question"] = "Who?"
+        request["question"] = "Who?"
     elif kind == "verify":
-        asked |= {"prompt": "A fall", "segments": [1]}
-    job, again = job_of(**asked), job_of(**asked)
+        request |= {"prompt": "A fall", "segments": [1]}
+    job, again = job_of(**request), job_of(**request)
     assert job.message_id and again.message_id and job.message_id != again.message_id
     assert query.name_of(job) and query.name_of(job) != query.name_of(again)
     assert jobs.decode(jobs.subject(job), jobs.encode(job)) == job
 
 
 def test_the_last_minute_is_asked_about_where_nobody_says_when() -> None:
-    def stretch(**asked: str) -> tuple[dt.datetime, dt.datetime]:
-        job = job_of(kind="ask", camera="lobby", question="Who?", **asked)
+    def stretch(**request: str) -> tuple[dt.datetime, dt.datetime]:
+        job = job_of(kind="ask", camera="lobby", question="Who?", **request)
         assert isinstance(job, Ask)
         return job.start, job.end
 
@@ -228,7 +228,7 @@ PROOF = {"kind": "verify", "camera": "lobby", "prompt": "A fall", "segments": [1
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("question", "says"),
     [
         (b"", "not a question"),
         (b"Who?", "not a question"),
@@ -260,8 +260,8 @@ PROOF = {"kind": "verify", "camera": "lobby", "prompt": "A fall", "segments": [1
         ({"kind": "verify", "camera": "lobby", "prompt": "A fall"}, "`segments`"),
     ],
 )
-def test_what_is_no_question_is_refused_by_its_field(asked: Any, says: str) -> None:
-    data = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+def test_what_is_no_question_is_refused_by_its_field(question: Any, says: str) -> None:
+    data = question if isinstance(question, bytes) else json.dumps(question).encode()
     with pytest.raises(Refusal) as e:
         query.job_of(query.read(data), NOW)
     assert e.value.code == 400
@@ -286,16 +286,16 @@ rooms = st.integers(200, 6000)
 
 @given(captions(), rooms | st.integers(1, 200))
 def test_every_caption_is_in_one_group_and_in_order(parts: list[Part], characters: int) -> None:
-    kept = [part for one in group(parts, characters) for part in one]
-    assert [(part.start, part.end) for part in kept] == [(part.start, part.end) for part in parts]
-    for part, whole in zip(kept, parts, strict=True):
+    remaining = [part for one in group(parts, characters) for part in one]
+    assert [(part.start, part.end) for part in remaining] == [(part.start, part.end) for part in parts]
+    for part, whole in zip(remaining, parts, strict=True):
         assert whole.text.startswith(part.text) and bool(part.text) == bool(whole.text)
 
 
 @given(captions(), rooms)
 def test_only_what_would_fill_half_a_prompt_is_cut_short(parts: list[Part], characters: int) -> None:
-    kept = [part for one in group(parts, characters) for part in one]
-    for part, whole in zip(kept, parts, strict=True):
+    remaining = [part for one in group(parts, characters) for part in one]
+    for part, whole in zip(remaining, parts, strict=True):
         if len(whole.text) <= characters // 2 - 30:
             assert part == whole
         assert len(part.text) >= min(len(whole.text), characters // 2 - 30)
@@ -322,11 +322,11 @@ def test_every_group_but_the_last_leaves_less_to_be_read(parts: list[Part], char
 
 
 @given(captions(), rooms | st.integers(1, 200), st.integers(0, 3000))
-def test_grouping_again_and_again_ends_in_one(parts: list[Part], characters: int, said: int) -> None:
+def test_grouping_again_and_again_ends_in_one(parts: list[Part], characters: int, count: int) -> None:
     rounds = 0
     while len(parts) > 1:
         groups = group(parts, characters)
-        parts = [Part(start=one[0].start, end=one[-1].end, text="x" * said) for one in groups]
+        parts = [Part(start=one[0].start, end=one[-1].end, text="x" * count) for one in groups]
         rounds += 1
         assert rounds <= 6 < MOST_ROUNDS
 

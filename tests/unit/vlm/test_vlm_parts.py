@@ -93,8 +93,8 @@ def begun(segments: list[Segment], plan: CaptionPlan) -> list[CaptionStretch]:
 def grid(camera: str, plan: CaptionPlan, after: int, before: int) -> list[CaptionStretch]:
     """All stretches of a camera that end after at(after) and begin before at(before), by one that is known."""
     every, length = round(plan.every_s * 1000), round(plan.length_s * 1000)
-    known = begun([segment(n * 200_000, 200_000, 1 + n, camera) for n in range(3)], plan)[-1]
-    first = after + 1 + (milliseconds(known.end) - after - 1) % every
+    existing = begun([segment(n * 200_000, 200_000, 1 + n, camera) for n in range(3)], plan)[-1]
+    first = after + 1 + (milliseconds(existing.end) - after - 1) % every
     return [CaptionStretch(at(end - length), at(end)) for end in range(first, before + length, every)]
 
 
@@ -125,14 +125,14 @@ def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
 @given(cameras, plans)
 def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: CaptionPlan) -> None:
     row = [segment(n * 200_000, 200_000, n + 1, camera) for n in range(2)]
-    known = begun(row, plan)[-1]
-    end = milliseconds(known.end)
-    assert known not in begun_by(segment(end, 1000, 0, camera), plan)
-    assert known in begun_by(segment(end - 1, 1000, 0, camera), plan)
+    existing = begun(row, plan)[-1]
+    end = milliseconds(existing.end)
+    assert existing not in begun_by(segment(end, 1000, 0, camera), plan)
+    assert existing in begun_by(segment(end - 1, 1000, 0, camera), plan)
     # One that begins as a segment does is that segment's, and not the one's before.
-    start = milliseconds(known.start)
-    assert known in begun_by(segment(start, 1000, 2, camera), plan)
-    assert known not in begun_by(segment(start - 1000, 1000, 1, camera), plan)
+    start = milliseconds(existing.start)
+    assert existing in begun_by(segment(start, 1000, 2, camera), plan)
+    assert existing not in begun_by(segment(start - 1000, 1000, 1, camera), plan)
 
 
 @given(cameras, starts, durations, plans)
@@ -278,8 +278,8 @@ def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[Jpe
     head, *data = video["video_url"]["url"].split(",")
     assert (video["type"], head) == ("video_url", "data:video/jpeg;base64")
     assert [b64decode(one) for one in data] == [frame.jpeg for frame in shown]
-    told = [times["text"].index(f"{n}: {prompt.at(frame)}") for n, frame in enumerate(shown, 1)]
-    assert told == sorted(told)
+    reports = [times["text"].index(f"{n}: {prompt.at(frame)}") for n, frame in enumerate(shown, 1)]
+    assert reports == sorted(reports)
     assert question["text"] == "What happens?"
 
 
@@ -293,8 +293,8 @@ def test_one_frame_makes_no_video() -> None:
 def test_an_answer_of_a_struct_is_asked_for_by_its_schema(
     answer: type[msgspec.Struct], media: Literal["images", "video"]
 ) -> None:
-    asked = Prompt(text="Is it so?", answer=answer, max_tokens=99)
-    format = prompt.request(asked, media=media, temperature=0)["response_format"]
+    question = Prompt(text="Is it so?", answer=answer, max_tokens=99)
+    format = prompt.request(question, media=media, temperature=0)["response_format"]
     assert format["type"] == "json_schema" and format["json_schema"]["name"] == answer.__name__
     schema = format["json_schema"]["schema"]
     Validator.check_schema(schema)
@@ -345,10 +345,10 @@ def test_the_verdict_is_given_before_the_reason() -> None:
 # ---- what is said
 
 controls = st.characters(categories=["Cc"])
-said = st.text(st.characters(exclude_categories=["Cs"]) | controls, max_size=80).filter(lambda t: "think>" not in t)
+answers = st.text(st.characters(exclude_categories=["Cs"]) | controls, max_size=80).filter(lambda t: "think>" not in t)
 
 
-@given(said)
+@given(answers)
 def test_what_is_said_is_one_paragraph_that_no_terminal_obeys(text: str) -> None:
     found = prompt.spoken(text)
     assert not any(unicodedata.category(c) == "Cc" for c in found)
@@ -357,14 +357,14 @@ def test_what_is_said_is_one_paragraph_that_no_terminal_obeys(text: str) -> None
     assert found.split() == printable.split()
 
 
-@given(said, said)
+@given(answers, answers)
 def test_what_was_thought_before_is_not_said(thought: str, text: str) -> None:
     assert prompt.spoken(f"\n<think>{thought}</think>\n\n{text}") == prompt.spoken(text)
     # Later on it is what is spoken of.
     assert prompt.spoken(f"It says <think>{text}</think>").startswith("It says <think>")
 
 
-@given(said, said)
+@given(answers, answers)
 def test_a_thought_whose_beginning_the_template_has_is_not_said(thought: str, text: str) -> None:
     assert prompt.spoken(f"{thought}</think>\n\n{text}") == prompt.spoken(text)
 
@@ -403,9 +403,9 @@ def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
 def test_a_trace_tells_the_question_and_images_by_reference(
     shown: list[JpegFrame], media: Literal["images", "video"]
 ) -> None:
-    asked = Prompt(text="Is it so?", frames=shown, answer=VerdictAnswer, max_tokens=99)
-    body = prompt.request(asked, media=media, temperature=0.5)
-    found = tracing.request("a-model", asked, {"model": "a-model", **body})
+    question = Prompt(text="Is it so?", frames=shown, answer=VerdictAnswer, max_tokens=99)
+    body = prompt.request(question, media=media, temperature=0.5)
+    found = tracing.request("a-model", question, {"model": "a-model", **body})
     assert found["openinference.span.kind"] == "LLM"
     assert found["llm.model_name"] == "a-model"
     assert (found["input.value"], found["input.mime_type"]) == ("Is it so?", "text/plain")
