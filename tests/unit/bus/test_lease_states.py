@@ -105,7 +105,7 @@ class Copy:
     def revision(self, key: str) -> int | None:
         return self._revisions.get(key) if key in self.values else None
 
-    def last_revision(self, key: str) -> int:
+    def last_known(self, key: str) -> int:
         return self._revisions.get(key, 0)
 
     def is_deleted(self, key: str) -> bool:
