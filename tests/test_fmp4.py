@@ -23,11 +23,12 @@ from services.ingest.clock import FixedClock
 from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
 from shared.runtime.errors import BadSegment
-from shared.video import fmp4, moof, moov, parameter_sets
-from shared.video.boxes import MOST_BOXES, box, full
+from shared.video import fmp4
 from shared.video.fmp4 import Joined, Part
-from shared.video.moof import Fragment, Sample
-from shared.video.moov import Track
+from shared.video.mp4 import moof, moov, parameter_sets
+from shared.video.mp4.boxes import MOST_BOXES, box, full
+from shared.video.mp4.moof import Fragment, Sample
+from shared.video.mp4.moov import Track
 from shared.video.timeline import Timeline, Video
 from tests import footage
 from tidegate.demo import clips

@@ -54,7 +54,7 @@ from shared.contract.events import (
 from shared.contract.explain import Explanation, Explanations, ReplicaSeen
 from shared.contract.search import Found, Moment
 from shared.runtime.errors import Refusal
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 from tests import raw
 from tests.examples import examples
 from tests.up_process import COMMAND

@@ -24,8 +24,9 @@ from shared import bus
 from shared.contract import names, segment, topology
 from shared.contract.cameras import decode as decode_camera
 from shared.contract.cameras import new_camera
-from shared.runtime import monitoring, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import BadSegment, BusError, SettingError
+from shared.runtime.pages import monitoring
 from shared.runtime.redact import join_credentials, redact, split_credentials
 from shared.runtime.settings import FORMER, BusSettings, describe, from_environment, load, misspelt
 from tests.waiting import patience_s, until

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives import serialization
 from prometheus_client import REGISTRY, Gauge
 
 from shared import bus
-from shared.runtime import child, monitoring
-from shared.runtime import pages as serving
+from shared.runtime import child
 from shared.runtime.errors import BusError, SettingError
+from shared.runtime.pages import monitoring
+from shared.runtime.pages import server as serving
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health

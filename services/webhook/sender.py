@@ -23,8 +23,7 @@ from services.webhook.settings import WebhookSettings
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
-from shared.runtime.backoff import Backoff
-from shared.runtime.breaker import Breaker
+from shared.runtime.backoff import Backoff, Breaker
 from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health, logger

@@ -15,9 +15,7 @@ await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": 
 | `requests` | requests and replies, as NATS micro services |
 | `clock` | the clock of the server |
 | `mirror` | a live copy of a KV bucket |
-| `lease_entry`, `lease_state` | a lease as its bucket holds it, and its state in one process; pure |
-| `presence` | the processes that share leased things |
-| `leases`, `partitions` | exclusive work, one lease a thing; cameras in leased partitions |
+| `leasing` | exclusive work: leases of things in a bucket |
 """
 
 from shared.bus.connection import connect, consumer_info

@@ -12,11 +12,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from shared.recordings import sealing
-from shared.recordings.keys import Keys, Secret
 from shared.recordings.records import Unreadable
-from shared.recordings.sealing import CHUNK, HEAD, Head
 from shared.recordings.store import Bytes, Missing, Store, StoredObject, Unkept
+from shared.recordings.stores import sealing
+from shared.recordings.stores.keys import Keys, Secret
+from shared.recordings.stores.sealing import CHUNK, HEAD, Head
 
 # No camera's id has a dot.
 MARK = ".encrypted"
