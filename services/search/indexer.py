@@ -171,7 +171,7 @@ class Indexer:
         self._tidier.shutdown(wait=False)
 
     async def _open(self) -> tuple[ConsumerInfo, Source]:
-        self._in_flight.close()
+        self._in_flight.sources.clear()
         info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
         return info, await self._in_flight.open(names.EVENTS, CONSUMER)
 
@@ -194,7 +194,7 @@ class Indexer:
     async def _follow(self, source: Source, stop: asyncio.Event) -> None:
         """Index until `stop`, or until the consumer is another."""
         messages = 2 * self._settings.search_batch_size
-        async with self._in_flight.pull(source, messages=messages, max_bytes=MOST_BYTES) as puller:
+        async with source.pull(messages=messages, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None
             self._log.info("ready", rows=self._index.tables.count())
             beating = beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)

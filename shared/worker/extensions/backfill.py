@@ -125,7 +125,7 @@ class Backfilling(Extension[P], Generic[P, R]):
         return [message.preparing_since for message in self._messages]
 
     async def open(self) -> None:
-        self._in_flight.close()
+        self._in_flight.sources.clear()
         if self._consumer:
             await self._in_flight.open(names.BACKFILL, self._consumer)
 
