@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record
-from shared.recordings.folder import Folder
-from shared.recordings.keys import Keys, Secret
-from shared.recordings.sealed import Sealed
 from shared.recordings.store import Store
+from shared.recordings.stores.folder import Folder
+from shared.recordings.stores.keys import Keys, Secret
+from shared.recordings.stores.sealed import Sealed
 
 ROUNDS = 20
 SEGMENTS, SEGMENT = 60, 500_000

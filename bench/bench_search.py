@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from services.search.chunk import TUNING, Where
+from services.search.chunk import TUNING
 from services.search.index import Index
-from services.search.rows import VectorRow
+from services.search.retention import Retention
+from services.search.rows import VectorRow, Where
+from services.search.settings import SearchSettings
 from shared.models.vectors import normalise, pack
 
 DIMENSION = 512
@@ -90,12 +92,13 @@ def batches(rows: Rows) -> Iterator[list[VectorRow]]:
 def fill(index: Index, rows: Rows) -> float:
     """Rows/s, from the first row's making to the last index's end, tidied meanwhile as the service does it."""
     done, wake = threading.Event(), threading.Event()
+    retention = Retention(index.tables, SearchSettings())
 
     def tidy() -> None:
         while not done.is_set():
             if wake.wait(0.1):
                 wake.clear()
-                index.tidy()
+                retention.tidy()
 
     started = time.perf_counter()
     tidier = threading.Thread(target=tidy)
@@ -109,7 +112,7 @@ def fill(index: Index, rows: Rows) -> float:
             wake.set()
     done.set()
     tidier.join()
-    index.tidy()
+    retention.tidy()
     return len(rows.vectors) / (time.perf_counter() - started)
 
 
@@ -182,7 +185,7 @@ def main(out: Console, count: int, queries: int, folder_to_keep: Path | None) ->
         started = time.perf_counter()
         index = Index(str(where))
         opened = time.perf_counter() - started
-        size = index.size()
+        size = index.tables.size()
         load = os.getloadavg()[0]
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - rows.vectors.nbytes / 2**20
         exact = rows.vectors.astype(np.float32)

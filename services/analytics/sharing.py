@@ -20,8 +20,9 @@ from services.analytics.checkpoint import Checkpoints, OwnershipLost
 from services.analytics.partition import Partition, camera_of
 from services.analytics.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
-from shared.bus import direct, partitions
-from shared.bus.leases import Leases
+from shared.bus import direct
+from shared.bus.leasing import partitions
+from shared.bus.leasing.leases import Leases
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Alert, Counts, Incident, Tracks

@@ -25,9 +25,9 @@ from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
 from services.ingest.wanted import WantedCameras
 from shared import bus
-from shared.bus import leases as leasing
 from shared.bus.client import Connection
-from shared.bus.leases import Kind, Leases
+from shared.bus.leasing import leases as leasing
+from shared.bus.leasing.leases import Kind, Leases
 from shared.bus.mirror import Mirror, all_read, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera

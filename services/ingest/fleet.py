@@ -15,8 +15,8 @@ from services.ingest.rotation import TURN_S, CameraRotation
 from services.ingest.runner import Runner
 from services.ingest.settings import IngestSettings
 from services.ingest.wanted import WantedCameras
-from shared.bus.lease_state import Loss
-from shared.bus.leases import Leases
+from shared.bus.leasing.leases import Leases
+from shared.bus.leasing.state import Loss
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 from shared.runtime.telemetry import Health, logger

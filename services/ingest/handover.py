@@ -5,7 +5,7 @@
     handover.leaving                            # another process has taken it; we read it until that one has video
     handover.start("lobby", time.time())        # in the process that has taken it: its video begins now
 
-`shared/bus/lease_state.py` has the states and the transitions, `shared/bus/lease_entry.py` the entries.
+`shared/bus/leasing/state.py` has the states and the transitions, `shared/bus/leasing/entry.py` the entries.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from shared.bus.lease_state import Event, State
-from shared.bus.leases import Leases
+from shared.bus.leasing.leases import Leases
+from shared.bus.leasing.state import Event, State
 from shared.runtime.tasks import end
 
 

@@ -17,7 +17,7 @@ from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
 from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings, Reaching
-from shared.bus.lease_state import Loss
+from shared.bus.leasing.state import Loss
 from shared.contract import credentials
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login

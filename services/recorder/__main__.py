@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 
 from shared import bus
-from shared.bus import leases as leasing
 from shared.bus.client import Connection
-from shared.bus.leases import Kind, Leases
+from shared.bus.leasing import leases as leasing
+from shared.bus.leasing.leases import Kind, Leases
 from shared.bus.log import check_version
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names

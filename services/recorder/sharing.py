@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from shared.bus import partitions
-from shared.bus.leases import Leases
+from shared.bus.leasing import partitions
+from shared.bus.leasing.leases import Leases
 
 # Partitions for replicas to share. A version may change the number, as a ledger belongs to a camera alone.
 PARTITIONS = 64

@@ -26,7 +26,7 @@ from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, certificates
 from shared.bus.infos import Missing
 from shared.runtime.errors import SettingError, TidegateError
-from shared.runtime.pages import KNOWN, PageServer
+from shared.runtime.pages.server import KNOWN, PageServer
 from shared.runtime.redact import redact
 from shared.runtime.telemetry import logger
 

@@ -3,9 +3,10 @@
 | module | idea |
 |---|---|
 | `settings`, `metrics` | settings from the environment; exported metrics |
-| `rows` | the rows that the index stores of an event, and its hits |
+| `rows` | the rows that the index stores of an event, its hits, and a filter of rows |
 | `lost` | unreadable tables, and an index that is gone |
-| `chunk`, `index` | a stretch of time as one table; all tables, in a folder or an object store |
+| `chunk`, `tables` | a stretch of time as one table; all tables, in a folder or an object store |
+| `index`, `retention` | rows into tables, and hits out of them; the limits of age and size |
 | `indexer` | the loop: events into the index |
 | `words`, `moments` | the labels that a text names; hits into moments, two rankings into one |
 | `clip` | a moment's video, and a picture of it |

@@ -22,7 +22,7 @@ async def run(settings: SearchSettings, client: Client, health: Health, stop: as
     health.ready = "opening the index"
     async with loading.beating(health):
         index = await asyncio.to_thread(Index, settings.search_index, cache_mb=settings.search_cache_mb)
-    metrics.CACHED.set_function(index.cached)
+    metrics.CACHED.set_function(index.tables.cached)
     indexer = Indexer(client, index, settings, health)
     answering = await Answers(client, index, settings, lambda: indexer.pending).start()
     try:

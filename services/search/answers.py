@@ -20,10 +20,9 @@ from nats.js.errors import NotFoundError
 from nats.micro.service import Service
 
 from services.search import clip, metrics
-from services.search.chunk import Where
 from services.search.index import Index
 from services.search.moments import fuse, merge
-from services.search.rows import Hit
+from services.search.rows import Hit, Where
 from services.search.settings import SearchSettings
 from services.search.words import named_labels
 from shared.bus import requests

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from lancedb.index import Bitmap, BTree, IvfRq
 from lancedb.query import ColumnOrdering
 
+from services.search.rows import Where, in_, sql
 from shared.models.vectors import Vectors
 
 # Every partition of the index is visited. With a camera filter, whose scenes lie close together, the nearest partitions
@@ -67,59 +68,94 @@ _SCALARS: tuple[tuple[str, Any], ...] = (
 )
 
 
+_BEST_FIRST = [ColumnOrdering(column_name=name, ascending=False) for name in ("score", "time")]
+
+
 class ChunkDropped(Exception):
     """The chunk was dropped, as all its rows were too old."""
 
 
-class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter of rows; an empty field excludes nothing. since, until: milliseconds since 1970.
+class Summary:
+    """What is known of a chunk's rows without reading them: their number, times, cameras and labels.
 
-    seqs: sequences of segments in MEDIA. runs: of `tidegate reanalyze`.
+    oldest, newest: milliseconds since 1970. labels_of: the labels of each camera.
     """
 
-    cameras: Sequence[str] = ()
-    since: int | None = None
-    until: int | None = None
-    labels: Sequence[str] = ()
-    runs: Sequence[str] = ()
-    min_score: float | None = None
-    seqs: Sequence[int] = ()
-    ids: Sequence[str] = ()
+    def __init__(self) -> None:
+        self.oldest, self.newest = 2**63, -(2**63)
+        self.labels: set[str] = set()
+        self.labels_of: dict[str, frozenset[str]] = {}
+        self._cameras: Counter[str] = Counter()
+        self._count = 0
+        self._pairs = 0
+
+    def may_match(self, where: Where) -> bool:
+        """Whether any row may match."""
+        return (where.until is None or self.oldest < where.until) and (
+            where.since is None or self.newest >= where.since
+        )
+
+    def expected(self, where: Where) -> float:
+        """Estimate the number of matching rows from the cameras' counts, as if rows came evenly in time."""
+        if where.seqs or where.ids:
+            return len(where.seqs) + len(where.ids)
+        if where.runs:
+            # A run's rows are not counted: they are compared one by one, so that none is missed.
+            return 0.0
+        count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._count
+        span = max(1, self.newest - self.oldest)
+        since = self.oldest if where.since is None else max(self.oldest, where.since)
+        until = self.newest if where.until is None else min(self.newest, where.until)
+        return count * max(0.0, (until - since) / span)
+
+    def record(self, rows: Any) -> None:
+        """Add new rows."""
+        if not rows.num_rows:
+            return
+        span = pc.min_max(rows["time"]).as_py()
+        self.oldest, self.newest = min(self.oldest, span["min"]), max(self.newest, span["max"])
+        counts = pc.value_counts(rows["camera"])
+        for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
+            self._cameras[camera] += count
+        self._count += rows.num_rows
+        # New sets replace the old ones, as readers may be using those.
+        fresh = {label for label in pc.unique(rows["label"]).to_pylist() if label is not None} - self.labels
+        self.labels = self.labels | set(sorted(fresh)[: max(0, TUNING.most_labels - len(self.labels))])
+        self._record_pairs(rows)
+
+    def _record_pairs(self, rows: Any) -> None:
+        """Record which camera saw which of the known labels."""
+        found: dict[str, set[str]] = {}
+        for pair in rows.select(["camera", "label"]).group_by(["camera", "label"]).aggregate([]).to_pylist():
+            if pair["label"] in self.labels:
+                found.setdefault(pair["camera"], set()).add(sys.intern(pair["label"]))
+        for camera, labels in found.items():
+            current = self.labels_of.get(camera, frozenset())
+            new = sorted(labels - current)[: max(0, MAX_PAIRS - self._pairs)]
+            if new:
+                self._pairs += len(new)
+                self.labels_of[camera] = current.union(new)
 
 
 class Chunk:
-    """See the module. oldest, newest: times of its rows, milliseconds since 1970. labels: of its rows. labels_of: the
-    same for each camera. columns: of the table.
+    """See the module. columns: of the table. is_closed: it accepts no more rows.
 
     One thread writes, another may tidy meanwhile, and any may read.
     """
 
     def __init__(self, name: str, table: Any) -> None:
         self.name = name
-        self.oldest, self.newest = 2**63, -(2**63)
-        self.labels: set[str] = set()
-        self.labels_of: dict[str, frozenset[str]] = {}
+        self.summary = Summary()
+        self.is_closed = False
         self._table = table
         # Lance permits two concurrent writers of one table, but the second one leaves files behind.
         self._writing = threading.Lock()
         self._deleted = False
-        self._cameras: Counter[str] = Counter()
-        self._count = 0
-        self._pairs = 0
-        self._is_closed = False
         self.columns = frozenset(table.schema.names)
         # Rows of an older version lack the time of adding: it is close to `time`, if their camera's clock was right.
         self._added_column = "added" if "added" in self.columns else "time"
         self._indexed = "vector" in table.schema.names and _can_be_indexed(table.schema.field("vector").type.list_size)
-        self._record(table.search().select(["time", "camera", "label"]).to_arrow())
-
-    @staticmethod
-    def create(db: Any, name: str, schema: Any) -> Chunk:
-        """Create a chunk, without rows."""
-        table = db.create_table(name, schema=schema)
-        for column, config in _SCALARS:
-            table.create_index(column, config=config)
-        return Chunk(name, table)
+        self.summary.record(table.search().select(["time", "camera", "label"]).to_arrow())
 
     @property
     def rows(self) -> int:
@@ -127,80 +163,79 @@ class Chunk:
 
     def may_match(self, where: Where) -> bool:
         """Whether any of its rows may match."""
-        if where.runs and "run" not in self.columns:
-            return False
-        return (where.until is None or self.oldest < where.until) and (
-            where.since is None or self.newest >= where.since
-        )
+        return (not where.runs or "run" in self.columns) and self.summary.may_match(where)
 
     def add(self, rows: Any) -> None:
         """Append an Arrow table. Raises ChunkDropped."""
         with self._writing:
-            if self._is_closed:
+            if self.is_closed:
                 raise ChunkDropped(self.name)
             self._table.add(rows)
-            self._record(rows)
-
-    def close_if_before(self, time: int) -> bool:
-        """Accept no more rows if all are from before `time`, milliseconds since 1970; return whether that is so."""
-        with self._writing:
-            self._is_closed = self._is_closed or self.newest < time
-            return self._is_closed
-
-    def close_if_empty(self) -> bool:
-        """Accept no more rows if there are none; return whether that is so."""
-        with self._writing:
-            self._is_closed = self._is_closed or not self.rows
-            return self._is_closed
+            self.summary.record(rows)
 
     def nearest(self, vector: Vectors, where: Where, columns: Sequence[str], limit: int) -> Any:
         """Return an Arrow table of the `limit` rows of the largest cosine, with `_distance`, 1 - cosine; best first."""
         query = self._table.search(vector.astype(np.float16), vector_column_name="vector").distance_type("cosine")
         query = query.select([*self._available(columns), "_distance"]).limit(limit)
-        if condition := _sql(where):
+        if condition := sql(where):
             query = query.where(condition, prefilter=True)
-        if self._expected(where) <= TUNING.exact:
+        if self.summary.expected(where) <= TUNING.exact:
             query = query.bypass_vector_index()
         else:
             query = query.nprobes(VISITED_PARTITIONS).refine_factor(REFINE_FACTOR)
         return query.to_arrow()
 
-    def best(self, where: Where, columns: Sequence[str], limit: int) -> Any:
-        """Return an Arrow table of the `limit` rows of the best scores, best first; of equal scores newest first."""
-        order = [ColumnOrdering(column_name=name, ascending=False) for name in ("score", "time")]
-        return self._scan(where, columns).order_by(order).limit(limit).to_arrow()
+    def matching(
+        self, where: Where, columns: Sequence[str], limit: int | None = None, *, best_first: bool = False
+    ) -> Any:
+        """Return an Arrow table of the matching rows, or of `limit` of them.
 
-    def matching(self, where: Where, columns: Sequence[str], limit: int | None = None) -> Any:
-        """Return an Arrow table of the matching rows, or of `limit` of them."""
-        query = self._scan(where, columns)
+        best_first: those of the best scores first; of equal scores the newest first.
+        """
+        query = self._table.search().select(self._available(columns))
+        if condition := sql(where):
+            query = query.where(condition)
+        if best_first:
+            query = query.order_by(_BEST_FIRST)
         return (query if limit is None else query.limit(limit)).to_arrow()
 
     def drop_before(self, time: int) -> int:
-        """Delete the rows before `time`, milliseconds since 1970; return how many there were."""
-        dropped = self._drop(f"time < {time}")
-        self.oldest = max(self.oldest, time)
-        return dropped
+        """Delete the rows before `time`, milliseconds since 1970; return how many there were.
+
+        If these are all rows, the chunk is closed, and the caller drops the table.
+        """
+        with self._writing:
+            self.is_closed = self.is_closed or self.summary.newest < time
+            if self.is_closed:
+                return self.rows
+            if self.summary.oldest >= time:
+                return 0
+            dropped = self._drop(f"time < {time}")
+            self.summary.oldest = max(self.summary.oldest, time)
+            return dropped
 
     def added_times(self) -> np.ndarray[Any, Any]:
         """Return when each row was added, milliseconds since 1970."""
         return np.asarray(self._table.search().select([self._added_column]).to_arrow()[self._added_column], np.int64)
 
     def drop_added_until(self, until: int) -> int:
-        """Delete the rows that were added until then; return how many there were."""
-        return self._drop(f"{self._added_column} <= {until}")
+        """Delete the rows that were added until then; return how many there were. An empty chunk is closed."""
+        with self._writing:
+            dropped = self._drop(f"{self._added_column} <= {until}")
+            self.is_closed = self.is_closed or not self.rows
+            return dropped
 
     def _drop(self, condition: str) -> int:
-        with self._writing:
-            before = self.rows
-            self._table.delete(condition)
-            self._deleted = True
-            return before - self.rows
+        before = self.rows
+        self._table.delete(condition)
+        self._deleted = True
+        return before - self.rows
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the rows with these ids."""
         with self._writing:
-            if not self._is_closed:
-                self._table.delete(_in("id", ids))
+            if not self.is_closed:
+                self._table.delete(in_("id", ids))
                 self._deleted = True
 
     def tidy(self, *, full: bool, force: bool = False) -> None:
@@ -236,75 +271,19 @@ class Chunk:
         self._table.optimize(cleanup_older_than=TUNING.kept_versions, delete_unverified=True)
         self._deleted = False
 
-    def _scan(self, where: Where, columns: Sequence[str]) -> Any:
-        query = self._table.search().select(self._available(columns))
-        condition = _sql(where)
-        return query.where(condition) if condition else query
-
     def _available(self, columns: Sequence[str]) -> list[str]:
         """Return the columns that exist: a chunk of an older version lacks some."""
         return [column for column in columns if column in self.columns]
 
-    def _expected(self, where: Where) -> float:
-        """Estimate the number of matching rows from the cameras' counts, as if rows came evenly in time."""
-        if where.seqs or where.ids:
-            return len(where.seqs) + len(where.ids)
-        if where.runs:
-            # A run's rows are not counted: they are compared one by one, so that none is missed.
-            return 0.0
-        count: float = sum(self._cameras[c] for c in where.cameras) if where.cameras else self._count
-        span = max(1, self.newest - self.oldest)
-        since = self.oldest if where.since is None else max(self.oldest, where.since)
-        until = self.newest if where.until is None else min(self.newest, where.until)
-        return count * max(0.0, (until - since) / span)
 
-    def _record(self, rows: Any) -> None:
-        if not rows.num_rows:
-            return
-        span = pc.min_max(rows["time"]).as_py()
-        self.oldest, self.newest = min(self.oldest, span["min"]), max(self.newest, span["max"])
-        counts = pc.value_counts(rows["camera"])
-        for camera, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
-            self._cameras[camera] += count
-        self._count += rows.num_rows
-        # New sets replace the old ones, as readers may be using those.
-        fresh = {label for label in pc.unique(rows["label"]).to_pylist() if label is not None} - self.labels
-        self.labels = self.labels | set(sorted(fresh)[: max(0, TUNING.most_labels - len(self.labels))])
-        self._record_pairs(rows)
-
-    def _record_pairs(self, rows: Any) -> None:
-        """Record which camera saw which of the known labels."""
-        found: dict[str, set[str]] = {}
-        for pair in rows.select(["camera", "label"]).group_by(["camera", "label"]).aggregate([]).to_pylist():
-            if pair["label"] in self.labels:
-                found.setdefault(pair["camera"], set()).add(sys.intern(pair["label"]))
-        for camera, labels in found.items():
-            current = self.labels_of.get(camera, frozenset())
-            new = sorted(labels - current)[: max(0, MAX_PAIRS - self._pairs)]
-            if new:
-                self._pairs += len(new)
-                self.labels_of[camera] = current.union(new)
+def create(db: Any, name: str, schema: Any) -> Chunk:
+    """Create a chunk, without rows."""
+    table = db.create_table(name, schema=schema)
+    for column, config in _SCALARS:
+        table.create_index(column, config=config)
+    return Chunk(name, table)
 
 
 def _can_be_indexed(dimension: int) -> bool:
     """Whether IVF_RQ accepts vectors of this dimension. Vectors of other models are all compared one by one."""
     return dimension % 8 == 0
-
-
-def _sql(where: Where) -> str:
-    parts = [
-        _in("camera", where.cameras),
-        _in("label", where.labels),
-        _in("run", where.runs),
-        _in("seq", where.seqs),
-        _in("id", where.ids),
-        f"time >= {where.since}" if where.since is not None else "",
-        f"time < {where.until}" if where.until is not None else "",
-        f"score >= {where.min_score}" if where.min_score is not None else "",
-    ]
-    return " AND ".join(p for p in parts if p)
-
-
-def _in(column: str, values: Sequence[object]) -> str:
-    literals = (str(v) if isinstance(v, int) else "'" + str(v).replace("'", "''") + "'" for v in values)
-    return f"{column} IN ({', '.join(literals)})" if values else ""

@@ -1,4 +1,4 @@
-"""The index: LanceDB, in a folder of this machine or, by the same code, in an object store.
+"""The index: rows into chunks, and hits out of them.
 
     index = Index("/var/lib/tidegate/index")     # or s3://bucket/prefix
     index.add(vectors, labels)                   # durable and searchable when it returns
@@ -6,33 +6,27 @@
 
 Rows lie in chunks of time. Each model has chunks of its own, so that vectors of two models are never compared. Labels,
 and marks of revisions, have their own, too. Rows are identified by their id: adding one twice stores it once. One
-process has the index, and locks its folder. One thread of it writes, another may tidy meanwhile, and any may read.
+thread writes, another may tidy meanwhile, and any may read.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import lancedb
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from services.search import lost
-from services.search.chunk import Chunk, ChunkDropped, Where
-from services.search.rows import Hit, LabelRow, Row, VectorRow
+from services.search.chunk import Chunk, ChunkDropped
+from services.search.rows import Hit, LabelRow, Row, VectorRow, Where
 from services.search.settings import CACHE_MB
+from services.search.tables import Tables
 from shared.models.vectors import Vectors
-from shared.runtime import lock
-from shared.runtime.telemetry import logger
 
 # Rows of a chunk. Measured with a million vectors on two cores: in chunks of half the size a query takes 8 ms longer
 # for each additional chunk; in one chunk a single core does all the work.
@@ -60,104 +54,22 @@ _REVISED = "revised.0"
 _VECTORS = "vectors."
 # No segment is longer than this, in milliseconds.
 _NEAR = 120_000
-_TRIED = "tried"
-_MB = 1024 * 1024
-# Share of the cache for LanceDB's file metadata. Each write adds to it, and only current metadata is reused: for
-# 600,000 rows of each kind more than 4 MB did not help.
-_OF_FILES = 1 / 16
 
 
 class Index:
-    """See the module. where: a folder, created if missing, or a URL that LanceDB knows. Raises SettingError.
-
-    cache_mb: most megabytes that LanceDB caches in memory.
-    """
+    """See the module. vectors, labels: rows of a chunk. The others as in `Tables`. Raises SettingError."""
 
     def __init__(self, where: str, *, cache_mb: int = CACHE_MB, vectors: int = VECTORS, labels: int = LABELS) -> None:
-        self._where = where
-        # Two processes that tidy would delete each other's files.
-        taken = f"another search process has the index in {where}: run one, or give this one its own SEARCH_INDEX"
-        self._lock = None if "://" in where else lock.acquire(Path(where) / ".lock", taken)
-        if "://" not in where:
-            # As fast on a disk as LanceDB's eight, whose blocking threads it never releases: 40 of them, and 15 MB.
-            os.environ.setdefault("LANCE_IO_THREADS", "4")
-        of_files = int(cache_mb * _MB * _OF_FILES)
-        # LanceDB's own session caches up to 7 GB, also of files and indexes that tidying has long replaced.
-        self._session = lancedb.Session(cache_mb * _MB - of_files, of_files)
-        self._db = lancedb.connect(where, session=self._session)
+        self.tables = Tables(where, cache_mb)
         self._sizes = {True: vectors, False: labels}
-        self._tidying = threading.Lock()
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
-        self._origin = ""
-        # The chunks by kind, `labels`, `revised.0` or `vectors.<model>.<dimension>`, the oldest first.
-        self._chunks: dict[str, list[Chunk]] = {}
-        self._listing = threading.Lock()  # locked while a chunk is added to a list of chunks, or removed
-        self._open_all()
-        self._added = max(
-            (int(added_times.max()) for c in self._all() if (added_times := c.added_times()).size), default=0
-        )
-
-    def _open_all(self) -> None:
-        """Open every readable table. If one is unreadable, the index has no beginning afterwards."""
-        names = sorted(self._names())
-        if _TRIED in names:  # left by a process that was killed during `try_out`
-            self._db.drop_table(_TRIED)
-        for name in names:
-            if name != _TRIED:
-                self._read(name)
-
-    def _read(self, name: str) -> None:
-        """Open a table. A damaged one is set aside; LanceDB may raise any error for it."""
-        try:
-            table = self._db.open_table(name)
-            if name == lost.ABOUT:
-                self._origin = str(table.to_arrow()["origin"][0])
-            else:
-                self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
-        except Exception as e:
-            if lost.may_pass(e):
-                raise
-            # First the beginning: after a kill between the two steps the loss must still show.
-            self._forget_beginning()
-            aside = str(lost.set_aside(self._where, name, e)) if name != lost.ABOUT else ""
-            logger("search").error("a table of the index can't be read, and is set aside", to=aside, error=repr(e))
-
-    def _forget_beginning(self) -> None:
-        self._origin = ""
-        if lost.ABOUT in self._names():
-            self._db.drop_table(lost.ABOUT)
+        added_times = [chunk.added_times() for chunk in self.tables.all()]
+        self._added = max((int(times.max()) for times in added_times if times.size), default=0)
 
     def close(self) -> None:
         """Let another process have the index."""
         self._readers.shutdown()
-        if self._lock:
-            self._lock.close()
-
-    # ---- which consumer it was made from
-
-    @property
-    def origin(self) -> str:
-        """The argument of `begin`; empty before that, or if a table has been lost since."""
-        return self._origin
-
-    def try_out(self, size: int) -> None:
-        """Write `size` bytes and delete them. Raises what writing raises."""
-        self._db.create_table(_TRIED, pa.table({"bytes": [os.urandom(size)]}), mode="overwrite")
-        self._db.drop_table(_TRIED)
-
-    def begin(self, origin: str) -> None:
-        """Remember which consumer the rows to come are made from."""
-        self._db.create_table(lost.ABOUT, pa.table({"origin": [origin]}), mode="overwrite")
-        self._origin = origin
-
-    def clear(self) -> None:
-        """Delete every row."""
-        with self._tidying:
-            self._chunks, self._origin = {}, ""
-            for name in self._names():
-                self._db.drop_table(name)
-
-    # ---- writing
+        self.tables.close()
 
     def add(self, vectors: Sequence[VectorRow], labels: Sequence[LabelRow]) -> None:
         """Add rows that are not there yet."""
@@ -190,9 +102,9 @@ class Index:
             since=min(mark.start for mark in marks) - _NEAR,
             until=max(mark.end for mark in marks) + _NEAR,
         )
-        for kind in list(self._chunks):
+        for kind in self.tables.kinds():
             prefixes = tuple(tables.get(kind.partition(".")[0], ()))
-            for chunk in [c for c in list(self._chunks[kind]) if prefixes and c.may_match(where)]:
+            for chunk in [c for c in self.tables.chunks(kind) if prefixes and c.may_match(where)]:
                 found = chunk.matching(where, ["id"])["id"].to_pylist()
                 if ids := [id for id in found if id.startswith(prefixes)]:
                     chunk.forget(ids)
@@ -206,7 +118,7 @@ class Index:
         fresh = {row.id: row for row in reversed(rows)}
         there: set[str] = set()
         span = Where(since=min(r.time for r in rows), until=max(r.time for r in rows) + 1, ids=list(fresh))
-        for chunk in self._chunks.get(kind, []):
+        for chunk in self.tables.chunks(kind):
             if chunk.may_match(span):
                 there |= set(chunk.matching(span, ["id"])["id"].to_pylist())
         if dimension is not None:
@@ -217,78 +129,17 @@ class Index:
         if fresh:
             self._added = max(self._added + 1, round(time.time() * 1000))
             data = _table(list(fresh.values()), dimension, self._added)
+            size = self._sizes[dimension is not None]
             try:
-                self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
+                self.tables.chunk_to_fill(kind, data.schema, size).add(data)
             except ChunkDropped:  # its rows have just grown too old
-                self._open(kind, data.schema, self._sizes[dimension is not None]).add(data)
-
-    def _open(self, kind: str, schema: Any, size: int) -> Chunk:
-        """Return the chunk to add to, a new one if the last is full, or of a version with fewer columns."""
-        with self._listing:
-            chunks = self._chunks.setdefault(kind, [])
-            if not chunks or chunks[-1].rows >= size or not chunks[-1].columns.issuperset(schema.names):
-                number = int(chunks[-1].name.rpartition(".")[2]) + 1 if chunks else 0
-                # Leading zeros make the names sort in chunk order.
-                chunks.append(Chunk.create(self._db, f"{kind}.{number:08}", schema))
-            return chunks[-1]
+                self.tables.chunk_to_fill(kind, data.schema, size).add(data)
 
     def models(self) -> set[tuple[str, int]]:
         """Return (model, dimension) of all vectors."""
-        kinds = [kind for kind, chunks in list(self._chunks.items()) if chunks and kind.startswith(_VECTORS)]
+        kinds = [kind for kind in self.tables.kinds() if kind.startswith(_VECTORS) and self.tables.chunks(kind)]
         parts = [kind.removeprefix(_VECTORS).rpartition(".") for kind in kinds]
         return {(model, int(dimension)) for model, _, dimension in parts}
-
-    def drop_before(self, time: int) -> int:
-        """Delete the rows of frames before `time`, milliseconds since 1970; return how many there were."""
-        dropped = 0
-        with self._tidying:
-            for chunks in list(self._chunks.values()):
-                for chunk in list(chunks):
-                    if chunk.close_if_before(time):
-                        dropped += chunk.rows
-                        self._remove(chunks, chunk)
-                    elif chunk.oldest < time:
-                        dropped += chunk.drop_before(time)
-        return dropped
-
-    def drop_first(self, share: float) -> int:
-        """Delete at least this share of the rows, above 0, the first added first; return how many there were."""
-        with self._tidying:
-            added_times = np.concatenate([np.empty(0, np.int64), *(chunk.added_times() for chunk in self._all())])
-            if not added_times.size:
-                return 0
-            last = math.ceil(min(1.0, share) * added_times.size) - 1
-            until = int(np.partition(added_times, last)[last])
-            dropped = 0
-            for chunks in list(self._chunks.values()):
-                for chunk in list(chunks):
-                    dropped += chunk.drop_added_until(until)
-                    if chunk.close_if_empty():
-                        self._remove(chunks, chunk)
-            return dropped
-
-    def _remove(self, chunks: list[Chunk], chunk: Chunk) -> None:
-        with self._listing:
-            chunks.remove(chunk)
-            self._db.drop_table(chunk.name)
-
-    def tidy(self, *, force: bool = False) -> None:
-        """Keep queries fast, and free the bytes of deleted rows. force: do so even if it is not worth it yet.
-
-        A chunk that can't be tidied does not affect the others. Raises the first error.
-        """
-        failed: list[Exception] = []
-        with self._tidying:
-            for chunks in list(self._chunks.values()):
-                for chunk in list(chunks):
-                    try:
-                        chunk.tidy(full=chunk is not chunks[-1], force=force)
-                    except Exception as e:
-                        failed.append(e)
-        if failed:
-            raise failed[0]
-
-    # ---- reading
 
     def similar(self, model: str, vector: Vectors, where: Where, limit: int) -> list[Hit]:
         """Return the `limit` rows of `model` whose vectors have the largest cosine with `vector`, best first.
@@ -304,7 +155,7 @@ class Index:
 
     def labelled(self, where: Where, limit: int) -> list[Hit]:
         """Return the `limit` rows of `where.labels` with the best scores, best first; of equal scores newest first."""
-        found = self._each(_LABELS, where, lambda chunk: chunk.best(where, _NAMES, limit))
+        found = self._each(_LABELS, where, lambda chunk: chunk.matching(where, _NAMES, limit, best_first=True))
         best = sorted(found, key=lambda row: (row["score"], row["time"]), reverse=True)[:limit]
         return [_hit(row, row["score"], vector=False) for row in best]
 
@@ -326,45 +177,17 @@ class Index:
     def vector(self, id: str, cameras: Sequence[str] = ()) -> tuple[str, Vectors] | None:
         """Return (model, vector) of the row with this id. cameras: it is of one of these; empty: of any."""
         where = Where(ids=[id], cameras=cameras)
-        for kind in [k for k in list(self._chunks) if k.startswith(_VECTORS)]:
+        for kind in [k for k in self.tables.kinds() if k.startswith(_VECTORS)]:
             for row in self._each(kind, where, lambda chunk: chunk.matching(where, ["vector"])):
                 return kind.removeprefix(_VECTORS).rpartition(".")[0], np.asarray(row["vector"], np.float32)
         return None
 
     def known_labels(self, cameras: Sequence[str] = ()) -> frozenset[str]:
         """Return every label that was seen. cameras: at these; empty: at any."""
-        chunks = list(self._chunks.get(_LABELS, []))
+        summaries = [chunk.summary for chunk in self.tables.chunks(_LABELS)]
         if not cameras:
-            return frozenset().union(*(chunk.labels for chunk in chunks))
-        return frozenset().union(*(chunk.labels_of.get(camera, ()) for chunk in chunks for camera in cameras))
-
-    def count(self) -> int:
-        """Return the number of rows of every kind."""
-        return sum(chunk.rows for chunk in self._all())
-
-    def size(self) -> int:
-        """Return the bytes of the folder; 0 for an index in an object store, which has metrics of its own."""
-        if "://" in self._where:
-            return 0
-        sizes = 0
-        for folder, folders, files in os.walk(self._where):
-            folders[:] = [f for f in folders if f != lost.ASIDE]
-            for name in files:
-                try:
-                    sizes += (Path(folder) / name).stat().st_size
-                except FileNotFoundError:  # tidied away meanwhile
-                    pass
-        return sizes
-
-    def cached(self) -> int:
-        """Return the bytes cached in memory."""
-        return self._session.size_bytes
-
-    def _names(self) -> list[str]:
-        return list(self._db.list_tables(limit=100_000).tables)
-
-    def _all(self) -> list[Chunk]:
-        return [chunk for chunks in list(self._chunks.values()) for chunk in list(chunks)]
+            return frozenset().union(*(summary.labels for summary in summaries))
+        return frozenset().union(*(summary.labels_of.get(camera, ()) for summary in summaries for camera in cameras))
 
     def _each(self, kind: str, where: Where, look: Callable[[Chunk], Any]) -> list[dict[str, Any]]:
         """Return the rows that `look` finds, in every chunk that may have any."""
@@ -373,11 +196,11 @@ class Index:
             try:
                 return list(look(chunk).to_pylist())
             except Exception:
-                if chunk not in self._chunks.get(kind, []):  # dropped meanwhile, as too old
+                if chunk not in self.tables.chunks(kind):  # dropped meanwhile, as too old
                     return []
                 raise
 
-        chunks = [c for c in list(self._chunks.get(kind, [])) if c.may_match(where)]
+        chunks = [c for c in self.tables.chunks(kind) if c.may_match(where)]
         found = map(rows, chunks) if len(chunks) < 2 else self._readers.map(rows, chunks)
         return [row for of_chunk in found for row in of_chunk]
 

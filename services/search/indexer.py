@@ -19,6 +19,7 @@ from nats.js.api import ConsumerInfo
 
 from services.search import chunk, metrics
 from services.search.index import Index
+from services.search.retention import Retention
 from services.search.rows import IndexedEvent, LabelRow, Row, VectorRow, read_event
 from services.search.settings import SearchSettings
 from shared import bus
@@ -48,8 +49,6 @@ LONGEST_REASON = 500
 MOST_MODELS = 32
 # A row further ahead of our clock has a wrong time. It would outlive all correct rows.
 MOST_AHEAD_S = 24 * 3600.0
-# An index over its size drops at least this share of its rows at a time.
-LEAST_SHARE = 0.05
 LOST = (
     "the index, or a table of it, is gone: what was seen before may not be found. 'tidegate up' builds it again from "
     "EVENTS by itself; elsewhere run 'tidegate reindex'"
@@ -62,14 +61,85 @@ class ToIndex(NamedTuple):
     delivery: Delivery
     event: IndexedEvent
 
-    @property
-    def rows(self) -> Sequence[Row]:
-        return self.event.rows
 
-    @property
-    def size(self) -> int:
-        """Approximate bytes."""
-        return sum(ROW_BYTES + len(r.vector if isinstance(r, VectorRow) else b"") for r in self.rows)
+class Writer:
+    """Writes to the index in a thread of its own.
+
+    While the index can't be written it retries, and `/readyz` says so.
+    """
+
+    def __init__(self, index: Index, where: str, health: Health) -> None:
+        self._index = index
+        self._where = where
+        self._health = health
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._log = logger("search")
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False)
+
+    async def write(self, change: Callable[[], None]) -> None:
+        """Run `change()`, and retry until it succeeds."""
+        tries = 0
+        while error := await self._try(change):
+            tries += 1
+            await self._wait(tries, error)
+
+    async def add(self, events: Sequence[IndexedEvent]) -> Exception | None:
+        """Add the rows of events; return the error if they fail though the index accepts other data."""
+        size = sum(ROW_BYTES + len(r.vector if isinstance(r, VectorRow) else b"") for e in events for r in e.rows)
+        waits = 0
+        while error := await self._try(lambda: self._add(events)):
+            if not await self._is_writable(size):
+                waits += 1
+                await self._wait(waits, error)
+            else:
+                return error
+        return None
+
+    def _add(self, events: Sequence[IndexedEvent]) -> None:
+        """Add rows. A revision's rows win, in whatever order and however often it and its first event come."""
+        started = time.perf_counter()
+        indexed = [event for event in events if event.first]
+        revised_keys = self._index.revised_keys([event.first for event in indexed])
+        fresh = [event for event in indexed if event.first not in revised_keys]
+        marks = {event.first: event.mark for event in fresh if event.mark}
+        rows = [row for event in fresh if event.mark or event.first not in marks for row in event.rows]
+        vectors = [r for r in rows if isinstance(r, VectorRow)]
+        labels = [r for r in rows if isinstance(r, LabelRow)]
+        self._index.add(vectors, labels)
+        self._index.replace(list(marks.values()))
+        metrics.WRITE.observe(time.perf_counter() - started)
+        metrics.ROWS.labels("vectors").inc(len(vectors))
+        metrics.ROWS.labels("labels").inc(len(labels))
+
+    async def _is_writable(self, size: int) -> bool:
+        """Whether the index accepts any other data of that size."""
+        try:
+            await self._run(lambda: self._index.tables.try_out(size))
+        except Exception as e:
+            self._log.debug("nothing can be written", error=repr(e))
+            return False
+        return True
+
+    async def _try(self, change: Callable[[], None]) -> Exception | None:
+        """Run `change()`; return its error."""
+        try:
+            await self._run(change)
+        except Exception as e:
+            return e
+        self._health.ready = None
+        return None
+
+    async def _run(self, change: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, change)
+
+    async def _wait(self, tries: int, error: Exception) -> None:
+        """Report that the index can't be written, and wait until the next try."""
+        metrics.FAILED.inc()
+        self._health.ready = f"the index in {self._where} can't be written: {error}"
+        self._log.error("the index can't be written, trying again", error=repr(error), wait_s=WRITES.after(tries))
+        await asyncio.sleep(WRITES.after(tries))
 
 
 class Indexer:
@@ -84,11 +154,11 @@ class Indexer:
         self._in_flight: InFlight[Delivery] = InFlight(client, CONSUMER)
         self._consumer = ""  # its creation time
         self._delivered = 0  # the consumer's own count of its deliveries, which never goes back
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writer = Writer(index, settings.search_index, health)
+        self._retention = Retention(index.tables, settings)
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="tidier")
         self._untidy = asyncio.Event()
         self._added = 0  # rows since the last tidying
-        self._over_since: float | None = None  # SEARCH_MAX_BYTES, monotonic seconds
         self._log = logger("search")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -97,11 +167,11 @@ class Indexer:
             info, source = found
             await self._begin(info)
             await self._follow(source, stop)
-        self._writer.shutdown(wait=False)
+        self._writer.close()
         self._tidier.shutdown(wait=False)
 
     async def _open(self) -> tuple[ConsumerInfo, Source]:
-        self._in_flight.close()
+        self._in_flight.sources.clear()
         info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
         return info, await self._in_flight.open(names.EVENTS, CONSUMER)
 
@@ -112,28 +182,26 @@ class Indexer:
         """
         self._delivered = info.delivered.consumer_seq if info.delivered else 0
         self._consumer = created = str(info.created)
-        if not self._index.origin and info.ack_floor and info.ack_floor.consumer_seq:
-            self._log.error(LOST, rows=self._index.count())
+        if not self._index.tables.origin and info.ack_floor and info.ack_floor.consumer_seq:
+            self._log.error(LOST, rows=self._index.tables.count())
             return
-        if self._index.origin not in ("", created):
+        if self._index.tables.origin not in ("", created):
             self._log.warning("the consumer was made anew: the index is built again from EVENTS")
-            await self._write(self._index.clear)
-        if self._index.origin != created:
-            await self._write(lambda: self._index.begin(created))
+            await self._writer.write(self._index.tables.clear)
+        if self._index.tables.origin != created:
+            await self._writer.write(lambda: self._index.tables.begin(created))
 
     async def _follow(self, source: Source, stop: asyncio.Event) -> None:
         """Index until `stop`, or until the consumer is another."""
         messages = 2 * self._settings.search_batch_size
-        async with self._in_flight.pull(source, messages=messages, max_bytes=MOST_BYTES) as puller:
+        async with source.pull(messages=messages, max_bytes=MOST_BYTES) as puller:
             self._health.ready = None
-            self._log.info("ready", rows=self._index.count())
+            self._log.info("ready", rows=self._index.tables.count())
             beating = beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
             try:
                 await supervise(self._work(source, puller), self._watch_consumer(), self._tidy(), beating, stop=stop)
             finally:
                 await drain(self._client, self._in_flight, until=0.0, working=lambda: ())
-
-    # ---- events into rows
 
     async def _work(self, source: Source, puller: Puller) -> None:
         """Index batches. Returns once the consumer was recreated: its events are not indexed yet, and come again."""
@@ -179,96 +247,34 @@ class Indexer:
         # Not confirmed: a lost acknowledgement brings back an event that the index already has.
         for delivery in self._in_flight:
             await self._in_flight.acknowledge(delivery, confirmed=False)
-        self._added += sum(len(item.rows) for item in found)
+        self._added += sum(len(item.event.rows) for item in found)
         if self._added >= chunk.TUNING.fresh:
             self._untidy.set()
 
     async def _store(self, events: Sequence[ToIndex]) -> None:
-        """Write events. While the index can't be written this retries, and blames no event.
+        """Write events. Those that fail though the index is writable are written in halves.
 
-        If the index is writable, and these events fail, they are written in halves. The one that would block all others
-        is found, and dead-lettered.
+        So the one that would block all others is found, and dead-lettered.
         """
-        waits = failures = 0
-        while True:
-            try:
-                await self._run(lambda: self._add(events))
-                self._health.ready = None
-                return
-            except Exception as e:
-                error = e
-            if not await self._is_writable(sum(event.size for event in events)):
-                waits += 1
-                await self._wait(waits, error)
-                continue
-            # The index may have become writable just now, which clears the event of earlier failures.
+        failures = 0
+        # The index may have become writable just now, which clears the event of earlier failures.
+        while error := await self._writer.add([item.event for item in events]):
             failures += 1
             if len(events) > 1:
                 half = len(events) // 2
                 await self._store(events[:half])
                 return await self._store(events[half:])
             if failures >= BLAMED_AFTER:
-                return await self._dead_letter(
-                    events[0].delivery, f"search can't index it: {redact(repr(error), LONGEST_REASON)}"
-                )
-
-    async def _is_writable(self, size: int) -> bool:
-        """Whether the index accepts any other data of that size."""
-        try:
-            await self._run(lambda: self._index.try_out(size))
-        except Exception as e:
-            self._log.debug("nothing can be written", error=repr(e))
-            return False
-        return True
+                reason = f"search can't index it: {redact(repr(error), LONGEST_REASON)}"
+                return await self._dead_letter(events[0].delivery, reason)
 
     async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
         if await self._in_flight.dead_letter(delivery, reason):
             metrics.REFUSED.inc()
 
-    def _add(self, events: Sequence[ToIndex]) -> None:
-        """Add rows. A revision's rows win, in whatever order and however often it and its first event come."""
-        started = time.perf_counter()
-        indexed = [item.event for item in events if item.event.first]
-        revised_keys = self._index.revised_keys([event.first for event in indexed])
-        fresh = [event for event in indexed if event.first not in revised_keys]
-        marks = {event.first: event.mark for event in fresh if event.mark}
-        rows = [row for event in fresh if event.mark or event.first not in marks for row in event.rows]
-        vectors = [r for r in rows if isinstance(r, VectorRow)]
-        labels = [r for r in rows if isinstance(r, LabelRow)]
-        self._index.add(vectors, labels)
-        self._index.replace(list(marks.values()))
-        metrics.WRITE.observe(time.perf_counter() - started)
-        metrics.ROWS.labels("vectors").inc(len(vectors))
-        metrics.ROWS.labels("labels").inc(len(labels))
-
     def _set_pending(self, count: int) -> None:
         self.pending = count
         metrics.PENDING.set(count)
-
-    async def _write(self, change: Callable[[], None]) -> None:
-        """Run `change()` in the writer's thread, and retry until it succeeds."""
-        tries = 0
-        while True:
-            try:
-                await self._run(change)
-                self._health.ready = None
-                return
-            except Exception as e:
-                error = e
-            tries += 1
-            await self._wait(tries, error)
-
-    async def _run(self, change: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, change)
-
-    async def _wait(self, tries: int, error: Exception) -> None:
-        """Report that the index can't be written, and wait until the next try."""
-        metrics.FAILED.inc()
-        self._health.ready = f"the index in {self._settings.search_index} can't be written: {error}"
-        self._log.error("the index can't be written, trying again", error=repr(error), wait_s=WRITES.after(tries))
-        await asyncio.sleep(WRITES.after(tries))
-
-    # ---- background tasks
 
     async def _watch_consumer(self) -> None:
         """Return once the consumer was recreated."""
@@ -291,36 +297,9 @@ class Indexer:
             self._untidy.clear()
             self._added = 0
             try:
-                await asyncio.get_running_loop().run_in_executor(self._tidier, self._keep_within_limits)
+                await asyncio.get_running_loop().run_in_executor(self._tidier, self._retention.apply)
             except Exception as e:
                 self._log.warning("the index could not be tidied, later again", error=repr(e))
-
-    def _keep_within_limits(self) -> None:
-        """Apply retention by age, then by size, and keep queries fast."""
-        index = self._index
-        age = index.drop_before(round((time.time() - self._settings.search_max_age_s) * 1000))
-        metrics.DROPPED.labels("age").inc(age)
-        try:
-            index.tidy()
-        finally:  # the disk is finite, even if tidying fails
-            self._keep_within_size()
-
-    def _keep_within_size(self) -> None:
-        index = self._index
-        size = index.size()
-        metrics.BYTES.set(size)
-        if size <= self._settings.search_max_bytes:
-            self._over_since = None
-        elif self._over_since is None:
-            # Perhaps the excess is only compacted or deleted data whose space is not yet freed.
-            index.tidy(force=True)
-            self._over_since = time.monotonic()
-        elif time.monotonic() - self._over_since > 2 * chunk.TUNING.kept_versions.total_seconds():
-            dropped = index.drop_first(max(LEAST_SHARE, 1 - self._settings.search_max_bytes / size))
-            metrics.DROPPED.labels("size").inc(dropped)
-            self._log.info("over SEARCH_MAX_BYTES: the rows that came first are dropped", rows=dropped)
-            index.tidy(force=True)
-            self._over_since = time.monotonic()
 
 
 def _admit(rows: Sequence[Row], models: set[tuple[str, int]]) -> None:

@@ -1,4 +1,6 @@
-"""The rows that the index stores of an event: one for each vector, and one for each label seen in a segment. Pure.
+"""The rows that the index stores of an event, and a filter of rows. Pure.
+
+An event has one row for each vector, or one for each label seen in a segment.
 
 If a revision exists, its rows replace those of the first event, and a mark records this. The first event may come after
 its revision, and each of them again.
@@ -82,6 +84,22 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     box: Box | None = None
     run: str | None = None
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter of rows; an empty field excludes nothing. since, until: milliseconds since 1970.
+
+    seqs: sequences of segments in MEDIA. runs: of `tidegate reanalyze`.
+    """
+
+    cameras: Sequence[str] = ()
+    since: int | None = None
+    until: int | None = None
+    labels: Sequence[str] = ()
+    runs: Sequence[str] = ()
+    min_score: float | None = None
+    seqs: Sequence[int] = ()
+    ids: Sequence[str] = ()
 
 
 class IndexedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,3 +203,24 @@ def _of_segment(event: Embeddings | Detections, id: str) -> dict[str, Any]:
 
 def _ms(time: dt.datetime) -> int:
     return round(time.timestamp() * 1000)
+
+
+def sql(where: Where) -> str:
+    """Return the condition in SQL; empty for all rows."""
+    parts = [
+        in_("camera", where.cameras),
+        in_("label", where.labels),
+        in_("run", where.runs),
+        in_("seq", where.seqs),
+        in_("id", where.ids),
+        f"time >= {where.since}" if where.since is not None else "",
+        f"time < {where.until}" if where.until is not None else "",
+        f"score >= {where.min_score}" if where.min_score is not None else "",
+    ]
+    return " AND ".join(p for p in parts if p)
+
+
+def in_(column: str, values: Sequence[object]) -> str:
+    """Return the condition that a column has one of these values; empty if there are none."""
+    literals = (str(v) if isinstance(v, int) else "'" + str(v).replace("'", "''") + "'" for v in values)
+    return f"{column} IN ({', '.join(literals)})" if values else ""

@@ -25,8 +25,7 @@ from services.vlm.endpoint import Card, Completion, ModelEndpoint
 from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
 from services.vlm.settings import VlmSettings
 from shared.contract.names import safe_name
-from shared.runtime.backoff import Backoff
-from shared.runtime.breaker import Breaker
+from shared.runtime.backoff import Backoff, Breaker
 from shared.runtime.errors import Away
 from shared.runtime.telemetry import logger
 

@@ -67,7 +67,7 @@ class Planner:
         if source is None:
             return
         beating = beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
-        async with self._in_flight.pull(source, messages=HOLD, max_bytes=HOLD_BYTES) as puller:
+        async with source.pull(messages=HOLD, max_bytes=HOLD_BYTES) as puller:
             try:
                 await supervise(self._work(source, puller), self._cameras.run(), beating, stop=stop)
             finally:

@@ -23,8 +23,7 @@ from services.webhook.settings import WebhookSettings
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
-from shared.runtime.backoff import Backoff
-from shared.runtime.breaker import Breaker
+from shared.runtime.backoff import Backoff, Breaker
 from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health, logger
@@ -96,14 +95,12 @@ class Sender:
     async def _work(self, source: Source, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if not self._breaker.is_open:
-                async with self._in_flight.pull(
-                    source, messages=self._settings.webhook_parallel, max_bytes=MOST_BYTES
-                ) as puller:
+                async with source.pull(messages=self._settings.webhook_parallel, max_bytes=MOST_BYTES) as puller:
                     await unless(stop, unless(self._opened, self._take(source, puller)))
                 continue
             await unless(stop, asyncio.sleep(self._breaker.wait_s))
             if not stop.is_set():
-                async with self._in_flight.pull(source, messages=1, max_bytes=MOST_BYTES) as puller:
+                async with source.pull(messages=1, max_bytes=MOST_BYTES) as puller:
                     await unless(stop, self._probe(source, puller))
 
     async def _take(self, source: Source, puller: Puller) -> None:

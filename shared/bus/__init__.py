@@ -11,13 +11,12 @@ await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": 
 | `direct`, `log` | one stored message by direct get; a stream read as a log, without a consumer |
 | `infos` | the state of streams and consumers, with the rights of one connection |
 | `publish` | publishes results, jobs and dead letters until JetStream acknowledges |
-| `pull`, `no_wait` | a pull subscription with credit by count and bytes; one message, only if it is there now |
+| `pull_request`, `pull` | one pull request at a time; a pull subscription with credit by count and bytes |
+| `no_wait` | one message, only if it is there now |
 | `requests` | requests and replies, as NATS micro services |
 | `clock` | the clock of the server |
 | `mirror` | a live copy of a KV bucket |
-| `lease_entry`, `lease_state` | a lease as its bucket holds it, and its state in one process; pure |
-| `presence` | the processes that share leased things |
-| `leases`, `partitions` | exclusive work, one lease a thing; cameras in leased partitions |
+| `leasing` | exclusive work: leases of things in a bucket |
 """
 
 from shared.bus.connection import connect, consumer_info

@@ -10,8 +10,7 @@
 | `cutting`, `playing`, `thinning` | a file as its segments, as one video, or reduced to its keyframes |
 | `marks`, `retention` | the times whose files stay; the files to remove |
 | `queries` | requests to `svc.recording`, and their answers |
-| `store`, `folder`, `bucket` | the interface of a store; a store in a folder, or in a bucket |
-| `keys`, `sealing`, `sealed` | encryption: its keys, one object, a whole store |
+| `store`, `stores` | the interface of a store; a store in a folder, in a bucket, or encrypted |
 | `library` | the index of each hour, read and updated in the store |
 | `opening` | the store that a setting names |
 """

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from shared.contract.segment import Codec, Segment
 from shared.recordings.records import Cut, Recorded
 from shared.runtime.errors import BadSegment
-from shared.video import fmp4, moof
-from shared.video.moof import Fragment, Sample
+from shared.video import fmp4
+from shared.video.mp4 import moof
+from shared.video.mp4.moof import Fragment, Sample
 from shared.video.recovery import recovery_frames
 
 _MS = dt.timedelta(milliseconds=1)

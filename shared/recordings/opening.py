@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.contract import catalog
-from shared.recordings import keys
-from shared.recordings.folder import Folder
-from shared.recordings.sealed import Sealed
 from shared.recordings.store import Store
+from shared.recordings.stores import keys
+from shared.recordings.stores.folder import Folder
+from shared.recordings.stores.sealed import Sealed
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 
@@ -37,7 +37,7 @@ def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
     check(place, setting)
     if "://" not in place:
         return Folder(Path(place), free)
-    from shared.recordings.bucket import Bucket
+    from shared.recordings.stores.bucket import Bucket
 
     try:
         return Bucket(place)

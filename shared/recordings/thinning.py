@@ -19,8 +19,9 @@ from shared.recordings.cutting import LENGTH_SIZE, Whole
 from shared.recordings.files import Read
 from shared.recordings.records import Recorded
 from shared.recordings.windows import Head
-from shared.video import fmp4, moof
-from shared.video.moof import Fragment, Sample
+from shared.video import fmp4
+from shared.video.mp4 import moof
+from shared.video.mp4.moof import Fragment, Sample
 from shared.video.recovery import recovery_frames
 from shared.video.timeline import Video
 

@@ -3,15 +3,14 @@
 | module | idea |
 |---|---|
 | `errors` | the errors that Tidegate raises on purpose |
-| `redact`, `inert`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
+| `redact`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
 | `settings` | environment variables into structs |
 | `telemetry` | logs, health and traces |
-| `former_metrics` | renamed metrics under their former names |
-| `tls`, `pages` | certificates from settings; HTTP pages of a process |
-| `monitoring`, `probe` | /healthz, /readyz and /metrics; the container's health check |
+| `tls` | certificates from settings |
+| `pages`, `probe` | /healthz, /readyz and /metrics by HTTP; the container's health check |
 | `tasks`, `child` | concurrent tasks; child processes that never outlive us |
 | `progress` | reports that long work still runs |
-| `backoff`, `breaker` | delays between tries; no requests to a failing server |
+| `backoff` | delays between tries; no requests to a failing server |
 | `lock`, `ports` | a file lock of one process; free TCP ports |
 | `lazy` | modules that load at their first use |
 """

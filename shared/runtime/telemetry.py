@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.runtime.errors import SettingError
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 from shared.runtime.redact import redact
 from shared.runtime.settings import BusSettings
 

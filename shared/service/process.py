@@ -29,9 +29,10 @@ from nats.aio.client import Client
 from shared import bus
 from shared.bus.client import Connection
 from shared.contract import catalog
-from shared.runtime import monitoring, telemetry
+from shared.runtime import telemetry
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
+from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
 

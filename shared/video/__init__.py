@@ -2,7 +2,7 @@
 
 | module | idea |
 |---|---|
-| `announced` | counts the frames that an MP4 announces, before libav does |
+| `mp4` | reads and writes the boxes of an MP4, without libav |
 | `container` | opens a segment's MP4 |
 | `orientation` | the orientation of a frame |
 | `recovery` | finds recovery points: where decoding may begin without a keyframe |
@@ -13,9 +13,6 @@
 | `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |
 | `timestamps` | makes decode times that the muxer accepts |
 | `pictures` | reads, scales and writes single pictures |
-| `boxes` | reads and writes the boxes of an MP4, without libav |
-| `parameter_sets` | names codecs as browsers do |
-| `moov`, `moof` | the head of a fragmented MP4, and its fragments |
 | `timeline` | puts segments one after the other on a clock |
 | `fmp4` | makes fragmented MP4 for browsers of segments |
 """

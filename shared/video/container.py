@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from shared.runtime.errors import BadSegment
-from shared.video import announced
+from shared.video.mp4 import announced
 
 # Maximum number of frames that an MP4 may announce: libav makes a table of them, at 35 bytes each, before it reads one.
 # Boxes of whole files announce each three times.

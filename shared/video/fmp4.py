@@ -19,10 +19,10 @@ from typing import NamedTuple
 import msgspec
 
 from shared.runtime.errors import BadSegment
-from shared.video import moof, moov
-from shared.video.boxes import Fields, children, full, only
-from shared.video.moof import MOST_FRAMES, Fragment
-from shared.video.moov import Track
+from shared.video.mp4 import moof, moov
+from shared.video.mp4.boxes import Fields, children, full, only
+from shared.video.mp4.moof import MOST_FRAMES, Fragment
+from shared.video.mp4.moov import Track
 from shared.video.timeline import Placed, Timeline, Video, check_span
 
 # `sidx` counts entries in 16 bits, and bytes in 31; the rest is room for a fragment's head.

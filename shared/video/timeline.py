@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from shared.runtime.errors import BadSegment
-from shared.video.moof import Fragment
-from shared.video.moov import Track
+from shared.video.mp4.moof import Fragment
+from shared.video.mp4.moov import Track
 
 # Header times are rounded to a millisecond, at both ends of a segment.
 _ROUNDING_US = 2000

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from shared.runtime import telemetry
 from shared.worker.extension import Extension
 from shared.worker.extensions.backfill import Backfilling
+from shared.worker.extensions.deferral import Deferral
 from shared.worker.extensions.effort import Effort
 from shared.worker.extensions.quarantine import QuarantineIntake
 from shared.worker.extensions.reanalysis import ReanalysisService, Reanalyzing
@@ -44,6 +45,8 @@ class Worker(Loop[P, R]):
         spare = Spare(self)
         backfilling = Backfilling(self, spare, backfill)
         extensions: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
+        if backfill:
+            extensions.append(Deferral(self))
         if reanalysis:
             extensions.append(Reanalyzing(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
         self.extend(QuarantineIntake(self), extensions)

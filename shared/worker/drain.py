@@ -29,7 +29,7 @@ async def drain(
     """
     try:
         async with asyncio.timeout(max(0.0, until - time.monotonic())):
-            await in_flight.until(lambda: not in_flight)
+            await in_flight.until_empty()
     except TimeoutError:
         pass
     await end(*working())

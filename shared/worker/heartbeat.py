@@ -69,10 +69,14 @@ class Heartbeat:
 
     def measure(self) -> None:
         """Update the metrics of the messages in flight."""
-        name, occupied_s = self._service.name, self._in_flight.occupied_s
-        metrics.HELD.labels(name).set(self._in_flight.count)
+        name, occupied_s = self._service.name, self._in_flight.occupied.seconds
+        metrics.HELD.labels(name).set(self._count())
         metrics.WORKING.labels(name).inc(occupied_s - self._occupied_s)
         self._occupied_s = occupied_s
+
+    def _count(self) -> int:
+        """Return the number of messages in flight, and of those that arrived and are not taken yet."""
+        return len(self._in_flight) + sum(len(source.arrived) for source in self._in_flight.sources)
 
     async def _publish(self) -> None:
         self.measure()
@@ -85,12 +89,12 @@ class Heartbeat:
             state=self.state,
             model=self._service.model,
             uptime_s=time.monotonic() - self._counts.started,
-            in_flight=self._in_flight.count,
+            in_flight=self._count(),
             processed=self._counts.processed,
             failed=self._counts.failed,
             items=self._counts.items,
             busy_s=self._counts.busy_s,
-            working_s=self._in_flight.occupied_s,
+            working_s=self._in_flight.occupied.seconds,
             wanted_s=self._counts.wanted_s,
             work_s=self._counts.work_s,
             frames_wanted=self._counts.frames_wanted,

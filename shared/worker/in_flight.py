@@ -2,7 +2,7 @@
 
     in_flight = InFlight(client, "webhook")
     source = await in_flight.open("EVENTS", "webhook")     # BusError if the consumer is not there
-    async with in_flight.pull(source, messages=8, max_bytes=64 * MB) as puller:
+    async with source.pull(messages=8, max_bytes=64 * MB) as puller:
         delivery = in_flight.take(Delivery(await puller.next(), source))
         ...                                                # meanwhile call `in_flight.beat()` every `in_flight.beat_s`
         await in_flight.acknowledge(delivery)              # or nak, hand_back or dead_letter
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -35,26 +35,27 @@ from shared.worker.tuning import Tuning
 
 @dataclass(slots=True, eq=False)
 class Source:
-    """A durable consumer that messages are taken from, and its configuration.
+    """A durable consumer that messages are taken from, its configuration, and the messages that it has delivered.
 
     rank: its urgency, 0 the most urgent. ack_wait_s: seconds until a message without an answer or a beat is delivered
-    again. max_deliver: maximum deliveries of a message; not positive: without limit. pending: how many more there were
-    at the last delivery that was taken. taken: its time, by the monotonic clock.
+    again. max_deliver: maximum deliveries of a message; not positive: without limit.
     """
 
+    client: Client
     stream: str
     consumer: str
     rank: int
     ack_wait_s: float
     max_deliver: int
-    pending: int = 0
-    taken: float = field(default_factory=time.monotonic)
-    beaten: float = field(default_factory=time.monotonic)  # the last beat of its messages, monotonic clock
+    _replies: dict[str, None] = field(default_factory=dict)  # reply subjects of those in flight, the oldest first
+    _pending: int = 0  # how many more there were at the last delivery that was taken
+    _taken: float = field(default_factory=time.monotonic)  # its time, monotonic clock
+    _beaten: float = field(default_factory=time.monotonic)  # the last beat of its messages, monotonic clock
     _puller: Puller | None = None
 
     @property
     def puller(self) -> Puller:
-        """The puller of the `InFlight.pull` block that runs."""
+        """The puller of the `pull` block that runs."""
         assert self._puller is not None, f"{self.stream}/{self.consumer} is not pulled from"
         return self._puller
 
@@ -62,6 +63,55 @@ class Source:
     def arrived(self) -> list[Msg]:
         """The messages that arrived and are not taken yet, the oldest first."""
         return self._puller.waiting if self._puller else []
+
+    def has_more(self, quiet_s: float) -> bool:
+        """Whether messages have arrived, or were pending at a delivery within the last `quiet_s`."""
+        return bool(self.arrived or (self._pending and time.monotonic() - self._taken < quiet_s))
+
+    @contextlib.asynccontextmanager
+    async def pull(self, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
+        """Pull in the block. Messages that are not taken by its end are handed back."""
+        async with Puller(self.client, self.stream, self.consumer, messages=messages, max_bytes=max_bytes) as puller:
+            self._puller = puller
+            try:
+                yield puller
+            finally:
+                for raw in await puller.stop():
+                    await _nak(raw)
+
+    def add(self, raw: Msg) -> None:
+        """Count a message as in flight."""
+        self._replies[raw.reply] = None
+        self._pending, self._taken = raw.metadata.num_pending, time.monotonic()
+
+    def discard(self, raw: Msg) -> None:
+        """Count a message as in flight no longer."""
+        self._replies.pop(raw.reply, None)
+
+    async def beat(self) -> None:
+        """Report progress on its messages, unless that was within a third of the ack wait."""
+        now = time.monotonic()
+        if now - self._beaten >= self.ack_wait_s / 3:
+            self._beaten = now
+            await self._answer_all(Msg.Ack.Progress)
+
+    async def hand_back(self) -> None:
+        """Nak all of its messages."""
+        await self._answer_all(Msg.Ack.Nak)
+
+    async def _answer_all(self, ack: bytes) -> None:
+        for reply in [*self._replies, *(raw.reply for raw in self.arrived)]:
+            await self.client.publish(reply, ack)
+
+
+async def _nak(raw: Msg) -> bool:
+    """Have a message delivered again immediately; return whether the nak could be sent."""
+    try:
+        await raw.nak()
+        return True
+    except nats.errors.Error as e:
+        logger("in_flight").debug("nak failed", error=repr(e))
+        return False
 
 
 @dataclass(slots=True, eq=False)
@@ -150,57 +200,19 @@ class InFlight(Generic[H]):
         """Iterate over the deliveries in flight, the oldest first. They may be answered meanwhile."""
         return iter(list(self._deliveries.values()))
 
-    @property
-    def count(self) -> int:
-        """The messages in flight, and those that arrived and are not taken yet."""
-        return len(self._deliveries) + sum(len(source.arrived) for source in self.sources)
-
-    @property
-    def occupied_s(self) -> float:
-        """Seconds so far with at least one message in flight."""
-        return self.occupied.seconds
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is in flight or has arrived, and nothing is pending according to the last message."""
-        now = time.monotonic()
-        return not self._deliveries and not any(
-            s.arrived or (s.pending and now - s.taken < self._tuning.quiet_s) for s in self.sources
-        )
-
     async def open(self, stream: str, consumer: str) -> Source:
         """Open a source as its consumer is configured, less urgent than those before. Raises as `consumer_info`."""
         config = (await bus.consumer_info(self._client.jetstream(), stream, consumer)).config
         assert config.ack_wait and config.max_deliver is not None  # the server always returns both
-        source = Source(stream, consumer, len(self.sources), float(config.ack_wait), config.max_deliver)
+        source = Source(self._client, stream, consumer, len(self.sources), float(config.ack_wait), config.max_deliver)
         self.sources.append(source)
         return source
-
-    def close(self) -> None:
-        """Forget all sources, so that they can be opened again."""
-        self.sources.clear()
-
-    @contextlib.asynccontextmanager
-    async def pull(self, source: Source, *, messages: int, max_bytes: int) -> AsyncIterator[Puller]:
-        """Pull from `source` in the block. Messages that are not taken by its end are handed back."""
-        async with Puller(
-            self._client, source.stream, source.consumer, messages=messages, max_bytes=max_bytes
-        ) as puller:
-            source._puller = puller
-            try:
-                yield puller
-            finally:
-                for raw in await puller.stop():
-                    await self._nak(raw)
-
-    # ---- one message
 
     def take(self, delivery: H) -> H:
         """Count `delivery` as in flight from now on."""
         self.occupied.start()
         self._deliveries[delivery.raw.reply] = delivery
-        delivery.source.pending = delivery.raw.metadata.num_pending
-        delivery.source.taken = time.monotonic()
+        delivery.source.add(delivery.raw)
         return delivery
 
     async def acknowledge(self, delivery: H, *, confirmed: bool = True) -> None:
@@ -232,7 +244,7 @@ class InFlight(Generic[H]):
     async def hand_back(self, delivery: H) -> bool:
         """Let another process have it immediately; return whether the nak could be sent."""
         with self._answering(delivery):
-            return await self._nak(delivery.raw)
+            return await _nak(delivery.raw)
 
     async def dead_letter(self, delivery: H, reason: str) -> bool:
         """Move it into the stream DLQ, and end its deliveries; return whether it is there.
@@ -272,11 +284,10 @@ class InFlight(Generic[H]):
         if self._deliveries.pop(delivery.raw.reply, None) is None:
             return
         self.occupied.stop()
+        delivery.source.discard(delivery.raw)
         delivery.on_release()
         delivery.return_credit()
         self._released.set()
-
-    # ---- all of them
 
     @property
     def beat_s(self) -> float:
@@ -285,36 +296,17 @@ class InFlight(Generic[H]):
 
     async def beat(self) -> None:
         """Report progress on these messages to JetStream, three times in their consumer's ack wait."""
-        now = time.monotonic()
         for source in self.sources:
-            if now - source.beaten >= source.ack_wait_s / 3:
-                source.beaten = now
-                for reply in self._replies(source):
-                    await self._client.publish(reply, Msg.Ack.Progress)
+            await source.beat()
 
-    async def until(self, true: Callable[[], bool]) -> None:
-        """Wait until the predicate holds; re-check on every release."""
-        while not true():
+    async def until_empty(self) -> None:
+        """Wait until nothing is in flight."""
+        while self._deliveries:
             self._released.clear()
             await self._released.wait()
 
     async def hand_back_all(self) -> None:
         """Nak all that is in flight or has arrived, and flush: the process is about to exit."""
         for source in self.sources:
-            for reply in self._replies(source):
-                await self._client.publish(reply, Msg.Ack.Nak)
+            await source.hand_back()
         await self._client.flush()
-
-    def _replies(self, source: Source) -> list[str]:
-        return [
-            *(r for r, delivery in self._deliveries.items() if delivery.source is source),
-            *(m.reply for m in source.arrived),
-        ]
-
-    async def _nak(self, raw: Msg) -> bool:
-        try:
-            await raw.nak()
-            return True
-        except nats.errors.Error as e:
-            self._log.debug("nak failed", error=repr(e))
-            return False

@@ -91,8 +91,8 @@ class Loop(Generic[P, R]):
         self.device.open()
         async with AsyncExitStack() as pulling:
             for source in self.in_flight.sources:
-                messages, max_bytes = self.settings.hold, self.settings.hold_bytes
-                await pulling.enter_async_context(self.in_flight.pull(source, messages=messages, max_bytes=max_bytes))
+                pull = source.pull(messages=self.settings.hold, max_bytes=self.settings.hold_bytes)
+                await pulling.enter_async_context(pull)
             prepare, infer, beats = self._begin()
             try:
                 await supervise(*prepare, *infer, beats, *await self.extensions.start(), stop=stop)
@@ -105,7 +105,7 @@ class Loop(Generic[P, R]):
 
     async def _open(self) -> None:
         """Read the configuration of the consumers."""
-        self.in_flight.close()
+        self.in_flight.sources.clear()
         for stream, consumer in self.consumers:
             await self.in_flight.open(stream, consumer)
         self.intake.open(self.in_flight.sources)

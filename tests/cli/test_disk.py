@@ -18,7 +18,7 @@ from nats.js.api import StreamConfig, StreamInfo, StreamState
 
 from shared import bus
 from shared.contract.topology import GB, MB, TopologySettings
-from shared.recordings.folder import Folder
+from shared.recordings.stores.folder import Folder
 from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import tidegate
 from tidegate.commands import doctor

@@ -29,7 +29,7 @@ from shared.contract.events import (
 from shared.contract.explain import Explanation, Explanations, ReplicaSeen
 from shared.contract.search import Found, Moment
 from shared.runtime.errors import Refusal
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 from tests.support.escapes import ACTIVE, EVIL, NOW, OURS, answering, assert_inert, every_event, tidegate
 from tests.support.paths import ROOT
 from tests.support.processes.command_line import COMMAND

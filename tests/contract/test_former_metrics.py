@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.cv.static_scene import video
 from services.vlm import metrics as vlm
 from shared.contract import names
-from shared.runtime.former_metrics import FORMER
+from shared.runtime.pages.former_metrics import FORMER
 from shared.worker import metrics as worker
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.waiting import patience_s

@@ -40,7 +40,7 @@ from services.analytics.second_pass.state import (
 from services.analytics.state import CameraState
 from services.analytics.tracker import TrackerState, Tracklet
 from services.cv.static_scene import entry
-from shared.bus import lease_entry
+from shared.bus.leasing import entry as lease_entry
 from shared.contract import backfill, jobs, names, search, stats, usage
 from shared.contract.events import (
     Counts,

@@ -6,6 +6,7 @@ stream takes nothing, and nothing in it expires. Only a restart ends that. Store
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 
@@ -47,7 +48,7 @@ class Healing:
         stopped = {} if died else await streams(admin)
         if stopped is None:
             return
-        is_full = bool(stopped) and self._server.free < LEAST_FREE
+        is_full = bool(stopped) and shutil.disk_usage(self._server.store).free < LEAST_FREE
         self._say(self._cause(died, stopped), is_full)
         if self.trouble and self._clock() - self._acted >= self._delay_s(is_full):
             await self._restart()

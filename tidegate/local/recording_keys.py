@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shared.recordings import keys
-from shared.recordings.keys import Keys, Secret
 from shared.recordings.opening import KEY_FILE
+from shared.recordings.stores import keys
+from shared.recordings.stores.keys import Keys, Secret
 from shared.runtime.errors import SettingError
 from tidegate.local.encryption import write_private
 

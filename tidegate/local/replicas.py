@@ -21,7 +21,7 @@ from prometheus_client import Counter
 
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
-from shared.runtime.monitoring import forget_targets
+from shared.runtime.pages.monitoring import forget_targets
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 

@@ -86,6 +86,121 @@ class Member(NamedTuple):
     more: str
 
 
+class ServerProcess:
+    """nats-server as a child process. log: the file that it appends to."""
+
+    def __init__(self, executable: str, log: Path) -> None:
+        self._executable = executable
+        self._log = log
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without `stop`."""
+        return self._child is not None and self._child.poll() is not None
+
+    async def start(self, config: Path, limit_s: float) -> None:
+        """Start it, and wait until its log says that it takes clients: another server may answer at its port.
+
+        Raises BusError with the last lines of its log.
+        """
+        before = self._log.stat().st_size if self._log.exists() else 0
+        process = self._child = child.spawn([self._executable, "-c", str(config)], log=self._log)
+        for _ in range(int(limit_s / POLL_S)):
+            if process.poll() is not None:
+                raise BusError(f"nats-server exited with {process.returncode}: {child.last_lines(self._log)}")
+            if READY in await asyncio.to_thread(self._log_since, before):
+                return
+            await asyncio.sleep(POLL_S)
+        await self.stop(signal.SIGTERM)
+        raise BusError(f"nats-server did not take clients within {limit_s:.0f} s: {child.last_lines(self._log)}")
+
+    async def reload(self) -> None:
+        """Make it read its configuration, and wait until its log confirms that. Raises BusError."""
+        process, before = self._child, self._log.stat().st_size
+        if process is None:
+            return
+        process.send_signal(signal.SIGHUP)
+        for _ in range(int(RELOAD_S / POLL_S)):
+            lines = await asyncio.to_thread(self._log_since, before)
+            if process.poll() is not None or RELOADED in lines:
+                return
+            if RELOAD_FAILED in lines:
+                break
+            await asyncio.sleep(POLL_S)
+        raise BusError(f"nats-server did not take its configuration anew: {child.last_lines(self._log)}")
+
+    async def stop(self, sig: signal.Signals) -> None:
+        """Stop it, by this signal and after 5 s by SIGKILL."""
+        process, self._child = self._child, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(sig)
+        try:
+            await asyncio.to_thread(process.wait, 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    def send_signal(self, sig: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._child is not None:
+            self._child.send_signal(sig)
+
+    def _log_since(self, size: int) -> str:
+        with self._log.open("rb") as log:
+            log.seek(size)
+            return log.read().decode(errors="replace")
+
+
+class ServerConfig:
+    """The configuration of a server, next to its key: a copy of the data without the secrets has neither.
+
+    passwords: of all identities. tenants: as in their file.
+    """
+
+    def __init__(self, store: Path, port: int, secrets: Path, suffix: str, more: str) -> None:
+        self._store = store
+        self._port = port
+        self._secrets = secrets
+        self._suffix = suffix
+        self._more = more
+        self.read()
+
+    def read(self) -> None:
+        """Read the tenants and the passwords again. Raises SettingError."""
+        self._version = tenants.version(self._secrets)
+        self.tenants = tenants.read(self._secrets)
+        self.passwords = passwords.ensure(self._secrets, tenants.users(self.tenants))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file of tenants is as it was read."""
+        return tenants.version(self._secrets) == self._version
+
+    def write(self, cipher: str, sync: str) -> Path:
+        """Write the file, and return its path. cipher: the lines of the store's encryption. sync: its interval."""
+        path = self._secrets / f"nats{self._suffix}.conf"
+        text = self._text(cipher, sync)
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text)
+        return path
+
+    def _text(self, cipher: str, sync: str) -> str:
+        connections, hashed = most_connections(), passwords.hashed(self.passwords)
+        return (
+            f"server_name: tidegate{self._suffix}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
+            f"max_pending: {MAX_PENDING}\nmax_control_line: {MAX_CONTROL_LINE}\nmax_connections: {connections}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, max_file_store: {PROMISES}{cipher},"
+            f' sync_interval: "{sync}" }}\n'
+            f"{self._more}{accounts.block(hashed, self.tenants, tells_health=True, connections=connections)}"
+        )
+
+
 class NatsServer:
     """See the module. `store` and `secrets` are its folders.
 
@@ -96,22 +211,20 @@ class NatsServer:
         self, data: Path, *, port: int = 0, executable: str | None = None, member: Member | None = None
     ) -> None:
         self._data = data
-        self._port = free_port(port)
-        self._executable = executable or find_executable()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"nats://127.0.0.1:{self._port}"
+        port = free_port(port)
+        self.url = f"nats://127.0.0.1:{port}"
         self.log = data / "nats.log"
         self.store = data / "jetstream"
         self.secrets = member.secrets if member else data / "secrets"
-        self._more = member.more if member else ""
-        self._suffix = f"-{member.number}" if member else ""
-        self.name = f"tidegate{self._suffix}"
+        suffix = f"-{member.number}" if member else ""
+        self.name = f"tidegate{suffix}"
+        self._process = ServerProcess(executable or find_executable(), self.log)
+        self._config = ServerConfig(self.store, port, self.secrets, suffix, member.more if member else "")
         self._cipher = self._sync = ""
-        self._read_tenants()
 
     def settings(self, identity: str) -> BusSettings:
         """Return how to connect as one of the identities."""
-        return BusSettings(nats_url=self.url, nats_user=identity, nats_password=self._passwords[identity])
+        return BusSettings(nats_url=self.url, nats_user=identity, nats_password=self._config.passwords[identity])
 
     def environment(self, identity: str) -> dict[str, str]:
         """Return the same as variables for a child process. The password is in a file: no process list shows it."""
@@ -120,7 +233,12 @@ class NatsServer:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._process.pid
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without `stop`."""
+        return self._process.has_died
 
     async def __aenter__(self) -> NatsServer:
         await self.start()
@@ -136,15 +254,13 @@ class NatsServer:
         the last lines of its log.
         """
         layout.check(self._data)
-        self._read_tenants()
+        self._config.read()
         settings = load(StoreSettings)
         claim = partial(layout.claim, self._data)
         self._cipher = await asyncio.to_thread(encryption.prepare, self.store, self.secrets, settings, claim=claim)
         self._sync = f"{settings.store_sync_s:g}s" if settings.store_sync_s else "always"
-        config = self._write_config()
-        before = self.log.stat().st_size if self.log.exists() else 0
-        self._process = child.spawn([self._executable, "-c", str(config)], log=self.log)
-        await self._takes_clients(before, START_S + disk.stored_bytes(self.store) / READ_BYTES_S)
+        config = self._config.write(self._cipher, self._sync)
+        await self._process.start(config, START_S + disk.stored_bytes(self.store) / READ_BYTES_S)
         if wanted := encryption.converting(self.store):
             await self._check_converted(wanted)
         await asyncio.to_thread(encryption.finish, self.store)
@@ -155,57 +271,14 @@ class NatsServer:
         Clients whose rights are unchanged stay connected. Raises SettingError if their file can't be read, and BusError
         with the server's reason if it refuses them.
         """
-        if self._process is None or tenants.version(self.secrets) == self._version:
+        if self.pid is None or self._config.is_current:
             return False
-        self._read_tenants()
-        self._write_config()
+        self._config.read()
+        self._config.write(self._cipher, self._sync)
         # A new account gets its imports when the server reads it the second time (nats-server 2.15.1).
         for _ in range(2):
-            await self._hang_up(self._process)
+            await self._process.reload()
         return True
-
-    async def _hang_up(self, process: subprocess.Popen[bytes]) -> None:
-        """Make it read its configuration, and wait until its log confirms that."""
-        before = self.log.stat().st_size
-        process.send_signal(signal.SIGHUP)
-        for _ in range(int(RELOAD_S / POLL_S)):
-            lines = await asyncio.to_thread(self._log_since, before)
-            if process.poll() is not None or RELOADED in lines:
-                return
-            if RELOAD_FAILED in lines:
-                break
-            await asyncio.sleep(POLL_S)
-        raise BusError(f"nats-server did not take its configuration anew: {child.last_lines(self.log)}")
-
-    def _log_since(self, size: int) -> str:
-        with self.log.open("rb") as log:
-            log.seek(size)
-            return log.read().decode(errors="replace")
-
-    def _read_tenants(self) -> None:
-        self._version = tenants.version(self.secrets)
-        self._tenants = tenants.read(self.secrets)
-        self._passwords = passwords.ensure(self.secrets, tenants.users(self._tenants))
-
-    def _write_config(self) -> Path:
-        """Write the configuration next to its key: a copy of the data without the secrets has neither."""
-        config = self.secrets / f"nats{self._suffix}.conf"
-        text = self._config()
-        if not config.exists() or config.read_text() != text:
-            write_private(config, text)
-        return config
-
-    async def _takes_clients(self, before: int, limit_s: float) -> None:
-        """Wait until its log, after `before`, says so: another server may answer at its port."""
-        assert self._process is not None
-        for _ in range(int(limit_s / POLL_S)):
-            if self._process.poll() is not None:
-                raise BusError(f"nats-server exited with {self._process.returncode}: {child.last_lines(self.log)}")
-            if READY in await asyncio.to_thread(self._log_since, before):
-                return
-            await asyncio.sleep(POLL_S)
-        await self.stop()
-        raise BusError(f"nats-server did not take clients within {limit_s:.0f} s: {child.last_lines(self.log)}")
 
     async def _check_converted(self, wanted: set[str]) -> None:
         """Stop unless it has all streams of the plain store. The next start then begins with the plain store again."""
@@ -234,53 +307,23 @@ class NatsServer:
             requested = replace(requested, stream_replicas=copies)
         limits = disk.fitted(requested, disk.room(self.store) // copies, streams)
         less = [] if limits == requested else [f"limits fitted to this disk: {disk.describe(limits)}"]
-        readers = [r.consumer for tenant in self._tenants if tenant.name == names.ACCOUNT for r in tenant.readers]
+        readers = [
+            r.consumer for tenant in self._config.tenants if tenant.name == names.ACCOUNT for r in tenant.readers
+        ]
         return less + await topology.apply(js, limits) + await topology.apply_consumers(js, limits, readers)
 
-    @property
-    def has_died(self) -> bool:
-        """Return whether it ended without `stop`."""
-        return self._process is not None and self._process.poll() is not None
-
-    @property
-    def free(self) -> int:
-        """Return the free bytes on the disk of its store."""
-        return shutil.disk_usage(self.store).free
-
     async def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it, by SIGTERM and after 5 s by SIGKILL."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(sig)
-        try:
-            await asyncio.to_thread(process.wait, 5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
+        """Stop it, by this signal and after 5 s by SIGKILL."""
+        await self._process.stop(sig)
 
     def pause(self) -> None:
         """Freeze it with its connections open, like a machine that hangs."""
-        self._signal(signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, sig: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(sig)
+        self._process.send_signal(signal.SIGCONT)
 
     async def restart(self, sig: signal.Signals = signal.SIGTERM) -> None:
         """Stop and start again on the same port and data."""
         await self.stop(sig)
         await self.start()
-
-    def _config(self) -> str:
-        connections, hashed = most_connections(), passwords.hashed(self._passwords)
-        return (
-            f"server_name: {self.name}\nhost: 127.0.0.1\nport: {self._port}\nmax_payload: {MAX_PAYLOAD}\n"
-            f"max_pending: {MAX_PENDING}\nmax_control_line: {MAX_CONTROL_LINE}\nmax_connections: {connections}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: {PROMISES}{self._cipher},"
-            f' sync_interval: "{self._sync}" }}\n'
-            f"{self._more}{accounts.block(hashed, self._tenants, tells_health=True, connections=connections)}"
-        )

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shared.contract.events import Answer, Summary, VlmResult
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 from tidegate.client.times import clock, now_here
 from tidegate.view.inert import one_line
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 
 _BREAK = re.compile(r"[\n\t\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _SPACES = re.compile(r"\s+")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from shared.runtime.inert import inert
+from shared.runtime.plain import inert
 
 
 class Screen(Console):

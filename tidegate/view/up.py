@@ -18,8 +18,9 @@ from services.scaler.cost.spent import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
-from shared.runtime import monitoring, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import SettingError
+from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject

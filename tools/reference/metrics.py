@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.runtime.former_metrics import FORMER
+from shared.runtime.pages.former_metrics import FORMER
 from tools.reference.markdown import code, page, table
 
 INTRO = """Every service serves `/metrics`, `/healthz` (its loop moves) and `/readyz` (it can work, or what is missing)

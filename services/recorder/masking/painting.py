@@ -21,12 +21,13 @@ from services.recorder.masking.covering import Run, covered_runs, halve_runs
 from services.recorder.masking.work import Masked, Part
 from shared.contract.geometry import Point
 from shared.runtime.errors import BadSegment
-from shared.video import fmp4, moof, moov, orientation
-from shared.video.boxes import children
+from shared.video import fmp4, orientation
 from shared.video.budget import MAX_PIXELS
 from shared.video.container import opened
-from shared.video.moof import Fragment, Sample
-from shared.video.moov import Track
+from shared.video.mp4 import moof, moov
+from shared.video.mp4.boxes import children
+from shared.video.mp4.moof import Fragment, Sample
+from shared.video.mp4.moov import Track
 from shared.video.orientation import Orientation
 
 _CODECS = ("h264", "hevc")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from shared.contract.stats import MOST_COUNT
-from shared.runtime.former_metrics import FORMER
+from shared.runtime.pages.former_metrics import FORMER
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger

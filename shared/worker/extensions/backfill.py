@@ -1,4 +1,4 @@
-"""Backfill of degraded work: a worker defers it while capacity is short, and backfills it while it is idle.
+"""Backfill of degraded work: what was deferred while capacity was short, a worker backfills while it is idle.
 
     job ──▶ is its segment stored? ──▶ time ──▶ prepare (threads) ──▶ time ──▶ infer ──▶ publish ──▶ acknowledge
 
@@ -17,19 +17,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from shared import bus
 from shared.bus import direct
 from shared.bus.direct import Stored
 from shared.bus.no_wait import NoWaitFetcher
 from shared.contract import backfill, deadletters, events, names
 from shared.contract.backfill import Backfill
-from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
+from shared.contract.events import Detections, Embeddings, Event, Lost
 from shared.contract.missing import Unread, check_readable
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Expired
@@ -37,11 +37,13 @@ from shared.runtime.tasks import end
 from shared.worker import metrics
 from shared.worker.device import DeviceError, Item
 from shared.worker.extension import Extension
+from shared.worker.extensions.deferral import RevisionPublisher
 from shared.worker.extensions.spare import Spare
 from shared.worker.in_flight import Delivery, InFlight, Source
 from shared.worker.loop import Loop
 from shared.worker.service import Message, P, R, preparing
 from shared.worker.stopwatch import Stopwatch
+from shared.worker.tuning import Tuning
 
 T = TypeVar("T")
 
@@ -90,6 +92,39 @@ class _Turn(NamedTuple):
     found: Stored
 
 
+class SegmentLookup:
+    """Finds the segments of jobs."""
+
+    def __init__(self, client: Client, tuning: Tuning) -> None:
+        self._client = client
+        self._tuning = tuning
+        self._blind_since: float | None = None
+
+    async def find(self, job: Backfill) -> Stored | None:
+        """Return the segment; None once it is deleted. Raises nats.errors.Error, or TimeoutError without an answer."""
+        while True:
+            try:
+                found = await direct.get(self._client, job.stream, seq=job.seq)
+            except NotFoundError:
+                if await self._is_deleted():
+                    return None
+                await asyncio.sleep(self._tuning.quiet_s)
+            else:
+                self._blind_since = None
+                return found
+
+    async def _is_deleted(self) -> bool:
+        """Whether to believe that a segment is missing: a server that can't open its files finds nothing at all."""
+        try:
+            await check_readable(self._client.jetstream(), names.MEDIA, names.media(">"))
+        except Unread:
+            now = time.monotonic()
+            self._blind_since = self._blind_since or now
+            return now - self._blind_since >= self._tuning.blind_s
+        self._blind_since = None
+        return True
+
+
 class Backfilling(Extension[P], Generic[P, R]):
     """spare: the worker's idle time. consumer: of BACKFILL; empty: none.
 
@@ -98,7 +133,6 @@ class Backfilling(Extension[P], Generic[P, R]):
 
     def __init__(self, loop: Loop[P, R], spare: Spare, consumer: str) -> None:
         self._client = loop.client
-        self._js = loop.client.jetstream()
         self._service = loop.service
         self._device = loop.device
         self._exit = loop.heartbeat.exit
@@ -113,7 +147,8 @@ class Backfilling(Extension[P], Generic[P, R]):
         self._working = Stopwatch()
         self._messages: set[Deferred] = set()
         self._turn = asyncio.Lock()
-        self._blind_since: float | None = None
+        self._segments = SegmentLookup(loop.client, loop.tuning)
+        self._revisions = RevisionPublisher(loop.client, loop.service.name)
         self._log = telemetry.logger("backfill")
 
     @property
@@ -125,7 +160,7 @@ class Backfilling(Extension[P], Generic[P, R]):
         return [message.preparing_since for message in self._messages]
 
     async def open(self) -> None:
-        self._in_flight.close()
+        self._in_flight.sources.clear()
         if self._consumer:
             await self._in_flight.open(names.BACKFILL, self._consumer)
 
@@ -152,46 +187,6 @@ class Backfilling(Extension[P], Generic[P, R]):
 
     async def hand_back(self) -> None:
         await self._in_flight.hand_back_all()
-
-    # ---- defer
-
-    @contextlib.asynccontextmanager
-    async def publishing(self, message: Message, event: Event, id: str) -> AsyncIterator[None]:
-        """Store the job of an event that has a `quality` before it: none must exist without its job.
-
-        If the stream has no room for the job, publish it as lost after the event. Raises BusError.
-        """
-        if not self._consumer or not isinstance(event, Detections | Embeddings) or event.quality is None:
-            yield
-            return
-        job = backfill.job_of(event, id, stream=message.stream, seq=message.seq)
-        traceparent = telemetry.traceparent_of(message.span)
-        trace = {"traceparent": traceparent} if traceparent else {}
-        has_room = await bus.defer(self._client, self._service.name, job, trace)
-        yield
-        if not has_room:
-            await self._publish_lost(job, "no_room", traceparent)
-
-    async def _publish_lost(self, job: Backfill, why: Lost, traceparent: str | None = None) -> None:
-        """Publish that no revision will come, and count it. Raises BusError."""
-        is_new = await self._publish(job, backfill.lost(job, why), traceparent)
-        self._count(why if is_new else "duplicate")
-
-    async def _publish(
-        self, job: Backfill, revision: DetectionsRevision | EmbeddingsRevision, traceparent: str | None
-    ) -> bool:
-        """Publish the revision; return whether it is new."""
-        id, source = backfill.revision_id(job.revises), names.source(self._service.name)
-        headers = events.headers(revision, id=id, source=source, traceparent=traceparent)
-        ack = await bus.publish(
-            self._client, self._client.jetstream(), events.subject(revision), events.encode(revision), headers
-        )
-        return not ack.duplicate
-
-    def _count(self, result: str) -> None:
-        metrics.BACKFILL.labels(self._service.name, result).inc()
-
-    # ---- backfill
 
     async def _lane(self, fetcher: NoWaitFetcher, source: Source) -> None:
         while True:
@@ -221,37 +216,13 @@ class Backfilling(Extension[P], Generic[P, R]):
         if delivery.deliveries >= self._tuning.most_tries:
             await self._lose(delivery, job, "unreadable")
             return None
-        while (segment := await self._stored_segment(job)) is not None:
+        while (segment := await self._segments.find(job)) is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tuning.look_s):
                     await self._spare.until(self._spare.has_time)
                 return segment
         await self._lose(delivery, job, "expired")
         return None
-
-    async def _stored_segment(self, job: Backfill) -> Stored | None:
-        """Return the segment; None once it is deleted. Raises nats.errors.Error, or TimeoutError without an answer."""
-        while True:
-            try:
-                found = await direct.get(self._client, job.stream, seq=job.seq)
-            except NotFoundError:
-                if await self._is_deleted():
-                    return None
-                await asyncio.sleep(self._tuning.quiet_s)
-            else:
-                self._blind_since = None
-                return found
-
-    async def _is_deleted(self) -> bool:
-        """Whether to believe that a segment is missing: a server that can't open its files finds nothing at all."""
-        try:
-            await check_readable(self._js, names.MEDIA, names.media(">"))
-        except Unread:
-            now = time.monotonic()
-            self._blind_since = self._blind_since or now
-            return now - self._blind_since >= self._tuning.blind_s
-        self._blind_since = None
-        return True
 
     async def _backfill(self, turn: _Turn) -> None:
         """Process the segment in full, and publish its revision. Raises any error except those that are permanent."""
@@ -274,8 +245,7 @@ class Backfilling(Extension[P], Generic[P, R]):
             span.end()
         assert isinstance(event, Detections | Embeddings)
         revision = backfill.revision(event, job.revises)
-        is_new = await self._publish(job, revision, telemetry.traceparent_of(span))
-        self._count("done" if is_new else "duplicate")
+        is_new = await self._revisions.publish(job, revision, "done", telemetry.traceparent_of(span))
         self._counts.backfilled += is_new
         await self._in_flight.acknowledge(delivery)
 
@@ -294,7 +264,7 @@ class Backfilling(Extension[P], Generic[P, R]):
         return self._service.event(message, prepared, result)
 
     async def _lose(self, delivery: Delivery, job: Backfill, why: Lost) -> None:
-        await self._publish_lost(job, why, events.trace_of(delivery.headers))
+        await self._revisions.publish_lost(job, why, events.trace_of(delivery.headers))
         await self._in_flight.acknowledge(delivery)
 
     async def _run_or_nak(self, delivery: Delivery, work: Awaitable[T]) -> T | None:

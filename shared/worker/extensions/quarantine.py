@@ -115,9 +115,9 @@ class QuarantineIntake(Intake):
 
     async def _process_alone(self, source: Source, raw: Msg) -> None:
         """Process it once nothing is in flight, and return once it is answered."""
-        await self._in_flight.until(lambda: not self._in_flight)
+        await self._in_flight.until_empty()
         if raw not in source.arrived:  # a drain took it
             return
         if message := self._receive(source, source.puller.take(raw)):
             await self._prepare(message)
-            await self._in_flight.until(lambda: not self._in_flight)
+            await self._in_flight.until_empty()

@@ -24,13 +24,13 @@ class Spare:
 
     def __init__(self, loop: Loop[P, R]) -> None:
         self._urgent = loop.in_flight
-        self._poll_s = loop.tuning.poll_s
+        self._poll_s, self._quiet_s = loop.tuning.poll_s, loop.tuning.quiet_s
         self._preparing = asyncio.Semaphore(loop.settings.threads)
         self._on_device = asyncio.Lock()
 
     def has_time(self) -> bool:
-        """Whether nothing urgent waits."""
-        return self._urgent.is_idle
+        """Whether nothing urgent is in flight or has arrived, and nothing is pending according to the last message."""
+        return not self._urgent and not any(source.has_more(self._quiet_s) for source in self._urgent.sources)
 
     async def until(self, has_time: HasTime) -> None:
         while not has_time():

@@ -77,4 +77,6 @@ class UsageMeter(Extension[P]):
         return used
 
     def _so_far(self) -> dict[str, int | float]:
-        return {field: getattr(self._counts, field) for field in _ADDED_UP} | {"working_s": self._in_flight.occupied_s}
+        return {field: getattr(self._counts, field) for field in _ADDED_UP} | {
+            "working_s": self._in_flight.occupied.seconds
+        }

@@ -14,8 +14,8 @@ from nats.js.errors import KeyNotFoundError
 
 from services.analytics.state import Limits
 from shared.bus.direct import Stored
+from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
-from shared.bus.partitions import partition_of
 from shared.contract import events, names, rules
 from shared.contract.events import Alert, Counts, Detections, Incident
 from tests.support.video.walking_people import Walk, detections

@@ -23,8 +23,8 @@ import services.analytics.__main__ as analytics
 from services.analytics.camera import CameraAnalytics
 from services.analytics.statements import Outs
 from shared import bus
+from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
-from shared.bus.partitions import partition_of
 from shared.client import dlq
 from shared.contract import events, jobs, names
 from shared.contract.events import Alert, Counts, Detections, Incident, Tracks, Verdict

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.search.index import Index
+from services.search.tables import Tables
 from shared import bus
 from shared.bus.log import Log
 from shared.client import dlq
@@ -233,7 +234,7 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor one that is tried once more just before the index can be written again."""
-    add, try_out = Index.add, Index.try_out
+    add, try_out = Index.add, Tables.try_out
     tried = 0
 
     def full(self: Index, *given: Any) -> None:
@@ -241,7 +242,7 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
             raise OSError("no space left")
         add(self, *given)
 
-    def full_until_then(self: Index, size: int) -> None:
+    def full_until_then(self: Tables, size: int) -> None:
         nonlocal tried
         tried += 1
         if tried < 3:
@@ -249,7 +250,7 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
         try_out(self, size)
 
     monkeypatch.setattr(Index, "add", full)
-    monkeypatch.setattr(Index, "try_out", full_until_then)
+    monkeypatch.setattr(Tables, "try_out", full_until_then)
     await embedded(admin, "lobby", 1, scene(1))
     async with searching(server, tmp_path / "index") as health:
         await until(lambda: "no space left" in (health.ready or ""))

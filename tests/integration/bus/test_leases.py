@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.ingest.handover import Handover
 from shared import bus
-from shared.bus.lease_state import Loss
-from shared.bus.leases import Kind, Leases
+from shared.bus.leasing.leases import Kind, Leases
+from shared.bus.leasing.state import Loss
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.contract import names
 from shared.runtime.tasks import end

@@ -13,7 +13,8 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from shared import bus
-from shared.bus.pull import SILENCE_S, Puller
+from shared.bus.pull import Puller
+from shared.bus.pull_request import SILENCE_S
 from shared.contract import names
 from tests.support.waiting import until
 from tidegate.local.server import MAX_CONTROL_LINE, NatsServer

@@ -23,11 +23,11 @@ from services.recorder.rest import rest_of
 from shared.contract import names
 from shared.recordings import cutting, files
 from shared.recordings.files import Read, VideoFile
-from shared.recordings.folder import Folder
 from shared.recordings.library import Library
 from shared.recordings.playing import plays
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hour, Recorded, folder_of
+from shared.recordings.stores.folder import Folder
 from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
 from shared.video.decode import decode

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from obstore.store import from_url
 
 from services.ingest.segmenter import Piece
-from shared.recordings import bucket as buckets
-from shared.recordings.bucket import Bucket
-from shared.recordings.folder import Folder
-from shared.recordings.keys import Keys, Secret
 from shared.recordings.library import Library
 from shared.recordings.opening import opened
 from shared.recordings.records import Hour, hour_of
-from shared.recordings.sealed import Sealed
-from shared.recordings.sealing import CHUNK, HEAD, TAG
 from shared.recordings.store import Missing, Store, Unkept
+from shared.recordings.stores import bucket as buckets
+from shared.recordings.stores.bucket import Bucket
+from shared.recordings.stores.folder import Folder
+from shared.recordings.stores.keys import Keys, Secret
+from shared.recordings.stores.sealed import Sealed
+from shared.recordings.stores.sealing import CHUNK, HEAD, TAG
 from shared.runtime.errors import SettingError
 from tests.support.examples import examples
 from tests.support.servers.s3_server import (

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 
 from services.ingest.segmenter import Piece
 from shared.client import recordings as client_of
-from shared.recordings import keys, opening, sealing
-from shared.recordings.folder import Folder
-from shared.recordings.keys import Keys, Secret
+from shared.recordings import opening
 from shared.recordings.library import Library
 from shared.recordings.records import Hour, Unreadable, hour_key, hour_of
-from shared.recordings.sealed import Sealed
-from shared.recordings.sealing import CHUNK, HEAD, TAG
 from shared.recordings.store import Unkept
+from shared.recordings.stores import keys, sealing
+from shared.recordings.stores.folder import Folder
+from shared.recordings.stores.keys import Keys, Secret
+from shared.recordings.stores.sealed import Sealed
+from shared.recordings.stores.sealing import CHUNK, HEAD, TAG
 from shared.runtime.errors import SettingError
 from tests.support.examples import examples
 from tests.support.worlds.archive_world import planned

@@ -48,8 +48,7 @@ def silent(login: BusSettings, *subjects: str) -> Iterator[socket.socket]:
 
 def resident(server: NatsServer) -> int:
     """Bytes of the server's memory."""
-    assert server._process is not None
-    status = Path(f"/proc/{server._process.pid}/status").read_text()
+    status = Path(f"/proc/{server.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) * 1024
 
 

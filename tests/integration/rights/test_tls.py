@@ -17,8 +17,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from shared import bus
-from shared.runtime import child, monitoring
+from shared.runtime import child
 from shared.runtime.errors import BusError, SettingError
+from shared.runtime.pages import monitoring
 from shared.runtime.ports import free_port, takes_connections
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.telemetry import Health

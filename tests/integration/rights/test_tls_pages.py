@@ -17,9 +17,9 @@ from urllib.error import HTTPError, URLError
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from shared.runtime import monitoring
 from shared.runtime import pages as serving
 from shared.runtime.errors import SettingError
+from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health
 from tests.support.servers.authorities import authority, stranger

@@ -16,8 +16,9 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import names, topology
-from shared.runtime import monitoring, telemetry
+from shared.runtime import telemetry
 from shared.runtime.errors import BusError, SettingError
+from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from tests.support.waiting import patience_s, until
 from tidegate.local.server import NatsServer

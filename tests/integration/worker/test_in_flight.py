@@ -56,10 +56,10 @@ async def test_what_has_arrived_is_handed_back_where_pulling_ends_and_what_is_in
     await set_up(admin, ack_wait_s=300)
     await store(admin, 4)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=4, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=4, max_bytes=1 << 26) as puller:
         delivery = await taken(in_flight, source, puller)
         await until(lambda: len(source.arrived) == 3)
-    async with in_flight.pull(source, messages=8, max_bytes=1 << 26):
+    async with source.pull(messages=8, max_bytes=1 << 26):
         await until(lambda: len(source.arrived) == 3)
         assert {m.metadata.num_delivered for m in source.arrived} == {2}
         assert await in_flight.hand_back(delivery) and not in_flight
@@ -71,7 +71,7 @@ async def test_credit_that_is_returned_early_is_not_returned_twice(
 ) -> None:
     await store(admin, 3)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=1, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=1, max_bytes=1 << 26) as puller:
         first = await taken(in_flight, source, puller)
         assert await counts(admin) == (1, 2)
         first.return_credit()
@@ -91,7 +91,7 @@ async def test_what_can_not_be_buried_is_delivered_again(admin: Client, in_fligh
     dead_letters = (await admin.jetstream().stream_info(names.DLQ)).config
     await admin.jetstream().delete_stream(names.DLQ)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=1, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=1, max_bytes=1 << 26) as puller:
         assert not await in_flight.dead_letter(await taken(in_flight, source, puller), "it is broken") and not in_flight
         again = await taken(in_flight, source, puller)
         assert again.deliveries > 1
@@ -109,7 +109,7 @@ async def test_a_drain_hands_back_what_it_has_no_time_to_bury(admin: Client, in_
     await store(admin, 1)
     await admin.jetstream().delete_stream(names.DLQ)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=1, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=1, max_bytes=1 << 26) as puller:
         attempt = await admin.subscribe("dlq.>")
         burying = asyncio.create_task(in_flight.dead_letter(await taken(in_flight, source, puller), "it is broken"))
         await attempt.next_msg(timeout=patience_s())
@@ -128,7 +128,7 @@ async def test_an_acknowledgement_that_nobody_confirms_is_given_up(
 ) -> None:
     await store(admin, 1)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=1, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=1, max_bytes=1 << 26) as puller:
         delivery = await taken(in_flight, source, puller)
         await admin.jetstream().delete_consumer(names.MEDIA, CONSUMER)
         await in_flight.acknowledge(delivery)
@@ -138,15 +138,15 @@ async def test_an_acknowledgement_that_nobody_confirms_is_given_up(
 async def test_time_is_counted_while_anything_is_in_hand(admin: Client, in_flight: InFlight[Delivery]) -> None:
     await store(admin, 2)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    assert in_flight.occupied_s == 0
-    async with in_flight.pull(source, messages=2, max_bytes=1 << 26) as puller:
+    assert in_flight.occupied.seconds == 0
+    async with source.pull(messages=2, max_bytes=1 << 26) as puller:
         first, second = await taken(in_flight, source, puller), await taken(in_flight, source, puller)
         await in_flight.acknowledge(first)
-        before = in_flight.occupied_s
-        await until(lambda: in_flight.occupied_s > before)
+        before = in_flight.occupied.seconds
+        await until(lambda: in_flight.occupied.seconds > before)
         await in_flight.acknowledge(second)
-        after = in_flight.occupied_s
-        assert in_flight.occupied_s == after, "each reading of the clock differs"
+        after = in_flight.occupied.seconds
+        assert in_flight.occupied.seconds == after, "each reading of the clock differs"
 
 
 async def test_a_drain_ends_its_work_at_the_deadline_and_hands_back_what_is_left(
@@ -155,7 +155,7 @@ async def test_a_drain_ends_its_work_at_the_deadline_and_hands_back_what_is_left
     await set_up(admin, ack_wait_s=300)
     await store(admin, 2)
     source = await in_flight.open(names.MEDIA, CONSUMER)
-    async with in_flight.pull(source, messages=2, max_bytes=1 << 26) as puller:
+    async with source.pull(messages=2, max_bytes=1 << 26) as puller:
         quick, slow = await taken(in_flight, source, puller), await taken(in_flight, source, puller)
     never = asyncio.create_task(asyncio.Event().wait())
     acknowledging = asyncio.create_task(in_flight.acknowledge(quick))

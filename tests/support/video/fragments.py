@@ -8,10 +8,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from shared.video import moof, moov
-from shared.video.boxes import full
-from shared.video.moof import Fragment, Sample
-from shared.video.moov import Track
+from shared.video.mp4 import moof, moov
+from shared.video.mp4.boxes import full
+from shared.video.mp4.moof import Fragment, Sample
+from shared.video.mp4.moov import Track
 from shared.video.timeline import Video
 
 T0 = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)

@@ -14,9 +14,9 @@ import pytest
 
 from shared.recordings import files
 from shared.recordings.files import Read
-from shared.recordings.folder import Folder
 from shared.recordings.library import Library
 from shared.recordings.records import Hour, Recorded, hour_of
+from shared.recordings.stores.folder import Folder
 from shared.recordings.windows import Head
 from tests.support.made_once import cached_file
 from tidegate.archive import planning, rows

@@ -12,10 +12,10 @@ from nats.aio.client import Client
 from services.recorder.keeping import SETTLE, Keeper
 from services.recorder.ledgers import Ledgers
 from shared.contract import names
-from shared.recordings.folder import Folder
 from shared.recordings.library import Library
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hour, Recorded, file_key, folder_of
+from shared.recordings.stores.folder import Folder
 
 MINUTE = dt.timedelta(minutes=1)
 # An hour that is over: events that are stored now say what was then.

@@ -21,11 +21,11 @@ from services.ingest.segmenter import Piece
 from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.recordings import ledger as ledgers
-from shared.recordings.folder import Folder
 from shared.recordings.ledger import Ledger
 from shared.recordings.library import Library
 from shared.recordings.policy import camera_key
 from shared.recordings.records import Hole, Recorded
+from shared.recordings.stores.folder import Folder
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.video import footage
 from tests.support.waiting import patience_s

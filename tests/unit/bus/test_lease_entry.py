@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.lease_entry import Entry, decode
+from shared.bus.leasing.entry import Entry, decode
 
 PROCESSES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=40)
 ENTRIES = st.builds(

@@ -21,11 +21,11 @@ from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.ingest.handover import Handover
-from shared.bus import lease_state
-from shared.bus.lease_entry import decode
-from shared.bus.lease_state import OWNED, TRANSITIONS, Event, Lease, Loss, State
-from shared.bus.leases import Kind, Leases
-from shared.bus.presence import RENEW
+from shared.bus.leasing import state as lease_state
+from shared.bus.leasing.entry import decode
+from shared.bus.leasing.leases import Kind, Leases
+from shared.bus.leasing.presence import RENEW
+from shared.bus.leasing.state import OWNED, TRANSITIONS, Event, Lease, Loss, State
 from tests.support.examples import examples
 
 LEASE_S = 5.0
@@ -308,8 +308,8 @@ def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple
             await step(world, *arguments)
 
     with (
-        mock.patch("shared.bus.leases.time", world.bucket),
-        mock.patch("shared.bus.presence.time", world.bucket),
+        mock.patch("shared.bus.leasing.leases.time", world.bucket),
+        mock.patch("shared.bus.leasing.presence.time", world.bucket),
         mock.patch("services.ingest.handover.time", world.bucket),
     ):
         asyncio.run(run())

@@ -20,10 +20,10 @@ from services.ingest.segmenter import Piece
 from shared.contract.segment import Segment, rfc3339
 from shared.recordings import records
 from shared.recordings.files import Read, VideoFile, files
-from shared.recordings.folder import Folder
 from shared.recordings.playing import Play, playlist, plays
 from shared.recordings.records import Hour, Recorded, hour_of, hours_of
 from shared.recordings.store import Unkept
+from shared.recordings.stores.folder import Folder
 from shared.recordings.windows import HOLE, LENGTH, LONGEST, MOST_BYTES, Head, window
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4

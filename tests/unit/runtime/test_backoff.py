@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runtime.backoff import Backoff
-from shared.runtime.breaker import FAILURES, Breaker
+from shared.runtime.backoff import FAILURES, Backoff, Breaker
 
 SHARES = st.floats(0, 1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.runtime import monitoring
+from shared.runtime.pages import monitoring
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.search import chunk, index
-from services.search.chunk import Where
 from services.search.index import Index
-from services.search.rows import LabelRow, VectorRow
+from services.search.retention import Retention
+from services.search.rows import LabelRow, VectorRow, Where
+from services.search.settings import SearchSettings
 from shared.models.vectors import normalise, pack, unpack
 from tests.support.examples import examples
 
@@ -67,6 +68,10 @@ def again(index: Index, folder: str | Path) -> Index:
     """As after a restart."""
     index.close()
     return Index(str(folder), vectors=50)
+
+
+def retention(index: Index) -> Retention:
+    return Retention(index.tables, SearchSettings())
 
 
 def matches(row: VectorRow | LabelRow, where: Where) -> bool:
@@ -146,7 +151,7 @@ def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFac
         index.add([vector_row(n) for n in batch], [label_row(n) for n in batch])
     wanted = {n for batch in batches for n in batch}
     for _ in range(2):
-        assert index.count() == 2 * len(wanted)
+        assert index.tables.count() == 2 * len(wanted)
         query = unpack(vector_row(batches[0][0]).vector, DIMENSION)
         assert sorted(h.seq for h in index.similar("m", query, Where(), 1000)) == sorted(wanted)
         index = again(index, folder)
@@ -157,18 +162,18 @@ def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pyte
     index = Index(str(tmp_path), vectors=50, labels=1000)
     for first in range(0, 300, 10):
         index.add([vector_row(n) for n in range(first, first + 10)], [label_row(n) for n in range(first, first + 10)])
-    before = index.size()
-    assert index.drop_before(120_000) == 240
-    index.tidy()
-    assert index.size() < before
+    before = index.tables.size()
+    assert retention(index).drop_before(120_000) == 240
+    retention(index).tidy()
+    assert index.tables.size() < before
     for _ in range(2):
-        assert index.count() == 360
+        assert index.tables.count() == 360
         assert min(h.seq for h in index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 1000)) == 120
         index = again(index, tmp_path)
-    assert index.drop_before(10**9) == 360
-    assert index.count() == 0
+    assert retention(index).drop_before(10**9) == 360
+    assert index.tables.count() == 0
     index.add([vector_row(1000)], [])
-    assert index.count() == 1
+    assert index.tables.count() == 1
 
 
 def test_what_was_added_first_goes_first_though_the_clock_steps_back(
@@ -181,14 +186,14 @@ def test_what_was_added_first_goes_first_though_the_clock_steps_back(
     index = again(index, tmp_path)
     index.add([vector_row(n) for n in (10, 40)], [label_row(10)])
     for share, left in ((0.3, [10, 40, 60, 70]), (0.5, [10, 40])):
-        assert index.drop_first(share) == 3
+        assert retention(index).drop_first(share) == 3
         index = again(index, tmp_path)
         found = index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 1000)
         assert sorted(h.seq for h in found) == left
-    assert index.drop_first(1.0) == 3 and index.count() == 0
-    assert index.drop_first(1.0) == 0
+    assert retention(index).drop_first(1.0) == 3 and index.tables.count() == 0
+    assert retention(index).drop_first(1.0) == 0
     index.add([vector_row(1)], [])
-    assert index.count() == 1
+    assert index.tables.count() == 1
 
 
 def test_an_index_of_an_older_version_goes_on(tmp_path: Path) -> None:
@@ -201,8 +206,8 @@ def test_an_index_of_an_older_version_goes_on(tmp_path: Path) -> None:
         db.open_table(name).drop_columns(["added"])
     index = Index(str(tmp_path))
     index.add([vector_row(n) for n in (2, 9)], [])
-    assert index.count() == 6, "a row that is there is not added again"
-    assert index.drop_first(0.5) == 3 and index.drop_first(0.6) == 2
+    assert index.tables.count() == 6, "a row that is there is not added again"
+    assert retention(index).drop_first(0.5) == 3 and retention(index).drop_first(0.6) == 2
     assert [h.seq for h in index.similar("m", unpack(vector_row(0).vector, DIMENSION), Where(), 10)] == [9]
 
 
@@ -227,8 +232,8 @@ def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeyp
     for first in range(0, 4000, 100):
         index.add(rows[first : first + 100], [])
         if first % 300 == 0:
-            index.tidy()
-    index.tidy()
+            retention(index).tidy()
+    retention(index).tidy()
     stop.set()
     reader.join()
     assert problems == []
@@ -256,7 +261,7 @@ def test_vectors_of_any_dimension_are_tidied_and_found(
         for n in range(500)
     ]
     index.add(rows, [])
-    index.tidy()
+    retention(index).tidy()
     (best,) = index.similar("m", unpack(rows[7].vector, dimension), Where(seqs=[7]), 1)
     assert best.seq == 7
 
@@ -269,7 +274,7 @@ def test_a_chunk_that_can_t_be_tidied_keeps_no_other_from_it(tmp_path: Path, mon
     shutil.rmtree(tmp_path / f"vectors.a.{DIMENSION}.00000000.lance" / "data")
     before = len(list(tmp_path.glob(f"vectors.b.{DIMENSION}.*/data/*")))
     with pytest.raises(Exception, match=r"(?i)not found"):
-        index.tidy(force=True)
+        retention(index).tidy(force=True)
     assert len(list(tmp_path.glob(f"vectors.b.{DIMENSION}.*/data/*"))) < before
 
 
@@ -278,11 +283,11 @@ def test_a_model_is_forgotten_with_its_last_vector(tmp_path: Path) -> None:
     index.add([vector_row(n, f"made-up-{n}") for n in range(3)], [])
     index.add([vector_row(100)], [label_row(0)])
     assert len(index.models()) == 4
-    assert index.drop_before(50_000) == 4
+    assert retention(index).drop_before(50_000) == 4
     assert index.models() == {("m", DIMENSION)} and not index.known_labels()
     assert [p.name for p in tmp_path.glob("*.lance")] == [f"vectors.m.{DIMENSION}.00000000.lance"]
     index.add([vector_row(1, "made-up-1"), vector_row(101)], [label_row(1)])
-    assert index.count() == 4 and index.known_labels()
+    assert index.tables.count() == 4 and index.known_labels()
 
 
 def test_so_many_labels_are_known_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,16 +301,16 @@ def test_so_many_labels_are_known_by_their_names(tmp_path: Path, monkeypatch: py
 
 def test_clear_forgets_everything(tmp_path: Path) -> None:
     index = Index(str(tmp_path))
-    index.begin("one")
+    index.tables.begin("one")
     index.add([vector_row(1)], [label_row(1)])
     index = again(index, tmp_path)
-    assert index.origin == "one"
-    index.clear()
-    assert (index.count(), index.origin, index.known_labels()) == (0, "", frozenset())
-    index.begin("two")
+    assert index.tables.origin == "one"
+    index.tables.clear()
+    assert (index.tables.count(), index.tables.origin, index.known_labels()) == (0, "", frozenset())
+    index.tables.begin("two")
     index.add([vector_row(2)], [])
     index = again(index, tmp_path)
-    assert (index.count(), index.origin) == (1, "two")
+    assert (index.tables.count(), index.tables.origin) == (1, "two")
 
 
 def test_an_index_of_a_version_that_knew_no_runs_goes_on_and_back(
@@ -352,16 +357,16 @@ def test_vectors_of_an_event_are_there_all_or_none(tmp_path: Path) -> None:
     held.add([live], [])
     other = [msgspec.structs.replace(vector_row(2), id=f"embed/m/MEDIA/1#{n}", seq=1, time=1000 + n) for n in range(3)]
     held.add(other, [])
-    assert held.count() == 1
+    assert held.tables.count() == 1
     held.add([msgspec.structs.replace(row, id=row.id.replace("/1#", "/11#")) for row in other], [])
-    assert held.count() == 4
+    assert held.tables.count() == 4
     # Also where both come at once; of labels each is there.
     row = [msgspec.structs.replace(one, id=one.id.replace("/1#", "/12#")) for one in other]
     past = [msgspec.structs.replace(one, run="again") for one in row]
     label = label_row(50)
     labels = [label, *(msgspec.structs.replace(label, id=id, run="again") for id in (label.id, f"{label.id}-other"))]
     held.add([row[0], *past], labels)
-    assert held.count() == 4 + 1 + 2
+    assert held.tables.count() == 4 + 1 + 2
     found = held.similar("m", unpack(row[0].vector, DIMENSION), Where(), 100)
     assert [hit.run for hit in found] == [None] * 5
     assert sorted(str(hit.run) for hit in held.labelled(Where(labels=[str(label.label)]), 100)) == ["None", "again"]

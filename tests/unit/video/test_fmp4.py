@@ -19,10 +19,11 @@ import pytest
 from services.ingest.clock import FixedClock
 from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
-from shared.video import fmp4, parameter_sets
+from shared.video import fmp4
 from shared.video.fmp4 import Joined, Part
-from shared.video.moof import Sample
-from shared.video.moov import Track
+from shared.video.mp4 import parameter_sets
+from shared.video.mp4.moof import Sample
+from shared.video.mp4.moov import Track
 from shared.video.timeline import Timeline
 from tests.support.video import footage
 from tests.support.video.fragments import T0, TRACK, fields_of, mp4, s

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.runtime.errors import BadSegment
-from shared.video import fmp4, moov
-from shared.video.boxes import MOST_BOXES, box, full
+from shared.video import fmp4
 from shared.video.fmp4 import Part
-from shared.video.moof import Sample
-from shared.video.moov import Track
+from shared.video.mp4 import moov
+from shared.video.mp4.boxes import MOST_BOXES, box, full
+from shared.video.mp4.moof import Sample
+from shared.video.mp4.moov import Track
 from shared.video.timeline import Timeline
 from tests.support.video.fragments import AVCC, T0, TRACK, fields_of, mp4, payloads, presented, s
 

@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.runtime.errors import BadSegment
-from shared.video import announced
 from shared.video import decode as media
 from shared.video.container import opened
 from shared.video.decode import decode, fitted, sample
+from shared.video.mp4 import announced
 from tests.fuzz import good
 from tests.support.examples import examples
 

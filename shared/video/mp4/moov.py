@@ -10,8 +10,8 @@ import struct
 import msgspec
 
 from shared.runtime.errors import BadSegment
-from shared.video.boxes import Box, Fields, box, children, full, only
-from shared.video.parameter_sets import MOST_BYTES, Configuration, of_avc, of_hevc
+from shared.video.mp4.boxes import Box, Fields, box, children, full, only
+from shared.video.mp4.parameter_sets import MOST_BYTES, Configuration, of_avc, of_hevc
 
 # The number of the one track that we write.
 TRACK = 1

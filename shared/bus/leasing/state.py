@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from shared.bus.lease_entry import Entry
+from shared.bus.leasing.entry import Entry
 
 # In leases: between our last read of the clock and the server's receipt of our publish.
 _MARGIN = 0.05

@@ -13,7 +13,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from shared.bus.lease_entry import Entry, decode
+from shared.bus.leasing.entry import Entry, decode
 from shared.bus.mirror import Mirror
 from shared.runtime.telemetry import logger
 

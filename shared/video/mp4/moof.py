@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from shared.runtime.errors import BadSegment
-from shared.video.boxes import Box, Fields, box, children, full, only
-from shared.video.moov import TRACK, Defaults, Track
+from shared.video.mp4.boxes import Box, Fields, box, children, full, only
+from shared.video.mp4.moov import TRACK, Defaults, Track
 
 # Maximum number of frames in a segment, as in `shared.video.decode`.
 MOST_FRAMES = 10_000

@@ -18,9 +18,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.recordings.keys import ID_SIZE, Secret
 from shared.recordings.records import Unreadable
 from shared.recordings.store import Bytes
+from shared.recordings.stores.keys import ID_SIZE, Secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -12,7 +12,7 @@ import math
 import random
 import zlib
 
-from shared.bus.leases import Leases
+from shared.bus.leasing.leases import Leases
 
 
 def partition_of(camera: str, count: int) -> int:

@@ -29,10 +29,10 @@ from nats.js.kv import KeyValue
 from prometheus_client import Gauge
 
 from shared.bus.client import Connection
-from shared.bus.lease_entry import Entry, decode
-from shared.bus.lease_state import OWNED, Event, Lease, Loss, State
+from shared.bus.leasing.entry import Entry, decode
+from shared.bus.leasing.presence import RENEW, Presence
+from shared.bus.leasing.state import OWNED, Event, Lease, Loss, State
 from shared.bus.mirror import Mirror, bind, mirror
-from shared.bus.presence import RENEW, Presence
 from shared.runtime.telemetry import logger
 
 # In leases. A request must fail while there is time for another.

@@ -22,8 +22,8 @@ from prometheus_client import REGISTRY, Gauge, disable_created_metrics, make_wsg
 
 from shared.runtime import tls
 from shared.runtime.errors import SettingError
-from shared.runtime.former_metrics import FormerNames
-from shared.runtime.pages import KNOWN, PageServer
+from shared.runtime.pages.former_metrics import FormerNames
+from shared.runtime.pages.server import KNOWN, PageServer
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health, logger
 

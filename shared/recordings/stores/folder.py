@@ -71,14 +71,14 @@ class Folder:
             raise Unkept(f"the folder of recordings {self._path} {what}") from e
 
     def _lacks(self) -> int:
-        self._make(self._path)
+        _make(self._path)
         usage = shutil.disk_usage(self._path)
         return max(0, int(self._free * usage.total) - usage.free)
 
     def _put(self, place: Path, parts: Sequence[Bytes]) -> None:
         if self._lacks():
             raise OSError(errno.ENOSPC, f"less than {self._free:.0%} of its disk is free")
-        self._make(place.parent)
+        _make(place.parent)
         part = place.with_name(f"{place.name}.{secrets.token_hex(4)}{_PART}")
         try:
             file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
@@ -93,14 +93,6 @@ class Folder:
             raise
         _sync(place.parent)
 
-    def _make(self, folder: Path) -> None:
-        """Create missing folders, each of them synced."""
-        if folder.is_dir():
-            return
-        self._make(folder.parent)
-        folder.mkdir(mode=0o750, exist_ok=True)
-        _sync(folder.parent)
-
     def _read(self, key: str, begin: int, end: int | None) -> bytes:
         try:
             with self._place(key).open("rb", buffering=0) as file:
@@ -113,20 +105,7 @@ class Folder:
         for place in places:
             place.unlink(missing_ok=True)
         for folder in {place.parent for place in places}:
-            self._prune(folder)
-
-    def _prune(self, folder: Path) -> None:
-        """Remove a folder that has become empty, and those above it."""
-        while folder != self._path:
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError:
-                break
-            folder = folder.parent
-        if folder.is_dir():
-            _sync(folder)
+            _prune(folder, self._path)
 
     def _list(self, folder: Path) -> Iterator[StoredObject]:
         for inside, _, names in os.walk(folder, onerror=_raise_unless_missing):
@@ -137,6 +116,29 @@ class Folder:
                     continue
                 if S_ISREG(stat.st_mode):
                     yield StoredObject(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime)
+
+
+def _make(folder: Path) -> None:
+    """Create missing folders, each of them synced."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(mode=0o750, exist_ok=True)
+    _sync(folder.parent)
+
+
+def _prune(folder: Path, top: Path) -> None:
+    """Remove a folder that has become empty, and those above it, below `top`."""
+    while folder != top:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            break
+        folder = folder.parent
+    if folder.is_dir():
+        _sync(folder)
 
 
 def _raise_unless_missing(error: OSError) -> None:
