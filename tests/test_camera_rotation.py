@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ingest.rotation import REPEAT_S, CameraRotation
+from services.ingest.sharing.rotation import REPEAT_S, CameraRotation
 
 
 class Clock:

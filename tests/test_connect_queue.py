@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest import connect_queue
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.runner import Runner
-from services.ingest.segmenter import Piece
+from services.ingest.camera import connect_queue
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.runner import Runner
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.announcer import Announcer
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
 from shared.contract import names
 from shared.contract.cameras import new_camera

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.segment import rfc3339
 from tests.console import add_camera, console_on
 from tests.recorder_world import BEGIN, World, filmed, publish, s, second, world

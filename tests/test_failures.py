@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.connection import Connection
-from services.ingest.segmenter import Piece
+from services.ingest.camera.connection import Connection
+from services.ingest.cutting.piece import Piece
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
 from shared.runtime.ports import free_port

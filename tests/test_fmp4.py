@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.clock import FixedClock
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.cutting.clock import FixedClock
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4, moof, moov, parameter_sets

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest.connection import Connection
+from services.ingest.camera.connection import Connection
+from services.ingest.camera.source import open_source
+from services.ingest.cutting.muxer import Probe
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segment_rate import SegmentRateLimit
 from services.ingest.failures import Failure
-from services.ingest.muxer import Probe
-from services.ingest.segment_rate import SegmentRateLimit
-from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 from shared.video.decode import decode
 from tests import footage

@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from prometheus_client import generate_latest
 
 from services.ingest import metrics
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.runner import Runner
-from services.ingest.segmenter import Piece
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.runner import Runner
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.announcer import Announcer
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
 from shared.contract.cameras import new_camera
 from shared.contract.credentials import Login

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.delivery import Delivery
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.camera_delivery import Delivery
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import Segment, to_headers

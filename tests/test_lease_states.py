@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.ingest.handover import Handover
+from services.ingest.sharing.handover import Handover
 from shared.bus import lease_state
 from shared.bus.lease_entry import decode
 from shared.bus.lease_state import OWNED, TRANSITIONS, Event, Lease, Loss, State
@@ -310,6 +310,6 @@ def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple
     with (
         mock.patch("shared.bus.leases.time", world.bucket),
         mock.patch("shared.bus.presence.time", world.bucket),
-        mock.patch("services.ingest.handover.time", world.bucket),
+        mock.patch("services.ingest.sharing.handover.time", world.bucket),
     ):
         asyncio.run(run())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from services.ingest.outbox import Outbox, Outboxes
+from services.ingest.delivery.outbox import Outbox, Outboxes
 
 UNBOUNDED = 1 << 60
 

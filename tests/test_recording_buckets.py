@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import from_url
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.recordings import bucket as buckets
 from shared.recordings.bucket import Bucket
 from shared.recordings.folder import Folder

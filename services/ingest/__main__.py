@@ -13,17 +13,19 @@ from functools import partial
 
 from nats.aio.client import Client
 
-from services.ingest import memory, metrics, usage
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.fleet import Fleet
-from services.ingest.handover import Handover
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.runner import MB, Runner
-from services.ingest.segmenter import Piece
+from services.ingest import metrics
+from services.ingest.camera import memory
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.runner import MB, Runner
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery import usage
+from services.ingest.delivery.announcer import Announcer
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
-from services.ingest.wanted import WantedCameras
+from services.ingest.sharing.fleet import Fleet
+from services.ingest.sharing.handover import Handover
+from services.ingest.sharing.wanted import WantedCameras
 from shared import bus
 from shared.bus import leases as leasing
 from shared.bus.client import Connection

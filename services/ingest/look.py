@@ -14,11 +14,12 @@ import time
 
 import msgspec
 
-from services.ingest import memory
+from services.ingest.camera import memory
+from services.ingest.camera.source import VideoSource, meet, open_source
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
-from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import VideoSource, meet, open_source
 from shared.contract.cameras import Camera
 from shared.contract.look import LONGEST_S, ProbeRequest, Seen, Unseen
 from shared.runtime.errors import BadSegment, OverBudget

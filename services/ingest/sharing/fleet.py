@@ -10,11 +10,11 @@ from collections.abc import Callable
 from itertools import islice
 
 from services.ingest import metrics
-from services.ingest.handover import Handover
-from services.ingest.rotation import TURN_S, CameraRotation
-from services.ingest.runner import Runner
+from services.ingest.camera.runner import Runner
 from services.ingest.settings import IngestSettings
-from services.ingest.wanted import WantedCameras
+from services.ingest.sharing.handover import Handover
+from services.ingest.sharing.rotation import TURN_S, CameraRotation
+from services.ingest.sharing.wanted import WantedCameras
 from shared.bus.lease_state import Loss
 from shared.bus.leases import Leases
 from shared.contract.cameras import Camera

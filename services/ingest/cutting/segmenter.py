@@ -13,11 +13,12 @@ import msgspec
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.cutter import LATE_SHARE, MAX_GOP_S, Cut, Cutter
+from services.ingest.cutting.cutter import LATE_SHARE, MAX_GOP_S, Cut, Cutter
+from services.ingest.cutting.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
+from services.ingest.cutting.parameters import sequence_parameters
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.recovery_points import RecoveryPoints
 from services.ingest.failures import SourceError
-from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
-from services.ingest.parameters import sequence_parameters
-from services.ingest.recovery_points import RecoveryPoints
 from services.ingest.settings import Cutting
 from shared.contract.segment import MOST_PIXELS, Segment
 from shared.video.recovery import length_size, recovery_frames
@@ -38,28 +39,6 @@ class Clock(Protocol):
     def observe(self, timestamp: float, arrival: float) -> bool: ...
     def is_settled(self, arrival: float) -> bool: ...
     def wall(self, timestamp: float) -> float: ...
-
-
-class Piece(NamedTuple):
-    """A segment, ready but for `Key-Seq`: that is known once JetStream has stored its GOP's first segment.
-
-    gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch. base: message id of
-    the segment to decode from, if that is an earlier one than `gop`: with intra refresh alone.
-    """
-
-    segment: Segment
-    payload: bytes
-    gop: str
-    cut: float
-    base: str = ""
-
-    @property
-    def size(self) -> int:
-        return len(self.payload)
-
-    @property
-    def dependent(self) -> bool:
-        return self.gop != self.segment.message_id
 
 
 class _Muxed(NamedTuple):

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 
 from services.ingest import metrics
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.connection import Connection
-from services.ingest.delivery import APART_S, HANDED_OVER, Delivery
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.connection import Connection
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.announcer import Announcer
+from services.ingest.delivery.camera_delivery import APART_S, HANDED_OVER, Delivery
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.failures import Failure
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, IngestSettings, Reaching
 from shared.bus.lease_state import Loss
 from shared.contract import credentials

@@ -15,12 +15,12 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.clock import FixedClock, WallClock
-from services.ingest.coalesced_reads import coalesced_reads
+from services.ingest.camera.coalesced_reads import coalesced_reads
+from services.ingest.camera.handshake import greet
+from services.ingest.camera.memory import allow_a_file
+from services.ingest.cutting.clock import FixedClock, WallClock
+from services.ingest.cutting.segmenter import CODECS
 from services.ingest.failures import SourceError
-from services.ingest.handshake import greet
-from services.ingest.memory import allow_a_file
-from services.ingest.segmenter import CODECS
 from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
 from shared.runtime.redact import join_credentials, split_userinfo

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from services.ingest import metrics
-from services.ingest.outbox import Outbox, Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.outbox import Outbox, Outboxes
+from services.ingest.delivery.publisher import Publisher
 
 # The cause of dropping a segment that another process has read, too: nothing is lost.
 HANDED_OVER = "handed_over"

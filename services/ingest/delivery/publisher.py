@@ -12,8 +12,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.ingest import metrics
-from services.ingest.in_flight_limit import InFlightLimit
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.in_flight_limit import InFlightLimit
 from shared.bus import PUBLISH_TIMEOUT_S, UNACKNOWLEDGED, can_never_be_stored, header_bytes
 from shared.contract import names
 from shared.contract.segment import to_headers

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from services.ingest import metrics
+from services.ingest.camera.source import meet, open_source
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segment_rate import SegmentRateLimit
+from services.ingest.cutting.segmenter import Clock, Segmenter
 from services.ingest.failures import Failure, SourceError, failure_of
-from services.ingest.segment_rate import SegmentRateLimit
-from services.ingest.segmenter import Clock, Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import meet, open_source
 from shared.contract.cameras import Camera
 
 # Reading a file at full speed waits while this many of its segments are unacknowledged.
