@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from nats.aio.client import Client
 
-from services.ingest.camera.source import open_source
+from services.ingest.camera.opening import open_source
 from services.ingest.settings import Reaching
 from shared.client import registry
 from shared.contract import cameras, names

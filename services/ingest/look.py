@@ -11,11 +11,13 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 
 import msgspec
 
 from services.ingest.camera import memory
-from services.ingest.camera.source import VideoSource, meet, open_source
+from services.ingest.camera.opening import meet, open_source
+from services.ingest.camera.reading import VideoSource
 from services.ingest.cutting.piece import Piece
 from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
@@ -39,11 +41,8 @@ def look(request: ProbeRequest, ca: str, until: float) -> Seen | Unseen:
     reaching = Reaching(max(1.0, until - time.monotonic()), ca)
     try:
         meet(camera, request.secret, reaching)
-        source = open_source(camera, request.secret, reaching)
-        try:
+        with closing(open_source(camera, request.secret, reaching)) as source:
             return _picture(_first(source, until))
-        finally:
-            source.close()
     except (BadSegment, OverBudget) as e:
         return Unseen(cause="undecodable", reason=f"the camera's video can't be decoded: {e}")
     except Exception as e:  # Whatever a camera sends, the answer is a sentence.

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from services.ingest.camera.source import open_source
+from services.ingest.camera.opening import open_source
 from services.ingest.cutting.clock import FixedClock
 from services.ingest.cutting.piece import Piece
 from services.ingest.cutting.segmenter import Segmenter

@@ -8,8 +8,7 @@
 | `opening` | opens a camera or a file |
 | `connection` | one connection: a thread that reads packets and cuts segments |
 | `connect_queue` | decides which camera is connected to next |
-| `connector` | keeps a camera connected: one connection after the other, with backoff |
 | `status` | announces when a camera goes online or offline |
 | `stop` | names why a camera stops in this process, and what becomes of its video |
-| `runner` | runs one camera, from its connections to its delivery |
+| `runner` | runs one camera: keeps it connected, and publishes its segments |
 """

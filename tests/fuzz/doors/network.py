@@ -17,7 +17,7 @@ from functools import cache
 
 import av
 
-from services.ingest.camera.source import Reaching, open_source
+from services.ingest.camera.opening import Reaching, open_source
 from services.ingest.cutting.clock import WallClock
 from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
