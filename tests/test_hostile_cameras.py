@@ -16,11 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest.camera.connection import Connection
+from services.ingest.camera.connection import Connection, SegmentRateLimit
 from services.ingest.camera.opening import open_source
 from services.ingest.cutting.parameters import Probe
 from services.ingest.cutting.piece import Piece
-from services.ingest.cutting.segment_rate import SegmentRateLimit
 from services.ingest.failures import Failure
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import Camera

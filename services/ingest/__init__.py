@@ -1,5 +1,8 @@
 """Ingest publishes cameras' video to JetStream, compressed as it came.
 
+It reads RTSP cameras and files, cuts them into segments at keyframes, and publishes these on `media.<camera>`. The
+bucket `cameras` lists the cameras, which may be added and removed while it runs.
+
 | module | idea |
 |---|---|
 | `settings`, `metrics` | settings from the environment; exported metrics |

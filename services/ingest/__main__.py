@@ -1,9 +1,4 @@
-"""Publishes cameras' video to JetStream, compressed as it came.
-
-Ingest reads RTSP cameras and files, cuts them into segments at keyframes, and publishes these on `media.<camera>`.
-The bucket `cameras` lists the cameras, which may be added and removed while it runs. Several processes share the
-cameras by leases.
-"""
+"""`python -m services.ingest`: publish cameras' video to JetStream, compressed as it came."""
 
 from __future__ import annotations
 
@@ -11,8 +6,8 @@ import asyncio
 import ssl
 from functools import partial
 
+from services.ingest import service
 from services.ingest.camera import memory
-from services.ingest.service import Ingest, open_buckets
 from services.ingest.settings import IngestSettings
 from shared import bus
 from shared.bus.client import Connection
@@ -25,9 +20,9 @@ from shared.service import process
 async def run(settings: IngestSettings, client: Connection, health: Health, stopped: asyncio.Event) -> None:
     """Ingest until `stopped`. Raises TidegateError."""
     _check(settings)
-    opening = bus.answered(client, health, partial(open_buckets, client, settings.lease_s))
-    if buckets := await unless(stopped, opening):
-        await Ingest(settings, client, buckets, health).run(stopped)
+    building = bus.answered(client, health, partial(service.build, settings, client, health))
+    if ingest := await unless(stopped, building):
+        await ingest.run(stopped)
 
 
 def _check(settings: IngestSettings) -> None:

@@ -12,7 +12,6 @@ from services.ingest import metrics
 from services.ingest.camera.opening import meet, open_source
 from services.ingest.cutting.clock import Clock
 from services.ingest.cutting.piece import Piece
-from services.ingest.cutting.segment_rate import SegmentRateLimit
 from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import Failure, SourceError, failure_of
 from services.ingest.settings import Cutting, Reaching
@@ -20,6 +19,10 @@ from shared.contract.cameras import Camera
 
 # Reading a file at full speed waits while this many of its segments are unacknowledged.
 _FILE_PIECES = 4
+# Burst of segments: a network that was away for a minute or two delivers its backlog.
+_BURST = 120.0
+# A steady camera has one segment in each target length; with short GOPs, or clock corrections, somewhat more.
+_PER_LENGTH = 4.0
 _UNSTEADY = (
     "the camera's segments come too fast, as its timestamps run ahead or jump, or its picture's size keeps changing: "
     "restart the camera, and update its firmware"
@@ -137,3 +140,27 @@ class Connection(threading.Thread):
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # The loop is closed, so the process ends.
             self.abandon()
+
+
+class SegmentRateLimit:
+    """Limits a camera's segments to the pace of real time. segment_s: length that they aim at. max_bytes: of one.
+
+    If a camera's timestamps run away or jump, or its parameter sets change with each frame, each frame becomes a
+    segment: hundreds of messages a second, and work for all of them.
+    """
+
+    def __init__(self, segment_s: float, max_bytes: int) -> None:
+        self._per_second = _PER_LENGTH / segment_s
+        self._max_bytes = max_bytes
+        self._room = _BURST
+        self._last: float | None = None
+
+    def admits(self, size: int, now: float) -> bool:
+        """Count a segment of `size` bytes. now: seconds, monotonic. False if too many have come."""
+        if self._last is not None:
+            self._room = min(_BURST, self._room + (now - self._last) * self._per_second)
+        self._last = now
+        # Segments cut by the byte limit are bounded by the camera's bit rate.
+        if size * 2 < self._max_bytes:
+            self._room -= 1
+        return self._room >= 0

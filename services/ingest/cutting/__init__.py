@@ -9,5 +9,4 @@
 | `muxer` | writes packets as one fragmented MP4 |
 | `piece` | a segment on its way to JetStream |
 | `segmenter` | makes segments of packets, with all of the above |
-| `segment_rate` | limits a camera's segments to the pace of real time |
 """

@@ -11,11 +11,9 @@ from services.ingest.camera.runner import Runner
 from services.ingest.camera.stop import Case
 from services.ingest.sharing import claims
 from services.ingest.sharing.claims import CLAIMS_AT_ONCE, FreeCamera
-from services.ingest.sharing.handover import Handover
 from services.ingest.sharing.rotation import TURN_S, CameraRotation
 from services.ingest.sharing.running import RunningCameras
 from services.ingest.sharing.wanted import WantedCameras
-from shared.bus.leases import Leases
 from shared.contract.cameras import Camera
 from shared.runtime.telemetry import Health, logger
 
@@ -26,29 +24,19 @@ _LEFT_S = 10.0
 
 
 class Fleet:
-    """Runs cameras: `run` until it is cancelled. `most`: INGEST_MAX_CAMERAS.
+    """Runs cameras: `run` until it is cancelled.
 
-    Cameras over it wait for another process, or for a camera that does not answer to give up its place. So a camera has
-    its turn however many are dead.
+    Cameras over INGEST_MAX_CAMERAS wait for another process, or for a camera that does not answer to give up its place.
+    So a camera has its turn however many are dead.
     """
 
-    def __init__(
-        self,
-        wanted: WantedCameras,
-        leases: Leases,
-        handover: Handover,
-        cameras: RunningCameras,
-        changed: asyncio.Event,
-        health: Health,
-        most: int,
-    ) -> None:
+    def __init__(self, wanted: WantedCameras, cameras: RunningCameras, changed: asyncio.Event, health: Health) -> None:
         self._wanted = wanted
-        self._leases = leases
-        self._handover = handover
         self._cameras = cameras
+        self._leases = cameras.leases
         self._changed = changed
         self._health = health
-        self._most = most
+        self._most = cameras.parts.settings.ingest_max_cameras
         self._full = False
         self._rotation = CameraRotation()
         self._all_read_at = 0.0
@@ -75,7 +63,7 @@ class Fleet:
                 self._rotation.mark_elsewhere(name)
         share = claims.share(len(wanted), self._leases.presence.count(), self._most)
         owned = self._leases.owned
-        await self._handover.offer([n for n in self._cameras.running if n in owned][share:])
+        await self._cameras.handover.offer([n for n in self._cameras.running if n in owned][share:])
         await self._claim(wanted, share)
         for name in self._leases.owned - self._cameras.running.keys() - self._cameras.stopping.keys():
             if name in wanted:

@@ -27,7 +27,7 @@ class _Stopping(NamedTuple):
 
 
 class RunningCameras:
-    """Cameras with a lease.
+    """The cameras of which this process has the lease.
 
     | state | event | next state |
     |---|---|---|
@@ -42,35 +42,35 @@ class RunningCameras:
         self.running: dict[str, Runner] = {}
         self.stopping: dict[str, _Stopping] = {}
         self.deadline = math.inf
-        self._leases = leases
-        self._handover = handover
+        self.leases = leases
+        self.handover = handover
+        self.parts = parts
         self._changed = changed
-        self._parts = parts
 
     def start(self, name: str, camera: Camera, login: Login, turn: Tenure) -> None:
         lease = CameraLease(
-            partial(self._leases.holds, name), partial(self._handover.owns, name), partial(self._handover.start, name)
+            partial(self.leases.holds, name), partial(self.handover.owns, name), partial(self.handover.start, name)
         )
-        runner = self.running[name] = Runner(name, camera, login, self._parts, lease, turn.tries, turn.cause)
+        runner = self.running[name] = Runner(name, camera, login, self.parts, lease, turn.tries, turn.cause)
         runner.start()
 
     def stop(self, names: Collection[str], case: Case) -> None:
         """Stop cameras in the background. What another process has taken is that process's to announce."""
-        leaving = self._handover.leaving
+        leaving = self.handover.leaving
         for name in names:
             self._stop(name, Stop(Case.TAKEN if name in leaving else case))
 
     def stop_lost(self) -> None:
         """Stop the cameras that other processes have taken."""
-        leaving = self._handover.leaving
-        self._handover.update()
-        for name, loss in self._leases.take_lost().items():
+        leaving = self.handover.leaving
+        self.handover.update()
+        for name, loss in self.leases.take_lost().items():
             if name in self.running:
                 self._stop(name, Stop.after(loss, leaving=name in leaving))
 
     def _stop(self, name: str, stop: Stop) -> None:
         runner = self.running.pop(name)
-        most_s = self._parts.settings.ingest_grace_s
+        most_s = self.parts.settings.ingest_grace_s
         left_s = _CHANGED_S if stop.case is Case.CHANGED else max(_CHANGED_S, self.deadline - time.monotonic())
         task = asyncio.create_task(self._until_stopped(runner, stop, min(most_s, left_s)))
         self.stopping[name] = _Stopping(stop.case, task)
@@ -78,11 +78,11 @@ class RunningCameras:
     async def _until_stopped(self, runner: Runner, stop: Stop, flush_s: float) -> None:
         try:
             # Only now is it known that we have not begun.
-            if stop.case is Case.ENDED and self._handover.waits(runner.name):
+            if stop.case is Case.ENDED and self.handover.waits(runner.name):
                 stop = Stop(Case.NOT_BEGUN)
             await runner.stop(stop, flush_s)
             if stop.case is not Case.CHANGED:
-                await self._leases.release(runner.name)
+                await self.leases.release(runner.name)
         finally:
             del self.stopping[runner.name]
             self._changed.set()

@@ -6,9 +6,7 @@ import asyncio
 import time
 
 from services.ingest.camera.stop import Case
-from services.ingest.sharing.handover import Handover
 from services.ingest.sharing.running import RunningCameras
-from shared.bus.leases import Leases
 from shared.runtime.telemetry import logger
 
 _POLL_S = 0.05
@@ -22,17 +20,16 @@ _FLUSH_S = 3.0
 
 
 class Shutdown:
-    """grace_s: INGEST_GRACE_S, the longest it takes. lease_s: of all leases."""
+    """Takes INGEST_GRACE_S at most."""
 
-    def __init__(
-        self, cameras: RunningCameras, leases: Leases, handover: Handover, grace_s: float, lease_s: float
-    ) -> None:
+    def __init__(self, cameras: RunningCameras) -> None:
         self._cameras = cameras
-        self._leases = leases
-        self._handover = handover
-        self._grace_s = grace_s
-        self._no_taker_s = lease_s + _NO_TAKER_S
-        self._deadline = time.monotonic() + grace_s
+        self._leases = cameras.leases
+        self._handover = cameras.handover
+        settings = cameras.parts.settings
+        self._grace_s = settings.ingest_grace_s
+        self._no_taker_s = settings.lease_s + _NO_TAKER_S
+        self._deadline = time.monotonic() + self._grace_s
         self._log = logger("fleet")
 
     async def run(self) -> None:
