@@ -62,6 +62,7 @@ class RunningCameras:
 
     def stop_lost(self) -> None:
         """Stop the cameras that other processes have taken."""
+        # Read before the update, which may lose them.
         leaving = self.handover.leaving
         self.handover.update()
         for name, loss in self.leases.take_lost().items():

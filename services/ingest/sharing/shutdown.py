@@ -20,7 +20,7 @@ _FLUSH_S = 3.0
 
 
 class Shutdown:
-    """Takes INGEST_GRACE_S at most."""
+    """Takes at most INGEST_GRACE_S."""
 
     def __init__(self, cameras: RunningCameras) -> None:
         self._cameras = cameras
