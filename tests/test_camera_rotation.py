@@ -68,9 +68,9 @@ CAMERAS = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0, 2.0]), st
 def test_claims(cameras: list[tuple[bool, float, int]], processes: int, most: int, owned: int, are_left: bool) -> None:
     free = [FreeCamera(str(n), *fields) for n, fields in enumerate(cameras)]
     unread = [camera for camera in free if not camera.is_offered]
-    share = claims.share(owned + len(free), processes, most)
+    share = claims.fair_share(owned + len(free), processes, most)
     assert share == most or share * processes >= owned + len(free), "all shares together are all cameras"
-    room = claims.room(share, owned, len(unread), most, are_left=are_left)
+    room = claims.room_for_claims(share, owned, len(unread), most, are_left=are_left)
     assert 0 <= room <= max(0, most - owned)
     assert not are_left or room >= min(len(unread), most - owned), "cameras that others leave are taken"
     waiting = claims.waiting(owned, len(unread), most)

@@ -125,17 +125,18 @@ class Runner:
         if self._connection:
             await self._read_until(self._connection, stop.until, min(_STOP_S, flush_s))
         self._abandon_connection()
-        is_ours = stop.case is not Case.NOT_BEGUN
+        cause, is_ours = stop.dropped_as, stop.case is not Case.NOT_BEGUN
         if is_ours and not stop.reason:
-            is_ours = self.delivery.hand_over(stop.until, stop.dropped_as)
+            is_ours = self.delivery.hand_over(stop.until, cause)
         if is_ours:
+            # No process has the video that is dropped from here on.
+            cause = "stopped" if stop.reason else "lease_lost"
             # The delivery ends by itself if the connection to NATS is closed for good.
             flush = asyncio.create_task(self.delivery.flush())
             await asyncio.wait({flush, delivering}, timeout=flush_s, return_when=asyncio.FIRST_COMPLETED)
             await end(flush)
         await end(delivering)
-        # No process has our video that is dropped here.
-        left = self.delivery.give_up(stop.dropped_as if not is_ours else "stopped" if stop.reason else "lease_lost")
+        left = self.delivery.give_up(cause)
         if left and is_ours:
             self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
         if stop.reason:

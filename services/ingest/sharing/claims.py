@@ -16,7 +16,7 @@ CLAIMS_AT_ONCE = 16
 
 
 class FreeCamera(NamedTuple):
-    """A camera that may be claimed. is_offered: another process reads it until then. turn_over_at: when its last turn
+    """A camera that may be claimed. is_offered: its holder reads it until it is taken. turn_over_at: when its last turn
     was over, 0 without one. revision: of its entry.
     """
 
@@ -26,12 +26,12 @@ class FreeCamera(NamedTuple):
     revision: int
 
 
-def share(wanted: int, processes: int, most: int) -> int:
+def fair_share(wanted: int, processes: int, most: int) -> int:
     """Return how many cameras a process reads if all read the same number. most: INGEST_MAX_CAMERAS."""
     return min(most, math.ceil(wanted / processes))
 
 
-def room(share: int, owned: int, unread: int, most: int, *, are_left: bool) -> int:
+def room_for_claims(share: int, owned: int, unread: int, most: int, *, are_left: bool) -> int:
     """Return how many cameras to claim. unread: free cameras that no process reads. are_left: for a while now."""
     return max(share - owned, min(unread, most - owned) if are_left else 0, 0)
 

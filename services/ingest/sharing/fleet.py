@@ -61,7 +61,7 @@ class Fleet:
         for name in self._rotation.cameras:
             if self._leases.newest(name).entry.is_of_another(self._leases.process):
                 self._rotation.mark_elsewhere(name)
-        share = claims.share(len(wanted), self._leases.presence.count(), self._most)
+        share = claims.fair_share(len(wanted), self._leases.presence.count(), self._most)
         owned = self._leases.owned
         await self._cameras.handover.offer([n for n in self._cameras.running if n in owned][share:])
         await self._claim(wanted, share)
@@ -96,7 +96,7 @@ class Fleet:
         if not unread:
             self._all_read_at = time.monotonic()
         are_left = time.monotonic() - self._all_read_at > _LEFT_S
-        room = claims.room(share, owned, unread, self._most, are_left=are_left)
+        room = claims.room_for_claims(share, owned, unread, self._most, are_left=are_left)
         first = claims.candidates(free, room, self._leases.presence.count())
         at_once = min(room, CLAIMS_AT_ONCE)
         await asyncio.gather(*(self._leases.claim(camera.name) for camera in first[:at_once]))
