@@ -23,7 +23,7 @@ from services.cv.app import attach
 from services.cv.detectors import Detector, load
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.contract import names
 from shared.runtime.telemetry import Health

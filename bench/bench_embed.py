@@ -25,7 +25,7 @@ from services.embed.models import Embedder, load
 from services.embed.segments import Segments
 from services.embed.service import EmbedService
 from services.embed.settings import EmbedSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.contract import names
 from shared.runtime.telemetry import Health

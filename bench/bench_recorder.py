@@ -33,7 +33,7 @@ from rich.table import Table
 
 from bench import record
 from bench.processor import cpu_s
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.contract import names, topology
 from shared.contract.segment import to_headers

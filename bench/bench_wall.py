@@ -34,7 +34,7 @@ from rich.table import Table
 from bench import record
 from bench.processor import cpu_s, family
 from bench.served import Served
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.client import registry
 from shared.contract import cameras, events, names, topology

@@ -15,7 +15,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import to_headers

@@ -25,7 +25,7 @@ from bench import world
 from bench.gpu import plan
 from bench.gpu.machine import GpuMonitor, Load
 from bench.gpu.plan import Sample
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import catalog, names
 from shared.contract.events import Detections
 from shared.runtime import child

@@ -17,7 +17,7 @@ import av
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from tidegate.demo import clips, footage
 
 SIZE = (1920, 1080)

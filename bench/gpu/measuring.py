@@ -26,7 +26,7 @@ from bench.gpu.stages import Decoding, Model
 from services.cv.service import SCORE_FLOOR
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.topology import TopologySettings
 
 # The base overlay's architecture, used without weights.

@@ -20,7 +20,7 @@ from av.codec.hwaccel import HWAccel
 from services.cv.detectors import load as load_detector
 from services.cv.service import SCORE_FLOOR
 from services.embed.models import load as load_embedder
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.video.decode import Image, decode
 
 BATCHES = (1, 4, 8, 16, 32, 64, 128)

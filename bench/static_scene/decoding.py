@@ -12,7 +12,7 @@ from bench.static_scene.films import FPS
 from bench.static_scene.scene import Disturbances
 from services.cv.detectors.openvino_ssd import SsdMobileNet
 from services.cv.static_scene.picture import SIZE
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.video.decode import FrameProbe, decode
 
 SECONDS = 20

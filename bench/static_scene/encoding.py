@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from bench import footage_vtest as footage
 from bench.static_scene import planes
 from bench.static_scene.planes import Planes
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from tidegate.demo import clips
 
 

@@ -26,7 +26,7 @@ from bench.static_scene.visits import Visit
 from services.cv import detectors
 from services.cv.detectors import Detector
 from services.cv.static_scene.picture import SIZE
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.events import DetectedObject
 from shared.video.decode import FrameProbe, Image, decode
 

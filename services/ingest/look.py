@@ -11,14 +11,17 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 
 import msgspec
 
-from services.ingest import memory
+from services.ingest.camera import memory
+from services.ingest.camera.opening import meet, open_source
+from services.ingest.camera.reading import VideoSource
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
-from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import VideoSource, meet, open_source
 from shared.contract.cameras import Camera
 from shared.contract.look import LONGEST_S, ProbeRequest, Seen, Unseen
 from shared.runtime.errors import BadSegment, OverBudget
@@ -38,11 +41,8 @@ def look(request: ProbeRequest, ca: str, until: float) -> Seen | Unseen:
     reaching = Reaching(max(1.0, until - time.monotonic()), ca)
     try:
         meet(camera, request.secret, reaching)
-        source = open_source(camera, request.secret, reaching)
-        try:
+        with closing(open_source(camera, request.secret, reaching)) as source:
             return _picture(_first(source, until))
-        finally:
-            source.close()
     except (BadSegment, OverBudget) as e:
         return Unseen(cause="undecodable", reason=f"the camera's video can't be decoded: {e}")
     except Exception as e:  # Whatever a camera sends, the answer is a sentence.

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.recorder.keeping import Keeper
 from services.recorder.ledgers import Ledgers
 from shared.contract import names, runs

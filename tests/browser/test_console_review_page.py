@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.events import CameraStatus, Incident, Snapshot
 from tests.support.console.browser import browsing, overflows, violations
 from tests.support.console.people import Running, add_camera, console_on

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.announcer import Announcer
+from services.ingest.camera.status import Announcer
 from shared import bus
 from shared.contract import asyncapi, catalog, events, names
 from shared.contract.events import KINDS, CameraStatus

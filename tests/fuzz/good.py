@@ -14,8 +14,9 @@ from typing import Any
 import av
 import numpy as np
 
-from services.ingest.clock import FixedClock
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.cutting.clock import FixedClock
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from shared.contract import events, segment
 from shared.contract.events import (

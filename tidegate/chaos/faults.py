@@ -23,7 +23,7 @@ SLOW_BYTES_S = 100_000
 TAKEN_OVER_S = 20.0
 # The gap of a camera that moves from one ingest to another.
 MOVED_S = 2.0
-# A clock is right again after one of its windows (services.ingest.clock), and a queue.
+# A clock is right again after one of its windows (services.ingest.cutting.clock), and a queue.
 UNDATED_S = 15.0
 
 Inflict = Callable[[World, random.Random], Awaitable[None]]

@@ -6,10 +6,11 @@ import threading
 import time
 from pathlib import Path
 
-from services.ingest.clock import FixedClock
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.camera.opening import open_source
+from services.ingest.cutting.clock import FixedClock
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 from shared.contract.memory import MAX_PAYLOAD
 

@@ -17,11 +17,11 @@ from functools import cache
 
 import av
 
-from services.ingest.clock import WallClock
+from services.ingest.camera.opening import Reaching, open_source
+from services.ingest.cutting.clock import WallClock
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
-from services.ingest.segmenter import Segmenter
 from services.ingest.settings import Cutting
-from services.ingest.source import Reaching, open_source
 from services.vlm.endpoint import ModelEndpoint
 from services.vlm.failures import Rejected, RequestFailed
 from services.webhook.endpoint import Endpoint, Failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ingest.parameters import sequence_parameters
+from services.ingest.cutting.parameters import sequence_parameters
 from shared.contract import segment
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4, pictures

@@ -25,7 +25,7 @@ from services.analytics.second_pass.versions import best
 from services.analytics.state import Limits
 from services.analytics.statements import Out
 from services.cv.settings import CvSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus.log import Log
 from shared.client import registry
 from shared.contract import events, names, rules

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus.requests import ask
 from shared.contract import names, reanalysis, stats
 from shared.contract.reanalysis import PART_BYTES, Fetch, Free, Seen, Task, Working

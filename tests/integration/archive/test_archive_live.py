@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus.log import Log
 from shared.client import registry
 from shared.client import rules as stored

@@ -14,7 +14,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.ingest.handover import Handover
+from services.ingest.sharing.handover import Handover
 from shared import bus
 from shared.bus.leasing.leases import Kind, Leases
 from shared.bus.leasing.state import Loss

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from services.console.video import reading
 from services.console.video.clips import Clips
 from services.console.video.reading import NoVideo
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import to_headers

@@ -22,7 +22,7 @@ from services.console.video.frames import Chunk
 from services.console.video.live import Live
 from services.console.video.viewer import MOST_WAITING as MOST_SEGMENTS
 from services.console.video.viewer import Viewer
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import end

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.segment import rfc3339
 from tests.support.console.people import add_camera, console_on
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, world

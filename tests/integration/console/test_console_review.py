@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
 from services.console.review import event_reader
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.events import (
     CameraStatus,

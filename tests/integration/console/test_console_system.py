@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from services.console.system import findings
 from services.console.system.states import ConsumerState, StreamState
 from services.console.system.stream_pages import newest
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.bus import requests
 from shared.bus.direct import Stored

@@ -20,7 +20,7 @@ from services.console.video.decoding import MOST_WAITING, Decoders
 from services.console.video.pictures import Pictures
 from services.console.video.reading import NoVideo
 from services.console.video.work import PictureAnswer
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end

@@ -14,7 +14,7 @@ import websockets
 from nats.aio.client import Client
 
 from services.console.web.gate import COOKIE
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.segment import rfc3339
 from tests.support.console.people import add_camera, console_on
 from tests.support.video.video_world import number, path, pieces, pixels, publish, s, source

@@ -24,7 +24,7 @@ from services.cv.static_scene.gate import WRITE_INTERVAL_S, Camera, Gate
 from services.cv.static_scene.picture import SHAPE, SIZE, Grey
 from services.cv.static_scene.scene import DIFFERENCE_DEVIATIONS, MAX_AGE_S, MAX_REFERENCES, Scene
 from services.cv.static_scene.scene_check import SceneCheck
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.client import registry
 from shared.contract import events, names

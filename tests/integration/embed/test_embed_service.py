@@ -24,7 +24,7 @@ from PIL import Image as Pillow
 import services.cv.__main__ as cv
 import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus.log import Log
 from shared.client import dlq
 from shared.contract import events, names, topology

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from nats.aio.client import Client
 
+from services.ingest.camera.opening import open_source
 from services.ingest.settings import Reaching
-from services.ingest.source import open_source
 from shared.client import registry
 from shared.contract import cameras, names
 from tests.support.processes.ingest_process import Bus, Ingest, add, bus, start

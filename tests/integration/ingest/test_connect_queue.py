@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest import connect_queue
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.runner import Runner
-from services.ingest.segmenter import Piece
+from services.ingest.camera import connect_queue
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
+from services.ingest.camera.status import Announcer
+from services.ingest.camera.stop import Case, Stop
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
 from shared.contract import names
 from shared.contract.cameras import new_camera
@@ -155,13 +155,14 @@ async def test_a_camera_beside_thousands_that_are_unreachable_is_online_soon(adm
     announcer = Announcer(admin, js, "ingest-1")
     announcing = asyncio.create_task(announcer.run())
     settings = IngestSettings(ingest_timeout_s=20)
-    publisher, outboxes, places = Publisher(admin, js), Outboxes[Piece](1 << 30), ConnectQueue()
+    publisher, outboxes, places = Publisher(admin, js), Outboxes(1 << 30), ConnectQueue()
+    parts = ProcessParts(settings, admin.max_payload, publisher, outboxes, places, announcer)
     runners: list[Runner] = []
 
     def run(name: str, url: str) -> None:
         camera, _ = new_camera(url)
-        more = (settings, admin.max_payload, publisher, outboxes, places, announcer, lambda: True, lambda _: False)
-        runners.append(Runner(name, camera, Login(), *more))
+        lease = CameraLease(lambda: True, lambda: True, lambda _: False)
+        runners.append(Runner(name, camera, Login(), parts, lease))
         runners[-1].start()
 
     arrived = asyncio.Event()
@@ -184,5 +185,5 @@ async def test_a_camera_beside_thousands_that_are_unreachable_is_online_soon(adm
 
         await until(online)
         assert most <= connect_queue.MOST + 1, "and the one that is online"
-        await asyncio.gather(*(runner.stop(None, 0.0) for runner in runners))
+        await asyncio.gather(*(runner.stop(Stop(Case.NOT_BEGUN), 0.0) for runner in runners))
     await end(announcing)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.connection import Connection
-from services.ingest.segmenter import Piece
+from services.ingest.camera.connection import Connection
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
 from shared.runtime.ports import free_port
@@ -25,30 +24,14 @@ from tests.support.waiting import patience_s, until
 __all__ = ["bus", "start"]
 
 
-class Ending:
-    """Hears how a connection ends."""
-
-    def __init__(self) -> None:
-        self.heard: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
-
-    def on_open(self, connection: Connection) -> None:
-        pass
-
-    def on_piece(self, connection: Connection, piece: Piece) -> None:
-        connection.piece_done()
-
-    def on_end(self, connection: Connection, failure: tuple[str, str]) -> None:
-        self.heard.set_result(failure)
-
-
 async def ending(url: str, *, timeout_s: float | None = None, **fields: object) -> tuple[str, str]:
     """(cause, reason) that a connection to `url` ends with."""
     camera, secret = new_camera(url, **fields)
-    owner = Ending()
-    connection = Connection("door", camera, secret, Cutting(1.0, 1_000_000), Reaching(timeout_s or patience_s()), owner)
+    cutting, reaching = Cutting(1.0, 1_000_000), Reaching(timeout_s or patience_s())
+    connection = Connection("door", camera, secret, cutting, reaching, lambda: None, lambda _: connection.piece_done())
     connection.start()
     async with asyncio.timeout(patience_s()):
-        return await owner.heard
+        return await connection.ended
 
 
 @pytest.fixture(scope="module")

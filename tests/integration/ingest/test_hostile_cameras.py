@@ -16,13 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest.connection import Connection
+from services.ingest.camera.connection import Connection, SegmentRateLimit
+from services.ingest.camera.opening import open_source
+from services.ingest.cutting.parameters import Probe
+from services.ingest.cutting.piece import Piece
 from services.ingest.failures import Failure
-from services.ingest.muxer import Probe
-from services.ingest.segment_rate import SegmentRateLimit
-from services.ingest.segmenter import Piece
 from services.ingest.settings import Cutting, Reaching
-from services.ingest.source import open_source
 from shared.contract.cameras import Camera
 from shared.video.decode import decode
 from tests.support.processes.ingest_process import Bus, Ingest, add, bus, start
@@ -280,19 +279,9 @@ def read(url: str, max_bytes: int = 8 * MB) -> tuple[list[Piece], Failure]:
 
 async def _read(url: str, max_bytes: int) -> tuple[list[Piece], Failure]:
     pieces: list[Piece] = []
-    ended: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
-
-    class Hears:
-        def on_open(self, connection: Connection) -> None:
-            pass
-
-        def on_piece(self, connection: Connection, piece: Piece) -> None:
-            pieces.append(piece)
-
-        def on_end(self, connection: Connection, failure: Failure) -> None:
-            ended.set_result(failure)
-
-    Connection("lobby", Camera(url=url), None, Cutting(1.0, max_bytes), Reaching(10.0), Hears()).start()
+    cutting, reaching = Cutting(1.0, max_bytes), Reaching(10.0)
+    connection = Connection("lobby", Camera(url=url), None, cutting, reaching, lambda: None, pieces.append)
+    connection.start()
     async with asyncio.timeout(patience_s()):
-        failure = await ended
+        failure = await connection.ended
     return pieces, failure

@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from prometheus_client import generate_latest
 
 from services.ingest import metrics
-from services.ingest.announcer import Announcer
-from services.ingest.connect_queue import ConnectQueue
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.runner import Runner
-from services.ingest.segmenter import Piece
+from services.ingest.camera.connect_queue import ConnectQueue
+from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
+from services.ingest.camera.status import Announcer
+from services.ingest.camera.stop import Case, Stop
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
 from shared.contract.cameras import new_camera
 from shared.contract.credentials import Login
@@ -33,8 +33,9 @@ def series(camera: str) -> dict[str, float]:
 def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     camera, _ = new_camera(url, loop=True, realtime=True)
     js = admin.jetstream()
-    parts = (Publisher(admin, js), Outboxes[Piece](1 << 30), ConnectQueue(), announcer)
-    return Runner(name, camera, Login(), IngestSettings(), admin.max_payload, *parts, lambda: True, lambda _: False)
+    shared = (Publisher(admin, js), Outboxes(1 << 30), ConnectQueue(), announcer)
+    parts = ProcessParts(IngestSettings(), admin.max_payload, *shared)
+    return Runner(name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda _: False))
 
 
 async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: Path) -> None:
@@ -46,10 +47,10 @@ async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: P
         runners[name] = runner(admin, announcer, name, url)
         runners[name].start()
         await until(lambda name=name: any(series(name).values()))
-    await runners["removed"].stop("removed", 1.0)
-    await runners["fails"].stop("removed", 1.0)
-    await runners["moved"].stop(None, 0.0)
-    await runners["stays"].stop("changed", 1.0)
+    await runners["removed"].stop(Stop(Case.REMOVED), 1.0)
+    await runners["fails"].stop(Stop(Case.REMOVED), 1.0)
+    await runners["moved"].stop(Stop(Case.NOT_BEGUN), 0.0)
+    await runners["stays"].stop(Stop(Case.CHANGED), 1.0)
     runners["stays"] = runner(admin, announcer, "stays", file)
     runners["stays"].start()
     removed_at = time.monotonic()
@@ -58,5 +59,5 @@ async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: P
     assert series("removed") == before, "who scrapes now finds what was counted last"
     metrics.forget(removed_at + metrics.RETENTION_S)
     assert [name for name in runners if series(name)] == ["stays"]
-    await runners["stays"].stop(None, 0.0)
+    await runners["stays"].stop(Stop(Case.NOT_BEGUN), 0.0)
     await end(announcing)

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.delivery import Delivery
-from services.ingest.outbox import Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.camera_delivery import CameraDelivery
+from services.ingest.delivery.outbox import Outboxes
+from services.ingest.delivery.publisher import Publisher
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import Segment, to_headers
@@ -90,9 +90,9 @@ async def test_no_camera_waits_for_the_acknowledgement_of_another(server: NatsSe
     async with NetworkProxy(server.url, back=gated(answers)) as way:
         client = await bus.connect(msgspec.structs.replace(server.settings("admin"), nats_url=way.url), "admin")
         publisher = Publisher(client, client.jetstream())
-        outboxes: Outboxes[Piece] = Outboxes(1 << 30)
+        outboxes = Outboxes(1 << 30)
         deliveries = [
-            Delivery(f"cam{n}", publisher, outboxes, rounds * size, lambda: True, lambda: left.append(1))
+            CameraDelivery(f"cam{n}", publisher, outboxes, rounds * size, lambda: True, lambda: left.append(1))
             for n in range(cameras)
         ]
         answers.clear()

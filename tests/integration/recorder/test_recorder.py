@@ -14,7 +14,7 @@ import msgspec
 import nats.errors
 import pytest
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.recorder.ledgers import Ledgers
 from services.recorder.tails import Tails
 from services.recorder.writing import Writer

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus import requests
 from shared.client import recordings
 from shared.contract import names

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.recorder.masking import masker
 from services.recorder.masking.covering import covered_runs, halve_runs
 from shared.client import recordings as client_of

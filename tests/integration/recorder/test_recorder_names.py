@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.recorder import tails
 from services.recorder.tails import Tails
 from shared.bus.log import Log

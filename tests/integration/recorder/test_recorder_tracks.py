@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import events, names
 from shared.contract.events import PathPoint, SegmentRef, Track, Tracks
 from shared.contract.segment import rfc3339

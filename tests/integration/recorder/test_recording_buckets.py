@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import from_url
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.recordings.library import Library
 from shared.recordings.opening import opened
 from shared.recordings.records import Hour, hour_of

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.client import recordings as client_of
 from shared.recordings import opening
 from shared.recordings.library import Library

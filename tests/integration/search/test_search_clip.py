@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.search.clip import WITHIN, StoredSegment, collect, join, nearest, picture
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF

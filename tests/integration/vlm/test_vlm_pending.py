@@ -8,7 +8,7 @@ import datetime as dt
 import msgspec
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.vlm.pending import MOST_OF_A_CAMERA, MOST_UNLISTED, PendingSegments
 from services.vlm.stretches import CaptionStretch
 from shared import bus

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.contract import jobs, names
 from shared.contract.events import Summary, Verdict

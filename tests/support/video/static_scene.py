@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.cv.detectors import Detection, detections
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.video.decode import Image
 from tidegate.demo import clips
 

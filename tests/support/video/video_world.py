@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import end

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 import services.embed.__main__ as embed
 from services.embed.settings import EmbedSettings
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.events import Embeddings
 from shared.contract.segment import to_headers

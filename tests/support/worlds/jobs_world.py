@@ -14,7 +14,7 @@ import msgspec
 from nats.aio.client import Client
 
 import services.vlm.__main__ as vlm
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from services.vlm import front
 from services.vlm.settings import VlmSettings
 from shared.contract import names

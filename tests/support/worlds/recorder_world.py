@@ -17,7 +17,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.recordings import ledger as ledgers

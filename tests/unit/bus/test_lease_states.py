@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.ingest.handover import Handover
+from services.ingest.sharing.handover import Handover
 from shared.bus.leasing import state as lease_state
 from shared.bus.leasing.entry import decode
 from shared.bus.leasing.leases import Kind, Leases
@@ -310,6 +310,6 @@ def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple
     with (
         mock.patch("shared.bus.leasing.leases.time", world.bucket),
         mock.patch("shared.bus.leasing.presence.time", world.bucket),
-        mock.patch("services.ingest.handover.time", world.bucket),
+        mock.patch("services.ingest.sharing.handover.time", world.bucket),
     ):
         asyncio.run(run())

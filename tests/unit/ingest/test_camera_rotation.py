@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from services.ingest.rotation import REPEAT_S, CameraRotation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.sharing import claims
+from services.ingest.sharing.claims import FreeCamera
+from services.ingest.sharing.rotation import REPEAT_S, CameraRotation
 
 
 class Clock:
@@ -54,3 +59,29 @@ def test_cameras_that_are_gone_are_forgotten() -> None:
     turns.keep({"lobby", "yard"})
     turns.forget("yard")
     assert turns.cameras == ["lobby"]
+
+
+CAMERAS = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0, 2.0]), st.integers(1, 99)), max_size=60)
+
+
+@given(CAMERAS, st.integers(1, 5), st.integers(1, 60), st.integers(0, 60), st.booleans())
+def test_claims(cameras: list[tuple[bool, float, int]], processes: int, most: int, owned: int, are_left: bool) -> None:
+    free = [FreeCamera(str(n), *fields) for n, fields in enumerate(cameras)]
+    unread = [camera for camera in free if not camera.is_offered]
+    share = claims.fair_share(owned + len(free), processes, most)
+    assert share == most or share * processes >= owned + len(free), "all shares together are all cameras"
+    room = claims.room_for_claims(share, owned, len(unread), most, are_left=are_left)
+    assert 0 <= room <= max(0, most - owned)
+    assert not are_left or room >= min(len(unread), most - owned), "cameras that others leave are taken"
+    waiting = claims.waiting(owned, len(unread), most)
+    assert waiting == 0 or len(unread) - waiting == max(0, most - owned)
+    first = claims.candidates(free, room, processes)
+    assert len({*first}) == len(first) and {*first} <= {*free}
+    if len(unread) <= room:
+        assert sorted(first) == sorted(free)
+        assert {*first[: len(unread)]} == {*unread}, "unread cameras go before those that are offered"
+    else:
+        ranks = [(c.is_offered, c.turn_over_at, -c.revision) for c in free]
+        chosen = sorted((c.is_offered, c.turn_over_at, -c.revision) for c in first)
+        assert chosen == sorted(ranks)[: len(chosen)], "the next in rank, for all processes"
+        assert len(first) >= min(room, claims.CLAIMS_AT_ONCE)

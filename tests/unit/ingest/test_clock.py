@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.clock import SETTLE_S, TOLERANCE_S, WINDOW_S, WallClock
+from services.ingest.cutting.clock import SETTLE_S, TOLERANCE_S, WINDOW_S, WallClock
 
 T0 = 1_700_000_000.0
 STEP = 0.04

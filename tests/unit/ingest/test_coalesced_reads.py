@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.coalesced_reads import NAP_BYTES, NAP_S, coalesced_reads
+from services.ingest.camera.reading import NAP_BYTES, NAP_S, coalesced_reads
 
 
 class Network:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.cutter import EARLY_SHARE, LATE_SHARE, Cut, Cutter
-from services.ingest.parameters import sequence_parameters
+from services.ingest.cutting.cutter import EARLY_SHARE, LATE_SHARE, Cut, Cutter
+from services.ingest.cutting.parameters import sequence_parameters
 from shared.video.timestamps import decode_times
 
 FPS = 25

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.in_flight_limit import InFlightLimit
+from services.ingest.delivery.publisher import InFlightLimit
 from shared.runtime.tasks import end
 from tests.support.waiting import until
 

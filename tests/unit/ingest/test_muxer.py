@@ -10,8 +10,9 @@ from typing import Any
 import av
 import pytest
 
-from services.ingest.clock import FixedClock, WallClock
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.cutting.clock import FixedClock, WallClock
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from tests.support.video import footage
 

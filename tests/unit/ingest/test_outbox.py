@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from services.ingest.outbox import Outbox, Outboxes
+from services.ingest.delivery.outbox import Outbox, Outboxes
 
 UNBOUNDED = 1 << 60
 
@@ -21,7 +21,7 @@ class Item(NamedTuple):
 class Box:
     """One camera's outbox, and what became of all that was put into it."""
 
-    def __init__(self, outboxes: Outboxes[Item], limit: int = UNBOUNDED) -> None:
+    def __init__(self, outboxes: Outboxes, limit: int = UNBOUNDED) -> None:
         self.dropped: list[Item] = []
         self.causes: list[str] = []
         self.outbox = Outbox(outboxes, limit, self._drop)
@@ -85,7 +85,7 @@ def test_rest_of_a_dropped_gop_is_refused() -> None:
 
 
 def test_the_camera_that_holds_most_pays() -> None:
-    outboxes: Outboxes[Item] = Outboxes(100)
+    outboxes = Outboxes(100)
     large, small = Box(outboxes), Box(outboxes)
     large.put(Item("a", 0, 40))
     large.put(Item("b", 0, 40))
@@ -96,7 +96,7 @@ def test_the_camera_that_holds_most_pays() -> None:
 
 
 def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
-    outboxes: Outboxes[Item] = Outboxes(100)
+    outboxes = Outboxes(100)
     sending, other = Box(outboxes), Box(outboxes)
     sending.put(Item("a", 0, 90))
     sending.take()
@@ -108,7 +108,7 @@ def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
 
 
 def test_a_camera_that_is_gone_holds_nothing() -> None:
-    outboxes: Outboxes[Item] = Outboxes(100)
+    outboxes = Outboxes(100)
     box = Box(outboxes)
     items = [Item("a", 0, 30), Item("a", 1, 30), Item("b", 0, 30)]
     for item in items:
@@ -125,7 +125,7 @@ commands = st.lists(
 
 @given(commands, st.integers(1, 150), st.integers(1, 300))
 def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None:
-    outboxes: Outboxes[Item] = Outboxes(total)
+    outboxes = Outboxes(total)
     boxes = [Box(outboxes, limit) for _ in range(4)]
     for step, n, size in steps:
         box = boxes[n]
@@ -146,7 +146,7 @@ def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(1, 60)), max_size=100), st.integers(60, 300))
 def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: int) -> None:
-    outboxes: Outboxes[Item] = Outboxes(total)
+    outboxes = Outboxes(total)
     boxes = [Box(outboxes) for _ in range(4)]
     for n, begins, size in steps:
         before = [(box.outbox.total_bytes, len(box.dropped)) for box in boxes]
@@ -160,7 +160,7 @@ def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: i
 
 @given(commands, st.integers(0, 100))
 def test_what_is_handed_over_is_the_oldest_of_what_waits(steps: list[tuple[str, int, int]], count: int) -> None:
-    outboxes: Outboxes[Item] = Outboxes(UNBOUNDED)
+    outboxes = Outboxes(UNBOUNDED)
     box = Box(outboxes)
     for step, _, size in steps:
         box.take() if step == "take" else box.add(size, begins=step == "new")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.recordings import cutting, files
 from shared.recordings.files import Read
 from shared.recordings.windows import Head

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.segment import Segment, rfc3339
 from shared.recordings import records
 from shared.recordings.files import Read, VideoFile, files

@@ -16,8 +16,9 @@ import av
 import numpy as np
 import pytest
 
-from services.ingest.clock import FixedClock
-from services.ingest.segmenter import Piece, Segmenter
+from services.ingest.cutting.clock import FixedClock
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from shared.video import fmp4
 from shared.video.fmp4 import Joined, Part

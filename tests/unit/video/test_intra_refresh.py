@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.recovery_points import RecoveryPoints
+from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError
-from services.ingest.recovery_points import RecoveryPoints
-from services.ingest.segmenter import Piece, Segmenter
 from services.ingest.settings import Cutting
 from shared.contract.segment import from_headers, to_headers
 from shared.recordings import cutting

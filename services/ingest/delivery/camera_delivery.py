@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from services.ingest import metrics
-from services.ingest.outbox import Outbox, Outboxes
-from services.ingest.publisher import Publisher
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
+from services.ingest.delivery.outbox import Outbox, Outboxes
+from services.ingest.delivery.publisher import Publisher
 
 # The cause of dropping a segment that another process has read, too: nothing is lost.
 HANDED_OVER = "handed_over"
@@ -40,7 +40,7 @@ class _Begins:
             self._seqs[piece.gop] = seq
 
 
-class Delivery:
+class CameraDelivery:
     """Takes segments by `put`; `run` publishes them.
 
     outboxes: all of the process. max_bytes: of segments that wait here. allowed: checked before each try to publish.
@@ -51,7 +51,7 @@ class Delivery:
         self,
         camera: str,
         publisher: Publisher,
-        outboxes: Outboxes[Piece],
+        outboxes: Outboxes,
         max_bytes: int,
         allowed: Callable[[], bool],
         on_done: Callable[[], None],
@@ -105,13 +105,9 @@ class Delivery:
             self._frames.inc(piece.segment.frames)
             self._on_done()
 
-    async def flush(self, timeout_s: float) -> bool:
-        """Wait until every segment is stored or dropped; False if that takes longer than `timeout_s`."""
-        try:
-            await asyncio.wait_for(self._emptied.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
+    async def flush(self) -> None:
+        """Wait until every segment is stored or dropped."""
+        await self._emptied.wait()
 
     def hand_over(self, until: float | None, cause: str) -> bool:
         """Keep what was filmed while this process had the camera, until `until` in Unix seconds; drop the rest.

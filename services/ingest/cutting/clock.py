@@ -10,6 +10,8 @@ minimum of (arrival - timestamp) over a window is the best estimate of the camer
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 # Window of the minimum offset: a busy network lets one packet through undelayed in it, and clocks drift less than the
 # tolerance.
 WINDOW_S = 10.0
@@ -91,3 +93,6 @@ class FixedClock:
 
     def wall(self, timestamp: float) -> float:
         return timestamp + self._anchor
+
+
+Clock: TypeAlias = WallClock | FixedClock

@@ -46,12 +46,3 @@ def mux(template: VideoStream, packets: Sequence[Timed]) -> bytes:
             packet.pts, packet.dts = timed.pts, dts
             container.mux_one(packet)
     return out.getvalue()
-
-
-class Probe:
-    """The stream that the parameter sets in a keyframe describe: a template if the session's is outdated."""
-
-    def __init__(self, codec: str, keyframe: bytes) -> None:
-        # Without a decoder: no decoding budget holds here.
-        self._container = av.open(io.BytesIO(keyframe), "r", format=codec, options={"codec_whitelist": "none"})
-        self.stream: VideoStream = self._container.streams.video[0]

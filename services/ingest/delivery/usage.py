@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.contract.usage import MINUTE_S, CameraUsage, IngestUsage
 
 EVERY_S = 1800.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import nats.errors
 import nats.js.errors
@@ -12,8 +13,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.ingest import metrics
-from services.ingest.in_flight_limit import InFlightLimit
-from services.ingest.segmenter import Piece
+from services.ingest.cutting.piece import Piece
 from shared.bus import PUBLISH_TIMEOUT_S, UNACKNOWLEDGED, can_never_be_stored, header_bytes
 from shared.contract import names
 from shared.contract.segment import to_headers
@@ -28,6 +28,8 @@ MAX_IN_FLIGHT = 24 * 1024 * 1024
 # 7 s on a link of 8 MB/s, and they time out after 1.7 s.
 MAX_QUEUED = 2 * 1024 * 1024
 DELAYS = Backoff(first_s=0.1, longest_s=2.0)
+# Interval of checks whether the network has taken what waits for it.
+_CONGESTED_POLL_S = 0.005
 # Interval of checks whether sending is allowed again.
 _POLL_S = 0.05
 # A segment that waits longer is not explained by a busy moment.
@@ -140,3 +142,34 @@ class Publisher:
         if self._trouble:
             self._log.info("JetStream takes segments again", after=self._trouble)
             self._trouble, self._reason = None, _AWAY
+
+
+class InFlightLimit:
+    """Room for `max_bytes` in flight to JetStream, first come, first served. A larger message goes alone.
+
+    The further away the server is, the more is in flight: as much as cameras send in a round trip. is_congested:
+    whether something already waits for the network. That has a tighter bound, as lease renewals queue behind it.
+    """
+
+    def __init__(self, max_bytes: int, is_congested: Callable[[], bool]) -> None:
+        self._max_bytes = max_bytes
+        self._is_congested = is_congested
+        self._bytes = 0
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait for room for `size` bytes, and occupy it for the block."""
+        async with self._turn:
+            while self._bytes and self._bytes + size > self._max_bytes:
+                self._freed.clear()
+                await self._freed.wait()
+            while self._is_congested():
+                await asyncio.sleep(_CONGESTED_POLL_S)
+            self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+            self._freed.set()

@@ -1,26 +1,20 @@
-"""Opens a camera or a file, and reads its packets. Blocking: runs in the camera's thread."""
+"""Opens a camera or a file. Blocking: runs in the camera's thread."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
 
-from services.ingest.clock import FixedClock, WallClock
-from services.ingest.coalesced_reads import coalesced_reads
+from services.ingest.camera.handshake import greet
+from services.ingest.camera.memory import allow_a_file
+from services.ingest.camera.reading import NO_VIDEO, VideoSource
 from services.ingest.failures import SourceError
-from services.ingest.handshake import greet
-from services.ingest.memory import allow_a_file
-from services.ingest.segmenter import CODECS
 from services.ingest.settings import Reaching
 from shared.contract.cameras import Camera
 from shared.runtime.redact import join_credentials, split_userinfo
@@ -29,83 +23,6 @@ from shared.runtime.redact import join_credentials, split_userinfo
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
 # Time for a camera to describe what it has instead of video: it has answered a moment ago.
 _LOOK_S = 0.5
-_NO_VIDEO = "the {} has no video, only sound or data: give the path of one that has"
-
-
-class VideoSource:
-    """An open camera or file. `stream` is its video. Raises SourceError if there is none that can be used."""
-
-    def __init__(self, container: InputContainer, camera: Camera) -> None:
-        self._container = container
-        self._camera = camera
-        videos = [s for s in container.streams.video if s.codec_context is not None]
-        if not videos:
-            raise SourceError("no_video", _NO_VIDEO.format("file" if camera.is_file else "camera's stream"))
-        self.stream: VideoStream = videos[0]
-        if _is_text_or_picture(container.format.name):
-            path = unquote(urlsplit(camera.url).path)
-            raise SourceError(
-                "invalid", f"{path} is not a video that can be read: libav takes it for a text or a picture"
-            )
-        if self.stream.codec_context.name not in CODECS:
-            remedy = "convert it (ffmpeg -i … -c:v libx264 -g 25 -bf 0 ….mp4)" if camera.is_file else "set the camera"
-            raise SourceError("codec", f"the video is {self.stream.codec_context.name}: {remedy} to H.264 or H.265")
-
-    def close(self) -> None:
-        self._container.close()
-
-    def clock(self) -> WallClock | FixedClock:
-        """Return the clock for its packets. A file read faster than it plays is dated so that its end is now."""
-        if not self._camera.is_file or self._camera.realtime:
-            return WallClock()
-        start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
-        return FixedClock(time.time() - (self._container.duration or 0) / av.time_base - start)
-
-    def packets(self, stop: threading.Event) -> Iterator[Packet[VideoStream]]:
-        """Yield packets in decode order, until its end or `stop`. Pace and loop a file if the camera says so."""
-        if not self._camera.is_file:
-            # Naps are for TCP alone, which waits for a reader: unread datagrams are lost.
-            tcp = self._camera.transport == "tcp"
-            yield from coalesced_reads(self._demux(), lambda p: p.size, stop.wait) if tcp else self._demux()
-            return
-        pace = _Pace(stop) if self._camera.realtime else None
-        offset = 0
-        while True:
-            first = end = None
-            for packet in self._demux():
-                if packet.dts is not None:
-                    first = packet.dts if first is None else first
-                    end = packet.dts + (packet.duration or 1)
-                    packet.dts += offset
-                if packet.pts is not None:
-                    packet.pts += offset
-                if pace and packet.dts is not None:
-                    pace.wait(float(packet.dts * (packet.time_base or 0)))
-                yield packet
-            if not self._camera.loop or first is None or end is None or stop.is_set():
-                return
-            offset += end - first
-            self._container.seek(self.stream.start_time or 0, stream=self.stream)
-
-    def _demux(self) -> Iterator[Packet[VideoStream]]:
-        # The demuxer ends with an empty packet, which is meant for a decoder.
-        return (p for p in self._container.demux(self.stream) if p.size)
-
-
-class _Pace:
-    """Delays a file's packets until it is their time."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._origin: float | None = None
-
-    def wait(self, timestamp: float) -> None:
-        now = time.monotonic()
-        if self._origin is None:
-            self._origin = now - timestamp
-        ahead = self._origin + timestamp - now
-        if ahead > 0:
-            self._stop.wait(ahead)
 
 
 def meet(camera: Camera, userinfo: str | None, reaching: Reaching) -> None:
@@ -160,7 +77,7 @@ def open_source(camera: Camera, userinfo: str | None, reaching: Reaching) -> Vid
         raise
     except av.HTTPClientError as e:
         if isinstance(e, av.HTTPOtherClientError) and _lacks_video(url, options):
-            raise SourceError("no_video", _NO_VIDEO.format("camera's stream")) from e
+            raise SourceError("no_video", NO_VIDEO.format("camera's stream")) from e
         raise
     return _checked(container, camera)
 
@@ -211,11 +128,6 @@ def _lacks_video(url: str, options: dict[str, str]) -> bool:
             return not container.streams.video
     except (av.FFmpegError, OSError):
         return False
-
-
-def _is_text_or_picture(format: str) -> bool:
-    """Whether libav's name of a format is that of texts, which it draws as video, or of pictures."""
-    return format == "tty" or format == "image2" or format.endswith("_pipe")
 
 
 def _checked(container: InputContainer, camera: Camera) -> VideoSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.bus.mirror import Mirror
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
-from shared.contract.credentials import Credentials, Login
+from shared.contract.credentials import Login
 from shared.contract.names import check_camera
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
@@ -27,7 +27,8 @@ class WantedCameras:
             if names.is_removed(name):
                 continue
             try:
-                camera = cameras.joined(cameras.decode(value), self._credentials_of(name))
+                entry = self._entries.values.get(name)
+                camera = cameras.joined(cameras.decode(value), credentials.decode(entry) if entry else None)
                 check_camera(name)
             except SettingError as e:
                 if self._reported.get(name) != value:
@@ -47,7 +48,3 @@ class WantedCameras:
 
     def login(self, name: str, camera: Camera) -> Login:
         return credentials.login(name, camera.url, camera.verify_tls, self._entries.values.get(name, b""))
-
-    def _credentials_of(self, name: str) -> Credentials | None:
-        entry = self._entries.values.get(name)
-        return credentials.decode(entry) if entry else None

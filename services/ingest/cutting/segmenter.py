@@ -1,4 +1,4 @@
-"""Makes segments of one connection's packets, with cutter, clock and muxer. Runs in the camera's thread."""
+"""Makes segments of one connection's packets."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import datetime as dt
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 import av
 import msgspec
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from services.ingest.cutter import LATE_SHARE, MAX_GOP_S, Cut, Cutter
+from services.ingest.cutting.clock import Clock
+from services.ingest.cutting.cutter import LATE_SHARE, MAX_GOP_S, Cut, Cutter
+from services.ingest.cutting.muxer import BOX_BYTES, PACKET_BYTES, Timed, mux
+from services.ingest.cutting.parameters import Parameters
+from services.ingest.cutting.piece import Piece
+from services.ingest.cutting.recovery_points import RecoveryPoints
 from services.ingest.failures import SourceError
-from services.ingest.muxer import BOX_BYTES, PACKET_BYTES, Probe, Timed, mux
-from services.ingest.parameters import sequence_parameters
-from services.ingest.recovery_points import RecoveryPoints
 from services.ingest.settings import Cutting
 from shared.contract.segment import MOST_PIXELS, Segment
-from shared.video.recovery import length_size, recovery_frames
 
-CODECS = ("h264", "hevc")
 # The assumed duration of a frame if the stream does not give one.
 _FRAME_S = 0.04
 # A session has fewer packets than this before its first timestamp.
@@ -32,41 +31,29 @@ _MOST_FPS, _MOST_PACKETS = 1000, 10_000
 _REMEDY = "restart the camera, and update its firmware"
 
 
-class Clock(Protocol):
-    reanchors: int
+class _Dater:
+    """Gives timestamps to packets without one, as a session's first often are: they come just before the next one."""
 
-    def observe(self, timestamp: float, arrival: float) -> bool: ...
-    def is_settled(self, arrival: float) -> bool: ...
-    def wall(self, timestamp: float) -> float: ...
+    def __init__(self, tick: float, max_bytes: int, dropped: Counter[str]) -> None:
+        self._tick = tick
+        self._max_bytes = max_bytes
+        self._dropped = dropped
+        self._untimed: list[Packet[VideoStream]] = []
 
-
-class Piece(NamedTuple):
-    """A segment, ready but for `Key-Seq`: that is known once JetStream has stored its GOP's first segment.
-
-    gop: message id of that first segment. cut: when it was cut, in seconds since the Unix epoch. base: message id of
-    the segment to decode from, if that is an earlier one than `gop`: with intra refresh alone.
-    """
-
-    segment: Segment
-    payload: bytes
-    gop: str
-    cut: float
-    base: str = ""
-
-    @property
-    def size(self) -> int:
-        return len(self.payload)
-
-    @property
-    def dependent(self) -> bool:
-        return self.gop != self.segment.message_id
-
-
-class _Muxed(NamedTuple):
-    """A piece that waits for the clock to settle. start: its first frame, in seconds of the stream's own time."""
-
-    piece: Piece
-    start: float
+    def date(self, packet: Packet[VideoStream]) -> list[Timed]:
+        """Return the packets that have a timestamp now, in order. Raises SourceError if none comes."""
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if pts is not None:
+            packets, self._untimed = self._untimed, []
+            steps = [p.duration or round(_FRAME_S / self._tick) for p in packets]
+            earlier = [Timed(p, pts - (len(packets) - n) * steps[n], None) for n, p in enumerate(packets)]
+            return [*earlier, Timed(packet, pts, packet.dts)]
+        self._untimed.append(packet)
+        if len(self._untimed) > _MOST_UNTIMED or sum(p.size for p in self._untimed) > self._max_bytes:
+            self._dropped["untimed"] += len(self._untimed)
+            self._untimed.clear()
+            raise SourceError("untimed", f"the camera's video has no timestamps: {_REMEDY}")
+        return []
 
 
 class Segmenter:
@@ -80,18 +67,16 @@ class Segmenter:
         self._cutting = cutting
         self._clock = clock
         self._emit = emit
-        self._template = stream
-        self._codec = stream.codec_context.name
+        self._parameters = Parameters(stream)
         self._tick = float(stream.time_base or 0)
-        self._sps = sequence_parameters(self._codec, stream.codec_context.extradata or b"")
+        self._dater = _Dater(self._tick, cutting.max_bytes, self.dropped)
         # A segment may be longer by the rest of its last GOP.
         self._most_packets = min(_MOST_PACKETS, round(_MOST_FPS * (1 + cutting.segment_s * (1 + LATE_SHARE))))
         self._cutter = self._new_cutter()
-        self._untimed: list[Packet[VideoStream]] = []
         self._packets: list[Timed] = []
-        self._settling: list[_Muxed] = []
+        # Pieces that wait for the clock to settle, with their first frame in seconds of the stream's own time.
+        self._settling: list[tuple[Piece, float]] = []
         self._skip_cause = "no_keyframe"
-        self._length_size = length_size(stream.codec_context)
         self._recovery_points = RecoveryPoints()
         self._recovery: int | None = None
         self._base = ""
@@ -100,48 +85,29 @@ class Segmenter:
 
     def push(self, packet: Packet[VideoStream], arrival: float) -> None:
         """Process the next packet in decode order. arrival: seconds since the Unix epoch."""
-        pts = packet.pts if packet.pts is not None else packet.dts
-        if pts is None:
-            self._buffer_untimed(packet)
-            return
-        if self._untimed:
-            self._push_untimed(pts, arrival)
-        if self._packets and _is_repeat(packet, pts, self._packets[-1]):
-            self.dropped["repeated"] += 1
-            return
-        self._push(Timed(packet, pts, packet.dts), arrival)
+        for timed in self._dater.date(packet):
+            if self._packets and _is_repeat(timed, self._packets[-1]):
+                self.dropped["repeated"] += 1
+            else:
+                self._push(timed, arrival)
 
     def finish(self, arrival: float) -> None:
         """Emit what is left. No packet may be pushed after that."""
         self._close(arrival, None)
         self._release()
 
-    def _buffer_untimed(self, packet: Packet[VideoStream]) -> None:
-        """Buffer it until a packet has a timestamp. Raises SourceError if none comes."""
-        self._untimed.append(packet)
-        size = sum(p.size for p in self._untimed)
-        if len(self._untimed) > _MOST_UNTIMED or size > self._cutting.max_bytes:
-            self.dropped["untimed"] += len(self._untimed)
-            self._untimed.clear()
-            raise SourceError("untimed", f"the camera's video has no timestamps: {_REMEDY}")
-
-    def _push_untimed(self, pts: int, arrival: float) -> None:
-        """Date packets without a timestamp, as a session's first often are: they come just before the next one."""
-        packets, self._untimed = self._untimed, []
-        for n, packet in enumerate(packets):
-            step = packet.duration or round(_FRAME_S / self._tick)
-            self._push(Timed(packet, pts - (len(packets) - n) * step, None), arrival)
-
     def _push(self, timed: Timed, arrival: float) -> None:
         packet = timed.packet
         time = timed.pts * self._tick
         if self._clock.observe(time, arrival):
             self._break(arrival, "clock_jump")
-        if self._codec == "hevc" and self._recovery_of(packet):
+        if self._parameters.codec == "hevc" and self._parameters.recovery_of(packet):
             # libav marks recovery points of H.264 alone.
             packet.is_keyframe = True
         if packet.is_keyframe:
-            self._follow_parameters(packet, arrival)
+            if self._parameters.differ(packet) and (self._n or self._packets):
+                self._break(arrival, "parameters_changed")
+            self._parameters.adopt(packet)
         cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
         if cut is Cut.BREAK:
             self._break(arrival, "clock_jump")
@@ -168,13 +134,10 @@ class Segmenter:
     def _begin_gop(self, packet: Packet[VideoStream]) -> None:
         """Begin a GOP with a keyframe or a recovery point: both are marked as keyframes."""
         self._skipped_since = None
-        _check_size(self._template)
+        _check_size(self._parameters.template)
         self._gop = f"{self._camera}/{self._epoch}/{self._n}"
-        self._recovery = self._recovery_of(packet)
+        self._recovery = self._parameters.recovery_of(packet)
         self._base = self._recovery_points.begin(self._gop, self._recovery or 0)
-
-    def _recovery_of(self, packet: Packet[VideoStream]) -> int | None:
-        return recovery_frames(self._codec, memoryview(packet), self._length_size)
 
     def _skip(self, cause: str) -> None:
         """Drop the rest of the GOP: nothing is decoded with what came before."""
@@ -201,30 +164,13 @@ class Segmenter:
         self._skip(cause)
         self._new_epoch()
 
-    def _follow_parameters(self, keyframe: Packet[VideoStream], arrival: float) -> None:
-        """Adopt a keyframe's own parameter sets if they have changed.
-
-        A session's description may be outdated, and cameras change their resolution without a new session.
-        """
-        sps = sequence_parameters(self._codec, memoryview(keyframe))
-        new = sps is not None and sps != self._sps
-        # libav may have read only another stream of the camera, and not this one's size.
-        if not new and self._template.width:
-            return
-        if new and (self._n or self._packets):
-            self._break(arrival, "parameters_changed")
-        described = b"" if new else self._template.codec_context.extradata or b""
-        self._probe = Probe(self._codec, described + bytes(keyframe))
-        self._template = self._probe.stream
-        self._sps = sps or self._sps
-
     def _close(self, arrival: float, following: int | None) -> bool:
         """End the segment. False if it could not be muxed. following: presentation time of the next packet, if any."""
         packets, self._packets = self._packets, []
         if not packets:
             return True
         try:
-            payload = mux(self._template, packets)
+            payload = mux(self._parameters.template, packets)
         except (av.FFmpegError, ValueError):
             self.dropped["unmuxable"] += len(packets)
             self._recovery_points = RecoveryPoints()
@@ -236,16 +182,16 @@ class Segmenter:
             n=self._n,
             start=dt.datetime.fromtimestamp(0, dt.UTC),
             duration=_duration(packets, first, following) * self._tick,
-            codec=self._codec,  # type: ignore[arg-type]  # checked at open
-            width=self._template.width,
-            height=self._template.height,
+            codec=self._parameters.codec,  # type: ignore[arg-type]  # checked at open
+            width=self._parameters.template.width,
+            height=self._parameters.template.height,
             frames=len(packets),
             recovery=self._recovery,
         )
         self._n += 1
         self._recovery = None
         self._recovery_points.follow(len(packets))
-        self._settling.append(_Muxed(Piece(segment, payload, self._gop, arrival, self._base), first * self._tick))
+        self._settling.append((Piece(segment, payload, self._gop, arrival, self._base), first * self._tick))
         if self._clock.is_settled(arrival):
             self._release()
         return True
@@ -254,7 +200,7 @@ class Segmenter:
         """Date the pieces that have waited for the clock, and emit them."""
         for piece, start in self._settling:
             time = dt.datetime.fromtimestamp(self._clock.wall(start), dt.UTC)
-            self._emit(piece._replace(segment=_with_start(piece.segment, time)))
+            self._emit(piece._replace(segment=msgspec.structs.replace(piece.segment, start=time)))
         self._settling.clear()
 
     def _new_epoch(self) -> None:
@@ -274,13 +220,9 @@ def _check_size(video: VideoStream) -> None:
         )
 
 
-def _is_repeat(packet: Packet[VideoStream], pts: int, before: Timed) -> bool:
+def _is_repeat(timed: Timed, before: Timed) -> bool:
     """Whether a frame repeats the one before it. An H.265 decoder would make one picture of both."""
-    return pts == before.pts and memoryview(packet) == memoryview(before.packet)
-
-
-def _with_start(segment: Segment, start: dt.datetime) -> Segment:
-    return msgspec.structs.replace(segment, start=start)
+    return timed.pts == before.pts and memoryview(timed.packet) == memoryview(before.packet)
 
 
 def _duration(packets: list[Timed], first: int, following: int | None) -> int:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable
 
 from shared.bus.leasing.leases import Leases
-from shared.bus.leasing.state import Event, State
-from shared.runtime.tasks import end
+from shared.bus.leasing.state import OWNED, Event, State
+from shared.runtime.tasks import Background, end
 
 
 class Handover:
@@ -24,12 +24,17 @@ class Handover:
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._announcing = Background()
 
     @property
     def leaving(self) -> set[str]:
         """The cameras that other processes have taken, and that we work on until these start."""
         return set(self._leases.having(State.LEAVING))
+
+    def owns(self, camera: str) -> bool:
+        """Whether it is ours, and no other process has taken it."""
+        lease = self._leases.table.get(camera)
+        return lease is not None and lease.state in OWNED
 
     def waits(self, camera: str) -> bool:
         """Whether we took it from a process that still works on it, as we have not started."""
@@ -45,9 +50,7 @@ class Handover:
         if lease is None or lease.state is not State.TAKEN:
             return False
         lease.start(at)
-        announcing = asyncio.create_task(self._leases.renew(camera))
-        self._announcing.add(announcing)
-        announcing.add_done_callback(self._announcing.discard)
+        self._announcing.start(self._leases.renew(camera))
         return True
 
     async def offer(self, cameras: Iterable[str]) -> set[str]:
@@ -77,4 +80,4 @@ class Handover:
 
     async def stop(self) -> None:
         """Announce no more starts."""
-        await end(*self._announcing)
+        await end(*self._announcing.tasks)
