@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.analytics import checkpoint
-from services.analytics.partition import Partition
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions import checkpoint
+from services.analytics.partitions.partition import Partition
 from services.analytics.second_pass.reading import SecondPassReader
 from services.analytics.second_pass.state import SecondPassState
-from services.analytics.state import Limits
-from services.analytics.statements import Out, Outs
 from shared.bus.direct import Stored
 from shared.contract import events, jobs, names
 from shared.contract.events import Detections, DetectionsRevision, Quality

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.analytics.partition import Partition
-from services.analytics.state import CameraState, Limits
-from services.analytics.statements import Outs
-from services.analytics.tracker import Sighting, Tracker, TrackerState
+from services.analytics.camera.state import CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions.partition import Partition
+from services.analytics.tracking.tracker import Sighting, Tracker, TrackerState
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules

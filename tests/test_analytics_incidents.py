@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analytics import conditions, places
-from services.analytics.camera import CameraAnalytics
-from services.analytics.conditions import Case, ObservedScene
-from services.analytics.incidents import Incidents, IncidentsState, Ref
-from services.analytics.objects import Box, FollowedObject
-from services.analytics.places import Passage
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.incidents.lifecycle import Incidents, IncidentsState, Ref
+from services.analytics.limits import Limits
+from services.analytics.rules import conditions
+from services.analytics.rules.conditions import Case, ObservedScene
+from services.analytics.tracking import places
+from services.analytics.tracking.objects import Box, FollowedObject
+from services.analytics.tracking.places import Passage
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from shared.contract.rules import AnyRule, Rules

@@ -16,13 +16,12 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 from prometheus_client import REGISTRY
 
-from services.analytics import checkpoint
-from services.analytics.budget import Budget, ObjectRate
-from services.analytics.camera import CameraAnalytics
-from services.analytics.checkpoint import Checkpoints
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Budget, Limits, ObjectRate
+from services.analytics.partitions import checkpoint
+from services.analytics.partitions.checkpoint import Checkpoints
+from services.analytics.partitions.partition import Partition
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.bus.mirror import bind

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
+from services.analytics.partitions.partition import Partition
 from shared.contract import events, names
 from shared.contract.events import Alert
 from shared.contract.rules import Rules

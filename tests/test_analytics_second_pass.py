@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analytics.camera import CameraAnalytics
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.state import CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
 from services.analytics.second_pass.episode import Episode
 from services.analytics.second_pass.state import NEAR_S, TAIL_S
-from services.analytics.state import CameraState, Limits
-from services.analytics.statements import Outs
 from shared.contract import backfill, events, jobs
 from shared.contract.events import Alert, Counts, Detections, Event, Incident
 from shared.contract.rules import Rules

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.bus.partitions import partition_of

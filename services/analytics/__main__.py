@@ -22,11 +22,11 @@ from shared.service import process
 
 with process.needing("analytics"):
     from services.analytics import metrics
-    from services.analytics.checkpoint import Checkpoints
-    from services.analytics.rulebook import Rulebook
+    from services.analytics.partitions.checkpoint import Checkpoints
+    from services.analytics.partitions.sharing import OwnedPartitions
+    from services.analytics.rules.rulebook import Rulebook
     from services.analytics.service import Analytics
     from services.analytics.settings import AnalyticsSettings
-    from services.analytics.sharing import OwnedPartitions
 
 # Grace period for publishing in progress. A successor publishes the rest.
 GRACE_S = 10.0

@@ -16,12 +16,12 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.analytics import metrics
-from services.analytics.partition import Partition, camera_of
-from services.analytics.publisher import CameraOuts, EventPublisher
-from services.analytics.reading import LogEnd, VerdictLog
-from services.analytics.rulebook import Rulebook
+from services.analytics.partitions.partition import Partition, camera_of
+from services.analytics.partitions.publisher import CameraOuts, EventPublisher
+from services.analytics.partitions.reading import LogEnd, VerdictLog
+from services.analytics.partitions.sharing import DETECTIONS, OwnedPartitions
+from services.analytics.rules.rulebook import Rulebook
 from services.analytics.second_pass.reading import SecondPassReader
-from services.analytics.sharing import DETECTIONS, OwnedPartitions
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, names

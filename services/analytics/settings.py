@@ -7,8 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from services.analytics.budget import WHOLE, Budget
-from services.analytics.state import Limits
+from services.analytics.limits import WHOLE, Budget, Limits
 from shared.contract.topology import CHECKPOINTS_BYTES
 from shared.runtime.settings import BusSettings, load
 

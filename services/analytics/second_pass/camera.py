@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from services.analytics.camera import CameraAnalytics
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
 from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
 from services.analytics.second_pass.state import MAX_BOOKS, MAX_EPISODES, TAIL_S, Book, EpisodeState, SecondPassState
 from services.analytics.second_pass.versions import First
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
 from shared.contract import rules
 from shared.contract.events import Verdict
 from shared.contract.rules import Rules

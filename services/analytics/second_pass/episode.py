@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from services.analytics.camera import CameraAnalytics
-from services.analytics.incidents import Ref, replace
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.state import STEP_BACK_S, CameraState
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.incidents.lifecycle import Ref, replace
+from services.analytics.limits import Limits
 from services.analytics.second_pass.comparison import (
     Comparison,
     FalseAlarm,
@@ -27,8 +30,6 @@ from services.analytics.second_pass.comparison import (
 from services.analytics.second_pass.late import LateIncidents
 from services.analytics.second_pass.state import TAIL_S, Book, EpisodeState, second_pass_id
 from services.analytics.second_pass.versions import First
-from services.analytics.state import STEP_BACK_S, CameraState, Limits
-from services.analytics.statements import Out, Outs
 from shared.contract import rules
 from shared.contract.events import Detections, Incident, Verdict
 from shared.contract.rules import Rule, Rules

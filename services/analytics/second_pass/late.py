@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.analytics import statements
-from services.analytics.incidents import Incidents, IncidentsState, Ref, replace
+from services.analytics.camera import statements
+from services.analytics.camera.statements import Outs
+from services.analytics.incidents.lifecycle import Incidents, IncidentsState, Ref, replace
 from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_out
-from services.analytics.statements import Outs
 from shared.contract.events import Incident, Verdict
 from shared.contract.rules import Rule
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from services.analytics import metrics
-from services.analytics.camera import CameraAnalytics
-from services.analytics.published_ids import PublishedIds
-from services.analytics.reading import StoredVerdict
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions.published_ids import PublishedIds
+from services.analytics.partitions.reading import StoredVerdict
 from services.analytics.second_pass.camera import SecondPassCamera
 from services.analytics.second_pass.state import SecondPassState
 from services.analytics.second_pass.versions import BestVersion, First
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
 from shared.contract.events import Verdict
 from shared.contract.rules import Rules
 from shared.runtime.telemetry import logger

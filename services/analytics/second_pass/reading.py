@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from services.analytics.reading import StoredVerdict, verdict_of
+from services.analytics.partitions.reading import StoredVerdict, verdict_of
 from services.analytics.second_pass.camera import SecondPassCamera
 from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.state import EpisodeState

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from services.analytics.incidents import PendingVerification
-from services.analytics.state import CameraState
-from services.analytics.statements import Out
+from services.analytics.camera.state import CameraState
+from services.analytics.camera.statements import Out
+from services.analytics.incidents.lifecycle import PendingVerification
 from shared.contract.events import Counts, Incident, Verdict
 
 # Chosen by hand.

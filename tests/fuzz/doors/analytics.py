@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from services.analytics import checkpoint
-from services.analytics.partition import Partition
+from services.analytics.camera.state import CameraState
+from services.analytics.limits import Limits
+from services.analytics.partitions import checkpoint
+from services.analytics.partitions.partition import Partition
+from services.analytics.partitions.reading import VerdictLog
 from services.analytics.preview import answers
-from services.analytics.reading import VerdictLog
 from services.analytics.second_pass.state import SecondPassState
 from services.analytics.second_pass.versions import BestVersion, First, best, head, revision_of
-from services.analytics.state import CameraState, Limits
 from shared.bus.direct import Stored
 from shared.contract import events, preview, rules
 from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict

@@ -18,11 +18,11 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.partition import BadDetections, Partition
-from services.analytics.published_ids import PublishedIds
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.partitions.partition import BadDetections, Partition
+from services.analytics.partitions.published_ids import PublishedIds
+from services.analytics.partitions.sharing import OwnedPartitions
 from services.analytics.second_pass.state import is_second_pass, second_pass_id
-from services.analytics.sharing import OwnedPartitions
-from services.analytics.statements import Out, Outs
 from shared import bus
 from shared.bus import direct
 from shared.bus.direct import Stored

@@ -25,9 +25,9 @@ from nats.js.api import Header
 from nats.js.kv import KeyValue
 
 from services.analytics import metrics
-from services.analytics.partition import Partition
+from services.analytics.camera.state import CameraState
+from services.analytics.partitions.partition import Partition
 from services.analytics.second_pass.state import SecondPassState
-from services.analytics.state import CameraState
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log

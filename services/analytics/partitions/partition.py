@@ -20,15 +20,15 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from services.analytics import metrics
-from services.analytics.budget import WHOLE, Budget, ObjectRate
-from services.analytics.camera import CameraAnalytics, FailedSegment
-from services.analytics.published_ids import NO_IDS, PublishedIds
-from services.analytics.reading import EVERYTHING
+from services.analytics.camera.camera import CameraAnalytics, FailedSegment
+from services.analytics.camera.state import MAX_OBJECTS_IN_SEGMENT, CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import WHOLE, Budget, Limits, ObjectRate
+from services.analytics.partitions.published_ids import NO_IDS, PublishedIds
+from services.analytics.partitions.reading import EVERYTHING
 from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.state import SecondPassState, is_second_pass
 from services.analytics.second_pass.versions import First
-from services.analytics.state import MAX_OBJECTS_IN_SEGMENT, CameraState, Limits
-from services.analytics.statements import Outs
 from shared.bus.direct import Stored
 from shared.contract import events
 from shared.contract.events import Detections, Verdict

@@ -5,7 +5,6 @@ State is plain data: true rules, by rule and key (`Standing`), and incidents wit
 
 from __future__ import annotations
 
-import datetime as dt
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
@@ -13,7 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.analytics.conditions import Case, Cases
+from services.analytics.rules.conditions import Case, Cases
+from services.analytics.tracking.objects import instant
 from shared.contract import jobs
 from shared.contract.events import Alert, Incident, IncidentObject, SegmentRef, Snapshot, Verdict
 from shared.contract.rules import Rule
@@ -359,11 +359,6 @@ class Incidents:
 
 def replace(incident: Incident, **changes: Any) -> Incident:
     return msgspec.structs.replace(incident, **changes)
-
-
-def instant(time: float) -> dt.datetime:
-    """Return Unix seconds as UTC, to the millisecond."""
-    return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
 
 
 def _name(rule: str, key: str, since: float, set_backs: int) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import singledispatch
 from typing import Literal, NamedTuple
 
-from services.analytics.objects import FollowedObject
-from services.analytics.places import Passage
+from services.analytics.tracking.objects import FollowedObject
+from services.analytics.tracking.places import Passage
 from shared.contract import geometry, rules
 
 
@@ -29,7 +29,7 @@ class ObservedScene(NamedTuple):
 
     def of(self, rule: rules.Rule, zone: str | None = None) -> list[FollowedObject]:
         """Return the objects that a rule is about; only those in `zone`, if one is given."""
-        return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
+        return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or o.is_in(zone))]
 
 
 class Case(NamedTuple):
@@ -42,11 +42,6 @@ class Case(NamedTuple):
 
 
 Cases = Mapping[str, Case]
-
-
-def is_in(obj: FollowedObject, zone: str) -> bool:
-    membership = obj.zones.get(zone)
-    return membership is not None and membership.inside
 
 
 @singledispatch

@@ -15,10 +15,10 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.budget import ObjectRate
-from services.analytics.checkpoint import Checkpoints, OwnershipLost
-from services.analytics.partition import Partition, camera_of
-from services.analytics.rulebook import Rulebook
+from services.analytics.limits import ObjectRate
+from services.analytics.partitions.checkpoint import Checkpoints, OwnershipLost
+from services.analytics.partitions.partition import Partition, camera_of
+from services.analytics.rules.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
 from shared.bus import direct, partitions
 from shared.bus.leases import Leases

@@ -19,23 +19,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.analytics import conditions, counts, statements
-from services.analytics.conditions import ObservedScene
-from services.analytics.following import Ended, Following
-from services.analytics.incidents import Incidents, IncidentsState, Ref
-from services.analytics.order import Order
-from services.analytics.state import (
+from services.analytics.camera import statements
+from services.analytics.camera.order import Order
+from services.analytics.camera.state import (
     EARLY_SHARE,
     EPOCH_CHARACTERS,
     MAX_OBJECTS_IN_SEGMENT,
     MAX_TRAIL_SEGMENTS,
-    MIN_FRAMES_SEEN,
     STEP_BACK_S,
     TRAIL_S,
     CameraState,
-    Limits,
 )
-from services.analytics.statements import Out, Outs
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.incidents.lifecycle import Incidents, IncidentsState, Ref
+from services.analytics.limits import Limits
+from services.analytics.rules import conditions
+from services.analytics.rules.conditions import ObservedScene
+from services.analytics.tracking import counts
+from services.analytics.tracking.following import MIN_FRAMES_SEEN, Ended, Following
 from shared.contract.events import Detections, Frame, SegmentRef, Verdict, encode
 from shared.contract.rules import Rules
 

@@ -1,0 +1,1 @@
+"""Incidents from true rules: `lifecycle` begins, updates, ends and verifies them. Pure."""
