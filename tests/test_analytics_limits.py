@@ -289,14 +289,14 @@ async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
         list(partition.due(START.timestamp() + 60))
         partition.position = 100
         await checkpoints.save(partition)
-        whole, requests = checkpoints._forget, itertools.count()
+        whole, requests = checkpoints.entries.empty, itertools.count()
 
         async def forget(key: str) -> None:
             if next(requests) == 1:
                 raise APIError(code=503, err_code=10077, description="maximum bytes exceeded")
             await whole(key)
 
-        monkeypatch.setattr(checkpoints, "_forget", forget)
+        monkeypatch.setattr(checkpoints.entries, "empty", forget)
         with pytest.raises(Full):
             await checkpoints.save(partition)
         await checkpoints.save(partition)

@@ -115,8 +115,8 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         partition = Partition(0, Limits(), lambda _: Rules())
         partition.position, partition.last_published = checkpoint[0], checkpoint[1] - 1
         for seq, (camera, id) in enumerate(log, 1):
-            if id:
-                partition.recall(camera, id, seq)
+            if id and seq > partition.last_published:
+                partition.published.note(camera, id, seq)
         return partition
 
     partition = taken()
@@ -126,7 +126,7 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         for camera in "ab":
             following = [f"of {seq}" for seq in read if log[seq - 1][0] == camera]
             for id in following[: turn.killed_after and turn.killed_after[camera]]:
-                if not partition.published_ids(camera).has(id):
+                if not partition.published.of(camera).has(id):
                     log.append((camera, id))
                     partition.last_published = len(log)
         if turn.killed_after is not None:
@@ -135,5 +135,5 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         if read:
             partition.advance(read[-1] + 1)
         if turn.checkpoint:
-            checkpoint = (partition.position, partition.recall_start())
+            checkpoint = (partition.position, partition.resume_at().first_event)
     assert sorted(id for _, id in log if id) == sorted(f"of {seq}" for seq, (_, id) in enumerate(log, 1) if not id)

@@ -101,7 +101,7 @@ def play(
     said.add(replica.live())
     said.add(replica.wait(AFTER))
     said.add(replica.settle(AFTER))
-    assert not replica.partition.passes, "every second pass ends"
+    assert not replica.passes.by_camera, "every second pass ends"
     return said
 
 
@@ -338,8 +338,8 @@ def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
     log = Memory(messages(two_connections(BUSY), ON_TIME, NONE))
     log.end = len(log.all)
     replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
-    assert replica.live() and not replica.partition.passes
-    assert not replica.partition.passes.changed and not replica.save().settled and not replica.settle(AFTER)
+    assert replica.live() and not replica.passes.by_camera
+    assert not replica.passes.changed and not replica.save().settled and not replica.settle(AFTER)
 
 
 def test_it_can_be_turned_off() -> None:
@@ -360,9 +360,9 @@ def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -
     log.end = len(log.all)
     replica.live()
     assert not late_of(replica.settle(BEGIN.timestamp() + SETTLE_S))
-    assert replica.partition.passes.waiting() == 8
+    assert replica.passes.waiting() == 8
     assert late_of(replica.settle(BEGIN.timestamp() + SETTLE_S + 30))
-    assert replica.partition.passes.waiting() == 0
+    assert replica.passes.waiting() == 0
 
 
 @pytest.mark.parametrize("gap", [TAIL_S - 30, TAIL_S + 60])
@@ -437,7 +437,7 @@ def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
     begun = of_kind(outs, Incident)[0]
     assert (begun.state, begun.late, begun.verification) == ("start", True, "pending")
     assert job.incident == begun.incident and job.segments == [s.seq for s in begun.segments]
-    assert not of_kind(outs, Alert) and replica.partition.passes
+    assert not of_kind(outs, Alert) and replica.passes.by_camera
     said = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
     (update,), (alert,) = of_kind(said, Incident), of_kind(said, Alert)
     assert (update.verification, update.late, alert.late) == ("confirmed", True, True)
@@ -450,7 +450,7 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
     (alert,) = of_kind(outs, Alert)
     assert (alert.verification, alert.late) == ("unverified", True)
     replica.wait(now + LIMITS.verify_s + 4000)
-    assert not replica.partition.passes
+    assert not replica.passes.by_camera
 
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:

@@ -150,10 +150,9 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
 async def test_a_pass_that_is_over_leaves_nothing_behind(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.analytics.second_pass import camera, episode, reading
+    from services.analytics.second_pass import reading, state
 
-    for module in (camera, episode):
-        monkeypatch.setattr(module, "TAIL_S", 4.0)
+    monkeypatch.setattr(state, "TAIL_S", 4.0)
     monkeypatch.setattr(reading, "SLACK_S", 0.5)
     await use(admin, "lobby", RULES)
     found = scene("lobby")[:20]

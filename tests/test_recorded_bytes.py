@@ -24,7 +24,8 @@ from services.analytics.incidents.lifecycle import (
     RuleState,
     Standing,
 )
-from services.analytics.partitions.checkpoint import Position, inflated, packed, position, unpacked
+from services.analytics.partitions.checkpoint import inflated, packed, position, unpacked
+from services.analytics.partitions.partition import Position
 from services.analytics.second_pass.state import (
     Book,
     ComparisonState,

@@ -10,9 +10,9 @@
 | `rules` | every camera's rules, and where one is true |
 | `incidents` | incidents from true rules, and their verification |
 | `camera` | all of one camera: its segments in order, its state, its results |
-| `second_pass` | a camera's second pass, where frames were deferred |
 | `partitions` | shares of the cameras: checkpoints, leases, publishing |
 | `service` | the loop |
+| `second_pass`, `app` | a camera's second pass, where frames were deferred; attaches it |
 | `preview` | what rules would have reported of the past: a process that reads and writes lines |
 
 Each imports only those above it in this table, or in the same row. `tracking`, `incidents` and `camera` are pure.

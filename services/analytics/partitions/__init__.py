@@ -3,10 +3,11 @@
 | module | idea |
 |---|---|
 | `published_ids`, `reading` | ids published since the checkpoint; verdicts, and how far the log reaches |
+| `extension` | the seam for an optional further analysis of the same cameras |
 | `partition` | a fixed share of all cameras |
-| `checkpoint` | state to remember, in KV |
+| `entries`, `checkpoint` | entries of KV, each written by one process; the states and the position in them |
 | `sharing` | which partitions this process has |
 | `publisher` | publish events, verification requests and dead letters |
 
-Each module imports only those above it in this table.
+Each module imports only those above it in this table, or in the same row.
 """

@@ -8,6 +8,8 @@ EVENTS drops duplicate ids, but forgets them after its duplicate window, and an 
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 
 class PublishedIds:
     """See the module."""
@@ -39,4 +41,35 @@ class PublishedIds:
         return min(self._seqs.values())
 
 
-NO_IDS = PublishedIds()
+class PublishedByCamera:
+    """The ids of several cameras."""
+
+    def __init__(self) -> None:
+        self._by_camera: dict[str, PublishedIds] = {}
+
+    def __contains__(self, camera: str) -> bool:
+        return camera in self._by_camera
+
+    def of(self, camera: str) -> PublishedIds:
+        return self._by_camera.get(camera, _NO_IDS)
+
+    def note(self, camera: str, id: str, seq: int) -> None:
+        """Record that EVENTS has the id at a sequence."""
+        self._by_camera.setdefault(camera, PublishedIds()).note(id, seq)
+
+    def drop(self, camera: str) -> None:
+        self._by_camera.pop(camera, None)
+
+    def forget(self, before: int, keep: Container[str] = ()) -> None:
+        """Forget ids stored before a sequence, but those of the cameras to keep."""
+        for camera, ids in self._by_camera.items():
+            if camera not in keep:
+                ids.forget(before)
+        self._by_camera = {camera: ids for camera, ids in self._by_camera.items() if ids}
+
+    def firsts(self) -> list[int]:
+        """Return the lowest sequence of each camera's unchecked ids."""
+        return [ids.first() for ids in self._by_camera.values() if ids]
+
+
+_NO_IDS = PublishedIds()

@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 from services.analytics import metrics
 from services.analytics.limits import ObjectRate
 from services.analytics.partitions.checkpoint import Checkpoints, OwnershipLost
+from services.analytics.partitions.extension import Extend, Extension
 from services.analytics.partitions.partition import Partition, camera_of
 from services.analytics.rules.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
@@ -33,7 +34,10 @@ PUBLISHED = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Ale
 
 
 class OwnedPartitions:
-    """See the module. is_listed: whether a camera id exists. Iterating gives the partitions."""
+    """See the module. is_listed: whether a camera id exists. extend: the extension of each partition that is taken.
+
+    Iterating gives the partitions.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class OwnedPartitions:
         leases: Leases,
         checkpoints: Checkpoints,
     ) -> None:
+        self.extend: Extend = Extension
         self._client = client
         self._settings = settings
         self._rulebook = rulebook
@@ -133,7 +138,7 @@ class OwnedPartitions:
     async def _take(self, number: int) -> Partition:
         settings = self._settings
         budget, limits = settings.budget(), settings.limits()
-        partition = Partition(number, limits, self._rulebook.of, self._is_listed, budget, self._rate)
+        partition = Partition(number, limits, self._rulebook.of, self._is_listed, budget, self._rate, self.extend)
         if not await self._checkpoints.load(partition):
             partition.position = partition.verdicts = await self._beginning()
         self._owned[number] = partition
@@ -150,9 +155,11 @@ class OwnedPartitions:
                 while part := await log.read(subject, seq):
                     seq = part[-1].seq + 1
                     for stored in part:
-                        camera = camera_of(stored.subject)
-                        if partition := taken.get(self.number(camera)):
-                            partition.recall(camera, stored.headers.get("ce-id", ""), stored.seq)
+                        camera, id = camera_of(stored.subject), stored.headers.get("ce-id", "")
+                        partition = taken.get(self.number(camera))
+                        # What came after the checkpoint is computed again.
+                        if partition and stored.seq > partition.last_published:
+                            partition.published_by(id).note(camera, id, stored.seq)
 
     async def _beginning(self) -> int:
         """Return the sequence to read from if there is no checkpoint."""

@@ -16,7 +16,7 @@ from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits
 from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
-from services.analytics.second_pass.state import MAX_BOOKS, MAX_EPISODES, TAIL_S, Book, EpisodeState, SecondPassState
+from services.analytics.second_pass.state import MAX_BOOKS, MAX_EPISODES, Book, EpisodeState, SecondPassState
 from services.analytics.second_pass.versions import First
 from shared.contract import rules
 from shared.contract.events import Verdict
@@ -27,13 +27,13 @@ Deferral: TypeAlias = Literal["begun", "joined", "known", "refused"]
 
 
 class SecondPassCamera:
-    """See the module."""
+    """See the module. late: its late incidents."""
 
     def __init__(self, name: str, limits: Limits, state: SecondPassState | None = None) -> None:
         self.name = name
         self._limits = limits
         self._s = state or SecondPassState()
-        self._late = LateIncidents(name, limits.verify_s, self._s.late)
+        self.late = LateIncidents(name, limits.verify_s, self._s.late)
         self._head: Episode | None = None
         for episode in self._s.episodes:
             # Segments that waited for a missing one are read again.
@@ -41,7 +41,7 @@ class SecondPassCamera:
 
     def __bool__(self) -> bool:
         """Whether there is anything to do or to remember."""
-        return bool(self._s.episodes) or bool(self._late)
+        return bool(self._s.episodes) or bool(self.late)
 
     def state(self) -> SecondPassState:
         """Return the current state."""
@@ -81,22 +81,7 @@ class SecondPassCamera:
 
     def verdict(self, verdict: Verdict) -> Outs:
         """Apply a verdict about an incident that live analytics does not know."""
-        return self._late.verdict(verdict, wait=bool(self._s.episodes))
-
-    def is_waiting_for(self, incident: str) -> bool:
-        """Whether a verdict on an incident is pending."""
-        return self._late.has(incident)
-
-    def refused(self, incident: str) -> Outs:
-        """Mark an incident unverified: VLM did not take its request."""
-        return self._late.refused(incident)
-
-    def deadline(self) -> float | None:
-        """Return when a verdict becomes overdue, by the log's clock."""
-        return self._late.deadline()
-
-    def due(self, at: float) -> Outs:
-        return self._late.due(at)
+        return self.late.verdict(verdict, wait=bool(self._s.episodes))
 
     def waiting(self) -> int:
         """Return the number of segments with deferred frames to be read."""
@@ -113,13 +98,8 @@ class SecondPassCamera:
     def head(self) -> Episode:
         """The first pass. Raises IndexError if there is none."""
         if self._head is None:
-            self._head = Episode(self.name, self._limits, self._s.episodes[0], self._late)
+            self._head = Episode(self.name, self._limits, self._s.episodes[0], self.late)
         return self._head
-
-    @property
-    def needs_verdicts(self) -> bool:
-        """Whether verdicts may concern live incidents of the first pass."""
-        return any(b'"verify":"' in book.rules for book in self._s.episodes[0].books)
 
     def end(self, now: float) -> Outs:
         """End the first pass."""
@@ -132,9 +112,9 @@ class SecondPassCamera:
 
     def give_up(self) -> Outs:
         """Give up all passes. Their lasting incidents end, and pending verdicts are dropped."""
-        outs = self._late.end_all()
+        outs = self.late.end_all()
         self._s = SecondPassState()
-        self._late = LateIncidents(self.name, self._limits.verify_s, self._s.late)
+        self.late = LateIncidents(self.name, self._limits.verify_s, self._s.late)
         self._head = None
         return outs
 
@@ -149,13 +129,7 @@ class SecondPassCamera:
         deadline = self._head.deadline() if self._head else None
         return deadline is not None and deadline <= until
 
-    def ends_at(self) -> float:
-        """Return when the first pass ends, unless more frames are deferred before. Raises IndexError if there
-        is none.
-        """
-        return self._s.episodes[0].last + TAIL_S
-
     def _last(self, at: float) -> EpisodeState | None:
         """Return the last pass, if an event that was stored at a time belongs to it."""
         last = self._s.episodes[-1] if self._s.episodes else None
-        return last if last and at <= last.last + TAIL_S else None
+        return last if last and at <= last.ends_at() else None

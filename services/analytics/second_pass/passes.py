@@ -1,129 +1,135 @@
-"""The second passes of a partition's cameras. No I/O.
+"""The second passes of a partition's cameras, attached as its `Extension`. No I/O.
 
-    passes = Passes(limits)
-    passes.defer(live, rules, first)                # before live analytics reads an event with `quality`
-    passes.read_live("lobby", seq, at)              # after it has read an event
-    outs = passes.advance("lobby", read, next, until=0.0, over=False, now=now)
+    passes = Passes(limits, partition.cameras, rules_of)
+    passes.read("lobby", stored, event)             # before live analytics reads it
+    outs = passes.advance_camera(page, now)
 
 A failure ends the passes of that camera, and harms nothing that is live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from services.analytics import metrics
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits
-from services.analytics.partitions.published_ids import PublishedIds
+from services.analytics.partitions.extension import Extension
 from services.analytics.partitions.reading import StoredVerdict
 from services.analytics.second_pass.camera import SecondPassCamera
-from services.analytics.second_pass.state import SecondPassState
+from services.analytics.second_pass.state import SecondPassState, is_second_pass
 from services.analytics.second_pass.versions import BestVersion, First
-from shared.contract.events import Verdict
+from shared.bus.direct import Stored
+from shared.contract.events import Detections, Verdict
 from shared.contract.rules import Rules
 from shared.runtime.telemetry import logger
 
 
-class Passes:
-    """See the module. Iterating gives the names of cameras that have any.
+class Page(NamedTuple):
+    """What a camera's first pass reads next, and the sequence after it.
 
-    changed: cameras whose passes changed since the last checkpoint. published: by camera, ids published after it, to be
-    computed again.
+    until: nothing else was stored until then, by the log's clock; 0 if that is not known. over: whether the pass is
+    complete.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.changed: set[str] = set()
-        self.published: dict[str, PublishedIds] = {}
-        self._limits = limits
-        self._cameras: dict[str, SecondPassCamera] = {}
+    camera: str
+    read: Sequence[BestVersion | StoredVerdict]
+    next: int
+    until: float
+    over: bool
+
+
+class Passes(Extension):
+    """See the module. by_camera: the passes of each camera that has any."""
+
+    kind = "settled"
+    state_type = SecondPassState
+
+    def __init__(
+        self, limits: Limits, cameras: Mapping[str, CameraAnalytics], rules_of: Callable[[str], Rules]
+    ) -> None:
+        super().__init__(limits, cameras, rules_of)
+        self.by_camera: dict[str, SecondPassCamera] = {}
         self._log = logger("analytics")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._cameras)
-
-    def __len__(self) -> int:
-        return len(self._cameras)
-
-    def of(self, camera: str) -> SecondPassCamera | None:
-        return self._cameras.get(camera)
 
     def waiting(self) -> int:
         """Return the number of segments with deferred frames to be read."""
-        return sum(camera.waiting() for camera in self._cameras.values())
+        return sum(camera.waiting() for camera in self.by_camera.values())
 
-    def restore(self, name: str, state: SecondPassState, rules: Rules, live: CameraAnalytics | None) -> None:
-        """Restore a camera's passes from their checkpoint. live: the camera, if restored from its own."""
-        self.changed.add(name)
-        if live is not None:
-            self._cameras[name] = SecondPassCamera(name, self._limits, state)
-            self._work(name, lambda c: c.resume(rules, live.reached))
+    # ---- the seam
 
-    # ---- what happens live
+    def state(self, camera: str) -> SecondPassState | None:
+        return self.by_camera[camera].state() if camera in self.by_camera else None
 
-    def defer(self, live: CameraAnalytics, rules: Rules, first: First) -> None:
-        """Note an event with deferred frames, before live analytics reads it."""
-        if not self._limits.settle_s:
-            return
-        camera = self._cameras.get(live.name) or SecondPassCamera(live.name, self._limits)
-        outcome = camera.defer(live, rules, first)
-        if outcome in ("begun", "refused"):
-            metrics.PASSES.labels(outcome).inc()
-        if outcome in ("begun", "joined"):
-            self._cameras[live.name] = camera
+    def restore(self, camera: str, state: SecondPassState) -> None:
+        self.changed.add(camera)
+        if live := self._live.get(camera):
+            self.by_camera[camera] = SecondPassCamera(camera, self._limits, state)
+            self._work(camera, lambda c: c.resume(self._rules_of(camera), live.reached))
 
-    def read_live(self, name: str, seq: int, at: float) -> None:
-        """Note that live analytics has read an event."""
-        if camera := self._cameras.get(name):
-            self.changed.add(name)
-            camera.read_live(seq, at)
+    def restart(self, camera: str, problem: Exception | None = None) -> None:
+        if problem:
+            self._log.error("a second pass can't be written: it is given up", camera=camera, problem=repr(problem))
+            metrics.PASSES.labels("failed").inc()
+        metrics.DROPPED.labels("passes").inc()
+        self._forget(camera)
 
-    def use(self, live: CameraAnalytics, rules: Rules) -> None:
-        """Apply the rules that live analytics uses from now on."""
-        self._work(live.name, lambda c: c.use(rules, live.reached))
+    def owns(self, id: str) -> bool:
+        return is_second_pass(id)
+
+    def has(self, camera: str) -> bool:
+        return camera in self.by_camera
+
+    def read(self, camera: str, stored: Stored, event: Detections) -> None:
+        at = stored.time.timestamp()
+        if event.quality and self._limits.settle_s:
+            passes = self.by_camera.get(camera) or SecondPassCamera(camera, self._limits)
+            first = First(stored.seq, stored.headers.get("ce-id", ""), at, event)
+            outcome = passes.defer(self._live[camera], self._rules_of(camera), first)
+            if outcome in ("begun", "refused"):
+                metrics.PASSES.labels(outcome).inc()
+            if outcome in ("begun", "joined"):
+                self.by_camera[camera] = passes
+        if camera in self.by_camera:
+            self.changed.add(camera)
+            self.by_camera[camera].read_live(stored.seq, at)
+
+    def use(self, camera: str, rules: Rules) -> None:
+        self._work(camera, lambda c: c.use(rules, self._live[camera].reached))
 
     def verdict(self, verdict: Verdict) -> Outs:
-        """Apply a model's verdict about an incident that live analytics does not wait for."""
         return self._work(verdict.camera, lambda c: c.verdict(verdict))
 
-    def refused(self, name: str, incident: str) -> Outs | None:
-        """Mark an incident unverified, as VLM refused its request; return None if it is not from a second pass."""
-        camera = self._cameras.get(name)
-        return self._work(name, lambda c: c.refused(incident)) if camera and camera.is_waiting_for(incident) else None
+    def refused(self, camera: str, incident: str) -> Outs | None:
+        if camera in self.by_camera and self.by_camera[camera].late.has(incident):
+            return self._work(camera, lambda c: c.late.refused(incident))
+        return None
 
     def due(self, at: float) -> Iterator[tuple[str, Outs]]:
-        """Yield (camera, results of overdue verdicts)."""
-        for name, camera in list(self._cameras.items()):
-            if (deadline := camera.deadline()) is not None and deadline <= at:
-                yield name, self._work(name, lambda c: c.due(at))
+        for name, camera in list(self.by_camera.items()):
+            if (deadline := camera.late.deadline()) is not None and deadline <= at:
+                yield name, self._work(name, lambda c: c.late.due(at))
+
+    def advance(self, position: int) -> None:
+        # A pass may still publish the ids of its camera.
+        self.published.forget(position, keep=self.by_camera)
 
     # ---- the second pass
 
-    def advance(
-        self, name: str, read: Sequence[BestVersion | StoredVerdict], next: int, *, until: float, over: bool, now: float
-    ) -> Outs:
-        """Process what a camera's first pass reads next. next: the sequence after that.
+    def advance_camera(self, page: Page, now: float) -> Outs:
+        """Process what a camera's first pass reads next. now: by the log's clock."""
+        return self._work(page.camera, lambda c: _advance(c, page, now))
 
-        until: nothing more was stored until then. over: whether that is all of it. now: by the log's clock.
-        """
-        return self._work(name, lambda c: _advance(c, read, next, until, over, now))
-
-    def forget(self, name: str) -> None:
+    def _forget(self, camera: str) -> None:
         """Remove a camera's passes, ended or given up."""
-        self._cameras.pop(name, None)
-        self.published.pop(name, None)
-        self.changed.add(name)
-
-    def forget_published(self, before: int) -> None:
-        """Forget ids stored before a sequence, of cameras without a pass that could publish them."""
-        for name, ids in self.published.items():
-            if name not in self._cameras:
-                ids.forget(before)
-        self.published = {name: ids for name, ids in self.published.items() if ids}
+        self.by_camera.pop(camera, None)
+        self.published.drop(camera)
+        self.changed.add(camera)
 
     def _work(self, name: str, work: Callable[[SecondPassCamera], Outs]) -> Outs:
-        camera = self._cameras.get(name)
+        camera = self.by_camera.get(name)
         if camera is None:
             return []
         self.changed.add(name)
@@ -134,25 +140,18 @@ class Passes:
             metrics.PASSES.labels("failed").inc()
             outs = camera.give_up()
         if not camera:
-            self.forget(name)
+            self._forget(name)
         return outs
 
 
 _AMENDED = tuple(metrics.AMENDED.labels(what) for what in ("late_incident", "false_alarm", "minute"))
 
 
-def _advance(
-    camera: SecondPassCamera,
-    read: Sequence[BestVersion | StoredVerdict],
-    next: int,
-    until: float,
-    over: bool,
-    now: float,
-) -> Outs:
+def _advance(camera: SecondPassCamera, page: Page, now: float) -> Outs:
     outs: Outs = []
     head, place = camera.head, camera.place
     assert place
-    for item in read:
+    for item in page.read:
         if isinstance(item, StoredVerdict):
             outs += head.verdict(item.verdict, item.at, now)
             continue
@@ -160,9 +159,9 @@ def _advance(
         if item.outcome != "whole":
             place.waiting = max(0, place.waiting - 1)
             metrics.DEFERRED.labels(item.outcome).inc()
-    place.next, place.verdicts = max(place.next, next), max(place.verdicts, next)
-    outs += head.due(until, now)
-    if over:
+    place.next, place.verdicts = max(place.next, page.next), max(place.verdicts, page.next)
+    outs += head.due(page.until, now)
+    if page.over:
         outs += camera.end(now)
         metrics.PASSES.labels("ended").inc()
     for counter, more in zip(_AMENDED, head.take_counts(), strict=True):

@@ -96,6 +96,14 @@ class EpisodeState(msgspec.Struct):
     comparison: ComparisonState = msgspec.field(default_factory=ComparisonState)
     waiting: int = 1
 
+    def ends_at(self) -> float:
+        """Return when the pass ends, unless more frames are deferred before."""
+        return self.last + TAIL_S
+
+    def needs_verdicts(self) -> bool:
+        """Whether verdicts may concern its live incidents."""
+        return any(b'"verify":"' in book.rules for book in self.books)
+
 
 class LateState(msgspec.Struct):
     """Late incidents: those that wait for a verdict, those that last, and verdicts that came before."""
