@@ -15,7 +15,7 @@ import pytest
 
 from services.analytics.camera.order import OrderProgress
 from services.analytics.camera.state import CameraState
-from services.analytics.incidents.lifecycle import (
+from services.analytics.incidents.state import (
     IncidentsState,
     Open,
     PendingVerification,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from services.analytics.camera.order import OrderProgress
-from services.analytics.incidents.lifecycle import IncidentsState, Ref
+from services.analytics.incidents.state import IncidentsState, Ref
 from services.analytics.tracking.counts import Minute
 from services.analytics.tracking.objects import FollowedObject
 from services.analytics.tracking.tracker import TrackerState

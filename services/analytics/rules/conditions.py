@@ -1,6 +1,6 @@
 """The condition of each kind of rule: for which objects it is true at this frame. Pure.
 
-    for key, case in cases(rule, scene).items(): ...
+    for key, case in evaluate(rule, scene, holds=True).cases.items(): ...
 
 A key identifies the subject of an incident: an object, two of them, or nothing where it is about a number of objects.
 """
@@ -42,6 +42,22 @@ class Case(NamedTuple):
 
 
 Cases = Mapping[str, Case]
+
+
+class Evaluation(NamedTuple):
+    """A rule at one frame. cases: where it is true, by key. left: when keys' cases ended, if at an earlier time.
+
+    undone: keys of moments that no longer count.
+    """
+
+    cases: Cases
+    left: Mapping[str, float] = {}
+    undone: Collection[str] = ()
+
+
+def evaluate(rule: rules.Rule, scene: ObservedScene, *, holds: bool) -> Evaluation:
+    """Return a rule's evaluation. holds: whether the rule is in force, by its schedule."""
+    return Evaluation(cases(rule, scene) if holds else {}, left(rule, scene), undone(rule, scene))
 
 
 @singledispatch

@@ -17,7 +17,7 @@ import msgspec
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.state import STEP_BACK_S, CameraState
 from services.analytics.camera.statements import Out, Outs
-from services.analytics.incidents.lifecycle import Ref, replace
+from services.analytics.incidents.state import Ref, replace
 from services.analytics.limits import Limits
 from services.analytics.rules.rulebook import without_actions
 from services.analytics.second_pass.comparison import (
@@ -106,7 +106,7 @@ class Episode:
         """End the pass: its lasting late incidents ended when they were last true."""
         outs = self.due(self._s.ends_at(), now)
         self._second.incidents.end_all()
-        ended = [what for what in self._second.incidents.take() if isinstance(what, Incident)]
+        ended = [what for what in self._second.incidents.verifications.take() if isinstance(what, Incident)]
         for event in ended:
             outs += self._late.follow_up(event)
         # This excludes incidents whose rule was removed, or whose camera started again.

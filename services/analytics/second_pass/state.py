@@ -6,7 +6,7 @@ import msgspec
 
 from services.analytics.camera.state import CameraState
 from services.analytics.camera.statements import Out
-from services.analytics.incidents.lifecycle import PendingVerification
+from services.analytics.incidents.state import PendingVerification
 from shared.contract.events import Counts, Incident, Verdict
 
 # Chosen by hand.
