@@ -126,7 +126,7 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         for camera in "ab":
             following = [f"of {seq}" for seq in read if log[seq - 1][0] == camera]
             for id in following[: turn.killed_after and turn.killed_after[camera]]:
-                if not partition.published.of(camera).has(id):
+                if not partition.published.has(camera, id):
                     log.append((camera, id))
                     partition.last_published = len(log)
         if turn.killed_after is not None:

@@ -73,7 +73,7 @@ class Preview:
     @property
     def tracks(self) -> int:
         camera = self._partition.cameras.get(self._request.camera)
-        return camera.objects if camera else 0
+        return camera.analysis.objects if camera else 0
 
     def progress(self, at: dt.datetime) -> float:
         """Return the share of the requested time that lies before `at`."""

@@ -92,7 +92,7 @@ class Analytics:
                 except (TimeoutError, nats.errors.Error, BusError) as e:
                     # Whatever may not be stored is read again, from the last checkpoint on.
                     self._log.warning("begins again from the last checkpoint", error=repr(e))
-                    self._partitions.drop_all()
+                    self._partitions.drop()
                     await asyncio.sleep(RETRY_S)
                     continue
                 if idle:
@@ -104,7 +104,7 @@ class Analytics:
         Nothing is stored where `run` was cancelled in the middle of a step: some results may be unpublished.
         """
         if self._is_consistent:
-            await self._partitions.release_all()
+            await self._partitions.release()
 
     async def _step(self, log: Log) -> bool:
         """Read and publish a little. Return whether there was nothing to read."""

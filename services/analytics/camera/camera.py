@@ -20,7 +20,6 @@ from services.analytics.camera.analysis import Analysis
 from services.analytics.camera.order import Order
 from services.analytics.camera.state import CameraState
 from services.analytics.camera.statements import Outs
-from services.analytics.incidents.lifecycle import Incidents
 from services.analytics.incidents.state import IncidentsState
 from services.analytics.limits import Limits
 from shared.contract.events import Detections, Verdict, encode
@@ -71,22 +70,13 @@ class CameraAnalytics:
         self.order: Order[Arrival] = Order(limits.reorder_s, self._s.place)
         self._rereads = set(self._s.waiting)
         self._rules = rules
-        self._analysis = Analysis(name, limits, rules, self._s)
+        self.analysis = Analysis(name, limits, rules, self._s)
 
     def state(self) -> CameraState:
         """Return the current state. It must be stored before anything else is read."""
         # Segments that are still to be read again are stored as waiting too.
         self._s.waiting = sorted(self._rereads | {a.seq for a in self.order.waiting()})
         return self._s
-
-    @property
-    def incidents(self) -> Incidents:
-        return self._analysis.incidents
-
-    @property
-    def objects(self) -> int:
-        """The number of tracks begun."""
-        return self._analysis.objects
 
     @property
     def waiting_bytes(self) -> int:
@@ -103,7 +93,7 @@ class CameraAnalytics:
 
         forget_verdicts: also forget which incidents wait for a verdict.
         """
-        s, before = self._s, self._analysis
+        s, before = self._s, self.analysis
         try:
             outs = before.end(s.last_active)
         except Exception:  # failed twice: no result is possible
@@ -121,15 +111,15 @@ class CameraAnalytics:
             model=s.model,
             is_second_pass=s.is_second_pass,
         )
-        self._analysis = Analysis(self.name, self._limits, self._rules, self._s)
-        self._analysis.objects, self.incidents.suppressed = before.objects, before.incidents.suppressed
+        self.analysis = Analysis(self.name, self._limits, self._rules, self._s)
+        self.analysis.objects, self.analysis.incidents.suppressed = before.objects, before.incidents.suppressed
         return outs
 
     def use(self, rules: Rules) -> Outs:
         """Apply other rules from the next segment on. Incidents of removed rules end."""
         self._rules = rules
-        self._analysis.use(rules)
-        return self._analysis.take_incidents("rules")
+        self.analysis.use(rules)
+        return self.analysis.take_incidents("rules")
 
     def read(self, seq: int, event: Detections, at: float) -> Outs:
         """Read an event of detections; process the segments that are in order now. seq: in EVENTS. at: when it was
@@ -156,11 +146,13 @@ class CameraAnalytics:
 
     def is_idle(self) -> bool:
         """Whether nothing is left that a later event could continue."""
-        return not (self._s.last_active or self._rereads or self.order.waiting() or self.incidents.state.pending)
+        return not (
+            self._s.last_active or self._rereads or self.order.waiting() or self.analysis.incidents.state.pending
+        )
 
     def deadline(self) -> float | None:
         """Return when `due` has something to do."""
-        every = (self.order.deadline(), self.incidents.verifications.deadline(), self._analysis.idle_at())
+        every = (self.order.deadline(), self.analysis.incidents.verifications.deadline(), self.analysis.idle_at())
         return min((time for time in every if time is not None), default=None)
 
     def due(self, at: float) -> Outs:
@@ -174,11 +166,11 @@ class CameraAnalytics:
         while not self._rereads and (deadline := self.deadline()) is not None and deadline <= at:
             for arrival in self.order.due(deadline):
                 outs += self._process(arrival, deadline)
-            self.incidents.verifications.due(deadline)
-            outs += self._analysis.take_incidents("overdue")
-            if self._analysis.idle_at() == deadline:
+            self.analysis.incidents.verifications.due(deadline)
+            outs += self.analysis.take_incidents("overdue")
+            if self.analysis.idle_at() == deadline:
                 self._s.last_active = 0.0
-                outs += self._analysis.end(deadline)
+                outs += self.analysis.end(deadline)
         return outs
 
     def mark_read(self, seq: int) -> None:
@@ -191,19 +183,19 @@ class CameraAnalytics:
     def verdict(self, verdict: Verdict, at: float) -> Outs:
         """Apply a vision language model's verdict. at: when it was stored."""
         outs = self.due(at)
-        self.incidents.verifications.verdict(verdict)
-        return outs + self._analysis.take_incidents("verdict")
+        self.analysis.incidents.verifications.verdict(verdict)
+        return outs + self.analysis.take_incidents("verdict")
 
     def refused(self, incident: str) -> Outs:
         """Mark an incident unverified: VLM did not take its request."""
-        self.incidents.verifications.refused(incident)
-        return self._analysis.take_incidents("refused")
+        self.analysis.incidents.verifications.refused(incident)
+        return self.analysis.take_incidents("refused")
 
     def _process(self, arrival: Arrival, at: float) -> Outs:
         """Analyse a segment. A failure ends this camera's tracks and harms no other segment."""
         self.processed += 1
         try:
-            return self._analysis.read(arrival.event, at)
+            return self.analysis.read(arrival.event, at)
         except Exception as e:
             self.failed.append(FailedSegment(arrival.seq, e))
             return self.restart()

@@ -13,7 +13,7 @@ import contextlib
 import time
 import zlib
 from itertools import chain
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import nats.errors
@@ -24,6 +24,7 @@ from nats.js.kv import KeyValue
 from services.analytics import metrics
 from services.analytics.camera.state import CameraState
 from services.analytics.partitions.entries import SUBJECT, Entries, is_of
+from services.analytics.partitions.extension import Extension
 from services.analytics.partitions.partition import Partition, Position
 from shared import bus
 from shared.bus.direct import Stored
@@ -89,18 +90,8 @@ def position(data: bytes) -> Position:
         raise Unreadable(str(e)) from e
 
 
-class CameraStates(Protocol):
-    """States of a partition's cameras, with keys of their own; see `Extension`."""
-
-    kind: ClassVar[str]
-    state_type: ClassVar[Any]
-    changed: set[str]
-
-    def state(self, camera: str, /) -> Any: ...
-
-    def restore(self, camera: str, state: Any, /) -> None: ...
-
-    def restart(self, camera: str, problem: Exception | None = None, /) -> None: ...
+# What has states to store.
+CameraStates: TypeAlias = Partition | Extension
 
 
 def _states(partition: Partition) -> list[CameraStates]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits
-from services.analytics.partitions.published_ids import PublishedByCamera
+from services.analytics.partitions.published_ids import PublishedIds
 from shared.bus.direct import Stored
 from shared.contract.events import Detections, Verdict
 from shared.contract.rules import Rules
@@ -32,7 +32,7 @@ class Extension:
         self, limits: Limits, cameras: Mapping[str, CameraAnalytics], rules_of: Callable[[str], Rules]
     ) -> None:
         self.changed: set[str] = set()
-        self.published = PublishedByCamera()
+        self.published = PublishedIds()
         self._limits = limits
         self._live = cameras
         self._rules_of = rules_of

@@ -13,7 +13,7 @@ always has a place. Others take free places in the order they come, and leave th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
@@ -26,7 +26,7 @@ from services.analytics.camera.state import MAX_OBJECTS_IN_SEGMENT, CameraState
 from services.analytics.camera.statements import Outs
 from services.analytics.limits import WHOLE, Budget, Limits, ObjectRate
 from services.analytics.partitions.extension import Extend, Extension
-from services.analytics.partitions.published_ids import PublishedByCamera
+from services.analytics.partitions.published_ids import PublishedIds
 from services.analytics.partitions.reading import EVERYTHING
 from shared.bus.direct import Stored
 from shared.contract import events
@@ -91,7 +91,7 @@ class Partition:
         self.number = number
         self.position = self.verdicts = 0
         self.last_published = -1
-        self.published = PublishedByCamera()
+        self.published = PublishedIds()
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
@@ -158,7 +158,7 @@ class Partition:
         camera = self.cameras.get(verdict.camera)
         if camera is None:
             return []
-        live = verdict.incident in camera.incidents.state.pending
+        live = verdict.incident in camera.analysis.incidents.state.pending
         outs = self._work(verdict.camera, lambda c: c.verdict(verdict, at))
         return outs if live else outs + self.extension.verdict(verdict)
 
@@ -176,7 +176,13 @@ class Partition:
             camera.mark_read(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
-        for name in self._over_budget():
+        for name in _over_budget(self.cameras, self.budget.waiting_bytes):
+            metrics.DROPPED.labels("waiting").inc()
+            self._log.warning(
+                "a camera waits for no missing segment: too much waits",
+                camera=name,
+                bytes=self.cameras[name].waiting_bytes,
+            )
             yield name, self._work(name, lambda c: c.give_up_missing(at))
         yield from self.extension.due(at)
 
@@ -198,27 +204,15 @@ class Partition:
         self.changed.discard(camera)
         self.extension.changed.discard(camera)
 
-    def _over_budget(self) -> Iterator[str]:
-        """Yield cameras that must stop waiting, as too much waits; the one with most bytes first."""
-        waiting = {name: camera.waiting_bytes for name, camera in self.cameras.items() if camera.waiting_bytes}
-        total = sum(waiting.values())
-        for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
-            if total <= self.budget.waiting_bytes:
-                return
-            total -= waiting[name]
-            metrics.DROPPED.labels("waiting").inc()
-            self._log.warning("a camera waits for no missing segment: too much waits", camera=name, bytes=waiting[name])
-            yield name
-
     def resume_at(self) -> Position:
         """Return where a successor resumes, once all states are stored."""
         rereads = (min(state.waiting) for c in self.cameras.values() if (state := c.state()).waiting)
         # From here on, EVENTS has all later events, and those published but not computed again yet.
-        unchecked = self.published.firsts() + self.extension.published.firsts()
+        unchecked = self.published.seqs() + self.extension.published.seqs()
         first_event = min(unchecked, default=max(self.position, self.last_published + 1))
         return Position(seq=min([self.position, *rereads]), verdicts=self.verdicts, first_event=first_event)
 
-    def published_by(self, id: str) -> PublishedByCamera:
+    def published_by(self, id: str) -> PublishedIds:
         """Return the ids of the analysis that publishes `id`."""
         return self.extension.published if self.extension.owns(id) else self.published
 
@@ -258,6 +252,17 @@ class Partition:
         return outs
 
 
+def _over_budget(cameras: Mapping[str, CameraAnalytics], most: int) -> Iterator[str]:
+    """Yield cameras that must stop waiting, as too much waits; the one with most bytes first."""
+    waiting = {name: camera.waiting_bytes for name, camera in cameras.items() if camera.waiting_bytes}
+    total = sum(waiting.values())
+    for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
+        if total <= most:
+            return
+        total -= waiting[name]
+        yield name
+
+
 def _cut(event: Detections, objects: int) -> Detections:
     """Return the event without the frames after the first `objects` objects."""
     counts = accumulate((len(frame.objects) for frame in event.frames), initial=0)
@@ -277,4 +282,11 @@ _COUNTERS = (
 
 def _counts(camera: CameraAnalytics) -> tuple[int, ...]:
     order = camera.order
-    return camera.processed, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed
+    return (
+        camera.processed,
+        order.late,
+        order.repeated,
+        order.gaps,
+        camera.analysis.objects,
+        camera.analysis.incidents.suppressed,
+    )

@@ -77,7 +77,7 @@ class EventPublisher:
             if not isinstance(e, BusError):
                 raise e
             self._log.warning("begins again from the last checkpoint", partition=number, error=str(e))
-        self._partitions.drop(failed, "lost")
+        self._partitions.drop(failed)
         for partition in self._partitions:
             partition.bad.clear()
 
@@ -104,7 +104,7 @@ class EventPublisher:
         """Publish an event. Return whether it was stored now: it is new, and the server takes it."""
         event, id = out
         assert isinstance(event, Event)
-        if partition.published_by(id).of(event.camera).has(id):
+        if partition.published_by(id).has(event.camera, id):
             return False
         headers = events.headers(event, id=id, source=names.source("analytics"), traceparent=trace)
         payload = events.encode(event)
@@ -126,9 +126,9 @@ class EventPublisher:
         # The request's id begins like those of the incident's events; live ones begin with `analytics/`.
         prefix = out.id.removesuffix(f"verify/{job.incident}") or "analytics/"
         incident_id = f"{prefix}incidents/{job.camera}/{job.incident}"
-        published = partition.published_by(out.id).of(job.camera)
-        if published.has_any(f"{incident_id}/start/"):  # requested before
-            return not published.has_any(f"{incident_id}/unverified")
+        published = partition.published_by(out.id)
+        if published.has_any(job.camera, f"{incident_id}/start/"):  # requested before
+            return not published.has_any(job.camera, f"{incident_id}/unverified")
         headers = {"traceparent": trace} if trace else {}
         refused = time.monotonic() < self._no_requests_until
         try:

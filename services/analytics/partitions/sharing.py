@@ -84,28 +84,23 @@ class OwnedPartitions:
         Raises BusError, nats.errors.Error or TimeoutError if the server does not answer.
         """
         leases, count = self._leases, self._settings.analytics_partitions
-        self.drop(map(int, leases.take_lost()), "lost")
-        await self._release(sorted(self._owned)[partitions.share(leases, count) :])
+        self.drop(map(int, leases.take_lost()))
+        await self.release(sorted(self._owned)[partitions.share(leases, count) :])
         await partitions.claim_free(leases, count)
         taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
         await self._recall({p.number: p for p in taken if p.last_published >= 0})
         return taken
 
-    async def release_all(self) -> None:
-        """Store every checkpoint, and release the partitions to other processes immediately."""
-        await self._release(list(self._owned))
+    def drop(self, numbers: Iterable[int] | None = None, how: str = "lost") -> None:
+        """Drop these partitions, or all: those still leased are read again from their checkpoints.
 
-    def drop(self, numbers: Iterable[int], how: str) -> None:
-        """Drop these partitions. how: `lost` or `released`."""
-        for n in numbers:
+        how: `lost` or `released`.
+        """
+        for n in list(self._owned if numbers is None else numbers):
             if self._owned.pop(n, None):
                 metrics.MOVES.labels(how).inc()
             self._unstored.pop(n, None)
             self._checkpoints.drop(n)
-
-    def drop_all(self) -> None:
-        """Drop all partitions: those still leased are read again from their checkpoints."""
-        self.drop(list(self._owned), "lost")
 
     async def checkpoint(self, numbers: Iterable[int] | None = None) -> None:
         """Store the state of these partitions, or of all; go on without checkpoints where the bucket has no room.
@@ -120,7 +115,7 @@ class OwnedPartitions:
                 self._unstored.pop(n, None)
             except OwnershipLost:
                 self._log.warning("another process has the partition", partition=n)
-                self.drop([n], "lost")
+                self.drop([n])
             except Full as e:
                 self._log.error("goes on without a checkpoint", partition=n, error=str(e))
                 metrics.UNSTORED.inc()
@@ -169,7 +164,9 @@ class OwnedPartitions:
         except NotFoundError:
             return 1
 
-    async def _release(self, numbers: list[int]) -> None:
+    async def release(self, numbers: Iterable[int] | None = None) -> None:
+        """Store the checkpoints of these partitions, or of all, and release them to other processes immediately."""
+        numbers = list(self._owned if numbers is None else numbers)
         if not numbers:
             return
         try:

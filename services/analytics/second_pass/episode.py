@@ -63,7 +63,7 @@ class Episode:
         self._camera = camera
         self._s = state
         self._late = late
-        self.book = self._rules()
+        self.book = rules.decode(state.books[0].rules)
         self._live = CameraAnalytics(camera, limits, self.book, state.live)
         # The findings decide about verification and alerts.
         self._second = CameraAnalytics(camera, limits, without_actions(self.book), state.second_pass)
@@ -105,8 +105,8 @@ class Episode:
     def end(self, now: float) -> Outs:
         """End the pass: its lasting late incidents ended when they were last true."""
         outs = self.due(self._s.ends_at(), now)
-        self._second.incidents.end_all()
-        ended = [what for what in self._second.incidents.verifications.take() if isinstance(what, Incident)]
+        self._second.analysis.incidents.end_all()
+        ended = [what for what in self._second.analysis.incidents.verifications.take() if isinstance(what, Incident)]
         for event in ended:
             outs += self._late.follow_up(event)
         # This excludes incidents whose rule was removed, or whose camera started again.
@@ -174,14 +174,11 @@ class Episode:
 
     # ---- rules
 
-    def _rules(self) -> Rules:
-        return rules.decode(self._s.books[0].rules)
-
     def _use_rules(self, seq: int, now: float) -> Outs:
         """Apply the rules that were in force when an event was read live."""
         outs: Outs = []
         while len(self._s.books) > 1 and self._s.books[1].after < seq:
             del self._s.books[0]
-            self.book = self._rules()
+            self.book = rules.decode(self._s.books[0].rules)
             outs += self._compare(self._live.use(self.book), self._second.use(without_actions(self.book)), now)
         return outs

@@ -8,13 +8,14 @@ outs = late.verdict(verdict)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.analytics.camera import statements
-from services.analytics.camera.statements import Outs
+from services.analytics.camera.statements import Out, Outs
 from services.analytics.incidents.state import Ref, replace
 from services.analytics.incidents.verification import Verifications
-from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_out
+from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_id
+from shared.contract import jobs
 from shared.contract.events import Incident, Verdict
 from shared.contract.rules import Rule
 
@@ -103,5 +104,5 @@ class LateIncidents:
                 self.state.lasting[what.incident] = what
         return self._outs(new, cause)
 
-    def _outs(self, new: Sequence[object], cause: str) -> Outs:
-        return [second_pass_out(out) for out in statements.incidents(self._camera, new, cause)]  # type: ignore[arg-type]
+    def _outs(self, new: Iterable[Incident | jobs.Verify], cause: str) -> Outs:
+        return [Out(what, second_pass_id(id)) for what, id in statements.incidents(self._camera, new, cause)]

@@ -18,8 +18,7 @@ from services.analytics import metrics
 from services.analytics.partitions.partition import Partition
 from services.analytics.partitions.publisher import CameraOuts
 from services.analytics.partitions.reading import StoredVerdict, verdict_of
-from services.analytics.second_pass.camera import SecondPassCamera
-from services.analytics.second_pass.passes import Page, Passes
+from services.analytics.second_pass.passes import Page, Passes, SecondPassCamera
 from services.analytics.second_pass.state import EpisodeState
 from services.analytics.second_pass.versions import BestVersion, First, Outcome, best, head, revision_of
 from services.analytics.service import Work
@@ -100,7 +99,7 @@ class SecondPassReader:
     async def next_work(self, log: Log, partitions: Iterable[Partition], end: float) -> Work | None:
         """Return the work on the next page; see `Background`."""
         passes = [(p.position, p.extension) for p in partitions if isinstance(p.extension, Passes)]
-        metrics.WAITING.set(sum(p.waiting() for _, p in passes))
+        metrics.WAITING.set(sum(camera.waiting() for _, p in passes for camera in p.by_camera.values()))
         found = await self.next(log, passes, end)
         if found is None:
             return None

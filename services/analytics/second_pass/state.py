@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from services.analytics.camera.state import CameraState
-from services.analytics.camera.statements import Out
 from services.analytics.incidents.state import PendingVerification
 from shared.contract.events import Counts, Incident, Verdict
 
@@ -128,7 +127,3 @@ def second_pass_id(id: str) -> str:
 def is_second_pass(id: str) -> bool:
     """Whether an id belongs to the second pass."""
     return id.startswith("settled/")
-
-
-def second_pass_out(out: Out) -> Out:
-    return Out(out.what, second_pass_id(out.id))
