@@ -3,8 +3,9 @@
 A rule is true for keys, such as an object's id. Each key of a rule has a phase. At a frame, a key gets a signal:
 
 - `true`: the rule is true for it, but has not been for `hold_s`, or its incident lasts already
-- `held`: it has been true for `hold_s`; `blocked`: so it has, but a cooldown or too many others suppress the incident;
-  `missed`: the same of a moment, such as a crossing, which is true once
+- `held`: it has been true for `hold_s`, and an incident may begin
+- `blocked`: it has been true for `hold_s`, but a cooldown or too many others suppress the incident; `missed`: the same
+  of a moment, such as a crossing
 - `paused`: it is not true, for less than `end_after_s`; `over`: for longer, or before an incident began
 - `undone`: the opposite of a moment is true
 
