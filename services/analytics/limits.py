@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 
@@ -34,14 +32,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     unlisted: int = 256
     state_bytes: int = 128 * 2**20
     waiting_bytes: int = 48 * 2**20
-
-    def share(self, partitions: int) -> Budget:
-        """Return the budget of one of `partitions` partitions."""
-        return Budget(
-            unlisted=math.ceil(self.unlisted / partitions),
-            state_bytes=self.state_bytes // partitions,
-            waiting_bytes=self.waiting_bytes // partitions,
-        )
 
 
 WHOLE = Budget()

@@ -81,8 +81,8 @@ class EpisodeState(msgspec.Struct):
     """A pass. Sequences are of EVENTS, times by the log's clock.
 
     next, verdicts: the sequences of the next events to read. last: when the last event with `quality` was stored.
-    newest: the last event of it that was read live. waiting: number of events with `quality` to be read. live, settled:
-    the camera by original and by revised events.
+    newest: the last event of it that was read live. waiting: number of events with `quality` to be read. live,
+    second_pass: the camera by original and by revised events.
     """
 
     next: int
