@@ -31,6 +31,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from services.analytics.incidents.state import (
     IncidentsState,
     Open,
@@ -39,7 +41,6 @@ from services.analytics.incidents.state import (
     ReportedCase,
     RuleState,
     Standing,
-    replace,
 )
 from services.analytics.incidents.verification import Verifications
 from services.analytics.rules.conditions import Case, Evaluation
@@ -202,7 +203,7 @@ class Incidents:
             direction=standing.case.direction,
             value=standing.case.value,
             objects=standing.case.objects[:MAX_OBJECTS],
-            segments=_first_and_last([_reference(r) for r in evidence]),
+            segments=_first_and_last([r.segment for r in evidence]),
             snapshot=Snapshot(stream=last.stream, seq=last.seq, time=instant(standing.last)),
             verification="pending" if rule.verify else "none",
         )
@@ -214,7 +215,7 @@ class Incidents:
         segments = list(previous.segments)
         last = trail[-1]
         if (segments[-1].epoch, segments[-1].n) != (last.epoch, last.n):
-            segments = _first_and_last([*segments, _reference(last)])
+            segments = _first_and_last([*segments, last.segment])
         before = {o.id: o for o in previous.objects}
         objects = dict(islice((before | {o.id: o for o in standing.case.objects}).items(), MAX_OBJECTS))
         open.joined |= objects.keys() != before.keys()
@@ -274,10 +275,6 @@ def _reported_case(case: Case) -> ReportedCase:
         for o in case.objects
     ]
     return ReportedCase(objects, case.value, case.direction)
-
-
-def _reference(ref: Ref) -> SegmentRef:
-    return SegmentRef(stream=ref.stream, seq=ref.seq, epoch=ref.epoch, n=ref.n)
 
 
 def _first_and_last(segments: list[SegmentRef]) -> list[SegmentRef]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from shared.contract.events import Incident, IncidentObject
+from shared.contract.events import Incident, IncidentObject, SegmentRef
 
 # Of a rule and a key; see `lifecycle`.
 Phase: TypeAlias = Literal["absent", "holding", "suppressed", "lasting"]
@@ -21,6 +21,10 @@ class Ref(msgspec.Struct, array_like=True):
     n: int
     start: float
     end: float
+
+    @property
+    def segment(self) -> SegmentRef:
+        return SegmentRef(stream=self.stream, seq=self.seq, epoch=self.epoch, n=self.n)
 
 
 class ReportedCase(msgspec.Struct):
@@ -86,7 +90,3 @@ class IncidentsState(msgspec.Struct):
     by_rule: dict[str, RuleState] = {}
     pending: dict[str, PendingVerification] = msgspec.field(default_factory=dict, name="asked")
     set_backs: int = 0
-
-
-def replace(incident: Incident, **changes: Any) -> Incident:
-    return msgspec.structs.replace(incident, **changes)

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.analytics.incidents.state import Open, PendingVerification, Ref, replace
+from msgspec.structs import replace
+
+from services.analytics.incidents.state import Open, PendingVerification, Ref
 from services.analytics.tracking.objects import instant
 from shared.contract import jobs
 from shared.contract.events import Alert, Incident, Verdict

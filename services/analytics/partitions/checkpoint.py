@@ -25,7 +25,7 @@ from services.analytics import metrics
 from services.analytics.camera.state import CameraState
 from services.analytics.partitions.entries import SUBJECT, Entries, is_of
 from services.analytics.partitions.extension import Extension
-from services.analytics.partitions.partition import Partition, Position
+from services.analytics.partitions.partition import Partition, Position, camera_of
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -158,7 +158,7 @@ class Checkpoints:
         for states, of_cameras in zip(every, stored, strict=True):
             for entry in of_cameras:
                 if (state := await self._restored(entry, states.state_type)) is not None:
-                    states.restore(_camera_of(entry.subject), state)
+                    states.restore(camera_of(entry.subject), state)
         return True
 
     def drop(self, number: int) -> None:
@@ -176,7 +176,7 @@ class Checkpoints:
             data = inflated(entry.data)
             state = _decoded(data, kind)
         except Unreadable as e:
-            self._log.error("a camera's checkpoint can't be read: it begins anew", camera=_camera_of(key), error=str(e))
+            self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera_of(key), error=str(e))
             return None
         if time.time() - entry.time.timestamp() > OLDEST_S:
             with contextlib.suppress(nats.js.errors.APIError):  # a full bucket keeps it for now
@@ -213,7 +213,7 @@ class Checkpoints:
         except (TimeoutError, nats.errors.Error) as e:
             for one in states:
                 # Cameras forgotten just now have no state to store.
-                one.changed.update(c for key in entries[one.kind] if (c := _camera_of(key)) in partition.cameras)
+                one.changed.update(c for key in entries[one.kind] if (c := camera_of(key)) in partition.cameras)
             kind = Full if isinstance(e, nats.js.errors.APIError) and bus.is_full(e) else BusError
             raise kind(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
         self._stored[number] = place.seq
@@ -257,7 +257,7 @@ class Checkpoints:
         states = {one.kind: one for one in _states(partition)}
 
         def is_unlisted(key: str) -> bool:
-            return _camera_of(key) in partition.unlisted
+            return camera_of(key) in partition.unlisted
 
         for which, most in ((is_unlisted, budget // UNLISTED_PART), (lambda key: True, budget)):
             sizes = {key: size for key, size in self._sizes.items() if is_of(key, number) and which(key)}
@@ -286,7 +286,3 @@ class Checkpoints:
                     await self.entries.empty(key)
             partition.forget(camera)
         self.entries.forget_expired()
-
-
-def _camera_of(key: str) -> str:
-    return key.rpartition(".")[2]

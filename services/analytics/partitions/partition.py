@@ -42,7 +42,7 @@ FEW_OBJECTS = 200
 
 
 def camera_of(subject: str) -> str:
-    """Return the camera of an event's subject."""
+    """Return the camera of an event's subject, or of a checkpoint's key."""
     return subject.rpartition(".")[2]
 
 

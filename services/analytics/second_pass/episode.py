@@ -13,11 +13,12 @@ import math
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.state import STEP_BACK_S, CameraState
 from services.analytics.camera.statements import Out, Outs
-from services.analytics.incidents.state import Ref, replace
+from services.analytics.incidents.state import Ref
 from services.analytics.limits import Limits
 from services.analytics.rules.rulebook import without_actions
 from services.analytics.second_pass.comparison import (

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from services.analytics.camera import statements
 from services.analytics.camera.statements import Out, Outs
-from services.analytics.incidents.state import Ref, replace
+from services.analytics.incidents.state import Ref
 from services.analytics.incidents.verification import Verifications
 from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_id
 from shared.contract import jobs
