@@ -17,14 +17,14 @@ from rich.table import Table
 
 from bench import footage_vtest as footage
 from bench.bench_tracks import crossed, follow, matched, of_tracks, scores_of, stayed
-from services.analytics.camera import CameraAnalytics
-from services.analytics.checkpoint import packed
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Out
+from services.analytics.limits import Limits
+from services.analytics.partitions.checkpoint import packed
 from services.analytics.second_pass.episode import Episode, start_episode
 from services.analytics.second_pass.late import LateIncidents
 from services.analytics.second_pass.state import LateState, SecondPassState
 from services.analytics.second_pass.versions import First
-from services.analytics.state import Limits
-from services.analytics.statements import Out
 from shared.contract import rules
 from shared.contract.events import Counts, DetectedObject, Detections, Incident, Quality, Tracks
 

@@ -24,9 +24,9 @@ from scipy.optimize import linear_sum_assignment
 from bench import footage_vtest as footage
 from bench import record
 from bench.footage_vtest import Crossing, Stay
-from services.analytics.camera import CameraAnalytics
-from services.analytics.state import Limits
-from services.analytics.statements import Out
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Out
+from services.analytics.limits import Limits
 from services.cv.tiles import Grid
 from shared.contract import rules
 from shared.contract.events import DetectedObject, Incident, Tracks

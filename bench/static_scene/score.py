@@ -11,8 +11,8 @@ import msgspec
 from bench import footage_vtest as footage
 from bench.static_scene.dealing import Frames, SegmentResult
 from bench.static_scene.films import FPS, AnalysedSegment, Film
-from services.analytics.camera import CameraAnalytics
-from services.analytics.state import Limits
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.limits import Limits
 from shared.contract import rules
 from shared.contract.events import DetectedObject, Detections, Frame, Incident, SegmentRef, Timing
 

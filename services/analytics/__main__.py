@@ -22,11 +22,12 @@ from shared.service import process
 
 with process.needing("analytics"):
     from services.analytics import metrics
-    from services.analytics.checkpoint import Checkpoints
-    from services.analytics.rulebook import Rulebook
+    from services.analytics.app import attach
+    from services.analytics.partitions.checkpoint import Checkpoints
+    from services.analytics.partitions.sharing import OwnedPartitions
+    from services.analytics.rules.rulebook import Rulebook
     from services.analytics.service import Analytics
     from services.analytics.settings import AnalyticsSettings
-    from services.analytics.sharing import OwnedPartitions
 
 # Grace period for publishing in progress. A successor publishes the rest.
 GRACE_S = 10.0
@@ -47,9 +48,8 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
         return camera in cameras.values or rulebook.has(camera)
 
     partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
-    analytics = Analytics(
-        client, rulebook, partitions, health, settings.analytics_checkpoint_s, settings.analytics_second_pass_wait_s
-    )
+    analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
+    attach(analytics, partitions, settings)
 
     async def work() -> None:
         health.ready = "reading the buckets of rules, cameras and leases"

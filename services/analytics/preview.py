@@ -33,11 +33,11 @@ from shared.runtime.errors import BadMessage, TidegateError
 from shared.service import process
 
 with process.needing("analytics"):
-    from services.analytics.partition import Partition
-    from services.analytics.rulebook import without_actions
+    from services.analytics.camera.statements import Outs
+    from services.analytics.limits import Limits
+    from services.analytics.partitions.partition import Partition
+    from services.analytics.rules.rulebook import without_actions
     from services.analytics.settings import limits_here
-    from services.analytics.state import Limits
-    from services.analytics.statements import Outs
 
 # Seconds of one core, and bytes beyond those of a process that has just started.
 MOST_CPU_S = 60
@@ -73,7 +73,7 @@ class Preview:
     @property
     def tracks(self) -> int:
         camera = self._partition.cameras.get(self._request.camera)
-        return camera.objects if camera else 0
+        return camera.analysis.objects if camera else 0
 
     def progress(self, at: dt.datetime) -> float:
         """Return the share of the requested time that lies before `at`."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 import nats.errors
 from nats.aio.client import Client
 
 from services.analytics import metrics
-from services.analytics.partition import Partition, camera_of
-from services.analytics.publisher import CameraOuts, EventPublisher
-from services.analytics.reading import LogEnd, VerdictLog
-from services.analytics.rulebook import Rulebook
-from services.analytics.second_pass.reading import SecondPassReader
-from services.analytics.sharing import DETECTIONS, OwnedPartitions
+from services.analytics.partitions.partition import Partition, camera_of
+from services.analytics.partitions.publisher import CameraOuts, EventPublisher
+from services.analytics.partitions.reading import LogEnd, VerdictLog
+from services.analytics.partitions.sharing import DETECTIONS, OwnedPartitions
+from services.analytics.rules.rulebook import Rulebook
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, names
@@ -31,16 +30,29 @@ from shared.runtime.telemetry import Health, logger
 POLL_S = 0.1
 SHARE_S = 0.5
 RETRY_S = 0.5
-# Second passes wait while live analytics is further behind than this.
+# Background work waits while live analytics is further behind than this.
 MAX_BEHIND_S = 2.0
 # Heartbeat interval while detections are processed.
 BEAT_S = 1.0
 
 
+Work: TypeAlias = Callable[[], CameraOuts]
+
+
+class Background(Protocol):
+    """The seam for a further analysis in the time that live analytics leaves."""
+
+    async def next_work(self, log: Log, partitions: Iterable[Partition], end: float) -> Work | None:
+        """Return the next piece of work; None if all waits. end: all of EVENTS is known until then, Unix seconds.
+
+        Raises nats.errors.Error or TimeoutError if the server does not answer.
+        """
+
+
 class Analytics:
     """See the module. `run` until it is cancelled, then `leave`.
 
-    checkpoint_s: interval between checkpoints. settle_s: how long to wait for revisions of deferred frames.
+    checkpoint_s: interval between checkpoints. background: a further analysis, if any.
     """
 
     def __init__(
@@ -50,7 +62,6 @@ class Analytics:
         partitions: OwnedPartitions,
         health: Health,
         checkpoint_s: float,
-        settle_s: float,
     ) -> None:
         self._client = client
         self._rulebook = rulebook
@@ -60,7 +71,7 @@ class Analytics:
         self._checkpoint_s = checkpoint_s
         self._verdicts = VerdictLog()
         self._end = LogEnd()
-        self._second_passes = SecondPassReader(settle_s)
+        self.background: Background | None = None
         self._complete_until = 0.0  # Unix seconds: until all detections stored before are known to have been read
         self._is_consistent = True  # nothing is partially published
         self._next_share = self._next_checkpoint = 0.0
@@ -81,7 +92,7 @@ class Analytics:
                 except (TimeoutError, nats.errors.Error, BusError) as e:
                     # Whatever may not be stored is read again, from the last checkpoint on.
                     self._log.warning("begins again from the last checkpoint", error=repr(e))
-                    self._partitions.drop_all()
+                    self._partitions.drop()
                     await asyncio.sleep(RETRY_S)
                     continue
                 if idle:
@@ -93,7 +104,7 @@ class Analytics:
         Nothing is stored where `run` was cancelled in the middle of a step: some results may be unpublished.
         """
         if self._is_consistent:
-            await self._partitions.release_all()
+            await self._partitions.release()
 
     async def _step(self, log: Log) -> bool:
         """Read and publish a little. Return whether there was nothing to read."""
@@ -112,26 +123,23 @@ class Analytics:
         await self._publisher.publish(outs)
         self._advance(detections)
         behind_s = max(0.0, time.time() - detections[-1].time.timestamp()) if detections else 0.0
-        is_second_pass_busy = behind_s < MAX_BEHIND_S and await self._run_second_pass(log)
+        is_background_busy = behind_s < MAX_BEHIND_S and await self._run_background(log)
         metrics.BEHIND.set(behind_s)
         metrics.CAMERAS.set(sum(len(p.cameras) for p in self._partitions))
         if time.monotonic() >= self._next_checkpoint:
             await self._partitions.checkpoint()
             self._health.ready = self._partitions.trouble()
             self._next_checkpoint = time.monotonic() + self._checkpoint_s
-        return not detections and not is_second_pass_busy
+        return not detections and not is_background_busy
 
-    async def _run_second_pass(self, log: Log) -> bool:
-        """Read and publish a little of one camera's second pass. Return whether there was something to read."""
-        metrics.WAITING.set(sum(p.passes.waiting() for p in self._partitions))
-        now = self._complete_until
-        page = await self._second_passes.next(log, [(p.position, p.passes) for p in self._partitions], now)
-        if page is None:
+    async def _run_background(self, log: Log) -> bool:
+        """Do and publish a little of the further analysis. Return whether there was something to do."""
+        if self.background is None:
             return False
-        advance = partial(
-            page.passes.advance, page.camera, page.read, page.next, until=page.until, over=page.over, now=now
-        )
-        await self._publisher.publish(await self._in_thread(lambda: [CameraOuts(page.camera, advance())]))
+        work = await self.background.next_work(log, self._partitions, self._complete_until)
+        if work is None:
+            return False
+        await self._publisher.publish(await self._in_thread(lambda: [work()]))
         return True
 
     async def _share(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated
 
 from msgspec import Meta
 
-from services.analytics.budget import WHOLE, Budget
-from services.analytics.state import Limits
+from services.analytics.limits import WHOLE, Budget, Limits
 from shared.contract.topology import CHECKPOINTS_BYTES
 from shared.runtime.settings import BusSettings, load
 
@@ -91,8 +91,11 @@ class AnalyticsSettings(BusSettings, frozen=True, kw_only=True):
 
     def budget(self) -> Budget:
         """Return each partition's budget."""
-        return Budget(unlisted=self.analytics_unlisted_cameras, state_bytes=self.analytics_state_bytes).share(
-            self.analytics_partitions
+        partitions = self.analytics_partitions
+        return Budget(
+            unlisted=math.ceil(self.analytics_unlisted_cameras / partitions),
+            state_bytes=self.analytics_state_bytes // partitions,
+            waiting_bytes=WHOLE.waiting_bytes // partitions,
         )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.analytics import counts as minutes
-from services.analytics.checkpoint import Position, inflated, packed, position, unpacked
-from services.analytics.incidents import (
+from services.analytics.camera.order import OrderProgress
+from services.analytics.camera.state import CameraState
+from services.analytics.incidents.state import (
     IncidentsState,
     Open,
     PendingVerification,
@@ -24,8 +24,8 @@ from services.analytics.incidents import (
     RuleState,
     Standing,
 )
-from services.analytics.objects import Elsewhere, FollowedObject, Membership, Side, Spot
-from services.analytics.order import OrderProgress
+from services.analytics.partitions.checkpoint import inflated, packed, position, unpacked
+from services.analytics.partitions.partition import Position
 from services.analytics.second_pass.state import (
     Book,
     ComparisonState,
@@ -37,8 +37,9 @@ from services.analytics.second_pass.state import (
     SecondPassState,
     second_pass_id,
 )
-from services.analytics.state import CameraState
-from services.analytics.tracker import TrackerState, Tracklet
+from services.analytics.tracking import counts as minutes
+from services.analytics.tracking.objects import Elsewhere, FollowedObject, Membership, Side, Spot
+from services.analytics.tracking.tracker import TrackerState, Tracklet
 from services.cv.static_scene import entry
 from shared.bus.leasing import entry as lease_entry
 from shared.contract import backfill, jobs, names, search, stats, usage

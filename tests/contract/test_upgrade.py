@@ -14,7 +14,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-from services.analytics import checkpoint
+from services.analytics.partitions import checkpoint
 from services.analytics.settings import AnalyticsSettings
 from shared import bus
 from shared.contract import names

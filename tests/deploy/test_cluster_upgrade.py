@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.analytics import checkpoint
+from services.analytics.partitions import checkpoint
 from shared import bus
 from shared.bus.log import Log
 from shared.contract import catalog, identities, jobs, names

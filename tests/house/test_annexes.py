@@ -44,7 +44,14 @@ CV = Annex(
     "tests/integration/worker/test_brownout.py",
     "a_heartbeat_says_what_was_wanted",
 )
-ANNEXES = [pytest.param(WORKER, id="worker"), pytest.param(CV, id="cv")]
+ANALYTICS = Annex(
+    "services/analytics/second_pass",
+    "services/analytics/app.py",
+    "def attach(service, partitions, settings):\n    return service\n",
+    "tests/test_analytics_service.py",
+    "an_incident_is_verified_and_becomes_an_alert",
+)
+ANNEXES = [pytest.param(WORKER, id="worker"), pytest.param(CV, id="cv"), pytest.param(ANALYTICS, id="analytics")]
 
 
 @pytest.mark.parametrize("annex", ANNEXES)

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
 from services.cv.tiles import Grid
 from services.embed.sampling import has_instant
 from services.vlm.stretches import CaptionPlan

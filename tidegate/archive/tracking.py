@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.analytics.camera import CameraAnalytics
-from services.analytics.rulebook import NONE, without_actions
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.rules.rulebook import NONE, without_actions
 from shared.contract import rules as book
 from shared.contract.events import Incident, Track, Tracks
 from shared.contract.names import Token

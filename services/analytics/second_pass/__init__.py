@@ -7,8 +7,7 @@
 | `comparison` | live results against revised ones: incidents of one side only, minutes that differ |
 | `late` | late incidents: they last, are verified and become alerts |
 | `episode` | one pass: two copies of a camera in parallel |
-| `camera` | a camera's passes, one after the other |
-| `passes` | the passes of a partition's cameras, and the handling of failures |
+| `passes` | a camera's passes, one after the other; those of a partition, attached as its `Extension` |
 | `reading` | events with the best version of each, out of EVENTS |
 
 Each module imports only those above it in this table. All but `passes`, which counts and logs, and `reading` are pure.

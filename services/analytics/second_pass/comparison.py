@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.analytics.counts import MINUTE_S
+from services.analytics.camera.statements import Out, Outs
 from services.analytics.second_pass.state import (
     MAX_COMPARED,
     MAX_NEAR_S,
@@ -28,8 +28,8 @@ from services.analytics.second_pass.state import (
     FoundPart,
     second_pass_id,
 )
-from services.analytics.statements import Out, Outs
-from services.analytics.tracker import group_of
+from services.analytics.tracking.counts import MINUTE_S
+from services.analytics.tracking.tracker import group_of
 from shared.contract import rules
 from shared.contract.events import Counts, Incident
 

@@ -10,12 +10,17 @@ The copy that reads the original events repeats the live results, under the same
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
-from services.analytics.camera import CameraAnalytics
-from services.analytics.incidents import Ref, replace
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.state import STEP_BACK_S, CameraState
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.incidents.state import Ref
+from services.analytics.limits import Limits
+from services.analytics.rules.rulebook import without_actions
 from services.analytics.second_pass.comparison import (
     Comparison,
     FalseAlarm,
@@ -25,13 +30,11 @@ from services.analytics.second_pass.comparison import (
     RevisedMinute,
 )
 from services.analytics.second_pass.late import LateIncidents
-from services.analytics.second_pass.state import TAIL_S, Book, EpisodeState, second_pass_id
+from services.analytics.second_pass.state import Book, EpisodeState, second_pass_id
 from services.analytics.second_pass.versions import First
-from services.analytics.state import STEP_BACK_S, CameraState, Limits
-from services.analytics.statements import Out, Outs
 from shared.contract import rules
 from shared.contract.events import Detections, Incident, Verdict
-from shared.contract.rules import Rule, Rules
+from shared.contract.rules import Rules
 
 
 def start_episode(live: CameraState, book: Rules, first: First) -> EpisodeState:
@@ -61,9 +64,10 @@ class Episode:
         self._camera = camera
         self._s = state
         self._late = late
-        self.book = self._rules()
+        self.book = rules.decode(state.books[0].rules)
         self._live = CameraAnalytics(camera, limits, self.book, state.live)
-        self._second = CameraAnalytics(camera, limits, _without_actions(self.book), state.second_pass)
+        # The findings decide about verification and alerts.
+        self._second = CameraAnalytics(camera, limits, without_actions(self.book), state.second_pass)
         self._comparison = Comparison(state.comparison, self._hold_s)
         if state.comparison.now is None:
             self._begin()
@@ -101,9 +105,9 @@ class Episode:
 
     def end(self, now: float) -> Outs:
         """End the pass: its lasting late incidents ended when they were last true."""
-        outs = self.due(self._s.last + TAIL_S, now)
-        self._second.incidents.end_all()
-        ended = [what for what in self._second.incidents.take() if isinstance(what, Incident)]
+        outs = self.due(self._s.ends_at(), now)
+        self._second.analysis.incidents.end_all()
+        ended = [what for what in self._second.analysis.incidents.verifications.take() if isinstance(what, Incident)]
         for event in ended:
             outs += self._late.follow_up(event)
         # This excludes incidents whose rule was removed, or whose camera started again.
@@ -171,24 +175,11 @@ class Episode:
 
     # ---- rules
 
-    def _rules(self) -> Rules:
-        return rules.decode(self._s.books[0].rules)
-
     def _use_rules(self, seq: int, now: float) -> Outs:
         """Apply the rules that were in force when an event was read live."""
         outs: Outs = []
         while len(self._s.books) > 1 and self._s.books[1].after < seq:
             del self._s.books[0]
-            self.book = self._rules()
-            outs += self._compare(self._live.use(self.book), self._second.use(_without_actions(self.book)), now)
+            self.book = rules.decode(self._s.books[0].rules)
+            outs += self._compare(self._live.use(self.book), self._second.use(without_actions(self.book)), now)
         return outs
-
-
-def _without_actions(book: Rules) -> Rules:
-    """Return rules without verification and alerts: the findings decide about both."""
-    return msgspec.structs.replace(book, rules=list(_silenced(book.rules)))
-
-
-def _silenced(items: Iterable[Rule]) -> Iterator[Rule]:
-    for rule in items:
-        yield msgspec.structs.replace(rule, verify=None, alert=None)

@@ -8,12 +8,16 @@ outs = late.verdict(verdict)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from services.analytics import statements
-from services.analytics.incidents import Incidents, IncidentsState, Ref, replace
-from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_out
-from services.analytics.statements import Outs
+from msgspec.structs import replace
+
+from services.analytics.camera import statements
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.incidents.state import Ref
+from services.analytics.incidents.verification import Verifications
+from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_id
+from shared.contract import jobs
 from shared.contract.events import Incident, Verdict
 from shared.contract.rules import Rule
 
@@ -24,7 +28,7 @@ class LateIncidents:
     def __init__(self, camera: str, verify_s: float, state: LateState) -> None:
         self.state = state
         self._camera = camera
-        self._incidents = Incidents(camera, verify_s, IncidentsState(pending=state.pending))
+        self._verifications = Verifications(verify_s, state.pending)
 
     def __bool__(self) -> bool:
         """Whether there is anything to remember."""
@@ -41,7 +45,7 @@ class LateIncidents:
         if rule is None:
             outs = self._outs([first], "late")
         else:
-            self._incidents.announce(rule, first, evidence, at)
+            self._verifications.announce(rule, first, evidence, at)
             outs = self._take("late")
         for event in others:
             outs += self.follow_up(event)
@@ -79,28 +83,28 @@ class LateIncidents:
             while len(self.state.early) > MAX_EARLY_VERDICTS:
                 del self.state.early[next(iter(self.state.early))]
             return []
-        self._incidents.verdict(verdict)
+        self._verifications.verdict(verdict)
         return self._take("verdict")
 
     def refused(self, incident: str) -> Outs:
         """Mark an incident unverified: VLM did not take its request."""
-        self._incidents.refused(incident)
+        self._verifications.refused(incident)
         return self._take("refused")
 
     def deadline(self) -> float | None:
         """Return when a verdict becomes overdue, by the log's clock."""
-        return self._incidents.deadline()
+        return self._verifications.deadline()
 
     def due(self, at: float) -> Outs:
-        self._incidents.due(at)
+        self._verifications.due(at)
         return self._take("overdue")
 
     def _take(self, cause: str) -> Outs:
-        new = self._incidents.take()
+        new = self._verifications.take()
         for what in new:
             if type(what) is Incident and what.incident in self.state.lasting:
                 self.state.lasting[what.incident] = what
         return self._outs(new, cause)
 
-    def _outs(self, new: Sequence[object], cause: str) -> Outs:
-        return [second_pass_out(out) for out in statements.incidents(self._camera, new, cause)]  # type: ignore[arg-type]
+    def _outs(self, new: Iterable[Incident | jobs.Verify], cause: str) -> Outs:
+        return [Out(what, second_pass_id(id)) for what, id in statements.incidents(self._camera, new, cause)]

@@ -1,7 +1,8 @@
 """Read the next events of a second pass from EVENTS, in order, each with its best version.
 
     reader = SecondPassReader(settle_s=900)
-    page = await reader.next(log, [(position, passes)], end)    # of the camera whose turn it is; None if all wait
+    page = await reader.next(log, [(position, passes)], end)    # of the camera that waited longest; None if all wait
+    work = await reader.next_work(log, partitions, end)         # the same, as the service takes it
 
 No waiting event is cached: it is read again from EVENTS. Only the positions of revisions are cached.
 """
@@ -13,11 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from services.analytics.reading import StoredVerdict, verdict_of
-from services.analytics.second_pass.camera import SecondPassCamera
-from services.analytics.second_pass.passes import Passes
+from services.analytics import metrics
+from services.analytics.partitions.partition import Partition
+from services.analytics.partitions.publisher import CameraOuts
+from services.analytics.partitions.reading import StoredVerdict, verdict_of
+from services.analytics.second_pass.passes import Page, Passes, SecondPassCamera
 from services.analytics.second_pass.state import EpisodeState
 from services.analytics.second_pass.versions import BestVersion, First, Outcome, best, head, revision_of
+from services.analytics.service import Work
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, events, names
@@ -37,21 +41,6 @@ BEFORE_S = 300.0
 MISSING_S = 600.0
 # If more positions of revisions than this are cached, the search restarts: some are of events that are never needed.
 MOST_PLACES = 20_000
-
-
-class Page(NamedTuple):
-    """What a camera's first pass reads next, and the sequence after it.
-
-    until: nothing else was stored until then, by the log's clock; 0 if that is not known. over: whether the pass is
-    complete.
-    """
-
-    passes: Passes
-    camera: str
-    read: list[BestVersion | StoredVerdict]
-    next: int
-    until: float
-    over: bool
 
 
 class _Place(NamedTuple):
@@ -107,15 +96,25 @@ class SecondPassReader:
         self._revisions: dict[str, _Revisions] = {}
         self._not_before: dict[str, float] = {}  # monotonic seconds, by camera
 
-    async def next(self, log: Log, partitions: Iterable[tuple[int, Passes]], end: float) -> Page | None:
-        """Return the next page of the camera that waited longest.
+    async def next_work(self, log: Log, partitions: Iterable[Partition], end: float) -> Work | None:
+        """Return the work on the next page; see `Background`."""
+        passes = [(p.position, p.extension) for p in partitions if isinstance(p.extension, Passes)]
+        metrics.WAITING.set(sum(camera.waiting() for _, p in passes for camera in p.by_camera.values()))
+        found = await self.next(log, passes, end)
+        if found is None:
+            return None
+        owner, page = found
+        return lambda: CameraOuts(page.camera, owner.advance_camera(page, end))
+
+    async def next(self, log: Log, partitions: Iterable[tuple[int, Passes]], end: float) -> tuple[Passes, Page] | None:
+        """Return the next page of the camera that waited longest, and the passes that it is of.
 
         partitions: for each, the sequence in EVENTS up to which live analytics has read, and its passes. end: all of
         EVENTS is known until then, Unix seconds.
 
         Raises nats.errors.Error or TimeoutError if the server does not answer.
         """
-        waiting = [(n, p, c) for n, p in partitions for c in p if (second_pass := p.of(c)) and second_pass.place]
+        waiting = [(n, p, c) for n, p in partitions for c, second_pass in p.by_camera.items() if second_pass.place]
         cameras = {camera for _, _, camera in waiting}
         self._revisions = {c: r for c, r in self._revisions.items() if c in cameras}
         self._not_before = {c: t for c, t in self._not_before.items() if c in cameras}
@@ -123,17 +122,17 @@ class SecondPassReader:
         for position, passes, camera in sorted(waiting, key=lambda w: self._not_before.get(w[2], 0.0))[:TRIES]:
             if self._not_before.get(camera, 0.0) > now:
                 return None
-            second_pass = passes.of(camera)
-            assert second_pass and second_pass.place
-            page = await self._page(log, position, passes, second_pass, second_pass.place, end)
+            second_pass = passes.by_camera[camera]
+            assert second_pass.place
+            page = await self._page(log, position, second_pass, second_pass.place, end)
             has_progress = page.over or page.next > second_pass.place.next
             self._not_before[camera] = now if has_progress else now + RETRY_S
             if has_progress or second_pass.is_due(page.until):
-                return page
+                return passes, page
         return None
 
     async def _page(
-        self, log: Log, position: int, passes: Passes, second_pass: SecondPassCamera, place: EpisodeState, end: float
+        self, log: Log, position: int, second_pass: SecondPassCamera, place: EpisodeState, end: float
     ) -> Page:
         """Return the events whose best version is known."""
         camera = second_pass.name
@@ -141,7 +140,7 @@ class SecondPassReader:
         if revisions is None or revisions.of is not second_pass:
             revisions = self._revisions[camera] = _Revisions(second_pass, camera)
         # More deferred frames only move the end.
-        until = second_pass.ends_at()
+        until = place.ends_at()
         closed = end > until + SLACK_S
         found = await log.read(names.event(Detections.kind, camera), place.next, most=PAGE)
         read: list[BestVersion] = []
@@ -159,10 +158,10 @@ class SecondPassReader:
                     break
                 read.append(better)
             next = stored.seq + 1
-        verdicts = await self._verdicts(log, camera, place.verdicts, next) if second_pass.needs_verdicts else []
+        verdicts = await self._verdicts(log, camera, place.verdicts, next) if place.needs_verdicts() else []
         ready: list[BestVersion | StoredVerdict] = [*read, *verdicts]
         ready.sort(key=_seq)
-        return Page(passes, camera, ready, next, min(end, until) if all_read else 0.0, over)
+        return Page(camera, ready, next, min(end, until) if all_read else 0.0, over)
 
     async def _better(self, log: Log, revisions: _Revisions, first: First, end: float) -> BestVersion | None:
         """Return the best version of an event; None while it may get better."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from services.analytics.incidents import PendingVerification
-from services.analytics.state import CameraState
-from services.analytics.statements import Out
+from services.analytics.camera.state import CameraState
+from services.analytics.incidents.state import PendingVerification
 from shared.contract.events import Counts, Incident, Verdict
 
 # Chosen by hand.
@@ -82,8 +81,8 @@ class EpisodeState(msgspec.Struct):
     """A pass. Sequences are of EVENTS, times by the log's clock.
 
     next, verdicts: the sequences of the next events to read. last: when the last event with `quality` was stored.
-    newest: the last event of it that was read live. waiting: number of events with `quality` to be read. live, settled:
-    the camera by original and by revised events.
+    newest: the last event of it that was read live. waiting: number of events with `quality` to be read. live,
+    second_pass: the camera by original and by revised events.
     """
 
     next: int
@@ -95,6 +94,14 @@ class EpisodeState(msgspec.Struct):
     books: list[Book]
     comparison: ComparisonState = msgspec.field(default_factory=ComparisonState)
     waiting: int = 1
+
+    def ends_at(self) -> float:
+        """Return when the pass ends, unless more frames are deferred before."""
+        return self.last + TAIL_S
+
+    def needs_verdicts(self) -> bool:
+        """Whether verdicts may concern its live incidents."""
+        return any(b'"verify":"' in book.rules for book in self.books)
 
 
 class LateState(msgspec.Struct):
@@ -120,7 +127,3 @@ def second_pass_id(id: str) -> str:
 def is_second_pass(id: str) -> bool:
     """Whether an id belongs to the second pass."""
     return id.startswith("settled/")
-
-
-def second_pass_out(out: Out) -> Out:
-    return Out(out.what, second_pass_id(out.id))

@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from services.analytics import checkpoint
-from services.analytics.partition import Partition
+from services.analytics.camera.state import CameraState
+from services.analytics.limits import Limits
+from services.analytics.partitions import checkpoint
+from services.analytics.partitions.partition import Partition
+from services.analytics.partitions.reading import VerdictLog
 from services.analytics.preview import answers
-from services.analytics.reading import VerdictLog
+from services.analytics.second_pass.passes import Page, Passes
 from services.analytics.second_pass.state import SecondPassState
 from services.analytics.second_pass.versions import BestVersion, First, best, head, revision_of
-from services.analytics.state import CameraState, Limits
 from shared.bus.direct import Stored
 from shared.contract import events, preview, rules
 from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict
@@ -98,7 +100,7 @@ def _checkpoint(data: bytes) -> None:
     partition.restore("lobby", checkpoint.unpacked(data))
     _read(partition)
     list(partition.due(NOW.timestamp() + 1e5))
-    partition.first_needed()
+    partition.resume_at()
 
 
 def _frames_left_out() -> list[First]:
@@ -113,19 +115,25 @@ def _frames_left_out() -> list[First]:
 
 def _deferred() -> Partition:
     """One that has read these, and has a second pass of them to make."""
-    partition = Partition(0, Limits(reorder_s=3.0, idle_s=10.0), lambda camera: BOOK)
+    partition = Partition(0, Limits(reorder_s=3.0, idle_s=10.0), lambda camera: BOOK, extend=Passes)
     for first in _frames_left_out():
         data = events.encode(first.event)
         partition.read(Stored(first.seq, "events.detections.lobby", NOW, {"ce-id": first.id}, data))
     return partition
 
 
+def _passes_of(partition: Partition) -> Passes:
+    assert isinstance(partition.extension, Passes)
+    return partition.extension
+
+
 def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
     """To its end, the checkpoint and the events that follow."""
-    outs = partition.passes.advance("lobby", read, 10, until=0.0, over=False, now=NOW.timestamp())
-    if settled := partition.passes.of("lobby"):
+    passes = _passes_of(partition)
+    outs = passes.advance_camera(Page("lobby", read, 10, until=0.0, over=False), NOW.timestamp())
+    if settled := passes.by_camera.get("lobby"):
         checkpoint.unpacked(checkpoint.packed(settled.state()), SecondPassState)
-        outs += partition.passes.advance("lobby", [], 10, until=0.0, over=True, now=NOW.timestamp() + 1e5)
+        outs += passes.advance_camera(Page("lobby", [], 10, until=0.0, over=True), NOW.timestamp() + 1e5)
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e6) for out in late]
     for out in outs:
         if isinstance(out.what, events.Event):
@@ -154,17 +162,17 @@ def _revisions() -> list[bytes]:
 
 
 def _passes(data: bytes) -> None:
-    partition = Partition(0, Limits(), lambda camera: BOOK)
+    partition = Partition(0, Limits(), lambda camera: BOOK, extend=Passes)
     _read(partition)
-    partition.restore_passes("lobby", checkpoint.unpacked(data, SecondPassState))
-    if settled := partition.passes.of("lobby"):
-        assert settled.place is None or settled.ends_at() is not None
+    passes = _passes_of(partition)
+    passes.restore("lobby", checkpoint.unpacked(data, SecondPassState))
+    if settled := passes.by_camera.get("lobby"):
+        assert settled.place is None or settled.place.ends_at() is not None
         _second_pass(partition, [BestVersion(f, f.event, "overdue") for f in _frames_left_out()])
 
 
 def _passes_states() -> list[bytes]:
-    settled = _deferred().passes.of("lobby")
-    assert settled
+    settled = _passes_of(_deferred()).by_camera["lobby"]
     found = [checkpoint.packed(settled.state())]
     assert settled.head
     return [*found, checkpoint.packed(settled.state())]

@@ -20,10 +20,10 @@ from nats.js.errors import NoKeysError
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
 from bench.bench_tracks import crossed, matched, stayed
-from services.analytics.camera import CameraAnalytics
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Out
+from services.analytics.limits import Limits
 from services.analytics.second_pass.versions import best
-from services.analytics.state import Limits
-from services.analytics.statements import Out
 from services.cv.settings import CvSettings
 from services.ingest.cutting.piece import Piece
 from shared.bus.log import Log

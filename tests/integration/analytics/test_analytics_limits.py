@@ -16,13 +16,12 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 from prometheus_client import REGISTRY
 
-from services.analytics import checkpoint
-from services.analytics.budget import Budget, ObjectRate
-from services.analytics.camera import CameraAnalytics
-from services.analytics.checkpoint import Checkpoints
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Budget, Limits, ObjectRate
+from services.analytics.partitions import checkpoint, entries
+from services.analytics.partitions.checkpoint import Checkpoints
+from services.analytics.partitions.partition import Partition
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.bus.mirror import bind
@@ -219,7 +218,7 @@ async def test_a_flood_of_invented_cameras_is_bounded_and_is_forgotten(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its keys expire, an honest camera's incident comes, and one without rules has a place again afterwards."""
-    monkeypatch.setattr(checkpoint, "EXPIRES_S", 1)
+    monkeypatch.setattr(entries, "EXPIRES_S", 1)
     # Of the others, this one has an entry and no rules: it is followed whatever is invented.
     await registry.put(admin.jetstream(), "plain", *new_camera("rtsp://10.0.0.7/x"))
     await use(admin, "lobby", RULES)
@@ -260,8 +259,8 @@ async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server:
         # Its track is one, from before the crowds until after them: another state was dropped.
         assert len({t.id for e in found if e.camera == "lobby" for t in getattr(e, "tracks", [])}) == 1
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
-    entries = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
-    assert sum(len(checkpoint.inflated(entry)) for entry in entries) <= 2**20
+    packed = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
+    assert sum(len(checkpoint.inflated(entry)) for entry in packed) <= 2**20
 
 
 async def test_what_was_followed_ends_where_its_state_is_dropped(server: NatsServer, admin: Client) -> None:
@@ -290,14 +289,14 @@ async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
         list(partition.due(START.timestamp() + 60))
         partition.position = 100
         await checkpoints.save(partition)
-        whole, requests = checkpoints._forget, itertools.count()
+        whole, requests = checkpoints.entries.empty, itertools.count()
 
         async def forget(key: str) -> None:
             if next(requests) == 1:
                 raise APIError(code=503, err_code=10077, description="maximum bytes exceeded")
             await whole(key)
 
-        monkeypatch.setattr(checkpoints, "_forget", forget)
+        monkeypatch.setattr(checkpoints.entries, "empty", forget)
         with pytest.raises(Full):
             await checkpoints.save(partition)
         await checkpoints.save(partition)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
+from services.analytics.partitions.partition import Partition
 from shared.contract import events, names
 from shared.contract.events import Alert
 from shared.contract.rules import Rules
@@ -126,8 +126,8 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         partition = Partition(0, Limits(), lambda _: Rules())
         partition.position, partition.last_published = checkpoint[0], checkpoint[1] - 1
         for seq, (camera, id) in enumerate(log, 1):
-            if id:
-                partition.recall(camera, id, seq)
+            if id and seq > partition.last_published:
+                partition.published.note(camera, id, seq)
         return partition
 
     partition = taken()
@@ -137,7 +137,7 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         for camera in "ab":
             following = [f"of {seq}" for seq in read if log[seq - 1][0] == camera]
             for id in following[: turn.killed_after and turn.killed_after[camera]]:
-                if not partition.published_ids(camera).has(id):
+                if not partition.published.has(camera, id):
                     log.append((camera, id))
                     partition.last_published = len(log)
         if turn.killed_after is not None:
@@ -146,5 +146,5 @@ def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> Non
         if read:
             partition.advance(read[-1] + 1)
         if turn.checkpoint:
-            checkpoint = (partition.position, partition.recall_start())
+            checkpoint = (partition.position, partition.resume_at().first_event)
     assert sorted(id for _, id in log if id) == sorted(f"of {seq}" for seq, (_, id) in enumerate(log, 1) if not id)

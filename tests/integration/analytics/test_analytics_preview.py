@@ -22,8 +22,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from services.analytics.limits import Limits
 from services.analytics.preview import answers
-from services.analytics.state import Limits
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import events, names, preview

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
 from shared.bus.direct import Stored
 from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
@@ -150,10 +150,9 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
 async def test_a_pass_that_is_over_leaves_nothing_behind(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.analytics.second_pass import camera, episode, reading
+    from services.analytics.second_pass import reading, state
 
-    for module in (camera, episode):
-        monkeypatch.setattr(module, "TAIL_S", 4.0)
+    monkeypatch.setattr(state, "TAIL_S", 4.0)
     monkeypatch.setattr(reading, "SLACK_S", 0.5)
     await use(admin, "lobby", RULES)
     found = scene("lobby")[:20]

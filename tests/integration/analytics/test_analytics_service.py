@@ -20,8 +20,8 @@ from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
 import services.analytics.__main__ as analytics
-from services.analytics.camera import CameraAnalytics
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
 from shared import bus
 from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log

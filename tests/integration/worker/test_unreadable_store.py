@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
 
-from services.analytics.checkpoint import Checkpoints
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
+from services.analytics.limits import Limits
+from services.analytics.partitions.checkpoint import Checkpoints
+from services.analytics.partitions.partition import Partition
 from shared.bus import mirror as mirrors
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.client import registry

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from services.analytics.partition import Partition
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions.partition import Partition
 from shared.bus.direct import Stored
 from shared.contract import events
 from shared.contract.events import Detections, Track, Tracks

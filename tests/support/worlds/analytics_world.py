@@ -17,11 +17,11 @@ import pytest
 from nats.aio.client import Client
 
 import services.analytics.__main__ as analytics
-from services.analytics.camera import CameraAnalytics
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
 from services.analytics.settings import AnalyticsSettings
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
-from services.analytics.tracker import Tracker
+from services.analytics.tracking.tracker import Tracker
 from shared.bus.log import Log
 from shared.contract import events, names, rules
 from shared.contract.events import Alert, Counts, Detections, Event, Incident, Seen, Timing, Tracks, Usage, Verdict

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.analytics import checkpoint
-from services.analytics.partition import Partition
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions import checkpoint
+from services.analytics.partitions.partition import Partition
+from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.reading import SecondPassReader
 from services.analytics.second_pass.state import SecondPassState
-from services.analytics.state import Limits
-from services.analytics.statements import Out, Outs
 from shared.bus.direct import Stored
 from shared.contract import events, jobs, names
 from shared.contract.events import Detections, DetectionsRevision, Quality
@@ -73,25 +74,26 @@ class Replica:
     def __init__(self, log: Memory, book: Rules, limits: Limits, saved: Saved | None = None) -> None:
         self.log = log
         self.book = book
-        self.partition = Partition(0, limits, lambda _: self.book)
+        self.partition = Partition(0, limits, lambda _: self.book, extend=Passes)
         ticks = itertools.count()
         self.reader = SecondPassReader(limits.settle_s, clock=lambda: float(next(ticks) * 100))
         self.partition.position = saved.position if saved else 1
         for camera, data in (saved.cameras if saved else {}).items():
             self.partition.restore(camera, checkpoint.unpacked(data))
         for camera, data in (saved.settled if saved else {}).items():
-            self.partition.restore_passes(camera, checkpoint.unpacked(data, SecondPassState))
+            self.passes.restore(camera, checkpoint.unpacked(data, SecondPassState))
+
+    @property
+    def passes(self) -> Passes:
+        assert isinstance(self.partition.extension, Passes)
+        return self.partition.extension
 
     def save(self) -> Saved:
         p = self.partition
         return Saved(
-            p.first_needed(),
+            p.resume_at().seq,
             {c: checkpoint.packed(camera.state()) for c, camera in p.cameras.items()},
-            {
-                c: checkpoint.packed(settled.state())
-                for c, settled in ((n, p.passes.of(n)) for n in p.passes)
-                if settled
-            },
+            {c: checkpoint.packed(settled.state()) for c, settled in self.passes.by_camera.items()},
         )
 
     def live(self) -> Outs:
@@ -113,11 +115,10 @@ class Replica:
     async def settling(self, end: float, pages: int = 1000) -> Outs:
         outs: Outs = []
         for _ in range(pages):
-            p = self.partition
-            page = await self.reader.next(self.log, [(p.position, p.passes)], end)  # type: ignore[arg-type]
-            if page is None:
+            work = await self.reader.next_work(self.log, [self.partition], end)  # type: ignore[arg-type]
+            if work is None:
                 break
-            outs += p.passes.advance(page.camera, page.read, page.next, until=page.until, over=page.over, now=end)
+            outs += work().outs
         return outs
 
 

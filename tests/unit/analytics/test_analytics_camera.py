@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.analytics.partition import Partition
-from services.analytics.state import CameraState, Limits
-from services.analytics.statements import Outs
-from services.analytics.tracker import Sighting, Tracker, TrackerState
+from services.analytics.camera.state import CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
+from services.analytics.partitions.partition import Partition
+from services.analytics.tracking.tracker import Sighting, Tracker, TrackerState
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules
@@ -115,7 +116,7 @@ def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], d
     one = partition()
     before = read(one, stored[:stop])
     one.position = stop + 1
-    again = data.draw(st.integers(1, one.first_needed()), label="read again from")
+    again = data.draw(st.integers(1, one.resume_at().seq), label="read again from")
     other = resumed(one)
     assert read(other, stored[again - 1 : stop]) == []
     assert once(before + read(other, stored[stop:]) + wait(other)) == expected
@@ -130,7 +131,7 @@ def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], st
     one = partition()
     before = read(one, stored[:stop])
     one.position = stop + 1
-    needed = one.first_needed()
+    needed = one.resume_at().seq
     other = resumed(one)
     unknown = read(one, stored[stop : stop + more])
     after = read(other, stored[needed - 1 :]) + wait(other)
@@ -146,13 +147,13 @@ def test_a_restart_while_it_reads_again_loses_nothing(stop: int, few: int) -> No
     before = read(one, stored[:stop])
     one.position = stop + 1
     other = resumed(one)
-    other.position = one.first_needed()
+    other.position = one.resume_at().seq
     # It has read no further than here when it is stopped again.
     here = min(stop, other.position - 1 + few)
     assert read(other, stored[other.position - 1 : here]) == []
     other.position = here + 1
     third = resumed(other)
-    after = read(third, stored[other.first_needed() - 1 :]) + wait(third)
+    after = read(third, stored[other.resume_at().seq - 1 :]) + wait(third)
     assert once(before + after) == once(play(arrivals))
 
 
@@ -185,7 +186,7 @@ def test_a_restart_where_two_connections_wait_goes_on_exactly() -> None:
         before = read(one, stored[:stop])
         one.position = stop + 1
         other = resumed(one)
-        after = read(other, stored[one.first_needed() - 1 :]) + wait(other)
+        after = read(other, stored[one.resume_at().seq - 1 :]) + wait(other)
         assert once(before + after) == expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analytics import conditions, places
-from services.analytics.camera import CameraAnalytics
-from services.analytics.conditions import Case, ObservedScene
-from services.analytics.incidents import Incidents, IncidentsState, Ref
-from services.analytics.objects import Box, FollowedObject
-from services.analytics.places import Passage
-from services.analytics.state import Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.statements import Outs
+from services.analytics.incidents import lifecycle
+from services.analytics.incidents.lifecycle import TRANSITIONS, FrameContext, Incidents
+from services.analytics.incidents.state import IncidentsState, Ref
+from services.analytics.limits import Limits
+from services.analytics.rules import conditions
+from services.analytics.rules.conditions import Case, Evaluation, ObservedScene
+from services.analytics.tracking import places
+from services.analytics.tracking.objects import Box, FollowedObject
+from services.analytics.tracking.places import Passage
 from shared.contract import events, jobs
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from shared.contract.rules import AnyRule, Rules
@@ -365,7 +369,8 @@ class Watch:
         for cases in frames:
             time = self.tick / 4
             trail = [ref(n) for n in range(int(time) + 1)]
-            self.incidents.judge(self.rule, cases, T + time, trail, T + int(time) + 1)
+            frame = FrameContext(T + time, T + int(time) + 1, trail)
+            self.incidents.judge(self.rule, Evaluation(cases), frame)
             self._take()
             self.tick += 1
         return self
@@ -375,20 +380,21 @@ class Watch:
         return self.see([{id: case(id) for id in ids}] * round(seconds * 4))
 
     def verdict(self, event: Verdict) -> Watch:
-        self.incidents.verdict(event)
+        self.incidents.verifications.verdict(event)
         return self._take()
 
     def until(self, at: float) -> Watch:
         """By the log's clock."""
-        while (deadline := self.incidents.deadline()) is not None and deadline <= T + at:
-            self.incidents.due(deadline)
-            after = self.incidents.deadline()
+        verifications = self.incidents.verifications
+        while (deadline := verifications.deadline()) is not None and deadline <= T + at:
+            verifications.due(deadline)
+            after = verifications.deadline()
             assert after is None or after > deadline
             self._take()
         return self
 
     def _take(self) -> Watch:
-        self.events += [Watched(self.tick / 4, what) for what in self.incidents.take()]
+        self.events += [Watched(self.tick / 4, what) for what in self.incidents.verifications.take()]
         return self
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -539,8 +545,8 @@ def test_a_rule_that_is_of_another_place_now_ends_what_it_had_begun() -> None:
 def test_what_the_model_cant_be_asked_about_is_unverified_at_once() -> None:
     watch = Watch(rule("enter", zone="door", verify="Is someone there?", alert="unless_rejected")).for_s(1, "a")
     (begun,) = watch.of(Incident)
-    watch.incidents.refused(begun.incident)
-    watch.incidents.refused(begun.incident)
+    watch.incidents.verifications.refused(begun.incident)
+    watch.incidents.verifications.refused(begun.incident)
     watch.for_s(1, "a")
     assert [i.verification for i in watch.of(Incident)] == ["pending", "unverified"]
     assert [a.verification for a in watch.of(Alert)] == ["unverified"]
@@ -643,7 +649,7 @@ def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
 def test_without_a_verdict_in_time_it_is_unverified() -> None:
     watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3)
     # Asked as its first segment was stored.
-    assert watch.incidents.deadline() == T + 1 + 60
+    assert watch.incidents.verifications.deadline() == T + 1 + 60
     assert watch.until(60.9).of(Incident)[-1].verification == "pending"
     judged = watch.until(61).of(Incident)[-1]
     assert (judged.state, judged.verification, judged.confidence) == ("update", "unverified", None)
@@ -659,7 +665,7 @@ def test_a_late_verdict_still_joins_but_not_for_ever() -> None:
     assert (judged.verification, judged.confidence, judged.reason) == ("confirmed", 0.9, "it is confirmed")
     other.until(61 + 3600).verdict(verdict(id, "confirmed"))
     assert other.of(Incident)[-1].verification == "unverified"
-    assert watch.incidents.deadline() is None and other.incidents.deadline() is None
+    assert watch.incidents.verifications.deadline() is None and other.incidents.verifications.deadline() is None
 
 
 ALERTS = [
@@ -705,7 +711,7 @@ def test_an_incident_is_one_alert_as_its_rule_says(
         if one == "late":
             watch.until(61)
         elif one == "refused":
-            watch.incidents.refused(begun.incident)
+            watch.incidents.verifications.refused(begun.incident)
         else:
             watch.verdict(verdict(begun.incident, one))
     alerts = watch.for_s(5).of(Alert)
@@ -792,6 +798,61 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
     if not of.hold_s and any(truth):
         first = next(n for n, ids in enumerate(truth) if ids)
         assert begun[0] == START + first / 4 * SECOND
+
+
+Step = tuple[str, str, str]
+
+
+class Walked(Incidents):
+    """steps: every (phase, signal, next phase) so far."""
+
+    steps: set[Step]
+
+    def _step(self, rule: Any, state: Any, key: str, signal: Any, frame: Any) -> None:
+        before = state.standing[key].phase if key in state.standing else None
+        super()._step(rule, state, key, signal, frame)
+        if before:
+            self.steps.add((before, signal, state.standing[key].phase if key in state.standing else "absent"))
+
+
+def walked(
+    kind: str, cooldown_s: float, frames: Iterable[tuple[set[str], set[str], float]]
+) -> set[tuple[str, str, str]]:
+    """Return the steps of a rule. frames: for which keys it is true, which are undone, and its `hold_s` now."""
+    incidents = Walked("lobby", 60.0)
+    incidents.steps = set()
+    for n, (true, undone, hold_s) in enumerate(frames):
+        now = rule(kind, zone="door", cooldown_s=cooldown_s, end_after_s=0.5, hold_s=hold_s)
+        evaluation = Evaluation({id: CASES[id] for id in sorted(true)}, undone=undone if now.momentary else ())
+        incidents.judge(now, evaluation, FrameContext(T + n / 4, T + n, [ref(n)]))
+    return incidents.steps
+
+
+CASES = {id: case(id) for id in "abc"}
+TABLE = {(phase, signal, after) for (phase, signal), after in TRANSITIONS.items()}
+keys = st.sets(st.sampled_from("abc"))
+judged = st.lists(st.tuples(keys, keys, st.sampled_from([0, 0.25, 1])), max_size=60)
+
+
+@given(st.sampled_from(["enter", "exit"]), st.sampled_from([0, 1, 5]), judged)
+@settings(max_examples=examples(60))
+def test_each_step_is_in_the_table(kind: str, cooldown_s: float, frames: list[Any]) -> None:
+    assert walked(kind, cooldown_s, frames) <= TABLE
+
+
+def test_each_row_of_the_table_is_walked() -> None:
+    chance, steps = random.Random(0), set()
+    for n in range(60):
+        subsets = [[{id for id in "abc" if chance.random() < 0.4} for _ in range(40)] for _ in range(2)]
+        holds = [chance.choice([0, 0.25, 1]) for _ in range(40)]
+        steps |= walked(("enter", "exit")[n % 2], chance.choice([0, 1, 5]), zip(*subsets, holds, strict=True))
+    # A key that becomes true is stepped on in the same frame.
+    assert steps == TABLE - {("absent", "true", "holding")}
+
+
+def test_the_docstring_has_the_table_of_phases() -> None:
+    rows = [row.strip("| ").split(" | ") for row in (lifecycle.__doc__ or "").splitlines() if row.startswith("| ")][1:]
+    assert {(before, one): after for before, signals, after, *_ in rows for one in signals.split(", ")} == TRANSITIONS
 
 
 @given(ruled, truths, st.integers(0, 60))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.analytics.order import MOST_EPOCHS, MOST_WAITING, Order, OrderProgress
+from services.analytics.camera.order import MOST_EPOCHS, MOST_WAITING, Order, OrderProgress
 from tests.support.effort import assert_cheap
 
 REORDER_S = 3.0

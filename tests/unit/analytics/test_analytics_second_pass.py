@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.analytics.camera import CameraAnalytics
+from services.analytics.camera.camera import CameraAnalytics
+from services.analytics.camera.state import CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import Limits
 from services.analytics.second_pass.episode import Episode
 from services.analytics.second_pass.state import NEAR_S, TAIL_S
-from services.analytics.state import CameraState, Limits
-from services.analytics.statements import Outs
 from shared.contract import backfill, events, jobs
 from shared.contract.events import Alert, Counts, Detections, Event, Incident
 from shared.contract.rules import Rules
@@ -110,7 +111,7 @@ def play(
     outcome.add(replica.live())
     outcome.add(replica.wait(AFTER))
     outcome.add(replica.settle(AFTER))
-    assert not replica.partition.passes, "every second pass ends"
+    assert not replica.passes.by_camera, "every second pass ends"
     return outcome
 
 
@@ -350,8 +351,8 @@ def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
     log = Memory(messages(two_connections(BUSY), ON_TIME, NONE))
     log.end = len(log.all)
     replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
-    assert replica.live() and not replica.partition.passes
-    assert not replica.partition.passes.changed and not replica.save().settled and not replica.settle(AFTER)
+    assert replica.live() and not replica.passes.by_camera
+    assert not replica.passes.changed and not replica.save().settled and not replica.settle(AFTER)
 
 
 def test_it_can_be_turned_off() -> None:
@@ -372,9 +373,9 @@ def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -
     log.end = len(log.all)
     replica.live()
     assert not late_of(replica.settle(BEGIN.timestamp() + SETTLE_S))
-    assert replica.partition.passes.waiting() == 8
+    assert sum(camera.waiting() for camera in replica.passes.by_camera.values()) == 8
     assert late_of(replica.settle(BEGIN.timestamp() + SETTLE_S + 30))
-    assert replica.partition.passes.waiting() == 0
+    assert sum(camera.waiting() for camera in replica.passes.by_camera.values()) == 0
 
 
 @pytest.mark.parametrize("gap", [TAIL_S - 30, TAIL_S + 60])
@@ -449,7 +450,7 @@ def test_a_late_incident_is_verified_and_becomes_a_late_alert() -> None:
     begun = of_kind(outs, Incident)[0]
     assert (begun.state, begun.late, begun.verification) == ("start", True, "pending")
     assert job.incident == begun.incident and job.segments == [s.seq for s in begun.segments]
-    assert not of_kind(outs, Alert) and replica.partition.passes
+    assert not of_kind(outs, Alert) and replica.passes.by_camera
     incidents = replica.partition.verdict(verdict(begun, "confirmed"), now + 5)
     (update,), (alert,) = of_kind(incidents, Incident), of_kind(incidents, Alert)
     assert (update.verification, update.late, alert.late) == ("confirmed", True, True)
@@ -462,7 +463,7 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
     (alert,) = of_kind(outs, Alert)
     assert (alert.verification, alert.late) == ("unverified", True)
     replica.wait(now + LIMITS.verify_s + 4000)
-    assert not replica.partition.passes
+    assert not replica.passes.by_camera
 
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from services.analytics import counts
-from services.analytics.counts import Minute
-from services.analytics.incidents import instant
-from services.analytics.objects import Box, FollowedObject
-from services.analytics.state import MAX_PATH_POINTS, MIN_FRAMES_SEEN, CameraState, Limits
+from services.analytics.camera.state import MAX_PATH_POINTS, CameraState
+from services.analytics.limits import Limits
+from services.analytics.tracking import counts
+from services.analytics.tracking.counts import Minute
+from services.analytics.tracking.following import MIN_FRAMES_SEEN
+from services.analytics.tracking.objects import Box, FollowedObject, instant
 from shared.contract import jobs
-from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, SegmentRef, Track, Tracks
+from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, Track, Tracks
 
 
 class Out(NamedTuple):
@@ -66,7 +67,7 @@ def last_tracks(camera: str, s: CameraState, ended: Sequence[FollowedObject]) ->
     last = s.trail[-1]
     what = Tracks(
         camera=camera,
-        segment=SegmentRef(stream=last.stream, seq=last.seq, epoch=last.epoch, n=last.n),
+        segment=last.segment,
         start=instant(last.start),
         duration=round(last.end - last.start, 3),
         width=s.width,

@@ -13,22 +13,21 @@ always has a place. Others take free places in the order they come, and leave th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import accumulate, chain
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import ClassVar, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from services.analytics import metrics
-from services.analytics.budget import WHOLE, Budget, ObjectRate
-from services.analytics.camera import CameraAnalytics, FailedSegment
-from services.analytics.published_ids import NO_IDS, PublishedIds
-from services.analytics.reading import EVERYTHING
-from services.analytics.second_pass.passes import Passes
-from services.analytics.second_pass.state import SecondPassState, is_second_pass
-from services.analytics.second_pass.versions import First
-from services.analytics.state import MAX_OBJECTS_IN_SEGMENT, CameraState, Limits
-from services.analytics.statements import Outs
+from services.analytics.camera.camera import CameraAnalytics, FailedSegment
+from services.analytics.camera.state import MAX_OBJECTS_IN_SEGMENT, CameraState
+from services.analytics.camera.statements import Outs
+from services.analytics.limits import WHOLE, Budget, Limits, ObjectRate
+from services.analytics.partitions.extension import Extend, Extension
+from services.analytics.partitions.published_ids import PublishedIds
+from services.analytics.partitions.reading import EVERYTHING
 from shared.bus.direct import Stored
 from shared.contract import events
 from shared.contract.events import Detections, Verdict
@@ -43,8 +42,19 @@ FEW_OBJECTS = 200
 
 
 def camera_of(subject: str) -> str:
-    """Return the camera of an event's subject."""
+    """Return the camera of an event's subject, or of a checkpoint's key."""
     return subject.rpartition(".")[2]
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a partition resumes. seq, verdicts: sequences in EVENTS of the next detections and the next verdicts.
+
+    first_event: the sequence in EVENTS of the first event published after the checkpoint; 0 in those of 0.2.0.
+    """
+
+    seq: int
+    verdicts: int
+    first_event: int = msgspec.field(default=0, name="said")
 
 
 class BadDetections(NamedTuple):
@@ -60,10 +70,13 @@ class Partition:
     """See the module. changed: cameras that changed since the last checkpoint. bad: what is to be dead-lettered.
 
     position, verdicts: the sequences in EVENTS of the next detections and verdicts to read. last_published: the
-    sequence of the last published event, or -1. published: by camera, ids published after the checkpoint, to be
-    computed again. ended: results of states that a checkpoint has dropped, by camera, until `due` returns them. passes:
-    the second passes, of cameras with deferred frames. budget: the partition's limits. rate: that of the process.
+    sequence of the last published event, or -1. published: ids published after the checkpoint, to be computed again.
+    unlisted: cameras in the places for unlisted ones. budget: the partition's limits. rate: that of the process.
+    kind, state_type: see `Extension`.
     """
+
+    kind: ClassVar = "camera"
+    state_type: ClassVar = CameraState
 
     def __init__(
         self,
@@ -73,43 +86,56 @@ class Partition:
         is_listed: Callable[[str], bool] = lambda camera: True,
         budget: Budget = WHOLE,
         rate: ObjectRate | None = None,
+        extend: Extend = Extension,
     ) -> None:
         self.number = number
         self.position = self.verdicts = 0
         self.last_published = -1
-        self.published: dict[str, PublishedIds] = {}
+        self.published = PublishedIds()
         self.cameras: dict[str, CameraAnalytics] = {}
         self.changed: set[str] = set()
         self.bad: list[BadDetections] = []
-        self.ended: list[tuple[str, Outs]] = []
-        self.passes = Passes(limits)
+        self.unlisted: set[str] = set()
+        self.extension = extend(limits, self.cameras, rules_of)
         self.budget = budget
         self._rate = rate or ObjectRate()
         self._is_listed = is_listed
-        self._unlisted: set[str] = set()
+        self._ended: list[tuple[str, Outs]] = []  # of states that a checkpoint has dropped, until `due` returns them
         self._limits = limits
         self._rules_of = rules_of
         self._log = logger("analytics")
 
-    def restore(self, camera: str, state: CameraState) -> None:
-        """Restore a camera from its checkpoint."""
-        self._add(camera, state)
+    def state(self, camera: str) -> CameraState:
+        """Return the state of a camera to store."""
+        return self.cameras[camera].state()
 
-    def restore_passes(self, camera: str, state: SecondPassState) -> None:
-        """Restore a camera's second passes from their checkpoint, after the camera itself."""
-        self.passes.restore(camera, state, self._rules_of(camera), self.cameras.get(camera))
+    def restore(self, camera: str, state: CameraState | None = None) -> None:
+        """Add a camera, as its checkpoint has it."""
+        self.cameras[camera] = CameraAnalytics(camera, self._limits, self._rules_of(camera), state)
+        if not self._is_listed(camera):
+            self.unlisted.add(camera)
+
+    def restart(self, camera: str, problem: Exception | None = None) -> None:
+        """Start a camera again whose state has no room, or can't be written, which is the `problem`."""
+        if problem:
+            self._log.error(
+                "a camera's checkpoint can't be written: it begins again", camera=camera, problem=repr(problem)
+            )
+        metrics.DROPPED.labels("state").inc()
+        self._ended.append((camera, self.cameras[camera].restart(forget_verdicts=True)))
 
     def use(self, camera: str, rules: Rules) -> Outs:
         """Apply a camera's changed rules."""
         if camera not in self.cameras:
             return []
-        self.passes.use(self.cameras[camera], rules)
+        self.extension.use(camera, rules)
         return self._work(camera, lambda c: c.use(rules))
 
     def read(self, stored: Stored) -> Outs:
         """Read a message of `events.detections.*`."""
         name = camera_of(stored.subject)
-        if not self._has_place(name):
+        has_place = name in self.cameras or len(self.unlisted) < self.budget.unlisted or self._is_listed(name)
+        if not has_place:
             metrics.READ.labels("unlisted").inc()
             return []
         try:
@@ -119,121 +145,82 @@ class Partition:
             self.bad.append(BadDetections(name, stored.seq, redact(str(e), LONGEST_REASON), stored))
             return []
         if name not in self.cameras:
-            self._add(name)
+            self.restore(name)
         at = stored.time.timestamp()
         objects = min(MAX_OBJECTS_IN_SEGMENT, sum(len(frame.objects) for frame in event.frames))
-        if name in self._unlisted or not self._rate.allows(name, objects, at):
+        if name in self.unlisted or not self._rate.allows(name, objects, at):
             event = _cut(event, FEW_OBJECTS)
-        if event.quality:
-            first = First(stored.seq, stored.headers.get("ce-id", ""), at, event)
-            self.passes.defer(self.cameras[name], self._rules_of(name), first)
-        outs = self._work(name, lambda c: c.read(stored.seq, event, at), stored)
-        self.passes.read_live(name, stored.seq, at)
-        return outs
+        self.extension.read(name, stored, event)
+        return self._work(name, lambda c: c.read(stored.seq, event, at), stored)
 
     def verdict(self, verdict: Verdict, at: float) -> Outs:
         """Apply a vision language model's verdict about one of its cameras. at: when it was stored."""
         camera = self.cameras.get(verdict.camera)
         if camera is None:
             return []
-        live = verdict.incident in camera.incidents.state.pending
+        live = verdict.incident in camera.analysis.incidents.state.pending
         outs = self._work(verdict.camera, lambda c: c.verdict(verdict, at))
-        return outs if live else outs + self.passes.verdict(verdict)
+        return outs if live else outs + self.extension.verdict(verdict)
 
     def refused(self, camera: str, incident: str) -> Outs:
         """Mark an incident unverified: VLM has not taken its request."""
-        if (outs := self.passes.refused(camera, incident)) is not None:
+        if (outs := self.extension.refused(camera, incident)) is not None:
             return outs
         return self._work(camera, lambda c: c.refused(incident)) if camera in self.cameras else []
 
     def due(self, at: float, seq: int = EVERYTHING) -> Iterator[tuple[str, Outs]]:
         """Yield (camera, results of deadlines), once all that was stored until `at`, up to `seq`, has been read."""
-        yield from self.ended
-        self.ended = []
+        yield from self._ended
+        self._ended = []
         for name, camera in list(self.cameras.items()):
             camera.mark_read(seq)
             if (deadline := camera.deadline()) is not None and deadline <= at:
                 yield name, self._work(name, lambda c: c.due(at))
-        yield from self._relieve(at)
-        yield from self.passes.due(at)
+        for name in _over_budget(self.cameras, self.budget.waiting_bytes):
+            metrics.DROPPED.labels("waiting").inc()
+            self._log.warning(
+                "a camera waits for no missing segment: too much waits",
+                camera=name,
+                bytes=self.cameras[name].waiting_bytes,
+            )
+            yield name, self._work(name, lambda c: c.give_up_missing(at))
+        yield from self.extension.due(at)
 
     def unused(self, before: int) -> list[str]:
         """Return unlisted cameras that are idle since a sequence in EVENTS: nothing of them is read again."""
-        self._unlisted = {name for name in self.cameras if not self._is_listed(name)}
+        self.unlisted = {name for name in self.cameras if not self._is_listed(name)}
         return [
             name
-            for name in sorted(self._unlisted)
+            for name in sorted(self.unlisted)
             if (camera := self.cameras[name]).reached < before
             and camera.is_idle()
-            and not (name in self.published or name in self.passes.published or self.passes.of(name))
+            and not (name in self.published or name in self.extension.published or self.extension.has(name))
         ]
-
-    def is_unlisted(self, camera: str) -> bool:
-        """Whether the camera takes one of the places for unlisted cameras."""
-        return camera in self._unlisted
 
     def forget(self, camera: str) -> None:
         """Drop the state of a camera."""
         del self.cameras[camera]
-        self._unlisted.discard(camera)
+        self.unlisted.discard(camera)
         self.changed.discard(camera)
-        self.passes.changed.discard(camera)
+        self.extension.changed.discard(camera)
 
-    def _add(self, name: str, state: CameraState | None = None) -> None:
-        self.cameras[name] = CameraAnalytics(name, self._limits, self._rules_of(name), state)
-        if not self._is_listed(name):
-            self._unlisted.add(name)
-
-    def _has_place(self, name: str) -> bool:
-        return name in self.cameras or len(self._unlisted) < self.budget.unlisted or self._is_listed(name)
-
-    def _relieve(self, at: float) -> Iterator[tuple[str, Outs]]:
-        """Yield (camera, results) of cameras that stop waiting as too much waits; the one with most bytes goes
-        first.
-        """
-        waiting = {name: camera.waiting_bytes for name, camera in self.cameras.items() if camera.waiting_bytes}
-        total = sum(waiting.values())
-        for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
-            if total <= self.budget.waiting_bytes:
-                return
-            total -= waiting[name]
-            metrics.DROPPED.labels("waiting").inc()
-            self._log.warning("a camera waits for no missing segment: too much waits", camera=name, bytes=waiting[name])
-            yield name, self._work(name, lambda c: c.give_up_missing(at))
-
-    def first_needed(self) -> int:
-        """Return the sequence from which a successor must read, once all states are stored."""
+    def resume_at(self) -> Position:
+        """Return where a successor resumes, once all states are stored."""
         rereads = (min(state.waiting) for c in self.cameras.values() if (state := c.state()).waiting)
-        return min([self.position, *rereads])
+        # From here on, EVENTS has all later events, and those published but not computed again yet.
+        unchecked = self.published.seqs() + self.extension.published.seqs()
+        first_event = min(unchecked, default=max(self.position, self.last_published + 1))
+        return Position(seq=min([self.position, *rereads]), verdicts=self.verdicts, first_event=first_event)
 
-    def published_ids(self, camera: str, id: str = "") -> PublishedIds:
-        """Return ids published for a camera after the checkpoint and to be computed again, of the pass that publishes
-        `id`.
-        """
-        return (self.passes.published if is_second_pass(id) else self.published).get(camera, NO_IDS)
-
-    def recall(self, camera: str, id: str, seq: int) -> None:
-        """Note an id that EVENTS has at a sequence: if it came after the checkpoint, it is computed again."""
-        if seq > self.last_published:
-            (self.passes.published if is_second_pass(id) else self.published).setdefault(camera, PublishedIds()).note(
-                id, seq
-            )
-
-    def recall_start(self) -> int:
-        """Return the sequence from which EVENTS has all later events, and those published but not computed
-        again yet.
-        """
-        now = max(self.position, self.last_published + 1)
-        published = chain(self.published.values(), self.passes.published.values())
-        return min((ids.first() for ids in published if ids), default=now)
+    def published_by(self, id: str) -> PublishedIds:
+        """Return the ids of the analysis that publishes `id`."""
+        return self.extension.published if self.extension.owns(id) else self.published
 
     def advance(self, position: int) -> None:
         """Move on to `position`: all that follows from EVENTS before it has been published."""
         self.position = max(self.position, position)
-        for ids in self.published.values():
-            ids.forget(self.position)
-        self.published = {camera: ids for camera, ids in self.published.items() if ids}
-        self.passes.forget_published(self.position)
+        self.published.forget(self.position)
+        self.extension.advance(self.position)
 
     def _work(self, name: str, work: Callable[[CameraAnalytics], Outs], stored: Stored | None = None) -> Outs:
         """Call `work` with a camera, and count the results. A failure ends that camera's tracks and harms no other
@@ -265,6 +252,17 @@ class Partition:
         return outs
 
 
+def _over_budget(cameras: Mapping[str, CameraAnalytics], most: int) -> Iterator[str]:
+    """Yield cameras that must stop waiting, as too much waits; the one with most bytes first."""
+    waiting = {name: camera.waiting_bytes for name, camera in cameras.items() if camera.waiting_bytes}
+    total = sum(waiting.values())
+    for name in sorted(waiting, key=lambda name: (-waiting[name], name)):
+        if total <= most:
+            return
+        total -= waiting[name]
+        yield name
+
+
 def _cut(event: Detections, objects: int) -> Detections:
     """Return the event without the frames after the first `objects` objects."""
     counts = accumulate((len(frame.objects) for frame in event.frames), initial=0)
@@ -284,4 +282,11 @@ _COUNTERS = (
 
 def _counts(camera: CameraAnalytics) -> tuple[int, ...]:
     order = camera.order
-    return camera.processed, order.late, order.repeated, order.gaps, camera.objects, camera.incidents.suppressed
+    return (
+        camera.processed,
+        order.late,
+        order.repeated,
+        order.gaps,
+        camera.analysis.objects,
+        camera.analysis.incidents.suppressed,
+    )

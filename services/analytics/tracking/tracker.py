@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from services.analytics.objects import Box, overlap
+from services.analytics.tracking.objects import Box, overlap
 
 Floats = NDArray[np.float64]
 

@@ -15,10 +15,11 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.budget import ObjectRate
-from services.analytics.checkpoint import Checkpoints, OwnershipLost
-from services.analytics.partition import Partition, camera_of
-from services.analytics.rulebook import Rulebook
+from services.analytics.limits import ObjectRate
+from services.analytics.partitions.checkpoint import Checkpoints, OwnershipLost
+from services.analytics.partitions.extension import Extend, Extension
+from services.analytics.partitions.partition import Partition, camera_of
+from services.analytics.rules.rulebook import Rulebook
 from services.analytics.settings import AnalyticsSettings
 from shared.bus import direct
 from shared.bus.leasing import partitions
@@ -34,7 +35,10 @@ PUBLISHED = tuple(names.event(kind.kind, "*") for kind in (Tracks, Incident, Ale
 
 
 class OwnedPartitions:
-    """See the module. is_listed: whether a camera id exists. Iterating gives the partitions."""
+    """See the module. is_listed: whether a camera id exists. extend: the extension of each partition that is taken.
+
+    Iterating gives the partitions.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class OwnedPartitions:
         leases: Leases,
         checkpoints: Checkpoints,
     ) -> None:
+        self.extend: Extend = Extension
         self._client = client
         self._settings = settings
         self._rulebook = rulebook
@@ -80,28 +85,23 @@ class OwnedPartitions:
         Raises BusError, nats.errors.Error or TimeoutError if the server does not answer.
         """
         leases, count = self._leases, self._settings.analytics_partitions
-        self.drop(map(int, leases.take_lost()), "lost")
-        await self._release(sorted(self._owned)[partitions.share(leases, count) :])
+        self.drop(map(int, leases.take_lost()))
+        await self.release(sorted(self._owned)[partitions.share(leases, count) :])
         await partitions.claim_free(leases, count)
         taken = [await self._take(n) for n in sorted(map(int, leases.owned)) if n not in self._owned]
         await self._recall({p.number: p for p in taken if p.last_published >= 0})
         return taken
 
-    async def release_all(self) -> None:
-        """Store every checkpoint, and release the partitions to other processes immediately."""
-        await self._release(list(self._owned))
+    def drop(self, numbers: Iterable[int] | None = None, how: str = "lost") -> None:
+        """Drop these partitions, or all: those still leased are read again from their checkpoints.
 
-    def drop(self, numbers: Iterable[int], how: str) -> None:
-        """Drop these partitions. how: `lost` or `released`."""
-        for n in numbers:
+        how: `lost` or `released`.
+        """
+        for n in list(self._owned if numbers is None else numbers):
             if self._owned.pop(n, None):
                 metrics.MOVES.labels(how).inc()
             self._unstored.pop(n, None)
             self._checkpoints.drop(n)
-
-    def drop_all(self) -> None:
-        """Drop all partitions: those still leased are read again from their checkpoints."""
-        self.drop(list(self._owned), "lost")
 
     async def checkpoint(self, numbers: Iterable[int] | None = None) -> None:
         """Store the state of these partitions, or of all; go on without checkpoints where the bucket has no room.
@@ -116,7 +116,7 @@ class OwnedPartitions:
                 self._unstored.pop(n, None)
             except OwnershipLost:
                 self._log.warning("another process has the partition", partition=n)
-                self.drop([n], "lost")
+                self.drop([n])
             except Full as e:
                 self._log.error("goes on without a checkpoint", partition=n, error=str(e))
                 metrics.UNSTORED.inc()
@@ -134,7 +134,7 @@ class OwnedPartitions:
     async def _take(self, number: int) -> Partition:
         settings = self._settings
         budget, limits = settings.budget(), settings.limits()
-        partition = Partition(number, limits, self._rulebook.of, self._is_listed, budget, self._rate)
+        partition = Partition(number, limits, self._rulebook.of, self._is_listed, budget, self._rate, self.extend)
         if not await self._checkpoints.load(partition):
             partition.position = partition.verdicts = await self._beginning()
         self._owned[number] = partition
@@ -151,9 +151,11 @@ class OwnedPartitions:
                 while part := await log.read(subject, seq):
                     seq = part[-1].seq + 1
                     for stored in part:
-                        camera = camera_of(stored.subject)
-                        if partition := taken.get(self.number(camera)):
-                            partition.recall(camera, stored.headers.get("ce-id", ""), stored.seq)
+                        camera, id = camera_of(stored.subject), stored.headers.get("ce-id", "")
+                        partition = taken.get(self.number(camera))
+                        # What came after the checkpoint is computed again.
+                        if partition and stored.seq > partition.last_published:
+                            partition.published_by(id).note(camera, id, stored.seq)
 
     async def _beginning(self) -> int:
         """Return the sequence to read from if there is no checkpoint."""
@@ -163,7 +165,9 @@ class OwnedPartitions:
         except NotFoundError:
             return 1
 
-    async def _release(self, numbers: list[int]) -> None:
+    async def release(self, numbers: Iterable[int] | None = None) -> None:
+        """Store the checkpoints of these partitions, or of all, and release them to other processes immediately."""
+        numbers = list(self._owned if numbers is None else numbers)
         if not numbers:
             return
         try:

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.analytics.conditions import is_in
-from services.analytics.incidents import instant
-from services.analytics.objects import FollowedObject, anchor
-from services.analytics.places import Passage
+from services.analytics.tracking.objects import FollowedObject, anchor, instant
+from services.analytics.tracking.places import Passage
 from shared.contract import events
 
 MINUTE_S = 60
@@ -86,7 +84,7 @@ def count(
         presence.most = max(presence.most, count)
         presence.seconds += count * passed
     for zone in zones:
-        for label, count in Counter(o.label for o in objects if is_in(o, zone)).items():
+        for label, count in Counter(o.label for o in objects if o.is_in(zone)).items():
             visits = now.zones.setdefault(zone, {}).setdefault(label, _Visits())
             visits.most = max(visits.most, count)
             visits.seconds += count * passed

@@ -1,10 +1,26 @@
-"""Limits of a partition's memory and checkpoints, whatever is published about its cameras. Pure."""
+"""Limits of the analysis of a camera, and of memory and checkpoints, whatever is published about cameras. Pure."""
 
 from __future__ import annotations
 
-import math
-
 import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's settings, in seconds except for fps.
+
+    reorder_s: time to wait for a missing segment. fps: maximum frames a second to analyse; tracks are filled in between
+    them. lost_s: how long an object may be unseen and still be the same. update_s: time between two events of a track.
+    idle_s: after this long without video, everything ends. verify_s: time to wait for a verdict. settle_s: time to wait
+    for revisions of deferred frames; 0: no second pass.
+    """
+
+    reorder_s: float = 15.0
+    fps: float = 5.0
+    lost_s: float = 2.0
+    update_s: float = 2.0
+    idle_s: float = 30.0
+    verify_s: float = 600.0
+    settle_s: float = 900.0
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,14 +32,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     unlisted: int = 256
     state_bytes: int = 128 * 2**20
     waiting_bytes: int = 48 * 2**20
-
-    def share(self, partitions: int) -> Budget:
-        """Return the budget of one of `partitions` partitions."""
-        return Budget(
-            unlisted=math.ceil(self.unlisted / partitions),
-            state_bytes=self.state_bytes // partitions,
-            waiting_bytes=self.waiting_bytes // partitions,
-        )
 
 
 WHOLE = Budget()

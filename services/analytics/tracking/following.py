@@ -9,24 +9,45 @@ passages, ended = following.end_all()   # nothing more is seen
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from services.analytics import places
-from services.analytics.objects import Box, FollowedObject, Spot, anchor
-from services.analytics.places import Before, Passage
-from services.analytics.state import MAX_OBJECTS_IN_FRAME, MIN_AREA, MIN_FRAMES_SEEN, CameraState
-from services.analytics.tracker import Sighting, Tracker
+from services.analytics.tracking import places
+from services.analytics.tracking.objects import Box, FollowedObject, Spot, anchor
+from services.analytics.tracking.places import Before, Passage
+from services.analytics.tracking.tracker import Sighting, Tracker, TrackerState
 from shared.contract import geometry
 from shared.contract.events import Frame
 from shared.contract.rules import Rules
 
+# Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values.
+
+# An object is reported only after this many frames have shown it: a weak detector sees many things once.
+MIN_FRAMES_SEEN = 2
+# Only a frame's likeliest objects, this many, are matched: more would delay other cameras.
+MAX_OBJECTS_IN_FRAME = 300
+# A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel.
+MIN_AREA = 1e-9
+
 Ended: TypeAlias = list[FollowedObject]
 
 
-class Following:
-    """See the module. state: what it reads and changes: `followed`, `tracker`, `count`, `frames`."""
+class FollowingState(Protocol):
+    """The part of a camera's state that following reads and changes; see `CameraState`."""
 
-    def __init__(self, state: CameraState, lost_s: float) -> None:
+    id_prefix: str
+    count: int
+    tracker: TrackerState
+    followed: dict[int, FollowedObject]
+    frames: list[float]
+
+    @property
+    def aspect(self) -> float: ...
+
+
+class Following:
+    """See the module."""
+
+    def __init__(self, state: FollowingState, lost_s: float) -> None:
         self._s = state
         self._lost_s = lost_s
         self._tracker = Tracker(lost_s, state.tracker)

@@ -1,6 +1,6 @@
 """The condition of each kind of rule: for which objects it is true at this frame. Pure.
 
-    for key, case in cases(rule, scene).items(): ...
+    for key, case in evaluate(rule, scene, holds=True).cases.items(): ...
 
 A key identifies the subject of an incident: an object, two of them, or nothing where it is about a number of objects.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import singledispatch
 from typing import Literal, NamedTuple
 
-from services.analytics.objects import FollowedObject
-from services.analytics.places import Passage
+from services.analytics.tracking.objects import FollowedObject
+from services.analytics.tracking.places import Passage
 from shared.contract import geometry, rules
 
 
@@ -29,7 +29,7 @@ class ObservedScene(NamedTuple):
 
     def of(self, rule: rules.Rule, zone: str | None = None) -> list[FollowedObject]:
         """Return the objects that a rule is about; only those in `zone`, if one is given."""
-        return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or is_in(o, zone))]
+        return [o for o in self.objects if _labelled(o, rule.labels) and (zone is None or o.is_in(zone))]
 
 
 class Case(NamedTuple):
@@ -44,9 +44,20 @@ class Case(NamedTuple):
 Cases = Mapping[str, Case]
 
 
-def is_in(obj: FollowedObject, zone: str) -> bool:
-    membership = obj.zones.get(zone)
-    return membership is not None and membership.inside
+class Evaluation(NamedTuple):
+    """A rule at one frame. cases: where it is true, by key. left: when keys' cases ended, if at an earlier time.
+
+    undone: keys of moments that no longer count.
+    """
+
+    cases: Cases
+    left: Mapping[str, float] = {}
+    undone: Collection[str] = ()
+
+
+def evaluate(rule: rules.Rule, scene: ObservedScene, *, holds: bool) -> Evaluation:
+    """Return a rule's evaluation. holds: whether the rule is in force, by its schedule."""
+    return Evaluation(cases(rule, scene) if holds else {}, left(rule, scene), undone(rule, scene))
 
 
 @singledispatch

@@ -1,29 +1,23 @@
-"""A camera's state to restore after a restart, and the limits of its analysis. Plain data."""
+"""A camera's state to restore after a restart. Plain data."""
 
 from __future__ import annotations
 
 import msgspec
 
-from services.analytics.counts import Minute
-from services.analytics.incidents import IncidentsState, Ref
-from services.analytics.objects import FollowedObject
-from services.analytics.order import OrderProgress
-from services.analytics.tracker import TrackerState
+from services.analytics.camera.order import OrderProgress
+from services.analytics.incidents.state import IncidentsState, Ref
+from services.analytics.tracking.counts import Minute
+from services.analytics.tracking.objects import FollowedObject
+from services.analytics.tracking.tracker import TrackerState
 
 # Chosen by hand; the figures of docs/explanation/tracking.md were measured with these values.
 
 # A frame of unknown size is assumed to be this wide for its height.
 DEFAULT_ASPECT = 16 / 9
-# An object is reported only after this many frames have shown it: a weak detector sees many things once.
-MIN_FRAMES_SEEN = 2
 # A path is published once it has this many points, so that it fits into a checkpoint and into an event.
 MAX_PATH_POINTS = 200
-# Only a frame's likeliest objects, this many, are matched: more would delay other cameras.
-MAX_OBJECTS_IN_FRAME = 300
 # Analysis of a segment stops after this many objects: a hundred people for twenty seconds.
 MAX_OBJECTS_IN_SEGMENT = 10_000
-# A box of a smaller area, as a share of the frame, is dropped: this is a thousandth of a pixel.
-MIN_AREA = 1e-9
 # Evidence of waiting or lasting incidents reaches back this far.
 TRAIL_S = 600.0
 # Evidence of waiting or lasting incidents covers at most this many segments.
@@ -35,24 +29,6 @@ STEP_BACK_S = 1.0
 EARLY_SHARE = 0.9
 # The ids of tracks begin with this many characters of an epoch.
 EPOCH_CHARACTERS = 12
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's settings, in seconds except for fps.
-
-    reorder_s: time to wait for a missing segment. fps: maximum frames a second to analyse; tracks are filled in between
-    them. lost_s: how long an object may be unseen and still be the same. update_s: time between two events of a track.
-    idle_s: after this long without video, everything ends. verify_s: time to wait for a verdict. settle_s: time to wait
-    for revisions of deferred frames; 0: no second pass.
-    """
-
-    reorder_s: float = 15.0
-    fps: float = 5.0
-    lost_s: float = 2.0
-    update_s: float = 2.0
-    idle_s: float = 30.0
-    verify_s: float = 600.0
-    settle_s: float = 900.0
 
 
 class CameraState(msgspec.Struct):

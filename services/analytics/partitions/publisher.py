@@ -18,11 +18,9 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.analytics import metrics
-from services.analytics.partition import BadDetections, Partition
-from services.analytics.published_ids import PublishedIds
-from services.analytics.second_pass.state import is_second_pass, second_pass_id
-from services.analytics.sharing import OwnedPartitions
-from services.analytics.statements import Out, Outs
+from services.analytics.camera.statements import Out, Outs
+from services.analytics.partitions.partition import BadDetections, Partition
+from services.analytics.partitions.sharing import OwnedPartitions
 from shared import bus
 from shared.bus import direct
 from shared.bus.direct import Stored
@@ -79,7 +77,7 @@ class EventPublisher:
             if not isinstance(e, BusError):
                 raise e
             self._log.warning("begins again from the last checkpoint", partition=number, error=str(e))
-        self._partitions.drop(failed, "lost")
+        self._partitions.drop(failed)
         for partition in self._partitions:
             partition.bad.clear()
 
@@ -93,7 +91,7 @@ class EventPublisher:
             trace = events.trace_of(cause.headers) if cause else None
             self._health.beat()
             if isinstance(out.what, jobs.Verify):
-                if not await self._request_verification(out, trace, partition.published_ids(camera, out.id)):
+                if not await self._request_verification(partition, out, trace):
                     refused.append((out.what.incident, trace))
             elif await self._publish(partition, out, trace) and cause:
                 metrics.LATENCY.observe(max(0.0, time.time() - cause.time.timestamp()))
@@ -106,7 +104,7 @@ class EventPublisher:
         """Publish an event. Return whether it was stored now: it is new, and the server takes it."""
         event, id = out
         assert isinstance(event, Event)
-        if partition.published_ids(event.camera, id).has(id):
+        if partition.published_by(id).has(event.camera, id):
             return False
         headers = events.headers(event, id=id, source=names.source("analytics"), traceparent=trace)
         payload = events.encode(event)
@@ -121,14 +119,16 @@ class EventPublisher:
         metrics.EVENTS.labels(event.kind).inc()
         return True
 
-    async def _request_verification(self, out: Out, trace: str | None, published: PublishedIds) -> bool:
+    async def _request_verification(self, partition: Partition, out: Out, trace: str | None) -> bool:
         """Return whether VLM took the request. After a refusal, requests pause, so that no camera waits for VLM."""
         job = out.what
         assert isinstance(job, jobs.Verify)
-        incident_id = f"analytics/incidents/{job.camera}/{job.incident}"
-        incident_id = second_pass_id(incident_id) if is_second_pass(out.id) else incident_id
-        if published.has_any(f"{incident_id}/start/"):  # requested before
-            return not published.has_any(f"{incident_id}/unverified")
+        # The request's id begins like those of the incident's events; live ones begin with `analytics/`.
+        prefix = out.id.removesuffix(f"verify/{job.incident}") or "analytics/"
+        incident_id = f"{prefix}incidents/{job.camera}/{job.incident}"
+        published = partition.published_by(out.id)
+        if published.has_any(job.camera, f"{incident_id}/start/"):  # requested before
+            return not published.has_any(job.camera, f"{incident_id}/unverified")
         headers = {"traceparent": trace} if trace else {}
         refused = time.monotonic() < self._no_requests_until
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 
@@ -125,6 +126,10 @@ class FollowedObject(msgspec.Struct):
     def height(self) -> float:
         return self.box[3] - self.box[1]
 
+    def is_in(self, zone: str) -> bool:
+        membership = self.zones.get(zone)
+        return membership is not None and membership.inside
+
     def zones_now(self) -> list[str]:
         """Return names of the zones that it is in."""
         return [name for name, membership in self.zones.items() if membership.inside]
@@ -151,6 +156,11 @@ class FollowedObject(msgspec.Struct):
         if self.speed(aspect) < max(MIN_SPEED, MIN_OWN_SPEED * self.height):
             return None
         return geometry.heading(*self.velocity(aspect))
+
+
+def instant(time: float) -> dt.datetime:
+    """Return Unix seconds as UTC, to the millisecond."""
+    return dt.datetime.fromtimestamp(round(time * 1000) / 1000, dt.UTC)
 
 
 def anchor(box: Box, where: str) -> Point:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from services.analytics.objects import Box, FollowedObject, Membership, Side, anchor
+from services.analytics.tracking.objects import Box, FollowedObject, Membership, Side, anchor
 from shared.contract import geometry
 from shared.contract.geometry import Point
 from shared.contract.rules import Line, Rules, Zone
