@@ -28,8 +28,8 @@ from services.recorder.settings import RecorderSettings
 from services.scaler.live import metadata
 from services.scaler.settings import ScalerSettings
 from services.search.settings import SearchSettings
+from services.vlm.endpoints.vllm_server import VllmServer
 from services.vlm.settings import VlmSettings
-from services.vlm.vllm_server import VllmServer
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
 from shared.contract import names

@@ -152,8 +152,8 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
 
     A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: only one fits.
     """
+    from services.vlm.endpoints.vllm_server import find_python
     from services.vlm.settings import VlmSettings
-    from services.vlm.vllm_server import find_python
 
     settings = load(VlmSettings)
     if settings.vlm_url:

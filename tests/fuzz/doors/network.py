@@ -22,8 +22,8 @@ from services.ingest.failures import SourceError, failure_of
 from services.ingest.segmenter import Segmenter
 from services.ingest.settings import Cutting
 from services.ingest.source import Reaching, open_source
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.failures import Rejected, RequestFailed
+from services.vlm.endpoints.failures import Rejected, RequestFailed
+from services.vlm.endpoints.openai import ModelEndpoint
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing
 from shared.contract.cameras import Camera

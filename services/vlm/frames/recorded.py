@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from nats.aio.client import Client
 
-from services.vlm import sampling
-from services.vlm.part import Part
+from services.vlm.frames import sampling
+from services.vlm.frames.jpeg import Part
 from shared.bus.requests import NobodyAnswers
 from shared.client import recordings
 from shared.recordings import queries

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.vlm.frames import JpegFrame
+from services.vlm.frames.jpeg import JpegFrame
 from shared.contract.bounds import MOST_TEXT
 from shared.runtime.plain import plain
 

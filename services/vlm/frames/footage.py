@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.vlm import recorded, sampling
-from services.vlm.frames import Frames, JpegFrame
-from services.vlm.part import Part
+from services.vlm.frames import recorded, sampling
+from services.vlm.frames.jpeg import Frames, JpegFrame, Part
 from shared.bus import direct
 from shared.bus.direct import Stored
 from shared.contract import names
