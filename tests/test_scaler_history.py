@@ -20,7 +20,8 @@ from nats.aio.client import Client
 
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
 from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.live.estimator import Estimator, LiveDemand
+from services.scaler.live.consumer_demand import LiveDemand
+from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
 from services.scaler.live.metadata import parse
 from shared import bus
