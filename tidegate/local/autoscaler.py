@@ -20,13 +20,12 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
-from services.scaler.cost.accounts import Account
-from services.scaler.cost.spent import Spent
 
 from services.scaler.consumers.combined import Reader
 from services.scaler.consumers.counts import ConsumerState
 from services.scaler.consumers.listeners import nothing
 from services.scaler.consumers.readers import ConsumerReader
+from services.scaler.cost import Account, Spent
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
 from services.scaler.live.estimator import Estimator

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from services.scaler.cost.spent import Spent
+from services.scaler.cost import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
