@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from bench import bench_phases as phases
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 from tests.demand_world import World
 from tests.examples import examples
 from tidegate.keda import scaledobject

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 from services.scaler.live.consumer_demand import LiveDemand
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked

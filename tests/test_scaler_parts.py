@@ -18,7 +18,7 @@ from services.scaler.consumers.counts import ArrivedCounter, waiting
 from services.scaler.consumers.registry import Consumers
 from services.scaler.consumers.wakeups import Wakeups, republished_subjects
 from services.scaler.demand.observation import Workers
-from services.scaler.demand.policy import DemandSettings
+from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live import metrics_page
 from services.scaler.live.consumer_demand import LiveDemand
 from services.scaler.live.estimator import Estimator
