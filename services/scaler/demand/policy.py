@@ -116,6 +116,8 @@ class Demand:
         self._full_plan = _Plan(times, EXCEEDED_SHARE, times.scale_in_delay)
         exceeded = min(0.5, EXCEEDED_PER_BUDGET * settings.defer_budget)
         self._degradable_plan = _Plan(times, exceeded, times.scale_in_delay_degradable)
+        self._plan = self._full_plan
+        self._is_degradable = False
         self._deferral = DeferralController(settings.defer_budget)
         self._expiry = ExpiryForecast(settings.backfill_grace_s)
         self._service_rate = ServiceRate()
@@ -129,10 +131,12 @@ class Demand:
             self._arrivals.resume(o.time, o.arrived)
         self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.is_reset)
         self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
+        self._is_degradable = self._deferral.is_reported and self._settings.defer_budget > 0
+        self._plan = self._degradable_plan if self._is_degradable else self._full_plan
         expiring = self._expiry.measure(o.time, o.deferred)
         rates = self._rates(o, lean=not expiring)
         if self._is_unheard(o):
-            return self._by_lag(o, self._service_rate.value, expiring)
+            return self._by_lag(o, expiring)
         return self._by_demand(o, rates, expiring)
 
     # ---- states
@@ -151,15 +155,7 @@ class Demand:
     def _has_arrivals(self, now: float) -> bool:
         return now - self._progress.arrived_at < self._times.scale_in_delay
 
-    @property
-    def _is_degradable(self) -> bool:
-        return self._deferral.is_reported and self._settings.defer_budget > 0
-
     # ---- terms
-
-    @property
-    def _plan(self) -> _Plan:
-        return self._degradable_plan if self._is_degradable else self._full_plan
 
     def _rates(self, o: Observation, *, lean: bool) -> _Rates:
         """Return the arrival rates at the horizon. lean: whether the plan may be lean."""
@@ -198,8 +194,8 @@ class Demand:
 
     # ---- the two sums
 
-    def _by_lag(self, o: Observation, rate: float | None, expiring: float) -> Estimate:
-        fleet = o.fleet
+    def _by_lag(self, o: Observation, expiring: float) -> Estimate:
+        rate = self._service_rate.value
         each = self._settings.lag_threshold
         if rate is not None:
             each = max(1.0, LAG_SHARE * rate * self._settings.latency_target_s)
@@ -220,8 +216,6 @@ class Demand:
             held_replicas=floor,
             expiring=expiring,
             expiry_replicas=for_expiring,
-            ready=fleet.ready if fleet else 0,
-            warming=fleet.loading if fleet else 0,
         )
 
     def _by_demand(self, o: Observation, rates: _Rates, expiring: float) -> Estimate:
