@@ -1,10 +1,5 @@
 """The cost of a service's replicas, the busy part of it, and the cost of a static fleet.
 
-    cost = Cost(now)
-    spent = cost.charge(now, replicas=3, living=3, warming=1, used_s=211.0, working_s=95.5)
-    spent.used_s == spent.busy_s + spent.idle_s + spent.warming_s
-    spent.saving        # 0.42 of the cost of a constant fleet of the peak's size
-
 A replica is warming from its start until it reports ready, and busy while it has a message in flight. A heartbeat
 reports work up to a second late. That second counts as idle at first, and later idle time counts as busy in its place.
 So the parts never decrease, as counters must, and their sums are right.
@@ -22,7 +17,10 @@ from services.scaler.live.heartbeats import Heartbeats
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Replica-seconds over the `seconds` since the start. peak: the maximum of requested replicas."""
+    """Replica-seconds over the `seconds` since the start: used_s is the sum of busy, idle and warming.
+
+    peak: the maximum of requested replicas.
+    """
 
     seconds: float = 0.0
     used_s: float = 0.0

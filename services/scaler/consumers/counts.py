@@ -1,10 +1,5 @@
 """What a consumer's replies count: its state, the messages that arrived, and those that expired before delivery. Pure.
 
-    expired = ExpiryCounter()
-    expired.count(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
-                   stream_seq=consumer.delivered.stream_seq,
-                   consumer_seq=consumer.delivered.consumer_seq)
-
 Expiry lowers a consumer's pending count, and so hides overload when it matters most. It leaves a trace: the consumer's
 place in the stream advances by more than its deliveries. The count is a lower bound, as redeliveries count as
 deliveries. It applies only to consumers of all subjects of their stream: a filter's gaps would count as losses.

@@ -36,26 +36,18 @@ EXCEEDED_SHARE = 0.15
 # For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
 # the mean excess of such a period.
 EXCEEDED_PER_BUDGET = 2.25
-# The arrival rate is averaged over this many cold starts: scaling by it is no quicker.
-WINDOW_COLD_STARTS = 1.0
-# The arrival rate is averaged over at least this long.
+# The arrival rate is averaged over a cold start, as scaling by it is no quicker, and over at least this long.
 MIN_WINDOW_S = 120.0
 # A backlog may use this share of the latency target before it requests more replicas.
 ALLOWED_SHARE = 0.6
 # A backlog over the allowed one is cleared within this share of a cold start.
 DRAIN_COLD_STARTS = 0.5
-# A backlog over the allowed one is cleared in at least this long: one sync of the HPA.
-MIN_DRAIN_S = 15.0
-# A tolerated lag is repaid over at least this many horizons.
-LAG_HORIZONS = 1.0
 # The backlog requests at most this many replicas per replica for arrivals.
 MAX_BACKLOG_RATIO = 2.0
 # Replicas for arrivals remain for this many cold starts: the break-even, and half of it for missed minutes.
 HOLD_COLD_STARTS = 1.5
 # For degradable work, replicas for arrivals remain for this many cold starts: no minute is missed.
 HOLD_COLD_STARTS_DEGRADABLE = 1.0
-# Replicas for arrivals remain for at least this long: one sync of the HPA.
-MIN_HOLD_S = 15.0
 # Nothing is forecast after this many scale-in delays without an arrival.
 IDLE_DELAYS = 2.0
 # The minimum time without an arrival after which nothing is forecast.
@@ -67,8 +59,6 @@ BLIND_S = 30.0
 # The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
 # threshold` uses the same share, 1 less the air.
 LAG_SHARE = 0.75
-# The minimum time to backfill expiring segments: one sync of the HPA.
-MIN_DUE_S = 15.0
 # This many messages per ready replica are in flight, rather than a backlog that retains replicas.
 IN_FLIGHT_MESSAGES = 2
 # The period for scoring a forecast is three latency targets, between these bounds.
@@ -77,7 +67,7 @@ MAX_PERIOD_S = 60.0
 
 
 class Times(NamedTuple):
-    """The policy's times, in seconds.
+    """The policy's times, in seconds. Nothing happens sooner than at the next sync of the HPA.
 
     horizon: until a replica requested now is ready. drain: to clear a backlog over the allowed one. lag: to repay a
     tolerated lag. scale_in_delay: that replicas for arrivals remain; scale_in_delay_degradable: the same for degradable
@@ -99,16 +89,16 @@ class Times(NamedTuple):
     def of(cls, settings: DemandSettings) -> Times:
         cold = settings.cold_start_s
         horizon = cold + HPA_SYNC_S / 2
-        drain = max(MIN_DRAIN_S, DRAIN_COLD_STARTS * cold)
-        scale_in_delay = max(MIN_HOLD_S, HOLD_COLD_STARTS * cold)
+        drain = max(HPA_SYNC_S, DRAIN_COLD_STARTS * cold)
+        scale_in_delay = max(HPA_SYNC_S, HOLD_COLD_STARTS * cold)
         return cls(
             horizon=horizon,
             drain=drain,
-            lag=max(drain, LAG_HORIZONS * horizon),
+            lag=max(drain, horizon),
             scale_in_delay=scale_in_delay,
-            scale_in_delay_degradable=max(MIN_HOLD_S, HOLD_COLD_STARTS_DEGRADABLE * cold),
+            scale_in_delay_degradable=max(HPA_SYNC_S, HOLD_COLD_STARTS_DEGRADABLE * cold),
             idle=max(MIN_IDLE_S, IDLE_DELAYS * scale_in_delay),
-            expiry=max(MIN_DUE_S, settings.backfill_grace_s - horizon),
+            expiry=max(HPA_SYNC_S, settings.backfill_grace_s - horizon),
             period=min(MAX_PERIOD_S, max(MIN_PERIOD_S, 3 * settings.latency_target_s)),
-            window=max(MIN_WINDOW_S, WINDOW_COLD_STARTS * cold),
+            window=max(MIN_WINDOW_S, cold),
         )

@@ -1,9 +1,4 @@
-"""A metric that is continuously updated, its value on request, and its explanation.
-
-answer = await live.answer()          # waits for the first reading; raises a TidegateError
-live.listeners.add(event.set)         # called when `active` changes
-live.explanation()                    # every term, for a person
-"""
+"""A metric that is continuously updated, its value on request, and its explanation."""
 
 from __future__ import annotations
 
@@ -35,7 +30,10 @@ class LiveAnswer(msgspec.Struct, frozen=True):
 
 
 class Live(ABC):
-    """One live metric. metric: its name in KEDA. requested_at: monotonic seconds of the last request."""
+    """One live metric. metric: its name in KEDA. requested_at: monotonic seconds of the last request.
+
+    listeners: called when `active` changes.
+    """
 
     metric: ClassVar[str]
     query: Query
@@ -47,7 +45,7 @@ class Live(ABC):
 
     @abstractmethod
     async def answer(self) -> LiveAnswer:
-        """Return the value now. Raises Missing or Unavailable."""
+        """Return the value now, or that of the first reading. Raises Missing or Unavailable."""
 
     @property
     @abstractmethod
@@ -60,7 +58,8 @@ class Live(ABC):
         """Whether its stream, consumer or bucket does not exist."""
 
     @abstractmethod
-    def explanation(self) -> Explanation: ...
+    def explanation(self) -> Explanation:
+        """Return every term, for a person."""
 
     @abstractmethod
     async def close(self) -> None: ...

@@ -1,9 +1,4 @@
-"""A job's requests to the model, with their total cost, and with their traces.
-
-chat = Chat(model, settings, kind="verify", span=message.span)
-text = await chat.say(prompt)
-answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer if two answers break the schema
-"""
+"""A job's requests to the model, with their total cost, and with their traces."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The model of the settings: at an endpoint, or at a vLLM that is started and stopped here.
-
-async with connect(settings) as (model, server):
-    tasks = upkeep(model, server)       # while the model is in use
-"""
+"""The model of the settings: at an endpoint, or at a vLLM that is started and stopped here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Parts of video, decoded: the model's frames, as JPEG, in order of time.
-
-frames = await Frames(decoder, side=640).of(parts)
-"""
+"""Parts of video, decoded: the model's frames, as JPEG, in order of time."""
 
 from __future__ import annotations
 
