@@ -14,13 +14,9 @@ from shared.contract import names
 
 
 class MergedReader:
-    """The sum of several consumers, with the interface of a `ConsumerReader`.
-
-    parts: the reader of each consumer.
-    """
+    """The sum of several consumers, with the interface of a `ConsumerReader`. parts: the reader of each."""
 
     def __init__(self, parts: Sequence[ConsumerReader]) -> None:
-        self.service = parts[0].service
         self.stream = ",".join(dict.fromkeys(part.stream for part in parts))
         self.consumer = ",".join(part.consumer for part in parts)
         self.listeners = Listeners()
@@ -61,7 +57,7 @@ class DeferredReader:
     """A service's deferred segments. media: gives the retention of video. problem: why they are unknown."""
 
     def __init__(self, jobs: ConsumerReader, media: StreamReader) -> None:
-        self.jobs = jobs
+        self._jobs = jobs
         self.problem = ""
         self._media = media
 
@@ -70,7 +66,7 @@ class DeferredReader:
         """The counts; None if either reply is missing, or MEDIA has no maximum age."""
         media = self._media.reply
         try:
-            state = self.jobs.state()
+            state = self._jobs.state()
         except (Missing, Unavailable) as e:
             self.problem = str(e)
             return None
@@ -81,10 +77,10 @@ class DeferredReader:
         return DeferredSegments(ever=state.arrived, waiting=state.backlog, retention_s=media.config.max_age / 1e9)
 
     def open(self) -> None:
-        self.jobs.listeners.add(nothing)
+        self._jobs.listeners.add(nothing)
 
     def close(self) -> None:
-        self.jobs.listeners.discard(nothing)
+        self._jobs.listeners.discard(nothing)
 
 
 Reader = ConsumerReader | MergedReader

@@ -4,6 +4,5 @@
 |---|---|
 | `frame_budget`, `sampling` | how many frames, and which; pure |
 | `jpeg` | parts of video, decoded |
-| `recorded` | parts of recordings |
-| `footage` | frames of a stretch of a camera's time, or of some segments |
+| `footage` | frames of a stretch of a camera's time, or of some segments, stored or recorded |
 """
