@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from services.scaler.live.consumers import EVERY_S
+from services.scaler.consumers.readers import EVERY_S
 from tidegate.keda.hpa import SYNC_S
 from tidegate.local.configuration import scaled_object, shipped
 from tidegate.simulation import compare

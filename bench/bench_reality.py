@@ -38,8 +38,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import world
+from services.scaler.consumers.readers import EVERY_S
 from services.scaler.live import metadata
-from services.scaler.live.consumers import EVERY_S
 from services.scaler.live.metadata import DemandQuery
 from shared.client.rates import quantile
 from shared.contract import names, stats

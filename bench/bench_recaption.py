@@ -25,11 +25,11 @@ from rich.table import Table
 
 from bench import record
 from bench.bench_vlm import COLD, bare
-from services.vlm import prompt
+from services.vlm.endpoints import prompt
+from services.vlm.endpoints.prompt import Prompt
 from services.vlm.kinds.caption import PROMPT
-from services.vlm.prompt import Prompt
+from services.vlm.planning.stretches import CaptionPlan
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionPlan
 from shared.recordings import opening
 from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
 from tests.support.worlds.archive_world import planned, recorded

@@ -31,11 +31,11 @@ from rich.table import Table
 
 import services.vlm.__main__ as vlm
 from bench import record, world
-from services.vlm import prompt
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.footage import Footage
+from services.vlm.endpoints import prompt
+from services.vlm.endpoints.openai import ModelEndpoint
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.footage import Footage
 from services.vlm.kinds.verify import PROMPT, VerdictAnswer
-from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.contract import jobs, names

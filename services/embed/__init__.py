@@ -6,12 +6,12 @@ It also answers `svc.embed.text` and `svc.embed.image`, for search.
 |---|---|
 | `settings` | settings from the environment |
 | `models` | embedding models, behind one interface |
-| `sampling`, `crops` | which frames and crops to embed; pure |
-| `views` | the pictures of a message, of any stream |
-| `looking` | the vectors of a segment's pictures, of live or recorded video; pure |
-| `segments`, `detected` | the inputs: keyframes of MEDIA, or the frames that cv analysed, with their objects |
+| `sampling` | which frames to embed; pure |
+| `views` | the pictures of a message, of live or recorded video, and their vectors; pure |
+| `segments`, `detected` | the inputs: keyframes of MEDIA, or the frames that cv analysed, with crops of their objects |
 | `service` | the worker loop's functions: read, embed, make the event |
 | `queries` | embeds texts and pictures on request |
+| `app` | the worker with its input |
 
 `__main__` puts them together.
 """

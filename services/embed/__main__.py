@@ -7,18 +7,14 @@ from functools import partial
 
 from nats.aio.client import Client
 
-from shared.contract import names
 from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
 from shared.service import loading, process
-from shared.worker import Worker
 
 with process.needing("embed"):
     from services.embed import queries
-    from services.embed.detected import Detected
+    from services.embed.app import build
     from services.embed.models import InTurns, load
-    from services.embed.segments import Segments
-    from services.embed.service import EmbedService
     from services.embed.settings import EmbedSettings
 
 
@@ -26,12 +22,7 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
     embedder = await loading.load(client, "embed", settings.replica, health, partial(_embedder, settings), stop)
     if embedder is None:
         return
-    crops = settings.embed_crops == "detections"
-    source = (Detected if crops else Segments)(client.jetstream(), embedder.size, settings)
-    service = EmbedService(source, embedder, batch_size=settings.embed_batch_size)
-    stream = names.EVENTS if crops else names.MEDIA
-    consumers, backfill = [(stream, "embed")], names.backfilling("embed")
-    worker = Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill)
+    worker = build(client, embedder, settings, health)
     await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
 
 

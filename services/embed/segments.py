@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from nats.js import JetStreamContext
 
-from services.embed.looking import views_of
 from services.embed.sampling import is_first_since, shows
 from services.embed.settings import EmbedSettings
-from services.embed.views import Views
+from services.embed.views import Views, views_of
 from shared.contract import names, segment
 from shared.contract.cameras import CameraDirectory
 from shared.contract.events import SegmentRef

@@ -7,9 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from services.embed.looking import vectors_in, vectors_of
 from services.embed.models import Embedder
-from services.embed.views import Views
+from services.embed.views import Views, vectors_in, vectors_of
 from shared.contract.events import Embeddings
 from shared.models.vectors import Vectors
 from shared.worker import Message

@@ -12,7 +12,7 @@ from shared.runtime.telemetry import Health, logger
 from shared.service import process
 
 with process.needing("scaler"):
-    from services.scaler.cost.accounts import HeardAccounts
+    from services.scaler.cost import HeardAccounts
     from services.scaler.live.estimator import Estimator
     from services.scaler.live.explainer import explaining
     from services.scaler.page import serving_page

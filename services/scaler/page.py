@@ -21,7 +21,8 @@ from typing import Any
 
 import msgspec
 
-from services.scaler.live import metadata, metrics
+from services.scaler import metrics
+from services.scaler.live import metadata
 from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, certificates
 from shared.bus.infos import Missing

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from services.scaler import metrics
 from services.scaler.externalscaler_pb2 import (
     GetMetricSpecResponse,
     GetMetricsRequest,
@@ -28,7 +29,7 @@ from services.scaler.externalscaler_pb2 import (
     MetricValue,
     ScaledObjectRef,
 )
-from services.scaler.live import metadata, metrics
+from services.scaler.live import metadata
 from services.scaler.live.answers import Live
 from services.scaler.live.estimator import Estimator
 from services.scaler.settings import ScalerSettings, credentials

@@ -1,8 +1,4 @@
-"""VLM_URL of a managed endpoint, not a server. Pure.
-
-address = sagemaker("sagemaker://qwen-vl?component=qwen-vl-1&region=eu-west-1")
-address.endpoint, address.component, address.region
-"""
+"""VLM_URL of a managed endpoint, not a server. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ class SageMakerAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sagemaker(url: str) -> SageMakerAddress:
-    """Parse such a URL. Raises SettingError."""
+    """Parse a URL such as `sagemaker://qwen-vl?component=qwen-vl-1&region=eu-west-1`. Raises SettingError."""
     shown = f"VLM_URL={redact(url)!r}"
     try:
         parts = urlsplit(url)

@@ -17,16 +17,17 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.vlm import metrics, tracing
-from services.vlm.chat import BrokenAnswer, Chat
-from services.vlm.footage import Footage, NoFootage
-from services.vlm.frame_budget import frames_of
+from services.vlm import metrics
+from services.vlm.endpoints import tracing
+from services.vlm.endpoints.chat import BrokenAnswer, Chat
+from services.vlm.endpoints.model import Model
+from services.vlm.frames.footage import Footage, NoFootage
+from services.vlm.frames.frame_budget import frames_of
 from services.vlm.kinds import JobKind, Work
 from services.vlm.kinds.ask import Questions
 from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
-from services.vlm.model import Model
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log

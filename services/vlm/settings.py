@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from services.vlm import address
-from services.vlm.stretches import LONGEST_S
 from shared.contract import catalog
+from shared.contract.cameras import LONGEST_CAPTION_S as LONGEST_S
 from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.contract.names import TOKEN
 from shared.runtime.errors import SettingError

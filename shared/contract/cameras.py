@@ -32,6 +32,8 @@ SCHEMES = ("rtsp", "rtsps", "file")
 _MOST_CACHED = 10_000
 # Captions are at least this far apart.
 SHORTEST_CAPTION_S = 1.0
+# A caption covers at most half of MEDIA's ten minutes: a job may wait that long again before its video expires.
+LONGEST_CAPTION_S = 300.0
 # Tiles are columns by rows.
 TILES = "^[1-4]x[1-4]$"
 

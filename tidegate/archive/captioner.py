@@ -19,15 +19,15 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec.structs import replace
 from opentelemetry import trace
 
-from services.vlm.chat import Chat
-from services.vlm.failures import Rejected, RequestFailed
-from services.vlm.footage import NoFootage
+from services.vlm.endpoints.chat import Chat
+from services.vlm.endpoints.connection import connect, upkeep
+from services.vlm.endpoints.failures import Rejected, RequestFailed
+from services.vlm.endpoints.model import event_name
+from services.vlm.frames.footage import NoFootage
 from services.vlm.kinds import Work
 from services.vlm.kinds.caption import Captions
-from services.vlm.model import event_name
-from services.vlm.reaching import keeping, reached
+from services.vlm.planning.stretches import CaptionStretch
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionStretch
 from shared.contract import jobs
 from shared.contract.events import Caption as Event
 from shared.contract.events import Seen, Usage, VlmResult
@@ -115,8 +115,8 @@ class Captioner:
     async def _start(self) -> None:
         for store in (self._results, self._recordings):
             self._open.push_async_callback(store.close)
-        self._model, server = await self._open.enter_async_context(reached(self._settings))
-        self._watchers = keeping(self._model, server)
+        self._model, server = await self._open.enter_async_context(connect(self._settings))
+        self._watchers = upkeep(self._model, server)
         self._open.push_async_callback(end, *self._watchers)
         self._is_ours = server is not None
         await self._until_well()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.vlm.stretches import CaptionPlan, CaptionStretch, over
+from services.vlm.planning.stretches import CaptionPlan, CaptionStretch, over
 from shared.contract.names import Token
 from shared.recordings.records import Recorded
 from tidegate.archive.job import Job, Piece

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from services.embed import models
-from services.embed.looking import vectors_in, vectors_of, views_of
 from services.embed.models import Embedder
 from services.embed.sampling import is_first_since, shows
 from services.embed.service import EmbedService
-from services.embed.views import View
+from services.embed.views import View, vectors_in, vectors_of, views_of
 from shared.contract import names
 from shared.contract.events import Embeddings, SegmentRef
 from shared.contract.segment import Segment

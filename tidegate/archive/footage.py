@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from services.vlm import sampling
-from services.vlm.footage import NoFootage
-from services.vlm.frames import Frames, JpegFrame
-from services.vlm.part import Part
+from services.vlm.frames import sampling
+from services.vlm.frames.footage import NoFootage
+from services.vlm.frames.jpeg import Frames, JpegFrame, Part
 from services.vlm.settings import VlmSettings
 from shared.recordings.records import Unreadable
 from shared.recordings.store import Missing, Store

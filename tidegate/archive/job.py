@@ -19,7 +19,7 @@ from msgspec import Meta
 from services.analytics.limits import Limits
 from services.cv.tiles import Grid
 from services.embed.sampling import has_instant
-from services.vlm.stretches import CaptionPlan
+from services.vlm.planning.stretches import CaptionPlan
 from shared.contract.cameras import TILES
 from shared.contract.names import Token
 from shared.elastic.levels import sampled

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
-from services.vlm.stretches import CaptionPlan
+from services.vlm.planning.stretches import CaptionPlan
 from shared.contract import rules as book
 from shared.recordings.opening import KEY_FILE
 from shared.runtime.errors import SettingError

@@ -10,7 +10,7 @@ import msgspec
 import nats.errors
 
 from services.analytics.settings import limits_here
-from services.vlm.stretches import CaptionPlan
+from services.vlm.planning.stretches import CaptionPlan
 from shared.client import registry
 from shared.client import rules as stored
 from shared.contract import names

@@ -15,7 +15,7 @@ PICTURE = 1280
 
 async def save(client: Client, event: VlmResult, to: Path) -> list[Path]:
     """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
-    from services.vlm.footage import Footage
+    from services.vlm.frames.footage import Footage
 
     paths = []
     folder(to)

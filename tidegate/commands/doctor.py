@@ -143,8 +143,8 @@ def _vlm() -> list[Finding]:
     """Check whether `tidegate up --vlm` could start with this environment."""
     if catalog.missing(["vlm"]):
         return []
+    from services.vlm.endpoints.vllm_server import find_python
     from services.vlm.settings import VlmSettings
-    from services.vlm.vllm_server import find_python
 
     if not os.environ.get("VLM_URL") and not os.environ.get("VLM_MODEL"):
         remedy = "set VLM_URL to an endpoint, or VLM_MODEL for a vLLM of its own: docs/how-to/ask.md"

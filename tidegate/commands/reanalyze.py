@@ -16,8 +16,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from services.vlm.stretches import LONGEST_S
-from shared.contract.cameras import SHORTEST_CAPTION_S
+from shared.contract.cameras import LONGEST_CAPTION_S, SHORTEST_CAPTION_S
 from shared.runtime.errors import SettingError, TidegateError
 from tidegate.client.times import clock, length, now_here
 from tidegate.commands.options import FILE, OVER_ZERO, TIME, Number, data_option, extra, screen
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 COMMANDLINE = ParameterSource.COMMANDLINE
 NEEDED_MODULES = ("pyarrow", "scipy", "openvino", "matplotlib", "PIL")
 FPS = Number(0, 120, min_open=True)
-CAPTION_INTERVAL = Number(SHORTEST_CAPTION_S, LONGEST_S)
+CAPTION_INTERVAL = Number(SHORTEST_CAPTION_S, LONGEST_CAPTION_S)
 # A Ray cluster on this machine, without setup.
 LOCAL_RAY = "here"
 

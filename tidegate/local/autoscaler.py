@@ -21,15 +21,16 @@ import msgspec
 from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
-from services.scaler.cost.accounts import Account
-from services.scaler.cost.spent import Spent
+from services.scaler.consumers.combined import Reader
+from services.scaler.consumers.counts import ConsumerState
+from services.scaler.consumers.listeners import nothing
+from services.scaler.consumers.readers import ConsumerReader
+from services.scaler.cost import Account, Spent
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, Live
-from services.scaler.live.consumers import ConsumerReader, ConsumerState, Reader
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
-from services.scaler.live.listeners import nothing
 from services.scaler.live.metadata import DemandQuery, Query
 from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from services.scaler.demand.policy import DemandSettings
+from services.scaler.demand.parameters import DemandSettings
 from shared.runtime.errors import SettingError
 from tidegate.keda import scaledobject
 from tidegate.keda.scaledobject import (

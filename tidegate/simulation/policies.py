@@ -7,7 +7,8 @@ from collections import deque
 
 from services.scaler.demand.estimate import Estimate, one_number
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 from shared.contract import names
 from tidegate.keda.decision import Keda
 from tidegate.keda.hpa import SYNC_S

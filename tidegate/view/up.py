@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from services.scaler.cost.spent import Spent
+from services.scaler.cost import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
@@ -153,8 +153,8 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
 
     A replica that starts its own vLLM takes the GPUs, or the cores, of this machine: only one fits.
     """
+    from services.vlm.endpoints.vllm_server import find_python
     from services.vlm.settings import VlmSettings
-    from services.vlm.vllm_server import find_python
 
     settings = load(VlmSettings)
     if settings.vlm_url:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import inspect
 
-from services.scaler.demand.policy import DemandSettings
+from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live.metadata import CamerasQuery
 from tidegate.keda import scaledobject
 from tools.reference import structs

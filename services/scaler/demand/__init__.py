@@ -11,8 +11,11 @@
 | `peak` | the maximum over the last seconds |
 | `expiry` | how many deferred segments are about to expire |
 | `stuck` | the part of a backlog that does not drain |
+| `parameters` | the operator's settings, the constants, and the times that follow from both |
+| `progress` | when work last arrived, and when it was last done |
 | `estimate` | the result with every term, and its explanation |
 | `policy` | the sum, and the rules that retain replicas |
 
-Each module imports only those above it in this table. Each has its parameters in constants at its beginning.
+Each module imports only those above it in this table. The terms have their own parameters at their
+beginning, the sum has those in `parameters`.
 """

@@ -1,9 +1,5 @@
 """The arrival rate: the mean over a window that a significant change shortens. Pure.
 
-    arrivals = Arrivals(window_s=150)
-    arrivals.observe(now, arrived)          # a cumulative count; about once a second
-    arrivals.level                          # messages a second
-
 A long window is steady and a short one is quick. The long window is used until the last seconds differ from it
 significantly; then it restarts with those seconds. Significance is measured by the index of dispersion, variance over
 mean: 1 for a Poisson stream, and some tens for bursts.

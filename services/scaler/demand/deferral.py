@@ -1,9 +1,5 @@
 """How much leaner than the forecast the fleet is planned, learned from the share of deferred frames. Pure.
 
-    deferral = DeferralController(budget=0.02)
-    deferral.observe(now, fleet)              # workers that report their analysed frames
-    deferral.share                            # 0.06: the plan is 6 % leaner
-
 Degradable work defers frames while the fleet is briefly too small, and no segment waits for long. So the plan may be
 leaner until the deferred share reaches the budget. The controller is an account: each wanted frame pays the budget in,
 and each deferred frame is withdrawn. The balance makes the plan leaner. The controller keeps the sum of both near zero

@@ -1,9 +1,5 @@
 """An upper quantile of the arrival rate when a replica requested now is ready, learned from past errors. Pure.
 
-    forecast = Forecast(horizon_s=67.5, quantile=0.85, period_s=30)
-    forecast.observe(now, arrived, level)
-    forecast.value(level)        # messages a second, exceeded in 15 periods of 100
-
 The candidates are simple. Either the level continues, with a margin. Or the rate returns to a quantile of the last
 hour's rates, as it does after bursts that end before a replica is ready. Each candidate is scored against the later
 rate, by the pinball loss of the requested quantile, with exponential decay. The best candidate is used. So the headroom
@@ -36,7 +32,10 @@ MIN_SCORED_PERIODS = 4
 
 
 class Forecast:
-    """See the module. horizon_s: of the forecast. period_s: the averaging period of the rates for scoring."""
+    """See the module. quantile: 0.85 is exceeded in 15 periods of 100.
+
+    horizon_s: of the forecast. period_s: the averaging period of the rates for scoring.
+    """
 
     def __init__(self, horizon_s: float, quantile: float, period_s: float) -> None:
         self._horizon_s = horizon_s

@@ -1,9 +1,5 @@
 """The measured messages per second of one busy replica. Pure.
 
-    rate = ServiceRate()
-    rate.observe(now, waiting=31, fleet=fleet)
-    rate.value                  # None until there is a measurement
-
 The rate is the messages of the replicas over the seconds with a message in flight. A service with batches is an
 exception: at low load its batches are small, and it does less than it could. Its rate is that of all replicas while
 messages waited, if that is clearly higher.

@@ -1,8 +1,4 @@
-"""The part of a backlog that does not drain: poison messages, and messages that can't be delivered. Pure.
-
-stuck = StuckBacklog()
-stuck.measure(now, backlog=40, arrived=1204, capacity=24.0)     # 40.0 messages, once they have outlasted two minutes
-"""
+"""The part of a backlog that does not drain: poison messages, and messages that can't be delivered. Pure."""
 
 from __future__ import annotations
 

@@ -1,19 +1,15 @@
-"""A metric that is continuously updated, its value on request, and its explanation.
-
-answer = await live.answer()          # waits for the first reading; raises a TidegateError
-live.listeners.add(event.set)         # called when `active` changes
-live.explanation()                    # every term, for a person
-"""
+"""A metric that is continuously updated, its value on request, and its explanation."""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import msgspec
 
+from services.scaler.consumers.listeners import Listeners
 from services.scaler.demand.estimate import one_number
-from services.scaler.live.listeners import Listeners
 from services.scaler.live.metadata import Query
 from shared.contract.explain import Explanation
 
@@ -33,41 +29,40 @@ class LiveAnswer(msgspec.Struct, frozen=True):
         return one_number(self.value, self.active)
 
 
-class Live(Protocol):
-    """One live metric. requested_at: monotonic seconds of the last request. metric: its name in KEDA."""
+class Live(ABC):
+    """One live metric. metric: its name in KEDA. requested_at: monotonic seconds of the last request.
 
-    requested_at: float
-    listeners: Listeners
+    listeners: called when `active` changes.
+    """
 
-    @property
-    def query(self) -> Query: ...
-
-    @property
-    def metric(self) -> str: ...
-
-    async def answer(self) -> LiveAnswer:
-        """Return the value now. Raises Missing or Unavailable."""
-
-    @property
-    def active(self) -> bool | None:
-        """Whether there is work; None if unknown."""
-
-    @property
-    def missing(self) -> bool:
-        """Whether its stream, consumer or bucket does not exist."""
-
-    def explanation(self) -> Explanation: ...
-
-    async def close(self) -> None: ...
-
-
-class Changes:
-    """Notifies listeners of a change of `active`."""
+    metric: ClassVar[str]
+    query: Query
 
     def __init__(self) -> None:
         self.listeners = Listeners()
         self.requested_at = time.monotonic()
         self._last: bool | None = None
+
+    @abstractmethod
+    async def answer(self) -> LiveAnswer:
+        """Return the value now, or that of the first reading. Raises Missing or Unavailable."""
+
+    @property
+    @abstractmethod
+    def active(self) -> bool | None:
+        """Whether there is work; None if unknown."""
+
+    @property
+    @abstractmethod
+    def missing(self) -> bool:
+        """Whether its stream, consumer or bucket does not exist."""
+
+    @abstractmethod
+    def explanation(self) -> Explanation:
+        """Return every term, for a person."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
 
     @property
     def unused_s(self) -> float:
@@ -75,6 +70,7 @@ class Changes:
         return 0.0 if self.listeners else round(time.monotonic() - self.requested_at, 3)
 
     def notify(self, active: bool | None) -> None:
+        """Call the listeners if `active` has changed."""
         if active != self._last:
             self._last = active
             self.listeners.notify()

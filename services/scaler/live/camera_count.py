@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.scaler.live.answers import FIRST_S, Changes, LiveAnswer
+from services.scaler.live.answers import FIRST_S, Live, LiveAnswer
 from services.scaler.live.metadata import CamerasQuery
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import Mirror, mirror
@@ -21,10 +21,11 @@ from shared.runtime.tasks import end
 RETRY_S = 5.0
 
 
-class LiveCameras(Changes):
-    """See `answers.Live`."""
+class LiveCameras(Live):
+    """See the module."""
 
     metric = "cameras"
+    query: CamerasQuery
 
     def __init__(self, client: Client, query: CamerasQuery) -> None:
         super().__init__()

@@ -21,20 +21,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from services.scaler.demand.estimate import Estimate
-from services.scaler.demand.observation import faster
-from services.scaler.demand.policy import Demand
-from services.scaler.live import metrics
-from services.scaler.live.answers import FIRST_S, Changes, Live, LiveAnswer
+from services.scaler.consumers.readers import EVERY_S
+from services.scaler.consumers.registry import Consumers
+from services.scaler.live.answers import Live
 from services.scaler.live.camera_count import LiveCameras
-from services.scaler.live.consumers import EVERY_S, STALE_S, Consumers
+from services.scaler.live.collector import DEMAND
+from services.scaler.live.consumer_demand import LiveDemand
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
-from services.scaler.live.monitor import LISTEN_S, ConsumerMonitor, HistoryStore
-from shared.bus.infos import Missing, Unavailable
+from services.scaler.live.monitor import ConsumerMonitor, HistoryStore
+from shared.bus.infos import Unavailable
 from shared.contract import catalog, stats
-from shared.contract.explain import Explanation
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
@@ -50,114 +48,6 @@ MOST_QUERIES = 200
 MOST_HISTORIES = 50
 # The maximum services with heartbeats. A server without logins accepts any name.
 MOST_SERVICES = 100
-
-
-class LiveDemand(Changes):
-    """See `answers.Live`. page: the source of the workers' counters; None for their heartbeats.
-
-    speed: the policy's seconds in one real second.
-    """
-
-    metric = "demand"
-
-    def __init__(
-        self, query: DemandQuery, monitor: ConsumerMonitor, page: MetricsPage | None, speed: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.query = query
-        self.estimate: Estimate | None = None
-        self.monitor = monitor
-        self._page = page
-        self._demand = Demand(query.settings)
-        self._speed = speed
-        self._at = float("-inf")
-        self._began = time.monotonic()
-        self._estimated = asyncio.Event()
-        # Read first: a failure on the present state must raise before the listener is added.
-        self._read()
-        monitor.listeners.add(self._read)
-        if page:
-            page.users += 1
-
-    @property
-    def heartbeats(self) -> Heartbeats:
-        return self.monitor.heartbeats
-
-    async def answer(self) -> LiveAnswer:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_S):
-                await self.monitor.reader.first_answer.wait()
-                with suppress(Missing, Unavailable):
-                    self.monitor.reader.state()
-                    await self._estimated.wait()
-                # Before the workers' first heartbeats, the estimate would be 0 replicas.
-                await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
-        estimate = self._now()
-        return LiveAnswer(estimate.replicas, estimate.active or self.monitor.reader.woken)
-
-    @property
-    def active(self) -> bool | None:
-        try:
-            return self._now().active or self.monitor.reader.woken
-        except (Missing, Unavailable):
-            return None
-
-    @property
-    def missing(self) -> bool:
-        try:
-            self.monitor.reader.state()
-        except Missing:
-            return True
-        except Unavailable:
-            pass
-        return False
-
-    def explanation(self) -> Explanation:
-        now = time.monotonic()
-        error = ""
-        try:
-            self._now()
-        except (Missing, Unavailable) as e:
-            error = str(e)
-        lines = self.estimate.explain() if self.estimate else []
-        if self.monitor.problem and self.query.settings.backfill_grace_s:
-            lines.append(f"what was put off is not known and not counted: {self.monitor.problem}")
-        return Explanation(
-            service=self.query.service,
-            of=f"consumer {self.query.consumer} of stream {self.query.stream}",
-            terms=msgspec.to_builtins(self.estimate) if self.estimate else {},
-            settings=msgspec.to_builtins(self.query.settings),
-            lines=lines,
-            replicas=self.heartbeats.replicas(now),
-            replicas_from=redact(self.query.metrics_url) or "heartbeats",
-            age_s=round(now - self._at, 3) if self.estimate else None,
-            error=error,
-            asked_s=self.unused_s,
-        )
-
-    async def close(self) -> None:
-        self.monitor.listeners.discard(self._read)
-        if self._page:
-            self._page.users -= 1
-
-    def _now(self) -> Estimate:
-        """Return the estimate of the reader's last state. Raises Missing or Unavailable."""
-        self.monitor.reader.state()
-        if self.estimate is None or time.monotonic() - self._at > STALE_S:
-            raise Unavailable(
-                f"consumer {self.query.consumer} of stream {self.query.stream}: there is no recent estimate"
-            )
-        return self.estimate
-
-    def _read(self) -> None:
-        latest = self.monitor.latest
-        if latest and latest.time > self._at:
-            # A new policy replays the earlier observations.
-            for o in self.monitor.observations if self.estimate is None else [latest]:
-                self.estimate = self._demand.observe(faster(o, self._speed))
-            self._at = latest.time
-            self._estimated.set()
-        self.notify(self.active)
 
 
 class Estimator:
@@ -190,11 +80,11 @@ class Estimator:
     async def __aenter__(self) -> Estimator:
         self._subscription = await self._client.subscribe("scale.>", cb=self._beat)
         self._sweeping = asyncio.create_task(self._sweep_loop(), name="sweep")
-        metrics.DEMAND.watch(self)
+        DEMAND.watch(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        metrics.DEMAND.forget(self)
+        DEMAND.forget(self)
         await end(self._sweeping)
         for live in self._lives.values():
             live.listeners.clear()

@@ -59,33 +59,27 @@ def beat_of(stats: WorkerStats) -> Beat:
 
 
 class Heartbeats:
-    """The replicas of one service. `now` is in seconds of a clock that does not step back."""
+    """The replicas of one service. `now` is in seconds of a clock that does not step back.
+
+    working_s: seconds with a message in flight. lived_s: seconds between the heartbeats of each process, without
+    silences. Both are summed over all replicas ever heard.
+    """
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
         self._silence_s = silence_s
         self._last: dict[str, tuple[float, Beat]] = {}
         self._processed = 0.0
-        self._working_s = 0.0
-        self._lived_s = 0.0
+        self.working_s = 0.0
+        self.lived_s = 0.0
         self._work = self._wanted = self._sampled = 0.0
         self._says_work = False
-
-    @property
-    def working_s(self) -> float:
-        """Seconds with a message in flight, summed over all replicas ever heard."""
-        return self._working_s
-
-    @property
-    def lived_s(self) -> float:
-        """Seconds between the heartbeats of each process, summed over all ever heard, without silences."""
-        return self._lived_s
 
     def beat(self, beat: Beat, now: float) -> None:
         """Add a heartbeat. Work before a replica's first heartbeat is not counted: rates are differences."""
         if previous := self._last.pop(beat.replica, None):
             at, before = previous
             if beat.pid == before.pid and now - at <= self._silence_s:
-                self._lived_s += now - at
+                self.lived_s += now - at
             self._add(beat, before)
         # The dict is ordered by the last heartbeat.
         while self._last and (len(self._last) >= MOST or now - next(iter(self._last.values()))[0] > MEMORY_S):
@@ -103,7 +97,7 @@ class Heartbeats:
         # A partially analysed segment counts in proportion to the replica time it took.
         share = min(1.0, max(0.0, beat.work_s - since.work_s) / wanted_s) if wanted_s > 0 else 1.0
         self._processed += processed
-        self._working_s += beat.working_s - since.working_s
+        self.working_s += beat.working_s - since.working_s
         self._work += processed * share
         self._wanted += beat.wanted - since.wanted
         self._sampled += max(0.0, beat.analysed - since.analysed)
@@ -117,7 +111,7 @@ class Heartbeats:
             ready=states.count("ready"),
             loading=states.count("loading"),
             processed=self._processed,
-            working_s=self._working_s,
+            working_s=self.working_s,
             work=self._work if self._says_work else None,
             wanted=self._wanted if self._says_work else None,
             analysed=self._sampled if self._says_work else None,

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from msgspec import Meta
 
-from services.scaler.demand.policy import DemandSettings
+from services.scaler.demand.parameters import DemandSettings
 from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact

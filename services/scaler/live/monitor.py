@@ -22,11 +22,12 @@ from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
+from services.scaler.consumers.combined import DeferredReader, Reader
+from services.scaler.consumers.counts import ConsumerState
+from services.scaler.consumers.listeners import Listeners
 from services.scaler.demand.observation import Observation
-from services.scaler.live.consumers import ConsumerState, DeferredReader, Reader
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
-from services.scaler.live.listeners import Listeners
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import bind
 from shared.contract import names, stats

@@ -9,8 +9,7 @@ event = kind.unanswered(work, base)          # if there is nothing to show
 | `ask` | a question about a stretch of a camera's time |
 | `caption` | a caption of a stretch |
 | `verify` | whether an incident is what its rule detected |
-| `looking` | descriptions of stretches without captions |
-| `summarize` | a summary of a longer time, from its captions |
+| `summarize` | a summary of a longer time, from its captions or else from frames |
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from services.vlm.chat import Chat
-from services.vlm.frames import JpegFrame
+from services.vlm.endpoints.chat import Chat
+from services.vlm.frames.jpeg import JpegFrame
 from shared.contract.events import Cause, Part, VlmResult
 from shared.contract.jobs import Job
 

@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Meta
 from nats.aio.client import Client
 
-from services.vlm.chat import Chat
-from services.vlm.footage import Footage
+from services.vlm.endpoints.chat import Chat
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.footage import Footage
 from services.vlm.kinds import Work, event
-from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
 from shared.contract import jobs, names

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Protocol
 
-from services.vlm.chat import Chat
-from services.vlm.frames import JpegFrame
+from services.vlm.endpoints.chat import Chat
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.jpeg import JpegFrame
 from services.vlm.kinds import Work, event
-from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
 from shared.contract.events import Caption, VlmResult

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import math
 from bisect import bisect_left
 from collections.abc import Sequence, Sized
 
@@ -17,12 +18,13 @@ import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.vlm.chat import Chat
-from services.vlm.failures import TooLong
-from services.vlm.footage import Footage, NoFootage
+from services.vlm.endpoints.chat import Chat
+from services.vlm.endpoints.failures import TooLong
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.footage import Footage, NoFootage
+from services.vlm.frames.jpeg import JpegFrame
 from services.vlm.kinds import Work, event
-from services.vlm.kinds.looking import Looking
-from services.vlm.prompt import Prompt
+from services.vlm.kinds.caption import PROMPT as CAPTION_PROMPT
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
@@ -45,9 +47,7 @@ WISH = (
 FEWEST = 2
 # Each round leaves at most half of the parts, so this many rounds are enough for any number of captions.
 MOST_ROUNDS = 30
-
-
-# The division of captions among prompts. The values were chosen by hand.
+# The values from here on were chosen by hand.
 
 # The text around the descriptions, and the chat's template, take this many tokens.
 FRAME_TOKENS = 250
@@ -57,6 +57,35 @@ PARALLEL_REQUESTS = 2
 TIMES_CHARACTERS = 26
 # Maximum captions of a summary: one every 4 s for a day, which take half a minute to read.
 MAX_CAPTIONS = 20_000
+# The length of a part of a stretch without captions; longer if there were more parts than the maximum.
+PART = dt.timedelta(minutes=1)
+MOST_PARTS = 16
+
+
+class PartDescriber:
+    """Describes the parts of a stretch without captions, by frames of each, like a caption."""
+
+    def __init__(self, footage: Footage, settings: VlmSettings) -> None:
+        self._footage = footage
+        self._settings = settings
+
+    async def look(self, job: jobs.Summarize) -> list[JpegFrame]:
+        """Return VLM_FRAMES of each part. Raises as `Footage.between` does."""
+        parts = min(MOST_PARTS, math.ceil((job.end - job.start) / PART))
+        return await self._footage.between(job.camera, job.start, job.end, parts * self._settings.vlm_frames)
+
+    async def describe_parts(self, work: Work[jobs.Summarize], chat: Chat, parallel: int) -> list[Part]:
+        """Describe each part, in order. parallel: concurrent requests. Raises as `Model.complete` does."""
+        turns, count = asyncio.Semaphore(parallel), self._settings.vlm_frames
+
+        async def describe(frames: list[JpegFrame]) -> Part:
+            request = Prompt(
+                text=work.job.prompt or CAPTION_PROMPT, frames=frames, max_tokens=self._settings.vlm_max_tokens
+            )
+            async with turns:
+                return Part(start=frames[0].time, end=frames[-1].time, text=await chat.say(request))
+
+        return await gather(describe(work.frames[n : n + count]) for n in range(0, len(work.frames), count))
 
 
 class Summaries:
@@ -66,14 +95,14 @@ class Summaries:
 
     def __init__(self, client: Client, footage: Footage, settings: VlmSettings) -> None:
         self._client = client
-        self._looking = Looking(footage, settings)
+        self._describer = PartDescriber(footage, settings)
         self._settings = settings
 
     async def look(self, job: jobs.Summarize, frames: int) -> Work[jobs.Summarize]:
         if captions := await self._captions(job):
             return Work(job=job, start=job.start, end=job.end, captions=captions)
         try:
-            shown = await self._looking.look(job)
+            shown = await self._describer.look(job)
             # Recordings are read up to this length; MEDIA may have more.
             start = min(shown[0].time, max(job.start, job.end - queries.LONGEST))
             return Work(job=job, start=start, end=job.end, frames=shown)
@@ -84,7 +113,7 @@ class Summaries:
             raise NoFootage("no_captions", reason) from e
 
     async def answer(self, work: Work[jobs.Summarize], chat: Chat, base: VlmResult) -> Summary:
-        parts = await self._looking.describe_parts(work, chat, PARALLEL_REQUESTS)
+        parts = await self._describer.describe_parts(work, chat, PARALLEL_REQUESTS)
         if len(parts) == 1:
             return event(Summary, base, text=parts[0].text, captions=0, parts=[])
         found = parts or work.captions

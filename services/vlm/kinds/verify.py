@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from services.vlm.chat import Chat
-from services.vlm.footage import Footage, NoFootage
+from services.vlm.endpoints.chat import Chat
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.footage import Footage, NoFootage
 from services.vlm.kinds import Work, event
-from services.vlm.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract import jobs
 from shared.contract.events import Verdict, VlmResult

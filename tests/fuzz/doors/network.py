@@ -22,8 +22,8 @@ from services.ingest.cutting.clock import WallClock
 from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
 from services.ingest.settings import Cutting
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.failures import Rejected, RequestFailed
+from services.vlm.endpoints.failures import Rejected, RequestFailed
+from services.vlm.endpoints.openai import ModelEndpoint
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing
 from shared.contract.cameras import Camera

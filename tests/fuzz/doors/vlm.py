@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from services.vlm import failures, prompt, query, sagemaker
 from services.vlm.address import SageMakerAddress
-from services.vlm.front import Asking
+from services.vlm.endpoints import failures, prompt, sagemaker
 from services.vlm.kinds.ask import QuestionAnswer
-from services.vlm.stretches import CaptionPlan, begun_by
+from services.vlm.planning import query
+from services.vlm.planning.asking import Asking
+from services.vlm.planning.stretches import CaptionPlan, begun_by
 from shared.contract import jobs, segment
 from shared.contract.events import Answer, Verdict
 from shared.runtime.errors import BadMessage, BadSegment, Refusal

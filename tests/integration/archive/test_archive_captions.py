@@ -27,7 +27,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from services.vlm.kinds.caption import PROMPT
-from services.vlm.stretches import CaptionPlan, begun_by, over
+from services.vlm.planning.stretches import CaptionPlan, begun_by, over
 from shared.client import registry
 from shared.contract import cameras, events, names, runs
 from shared.contract.runs import Reanalysis

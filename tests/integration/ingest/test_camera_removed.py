@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from services.vlm.planner import Planner
+from services.vlm.planning.planner import Planner
 from services.vlm.settings import VlmSettings
 from shared import bus as buses
 from shared.client import registry

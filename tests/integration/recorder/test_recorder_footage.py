@@ -14,7 +14,7 @@ from services.console.video.decoding import Decoders
 from services.console.video.pictures import Pictures
 from services.console.video.recorded_cameras import RecordingPeriods
 from services.ingest.cutting.piece import Piece
-from services.vlm.footage import Footage, NoFootage
+from services.vlm.frames.footage import Footage, NoFootage
 from shared import bus
 from shared.contract import names
 from shared.runtime.tasks import end

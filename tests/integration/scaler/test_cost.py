@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.cost.spent import Cost, Spent
+from services.scaler.cost import Cost, Spent
 from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
 from shared import bus
 from shared.contract import names, stats

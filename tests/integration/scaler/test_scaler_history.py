@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
-from services.scaler.live.estimator import Estimator, LiveDemand
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
+from services.scaler.live.consumer_demand import LiveDemand
+from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
 from services.scaler.live.metadata import parse
 from shared import bus

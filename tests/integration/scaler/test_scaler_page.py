@@ -15,8 +15,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
+from services.scaler.consumers.readers import STALE_S
 from services.scaler.live import estimator
-from services.scaler.live.consumers import STALE_S
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
 from shared.client import registry

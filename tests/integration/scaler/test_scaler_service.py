@@ -24,7 +24,7 @@ from prometheus_client import REGISTRY, generate_latest
 from rich.console import Console
 
 from services.scaler import externalscaler_pb2
-from services.scaler.live.consumers import EVERY_S
+from services.scaler.consumers.readers import EVERY_S
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.metadata import parse
 from services.scaler.service import ScalerService, serving
@@ -71,7 +71,7 @@ async def keda(server: NatsServer, generated: Path) -> AsyncIterator[KedaClient]
 @pytest_asyncio.fixture
 async def pushed(server: NatsServer, generated: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KedaClient]:
     """A scaler that polls once, when it begins: whatever it then streams is pushed."""
-    monkeypatch.setattr("services.scaler.live.consumers.STALE_S", float("inf"))
+    monkeypatch.setattr("services.scaler.consumers.readers.STALE_S", float("inf"))
     async with running(server, every_s=1e6) as address, KedaClient(address, generated) as client:
         yield client
 

@@ -13,9 +13,9 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from services.scaler.live.consumers import Consumers
-from services.vlm import query
-from services.vlm.front import MOST_WAITING, MOST_WAITING_BYTES
+from services.scaler.consumers.registry import Consumers
+from services.vlm.planning import query
+from services.vlm.planning.asking import MOST_WAITING, MOST_WAITING_BYTES
 from shared import bus
 from shared.contract import ids, jobs, names, topology
 from shared.contract.events import Answer

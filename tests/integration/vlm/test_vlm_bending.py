@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.vlm.frame_budget import frames_of
+from services.vlm.frames.frame_budget import frames_of
+from services.vlm.planning.stretches import CaptionPlan
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import LONGEST_S, CaptionPlan
 from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.client import dlq
 from shared.contract import jobs, names, stats
+from shared.contract.cameras import LONGEST_CAPTION_S
 from shared.contract.events import Answer, Caption, Quality, Verdict, decode
 from shared.contract.stats import WorkerStats
 from shared.elastic.levels import LEVELS, Level
@@ -99,7 +100,7 @@ def test_the_rate_of_frames_is_that_of_the_stretch() -> None:
     assert look.frames == 5 and look.quality == Quality(fps=0.1667, wanted=0.2667, cause="backlog")
 
 
-@given(seconds=st.floats(0.001, LONGEST_S), wanted=st.integers(1, 16), floor=st.integers(1, 16))
+@given(seconds=st.floats(0.001, LONGEST_CAPTION_S), wanted=st.integers(1, 16), floor=st.integers(1, 16))
 def test_an_event_tells_how_many_frames_were_wanted(seconds: float, wanted: int, floor: int) -> None:
     job = jobs.Caption(camera="lobby", start=NOW, end=NOW + dt.timedelta(seconds=seconds))
     look = frames_of(job, lambda: FLOOR, wanted=wanted, floor=floor)

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.vlm import front
+from services.vlm import app
+from services.vlm.planning.stretches import CaptionPlan
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionPlan
 from shared import bus
 from shared.bus.mirror import Mirror
 from shared.contract import events, names, topology
@@ -117,7 +117,7 @@ async def test_a_front_that_can_not_follow_the_cameras_ends(
     client = await bus.connect(server.settings("vlm-front"), "vlm-front")
     async with asyncio.timeout(patience_s()):
         with pytest.raises(RuntimeError, match="broken"):
-            await front.run(VlmSettings(vlm_mode="front"), client, Health(), asyncio.Event())
+            await app.run_front(VlmSettings(vlm_mode="front"), client, Health(), asyncio.Event())
     await client.close()
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong, of, retry_after
+from services.vlm.endpoints.failures import Busy, Cold, Refused, RequestFailed, TooLong, of, retry_after
+from services.vlm.endpoints.openai import ModelEndpoint
 from shared import bus
 from shared.client import dlq
 from shared.contract import jobs

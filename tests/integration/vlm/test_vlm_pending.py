@@ -9,8 +9,8 @@ import msgspec
 from nats.aio.client import Client
 
 from services.ingest.cutting.piece import Piece
-from services.vlm.pending import MOST_OF_A_CAMERA, MOST_UNLISTED, PendingSegments
-from services.vlm.stretches import CaptionStretch
+from services.vlm.planning.planner import MOST_OF_A_CAMERA, MOST_UNLISTED, PendingSegments
+from services.vlm.planning.stretches import CaptionStretch
 from shared import bus
 from shared.contract import names
 from shared.contract.segment import to_headers

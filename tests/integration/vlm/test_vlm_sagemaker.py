@@ -20,8 +20,8 @@ from prometheus_client import REGISTRY
 
 import services.vlm.__main__ as vlm
 from services.vlm.address import SageMakerAddress, sagemaker
-from services.vlm.failures import Busy, Cold, Refused, Rejected, RequestFailed, TooLong
-from services.vlm.sagemaker import SageMakerEndpoint, of
+from services.vlm.endpoints.failures import Busy, Cold, Refused, Rejected, RequestFailed, TooLong
+from services.vlm.endpoints.sagemaker import SageMakerEndpoint, of
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.client import dlq

@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from nats.aio.client import Client
 
 import services.vlm.__main__ as vlm
-from services.vlm.endpoint import Away, ModelEndpoint
+from services.vlm.endpoints.openai import Away, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.client import dlq
@@ -743,7 +743,7 @@ def test_a_page_of_gauges_without_an_end_is_read_at_its_length_s_cost() -> None:
     """A line of four megabytes took the square of its quotes, in the loop that tells JetStream that work goes on."""
     imports = r"""
 import asyncio
-from services.vlm.endpoint import ModelEndpoint
+from services.vlm.endpoints.openai import ModelEndpoint
 HEAD = b'HTTP/1.1 200 OK\r\n\r\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{e="0"} 3\n'
 LONG = b'vllm:num_requests_waiting{a="' + rb'\"' * 1_900_000 + b'"} 1\n'
 async def answer(reader, writer):

@@ -23,8 +23,8 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from services.vlm.address import sagemaker
-from services.vlm.failures import Refused
-from services.vlm.sagemaker import SageMakerEndpoint
+from services.vlm.endpoints.failures import Refused
+from services.vlm.endpoints.sagemaker import SageMakerEndpoint
 from shared import bus
 from shared.client import dlq
 from shared.contract import jobs

@@ -13,7 +13,8 @@ from nats.aio.client import Client
 
 from services.scaler.demand.expiry import ExpiryForecast
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers, faster
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names

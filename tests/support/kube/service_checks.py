@@ -20,8 +20,8 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.recorder.settings import RecorderSettings
 from services.search.settings import SearchSettings
+from services.vlm.endpoints.vllm_server import VllmServer
 from services.vlm.settings import VlmSettings
-from services.vlm.vllm_server import VllmServer
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
 from shared.contract import names

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import services.vlm.__main__ as vlm
-from services.vlm import front
-from services.vlm.endpoint import ModelEndpoint
+from services.vlm import app
+from services.vlm.endpoints.openai import ModelEndpoint
 from services.vlm.service import Task, VlmService
 from services.vlm.settings import VlmSettings
 from shared import bus
@@ -56,7 +56,7 @@ async def main() -> None:
     bus.publish = plan.after(bus.publish, lambda *_: "event")  # type: ignore[assignment]
     bus.publish_job = plan.after(bus.publish_job, lambda *_: "job")  # type: ignore[assignment]
     client = await bus.connect(load(BusSettings), "vlm-front" if is_front else "vlm")
-    await (front.run if is_front else vlm.run)(settings, client, Health(), asyncio.Event())
+    await (app.run_front if is_front else vlm.run)(settings, client, Health(), asyncio.Event())
 
 
 if __name__ == "__main__":

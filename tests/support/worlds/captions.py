@@ -7,7 +7,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from services.vlm.stretches import CaptionPlan, begun_by
+from services.vlm.planning.stretches import CaptionPlan, begun_by
 from shared.client import registry
 from shared.contract import cameras, jobs, names
 from shared.contract.segment import from_headers

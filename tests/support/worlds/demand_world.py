@@ -9,7 +9,8 @@ import numpy as np
 
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 
 SYNC_S = 15
 

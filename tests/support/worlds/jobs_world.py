@@ -15,7 +15,6 @@ from nats.aio.client import Client
 
 import services.vlm.__main__ as vlm
 from services.ingest.cutting.piece import Piece
-from services.vlm import front
 from services.vlm.settings import VlmSettings
 from shared.contract import names
 from shared.contract.events import Answer, Caption, Summary, Verdict, VlmResult
@@ -73,7 +72,7 @@ async def worker(server: NatsServer, url: str, *, at: str = "", **settings: Any)
 @contextlib.asynccontextmanager
 async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
     """The front, as the identity `vlm-front`."""
-    async with serving(server, "vlm-front", front.run, VlmSettings(vlm_mode="front", **settings)) as health:
+    async with serving(server, "vlm-front", app.run_front, VlmSettings(vlm_mode="front", **settings)) as health:
         yield health
 
 

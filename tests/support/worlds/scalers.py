@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
-from services.scaler.live.consumers import EVERY_S
+from services.scaler.consumers.readers import EVERY_S
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from shared import bus

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
-from services.vlm import query as asking
+from services.vlm.planning import query as asking
 from services.vlm.settings import VlmSettings
 from shared.contract import names, segment
 from shared.contract import search as finding

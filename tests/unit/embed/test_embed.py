@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.embed.crops import around, cut, worth_it
+from services.embed.detected import around, cut, worth_it
 from services.embed.models import NoTextSide, load
 from services.embed.sampling import choose, has_instant, is_first_since
 from services.embed.settings import EmbedSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.live.expiry import ExpiryCounter
+from services.scaler.consumers.counts import ExpiryCounter
 
 
 def counter(first: int = 1, stream: int = 0, consumer: int = 0) -> ExpiryCounter:

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from services.scaler.consumers.counts import ArrivedCounter, waiting
+from services.scaler.consumers.registry import Consumers
+from services.scaler.consumers.wakeups import Wakeups, republished_subjects
 from services.scaler.demand.observation import Workers
-from services.scaler.demand.policy import DemandSettings
+from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live import metrics_page
-from services.scaler.live.consumers import ArrivedCounter, Consumers
-from services.scaler.live.estimator import Estimator, LiveDemand
-from services.scaler.live.expiry import waiting
+from services.scaler.live.consumer_demand import LiveDemand
+from services.scaler.live.estimator import Estimator
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
-from services.scaler.live.wakeups import Wakeups, republished_subjects
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.support.metrics_page import PAGE, serving

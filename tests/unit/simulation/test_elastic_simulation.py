@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from services.scaler.demand.deferral import MAX_SHARE, DeferralController
 from services.scaler.demand.observation import Observation, Workers
-from services.scaler.demand.policy import Demand, DemandSettings
+from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.policy import Demand
 from services.scaler.demand.service_rate import ServiceRate
 from shared.contract import names
 from shared.elastic.brownout import BrownoutTuning

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.vlm import query
 from services.vlm.kinds import caption
 from services.vlm.kinds.summarize import FEWEST, MOST_ROUNDS, group, line
+from services.vlm.planning import query
 from shared import bus
 from shared.contract import jobs
 from shared.contract.events import Part

@@ -15,16 +15,18 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.vlm import prompt, sampling, tracing
-from services.vlm.endpoint import Completion
-from services.vlm.frames import JpegFrame
+from services.vlm.endpoints import prompt, tracing
+from services.vlm.endpoints.model import event_name
+from services.vlm.endpoints.openai import Completion
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames import sampling
+from services.vlm.frames.jpeg import JpegFrame
 from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.kinds.summarize import without
 from services.vlm.kinds.verify import VerdictAnswer
-from services.vlm.model import event_name
-from services.vlm.prompt import Prompt
+from services.vlm.planning.stretches import SHORTLY_MS, CaptionPlan, CaptionStretch, begun_by
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import LONGEST_S, SHORTLY_MS, CaptionPlan, CaptionStretch, begun_by
+from shared.contract.cameras import LONGEST_CAPTION_S
 from shared.contract.events import Part
 from shared.contract.jobs import Caption
 from shared.contract.segment import Segment, from_headers, to_headers
@@ -140,7 +142,7 @@ def test_ends_are_evenly_apart_and_all_stretches_equally_long(
     camera: str, start: int, lengths: list[int], plan: CaptionPlan
 ) -> None:
     found = begun(row(camera, start, lengths).segments, plan)
-    wanted = min(LONGEST_S, (plan.chunk_s or plan.every_s) + plan.overlap_s)
+    wanted = min(LONGEST_CAPTION_S, (plan.chunk_s or plan.every_s) + plan.overlap_s)
     for stretch in found:
         assert (stretch.end - stretch.start).total_seconds() == pytest.approx(wanted, abs=0.001)
     for a, b in itertools.pairwise(found):

@@ -1,7 +1,4 @@
-"""Parts of video, decoded: the model's frames, as JPEG, in order of time.
-
-frames = await Frames(decoder, side=640).of(parts)
-"""
+"""Parts of video, decoded: the model's frames, as JPEG, in order of time."""
 
 from __future__ import annotations
 
@@ -11,12 +8,36 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from services.vlm.part import Part
+from shared.bus.direct import Stored
+from shared.contract.segment import Segment
 from shared.runtime.errors import BadSegment
 from shared.runtime.telemetry import logger
 from shared.video import pictures
 from shared.video.decode import Decoded
 from shared.video.segments import SegmentDecoder
+
+
+class Part(NamedTuple):
+    """A segment, or a group of pictures of a recording. offsets: in seconds, of its wanted frames.
+
+    seq: in MEDIA; 0: it is recorded. head: of a segment; None: it needs no other to decode.
+    """
+
+    camera: str
+    seq: int
+    start: dt.datetime
+    seconds: float
+    data: bytes
+    head: Segment | None
+    offsets: list[float]
+
+    @classmethod
+    def of(cls, stored: Stored, head: Segment, offsets: list[float]) -> Part:
+        return cls(head.camera, stored.seq, head.start, head.duration, stored.data, head, offsets)
+
+    @property
+    def end(self) -> dt.datetime:
+        return self.start + dt.timedelta(seconds=self.seconds)
 
 
 class JpegFrame(NamedTuple):

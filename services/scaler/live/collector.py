@@ -1,4 +1,4 @@
-"""The scaler's own metrics. `autoscaler` and `accounts` export the replicas and their cost."""
+"""Every term of every estimate as a metric, collected at each scrape rather than written every second."""
 
 from __future__ import annotations
 
@@ -6,31 +6,13 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
-from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.scaler.demand.estimate import Estimate
 from services.scaler.live.answers import Live
 from services.scaler.live.metadata import DemandQuery
-
-CONSUMER_REQUESTS = Counter(
-    "tidegate_scaler_consumer_requests_total",
-    "questions to JetStream about a consumer: one a second, however many ScaledObjects ask",
-    ["stream", "consumer"],
-)
-EXPIRED = Counter(
-    "tidegate_segments_expired_total",
-    "messages that have expired before the consumer saw them",
-    ["service", "consumer"],
-)
-REQUESTS = Counter(
-    "tidegate_scaler_requests_total",
-    "questions that were answered: by the method of gRPC and its code, or by the page and the code of HTTP",
-    ["method", "code"],
-)
-STREAMS = Gauge("tidegate_scaler_streams", "gRPC streams that are open", ["method"])
-
 
 # Terms keep their names on the wire; until the next release, the metric has both.
 _TERMS = {field.encode_name: field.name for field in msgspec.structs.fields(Estimate)}
@@ -41,8 +23,6 @@ class _Lives(Protocol):
 
 
 class _Demand(Collector):
-    """Every term of every estimate, collected at each scrape rather than written every second."""
-
     def __init__(self) -> None:
         self._watched: list[_Lives] = []
 

@@ -1,9 +1,4 @@
-"""Messages that left a stream before their delivery, counted from stream info and consumer info. Pure.
-
-    expired = ExpiryCounter()
-    expired.count(first_seq=stream.state.first_seq,           # read the stream first, then the consumer
-                   stream_seq=consumer.delivered.stream_seq,
-                   consumer_seq=consumer.delivered.consumer_seq)
+"""What a consumer's replies count: its state, the messages that arrived, and those that expired before delivery. Pure.
 
 Expiry lowers a consumer's pending count, and so hides overload when it matters most. It leaves a trace: the consumer's
 place in the stream advances by more than its deliveries. The count is a lower bound, as redeliveries count as
@@ -11,6 +6,47 @@ deliveries. It applies only to consumers of all subjects of their stream: a filt
 """
 
 from __future__ import annotations
+
+import msgspec
+
+
+class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One reply. at: monotonic seconds of its request.
+
+    pending: waiting messages. ack_pending: messages in flight at workers. arrived: cumulative messages of the consumer;
+    it never decreases.
+    """
+
+    at: float
+    pending: int
+    ack_pending: int
+    arrived: int
+
+    @property
+    def backlog(self) -> int:
+        return self.pending + self.ack_pending
+
+
+class ArrivedCounter:
+    """Cumulative messages of a consumer: its place in the stream, and the messages pending behind that.
+
+    Expiry lowers the pending count before the place moves on, so their sum can fall for a while; the total does not.
+    The pending messages of a recreated consumer are added to the total. Its place is arbitrary: a stream that was lost
+    begins late.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._base = 0
+        self._created = ""
+
+    def reach(self, created: str, place: int, pending: int) -> int:
+        """Return the total for the consumer of that creation time, at `place`, with `pending` behind it."""
+        if self._created and created != self._created:
+            self._base = self.total - place
+        self._created = created
+        self.total = max(self.total, self._base + place + pending)
+        return self.total
 
 
 class ExpiryCounter:

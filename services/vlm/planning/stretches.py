@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from shared.contract.cameras import LONGEST_CAPTION_S
 from shared.contract.segment import Segment
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS = dt.timedelta(milliseconds=1)
-# Half of MEDIA's ten minutes: a job may wait that long again before its video expires.
-LONGEST_S = 300.0
 # A segment this much later still begins the stretch: up to two segments of a second may be lost.
 SHORTLY_MS = 2000
 # Segments last seconds: one of an hour would begin all of that hour's stretches.
@@ -40,7 +39,7 @@ class CaptionPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def length_s(self) -> float:
         """Length of a stretch."""
-        return min(LONGEST_S, (self.chunk_s or self.every_s) + self.overlap_s)
+        return min(LONGEST_CAPTION_S, (self.chunk_s or self.every_s) + self.overlap_s)
 
 
 class CaptionStretch(NamedTuple):

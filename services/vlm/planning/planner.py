@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from nats.aio.client import Client
 
 from services.vlm import metrics
-from services.vlm.pending import PendingSegments
+from services.vlm.planning.stretches import CaptionPlan, CaptionStretch, begun_by
 from services.vlm.settings import VlmSettings
-from services.vlm.stretches import CaptionPlan, CaptionStretch, begun_by
 from shared import bus
 from shared.bus.mirror import mirror
 from shared.bus.pull import Puller
@@ -28,14 +27,12 @@ from shared.service.process import beat
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
+# Values without another source were chosen by hand.
+
 # The prefetch in messages and bytes.
 HOLD = 256
 HOLD_BYTES = 64 * 1024 * 1024
-
-
-# When a caption is requested. The values were chosen by hand.
-
-# The delay of a request after its stretch's end: its last segment ends after it, and is stored after that.
+# The delay of a caption's request after its stretch's end: its last segment ends after it, and is stored after that.
 SLACK_S = 3.0
 # Planning pauses this long if VLM is full, or the server away.
 PAUSE_S = 5.0
@@ -43,6 +40,49 @@ PAUSE_S = 5.0
 MAX_FUTURE_S = 120.0
 # The publishing of a job is tried for this long.
 PATIENCE_S = 2.0
+# The maximum of segments that wait for a camera: stretches of five minutes that end every few seconds.
+MOST_OF_A_CAMERA = 128
+# The same for all cameras without an entry together.
+MOST_UNLISTED = 256
+
+_Span = tuple[float, float]
+
+
+class PendingSegments:
+    """The segments that wait in the consumer for the end of their stretches: one a stretch, and a limit on all.
+
+    A segment that waits counts against the consumer's unacknowledged messages. Without a limit, one process that
+    publishes segments could stop the planning of all cameras.
+    """
+
+    def __init__(self) -> None:
+        # By camera: the sequence in MEDIA of the segment that waits for each row of stretches.
+        self._listed: dict[str, dict[_Span, int]] = {}
+        self._unlisted: dict[str, dict[_Span, int]] = {}
+
+    def add(self, camera: str, stretches: list[CaptionStretch], seq: int, now: float, *, is_listed: bool) -> bool:
+        """Return whether this segment waits. No: another waits for the same stretches, or too many wait already.
+
+        now: Unix seconds. A segment that waits already, and is delivered again, still waits.
+        """
+        span = stretches[0].end.timestamp(), stretches[-1].end.timestamp()
+        of = self._listed if is_listed else self._unlisted
+        spans = of.get(camera, {})
+        for ended in [s for s in spans if s[1] < now]:
+            del spans[ended]
+        if span in spans:
+            return spans[span] == seq
+        if len(spans) >= MOST_OF_A_CAMERA or (not is_listed and self._count_unlisted(now) >= MOST_UNLISTED):
+            return False
+        spans[span] = seq
+        of[camera] = spans
+        return True
+
+    def _count_unlisted(self, now: float) -> int:
+        for camera, spans in list(self._unlisted.items()):
+            if all(end < now for _, end in spans):
+                del self._unlisted[camera]
+        return sum(map(len, self._unlisted.values()))
 
 
 class Planner:

@@ -1,7 +1,5 @@
 """A prompt as the messages of an OpenAI-compatible endpoint. Pure.
 
-    body = request(Prompt(text="What happens?", frames=frames, max_tokens=200), media="images", temperature=0)
-
 Images come first, each after its time, and the question comes last: so the server can cache the prefix that several
 jobs share.
 """
@@ -14,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.vlm.frames import JpegFrame
+from services.vlm.frames.jpeg import JpegFrame
 from shared.contract.bounds import MOST_TEXT
 from shared.runtime.plain import plain
 

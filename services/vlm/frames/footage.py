@@ -4,7 +4,7 @@
     frames = await footage.of("lobby", [1234, 1235], count=8)
 
 Segments are read by direct get: nothing is consumed, and only segments near a wanted frame cross the bus. Video that
-MEDIA has deleted is requested from the recorder, if one answers.
+MEDIA has deleted is requested from the recorder, with video not recorded yet: there is none if no recorder answers.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from collections.abc import Sequence
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.vlm import recorded, sampling
-from services.vlm.frames import Frames, JpegFrame
-from services.vlm.part import Part
+from services.vlm.frames import sampling
+from services.vlm.frames.jpeg import Frames, JpegFrame, Part
 from shared.bus import direct
 from shared.bus.direct import Stored
+from shared.bus.requests import NobodyAnswers
+from shared.client import recordings
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.events import Cause, Seen
 from shared.contract.segment import Segment, from_headers
-from shared.runtime.errors import BadMessage, BadSegment, TidegateError
+from shared.recordings import queries
+from shared.recordings.playing import Play
+from shared.runtime.errors import BadMessage, BadSegment, Refusal, TidegateError
+from shared.runtime.telemetry import logger
 from shared.video.budget import Budget
 from shared.video.segments import SegmentDecoder
 
 # Clocks of ingest and the server differ, and a segment is stored after its end.
 SLACK = dt.timedelta(seconds=2)
+_SECOND = dt.timedelta(seconds=1)
 # Maximum segments to read for one instant: one that ingest delayed is stored after its neighbours.
 MOST_STEPS = 64
 
@@ -61,7 +66,7 @@ class Footage:
         """
         first = await self._at(camera, start, end, after=0)
         if (first is None or first.start > start + SLACK) and (
-            found := await recorded.between(self._client, camera, start, end, count, also)
+            found := await _recorded_between(self._client, camera, start, end, count, also)
         ):
             return await self._frames.of(found)
         if first is None:
@@ -98,16 +103,14 @@ class Footage:
         available = await self._stored_seqs(wanted, count)
         chosen = sampling.evenly(available, count)
         for seq in chosen:
-            try:
-                stored = await direct.get(self._client, names.MEDIA, seq=seq)
-            except NotFoundError:
+            if (stored := await self._stored(seq=seq)) is None:
                 continue
             head = _head(stored)
             if head is None or head.camera != camera:
                 raise BadMessage(f"sequence {seq} of MEDIA is no segment of camera {camera}")
             found.append(Part.of(stored, head, []))
         is_whole = len(available) == len(wanted) and len(found) == len(chosen)
-        if span and not is_whole and (parts := await recorded.between(self._client, camera, *span, count)):
+        if span and not is_whole and (parts := await _recorded_between(self._client, camera, *span, count)):
             return await self._frames.of(parts)
         if not found:
             raise NoFootage("expired", "none of its segments is kept in MEDIA any more: raise MEDIA_MAX_AGE_S")
@@ -122,20 +125,25 @@ class Footage:
         missing = wanted.pop(0, [])
         parts: list[Part] = []
         for seq, times in wanted.items():
-            try:
-                stored = await direct.get(self._client, names.MEDIA, seq=seq)
-            except NotFoundError:
+            stored = await self._stored(seq=seq)
+            head = stored and _head(stored)
+            if stored is None or head is None or head.camera != camera:  # deleted, or MEDIA was recreated
                 missing += times
-                continue
-            head = _head(stored)
-            if head is None or head.camera != camera:  # MEDIA was recreated
-                missing += times
-                continue
-            parts.append(Part.of(stored, head, [(time - head.start).total_seconds() for time in times]))
-        parts += await recorded.at(self._client, camera, missing)
+            else:
+                parts.append(Part.of(stored, head, [(time - head.start).total_seconds() for time in times]))
+        parts += await _recorded_at(self._client, camera, missing)
         return await self._frames.of(parts) if parts else []
 
     # ---- finding
+
+    async def _stored(
+        self, *, subject: str | None = None, seq: int | None = None, since: dt.datetime | None = None
+    ) -> Stored | None:
+        """Return a message of MEDIA; None if there is none."""
+        try:
+            return await direct.get(self._client, names.MEDIA, subject=subject, seq=seq, since=since)
+        except NotFoundError:
+            return None
 
     async def _at(self, camera: str, instant: dt.datetime, until: dt.datetime, *, after: int) -> Part | None:
         """Return the segment at `instant`, or else the first one after it that starts before `until`, or None.
@@ -144,11 +152,8 @@ class Footage:
         """
         seq, since = None, instant - SLACK
         for _ in range(MOST_STEPS):
-            try:
-                stored = await direct.get(
-                    self._client, names.MEDIA, subject=names.media(camera), seq=seq, since=None if seq else since
-                )
-            except NotFoundError:
+            stored = await self._stored(subject=names.media(camera), seq=seq, since=None if seq else since)
+            if stored is None:
                 return None
             seq = stored.seq + 1
             head = _head(stored)
@@ -160,29 +165,20 @@ class Footage:
         return None
 
     async def _last(self, camera: str) -> Part | None:
-        try:
-            stored = await direct.get(self._client, names.MEDIA, subject=names.media(camera))
-        except NotFoundError:
-            return None
-        head = _head(stored)
-        return Part.of(stored, head, []) if head else None
+        stored = await self._stored(subject=names.media(camera))
+        head = stored and _head(stored)
+        return Part.of(stored, head, []) if stored and head else None
 
     async def _stored_seqs(self, seqs: list[int], count: int) -> list[int]:
         """Return the sequences that have not expired; all of them, unchecked, if they are at most `count`."""
         if len(seqs) <= count:
             return seqs
-        try:
-            oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
-        except NotFoundError:
-            return []
-        return [seq for seq in seqs if seq >= oldest.seq]
+        oldest = await self._stored(subject="media.>", seq=1)
+        return [seq for seq in seqs if seq >= oldest.seq] if oldest else []
 
     async def _none(self, camera: str, start: dt.datetime, end: dt.datetime) -> NoFootage:
         """Return why there are no frames: the video has expired, or there was none."""
-        try:
-            oldest = await direct.get(self._client, names.MEDIA, subject="media.>", seq=1)
-        except NotFoundError:
-            oldest = None
+        oldest = await self._stored(subject="media.>", seq=1)
         stretch = f"{start:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC"
         if oldest is None or oldest.time > end:
             return NoFootage("expired", f"the video of {stretch} is not kept in MEDIA any more: raise MEDIA_MAX_AGE_S")
@@ -195,3 +191,47 @@ def _head(stored: Stored) -> Segment | None:
         return None if REPLAY_OF in stored.headers else from_headers(stored.headers)
     except BadSegment:
         return None
+
+
+# ---- video that MEDIA has deleted
+
+
+async def _recorded_between(
+    client: Client, camera: str, start: dt.datetime, end: dt.datetime, count: int, also: Sequence[dt.datetime] = ()
+) -> list[Part]:
+    """Return parts with up to `count` frames of [start, end), at most of its last day: those at `also`, and the rest
+    spread evenly over the time from the first video on.
+    """
+    found = await _plays(client, camera, max(start, end - queries.LONGEST), end)
+    return await _parts(client, camera, sampling.shown(found, start, end, count, also))
+
+
+async def _recorded_at(client: Client, camera: str, instants: Sequence[dt.datetime]) -> list[Part]:
+    """Return parts with the frames of these times, which are within a day."""
+    if not instants:
+        return []
+    instants = sorted(instants)
+    found = await _plays(client, camera, instants[0], min(instants[-1] + _SECOND, instants[0] + queries.LONGEST))
+    shown = [instant for instant in instants if any(play.start - _SECOND <= instant < play.until for play in found)]
+    return await _parts(client, camera, sampling.at(found, shown))
+
+
+async def _plays(client: Client, camera: str, since: dt.datetime, until: dt.datetime) -> list[Play]:
+    try:
+        return (await recordings.between(client, camera, since, until)).plays
+    except (NobodyAnswers, Refusal) as e:
+        logger("vlm").debug("nothing is recorded", camera=camera, error=str(e))
+        return []
+
+
+async def _parts(client: Client, camera: str, shown: Sequence[tuple[Play, list[float]]]) -> list[Part]:
+    """Return groups of pictures as parts, like the segments that they once were."""
+    parts: list[Part] = []
+    for play, offsets in shown:
+        try:
+            payload = await recordings.alone(client, camera, play)
+        except (NobodyAnswers, Refusal) as e:  # it was deleted meanwhile
+            logger("vlm").debug("a recording is not given", camera=camera, error=str(e))
+            continue
+        parts.append(Part(camera, 0, play.start, play.seconds, payload, None, offsets))
+    return parts

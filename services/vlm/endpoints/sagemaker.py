@@ -9,19 +9,31 @@ are no health pages: the check requests one token, which also makes the endpoint
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from services.vlm import failures
 from services.vlm.address import SageMakerAddress
-from services.vlm.endpoint import PAGE_BYTES, Card, Completion, ModelEndpoint, Text, Tokens, completion, start_of
-from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
-from services.vlm.signing import Signer
-from shared.runtime.errors import TidegateError
+from services.vlm.endpoints import failures
+from services.vlm.endpoints.failures import REASON, Busy, Cold, Refused, RequestFailed, TooLong
+from services.vlm.endpoints.openai import (
+    PAGE_BYTES,
+    Card,
+    Completion,
+    ModelEndpoint,
+    Text,
+    Tokens,
+    completion,
+    start_of,
+)
+from shared.runtime.errors import Away, SettingError, TidegateError
+from shared.runtime.redact import redact
 
+SERVICE = "sagemaker-runtime"
 # The header with the error's type, followed by a colon and more.
 ERROR_TYPE = "x-amzn-ErrorType"
 # The service reports both with status 400, and only the text distinguishes them.
@@ -52,6 +64,74 @@ class _ModelError(msgspec.Struct, frozen=True, rename="pascal"):
 
 _whole = msgspec.json.Decoder(_Whole)
 _model_error = msgspec.json.Decoder(_ModelError)
+
+
+class Signer:
+    """Signs requests by AWS Signature Version 4. region: of AWS, empty for that of its settings. Raises SettingError.
+
+    url: of the service, without a path: AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME, if set.
+
+    botocore finds credentials as all programs of AWS do: variables, files, a role by a web identity (EKS), a
+    container's or a machine's role. It renews temporary ones in time. Every method may wait for the network: call it in
+    a thread. botocore belongs to the extra `sagemaker`, so its import is local.
+    """
+
+    def __init__(self, region: str) -> None:
+        from botocore.session import Session
+
+        # At level DEBUG it logs the signed request, with the session's token.
+        logging.getLogger("botocore").setLevel(logging.INFO)
+        # botocore itself reads only AWS_DEFAULT_REGION; AWS's other programs read this one first.
+        self._session: Any = Session()
+        self.region, self.url, self._name = self._resolved(region or os.environ.get("AWS_REGION", ""))
+
+    def _resolved(self, region: str) -> tuple[str, str, str]:
+        """Return (region, URL, the service's name in signatures), as botocore resolves them for the region."""
+        from botocore import UNSIGNED
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            # Without credentials: they are resolved for each request, when they may exist.
+            client = self._session.create_client(
+                SERVICE, region_name=region or None, config=Config(signature_version=UNSIGNED)
+            )
+        except (BotoCoreError, ValueError) as e:
+            raise SettingError(
+                f"VLM_URL names an endpoint of SageMaker, but AWS's settings can't be used: {_error_text(e)}: "
+                "correct AWS_PROFILE, or say the region, as by AWS_REGION=eu-west-1"
+            ) from e
+        name = client.meta.service_model.signing_name
+        return str(client.meta.region_name), str(client.meta.endpoint_url).rstrip("/"), str(name)
+
+    def sign(self, method: str, url: str, data: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return `headers` and those of the signature. Raises Away, and Refused without credentials."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method=method, url=url, data=data, headers=dict(headers))
+        SigV4Auth(self._credentials(), self._name, self.region).add_auth(request)
+        return dict(request.headers.items())
+
+    def _credentials(self) -> Any:
+        """Return the current credentials: the chain renews expiring ones."""
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+        try:
+            found = self._session.get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except (ConnectionError, HTTPClientError) as e:
+            raise Away(f"AWS gives no credentials just now: {_error_text(e)}") from e
+        except (BotoCoreError, ClientError) as e:
+            raise Refused(
+                f"AWS gives no credentials: {_error_text(e)}: correct AWS_ROLE_ARN, or what else names them"
+            ) from e
+        if frozen is None:
+            raise Refused(
+                "no AWS credentials are found: set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE (EKS does that for a "
+                "service account with a role), AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return frozen
 
 
 class SageMakerEndpoint(ModelEndpoint):
@@ -133,3 +213,7 @@ def _of_container(text: str) -> TidegateError:
     if error.original_status_code < 400:
         return RequestFailed(f"the model's container failed: {message}")
     return failures.of(error.original_status_code, error.original_message or error.message, {})
+
+
+def _error_text(error: Exception) -> str:
+    return redact(" ".join(str(error).split()))[:REASON]

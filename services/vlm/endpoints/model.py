@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from services.vlm import metrics
-from services.vlm.endpoint import Card, Completion, ModelEndpoint
-from services.vlm.failures import Busy, Cold, Refused, RequestFailed, TooLong
+from services.vlm.endpoints.failures import Busy, Cold, Refused, RequestFailed, TooLong
+from services.vlm.endpoints.openai import Card, Completion, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared.contract.names import safe_name
 from shared.runtime.backoff import Backoff, Breaker

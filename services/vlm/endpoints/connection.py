@@ -1,8 +1,4 @@
-"""The model of the settings: at an endpoint, or at a vLLM that is started and stopped here.
-
-async with reached(settings) as (model, server):
-    tasks = keeping(model, server)       # while the model is in use
-"""
+"""The model of the settings: at an endpoint, or at a vLLM that is started and stopped here."""
 
 from __future__ import annotations
 
@@ -14,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from services.vlm import address
-from services.vlm.endpoint import ModelEndpoint
-from services.vlm.model import Model
-from services.vlm.sagemaker import SageMakerEndpoint
+from services.vlm.endpoints.model import Model
+from services.vlm.endpoints.openai import ModelEndpoint
+from services.vlm.endpoints.sagemaker import SageMakerEndpoint
+from services.vlm.endpoints.vllm_server import VllmServer
 from services.vlm.settings import VlmSettings
-from services.vlm.vllm_server import VllmServer
 from shared.runtime.errors import Away
 
 
 @contextlib.asynccontextmanager
-async def reached(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServer | None]]:
+async def connect(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServer | None]]:
     """Yield the model, and the server if that is ours. Raises SettingError and ModelError."""
     async with contextlib.AsyncExitStack() as started:
         server = None if settings.vlm_url else await started.enter_async_context(VllmServer(settings))
@@ -32,7 +28,7 @@ async def reached(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServe
         yield Model(endpoint, settings, starting=starting), server
 
 
-def keeping(model: Model, server: VllmServer | None) -> list[asyncio.Task[Any]]:
+def upkeep(model: Model, server: VllmServer | None) -> list[asyncio.Task[Any]]:
     """Return the tasks that maintain both. They raise ModelError if our server can't start."""
     beside: list[asyncio.Task[Any]] = [asyncio.create_task(model.keep(), name="endpoint")]
     if server:

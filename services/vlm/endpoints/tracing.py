@@ -18,9 +18,9 @@ from openinference.semconv.trace import (
     SpanAttributes,
 )
 
-from services.vlm.endpoint import Completion
-from services.vlm.frames import JpegFrame
-from services.vlm.prompt import Prompt
+from services.vlm.endpoints.openai import Completion
+from services.vlm.endpoints.prompt import Prompt
+from services.vlm.frames.jpeg import JpegFrame
 
 Attributes = dict[str, str | int | float]
 

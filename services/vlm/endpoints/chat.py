@@ -1,9 +1,4 @@
-"""A job's requests to the model, with their total cost, and with their traces.
-
-chat = Chat(model, settings, kind="verify", span=message.span)
-text = await chat.say(prompt)
-answer = await chat.fill(prompt, VerdictAnswer)      # raises BrokenAnswer if two answers break the schema
-"""
+"""A job's requests to the model, with their total cost, and with their traces."""
 
 from __future__ import annotations
 
@@ -12,11 +7,12 @@ from typing import Any, TypeVar
 import msgspec
 from opentelemetry import trace
 
-from services.vlm import metrics, prompt, tracing
-from services.vlm.endpoint import Completion
-from services.vlm.failures import TooLong
-from services.vlm.model import Model
-from services.vlm.prompt import Prompt
+from services.vlm import metrics
+from services.vlm.endpoints import prompt, tracing
+from services.vlm.endpoints.failures import TooLong
+from services.vlm.endpoints.model import Model
+from services.vlm.endpoints.openai import Completion
+from services.vlm.endpoints.prompt import Prompt
 from services.vlm.settings import VlmSettings
 from shared.contract.events import Usage
 from shared.runtime.errors import TidegateError

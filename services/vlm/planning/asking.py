@@ -1,7 +1,6 @@
-"""The part that must run while no GPU does: `svc.ask`, and the planning of captions.
+"""Answers `svc.ask`: a question becomes a job in VLM, so that a replica is started for it if none runs.
 
-A question becomes a job in VLM, so that a replica is started for it if none runs. The answer is the job's event. One
-process is enough, and any number may run.
+The answer is the job's event. One process is enough, and any number may run.
 """
 
 from __future__ import annotations
@@ -13,15 +12,11 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.vlm import metrics, query
-from services.vlm.planner import Planner
-from services.vlm.settings import VlmSettings
+from services.vlm import metrics
+from services.vlm.planning import query
 from shared import bus
-from shared.bus import requests
 from shared.contract import events, names
 from shared.runtime.errors import BusError, Full, Refusal
-from shared.runtime.tasks import end
-from shared.runtime.telemetry import Health, logger
 
 # Only a misbehaving client exceeds this number of waiting questions, or a few hundred bytes each.
 MOST_WAITING = 1000
@@ -106,25 +101,3 @@ class Asking:
         future = self._waiting.get((message.subject.rpartition(".")[2], job))
         if future and not future.done():
             future.set_result(message.data)
-
-
-async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    """Answer and plan until `stop` is set. Raises TidegateError."""
-    asking = Asking(client)
-    await asking.start()
-    waiting: set[asyncio.Task[None]] = set()
-    service = await requests.serve(
-        client,
-        names.micro("vlm"),
-        "questions about a camera's video, answered by a vision language model",
-        {"ask": (names.ASK, asking.answer)},
-        waiting=waiting,
-    )
-    await client.flush()
-    health.ready = None
-    logger("vlm").info("ready for questions", captions_every_s=settings.vlm_caption_every_s)
-    try:
-        await Planner(client, settings, health).run(stop)
-    finally:
-        await service.stop()
-        await end(*waiting)
