@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from tests.browser import becomes, browsing, overflows, violations
 from tests.console import add_camera
 from tests.console_ask import MAN, world

@@ -69,7 +69,7 @@ def remember(console: Running) -> None:
             deferred=max(0, wave - 8),
             made_good=0.5,
         )
-        console.console.now.monitor.ring.add("cv", sample, now - 3500 + 5 * i)
+        console.pages.now.monitor.ring.add("cv", sample, now - 3500 + 5 * i)
 
 
 async def texts(page: Page, selector: str) -> list[str]:

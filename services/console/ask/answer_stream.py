@@ -11,8 +11,8 @@ import msgspec
 
 from services.console.ask.questions import ModelAnswer, model_answer
 from services.console.ask.queue_status import Waiting, Workers
-from services.console.people.asker import Asker
-from services.console.people.concurrency_limit import ConcurrencyLimit
+from services.console.web.asker import Asker
+from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus import requests
 from shared.bus.client import Connection

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import nats.errors
 
-from services.console.people.asker import ROLES, Asker, Role
 from services.console.settings import ConsoleSettings
+from services.console.web.asker import ROLES, Asker, Role
 from shared import bus
 from shared.bus.client import Connection
 from shared.runtime.errors import SettingError

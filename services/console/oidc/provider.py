@@ -20,7 +20,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from services.console.oidc.flow import Try
-from services.console.oidc.settings import OidcSettings, is_secure_address
+from services.console.settings import OidcSettings, is_secure_address
 from services.console.web.refused import Refused
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact

@@ -10,11 +10,12 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from services.console.people import access, answers
+from services.console.accounts.records import Person, person_key
+from services.console.console import Console
+from services.console.people import answers
 from services.console.people.answers import PersonChange, PersonShown
-from services.console.people.asker import Asker
-from services.console.people.records import Person, Session, decode, group_key, person_key
-from services.console.web.console import Console
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 from shared.contract import names
@@ -93,7 +94,7 @@ async def link_person(name: FromPath[str], asker: NamedDependency[Asker], consol
     if person.disabled:
         raise Refused(409, f"{name} may not sign in: allow that first")
     await console.audit(asker, "person.link", person=name)
-    secret, expires = await console.people.new_link(name, person.role)
+    secret, expires = await console.credentials.new_link(name, person.role)
     url = console.settings.console_url.rstrip("/")
     return NewLink(token=secret, address=f"{url}/#/link/{secret}" if url else None, expires=answers.time_of(expires))
 
@@ -109,7 +110,7 @@ async def sign_person_out(
     check_may_manage(asker)
     _existing_person(console, name)
     await console.audit(asker, "person.signout", person=name, tokens=tokens)
-    await console.people.sign_out(name, tokens=tokens)
+    await console.credentials.sign_out(name, tokens=tokens)
 
 
 def _existing_person(console: Console, name: str) -> Person:
@@ -125,14 +126,13 @@ def _check(console: Console, asker: Asker, change: PersonChange, before: Person 
     for camera in set(change.cameras) - set(before.cameras if before else ()):
         access.camera(asker, camera, console.cameras.values)
     for group in set(change.groups) - set(before.groups if before else ()):
-        if console.people.bucket.get(group_key(group)) is None:
+        if console.people.group(group) is None:
             raise Refused(404, f"there is no group {group!r}")
 
 
 def _shown(console: Console, name: str) -> PersonShown:
-    people = console.people
-    sessions = (decode(people.bucket.get(key), Session) for key in people.sessions(name))
-    return answers.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
+    record, credentials = console.people.person(name) or Person(role="viewer"), console.credentials
+    return answers.person(name, record, credentials.sessions(name), len(credentials.tokens(name)))
 
 
 ROUTES = [list_people, put_person, remove_person, link_person, sign_person_out]

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from services.console.people.asker import Role
-from services.console.people.records import EXPECTED, Cameras, Person, Session
+from services.console.accounts.records import EXPECTED, Cameras, Person, Session
+from services.console.web.asker import Role
 from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 
@@ -63,9 +63,9 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cameras: Cameras = ()
 
 
-def person(name: str, record: Person, sessions: Iterable[Session | None], tokens: int) -> PersonShown:
+def person(name: str, record: Person, sessions: Iterable[Session], tokens: int) -> PersonShown:
     """Return a person as admins see them. sessions, tokens: theirs."""
-    began = [session.began for session in sessions if session]
+    began = [session.began for session in sessions]
     return PersonShown(
         name=name,
         role=record.role,

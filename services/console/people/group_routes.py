@@ -7,12 +7,13 @@ from litestar import delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from services.console.people import access, answers
+from services.console.accounts.records import Group, group_key
+from services.console.console import Console
+from services.console.people import answers
 from services.console.people.admin_routes import check_may_manage
 from services.console.people.answers import GroupChange, GroupShown
-from services.console.people.asker import Asker
-from services.console.people.records import Group, decode, group_key
-from services.console.web.console import Console
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 from shared.contract import names
@@ -49,7 +50,7 @@ async def put_group(
     """Create a group, or change its cameras."""
     check_may_manage(asker)
     names.check_token(name, "name of a group")
-    before = decode(console.people.bucket.get(group_key(name)), Group)
+    before = console.people.group(name)
     revision = console.people.bucket.revision(group_key(name))
     if before is None and len(console.people.groups()) >= MOST:
         raise Refused(409, f"there are {MOST} groups already: remove one that nobody is in")
@@ -57,7 +58,7 @@ async def put_group(
         access.camera(asker, camera, console.cameras.values)
     await console.audit(asker, "group.put", group=name, is_new=before is None, **answers.audit_cameras(data.cameras))
     new = Group(cameras=tuple(dict.fromkeys(data.cameras)))
-    await console.people.put_group(name, new, revision)
+    await console.people.bucket.write(group_key(name), msgspec.json.encode(new), revision=revision)
     return _shown(console, name, new)
 
 
@@ -69,19 +70,19 @@ async def remove_group(name: FromPath[str], asker: NamedDependency[Asker], conso
     if people := _people(console, name):
         raise Refused(409, f"{', '.join(people[:5])} {'is' if len(people) == 1 else 'are'} in it: take them out first")
     await console.audit(asker, "group.remove", group=name)
-    await console.people.put_group(name, None, console.people.bucket.revision(group_key(name)))
+    bucket = console.people.bucket
+    await bucket.remove(group_key(name), revision=bucket.revision(group_key(name)))
 
 
 def _existing_group(console: Console, name: str) -> Group:
-    found = decode(console.people.bucket.get(group_key(name)), Group)
+    found = console.people.group(name)
     if found is None:
         raise Refused(404, f"there is no group {name[:64]!r}")
     return found
 
 
 def _people(console: Console, group: str) -> list[str]:
-    found = ((name, console.people.person(name)) for name in console.people.names())
-    return [name for name, person in found if person and group in person.groups]
+    return [name for name, person in console.people.all().items() if group in person.groups]
 
 
 def _shown(console: Console, name: str, group: Group) -> GroupShown:

@@ -11,10 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from services.console.people import access, answers
-from services.console.people.asker import Asker, Role
-from services.console.people.records import ApiToken, Cameras
-from services.console.web.console import Console
+from services.console.accounts.records import ApiToken, Cameras
+from services.console.console import Console
+from services.console.people import answers
+from services.console.web import access
+from services.console.web.asker import Asker, Role
 from services.console.web.needs import needs
 from services.console.web.refused import Refused
 
@@ -62,7 +63,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> TokensShown:
     """Your tokens."""
     _check_is_person(asker)
-    found = sorted(console.people.tokens(asker.name).items(), key=lambda item: -item[1].began)
+    found = sorted(console.credentials.tokens(asker.name).items(), key=lambda item: -item[1].began)
     return TokensShown(tokens=[_shown(key, token) for key, token in found])
 
 
@@ -77,7 +78,7 @@ async def add_token(
         raise Refused(403, f"a token of yours can't have the role {role}: you are {asker.role}")
     for camera in data.cameras or ():
         access.camera(asker, camera, console.cameras.values)
-    if len(console.people.tokens(asker.name)) >= MOST:
+    if len(console.credentials.tokens(asker.name)) >= MOST:
         raise Refused(409, f"you have {MOST} tokens already: remove one that is not used")
     now = time.time()
     token = ApiToken(
@@ -96,7 +97,7 @@ async def add_token(
         expires=answers.time_of(token.expires),
         **({} if data.cameras is None else answers.audit_cameras(data.cameras)),
     )
-    secret, key = await console.people.new_token(token)
+    secret, key = await console.credentials.new_token(token)
     return NewToken(secret=secret, token=_shown(key, token))
 
 
@@ -104,7 +105,7 @@ async def add_token(
 async def remove_token(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
     """Revoke a token immediately."""
     _check_is_person(asker)
-    found = [(key, token) for key, token in console.people.tokens(asker.name).items() if _id(key) == id]
+    found = [(key, token) for key, token in console.credentials.tokens(asker.name).items() if _id(key) == id]
     if not found:
         raise Refused(404, f"you have no token {id[:64]!r}")
     key, token = found[0]

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from services.console.people.asker import Asker
+from services.console.web.asker import Asker
 from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
 from shared.contract import runs

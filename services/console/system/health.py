@@ -6,7 +6,7 @@ import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 
-from services.console.web.console import Console
+from services.console.console import Console
 from services.console.web.needs import PUBLIC
 
 
