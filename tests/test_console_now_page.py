@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nats.aio.client import Client
 
-from services.console.now.ring import Sample
+from services.console.now.series.ring import Sample
 from services.scaler.live.metadata import DemandQuery
 from shared.runtime.tasks import end
 from tests.browser import becomes, browsing, overflows, violations

@@ -10,5 +10,5 @@
 | `rule_preview` | the incidents that rules would have raised in the last hour |
 | `state` | what the routes share |
 | `changes` | adds, changes and removes cameras |
-| `routes`, `rule_routes` | the requests |
+| `rule_routes`, `routes` | the requests |
 """

@@ -8,7 +8,7 @@ from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from services.console.cameras import answers, changes
+from services.console.cameras import answers, changes, rule_routes
 from services.console.cameras.answers import CameraList, OneCamera, OpenedCamera
 from services.console.cameras.fields import ChangedCamera, NewCamera, TriedCamera
 from services.console.cameras.state import Cameras
@@ -37,7 +37,7 @@ async def list_cameras(
 ) -> CameraList:
     """The cameras that you may see, in the order of their ids, with their state."""
     wanted = frozenset(filter(None, states.split(",")))
-    all = [page.monitor.now(id) for id in access.visible(asker, page.monitor.ids)]
+    all = [page.monitor.now(id) for id in access.visible(asker, page.console.camera_ids)]
     found = [
         c
         for c in all
@@ -106,4 +106,4 @@ async def _one(page: Cameras, asker: Asker, id: str, notices: list[str] | None =
     )
 
 
-ROUTES = [list_cameras, get_camera, add_camera, change_camera, remove_camera, try_camera]
+ROUTES = [list_cameras, get_camera, add_camera, change_camera, remove_camera, try_camera, *rule_routes.ROUTES]

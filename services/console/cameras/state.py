@@ -15,11 +15,7 @@ class Cameras:
 
     def __init__(self, console: Console, feed: Hub) -> None:
         self.console = console
-        self.monitor = CameraMonitor(console.links.viewer, console.cameras, feed)
+        self.monitor = CameraMonitor(console, feed)
         self.trial = CameraTrial()
         self.rules = console.bucket(names.RULES, console.links.operator)
         self.previewer = RulePreviewer(console.links.viewer)
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.monitor.run()

@@ -1,8 +1,5 @@
 """Markers for the series: incidents, cameras that went offline or online, outages, deployments.
 
-markers = Markers(client, monitor)
-await markers.answer("2026-11-29T12:00:00Z", "", asker.cameras)
-
 Incidents and cameras come from EVENTS. Outages and deployments are those that the console observed itself.
 """
 
@@ -17,7 +14,7 @@ import msgspec
 from nats.aio.client import Client
 
 from services.console.now.monitor import SystemMonitor
-from services.console.now.time_steps import bounds
+from services.console.now.series.time_steps import bounds
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
@@ -70,11 +67,9 @@ class Markers:
         self._client = client
         self._monitor = monitor
 
-    async def answer(
-        self, since: str, until: str, cameras: frozenset[str] | None, now: dt.datetime | None = None
-    ) -> FoundMarkers:
+    async def answer(self, since: str, until: str, cameras: frozenset[str] | None) -> FoundMarkers:
         """Return the markers. cameras: those that the asker may see; None: all. Raises Refused, and as `Log` does."""
-        begin, end = bounds(since, until, now or dt.datetime.now(dt.UTC), LONGEST)
+        begin, end = bounds(since, until, dt.datetime.now(dt.UTC), LONGEST)
         found = list(self._seen(begin, end))
         # If one subject was read only partially, drop everything after its last event.
         read_to = end

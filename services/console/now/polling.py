@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
 from services.console.now.bus_monitor import BusMonitor, unix
-from services.console.now.progress import oldest
-from services.console.now.services import OneService, QueueSeen
+from services.console.now.queues import QueueSeen, oldest
+from services.console.now.services import OneService
 from shared.bus import direct, infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo
 from shared.contract import catalog, names

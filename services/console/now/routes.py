@@ -8,9 +8,9 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from services.console.now.history import HistorySeries
 from services.console.now.markers import FoundMarkers
 from services.console.now.model import Now
+from services.console.now.series.history import HistorySeries
 from services.console.now.state import Now as NowPage
 from services.console.web import access
 from services.console.web.asker import Asker

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import math
 
-from services.console.now.model import Money, Queue, ReplicaTime, ServiceNow, State
-from services.console.now.progress import Progress
+from services.console.now.model import Money, ReplicaTime, ServiceNow, State
+from services.console.now.queues import QueueSeen
 from services.console.now.rates import Flow
 from services.console.now.reasons import Reason
 from services.console.now.replicas import Fleet
-from shared.bus.infos import ConsumerInfo, StreamInfo
 from shared.contract.catalog import Service
 
 HOUR_S = 3600.0
-# Expired messages are reported for this long.
-EXPIRED_S = 600.0
 # Older values are stale.
 STALE_S = 5.0
 # A service that published nothing for this long may have stopped: analytics publishes counts once a minute.
@@ -29,52 +26,6 @@ SILENT_S = 150.0
 LATE_S = 10.0
 TIMES_TARGET = 5.0
 TIMES_COLD_START = 1.5
-
-
-class QueueSeen:
-    """One consumer of a service. counts: whether its backlog counts: deferred work does not."""
-
-    def __init__(self, stream: str, consumer: str, now: float, *, counts: bool) -> None:
-        self.stream, self.consumer, self.counts = stream, consumer, counts
-        self.progress = Progress()
-        self.arriving, self.clearing = Flow(now), Flow(now)
-        self.info: ConsumerInfo | None = None
-        self.age_s: float | None = 0.0
-        self.at = -math.inf
-        self.error = ""
-        self._expired: list[tuple[float, int]] = []
-
-    def take(self, info: ConsumerInfo, stream: StreamInfo, age_s: float | None, now: float) -> None:
-        """Record JetStream's answer. age_s: of the oldest that waits; None if unknown."""
-        p = self.progress
-        arrived, cleared, expired = p.arrived, p.cleared, p.expired
-        p.take(info, stream)
-        if self.info is not None:
-            self.arriving.add(now, p.arrived - arrived)
-            self.clearing.add(now, p.cleared - cleared)
-        # Jobs may expire because their request is abandoned.
-        if p.expired > expired and not stream.is_work_queue:
-            self._expired.append((now, p.expired - expired))
-        self._expired = [(at, n) for at, n in self._expired if now - at <= EXPIRED_S]
-        self.info, self.age_s, self.at, self.error = info, age_s, now, ""
-
-    @property
-    def is_consumed(self) -> bool:
-        """Whether a worker pulls messages, or ever received one."""
-        return self.info is not None and bool(self.info.num_waiting or self.info.delivered.consumer_seq)
-
-    def now(self, now: float) -> Queue:
-        info = self.info or ConsumerInfo()
-        return Queue(
-            stream=self.stream,
-            consumer=self.consumer,
-            arriving=round(self.arriving.per_second(now), 3),
-            clearing=round(self.clearing.per_second(now), 3),
-            pending=info.num_pending,
-            in_flight=info.num_ack_pending,
-            age_s=None if self.age_s is None else round(self.age_s, 1),
-            expired=sum(n for _, n in self._expired),
-        )
 
 
 class OneService:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from services.console.cameras.state import Cameras
 from services.console.console import Console
 from services.console.feed.hub import Hub
-from services.console.now.history import History
 from services.console.now.markers import Markers
 from services.console.now.monitor import SystemMonitor
-from services.console.now.prometheus import Prometheus
+from services.console.now.series.history import History
+from services.console.now.series.prometheus import Prometheus
 
 
 class Now:
     """The current state, its history, and markers of what happened."""
 
-    def __init__(self, console: Console, feed: Hub) -> None:
+    def __init__(self, console: Console, feed: Hub, cameras: Cameras) -> None:
         client, settings = console.links.viewer, console.settings
         cost = settings.cost_per_hour
         self.console = console
-        self.monitor = SystemMonitor(client, console.cameras, feed.taps, cost_per_hour=cost)
+        self.monitor = SystemMonitor(console, feed, cameras.monitor)
         prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
         self.history = History(self.monitor.ring, prometheus, cost_per_hour=cost)
         self.markers = Markers(client, self.monitor)
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.monitor.run()

@@ -15,7 +15,3 @@ class Recordings:
         self.console = console
         self.periods = RecordingPeriods(console.links.viewer)
         self.runs = Reanalyses(console.links.viewer, console.mirrors[names.RUNS])
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.periods.run()

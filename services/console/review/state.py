@@ -25,7 +25,3 @@ class Review:
         self.reader = EventReader(console.links.viewer, self.index, self.statuses)
         self.reviews = Reviews(console.bucket(names.REVIEWS, console.links.own))
         feed.taps.append(self.reader.hear)
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.reader.run()

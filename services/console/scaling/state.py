@@ -14,7 +14,3 @@ class Scaling:
         self.console = console
         self.now = Now(console.links.viewer)
         self.whatif = WhatIf()
-
-    async def run(self) -> None:
-        """Run until cancelled, then end all simulations."""
-        await self.whatif.run()

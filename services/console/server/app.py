@@ -13,7 +13,6 @@ from litestar.handlers import BaseRouteHandler
 from services.console.accounts.gate import ASKER, Gate
 from services.console.ask import routes as ask
 from services.console.cameras import routes as cameras
-from services.console.cameras import rule_routes
 from services.console.console import Console
 from services.console.feed import routes as feed
 from services.console.find import routes as find
@@ -27,7 +26,6 @@ from services.console.server import openapi
 from services.console.server.files import index, page
 from services.console.server.headers import App, Headers
 from services.console.server.pages import Pages
-from services.console.system import health
 from services.console.system import routes as system
 from services.console.video import routes as video
 from services.console.web.errors import HANDLERS
@@ -43,7 +41,6 @@ PAGES: tuple[Any, ...] = (
     feed,
     now,
     cameras,
-    rule_routes,
     video,
     recordings,
     review,
@@ -51,7 +48,6 @@ PAGES: tuple[Any, ...] = (
     ask,
     scaling,
     system,
-    health,
 )
 # Enough for a picture to search for, or a trace of arrivals.
 MOST_BYTES = 12 * 1024 * 1024

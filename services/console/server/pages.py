@@ -27,13 +27,13 @@ class Pages:
         self.feed = Hub(console.links.viewer)
         self.video = Video(console)
         self.cameras = Cameras(console, self.feed)
-        self.now = Now(console, self.feed)
+        self.now = Now(console, self.feed, self.cameras)
         self.recordings = Recordings(console)
         self.review = Review(console, self.feed, self.video, self.recordings)
         self.find = Find(console, self.recordings)
-        self.ask = Ask(console)
+        self.ask = Ask(console, self.now)
         self.scaling = Scaling(console)
-        self.system = System(console, self.video)
+        self.system = System(console, self.video, self.now)
         self.oidc = Provider(console.settings)
 
     def running(self) -> list[Coroutine[Any, Any, None]]:
@@ -41,12 +41,10 @@ class Pages:
         return [
             *(mirror.run() for mirror in self.console.mirrors.values()),
             self.feed.run(),
-            self.video.run(),
-            self.cameras.run(),
-            self.now.run(),
-            self.recordings.run(),
-            self.review.run(),
-            self.ask.run(),
-            self.scaling.run(),
-            self.system.run(),
+            self.video.decoders.run(),
+            self.cameras.monitor.run(),
+            self.now.monitor.run(),
+            self.recordings.periods.run(),
+            self.review.reader.run(),
+            self.scaling.whatif.run(),
         ]

@@ -7,9 +7,8 @@
 | `changes` | the audit log |
 | `dead_letters` | dead letters |
 | `versions` | the running versions |
-| `health` | the console's own health, for its supervisor |
 | `cached_value` | one fetch for all requests within a short time |
-| `finding`, `findings`, `doctor` | the result of a check; the pure checks; all checks |
+| `findings`, `doctor` | the pure checks and their findings; all checks |
 | `state` | the state of the page |
 | `letter_routes`, `routes` | its routes |
 """

@@ -11,13 +11,13 @@ from litestar.params import QueryParameter
 
 from services.console.console import Change
 from services.console.system import changes, letter_routes
-from services.console.system.finding import Finding, Level
+from services.console.system.findings import Finding, Level
 from services.console.system.state import System
 from services.console.system.states import OF_ADMIN, StreamState
 from services.console.system.versions import Versions
 from services.console.web import access
 from services.console.web.asker import Asker
-from services.console.web.needs import needs
+from services.console.web.needs import PUBLIC, needs
 from services.console.web.times import instant
 from shared.contract.deadletters import MOST_SEQ
 
@@ -45,6 +45,12 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     changes: list[Change]
     next: str | None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """connected: whether it reaches its NATS server."""
+
+    connected: bool
 
 
 @get("/streams", opt=needs("viewer"))
@@ -94,4 +100,10 @@ async def list_changes(
     return Changes(changes=found.found, next=str(found.next) if found.next else None)
 
 
-ROUTES = [list_streams, get_diagnosis, get_versions, list_changes, *letter_routes.ROUTES]
+@get("/health", opt=PUBLIC)
+async def get_health(page: NamedDependency[System]) -> Health:
+    """Whether the console reaches its NATS server."""
+    return Health(connected=page.console.links.are_connected)
+
+
+ROUTES = [list_streams, get_diagnosis, get_versions, list_changes, *letter_routes.ROUTES, get_health]

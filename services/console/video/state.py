@@ -19,7 +19,3 @@ class Video:
         self.pictures = Pictures(viewer, self.decoders)
         self.clips = Clips(viewer, settings.console_clip_max_mb)
         self.live = Live(viewer)
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.decoders.run()
