@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import msgspec
+from litestar.di import NamedDependency
 from nats.js.errors import APIError
 
 from services.console.accounts.authentication import Authenticator
@@ -112,3 +113,7 @@ class Console:
             )
         except (BusError, APIError) as e:
             raise Refused(503, f"nothing was changed, as it can't be kept in the audit log: {e}") from e
+
+
+# A route's parameter `console`.
+Shared = NamedDependency[Console]

@@ -19,6 +19,9 @@ from services.console.ask.state import Ask
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
+
+Page = NamedDependency[Ask]
 
 _Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
@@ -30,7 +33,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/ask", opt=needs("operator"), status_code=200, media_type="text/event-stream")
-async def ask(asker: NamedDependency[Asker], page: NamedDependency[Ask], data: JSONBody[Question]) -> ServerSentEvent:
+async def ask(asker: User, page: Page, data: JSONBody[Question]) -> ServerSentEvent:
     """Ask a question about each of these cameras. An event `waiting` each second says what the questions wait for. Then
     there is an `answer` or an `error` for each camera, and `done`.
     """
@@ -38,15 +41,13 @@ async def ask(asker: NamedDependency[Asker], page: NamedDependency[Ask], data: J
 
 
 @post("/summarize", opt=needs("operator"), status_code=200, media_type="text/event-stream")
-async def summarize(
-    asker: NamedDependency[Asker], page: NamedDependency[Ask], data: JSONBody[SummaryWanted]
-) -> ServerSentEvent:
+async def summarize(asker: User, page: Page, data: JSONBody[SummaryWanted]) -> ServerSentEvent:
     """Summarize what each of these cameras saw, by its captions. The answer has the events of a question's."""
     return await _stream(asker, page, data)
 
 
 @get("/ask/recent", opt=needs("viewer"))
-async def list_answers(asker: NamedDependency[Asker], page: NamedDependency[Ask], limit: _Limit = 100) -> Answers:
+async def list_answers(asker: User, page: Page, limit: _Limit = 100) -> Answers:
     """Answers and summaries of the last day, of all users."""
     return Answers(answers=await page.recent.all(asker, limit))
 

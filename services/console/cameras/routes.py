@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, delete, get, patch, post
+from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -16,8 +16,11 @@ from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from shared.client import registry
 from shared.contract.cameras import Camera
+
+Page = NamedDependency[Cameras]
 
 MOST = 500
 Text = Annotated[str, QueryParameter(max_length=200, description="a part of the id, or of a label that is seen now")]
@@ -28,12 +31,7 @@ States = Annotated[str, QueryParameter(max_length=200, description="states with 
 
 @get("/cameras", opt=needs("viewer"))
 async def list_cameras(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Cameras],
-    text: Text = "",
-    states: States = "",
-    after: After = "",
-    limit: Limit = MOST,
+    asker: User, page: Page, text: Text = "", states: States = "", after: After = "", limit: Limit = MOST
 ) -> CameraList:
     """The cameras that you may see, in the order of their ids, with their state."""
     wanted = frozenset(filter(None, states.split(",")))
@@ -49,44 +47,32 @@ async def list_cameras(
 
 
 @get("/cameras/{camera:str}", opt=needs("viewer"))
-async def get_camera(camera: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Cameras]) -> OneCamera:
+async def get_camera(camera: FromPath[str], asker: User, page: Page) -> OneCamera:
     """A camera's settings and state. Credentials are never shown; operators see whether it has any."""
     return await _one(page, asker, camera)
 
 
 @post("/cameras", opt=needs("operator"))
-async def add_camera(
-    asker: NamedDependency[Asker], page: NamedDependency[Cameras], data: JSONBody[NewCamera]
-) -> OneCamera:
+async def add_camera(asker: User, page: Page, data: JSONBody[NewCamera]) -> OneCamera:
     """Add a camera. Its credentials are stored separately, only for ingest, and are sent to no other address."""
     return await _one(page, asker, await changes.add(page, asker, data))
 
 
 @patch("/cameras/{camera:str}", opt=needs("operator"))
-async def change_camera(
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Cameras],
-    data: JSONBody[ChangedCamera],
-) -> OneCamera:
+async def change_camera(camera: FromPath[str], asker: User, page: Page, data: JSONBody[ChangedCamera]) -> OneCamera:
     """Change only the given fields. null: the service's own setting applies again."""
     return await _one(page, asker, camera, await changes.change(page, asker, camera, data))
 
 
 @delete("/cameras/{camera:str}", opt=needs("operator"))
-async def remove_camera(camera: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Cameras]) -> None:
+async def remove_camera(camera: FromPath[str], asker: User, page: Page) -> None:
     """Forget a camera and its credentials. Its events stay."""
     await changes.remove(page, asker, camera)
 
 
 # No path below /cameras: it would hide a camera of that id.
 @post("/camera-tests", opt=needs("operator"), status_code=200)
-async def try_camera(
-    request: Request[Any, Any, Any],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Cameras],
-    data: JSONBody[TriedCamera],
-) -> OpenedCamera:
+async def try_camera(request: AnyRequest, asker: User, page: Page, data: JSONBody[TriedCamera]) -> OpenedCamera:
     """Open a camera once, from the console's machine, and return its first picture or why there is none."""
     return await while_there(request, changes.open_once(page, asker, data))
 

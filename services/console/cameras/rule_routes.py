@@ -7,7 +7,7 @@ import datetime as dt
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get, post, put
+from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
@@ -18,11 +18,13 @@ from services.console.cameras.rule_document import DrawnRules
 from services.console.cameras.rule_preview import Previewed
 from services.console.cameras.state import Cameras
 from services.console.web import access
-from services.console.web.asker import Asker
 from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from shared.contract import rules as book
+
+Page = NamedDependency[Cameras]
 
 _Text = Annotated[str, Meta(max_length=book.MOST_BYTES, description="YAML or JSON")]
 # Accept any value: its mistakes are the answer.
@@ -62,7 +64,7 @@ async def check_rules(data: JSONBody[WrittenRules]) -> DrawnRules:
 
 
 @get("/cameras/{camera:str}/rules", opt=needs("viewer"))
-async def get_rules(camera: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Cameras]) -> DrawnRules:
+async def get_rules(camera: FromPath[str], asker: User, page: Page) -> DrawnRules:
     """A camera's rules; null and an empty text if it has none."""
     return _stored(page, access.camera(asker, camera, page.console.cameras.values))
 
@@ -73,10 +75,7 @@ async def get_rules(camera: FromPath[str], asker: NamedDependency[Asker], page: 
     responses={422: ResponseSpec(DrawnRules, description="There are mistakes: nothing was changed.")},
 )
 async def set_rules(
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Cameras],
-    data: JSONBody[WrittenRules],
+    camera: FromPath[str], asker: User, page: Page, data: JSONBody[WrittenRules]
 ) -> Response[DrawnRules]:
     """Replace the rules, from the camera's next segment on. With mistakes: 422, and the mistakes."""
     access.camera(asker, camera, page.console.cameras.values)
@@ -91,7 +90,7 @@ async def set_rules(
 
 
 @delete("/cameras/{camera:str}/rules", opt=needs("operator"))
-async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Cameras]) -> None:
+async def remove_rules(camera: FromPath[str], asker: User, page: Page) -> None:
     """Remove a camera's rules. Open incidents end; its objects are still tracked."""
     access.camera(asker, camera, page.console.cameras.values)
     if page.rules.get(camera) is None:
@@ -102,11 +101,7 @@ async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], pag
 
 @post("/cameras/{camera:str}/rules/preview", opt=needs("operator"), status_code=200)
 async def preview_rules(
-    request: Request[Any, Any, Any],
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Cameras],
-    data: JSONBody[TriedRules],
+    request: AnyRequest, camera: FromPath[str], asker: User, page: Page, data: JSONBody[TriedRules]
 ) -> Previewed:
     """The incidents that these rules would have raised in the camera's last hour, without verification by a model."""
     access.camera(asker, camera, page.console.cameras.values)

@@ -13,14 +13,17 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.console import Console
+from services.console.console import Console, Shared
 from services.console.feed.hub import RUNS, FeedEvent, Hub, Missed
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import names
 from shared.contract.events import KINDS
+
+Page = NamedDependency[Hub]
 
 # Interval of comments: they keep proxies open, and detect closed connections.
 BEAT_S = 15.0
@@ -33,11 +36,7 @@ Kinds = Annotated[str, QueryParameter(max_length=20_000, description=f"names wit
 
 @get("/events", opt=needs("viewer"), media_type="text/event-stream")
 async def stream_events(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
-    page: NamedDependency[Hub],
-    kinds: Kinds = "",
-    cameras: Names = "",
+    asker: User, console: Shared, page: Page, kinds: Kinds = "", cameras: Names = ""
 ) -> ServerSentEvent:
     """Live events of cameras that you may see. An event `missed` has the numbers that a slow reader did not get.
 

@@ -13,8 +13,10 @@ from services.console.now.model import Now
 from services.console.now.series.history import HistorySeries
 from services.console.now.state import Now as NowPage
 from services.console.web import access
-from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
+
+Page = NamedDependency[NowPage]
 
 Since = Annotated[str, QueryParameter(max_length=64, description="RFC 3339 with a zone; an hour ago where it is empty")]
 Until = Annotated[str, QueryParameter(max_length=64, description="RFC 3339 with a zone; now where it is empty")]
@@ -25,7 +27,7 @@ Service = Annotated[str, QueryParameter(max_length=64, description="a service's 
 
 
 @get("/now", opt=needs("viewer"))
-async def get_now(asker: NamedDependency[Asker], page: NamedDependency[NowPage]) -> Now:
+async def get_now(asker: User, page: Page) -> Now:
     """The current arrivals, backlog, replicas and their reason, their cost, and what needs attention.
 
     An asker who sees only some cameras gets these and no service: services work for all cameras.
@@ -35,12 +37,7 @@ async def get_now(asker: NamedDependency[Asker], page: NamedDependency[NowPage])
 
 @get("/history", opt=needs("viewer"))
 async def get_history(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[NowPage],
-    service: Service,
-    since: Since = "",
-    until: Until = "",
-    step: Step = "",
+    asker: User, page: Page, service: Service, since: Since = "", until: Until = "", step: Step = ""
 ) -> HistorySeries:
     """The history of a service: the console's own, or that of Prometheus for older times."""
     access.everything(asker, "how a service was")
@@ -48,9 +45,7 @@ async def get_history(
 
 
 @get("/markers", opt=needs("viewer"))
-async def list_markers(
-    asker: NamedDependency[Asker], page: NamedDependency[NowPage], since: Since = "", until: Until = ""
-) -> FoundMarkers:
+async def list_markers(asker: User, page: Page, since: Since = "", until: Until = "") -> FoundMarkers:
     """Incidents, cameras that went offline or online, outages and deployments, of cameras that you may see."""
     return await page.markers.answer(since, until, asker.cameras)
 

@@ -6,13 +6,13 @@ import html
 import time
 from typing import Annotated, Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from services.console.accounts.records import person_key
-from services.console.console import Console
+from services.console.console import Console, Shared
 from services.console.metrics import SIGN_INS
 from services.console.oidc import accounts
 from services.console.oidc.flow import ATTEMPT_S, Try
@@ -20,21 +20,21 @@ from services.console.oidc.provider import Provider
 from services.console.people.session_routes import start_session
 from services.console.web.asker import Asker
 from services.console.web.needs import PUBLIC
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
 
+Page = NamedDependency[Provider]
+
 COOKIE = "tidegate_oidc"
 PATH = "/api/v1/session/oidc"
 
-AnyRequest = Request[Any, Any, Any]
 ProviderText = Annotated[str, QueryParameter(max_length=4096, description="as the provider says it")]
 
 
 @get("/session/oidc", opt=PUBLIC, status_code=302)
-async def sign_in_by_provider(
-    request: AnyRequest, console: NamedDependency[Console], page: NamedDependency[Provider]
-) -> Response[None]:
+async def sign_in_by_provider(request: AnyRequest, console: Shared, page: Page) -> Response[None]:
     """Redirect the browser to the provider to sign in."""
     _check_is_set(console)
     attempt = Try.new()
@@ -47,8 +47,8 @@ async def sign_in_by_provider(
 @get("/session/oidc/callback", opt=PUBLIC, status_code=303)
 async def come_back_from_provider(
     request: AnyRequest,
-    console: NamedDependency[Console],
-    page: NamedDependency[Provider],
+    console: Shared,
+    page: Page,
     code: ProviderText = "",
     state_value: Annotated[str, QueryParameter(name="state", max_length=4096)] = "",
     error: ProviderText = "",

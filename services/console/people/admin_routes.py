@@ -7,16 +7,16 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.console.accounts.records import Person, person_key
-from services.console.console import Console
+from services.console.console import Console, Shared
 from services.console.people import answers
 from services.console.people.answers import PersonChange, PersonShown
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import names
 
@@ -48,8 +48,8 @@ def check_may_manage(asker: Asker) -> None:
 
 @get("/people", opt=needs("admin"))
 async def list_people(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    console: Shared,
     limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
     cursor: Annotated[str, QueryParameter(max_length=64, description="`next` of the page before")] = "",
 ) -> PeopleShown:
@@ -61,9 +61,7 @@ async def list_people(
 
 
 @put("/people/{name:str}", opt=needs("admin"))
-async def put_person(
-    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[PersonChange]
-) -> PersonShown:
+async def put_person(name: FromPath[str], asker: User, console: Shared, data: JSONBody[PersonChange]) -> PersonShown:
     """Add a person, or change their rights."""
     check_may_manage(asker)
     names.check_token(name, "name")
@@ -76,7 +74,7 @@ async def put_person(
 
 
 @delete("/people/{name:str}", opt=needs("admin"), status_code=204)
-async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_person(name: FromPath[str], asker: User, console: Shared) -> None:
     """Remove a person: their sessions, tokens and links end."""
     check_may_manage(asker)
     _existing_person(console, name)
@@ -85,7 +83,7 @@ async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], cons
 
 
 @post("/people/{name:str}/link", opt=needs("admin"))
-async def link_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> NewLink:
+async def link_person(name: FromPath[str], asker: User, console: Shared) -> NewLink:
     """Create a link that signs somebody in once, within a day. Programs can't: the link would outlive their token."""
     check_may_manage(asker)
     if asker.via == "token":
@@ -102,8 +100,8 @@ async def link_person(name: FromPath[str], asker: NamedDependency[Asker], consol
 @post("/people/{name:str}/signout", opt=needs("admin"), status_code=204)
 async def sign_person_out(
     name: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    console: Shared,
     tokens: Annotated[bool, QueryParameter(description="end their programs' tokens, too")] = False,
 ) -> None:
     """End all of a person's sessions and unused links."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import msgspec
 from litestar import delete, get, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from services.console.accounts.records import Group, group_key
-from services.console.console import Console
+from services.console.console import Console, Shared
 from services.console.people import answers
 from services.console.people.admin_routes import check_may_manage
 from services.console.people.answers import GroupChange, GroupShown
 from services.console.web import access
-from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import names
 
@@ -28,25 +27,21 @@ class GroupsShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/groups", opt=needs("admin"))
-async def list_groups(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> GroupsShown:
+async def list_groups(asker: User, console: Shared) -> GroupsShown:
     """All groups: there are at most 500."""
     check_may_manage(asker)
     return GroupsShown(groups=[_shown(console, name, group) for name, group in console.people.groups().items()])
 
 
 @get("/groups/{name:str}", opt=needs("admin"))
-async def get_group(
-    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
-) -> GroupShown:
+async def get_group(name: FromPath[str], asker: User, console: Shared) -> GroupShown:
     """One group."""
     check_may_manage(asker)
     return _shown(console, name, _existing_group(console, name))
 
 
 @put("/groups/{name:str}", opt=needs("admin"))
-async def put_group(
-    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[GroupChange]
-) -> GroupShown:
+async def put_group(name: FromPath[str], asker: User, console: Shared, data: JSONBody[GroupChange]) -> GroupShown:
     """Create a group, or change its cameras."""
     check_may_manage(asker)
     names.check_token(name, "name of a group")
@@ -63,7 +58,7 @@ async def put_group(
 
 
 @delete("/groups/{name:str}", opt=needs("admin"), status_code=204)
-async def remove_group(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_group(name: FromPath[str], asker: User, console: Shared) -> None:
     """Remove a group without members: a later group of its name would give them its cameras."""
     check_may_manage(asker)
     _existing_group(console, name)

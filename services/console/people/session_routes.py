@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Response, delete, get, post
 from litestar.datastructures import Cookie
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta
 
 from services.console.accounts.gate import ASKER, COOKIE, session_cookie
 from services.console.accounts.records import hashed, person_key
-from services.console.console import Console
+from services.console.console import Console, Shared
 from services.console.metrics import SIGN_INS
 from services.console.web.asker import Asker, Role
 from services.console.web.needs import PUBLIC, needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from shared.runtime.telemetry import logger
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,14 +56,14 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/session", opt=PUBLIC)
-async def get_session(request: AnyRequest, console: NamedDependency[Console]) -> Visit:
+async def get_session(request: AnyRequest, console: Shared) -> Visit:
     """The user of this browser, if any."""
     asker: Asker | None = request.scope["state"][ASKER]
     return Visit(me=_me(console, asker) if asker else None, openid=bool(console.settings.console_oidc_issuer))
 
 
 @post("/session", opt=PUBLIC, status_code=200)
-async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[Credentials]) -> Response[Me]:
+async def sign_in(request: AnyRequest, console: Shared, data: JSONBody[Credentials]) -> Response[Me]:
     """Sign in by name and password. The answer sets a cookie."""
     address = (request.scope.get("client") or ("",))[0]
     try:
@@ -84,7 +82,7 @@ async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: 
 
 
 @post("/session/link", opt=PUBLIC, status_code=200)
-async def follow_link(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[OneTime]) -> Response[Me]:
+async def follow_link(request: AnyRequest, console: Shared, data: JSONBody[OneTime]) -> Response[Me]:
     """Sign in by a one-time link."""
     address = (request.scope.get("client") or ("",))[0]
     name = hashed("link", data.token)
@@ -117,13 +115,13 @@ async def start_session(request: AnyRequest, console: Console, name: str) -> tup
 
 
 @get("/me", opt=needs("viewer"))
-async def get_me(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Me:
+async def get_me(asker: User, console: Shared) -> Me:
     """Your account, and the cameras that you may see."""
     return _me(console, asker)
 
 
 @delete("/session", opt=needs("viewer"), status_code=204)
-async def sign_out(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+async def sign_out(asker: User, console: Shared) -> Response[None]:
     """Sign out of this browser."""
     if asker.via == "session":
         await console.audit(asker, "session.end")
@@ -132,7 +130,7 @@ async def sign_out(asker: NamedDependency[Asker], console: NamedDependency[Conso
 
 
 @delete("/me/sessions", opt=needs("viewer"), status_code=204)
-async def sign_out_everywhere(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+async def sign_out_everywhere(asker: User, console: Shared) -> Response[None]:
     """End all of your sessions, this one too, and your unused links. Tokens stay."""
     if asker.via == "token":
         raise Refused(403, "sessions are ended by whoever is signed in on a page")
@@ -149,9 +147,7 @@ class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 @post("/me/password", opt=needs("viewer"), status_code=204)
-async def set_password(
-    request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewPassword]
-) -> None:
+async def set_password(request: AnyRequest, asker: User, console: Shared, data: JSONBody[NewPassword]) -> None:
     """Set your password. Programs can't: tokens sign nobody in."""
     if asker.via != "session":
         raise Refused(403, "a password is chosen by whoever is signed in on a page")

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from services.console.accounts.records import ApiToken, Cameras
-from services.console.console import Console
+from services.console.console import Shared
 from services.console.people import answers
 from services.console.web import access
 from services.console.web.asker import Asker, Role
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 
 MOST = 50
@@ -60,7 +60,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/me/tokens", opt=needs("viewer"))
-async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> TokensShown:
+async def list_tokens(asker: User, console: Shared) -> TokensShown:
     """Your tokens."""
     _check_is_person(asker)
     found = sorted(console.credentials.tokens(asker.name).items(), key=lambda item: -item[1].began)
@@ -68,9 +68,7 @@ async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Co
 
 
 @post("/me/tokens", opt=needs("viewer"))
-async def add_token(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[TokenRequest]
-) -> NewToken:
+async def add_token(asker: User, console: Shared, data: JSONBody[TokenRequest]) -> NewToken:
     """Create a token for a program. It never has more rights than you."""
     _check_is_person(asker)
     role = data.role or asker.role
@@ -102,7 +100,7 @@ async def add_token(
 
 
 @delete("/me/tokens/{id:str}", opt=needs("viewer"), status_code=204)
-async def remove_token(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_token(id: FromPath[str], asker: User, console: Shared) -> None:
     """Revoke a token immediately."""
     _check_is_person(asker)
     found = [(key, token) for key, token in console.credentials.tokens(asker.name).items() if _id(key) == id]

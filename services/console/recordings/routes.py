@@ -16,6 +16,7 @@ from services.console.recordings.state import Recordings
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.client import recordings
@@ -23,6 +24,8 @@ from shared.recordings.playing import Play, playlist
 from shared.recordings.queries import LONGEST, RangeAnswer, VideoRequest
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
+
+Page = NamedDependency[Recordings]
 
 # The video of a time never changes; a playlist grows while its time is not over.
 _FOR_EVER, _NEWEST = "private, max-age=86400", "private, max-age=2"
@@ -34,16 +37,14 @@ Place = Annotated[int, QueryParameter(ge=0, le=_MOST, description="as the playli
 
 
 @get("/recordings", opt=needs("viewer"))
-async def list_recordings(asker: NamedDependency[Asker], page: NamedDependency[Recordings]) -> RecordedCameras:
+async def list_recordings(asker: User, page: Page) -> RecordedCameras:
     """How much video there is of each camera that you may see, what is missing, and when the oldest expires."""
     found = await recordings.totals(page.console.links.viewer)
     return RecordedCameras(cameras=[answers.camera(total) for total in found if asker.sees(total.camera)])
 
 
 @get("/recordings/{camera:str}", opt=needs("viewer"))
-async def get_recordings(
-    camera: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Recordings]
-) -> RecordedHours:
+async def get_recordings(camera: FromPath[str], asker: User, page: Page) -> RecordedHours:
     """The recordings of a camera, by hour."""
     access.camera(asker, camera, page.console.cameras.values)
     (total,) = await recordings.totals(page.console.links.viewer, camera)
@@ -51,25 +52,13 @@ async def get_recordings(
 
 
 @get("/recordings/{camera:str}/time", opt=needs("viewer"))
-async def get_recorded_time(
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Recordings],
-    since: From,
-    until: To,
-) -> RecordedTime:
+async def get_recorded_time(camera: FromPath[str], asker: User, page: Page, since: From, until: To) -> RecordedTime:
     """The parts of a time that have video, and why the others are missing."""
     return answers.time(await _found(page, asker, camera, since, until))
 
 
 @get("/recordings/{camera:str}/playlist.m3u8", opt=needs("viewer"), media_type="application/vnd.apple.mpegurl")
-async def get_playlist(
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Recordings],
-    since: From,
-    until: To,
-) -> Response[str]:
+async def get_playlist(camera: FromPath[str], asker: User, page: Page, since: From, until: To) -> Response[str]:
     """A time's video as HTTP Live Streaming (RFC 8216), recorded or still to be recorded."""
     found = await _found(page, asker, camera, since, until)
     if not found.plays:
@@ -81,8 +70,8 @@ async def get_playlist(
 @get("/recordings/{camera:str}/video.mp4", opt=needs("viewer"), media_type="video/mp4")
 async def get_recorded_video(
     camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Recordings],
+    asker: User,
+    page: Page,
     file: Annotated[str, QueryParameter(min_length=1, max_length=300, description="as the playlist says")],
     begin: Place,
     end: Place,
@@ -101,7 +90,7 @@ async def get_recorded_video(
 
 
 @get("/runs", opt=needs("viewer"))
-async def list_runs(asker: NamedDependency[Asker], page: NamedDependency[Recordings]) -> ReanalysisRuns:
+async def list_runs(asker: User, page: Page) -> ReanalysisRuns:
     """Runs of `tidegate reanalyze` over recordings, latest first: those of which you may see every camera."""
     return page.runs.of(asker)
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from litestar import Request, Response, delete, get, put
+from litestar import Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -30,10 +30,13 @@ from services.console.video.work import LARGEST, SMALLEST
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.contract import names
 from shared.contract.events import Incident
+
+Page = NamedDependency[Review]
 
 MOST = 500
 MOST_PARTS = 1000
@@ -60,8 +63,8 @@ Parts = Annotated[int, QueryParameter(ge=1, le=MOST_PARTS, description="into how
 
 
 def parse_filters(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Review],
+    asker: User,
+    page: Page,
     camera: Names = "",
     rule: Names = "",
     severity: Severities = "",
@@ -100,8 +103,8 @@ _CRITERIA = {"criteria": Provide(parse_filters, sync_to_thread=False)}
 
 @get("/incidents", opt=needs("viewer"), dependencies=_CRITERIA)
 async def list_incidents(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Review],
+    asker: User,
+    page: Page,
     criteria: NamedDependency[Filters],
     limit: Limit = 50,
     cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
@@ -116,9 +119,7 @@ async def list_incidents(
 
 
 @get("/incidents/count", opt=needs("viewer"), dependencies=_CRITERIA)
-async def count_incidents(
-    asker: NamedDependency[Asker], page: NamedDependency[Review], criteria: NamedDependency[Filters]
-) -> IncidentTally:
+async def count_incidents(asker: User, page: Page, criteria: NamedDependency[Filters]) -> IncidentTally:
     """How many incidents there are, and how many of them you have not reviewed."""
     found = list(page.index.all(_matcher(page, asker, criteria)))
     reviews = page.reviews
@@ -127,9 +128,7 @@ async def count_incidents(
 
 
 @get("/incidents/{id:str}", opt=needs("viewer"))
-async def get_incident(
-    id: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Review]
-) -> IncidentDetails:
+async def get_incident(id: FromPath[str], asker: User, page: Page) -> IncidentDetails:
     """All of one incident, with the paths of its objects and the deferred parts of its time.
 
     id: of a list's entry, not of events.
@@ -145,11 +144,7 @@ async def get_incident(
 
 @get("/incidents/{id:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
 async def get_incident_picture(
-    id: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Review],
-    width: Width = 640,
-    download: Download = False,
+    id: FromPath[str], asker: User, page: Page, width: Width = 640, download: Download = False
 ) -> Response[bytes]:
     """The frame that shows an incident, as JPEG."""
     about = _about(_entry(page, asker, id))
@@ -159,11 +154,7 @@ async def get_incident_picture(
 
 @get("/incidents/{id:str}/clip", opt=needs("viewer"), media_type="video/mp4", responses=responses.PARTS)
 async def get_incident_clip(
-    request: Request[Any, Any, Any],
-    id: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Review],
-    download: Download = False,
+    request: AnyRequest, id: FromPath[str], asker: User, page: Page, download: Download = False
 ) -> Response[Any]:
     """An incident's video as MP4, from some seconds before it until some seconds after.
 
@@ -175,7 +166,7 @@ async def get_incident_clip(
 
 
 @put("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
-async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Review]) -> None:
+async def mark_reviewed(id: FromPath[str], asker: User, page: Page) -> None:
     """Mark an incident as reviewed by you. Each user has their own marks."""
     entry = _reviewable(page, asker, id)
     if not page.reviews.has(asker.name, id):
@@ -184,7 +175,7 @@ async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], page: 
 
 
 @delete("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
-async def unmark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Review]) -> None:
+async def unmark_reviewed(id: FromPath[str], asker: User, page: Page) -> None:
     """Remove your mark, to review an incident again."""
     entry = _reviewable(page, asker, id)
     if page.reviews.has(asker.name, id):
@@ -194,8 +185,8 @@ async def unmark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], page
 
 @get("/timeline", opt=needs("viewer"), dependencies=_CRITERIA)
 async def get_timeline(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Review],
+    asker: User,
+    page: Page,
     criteria: NamedDependency[Filters],
     parts: Parts = 200,
     limit: Limit = MOST,

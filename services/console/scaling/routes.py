@@ -20,10 +20,13 @@ from services.console.scaling.whatif import Job
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import catalog
 from shared.contract.segment import rfc3339
 from shared.contract.whatif import Failed, WhatIfAnswer, WhatIfRequest
+
+Page = NamedDependency[Scaling]
 
 
 class ScalingNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/scaling", opt=needs("viewer"))
-async def get_scaling(asker: NamedDependency[Asker], page: NamedDependency[Scaling]) -> ScalingNow:
+async def get_scaling(asker: User, page: Page) -> ScalingNow:
     """How each service is scaled now, with every term."""
     access.everything(asker, "what is scaled, and by what,")
     return ScalingNow(
@@ -62,9 +65,7 @@ async def get_scaling(asker: NamedDependency[Asker], page: NamedDependency[Scali
 
 
 @post("/whatif", opt=needs("operator"), status_code=202)
-async def begin_whatif(
-    asker: NamedDependency[Asker], page: NamedDependency[Scaling], data: JSONBody[WhatIfRequest]
-) -> WhatIfView:
+async def begin_whatif(asker: User, page: Page, data: JSONBody[WhatIfRequest]) -> WhatIfView:
     """Simulate other ways to scale: one at a time for each person. `in_force` defaults to the scaler's settings."""
     if data.service not in {s.name for s in catalog.services() if s.scaled_object}:
         raise Refused(400, f"service: {data.service[:64]!r} is none that can be simulated")
@@ -78,14 +79,14 @@ async def begin_whatif(
 
 
 @get("/whatif", opt=needs("operator"))
-async def list_whatifs(asker: NamedDependency[Asker], page: NamedDependency[Scaling]) -> list[WhatIfView]:
+async def list_whatifs(asker: User, page: Page) -> list[WhatIfView]:
     """Your what-ifs that run, or ended in the last minutes; the newest first, without their answers."""
     jobs = [job for job in page.whatif.jobs_of(asker.name) if _may_see(asker, job)]
     return [msgspec.structs.replace(_view(job), answer=None) for job in jobs]
 
 
 @get("/whatif/{id:str}", opt=needs("operator"))
-async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Scaling]) -> WhatIfView:
+async def get_whatif(id: FromPath[str], asker: User, page: Page) -> WhatIfView:
     """A what-if's progress and its result."""
     job = page.whatif.find(asker.name, id)
     if job is None or not _may_see(asker, job):
@@ -94,7 +95,7 @@ async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], page: Nam
 
 
 @delete("/whatif/{id:str}", opt=needs("operator"), status_code=204)
-async def end_whatif(id: FromPath[str], asker: NamedDependency[Asker], page: NamedDependency[Scaling]) -> None:
+async def end_whatif(id: FromPath[str], asker: User, page: Page) -> None:
     """End a what-if, or forget its result."""
     if not await page.whatif.cancel(asker.name, id):
         raise _none()

@@ -14,12 +14,14 @@ from services.console.system import dead_letters as dead_letters
 from services.console.system.dead_letters import Letter, WholeLetter
 from services.console.system.state import System
 from services.console.video.work import LARGEST
-from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.client import dlq
 from shared.contract import names
 from shared.contract.deadletters import MOST_SEQ
+
+Page = NamedDependency[System]
 
 MOST = 200
 Seq = Annotated[int, PathParameter(ge=1, le=MOST_SEQ, description="the letter's number")]
@@ -41,8 +43,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/letters", opt=needs("admin"))
 async def list_letters(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[System],
+    asker: User,
+    page: Page,
     service: Annotated[str, QueryParameter(max_length=64, description="that gave them up; empty: any")] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 50,
     cursor: Annotated[int, QueryParameter(ge=0, le=MOST_SEQ, description="`next` of the page before")] = 0,
@@ -53,7 +55,7 @@ async def list_letters(
 
 
 @get("/letters/{seq:int}", opt=needs("admin"))
-async def get_letter(seq: Seq, asker: NamedDependency[Asker], page: NamedDependency[System]) -> WholeLetter:
+async def get_letter(seq: Seq, asker: User, page: Page) -> WholeLetter:
     """One dead letter, with its headers and its payload."""
     return dead_letters.detail(await dead_letters.find(page.console.links.admin, asker, seq))
 
@@ -61,8 +63,8 @@ async def get_letter(seq: Seq, asker: NamedDependency[Asker], page: NamedDepende
 @get("/letters/{seq:int}/picture", opt=needs("admin"), media_type="image/jpeg")
 async def get_letter_picture(
     seq: Seq,
-    asker: NamedDependency[Asker],
-    page: NamedDependency[System],
+    asker: User,
+    page: Page,
     width: Annotated[int, QueryParameter(ge=32, le=LARGEST, description="most pixels across")] = 640,
 ) -> Response[bytes]:
     """The first frame of a dead letter with video, as JPEG, if it can be decoded by itself."""
@@ -74,7 +76,7 @@ async def get_letter_picture(
 
 
 @post("/letters/{seq:int}/replay", opt=needs("admin"), status_code=200)
-async def replay_letter(seq: Seq, asker: NamedDependency[Asker], page: NamedDependency[System]) -> Replayed:
+async def replay_letter(seq: Seq, asker: User, page: Page) -> Replayed:
     """Replay a dead letter, only for the service that dead-lettered it."""
     dead_letter = await dead_letters.find(page.console.links.admin, asker, seq)
     await page.console.audit(
@@ -94,7 +96,7 @@ async def replay_letter(seq: Seq, asker: NamedDependency[Asker], page: NamedDepe
 
 
 @delete("/letters/{seq:int}", opt=needs("admin"), status_code=204)
-async def remove_letter(seq: Seq, asker: NamedDependency[Asker], page: NamedDependency[System]) -> None:
+async def remove_letter(seq: Seq, asker: User, page: Page) -> None:
     """Delete a dead letter: its message is not processed any more."""
     dead_letter = await dead_letters.find(page.console.links.admin, asker, seq)
     await page.console.audit(

@@ -16,10 +16,12 @@ from services.console.system.state import System
 from services.console.system.states import OF_ADMIN, StreamState
 from services.console.system.versions import Versions
 from services.console.web import access
-from services.console.web.asker import Asker
 from services.console.web.needs import PUBLIC, needs
+from services.console.web.parameters import User
 from services.console.web.times import instant
 from shared.contract.deadletters import MOST_SEQ
+
+Page = NamedDependency[System]
 
 MOST = 500
 Text = Annotated[str, QueryParameter(max_length=200, description="empty: any")]
@@ -54,7 +56,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/streams", opt=needs("viewer"))
-async def list_streams(asker: NamedDependency[Asker], page: NamedDependency[System]) -> Streams:
+async def list_streams(asker: User, page: Page) -> Streams:
     """Each stream's contents and each consumer's progress, over all cameras. AUDIT is for admins."""
     access.everything(asker, "what streams hold")
     found = [s for s in await page.streams.get() if asker.may("admin") or s.name not in OF_ADMIN]
@@ -62,7 +64,7 @@ async def list_streams(asker: NamedDependency[Asker], page: NamedDependency[Syst
 
 
 @get("/doctor", opt=needs("operator"))
-async def get_diagnosis(asker: NamedDependency[Asker], page: NamedDependency[System]) -> Diagnosis:
+async def get_diagnosis(asker: User, page: Page) -> Diagnosis:
     """The health of the system, as far as the console can see, with remedies.
 
     Findings about all cameras together need the right to all cameras.
@@ -72,15 +74,15 @@ async def get_diagnosis(asker: NamedDependency[Asker], page: NamedDependency[Sys
 
 
 @get("/versions", opt=needs("viewer"))
-async def get_versions(page: NamedDependency[System]) -> Versions:
+async def get_versions(page: Page) -> Versions:
     """The running versions of the console, of its server and of services that report theirs."""
     return await page.versions.get()
 
 
 @get("/audit", opt=needs("admin"))
 async def list_changes(
-    asker: NamedDependency[Asker],
-    page: NamedDependency[System],
+    asker: User,
+    page: Page,
     since: Annotated[str, QueryParameter(max_length=64, description="RFC 3339; empty: from the beginning")] = "",
     person: Text = "",
     action: Text = "",
@@ -101,7 +103,7 @@ async def list_changes(
 
 
 @get("/health", opt=PUBLIC)
-async def get_health(page: NamedDependency[System]) -> Health:
+async def get_health(page: Page) -> Health:
     """Whether the console reaches its NATS server."""
     return Health(connected=page.console.links.are_connected)
 

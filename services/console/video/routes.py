@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from litestar import Request, Response, WebSocket, get, websocket
+from litestar import Response, WebSocket, get, websocket
 from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath, QueryParameter
@@ -16,10 +16,12 @@ from services.console.video.state import Video
 from services.console.video.viewer import Viewer
 from services.console.video.work import LARGEST, SMALLEST
 from services.console.web import access
-from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.times import instant
 from shared.runtime.tasks import supervise
+
+Page = NamedDependency[Video]
 
 Time = Annotated[str, QueryParameter(max_length=64, description="such as 2026-11-24T13:05:00Z")]
 
@@ -27,8 +29,8 @@ Time = Annotated[str, QueryParameter(max_length=64, description="such as 2026-11
 @get("/cameras/{camera:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
 async def get_picture(
     camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Video],
+    asker: User,
+    page: Page,
     at: Time = "",
     width: Annotated[int, QueryParameter(ge=SMALLEST, le=LARGEST, description="most pixels across")] = 640,
 ) -> Response[bytes]:
@@ -40,10 +42,10 @@ async def get_picture(
 
 @get("/clips/{camera:str}", opt=needs("viewer"), media_type="video/mp4", responses=responses.PARTS)
 async def get_clip(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    page: NamedDependency[Video],
+    asker: User,
+    page: Page,
     since: Annotated[str, QueryParameter(name="from", max_length=64)],
     until: Annotated[str, QueryParameter(name="to", max_length=64)],
     download: Annotated[bool, QueryParameter(description="as a file to be saved")] = False,
@@ -59,9 +61,7 @@ async def get_clip(
 
 
 @websocket("/live", opt=needs("viewer"))
-async def watch_live(
-    socket: WebSocket[Any, Any, Any], asker: NamedDependency[Asker], page: NamedDependency[Video]
-) -> None:
+async def watch_live(socket: WebSocket[Any, Any, Any], asker: User, page: Page) -> None:
     """Live video of cameras: send `{"watch": ["lobby"]}`. docs/console.md describes the messages."""
     await socket.accept()
 

@@ -9,5 +9,6 @@
 | `errors` | every error as JSON with one sentence |
 | `times` | times in requests |
 | `concurrency_limit` | a limit of a person's concurrent requests; pure |
+| `parameters` | parameters that many routes have |
 | `disconnects` | work that ends if its browser disconnects |
 """
