@@ -1,9 +1,4 @@
-"""A connection for each role: the console acts for a user with the rights of their role.
-
-async with Links(settings, own) as links:
-    links.of(asker).jetstream()
-    links.viewer, links.operator, links.admin
-"""
+"""A connection for each role: the console acts for a user with the rights of their role."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Writes to a bucket that this process mirrors: by expected revision, and visible in the mirror once they return.
-
-bucket = MirroredBucket(client, "console", mirror)
-await bucket.write("person.anna", data, revision=0)      # raises Changed if the entry exists already
-await bucket.remove("person.anna")
-"""
+"""Writes to a bucket that this process mirrors: by expected revision, and visible in the mirror once they return."""
 
 from __future__ import annotations
 

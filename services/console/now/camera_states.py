@@ -1,9 +1,4 @@
-"""The state of each camera: whether it delivers, what, and the share that is analysed. Pure.
-
-states = CameraStates(now)
-states.add_segment("lobby", size=240_000, at=now)
-states.cameras(reports, now)                 # by rank: those with trouble first
-"""
+"""The state of each camera: whether it delivers, what, and the share that is analysed. Pure."""
 
 from __future__ import annotations
 

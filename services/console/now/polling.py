@@ -1,8 +1,4 @@
-"""Polls JetStream once a second for each consumer's state and the age of its oldest waiting message.
-
-polling = Polling(client, bus)
-await polling.poll()
-"""
+"""Polls JetStream once a second for each consumer's state and the age of its oldest waiting message."""
 
 from __future__ import annotations
 

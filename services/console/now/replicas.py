@@ -1,10 +1,5 @@
 """The heartbeats of one service's workers, and their sums. Pure.
 
-fleet = Fleet(now)
-fleet.beat("cv-0", stats, now)          # a sentence for a deployment or a restart
-fleet.tick(now)                         # periodically: the peak counts live replicas
-fleet.spent.busy_s, fleet.spent.saved_s
-
 A replica is busy while it has a message in flight, warming until it reports ready, and idle otherwise. Time before its
 first heartbeat, and while it is silent, is not counted.
 """

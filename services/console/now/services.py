@@ -1,9 +1,4 @@
-"""The state of one service, as the page shows it, from JetStream, workers and scalers. Pure.
-
-service = OneService(catalog.find("cv"), now)
-service.queue("MEDIA", "cv").take(consumer_info, stream_info, age_s, now)
-service.now(now, cost_per_hour)
-"""
+"""The state of one service, as the page shows it, from JetStream, workers and scalers. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The organisation's OpenID provider: its metadata, its keys, and the claims of a code.
-
-provider = Provider(settings)
-address = await provider.address(attempt, redirect)
-claims = await provider.redeem(code, attempt, redirect)
-"""
+"""The organisation's OpenID provider: its metadata, its keys, and the claims of a code."""
 
 from __future__ import annotations
 

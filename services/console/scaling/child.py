@@ -1,7 +1,5 @@
 """One simulation in a child process, which never outlives the console.
 
-    result = await simulated(python("tidegate.whatif"), request, usage, lambda progress: ...)
-
 When its cancellation completes, the process and all that it started have ended.
 """
 

@@ -1,8 +1,4 @@
-"""The health of the system, as far as the console can see: a line for each check.
-
-doctor = Doctor(console, streams)
-await doctor.check(asker)
-"""
+"""The health of the system, as far as the console can see: a line for each check."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Watched cameras: each one's segments are read once, as they are stored, for all its viewers.
 
-    live = Live(client)
-    viewer = Viewer(send, live, sees)
-
 The server announces each stored segment by its headers; direct get fetches its video.
 """
 

@@ -1,7 +1,4 @@
-"""Times in a request, and the steps between them. Pure.
-
-span(since="2026-11-29T12:00:00Z", until="", step="", now=now)      # raises Refused(400) for an invalid one
-"""
+"""Times in a request, and the steps between them. Pure."""
 
 from __future__ import annotations
 
