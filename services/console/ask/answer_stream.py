@@ -27,6 +27,7 @@ from shared.runtime.telemetry import logger
 # Per person: concurrent requests, and concurrent questions of all these requests.
 MOST_AT_ONCE = 4
 SAY_EVERY_S = 1.0
+_BUSY = f"{MOST_AT_ONCE} questions of yours are under way: wait until one is answered"
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ class AnswerStream:
         self._client = client
         self._workers = workers
         self._current = current
-        self.limit = ConcurrencyLimit(MOST_AT_ONCE, "questions")
+        self.limit = ConcurrencyLimit(MOST_AT_ONCE, _BUSY, 2)
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._ending: set[asyncio.Task[None]] = set()
 

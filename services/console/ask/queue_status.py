@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import msgspec
 
 from services.console.now.replicas import Fleet
+from services.console.web.cached_value import CachedValue
 from shared.bus.client import Connection
 from shared.client import ask
 
@@ -30,16 +30,9 @@ class Workers:
     """Workers that answer questions. client: the viewer's. fleet: their heartbeats."""
 
     def __init__(self, client: Connection, fleet: Fleet) -> None:
-        self._client = client
         self._fleet = fleet
-        self._lock = asyncio.Lock()
-        self._jobs: int | None = None
-        self._polled_at = -_EVERY_S
+        self._jobs: CachedValue[int | None] = CachedValue(lambda: ask.jobs_before(client), _EVERY_S)
 
     async def waiting(self, waited_s: float) -> Waiting:
-        async with self._lock:
-            if time.monotonic() - self._polled_at >= _EVERY_S:
-                self._jobs = await ask.jobs_before(self._client)
-                self._polled_at = time.monotonic()
         ready, loading = (self._fleet.count(time.monotonic(), state) for state in ("ready", "loading"))
-        return Waiting(waited_s=round(waited_s, 1), jobs=self._jobs, ready=ready, loading=loading)
+        return Waiting(waited_s=round(waited_s, 1), jobs=await self._jobs.get(), ready=ready, loading=loading)

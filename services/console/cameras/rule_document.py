@@ -1,4 +1,4 @@
-"""A camera's rules as they are stored, written and drawn: the value, its YAML, and the mistakes with their lines. Pure."""
+"""A camera's rules as they are stored, written and drawn: their YAML, and the mistakes with their lines. Pure."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from shared.contract.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY
 
 # Concurrent searches per person: each encodes its text or picture.
 MOST_AT_ONCE = 4
+_BUSY = f"{MOST_AT_ONCE} searches of yours are under way: wait until one is answered"
 
 
 class SearchClient:
@@ -32,7 +33,7 @@ class SearchClient:
     def __init__(self, console: Console, recorded: Callable[[str, dt.datetime], bool]) -> None:
         self._console = console
         self._recorded = recorded
-        self._limit = ConcurrencyLimit(MOST_AT_ONCE, "searches")
+        self._limit = ConcurrencyLimit(MOST_AT_ONCE, _BUSY, 2)
 
     async def find(self, asker: Asker, search: Search, *, pictures: bool = True) -> Moments:
         """Return the moments that match, of the user's cameras. Raises TidegateError."""

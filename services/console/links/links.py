@@ -10,7 +10,7 @@ import msgspec
 import nats.errors
 
 from services.console.settings import ConsoleSettings
-from services.console.web.asker import ROLES, Asker, Role
+from services.console.web.asker import ROLES, Role
 from shared import bus
 from shared.bus.client import Connection
 from shared.runtime.errors import SettingError
@@ -39,9 +39,6 @@ class Links:
     @property
     def are_connected(self) -> bool:
         return self.own.is_connected and all(client.is_connected for client in self._of.values())
-
-    def of(self, asker: Asker) -> Connection:
-        return self._of[asker.role]
 
     async def __aenter__(self) -> Links:
         try:

@@ -112,17 +112,9 @@ class OneService:
         return max(LATE_S, TIMES_TARGET * reason.target_s, starts_s)
 
     def _time(self) -> ReplicaTime:
-        s = self.fleet.spent
-        return ReplicaTime(
-            seconds=round(s.seconds, 1),
-            used_s=round(s.used_s, 1),
-            busy_s=round(s.busy_s, 1),
-            idle_s=round(s.idle_s, 1),
-            warming_s=round(s.warming_s, 1),
-            computing_s=round(s.computing_s, 1),
-            saved_s=round(s.saved_s, 1),
-            peak=s.peak,
-        )
+        spent = self.fleet.spent
+        seconds = {name: round(getattr(spent, name), 1) for name in ReplicaTime.__struct_fields__}
+        return ReplicaTime(**{**seconds, "peak": spent.peak})
 
     def _money(self, now: float, cost_per_hour: float) -> Money:
         s = self.fleet.spent

@@ -57,7 +57,7 @@ async def get_scaling(asker: User, page: Page) -> ScalingNow:
     """How each service is scaled now, with every term."""
     access.everything(asker, "what is scaled, and by what,")
     return ScalingNow(
-        services=await page.now.services(),
+        services=await page.now.services.get(),
         bounds=BOUNDS,
         price=page.console.settings.cost_per_hour or None,
         time=rfc3339(dt.datetime.now(dt.UTC)),

@@ -7,7 +7,6 @@
 | `changes` | the audit log |
 | `dead_letters` | dead letters |
 | `versions` | the running versions |
-| `cached_value` | one fetch for all requests within a short time |
 | `findings`, `doctor` | the pure checks and their findings; all checks |
 | `state` | the state of the page |
 | `letter_routes`, `routes` | its routes |

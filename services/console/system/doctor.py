@@ -12,10 +12,10 @@ from nats.aio.client import Client
 
 from services.console.console import Console
 from services.console.system import findings
-from services.console.system.cached_value import CachedValue
 from services.console.system.findings import Finding, bad, ok, warn
 from services.console.system.states import StreamState, consumers_of
 from services.console.web.asker import ROLES, Asker
+from services.console.web.cached_value import CachedValue
 from shared.bus import infos
 from shared.bus.log import BATCH, Log
 from shared.contract import cameras as contract

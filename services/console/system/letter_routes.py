@@ -10,16 +10,17 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from nats.js.errors import APIError
 
-from services.console.system import dead_letters as dead_letters
+from services.console.system import dead_letters
 from services.console.system.dead_letters import Letter, WholeLetter
 from services.console.system.state import System
 from services.console.video.work import LARGEST
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
 from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.client import dlq
 from shared.contract import names
-from shared.contract.deadletters import MOST_SEQ
+from shared.contract.deadletters import MOST_SEQ, DeadLetter
 
 Page = NamedDependency[System]
 
@@ -79,14 +80,7 @@ async def get_letter_picture(
 async def replay_letter(seq: Seq, asker: User, page: Page) -> Replayed:
     """Replay a dead letter, only for the service that dead-lettered it."""
     dead_letter = await dead_letters.find(page.console.links.admin, asker, seq)
-    await page.console.audit(
-        asker,
-        "letter.replay",
-        camera=dead_letters.camera_of(dead_letter),
-        letter=seq,
-        service=dead_letter.service,
-        of=dead_letter.of,
-    )
+    await _audit(page, asker, "letter.replay", dead_letter)
     try:
         return Replayed(stream=dead_letter.stream, stream_seq=await dlq.replay(page.console.links.admin, dead_letter))
     except dlq.Unreplayable as e:
@@ -99,18 +93,16 @@ async def replay_letter(seq: Seq, asker: User, page: Page) -> Replayed:
 async def remove_letter(seq: Seq, asker: User, page: Page) -> None:
     """Delete a dead letter: its message is not processed any more."""
     dead_letter = await dead_letters.find(page.console.links.admin, asker, seq)
-    await page.console.audit(
-        asker,
-        "letter.delete",
-        camera=dead_letters.camera_of(dead_letter),
-        letter=seq,
-        service=dead_letter.service,
-        of=dead_letter.of,
-    )
+    await _audit(page, asker, "letter.delete", dead_letter)
     try:
         await page.console.links.admin.jetstream().delete_msg(names.DLQ, seq)
     except APIError as e:
         raise _changed(seq) from e
+
+
+async def _audit(page: System, asker: Asker, action: str, letter: DeadLetter) -> None:
+    camera = dead_letters.camera_of(letter)
+    await page.console.audit(asker, action, camera=camera, letter=letter.seq, service=letter.service, of=letter.of)
 
 
 def _changed(seq: int) -> Refused:

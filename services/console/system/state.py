@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from services.console.console import Console
 from services.console.now.state import Now
-from services.console.system.cached_value import CachedValue
 from services.console.system.doctor import Doctor
 from services.console.system.states import StreamState, states
 from services.console.system.versions import Versions, versions, workers
 from services.console.video.state import Video
+from services.console.web.cached_value import CachedValue
 
 _STATES_S = 1.0
 _VERSIONS_S = 2.0

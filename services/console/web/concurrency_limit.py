@@ -1,4 +1,4 @@
-"""A limit of one person's concurrent expensive requests. Pure."""
+"""A limit of concurrent expensive requests, of one person or of all. Pure."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from services.console.web.refused import Refused
 
 
 class ConcurrencyLimit:
-    """most: concurrent requests of each person. what: their name in the refusal, such as `questions`."""
+    """most: concurrent requests of each person. refusal: the sentence for more. retry_s: when they may try again."""
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int, refusal: str, retry_s: int) -> None:
         self._most = most
-        self._what = what
-        self._in_flight: Counter[str] = Counter()
+        self._refusal = refusal
+        self._retry_s = retry_s
+        self.in_flight: Counter[str] = Counter()
 
-    def check(self, person: str) -> None:
+    def check(self, person: str = "") -> None:
         """Raises Refused if the person has no free slot."""
-        if self._in_flight[person] >= self._most:
-            raise Refused(
-                429, f"{self._most} {self._what} of yours are under way: wait until one is answered", Retry_After="2"
-            )
+        if self.in_flight[person] >= self._most:
+            raise Refused(429, self._refusal, Retry_After=str(self._retry_s))
 
     @contextlib.contextmanager
-    def slot(self, person: str) -> Iterator[None]:
-        """Hold one of the person's slots for the block. Raises Refused."""
+    def slot(self, person: str = "") -> Iterator[None]:
+        """Hold one of the person's slots for the block; without a person, one of all. Raises Refused."""
         self.check(person)
-        self._in_flight[person] += 1
+        self.in_flight[person] += 1
         try:
             yield
         finally:
-            self._in_flight[person] -= 1
-            if not self._in_flight[person]:
-                del self._in_flight[person]
+            self.in_flight[person] -= 1
+            if not self.in_flight[person]:
+                del self.in_flight[person]
