@@ -54,7 +54,8 @@ class Gate:
         if asker.via == "session" and _method(connection) not in (*_SAFE, ""):
             _check_csrf(connection, asker)
         if not asker.may(role):
-            raise Refused(403, f"this needs the role {role}, and {asker.name} is {_a(asker.role)}: ask an admin")
+            article = "an" if asker.role[0] in "aeiou" else "a"
+            raise Refused(403, f"this needs the role {role}, and {asker.name} is {article} {asker.role}: ask an admin")
         connection.scope["state"][ASKER] = asker
 
     def _asker(self, connection: Connection) -> Asker | None:
@@ -110,7 +111,3 @@ def session_cookie(connection: Connection) -> str:
 def _check_csrf(connection: Connection, asker: Asker) -> None:
     if connection.headers.get(CSRF, "") != asker.csrf:
         raise Refused(403, "the page is of an earlier sign-in: reload it")
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role[0] in "aeiou" else f"a {role}"

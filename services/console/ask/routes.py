@@ -12,9 +12,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.ask.answer_stream import Failed, Line
+from services.console.ask.answer_stream import Failed, Line, Waiting
 from services.console.ask.questions import ModelAnswer, Question, SummaryWanted
-from services.console.ask.queue_status import Waiting
 from services.console.ask.state import Ask
 from services.console.web import access
 from services.console.web.asker import Asker

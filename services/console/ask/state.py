@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from services.console.ask.answer_stream import AnswerStream
-from services.console.ask.queue_status import Workers
+from services.console.ask.answer_stream import AnswerStream, Workers
 from services.console.ask.recent import Recent
 from services.console.console import Console
 from services.console.now.state import Now

@@ -23,7 +23,6 @@ from shared.client import registry
 from shared.client.registry import CameraThere, NoCamera
 from shared.contract import cameras, credentials
 from shared.contract.cameras import Camera
-from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 
@@ -38,7 +37,9 @@ async def add(page: Cameras, asker: Asker, new: NewCamera) -> str:
         raise _conflict(new.id)
     camera, secret = _new_camera(new)
     _check_file(asker, camera)
-    _check_credentials(camera, secret)
+    if not camera.is_file:
+        # Raises for credentials that can't be sent.
+        credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
     await page.console.audit(
         asker, "camera.add", camera=new.id, **_audit_entry(new.set_fields(), camera, secret is not None)
     )
@@ -92,7 +93,8 @@ async def open_once(page: Cameras, asker: Asker, wanted: TriedCamera) -> OpenedC
         fields = _fields(asker, wanted)
         camera = await _read(page, asker, wanted.camera)
         camera, entry = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
-    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(entry))
+    encoded = credentials.encode(entry) if entry else b""
+    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, encoded)
     await page.console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
     tried = await page.trial.open(camera, login.secret)
     if tried.error and login.withheld:
@@ -123,12 +125,6 @@ def _new_camera(new: NewCamera | TriedCamera) -> tuple[Camera, str | None]:
     if password:
         secret = credentials.with_password(secret, str(user) if user else None, str(password))
     return camera, secret
-
-
-def _check_credentials(camera: Camera, secret: str | None) -> None:
-    """Raise SettingError for credentials that can't be sent."""
-    if not camera.is_file:
-        credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
 
 
 async def _read(page: Cameras, asker: Asker, id: str) -> Camera:
@@ -168,10 +164,6 @@ def _conflict(id: str) -> Refused:
 
 def _none(id: str) -> Refused:
     return Refused(404, f"there is no camera {id[:64]!r}")
-
-
-def _encoded(entry: Credentials | None) -> bytes:
-    return credentials.encode(entry) if entry else b""
 
 
 def _audit_entry(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class SavedSearches:
         """Return a saved search. Raises Refused."""
         found = self._get(asker, name)
         if found is None:
-            raise _none(name)
+            raise Refused(404, f"you keep no search {name[:64]!r}")
         return found
 
     def check(self, asker: Asker, name: str, entry: SearchEntry) -> None:
@@ -87,7 +87,3 @@ def check_may_change(asker: Asker) -> None:
 
 def _key(asker: Asker, name: str) -> str:
     return f"saved.{asker.name}.{name}"
-
-
-def _none(name: str) -> Refused:
-    return Refused(404, f"you keep no search {name[:64]!r}")

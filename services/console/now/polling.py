@@ -76,12 +76,10 @@ class Polling:
             queue.info = None if isinstance(e, Missing) else queue.info
             return
         self._results.append(True)
-        age_s = 0.0
+        age_s: float | None = 0.0
         now = time.monotonic()
         if queue.counts and (seq := oldest(info, stream, in_flight_waits=service.has_no_worker(now))) is not None:
-            age = await self._age(queue, info, stream, seq)
-            queue.take(info, stream, age, now)
-            return
+            age_s = await self._age(queue, info, stream, seq)
         queue.take(info, stream, age_s, now)
 
     async def _age(self, queue: QueueSeen, info: ConsumerInfo, stream: StreamInfo, seq: int) -> float | None:

@@ -21,6 +21,8 @@ SILENT_S = 150.0
 LATE_S = 10.0
 TIMES_TARGET = 5.0
 TIMES_COLD_START = 1.5
+# Fields of a service that are those of its reason.
+_OF_REASON = ("decides", "sentence", "sentences", "of", "by")
 
 
 class OneService:
@@ -69,11 +71,7 @@ class OneService:
             late_s=self._late_s(reason, state),
             expired=sum(q.expired for q in states),
             wanted=None if reason is None or reason.wanted is None else round(reason.wanted, 3),
-            decides=reason.decides if reason else "unknown",
-            sentence=reason.sentence if reason else "",
-            sentences=reason.sentences if reason else [],
-            of=reason.of if reason else "",
-            by=reason.by if reason else "",
+            **{name: getattr(reason, name) for name in _OF_REASON if reason},
             ready=fleet.count(now, "ready") if has_heartbeat else None,
             warming=max(warming, reason.warming or 0 if reason else 0) if has_heartbeat else None,
             draining=fleet.count(now, "draining") if has_heartbeat else None,

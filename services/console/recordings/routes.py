@@ -20,7 +20,7 @@ from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.client import recordings
-from shared.recordings.playing import Play, playlist
+from shared.recordings.playing import playlist
 from shared.recordings.queries import LONGEST, RangeAnswer, VideoRequest
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
@@ -63,7 +63,11 @@ async def get_playlist(camera: FromPath[str], asker: User, page: Page, since: Fr
     found = await _found(page, asker, camera, since, until)
     if not found.plays:
         raise Refused(404, f"there is no video of camera {camera} in that time")
-    text = playlist(found.plays, head=_head, group=_group)
+    text = playlist(
+        found.plays,
+        head=lambda play: _address(file=play.headed, begin=0, end=play.init),
+        group=lambda play: _address(file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, n=play.n),
+    )
     return Response(text, media_type="application/vnd.apple.mpegurl", headers={"Cache-Control": _NEWEST})
 
 
@@ -110,14 +114,6 @@ async def _found(page: Recordings, asker: Asker, camera: str, since: str, until:
     if not begin < end <= begin + LONGEST:
         raise Refused(400, "to is to be after from, and a day later at most")
     return await recordings.between(page.console.links.viewer, camera, begin, end)
-
-
-def _head(play: Play) -> str:
-    return _address(file=play.headed, begin=0, end=play.init)
-
-
-def _group(play: Play) -> str:
-    return _address(file=play.file, begin=play.begin, end=play.end, ticks=play.ticks, n=play.n)
 
 
 def _address(**query: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from services.console.review.evidence import Deferred, stretch
+from services.console.review.gaps import Gap
 from services.console.review.incident_report import newest, verdict
 from services.console.review.index import Entry
 from services.console.review.timeline import TimelineBucket
@@ -128,6 +129,12 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 def utc(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(time, dt.UTC)
+
+
+def gap(found: Gap) -> CameraGap:
+    return CameraGap(
+        since=utc(found.since), until=None if found.until is None else utc(found.until), reason=found.reason
+    )
 
 
 def card(

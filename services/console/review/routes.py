@@ -12,7 +12,6 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from services.console.review import answers, evidence, filters
 from services.console.review.answers import (
-    CameraGap,
     IncidentCard,
     IncidentCards,
     IncidentDetails,
@@ -211,9 +210,9 @@ async def get_timeline(
     shown_ids = criteria.cameras or {*found, *page.console.camera_ids}
     rows = []
     for camera in sorted(id for id in shown_ids if asker.sees(id) and id > cursor):
-        gaps = [_gap(gap) for gap in statuses.gaps(camera, since, until)]
+        gaps = statuses.gaps(camera, since, until)
         if gaps or camera in found or camera in criteria.cameras:
-            rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=gaps))
+            rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=list(map(answers.gap, gaps))))
         if len(rows) > limit:
             break
     return Timeline(
@@ -268,12 +267,6 @@ def _reviewable(page: Review, asker: Asker, id: str) -> Entry:
 def _card(page: Review, asker: Asker, entry: Entry) -> IncidentCard:
     reviewed = page.reviews.when(asker.name, entry.id)
     return answers.card(entry, reviewed, page.reader.video_from, page.recordings.periods.has)
-
-
-def _gap(gap: Any) -> CameraGap:
-    return CameraGap(
-        since=answers.utc(gap.since), until=None if gap.until is None else answers.utc(gap.until), reason=gap.reason
-    )
 
 
 ROUTES = [

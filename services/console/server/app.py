@@ -89,25 +89,22 @@ def api() -> Router:
     """Return the routes of all pages."""
     return Router(
         API,
-        route_handlers=[
-            Router("/", route_handlers=page.ROUTES, dependencies={"page": _state_of(page.__name__.split(".")[2])})
-            for page in PAGES
-        ],
+        route_handlers=[_routes_of(page) for page in PAGES],
         guards=[_guard],
         dependencies={"console": _of_state(CONSOLE), "asker": _of_state(ASKER)},
     )
 
 
-def _of_state(key: str) -> Provide:
+def _routes_of(page: Any) -> Router:
+    """Return a page's routes, which get the state of its folder as `page`."""
+    folder = page.__name__.split(".")[2]
+    return Router("/", route_handlers=page.ROUTES, dependencies={"page": _of_state(STATES, folder)})
+
+
+def _of_state(key: str, attribute: str = "") -> Provide:
     def provide(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
-        return request.scope["state"][key]
-
-    return Provide(provide, sync_to_thread=False)
-
-
-def _state_of(page: str) -> Provide:
-    def provide(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
-        return getattr(request.scope["state"][STATES], page)
+        value = request.scope["state"][key]
+        return getattr(value, attribute) if attribute else value
 
     return Provide(provide, sync_to_thread=False)
 
