@@ -9,6 +9,7 @@ import msgspec
 
 from services.console.cameras.rule_document import WrongPart
 from services.console.links.child import ChildFailed, Question, ask_child
+from services.console.links.log_walk import walk
 from services.console.web.alike import alike
 from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
@@ -89,16 +90,11 @@ class RulePreviewer:
         yield preview.request(camera, rules, since, until)
         subject = names.event(Detections.kind, camera)
         async with Log(self._client, names.EVENTS) as log:
-            stored = await log.since(subject, since - _BEFORE)
-            while stored:
-                for message in stored:
-                    if message.time > until:
-                        break
-                    if REPLAY_FOR not in message.headers:
-                        yield preview.detections(message.seq, message.time, message.data)
-                if stored[-1].time > until:
+            async for message in walk(log, subject, since - _BEFORE):
+                if message.time > until:
                     break
-                stored = await log.read(subject, stored[-1].seq + 1)
+                if REPLAY_FOR not in message.headers:
+                    yield preview.detections(message.seq, message.time, message.data)
         yield preview.end(until)
 
 

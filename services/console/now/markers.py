@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 from nats.aio.client import Client
 
+from services.console.links.log_walk import walk
 from services.console.now.monitor import SystemMonitor
 from services.console.now.series.time_steps import bounds
 from shared.bus.direct import Stored
@@ -101,20 +102,16 @@ class _Reading:
         self.read_to = end
 
     async def markers(self) -> AsyncIterator[Marker]:
-        left = MOST_READ
-        batch = await self._log.since(self._subject, self._begin)
-        while batch:
-            for stored in batch:
-                if stored.time >= self._end:
-                    return
-                # The server's start time has whole milliseconds.
-                if stored.time >= self._begin and (marker := _marker(stored)):
-                    yield marker
-            left -= len(batch)
-            if left <= 0:
-                self.read_to = max(batch[-1].time, self._begin + dt.timedelta(milliseconds=1))
+        read = 0
+        async for stored in walk(self._log, self._subject, self._begin):
+            if stored.time >= self._end:
                 return
-            batch = await self._log.read(self._subject, batch[-1].seq + 1)
+            # The server's start time has whole milliseconds.
+            if stored.time >= self._begin and (marker := _marker(stored)):
+                yield marker
+            if (read := read + 1) >= MOST_READ:
+                self.read_to = max(stored.time, self._begin + dt.timedelta(milliseconds=1))
+                return
 
 
 def _subjects(cameras: frozenset[str] | None) -> list[str]:

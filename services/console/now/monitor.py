@@ -27,6 +27,7 @@ from services.console.now.polling import Polling
 from services.console.now.reasons import reason
 from services.console.now.series.ring import STEP_S, Ring, Sample
 from services.console.now.services import OneService
+from services.console.web.alike import alike
 from shared.client import explain
 from shared.contract import names
 from shared.runtime.errors import TidegateError
@@ -183,15 +184,10 @@ class _Sums:
             f: (getattr(fleet.spent, f) - getattr(self._spent, f)) / past_s for f in ("busy_s", "idle_s", "used_s")
         }
         left_out = fleet.frames_wanted - fleet.frames_analysed
-        sample = Sample(
+        sample = alike(
+            Sample,
+            now,
             arriving=now.event_rate if now.name == "ingest" else now.arriving,
-            clearing=now.clearing,
-            age_s=now.age_s,
-            pending=now.pending,
-            in_flight=now.in_flight,
-            wanted=now.wanted,
-            ready=now.ready,
-            warming=now.warming,
             busy=rates["busy_s"] if has_heartbeat else None,
             idle=rates["idle_s"] if has_heartbeat else None,
             cost=rates["used_s"] * cost_per_hour if has_heartbeat and cost_per_hour else None,
