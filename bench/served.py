@@ -8,8 +8,8 @@ import psutil
 from nats.aio.client import Client
 
 from bench.processor import cpu_s, family
-from services.console.people.asker import Role
-from services.console.people.records import new_link
+from services.console.accounts.records import new_link
+from services.console.web.asker import Role
 from shared.contract import names
 from shared.runtime import child
 from shared.runtime.ports import free_port

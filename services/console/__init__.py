@@ -2,17 +2,22 @@
 
 | module | idea |
 |---|---|
-| `settings`, `metrics` | settings from the environment, and metrics |
-| `people` | users and what they may see: accounts, sessions, tokens, one-time links |
-| `oidc` | single sign-on by an organisation's own accounts |
-| `links` | the connections to NATS, one for each role |
+| `metrics` | metrics |
+| `web` | what routes use of a request: its user, their rights, times, limits, errors |
+| `settings` | settings from the environment |
+| `links` | NATS by the rights of each role, buckets, and child processes |
+| `accounts` | people, their sessions, tokens and links, and the gate that every request passes |
+| `console` | what all routes share |
 | `feed` | events of the bus, forwarded to browsers |
 | `video` | pictures, clips and live video |
-| `now`, `cameras`, `recordings`, `review`, `find`, `ask`, `scaling`, `system` | one for each page, with its routes |
-| `web` | the application: authorization, errors, headers, files |
+| `cameras`, `now`, `recordings`, `review`, `find`, `ask`, `scaling`, `system` | one for each page |
+| `people`, `oidc` | signing in, and the people who may; single sign-on by an organisation's own accounts |
+| `server` | the server, which mounts the pages |
 | `pages` | HTML, CSS and JavaScript, as browsers get them |
 
-The rows have no order of imports: `web` serves the pages, and each page uses parts of `web`.
+The folder of a page has one shape. `routes` has its requests, in ROUTES. `state` has what they share, which a request
+gets as `page`: a class made of `Console` and of pages above, with background work in `run`. `answers` has bodies of
+answers. The other modules are the subjects of the page; most are pure.
 
-Each answer that depends on a camera passes `people.access`. On the bus the user's own rights apply.
+Each answer that depends on a camera passes `web.access`. On the bus the user's own rights apply.
 """

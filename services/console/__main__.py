@@ -9,8 +9,8 @@ from shared.runtime.telemetry import Health
 from shared.service import process
 
 with process.needing("console"):
+    from services.console.server.process import serve
     from services.console.settings import ConsoleSettings
-    from services.console.web.server import serve
 
 
 async def run(settings: ConsoleSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:

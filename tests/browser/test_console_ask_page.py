@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from tests.support.console.ask import MAN, world
 from tests.support.console.browser import becomes, browsing, overflows, violations
 from tests.support.console.people import add_camera

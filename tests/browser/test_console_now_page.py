@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nats.aio.client import Client
 
-from services.console.now.ring import Sample
+from services.console.now.series.ring import Sample
 from services.scaler.live.metadata import DemandQuery
 from shared.runtime.tasks import end
 from tests.support.console.browser import becomes, browsing, overflows, violations
@@ -69,7 +69,7 @@ def remember(console: Running) -> None:
             deferred=max(0, wave - 8),
             made_good=0.5,
         )
-        console.console.now.monitor.ring.add("cv", sample, now - 3500 + 5 * i)
+        console.pages.now.monitor.ring.add("cv", sample, now - 3500 + 5 * i)
 
 
 async def texts(page: Page, selector: str) -> list[str]:

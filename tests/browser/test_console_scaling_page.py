@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from services.scaler.live.metadata import parse as query_of
 from tests.support.console.browser import browsing, overflows, violations
 from tests.support.console.people import Running, console_on

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from openapi_spec_validator import validate
 
 from services.console.review.filters import EVER
-from services.console.web import app
+from services.console.server import app
 from tests.support.console.openapi_values import operations
 from tests.support.console.people import Running, add_camera, console_on
 from tests.support.waiting import until
@@ -155,7 +155,7 @@ async def test_a_client_that_is_made_of_it_works(
             listed = await call("cameras", "list_cameras", limit=500)
             assert [camera.id for camera in listed.cameras] == ["gate", "lobby"]
 
-            await until(lambda: any(console.console.review.index.all(EVER.fits)))
+            await until(lambda: any(console.pages.review.index.all(EVER.fits)))
             (card,) = (await call("review", "list_incidents", severity="warning")).incidents
             details = await call("review", "get_incident", card.id)
             assert (details.card.camera, details.objects[0].label) == ("lobby", "person")

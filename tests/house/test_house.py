@@ -18,8 +18,6 @@ PRODUCT = ("shared", "services", "tidegate")
 OURS = (*PRODUCT, "tools", "bench", "tests")
 # A package of this many modules and folders has a table of them in its docstring.
 MANY = 5
-# The rows of any other table are in the order of imports. Here `web` serves the pages, which use parts of it.
-UNORDERED = ("services/console",)
 LINES = 50
 TEXT = {
     ".cfg",
@@ -72,7 +70,7 @@ def test_every_module_is_in_its_table_and_every_row_is_there(package: str) -> No
         assert names <= table <= names | beside
 
 
-@pytest.mark.parametrize("package", sorted({*packages()} - {*UNORDERED}))
+@pytest.mark.parametrize("package", packages())
 def test_a_module_imports_only_those_above_it_in_its_table(package: str) -> None:
     place = order(package)
     wrong = [

@@ -7,8 +7,8 @@ import time
 import nats.errors
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
-from services.console.people.records import LINK_S, new_link
+from services.console.accounts.records import LINK_S, new_link
+from services.console.web.asker import Role
 from shared.bus.mirror import bind
 from shared.contract import names
 from shared.runtime.errors import BusError

@@ -9,9 +9,9 @@ from typing import Any
 from litestar import Litestar
 from litestar.routes import WebSocketRoute
 
-from services.console.web import app
+from services.console.server import app
+from services.console.server.openapi import tag_of
 from services.console.web.needs import ROLE
-from services.console.web.openapi import tag_of
 from tools.reference.markdown import code, page, prose, table
 
 INTRO = """All that the [console's](../console.md) pages show and do, for programs too. A running console serves the

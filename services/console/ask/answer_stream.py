@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from services.console.ask.questions import ModelAnswer, model_answer
-from services.console.ask.queue_status import Waiting, Workers
-from services.console.people.asker import Asker
-from services.console.people.concurrency_limit import ConcurrencyLimit
+from services.console.now.replicas import Fleet
+from services.console.web.asker import Asker
+from services.console.web.cached_value import CachedValue
+from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus import requests
 from shared.bus.client import Connection
@@ -27,6 +28,9 @@ from shared.runtime.telemetry import logger
 # Per person: concurrent requests, and concurrent questions of all these requests.
 MOST_AT_ONCE = 4
 SAY_EVERY_S = 1.0
+# Seconds between requests to the server, for all users together.
+_EVERY_S = 1.0
+_BUSY = f"{MOST_AT_ONCE} questions of yours are under way: wait until one is answered"
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +38,29 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
     camera: str = ""
     error: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """waited_s: seconds since the question. jobs: in flight or waiting, of all users, this one too; null if the server
+    does not say. ready, loading: workers.
+    """
+
+    waited_s: float = 0.0
+    jobs: int | None = None
+    ready: int = 0
+    loading: int = 0
+
+
+class Workers:
+    """Workers that answer questions. client: the viewer's. fleet: their heartbeats."""
+
+    def __init__(self, client: Connection, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._jobs: CachedValue[int | None] = CachedValue(lambda: ask.jobs_before(client), _EVERY_S)
+
+    async def waiting(self, waited_s: float) -> Waiting:
+        ready, loading = (self._fleet.count(time.monotonic(), state) for state in ("ready", "loading"))
+        return Waiting(waited_s=round(waited_s, 1), jobs=await self._jobs.get(), ready=ready, loading=loading)
 
 
 # A server-sent event's data; its type gives the event's name.
@@ -47,7 +74,7 @@ class AnswerStream:
         self._client = client
         self._workers = workers
         self._current = current
-        self.limit = ConcurrencyLimit(MOST_AT_ONCE, "questions")
+        self.limit = ConcurrencyLimit(MOST_AT_ONCE, _BUSY, 2)
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._ending: set[asyncio.Task[None]] = set()
 

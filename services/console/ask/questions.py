@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta
 
+from services.console.web.alike import alike
 from services.console.web.refused import Refused
 from shared.contract.bounds import Instant, in_time
 from shared.contract.events import Answer, Part, Summary
@@ -98,17 +99,15 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 def model_answer(event: Answer | Summary) -> ModelAnswer:
     """Return the API's answer for an event."""
     used = event.used if isinstance(event, Answer) else []
-    common: dict[str, Any] = {
-        name: getattr(event, name) for name in ("job", "camera", "text", "model", "start", "end")
-    } | {"reason": event.reason if event.cause else ""}
+    reason = event.reason if event.cause else ""
     frames = [
         ShownFrame(time=frame.time, picture=_picture(event.camera, frame.time), used=frame.time in used)
         for frame in event.frames[:MOST_FRAMES]
     ]
+    common: dict[str, Any] = {"reason": reason, "used": list(used), "frames": frames}
     if isinstance(event, Answer):
-        return ModelAnswer(kind="answer", **common, question=event.question, used=list(used), frames=frames)
-    parts = event.parts[:MOST_PARTS]
-    return ModelAnswer(kind="summary", **common, frames=frames, captions=event.captions, parts=parts)
+        return alike(ModelAnswer, event, kind="answer", **common, captions=None, parts=[])
+    return alike(ModelAnswer, event, kind="summary", **common, question="", parts=event.parts[:MOST_PARTS])
 
 
 def _picture(camera: str, time: dt.datetime) -> str:

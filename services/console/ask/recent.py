@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from services.console.ask.questions import ModelAnswer, model_answer
-from services.console.people.asker import Asker
+from services.console.web.asker import Asker
 from shared.bus.client import Connection
 from shared.bus.direct import Stored
 from shared.bus.log import Log

@@ -12,13 +12,15 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.ask.answer_stream import Failed, Line
+from services.console.ask.answer_stream import Failed, Line, Waiting
 from services.console.ask.questions import ModelAnswer, Question, SummaryWanted
-from services.console.ask.queue_status import Waiting
-from services.console.people import access
-from services.console.people.asker import Asker
-from services.console.web.console import Console
+from services.console.ask.state import Ask
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
+
+Page = NamedDependency[Ask]
 
 _Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 
@@ -30,39 +32,33 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/ask", opt=needs("operator"), status_code=200, media_type="text/event-stream")
-async def ask(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[Question]
-) -> ServerSentEvent:
+async def ask(asker: User, page: Page, data: JSONBody[Question]) -> ServerSentEvent:
     """Ask a question about each of these cameras. An event `waiting` each second says what the questions wait for. Then
     there is an `answer` or an `error` for each camera, and `done`.
     """
-    return await _stream(asker, console, data)
+    return await _stream(asker, page, data)
 
 
 @post("/summarize", opt=needs("operator"), status_code=200, media_type="text/event-stream")
-async def summarize(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[SummaryWanted]
-) -> ServerSentEvent:
+async def summarize(asker: User, page: Page, data: JSONBody[SummaryWanted]) -> ServerSentEvent:
     """Summarize what each of these cameras saw, by its captions. The answer has the events of a question's."""
-    return await _stream(asker, console, data)
+    return await _stream(asker, page, data)
 
 
 @get("/ask/recent", opt=needs("viewer"))
-async def list_answers(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], limit: _Limit = 100
-) -> Answers:
+async def list_answers(asker: User, page: Page, limit: _Limit = 100) -> Answers:
     """Answers and summaries of the last day, of all users."""
-    return Answers(answers=await console.ask.recent.all(asker, limit))
+    return Answers(answers=await page.recent.all(asker, limit))
 
 
-async def _stream(asker: Asker, console: Console, data: Question | SummaryWanted) -> ServerSentEvent:
-    cameras = access.select(asker, data.cameras, console.cameras.values)
+async def _stream(asker: Asker, page: Ask, data: Question | SummaryWanted) -> ServerSentEvent:
+    cameras = access.select(asker, data.cameras, page.console.cameras.values)
     data.check()
-    console.ask.stream.limit.check(asker.name)
+    page.stream.limit.check(asker.name)
     questions = [data.of(camera) for camera in cameras]
     times = {name: questions[0][name] for name in ("since", "until") if name in questions[0]}
-    await console.audit(asker, "ask", kind=questions[0]["kind"], cameras=cameras, **times)
-    return ServerSentEvent(_messages(console.ask.stream.lines(asker, questions)))
+    await page.console.audit(asker, "ask", kind=questions[0]["kind"], cameras=cameras, **times)
+    return ServerSentEvent(_messages(page.stream.lines(asker, questions)))
 
 
 async def _messages(lines: AsyncIterator[Line]) -> AsyncIterator[ServerSentEventMessage]:

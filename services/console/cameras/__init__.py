@@ -4,13 +4,11 @@
 |---|---|
 | `state_tracker` | the state of one camera, from its events |
 | `monitor` | receives the events of all cameras |
-| `answers` | the API's answers about cameras |
-| `fields` | the API's request bodies |
+| `answers`, `fields` | the API's answers about cameras, and its request bodies |
 | `trial` | opens a camera once, in a child process |
-| `changes` | adds, changes and removes them |
 | `rule_document` | rules as they are stored, written and drawn |
 | `rule_preview` | the incidents that rules would have raised in the last hour |
-| `routes`, `rule_routes` | the requests |
-
-Each module imports only modules above it.
+| `state` | what the routes share |
+| `changes` | adds, changes and removes cameras |
+| `rule_routes`, `routes` | the requests |
 """

@@ -15,15 +15,14 @@ import msgspec
 
 from services.console.cameras.answers import OpenedCamera
 from services.console.cameras.fields import ChangedCamera, NewCamera, TriedCamera
-from services.console.people import access
-from services.console.people.asker import Asker
-from services.console.web.console import Console
+from services.console.cameras.state import Cameras
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.refused import Refused
 from shared.client import registry
 from shared.client.registry import CameraThere, NoCamera
 from shared.contract import cameras, credentials
 from shared.contract.cameras import Camera
-from shared.contract.credentials import Credentials
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 
@@ -31,57 +30,59 @@ _PATIENCE_S = 2.0
 _POLL_S = 0.01
 
 
-async def add(console: Console, asker: Asker, new: NewCamera) -> str:
+async def add(page: Cameras, asker: Asker, new: NewCamera) -> str:
     """Add a camera and return its id. Raises Refused, SettingError."""
     _check_sees_all(asker)
-    if new.id in console.cameras.values:
+    if new.id in page.console.cameras.values:
         raise _conflict(new.id)
     camera, secret = _new_camera(new)
     _check_file(asker, camera)
-    _check_credentials(camera, secret)
-    await console.audit(
+    if not camera.is_file:
+        # Raises for credentials that can't be sent.
+        credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
+    await page.console.audit(
         asker, "camera.add", camera=new.id, **_audit_entry(new.set_fields(), camera, secret is not None)
     )
     try:
-        await registry.add(console.links.operator.jetstream(), new.id, camera, secret)
+        await registry.add(page.console.links.operator.jetstream(), new.id, camera, secret)
     except CameraThere as e:
         raise _conflict(new.id) from e
-    await _until(lambda: new.id in console.cameras.values)
+    await _until(lambda: new.id in page.console.cameras.values)
     return new.id
 
 
-async def change(console: Console, asker: Asker, id: str, wanted: ChangedCamera) -> list[str]:
+async def change(page: Cameras, asker: Asker, id: str, wanted: ChangedCamera) -> list[str]:
     """Change a camera and return notices for the person. Raises Refused, SettingError."""
     fields = _fields(asker, wanted)
     if not fields:
         raise Refused(400, "nothing is to be changed: give at least one setting")
-    js = console.links.operator.jetstream()
-    before = await _read(console, asker, id)
+    js = page.console.links.operator.jetstream()
+    before = await _read(page, asker, id)
     after, entry = cameras.changed(before, await registry.credentials(js, id), fields)
     _check_file(asker, after, before)
-    await console.audit(asker, "camera.change", camera=id, **_audit_entry(fields, after, entry is not None))
+    await page.console.audit(asker, "camera.change", camera=id, **_audit_entry(fields, after, entry is not None))
     try:
         changed = await registry.change(js, id, fields)
     except NoCamera as e:
         raise _none(id) from e
-    await _until(lambda: console.cameras.values.get(id) == cameras.encode(changed.stored))
+    await _until(lambda: page.console.cameras.values.get(id) == cameras.encode(changed.stored))
     return _notices(changed, fields)
 
 
-async def remove(console: Console, asker: Asker, id: str) -> None:
+async def remove(page: Cameras, asker: Asker, id: str) -> None:
     """Remove a camera. Raises Refused."""
-    access.camera(asker, id, console.cameras.values)
-    await console.audit(asker, "camera.remove", camera=id)
+    access.camera(asker, id, page.console.cameras.values)
+    await page.console.audit(asker, "camera.remove", camera=id)
     try:
-        await registry.remove(console.links.operator.jetstream(), id)
+        await registry.remove(page.console.links.operator.jetstream(), id)
     except NoCamera as e:
         raise _none(id) from e
-    await _until(lambda: id not in console.cameras.values)
+    await _until(lambda: id not in page.console.cameras.values)
 
 
-async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> OpenedCamera:
+async def open_once(page: Cameras, asker: Asker, wanted: TriedCamera) -> OpenedCamera:
     """Open a camera, new or changed, before it is saved. Raises Refused, SettingError."""
-    js = console.links.operator.jetstream()
+    js = page.console.links.operator.jetstream()
     if wanted.camera is None:
         if wanted.url is msgspec.UNSET:
             raise Refused(400, "give a url, or the id of a camera that there is")
@@ -90,11 +91,12 @@ async def open_once(console: Console, asker: Asker, wanted: TriedCamera) -> Open
         entry = credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
     else:
         fields = _fields(asker, wanted)
-        camera = await _read(console, asker, wanted.camera)
+        camera = await _read(page, asker, wanted.camera)
         camera, entry = cameras.changed(camera, await registry.credentials(js, wanted.camera), fields)
-    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, _encoded(entry))
-    await console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
-    tried = await console.camera_trial.open(camera, login.secret)
+    encoded = credentials.encode(entry) if entry else b""
+    login = credentials.login(wanted.camera or "…", camera.url, camera.verify_tls, encoded)
+    await page.console.audit(asker, "camera.test", camera=wanted.camera, url=_public_url(camera))
+    tried = await page.trial.open(camera, login.secret)
     if tried.error and login.withheld:
         return msgspec.structs.replace(tried, error=f"{tried.error}; {login.withheld}")
     return tried
@@ -125,17 +127,11 @@ def _new_camera(new: NewCamera | TriedCamera) -> tuple[Camera, str | None]:
     return camera, secret
 
 
-def _check_credentials(camera: Camera, secret: str | None) -> None:
-    """Raise SettingError for credentials that can't be sent."""
-    if not camera.is_file:
-        credentials.bound(secret, camera.url, unverified=not camera.verify_tls)
-
-
-async def _read(console: Console, asker: Asker, id: str) -> Camera:
+async def _read(page: Cameras, asker: Asker, id: str) -> Camera:
     """Read a camera. Raises Refused if there is none, or they may not see it."""
-    access.camera(asker, id, console.cameras.values)
+    access.camera(asker, id, page.console.cameras.values)
     try:
-        return await registry.read(console.links.operator.jetstream(), id)
+        return await registry.read(page.console.links.operator.jetstream(), id)
     except NoCamera as e:
         # The registry's own error names cameras with similar ids.
         raise _none(id) from e
@@ -168,10 +164,6 @@ def _conflict(id: str) -> Refused:
 
 def _none(id: str) -> Refused:
     return Refused(404, f"there is no camera {id[:64]!r}")
-
-
-def _encoded(entry: Credentials | None) -> bytes:
-    return credentials.encode(entry) if entry else b""
 
 
 def _audit_entry(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:

@@ -1,26 +1,21 @@
-"""Receives the events of all cameras: stored segments, detections, and their status.
-
-monitor = CameraMonitor(client, cameras, hub)
-running = asyncio.create_task(monitor.run())
-monitor.now("lobby")
-"""
+"""Receives the events of all cameras: stored segments, detections, and their status."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import time
-from typing import Protocol
 
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NotFoundError
 
-from services.console.cameras.state_tracker import CameraState, CameraStateTracker, DetectionSummary
+from services.console.cameras.state_tracker import CameraReport, CameraState, CameraStateTracker, DetectionSummary
+from services.console.console import Console
 from services.console.feed.hub import FeedEvent, Hub
+from services.console.links.subscriptions import subscribed
 from shared.bus import direct
-from shared.bus.client import Connection
 from shared.contract import cameras, events, names, segment
 from shared.contract.bounds import in_time
 from shared.contract.cameras import Camera
@@ -34,28 +29,18 @@ _KINDS = (CameraStatus.kind, VideoStatus.kind, Detections.kind)
 _DETECTION_DECODER = msgspec.json.Decoder(DetectionSummary)
 
 
-class Bucket(Protocol):
-    """The bucket `cameras`, as `shared.bus.mirror.Mirror` mirrors it."""
-
-    values: dict[str, bytes]
-
-
 class CameraMonitor:
-    """See the module. client: the viewer's."""
+    """The state of each camera."""
 
-    def __init__(self, client: Connection, bucket: Bucket, hub: Hub) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, console: Console, hub: Hub) -> None:
+        self._console = console
+        self._client = console.links.viewer
+        self._bucket = console.cameras
         self._trackers: dict[str, CameraStateTracker] = {}
         self._entries: dict[str, tuple[bytes, Camera | SettingError]] = {}
         self._recalled_ids: set[str] = set()
         self._connection = -1
         hub.taps.append(self._on_event)
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of all cameras, sorted."""
-        return sorted(id for id in self._bucket.values if not names.is_removed(id))
 
     def settings(self, id: str) -> Camera | SettingError | None:
         """Return a camera's settings, or the error of its entry; None if there is none. An entry is decoded once."""
@@ -69,23 +54,24 @@ class CameraMonitor:
 
     def now(self, id: str) -> CameraState:
         """Return the state of an existing camera."""
+        tracker = self._trackers.get(id) or CameraStateTracker()
+        return tracker.now(id, self.status(id), time.monotonic())
+
+    def status(self, id: str) -> CameraReport:
+        """Return whether an existing camera delivers, and why not."""
         entry = self.settings(id)
         if isinstance(entry, SettingError):
-            return CameraState(id=id, state="unusable", reason=f"{entry}: remove it, then add it anew")
+            return CameraReport("unusable", f"{entry}: remove it, then add it anew")
         tracker = self._trackers.get(id) or CameraStateTracker()
-        return tracker.now(id, entry is not None and entry.enabled, time.monotonic(), _wall())
+        return tracker.report(entry is not None and entry.enabled, _wall())
 
     async def run(self) -> None:
         """Run until cancelled."""
-        subscription = await self._client.subscribe(names.stored(names.media(">")), cb=self._on_segment)
-        try:
+        async with subscribed(self._client, {names.stored(names.media(">")): self._on_segment}):
             while True:
                 if self._client.is_connected:
                     await self._recall()
                 await asyncio.sleep(EVERY_S)
-        finally:
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
 
     def _on_event(self, event: FeedEvent) -> None:
         if event.kind not in _KINDS or event.camera not in self._bucket.values:
@@ -113,7 +99,7 @@ class CameraMonitor:
         """Fetch the last events of new cameras; of all cameras after a reconnect."""
         if (connection := self._client.stats["reconnects"]) != self._connection:
             self._connection, self._recalled_ids = connection, set()
-        existing = set(self.ids)
+        existing = set(self._console.camera_ids)
         self._recalled_ids &= existing
         for id in self._trackers.keys() - existing:
             del self._trackers[id]

@@ -1,8 +1,4 @@
-"""A camera's rules as they are stored, written and drawn: the value, its YAML, and the mistakes with their lines. Pure.
-
-drawn = of_text("zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}")
-drawn.rules, drawn.text, drawn.mistakes
-"""
+"""A camera's rules as they are stored, written and drawn: their YAML, and the mistakes with their lines. Pure."""
 
 from __future__ import annotations
 

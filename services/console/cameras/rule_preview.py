@@ -9,6 +9,9 @@ import msgspec
 
 from services.console.cameras.rule_document import WrongPart
 from services.console.links.child import ChildFailed, Question, ask_child
+from services.console.links.log_walk import walk
+from services.console.web.alike import alike
+from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.bus.log import Log
@@ -64,43 +67,34 @@ class RulePreviewer:
 
     def __init__(self, client: Connection) -> None:
         self._client = client
-        self._running = 0
+        self._limit = ConcurrencyLimit(MOST_AT_ONCE, "other rules are being tried just now: try again in a moment", 3)
 
     async def preview(self, camera: str, rules: Rules, past: dt.timedelta) -> Previewed:
         """Return the preview. Raises Refused if too many run or it fails; BusError, and what NATS raises."""
-        if self._running >= MOST_AT_ONCE:
-            raise Refused(429, "other rules are being tried just now: try again in a moment", Retry_After="3")
-        self._running += 1
         until = dt.datetime.now(dt.UTC)
-        try:
-            answer = await ask_child(
-                MODULE,
-                self._question(camera, rules, until - past, until),
-                within_s=_WITHIN_S,
-                most_bytes=_MOST_BYTES,
-                environment=("ANALYTICS_",),
-                codes=(0, 2),
-            )
-        except ChildFailed as e:
-            raise Refused(503, f"these rules could not be tried: {e}") from e
-        finally:
-            self._running -= 1
+        with self._limit.slot():
+            try:
+                answer = await ask_child(
+                    MODULE,
+                    self._question(camera, rules, until - past, until),
+                    within_s=_WITHIN_S,
+                    most_bytes=_MOST_BYTES,
+                    environment=("ANALYTICS_",),
+                    codes=(0, 2),
+                )
+            except ChildFailed as e:
+                raise Refused(503, f"these rules could not be tried: {e}") from e
         return _previewed(answer, until - past, until)
 
     async def _question(self, camera: str, rules: Rules, since: dt.datetime, until: dt.datetime) -> Question:
         yield preview.request(camera, rules, since, until)
         subject = names.event(Detections.kind, camera)
         async with Log(self._client, names.EVENTS) as log:
-            stored = await log.since(subject, since - _BEFORE)
-            while stored:
-                for message in stored:
-                    if message.time > until:
-                        break
-                    if REPLAY_FOR not in message.headers:
-                        yield preview.detections(message.seq, message.time, message.data)
-                if stored[-1].time > until:
+            async for message in walk(log, subject, since - _BEFORE):
+                if message.time > until:
                     break
-                stored = await log.read(subject, stored[-1].seq + 1)
+                if REPLAY_FOR not in message.headers:
+                    yield preview.detections(message.seq, message.time, message.data)
         yield preview.end(until)
 
 
@@ -133,17 +127,5 @@ def _previewed(text: bytes, since: dt.datetime, until: dt.datetime) -> Previewed
 
 
 def _incident(incident: Incident) -> PreviewedIncident:
-    return PreviewedIncident(
-        rule=incident.rule,
-        condition=incident.condition,
-        severity=incident.severity,
-        start=incident.start,
-        end=incident.end,
-        time=incident.snapshot.time,
-        seq=incident.snapshot.seq,
-        labels=sorted({o.label for o in incident.objects}),
-        zone=incident.zone,
-        line=incident.line,
-        direction=incident.direction,
-        value=incident.value,
-    )
+    labels = sorted({o.label for o in incident.objects})
+    return alike(PreviewedIncident, incident, time=incident.snapshot.time, seq=incident.snapshot.seq, labels=labels)

@@ -7,7 +7,7 @@ import datetime as dt
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get, post, put
+from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
@@ -16,13 +16,15 @@ from msgspec import Meta
 from services.console.cameras import rule_document
 from services.console.cameras.rule_document import DrawnRules
 from services.console.cameras.rule_preview import Previewed
-from services.console.people import access
-from services.console.people.asker import Asker
-from services.console.web.console import Console
+from services.console.cameras.state import Cameras
+from services.console.web import access
 from services.console.web.disconnects import while_there
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from shared.contract import rules as book
+
+Page = NamedDependency[Cameras]
 
 _Text = Annotated[str, Meta(max_length=book.MOST_BYTES, description="YAML or JSON")]
 # Accept any value: its mistakes are the answer.
@@ -62,11 +64,9 @@ async def check_rules(data: JSONBody[WrittenRules]) -> DrawnRules:
 
 
 @get("/cameras/{camera:str}/rules", opt=needs("viewer"))
-async def get_rules(
-    camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
-) -> DrawnRules:
+async def get_rules(camera: FromPath[str], asker: User, page: Page) -> DrawnRules:
     """A camera's rules; null and an empty text if it has none."""
-    return _stored(console, access.camera(asker, camera, console.cameras.values))
+    return _stored(page, access.camera(asker, camera, page.console.cameras.values))
 
 
 @put(
@@ -75,49 +75,42 @@ async def get_rules(
     responses={422: ResponseSpec(DrawnRules, description="There are mistakes: nothing was changed.")},
 )
 async def set_rules(
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
-    data: JSONBody[WrittenRules],
+    camera: FromPath[str], asker: User, page: Page, data: JSONBody[WrittenRules]
 ) -> Response[DrawnRules]:
     """Replace the rules, from the camera's next segment on. With mistakes: 422, and the mistakes."""
-    access.camera(asker, camera, console.cameras.values)
+    access.camera(asker, camera, page.console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
         return Response(new, status_code=422)
     found = new.rules or book.Rules()
     detail = {"rules": [r.id for r in found.rules][:_MOST_IDS], "zones": len(found.zones), "lines": len(found.lines)}
-    await console.audit(asker, "rules.put", camera=camera, **detail)
-    await console.rules_bucket.write(camera, book.encode(found), revision=data.revision)
-    return Response(_stored(console, camera), status_code=200)
+    await page.console.audit(asker, "rules.put", camera=camera, **detail)
+    await page.rules.write(camera, book.encode(found), revision=data.revision)
+    return Response(_stored(page, camera), status_code=200)
 
 
 @delete("/cameras/{camera:str}/rules", opt=needs("operator"))
-async def remove_rules(camera: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_rules(camera: FromPath[str], asker: User, page: Page) -> None:
     """Remove a camera's rules. Open incidents end; its objects are still tracked."""
-    access.camera(asker, camera, console.cameras.values)
-    if camera not in console.rules.values:
+    access.camera(asker, camera, page.console.cameras.values)
+    if page.rules.get(camera) is None:
         raise Refused(404, f"camera {camera!r} has no rules")
-    await console.audit(asker, "rules.remove", camera=camera)
-    await console.rules_bucket.remove(camera)
+    await page.console.audit(asker, "rules.remove", camera=camera)
+    await page.rules.remove(camera)
 
 
 @post("/cameras/{camera:str}/rules/preview", opt=needs("operator"), status_code=200)
 async def preview_rules(
-    request: Request[Any, Any, Any],
-    camera: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
-    data: JSONBody[TriedRules],
+    request: AnyRequest, camera: FromPath[str], asker: User, page: Page, data: JSONBody[TriedRules]
 ) -> Previewed:
     """The incidents that these rules would have raised in the camera's last hour, without verification by a model."""
-    access.camera(asker, camera, console.cameras.values)
+    access.camera(asker, camera, page.console.cameras.values)
     new = await _drawn(data)
     if new.mistakes:
         now = dt.datetime.now(dt.UTC)
         return Previewed(since=now, until=now, mistakes=new.mistakes)
     past = dt.timedelta(minutes=data.minutes)
-    return await while_there(request, console.rule_previewer.preview(camera, new.rules or book.Rules(), past))
+    return await while_there(request, page.previewer.preview(camera, new.rules or book.Rules(), past))
 
 
 async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
@@ -129,10 +122,10 @@ async def _drawn(data: WrittenRules | TriedRules) -> DrawnRules:
     return await asyncio.to_thread(rule_document.of_value, data.rules or {})
 
 
-def _stored(console: Console, camera: str) -> DrawnRules:
-    value = console.rules.values.get(camera)
+def _stored(page: Cameras, camera: str) -> DrawnRules:
+    value = page.rules.get(camera)
     found = rule_document.of_stored(value) if value else DrawnRules()
-    return msgspec.structs.replace(found, revision=console.rules.revision(camera) or 0)
+    return msgspec.structs.replace(found, revision=page.rules.revision(camera))
 
 
 ROUTES = [get_rules_schema, check_rules, get_rules, set_rules, remove_rules, preview_rules]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,14 @@ class DetectionSummary(msgspec.Struct, frozen=True):
     start: Instant
     duration: Seconds
     frames: list[_Frame]
+
+
+class CameraReport(NamedTuple):
+    """Whether a camera delivers. reason: why not, or a notice. since: the time of that report."""
+
+    state: State
+    reason: str = ""
+    since: dt.datetime | None = None
 
 
 class CameraState(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,33 +105,30 @@ class CameraStateTracker:
         """Record the last detections before the start: they show where the video ends."""
         self._extend(event.start, event.duration)
 
-    def now(self, id: str, enabled: bool, at: float, wall: dt.datetime) -> CameraState:
-        state, reason, since = self._state(enabled, wall)
+    def now(self, id: str, report: CameraReport, at: float) -> CameraState:
         status, head = self._status, self._head
         latency_s = self._latencies.quantile(0.50, at)
         return CameraState(
             id=id,
-            state=state,
-            reason=reason,
-            since=since,
+            **report._asdict(),
             codec=(head.codec if head else status.codec if status else "") or "",
             width=head.width if head else status.width if status else None,
             height=head.height if head else status.height if status else None,
             fps=round(self._frames.per_second(at), 1),
-            seen=self._seen.now(at) if state in ("online", "unreadable") else {},
+            seen=self._seen.now(at) if report.state in ("online", "unreadable") else {},
             latency_ms=None if latency_s is None else round(latency_s * 1000),
             last=self._last,
         )
 
-    def _state(self, enabled: bool, wall: dt.datetime) -> tuple[State, str, dt.datetime | None]:
+    def report(self, enabled: bool, wall: dt.datetime) -> CameraReport:
         if not enabled:
-            return "disabled", "", None
+            return CameraReport("disabled")
         if self._status is None:
-            return "connecting", "nothing has been said of it yet: is ingest running?", None
+            return CameraReport("connecting", "nothing has been said of it yet: is ingest running?")
         state, reason, since = self._status.state, self._status.reason, self._status.time
         if state == "online" and self._video and self._video.lasts(wall):
-            return "unreadable", self._video.reason, self._video.since
-        return state, "" if reason == VIDEO_ARRIVES else reason, since
+            return CameraReport("unreadable", self._video.reason, self._video.since)
+        return CameraReport(state, "" if reason == VIDEO_ARRIVES else reason, since)
 
     def _extend(self, start: dt.datetime, duration: float) -> None:
         end = start + dt.timedelta(seconds=duration)

@@ -6,6 +6,7 @@ import signal
 
 from services.console.cameras.answers import OpenedCamera
 from services.console.links.child import ChildFailed, ask_child, once
+from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.contract import look
 from shared.contract.cameras import Camera
@@ -21,22 +22,17 @@ _SILENT = f"the camera sends no picture within {look.LONGEST_S:.0f} s: check tha
 
 
 class CameraTrial:
-    """See the module. One for the console. running: how many are being opened."""
+    """See the module. One for the console."""
 
     def __init__(self) -> None:
-        self.running = 0
+        self.limit = ConcurrencyLimit(MOST_AT_ONCE, "other cameras are being tried just now: try again in a moment", 5)
 
     async def open(self, camera: Camera, secret: str | None) -> OpenedCamera:
         """Open a camera. Raises Refused if too many are being opened, or if it is a file."""
         if camera.is_file:
             raise Refused(400, "a file can't be tried here: ingest reads it, on the machine that it runs on")
-        if self.running >= MOST_AT_ONCE:
-            raise Refused(429, "other cameras are being tried just now: try again in a moment", Retry_After="5")
-        self.running += 1
-        try:
+        with self.limit.slot():
             return await self._open(camera, secret)
-        finally:
-            self.running -= 1
 
     async def _open(self, camera: Camera, secret: str | None) -> OpenedCamera:
         request = look.ProbeRequest(

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 from nats.aio.msg import Msg
 
+from services.console.links.subscriptions import subscribed
 from services.console.metrics import DROPPED, VIEWERS
 from shared.bus.client import Connection
 from shared.bus.direct import stored
@@ -107,16 +108,9 @@ class Hub:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        subscriptions = [
-            await self._client.subscribe(f"{names.EVENT}.>", cb=self._on_event),
-            await self._client.subscribe(names.change(names.RUNS, ">"), cb=self._on_run),
-        ]
-        try:
+        callbacks = {f"{names.EVENT}.>": self._on_event, names.change(names.RUNS, ">"): self._on_run}
+        async with subscribed(self._client, callbacks):
             await asyncio.Event().wait()
-        finally:
-            if not self._client.is_closed:
-                for subscription in subscriptions:
-                    await subscription.unsubscribe()
 
     async def _on_event(self, message: Msg) -> None:
         id = (message.headers or {}).get("ce-id", "")

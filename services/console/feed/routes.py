@@ -13,14 +13,17 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from services.console.feed.hub import RUNS, FeedEvent, Missed
-from services.console.people import access
-from services.console.people.asker import Asker
-from services.console.web.console import Console
+from services.console.console import Console, Shared
+from services.console.feed.hub import RUNS, FeedEvent, Hub, Missed
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import names
 from shared.contract.events import KINDS
+
+Page = NamedDependency[Hub]
 
 # Interval of comments: they keep proxies open, and detect closed connections.
 BEAT_S = 15.0
@@ -33,7 +36,7 @@ Kinds = Annotated[str, QueryParameter(max_length=20_000, description=f"names wit
 
 @get("/events", opt=needs("viewer"), media_type="text/event-stream")
 async def stream_events(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], kinds: Kinds = "", cameras: Names = ""
+    asker: User, console: Shared, page: Page, kinds: Kinds = "", cameras: Names = ""
 ) -> ServerSentEvent:
     """Live events of cameras that you may see. An event `missed` has the numbers that a slow reader did not get.
 
@@ -46,11 +49,11 @@ async def stream_events(
     only = frozenset(filter(None, cameras.split(",")))
     for camera in only:
         access.camera(asker, camera, console.cameras.values)
-    return ServerSentEvent(_messages(console, asker, wanted, only))
+    return ServerSentEvent(_messages(console, page, asker, wanted, only))
 
 
 async def _messages(
-    console: Console, asker: Asker, kinds: frozenset[str], only: frozenset[str]
+    console: Console, hub: Hub, asker: Asker, kinds: frozenset[str], only: frozenset[str]
 ) -> AsyncIterator[ServerSentEventMessage]:
     def wants(event: FeedEvent) -> bool:
         if event.kind not in kinds or (only and only.isdisjoint(event.cameras)):
@@ -58,7 +61,7 @@ async def _messages(
         current = console.current(asker)
         return current is not None and all(map(current.sees, event.cameras))
 
-    with console.hub.listening(wants) as listener:
+    with hub.listening(wants) as listener:
         yield ServerSentEventMessage(event="ready", data="{}")
         while console.current(asker) is not None:
             item: FeedEvent | Missed | None = None

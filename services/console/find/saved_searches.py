@@ -10,9 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from services.console.find.searches import Search
-from services.console.people.asker import Asker
-from services.console.people.mirrored_bucket import MirroredBucket
-from services.console.people.records import decode
+from services.console.links.mirrored_bucket import MirroredBucket
+from services.console.web.asker import Asker
 from services.console.web.refused import Refused
 from shared.contract.names import Token, check_token
 
@@ -48,7 +47,7 @@ class SavedSearches:
         """Return a saved search. Raises Refused."""
         found = self._get(asker, name)
         if found is None:
-            raise _none(name)
+            raise Refused(404, f"you keep no search {name[:64]!r}")
         return found
 
     def check(self, asker: Asker, name: str, entry: SearchEntry) -> None:
@@ -71,7 +70,7 @@ class SavedSearches:
         await self._bucket.remove(_key(asker, name))
 
     def _get(self, asker: Asker, name: str) -> SavedSearch | None:
-        entry = decode(self._bucket.get(_key(asker, name)), SearchEntry)
+        entry = self._bucket.read(_key(asker, name), SearchEntry)
         if entry is None:
             return None
         cameras = [camera for camera in entry.search.cameras if asker.sees(camera)]
@@ -88,7 +87,3 @@ def check_may_change(asker: Asker) -> None:
 
 def _key(asker: Asker, name: str) -> str:
     return f"saved.{asker.name}.{name}"
-
-
-def _none(name: str) -> Refused:
-    return Refused(404, f"you keep no search {name[:64]!r}")

@@ -8,41 +8,32 @@ behind the index is, which is omitted. Moments of other cameras are dropped.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from services.console.console import Console
 from services.console.find.searches import Moments, Search, found_moment, merge_answers
-from services.console.people import access
-from services.console.people.asker import Asker
-from services.console.people.concurrency_limit import ConcurrencyLimit
+from services.console.web import access
+from services.console.web.asker import Asker
+from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
-from shared.bus.client import Connection
 from shared.client import find
 from shared.contract import names
 from shared.contract.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY, Found, Query
 
 # Concurrent searches per person: each encodes its text or picture.
 MOST_AT_ONCE = 4
+_BUSY = f"{MOST_AT_ONCE} searches of yours are under way: wait until one is answered"
 
 
 class SearchClient:
-    """client: the viewer's. keys: of the bucket `cameras`. current: the user with the rights they have once there is an
-    answer. recorded: whether there may be a recording of a camera at a time.
-    """
+    """recorded: whether there may be a recording of a camera at a time."""
 
-    def __init__(
-        self,
-        client: Connection,
-        keys: Collection[str],
-        current: Callable[[Asker], Asker | None],
-        recorded: Callable[[str, dt.datetime], bool],
-    ) -> None:
-        self._client = client
-        self._keys = keys
-        self._current = current
+    def __init__(self, console: Console, recorded: Callable[[str, dt.datetime], bool]) -> None:
+        self._console = console
         self._recorded = recorded
-        self._limit = ConcurrencyLimit(MOST_AT_ONCE, "searches")
+        self._limit = ConcurrencyLimit(MOST_AT_ONCE, _BUSY, 2)
 
     async def find(self, asker: Asker, search: Search, *, pictures: bool = True) -> Moments:
         """Return the moments that match, of the user's cameras. Raises TidegateError."""
@@ -50,7 +41,7 @@ class SearchClient:
         if query.like is not None and asker.cameras is not None:
             query = msgspec.structs.replace(query, like_cameras=_bounded(sorted(asker.cameras)))
         answers = await self._ask(asker, query, search.cameras)
-        now = self._current(asker)
+        now = self._console.current(asker)
         if now is None:
             raise Refused(401, "sign in first")
         best = merge_answers([answer.moments for answer in answers], search.k)
@@ -74,7 +65,7 @@ class SearchClient:
         """Return an answer for each group of cameras that one query takes; none for a user without cameras."""
         with self._limit.slot(asker.name):
             return [
-                await find.ask(self._client, msgspec.structs.replace(query, cameras=cameras))
+                await find.ask(self._console.links.viewer, msgspec.structs.replace(query, cameras=cameras))
                 for cameras in self._groups(asker, requested)
             ]
 
@@ -90,7 +81,7 @@ class SearchClient:
 
     def _all_cameras(self) -> set[str]:
         """Return all cameras, including removed ones: their moments are found for some time yet."""
-        return {key.removeprefix(names.removed("")) for key in self._keys}
+        return {key.removeprefix(names.removed("")) for key in self._console.cameras.values}
 
 
 def _bounded(cameras: list[str]) -> list[str]:

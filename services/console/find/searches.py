@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from services.console.web.alike import alike
 from shared.contract.bounds import Instant, in_time
 from shared.contract.events import Box
 from shared.contract.names import Token
@@ -107,9 +108,7 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
 
 def found_moment(moment: Moment, *, has_video: bool) -> FoundMoment:
     """Return the API's moment."""
-    return FoundMoment(
-        **{name: getattr(moment, name) for name in FoundMoment.__struct_fields__} | {"has_video": has_video}
-    )
+    return alike(FoundMoment, moment, has_video=has_video)
 
 
 def merge_answers(answers: Sequence[Sequence[Moment]], k: int) -> list[Moment]:

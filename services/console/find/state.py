@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Collection
-
+from services.console.console import Console
 from services.console.find.saved_searches import SavedSearches
 from services.console.find.search_client import SearchClient
-from services.console.links.links import Links
-from services.console.people.asker import Asker
-from services.console.people.mirrored_bucket import MirroredBucket
+from services.console.recordings.state import Recordings
 
 
 class Find:
-    """keys: of the bucket `cameras`. bucket: `console`. current: the user with the rights they have now. recorded:
-    whether there may be a recording of a camera at a time.
-    """
+    """The search service, and people's saved searches."""
 
-    def __init__(
-        self,
-        links: Links,
-        keys: Collection[str],
-        bucket: MirroredBucket,
-        current: Callable[[Asker], Asker | None],
-        recorded: Callable[[str, dt.datetime], bool],
-    ) -> None:
-        self.client = SearchClient(links.viewer, keys, current, recorded)
-        self.searches = SavedSearches(bucket)
+    def __init__(self, console: Console, recordings: Recordings) -> None:
+        self.console = console
+        self.client = SearchClient(console, recordings.periods.has)
+        self.searches = SavedSearches(console.people.bucket)

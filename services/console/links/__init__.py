@@ -1,1 +1,1 @@
-"""The connections to NATS, one for each role, with the rights of that role only."""
+"""What the console reaches: NATS by the rights of each role, buckets that it mirrors, and child processes."""

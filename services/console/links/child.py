@@ -1,7 +1,5 @@
 """Run another service's module as a child process that reads a question from standard input, answers, and ends.
 
-    answer = await ask_child("services.ingest.look", once(question), within_s=10, most_bytes=1_000_000)
-
 The child never outlives this process, has none of its passwords, and is killed when the caller stops waiting.
 """
 
@@ -58,10 +56,10 @@ async def ask_child(
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        env=_environment(environment),
+        env=inherited(environment),
         start_new_session=True,
     )
-    feeding = asyncio.create_task(_feed(process, question))
+    feeding = asyncio.create_task(feed(process, question))
     try:
         async with asyncio.timeout(within_s):
             answer = await _read(process, most_bytes)
@@ -70,7 +68,7 @@ async def ask_child(
     except TimeoutError:
         raise ChildFailed(f"it took more than {within_s:.0f} s") from None
     finally:
-        _kill(process)
+        kill(process)
         if not feeding.done():
             await end(feeding)
     if not feeding.cancelled() and (error := feeding.exception()):
@@ -81,7 +79,8 @@ async def ask_child(
     return answer
 
 
-async def _feed(process: Process, question: Question) -> None:
+async def feed(process: Process, question: Question) -> None:
+    """Write the question to the child's input, and close that."""
     assert process.stdin
     try:
         async with contextlib.aclosing(question) as parts:
@@ -89,11 +88,11 @@ async def _feed(process: Process, question: Question) -> None:
                 process.stdin.write(part)
                 await process.stdin.drain()
         process.stdin.close()
-    except ConnectionError:
+    except OSError:
         pass  # A child that ends early reads no further.
     except BaseException:
         # Without the rest the child would answer an incomplete question.
-        _kill(process)
+        kill(process)
         raise
 
 
@@ -109,13 +108,19 @@ async def _read(process: Process, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _kill(process: Process) -> None:
+def kill(process: Process) -> None:
+    """Kill the child and what it has started."""
     # After its end the process id may belong to another process.
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_group(process)
 
 
-def _environment(more: tuple[str, ...]) -> dict[str, str]:
+def kill_group(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def inherited(more: tuple[str, ...]) -> dict[str, str]:
+    """Return the environment of a child. more: prefixes of further variables."""
     begins = (*_INHERITED_PREFIXES, *more)
     return {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(begins)}

@@ -1,9 +1,4 @@
-"""A connection for each role: the console acts for a user with the rights of their role.
-
-async with Links(settings, own) as links:
-    links.of(asker).jetstream()
-    links.viewer, links.operator, links.admin
-"""
+"""A connection for each role: the console acts for a user with the rights of their role."""
 
 from __future__ import annotations
 
@@ -14,8 +9,8 @@ from pathlib import Path
 import msgspec
 import nats.errors
 
-from services.console.people.asker import ROLES, Asker, Role
 from services.console.settings import ConsoleSettings
+from services.console.web.asker import ROLES, Role
 from shared import bus
 from shared.bus.client import Connection
 from shared.runtime.errors import SettingError
@@ -44,9 +39,6 @@ class Links:
     @property
     def are_connected(self) -> bool:
         return self.own.is_connected and all(client.is_connected for client in self._of.values())
-
-    def of(self, asker: Asker) -> Connection:
-        return self._of[asker.role]
 
     async def __aenter__(self) -> Links:
         try:

@@ -1,7 +1,5 @@
 """What needs attention now, from the state of services and cameras. Pure.
 
-attention(services, cameras, connected=True, scaler=True)       # the worst first
-
 States that end by themselves within moments are omitted: a starting replica, a connecting camera.
 """
 

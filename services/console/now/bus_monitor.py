@@ -1,14 +1,10 @@
-"""Messages on the bus, by service and camera: heartbeats, stored segments, events. The caller passes times.
-
-bus = BusMonitor(time.monotonic())
-bus.beat("scale.cv.cv-0", data, now)
-bus.event("cameras", "lobby", data, now)
-bus.services["cv"].now(now, None)
-"""
+"""Messages on the bus, by service and camera: heartbeats, stored segments, events. The caller passes times."""
 
 from __future__ import annotations
 
 import datetime as dt
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,13 +14,15 @@ import msgspec
 
 from services.console.now.camera_states import CameraStates
 from services.console.now.services import OneService
-from services.console.now.timestamps import StreamTimestamps
-from shared.contract import catalog, events, names, stats
-from shared.contract.events import CameraStatus, Detections, Quality, VideoStatus
-from shared.runtime.errors import BadMessage
+from shared.contract import catalog, names, stats
+from shared.contract.events import Detections, Quality
 
 # Headers of a stored message, when the server republishes it.
 _SEQUENCE, _TIME, _SIZE = "Nats-Sequence", "Nats-Time-Stamp", "Nats-Msg-Size"
+# One stamp is stored for each such interval: the resolution of an age.
+EVERY_S = 0.25
+# Half an hour at the busiest, 290 kB.
+MOST_STAMPS = 14_400
 # Stored deployments and restarts.
 MOST_CHANGES = 1000
 # Bound the cached kinds of subject: on a bus without logins anybody can invent them.
@@ -53,7 +51,43 @@ class _Loss(msgspec.Struct, frozen=True):
 
 
 _DETECTION_COUNTS, _LOSS = msgspec.json.Decoder(_DetectionCounts), msgspec.json.Decoder(_Loss)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessage, ValueError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+class StreamTimestamps:
+    """When each sequence of a stream was stored, by what the server announces: an age is known without a fetch.
+
+    Sequences grow; a smaller one means a recreated stream, and clears all stamps.
+    """
+
+    def __init__(self, every_s: float = EVERY_S, most: int = MOST_STAMPS) -> None:
+        self._every_s = every_s
+        self._most = most
+        self._seqs = array("Q")
+        self._times = array("d")
+        self._last = 0
+
+    def add(self, seq: int, time: float) -> None:
+        """Add a stored sequence. time: Unix seconds by the server's clock."""
+        if seq == self._last:
+            return
+        if seq < self._last:
+            del self._seqs[:], self._times[:]
+        self._last = seq
+        if len(self._times) > 1 and time - self._times[-2] < self._every_s:
+            # Keep the newest: within an interval the last one replaces the others.
+            self._seqs[-1], self._times[-1] = seq, time
+            return
+        self._seqs.append(seq)
+        self._times.append(time)
+        if len(self._seqs) > self._most * 5 // 4:
+            del self._seqs[: -self._most], self._times[: -self._most]
+
+    def time(self, seq: int) -> float | None:
+        """Return when the first message from `seq` on was stored, at most `every_s` too late, never too early."""
+        if not self._seqs or seq < self._seqs[0] or seq > self._last:
+            return None
+        return self._times[bisect_left(self._seqs, seq)]
 
 
 class BusMonitor:
@@ -96,13 +130,8 @@ class BusMonitor:
             if kind == Detections.kind:
                 counts = _DETECTION_COUNTS.decode(data)
                 self.camera_states.add_detections(camera, len(counts.frames), counts.quality, now)
-            elif kind.startswith(names.revised("")):
-                if reason := _LOSS.decode(data).lost:
-                    self.camera_states.add_lost(camera, reason[:64], now)
-            elif kind == CameraStatus.kind:
-                self.camera_states.add_status(events.decode(bytes(data), CameraStatus, names.event(kind, camera)))
-            elif kind == VideoStatus.kind:
-                self.camera_states.add_status(events.decode(bytes(data), VideoStatus, names.event(kind, camera)))
+            elif kind.startswith(names.revised("")) and (reason := _LOSS.decode(data).lost):
+                self.camera_states.add_lost(camera, reason[:64], now)
 
     def _publishers_of(self, kind: str) -> list[OneService]:
         """Return the services that publish a kind of event and send no heartbeats."""

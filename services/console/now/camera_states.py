@@ -1,19 +1,15 @@
-"""The state of each camera: whether it delivers, what, and the share that is analysed. Pure.
-
-states = CameraStates(now)
-states.add_segment("lobby", size=240_000, at=now)
-states.cameras(now, wall, sees)              # by rank: those with trouble first
-"""
+"""The state of each camera: whether it delivers, what, and the share that is analysed. Pure."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from services.console.cameras.state_tracker import CameraReport
 from services.console.now.rates import Flow
-from shared.contract.events import CameraStatus, Quality, VideoStatus
+from shared.contract.events import Quality
 
 # Segments come about once a second.
 OVER_S = 10.0
@@ -53,25 +49,17 @@ class CameraNow(msgspec.Struct, frozen=True, kw_only=True):
 class _Camera:
     def __init__(self, began: float) -> None:
         self.segments, self.bytes, self.wanted, self.analysed = (Flow(began, OVER_S) for _ in range(4))
-        self.status: CameraStatus | None = None
-        self.video: VideoStatus | None = None
         self.lost: list[float] = []
         self.lost_because = ""
 
-    def now(self, id: str, enabled: bool, at: float, wall: dt.datetime) -> CameraNow:
-        state, reason, since = "connecting" if enabled else "disabled", "", None
-        if enabled and self.status:
-            state, since = self.status.state, self.status.time
-            reason = self.status.reason if state == "offline" else ""
-            if state == "online" and self.video and self.video.lasts(wall):
-                state, reason, since = self.video.state, self.video.reason, self.video.since
+    def now(self, id: str, report: CameraReport, at: float) -> CameraNow:
         wanted = self.wanted.per_second(at)
         lost = sum(at - time <= LOST_S for time in self.lost)
         return CameraNow(
             id=id,
-            state=state,
-            reason=reason,
-            since=since,
+            state="disabled" if report.state == "unusable" else report.state,
+            reason=report.reason if report.state in ("offline", "unreadable") else "",
+            since=report.since,
             segments=round(self.segments.per_second(at), 3),
             bytes=round(self.bytes.per_second(at)),
             deferred_share=round(max(0.0, 1 - self.analysed.per_second(at) / wanted), 4) if wanted > 1e-6 else 0.0,
@@ -109,32 +97,15 @@ class CameraStates:
             one.lost.append(at)
             one.lost_because = reason
 
-    def add_status(self, status: CameraStatus | VideoStatus) -> None:
-        """Record a camera's status; an older one changes nothing."""
-        one = self._camera(status.camera)
-        if one is None:
-            return
-        if isinstance(status, CameraStatus):
-            if one.status is None or status.time >= one.status.time:
-                one.status = status
-        elif one.video is None or status.time >= one.video.time:
-            one.video = status
-
     def forget_removed(self, existing: Iterable[str]) -> None:
         """Forget removed cameras. existing: all others."""
         current = set(existing)
         for camera in self._cameras.keys() - current:
             del self._cameras[camera]
 
-    def cameras(
-        self, enabled: Mapping[str, bool], at: float, wall: dt.datetime, sees: Callable[[str], bool]
-    ) -> list[CameraNow]:
-        """Return the cameras that `sees` accepts, by rank. enabled: each existing camera, and whether it is enabled."""
-        found = [
-            (self._cameras.get(id) or _Camera(self._began)).now(id, on, at, wall)
-            for id, on in enabled.items()
-            if sees(id)
-        ]
+    def cameras(self, reports: Mapping[str, CameraReport], at: float) -> list[CameraNow]:
+        """Return these cameras, by rank."""
+        found = [(self._cameras.get(id) or _Camera(self._began)).now(id, report, at) for id, report in reports.items()]
         return sorted(found, key=lambda camera: camera.rank)
 
     def _camera(self, id: str) -> _Camera | None:

@@ -1,8 +1,5 @@
 """Markers for the series: incidents, cameras that went offline or online, outages, deployments.
 
-markers = Markers(client, monitor)
-await markers.answer("2026-11-29T12:00:00Z", "", asker.cameras)
-
 Incidents and cameras come from EVENTS. Outages and deployments are those that the console observed itself.
 """
 
@@ -16,8 +13,9 @@ from typing import Literal
 import msgspec
 from nats.aio.client import Client
 
+from services.console.links.log_walk import walk
 from services.console.now.monitor import SystemMonitor
-from services.console.now.time_steps import bounds
+from services.console.now.series.time_steps import bounds
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
@@ -70,11 +68,9 @@ class Markers:
         self._client = client
         self._monitor = monitor
 
-    async def answer(
-        self, since: str, until: str, cameras: frozenset[str] | None, now: dt.datetime | None = None
-    ) -> FoundMarkers:
+    async def answer(self, since: str, until: str, cameras: frozenset[str] | None) -> FoundMarkers:
         """Return the markers. cameras: those that the asker may see; None: all. Raises Refused, and as `Log` does."""
-        begin, end = bounds(since, until, now or dt.datetime.now(dt.UTC), LONGEST)
+        begin, end = bounds(since, until, dt.datetime.now(dt.UTC), LONGEST)
         found = list(self._seen(begin, end))
         # If one subject was read only partially, drop everything after its last event.
         read_to = end
@@ -106,20 +102,16 @@ class _Reading:
         self.read_to = end
 
     async def markers(self) -> AsyncIterator[Marker]:
-        left = MOST_READ
-        batch = await self._log.since(self._subject, self._begin)
-        while batch:
-            for stored in batch:
-                if stored.time >= self._end:
-                    return
-                # The server's start time has whole milliseconds.
-                if stored.time >= self._begin and (marker := _marker(stored)):
-                    yield marker
-            left -= len(batch)
-            if left <= 0:
-                self.read_to = max(batch[-1].time, self._begin + dt.timedelta(milliseconds=1))
+        read = 0
+        async for stored in walk(self._log, self._subject, self._begin):
+            if stored.time >= self._end:
                 return
-            batch = await self._log.read(self._subject, batch[-1].seq + 1)
+            # The server's start time has whole milliseconds.
+            if stored.time >= self._begin and (marker := _marker(stored)):
+                yield marker
+            if (read := read + 1) >= MOST_READ:
+                self.read_to = max(stored.time, self._begin + dt.timedelta(milliseconds=1))
+                return
 
 
 def _subjects(cameras: frozenset[str] | None) -> list[str]:

@@ -1,9 +1,5 @@
 """The current state: heartbeats, stored segments, events, JetStream's answers and the scalers' explanations.
 
-    monitor = SystemMonitor(client, cameras, hub.taps, cost_per_hour=1.2)
-    running = asyncio.create_task(monitor.run())
-    monitor.now(asker.cameras)
-
 It only reads, with the rights of `console-viewer`. It costs the video path nothing: of segments it gets only headers.
 """
 
@@ -13,26 +9,28 @@ import asyncio
 import datetime as dt
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Set
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Set
+from typing import NamedTuple
 
-import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from services.console.cameras.monitor import CameraMonitor
+from services.console.console import Console
+from services.console.feed.hub import FeedEvent, Hub
+from services.console.links.subscriptions import subscribed
 from services.console.now.attention import attention
 from services.console.now.bus_monitor import BusMonitor
-from services.console.now.camera_states import MOST_LISTED, CameraNow
-from services.console.now.last_events import LastEvents
+from services.console.now.camera_states import MOST_LISTED
 from services.console.now.model import Now, ServiceNow
 from services.console.now.polling import Polling
 from services.console.now.reasons import reason
-from services.console.now.ring import STEP_S, Ring, Sample
+from services.console.now.series.ring import STEP_S, Ring, Sample
 from services.console.now.services import OneService
+from services.console.web.alike import alike
 from shared.client import explain
-from shared.contract import cameras, names
-from shared.runtime.errors import SettingError, TidegateError
+from shared.contract import names
+from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 
@@ -46,26 +44,6 @@ MOST_OUTAGES = 1000
 log = logger("console")
 
 
-class Cameras(Protocol):
-    """The bucket `cameras`, such as `shared.bus.mirror.Mirror` mirrors it."""
-
-    values: dict[str, bytes]
-
-
-class Event(Protocol):
-    """An event of the hub of `services.console.feed`."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def camera(self) -> str: ...
-    @property
-    def data(self) -> msgspec.Raw: ...
-
-
-Taps = list[Callable[[Any], None]]
-
-
 class Outage(NamedTuple):
     """A time without the server or its streams. until: None while it lasts."""
 
@@ -74,24 +52,21 @@ class Outage(NamedTuple):
 
 
 class SystemMonitor:
-    """See the module. taps: callbacks for every event. cost_per_hour: of a replica; 0: not configured.
+    """ring: the history. outages: those that the console observed, the newest last."""
 
-    ring: the history. outages: those that the console observed, the newest last.
-    """
-
-    def __init__(self, client: Client, cameras: Cameras, taps: Taps, *, cost_per_hour: float = 0.0) -> None:
+    def __init__(self, console: Console, feed: Hub, cameras: CameraMonitor) -> None:
         began = time.monotonic()
         self.bus = BusMonitor(began)
         self.ring = Ring(self.bus.services)
         self.outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
         self.since = _wall()
-        self._client = client
+        self._client = client = console.links.viewer
+        self._console = console
+        self._feed = feed
         self._cameras = cameras
-        self._taps = taps
-        self._cost_per_hour = cost_per_hour
+        # Of a replica; 0: not configured.
+        self._cost_per_hour = console.settings.cost_per_hour
         self._polling = Polling(client, self.bus)
-        self._last_events = LastEvents(client, cameras, self.bus.camera_states)
-        self._enabled: dict[str, tuple[bytes, bool]] = {}
         self._answered_at: float | None = None
         self._connection = client.stats["reconnects"]
         self._polled_at = self.since
@@ -99,24 +74,17 @@ class SystemMonitor:
 
     async def run(self) -> None:
         """Run until cancelled. Raises BusError once the connection is closed for good."""
-        subscriptions = [
-            await self._client.subscribe("scale.>", cb=self._beat),
-            await self._client.subscribe(names.stored(names.media(">")), cb=self._segment),
-        ]
-        self._taps.append(self._event)
-        try:
-            await supervise(self._poll(), self._explain(), self._sample(), self._last_events.run())
-        finally:
-            self._taps.remove(self._event)
-            if not self._client.is_closed:
-                for subscription in subscriptions:
-                    await subscription.unsubscribe()
+        self._feed.taps.append(self._event)
+        callbacks = {"scale.>": self._beat, names.stored(names.media(">")): self._segment}
+        async with subscribed(self._client, callbacks):
+            await supervise(self._poll(), self._explain(), self._sample())
 
     def now(self, sees: Set[str] | None = None) -> Now:
         """Return the state for an asker who sees these cameras; None: all, and with them the services."""
         at, wall = time.monotonic(), _wall()
         camera_states, sees_all = self.bus.camera_states, sees is None
-        seen = camera_states.cameras(self._enabled_cameras(), at, wall, lambda id: sees is None or id in sees)
+        ids = [id for id in self._console.camera_ids if sees is None or id in sees]
+        seen = camera_states.cameras({id: self._cameras.status(id) for id in ids}, at)
         found = [self._service(s, at) for s in self.bus.services.values() if sees_all and s.is_there(at)]
         is_scaler_missing = self._answered_at is not None and at - self._answered_at > MISSED_S
         return Now(
@@ -129,7 +97,7 @@ class SystemMonitor:
             attention=attention(found, seen, connected=self.is_reached, scaler=not (is_scaler_missing and sees_all)),
             cameras=seen[:MOST_LISTED],
             cameras_more=max(0, len(seen) - MOST_LISTED),
-            online=_online(seen),
+            online=sum(camera.state == "online" for camera in seen),
             cost_per_hour=self._cost_per_hour or None,
         )
 
@@ -141,22 +109,13 @@ class SystemMonitor:
     def _service(self, service: OneService, at: float) -> ServiceNow:
         return service.now(at, self._cost_per_hour or None)
 
-    def _enabled_cameras(self) -> Mapping[str, bool]:
-        """Return each camera and whether it is enabled. An entry is decoded once."""
-        entries = {id: value for id, value in self._cameras.values.items() if not names.is_removed(id)}
-        cached, self._enabled = self._enabled, {}
-        for id, value in entries.items():
-            before = cached.get(id)
-            self._enabled[id] = before if before and before[0] == value else (value, _is_enabled(value))
-        return {id: enabled for id, (_, enabled) in self._enabled.items()}
-
     async def _beat(self, message: Msg) -> None:
         self.bus.beat(message.subject, message.data, time.monotonic(), _wall())
 
     async def _segment(self, message: Msg) -> None:
         self.bus.segment(message.subject.removeprefix("stored."), message.headers, time.monotonic())
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: FeedEvent) -> None:
         self.bus.event(event.kind, event.camera, event.data, time.monotonic())
 
     async def _poll(self) -> None:
@@ -164,6 +123,7 @@ class SystemMonitor:
             began = time.monotonic()
             await self._polling.poll()
             self._record_outage()
+            self.bus.camera_states.forget_removed(self._console.camera_ids)
             for service in self.bus.services.values():
                 service.fleet.tick(time.monotonic())
             await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
@@ -224,15 +184,10 @@ class _Sums:
             f: (getattr(fleet.spent, f) - getattr(self._spent, f)) / past_s for f in ("busy_s", "idle_s", "used_s")
         }
         left_out = fleet.frames_wanted - fleet.frames_analysed
-        sample = Sample(
+        sample = alike(
+            Sample,
+            now,
             arriving=now.event_rate if now.name == "ingest" else now.arriving,
-            clearing=now.clearing,
-            age_s=now.age_s,
-            pending=now.pending,
-            in_flight=now.in_flight,
-            wanted=now.wanted,
-            ready=now.ready,
-            warming=now.warming,
             busy=rates["busy_s"] if has_heartbeat else None,
             idle=rates["idle_s"] if has_heartbeat else None,
             cost=rates["used_s"] * cost_per_hour if has_heartbeat and cost_per_hour else None,
@@ -243,17 +198,6 @@ class _Sums:
         self._at, self._spent = at, fleet.spent
         self._left_out, self._backfilled = left_out, fleet.backfilled
         return sample
-
-
-def _online(seen: list[CameraNow]) -> int:
-    return sum(camera.state == "online" for camera in seen)
-
-
-def _is_enabled(value: bytes) -> bool:
-    try:
-        return cameras.decode(value).enabled
-    except (SettingError, msgspec.ValidationError):
-        return False
 
 
 def _wall() -> dt.datetime:

@@ -1,8 +1,4 @@
-"""Polls JetStream once a second for each consumer's state and the age of its oldest waiting message.
-
-polling = Polling(client, bus)
-await polling.poll()
-"""
+"""Polls JetStream once a second for each consumer's state and the age of its oldest waiting message."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
 from services.console.now.bus_monitor import BusMonitor, unix
-from services.console.now.progress import oldest
-from services.console.now.services import OneService, QueueSeen
+from services.console.now.queues import QueueSeen, oldest
+from services.console.now.services import OneService
 from shared.bus import direct, infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo
 from shared.contract import catalog, names
@@ -80,12 +76,10 @@ class Polling:
             queue.info = None if isinstance(e, Missing) else queue.info
             return
         self._results.append(True)
-        age_s = 0.0
+        age_s: float | None = 0.0
         now = time.monotonic()
         if queue.counts and (seq := oldest(info, stream, in_flight_waits=service.has_no_worker(now))) is not None:
-            age = await self._age(queue, info, stream, seq)
-            queue.take(info, stream, age, now)
-            return
+            age_s = await self._age(queue, info, stream, seq)
         queue.take(info, stream, age_s, now)
 
     async def _age(self, queue: QueueSeen, info: ConsumerInfo, stream: StreamInfo, seq: int) -> float | None:

@@ -1,9 +1,4 @@
-"""How fast something arrives. Pure: the caller passes times.
-
-flow = Flow(began)
-flow.add(at, 3)
-flow.per_second(now)
-"""
+"""How fast something arrives. Pure: the caller passes times."""
 
 from __future__ import annotations
 

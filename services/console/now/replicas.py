@@ -1,10 +1,5 @@
 """The heartbeats of one service's workers, and their sums. Pure.
 
-fleet = Fleet(now)
-fleet.beat("cv-0", stats, now)          # a sentence for a deployment or a restart
-fleet.tick(now)                         # periodically: the peak counts live replicas
-fleet.spent.busy_s, fleet.spent.saved_s
-
 A replica is busy while it has a message in flight, warming until it reports ready, and idle otherwise. Time before its
 first heartbeat, and while it is silent, is not counted.
 """
@@ -95,7 +90,9 @@ class Fleet:
             self._add(entry, stats, now)
             entry.last, entry.at = stats, now
         # The dict is in the order of the last heartbeats.
-        while self._replicas and (len(self._replicas) >= MOST or now - self._eldest().at > MEMORY_S):
+        while self._replicas and (
+            len(self._replicas) >= MOST or now - next(iter(self._replicas.values())).at > MEMORY_S
+        ):
             del self._replicas[next(iter(self._replicas))]
         self._replicas[replica] = entry
         return change
@@ -134,9 +131,6 @@ class Fleet:
             for name, r in sorted(self._replicas.items())
             if now - r.at <= SILENCE_S
         ]
-
-    def _eldest(self) -> _Replica:
-        return next(iter(self._replicas.values()))
 
     def _add(self, entry: _Replica, stats: WorkerStats, now: float) -> None:
         """Add a replica's work between two heartbeats. Counters that fall mean that it restarted."""

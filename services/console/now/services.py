@@ -1,25 +1,17 @@
-"""The state of one service, as the page shows it, from JetStream, workers and scalers. Pure.
-
-service = OneService(catalog.find("cv"), now)
-service.queue("MEDIA", "cv").take(consumer_info, stream_info, age_s, now)
-service.now(now, cost_per_hour)
-"""
+"""The state of one service, as the page shows it, from JetStream, workers and scalers. Pure."""
 
 from __future__ import annotations
 
 import math
 
-from services.console.now.model import Money, Queue, ReplicaTime, ServiceNow, State
-from services.console.now.progress import Progress
+from services.console.now.model import Money, ReplicaTime, ServiceNow, State
+from services.console.now.queues import QueueSeen
 from services.console.now.rates import Flow
 from services.console.now.reasons import Reason
 from services.console.now.replicas import Fleet
-from shared.bus.infos import ConsumerInfo, StreamInfo
 from shared.contract.catalog import Service
 
 HOUR_S = 3600.0
-# Expired messages are reported for this long.
-EXPIRED_S = 600.0
 # Older values are stale.
 STALE_S = 5.0
 # A service that published nothing for this long may have stopped: analytics publishes counts once a minute.
@@ -29,52 +21,8 @@ SILENT_S = 150.0
 LATE_S = 10.0
 TIMES_TARGET = 5.0
 TIMES_COLD_START = 1.5
-
-
-class QueueSeen:
-    """One consumer of a service. counts: whether its backlog counts: deferred work does not."""
-
-    def __init__(self, stream: str, consumer: str, now: float, *, counts: bool) -> None:
-        self.stream, self.consumer, self.counts = stream, consumer, counts
-        self.progress = Progress()
-        self.arriving, self.clearing = Flow(now), Flow(now)
-        self.info: ConsumerInfo | None = None
-        self.age_s: float | None = 0.0
-        self.at = -math.inf
-        self.error = ""
-        self._expired: list[tuple[float, int]] = []
-
-    def take(self, info: ConsumerInfo, stream: StreamInfo, age_s: float | None, now: float) -> None:
-        """Record JetStream's answer. age_s: of the oldest that waits; None if unknown."""
-        p = self.progress
-        arrived, cleared, expired = p.arrived, p.cleared, p.expired
-        p.take(info, stream)
-        if self.info is not None:
-            self.arriving.add(now, p.arrived - arrived)
-            self.clearing.add(now, p.cleared - cleared)
-        # Jobs may expire because their request is abandoned.
-        if p.expired > expired and not stream.is_work_queue:
-            self._expired.append((now, p.expired - expired))
-        self._expired = [(at, n) for at, n in self._expired if now - at <= EXPIRED_S]
-        self.info, self.age_s, self.at, self.error = info, age_s, now, ""
-
-    @property
-    def is_consumed(self) -> bool:
-        """Whether a worker pulls messages, or ever received one."""
-        return self.info is not None and bool(self.info.num_waiting or self.info.delivered.consumer_seq)
-
-    def now(self, now: float) -> Queue:
-        info = self.info or ConsumerInfo()
-        return Queue(
-            stream=self.stream,
-            consumer=self.consumer,
-            arriving=round(self.arriving.per_second(now), 3),
-            clearing=round(self.clearing.per_second(now), 3),
-            pending=info.num_pending,
-            in_flight=info.num_ack_pending,
-            age_s=None if self.age_s is None else round(self.age_s, 1),
-            expired=sum(n for _, n in self._expired),
-        )
+# Fields of a service that are those of its reason.
+_OF_REASON = ("decides", "sentence", "sentences", "of", "by")
 
 
 class OneService:
@@ -123,11 +71,7 @@ class OneService:
             late_s=self._late_s(reason, state),
             expired=sum(q.expired for q in states),
             wanted=None if reason is None or reason.wanted is None else round(reason.wanted, 3),
-            decides=reason.decides if reason else "unknown",
-            sentence=reason.sentence if reason else "",
-            sentences=reason.sentences if reason else [],
-            of=reason.of if reason else "",
-            by=reason.by if reason else "",
+            **{name: getattr(reason, name) for name in _OF_REASON if reason},
             ready=fleet.count(now, "ready") if has_heartbeat else None,
             warming=max(warming, reason.warming or 0 if reason else 0) if has_heartbeat else None,
             draining=fleet.count(now, "draining") if has_heartbeat else None,
@@ -166,17 +110,9 @@ class OneService:
         return max(LATE_S, TIMES_TARGET * reason.target_s, starts_s)
 
     def _time(self) -> ReplicaTime:
-        s = self.fleet.spent
-        return ReplicaTime(
-            seconds=round(s.seconds, 1),
-            used_s=round(s.used_s, 1),
-            busy_s=round(s.busy_s, 1),
-            idle_s=round(s.idle_s, 1),
-            warming_s=round(s.warming_s, 1),
-            computing_s=round(s.computing_s, 1),
-            saved_s=round(s.saved_s, 1),
-            peak=s.peak,
-        )
+        spent = self.fleet.spent
+        seconds = {name: round(getattr(spent, name), 1) for name in ReplicaTime.__struct_fields__}
+        return ReplicaTime(**{**seconds, "peak": spent.peak})
 
     def _money(self, now: float, cost_per_hour: float) -> Money:
         s = self.fleet.spent

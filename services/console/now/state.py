@@ -1,31 +1,24 @@
-"""The running parts of the page Now, which answer its requests.
-
-now = Now(links.viewer, cameras, hub.taps, settings)
-running = asyncio.create_task(now.run())
-now.monitor.now(asker.sees)
-"""
+"""State of the page Now."""
 
 from __future__ import annotations
 
-from nats.aio.client import Client
-
-from services.console.now.history import History
+from services.console.cameras.state import Cameras
+from services.console.console import Console
+from services.console.feed.hub import Hub
 from services.console.now.markers import Markers
-from services.console.now.monitor import Cameras, SystemMonitor, Taps
-from services.console.now.prometheus import Prometheus
-from services.console.settings import ConsoleSettings
+from services.console.now.monitor import SystemMonitor
+from services.console.now.series.history import History
+from services.console.now.series.prometheus import Prometheus
 
 
 class Now:
-    """See the module. client: the viewers' connection. cameras: their bucket. taps: callbacks for every event."""
+    """The current state, its history, and markers of what happened."""
 
-    def __init__(self, client: Client, cameras: Cameras, taps: Taps, settings: ConsoleSettings) -> None:
+    def __init__(self, console: Console, feed: Hub, cameras: Cameras) -> None:
+        client, settings = console.links.viewer, console.settings
         cost = settings.cost_per_hour
-        self.monitor = SystemMonitor(client, cameras, taps, cost_per_hour=cost)
+        self.console = console
+        self.monitor = SystemMonitor(console, feed, cameras.monitor)
         prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
         self.history = History(self.monitor.ring, prometheus, cost_per_hour=cost)
         self.markers = Markers(client, self.monitor)
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        await self.monitor.run()

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from services.console.oidc.settings import OidcSettings
-from services.console.people.asker import Role
-from services.console.people.records import EXPECTED, Person
+from services.console.accounts.records import EXPECTED, Person
+from services.console.settings import OidcSettings
+from services.console.web.asker import Role
 from services.console.web.refused import Refused
 
 _LONGEST_ID = 255

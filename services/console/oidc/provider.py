@@ -1,9 +1,4 @@
-"""The organisation's OpenID provider: its metadata, its keys, and the claims of a code.
-
-provider = Provider(settings)
-address = await provider.address(attempt, redirect)
-claims = await provider.redeem(code, attempt, redirect)
-"""
+"""The organisation's OpenID provider: its metadata, its keys, and the claims of a code."""
 
 from __future__ import annotations
 
@@ -20,7 +15,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from services.console.oidc.flow import Try
-from services.console.oidc.settings import OidcSettings, is_secure_address
+from services.console.settings import OidcSettings, is_secure_address
 from services.console.web.refused import Refused
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact

@@ -6,37 +6,39 @@ import html
 import time
 from typing import Annotated, Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from services.console.accounts.records import person_key
+from services.console.console import Console, Shared
 from services.console.metrics import SIGN_INS
 from services.console.oidc import accounts
 from services.console.oidc.flow import ATTEMPT_S, Try
 from services.console.oidc.provider import Provider
-from services.console.people.asker import Asker
-from services.console.people.records import person_key
 from services.console.people.session_routes import start_session
-from services.console.web.console import Console
+from services.console.web.asker import Asker
 from services.console.web.needs import PUBLIC
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
 
+Page = NamedDependency[Provider]
+
 COOKIE = "tidegate_oidc"
 PATH = "/api/v1/session/oidc"
 
-AnyRequest = Request[Any, Any, Any]
 ProviderText = Annotated[str, QueryParameter(max_length=4096, description="as the provider says it")]
 
 
 @get("/session/oidc", opt=PUBLIC, status_code=302)
-async def sign_in_by_provider(request: AnyRequest, console: NamedDependency[Console]) -> Response[None]:
+async def sign_in_by_provider(request: AnyRequest, console: Shared, page: Page) -> Response[None]:
     """Redirect the browser to the provider to sign in."""
-    provider = _provider(console)
+    _check_is_set(console)
     attempt = Try.new()
-    address = await provider.address(attempt, _redirect(console))
+    address = await page.address(attempt, _redirect(console))
     return Response(
         None, status_code=302, headers={"Location": address}, cookies=[_cookie(console, attempt.cookie, ATTEMPT_S)]
     )
@@ -45,20 +47,21 @@ async def sign_in_by_provider(request: AnyRequest, console: NamedDependency[Cons
 @get("/session/oidc/callback", opt=PUBLIC, status_code=303)
 async def come_back_from_provider(
     request: AnyRequest,
-    console: NamedDependency[Console],
+    console: Shared,
+    page: Page,
     code: ProviderText = "",
     state_value: Annotated[str, QueryParameter(name="state", max_length=4096)] = "",
     error: ProviderText = "",
     iss: ProviderText = "",
 ) -> Response[None]:
     """The provider redirects browsers here with a code for the account that signed in."""
-    provider = _provider(console)
+    _check_is_set(console)
     try:
         attempt = _attempt(request, console, state_value, iss, error)
         name, address = f"oidc {attempt.state}", (request.scope.get("client") or ("",))[0]
         # Each code costs a request to the provider.
         console.limits.check(name, address)
-        claims = await provider.redeem(code, attempt, _redirect(console))
+        claims = await page.redeem(code, attempt, _redirect(console))
         console.limits.record_success(name, address)
         _, cookie = await start_session(request, console, await _person(console, claims))
     except TidegateError as e:
@@ -68,11 +71,10 @@ async def come_back_from_provider(
     return Response(None, status_code=303, headers={"Location": home}, cookies=[cookie, _cookie(console, "", 0)])
 
 
-def _provider(console: Console) -> Provider:
-    """Return the provider. Raises Refused if none is set."""
-    if console.provider is None:
+def _check_is_set(console: Console) -> None:
+    """Raises Refused if no provider is set."""
+    if not console.settings.console_oidc_issuer:
         raise Refused(404, "nobody signs in by an organisation here: CONSOLE_OIDC_ISSUER is not set")
-    return console.provider
 
 
 def _attempt(request: AnyRequest, console: Console, state: str, iss: str, error: str) -> Try:

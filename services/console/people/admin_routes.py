@@ -7,15 +7,16 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from services.console.people import access, answers
+from services.console.accounts.records import Person, person_key
+from services.console.console import Console, Shared
+from services.console.people import answers
 from services.console.people.answers import PersonChange, PersonShown
-from services.console.people.asker import Asker
-from services.console.people.records import Person, Session, decode, group_key, person_key
-from services.console.web.console import Console
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import names
 
@@ -47,8 +48,8 @@ def check_may_manage(asker: Asker) -> None:
 
 @get("/people", opt=needs("admin"))
 async def list_people(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    console: Shared,
     limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
     cursor: Annotated[str, QueryParameter(max_length=64, description="`next` of the page before")] = "",
 ) -> PeopleShown:
@@ -60,9 +61,7 @@ async def list_people(
 
 
 @put("/people/{name:str}", opt=needs("admin"))
-async def put_person(
-    name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[PersonChange]
-) -> PersonShown:
+async def put_person(name: FromPath[str], asker: User, console: Shared, data: JSONBody[PersonChange]) -> PersonShown:
     """Add a person, or change their rights."""
     check_may_manage(asker)
     names.check_token(name, "name")
@@ -75,7 +74,7 @@ async def put_person(
 
 
 @delete("/people/{name:str}", opt=needs("admin"), status_code=204)
-async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_person(name: FromPath[str], asker: User, console: Shared) -> None:
     """Remove a person: their sessions, tokens and links end."""
     check_may_manage(asker)
     _existing_person(console, name)
@@ -84,7 +83,7 @@ async def remove_person(name: FromPath[str], asker: NamedDependency[Asker], cons
 
 
 @post("/people/{name:str}/link", opt=needs("admin"))
-async def link_person(name: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> NewLink:
+async def link_person(name: FromPath[str], asker: User, console: Shared) -> NewLink:
     """Create a link that signs somebody in once, within a day. Programs can't: the link would outlive their token."""
     check_may_manage(asker)
     if asker.via == "token":
@@ -93,7 +92,7 @@ async def link_person(name: FromPath[str], asker: NamedDependency[Asker], consol
     if person.disabled:
         raise Refused(409, f"{name} may not sign in: allow that first")
     await console.audit(asker, "person.link", person=name)
-    secret, expires = await console.people.new_link(name, person.role)
+    secret, expires = await console.credentials.new_link(name, person.role)
     url = console.settings.console_url.rstrip("/")
     return NewLink(token=secret, address=f"{url}/#/link/{secret}" if url else None, expires=answers.time_of(expires))
 
@@ -101,15 +100,15 @@ async def link_person(name: FromPath[str], asker: NamedDependency[Asker], consol
 @post("/people/{name:str}/signout", opt=needs("admin"), status_code=204)
 async def sign_person_out(
     name: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    console: Shared,
     tokens: Annotated[bool, QueryParameter(description="end their programs' tokens, too")] = False,
 ) -> None:
     """End all of a person's sessions and unused links."""
     check_may_manage(asker)
     _existing_person(console, name)
     await console.audit(asker, "person.signout", person=name, tokens=tokens)
-    await console.people.sign_out(name, tokens=tokens)
+    await console.credentials.sign_out(name, tokens=tokens)
 
 
 def _existing_person(console: Console, name: str) -> Person:
@@ -125,14 +124,13 @@ def _check(console: Console, asker: Asker, change: PersonChange, before: Person 
     for camera in set(change.cameras) - set(before.cameras if before else ()):
         access.camera(asker, camera, console.cameras.values)
     for group in set(change.groups) - set(before.groups if before else ()):
-        if console.people.bucket.get(group_key(group)) is None:
+        if console.people.group(group) is None:
             raise Refused(404, f"there is no group {group!r}")
 
 
 def _shown(console: Console, name: str) -> PersonShown:
-    people = console.people
-    sessions = (decode(people.bucket.get(key), Session) for key in people.sessions(name))
-    return answers.person(name, people.person(name) or Person(role="viewer"), sessions, len(people.tokens(name)))
+    record, credentials = console.people.person(name) or Person(role="viewer"), console.credentials
+    return answers.person(name, record, credentials.sessions(name), len(credentials.tokens(name)))
 
 
 ROUTES = [list_people, put_person, remove_person, link_person, sign_person_out]

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from services.console.people.asker import Role
-from services.console.people.records import EXPECTED, Cameras, Person, Session
+from services.console.accounts.records import EXPECTED, Cameras, Person, Session
+from services.console.web.alike import alike
+from services.console.web.asker import Role
 from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 
@@ -63,16 +64,15 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cameras: Cameras = ()
 
 
-def person(name: str, record: Person, sessions: Iterable[Session | None], tokens: int) -> PersonShown:
+def person(name: str, record: Person, sessions: Iterable[Session], tokens: int) -> PersonShown:
     """Return a person as admins see them. sessions, tokens: theirs."""
-    began = [session.began for session in sessions if session]
-    return PersonShown(
+    began = [session.began for session in sessions]
+    return alike(
+        PersonShown,
+        record,
         name=name,
-        role=record.role,
-        sees_all=record.sees_all,
         cameras=list(record.cameras),
         groups=list(record.groups),
-        disabled=record.disabled,
         has_password=bool(record.password),
         by_provider=bool(record.provider),
         provider_known=record.provider not in ("", EXPECTED),

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Response, delete, get, post
 from litestar.datastructures import Cookie
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta
 
+from services.console.accounts.gate import ASKER, COOKIE, session_cookie
+from services.console.accounts.records import hashed, person_key
+from services.console.console import Console, Shared
 from services.console.metrics import SIGN_INS
-from services.console.people.asker import Asker, Role
-from services.console.people.records import Session, hashed
-from services.console.web.console import Console
-from services.console.web.gate import ASKER, COOKIE, session_cookie
+from services.console.web.asker import Asker, Role
 from services.console.web.needs import PUBLIC, needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from shared.runtime.telemetry import logger
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,14 +56,14 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/session", opt=PUBLIC)
-async def get_session(request: AnyRequest, console: NamedDependency[Console]) -> Visit:
+async def get_session(request: AnyRequest, console: Shared) -> Visit:
     """The user of this browser, if any."""
     asker: Asker | None = request.scope["state"][ASKER]
-    return Visit(me=_me(console, asker) if asker else None, openid=console.provider is not None)
+    return Visit(me=_me(console, asker) if asker else None, openid=bool(console.settings.console_oidc_issuer))
 
 
 @post("/session", opt=PUBLIC, status_code=200)
-async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[Credentials]) -> Response[Me]:
+async def sign_in(request: AnyRequest, console: Shared, data: JSONBody[Credentials]) -> Response[Me]:
     """Sign in by name and password. The answer sets a cookie."""
     address = (request.scope.get("client") or ("",))[0]
     try:
@@ -75,7 +72,7 @@ async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: 
         SIGN_INS.labels("limited").inc()
         raise
     person = console.people.person(data.name)
-    is_match = await console.people.passwords.fits(person.password if person else "", data.password)
+    is_match = await console.passwords.fits(person.password if person else "", data.password)
     if not is_match or person is None or person.disabled:
         SIGN_INS.labels("refused").inc()
         logger("console").warning("somebody could not sign in", address=address)
@@ -85,14 +82,15 @@ async def sign_in(request: AnyRequest, console: NamedDependency[Console], data: 
 
 
 @post("/session/link", opt=PUBLIC, status_code=200)
-async def follow_link(request: AnyRequest, console: NamedDependency[Console], data: JSONBody[OneTime]) -> Response[Me]:
+async def follow_link(request: AnyRequest, console: Shared, data: JSONBody[OneTime]) -> Response[Me]:
     """Sign in by a one-time link."""
     address = (request.scope.get("client") or ("",))[0]
     name = hashed("link", data.token)
     console.limits.check(name, address)
-    person = await console.people.follow_link(data.token)
+    link = await console.credentials.use_link(data.token)
+    await console.people.admit(link)
     console.limits.record_success(name, address)
-    return await session_response(request, console, person)
+    return await session_response(request, console, link.person)
 
 
 async def session_response(request: AnyRequest, console: Console, name: str) -> Response[Me]:
@@ -106,39 +104,39 @@ async def start_session(request: AnyRequest, console: Console, name: str) -> tup
     if before := session_cookie(request):
         key = hashed("session", before)
         if console.people.bucket.get(key):
-            await console.people.end_session(key)
-    secret, session = await console.people.begin_session(name)
-    asker = console.people.of_session(secret)
+            await console.people.bucket.remove(key)
+    secret = await console.credentials.begin_session(name)
+    asker = console.authenticator.of_session(secret)
     if asker is None:
         raise Refused(403, f"{name} may not sign in: ask an admin")
     SIGN_INS.labels("signed in").inc()
     await console.audit(asker, "session.begin")
-    return asker, _cookie(console, secret, session)
+    return asker, _cookie(console, secret)
 
 
 @get("/me", opt=needs("viewer"))
-async def get_me(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Me:
+async def get_me(asker: User, console: Shared) -> Me:
     """Your account, and the cameras that you may see."""
     return _me(console, asker)
 
 
 @delete("/session", opt=needs("viewer"), status_code=204)
-async def sign_out(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+async def sign_out(asker: User, console: Shared) -> Response[None]:
     """Sign out of this browser."""
     if asker.via == "session":
         await console.audit(asker, "session.end")
-        await console.people.end_session(asker.key)
-    return Response(None, status_code=204, cookies=[_cookie(console, "", None)])
+        await console.people.bucket.remove(asker.key)
+    return Response(None, status_code=204, cookies=[_cookie(console, "")])
 
 
 @delete("/me/sessions", opt=needs("viewer"), status_code=204)
-async def sign_out_everywhere(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> Response[None]:
+async def sign_out_everywhere(asker: User, console: Shared) -> Response[None]:
     """End all of your sessions, this one too, and your unused links. Tokens stay."""
     if asker.via == "token":
         raise Refused(403, "sessions are ended by whoever is signed in on a page")
     await console.audit(asker, "person.signout", person=asker.name, tokens=False)
-    await console.people.sign_out(asker.name)
-    return Response(None, status_code=204, cookies=[_cookie(console, "", None)])
+    await console.credentials.sign_out(asker.name)
+    return Response(None, status_code=204, cookies=[_cookie(console, "")])
 
 
 class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,9 +147,7 @@ class NewPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 @post("/me/password", opt=needs("viewer"), status_code=204)
-async def set_password(
-    request: AnyRequest, asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[NewPassword]
-) -> None:
+async def set_password(request: AnyRequest, asker: User, console: Shared, data: JSONBody[NewPassword]) -> None:
     """Set your password. Programs can't: tokens sign nobody in."""
     if asker.via != "session":
         raise Refused(403, "a password is chosen by whoever is signed in on a page")
@@ -160,18 +156,13 @@ async def set_password(
     person = console.people.person(asker.name)
     if person is None:
         raise Refused(401, "sign in first")
-    if person.password and not await console.people.passwords.fits(person.password, data.old):
+    if person.password and not await console.passwords.fits(person.password, data.old):
         raise Refused(403, "the old password is another one")
-    revision = console.people.bucket.revision(f"person.{asker.name}")
-    hash = await console.people.passwords.hash(data.new)
+    revision = console.people.bucket.revision(person_key(asker.name))
+    hash = await console.passwords.hash(data.new)
     await console.audit(asker, "person.password", person=asker.name)
     await console.people.put(asker.name, msgspec.structs.replace(person, password=hash), revision)
-    await asyncio.gather(*(console.people.end_session(key) for key in _other_sessions(console, asker)))
-
-
-def _other_sessions(console: Console, asker: Asker) -> list[str]:
-    """Return the keys of the user's other sessions, which a new password ends."""
-    return [key for key in console.people.sessions(asker.name) if key != asker.key]
+    await console.credentials.end_sessions(asker.name, but=asker.key)
 
 
 def _me(console: Console, asker: Asker) -> Me:
@@ -188,12 +179,12 @@ def _me(console: Console, asker: Asker) -> Me:
     )
 
 
-def _cookie(console: Console, secret: str, session: Session | None) -> Cookie:
+def _cookie(console: Console, secret: str) -> Cookie:
     return Cookie(
         COOKIE,
         value=secret,
         path=console.settings.sub_path or "/",
-        max_age=int(console.settings.console_session_h * 3600) if session else 0,
+        max_age=int(console.settings.console_session_h * 3600) if secret else 0,
         httponly=True,
         samesite="strict",
         secure=console.settings.is_https,

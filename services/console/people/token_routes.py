@@ -7,15 +7,16 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from services.console.people import access, answers
-from services.console.people.asker import Asker, Role
-from services.console.people.records import ApiToken, Cameras
-from services.console.web.console import Console
+from services.console.accounts.records import ApiToken, Cameras
+from services.console.console import Shared
+from services.console.people import answers
+from services.console.web import access
+from services.console.web.asker import Asker, Role
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 
 MOST = 50
@@ -59,17 +60,15 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/me/tokens", opt=needs("viewer"))
-async def list_tokens(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> TokensShown:
+async def list_tokens(asker: User, console: Shared) -> TokensShown:
     """Your tokens."""
     _check_is_person(asker)
-    found = sorted(console.people.tokens(asker.name).items(), key=lambda item: -item[1].began)
+    found = sorted(console.credentials.tokens(asker.name).items(), key=lambda item: -item[1].began)
     return TokensShown(tokens=[_shown(key, token) for key, token in found])
 
 
 @post("/me/tokens", opt=needs("viewer"))
-async def add_token(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[TokenRequest]
-) -> NewToken:
+async def add_token(asker: User, console: Shared, data: JSONBody[TokenRequest]) -> NewToken:
     """Create a token for a program. It never has more rights than you."""
     _check_is_person(asker)
     role = data.role or asker.role
@@ -77,7 +76,7 @@ async def add_token(
         raise Refused(403, f"a token of yours can't have the role {role}: you are {asker.role}")
     for camera in data.cameras or ():
         access.camera(asker, camera, console.cameras.values)
-    if len(console.people.tokens(asker.name)) >= MOST:
+    if len(console.credentials.tokens(asker.name)) >= MOST:
         raise Refused(409, f"you have {MOST} tokens already: remove one that is not used")
     now = time.time()
     token = ApiToken(
@@ -96,15 +95,15 @@ async def add_token(
         expires=answers.time_of(token.expires),
         **({} if data.cameras is None else answers.audit_cameras(data.cameras)),
     )
-    secret, key = await console.people.new_token(token)
+    secret, key = await console.credentials.new_token(token)
     return NewToken(secret=secret, token=_shown(key, token))
 
 
 @delete("/me/tokens/{id:str}", opt=needs("viewer"), status_code=204)
-async def remove_token(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def remove_token(id: FromPath[str], asker: User, console: Shared) -> None:
     """Revoke a token immediately."""
     _check_is_person(asker)
-    found = [(key, token) for key, token in console.people.tokens(asker.name).items() if _id(key) == id]
+    found = [(key, token) for key, token in console.credentials.tokens(asker.name).items() if _id(key) == id]
     if not found:
         raise Refused(404, f"you have no token {id[:64]!r}")
     key, token = found[0]

@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `answers` | the API's answers about recordings |
+| `periods` | the cameras with recordings, and their periods |
 | `reanalysis_runs` | reanalysis runs over recordings, and their progress |
-| `routes` | their routes |
+| `state`, `routes` | the state of the page; its routes |
 """

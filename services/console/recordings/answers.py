@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from services.console.web.alike import alike
 from shared.recordings.playing import Play
 from shared.recordings.queries import RangeAnswer, RecordingTotals
 from shared.recordings.records import Cause
@@ -81,28 +82,14 @@ class RecordedTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def camera(total: RecordingTotals) -> RecordedCamera:
-    return RecordedCamera(
-        camera=total.camera,
-        seconds=total.seconds,
-        bytes=total.size,
-        lost=total.lost,
-        since=total.first,
-        until=total.last,
-        goes=total.goes,
-        record=total.policy.record,
-        rest=total.policy.rest,
-        keep_days=total.policy.keep_days,
-        hold=total.policy.hold,
-    )
+    policy = {name: getattr(total.policy, name) for name in ("record", "rest", "keep_days", "hold")}
+    return alike(RecordedCamera, total, bytes=total.size, since=total.first, until=total.last, **policy)
 
 
 def hours(total: RecordingTotals) -> RecordedHours:
     return RecordedHours(
         of=camera(total),
-        hours=[
-            RecordedHour(hour=one.hour, seconds=one.seconds, bytes=one.size, lost=one.lost, incident=one.incident)
-            for one in total.hours
-        ],
+        hours=[alike(RecordedHour, one, bytes=one.size) for one in total.hours],
     )
 
 
@@ -110,10 +97,7 @@ def time(found: RangeAnswer) -> RecordedTime:
     return RecordedTime(
         camera=found.camera,
         stretches=stretches(found.plays),
-        gaps=[
-            RecordedGap(since=hole.since, until=hole.until, cause=hole.cause, segments=hole.segments)
-            for hole in found.holes
-        ],
+        gaps=[alike(RecordedGap, hole) for hole in found.holes],
     )
 
 

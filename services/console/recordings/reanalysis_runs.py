@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from services.console.people.asker import Asker
+from services.console.web.asker import Asker
 from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
 from shared.contract import runs
@@ -54,7 +54,8 @@ class Reanalyses:
                 found.append((key, runs.decode(key, value)))
             except SettingError as e:
                 unusable.append(UnusableRun(run=key[:64], mistake=str(e)))
-        seen = sorted((one for one in found if all(map(asker.sees, one[1].cameras))), key=_began, reverse=True)
+        visible = (one for one in found if all(map(asker.sees, one[1].cameras)))
+        seen = sorted(visible, key=lambda one: one[1].began, reverse=True)
         return ReanalysisRuns(
             runs=[ReanalysisRun(of=run, heard=self._is_heard(key, run)) for key, run in seen[:MOST]],
             unusable=unusable[:MOST] if asker.cameras is None else [],
@@ -66,7 +67,3 @@ class Reanalyses:
             return True
         here, stored = self._bucket.seen[key], self._bucket.written[key]
         return runs.is_heard(run, time.monotonic() - here, time.time() - stored)
-
-
-def _began(one: tuple[str, Reanalysis]) -> float:
-    return one[1].began.timestamp()

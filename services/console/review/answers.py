@@ -9,9 +9,11 @@ from collections.abc import Callable
 import msgspec
 
 from services.console.review.evidence import Deferred, stretch
+from services.console.review.gaps import Gap
 from services.console.review.incident_report import newest, verdict
 from services.console.review.index import Entry
 from services.console.review.timeline import TimelineBucket
+from services.console.web.alike import alike
 from shared.client.tracks import Followed
 from shared.contract import names
 from shared.contract.events import IncidentObject, PathPoint, SegmentRef, Severity, Snapshot, Verdict, Verification
@@ -129,6 +131,12 @@ def utc(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(time, dt.UTC)
 
 
+def gap(found: Gap) -> CameraGap:
+    return CameraGap(
+        since=utc(found.since), until=None if found.until is None else utc(found.until), reason=found.reason
+    )
+
+
 def card(
     entry: Entry,
     reviewed: dt.datetime | None,
@@ -141,20 +149,11 @@ def card(
     about = newest(entry.report)
     assert about and entry.report.verified
     _, _, verification, confidence, reason = entry.report.verified
-    return IncidentCard(
+    return alike(
+        IncidentCard,
+        about,
         id=entry.id,
-        incident=entry.incident,
-        camera=entry.camera,
-        rule=about.rule,
-        condition=about.condition,
-        severity=about.severity,
-        start=about.start,
-        end=about.end,
         last=about.time,
-        zone=about.zone,
-        line=about.line,
-        direction=about.direction,
-        value=about.value,
         labels=dict(Counter(o.label for o in about.objects)),
         verification=verification,
         confidence=confidence if confidence >= 0 else None,
@@ -174,11 +173,10 @@ def details(entry: Entry, of: IncidentCard, followed: list[Followed], deferred: 
     assert about
     when = stretch(about)
     size = next((f.size for f in followed if f.size), None)
-    return IncidentDetails(
+    return alike(
+        IncidentDetails,
+        about,
         card=of,
-        objects=about.objects,
-        segments=about.segments,
-        snapshot=about.snapshot,
         verdict=verdict(entry.report),
         since=when.since,
         until=when.until,

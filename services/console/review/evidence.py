@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Literal, TypeVar
 
 import msgspec
 
+from services.console.links.log_walk import walk
+from services.console.web.alike import alike
 from shared.bus.client import Connection
 from shared.bus.direct import Stored
 from shared.bus.log import Log
@@ -61,7 +64,7 @@ async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
     found: dict[str, Detections] = {}
     first = 0
     async with Log(client, names.EVENTS) as log:
-        async for stored, event in _read(log, Detections, when.camera, since=when.since, most=_MOST_READ):
+        async for stored, event in _read(log, Detections, when.camera, when.since, most=_MOST_READ):
             if event.start > when.until:
                 break
             if event.quality and event.start + dt.timedelta(seconds=event.duration) > when.since:
@@ -69,7 +72,7 @@ async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
                 first = first or stored.seq
         revised: dict[str, Lost | None] = {}
         if found:
-            async for _, revision in _read(log, DetectionsRevision, when.camera, seq=first, most=_MOST_REVISIONS):
+            async for _, revision in _read(log, DetectionsRevision, when.camera, first, most=_MOST_REVISIONS):
                 if revision.revises in found:
                     revised[revision.revises] = revision.lost
                     if len(revised) == len(found):
@@ -78,33 +81,22 @@ async def deferred(client: Connection, when: Stretch) -> list[Deferred]:
 
 
 async def _read(
-    log: Log, kind: type[E], camera: str, *, most: int, since: dt.datetime | None = None, seq: int = 1
+    log: Log, kind: type[E], camera: str, begin: dt.datetime | int, *, most: int
 ) -> AsyncIterator[tuple[Stored, E]]:
-    """Yield a camera's events in stored order, from a time or a sequence on."""
-    subject = names.event(kind.kind, camera)
-    found = await (log.since(subject, since) if since else log.read(subject, seq))
-    read = 0
-    while found and read < most:
-        for stored in found:
-            read += 1
-            try:
-                yield stored, decode(stored.data, kind, subject)
-            except BadMessage:  # not from a service
-                continue
-        found = await log.read(subject, found[-1].seq + 1)
+    """Yield a camera's events in stored order, from a time or a sequence on; `most` are read."""
+    subject, read = names.event(kind.kind, camera), 0
+    async for stored in walk(log, subject, begin):
+        if (read := read + 1) > most:
+            return
+        with contextlib.suppress(BadMessage):  # not from a service
+            yield stored, decode(stored.data, kind, subject)
 
 
 def _one(event: Detections, revised: bool, lost: Lost | None) -> Deferred:
     assert event.quality
-    return Deferred(
-        since=event.start,
-        until=event.start + dt.timedelta(seconds=event.duration),
-        fps=event.quality.fps,
-        wanted=event.quality.wanted,
-        cause=event.quality.cause,
-        outcome="lost" if lost else "done" if revised else "waiting",
-        lost=lost,
-    )
+    until = event.start + dt.timedelta(seconds=event.duration)
+    outcome = "lost" if lost else "done" if revised else "waiting"
+    return alike(Deferred, event.quality, since=event.start, until=until, outcome=outcome, lost=lost)
 
 
 def _merged(parts: list[Deferred]) -> list[Deferred]:

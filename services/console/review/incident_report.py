@@ -1,7 +1,5 @@
 """Merges the events of one incident: its start, its updates, its end, its alert and its verdict. Pure.
 
-report = merge(report, report_of(event))
-
 The result does not depend on the events' order or repetition: EVENTS is read backwards, while new events arrive.
 """
 

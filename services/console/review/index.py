@@ -1,9 +1,4 @@
-"""All incidents of the last days in memory, newest first. Bounded: the oldest are dropped first. Pure.
-
-index.record(event)
-index.get(id)
-entries, more = index.page(wanted, after=None, limit=50)
-"""
+"""All incidents of the last days in memory, newest first. Bounded: the oldest are dropped first. Pure."""
 
 from __future__ import annotations
 

@@ -6,8 +6,7 @@ import datetime as dt
 
 import msgspec
 
-from services.console.people.mirrored_bucket import MirroredBucket
-from services.console.people.records import decode
+from services.console.links.mirrored_bucket import MirroredBucket
 from shared.contract.bounds import Instant
 
 
@@ -27,7 +26,7 @@ class Reviews:
         return self._bucket.get(_key(person, id)) is not None
 
     def when(self, person: str, id: str) -> dt.datetime | None:
-        found = decode(self._bucket.get(_key(person, id)), Review)
+        found = self._bucket.read(_key(person, id), Review)
         return found.time if found else None
 
     async def mark(self, person: str, id: str) -> None:

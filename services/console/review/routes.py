@@ -6,15 +6,12 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from litestar import Request, Response, delete, get, put
+from litestar import Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from services.console.people import access
-from services.console.people.asker import Asker
 from services.console.review import answers, evidence, filters
 from services.console.review.answers import (
-    CameraGap,
     IncidentCard,
     IncidentCards,
     IncidentDetails,
@@ -25,15 +22,20 @@ from services.console.review.answers import (
 from services.console.review.filters import Filters
 from services.console.review.incident_report import newest
 from services.console.review.index import Entry, Wanted
+from services.console.review.state import Review
 from services.console.review.timeline import count_by_camera
 from services.console.video import responses
 from services.console.video.work import LARGEST, SMALLEST
-from services.console.web.console import Console
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import AnyRequest, User
 from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.contract import names
 from shared.contract.events import Incident
+
+Page = NamedDependency[Review]
 
 MOST = 500
 MOST_PARTS = 1000
@@ -60,8 +62,8 @@ Parts = Annotated[int, QueryParameter(ge=1, le=MOST_PARTS, description="into how
 
 
 def parse_filters(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    page: Page,
     camera: Names = "",
     rule: Names = "",
     severity: Severities = "",
@@ -76,7 +78,7 @@ def parse_filters(
     """Return the request's filters. Raises Refused."""
     cameras = filters.names(camera)
     if cameras:
-        existing = {*console.camera_ids, *console.review.index.cameras}
+        existing = {*page.console.camera_ids, *page.index.cameras}
         for id in sorted(cameras):
             access.camera(asker, id, existing)
     if lasts not in ("", *filters.STATES):
@@ -100,104 +102,90 @@ _CRITERIA = {"criteria": Provide(parse_filters, sync_to_thread=False)}
 
 @get("/incidents", opt=needs("viewer"), dependencies=_CRITERIA)
 async def list_incidents(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    page: Page,
     criteria: NamedDependency[Filters],
     limit: Limit = 50,
     cursor: Annotated[str, _text("`next` of the page before; empty: the first")] = "",
 ) -> IncidentCards:
     """Incidents of cameras that you may see, newest first."""
-    found, more = console.review.index.page(
-        _matcher(console, asker, criteria), after=filters.place(cursor), limit=limit
-    )
+    found, more = page.index.page(_matcher(page, asker, criteria), after=filters.place(cursor), limit=limit)
     return IncidentCards(
-        incidents=[_card(console, asker, entry) for entry in found],
+        incidents=[_card(page, asker, entry) for entry in found],
         next=filters.cursor(more),
-        complete=console.review.reader.is_complete,
+        complete=page.reader.is_complete,
     )
 
 
 @get("/incidents/count", opt=needs("viewer"), dependencies=_CRITERIA)
-async def count_incidents(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], criteria: NamedDependency[Filters]
-) -> IncidentTally:
+async def count_incidents(asker: User, page: Page, criteria: NamedDependency[Filters]) -> IncidentTally:
     """How many incidents there are, and how many of them you have not reviewed."""
-    found = list(console.review.index.all(_matcher(console, asker, criteria)))
-    reviews = console.review.reviews
+    found = list(page.index.all(_matcher(page, asker, criteria)))
+    reviews = page.reviews
     unreviewed = sum(not reviews.has(asker.name, entry.id) for entry in found)
-    return IncidentTally(count=len(found), unreviewed=unreviewed, complete=console.review.reader.is_complete)
+    return IncidentTally(count=len(found), unreviewed=unreviewed, complete=page.reader.is_complete)
 
 
 @get("/incidents/{id:str}", opt=needs("viewer"))
-async def get_incident(
-    id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]
-) -> IncidentDetails:
+async def get_incident(id: FromPath[str], asker: User, page: Page) -> IncidentDetails:
     """All of one incident, with the paths of its objects and the deferred parts of its time.
 
     id: of a list's entry, not of events.
     """
-    entry = _entry(console, asker, id)
+    entry = _entry(page, asker, id)
     about = _about(entry)
-    client = console.review.client
+    client = page.console.links.viewer
     followed, deferred = await asyncio.gather(
         evidence.paths(client, about), evidence.deferred(client, evidence.stretch(about))
     )
-    return answers.details(entry, _card(console, asker, entry), followed, deferred)
+    return answers.details(entry, _card(page, asker, entry), followed, deferred)
 
 
 @get("/incidents/{id:str}/picture", opt=needs("viewer"), media_type="image/jpeg")
 async def get_incident_picture(
-    id: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
-    width: Width = 640,
-    download: Download = False,
+    id: FromPath[str], asker: User, page: Page, width: Width = 640, download: Download = False
 ) -> Response[bytes]:
     """The frame that shows an incident, as JPEG."""
-    about = _about(_entry(console, asker, id))
-    found = await console.pictures.picture(about.camera, about.snapshot.time, width)
+    about = _about(_entry(page, asker, id))
+    found = await page.video.pictures.picture(about.camera, about.snapshot.time, width)
     return responses.picture(found, cache=responses.FOR_EVER, filename=_filename(about, "jpg") if download else "")
 
 
 @get("/incidents/{id:str}/clip", opt=needs("viewer"), media_type="video/mp4", responses=responses.PARTS)
 async def get_incident_clip(
-    request: Request[Any, Any, Any],
-    id: FromPath[str],
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
-    download: Download = False,
+    request: AnyRequest, id: FromPath[str], asker: User, page: Page, download: Download = False
 ) -> Response[Any]:
     """An incident's video as MP4, from some seconds before it until some seconds after.
 
     A long incident's clip has the first three minutes. `X-From` and `X-To` give its time. `Range` asks for a part.
     """
-    about = _about(_entry(console, asker, id))
-    found = await console.clips.clip(*evidence.stretch(about))
+    about = _about(_entry(page, asker, id))
+    found = await page.video.clips.clip(*evidence.stretch(about))
     return responses.clip(request, found, filename=_filename(about, "mp4") if download else "")
 
 
 @put("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
-async def mark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def mark_reviewed(id: FromPath[str], asker: User, page: Page) -> None:
     """Mark an incident as reviewed by you. Each user has their own marks."""
-    entry = _reviewable(console, asker, id)
-    if not console.review.reviews.has(asker.name, id):
-        await console.audit(asker, "incident.review", camera=entry.camera, incident=entry.incident)
-        await console.review.reviews.mark(asker.name, id)
+    entry = _reviewable(page, asker, id)
+    if not page.reviews.has(asker.name, id):
+        await page.console.audit(asker, "incident.review", camera=entry.camera, incident=entry.incident)
+        await page.reviews.mark(asker.name, id)
 
 
 @delete("/incidents/{id:str}/reviewed", opt=needs("viewer"), status_code=204)
-async def unmark_reviewed(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def unmark_reviewed(id: FromPath[str], asker: User, page: Page) -> None:
     """Remove your mark, to review an incident again."""
-    entry = _reviewable(console, asker, id)
-    if console.review.reviews.has(asker.name, id):
-        await console.audit(asker, "incident.review-again", camera=entry.camera, incident=entry.incident)
-        await console.review.reviews.clear(asker.name, id)
+    entry = _reviewable(page, asker, id)
+    if page.reviews.has(asker.name, id):
+        await page.console.audit(asker, "incident.review-again", camera=entry.camera, incident=entry.incident)
+        await page.reviews.clear(asker.name, id)
 
 
 @get("/timeline", opt=needs("viewer"), dependencies=_CRITERIA)
 async def get_timeline(
-    asker: NamedDependency[Asker],
-    console: NamedDependency[Console],
+    asker: User,
+    page: Page,
     criteria: NamedDependency[Filters],
     parts: Parts = 200,
     limit: Limit = MOST,
@@ -211,20 +199,20 @@ async def get_timeline(
     since = max(criteria.since, until - (_LONGEST_S if criteria.since > filters.EVER.since else _DAY_S))
     if since >= until:
         raise Refused(400, "until must be after since")
-    reviews, statuses = console.review.reviews, console.review.statuses
+    reviews, statuses = page.reviews, page.statuses
     found = count_by_camera(
-        console.review.index.all(_matcher(console, asker, criteria)),
+        page.index.all(_matcher(page, asker, criteria)),
         since,
         until,
         parts,
         lambda entry: reviews.has(asker.name, entry.id),
     )
-    shown_ids = criteria.cameras or {*found, *console.camera_ids}
+    shown_ids = criteria.cameras or {*found, *page.console.camera_ids}
     rows = []
     for camera in sorted(id for id in shown_ids if asker.sees(id) and id > cursor):
-        gaps = [_gap(gap) for gap in statuses.gaps(camera, since, until)]
+        gaps = statuses.gaps(camera, since, until)
         if gaps or camera in found or camera in criteria.cameras:
-            rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=gaps))
+            rows.append(TimelineRow(camera=camera, buckets=found.get(camera, []), gaps=list(map(answers.gap, gaps))))
         if len(rows) > limit:
             break
     return Timeline(
@@ -233,13 +221,13 @@ async def get_timeline(
         parts=parts,
         rows=rows[:limit],
         next=rows[limit - 1].camera if len(rows) > limit else None,
-        complete=console.review.reader.is_complete,
+        complete=page.reader.is_complete,
     )
 
 
-def _matcher(console: Console, asker: Asker, criteria: Filters) -> Wanted:
+def _matcher(page: Review, asker: Asker, criteria: Filters) -> Wanted:
     """Return a predicate: whether the user may see an incident and it matches the criteria."""
-    reviews = console.review.reviews
+    reviews = page.reviews
 
     def wanted(entry: Entry) -> bool:
         return (
@@ -251,9 +239,9 @@ def _matcher(console: Console, asker: Asker, criteria: Filters) -> Wanted:
     return wanted
 
 
-def _entry(console: Console, asker: Asker, id: str) -> Entry:
+def _entry(page: Review, asker: Asker, id: str) -> Entry:
     """Return an incident. Raises Refused, with the same words if there is none or the user may not see it."""
-    entry = console.review.index.get(id)
+    entry = page.index.get(id)
     if entry is None or not asker.sees(entry.camera):
         raise Refused(404, f"there is no incident {id[:64]!r}: it may be older than what is kept")
     return entry
@@ -269,23 +257,16 @@ def _filename(about: Incident, ending: str) -> str:
     return f"{about.camera}-{names.safe_name(about.rule)[:64]}-{about.start:%Y%m%dT%H%M%SZ}.{ending}"
 
 
-def _reviewable(console: Console, asker: Asker, id: str) -> Entry:
+def _reviewable(page: Review, asker: Asker, id: str) -> Entry:
     """Return an incident that the user may mark as reviewed. Raises Refused for a program, which can't review."""
     if asker.via == "token":
         raise Refused(403, "a program reviews nothing: whoever is signed in on a page does")
-    return _entry(console, asker, id)
+    return _entry(page, asker, id)
 
 
-def _card(console: Console, asker: Asker, entry: Entry) -> IncidentCard:
-    review = console.review
-    reviewed = review.reviews.when(asker.name, entry.id)
-    return answers.card(entry, reviewed, review.reader.video_from, console.recorded.has)
-
-
-def _gap(gap: Any) -> CameraGap:
-    return CameraGap(
-        since=answers.utc(gap.since), until=None if gap.until is None else answers.utc(gap.until), reason=gap.reason
-    )
+def _card(page: Review, asker: Asker, entry: Entry) -> IncidentCard:
+    reviewed = page.reviews.when(asker.name, entry.id)
+    return answers.card(entry, reviewed, page.reader.video_from, page.recordings.periods.has)
 
 
 ROUTES = [

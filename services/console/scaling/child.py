@@ -1,7 +1,5 @@
 """One simulation in a child process, which never outlives the console.
 
-    result = await simulated(python("tidegate.whatif"), request, usage, lambda progress: ...)
-
 When its cancellation completes, the process and all that it started have ended.
 """
 
@@ -10,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -18,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from services.console.links.child import Question, feed, inherited, kill, kill_group
 from shared.contract.whatif import Failed, Progress, UsageLine, WhatIfAnswer, WhatIfRequest, decode
 from shared.runtime.child import bound
 from shared.runtime.errors import BadMessage, TidegateError
@@ -29,9 +27,6 @@ MOST_S = 20 * 60.0
 MOST_LINE = 8 * 1024 * 1024
 POLL_S = 0.1
 _LOG_BYTES = 2000
-# Its environment has only these variables: no password, and no server address.
-_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TZ", "XDG_CACHE_HOME")
-_ENVIRONMENT_PREFIXES = ("COVERAGE_", "NUMBA_")
 
 OnProgress = Callable[[Progress], None]
 Usage = AsyncGenerator[UsageLine, None]
@@ -53,11 +48,11 @@ async def simulate(
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
-            env=_environment() | {"TMPDIR": folder},
+            env=inherited(("NUMBA_", "XDG_CACHE_HOME")) | {"TMPDIR": folder},
             start_new_session=True,
             limit=MOST_LINE,
         )
-        feeding = asyncio.create_task(_feed(process, request, usage))
+        feeding = asyncio.create_task(feed(process, _question(request, usage)))
         ending = asyncio.create_task(_watch_end(process))
         try:
             async with asyncio.timeout(most_s):
@@ -70,28 +65,17 @@ async def simulate(
         except TimeoutError:
             return Failed(error=f"it took more than {most_s / 60:.0f} minutes: give fewer days, or fewer ways to scale")
         finally:
-            _kill(process)
+            kill(process)
             await end(feeding)
             await _wait_until_done(ending)
 
 
-async def _feed(process: Process, request: WhatIfRequest, usage: Usage | None) -> None:
-    """Write the request and the usage. A process that refuses the request stops reading."""
-    assert process.stdin
-    try:
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
-        await process.stdin.drain()
-        async with contextlib.aclosing(usage or _none()) as lines:
-            async for line in lines:
-                process.stdin.write(msgspec.json.encode(line) + b"\n")
-                await process.stdin.drain()
-        process.stdin.close()
-    except OSError:
-        pass
-    except BaseException:
-        # If only its input ended, it would simulate a part of the usage.
-        _kill(process)
-        raise
+async def _question(request: WhatIfRequest, usage: Usage | None) -> Question:
+    yield msgspec.json.encode(request) + b"\n"
+    if usage:
+        async with contextlib.aclosing(usage):
+            async for line in usage:
+                yield msgspec.json.encode(line) + b"\n"
 
 
 async def _wait_until_done(ending: asyncio.Task[None]) -> None:
@@ -99,11 +83,6 @@ async def _wait_until_done(ending: asyncio.Task[None]) -> None:
     while not ending.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([ending])
-
-
-async def _none() -> Usage:
-    return
-    yield
 
 
 async def _follow(process: Process, on_progress: OnProgress) -> WhatIfAnswer | Failed | None:
@@ -136,23 +115,4 @@ async def _watch_end(process: Process) -> None:
     """Wait for the process, then kill its group: leftover children would hold its output open."""
     while process.returncode is None:
         await asyncio.sleep(POLL_S)
-    _kill_group(process)
-
-
-def _kill(process: Process) -> None:
-    # The pid of an ended process may be reused.
-    if process.returncode is None:
-        _kill_group(process)
-
-
-def _kill_group(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
-    }
+    kill_group(process)

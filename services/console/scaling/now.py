@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Literal
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
+from services.console.web.cached_value import CachedValue
 from shared.client.explain import ask
 from shared.contract import catalog
 from shared.contract.explain import Explanation, Explanations
@@ -58,24 +58,18 @@ class Now:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._polling = asyncio.Lock()
-        self._polled_at = float("-inf")
-        self._found: list[ScaledService] = []
-
-    async def services(self) -> list[ScaledService]:
-        """Return every service that can be scaled."""
-        async with self._polling:
-            if time.monotonic() - self._polled_at > EVERY_S:
-                wanted = [s.name for s in catalog.services() if s.scaled_object]
-                found = await asyncio.gather(*(self._service(name) for name in (*wanted, INGEST)))
-                # Ingest is scaled only in a cluster.
-                self._found = [each for each in found if each.service != INGEST or each.queries]
-                self._polled_at = time.monotonic()
-            return self._found
+        # Every service that can be scaled.
+        self.services: CachedValue[list[ScaledService]] = CachedValue(self._services, EVERY_S)
 
     async def in_force(self, service: str) -> InForce | None:
         """Return the settings of a service scaled by demand; None if it is not, or no scaler answers."""
-        return next((each.in_force for each in await self.services() if each.service == service), None)
+        return next((each.in_force for each in await self.services.get() if each.service == service), None)
+
+    async def _services(self) -> list[ScaledService]:
+        wanted = [s.name for s in catalog.services() if s.scaled_object]
+        found = await asyncio.gather(*(self._service(name) for name in (*wanted, INGEST)))
+        # Ingest is scaled only in a cluster.
+        return [each for each in found if each.service != INGEST or each.queries]
 
     async def _service(self, service: str) -> ScaledService:
         try:

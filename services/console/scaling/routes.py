@@ -13,17 +13,20 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from services.console.people import access
-from services.console.people.asker import Asker
 from services.console.scaling.now import BOUNDS, ScaledService
+from services.console.scaling.state import Scaling
 from services.console.scaling.usage import read_usage
 from services.console.scaling.whatif import Job
-from services.console.web.console import Console
+from services.console.web import access
+from services.console.web.asker import Asker
 from services.console.web.needs import needs
+from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import catalog
 from shared.contract.segment import rfc3339
 from shared.contract.whatif import Failed, WhatIfAnswer, WhatIfRequest
+
+Page = NamedDependency[Scaling]
 
 
 class ScalingNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,53 +53,51 @@ class WhatIfView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/scaling", opt=needs("viewer"))
-async def get_scaling(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> ScalingNow:
+async def get_scaling(asker: User, page: Page) -> ScalingNow:
     """How each service is scaled now, with every term."""
     access.everything(asker, "what is scaled, and by what,")
     return ScalingNow(
-        services=await console.scaling.now.services(),
+        services=await page.now.services.get(),
         bounds=BOUNDS,
-        price=console.settings.cost_per_hour or None,
+        price=page.console.settings.cost_per_hour or None,
         time=rfc3339(dt.datetime.now(dt.UTC)),
     )
 
 
 @post("/whatif", opt=needs("operator"), status_code=202)
-async def begin_whatif(
-    asker: NamedDependency[Asker], console: NamedDependency[Console], data: JSONBody[WhatIfRequest]
-) -> WhatIfView:
+async def begin_whatif(asker: User, page: Page, data: JSONBody[WhatIfRequest]) -> WhatIfView:
     """Simulate other ways to scale: one at a time for each person. `in_force` defaults to the scaler's settings."""
     if data.service not in {s.name for s in catalog.services() if s.scaled_object}:
         raise Refused(400, f"service: {data.service[:64]!r} is none that can be simulated")
     usage = None
     if data.arrivals == "usage":
         access.everything(asker, "what arrives")
-        usage = read_usage(console.links.viewer, dt.datetime.now(dt.UTC) - dt.timedelta(days=data.days))
+        usage = read_usage(page.console.links.viewer, dt.datetime.now(dt.UTC) - dt.timedelta(days=data.days))
     if data.in_force is None and asker.cameras is None:
-        data = msgspec.structs.replace(data, in_force=await console.scaling.now.in_force(data.service))
-    return _view(console.scaling.whatif.start(asker.name, data, usage))
+        data = msgspec.structs.replace(data, in_force=await page.now.in_force(data.service))
+    return _view(page.whatif.start(asker.name, data, usage))
 
 
 @get("/whatif", opt=needs("operator"))
-async def list_whatifs(asker: NamedDependency[Asker], console: NamedDependency[Console]) -> list[WhatIfView]:
+async def list_whatifs(asker: User, page: Page) -> list[WhatIfView]:
     """Your what-ifs that run, or ended in the last minutes; the newest first, without their answers."""
-    jobs = [job for job in console.scaling.whatif.jobs_of(asker.name) if _may_see(asker, job)]
+    jobs = [job for job in page.whatif.jobs_of(asker.name) if _may_see(asker, job)]
     return [msgspec.structs.replace(_view(job), answer=None) for job in jobs]
 
 
 @get("/whatif/{id:str}", opt=needs("operator"))
-async def get_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> WhatIfView:
+async def get_whatif(id: FromPath[str], asker: User, page: Page) -> WhatIfView:
     """A what-if's progress and its result."""
-    job = console.scaling.whatif.find(asker.name, id)
+    job = page.whatif.find(asker.name, id)
     if job is None or not _may_see(asker, job):
         raise _none()
     return _view(job)
 
 
 @delete("/whatif/{id:str}", opt=needs("operator"), status_code=204)
-async def end_whatif(id: FromPath[str], asker: NamedDependency[Asker], console: NamedDependency[Console]) -> None:
+async def end_whatif(id: FromPath[str], asker: User, page: Page) -> None:
     """End a what-if, or forget its result."""
-    if not await console.scaling.whatif.cancel(asker.name, id):
+    if not await page.whatif.cancel(asker.name, id):
         raise _none()
 
 

@@ -1,8 +1,8 @@
-"""The shared parts of the page Scaling."""
+"""State of the page Scaling."""
 
 from __future__ import annotations
 
-from services.console.links.links import Links
+from services.console.console import Console
 from services.console.scaling.now import Now
 from services.console.scaling.whatif import WhatIf
 
@@ -10,10 +10,7 @@ from services.console.scaling.whatif import WhatIf
 class Scaling:
     """now: from the scalers. whatif: running and ended simulations."""
 
-    def __init__(self, links: Links) -> None:
-        self.now = Now(links.viewer)
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.now = Now(console.links.viewer)
         self.whatif = WhatIf()
-
-    async def run(self) -> None:
-        """Run until cancelled, then end all simulations."""
-        await self.whatif.run()

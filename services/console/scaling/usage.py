@@ -9,6 +9,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
+from services.console.links.log_walk import walk
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.whatif import UsageLine
@@ -19,14 +20,10 @@ _NO_STREAM = 503
 
 async def read_usage(client: Client, since: dt.datetime) -> AsyncGenerator[UsageLine, None]:
     """Read the messages stored since then, by direct get. Raises BusError if there is no such stream, or no answer."""
-    subject = names.usage("*")
     try:
         async with Log(client, names.USAGE) as log:
-            found = await log.since(subject, since)
-            while found:
-                for stored in found:
-                    yield UsageLine(subject=stored.subject, stored_at=stored.time.timestamp(), data=stored.data)
-                found = await log.read(subject, found[-1].seq + 1)
+            async for stored in walk(log, names.usage("*"), since):
+                yield UsageLine(subject=stored.subject, stored_at=stored.time.timestamp(), data=stored.data)
     except APIError as e:
         if e.code == _NO_STREAM:
             raise BusError("stream USAGE is missing: run 'tidegate setup'") from e

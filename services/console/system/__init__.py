@@ -5,10 +5,9 @@
 | `states` | streams and consumers, as a viewer and an admin may see them |
 | `stream_pages` | pages of a stream, from its newest message back |
 | `changes` | the audit log |
-| `dead_letters`, `letter_routes` | dead letters, and their routes |
+| `dead_letters` | dead letters |
 | `versions` | the running versions |
-| `health` | the console's own health, for its supervisor |
-| `cached_value` | one fetch for all requests within a short time |
-| `finding`, `findings`, `doctor` | the result of a check; the pure checks; all checks |
-| `state`, `routes` | the state of the page; its routes |
+| `findings`, `doctor` | the pure checks and their findings; all checks |
+| `state` | the state of the page |
+| `letter_routes`, `routes` | its routes |
 """

@@ -8,9 +8,9 @@ import re
 import msgspec
 from nats.aio.client import Client
 
-from services.console.people.asker import Asker
+from services.console.console import Change
 from services.console.system.stream_pages import Page, newest
-from services.console.web.console import Change
+from services.console.web.asker import Asker
 from services.console.web.refused import Refused
 from shared.bus.direct import Stored
 from shared.contract import names

@@ -7,8 +7,9 @@ import re
 import msgspec
 from nats.aio.client import Client
 
-from services.console.people.asker import Asker
 from services.console.system.stream_pages import Page, newest
+from services.console.web.alike import alike
+from services.console.web.asker import Asker
 from services.console.web.refused import Refused
 from shared.bus.direct import Stored
 from shared.client import dlq
@@ -79,16 +80,14 @@ def sees(asker: Asker, dead_letter: DeadLetter) -> bool:
 
 def summary(dead_letter: DeadLetter) -> Letter:
     """Return its entry in a list. Pure."""
-    return Letter(
-        seq=dead_letter.seq,
+    return alike(
+        Letter,
+        dead_letter,
         service=plain(dead_letter.service),
         reason=plain(redact(dead_letter.reason)),
-        time=dead_letter.time,
         stream=plain(dead_letter.stream),
-        stream_seq=dead_letter.stream_seq,
         subject=plain(dead_letter.subject),
         camera=camera_of(dead_letter),
-        deliveries=dead_letter.deliveries,
         bytes=None if dead_letter.payload is None else len(dead_letter.payload),
         can_replay=dead_letter.payload is not None and bool(dead_letter.subject),
     )

@@ -1,8 +1,4 @@
-"""The health of the system, as far as the console can see: a line for each check.
-
-doctor = Doctor(links, settings, cameras, people, streams)
-await doctor.check(asker)
-"""
+"""The health of the system, as far as the console can see: a line for each check."""
 
 from __future__ import annotations
 
@@ -14,17 +10,14 @@ from typing import TypeVar
 import nats.errors
 from nats.aio.client import Client
 
-from services.console.links.links import Links
-from services.console.people.asker import ROLES, Asker
-from services.console.people.store import People
-from services.console.settings import ConsoleSettings
+from services.console.console import Console
 from services.console.system import findings
-from services.console.system.cached_value import CachedValue
-from services.console.system.finding import Finding, bad, ok, warn
+from services.console.system.findings import Finding, bad, ok, warn
 from services.console.system.states import StreamState, consumers_of
+from services.console.web.asker import ROLES, Asker
+from services.console.web.cached_value import CachedValue
 from shared.bus import infos
 from shared.bus.log import BATCH, Log
-from shared.bus.mirror import Mirror
 from shared.contract import cameras as contract
 from shared.contract import events, names, topology
 from shared.contract.events import CameraStatus, VideoStatus
@@ -41,18 +34,9 @@ E = TypeVar("E", CameraStatus, VideoStatus)
 class Doctor:
     """See the module. streams: their cached states."""
 
-    def __init__(
-        self,
-        links: Links,
-        settings: ConsoleSettings,
-        cameras: Mirror,
-        people: People,
-        streams: CachedValue[list[StreamState]],
-    ) -> None:
-        self._links = links
-        self._settings = settings
-        self._cameras = cameras
-        self._people = people
+    def __init__(self, console: Console, streams: CachedValue[list[StreamState]]) -> None:
+        self._console = console
+        self._links = console.links
         self._streams = streams
         self._found = CachedValue(self._check, CACHE_S)
 
@@ -78,11 +62,12 @@ class Doctor:
 
     def _access(self) -> list[Finding]:
         """Check how people reach the console, and that an admin can add others."""
-        host, found = self._settings.console_host, []
-        if not host.startswith(_LOOPBACK) and not self._settings.is_https:
+        settings = self._console.settings
+        host, found = settings.console_host, []
+        if not host.startswith(_LOOPBACK) and not settings.is_https:
             remedy = "set CONSOLE_CERT and CONSOLE_KEY, or CONSOLE_URL to the https address of a proxy"
             found.append(bad("the console", f"It listens on {host} without TLS: passwords can be read.", remedy))
-        if not self._people.admins():
+        if not self._console.people.admins():
             found.append(warn("people", "There is no admin who sees all cameras.", "tidegate console link"))
         return found
 
@@ -99,7 +84,7 @@ class Doctor:
         return list(await asyncio.gather(*(_bucket(client, name) for name, client in buckets)))
 
     async def _of_cameras(self, now: dt.datetime) -> list[Finding]:
-        enabled = sorted(filter(self._is_enabled, self._cameras.values))
+        enabled = sorted(filter(self._is_enabled, self._console.cameras.values))
         statuses: dict[str, CameraStatus] = {}
         videos: dict[str, VideoStatus] = {}
         try:
@@ -114,7 +99,7 @@ class Doctor:
 
     def _is_enabled(self, id: str) -> bool:
         try:
-            return not names.is_removed(id) and contract.decode(self._cameras.values[id]).enabled
+            return not names.is_removed(id) and contract.decode(self._console.cameras.values[id]).enabled
         except SettingError:
             return False
 

@@ -1,20 +1,44 @@
-"""Findings from the state of streams, consumers and cameras. Pure."""
+"""The findings of checks, with remedies, from the state of streams, consumers and cameras. Pure."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 
-from services.console.system.finding import Finding, bad, ok, warn
+import msgspec
+
 from services.console.system.states import ConsumerState, StreamState, consumers_of
 from shared.contract.events import CameraStatus, VideoStatus
 
+Level = Literal["ok", "warn", "bad"]
 _SETUP = "tidegate setup"
 # A stream that discards its oldest messages, limited by size, is full most of the time.
 _NEARLY_FULL, _FULL = 0.8, 0.95
-_GB = 1e9
 # Work without any delivery for this long is stuck.
 SILENT_S = 60.0
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """found: a sentence. remedy: what to do; None if all is well. camera: if the finding is about one."""
+
+    what: str
+    level: Level
+    found: str
+    remedy: str | None = None
+    camera: str | None = None
+
+
+def ok(what: str, found: str) -> Finding:
+    return Finding(what=what, level="ok", found=found)
+
+
+def warn(what: str, found: str, remedy: str, camera: str | None = None) -> Finding:
+    return Finding(what=what, level="warn", found=found, remedy=remedy, camera=camera)
+
+
+def bad(what: str, found: str, remedy: str, camera: str | None = None) -> Finding:
+    return Finding(what=what, level="bad", found=found, remedy=remedy, camera=camera)
 
 
 def stream(state: StreamState, subjects: Collection[str]) -> list[Finding]:

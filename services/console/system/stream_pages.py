@@ -1,8 +1,5 @@
 """Pages of a stream, from its newest message back, without a consumer.
 
-page = await newest(client, "AUDIT", "audit.>", select, limit=50)
-page = await newest(client, "AUDIT", "audit.>", select, limit=50, before=page.next)
-
 Direct get only reads forward. So ranges of sequences are read one after the other, each long enough for the wanted
 messages; a range with too much data is read again in parts.
 """

@@ -6,20 +6,19 @@ import asyncio
 import contextlib
 import platform
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from shared.contract import catalog, names, stats
+from services.console.now.services import OneService
+from shared.contract import catalog, names
 from shared.runtime.plain import plain
 
 # A service that is there answers immediately.
 _TIMEOUT_S = 0.5
-# Workers send a heartbeat each second; one that is silent for this long has stopped.
-_EXPIRY_S = 10.0
 _MOST = 1000
 
 
@@ -52,54 +51,24 @@ class _Answer(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-class Replicas:
-    """Replicas by their heartbeats. client: a viewer's."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._beats: dict[tuple[str, str], tuple[float, stats.WorkerStats]] = {}
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        subscription = await self._client.subscribe(names.stats("*", "*"), cb=self._on_beat)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
-
-    def now(self) -> list[RunningService]:
-        self._forget()
-        return [
-            RunningService(
-                service=plain(beat.service),
-                replica=plain(beat.replica),
-                model=plain(beat.model) or None,
-                state=beat.state,
-                uptime_s=beat.uptime_s,
-            )
-            for _, (_, beat) in sorted(self._beats.items())
-        ]
-
-    def _forget(self) -> None:
-        oldest = time.monotonic() - _EXPIRY_S
-        self._beats = {key: found for key, found in self._beats.items() if found[0] > oldest}
-
-    async def _on_beat(self, message: Msg) -> None:
-        try:
-            beat = stats.decode(message.data)
-        except msgspec.DecodeError:
-            return
-        if message.subject != names.stats(beat.service, beat.replica):
-            return
-        if len(self._beats) >= _MOST:
-            self._forget()
-        if len(self._beats) < _MOST:
-            self._beats[beat.service, beat.replica] = (time.monotonic(), beat)
+def workers(services: Iterable[OneService]) -> list[RunningService]:
+    """Return the workers that send heartbeats, which carry no version."""
+    now = time.monotonic()
+    return [
+        RunningService(
+            service=service.record.name,
+            replica=plain(one.replica),
+            model=plain(one.model) or None,
+            state=one.state,
+            uptime_s=one.uptime_s,
+        )
+        for service in sorted(services, key=lambda service: service.record.name)
+        for one in service.fleet.replicas(now)
+    ]
 
 
 async def versions(client: Client, workers: list[RunningService]) -> Versions:
-    """Return all versions. workers: from heartbeats, which carry no version. client: a viewer's."""
+    """Return all versions. client: a viewer's."""
     discovered = await asyncio.gather(*(_discover(client, s) for s in _discoverable()))
     found = {(one.service, one.replica): one for answers in discovered for one in answers}
     return Versions(

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from services.console.web.alike import alike
 from shared.contract.segment import rfc3339
 
 
@@ -57,16 +58,5 @@ def media(chunk: Chunk, dropped: int) -> bytes:
 
 
 def _message(chunk: Chunk, kind: Literal["init", "media"], dropped: int, data: bytes) -> bytes:
-    head = msgspec.json.encode(
-        Head(
-            camera=chunk.camera,
-            kind=kind,
-            codec=chunk.codec,
-            seq=chunk.seq,
-            start=rfc3339(chunk.start),
-            duration=chunk.duration,
-            time=chunk.time,
-            dropped=dropped,
-        )
-    )
+    head = msgspec.json.encode(alike(Head, chunk, kind=kind, start=rfc3339(chunk.start), dropped=dropped))
     return b"".join((len(head).to_bytes(4, "big"), head, data))

@@ -1,8 +1,5 @@
 """Watched cameras: each one's segments are read once, as they are stored, for all its viewers.
 
-    live = Live(client)
-    viewer = Viewer(send, live, sees)
-
 The server announces each stored segment by its headers; direct get fetches its video.
 """
 
@@ -18,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
+from services.console.links.subscriptions import subscribed
 from services.console.video.frames import Chunk
 from services.console.video.reading import NoVideo, last
 from services.console.video.viewer import Viewer
@@ -116,17 +114,13 @@ class Feed:
 
     async def _run(self) -> None:
         subject = names.stored(names.media(self._camera))
-        subscription = await self._client.subscribe(subject, cb=self._on_segment)
-        try:
+        async with subscribed(self._client, {subject: self._on_segment}):
             await self._begin()
             while True:
                 while self._waiting:
                     await self._take(self._waiting.popleft())
                 self._wakeup.clear()
                 await self._wakeup.wait()
-        finally:
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
 
     async def _begin(self) -> None:
         """Begin with the newest segment if it has a keyframe: the next one may be seconds away."""

@@ -1,8 +1,5 @@
 """A frame of a camera as JPEG: its newest keyframe, or the one at a time.
 
-    jpeg, time = await pictures.picture("lobby")
-    jpeg, time = await pictures.picture("lobby", at=incident.start, width=1280)
-
 Frames never change, so 16 MB of them are cached. Requests for a picture in flight wait for that one.
 """
 

@@ -1,4 +1,4 @@
-"""Segments from MEDIA, by direct get: the newest, one at a time with what it is decoded from, or a whole period.
+"""Segments from MEDIA, by direct get: the newest, one at a time with what it is decoded from, or those of a period.
 
     shown = await newest(client, "lobby")            # raises NoVideo
     async for one in walk(client, "lobby", since, until): ...
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,6 +31,8 @@ NEAR_S = 2.0
 _MOST_STEPS = 64
 _MOST_GOP = 48 * 2**20
 _FEW = 8
+# A gap that is not longer is none.
+_LEAST_GAP_S = 0.1
 
 
 class NoVideo(Refusal):
@@ -66,14 +67,6 @@ class Hole(NamedTuple):
 
     since: dt.datetime
     until: dt.datetime
-
-
-class Stretch(NamedTuple):
-    """Segments in order, from a keyframe on. holes: between them. is_whole: whether nothing was cut at the end."""
-
-    segments: list[StoredSegment]
-    holes: list[Hole]
-    is_whole: bool
 
 
 async def newest(client: Client, camera: str) -> StoredFrame:
@@ -151,26 +144,12 @@ async def walk(
             batch = await log.read(subject, batch[-1].seq + 1)
 
 
-async def between(client: Client, camera: str, since: dt.datetime, until: dt.datetime, max_bytes: int) -> Stretch:
-    """Return all of `walk`, up to `max_bytes` of video. Raises NoVideo if there is none, and as `walk` does."""
-    found: list[StoredSegment] = []
-    size, is_whole = 0, True
-    async with aclosing(walk(client, camera, since, until)) as walking:
-        async for one in walking:
-            size += len(one.payload)
-            if size > max_bytes:
-                is_whole = False
-                break
-            found.append(one)
-    if not found:
-        raise none_between(camera, since, until)
-    return Stretch(found, holes(found), is_whole)
-
-
-def holes(found: Sequence[StoredSegment], most_s: float = 0.1) -> list[Hole]:
-    """Return the gaps of more than `most_s` between consecutive segments."""
+def holes(found: Sequence[StoredSegment]) -> list[Hole]:
+    """Return the gaps between consecutive segments."""
     return [
-        Hole(a.end, b.segment.start) for a, b in pairwise(found) if (b.segment.start - a.end).total_seconds() > most_s
+        Hole(a.end, b.segment.start)
+        for a, b in pairwise(found)
+        if (b.segment.start - a.end).total_seconds() > _LEAST_GAP_S
     ]
 
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from services.console.video.clips import Clip
 from services.console.video.pictures import Picture
 from services.console.web.errors import ErrorAnswer
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 from shared.contract.segment import rfc3339
 
@@ -32,7 +33,7 @@ def picture(found: Picture, *, cache: str, filename: str = "") -> Response[bytes
     return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
 
-def clip(request: Request[Any, Any, Any], found: Clip, *, filename: str = "") -> Response[Any]:
+def clip(request: AnyRequest, found: Clip, *, filename: str = "") -> Response[Any]:
     """Return a clip's response. filename: of a download; empty: it is shown. Raises Refused for an invalid range."""
     first, last = _range(request.headers.get("range", ""), found.size)
     headers = {

@@ -1,10 +1,5 @@
 """One browser's live video: it chooses the cameras and gets their chunks; a slow one misses whole GOPs.
 
-    viewer = Viewer(socket_send, live, sees)
-    sending = asyncio.create_task(viewer.run())
-    await viewer.hear('{"watch": ["lobby", "yard"]}')        # for each message of the browser
-    viewer.close()
-
 At most two segments wait for each camera, and a slow browser delays no other.
 """
 

@@ -1,16 +1,16 @@
-"""The application: authorization, errors, headers and files.
+"""What routes use of a request: its user, what they may see, its times and limits, and the errors that answer it.
 
 | module | idea |
 |---|---|
+| `asker` | the user of a request, their role and cameras; pure |
+| `refused` | an error with its status |
 | `needs` | the role that a route needs |
-| `refused`, `errors` | an error with its status; every error as JSON with one sentence |
-| `headers` | security headers, and the sub-path behind a proxy |
-| `files` | the pages' files, read and compressed once |
+| `alike` | an answer with the fields of what it is made of; pure |
+| `access` | the one access check for cameras |
+| `errors` | every error as JSON with one sentence |
 | `times` | times in requests |
+| `cached_value` | one fetch for all requests within a short time |
+| `concurrency_limit` | a limit of a person's concurrent requests; pure |
+| `parameters` | parameters that many routes have |
 | `disconnects` | work that ends if its browser disconnects |
-| `console` | what all routes share |
-| `gate` | authenticates the user, and authorizes by role |
-| `openapi` | the API as OpenAPI 3.1 |
-| `app` | all routes behind the gate |
-| `server` | the process: connections, background work, uvicorn |
 """

@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from litestar import Request
-
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 from shared.runtime.tasks import end
 
 T = TypeVar("T")
 
 
-async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+async def while_there(request: AnyRequest, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`. Raises Refused if the client has disconnected: nobody reads that."""
     # The body is read first: the only message after it is the disconnect.
     await request.body()
@@ -28,6 +27,6 @@ async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any,
         await end(working, leaving)
 
 
-async def _disconnected(request: Request[Any, Any, Any]) -> None:
+async def _disconnected(request: AnyRequest) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

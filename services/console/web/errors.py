@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import nats.errors
-from litestar import MediaType, Request, Response
+from litestar import MediaType, Response
 from litestar.exceptions import HTTPException
 
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 from shared.bus.requests import NobodyAnswers
 from shared.runtime.errors import BadMessage, BusError, Refusal, SettingError, TidegateError
@@ -61,13 +62,13 @@ def _of(error: Exception) -> tuple[int, str]:
             return 503, _AWAY
 
 
-def handled(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
+def handled(request: AnyRequest, error: Exception) -> Response[ErrorAnswer]:
     """Answer errors that are raised on purpose, and an unreachable server."""
     status, sentence = _of(error)
     return _answer(status, sentence, error.headers if isinstance(error, Refused) else None)
 
 
-def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorAnswer]:
+def http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
     """Answer the framework's errors: invalid bodies and parameters, with their place."""
     if error.detail == _DISCONNECTED:
         return _answer(408, error.detail)
@@ -79,12 +80,12 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Erro
     return _answer(error.status_code, sentence, dict(error.headers or {}))
 
 
-def nested(request: Request[Any, Any, Any], error: RecursionError) -> Response[ErrorAnswer]:
+def nested(request: AnyRequest, error: RecursionError) -> Response[ErrorAnswer]:
     """Answer a body that is nested too deeply to decode."""
     return _answer(400, "what was sent is nested too deeply")
 
 
-def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
+def failed(request: AnyRequest, error: Exception) -> Response[ErrorAnswer]:
     """Answer an unexpected error: details go to the log, not to the client."""
     logger("console").error("a request failed", path=request.scope["path"], exc_info=error)
     return _answer(500, "this failed here: the console's log says why")

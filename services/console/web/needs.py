@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 
 ROLE = "role"
 # A route without authentication.

@@ -9,7 +9,7 @@ from shared.contract.bounds import EARLIEST, LATEST, in_time
 
 
 def instant(text: str, what: str) -> dt.datetime:
-    """Parse a time of RFC 3339 with its zone. what: the parameter. Raises Refused."""
+    """Parse a time of RFC 3339 with its zone, into UTC. what: the parameter. Raises Refused."""
     try:
         # A plus sign that was not encoded arrives as a space.
         found = dt.datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
@@ -19,4 +19,4 @@ def instant(text: str, what: str) -> dt.datetime:
         raise Refused(400, f"{what} has no time zone: give one such as 2026-11-24T13:05:00Z")
     if not in_time(found):
         raise Refused(400, f"{what} is not between {EARLIEST:%Y} and {LATEST:%Y}")
-    return found
+    return found.astimezone(dt.UTC)

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
-from services.console.now import prometheus
+from services.console.cameras.state_tracker import CameraReport
 from services.console.now.bus_monitor import BusMonitor
 from services.console.now.reasons import reason
-from services.console.now.time_steps import span
+from services.console.now.series import prometheus
+from services.console.now.series.time_steps import span
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
 from shared.bus.requests import read
@@ -52,7 +53,7 @@ def _heard(data: bytes) -> None:
         bus.beat("scale.cv.cv-0", data, at, _NOW)
         for kind in _KINDS:
             bus.event(kind.kind, "lobby", data, at)
-    reply = bus.services["cv"].now(3.0, 1.0), bus.camera_states.cameras({"lobby": True}, 3.0, _NOW, bool)
+    reply = bus.services["cv"].now(3.0, 1.0), bus.camera_states.cameras({"lobby": CameraReport("online")}, 3.0)
     assert _is_finite(msgspec.to_builtins(reply))
 
 

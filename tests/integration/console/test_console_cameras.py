@@ -320,7 +320,7 @@ async def test_only_so_many_are_tried_at_once_and_who_leaves_ends_theirs(server:
         for task in trying:
             task.cancel()
         await asyncio.gather(*trying, return_exceptions=True)
-        await until(lambda: len(closed) == 2 and console.console.camera_trial.running == 0)
+        await until(lambda: len(closed) == 2 and not console.pages.cameras.trial.limit.in_flight)
 
 
 async def test_a_browser_that_leaves_is_no_error(

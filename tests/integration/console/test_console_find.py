@@ -17,10 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from services.console.accounts.records import TOKEN_PREFIX, ApiToken, hashed
 from services.console.find.export import as_csv
 from services.console.find.search_client import MOST_AT_ONCE
 from services.console.find.searches import FoundMoment, merge_answers
-from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
 from shared import bus
 from shared.bus import requests
 from shared.contract import names

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.console.review.filters import EVER
-from services.console.web import app
+from services.console.server import app
 from tests.support.console.openapi_values import ANY, Values, operations
 from tests.support.console.people import Running, add_camera, console_on
 from tests.support.schemas import Validator
@@ -119,7 +119,7 @@ def check(document: dict[str, Any], request: Request, answer: httpx.Response) ->
 async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]:
     """Something of each kind, and who asks for it."""
     await say(admin, incident(camera="lobby"))
-    await until(lambda: any(console.console.review.index.all(EVER.fits)))
+    await until(lambda: any(console.pages.review.index.all(EVER.fits)))
     people = {
         "viewer": await console.person("vera", "viewer", cameras=["lobby"]),
         "admin": await console.person("root", "admin", sees_all=True),

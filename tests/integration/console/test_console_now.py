@@ -18,8 +18,8 @@ from nats.aio.client import Client
 from prometheus_client import start_http_server
 
 from services.console.now import markers
-from services.console.now.prometheus import QUERIES
-from services.console.now.ring import SERIES
+from services.console.now.series.prometheus import QUERIES
+from services.console.now.series.ring import SERIES
 from services.scaler.live.metadata import DemandQuery
 from shared.contract import names
 from shared.contract.segment import to_headers
@@ -353,10 +353,9 @@ async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsSer
 
 @pytest.mark.foreign
 def test_the_queries_are_queries_of_metrics_that_there_are(tmp_path: Path) -> None:
-    queries = [q.format(service="cv", more=', namespace="tidegate"', over="120s") for q in QUERIES.values()]
+    queries = [q.format(service="cv", over="120s") for q in QUERIES.values()]
     promql.checked(tmp_path, queries)
     assert tuple(QUERIES) == SERIES
-    # `namespace` is a label that targets have.
     assert [strange for query in queries for strange in promql.strangers(query)] == []
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 from nats.aio.client import Client
 
+from services.console.accounts.records import EXPECTED
 from services.console.oidc.flow import Try
 from services.console.oidc.routes import COOKIE
-from services.console.people.records import EXPECTED
 from services.console.settings import ConsoleSettings
 from shared.runtime.errors import SettingError
 from tests.support.console.oidc import ANNA, GROUPS, both

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from services.console.web.gate import COOKIE
+from services.console.accounts.gate import COOKIE
 from tests.support.console.people import add_camera, console_on
 from tidegate.local.server import NatsServer
 

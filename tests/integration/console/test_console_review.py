@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
-from services.console.people.records import TOKEN_PREFIX, ApiToken, hashed
+from services.console.accounts.records import TOKEN_PREFIX, ApiToken, hashed
 from services.console.review import event_reader
 from services.ingest.cutting.piece import Piece
 from shared.contract import names

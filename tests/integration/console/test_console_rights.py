@@ -17,10 +17,10 @@ from nats.aio.client import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from services.console.people.asker import ROLES
-from services.console.people.limits import OF_AN_ADDRESS
-from services.console.web.app import PAGES
-from services.console.web.gate import COOKIE
+from services.console.accounts.gate import COOKIE
+from services.console.accounts.limits import OF_AN_ADDRESS
+from services.console.server.app import PAGES
+from services.console.web.asker import ROLES
 from tests.support.console.everybody import HIDDEN, NONE, World, world_on
 from tests.support.console.people import console_on
 from tests.support.console.rights import ROWS, Row

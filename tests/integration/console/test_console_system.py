@@ -249,7 +249,7 @@ async def test_versions_are_of_console_server_and_services(server: NatsServer, a
 
             answering = await requests.serve(search, names.micro("search"), "finds", {"find": (names.FIND, nothing)})
             async with asyncio.timeout(patience_s()):
-                while len((found := (await anna.get("versions")).json())["services"]) < 2:
+                while len((found := (await anna.get("versions")).json())["services"]) < 3:
                     await asyncio.sleep(0.1)
             await answering.stop()
         finally:
@@ -258,6 +258,7 @@ async def test_versions_are_of_console_server_and_services(server: NatsServer, a
         assert found["console"] and found["server"].startswith("2.")
         assert [(s["service"], s["replica"], s["model"], s["version"]) for s in found["services"]] == [
             ("cv", "r1", "ssd", None),
+            ("cv", "r2", "ssd", None),
             ("search", answering.id, None, found["console"]),
         ]
 

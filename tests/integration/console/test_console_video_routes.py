@@ -13,7 +13,7 @@ import pytest
 import websockets
 from nats.aio.client import Client
 
-from services.console.web.gate import COOKIE
+from services.console.accounts.gate import COOKIE
 from services.ingest.cutting.piece import Piece
 from shared.contract.segment import rfc3339
 from tests.support.console.people import add_camera, console_on

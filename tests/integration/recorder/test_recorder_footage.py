@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pytest
 from nats.aio.client import Client
 
+from services.console.recordings.periods import RecordingPeriods
 from services.console.video.clips import Clips
 from services.console.video.decoding import Decoders
 from services.console.video.pictures import Pictures
-from services.console.video.recorded_cameras import RecordingPeriods
 from services.ingest.cutting.piece import Piece
 from services.vlm.frames.footage import Footage, NoFootage
 from shared import bus

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from tests.support.npm import installed
 from tests.support.waiting import patience_s
 

@@ -12,8 +12,8 @@ import httpx
 import msgspec
 from nats.aio.client import Client
 
-from services.console.people.asker import ROLES
-from services.console.people.records import Group, Person, group_key, person_key
+from services.console.accounts.records import Group, Person, group_key, person_key
+from services.console.web.asker import ROLES
 from shared.contract import deadletters, names
 from tests.support.console.people import Running, add_camera, console_on
 from tests.support.console.rights import Row

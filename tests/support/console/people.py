@@ -17,11 +17,11 @@ import httpx
 import msgspec
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
-from services.console.people.records import Person, new_link, person_key
+from services.console.accounts.records import Person, new_link, person_key
+from services.console.server.pages import Pages
+from services.console.server.process import serve
 from services.console.settings import ConsoleSettings
-from services.console.web.console import Console
-from services.console.web.server import serve
+from services.console.web.asker import Role
 from shared import bus
 from shared.contract import cameras, names
 from shared.runtime.ports import free_port
@@ -35,15 +35,13 @@ TRUSTED = httpx.create_ssl_context()
 
 
 class Running:
-    """url: where it is, with a slash at its end. console: what its routes share. stop: is set to stop it before the
-    block is left. serving: is done once it has stopped.
+    """url: where it is, with a slash at its end. pages: their state. console: what all routes share. stop: is set to
+    stop it before the block is left. serving: is done once it has stopped.
     """
 
-    def __init__(
-        self, url: str, admin: Client, console: Console, stop: asyncio.Event, serving: asyncio.Task[None]
-    ) -> None:
+    def __init__(self, url: str, admin: Client, pages: Pages, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
         self.url = url
-        self.console = console
+        self.pages, self.console = pages, pages.console
         self.stop = stop
         self.serving = serving
         self._admin = admin
@@ -101,7 +99,7 @@ async def console_on(server: NatsServer, admin: Client, **settings: Any) -> Asyn
     )
     client = await bus.connect(found, "console")
     stop, health = asyncio.Event(), Health()
-    opened: asyncio.Future[Console] = asyncio.get_running_loop().create_future()
+    opened: asyncio.Future[Pages] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(found, client, health, stop, opened.set_result))
     scheme = "https" if found.console_cert else "http"
     try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 
 
 class Row(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from nats.aio.client import Client
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from shared.bus.log import Log
 from shared.client import registry, rules
 from shared.contract import cameras, names

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 import services.vlm.__main__ as vlm
 from services.ingest.cutting.piece import Piece
+from services.vlm import app
 from services.vlm.settings import VlmSettings
 from shared.contract import names
 from shared.contract.events import Answer, Caption, Summary, Verdict, VlmResult

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.console.web.files import FOLDER, files
+from services.console.server.files import FOLDER, files
 
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
 FORBIDDEN = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|\.cssText")

@@ -1,6 +1,6 @@
 """Entries of the bucket `console`: people, groups of cameras, sessions, tokens and one-time links. Pure.
 
-Saved searches are there too: see `find.saved`.
+Saved searches are there too: see `find.saved_searches`.
 
 The bucket has only a hash of each secret, as its key: a reader of the bucket can't sign in.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from services.console.people.asker import Role
+from services.console.web.asker import Role
 from shared.contract.names import Token
 
 EXPECTED = "expected"
@@ -26,8 +26,6 @@ TOKEN_PREFIX = "tgc_"  # noqa: S105 - no secret
 LINK_S = 24 * 3600.0
 Cameras = Annotated[tuple[Token, ...], Meta(max_length=5000)]
 Unix = Annotated[float, Meta(ge=0, le=1e12)]
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,11 +117,3 @@ def new_link(person: str, role: Role, now: float | None = None) -> tuple[str, st
     secret = new_secret()
     link = Link(person=person, role=role, expires=(time.time() if now is None else now) + LINK_S)
     return secret, hashed("link", secret), msgspec.json.encode(link)
-
-
-def decode(data: bytes | None, kind: type[T]) -> T | None:
-    """Decode an entry; None if there is none, or it is invalid."""
-    try:
-        return None if data is None else msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -1,7 +1,4 @@
-"""Times in a request, and the steps between them. Pure.
-
-span(since="2026-11-29T12:00:00Z", until="", step="", now=now)      # raises Refused(400) for an invalid one
-"""
+"""Times in a request, and the steps between them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ import math
 from typing import NamedTuple
 
 from services.console.web.refused import Refused
-from shared.contract.bounds import EARLIEST, LATEST, in_time
+from services.console.web.times import instant
+from shared.contract.bounds import EARLIEST, LATEST
 from shared.runtime.settings import shown
 
 # The default period.
@@ -30,31 +28,12 @@ class Span(NamedTuple):
     step_s: float
 
 
-def instant(name: str, text: str) -> dt.datetime:
-    """Parse a time with its zone. Raises Refused."""
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        time = None
-    if time is None or time.tzinfo is None:
-        raise Refused(
-            400, f"{name}={shown(text)} is no time: give one with its zone, as 2026-11-29T12:00:00Z; a + is written %2B"
-        )
-    try:
-        time = time.astimezone(dt.UTC)
-    except (OverflowError, ValueError):
-        time = dt.datetime.min.replace(tzinfo=dt.UTC)
-    if not in_time(time):
-        raise Refused(400, f"{name}={shown(text)} is not between {EARLIEST:%Y} and {LATEST:%Y}: give a time of now")
-    return time
-
-
 def bounds(
     since: str, until: str, now: dt.datetime, longest: dt.timedelta = LONGEST
 ) -> tuple[dt.datetime, dt.datetime]:
     """Parse a period; the default is the last hour. Raises Refused."""
-    end = instant("until", until) if until else now
-    begin = instant("since", since) if since else end - USUAL
+    end = instant(until, "until") if until else now
+    begin = instant(since, "since") if since else end - USUAL
     if not EARLIEST <= begin < LATEST:
         raise Refused(400, f"until={shown(until)} is too early: give a time of now")
     if begin >= end:

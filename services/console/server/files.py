@@ -6,12 +6,13 @@ import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.params import FromPath
 
 from services.console.web.needs import PUBLIC
+from services.console.web.parameters import AnyRequest
 from services.console.web.refused import Refused
 
 FOLDER = Path(__file__).parent.parent / "pages"
@@ -46,18 +47,18 @@ def files() -> dict[str, File]:
 
 
 @get("/", opt=PUBLIC, include_in_schema=False)
-async def index(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def index(request: AnyRequest) -> Response[bytes]:
     """The page that loads all others."""
     return _answer(request, "index.html")
 
 
 @get("/{path:path}", opt=PUBLIC, include_in_schema=False)
-async def page(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[bytes]:
+async def page(request: AnyRequest, path: FromPath[str]) -> Response[bytes]:
     """A file of the pages."""
     return _answer(request, path)
 
 
-def _answer(request: Request[Any, Any, Any], path: str) -> Response[bytes]:
+def _answer(request: AnyRequest, path: str) -> Response[bytes]:
     file = files().get(path.strip("/"))
     if file is None:
         raise Refused(404, "there is no such page")

@@ -1,9 +1,5 @@
 """Series of each service for the last hour, day and week, in bounded memory. Pure.
 
-ring = Ring(["cv", "embed"])
-ring.add("cv", Sample(arriving=12.0, pending=3), at)          # Unix seconds, every few seconds
-ring.read("cv", since, until, step_s, ring.tier(since, step_s, now))
-
 Points cover 5 s for an hour, a minute for a day, ten minutes for a week: 3168 points of each of 14 series, 180 kB a
 service. A point is the mean of a rate or share, and the maximum of a level, so that no peak is lost.
 """

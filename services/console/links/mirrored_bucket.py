@@ -1,21 +1,20 @@
-"""Writes to a bucket that this process mirrors: by expected revision, and visible in the mirror once they return.
-
-bucket = MirroredBucket(client, "console", mirror)
-await bucket.write("person.anna", data, revision=0)      # raises Changed if the entry exists already
-await bucket.remove("person.anna")
-"""
+"""Writes to a bucket that this process mirrors: by expected revision, and visible in the mirror once they return."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from typing import TypeVar
 
+import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 PATIENCE_S = 5.0
 _POLL_S = 0.005
@@ -40,6 +39,14 @@ class MirroredBucket:
 
     def get(self, key: str) -> bytes | None:
         return self._mirror.values.get(key)
+
+    def read(self, key: str, kind: type[T]) -> T | None:
+        """Return the decoded entry; None if there is none, or it is invalid."""
+        data = self.get(key)
+        try:
+            return None if data is None else msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
 
     def keys(self, kind: str) -> list[str]:
         """Return the keys that begin with `<kind>.`, sorted."""
@@ -66,9 +73,8 @@ class MirroredBucket:
         if revision == 0 and key in self._mirror.values:
             raise Changed
         if revision is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(
-                self._last_sequence(key) if revision == 0 else revision
-            )
+            # A missing entry's last sequence is that of its deletion; 0 if there never was one.
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(revision or self._mirror.last_known(key))
         try:
             ack = await self._js.publish(
                 f"$KV.{self._bucket}.{key}",
@@ -84,10 +90,6 @@ class MirroredBucket:
         except (TimeoutError, nats.errors.Error) as e:
             raise Refused(503, "the server does not answer: try again in a moment") from e
         await self._wait_until_mirrored(key, ack.seq)
-
-    def _last_sequence(self, key: str) -> int:
-        """Return the sequence of the key's deletion; 0 if there never was an entry."""
-        return self._mirror.last_known(key)
 
     async def _wait_until_mirrored(self, key: str, seq: int) -> None:
         """Wait until the mirror has the write, so that the next request is answered by it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from services.console.people.asker import Asker
+from services.console.web.asker import Asker
 from services.console.web.refused import Refused
 from shared.contract.names import TOKEN
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
+from services.console.console import Console
 from services.console.links.links import Links
+from services.console.server.app import build
+from services.console.server.headers import App
+from services.console.server.pages import Pages
 from services.console.settings import ConsoleSettings
-from services.console.web.app import build
-from services.console.web.console import Console
-from services.console.web.headers import App
 from shared.bus.client import Connection
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.tasks import end, supervise
@@ -30,20 +31,21 @@ async def serve(
     client: Connection,
     health: Health,
     stop: asyncio.Event,
-    on_open: Callable[[Console], None] = lambda _: None,
+    on_open: Callable[[Pages], None] = lambda _: None,
 ) -> None:
-    """Serve until `stop` is set. on_open: called with what the routes share. Raises TidegateError."""
+    """Serve until `stop` is set. on_open: called with the state of the pages. Raises TidegateError."""
     listening = _listen(settings)
     try:
         async with Links(settings, client) as links:
             console = await Console.open(settings, links)
-            on_open(console)
-            tasks = [asyncio.create_task(_run_forever(work)) for work in (*console.running(), beat(client, health))]
+            pages = Pages(console)
+            on_open(pages)
+            tasks = [asyncio.create_task(_run_forever(work)) for work in (*pages.running(), beat(client, health))]
             try:
                 health.ready = "reading who may use it"
                 await supervise(console.ready(), *tasks, stop=stop)
                 if not stop.is_set():
-                    await _serve(settings, console, listening, health, stop, tasks)
+                    await _serve(pages, listening, health, stop, tasks)
             finally:
                 await end(*tasks)
     finally:
@@ -51,8 +53,7 @@ async def serve(
 
 
 async def _serve(
-    settings: ConsoleSettings,
-    console: Console,
+    pages: Pages,
     listening: socket.socket,
     health: Health,
     stop: asyncio.Event,
@@ -61,7 +62,8 @@ async def _serve(
     """Serve until `stop` is set and requests in flight are answered. Otherwise the closed socket would stay in the
     loop, which would then ignore the next socket of its number.
     """
-    server = _Server(_config(settings, build(console)))
+    console, settings = pages.console, pages.console.settings
+    server = _Server(_config(settings, build(pages)))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.console_cert else "http"

@@ -1,8 +1,5 @@
 """Series older than the console's memory, from the Prometheus that scrapes the services.
 
-prometheus = Prometheus("http://prometheus:9090", namespace="tidegate")
-await prometheus.read("cv", since, until, step_s, cost_per_hour=1.2)
-
 Of a request only the service's name becomes part of a query, and it is one of the catalog.
 """
 
@@ -16,9 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import msgspec
 
-from services.console.now.ring import SERIES
+from services.console.now.series.ring import SERIES
 from shared.contract import catalog
-from shared.contract.names import check_token
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
 
@@ -29,10 +25,10 @@ MOST_BYTES = 4 * 1024 * 1024
 LEAST_RATE_S = 120
 
 # Two scalers or pods report the same system: take the largest.
-_TERM = 'max(tidegate_demand{{service="{service}", term="{term}"{more}}})'
-_SUM_OF_TERM = 'sum(max by (consumer) (tidegate_demand{{service="{service}", term="{term}"{more}}}))'
-_SPENT = 'max(rate(tidegate_replica_{what}_total{{service="{service}"{more}}}[{over}]))'
-_WORKERS = 'sum(rate(tidegate_{what}_total{{service="{service}"{more}}}[{over}]))'
+_TERM = 'max(tidegate_demand{{service="{service}", term="{term}"}})'
+_SUM_OF_TERM = 'sum(max by (consumer) (tidegate_demand{{service="{service}", term="{term}"}}))'
+_SPENT = 'max(rate(tidegate_replica_{what}_total{{service="{service}"}}[{over}]))'
+_WORKERS = 'sum(rate(tidegate_{what}_total{{service="{service}"}}[{over}]))'
 
 
 def _of(query: str, **words: str) -> str:
@@ -44,14 +40,14 @@ def _of(query: str, **words: str) -> str:
 # Times before the upgrade have the former names alone.
 _FRAMES_ANALYSED = f"({_of(_WORKERS, what='frames_analysed')} or {_of(_WORKERS, what='frames_looked')})"
 _FRAMES_WANTED = _of(_WORKERS, what="frames_wanted")
-_GAUGE = 'sum(tidegate_{what}{{service="{service}"{more}}})'
+_GAUGE = 'sum(tidegate_{what}{{service="{service}"}})'
 # The query of each series. `age_s` is the 99th percentile of the wait, and `pending` includes messages in flight: none
 # of our services exports JetStream's own numbers.
 QUERIES: Mapping[str, str] = {
     "arriving": _of(_SUM_OF_TERM, term="arrival_rate"),
     "clearing": _of(_WORKERS, what="segments_out"),
     "age_s": "histogram_quantile(0.99, sum by (le) "
-    '(rate(tidegate_stage_seconds_bucket{{service="{service}", stage="queued"{more}}}[{over}])))',
+    '(rate(tidegate_stage_seconds_bucket{{service="{service}", stage="queued"}}[{over}])))',
     "pending": _of(_SUM_OF_TERM, term="backlog"),
     "in_flight": f"{_of(_GAUGE, what='messages_in_flight')} or {_of(_GAUGE, what='held')}",
     "wanted": _of(_TERM, term="replicas"),
@@ -62,7 +58,7 @@ QUERIES: Mapping[str, str] = {
     "cost": _of(_SPENT, what="seconds"),
     "deferred": _of(_WORKERS, what="frames_deferred"),
     "left_out": f"1 - {_FRAMES_ANALYSED} / ({_FRAMES_WANTED} > 0)",
-    "made_good": 'sum(rate(tidegate_backfill_jobs_total{{service="{service}", result="done"{more}}}[{over}]))',
+    "made_good": 'sum(rate(tidegate_backfill_jobs_total{{service="{service}", result="done"}}[{over}]))',
 }
 
 
@@ -85,11 +81,10 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Prometheus:
-    """See the module. url: PROMETHEUS_URL. namespace: of the pods; empty: all that it scrapes."""
+    """The HTTP API of the Prometheus at PROMETHEUS_URL."""
 
-    def __init__(self, url: str, namespace: str = "") -> None:
+    def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") + "/api/v1/query_range"
-        self._more = f', namespace="{check_token(namespace, "namespace")}"' if namespace else ""
 
     async def read(
         self, service: str, since: float, until: float, step_s: float, *, cost_per_hour: float
@@ -100,7 +95,7 @@ class Prometheus:
         over = f"{max(LEAST_RATE_S, math.ceil(step_s))}s"
         async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
             requests = [
-                self._series(client, query.format(service=service, more=self._more, over=over), since, points, step_s)
+                self._series(client, query.format(service=service, over=over), since, points, step_s)
                 for query in QUERIES.values()
             ]
             try:

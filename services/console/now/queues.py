@@ -1,8 +1,4 @@
-"""A consumer's arrived and completed messages, and those that expired before delivery. Pure.
-
-progress = Progress()
-progress.take(consumer, stream)          # poll the stream before the consumer
-progress.arrived, progress.cleared       # these never fall: rates are their growth
+"""A service's consumers: arrived and completed messages, and those that expired before delivery. Pure.
 
 JetStream has no such counts. Expiry lowers the pending count before the consumer's position moves, so their sum falls
 for a while. Redeliveries count as deliveries. A recreated consumer begins at 0.
@@ -10,12 +6,19 @@ for a while. Redeliveries count as deliveries. A recreated consumer begins at 0.
 
 from __future__ import annotations
 
+import math
+
+from services.console.now.model import Queue
+from services.console.now.rates import Flow
 from shared.bus.infos import ConsumerInfo, StreamInfo
+
+# Expired messages are reported for this long.
+EXPIRED_S = 600.0
 
 
 class Progress:
-    """arrived: all messages for the consumer; the first poll counts those so far. cleared: those that are done.
-    expired: those that left the stream undelivered since the first poll, at least.
+    """arrived: all messages for the consumer; the first poll counts those so far. cleared: those that are done. Neither
+    falls: rates are their growth. expired: those that left the stream undelivered since the first poll, at least.
     """
 
     def __init__(self) -> None:
@@ -28,6 +31,7 @@ class Progress:
         self._passed = 0
 
     def take(self, consumer: ConsumerInfo, stream: StreamInfo) -> None:
+        """Record a poll, of the stream before the consumer."""
         is_recreated = bool(self._created) and consumer.created != self._created
         position = consumer.delivered.consumer_seq
         if stream.is_whole(consumer):
@@ -67,3 +71,49 @@ def oldest(consumer: ConsumerInfo, stream: StreamInfo, *, in_flight_waits: bool)
     if consumer.num_ack_pending and in_flight_waits:
         return max(consumer.ack_floor.stream_seq + 1, stream.state.first_seq)
     return None
+
+
+class QueueSeen:
+    """One consumer of a service. counts: whether its backlog counts: deferred work does not."""
+
+    def __init__(self, stream: str, consumer: str, now: float, *, counts: bool) -> None:
+        self.stream, self.consumer, self.counts = stream, consumer, counts
+        self.progress = Progress()
+        self.arriving, self.clearing = Flow(now), Flow(now)
+        self.info: ConsumerInfo | None = None
+        self.age_s: float | None = 0.0
+        self.at = -math.inf
+        self.error = ""
+        self._expired: list[tuple[float, int]] = []
+
+    def take(self, info: ConsumerInfo, stream: StreamInfo, age_s: float | None, now: float) -> None:
+        """Record JetStream's answer. age_s: of the oldest that waits; None if unknown."""
+        p = self.progress
+        arrived, cleared, expired = p.arrived, p.cleared, p.expired
+        p.take(info, stream)
+        if self.info is not None:
+            self.arriving.add(now, p.arrived - arrived)
+            self.clearing.add(now, p.cleared - cleared)
+        # Jobs may expire because their request is abandoned.
+        if p.expired > expired and not stream.is_work_queue:
+            self._expired.append((now, p.expired - expired))
+        self._expired = [(at, n) for at, n in self._expired if now - at <= EXPIRED_S]
+        self.info, self.age_s, self.at, self.error = info, age_s, now, ""
+
+    @property
+    def is_consumed(self) -> bool:
+        """Whether a worker pulls messages, or ever received one."""
+        return self.info is not None and bool(self.info.num_waiting or self.info.delivered.consumer_seq)
+
+    def now(self, now: float) -> Queue:
+        info = self.info or ConsumerInfo()
+        return Queue(
+            stream=self.stream,
+            consumer=self.consumer,
+            arriving=round(self.arriving.per_second(now), 3),
+            clearing=round(self.clearing.per_second(now), 3),
+            pending=info.num_pending,
+            in_flight=info.num_ack_pending,
+            age_s=None if self.age_s is None else round(self.age_s, 1),
+            expired=sum(n for _, n in self._expired),
+        )

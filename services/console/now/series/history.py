@@ -1,8 +1,4 @@
-"""Series of a service over time: from the ring where it reaches back far enough, else from Prometheus.
-
-history = History(monitor.ring, Prometheus(url), cost_per_hour=1.2)
-await history.answer("cv", since="2026-11-29T12:00:00Z", until="", step="")
-"""
+"""Series of a service over time: from the ring where it reaches back far enough, else from Prometheus."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
-from services.console.now.prometheus import Prometheus, Unavailable
-from services.console.now.ring import Ring
-from services.console.now.time_steps import MOST_POINTS, Span, span
+from services.console.now.series.prometheus import Prometheus, Unavailable
+from services.console.now.series.ring import Ring
+from services.console.now.series.time_steps import MOST_POINTS, Span, span
 from services.console.web.refused import Refused
 from shared.runtime.settings import shown
 
@@ -49,11 +45,9 @@ class History:
         self._cost_per_hour = cost_per_hour
         self._not_before, self._problem = -math.inf, ""
 
-    async def answer(
-        self, service: str, since: str, until: str, step: str, now: dt.datetime | None = None
-    ) -> HistorySeries:
-        """Return the series. since, until, step: as `instants.span` parses them. Raises Refused."""
-        now = now or dt.datetime.now(dt.UTC)
+    async def answer(self, service: str, since: str, until: str, step: str) -> HistorySeries:
+        """Return the series. since, until, step: as `time_steps.span` parses them. Raises Refused."""
+        now = dt.datetime.now(dt.UTC)
         if service not in self._ring.services:
             existing = ", ".join(self._ring.services)
             raise Refused(404, f"there is no service {shown(service)}: there are {existing}")

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from services.console.people.asker import Asker
-from services.console.people.store import People
+from services.console.accounts.authentication import Authenticator
 from services.console.settings import ConsoleSettings
+from services.console.web.asker import Asker
 from services.console.web.needs import ROLE
 from services.console.web.refused import Refused
 from shared.contract.names import TOKEN
@@ -33,9 +33,9 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 class Gate:
     """Checks each request. One for the application."""
 
-    def __init__(self, settings: ConsoleSettings, people: People) -> None:
+    def __init__(self, settings: ConsoleSettings, authenticator: Authenticator) -> None:
         self._settings = settings
-        self._people = people
+        self._authenticator = authenticator
 
     def check(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Store the user in the connection's state. Raises Refused."""
@@ -54,16 +54,17 @@ class Gate:
         if asker.via == "session" and _method(connection) not in (*_SAFE, ""):
             _check_csrf(connection, asker)
         if not asker.may(role):
-            raise Refused(403, f"this needs the role {role}, and {asker.name} is {_a(asker.role)}: ask an admin")
+            article = "an" if asker.role[0] in "aeiou" else "a"
+            raise Refused(403, f"this needs the role {role}, and {asker.name} is {article} {asker.role}: ask an admin")
         connection.scope["state"][ASKER] = asker
 
     def _asker(self, connection: Connection) -> Asker | None:
         """Return the user: by a token, else by a cookie, else by a proxy's header."""
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self._people.of_token(secret.strip())
+            return self._authenticator.of_token(secret.strip())
         if cookie := session_cookie(connection):
-            return self._people.of_session(cookie)
+            return self._authenticator.of_session(cookie)
         return self._of_proxy(connection)
 
     def _of_proxy(self, connection: Connection) -> Asker | None:
@@ -72,7 +73,7 @@ class Gate:
             return None
         # Of two headers of this name, one is not the proxy's.
         values = connection.headers.getall(header.lower(), [])
-        return self._people.of_proxy(values[0]) if len(values) == 1 and _is_name(values[0]) else None
+        return self._authenticator.of_proxy(values[0]) if len(values) == 1 and re.search(TOKEN, values[0]) else None
 
     def _is_proxy(self, connection: Connection) -> bool:
         try:
@@ -110,11 +111,3 @@ def session_cookie(connection: Connection) -> str:
 def _check_csrf(connection: Connection, asker: Asker) -> None:
     if connection.headers.get(CSRF, "") != asker.csrf:
         raise Refused(403, "the page is of an earlier sign-in: reload it")
-
-
-def _is_name(text: str) -> bool:
-    return bool(re.search(TOKEN, text))
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role[0] in "aeiou" else f"a {role}"

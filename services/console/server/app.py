@@ -10,32 +10,30 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 
+from services.console.accounts.gate import ASKER, Gate
 from services.console.ask import routes as ask
 from services.console.cameras import routes as cameras
-from services.console.cameras import rule_routes
+from services.console.console import Console
 from services.console.feed import routes as feed
 from services.console.find import routes as find
 from services.console.now import routes as now
 from services.console.oidc import routes as oidc
 from services.console.people import routes as people
-from services.console.people.asker import Asker
 from services.console.recordings import routes as recordings
 from services.console.review import routes as review
 from services.console.scaling import routes as scaling
-from services.console.system import health
+from services.console.server import openapi
+from services.console.server.files import index, page
+from services.console.server.headers import App, Headers
+from services.console.server.pages import Pages
 from services.console.system import routes as system
 from services.console.video import routes as video
-from services.console.web import openapi
-from services.console.web.console import Console
 from services.console.web.errors import HANDLERS
-from services.console.web.files import index, page
-from services.console.web.gate import ASKER, Gate
-from services.console.web.headers import App, Headers
 from services.console.web.needs import PUBLIC, ROLE
 
 API = "/api/v1"
 # Keys of the console's part of a request's state.
-CONSOLE, GATE = "console", "gate"
+CONSOLE, GATE, STATES = "console", "gate", "pages"
 # The pages, in the order in which they are documented.
 PAGES: tuple[Any, ...] = (
     people,
@@ -43,7 +41,6 @@ PAGES: tuple[Any, ...] = (
     feed,
     now,
     cameras,
-    rule_routes,
     video,
     recordings,
     review,
@@ -51,15 +48,15 @@ PAGES: tuple[Any, ...] = (
     ask,
     scaling,
     system,
-    health,
 )
 # Enough for a picture to search for, or a trace of arrivals.
 MOST_BYTES = 12 * 1024 * 1024
 
 
-def build(console: Console) -> App:
-    """Return the ASGI application: the routes of the process, with this console."""
-    state = {CONSOLE: console, GATE: Gate(console.settings, console.people)}
+def build(pages: Pages) -> App:
+    """Return the ASGI application: the routes of the process, with the state of this console."""
+    console = pages.console
+    state = {CONSOLE: console, GATE: Gate(console.settings, console.authenticator), STATES: pages}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request_scope: Any = {**scope, "state": {**scope.get("state", {}), **state}}
@@ -76,7 +73,6 @@ def _routes() -> Litestar:
         openapi_config=None,
         exception_handlers=HANDLERS,
         request_max_body_size=MOST_BYTES,
-        signature_types=[Asker, Console],
         logging_config=None,
     )
     _check_needs(app)
@@ -93,15 +89,22 @@ def api() -> Router:
     """Return the routes of all pages."""
     return Router(
         API,
-        route_handlers=[route for package in PAGES for route in package.ROUTES],
+        route_handlers=[_routes_of(page) for page in PAGES],
         guards=[_guard],
         dependencies={"console": _of_state(CONSOLE), "asker": _of_state(ASKER)},
     )
 
 
-def _of_state(key: str) -> Provide:
+def _routes_of(page: Any) -> Router:
+    """Return a page's routes, which get the state of its folder as `page`."""
+    folder = page.__name__.split(".")[2]
+    return Router("/", route_handlers=page.ROUTES, dependencies={"page": _of_state(STATES, folder)})
+
+
+def _of_state(key: str, attribute: str = "") -> Provide:
     def provide(request: ASGIConnection[Any, Any, Any, Any]) -> Any:
-        return request.scope["state"][key]
+        value = request.scope["state"][key]
+        return getattr(value, attribute) if attribute else value
 
     return Provide(provide, sync_to_thread=False)
 
