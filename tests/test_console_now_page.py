@@ -109,7 +109,7 @@ async def test_who_sees_some_cameras_sees_nothing_of_all_together(
     async with busy(server, admin) as console:
         await console.person("anna", "viewer", cameras=["lobby"])
         async with browsing(console, "anna", "viewer") as page:
-            await page.wait_for_selector(".happened >> text=lobby: fence")
+            await page.wait_for_selector(".markers >> text=lobby: fence")
             assert await page.locator("article, td-chart, .verdict").count() == 0
             assert not await overflows(page) and not await violations(page, pytestconfig)
             assert await texts(page, "section[aria-labelledby=cameras] tbody a") == ["lobby"]
@@ -191,7 +191,7 @@ async def test_it_suits_every_width_and_everybody(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
-        await page.wait_for_selector(".happened time")
+        await page.wait_for_selector(".markers time")
         await page.locator("article[aria-label=cv] summary").click()
         for theme in ("dark", "light"):
             await page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
@@ -223,4 +223,4 @@ async def test_a_server_that_goes_is_what_needs_somebody(server: NatsServer, adm
         assert "Not known" in await page.inner_text(".verdict")
         await server.start()
         await page.wait_for_selector("text=Nothing needs you")
-        await page.wait_for_selector(".happened >> text=the server was away")
+        await page.wait_for_selector(".markers >> text=the server was away")

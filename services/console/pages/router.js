@@ -16,12 +16,12 @@ export function route(hash = location.hash) {
  * @param {Record<string, any>} [query]
  */
 export function to(page, parts = [], query = {}) {
-  const found = new URLSearchParams();
+  const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") found.set(name, String(value));
+    if (value !== undefined && value !== null && value !== "") params.set(name, String(value));
   }
-  const asked = found.toString();
-  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${asked ? `?${asked}` : ""}`;
+  const search = params.toString();
+  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
 }
 
 /** Change what is asked of this page, without a new entry in the history. @param {Record<string, any>} query */

@@ -1,6 +1,6 @@
 /** What is around every page: navigation, theme, who is signed in, and whether the console answers. */
 
-import { get, isPassing, remove, sentence } from "./api.js";
+import { get, isTransient, remove, errorText } from "./api.js";
 import { fill, h } from "./parts/dom.js";
 import { watchUnreviewed } from "./review/unreviewed.js";
 import { route } from "./router.js";
@@ -14,8 +14,8 @@ const PAGES = {
   system: "viewer", people: "admin", me: "viewer",
 };
 const HIDDEN = ["me"];
-const LOOK_MS = 3000;
-const LOOK_AGAIN_MS = 1000;
+const POLL_MS = 3000;
+const RETRY_MS = 1000;
 
 /** @typedef {(main: HTMLElement, route: import("./router.js").Route, shell: Shell) => Promise<void | (() => void)>} Show */
 
@@ -28,7 +28,7 @@ export class Shell {
   /** @param {HTMLElement} app @param {any} me */
   constructor(app, me) {
     this.me = me;
-    this.said = h("div", { class: "said", role: "status", hidden: true });
+    this.banner = h("div", { class: "banner", role: "status", hidden: true });
     this.main = h("main", { id: "main", tabIndex: -1 });
     /** @type {Record<string, HTMLAnchorElement>} */
     this.links = {};
@@ -38,7 +38,7 @@ export class Shell {
     this.menu = /** @type {HTMLButtonElement} */ (bar.lastChild);
     fill(app,
       h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ e) => { e.preventDefault(); this.main.focus(); } }, strings.skip),
-      h("div", { class: "frame" }, bar, this.rail, h("div", {}, this.said, this.main)));
+      h("div", { class: "frame" }, bar, this.rail, h("div", {}, this.banner, this.main)));
     void this.#watch();
     this.#count = watchUnreviewed(this);
   }
@@ -59,28 +59,28 @@ export class Shell {
 
   /** Show the page that the address asks for. @param {number} tries before this one, where it could not be loaded */
   async show(tries = 0) {
-    const asked = route();
-    const mine = ++this.#shown;
-    const role = PAGES[asked.page];
-    this.#mark(asked.page);
+    const current = route();
+    const turn = ++this.#shown;
+    const role = PAGES[current.page];
+    this.#mark(current.page);
     this.#end();
     this.main = this.#fresh();
     if (!role) return fill(this.main, h("h1", {}, strings.product), h("p", { class: "empty" }, strings.noSuchPage));
-    document.title = `${/** @type {any} */ (strings.pages)[asked.page]} – ${strings.product}`;
-    const heading = h("h1", {}, /** @type {any} */ (strings.pages)[asked.page]);
+    document.title = `${/** @type {any} */ (strings.pages)[current.page]} – ${strings.product}`;
+    const heading = h("h1", {}, /** @type {any} */ (strings.pages)[current.page]);
     if (!this.may(role)) return fill(this.main, heading, h("p", { class: "empty" }, strings.needsRole(role)));
     const main = this.main;
     try {
-      const page = await import(`./${asked.page}/page.js`);
-      if (mine !== this.#shown) return;
-      const leave = await page.show(main, asked, this);
+      const page = await import(`./${current.page}/page.js`);
+      if (turn !== this.#shown) return;
+      const leave = await page.show(main, current, this);
       // Somebody has gone on meanwhile: what this page has begun ends.
-      if (mine === this.#shown && !this.#ended) this.#leave = leave;
+      if (turn === this.#shown && !this.#ended) this.#leave = leave;
       else leave?.();
     } catch (error) {
-      if (mine !== this.#shown) return;
-      fill(main, h("p", { class: "empty", role: "alert" }, strings.notLoaded, " ", sentence(error)));
-      if (isPassing(error)) setTimeout(() => mine === this.#shown && void this.show(tries + 1), LOOK_AGAIN_MS * 2 ** Math.min(tries, 4));
+      if (turn !== this.#shown) return;
+      fill(main, h("p", { class: "empty", role: "alert" }, strings.notLoaded, " ", errorText(error)));
+      if (isTransient(error)) setTimeout(() => turn === this.#shown && void this.show(tries + 1), RETRY_MS * 2 ** Math.min(tries, 4));
     }
   }
 
@@ -133,9 +133,9 @@ export class Shell {
   async #watch() {
     while (!this.#ended) {
       const trouble = await get("health").then((health) => (health.connected ? "" : strings.natsAway), () => strings.away);
-      this.said.hidden = !trouble;
-      if (this.said.textContent !== trouble) this.said.textContent = trouble;
-      await new Promise((resolve) => setTimeout(resolve, trouble ? LOOK_AGAIN_MS : LOOK_MS));
+      this.banner.hidden = !trouble;
+      if (this.banner.textContent !== trouble) this.banner.textContent = trouble;
+      await new Promise((resolve) => setTimeout(resolve, trouble ? RETRY_MS : POLL_MS));
     }
   }
 }

@@ -25,7 +25,7 @@ export const strings = {
   takeAway: (/** @type {string} */ what) => `Take away: ${what}`,
   clip: {
     at: (/** @type {string} */ camera, /** @type {string} */ time) => `${camera} at ${time}`,
-    gone: "The video of this moment is no longer kept.",
+    expired: "The video of this moment is no longer kept.",
     incidents: "Incidents then",
     camera: "This camera",
   },

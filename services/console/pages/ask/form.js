@@ -5,7 +5,7 @@ import { SpanField } from "../parts/timespan.js";
 import { NameField, Tokens } from "../parts/tokens.js";
 import { strings } from "./strings.js";
 
-/** @typedef {{kind: "ask" | "summarize", text: string, cameras: string[], since: string, until: string}} Asked */
+/** @typedef {{kind: "ask" | "summarize", text: string, cameras: string[], since: string, until: string}} Question */
 
 const MOST_CAMERAS = 16;
 const LAST = { ask: "60", summarize: "3600" };
@@ -16,7 +16,7 @@ export class Form {
   /** @type {string[]} */
   cameras = [];
 
-  /** @param {(asked: Asked) => void} ask */
+  /** @param {(question: Question) => void} ask */
   constructor(ask) {
     this.text = h("textarea", { name: "text", rows: 2, maxLength: 4000 });
     this.label = h("span", {});
@@ -25,7 +25,7 @@ export class Form {
     this.span = new SpanField(strings.span, () => {});
     this.mistake = h("p", { class: "mistake", role: "alert" });
     this.go = h("button", { class: "primary" });
-    this.element = h("form", { class: "card stack asking", noValidate: true, "aria-label": strings.form },
+    this.element = h("form", { class: "card stack question-form", noValidate: true, "aria-label": strings.form },
       h("fieldset", { class: "row" }, h("legend", {}, strings.kind), ["ask", "summarize"].map((kind) => this.#choice(/** @type {any} */ (kind)))),
       h("label", { class: "field" }, this.label, this.text),
       h("div", { class: "filters" }, this.names.element, this.span.element),
@@ -33,7 +33,7 @@ export class Form {
       h("div", { class: "row" }, this.go, h("span", { class: "small muted" }, strings.cost)));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.#check()) ask(this.#asked());
+      if (this.#check()) ask(this.#question());
     });
     // A question is one line most of the time: Enter asks, and Shift with it begins another line.
     this.text.addEventListener("keydown", (event) => {
@@ -93,8 +93,8 @@ export class Form {
     return !wrong;
   }
 
-  /** @returns {Asked} */
-  #asked() {
+  /** @returns {Question} */
+  #question() {
     const { last, since, until } = this.span.value;
     const now = Date.now();
     return {

@@ -49,7 +49,7 @@ export const rules = {
   previewing: "The last hour is looked through …",
   nothing: "of the last hour: no incident.",
   nothingSeen: "Nothing was looked at in the last hour, so that nobody can say.",
-  told: (/** @type {number} */ n) => `of the last hour: ${n} ${n === 1 ? "incident" : "incidents"}.`,
+  incidents: (/** @type {number} */ n) => `of the last hour: ${n} ${n === 1 ? "incident" : "incidents"}.`,
   most: (/** @type {number} */ n) => `The newest ${n} are listed.`,
   lasts: "lasts still",
   showIt: (/** @type {string} */ time) => `show the picture of ${time}`,

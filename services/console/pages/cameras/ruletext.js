@@ -1,7 +1,7 @@
 /** Rules as text, with every mistake at its line. */
 
 import { fill, h } from "../parts/dom.js";
-import { rules as said } from "./rule-strings.js";
+import { rules as texts } from "./rule-strings.js";
 
 /** @typedef {{path: string, text: string, line: number | null}} Mistake */
 
@@ -12,8 +12,8 @@ export class RuleText {
     this.list = h("ul", { class: "stack small" });
     this.count = h("p", { class: "mistake", role: "status" });
     this.element = h("section", { class: "stack" },
-      h("h2", {}, h("label", { htmlFor: "rule-text" }, said.text)), this.area,
-      h("p", { class: "small muted", id: "rule-text-hint" }, said.textHint), this.count, this.list);
+      h("h2", {}, h("label", { htmlFor: "rule-text" }, texts.text)), this.area,
+      h("p", { class: "small muted", id: "rule-text-hint" }, texts.textHint), this.count, this.list);
     this.area.id = "rule-text";
   }
 
@@ -24,7 +24,7 @@ export class RuleText {
 
   /** @param {Mistake[]} mistakes */
   mistakes(mistakes) {
-    const count = mistakes.length ? said.mistakes(mistakes.length) : "";
+    const count = mistakes.length ? texts.mistakes(mistakes.length) : "";
     if (this.count.textContent !== count) this.count.textContent = count;
     if (mistakes.length) this.area.setAttribute("aria-invalid", "true");
     else this.area.removeAttribute("aria-invalid");
@@ -34,7 +34,7 @@ export class RuleText {
   /** @param {Mistake} mistake */
   #place({ line }) {
     if (!line) return null;
-    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, said.line(line), " ");
+    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, texts.line(line), " ");
   }
 
   /** @param {number} line */

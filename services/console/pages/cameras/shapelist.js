@@ -1,8 +1,8 @@
 /** The zones, masks and lines by their names: chosen, named, turned around, deleted, and where an object stands. */
 
 import { fill, h } from "../parts/dom.js";
-import { drawing, rules as said } from "./rule-strings.js";
-import { part, points, renamed, same, shapes, withPoints, without } from "./shapes.js";
+import { drawing, rules as texts } from "./rule-strings.js";
+import { part, points, renameShape, same, shapes, withPoints, without } from "./shapes.js";
 import { showMistakes } from "./schemaform.js";
 
 /** @typedef {import("./shapes.js").Shape} Shape */
@@ -28,7 +28,7 @@ export class ShapeList {
   show(rules, selected) {
     this.#rules = rules;
     const all = shapes(rules);
-    fill(this.element, ...(all.length ? all.map((shape) => this.#row(shape, same(shape, selected))) : [h("li", { class: "muted" }, said.noShapes)]));
+    fill(this.element, ...(all.length ? all.map((shape) => this.#row(shape, same(shape, selected))) : [h("li", { class: "muted" }, texts.noShapes)]));
   }
 
   /** @param {{path: string, text: string}[]} mistakes */
@@ -50,13 +50,13 @@ export class ShapeList {
   #more(shape, title) {
     const found = part(this.#rules, shape);
     const anchor = h("select", { disabled: this.readOnly, onchange: () => this.#set(shape, "anchor", anchor.value === "bottom" ? undefined : anchor.value) },
-      Object.entries(said.anchors).map(([value, text]) => h("option", { value, selected: value === (found.anchor ?? "bottom") }, text)));
+      Object.entries(texts.anchors).map(([value, text]) => h("option", { value, selected: value === (found.anchor ?? "bottom") }, text)));
     return h("div", { class: "stack" },
       shape.kind === "masks" ? this.#labels(shape, found) : this.#name(shape),
-      h("label", { class: "field" }, said.anchor, anchor),
+      h("label", { class: "field" }, texts.anchor, anchor),
       this.readOnly ? null : h("div", { class: "row" },
-        shape.kind === "lines" ? h("button", { type: "button", onclick: () => this.#reverse(shape) }, said.reverse) : null,
-        h("button", { type: "button", class: "danger", onclick: () => this.changed(without(this.#rules, shape), null) }, said.delete(title))));
+        shape.kind === "lines" ? h("button", { type: "button", onclick: () => this.#reverse(shape) }, texts.reverse) : null,
+        h("button", { type: "button", class: "danger", onclick: () => this.changed(without(this.#rules, shape), null) }, texts.delete(title))));
   }
 
   /** @param {Shape} shape */
@@ -65,9 +65,9 @@ export class ShapeList {
       const name = input.value.trim();
       const taken = shapes(this.#rules).some((other) => other.kind === shape.kind && other.name === name);
       if (!name || taken) input.value = String(shape.name);
-      else this.changed(renamed(this.#rules, shape, name), { ...shape, name });
+      else this.changed(renameShape(this.#rules, shape, name), { ...shape, name });
     } });
-    return h("label", { class: "field" }, said.name, input);
+    return h("label", { class: "field" }, texts.name, input);
   }
 
   /** @param {Shape} shape @param {any} found */
@@ -76,7 +76,7 @@ export class ShapeList {
       const labels = input.value.split(",").map((label) => label.trim()).filter(Boolean);
       this.#set(shape, "labels", labels.length ? labels : undefined);
     } });
-    return h("label", { class: "field" }, said.only, input);
+    return h("label", { class: "field" }, texts.only, input);
   }
 
   /** @param {Shape} shape */

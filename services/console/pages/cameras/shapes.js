@@ -34,36 +34,36 @@ export function points(rules, shape) {
 /** @param {Rules} rules @param {Shape} shape @param {Point[]} corners @returns {Rules} */
 export function withPoints(rules, shape, corners) {
   const found = structuredClone(rules);
-  const kept = part(found, shape);
-  const round = corners.map(([x, y]) => /** @type {Point} */ ([rounded(x), rounded(y)]));
-  if (shape.kind === "lines") [kept.from, kept.to] = round;
-  else kept.polygon = round;
+  const target = part(found, shape);
+  const round = corners.map(([x, y]) => /** @type {Point} */ ([roundShare(x), roundShare(y)]));
+  if (shape.kind === "lines") [target.from, target.to] = round;
+  else target.polygon = round;
   return found;
 }
 
 /** A share of the frame, to a ten-thousandth. @param {number} share */
-export function rounded(share) {
+export function roundShare(share) {
   return Math.round(Math.min(1, Math.max(0, share)) * 10_000) / 10_000;
 }
 
 /** A new shape, with a name that none has. @param {Rules} rules @param {Kind} kind @param {Point[]} corners @returns {[Rules, Shape]} */
-export function added(rules, kind, corners) {
+export function addShape(rules, kind, corners) {
   const found = structuredClone(rules);
   if (kind === "masks") {
     found.masks = [...(found.masks ?? []), { polygon: [] }];
     const shape = { kind, name: found.masks.length - 1 };
     return [withPoints(found, shape, corners), shape];
   }
-  const name = free(kind === "zones" ? "zone" : "line", Object.keys(found[kind] ?? {}));
+  const name = freeName(kind === "zones" ? "zone" : "line", Object.keys(found[kind] ?? {}));
   found[kind] = { ...found[kind], [name]: {} };
   const shape = { kind, name };
   return [withPoints(found, shape, corners), shape];
 }
 
-/** `zone-1`, or the first number that is free. @param {string} word @param {string[]} taken */
-export function free(word, taken) {
+/** `zone-1`, or the first number that is free. @param {string} word @param {string[]} names */
+export function freeName(word, names) {
   let n = 1;
-  while (taken.includes(`${word}-${n}`)) n += 1;
+  while (names.includes(`${word}-${n}`)) n += 1;
   return `${word}-${n}`;
 }
 
@@ -76,7 +76,7 @@ export function without(rules, shape) {
 }
 
 /** Another name for a zone or line, in the rules that name it too. @param {Rules} rules @param {Shape} shape @param {string} name @returns {Rules} */
-export function renamed(rules, shape, name) {
+export function renameShape(rules, shape, name) {
   const found = structuredClone(rules);
   const parts = Object.entries(found[shape.kind]);
   found[shape.kind] = Object.fromEntries(parts.map(([old, value]) => [old === shape.name ? name : old, value]));
@@ -86,7 +86,7 @@ export function renamed(rules, shape, name) {
 }
 
 /** What a shape is before anybody has moved its corners. @param {Kind} kind @returns {Point[]} */
-export function usual(kind) {
+export function defaultCorners(kind) {
   return kind === "lines" ? [[0.5, 0.75], [0.5, 0.25]] : [[0.35, 0.35], [0.65, 0.35], [0.65, 0.7], [0.35, 0.7]];
 }
 
@@ -97,7 +97,7 @@ export function middle(corners) {
 }
 
 /** All corners, moved by as much as the frame lets them. @param {Point[]} corners @param {Point} by @returns {Point[]} */
-export function moved(corners, [dx, dy]) {
+export function moveCorners(corners, [dx, dy]) {
   const xs = corners.map(([x]) => x);
   const ys = corners.map(([, y]) => y);
   const x = Math.min(1 - Math.max(...xs), Math.max(-Math.min(...xs), dx));
@@ -119,6 +119,6 @@ export function withValue(root, path, value) {
 }
 
 /** `rules[2].zone` of its keys. @param {(string | number)[]} path */
-export function written(path) {
+export function pathText(path) {
   return path.map((key, n) => (typeof key === "number" ? `[${key}]` : n ? `.${key}` : key)).join("");
 }

@@ -1,19 +1,19 @@
 /** All cameras at a glance: the newest picture of each, how it does, and what is seen. */
 
-import { get, sentence } from "../api.js";
+import { get, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { replaceQuery, to } from "../router.js";
 import { Grid } from "./grid.js";
 import { states, strings } from "./strings.js";
 import { Tiles } from "./tiles.js";
 
-const LOOK_MS = 2000;
+const POLL_MS = 2000;
 const PART = 500;
 
 /** @type {import("../shell.js").Show} */
 export async function showWall(main, route, shell) {
   const wall = new Wall(main, route, shell);
-  await wall.look();
+  await wall.load();
   wall.begin();
   return () => wall.end();
 }
@@ -49,7 +49,7 @@ class Wall {
   }
 
   begin() {
-    void this.#keepLooking();
+    void this.#poll();
   }
 
   end() {
@@ -58,7 +58,7 @@ class Wall {
   }
 
   /** Ask how all cameras do, and show it. */
-  async look() {
+  async load() {
     const all = [];
     let after = "";
     do {
@@ -70,11 +70,11 @@ class Wall {
     if (!this.#ended) this.#render();
   }
 
-  async #keepLooking() {
+  async #poll() {
     while (!this.#ended) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       // What is not seen needs no news; when it is seen again the next look is soon.
-      if (!this.#ended && !document.hidden) await this.look().catch((error) => void sentence(error));
+      if (!this.#ended && !document.hidden) await this.load().catch((error) => void errorText(error));
     }
   }
 
@@ -93,8 +93,8 @@ class Wall {
   #render() {
     const found = this.#matching();
     const online = found.filter((c) => c.state === "online").length;
-    const said = strings.counted(found.length, online);
-    if (this.counted.textContent !== said) this.counted.textContent = said;
+    const count = strings.counted(found.length, online);
+    if (this.counted.textContent !== count) this.counted.textContent = count;
     const kind = this.live.checked ? Grid : Tiles;
     if (!found.length) {
       this.#shown?.end();

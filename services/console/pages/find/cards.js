@@ -52,7 +52,7 @@ export function card(moment, like) {
     h("div", { class: "row small" }, tags(moment)),
     h("div", { class: "row small" },
       moment.id ? h("button", { type: "button", onclick: () => like(moment) }, strings.like) : null,
-      moment.kept ? h("a", { href: clipUrl(moment), download: clipName(moment) }, strings.clip) : h("span", { class: "muted" }, strings.gone),
+      moment.kept ? h("a", { href: clipUrl(moment), download: clipName(moment) }, strings.clip) : h("span", { class: "muted" }, strings.expired),
       h("a", { href: to("cameras", [moment.camera]) }, strings.atCamera),
       h("a", { href: to("review", [], { camera: moment.camera, ...times }) }, strings.review)));
 }

@@ -45,7 +45,7 @@ export const strings = {
   labelScore: (/** @type {string} */ n) => `score ${n}`,
   merged: (/** @type {number} */ n) => `${n} hits`,
   run: (/** @type {string} */ run) => `found in recordings, ${run}`,
-  gone: "Its video is no longer kept.",
+  expired: "Its video is no longer kept.",
   like: "More like this",
   clip: "Download clip",
   review: "Incidents then",

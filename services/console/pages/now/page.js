@@ -1,12 +1,12 @@
 /** Now: is anything late, why are there so many GPUs, what needs me. */
 
-import { get, sentence } from "../api.js";
+import { get, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { to } from "../router.js";
 import { Cameras } from "./cameras.js";
 import { Charts } from "./charts.js";
-import { Happened } from "./happened.js";
+import { Markers } from "./markers.js";
 import { Services } from "./services.js";
 import { strings } from "./strings.js";
 import { phrase, Verdicts } from "./verdict.js";
@@ -29,23 +29,23 @@ export async function show(main, route, shell) {
     shell.count("now", now.attention.length);
   };
   take(first);
-  void keep(end.signal, take, (error) => (mistake.textContent = `${strings.stale} ${sentence(error)}`));
+  void keep(end.signal, take, (error) => (mistake.textContent = `${strings.stale} ${errorText(error)}`));
   return () => end.abort();
 }
 
 /** @typedef {{element: HTMLElement, show?: (now: any) => void}} Part */
 
-/** @param {URLSearchParams} asked @param {AbortSignal} signal @returns {Part[]} */
-function whole(asked, signal) {
-  const charts = new Charts(asked, signal);
-  return [new Verdicts(), new Needs(), new Services((service) => charts.choose(service)), charts, new Cameras()];
+/** @param {URLSearchParams} query @param {AbortSignal} signal @returns {Part[]} */
+function whole(query, signal) {
+  const charts = new Charts(query, signal);
+  return [new Verdicts(), new Attention(), new Services((service) => charts.choose(service)), charts, new Cameras()];
 }
 
 /** What services do is of all cameras together: who sees some alone is shown these. @param {AbortSignal} signal @returns {Part[]} */
 function some(signal) {
-  const happened = new Happened();
-  void happened.follow(signal);
-  return [new Needs(), new Cameras(), happened];
+  const markers = new Markers();
+  void markers.follow(signal);
+  return [new Attention(), new Cameras(), markers];
 }
 
 /** @param {AbortSignal} signal @param {(now: any) => void} take @param {(error: unknown) => void} fail */
@@ -58,7 +58,7 @@ async function keep(signal, take, fail) {
 }
 
 /** What needs somebody, with the page where something can be done about it. */
-class Needs {
+class Attention {
   constructor() {
     this.list = h("ul", { class: "needs" });
     this.element = h("section", { "aria-label": strings.attention.title, hidden: true }, this.list);

@@ -20,7 +20,7 @@ export function playClip(camera, time) {
   const stage = h("div", { class: "clip" });
   const video = h("video", { controls: true, autoplay: true, muted: true, playsInline: true, "aria-label": title,
     src: url(`clips/${encodeURIComponent(camera)}`, { from, to: until }) });
-  video.addEventListener("error", () => video.isConnected && fill(stage, h("p", { class: "empty" }, strings.clip.gone)));
+  video.addEventListener("error", () => video.isConnected && fill(stage, h("p", { class: "empty" }, strings.clip.expired)));
   fill(stage, video);
   const leave = () => dialog.close();
   const dialog = h("dialog", { class: "wide", "aria-label": title },

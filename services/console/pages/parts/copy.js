@@ -2,14 +2,14 @@
 
 import { toast } from "./toast.js";
 
-/** @param {HTMLElement} element @param {{copied: string, notCopied: string}} said */
-export async function copy(element, said) {
+/** @param {HTMLElement} element @param {{copied: string, notCopied: string}} texts */
+export async function copy(element, texts) {
   try {
     await navigator.clipboard.writeText(element.textContent ?? "");
-    toast(said.copied);
+    toast(texts.copied);
   } catch {
     // Pages that come by plain HTTP from elsewhere may not.
     getSelection()?.selectAllChildren(element);
-    toast(said.notCopied);
+    toast(texts.notCopied);
   }
 }

@@ -1,6 +1,6 @@
 /** Dialogs: one that asks whether to go on, and one that holds a form. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { strings } from "../strings.js";
 import { h } from "./dom.js";
 
@@ -55,7 +55,7 @@ export function formDialog(title, content, action, save) {
       await save(form);
       end();
     } catch (error) {
-      mistake.textContent = sentence(error);
+      mistake.textContent = errorText(error);
     } finally {
       submit.disabled = false;
     }

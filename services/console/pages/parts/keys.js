@@ -26,12 +26,12 @@ export function listen(actions) {
   return () => document.removeEventListener("keydown", take, true);
 }
 
-/** Show which keys there are. @param {{title: string, close: string, keys: Record<string, string>}} said what each does */
-export function help(said) {
-  const close = h("button", { type: "button", onclick: () => dialog.close() }, said.close);
-  const dialog = h("dialog", { "aria-label": said.title }, h("div", { class: "stack" },
-    h("h2", {}, said.title),
-    h("dl", { class: "keys" }, Object.entries(said.keys).map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)))),
+/** Show which keys there are. @param {{title: string, close: string, keys: Record<string, string>}} texts what each does */
+export function help(texts) {
+  const close = h("button", { type: "button", onclick: () => dialog.close() }, texts.close);
+  const dialog = h("dialog", { "aria-label": texts.title }, h("div", { class: "stack" },
+    h("h2", {}, texts.title),
+    h("dl", { class: "keys" }, Object.entries(texts.keys).map(([key, action]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, action)))),
     h("div", { class: "row" }, close)));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

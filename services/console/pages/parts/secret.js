@@ -8,19 +8,19 @@ import { toast } from "./toast.js";
  * @param {string} title
  * @param {string} help
  * @param {string} secret
- * @param {{copy: string, copied: string, notCopied: string}} said
+ * @param {{copy: string, copied: string, notCopied: string}} texts
  */
-export function showOnce(title, help, secret, said) {
+export function showOnce(title, help, secret, texts) {
   const field = h("input", { class: "mono", readOnly: true, value: secret, "aria-label": title });
   const copy = h("button", { type: "button", class: "primary", onclick: async () => {
     try {
       await navigator.clipboard.writeText(secret);
-      toast(said.copied);
+      toast(texts.copied);
     } catch {
       field.select();
-      toast(said.notCopied, "bad");
+      toast(texts.notCopied, "bad");
     }
-  } }, said.copy);
+  } }, texts.copy);
   const dialog = h("dialog", { "aria-label": title }, h("div", { class: "stack" }, h("h2", {}, title), h("p", {}, help), field,
     h("div", { class: "row" }, copy, h("button", { type: "button", onclick: () => dialog.close() }, shared.close))));
   dialog.addEventListener("close", () => dialog.remove());

@@ -59,7 +59,7 @@ export class NameField {
   }
 
   /** @param {string[]} names that there are */
-  know(names) {
+  suggest(names) {
     fill(this.list, names.map((name) => h("option", { value: name })));
   }
 }

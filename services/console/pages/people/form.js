@@ -20,8 +20,8 @@ export async function changePerson(person, changed) {
   const seesAll = h("input", { type: "checkbox", checked: person?.sees_all ?? false });
   const disabled = h("input", { type: "checkbox", checked: person?.disabled ?? false });
   const byProvider = h("input", { type: "checkbox", checked: person?.by_provider ?? false });
-  const some = choice(strings.camerasLegend, cameras, person?.cameras ?? [], said(strings.camerasLegend));
-  const of = choice(strings.groups, groups.map((/** @type {any} */ group) => group.name), person?.groups ?? [], said(strings.groups));
+  const some = choice(strings.camerasLegend, cameras, person?.cameras ?? [], choiceTexts(strings.camerasLegend));
+  const of = choice(strings.groups, groups.map((/** @type {any} */ group) => group.name), person?.groups ?? [], choiceTexts(strings.groups));
   const which = h("div", { class: "stack", hidden: seesAll.checked }, of.element, some.element);
   seesAll.addEventListener("change", () => (which.hidden = seesAll.checked));
   const content = h("div", { class: "stack" },
@@ -45,6 +45,6 @@ export async function changePerson(person, changed) {
 }
 
 /** @param {string} what */
-export function said(what) {
+export function choiceTexts(what) {
   return { find: strings.filterList(what), none: strings.nothingToChoose };
 }

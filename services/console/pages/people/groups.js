@@ -1,13 +1,13 @@
 /** Groups of cameras, which several people may see together. */
 
-import { get, put, remove, sentence } from "../api.js";
+import { get, put, remove, errorText } from "../api.js";
 import { choice } from "../parts/choice.js";
 import { confirm, formDialog } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { table } from "../parts/table.js";
 import { toast } from "../parts/toast.js";
 import { cameraIds } from "./cameras.js";
-import { said } from "./form.js";
+import { choiceTexts } from "./form.js";
 import { strings } from "./strings.js";
 
 /** @typedef {{name: string, cameras: string[], people: string[]}} Group */
@@ -41,7 +41,7 @@ function all(groups, changed) {
 /** @param {Group | null} group @param {() => void} changed */
 async function change(group, changed) {
   const name = h("input", { name: "name", value: group?.name ?? "", readOnly: Boolean(group), required: true, autocomplete: "off" });
-  const some = choice(strings.camerasLegend, await cameraIds(), group?.cameras ?? [], said(strings.camerasLegend));
+  const some = choice(strings.camerasLegend, await cameraIds(), group?.cameras ?? [], choiceTexts(strings.camerasLegend));
   const content = h("div", { class: "stack" },
     h("label", { class: "field" }, strings.name, name, h("span", { class: "hint" }, strings.nameHint)), some.element);
   formDialog(strings.groupTitle(group?.name ?? ""), content, strings.save, async () => {
@@ -61,5 +61,5 @@ async function drop(group, changed) {
 
 /** @param {Promise<void>} done */
 async function tried(done) {
-  await done.catch((error) => toast(sentence(error), "bad"));
+  await done.catch((error) => toast(errorText(error), "bad"));
 }

@@ -1,6 +1,6 @@
 /** People: who may use the console, and which cameras they may see. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { tabs } from "../parts/tabs.js";
 import { showGroups } from "./groups.js";
@@ -17,6 +17,6 @@ export async function show(main, route) {
   try {
     await TABS[chosen](part);
   } catch (error) {
-    fill(part, h("p", { class: "empty", role: "alert" }, sentence(error)));
+    fill(part, h("p", { class: "empty", role: "alert" }, errorText(error)));
   }
 }

@@ -1,6 +1,6 @@
 /** The list of people, and what is done to each. */
 
-import { get, post, remove, sentence } from "../api.js";
+import { get, post, remove, errorText } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, clock } from "../parts/format.js";
@@ -102,12 +102,12 @@ function actions(person, changed) {
 
 /** @param {string} name */
 export async function link(name) {
-  const made = await post(`people/${name}/link`);
-  const address = made.address ?? new URL(`./#/link/${made.token}`, document.baseURI).href;
-  showOnce(strings.linkTitle(name), strings.linkHelp(clock(made.expires)), address, strings);
+  const created = await post(`people/${name}/link`);
+  const address = created.address ?? new URL(`./#/link/${created.token}`, document.baseURI).href;
+  showOnce(strings.linkTitle(name), strings.linkHelp(clock(created.expires)), address, strings);
 }
 
 /** @param {Promise<void>} done */
 async function tried(done) {
-  await done.catch((error) => toast(sentence(error), "bad"));
+  await done.catch((error) => toast(errorText(error), "bad"));
 }

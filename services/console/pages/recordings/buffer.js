@@ -58,24 +58,24 @@ export class DayBuffer {
   /** @param {SourceBuffer} buffer @param {ArrayBuffer} data */
   async #append(buffer, data) {
     try {
-      await settled(buffer, () => buffer.appendBuffer(data));
+      await whenDone(buffer, () => buffer.appendBuffer(data));
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
       const at = this.video.currentTime;
       if (at > BEHIND_S) await this.#remove(buffer, 0, at - BEHIND_S);
       await this.#remove(buffer, at + AHEAD_S, Infinity);
-      await settled(buffer, () => buffer.appendBuffer(data));
+      await whenDone(buffer, () => buffer.appendBuffer(data));
     }
   }
 
   /** @param {SourceBuffer} buffer @param {number} since @param {number} until */
   async #remove(buffer, since, until) {
-    await settled(buffer, () => buffer.remove(since, until));
+    await whenDone(buffer, () => buffer.remove(since, until));
   }
 }
 
 /** Once the browser has done what it was told. @param {SourceBuffer} buffer @param {() => void} begin @returns {Promise<void>} */
-function settled(buffer, begin) {
+function whenDone(buffer, begin) {
   return new Promise((resolve, reject) => {
     const ended = new AbortController();
     const end = (/** @type {() => void} */ then) => {

@@ -66,9 +66,9 @@ export function daysOf(hours) {
  * times with something of which some is missing, and the hour before the day, in which a gap may have begun.
  * @param {Hour[]} hours by time
  * @param {Span} day
- * @returns {{whole: Span[], asked: Span[]}}
+ * @returns {{whole: Span[], partial: Span[]}}
  */
-export function known(hours, day) {
+export function splitHours(hours, day) {
   const times = hours.map(({ hour }) => Date.parse(hour));
   /** @type {Span[]} */
   const whole = [];
@@ -85,7 +85,7 @@ export function known(hours, day) {
     const since = Date.parse(before.hour);
     partial.unshift({ since, until: since + HOUR });
   }
-  return { whole: merged(whole), asked: merged(partial).flatMap(parts) };
+  return { whole: merge(whole), partial: merge(partial).flatMap(parts) };
 }
 
 /** @param {Span} span @returns {Span[]} */
@@ -96,7 +96,7 @@ function parts({ since, until }) {
 }
 
 /** Stretches that follow each other as one. @param {Span[]} spans @returns {Span[]} */
-export function merged(spans) {
+export function merge(spans) {
   /** @type {Span[]} */
   const row = [];
   for (const span of [...spans].sort((a, b) => a.since - b.since)) {
@@ -108,11 +108,11 @@ export function merged(spans) {
 }
 
 /** Milliseconds of a time that stretches show. @param {Span[]} spans @param {Span} of */
-export function covered(spans, of) {
+export function coverage(spans, of) {
   return spans.reduce((sum, span) => sum + Math.max(0, Math.min(span.until, of.until) - Math.max(span.since, of.since)), 0);
 }
 
 /** The stretch that shows a time, or else the first after it. @param {Span[]} spans @param {number} time */
-export function showing(spans, time) {
+export function stretchAt(spans, time) {
   return spans.find((span) => span.until > time);
 }

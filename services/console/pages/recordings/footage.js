@@ -1,7 +1,7 @@
 /** Which groups of pictures show a time, and their bytes, as the console's API has them: a few minutes at a time. */
 
-import { ApiError, ask } from "../api.js";
-import { MINUTE, SECOND, showing } from "./days.js";
+import { ApiError, request } from "../api.js";
+import { MINUTE, SECOND, stretchAt } from "./days.js";
 import { groups } from "./playlist.js";
 
 /** @typedef {import("./playlist.js").Group} Group */
@@ -34,7 +34,7 @@ export class Footage {
   /** The group that shows a time, or else the first after it; null where none follows. @param {number} time */
   async after(time) {
     for (let at = time; ; ) {
-      const stretch = showing(this.stretches, at + 1);
+      const stretch = stretchAt(this.stretches, at + 1);
       if (!stretch) return null;
       const window = Math.floor(Math.max(at, stretch.since) / WINDOW) * WINDOW;
       const found = (await this.#window(window)).find((group) => group.until > at + 1);
@@ -63,9 +63,9 @@ export class Footage {
 
   /** @param {number} since */
   #window(since) {
-    const kept = this.#windows.get(since);
-    const isGood = kept && kept.until > Date.now();
-    const found = isGood ? kept : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
+    const cached = this.#windows.get(since);
+    const isGood = cached && cached.until > Date.now();
+    const found = isGood ? cached : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
     found.groups.catch(() => this.#windows.delete(since));
     remember(this.#windows, since, found, MOST_WINDOWS);
     return found.groups;
@@ -84,7 +84,7 @@ export class Footage {
 
   /** @param {string} path @param {Record<string, string>} [query] */
   #ask(path, query) {
-    return ask("GET", path, { query, signal: this.#signal });
+    return request("GET", path, { query, signal: this.#signal });
   }
 }
 

@@ -29,7 +29,7 @@ const at = (percent) => `${percent.toFixed(4)}%`;
  * @param {Data} data @param {Span} view @param {number} width pixels
  * @returns {SVGElement[]}
  */
-export function painted({ stretches, gaps, marks }, view, width) {
+export function paint({ stretches, gaps, marks }, view, width) {
   const seen = (/** @type {Span} */ span) => span.until > view.since && span.since < view.until;
   return [
     hatch(),

@@ -116,14 +116,14 @@ export const strings = {
     saved: (/** @type {string} */ from, /** @type {string} */ to, /** @type {string} */ size) => `Downloading ${from} to ${to}, ${size}.`,
     rest: (/** @type {string} */ to) => `One file takes no more: download the rest, from ${to} on, as another.`,
   },
-  look: {
+  command: {
     title: "Look again",
     help: "With a better model, at more frames or by other rules: this command looks at the time that is chosen, or else at the day, once more. It says first what that will take.",
     copy: "Copy the command",
     copied: "The command is copied.",
     notCopied: "The browser does not let pages copy here: the command is selected, copy it yourself.",
   },
-  second: {
+  runs: {
     title: "Second looks",
     none: "Nothing was looked at again yet. This looks at all recordings of a day with another model, and is shown here while it does:",
     command: "tidegate reanalyze --since 1d --model hf:PekingU/rtdetr_v2_r18vd",

@@ -9,7 +9,7 @@ import { strings } from "./strings.js";
 /** @typedef {import("./types.js").Card} Card */
 
 export class CardList {
-  /** @type {Map<string, {said: string, item: HTMLLIElement}>} */
+  /** @type {Map<string, {json: string, item: HTMLLIElement}>} */
   #shown = new Map();
   /** @type {Card[]} */
   cards = [];
@@ -31,18 +31,18 @@ export class CardList {
   show(cards) {
     this.cards = cards;
     const items = cards.map((card) => {
-      const said = JSON.stringify(card);
-      const known = this.#shown.get(card.id);
-      if (known?.said === said) return known.item;
+      const json = JSON.stringify(card);
+      const entry = this.#shown.get(card.id);
+      if (entry?.json === json) return entry.item;
       const item = this.#card(card);
-      const hadFocus = known?.item.contains(document.activeElement);
-      known?.item.replaceWith(item);
+      const hadFocus = entry?.item.contains(document.activeElement);
+      entry?.item.replaceWith(item);
       if (hadFocus) item.querySelector("a")?.focus();
-      this.#shown.set(card.id, { said, item });
+      this.#shown.set(card.id, { json, item });
       return item;
     });
-    const there = new Set(cards.map((card) => card.id));
-    for (const id of this.#shown.keys()) if (!there.has(id)) this.#shown.delete(id);
+    const ids = new Set(cards.map((card) => card.id));
+    for (const id of this.#shown.keys()) if (!ids.has(id)) this.#shown.delete(id);
     this.#place(items);
   }
 
@@ -88,7 +88,7 @@ export class CardList {
     picture(card),
     h("span", { class: "about" },
       h("strong", {}, card.camera, " · ", card.rule),
-      h("span", { class: "small muted" }, clock(card.start), " · ", lasted(card)),
+      h("span", { class: "small muted" }, clock(card.start), " · ", lengthText(card)),
       h("span", { class: "small" }, what(card)),
       h("span", { class: "row" }, tags(card))));
     return h("li", {}, link);
@@ -107,16 +107,16 @@ function picture(card) {
 }
 
 /** How long it was, or that it lasts. @param {Card} card */
-export function lasted(card) {
+export function lengthText(card) {
   if (!card.end) return strings.lasts;
   return duration((Date.parse(card.end) - Date.parse(card.start)) / 1000);
 }
 
 /** Its objects and its place. @param {Card} card */
 export function what(card) {
-  const things = Object.entries(card.labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label));
+  const objects = Object.entries(card.labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label));
   const place = card.zone ?? card.line;
-  return [things.join(", "), card.condition, card.direction, place ? strings.at(place) : ""].filter(Boolean).join(" · ");
+  return [objects.join(", "), card.condition, card.direction, place ? strings.at(place) : ""].filter(Boolean).join(" · ");
 }
 
 /** @param {Card} card @returns {HTMLElement[]} */

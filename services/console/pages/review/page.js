@@ -1,6 +1,6 @@
 /** Review: incidents as cards over a timeline, each with its clip and what was said of it. */
 
-import { get, hear, put, remove, sentence, url } from "../api.js";
+import { get, subscribe, put, remove, errorText, url } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { help, listen } from "../parts/keys.js";
 import { toast } from "../parts/toast.js";
@@ -9,7 +9,7 @@ import { CardList } from "./cards.js";
 import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
 import { offer } from "./offer.js";
-import { asked, read, spanOf } from "./query.js";
+import { toApi, fromAddress, spanOf } from "./query.js";
 import { strings } from "./strings.js";
 import { Timeline } from "./timeline.js";
 import { countUnreviewed } from "./unreviewed.js";
@@ -32,7 +32,7 @@ class Review {
   #timer;
   #limit = PAGE;
   #opening = 0;
-  #asked = 0;
+  #refreshes = 0;
   /** @type {string | null} */
   #next = null;
 
@@ -62,8 +62,8 @@ class Review {
 
   /** @returns {() => void} what ends it */
   begin() {
-    const deaf = hear({ kinds: ["incidents", "alerts", "verdicts", "cameras"] }, () => this.#soon(REFRESH_MS));
-    const keyless = listen({
+    const unsubscribe = subscribe({ kinds: ["incidents", "alerts", "verdicts", "cameras"] }, () => this.#soon(REFRESH_MS));
+    const stopListening = listen({
       j: () => this.step(1), k: () => this.step(-1), r: () => void this.review(), space: () => this.detail.player?.toggle(),
       b: () => this.detail.player?.boxes(), d: () => this.clip(), p: () => this.picture(), l: () => void this.share(),
       esc: () => this.close(), "?": () => help(strings.help),
@@ -71,8 +71,8 @@ class Review {
     return () => {
       this.#ended.abort();
       clearTimeout(this.#timer);
-      deaf();
-      keyless();
+      unsubscribe();
+      stopListening();
       this.timeline.end();
       this.detail.clear();
     };
@@ -81,8 +81,8 @@ class Review {
   async refresh() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const mine = ++this.#asked;
-    const query = asked(this.query, Date.now());
+    const turn = ++this.#refreshes;
+    const query = toApi(this.query, Date.now());
     const span = spanOf(this.query, Date.now());
     const signal = this.#ended.signal;
     const when = { since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() };
@@ -90,7 +90,7 @@ class Review {
       get("incidents", { ...query, limit: this.#limit }, signal), get("incidents/count", query, signal),
       get("timeline", { ...query, ...when, parts: PARTS, limit: 100 }, signal), countUnreviewed(this.shell)]);
     // Another was asked for meanwhile: what is shown is the newest question's.
-    if (mine !== this.#asked) return;
+    if (turn !== this.#refreshes) return;
     this.#next = cards.next;
     this.list.show(cards.incidents);
     this.list.select(this.query["open"] ?? "");
@@ -100,14 +100,14 @@ class Review {
     fill(this.tally, strings.tally(tally.count, tally.unreviewed), tally.complete ? "" : ` · ${strings.reading}`);
     if (!tally.complete) this.#soon(REFRESH_MS);
     this.filters.show(this.query);
-    this.filters.know("camera", timeline.rows.map((/** @type {any} */ row) => row.camera));
-    this.filters.know("rule", cards.incidents.map((/** @type {Card} */ card) => card.rule));
+    this.filters.suggest("camera", timeline.rows.map((/** @type {any} */ row) => row.camera));
+    this.filters.suggest("rule", cards.incidents.map((/** @type {Card} */ card) => card.rule));
     const changed = cards.incidents.find((/** @type {Card} */ card) => card.id === this.detail.details?.card.id);
-    if (changed && JSON.stringify(changed) !== JSON.stringify(this.detail.details?.card)) await this.#again(changed.id);
+    if (changed && JSON.stringify(changed) !== JSON.stringify(this.detail.details?.card)) await this.#updateDetail(changed.id);
   }
 
   /** Have the address say what is shown. */
-  #say() {
+  #setAddress() {
     history.replaceState(null, "", to("review", [], this.query));
   }
 
@@ -121,7 +121,7 @@ class Review {
 
   /** @param {unknown} error */
   #failed(error) {
-    const text = sentence(error);
+    const text = errorText(error);
     if (text && !this.#ended.signal.aborted) toast(text, "bad");
   }
 
@@ -129,7 +129,7 @@ class Review {
   #change(changed) {
     this.query = Object.fromEntries(Object.entries({ ...this.query, ...changed }).filter(([, value]) => value));
     this.#limit = PAGE;
-    this.#say();
+    this.#setAddress();
     this.filters.show(this.query);
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -152,27 +152,27 @@ class Review {
 
   /** Open an incident. @param {string} id @param {{at?: number, move?: boolean}} [how] */
   async open(id, { at = NaN, move = false } = {}) {
-    const mine = ++this.#opening;
+    const turn = ++this.#opening;
     this.query = { ...this.query, open: id };
     delete this.query["at"];
-    this.#say();
+    this.#setAddress();
     this.list.select(id, move);
     try {
       const details = await get(`incidents/${id}`, {}, this.#ended.signal);
-      if (mine !== this.#opening) return;
+      if (turn !== this.#opening) return;
       this.detail.show(details, at);
       this.timeline.mark(details.card);
       // There it is above the list, and else beside it.
       if (matchMedia("(max-width: 1099px)").matches) this.detail.element.scrollIntoView();
     } catch (error) {
-      if (mine === this.#opening && !this.#ended.signal.aborted) this.detail.clear(sentence(error));
+      if (turn === this.#opening && !this.#ended.signal.aborted) this.detail.clear(errorText(error));
     }
   }
 
   /** Something was said of the one that is open. @param {string} id */
-  async #again(id) {
+  async #updateDetail(id) {
     const details = await get(`incidents/${id}`, {}, this.#ended.signal);
-    if (this.detail.details?.card.id === id) this.detail.say(details);
+    if (this.detail.details?.card.id === id) this.detail.update(details);
   }
 
   close() {
@@ -181,7 +181,7 @@ class Review {
     this.timeline.mark(null);
     this.list.select("");
     delete this.query["open"];
-    this.#say();
+    this.#setAddress();
   }
 
   /** @param {number} by */
@@ -231,10 +231,10 @@ class Review {
 
   /** @param {string} camera @param {number} since @param {number} until */
   async #pick(camera, since, until) {
-    const there = { camera, since: new Date(since).toISOString(), until: new Date(until).toISOString(), limit: MOST };
-    const { incidents } = await get("incidents", { ...asked(this.query, Date.now()), ...there }, this.#ended.signal);
-    const begun = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
-    if (begun) await this.open(begun.id, { move: true });
+    const query = { camera, since: new Date(since).toISOString(), until: new Date(until).toISOString(), limit: MOST };
+    const { incidents } = await get("incidents", { ...toApi(this.query, Date.now()), ...query }, this.#ended.signal);
+    const first = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
+    if (first) await this.open(first.id, { move: true });
   }
 }
 
@@ -248,7 +248,7 @@ function download(address) {
 
 /** @type {import("../shell.js").Show} */
 export async function show(main, route, shell) {
-  const query = read(route.query);
+  const query = fromAddress(route.query);
   // As other pages link to one.
   if (route.parts[0]) query["incident"] = route.parts[0];
   const page = new Review(query, shell);

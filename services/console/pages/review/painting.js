@@ -33,7 +33,7 @@ export function paint(c, m, span, data, open, colour) {
   c.font = "12px system-ui, sans-serif";
   c.textBaseline = "middle";
   axis(c, m, span, colour);
-  const hatch = hatched(c, colour("--muted"));
+  const hatch = hatchPattern(c, colour("--muted"));
   c.save();
   c.beginPath();
   c.rect(m.label, 0, m.width - m.label, m.height);
@@ -70,12 +70,12 @@ function names(c, m, data, colour) {
     c.fillStyle = colour("--line");
     c.fillRect(0, top + m.row - 1, m.width, 1);
     c.fillStyle = colour("--text");
-    c.fillText(shortened(c, row.camera, m.label - 8), 0, top + m.row / 2);
+    c.fillText(shorten(c, row.camera, m.label - 8), 0, top + m.row / 2);
   });
 }
 
 /** @param {CanvasRenderingContext2D} c @param {string} text @param {number} width */
-function shortened(c, text, width) {
+function shorten(c, text, width) {
   if (c.measureText(text).width <= width) return text;
   let n = text.length;
   while (n > 1 && c.measureText(`${text.slice(0, n)}…`).width > width) n -= 1;
@@ -126,7 +126,7 @@ function marker(c, x, top, high, colour) {
 }
 
 /** @param {CanvasRenderingContext2D} c @param {string} colour @returns {CanvasPattern | string} */
-function hatched(c, colour) {
+function hatchPattern(c, colour) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 6;
   const t = tile.getContext("2d");

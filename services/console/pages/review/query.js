@@ -13,7 +13,7 @@ export const RANGE = "24h";
 /** @typedef {Record<string, string>} Query */
 
 /** @param {URLSearchParams} found @returns {Query} */
-export function read(found) {
+export function fromAddress(found) {
   /** @type {Query} */
   const query = {};
   for (const name of NAMES) {
@@ -38,7 +38,7 @@ export function isChosen(query) {
 }
 
 /** The API's. One incident is looked for at any time. @param {Query} query @param {number} now @returns {Record<string, string>} */
-export function asked(query, now) {
+export function toApi(query, now) {
   /** @type {Record<string, string>} */
   const out = {};
   for (const name of SAME) if (query[name]) out[name] = query[name] ?? "";

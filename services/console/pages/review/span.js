@@ -17,7 +17,7 @@ const STEPS = [
 export const RANGES = { "1h": HOUR, "6h": 6 * HOUR, "24h": DAY, "7d": 7 * DAY };
 
 /** So much of its own length later; earlier where it is less than nothing. @param {Span} span @param {number} share @returns {Span} */
-export function moved(span, share) {
+export function move(span, share) {
   const by = (span.until - span.since) * share;
   return { since: span.since + by, until: span.until + by };
 }
@@ -26,7 +26,7 @@ export function moved(span, share) {
  * The same with another length. around: the moment that stays where it is, as a share of the length.
  * @param {Span} span @param {number} factor @param {number} [around] @returns {Span}
  */
-export function zoomed(span, factor, around = 0.5) {
+export function zoom(span, factor, around = 0.5) {
   const length = span.until - span.since;
   const next = Math.min(LONGEST, Math.max(SHORTEST, length * factor));
   const at = span.since + length * around;

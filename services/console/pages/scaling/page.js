@@ -1,6 +1,6 @@
 /** Scaling: what runs now and why, and what would have been with other settings. */
 
-import { get, sentence } from "../api.js";
+import { get, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { Answer } from "./answer.js";
 import { Form } from "./form.js";
@@ -8,31 +8,31 @@ import { Job } from "./job.js";
 import { services } from "./now.js";
 import { strings } from "./strings.js";
 
-const LOOK_MS = 3000;
+const POLL_MS = 3000;
 
 /** @type {import("../shell.js").Show} */
 export async function show(main, _route, shell) {
-  const said = strings.now;
-  const now = h("div", { class: "scaling-now" }, h("p", { class: "muted" }, said.loading));
+  const texts = strings.now;
+  const now = h("div", { class: "scaling-now" }, h("p", { class: "muted" }, texts.loading));
   const whatif = h("section", { class: "stack", "aria-label": strings.form.title });
   fill(main, h("div", { class: "head" }, h("h1", {}, strings.title)),
-    h("section", { class: "stack", "aria-label": said.title }, h("h2", {}, said.title), now), whatif);
+    h("section", { class: "stack", "aria-label": texts.title }, h("h2", {}, texts.title), now), whatif);
 
   const seesAll = shell.me.cameras === null;
   let ended = false;
   /** @type {any} */
   let found = null;
-  const look = async () => {
+  const load = async () => {
     try {
       found = await get("scaling");
       if (!ended && !isSelected(now)) services(now, found);
     } catch (error) {
-      if (!ended) fill(now, h("p", { class: "empty" }, sentence(error)));
+      if (!ended) fill(now, h("p", { class: "empty" }, errorText(error)));
     }
   };
-  if (seesAll) await look();
-  else fill(now, h("p", { class: "empty" }, said.notAll));
-  const timer = setInterval(() => seesAll && !document.hidden && void look(), LOOK_MS);
+  if (seesAll) await load();
+  else fill(now, h("p", { class: "empty" }, texts.notAll));
+  const timer = setInterval(() => seesAll && !document.hidden && void load(), POLL_MS);
   const leave = shell.may("operator") ? await simulate(whatif, found) : (refuse(whatif), () => {});
   return () => {
     ended = true;
@@ -67,7 +67,7 @@ async function simulate(section, now) {
     fill(place);
   };
   const job = new Job({
-    begun: () => {
+    started: () => {
       clear();
       form.busy(true);
     },

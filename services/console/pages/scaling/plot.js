@@ -4,7 +4,7 @@ import { h } from "../parts/dom.js";
 import { clock, number } from "../parts/format.js";
 import { strings } from "./strings.js";
 
-const said = strings.answer;
+const texts = strings.answer;
 const HEIGHT = 260;
 const LEFT = 44;
 const BOTTOM = 24;
@@ -25,7 +25,7 @@ export class Plot {
     /** @type {string[]} */
     this.names = [...this.shown, ...table.map((/** @type {any} */ row) => row.name).filter((/** @type {string} */ name) => !this.shown.has(name))];
     this.canvas = h("canvas", { height: HEIGHT, role: "img" });
-    this.element = h("figure", { class: "card scaling-plot" }, h("h3", {}, said.plot), this.canvas, this.#legend());
+    this.element = h("figure", { class: "card scaling-plot" }, h("h3", {}, texts.plot), this.canvas, this.#legend());
     this.size = new ResizeObserver(() => this.#draw());
     this.theme = new MutationObserver(() => this.#draw());
   }
@@ -47,15 +47,15 @@ export class Plot {
         else this.shown.delete(name);
         this.#draw();
       } }), h("span", { class: `key key-${(i % COLOURS) + 1}${i < COLOURS ? "" : " broken"}` }), name);
-    return h("fieldset", { class: "row small" }, h("legend", {}, said.shown), this.names.map(entry),
-      h("span", { class: "row" }, h("span", { class: "key key-busy" }), said.busy));
+    return h("fieldset", { class: "row small" }, h("legend", {}, texts.shown), this.names.map(entry),
+      h("span", { class: "row" }, h("span", { class: "key key-busy" }), texts.busy));
   }
 
   #draw() {
     const width = this.canvas.clientWidth;
     const context = this.canvas.getContext("2d");
     if (!width || !context) return;
-    this.canvas.setAttribute("aria-label", said.plotLabel([...this.shown].join(", ")));
+    this.canvas.setAttribute("aria-label", texts.plotLabel([...this.shown].join(", ")));
     const dense = devicePixelRatio || 1;
     this.canvas.width = Math.round(width * dense);
     this.canvas.height = Math.round(HEIGHT * dense);
@@ -107,7 +107,7 @@ export class Plot {
   /** @param {number} at seconds from the beginning @param {number} step */
   #time(at, step) {
     if (this.series.begins) return clock(new Date(new Date(this.series.begins).getTime() + at * 1000)).replace(/:\d\d$/, "");
-    return step >= DAY_S ? said.daysAfter(number(at / DAY_S)) : said.hoursAfter(number(at / 3600, 2));
+    return step >= DAY_S ? texts.daysAfter(number(at / DAY_S)) : texts.hoursAfter(number(at / 3600, 2));
   }
 
   /**

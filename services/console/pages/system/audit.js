@@ -1,6 +1,6 @@
 /** What people changed, newest first. */
 
-import { get, sentence } from "../api.js";
+import { get, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { table } from "../parts/table.js";
@@ -57,12 +57,12 @@ function via(name) {
   return /** @type {Record<string, string>} */ (strings.via)[name] ?? name;
 }
 
-/** @param {Record<string, unknown>} said */
-function details(said) {
-  return Object.entries(said).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
+/** @param {Record<string, unknown>} values */
+function details(values) {
+  return Object.entries(values).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
 }
 
 /** @param {unknown} error */
 function failed(error) {
-  toast(sentence(error), "bad");
+  toast(errorText(error), "bad");
 }

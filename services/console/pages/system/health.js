@@ -1,7 +1,7 @@
 /** Whether all is well, as far as the console can see, and what to do where it is not. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
+import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
@@ -20,7 +20,7 @@ export async function tab(part) {
   const summary = h("summary", {});
   fill(part, sum, trouble, h("details", {}, summary, well));
   let shown = "";
-  return again(async (signal) => {
+  return poll(async (signal) => {
     /** @type {{findings: Finding[]}} */
     const { findings } = await get("doctor", {}, signal);
     const found = JSON.stringify(findings);

@@ -6,7 +6,7 @@ import { strings as shared } from "../strings.js";
 import { strings } from "./strings.js";
 
 /** @param {number} seq */
-export async function look(seq) {
+export async function showLetter(seq) {
   const found = await get(`letters/${seq}`);
   const { letter } = found;
   const close = h("button", { type: "button", onclick: () => dialog.close() }, shared.close);
@@ -35,10 +35,10 @@ function picture(seq) {
   return image;
 }
 
-/** @param {Record<string, string>} said */
-function headers(said) {
+/** @param {Record<string, string>} values */
+function headers(values) {
   return h("section", { class: "stack" }, h("h3", {}, strings.headers),
-    h("pre", { tabIndex: 0 }, Object.entries(said).map(([name, value]) => `${name}: ${value}`).join("\n")));
+    h("pre", { tabIndex: 0 }, Object.entries(values).map(([name, value]) => `${name}: ${value}`).join("\n")));
 }
 
 /** @param {string} name @param {string} value */

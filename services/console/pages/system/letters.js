@@ -1,13 +1,13 @@
 /** Dead letters: why they died, and back to work with them. */
 
-import { get, post, remove, sentence } from "../api.js";
+import { get, post, remove, errorText } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { clock, size } from "../parts/format.js";
 import { table } from "../parts/table.js";
 import { toast } from "../parts/toast.js";
 import { replaceQuery, to } from "../router.js";
-import { look } from "./letter.js";
+import { showLetter } from "./letter.js";
 import { strings } from "./strings.js";
 
 /**
@@ -55,7 +55,7 @@ class Letters {
     const rows = this.letters.map((letter) => [
       letter.time ? clock(letter.time) : "–", letter.service, letter.reason,
       letter.camera ? h("a", { href: to("cameras", [letter.camera]) }, letter.camera) : "–",
-      String(letter.deliveries), letter.bytes === null ? strings.gone : size(letter.bytes), this.#actions(letter),
+      String(letter.deliveries), letter.bytes === null ? strings.expired : size(letter.bytes), this.#actions(letter),
     ]);
     fill(this.list, rows.length ? table(strings.tabs.letters, columns, rows) : this.next ? null : h("p", { class: "empty" }, strings.noLetters));
     this.all.hidden = !this.letters.some((letter) => letter.can_replay);
@@ -66,7 +66,7 @@ class Letters {
   #actions(letter) {
     const name = (/** @type {string} */ action) => `${action}: ${strings.letter(letter.seq)}`;
     return h("div", { class: "row" },
-      h("button", { type: "button", "aria-label": name(strings.look), onclick: () => void this.#try(look(letter.seq)) }, strings.look),
+      h("button", { type: "button", "aria-label": name(strings.look), onclick: () => void this.#try(showLetter(letter.seq)) }, strings.look),
       h("button", {
         type: "button", "aria-label": name(strings.replay), disabled: !letter.can_replay,
         onclick: () => void this.#try(this.#replay(letter)),
@@ -101,7 +101,7 @@ class Letters {
         this.#drop(letter);
       } catch (error) {
         failed += 1;
-        toast(sentence(error), "bad");
+        toast(errorText(error), "bad");
       }
     }
     toast(strings.replayedAll(all.length - failed, failed));
@@ -115,7 +115,7 @@ class Letters {
 
   /** @param {Promise<void>} done */
   async #try(done) {
-    await done.catch((error) => toast(sentence(error), "bad"));
+    await done.catch((error) => toast(errorText(error), "bad"));
   }
 }
 

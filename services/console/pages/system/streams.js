@@ -1,7 +1,7 @@
 /** What each stream holds, and how far each consumer is. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
+import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, clock, duration, number, percent, size } from "../parts/format.js";
 import { table } from "../parts/table.js";
@@ -23,7 +23,7 @@ export async function tab(part) {
   const total = h("p", { class: "muted" });
   const list = h("div", { class: "streams" });
   fill(part, total, list);
-  return again(async (signal) => {
+  return poll(async (signal) => {
     /** @type {{streams: Stream[], bytes: number, max_bytes: number}} */
     const found = await get("streams", {}, signal);
     fill(total, strings.total(size(found.bytes), size(found.max_bytes)));
@@ -43,7 +43,7 @@ function card(stream) {
       stream.share_full === null ? null : fact(strings.full, [
         h("progress", { value: stream.share_full, max: 1, "aria-label": strings.fullOf(stream.name) }), " ", percent(stream.share_full)])),
     h("p", { class: "small muted" }, [
-      stream.max_age_s ? strings.kept(duration(stream.max_age_s)) : "",
+      stream.max_age_s ? strings.maxAge(duration(stream.max_age_s)) : "",
       stream.refuses ? strings.whenFull.refuses : strings.whenFull.forgets,
       stream.copies > 1 ? strings.copies(stream.copies) : "",
       stream.other_consumers ? strings.others(stream.other_consumers) : "",

@@ -1,7 +1,7 @@
 /** Which versions run, of the console, of its server and of services that say so. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
+import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
 import { duration } from "../parts/format.js";
 import { table } from "../parts/table.js";
@@ -14,7 +14,7 @@ export async function tab(part) {
   const facts = h("dl", { class: "figures" });
   const list = h("div", {});
   fill(part, facts, h("h2", {}, strings.running), list);
-  return again(async (signal) => {
+  return poll(async (signal) => {
     const found = await get("versions", {}, signal);
     const server = found.server ? `${found.server} (${found.server_name ?? "–"})` : strings.notConnected;
     fill(facts, fact(strings.console, found.console), fact(strings.python, found.python), fact(strings.server, server));
@@ -23,7 +23,7 @@ export async function tab(part) {
       { head: strings.state }, { head: strings.uptime },
     ];
     const rows = found.services.map((/** @type {any} */ one) => [
-      one.service, h("code", {}, one.replica), one.version ?? strings.notSaid, one.model ?? "–", one.state ?? "–", duration(one.uptime_s),
+      one.service, h("code", {}, one.replica), one.version ?? strings.unknown, one.model ?? "–", one.state ?? "–", duration(one.uptime_s),
     ]);
     fill(list, rows.length ? table(strings.running, columns, rows) : h("p", { class: "empty" }, strings.noneRunning));
   }, EVERY_MS);

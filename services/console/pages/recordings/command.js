@@ -6,15 +6,15 @@ import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
 
-const said = strings.look;
+const texts = strings.command;
 
-export class LookAgain {
+export class ReanalysisCommand {
   /** @param {string} camera */
   constructor(camera) {
     this.#camera = camera;
     this.command = h("pre", { class: "command" });
-    this.element = h("section", { class: "recordings-look card", "aria-label": said.title }, h("h2", {}, said.title), h("p", { class: "small" }, said.help),
-      this.command, h("div", { class: "row" }, h("button", { type: "button", onclick: () => void copy(this.command, said) }, said.copy)));
+    this.element = h("section", { class: "recordings-command card", "aria-label": texts.title }, h("h2", {}, texts.title), h("p", { class: "small" }, texts.help),
+      this.command, h("div", { class: "row" }, h("button", { type: "button", onclick: () => void copy(this.command, texts) }, texts.copy)));
   }
 
   #camera;

@@ -1,6 +1,6 @@
 /** What is asked again and again for as long as somebody looks, and never twice at once. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { toast } from "./toast.js";
 
 /**
@@ -9,21 +9,21 @@ import { toast } from "./toast.js";
  * @param {number} ms
  * @returns {Promise<() => void>} what ends it
  */
-export async function again(ask, ms) {
+export async function poll(ask, ms) {
   const ended = new AbortController();
-  let said = "";
+  let lastError = "";
   await ask(ended.signal);
   const next = async () => {
     if (ended.signal.aborted) return;
     if (!document.hidden) {
       try {
         await ask(ended.signal);
-        said = "";
+        lastError = "";
       } catch (error) {
         // What fails each time is said once.
-        const text = ended.signal.aborted ? "" : sentence(error);
-        if (text && text !== said) toast(text, "bad");
-        said = text || said;
+        const text = ended.signal.aborted ? "" : errorText(error);
+        if (text && text !== lastError) toast(text, "bad");
+        lastError = text || lastError;
       }
     }
     timer = setTimeout(next, ms);

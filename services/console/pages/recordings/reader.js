@@ -1,7 +1,7 @@
 /** What there is of a day: asked of the API only where its hours do not say it all. */
 
 import { get } from "../api.js";
-import { HOUR, known, merged, MINUTE } from "./days.js";
+import { HOUR, splitHours, merge, MINUTE } from "./days.js";
 
 /** @typedef {import("./types.js").Hour} Hour */
 /** @typedef {import("./types.js").Span} Span */
@@ -14,7 +14,7 @@ const MOST_PARTS = 64;
 /** What is not recorded yet is known, too. */
 const NEW = 15 * MINUTE;
 
-export class Reading {
+export class DayReader {
   /** By the time, and what is said of its hours. @type {Map<string, Part>} */
   #parts = new Map();
 
@@ -29,23 +29,23 @@ export class Reading {
 
   /** @param {Hour[]} hours @param {Span} day @param {(data: Data) => void} first is given hours that are whole, at once @returns {Promise<Data>} */
   async read(hours, day, first) {
-    const { whole, asked } = known(hours, day);
+    const { whole, partial } = splitHours(hours, day);
     first({ stretches: whole, gaps: [], marks: [] });
     const now = Date.now();
     const recent = now > day.since && now < day.until ? [{ since: Math.max(day.since, now - NEW), until: now }] : [];
-    const [marks, ...parts] = await Promise.all([this.#marks(day), ...asked.map((span) => this.#part(span, hours)), ...recent.map((span) => this.#ask(span))]);
+    const [marks, ...parts] = await Promise.all([this.#marks(day), ...partial.map((span) => this.#part(span, hours)), ...recent.map((span) => this.#ask(span))]);
     const within = (/** @type {any} */ span) => inside(span, day);
     return {
-      stretches: merged([...whole, ...parts.flatMap((part) => part.stretches)].flatMap(within)),
-      gaps: joined(parts.flatMap((part) => part.gaps).flatMap(within)),
+      stretches: merge([...whole, ...parts.flatMap((part) => part.stretches)].flatMap(within)),
+      gaps: join(parts.flatMap((part) => part.gaps).flatMap(within)),
       marks,
     };
   }
 
   /** @param {Span} span @param {Hour[]} hours */
   async #part(span, hours) {
-    const said = hours.filter(({ hour }) => Date.parse(hour) < span.until && Date.parse(hour) + HOUR > span.since);
-    const key = JSON.stringify([span, said]);
+    const overlapping = hours.filter(({ hour }) => Date.parse(hour) < span.until && Date.parse(hour) + HOUR > span.since);
+    const key = JSON.stringify([span, overlapping]);
     const part = this.#parts.get(key) ?? (await this.#ask(span));
     this.#parts.set(key, part);
     for (const oldest of this.#parts.keys()) {
@@ -78,7 +78,7 @@ function inside(span, day) {
 }
 
 /** Gaps of one cause that follow each other as one, also those that were told of twice. @param {Gap[]} gaps */
-function joined(gaps) {
+function join(gaps) {
   const causes = new Set(gaps.map(({ cause }) => cause));
-  return [...causes].flatMap((cause) => merged(gaps.filter((gap) => gap.cause === cause)).map((span) => ({ ...span, cause }))).sort((a, b) => a.since - b.since);
+  return [...causes].flatMap((cause) => merge(gaps.filter((gap) => gap.cause === cause)).map((span) => ({ ...span, cause }))).sort((a, b) => a.since - b.since);
 }

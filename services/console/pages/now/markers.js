@@ -1,30 +1,30 @@
 /** What happened in a range: incidents, cameras that went and came, outages and deployments, the latest first. */
 
-import { get, sentence } from "../api.js";
+import { get, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
-const say = strings.charts;
+const texts = strings.charts;
 const LATEST = 20;
 const EVERY_MS = 10_000;
 const HOUR_MS = 3_600_000;
 
-/** @typedef {import("../parts/chart_draw.js").Marker & {said: string}} Said */
+/** @typedef {import("../parts/chart_draw.js").Marker & {type: string}} EventMarker */
 
-export class Happened {
+export class Markers {
   constructor() {
-    this.list = h("ul", { class: "happened" });
-    this.more = h("p", { class: "muted small", hidden: true }, say.moreMarkers);
+    this.list = h("ul", { class: "markers" });
+    this.more = h("p", { class: "muted small", hidden: true }, texts.moreMarkers);
     this.mistake = h("p", { class: "mistake", role: "alert" });
-    this.element = h("section", { class: "stack", "aria-labelledby": "happened" }, h("h2", { id: "happened" }, say.markers), this.mistake, this.list, this.more);
+    this.element = h("section", { class: "stack", "aria-labelledby": "markers" }, h("h2", { id: "markers" }, texts.markers), this.mistake, this.list, this.more);
   }
 
-  /** @param {any} found what the API says of a range @returns {Said[]} the same, for charts */
+  /** @param {any} found what the API says of a range @returns {EventMarker[]} the same, for charts */
   draw(found) {
     const markers = found.markers.map(marker);
-    fill(this.list, markers.length ? markers.slice(-LATEST).reverse().map(line) : h("li", { class: "muted" }, say.noMarkers));
+    fill(this.list, markers.length ? markers.slice(-LATEST).reverse().map(line) : h("li", { class: "muted" }, texts.noMarkers));
     this.more.hidden = !found.next;
     return markers;
   }
@@ -43,29 +43,29 @@ export class Happened {
       this.draw(await get("markers", { since: iso(Date.now() - HOUR_MS) }, signal));
       this.mistake.textContent = "";
     } catch (error) {
-      if (!signal.aborted) this.mistake.textContent = sentence(error);
+      if (!signal.aborted) this.mistake.textContent = errorText(error);
     }
   }
 }
 
-/** @param {any} m @returns {Said} */
+/** @param {any} m @returns {EventMarker} */
 function marker(m) {
-  const texts = {
-    incident: () => say.marker.incident(m.camera, m.rule, m.what),
-    camera: () => say.marker.camera(m.camera, m.state, m.what),
-    server: () => say.marker.server,
-    deployment: () => say.marker.deployment(m.service, m.what),
+  const phrases = {
+    incident: () => texts.marker.incident(m.camera, m.rule, m.what),
+    camera: () => texts.marker.camera(m.camera, m.state, m.what),
+    server: () => texts.marker.server,
+    deployment: () => texts.marker.deployment(m.service, m.what),
   };
   const href = m.kind === "incident" ? to("review", [m.incident]) : m.kind === "camera" ? to("cameras", [m.camera]) : undefined;
   const until = m.kind === "server" ? Date.parse(m.until ?? new Date().toISOString()) : undefined;
   const kind = m.severity === "critical" ? "critical" : m.kind;
-  return { time: Date.parse(m.time), until, kind, said: m.kind, text: /** @type {any} */ (texts)[m.kind](), href };
+  return { time: Date.parse(m.time), until, kind, type: m.kind, text: /** @type {any} */ (phrases)[m.kind](), href };
 }
 
-/** @param {Said} m */
+/** @param {EventMarker} m */
 function line(m) {
   return h("li", {}, h("time", { dateTime: iso(m.time), class: "muted" }, clock(m.time)), " ",
-    h("span", { class: "tag" }, say.kinds[m.said] ?? m.said), " ", m.href ? h("a", { href: m.href }, m.text) : m.text);
+    h("span", { class: "tag" }, texts.kinds[m.type] ?? m.type), " ", m.href ? h("a", { href: m.href }, m.text) : m.text);
 }
 
 /** @param {number} at */
