@@ -267,7 +267,7 @@ async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_
         assert [instant(*part, BEGIN) for part in (command[4:6], command[6:])] == [BEGIN + s(10), BEGIN + s(100)]
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.click("text=Copy the command")
-        await page.wait_for_selector("text=The command is copied")
+        await page.wait_for_selector("text=Copied.")
         assert await page.evaluate("navigator.clipboard.readText()") == " ".join(command)
         async with page.expect_download() as saving:
             await page.click("text=Download as MP4")

@@ -1,11 +1,12 @@
 /** What is around every page: navigation, theme, who is signed in, and whether the console answers. */
 
-import { get, isTransient, remove, errorText } from "./api.js";
-import { fill, h } from "./parts/dom.js";
+import { errorText, get, isTransient, remove } from "./api.js";
+import { fill, h, setText } from "./parts/dom.js";
+import { emptyNote, errorNote } from "./parts/messages.js";
 import { watchUnreviewed } from "./review/unreviewed.js";
 import { route } from "./router.js";
 import { strings } from "./strings.js";
-import { chosenTheme, chooseTheme, THEMES } from "./theme.js";
+import { chooseTheme, chosenTheme, THEMES } from "./theme.js";
 
 const ROLES = ["viewer", "operator", "admin"];
 /** Pages in the order of the navigation, and who may use them. @type {Record<string, string>} */
@@ -65,10 +66,10 @@ export class Shell {
     this.#mark(current.page);
     this.#end();
     this.main = this.#fresh();
-    if (!role) return fill(this.main, h("h1", {}, strings.product), h("p", { class: "empty" }, strings.noSuchPage));
+    if (!role) return fill(this.main, h("h1", {}, strings.product), emptyNote(strings.noSuchPage));
     document.title = `${/** @type {any} */ (strings.pages)[current.page]} – ${strings.product}`;
     const heading = h("h1", {}, /** @type {any} */ (strings.pages)[current.page]);
-    if (!this.may(role)) return fill(this.main, heading, h("p", { class: "empty" }, strings.needsRole(role)));
+    if (!this.may(role)) return fill(this.main, heading, emptyNote(strings.needsRole(role)));
     const main = this.main;
     try {
       const page = await import(`./${current.page}/page.js`);
@@ -79,7 +80,7 @@ export class Shell {
       else leave?.();
     } catch (error) {
       if (turn !== this.#shown) return;
-      fill(main, h("p", { class: "empty", role: "alert" }, strings.notLoaded, " ", errorText(error)));
+      fill(main, errorNote(strings.notLoaded, " ", errorText(error)));
       if (isTransient(error)) setTimeout(() => turn === this.#shown && void this.show(tries + 1), RETRY_MS * 2 ** Math.min(tries, 4));
     }
   }
@@ -134,7 +135,7 @@ export class Shell {
     while (!this.#ended) {
       const trouble = await get("health").then((health) => (health.connected ? "" : strings.natsAway), () => strings.away);
       this.banner.hidden = !trouble;
-      if (this.banner.textContent !== trouble) this.banner.textContent = trouble;
+      setText(this.banner, trouble);
       await new Promise((resolve) => setTimeout(resolve, trouble ? RETRY_MS : POLL_MS));
     }
   }

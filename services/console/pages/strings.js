@@ -22,6 +22,10 @@ export const strings = {
   signedInAs: (/** @type {string} */ name, /** @type {string} */ role) => `${name}, ${role}`,
   cancel: "Cancel",
   close: "Close",
+  keys: "Keys",
+  copy: "Copy",
+  copied: "Copied.",
+  notCopied: "This browser does not allow copying here. The text is selected: copy it with the keyboard.",
   takeAway: (/** @type {string} */ what) => `Take away: ${what}`,
   clip: {
     at: (/** @type {string} */ camera, /** @type {string} */ time) => `${camera} at ${time}`,

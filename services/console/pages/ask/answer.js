@@ -3,7 +3,7 @@
 import { url } from "../api.js";
 import { playClip } from "../parts/clip.js";
 import { h } from "../parts/dom.js";
-import { clock } from "../parts/format.js";
+import { clock, iso } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -57,7 +57,7 @@ function strip(answer) {
 function parts(answer) {
   return h("details", {}, h("summary", {}, strings.parts(answer.parts.length)),
     h("dl", { class: "parts" }, answer.parts.flatMap((part) => {
-      const times = { camera: answer.camera, since: new Date(Date.parse(part.start) - AROUND_MS).toISOString(), until: part.end };
+      const times = { camera: answer.camera, since: iso(Date.parse(part.start) - AROUND_MS), until: part.end };
       return [h("dt", {}, h("a", { href: to("review", [], times) }, clock(part.start))), h("dd", {}, part.text)];
     })));
 }

@@ -1,6 +1,8 @@
 /** What is asked: a question or a summary, of which cameras, about which time. */
 
 import { h } from "../parts/dom.js";
+import { iso } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
 import { SpanField } from "../parts/timespan.js";
 import { NameField, Tokens } from "../parts/tokens.js";
 import { strings } from "./strings.js";
@@ -23,7 +25,7 @@ export class Form {
     this.names = new NameField(strings.camera, strings.cameraHint, (name) => this.add(name));
     this.tokens = new Tokens(strings.chosen);
     this.span = new SpanField(strings.span, () => {});
-    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.mistake = mistakeLine();
     this.go = h("button", { class: "primary" });
     this.element = h("form", { class: "card stack question-form", noValidate: true, "aria-label": strings.form },
       h("fieldset", { class: "row" }, h("legend", {}, strings.kind), ["ask", "summarize"].map((kind) => this.#choice(/** @type {any} */ (kind)))),
@@ -99,7 +101,7 @@ export class Form {
     const now = Date.now();
     return {
       kind: this.#kind, text: this.text.value.trim(), cameras: this.cameras,
-      since: last ? new Date(now - Number(last) * 1000).toISOString() : since, until: last ? new Date(now).toISOString() : until,
+      since: last ? iso(now - Number(last) * 1000) : since, until: last ? iso(now) : until,
     };
   }
 }

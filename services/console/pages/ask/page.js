@@ -1,12 +1,14 @@
 /** Ask: a question about what cameras see, or a summary of it; and what was answered in the last day. */
 
-import { get, subscribe, errorText } from "../api.js";
+import { get, subscribe } from "../api.js";
+import { cameraIds } from "../parts/cameras.js";
 import { fill, h } from "../parts/dom.js";
-import { toast } from "../parts/toast.js";
-import { PendingQuestion } from "./pending.js";
-import { Form } from "./form.js";
-import { strings } from "./strings.js";
+import { emptyNote } from "../parts/messages.js";
+import { toastError } from "../parts/toast.js";
 import { card } from "./answer.js";
+import { Form } from "./form.js";
+import { PendingQuestion } from "./pending.js";
+import { strings } from "./strings.js";
 
 /** @typedef {import("./answer.js").Answer} Answer */
 
@@ -49,10 +51,9 @@ class Ask {
   }
 
   async #loadCameras() {
-    const { cameras } = await get("cameras", {}, this.#ended.signal).catch(() => ({ cameras: [] }));
-    const ids = cameras.map((/** @type {any} */ camera) => camera.id);
+    const ids = await cameraIds(this.#ended.signal).catch(() => []);
     this.form.names.suggest(ids);
-    if (ids.length === 1 && !this.form.cameras.length) this.form.add(ids[0]);
+    if (ids.length === 1 && !this.form.cameras.length) this.form.add(ids[0] ?? "");
   }
 
   /** @param {import("./form.js").Question} question */
@@ -80,11 +81,10 @@ class Ask {
       const others = answers.filter((/** @type {Answer} */ answer) => !this.#own.has(answer.job));
       this.#cards = new Map(others.map((/** @type {Answer} */ answer) => [answer.job, previous.get(answer.job) ?? card(answer, { withQuestion: true })]));
       // What stays where it is keeps the focus.
-      const cards = others.length ? [...this.#cards.values()] : [h("p", { class: "empty" }, strings.noRecent)];
+      const cards = others.length ? [...this.#cards.values()] : [emptyNote(strings.noRecent)];
       if (cards.some((one, n) => this.recent.children[n] !== one) || this.recent.children.length !== cards.length) fill(this.recent, cards);
     } catch (error) {
-      const text = errorText(error);
-      if (text && !this.#ended.signal.aborted) toast(text, "bad");
+      toastError(error, this.#ended.signal);
     }
   }
 }

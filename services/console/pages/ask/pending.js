@@ -1,11 +1,11 @@
 /** One request under way: what it waits for, and each camera's answer as it comes. */
 
-import { request, errorText } from "../api.js";
+import { errorText, request } from "../api.js";
 import { h } from "../parts/dom.js";
 import { duration } from "../parts/format.js";
-import { strings } from "./strings.js";
-import { events } from "./stream.js";
 import { card } from "./answer.js";
+import { events } from "./stream.js";
+import { strings } from "./strings.js";
 
 /** @typedef {import("./form.js").Question} Question */
 

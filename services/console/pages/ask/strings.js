@@ -1,5 +1,7 @@
 /** What the page Ask says. */
 
+import { count } from "../parts/format.js";
+
 export const strings = {
   title: "Ask",
   form: "Ask a model",
@@ -29,19 +31,19 @@ export const strings = {
   cancelled: "You have stopped waiting. An answer that still comes is among the recent ones.",
   summaryOf: "Summary",
   waiting: (/** @type {string} */ waited, /** @type {number | null} */ jobs, /** @type {number} */ ready, /** @type {number} */ loading) => {
-    const before = jobs === null ? "the server does not say what for" : `${jobs} ${jobs === 1 ? "job" : "jobs"} in work or waiting, this one too`;
+    const before = jobs === null ? "the server does not say what for" : `${count(jobs, "job")} in work or waiting, this one too`;
     const workers = [ready ? `${ready} ready` : "", loading ? `${loading} loading` : ""].filter(Boolean).join(", ");
     return `Waiting for ${waited}: ${before}; workers: ${workers || "none yet, the first is being started"}`;
   },
   stretch: (/** @type {string} */ from, /** @type {string} */ to) => `${from} to ${to}`,
   by: (/** @type {string} */ model) => `by ${model}`,
-  captions: (/** @type {number} */ n) => `of ${n} ${n === 1 ? "caption" : "captions"}`,
+  captions: (/** @type {number} */ n) => `of ${count(n, "caption")}`,
   rests: "It rests on",
   frames: "What the model was shown",
   frame: (/** @type {string} */ camera, /** @type {string} */ time) => `${camera} at ${time}`,
   usedFrame: "the answer rests on it",
   expired: "no longer kept",
-  parts: (/** @type {number} */ n) => `Its ${n} ${n === 1 ? "part" : "parts"}`,
+  parts: (/** @type {number} */ n) => `Its ${count(n, "part")}`,
   atCamera: "This camera",
   incidents: "Incidents then",
   find: "Find more",

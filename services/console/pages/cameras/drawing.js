@@ -1,8 +1,8 @@
 /** Zones, masks and lines over a picture, with corners that a mouse, a finger or the arrow keys move. */
 
 import { fill, h, svg } from "../parts/dom.js";
-import { middle, moveCorners, points, same, shapes, defaultCorners } from "./shapes.js";
 import { drawing as texts } from "./rule-strings.js";
+import { defaultCorners, middle, moveCorners, points, same, shapes } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Point} Point */
 /** @typedef {import("./shapes.js").Shape} Shape */
@@ -67,10 +67,6 @@ export class Drawing {
     this.svg.setAttribute("tabindex", "0");
     this.svg.focus();
     this.#render();
-  }
-
-  get isDrawing() {
-    return this.#draft !== null;
   }
 
   #loaded() {

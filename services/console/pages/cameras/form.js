@@ -1,8 +1,9 @@
 /** A camera's address and settings: its picture is seen before it is saved, and a mistake stands beside its field. */
 
-import { request, get, patch, post, errorText } from "../api.js";
+import { errorText, get, patch, post, request } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { toast } from "../parts/toast.js";
 import { to } from "../router.js";
 import { Fields } from "./fields.js";
@@ -33,7 +34,7 @@ class CameraForm {
     this.had = camera?.has_credentials ?? false;
     this.fields = new Fields(camera);
     this.picture = h("div", { class: "tried", "aria-live": "polite" });
-    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.mistake = mistakeLine();
     this.tryIt = id ? h("button", { type: "button", onclick: () => void this.#try() }, texts.try) : null;
     this.save = h("button", { class: "primary" });
     const form = h("form", { class: "stack camera-form", noValidate: true }, this.fields.element, this.picture, this.mistake,

@@ -1,7 +1,7 @@
 /** Up to sixteen cameras live, side by side. */
 
 import { subscribe } from "../api.js";
-import { fill, h } from "../parts/dom.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { to } from "../router.js";
 import { LiveView } from "./live.js";
 import { strings } from "./strings.js";
@@ -24,7 +24,7 @@ export class Grid {
   show(cameras) {
     const first = cameras.filter((c) => c.state === "online").slice(0, MOST);
     const text = cameras.length > first.length ? strings.most(first.length, cameras.length) : "";
-    if (this.note.textContent !== text) this.note.textContent = text;
+    setText(this.note, text);
     const stale = [...this.#shown.keys()].filter((id) => !first.some((now) => now.id === id));
     const fresh = first.filter((now) => !this.#shown.has(now.id));
     for (const id of stale) this.#remove(id);

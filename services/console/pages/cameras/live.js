@@ -1,9 +1,9 @@
 /** A camera live, with what is detected in it drawn over the frame that it is detected in. */
 
+import { h, setText } from "../parts/dom.js";
+import { duration } from "../parts/format.js";
 import { Overlay } from "../parts/overlay.js";
 import { player } from "../parts/player.js";
-import { h } from "../parts/dom.js";
-import { duration } from "../parts/format.js";
 import { strings } from "./strings.js";
 
 // The picture waits for its boxes, but no longer than this.
@@ -62,6 +62,6 @@ export class LiveView {
     this.delay.hidden = shown === null || this.player.video.hidden;
     if (shown === null) return;
     const text = strings.behind(duration(Math.max(0, Math.round((Date.now() - shown) / 100) / 10)));
-    if (this.delay.textContent !== text) this.delay.textContent = text;
+    setText(this.delay, text);
   }
 }

@@ -1,9 +1,10 @@
 /** One camera: what it shows now, how it does, and what may be done with it. */
 
-import { get, subscribe, errorText } from "../api.js";
+import { get, subscribe } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, duration, number } from "../parts/format.js";
-import { toast } from "../parts/toast.js";
+import { repeat } from "../parts/poll.js";
+import { toastError } from "../parts/toast.js";
 import { to } from "../router.js";
 import { enableCamera, removeCamera } from "./form.js";
 import { LiveView } from "./live.js";
@@ -22,7 +23,7 @@ export async function showOne(main, id, shell) {
 }
 
 class OneCamera {
-  #ended = false;
+  #ended = new AbortController();
   /** @type {() => void} */
   #stop = () => {};
 
@@ -45,25 +46,18 @@ class OneCamera {
   begin(one) {
     if (one.has_rules) void get(`cameras/${this.id}/rules`).then(({ rules }) => this.live.places(rules), () => {});
     this.#stop = subscribe({ kinds: ["detections", "tracks"], cameras: [this.id] }, (kind, event) => this.live.take(kind, event));
-    void this.#poll();
+    void repeat(() => get(`cameras/${this.id}`).then((one) => this.show(one), () => {}), POLL_MS, this.#ended.signal);
   }
 
   end() {
-    this.#ended = true;
+    this.#ended.abort();
     this.#stop();
     this.live.end();
   }
 
-  async #poll() {
-    while (!this.#ended) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      if (!this.#ended && !document.hidden) await get(`cameras/${this.id}`).then((one) => this.show(one), () => {});
-    }
-  }
-
   /** @param {any} one */
   show(one) {
-    if (this.#ended) return;
+    if (this.#ended.signal.aborted) return;
     const { now, settings } = one;
     this.live.update(now);
     fill(this.state, h("span", { class: `dot ${DOTS[now.state] ?? ""}` }), h("strong", {}, states[now.state] ?? now.state), h("span", { class: "muted" }, now.reason));
@@ -107,9 +101,9 @@ class OneCamera {
   async #do(work) {
     try {
       await work();
-      if (!this.#ended) this.show(await get(`cameras/${this.id}`));
+      this.show(await get(`cameras/${this.id}`));
     } catch (error) {
-      if (!this.#ended) toast(errorText(error), "bad");
+      toastError(error, this.#ended.signal);
     }
   }
 }

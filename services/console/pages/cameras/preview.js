@@ -1,6 +1,6 @@
 /** What rules would have told of the last hour: asked anew as they change, and the last answer alone is shown. */
 
-import { post, errorText } from "../api.js";
+import { errorText, post } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock, duration, number } from "../parts/format.js";
 import { rules as texts } from "./rule-strings.js";

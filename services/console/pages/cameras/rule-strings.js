@@ -1,5 +1,7 @@
 /** What the pages of rules say. */
 
+import { count } from "../parts/format.js";
+
 /** @typedef {import("./shapes.js").Point} Point */
 
 const percent = (/** @type {number} */ share) => `${Math.round(share * 1000) / 10} %`;
@@ -49,14 +51,12 @@ export const rules = {
   previewing: "The last hour is looked through …",
   nothing: "of the last hour: no incident.",
   nothingSeen: "Nothing was looked at in the last hour, so that nobody can say.",
-  incidents: (/** @type {number} */ n) => `of the last hour: ${n} ${n === 1 ? "incident" : "incidents"}.`,
+  incidents: (/** @type {number} */ n) => `of the last hour: ${count(n, "incident")}.`,
   most: (/** @type {number} */ n) => `The newest ${n} are listed.`,
   lasts: "lasts still",
   showIt: (/** @type {string} */ time) => `show the picture of ${time}`,
   newest: "Newest picture",
   notReached: (/** @type {string} */ what) => `It can't be tried now: ${what}`,
-  noPicture: "There is no picture of this camera yet: shapes are drawn on an empty one.",
-  yes: "yes",
   unset: "not set",
   addNamed: "Add",
   newName: (/** @type {string} */ what) => `Name of a new one in ${what}`,

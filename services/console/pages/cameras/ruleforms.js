@@ -1,6 +1,7 @@
 /** A form for each rule, and for what counts for all of them. */
 
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { kinds, rules as texts } from "./rule-strings.js";
 import { objectFields, purpose, resolve, showMistakes } from "./schemaform.js";
 import { freeName, withValue } from "./shapes.js";
@@ -91,7 +92,7 @@ export class RuleForms {
       else this.#open.delete(n);
     } },
     h("summary", {}, h("strong", {}, String(rule.id)), " ", h("span", { class: "muted" }, kinds[rule.kind] ?? rule.kind)),
-    h("span", { class: "mistake", role: "alert" }),
+    mistakeLine("span"),
     h("p", { class: "small muted" }, purpose(schema)),
     objectFields(schema, rule, ["rules", n], context, ["kind"]),
     this.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => this.#delete(n) }, texts.delete(rule.id))));

@@ -1,17 +1,17 @@
 /** A camera's rules: drawn over its picture, filled in, or written, which is all the same value. */
 
-import { request, get, post, remove, errorText, url } from "../api.js";
+import { errorText, get, post, remove, request, url } from "../api.js";
 import { confirm } from "../parts/dialog.js";
-import { fill, h } from "../parts/dom.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { toast } from "../parts/toast.js";
 import { to } from "../router.js";
 import { Drawing } from "./drawing.js";
+import { RulePreview } from "./preview.js";
 import { rules as texts } from "./rule-strings.js";
 import { RuleForms } from "./ruleforms.js";
 import { RuleText } from "./ruletext.js";
 import { ShapeList } from "./shapelist.js";
 import { addShape, part, withPoints } from "./shapes.js";
-import { RulePreview } from "./preview.js";
 
 /** @typedef {import("./shapes.js").Rules} Rules */
 /** @typedef {import("./shapes.js").Shape} Shape */
@@ -175,7 +175,7 @@ class Editor {
     this.undo.disabled = !this.#undo.length;
     this.#mistakes(this.#wrong);
     const changed = this.#isChanged ? texts.unsaved : "";
-    if (this.status.textContent !== changed) this.status.textContent = changed;
+    setText(this.status, changed);
   }
 
   // ---- what the console says of them

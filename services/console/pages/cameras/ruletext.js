@@ -1,6 +1,6 @@
 /** Rules as text, with every mistake at its line. */
 
-import { fill, h } from "../parts/dom.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { rules as texts } from "./rule-strings.js";
 
 /** @typedef {{path: string, text: string, line: number | null}} Mistake */
@@ -25,7 +25,7 @@ export class RuleText {
   /** @param {Mistake[]} mistakes */
   mistakes(mistakes) {
     const count = mistakes.length ? texts.mistakes(mistakes.length) : "";
-    if (this.count.textContent !== count) this.count.textContent = count;
+    setText(this.count, count);
     if (mistakes.length) this.area.setAttribute("aria-invalid", "true");
     else this.area.removeAttribute("aria-invalid");
     fill(this.list, ...mistakes.map((mistake) => h("li", {}, this.#place(mistake), h("span", {}, [mistake.path, mistake.text].filter(Boolean).join(": ")))));

@@ -1,6 +1,7 @@
 /** Forms made of a JSON Schema: each property a field, as its type says. What is empty is left out of the value. */
 
 import { h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { fields as titles, rules as texts } from "./rule-strings.js";
 import { pathText } from "./shapes.js";
 
@@ -59,7 +60,7 @@ function field(name, schema, value, path, context, required) {
   if (schema.type === "object" && schema.additionalProperties) return namedParts(label, schema, value ?? {}, path, context);
   if (schema.type === "array" && resolve(schema.items, context).enum) return boxes(label, inOrder(resolve(schema.items, context).enum), value, path, context);
   const control = leafControl(name, schema, value, path, context, required);
-  const mistake = h("span", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine("span");
   control.dataset.path = pathText(path);
   /** @type {any} */ (control).disabled = context.readOnly;
   return h("div", { class: `field${control instanceof HTMLTextAreaElement ? " wide" : ""}` }, h("label", { class: "field" }, label, control), mistake);
@@ -126,7 +127,7 @@ function choice(options, value, required, usual, set) {
 
 /** Some of few. @param {string} label @param {string[]} options @param {any} value @param {Path} path @param {Context} context */
 function boxes(label, options, value, path, context) {
-  const mistake = h("span", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine("span");
   const all = options.map((one) => h("input", { type: "checkbox", value: one, checked: (value ?? options).includes(one), disabled: context.readOnly, onchange: () => {
     const chosen = all.filter((box) => box.checked).map((box) => box.value);
     context.set(path, chosen.length === options.length ? undefined : chosen);
@@ -151,7 +152,7 @@ function namedParts(label, schema, value, path, context) {
   const parts = Object.entries(value).map(([key, part]) => h("fieldset", { class: "card", dataset: { path: pathText([...path, key]) } },
     h("legend", {}, key),
     objectFields(one, part, [...path, key], context),
-    h("span", { class: "mistake", role: "alert" }),
+    mistakeLine("span"),
     context.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => context.set([...path, key], undefined, true) }, texts.delete(key)))));
   return h("fieldset", { class: "field wide stack" }, h("legend", {}, label), h("p", { class: "small muted" }, purpose(one)), parts,
     context.readOnly ? null : h("div", { class: "row adding" }, name, h("button", { type: "button", onclick: add }, texts.addNamed)));

@@ -1,9 +1,10 @@
 /** The zones, masks and lines by their names: chosen, named, turned around, deleted, and where an object stands. */
 
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { drawing, rules as texts } from "./rule-strings.js";
-import { part, points, renameShape, same, shapes, withPoints, without } from "./shapes.js";
 import { showMistakes } from "./schemaform.js";
+import { part, points, renameShape, same, shapes, without, withPoints } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Shape} Shape */
 /** @typedef {import("./shapes.js").Rules} Rules */
@@ -42,7 +43,7 @@ export class ShapeList {
     const path = shape.kind === "masks" ? `masks[${shape.name}]` : `${shape.kind}.${shape.name}`;
     return h("li", { class: `card ${shape.kind}`, dataset: { path } },
       h("button", { type: "button", class: "plain choose", "aria-pressed": String(chosen), onclick: () => this.select(shape) }, h("span", { class: `swatch ${shape.kind}` }), title),
-      h("span", { class: "mistake", role: "alert" }),
+      mistakeLine("span"),
       chosen ? this.#more(shape, title) : null);
   }
 

@@ -42,7 +42,7 @@ export function withPoints(rules, shape, corners) {
 }
 
 /** A share of the frame, to a ten-thousandth. @param {number} share */
-export function roundShare(share) {
+function roundShare(share) {
   return Math.round(Math.min(1, Math.max(0, share)) * 10_000) / 10_000;
 }
 

@@ -1,5 +1,7 @@
 /** What the page Cameras says. */
 
+import { count } from "../parts/format.js";
+
 /** @type {Record<string, string>} */
 export const states = {
   connecting: "connecting",
@@ -17,13 +19,11 @@ export const strings = {
   findHint: "a camera's name, or what is seen now",
   state: "State",
   anyState: "any",
-  pictures: "Pictures",
   live: "Live",
-  show: "Show",
   most: (/** @type {number} */ n, /** @type {number} */ all) => `${n} of ${all} are shown live: narrow them down to choose.`,
   none: "There are no cameras that you may see. An operator adds one, or an admin lets you see some.",
   noMatch: "No camera matches.",
-  counted: (/** @type {number} */ n, /** @type {number} */ online) => `${n} ${n === 1 ? "camera" : "cameras"}, ${online} online`,
+  counted: (/** @type {number} */ n, /** @type {number} */ online) => `${count(n, "camera")}, ${online} online`,
   pictureOf: (/** @type {string} */ id) => `newest picture of ${id}`,
   noPicture: "no picture yet",
   nothingSeen: "nothing seen",
@@ -31,7 +31,6 @@ export const strings = {
   later: (/** @type {string} */ time) => `${time} behind`,
   behind: (/** @type {string} */ time) => `${time} behind`,
   inStep: "Wait for the boxes, so that each is drawn over its own frame",
-  notSeen: (/** @type {string} */ id) => `There is no camera ${id}, or you may not see it.`,
 
   facts: {
     state: "State",
@@ -46,7 +45,6 @@ export const strings = {
     rules: "Rules",
     analysed: "Looked at",
   },
-  yes: "yes",
   has: "kept apart, for ingest alone",
   hasNone: "none",
   hasRules: "there are rules",
@@ -104,11 +102,9 @@ export const form = {
   trying: "The camera is being opened …",
   testResult: (/** @type {string} */ codec, /** @type {string} */ size, /** @type {string} */ fps) => `${codec} ${size}, ${fps} fps`,
   testPicture: "first picture of the camera",
-  save: "Save",
   addNow: "Add this camera",
   addAnyway: "Add it without a picture",
   saveAnyway: "Save it without a picture",
-  needsAll: "Whoever gives a camera an address has to see all cameras: ask an admin.",
 };
 
 /** Why a camera shows nothing, and the field that it is about. @type {Record<string, {field: string, text: string}>} */

@@ -1,6 +1,6 @@
 /** A tile for each camera. Tiles stay as they are while their cameras do, and load pictures only while they are seen. */
 
-import { h } from "../parts/dom.js";
+import { h, setText } from "../parts/dom.js";
 import { duration, number } from "../parts/format.js";
 import { to } from "../router.js";
 import { Pictures } from "./pictures.js";
@@ -122,9 +122,9 @@ class Tile {
     this.#camera = camera;
     const seen = Object.entries(camera.seen).slice(0, 3).map(([label, n]) => `${n} ${label}`).join(", ");
     const rates = [camera.fps ? strings.fps(number(camera.fps, 0)) : "", camera.latency_ms === null ? "" : strings.later(duration(camera.latency_ms / 1000))];
-    put(this.state, states[camera.state] ?? camera.state);
-    put(this.seen, seen || (camera.state === "online" ? strings.nothingSeen : camera.reason));
-    put(this.rates, rates.filter(Boolean).join(" · "));
+    setText(this.state, states[camera.state] ?? camera.state);
+    setText(this.seen, seen || (camera.state === "online" ? strings.nothingSeen : camera.reason));
+    setText(this.rates, rates.filter(Boolean).join(" · "));
     const dot = `dot ${DOTS[camera.state] ?? ""}`;
     if (this.dot.className !== dot) this.dot.className = dot;
   }
@@ -151,9 +151,4 @@ class Tile {
     this.image.hidden = false;
     this.none.hidden = true;
   }
-}
-
-/** @param {HTMLElement} element @param {string} text */
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,14 +1,15 @@
 /** All cameras at a glance: the newest picture of each, how it does, and what is seen. */
 
-import { get, errorText } from "../api.js";
-import { fill, h } from "../parts/dom.js";
+import { allCameras } from "../parts/cameras.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { emptyNote } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { replaceQuery, to } from "../router.js";
 import { Grid } from "./grid.js";
 import { states, strings } from "./strings.js";
 import { Tiles } from "./tiles.js";
 
 const POLL_MS = 2000;
-const PART = 500;
 
 /** @type {import("../shell.js").Show} */
 export async function showWall(main, route, shell) {
@@ -23,7 +24,7 @@ class Wall {
   #cameras = [];
   /** @type {Tiles | Grid | null} */
   #shown = null;
-  #ended = false;
+  #ended = new AbortController();
 
   /**
    * @param {HTMLElement} main
@@ -49,33 +50,19 @@ class Wall {
   }
 
   begin() {
-    void this.#poll();
+    // An error is ignored: the shell says when the console is away.
+    void repeat(() => this.load().catch(() => {}), POLL_MS, this.#ended.signal);
   }
 
   end() {
-    this.#ended = true;
+    this.#ended.abort();
     this.#shown?.end();
   }
 
   /** Ask how all cameras do, and show it. */
   async load() {
-    const all = [];
-    let after = "";
-    do {
-      const part = await get("cameras", { after, limit: PART });
-      all.push(...part.cameras);
-      after = part.next;
-    } while (after);
-    this.#cameras = all;
-    if (!this.#ended) this.#render();
-  }
-
-  async #poll() {
-    while (!this.#ended) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      // What is not seen needs no news; when it is seen again the next look is soon.
-      if (!this.#ended && !document.hidden) await this.load().catch((error) => void errorText(error));
-    }
+    this.#cameras = await allCameras(this.#ended.signal);
+    if (!this.#ended.signal.aborted) this.#render();
   }
 
   #filter() {
@@ -94,12 +81,12 @@ class Wall {
     const found = this.#matching();
     const online = found.filter((c) => c.state === "online").length;
     const count = strings.counted(found.length, online);
-    if (this.counted.textContent !== count) this.counted.textContent = count;
+    setText(this.counted, count);
     const kind = this.live.checked ? Grid : Tiles;
     if (!found.length) {
       this.#shown?.end();
       this.#shown = null;
-      return fill(this.place, h("p", { class: "empty" }, this.#cameras.length ? strings.noMatch : strings.none));
+      return fill(this.place, emptyNote(this.#cameras.length ? strings.noMatch : strings.none));
     }
     if (!(this.#shown instanceof kind)) {
       this.#shown?.end();

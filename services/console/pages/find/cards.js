@@ -2,7 +2,7 @@
 
 import { url } from "../api.js";
 import { h } from "../parts/dom.js";
-import { clock, number } from "../parts/format.js";
+import { clock, iso, number } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -23,8 +23,8 @@ const AROUND_MS = 300_000;
 function stretch(moment, before, after) {
   const at = Date.parse(moment.time);
   return {
-    from: new Date(Math.max(Date.parse(moment.start), at - before)).toISOString(),
-    to: new Date(Math.min(Date.parse(moment.end), at + after)).toISOString(),
+    from: iso(Math.max(Date.parse(moment.start), at - before)),
+    to: iso(Math.min(Date.parse(moment.end), at + after)),
   };
 }
 
@@ -45,7 +45,7 @@ export function dataUrl(picture) {
 
 /** @param {Moment} moment @param {(moment: Moment) => void} like */
 export function card(moment, like) {
-  const times = { since: new Date(Date.parse(moment.start) - AROUND_MS).toISOString(), until: new Date(Date.parse(moment.end) + AROUND_MS).toISOString() };
+  const times = { since: iso(Date.parse(moment.start) - AROUND_MS), until: iso(Date.parse(moment.end) + AROUND_MS) };
   return h("li", { class: "card moment" },
     shot(moment),
     h("div", {}, h("strong", {}, moment.camera), " ", h("time", { dateTime: moment.time }, clock(moment.time))),

@@ -1,15 +1,17 @@
 /** Find: moments by words, by a picture, by what is like one found before, or by labels. */
 
-import { request, ApiError, get, post, errorText } from "../api.js";
+import { ApiError, errorText, get, post, request } from "../api.js";
+import { cameraIds } from "../parts/cameras.js";
 import { fill, h } from "../parts/dom.js";
+import { saveFile } from "../parts/download.js";
 import { number } from "../parts/format.js";
-import { saveFile } from "../parts/saving.js";
-import { toast } from "../parts/toast.js";
+import { emptyNote } from "../parts/messages.js";
+import { toast, toastError } from "../parts/toast.js";
 import { replaceQuery } from "../router.js";
 import { card, clipName, clipUrl, dataUrl } from "./cards.js";
 import { Form } from "./form.js";
 import { base64, pictureOf, readPicture } from "./picture.js";
-import { toApi, isComplete, fromAddress, toAddress } from "./query.js";
+import { fromAddress, isComplete, toAddress, toApi } from "./query.js";
 import { SavedSearches } from "./saved.js";
 import { strings } from "./strings.js";
 
@@ -30,7 +32,7 @@ class Find {
     this.saved = new SavedSearches((search) => this.#show(search, ""));
     this.tally = h("p", { class: "muted", role: "status" });
     this.note = h("p", { class: "small muted", hidden: true });
-    this.state = h("p", { class: "empty" }, strings.start);
+    this.state = emptyNote(strings.start);
     this.grid = h("ul", { class: "grid moments", "aria-label": strings.results });
     this.save = h("button", { type: "button", onclick: () => this.#save() }, strings.save);
     this.csv = h("button", { type: "button", onclick: () => void this.#csv() }, strings.exportCsv);
@@ -81,8 +83,8 @@ class Find {
   /** What there is to filter by. */
   async #loadNames() {
     const { signal } = this.#ended;
-    this.saved.refresh().catch((error) => this.#showError(error));
-    get("cameras", {}, signal).then(({ cameras }) => this.form.cameras.suggest(cameras.map((/** @type {any} */ c) => c.id)), () => {});
+    this.saved.refresh().catch((error) => toastError(error, this.#ended.signal));
+    cameraIds(signal).then((ids) => this.form.cameras.suggest(ids), () => {});
     try {
       const { labels } = await get("find/labels", {}, signal);
       this.#labels = labels;
@@ -140,12 +142,6 @@ class Find {
     this.#nothing(nobody ? `${strings.nobody} ${errorText(error)}` : errorText(error));
   }
 
-  /** @param {unknown} error */
-  #showError(error) {
-    const text = errorText(error);
-    if (text && !this.#ended.signal.aborted) toast(text, "bad");
-  }
-
   /** @param {Moment} moment */
   #like(moment) {
     this.#show({ ...this.form.search, text: "", like: moment.id ?? "" }, dataUrl(moment.picture));
@@ -171,7 +167,7 @@ class Find {
       const body = toApi(this.form.search, this.form.byPicture ? base64(this.form.picture) : "");
       saveFile(await (await request("POST", "find/export", { body })).blob(), "found.csv");
     } catch (error) {
-      this.#showError(error);
+      toastError(error, this.#ended.signal);
     }
   }
 

@@ -1,10 +1,10 @@
 /** Searches that somebody keeps. */
 
-import { get, put, remove, errorText } from "../api.js";
+import { get, put, remove } from "../api.js";
 import { confirm, formDialog } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
-import { toast } from "../parts/toast.js";
-import { toApi, keyFor, fromApi } from "./query.js";
+import { orToast, toast } from "../parts/toast.js";
+import { fromApi, keyFor, toApi } from "./query.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./query.js").Search} Search */
@@ -47,11 +47,6 @@ export class SavedSearches {
   /** @param {string} name @param {string} title */
   async #forget(name, title) {
     if (!(await confirm(strings.forgetAsk(title), strings.forgetDo))) return;
-    try {
-      await remove(`find/saved/${name}`);
-      await this.refresh();
-    } catch (error) {
-      toast(errorText(error), "bad");
-    }
+    await orToast(remove(`find/saved/${name}`).then(() => this.refresh()));
   }
 }

@@ -1,5 +1,7 @@
 /** What the page Find says. */
 
+import { count } from "../parts/format.js";
+
 export const strings = {
   title: "Find",
   search: "Search",
@@ -34,7 +36,7 @@ export const strings = {
   most: "At most",
   searching: "Searching …",
   start: "Say what you look for, give a picture, or choose a label.",
-  count: (/** @type {number} */ n) => `${n} ${n === 1 ? "moment" : "moments"}, the best first`,
+  count: (/** @type {number} */ n) => `${count(n, "moment")}, the best first`,
   pending: (/** @type {string} */ n) => `The index has not seen ${n} events yet.`,
   none: "Nothing was found. Take other words, a longer time or fewer filters.",
   indexEmpty: "The index knows nothing of your cameras yet. What they see from now on is found within seconds, once detection or 'embed' has looked at it.",
@@ -51,7 +53,7 @@ export const strings = {
   review: "Incidents then",
   atCamera: "This camera",
   exportCsv: "Export as CSV",
-  clips: (/** @type {number} */ n) => `Download ${n} ${n === 1 ? "clip" : "clips"}`,
+  clips: (/** @type {number} */ n) => `Download ${count(n, "clip")}`,
   clipsDone: (/** @type {number} */ n, /** @type {number} */ failed) =>
     failed ? `${n} clips are saved; the video of ${failed} is gone.` : `${n} clips are saved.`,
   save: "Save search",

@@ -1,10 +1,11 @@
 /** Me: who is signed in, their password, and tokens for their programs. */
 
-import { get, post, remove, errorText } from "../api.js";
+import { errorText, get, post, remove } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
-import { toast } from "../parts/toast.js";
+import { mistakeLine } from "../parts/messages.js";
+import { orToast, toast } from "../parts/toast.js";
 import { strings as people } from "../people/strings.js";
 import { Tokens } from "./tokens.js";
 
@@ -29,14 +30,14 @@ function identity(me) {
 
 async function signOutEverywhere() {
   if (!(await confirm(texts.askEverywhere, texts.everywhere))) return;
-  await remove("me/sessions").then(() => location.reload(), (error) => toast(errorText(error), "bad"));
+  await orToast(remove("me/sessions").then(() => location.reload()));
 }
 
 /** @param {any} me */
 function password(me) {
   const old = h("input", { type: "password", autocomplete: "current-password" });
   const chosen = h("input", { type: "password", autocomplete: "new-password", minLength: 10, required: true });
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   const before = h("label", { class: "field", hidden: !me.has_password }, texts.old, old);
   const none = h("p", { class: "small muted", hidden: me.has_password }, texts.passwordNone);
   // Password managers ask for the name.

@@ -2,6 +2,7 @@
 
 import { fill, h } from "../parts/dom.js";
 import { number, percent, size } from "../parts/format.js";
+import { emptyNote } from "../parts/messages.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -15,7 +16,7 @@ export class Cameras {
     this.all = false;
     this.count = h("span", { class: "muted" });
     this.body = h("tbody");
-    this.empty = h("p", { class: "empty" }, texts.none);
+    this.empty = emptyNote(texts.none);
     this.show_ = h("button", { type: "button", onclick: () => this.#showAll() });
     this.rest = h("p", { class: "muted small" });
     const heads = [texts.camera, texts.state, texts.segments, texts.bytes, texts.leftOut, texts.reason];

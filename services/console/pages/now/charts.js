@@ -1,11 +1,13 @@
 /** How a service was: six charts on one time axis, with what happened beside them, and a range that one can look into. */
 
-import { get, errorText } from "../api.js";
+import { errorText, get } from "../api.js";
 import { Chart } from "../parts/chart.js";
 import { fill, h } from "../parts/dom.js";
-import { clock } from "../parts/format.js";
+import { clock, iso } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { replaceQuery } from "../router.js";
-import { Markers, iso } from "./markers.js";
+import { Markers } from "./markers.js";
 import { strings } from "./strings.js";
 
 const texts = strings.charts;
@@ -39,7 +41,7 @@ export class Charts {
     this.ranges = h("select", { "aria-label": texts.range, onchange: () => this.#whole(this.ranges.value) });
     this.follow = h("button", { type: "button", onclick: () => this.#whole(this.range) }, texts.live);
     this.source = h("p", { class: "muted small" });
-    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.mistake = mistakeLine();
     this.markers = new Markers();
     this.element = h("section", { class: "stack", "aria-labelledby": "history" },
       h("div", { class: "head" }, h("h2", { id: "history" }, texts.title), h("div", { class: "row controls" }, this.services, this.ranges, this.follow)),
@@ -107,12 +109,9 @@ export class Charts {
   }
 
   async #run() {
-    while (!this.end.aborted) {
-      // What lies in the past does not change, and nobody looks at a hidden page.
-      if (!document.hidden) await this.#load();
-      do await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-      while (this.part && !this.end.aborted);
-    }
+    await this.#load();
+    // A range in the past does not change.
+    await repeat(() => this.part || this.#load(), EVERY_MS, this.end);
   }
 
   async #load() {

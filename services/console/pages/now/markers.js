@@ -1,8 +1,10 @@
 /** What happened in a range: incidents, cameras that went and came, outages and deployments, the latest first. */
 
-import { get, errorText } from "../api.js";
+import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
-import { clock } from "../parts/format.js";
+import { clock, iso } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -17,7 +19,7 @@ export class Markers {
   constructor() {
     this.list = h("ul", { class: "markers" });
     this.more = h("p", { class: "muted small", hidden: true }, texts.moreMarkers);
-    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.mistake = mistakeLine();
     this.element = h("section", { class: "stack", "aria-labelledby": "markers" }, h("h2", { id: "markers" }, texts.markers), this.mistake, this.list, this.more);
   }
 
@@ -31,10 +33,8 @@ export class Markers {
 
   /** Follow the last hour. @param {AbortSignal} signal */
   async follow(signal) {
-    while (!signal.aborted) {
-      if (!document.hidden) await this.#load(signal);
-      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-    }
+    await this.#load(signal);
+    await repeat(() => this.#load(signal), EVERY_MS, signal);
   }
 
   /** @param {AbortSignal} signal */
@@ -57,7 +57,7 @@ function marker(m) {
     deployment: () => texts.marker.deployment(m.service, m.what),
   };
   const href = m.kind === "incident" ? to("review", [m.incident]) : m.kind === "camera" ? to("cameras", [m.camera]) : undefined;
-  const until = m.kind === "server" ? Date.parse(m.until ?? new Date().toISOString()) : undefined;
+  const until = m.kind === "server" ? Date.parse(m.until ?? iso(Date.now())) : undefined;
   const kind = m.severity === "critical" ? "critical" : m.kind;
   return { time: Date.parse(m.time), until, kind, type: m.kind, text: /** @type {any} */ (phrases)[m.kind](), href };
 }
@@ -66,9 +66,4 @@ function marker(m) {
 function line(m) {
   return h("li", {}, h("time", { dateTime: iso(m.time), class: "muted" }, clock(m.time)), " ",
     h("span", { class: "tag" }, texts.kinds[m.type] ?? m.type), " ", m.href ? h("a", { href: m.href }, m.text) : m.text);
-}
-
-/** @param {number} at */
-export function iso(at) {
-  return new Date(at).toISOString();
 }

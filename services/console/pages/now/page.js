@@ -1,8 +1,10 @@
 /** Now: is anything late, why are there so many GPUs, what needs me. */
 
-import { get, errorText } from "../api.js";
+import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { to } from "../router.js";
 import { Cameras } from "./cameras.js";
 import { Charts } from "./charts.js";
@@ -19,7 +21,7 @@ export async function show(main, route, shell) {
   const first = await get("now", {}, end.signal);
   const parts = shell.me.cameras === null ? whole(route.query, end.signal) : some(end.signal);
   const time = h("span", { class: "muted small" });
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   main.classList.add("now");
   fill(main, h("div", { class: "head" }, h("h1", {}, strings.title), time), mistake, parts.map((part) => part.element));
   const take = (/** @type {any} */ now) => {
@@ -29,7 +31,9 @@ export async function show(main, route, shell) {
     shell.count("now", now.attention.length);
   };
   take(first);
-  void keep(end.signal, take, (error) => (mistake.textContent = `${strings.stale} ${errorText(error)}`));
+  void repeat(() => get("now", {}, end.signal).then(take, (error) => {
+    if (!end.signal.aborted) mistake.textContent = `${strings.stale} ${errorText(error)}`;
+  }), EVERY_MS, end.signal);
   return () => end.abort();
 }
 
@@ -46,15 +50,6 @@ function some(signal) {
   const markers = new Markers();
   void markers.follow(signal);
   return [new Attention(), new Cameras(), markers];
-}
-
-/** @param {AbortSignal} signal @param {(now: any) => void} take @param {(error: unknown) => void} fail */
-async function keep(signal, take, fail) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-    if (signal.aborted || document.hidden) continue;
-    await get("now", {}, signal).then(take, (error) => signal.aborted || fail(error));
-  }
 }
 
 /** What needs somebody, with the page where something can be done about it. */

@@ -1,7 +1,10 @@
 /** A card for each service: what arrives, what waits, how many replicas there are and why; and all about it on request. */
 
 import { fill, h } from "../parts/dom.js";
+import { fact } from "../parts/facts.js";
 import { duration, number, percent } from "../parts/format.js";
+import { emptyNote } from "../parts/messages.js";
+import { table } from "../parts/table.js";
 import { strings } from "./strings.js";
 
 const texts = strings.services;
@@ -35,7 +38,7 @@ export class Services {
     }
     const wanted = names.map((/** @type {string} */ name) => /** @type {Card} */ (this.cards.get(name)).element);
     const current = [...this.grid.children];
-    if (!names.length) fill(this.grid, h("p", { class: "empty" }, texts.none));
+    if (!names.length) fill(this.grid, emptyNote(texts.none));
     else if (wanted.length !== current.length || wanted.some((/** @type {Element} */ card, /** @type {number} */ i) => card !== current[i])) {
       fill(this.grid, wanted);
     }
@@ -62,7 +65,7 @@ class Card {
   show(service) {
     this.service = service;
     fill(this.state, h("span", { class: `dot ${TONES[service.state] ?? ""}` }), /** @type {any} */ (texts.state)[service.state]);
-    fill(this.facts, facts(service).map(([name, text, tone]) => h("div", {}, h("dt", {}, name), h("dd", { class: tone ?? "" }, text))));
+    fill(this.facts, facts(service).map((pair) => fact(...pair)));
     this.#split(service.time);
     if (this.details.open) this.#fillMore();
   }
@@ -88,7 +91,7 @@ class Card {
 }
 
 /** @param {any} s @returns {[string, string, string?][]} */
-export function facts(s) {
+function facts(s) {
   /** @type {[string, string, string?][]} */
   const found = [];
   const rate = (/** @type {number | null} */ n) => (n === null ? "–" : texts.perSecond(number(n)));
@@ -121,23 +124,20 @@ function replicasText(s) {
 
 /** @param {any[]} queues */
 function queues(queues) {
-  const names = texts.queue;
-  return table(Object.values(names), queues.map((q) => [
+  return table(texts.queues, columns(texts.queue), queues.map((q) => [
     `${q.stream} ${q.consumer}`, texts.perSecond(number(q.arriving)), texts.perSecond(number(q.clearing)), number(q.pending),
     number(q.in_flight), q.age_s ? duration(q.age_s) : "–",
-  ]));
+  ]), { wide: true });
 }
 
 /** @param {any[]} replicas */
 function replicas(replicas) {
-  return table(Object.values(texts.replica), replicas.map((r) => [
+  return table(texts.replicas, columns(texts.replica), replicas.map((r) => [
     r.replica, texts.states[r.state] ?? r.state, r.model || "–", percent(r.busy), number(r.held), duration(Math.round(r.uptime_s)),
-  ]));
+  ]), { wide: true });
 }
 
-/** @param {string[]} heads @param {string[][]} rows */
-export function table(heads, rows) {
-  return h("div", { class: "scroll", tabIndex: 0, role: "group", "aria-label": heads[0] ?? "" }, h("table", { class: "cards" },
-    h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h("td", { dataset: { label: heads[i] ?? "" } }, cell)))))));
+/** @param {Record<string, string>} heads */
+function columns(heads) {
+  return Object.values(heads).map((head) => ({ head }));
 }

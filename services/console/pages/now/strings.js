@@ -1,8 +1,8 @@
 /** What the page Now says. */
 
-/** @typedef {string} S */
+import { count } from "../parts/format.js";
 
-const things = (/** @type {number} */ n, /** @type {S} */ one, /** @type {S} */ many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+/** @typedef {string} S */
 
 export const strings = {
   title: "Now",
@@ -16,16 +16,15 @@ export const strings = {
     notLate: "Nothing is late",
     lateBy: (/** @type {S} */ service, /** @type {S} */ age) => `${service} is late: the oldest waits for ${age}`,
     nobody: (/** @type {S} */ service) => `Nobody works for ${service}`,
-    expired: (/** @type {number} */ n) => `${things(n, "segment has", "segments have")} expired unseen`,
+    expired: (/** @type {number} */ n) => `${count(n, "segment has", "segments have")} expired unseen`,
     cannotTell: "Not known",
     oldest: (/** @type {S} */ age, /** @type {S} */ service) => `The oldest that waits has done so for ${age}, for ${service}`,
     nothingWaits: "Nothing waits",
     flow: (/** @type {S} */ segments, /** @type {S} */ bytes) => `${segments} segments a second are stored, ${bytes}`,
-    work: (/** @type {number} */ n) => `${things(n, "replica works", "replicas work")}`,
+    work: (/** @type {number} */ n) => `${count(n, "replica works", "replicas work")}`,
     none: "No replica runs",
-    starting: (/** @type {number} */ n) => `${things(n, "starts", "start")}`,
-    draining: (/** @type {number} */ n) => `${things(n, "ends", "end")}`,
-    wanted: (/** @type {S} */ n) => `${n} wanted`,
+    starting: (/** @type {number} */ n) => `${count(n, "starts", "start")}`,
+    draining: (/** @type {number} */ n) => `${count(n, "ends", "end")}`,
     nothingToDo: "There is nothing to be done",
     noScaler: "No scaler says why: it may be KEDA's own count, or a fixed number",
     perHour: (/** @type {S} */ money) => `${money} an hour`,
@@ -35,17 +34,17 @@ export const strings = {
     since: (/** @type {S} */ time) => `since ${time}`,
     shares: (/** @type {S} */ busy, /** @type {S} */ idle, /** @type {S} */ warming) => `${busy} busy, ${idle} idle, ${warming} starting`,
     nothing: "Nothing needs you",
-    some: (/** @type {number} */ n) => things(n, "thing needs you", "things need you"),
+    some: (/** @type {number} */ n) => count(n, "thing needs you", "things need you"),
   },
   attention: {
     title: "What needs you",
     server: "The console does not reach the NATS server, or its streams do not answer",
     scaler: "The scaler has stopped answering: replicas stay as they are",
-    expired: (/** @type {S} */ service, /** @type {number} */ n) => `${things(n, "segment", "segments")} for ${service} expired in the last ten minutes before anybody saw them`,
+    expired: (/** @type {S} */ service, /** @type {number} */ n) => `${count(n, "segment")} for ${service} expired in the last ten minutes before anybody saw them`,
     late: (/** @type {S} */ service, /** @type {S} */ age) => `${service}: the oldest that waits has done so for ${age}`,
-    missing: (/** @type {S} */ service, /** @type {number} */ n) => `${service}: ${things(n, "message waits", "messages wait")}, and nobody works on them`,
+    missing: (/** @type {S} */ service, /** @type {number} */ n) => `${service}: ${count(n, "message waits", "messages wait")}, and nobody works on them`,
     camera: (/** @type {S} */ camera, /** @type {S} */ reason) => `${camera}: ${reason || "it delivers nothing"}`,
-    lost: (/** @type {S} */ camera, /** @type {number} */ n, /** @type {S} */ reason) => `${camera}: frames of ${things(n, "segment", "segments")} were left out, and can't be looked at any more (${reason})`,
+    lost: (/** @type {S} */ camera, /** @type {number} */ n, /** @type {S} */ reason) => `${camera}: frames of ${count(n, "segment")} were left out, and can't be looked at any more (${reason})`,
     unknown: (/** @type {S} */ service, /** @type {S} */ reason) => `${service}: ${reason}`,
     severity: { critical: "now", warning: "soon" },
   },
@@ -122,6 +121,6 @@ export const strings = {
     leftOut: "frames left out",
     reason: "why",
     all: (/** @type {number} */ n) => `Show all ${n}`,
-    more: (/** @type {number} */ n) => `${things(n, "more camera is", "more cameras are")} not shown.`,
+    more: (/** @type {number} */ n) => `${count(n, "more camera is", "more cameras are")} not shown.`,
   },
 };

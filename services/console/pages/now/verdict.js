@@ -10,7 +10,7 @@ const texts = strings.verdict;
 /** @typedef {{tone: "good" | "warn" | "bad" | "muted", answer: string, more: string[]}} Verdict */
 
 /** @param {any} now @returns {Verdict} */
-export function lateness(now) {
+function lateness(now) {
   const more = [texts.flow(number(now.segments), `${size(now.bytes)}/s`)];
   const worst = now.attention.find((/** @type {any} */ a) => ["expired", "missing", "late"].includes(a.kind));
   const oldest = now.services

@@ -11,11 +11,12 @@
  * wider, Escape or 0 goes back to all.
  */
 
-import { h, fill } from "./dom.js";
-import { clock, number } from "./format.js";
+import { redrawOnChange } from "./canvas.js";
 import { draw, plot } from "./chart_draw.js";
 import { around, indexAt } from "./chart_scale.js";
 import { strings } from "./chart_strings.js";
+import { fill, h } from "./dom.js";
+import { clock, number } from "./format.js";
 
 /** @typedef {import("./chart_draw.js").Data} Data */
 
@@ -36,8 +37,8 @@ export class Chart extends HTMLElement {
   #legend = h("ul", { class: "legend" });
   #status = h("p", { class: "sr", role: "status" });
   #at = h("p", { class: "at muted small" });
-  #resized = new ResizeObserver(() => this.#draw());
-  #themed = new MutationObserver(() => this.#draw());
+  /** @type {() => void} */
+  #end = () => {};
 
   connectedCallback() {
     if (!this.#canvas.isConnected) {
@@ -46,13 +47,11 @@ export class Chart extends HTMLElement {
       this.removeAttribute("title");
       this.#listen(keys);
     }
-    this.#resized.observe(this);
-    this.#themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    this.#end = redrawOnChange(this, () => this.#draw());
   }
 
   disconnectedCallback() {
-    this.#resized.disconnect();
-    this.#themed.disconnect();
+    this.#end();
   }
 
   /** What to draw from now on. A value that is not known is null. @param {Data} data */

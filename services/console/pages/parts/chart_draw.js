@@ -1,7 +1,8 @@
 /** Draws a chart on a canvas: axes, series, markers, what is chosen and where the cursor is. */
 
-import { number } from "./format.js";
+import { context2d } from "./canvas.js";
 import { largest, ticks, timeLabel, timeTicks } from "./chart_scale.js";
+import { number } from "./format.js";
 
 /**
  * @typedef {{name: string, label: string, color: number, values: (number | null)[], steps?: boolean, fill?: boolean,
@@ -27,15 +28,10 @@ export function plot(width, height) {
  * @param {Pointer} pointer
  */
 export function draw(canvas, data, pointer) {
-  const ratio = window.devicePixelRatio || 1;
   const { width, height } = canvas.getBoundingClientRect();
   if (!width || !height) return;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  context.scale(ratio, ratio);
-  new Drawing(context, width, height, data).all(pointer);
+  const context = context2d(canvas, width, height);
+  if (context) new Drawing(context, width, height, data).all(pointer);
 }
 
 class Drawing {

@@ -45,7 +45,8 @@ export function timeTicks(since, until, count) {
  */
 export function timeLabel(at, span) {
   const time = new Date(at);
-  if (span > 3 * 86_400_000) return time.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const isMidnight = time.getHours() === 0 && time.getMinutes() === 0;
+  if (isMidnight && span > 2 * 86_400_000) return time.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
   const seconds = span < 600_000 ? /** @type {const} */ ("2-digit") : undefined;
   return time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: seconds });
 }

@@ -43,6 +43,11 @@ export function fill(element, ...children) {
   element.replaceChildren(...nodes(children));
 }
 
+/** Change a text only where it differs: screen readers announce each change. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /**
  * @param {Element} element
  * @param {string} name

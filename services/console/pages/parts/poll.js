@@ -1,36 +1,33 @@
-/** What is asked again and again for as long as somebody looks, and never twice at once. */
+/** Requests that repeat while the page is visible, never two at the same time. */
 
-import { errorText } from "../api.js";
-import { toast } from "./toast.js";
+import { toastError } from "./toast.js";
 
 /**
- * Call `ask` now, and again so many milliseconds after each answer. Where the first one fails, so does this.
- * @param {(signal: AbortSignal) => Promise<void>} ask
+ * Call `load` now, and again this many milliseconds after each answer. If the first one fails, this fails too; a later
+ * error is shown once until it changes.
+ * @param {(signal: AbortSignal) => Promise<void>} load
  * @param {number} ms
  * @returns {Promise<() => void>} what ends it
  */
-export async function poll(ask, ms) {
+export async function poll(load, ms) {
   const ended = new AbortController();
   let lastError = "";
-  await ask(ended.signal);
-  const next = async () => {
-    if (ended.signal.aborted) return;
-    if (!document.hidden) {
-      try {
-        await ask(ended.signal);
-        lastError = "";
-      } catch (error) {
-        // What fails each time is said once.
-        const text = ended.signal.aborted ? "" : errorText(error);
-        if (text && text !== lastError) toast(text, "bad");
-        lastError = text || lastError;
-      }
-    }
-    timer = setTimeout(next, ms);
-  };
-  let timer = setTimeout(next, ms);
-  return () => {
-    ended.abort();
-    clearTimeout(timer);
-  };
+  await load(ended.signal);
+  void repeat(() => load(ended.signal).then(() => (lastError = ""), (error) => (lastError = toastError(error, ended.signal, lastError))), ms, ended.signal);
+  return () => ended.abort();
+}
+
+/**
+ * Call `act` this many milliseconds from now, and again after each time that it is done. Nothing happens while the page
+ * is hidden.
+ * @param {() => unknown} act
+ * @param {number} ms
+ * @param {AbortSignal} signal ends it
+ */
+export async function repeat(act, ms, signal) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    if (signal.aborted) return;
+    if (!document.hidden) await act();
+  }
 }

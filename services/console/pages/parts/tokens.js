@@ -1,7 +1,7 @@
 /** What was chosen, as tokens that can be taken away; and a field that adds one of many names. */
 
-import { fill, h } from "./dom.js";
 import { strings } from "../strings.js";
+import { fill, h } from "./dom.js";
 
 /** @typedef {{text: string, picture?: string, remove: () => void}} Token */
 

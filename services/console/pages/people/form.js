@@ -1,11 +1,11 @@
 /** What somebody may: a form in a dialog. */
 
 import { get, put } from "../api.js";
+import { cameraIds } from "../parts/cameras.js";
 import { choice } from "../parts/choice.js";
 import { formDialog } from "../parts/dialog.js";
 import { h } from "../parts/dom.js";
 import { toast } from "../parts/toast.js";
-import { cameraIds } from "./cameras.js";
 import { strings } from "./strings.js";
 
 /**

@@ -1,5 +1,7 @@
 /** What the pages People and Me say. */
 
+import { count } from "../parts/format.js";
+
 export const strings = {
   title: "People",
   tabs: { people: "People", groups: "Groups of cameras" },
@@ -9,14 +11,14 @@ export const strings = {
   sees: "Sees",
   seesAll: "Every camera",
   seesNone: "no camera",
-  cameras: (/** @type {number} */ n) => (n === 1 ? "1 camera" : `${n} cameras`),
+  cameras: (/** @type {number} */ n) => count(n, "camera"),
   groupsSeen: (/** @type {string[]} */ names) => `groups ${names.join(", ")}`,
   signsIn: "Signs in by",
   by: { password: "password", provider: "organisation", expected: "organisation, not yet", link: "link" },
   off: "may not sign in",
   signedIn: "Signed in",
-  sessions: (/** @type {number} */ n) => (n === 1 ? "1 session" : `${n} sessions`),
-  tokens: (/** @type {number} */ n) => (n === 1 ? "1 token" : `${n} tokens`),
+  sessions: (/** @type {number} */ n) => count(n, "session"),
+  tokens: (/** @type {number} */ n) => count(n, "token"),
   never: "–",
   actions: "Actions",
   add: "Add somebody",
@@ -35,9 +37,6 @@ export const strings = {
   link: "Link",
   linkTitle: (/** @type {string} */ name) => `A link for ${name}`,
   linkHelp: (/** @type {string} */ until) => `It signs them in once, until ${until}. It is shown this once: hand it to them, and to nobody else.`,
-  copy: "Copy",
-  copied: "It is copied.",
-  notCopied: "It can't be copied here: select it, and copy it by hand.",
   signOut: "Sign out",
   askSignOut: (/** @type {string} */ name) => `End all sessions of ${name}? Their programs go on.`,
   signedOut: (/** @type {string} */ name) => `${name} is signed out.`,

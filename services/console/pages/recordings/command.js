@@ -1,7 +1,8 @@
 /** What looks at the time that is shown, or chosen, once more: a command to copy. */
 
 import { copy } from "../parts/copy.js";
-import { h } from "../parts/dom.js";
+import { h, setText } from "../parts/dom.js";
+import { iso } from "../parts/format.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
@@ -14,7 +15,7 @@ export class ReanalysisCommand {
     this.#camera = camera;
     this.command = h("pre", { class: "command" });
     this.element = h("section", { class: "recordings-command card", "aria-label": texts.title }, h("h2", {}, texts.title), h("p", { class: "small" }, texts.help),
-      this.command, h("div", { class: "row" }, h("button", { type: "button", onclick: () => void copy(this.command, texts) }, texts.copy)));
+      this.command, h("div", { class: "row" }, h("button", { type: "button", onclick: () => void copy(this.command) }, texts.copy)));
   }
 
   #camera;
@@ -23,16 +24,16 @@ export class ReanalysisCommand {
   show(span) {
     const text = span ? commandFor(this.#camera, span) : "";
     // Somebody may have selected it.
-    if (this.command.textContent !== text) this.command.textContent = text;
+    setText(this.command, text);
   }
 }
 
 /** @param {string} camera @param {Span} span */
-export function commandFor(camera, { since, until }) {
+function commandFor(camera, { since, until }) {
   return `tidegate reanalyze --camera ${camera} --since ${instant(since)} --until ${instant(until)}`;
 }
 
 /** To the second, of no zone of this browser's. @param {number} time */
 function instant(time) {
-  return new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
+  return iso(time).replace(/\.\d+Z$/, "Z");
 }

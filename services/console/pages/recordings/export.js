@@ -1,8 +1,9 @@
 /** A time to be saved as a file: chosen here, by keys or on the timeline. */
 
-import { request, errorText, url } from "../api.js";
-import { fill, h } from "../parts/dom.js";
-import { clock, duration, size } from "../parts/format.js";
+import { errorText, request, url } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { download } from "../parts/download.js";
+import { clock, duration, iso, size } from "../parts/format.js";
 import { instant, local } from "../parts/timespan.js";
 import { coverage, HOUR, SECOND } from "./days.js";
 import { strings } from "./strings.js";
@@ -71,22 +72,22 @@ export class Export {
 
   /** @param {Span} span */
   choose(span) {
-    this.begin.value = local(new Date(span.since).toISOString());
-    this.end.value = local(new Date(Math.max(span.until, span.since + SECOND)).toISOString());
+    this.begin.value = local(iso(span.since));
+    this.end.value = local(iso(Math.max(span.until, span.since + SECOND)));
     this.#show();
   }
 
   /** @param {HTMLInputElement} field @param {number} time */
   #put(field, time) {
     if (Number.isNaN(time)) return;
-    field.value = local(new Date(time).toISOString());
+    field.value = local(iso(time));
     this.#show();
   }
 
   #show() {
     const { span } = this;
     const [text, may] = this.#judge(span);
-    if (this.about.textContent !== text) this.about.textContent = text;
+    setText(this.about, text);
     this.button.disabled = !may;
     this.#changed(span);
   }
@@ -109,7 +110,7 @@ export class Export {
   async #save() {
     const { span } = this;
     if (!span) return;
-    const query = { from: new Date(span.since).toISOString(), to: new Date(span.until).toISOString() };
+    const query = { from: iso(span.since), to: iso(span.until) };
     this.button.disabled = true;
     fill(this.note, texts.asking);
     try {
@@ -127,12 +128,4 @@ export class Export {
       this.button.disabled = this.span === null;
     }
   }
-}
-
-/** @param {string} href */
-function download(href) {
-  const link = h("a", { href, download: "", hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
 }

@@ -1,6 +1,7 @@
 /** What is told beside the video: how much a camera has and by which policy, and what is missing of a day. */
 
 import { fill, h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { clock, duration, number, size } from "../parts/format.js";
 import { SECOND } from "./days.js";
 import { strings } from "./strings.js";
@@ -32,14 +33,12 @@ export function missing(lost) {
 
 /** @param {OfCamera} of */
 export function facts(of) {
-  /** @type {[string, import("../parts/dom.js").Child | import("../parts/dom.js").Child[]][]} */
-  const rows = [
+  return figures([
     [texts.video, duration(Math.round(of.seconds))], [texts.disk, size(of.bytes)],
     [texts.since, of.since ? clock(of.since) : "–"], [texts.until, of.until ? clock(of.until) : "–"],
     [texts.policy, policy(of)], [texts.goes, goes(of)],
     [texts.missing, h("ul", {}, missing(of.lost).map((text) => h("li", {}, text)))],
-  ];
-  return h("dl", { class: "figures" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  ]);
 }
 
 /** The longest gaps of a day, by time. */

@@ -1,6 +1,7 @@
 /** Which groups of pictures show a time, and their bytes, as the console's API has them: a few minutes at a time. */
 
 import { ApiError, request } from "../api.js";
+import { iso } from "../parts/format.js";
 import { MINUTE, SECOND, stretchAt } from "./days.js";
 import { groups } from "./playlist.js";
 
@@ -74,7 +75,7 @@ export class Footage {
   /** @param {number} since */
   async #groups(since) {
     try {
-      const answer = await this.#ask(`${this.#path}playlist.m3u8`, { from: new Date(since).toISOString(), to: new Date(since + WINDOW).toISOString() });
+      const answer = await this.#ask(`${this.#path}playlist.m3u8`, { from: iso(since), to: iso(since + WINDOW) });
       return groups(await answer.text(), answer.url);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return [];

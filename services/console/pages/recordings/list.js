@@ -1,13 +1,13 @@
 /** All cameras that are recorded: how much there is of each, by which policy, and when its oldest goes. */
 
 import { get } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
 import { clock, duration, size } from "../parts/format.js";
+import { poll } from "../parts/poll.js";
 import { table } from "../parts/table.js";
 import { to } from "../router.js";
-import { strings } from "./strings.js";
 import { empty, goes, missing, policy } from "./facts.js";
+import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").OfCamera} OfCamera */
 

@@ -1,19 +1,20 @@
 /** The recordings of one camera: a day of it, played, and a part of it saved. */
 
 import { get } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
-import { help, listen } from "../parts/keys.js";
+import { iso } from "../parts/format.js";
+import { help, keysButton, listen } from "../parts/keys.js";
+import { poll } from "../parts/poll.js";
 import { replaceQuery, to } from "../router.js";
 import { Calendar } from "./calendar.js";
-import { dayOf, daysOf, stretchAt, spanOf } from "./days.js";
-import { Export } from "./export.js";
 import { ReanalysisCommand } from "./command.js";
+import { dayOf, daysOf, spanOf, stretchAt } from "./days.js";
+import { Export } from "./export.js";
+import { empty, facts, Gaps } from "./facts.js";
 import { LITTLE, Player, STEP } from "./player.js";
 import { DayReader } from "./reader.js";
 import { strings } from "./strings.js";
 import { Timeline } from "./timeline.js";
-import { empty, facts, Gaps } from "./facts.js";
 
 /** @typedef {import("./types.js").Hours} Hours */
 /** @typedef {import("./types.js").Span} Span */
@@ -79,7 +80,7 @@ class OneCamera {
           h("a", { class: "button", href: to("recordings") }, strings.all),
           h("a", { class: "button", href: to("cameras", [this.camera]) }, strings.live),
           h("a", { class: "button", href: to("review", [], { camera: this.camera }) }, strings.review),
-          h("button", { type: "button", onclick: () => help(strings.help) }, strings.keys))),
+          keysButton(strings.keys))),
       h("div", { class: "recordings" },
         this.calendar.element,
         h("div", { class: "stack day-of" }, this.timeline.element, this.nothing,
@@ -119,7 +120,7 @@ class OneCamera {
     const step = (/** @type {number} */ by) => () => this.player.step(by);
     this.#stopListening = listen({
       space: () => this.player.toggle(), j: step(-STEP), l: step(STEP), ",": step(-LITTLE), ".": step(LITTLE),
-      i: () => this.exported.from(), o: () => this.exported.until(), "?": () => help(strings.help),
+      i: () => this.exported.from(), o: () => this.exported.until(), "?": () => help(strings.keys),
       "+": () => this.timeline.zoom(1), "=": () => this.timeline.zoom(1), "-": () => this.timeline.zoom(-1),
     });
   }
@@ -134,7 +135,7 @@ class OneCamera {
   #first({ hours }) {
     const at = Date.parse(this.#query.get("at") ?? "");
     const day = this.#query.get("day") ?? (Number.isNaN(at) ? "" : dayOf(at));
-    return spanOf(day) ? day : dayOf(Date.parse(hours.findLast(({ seconds }) => seconds)?.hour ?? new Date().toISOString()));
+    return spanOf(day) ? day : dayOf(Date.parse(hours.findLast(({ seconds }) => seconds)?.hour ?? iso(Date.now())));
   }
 
   /** @param {string} day @param {number} [at] the moment to begin with; else the first that there is */
@@ -185,7 +186,7 @@ class OneCamera {
     clearTimeout(this.#timer);
     this.#timer = window.setTimeout(() => {
       this.player.seek(time);
-      this.#setAddress({ day: this.#day, at: new Date(time).toISOString() });
+      this.#setAddress({ day: this.#day, at: iso(time) });
     }, SOON_MS);
   }
 

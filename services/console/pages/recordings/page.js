@@ -2,11 +2,12 @@
 
 import { ApiError, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { errorNote } from "../parts/messages.js";
+import { empty } from "./facts.js";
 import { showList } from "./list.js";
 import { showOne } from "./one.js";
 import { ReanalysisRuns } from "./reanalysis.js";
 import { strings } from "./strings.js";
-import { empty } from "./facts.js";
 
 const AGAIN_MS = 5000;
 
@@ -29,7 +30,7 @@ export async function show(main, route) {
       const texts = strings.none;
       fill(main, h("h1", {}, strings.title), empty(texts.recorder, texts.start, texts.command, `${texts.running} ${errorText(error)}`),
         camera ? null : reanalyses.element);
-      timer = window.setTimeout(() => void open().catch((later) => fill(main, h("p", { class: "empty", role: "alert" }, errorText(later)))), AGAIN_MS);
+      timer = window.setTimeout(() => void open().catch((later) => fill(main, errorNote(errorText(later)))), AGAIN_MS);
     }
   };
   const end = () => {

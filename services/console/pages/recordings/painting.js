@@ -1,7 +1,7 @@
 /** The timeline's picture: what is recorded, what is missing and why, incidents, and what was chosen. */
 
-import { svg } from "../parts/dom.js";
 import { timeLabel, timeTicks } from "../parts/chart_scale.js";
+import { svg } from "../parts/dom.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./types.js").Gap} Gap */

@@ -1,8 +1,8 @@
 /** The player: recorded video with the time at which it was filmed, and what moves it. */
 
-import { isTransient, errorText } from "../api.js";
-import { fill, h } from "../parts/dom.js";
-import { clock, duration } from "../parts/format.js";
+import { errorText, isTransient } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { clock, duration, iso } from "../parts/format.js";
 import { MINUTE, SECOND } from "./days.js";
 import { Playback, Unplayable } from "./playback.js";
 import { strings } from "./strings.js";
@@ -114,10 +114,10 @@ export class Player {
     const { time } = this;
     if (Number.isNaN(time)) return;
     const text = clock(time);
-    if (this.clock.textContent !== text) this.clock.textContent = text;
-    this.clock.dateTime = new Date(time).toISOString();
+    setText(this.clock, text);
+    this.clock.dateTime = iso(time);
     const action = this.video.paused ? texts.play : texts.pause;
-    if (this.button.textContent !== action) this.button.textContent = action;
+    setText(this.button, action);
     this.#moved(time);
   }
 

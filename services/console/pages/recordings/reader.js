@@ -1,7 +1,8 @@
 /** What there is of a day: asked of the API only where its hours do not say it all. */
 
 import { get } from "../api.js";
-import { HOUR, splitHours, merge, MINUTE } from "./days.js";
+import { iso } from "../parts/format.js";
+import { HOUR, merge, MINUTE, splitHours } from "./days.js";
 
 /** @typedef {import("./types.js").Hour} Hour */
 /** @typedef {import("./types.js").Span} Span */
@@ -57,7 +58,7 @@ export class DayReader {
 
   /** @param {Span} span @returns {Promise<Part>} */
   async #ask(span) {
-    const query = { from: new Date(span.since).toISOString(), to: new Date(span.until).toISOString() };
+    const query = { from: iso(span.since), to: iso(span.until) };
     const found = await get(`recordings/${encodeURIComponent(this.#camera)}/time`, query, this.#signal);
     const spans = (/** @type {any[]} */ row) => row.map((one) => ({ ...one, since: Date.parse(one.since), until: Date.parse(one.until) }));
     return { stretches: spans(found.stretches), gaps: spans(found.gaps) };
@@ -65,7 +66,7 @@ export class DayReader {
 
   /** @param {Span} day */
   async #marks(day) {
-    const query = { camera: this.#camera, since: new Date(day.since).toISOString(), until: new Date(day.until).toISOString(), limit: MOST_MARKS };
+    const query = { camera: this.#camera, since: iso(day.since), until: iso(day.until), limit: MOST_MARKS };
     const found = await get("incidents", query, this.#signal).catch(() => ({ incidents: [] }));
     return found.incidents.map((/** @type {any} */ { start, rule, severity }) => ({ start: Date.parse(start), rule, severity }));
   }

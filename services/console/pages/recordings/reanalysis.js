@@ -1,9 +1,10 @@
 /** The runs of `tidegate reanalyze`, and their progress. */
 
 import { get, subscribe } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { clock, number, percent } from "../parts/format.js";
+import { poll } from "../parts/poll.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").ReanalysisRun} ReanalysisRun */
@@ -72,7 +73,7 @@ function card({ of, heard }) {
     h("progress", { max: 1, value: share, "aria-label": texts.progress(of.run) }),
     h("p", {}, pace(of, state, share)),
     of.reason ? h("p", { class: "mistake" }, of.reason) : null,
-    h("dl", { class: "figures" }, facts(of).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    figures(facts(of)),
     state === "stopped" || state === "failed" || state === "silent"
       ? h("p", { class: "small" }, texts.resume, " ", h("code", {}, `tidegate reanalyze --resume ${quote(of.output)}`)) : null);
 }

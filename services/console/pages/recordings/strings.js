@@ -1,7 +1,6 @@
 /** What the page Recordings says. */
 
-/** @param {number} n @param {string} what */
-const of = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+import { count } from "../parts/format.js";
 
 const causes = {
   camera: "the camera sent nothing",
@@ -19,7 +18,6 @@ export const strings = {
   camera: "Camera",
   live: "Live",
   review: "Incidents",
-  keys: "Keys",
   causes,
   none: {
     recorder: "No recorder is running.",
@@ -83,7 +81,7 @@ export const strings = {
     title: "What is missing",
     none: "Nothing of this day is known to be missing.",
     one: (/** @type {string} */ from, /** @type {string} */ to, /** @type {string} */ long) => `${from} to ${to}, ${long}`,
-    more: (/** @type {number} */ n) => `and ${of(n, "shorter gap")}`,
+    more: (/** @type {number} */ n) => `and ${count(n, "shorter gap")}`,
   },
   player: {
     video: (/** @type {string} */ camera) => `Recorded video of ${camera}`,
@@ -120,8 +118,6 @@ export const strings = {
     title: "Look again",
     help: "With a better model, at more frames or by other rules: this command looks at the time that is chosen, or else at the day, once more. It says first what that will take.",
     copy: "Copy the command",
-    copied: "The command is copied.",
-    notCopied: "The browser does not let pages copy here: the command is selected, copy it yourself.",
   },
   runs: {
     title: "Second looks",
@@ -137,7 +133,7 @@ export const strings = {
       silent: "not heard of",
     },
     of: (/** @type {string} */ cameras, /** @type {string} */ since, /** @type {string} */ until) => `${cameras}, ${since} to ${until}`,
-    more: (/** @type {string} */ some, /** @type {number} */ n) => `${some} and ${of(n, "more camera")}`,
+    more: (/** @type {string} */ some, /** @type {number} */ n) => `${some} and ${count(n, "more camera")}`,
     progress: (/** @type {string} */ run) => `How far ${run} is`,
     rate: (/** @type {string} */ frames) => `${frames} frames/s`,
     ends: (/** @type {string} */ time) => `ends at ${time}`,
@@ -165,20 +161,16 @@ export const strings = {
     camera: "Camera",
     missing: "Missing",
   },
-  help: {
-    title: "Keys",
-    close: "Close",
-    keys: {
-      space: "play, or pause",
-      j: "a minute back",
-      l: "a minute on",
-      ",": "five seconds back",
-      ".": "five seconds on",
-      i: "begin the export here",
-      o: "end the export here",
-      "+": "zoom into the timeline",
-      "-": "zoom out",
-      "?": "these keys",
-    },
+  keys: {
+    space: "play, or pause",
+    j: "a minute back",
+    l: "a minute on",
+    ",": "five seconds back",
+    ".": "five seconds on",
+    i: "begin the export here",
+    o: "end the export here",
+    "+": "zoom into the timeline",
+    "-": "zoom out",
+    "?": "these keys",
   },
 };

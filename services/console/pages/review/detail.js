@@ -1,10 +1,11 @@
 /** One incident: its clip, what a model said of it, what was looked at less, and its evidence. */
 
 import { fill, h } from "../parts/dom.js";
+import { fact } from "../parts/facts.js";
 import { clock, number, percent } from "../parts/format.js";
+import { to } from "../router.js";
 import { lengthText, tags, what } from "./cards.js";
 import { Player } from "./player.js";
-import { to } from "../router.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Details} Details */
@@ -81,11 +82,6 @@ export class Detail {
 /** @param {string} [why] */
 function nothing(why) {
   return h("p", { class: "empty", role: why ? "alert" : null }, why ?? strings.choose);
-}
-
-/** @param {string} name @param {string | HTMLElement} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
 
 /** @param {Details} details @returns {string | HTMLElement} */

@@ -19,7 +19,7 @@ export function tracks(paths) {
 }
 
 /** The box of a track at a moment; null where it was not seen. @param {Track} track @param {number} time @returns {Box | null} */
-export function boxAt(track, time) {
+function boxAt(track, time) {
   const after = track.times.findIndex((t) => t > time);
   const n = after < 0 ? track.times.length - 1 : after - 1;
   const [box, next] = [track.boxes[n], track.boxes[n + 1]];

@@ -1,15 +1,17 @@
 /** Review: incidents as cards over a timeline, each with its clip and what was said of it. */
 
-import { get, subscribe, put, remove, errorText, url } from "../api.js";
+import { errorText, get, put, remove, subscribe, url } from "../api.js";
+import { showText } from "../parts/copy.js";
 import { fill, h } from "../parts/dom.js";
-import { help, listen } from "../parts/keys.js";
-import { toast } from "../parts/toast.js";
+import { download } from "../parts/download.js";
+import { iso } from "../parts/format.js";
+import { help, keysButton, listen } from "../parts/keys.js";
+import { toast, toastError } from "../parts/toast.js";
 import { to } from "../router.js";
 import { CardList } from "./cards.js";
 import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
-import { offer } from "./offer.js";
-import { toApi, fromAddress, spanOf } from "./query.js";
+import { fromAddress, spanOf, toApi } from "./query.js";
 import { strings } from "./strings.js";
 import { Timeline } from "./timeline.js";
 import { countUnreviewed } from "./unreviewed.js";
@@ -55,7 +57,7 @@ class Review {
   fill(main) {
     fill(main,
       h("div", { class: "head" }, h("div", { class: "row" }, h("h1", {}, strings.title), this.tally),
-        h("button", { type: "button", onclick: () => help(strings.help) }, strings.keys)),
+        keysButton(strings.keys)),
       this.filters.element, this.timeline.element,
       h("div", { class: "review" }, h("div", { class: "stack" }, this.list.element, this.empty, this.more), this.detail.element));
   }
@@ -66,7 +68,7 @@ class Review {
     const stopListening = listen({
       j: () => this.step(1), k: () => this.step(-1), r: () => void this.review(), space: () => this.detail.player?.toggle(),
       b: () => this.detail.player?.boxes(), d: () => this.clip(), p: () => this.picture(), l: () => void this.share(),
-      esc: () => this.close(), "?": () => help(strings.help),
+      esc: () => this.close(), "?": () => help(strings.keys),
     });
     return () => {
       this.#ended.abort();
@@ -85,7 +87,7 @@ class Review {
     const query = toApi(this.query, Date.now());
     const span = spanOf(this.query, Date.now());
     const signal = this.#ended.signal;
-    const when = { since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() };
+    const when = { since: iso(span.since), until: iso(span.until) };
     const [cards, tally, timeline] = await Promise.all([
       get("incidents", { ...query, limit: this.#limit }, signal), get("incidents/count", query, signal),
       get("timeline", { ...query, ...when, parts: PARTS, limit: 100 }, signal), countUnreviewed(this.shell)]);
@@ -115,14 +117,8 @@ class Review {
   #soon(ms) {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      void this.refresh().catch((error) => this.#failed(error));
+      void this.refresh().catch((error) => toastError(error, this.#ended.signal));
     }, ms);
-  }
-
-  /** @param {unknown} error */
-  #failed(error) {
-    const text = errorText(error);
-    if (text && !this.#ended.signal.aborted) toast(text, "bad");
   }
 
   /** @param {Query} changed */
@@ -139,12 +135,12 @@ class Review {
   /** @param {import("./types.js").Span | null} span */
   #span(span) {
     if (!span) return this.#change({ range: "", since: "", until: "" });
-    this.#change({ range: "", since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() });
+    this.#change({ range: "", since: iso(span.since), until: iso(span.until) });
   }
 
   async #more() {
     this.#limit = Math.min(MOST, this.#limit + PAGE);
-    if (this.list.cards.length < MOST) return this.refresh().catch((error) => this.#failed(error));
+    if (this.list.cards.length < MOST) return this.refresh().catch((error) => toastError(error, this.#ended.signal));
     // What is older than so many is a page of its own: its end becomes the time's.
     const last = this.list.cards.at(-1);
     if (last && this.#next) this.#span({ since: spanOf(this.query, Date.now()).since, until: Date.parse(last.start) + 1 });
@@ -201,7 +197,7 @@ class Review {
       if (!card.reviewed) this.step(1);
       await this.refresh();
     } catch (error) {
-      this.#failed(error);
+      toastError(error, this.#ended.signal);
     }
   }
 
@@ -219,31 +215,23 @@ class Review {
   async share() {
     const card = this.detail.details?.card;
     if (!card) return;
-    const at = new Date(this.detail.player?.time ?? Date.parse(card.start)).toISOString();
+    const at = iso(this.detail.player?.time ?? Date.parse(card.start));
     const link = new URL(to("review", [], { camera: card.camera, incident: card.incident, open: card.id, at }), document.baseURI).href;
     try {
       await navigator.clipboard.writeText(link);
       toast(strings.detail.shared);
     } catch {
-      offer(link);
+      showText(strings.detail.link, "", link);
     }
   }
 
   /** @param {string} camera @param {number} since @param {number} until */
   async #pick(camera, since, until) {
-    const query = { camera, since: new Date(since).toISOString(), until: new Date(until).toISOString(), limit: MOST };
+    const query = { camera, since: iso(since), until: iso(until), limit: MOST };
     const { incidents } = await get("incidents", { ...toApi(this.query, Date.now()), ...query }, this.#ended.signal);
     const first = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
     if (first) await this.open(first.id, { move: true });
   }
-}
-
-/** @param {string} address which says its name by itself */
-function download(address) {
-  const link = h("a", { href: address, download: "" });
-  document.body.append(link);
-  link.click();
-  link.remove();
 }
 
 /** @type {import("../shell.js").Show} */

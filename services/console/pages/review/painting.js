@@ -1,6 +1,6 @@
 /** The timeline's picture: a row a camera, incidents as bars, times without video hatched. */
 
-import { label, ticks } from "./span.js";
+import { timeLabel, timeTicks } from "../parts/chart_scale.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./types.js").TimelineData} TimelineData */
@@ -11,7 +11,7 @@ const TICK = 90;
 const HEIGHTS = { info: 0.4, warning: 0.65, critical: 0.9 };
 
 /** @param {number} time @param {Span} span @param {Measures} m */
-export function xOf(time, span, m) {
+function xOf(time, span, m) {
   return m.label + ((time - span.since) / (span.until - span.since)) * (m.width - m.label);
 }
 
@@ -53,12 +53,12 @@ export function paint(c, m, span, data, open, colour) {
 
 /** @param {CanvasRenderingContext2D} c @param {Measures} m @param {Span} span @param {(name: string) => string} colour */
 function axis(c, m, span, colour) {
-  for (const time of ticks(span, Math.max(2, (m.width - m.label) / TICK))) {
+  for (const time of timeTicks(span.since, span.until, Math.max(2, (m.width - m.label) / TICK))) {
     const x = xOf(time, span, m);
     c.fillStyle = colour("--line");
     c.fillRect(x, m.axis - 4, 1, m.height);
     c.fillStyle = colour("--muted");
-    const text = label(time, span);
+    const text = timeLabel(time, span.until - span.since);
     if (x + c.measureText(text).width + 4 < m.width) c.fillText(text, x + 3, m.axis / 2);
   }
 }

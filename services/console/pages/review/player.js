@@ -1,8 +1,9 @@
 /** The clip of an incident, with where its objects were drawn over it. Without video the moment is chosen by hand. */
 
-import { request, errorText } from "../api.js";
+import { errorText, request } from "../api.js";
+import { context2d } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
-import { draw, boxesAt, tracks } from "./overlay.js";
+import { boxesAt, draw, tracks } from "./overlay.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Details} Details */
@@ -137,14 +138,8 @@ export class Player {
     if (now === this.#drawn && !force) return;
     this.#drawn = now;
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
-    const ratio = window.devicePixelRatio || 1;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
-      this.canvas.width = Math.round(width * ratio);
-      this.canvas.height = Math.round(height * ratio);
-    }
-    const context = this.canvas.getContext("2d");
+    const context = context2d(this.canvas, width, height);
     if (!context) return;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
     draw({ context, width, height, style: getComputedStyle(this.stage) }, withBoxes ? this.#tracks : [], boxes, time);
   }
 }

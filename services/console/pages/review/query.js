@@ -1,13 +1,14 @@
 /** What the address asks of this page, and what that is in the API's words. Pure. */
 
+import { iso } from "../parts/format.js";
 import { RANGES } from "./span.js";
 
 /** @typedef {import("./types.js").Span} Span */
 
 /** Those that the API knows by the same name. */
-export const SAME = ["camera", "rule", "severity", "verdict", "state", "alert", "reviewed", "incident"];
+const SAME = ["camera", "rule", "severity", "verdict", "state", "alert", "reviewed", "incident"];
 /** All that the address may have. open: an incident's id. at: a moment of it. */
-export const NAMES = [...SAME, "range", "since", "until", "open", "at"];
+const NAMES = [...SAME, "range", "since", "until", "open", "at"];
 export const RANGE = "24h";
 
 /** @typedef {Record<string, string>} Query */
@@ -44,7 +45,7 @@ export function toApi(query, now) {
   for (const name of SAME) if (query[name]) out[name] = query[name] ?? "";
   if (query["incident"]) return out;
   const span = spanOf(query, now);
-  out["since"] = new Date(span.since).toISOString();
-  if (isChosen(query)) out["until"] = new Date(span.until).toISOString();
+  out["since"] = iso(span.since);
+  if (isChosen(query)) out["until"] = iso(span.until);
   return out;
 }

@@ -1,17 +1,13 @@
-/** A time from one moment to another, moved and zoomed, and where it has ticks. Pure. */
+/** A time from one moment to another, moved and zoomed. Pure. */
 
 /** @typedef {import("./types.js").Span} Span */
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
-export const DAY = 24 * HOUR;
+const DAY = 24 * HOUR;
 const SHORTEST = 10 * SECOND;
 const LONGEST = 31 * DAY;
-const STEPS = [
-  SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR,
-  12 * HOUR, DAY, 2 * DAY, 7 * DAY,
-];
 
 /** @type {Record<string, number>} */
 export const RANGES = { "1h": HOUR, "6h": 6 * HOUR, "24h": DAY, "7d": 7 * DAY };
@@ -31,26 +27,4 @@ export function zoom(span, factor, around = 0.5) {
   const next = Math.min(LONGEST, Math.max(SHORTEST, length * factor));
   const at = span.since + length * around;
   return { since: at - next * around, until: at + next * (1 - around) };
-}
-
-/**
- * Round moments of the day, at most so many. By the clock of whoever looks.
- * @param {Span} span @param {number} most @returns {number[]}
- */
-export function ticks(span, most) {
-  const step = STEPS.find((s) => (span.until - span.since) / s <= most) ?? 7 * DAY;
-  const shift = new Date(span.since).getTimezoneOffset() * MINUTE;
-  const found = [];
-  for (let t = Math.ceil((span.since - shift) / step) * step + shift; t < span.until; t += step) found.push(t);
-  return found;
-}
-
-/** How a tick is written. @param {number} time @param {Span} span */
-export function label(time, span) {
-  const at = new Date(time);
-  const long = span.until - span.since;
-  if (long > 2 * DAY && at.getHours() === 0 && at.getMinutes() === 0) {
-    return at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
-  }
-  return at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: long < 10 * MINUTE ? "2-digit" : undefined });
 }

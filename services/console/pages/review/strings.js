@@ -1,17 +1,15 @@
 /** What the page Review says. */
 
-/** @param {number} n @param {string} thing */
-const of = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+import { count } from "../parts/format.js";
 
 export const strings = {
   title: "Review",
-  tally: (/** @type {number} */ count, /** @type {number} */ left) =>
-    `${of(count, "incident")}, ${left} not reviewed`,
+  tally: (/** @type {number} */ n, /** @type {number} */ left) =>
+    `${count(n, "incident")}, ${left} not reviewed`,
   reading: "Older ones are being read …",
   none: "No incident fits. Take a longer time or fewer filters.",
   choose: "Choose an incident: j is the next one, ? shows all keys.",
   more: "Older incidents",
-  keys: "Keys",
   list: "Incidents, the newest first",
   filters: "Filters",
   clear: "Clear",
@@ -50,13 +48,13 @@ export const strings = {
     name: "Timeline",
     help: "Arrows move, + and - zoom, 0 shows the last 24 hours.",
     summary: (/** @type {number} */ incidents, /** @type {number} */ cameras, /** @type {string} */ from, /** @type {string} */ to) =>
-      `${of(incidents, "incident")} of ${of(cameras, "camera")} from ${from} to ${to}`,
+      `${count(incidents, "incident")} of ${count(cameras, "camera")} from ${from} to ${to}`,
     earlier: "Earlier",
     later: "Later",
     closer: "Zoom in",
     wider: "Zoom out",
-    bucket: (/** @type {string} */ camera, /** @type {string} */ from, /** @type {string} */ to, /** @type {number} */ count, /** @type {number} */ left) =>
-      `${camera}, ${from} to ${to}: ${of(count, "incident")}, ${left} not reviewed`,
+    bucket: (/** @type {string} */ camera, /** @type {string} */ from, /** @type {string} */ to, /** @type {number} */ n, /** @type {number} */ left) =>
+      `${camera}, ${from} to ${to}: ${count(n, "incident")}, ${left} not reviewed`,
     offline: (/** @type {string} */ camera, /** @type {string} */ from, /** @type {string} */ to, /** @type {string} */ reason) =>
       `${camera} was offline from ${from} to ${to}: ${reason}`,
     now: "now",
@@ -94,27 +92,23 @@ export const strings = {
     },
     lost: { expired: "its video is no longer kept", unreadable: "its video can't be decoded", no_room: "there was no room for one more job" },
     evidence: "Evidence",
-    segments: (/** @type {number} */ n, /** @type {string} */ seqs) => `${of(n, "segment")} of MEDIA: ${seqs}`,
+    segments: (/** @type {number} */ n, /** @type {string} */ seqs) => `${count(n, "segment")} of MEDIA: ${seqs}`,
     objects: "Objects",
     noPaths: "Nothing is known of their paths.",
     what: "What",
     when: "When",
     value: "Measured",
   },
-  help: {
-    title: "Keys",
-    close: "Close",
-    keys: {
-      j: "next incident",
-      k: "the one before",
-      r: "mark as reviewed, or not",
-      space: "play, or stop",
-      b: "show boxes and paths, or not",
-      d: "download the clip",
-      p: "download the picture",
-      l: "copy a link to this moment",
-      esc: "close the incident",
-      "?": "these keys",
-    },
+  keys: {
+    j: "next incident",
+    k: "the one before",
+    r: "mark as reviewed, or not",
+    space: "play, or stop",
+    b: "show boxes and paths, or not",
+    d: "download the clip",
+    p: "download the picture",
+    l: "copy a link to this moment",
+    esc: "close the incident",
+    "?": "these keys",
   },
 };

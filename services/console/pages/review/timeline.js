@@ -1,5 +1,6 @@
 /** The timeline: moved, zoomed, and asked what there was, by pointer and by keyboard. */
 
+import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { paint, timeOf } from "./painting.js";
@@ -43,16 +44,11 @@ export class Timeline {
         button(texts.closer, "+", () => zoom(this.#span, 0.5)), button(texts.wider, "−", () => zoom(this.#span, 2)))),
       this.scroll);
     this.#listen();
-    this.#resizes = new ResizeObserver(() => this.draw());
-    this.#resizes.observe(this.element);
-    this.#themes = new MutationObserver(() => this.draw());
-    this.#themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    this.end = redrawOnChange(this.element, () => this.draw());
   }
 
   #change;
   #pick;
-  #resizes;
-  #themes;
 
   /** @param {TimelineData} data */
   show(data) {
@@ -71,11 +67,6 @@ export class Timeline {
     this.draw();
   }
 
-  end() {
-    this.#resizes.disconnect();
-    this.#themes.disconnect();
-  }
-
   /** @returns {Measures} */
   #measures() {
     const width = Math.max(200, this.scroll.clientWidth);
@@ -85,14 +76,10 @@ export class Timeline {
   draw() {
     if (!this.#data) return;
     const m = this.#measures();
-    const ratio = window.devicePixelRatio || 1;
-    this.canvas.width = Math.round(m.width * ratio);
-    this.canvas.height = Math.round(m.height * ratio);
     this.canvas.style.width = `${m.width}px`;
     this.canvas.style.height = `${m.height}px`;
-    const c = this.canvas.getContext("2d");
+    const c = context2d(this.canvas, m.width, m.height);
     if (!c) return;
-    c.scale(ratio, ratio);
     const style = getComputedStyle(document.documentElement);
     paint(c, m, this.#span, this.#data, this.#open, (name) => style.getPropertyValue(name).trim());
   }

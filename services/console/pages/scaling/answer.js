@@ -3,6 +3,8 @@
 import { copy } from "../parts/copy.js";
 import { h } from "../parts/dom.js";
 import { duration, number, percent } from "../parts/format.js";
+import { table } from "../parts/table.js";
+import { strings as shared } from "../strings.js";
 import { Plot } from "./plot.js";
 import { strings } from "./strings.js";
 
@@ -17,17 +19,12 @@ export class Answer {
       h("h2", {}, texts.title(job.service)),
       h("p", { class: "big" }, saved(answer)),
       answer.recommended !== answer.saved.against && h("p", {}, served(answer)),
-      table(answer),
+      comparison(answer),
       h("p", { class: "small muted" }, texts.rule),
       this.plot.element,
       h("div", { class: "card" }, h("h3", {}, texts.notes), h("p", {}, texts.load(answer.load, (n) => number(n, 3))),
         h("ul", { class: "sentences small" }, answer.notes.map((/** @type {string} */ note) => h("li", {}, note)))),
       scaledObject(answer));
-  }
-
-  /** Once it is on the page. */
-  draw() {
-    this.plot.begin();
   }
 
   end() {
@@ -52,26 +49,17 @@ function served({ table, recommended, saved }) {
 }
 
 /** @param {any} answer */
-function table(answer) {
-  const columns = texts.columns;
-  const costs = answer.table.some((/** @type {any} */ row) => row.cost_30d !== null);
-  const names = Object.entries(columns).filter(([name]) => costs || name !== "cost");
-  const head = h("tr", {}, names.map(([name, text]) => h("th", { scope: "col", class: name === "name" ? "" : "number" }, text)));
-  const cell = (/** @type {string} */ label, /** @type {string} */ text) => h("td", { class: "number", dataset: { label } }, text);
-  const row = (/** @type {any} */ r) => h("tr", { class: r.recommended ? "best" : "" },
-    h("td", { dataset: { label: columns.name } }, h("div", {},
-      h("div", { class: "row" }, h("strong", {}, r.name), r.recommended && h("span", { class: "tag good" }, texts.recommended)),
-      h("div", { class: "small muted" }, r.settings))),
-    cell(columns.hours, number(r.gpu_hours_30d)),
-    cell(columns.of_static, times(r.of_static)),
-    cell(columns.of_bound, times(r.of_bound)),
-    cell(columns.served, percent(r.minutes_served)),
-    cell(columns.p99, duration(r.p99_s)),
-    cell(columns.left_out, r.deferred ? percent(r.left_out) : ""),
-    cell(columns.made_good, r.deferred ? percent(r.backfilled / r.deferred) : ""),
-    costs && cell(columns.cost, number(r.cost_30d, 2)));
-  return h("div", { class: "scroll", role: "region", "aria-label": texts.table, tabIndex: 0 },
-    h("table", { class: "cards" }, h("thead", {}, head), h("tbody", {}, answer.table.map(row))));
+function comparison(answer) {
+  const hasCost = answer.table.some((/** @type {any} */ row) => row.cost_30d !== null);
+  const { name, cost, ...others } = texts.columns;
+  const columns = [{ head: name }, ...[...Object.values(others), ...(hasCost ? [cost] : [])].map((head) => ({ head, number: true }))];
+  const rows = answer.table.map((/** @type {any} */ r) => [
+    [h("div", { class: "row" }, h("strong", {}, r.name), r.recommended && h("span", { class: "tag good" }, texts.recommended)),
+      h("div", { class: "small muted" }, r.settings)],
+    number(r.gpu_hours_30d), times(r.of_static), times(r.of_bound), percent(r.minutes_served), duration(r.p99_s),
+    r.deferred ? percent(r.left_out) : "", r.deferred ? percent(r.backfilled / r.deferred) : "", ...(hasCost ? [number(r.cost_30d, 2)] : []),
+  ]);
+  return table(texts.table, columns, rows, { wide: true, marked: answer.table.findIndex((/** @type {any} */ r) => r.recommended) });
 }
 
 /** @param {number | null} n */
@@ -88,5 +76,5 @@ function scaledObject(answer) {
   } }, rows.map((/** @type {any} */ row) => h("option", { value: row.name, selected: row.recommended }, row.name)));
   return h("div", { class: "card" }, h("h3", {}, texts.apply), h("p", { class: "small muted" }, texts.applyHint),
     h("div", { class: "row yaml" }, h("label", { class: "row" }, texts.of, select),
-      h("button", { type: "button", onclick: () => void copy(text, texts) }, texts.copy)), text);
+      h("button", { type: "button", onclick: () => void copy(text) }, shared.copy)), text);
 }

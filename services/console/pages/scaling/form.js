@@ -2,6 +2,7 @@
 
 import { ApiError, errorText } from "../api.js";
 import { h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { choice, Field, Mistake, NumberField } from "./fields.js";
 import { strings } from "./strings.js";
 
@@ -28,7 +29,7 @@ export class Form {
     this.numbers = numbers(now?.price ?? null);
     this.budgets = new Field("budgets", h("input", { value: "0, 0.02, 0.06", autocomplete: "off" }), texts.budgetsHint);
     this.policies = Object.entries(texts.policyNames).map(([value, text]) => ({ value, text, box: h("input", { type: "checkbox", checked: true }) }));
-    this.general = h("p", { class: "mistake", role: "alert" });
+    this.general = mistakeLine();
     this.button = h("button", { class: "primary" }, texts.go);
     this.element = this.#element();
     this.#choose();

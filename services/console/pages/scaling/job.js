@@ -1,7 +1,7 @@
 /** A what-if that runs: its progress, its end, and the one that was left running. */
 
-import { ApiError, get, post, remove, errorText } from "../api.js";
-import { fill, h } from "../parts/dom.js";
+import { ApiError, errorText, get, post, remove } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { strings } from "./strings.js";
 
@@ -76,7 +76,7 @@ export class Job {
   #show(job) {
     this.title.textContent = texts.of(job.service, clock(job.began));
     this.bar.value = job.progress;
-    if (this.doing.textContent !== job.doing) this.doing.textContent = job.doing;
+    setText(this.doing, job.doing);
   }
 
   /** @param {any} job */

@@ -1,7 +1,8 @@
 /** Scaling: what runs now and why, and what would have been with other settings. */
 
-import { get, errorText } from "../api.js";
+import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { emptyNote } from "../parts/messages.js";
 import { Answer } from "./answer.js";
 import { Form } from "./form.js";
 import { Job } from "./job.js";
@@ -27,11 +28,11 @@ export async function show(main, _route, shell) {
       found = await get("scaling");
       if (!ended && !isSelected(now)) services(now, found);
     } catch (error) {
-      if (!ended) fill(now, h("p", { class: "empty" }, errorText(error)));
+      if (!ended) fill(now, emptyNote(errorText(error)));
     }
   };
   if (seesAll) await load();
-  else fill(now, h("p", { class: "empty" }, texts.notAll));
+  else fill(now, emptyNote(texts.notAll));
   const timer = setInterval(() => seesAll && !document.hidden && void load(), POLL_MS);
   const leave = shell.may("operator") ? await simulate(whatif, found) : (refuse(whatif), () => {});
   return () => {
@@ -49,7 +50,7 @@ function isSelected(element) {
 
 /** @param {HTMLElement} section */
 function refuse(section) {
-  fill(section, h("h2", {}, strings.form.title), h("p", { class: "empty" }, strings.form.needsOperator));
+  fill(section, h("h2", {}, strings.form.title), emptyNote(strings.form.needsOperator));
 }
 
 /**
@@ -77,7 +78,6 @@ async function simulate(section, now) {
       if (ended?.answer) {
         answer = new Answer(ended);
         fill(place, answer.element);
-        answer.draw();
       } else if (ended) form.mistake(ended.error, ended.field);
     },
   });

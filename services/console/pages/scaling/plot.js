@@ -1,5 +1,6 @@
 /** Replicas over time of some ways to scale, beside those that arrivals keep busy. */
 
+import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { h } from "../parts/dom.js";
 import { clock, number } from "../parts/format.js";
 import { strings } from "./strings.js";
@@ -26,18 +27,7 @@ export class Plot {
     this.names = [...this.shown, ...table.map((/** @type {any} */ row) => row.name).filter((/** @type {string} */ name) => !this.shown.has(name))];
     this.canvas = h("canvas", { height: HEIGHT, role: "img" });
     this.element = h("figure", { class: "card scaling-plot" }, h("h3", {}, texts.plot), this.canvas, this.#legend());
-    this.size = new ResizeObserver(() => this.#draw());
-    this.theme = new MutationObserver(() => this.#draw());
-  }
-
-  begin() {
-    this.size.observe(this.canvas);
-    this.theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  }
-
-  end() {
-    this.size.disconnect();
-    this.theme.disconnect();
+    this.end = redrawOnChange(this.canvas, () => this.#draw());
   }
 
   #legend() {
@@ -53,13 +43,9 @@ export class Plot {
 
   #draw() {
     const width = this.canvas.clientWidth;
-    const context = this.canvas.getContext("2d");
-    if (!width || !context) return;
+    const context = width ? context2d(this.canvas, width, HEIGHT) : null;
+    if (!context) return;
     this.canvas.setAttribute("aria-label", texts.plotLabel([...this.shown].join(", ")));
-    const dense = devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * dense);
-    this.canvas.height = Math.round(HEIGHT * dense);
-    context.scale(dense, dense);
     const style = getComputedStyle(this.canvas);
     const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
     context.font = `12px ${style.fontFamily}`;

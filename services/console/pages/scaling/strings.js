@@ -1,7 +1,6 @@
 /** What the page Scaling says. */
 
-/** @param {number} n @param {string} one @param {string} many */
-const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+import { count } from "../parts/format.js";
 
 export const strings = {
   title: "Scaling",
@@ -132,12 +131,9 @@ export const strings = {
       `A busy replica does ${number(load.service_rate)} messages a second (${load.rate_measured ? "measured" : "given"}), ` +
       `is there after ${number(load.cold_start_s)} s (${load.cold_measured ? "measured of processes" : "given or shipped"}), ` +
       `results are wanted within ${number(load.latency_target_s)} s, and there are ${number(load.min_replicas)} to ` +
-      `${count(load.max_replicas, "replica", "replicas")}.`,
+      `${count(load.max_replicas, "replica")}.`,
     apply: "ScaledObject to apply",
     of: "Of",
     applyHint: "kubectl apply -f, or tidegate up --scaled-object. It takes the place of the one of its name.",
-    copy: "Copy",
-    copied: "The ScaledObject is copied.",
-    notCopied: "The browser does not let pages copy here: the text is selected, copy it yourself.",
   },
 };

@@ -1,7 +1,8 @@
 /** Signing in: by a one-time link, by name and password, or by whatever else the console offers. */
 
-import { get, post, errorText, url } from "../api.js";
+import { errorText, get, post, url } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { strings } from "../strings.js";
 
 const texts = strings.signIn;
@@ -12,7 +13,7 @@ const texts = strings.signIn;
  * @param {(me: any) => void} then
  */
 export async function signIn(app, link, then) {
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   if (link) {
     fill(app, h("main", { class: "signin" }, h("p", {}, texts.byLink)));
     // Whoever looks at the history later finds no link.

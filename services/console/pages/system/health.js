@@ -1,8 +1,8 @@
 /** Whether all is well, as far as the console can see, and what to do where it is not. */
 
 import { get } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
+import { poll } from "../parts/poll.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 

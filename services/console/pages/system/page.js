@@ -2,6 +2,7 @@
 
 import { errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { errorNote } from "../parts/messages.js";
 import { tabs } from "../parts/tabs.js";
 import { strings } from "./strings.js";
 
@@ -23,6 +24,6 @@ export async function show(main, route, shell) {
     const { tab } = /** @type {{tab: Tab}} */ (await import(`./${chosen}.js`));
     return await tab(part, route, shell);
   } catch (error) {
-    fill(part, h("p", { class: "empty", role: "alert" }, errorText(error)));
+    fill(part, errorNote(errorText(error)));
   }
 }

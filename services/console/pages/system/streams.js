@@ -1,9 +1,10 @@
 /** What each stream holds, and how far each consumer is. */
 
 import { get } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { ago, clock, duration, number, percent, size } from "../parts/format.js";
+import { poll } from "../parts/poll.js";
 import { table } from "../parts/table.js";
 import { strings } from "./strings.js";
 
@@ -36,12 +37,12 @@ function card(stream) {
   if (stream.error) return h("section", { class: "card" }, h("h2", {}, stream.name), h("p", { class: "bad" }, stream.error));
   return h("section", { class: "card", "aria-label": stream.name },
     h("div", { class: "head" }, h("h2", {}, stream.name), h("code", { class: "muted" }, stream.subjects.join(", "))),
-    h("dl", { class: "figures" },
-      fact(strings.messages, limited(number(stream.messages), stream.max_messages && number(stream.max_messages))),
-      fact(strings.size, limited(size(stream.bytes), stream.max_bytes && size(stream.max_bytes))),
-      fact(strings.oldest, time(stream.oldest)), fact(strings.newest, time(stream.newest)),
-      stream.share_full === null ? null : fact(strings.full, [
-        h("progress", { value: stream.share_full, max: 1, "aria-label": strings.fullOf(stream.name) }), " ", percent(stream.share_full)])),
+    figures([
+      [strings.messages, withLimit(number(stream.messages), stream.max_messages && number(stream.max_messages))],
+      [strings.size, withLimit(size(stream.bytes), stream.max_bytes && size(stream.max_bytes))],
+      [strings.oldest, time(stream.oldest)], [strings.newest, time(stream.newest)],
+      stream.share_full === null ? null : [strings.full, [
+        h("progress", { value: stream.share_full, max: 1, "aria-label": strings.fullOf(stream.name) }), " ", percent(stream.share_full)]]]),
     h("p", { class: "small muted" }, [
       stream.max_age_s ? strings.maxAge(duration(stream.max_age_s)) : "",
       stream.refuses ? strings.whenFull.refuses : strings.whenFull.forgets,
@@ -64,13 +65,8 @@ function consumers(stream) {
   ]));
 }
 
-/** @param {string} name @param {import("../parts/dom.js").Child | import("../parts/dom.js").Child[]} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
-}
-
 /** @param {string} value @param {string | number | null} limit */
-function limited(value, limit) {
+function withLimit(value, limit) {
   return limit ? `${value} / ${limit}` : value;
 }
 

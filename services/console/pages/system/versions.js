@@ -1,9 +1,11 @@
 /** Which versions run, of the console, of its server and of services that say so. */
 
 import { get } from "../api.js";
-import { poll } from "../parts/poll.js";
 import { fill, h } from "../parts/dom.js";
+import { fact } from "../parts/facts.js";
 import { duration } from "../parts/format.js";
+import { emptyNote } from "../parts/messages.js";
+import { poll } from "../parts/poll.js";
 import { table } from "../parts/table.js";
 import { strings } from "./strings.js";
 
@@ -25,11 +27,6 @@ export async function tab(part) {
     const rows = found.services.map((/** @type {any} */ one) => [
       one.service, h("code", {}, one.replica), one.version ?? strings.unknown, one.model ?? "–", one.state ?? "–", duration(one.uptime_s),
     ]);
-    fill(list, rows.length ? table(strings.running, columns, rows) : h("p", { class: "empty" }, strings.noneRunning));
+    fill(list, rows.length ? table(strings.running, columns, rows) : emptyNote(strings.noneRunning));
   }, EVERY_MS);
-}
-
-/** @param {string} name @param {string} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
