@@ -57,9 +57,9 @@ async def test_it_says_what_is_waited_for_and_stops_on_request(server: NatsServe
         openai.then = hang
         await page.goto(f"{console.url}#/ask?camera=lobby")
         await question(page, "Who?")
-        await page.wait_for_selector("text=/in work or waiting, this one too; workers: 1 ready/")
+        await page.wait_for_selector("text=/in progress or waiting, including this one; workers: 1 ready/")
         await page.click("text=Stop waiting")
-        await page.wait_for_selector("text=You have stopped waiting")
+        await page.wait_for_selector("text=You stopped waiting")
         openai.then = MAN
 
 

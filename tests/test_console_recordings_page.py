@@ -279,7 +279,7 @@ async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_
         await page.wait_for_selector(".recordings-export [role=status]:has-text('Downloading')")
         await page.fill(".recordings-export input >> nth=1", "2001-01-01T00:00:00")
         await page.keyboard.press("Tab")
-        assert await about.inner_text() == "The end is to be after the begin."
+        assert await about.inner_text() == "Set the end after the begin."
         assert await page.is_disabled("text=Download as MP4")
     assert await recorder.end() == 0
 
@@ -293,7 +293,7 @@ async def test_second_looks_are_followed_as_they_go(
         browsing(console, "root", "admin", allowed=lambda text: "503" in text) as page,
     ):
         await page.goto(f"{console.url}#/recordings")
-        await page.wait_for_selector("section .empty:has-text('Nothing was looked at again yet')")
+        await page.wait_for_selector("section .empty:has-text('No runs yet')")
         assert (await page.inner_text("section .empty code")).startswith("tidegate reanalyze ")
         await put(admin, reanalysis("r1", "cam", "door"))
         await page.wait_for_selector(".recordings-runs li:has-text('25 %, 120 frames/s, ends at ')")
@@ -315,7 +315,7 @@ async def test_second_looks_are_followed_as_they_go(
         await put(admin, reanalysis("r2", "cam", output="/video/the lobby's"))
         await put_raw(admin, "r3", b"{}")
         await page.reload()
-        await page.wait_for_selector(".recordings-runs .tag.warn:has-text('not heard of')")
+        await page.wait_for_selector(".recordings-runs .tag.warn:has-text('no updates')")
         resume = await page.inner_text(".recordings-runs code")
         assert shlex.split(resume) == ["tidegate", "reanalyze", "--resume", "/video/the lobby's"]
         await page.wait_for_selector("main .mistake:has-text('The run r3 can')")

@@ -36,7 +36,7 @@ export class Plot {
         if (/** @type {HTMLInputElement} */ (e.target).checked) this.shown.add(name);
         else this.shown.delete(name);
         this.#draw();
-      } }), h("span", { class: `key key-${(i % COLOURS) + 1}${i < COLOURS ? "" : " broken"}` }), name);
+      } }), h("span", { class: `key series-${(i % COLOURS) + 1}${i < COLOURS ? "" : " broken"}` }), name);
     return h("fieldset", { class: "row small" }, h("legend", {}, texts.shown), this.names.map(entry),
       h("span", { class: "row" }, h("span", { class: "key key-busy" }), texts.busy));
   }
