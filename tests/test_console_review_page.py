@@ -167,7 +167,7 @@ async def test_what_happens_is_shown_as_it_happens(server: NatsServer, admin: Cl
             "a", start=ago(20), snapshot=Snapshot(stream="MEDIA", seq=0, time=ago(20)), verification="pending"
         )
         await say(admin, began)
-        await shows(page, ".incident .tag", "warning", "asked")
+        await shows(page, ".incident .tag", "warning", "pending")
         await page.keyboard.press("j")
         await page.wait_for_selector(".review-detail dd:has-text('has not answered yet')")
         ended = msgspec.structs.replace(began, state="end", end=ago(10), time=ago(10))
