@@ -36,7 +36,7 @@ export function remember(token) {
   csrf = token;
 }
 
-/** @param {() => void} then what happens once nobody is signed in any more */
+/** @param {() => void} then called when the session has ended */
 export function whenSignedOut(then) {
   onSignedOut = then;
 }

@@ -1,4 +1,4 @@
-/** The address: `#/cameras/lobby?live=1` is the page `cameras`, with `lobby` and what is asked of it. */
+/** The address: `#/cameras/lobby?live=1` is the page `cameras`, with a part `lobby` and a query. */
 
 /** @typedef {{page: string, parts: string[], query: URLSearchParams}} Route */
 
@@ -24,7 +24,7 @@ export function to(page, parts = [], query = {}) {
   return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
 }
 
-/** Change what is asked of this page, without a new entry in the history. @param {Record<string, any>} query */
+/** Change the query of the address, without a new entry in the history. @param {Record<string, any>} query */
 export function replaceQuery(query) {
   const { page, parts } = route();
   history.replaceState(null, "", to(page, parts, query));

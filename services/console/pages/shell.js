@@ -1,4 +1,4 @@
-/** What is around every page: navigation, theme, who is signed in, and whether the console answers. */
+/** The frame of every page: navigation, theme, the signed-in person, and whether the console answers. */
 
 import { errorText, get, isTransient, remove } from "./api.js";
 import { fill, h, setText } from "./parts/dom.js";
@@ -46,12 +46,12 @@ export class Shell {
 
   #count;
 
-  /** Whether whoever is signed in may what this role may. @param {string} role */
+  /** Whether the signed-in person has this role or a higher one. @param {string} role */
   may(role) {
     return ROLES.indexOf(this.me.role) >= ROLES.indexOf(role);
   }
 
-  /** A number beside a page's name; 0: none. @param {string} page @param {number} n */
+  /** Show a number next to a page's name; 0: none. @param {string} page @param {number} n */
   count(page, n) {
     const link = this.links[page];
     link?.querySelector(".count")?.remove();
@@ -75,7 +75,7 @@ export class Shell {
       const page = await import(`./${current.page}/page.js`);
       if (turn !== this.#shown) return;
       const leave = await page.show(main, current, this);
-      // Somebody has gone on meanwhile: what this page has begun ends.
+      // The page was left while it loaded: end what it started.
       if (turn === this.#shown && !this.#ended) this.#leave = leave;
       else leave?.();
     } catch (error) {
@@ -98,7 +98,7 @@ export class Shell {
     leave?.();
   }
 
-  /** An element of its own for each page: one that comes late fills what nobody sees. */
+  /** A new element for each page: one that loads late fills a detached element. */
   #fresh() {
     const main = h("main", { id: "main", tabIndex: -1 });
     this.main.replaceWith(main);
@@ -130,7 +130,7 @@ export class Shell {
       h("div", { class: "self" }, me, themes(), h("button", { type: "button", onclick: () => void signOut() }, strings.signOut)));
   }
 
-  /** Ask now and then whether all is well, and say so where it is not. */
+  /** Poll the console's health, and show a banner when it fails. */
   async #watch() {
     while (!this.#ended) {
       const trouble = await get("health").then((health) => (health.connected ? "" : strings.natsAway), () => strings.away);

@@ -1,4 +1,4 @@
-/** What the shell says. Each page has its own file of this kind. */
+/** The texts of the shell. Each page has its own file. */
 
 export const strings = {
   product: "Tidegate",

@@ -1,4 +1,4 @@
-/** What is asked: a question or a summary, of which cameras, about which time. */
+/** The form: a question or a summary, its cameras and its time. */
 
 import { h } from "../parts/dom.js";
 import { iso } from "../parts/format.js";

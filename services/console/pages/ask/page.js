@@ -23,7 +23,7 @@ class Ask {
   #own = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  /** Cards by job, so that pictures are asked for once. @type {Map<string, HTMLElement>} */
+  /** Cards by job, so that each picture is requested once. @type {Map<string, HTMLElement>} */
   #cards = new Map();
 
   /** @param {boolean} may ask */
@@ -66,7 +66,7 @@ class Ask {
     this.#pending.delete(pending);
   }
 
-  // What was just told is in the log a moment later, and read there once a second.
+  // The console reads new answers from the log once a second.
   #soon() {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;

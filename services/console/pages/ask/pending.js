@@ -70,7 +70,7 @@ export class PendingQuestion {
 
   #cancel() {
     this.end();
-    // The button goes: whoever came to it by the keyboard stays here.
+    // The button disappears: keep the keyboard's focus here.
     this.element.tabIndex = -1;
     this.element.focus();
   }

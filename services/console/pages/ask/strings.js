@@ -1,4 +1,4 @@
-/** What the page Ask says. */
+/** The texts of the page Ask. */
 
 import { count } from "../parts/format.js";
 

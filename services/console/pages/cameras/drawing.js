@@ -215,7 +215,7 @@ export class Drawing {
       body, shape.kind === "lines" ? this.#direction(at) : null, text, ...(chosen && !this.#draft ? this.#handles(shape, corners) : []));
   }
 
-  /** Which way over a line is `in`: to the right of who looks along it. @param {[number, number][]} at */
+  /** The arrow for `in`: to the right, looking along the line. @param {[number, number][]} at */
   #direction(at) {
     const [[x1, y1], [x2, y2]] = /** @type {[[number, number], [number, number]]} */ (at);
     const length = Math.hypot(x2 - x1, y2 - y1) || 1;

@@ -14,7 +14,7 @@ export class Fields {
   /** @type {Record<string, Field>} */
   #fields = {};
 
-  /** @param {any} camera as the API tells of it; null: a new one */
+  /** @param {any} camera as the API returns it; null: a new one */
   constructor(camera) {
     const has = camera?.settings ?? {};
     this.isNew = !camera;
@@ -88,7 +88,7 @@ export class Fields {
     field.control.focus();
   }
 
-  /** Whether what has to be there is there, and a name is one. */
+  /** Whether the required fields are filled in and the name is valid. */
   check() {
     if (this.isNew && !/^[A-Za-z0-9_-]{1,64}$/.test(this.value("id"))) this.wrong("id", texts.idWrong);
     else if (!this.value("url")) this.wrong("url", texts.urlMissing);
@@ -96,7 +96,7 @@ export class Fields {
     return false;
   }
 
-  /** Put an error of the API beside the field that it names. Whether it names one. @param {string} text */
+  /** Show an API error at the field that it names; return whether it names one. @param {string} text */
   explain(text) {
     const named = /^(?:camera )?([a-z_]+)(?:'s|:| is| has| names)/.exec(text)?.[1] ?? "";
     const name = named in this.#fields ? named : /password|\buser\b/.test(text) ? "password" : /already/.test(text) ? "id" : "";

@@ -1,4 +1,4 @@
-/** A camera's address and settings: its picture is seen before it is saved, and a mistake stands beside its field. */
+/** A camera's address and settings: its picture is shown before it is saved, and each mistake at its field. */
 
 import { errorText, get, patch, post, request } from "../api.js";
 import { confirm } from "../parts/dialog.js";

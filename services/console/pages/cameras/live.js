@@ -9,7 +9,7 @@ import { strings } from "./strings.js";
 // The picture waits for its boxes, but no longer than this.
 const MOST_LAG_S = 6;
 const DELAY_MS = 500;
-// Detections come at once for all frames of a segment, of about a second.
+// Detections arrive together for all frames of a segment, about a second.
 const HALF_SEGMENT_S = 0.5;
 const SPARE_S = 0.4;
 

@@ -1,4 +1,4 @@
-/** Pictures of cameras: few at once, the one that waits longest first, and none is kept that nobody shows. */
+/** Pictures of cameras: few requests at a time, the longest waiting first, and no URL outlives its image. */
 
 import { request } from "../api.js";
 
@@ -15,7 +15,7 @@ export class Pictures {
   #leaving = new AbortController();
 
   /**
-   * Have an image show a camera's newest picture. One that waits already is not asked for twice.
+   * Load a camera's newest picture into an image, unless that request already waits.
    * @param {string} id
    * @param {HTMLImageElement} image
    * @param {number} width in pixels of the screen

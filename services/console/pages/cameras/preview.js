@@ -1,4 +1,4 @@
-/** What rules would have told of the last hour: asked anew as they change, and the last answer alone is shown. */
+/** The incidents that rules would have raised in the last hour, requested again after each change. */
 
 import { errorText, post } from "../api.js";
 import { fill, h } from "../parts/dom.js";

@@ -1,4 +1,4 @@
-/** What the pages of rules say. */
+/** The texts of the pages of rules. */
 
 import { count } from "../parts/format.js";
 

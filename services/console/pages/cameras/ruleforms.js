@@ -18,7 +18,7 @@ export class RuleForms {
 
   /**
    * @param {any} schema of a rule file
-   * @param {(rules: Rules, again: boolean) => void} changed again: the forms have to be made anew
+   * @param {(rules: Rules, again: boolean) => void} changed again: the forms must be rebuilt
    * @param {boolean} readOnly
    */
   constructor(schema, changed, readOnly) {
@@ -41,7 +41,7 @@ export class RuleForms {
     fill(this.labels, ...labels.map((value) => h("option", { value })));
   }
 
-  /** Make the forms anew. @param {Rules} rules */
+  /** Rebuild the forms. @param {Rules} rules */
   show(rules) {
     this.rules = rules;
     const found = rules.rules ?? [];
@@ -130,5 +130,5 @@ function inOrder(found) {
   return [...found].sort((a, b) => order.indexOf(a) - order.indexOf(b));
 }
 
-/** What a rule begins with where it has to say something. @type {Record<string, any>} */
+/** The initial values of required fields. @type {Record<string, any>} */
 const USUAL = { seconds: 30, distance: 0.1, direction: 0, over: 0.5, objects: 5, to: ["person"] };

@@ -41,7 +41,7 @@ class Editor {
   #selected = null;
   /** @type {Rules[]} */
   #undo = [];
-  /** What is wrong, as far as is known. @type {any[]} */
+  /** The mistakes that the last check found. @type {any[]} */
   #wrong = [];
   /** What there was before a corner began to move. @type {Rules | null} */
   #before = null;
@@ -140,7 +140,7 @@ class Editor {
     /** @type {HTMLElement | null} */ (this.drawing.svg.querySelector("[data-corner='0']"))?.focus();
   }
 
-  /** @param {Rules} rules @param {Shape | null} shape that is chosen then @param {boolean} [again] whether forms have to be made anew */
+  /** @param {Rules} rules @param {Shape | null} shape that is chosen then @param {boolean} [again] whether the forms must be rebuilt */
   #commit(rules, shape, again = true) {
     const before = this.#before ?? this.#rules;
     this.#before = null;
@@ -204,7 +204,7 @@ class Editor {
     }
   }
 
-  /** Somebody has written them: they are drawn as they are written. @param {Rules} rules */
+  /** Take rules that were edited as text. @param {Rules} rules */
   #takeText(rules) {
     if (JSON.stringify(rules) === JSON.stringify(this.#rules)) return;
     this.#undo = [...this.#undo.slice(1 - MOST_UNDONE), this.#rules];

@@ -17,7 +17,7 @@ export class RuleText {
     this.area.id = "rule-text";
   }
 
-  /** What somebody types is theirs: it is not written over. @param {string} text */
+  /** Show a text, unless someone is typing. @param {string} text */
   show(text) {
     if (document.activeElement !== this.area && this.area.value !== text) this.area.value = text;
   }

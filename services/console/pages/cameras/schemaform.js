@@ -1,4 +1,4 @@
-/** Forms made of a JSON Schema: each property a field, as its type says. What is empty is left out of the value. */
+/** Forms made of a JSON Schema: each property a field, as its type says. An empty field has no property in the value. */
 
 import { h } from "../parts/dom.js";
 import { mistakeLine } from "../parts/messages.js";
@@ -159,7 +159,7 @@ function namedParts(label, schema, value, path, context) {
 }
 
 /**
- * Put each mistake beside its field, or beside the part around it that is shown.
+ * Show each mistake at its field, or at the nearest part around it.
  * @param {HTMLElement} form
  * @param {{path: string, text: string}[]} mistakes
  */

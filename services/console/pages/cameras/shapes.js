@@ -85,7 +85,7 @@ export function renameShape(rules, shape, name) {
   return found;
 }
 
-/** What a shape is before anybody has moved its corners. @param {Kind} kind @returns {Point[]} */
+/** The default corners of a shape. @param {Kind} kind @returns {Point[]} */
 export function defaultCorners(kind) {
   return kind === "lines" ? [[0.5, 0.75], [0.5, 0.25]] : [[0.35, 0.35], [0.65, 0.35], [0.65, 0.7], [0.35, 0.7]];
 }

@@ -1,4 +1,4 @@
-/** What the page Cameras says. */
+/** The texts of the page Cameras. */
 
 import { count } from "../parts/format.js";
 

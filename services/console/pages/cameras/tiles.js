@@ -6,12 +6,12 @@ import { to } from "../router.js";
 import { Pictures } from "./pictures.js";
 import { states, strings } from "./strings.js";
 
-// A picture is asked for again after this long where something is seen, and where nothing is.
+// Milliseconds between pictures while objects are detected, and while none are.
 const BUSY_MS = 2000;
 const IDLE_MS = 10_000;
-// Many that are seen at once share the console's decoders.
+// Visible tiles share the console's decoders.
 const EACH_MS = 60;
-// Where there was none it is asked for less and less often.
+// The longest pause between requests that fail.
 const MOST_MS = 60_000;
 
 export const DOTS = /** @type {Record<string, string>} */ ({
@@ -96,7 +96,7 @@ class Tile {
   #requestMs = 0;
   #failed = 0;
   #isLoading = false;
-  // The end of the video that its picture is of, and of the one that is asked for.
+  // The video's end at the shown picture, and at the one being loaded.
   #pictureEnd = "";
   #loadingEnd = "";
   /** @type {any} */

@@ -11,7 +11,7 @@ import { strings } from "./strings.js";
  *   score: number | null, labels: string[], hits: number, kept: boolean, picture: string | null, run: string | null}} Moment
  */
 
-// So that no clip is made for whoever only passes.
+// A pointer that only passes requests no clip.
 const LINGER_MS = 250;
 const BEFORE_MS = 3000;
 const AFTER_MS = 5000;
@@ -89,7 +89,7 @@ function shot(moment) {
     if (video) return;
     const found = h("video", { muted: true, loop: true, autoplay: true, playsInline: true,
       src: url(`clips/${encodeURIComponent(moment.camera)}`, stretch(moment, BEFORE_MS, AFTER_MS)) });
-    // Its video may have gone meanwhile: the picture stays.
+    // The video may have expired since: the picture stays.
     found.addEventListener("error", () => found === video && stop());
     video = found;
     button.append(found);

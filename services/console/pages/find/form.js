@@ -1,4 +1,4 @@
-/** What is looked for: words, a picture or a moment; and filters, each a token once it is chosen. */
+/** The search form: words, a picture or a moment; and filters, each a token once chosen. */
 
 import { h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
@@ -61,7 +61,7 @@ export class Form {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.search = { ...this.search, text: this.words.value };
-      // Whoever writes words now looks for these.
+      // Words replace the picture.
       if (this.words.value.trim()) this.#forget();
       this.handlers.find();
     });

@@ -24,7 +24,7 @@ class Find {
   #request = new AbortController();
   /** @type {Moment[]} */
   #moments = [];
-  /** Labels that were seen; none before that is known. @type {string[] | null} */
+  /** Labels in the index; null until they are loaded. @type {string[] | null} */
   #labels = null;
 
   constructor() {
@@ -171,7 +171,7 @@ class Find {
     }
   }
 
-  /** One after the other: each is put together while it is asked for. */
+  /** One after the other: the console builds each clip on request. */
   async #clips() {
     const available = this.#moments.filter((moment) => moment.kept);
     const { signal } = this.#ended;

@@ -1,4 +1,4 @@
-/** Searches that somebody keeps. */
+/** Saved searches. */
 
 import { get, put, remove } from "../api.js";
 import { confirm, formDialog } from "../parts/dialog.js";

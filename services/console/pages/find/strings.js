@@ -1,4 +1,4 @@
-/** What the page Find says. */
+/** The texts of the page Find. */
 
 import { count } from "../parts/format.js";
 

@@ -44,7 +44,7 @@ export class Cameras {
     this.rest.hidden = !now.cameras_more;
     this.rest.textContent = texts.more(now.cameras_more);
     const wanted = shown.map((/** @type {any} */ camera) => this.#row(camera));
-    // Where somebody is at a link, rows stay where they are until the order differs.
+    // Rows move only when the order changes, so that a focused link keeps the focus.
     if (wanted.length !== this.body.childElementCount || wanted.some((/** @type {Element} */ row, /** @type {number} */ i) => row !== this.body.children[i])) fill(this.body, wanted);
     for (const id of [...this.rows.keys()]) if (!shown.some((/** @type {any} */ camera) => camera.id === id)) this.rows.delete(id);
   }

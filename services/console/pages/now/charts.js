@@ -1,4 +1,4 @@
-/** How a service was: six charts on one time axis, with what happened beside them, and a range that one can look into. */
+/** The history of a service: six charts on one time axis, with events and a range to zoom into. */
 
 import { errorText, get } from "../api.js";
 import { Chart } from "../parts/chart.js";

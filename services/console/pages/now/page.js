@@ -1,4 +1,4 @@
-/** Now: is anything late, why are there so many GPUs, what needs me. */
+/** Now: what is late, how many GPUs run and why, what needs attention. */
 
 import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
@@ -52,7 +52,7 @@ function some(signal) {
   return [new Attention(), new Cameras(), markers];
 }
 
-/** What needs somebody, with the page where something can be done about it. */
+/** What needs attention, with a link to the page for it. */
 class Attention {
   constructor() {
     this.list = h("ul", { class: "needs" });
@@ -64,7 +64,7 @@ class Attention {
   show(now) {
     const lines = now.attention.map((/** @type {any} */ a) => [a, phrase(a)]);
     const shown = JSON.stringify(lines.map((/** @type {[any, string]} */ [a, text]) => [a.severity, text]));
-    // What has not changed stays as it is, whoever reads it or has the focus there.
+    // An unchanged list stays as it is, with its focus.
     if (shown === this.shown) return;
     this.shown = shown;
     this.element.hidden = !lines.length;

@@ -12,7 +12,7 @@ const texts = strings.services;
 const TONES = { working: "good", starting: "warn", resting: "", missing: "bad", unknown: "" };
 
 export class Services {
-  /** @param {(service: string) => void} chosen is told whose history somebody wants to see */
+  /** @param {(service: string) => void} chosen called with the service whose history to show */
   constructor(chosen) {
     this.chosen = chosen;
     this.grid = h("div", { class: "services" });

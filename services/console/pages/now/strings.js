@@ -1,4 +1,4 @@
-/** What the page Now says. */
+/** The texts of the page Now. */
 
 import { count } from "../parts/format.js";
 

@@ -1,4 +1,4 @@
-/** The answers to what somebody wants to know first: is anything late, how many GPUs and why, what they cost, what needs me. */
+/** The first answers: what is late, how many GPUs run and why, what they cost, what needs attention. */
 
 import { fill, h } from "../parts/dom.js";
 import { clock, duration, number, percent, size } from "../parts/format.js";
@@ -68,7 +68,7 @@ export function needs(now) {
   return { tone: critical ? "bad" : "warn", answer: texts.some(n), more: [] };
 }
 
-/** One line of what needs somebody. @param {any} a */
+/** One line of what needs attention. @param {any} a */
 export function phrase(a) {
   const texts = strings.attention;
   if (a.kind === "late") return texts.late(a.service, duration(a.amount));

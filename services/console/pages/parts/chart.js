@@ -30,7 +30,7 @@ export class Chart extends HTMLElement {
   #data = null;
   /** @type {import("./chart_draw.js").Pointer} */
   #pointer = { cursor: null, from: null };
-  /** The range that is asked for and not shown yet. @type {{since: number, until: number} | null} */
+  /** The requested range, until it is shown. @type {{since: number, until: number} | null} */
   #pendingRange = null;
   #isScheduled = false;
   #canvas = h("canvas", { "aria-hidden": "true" });
@@ -140,7 +140,7 @@ export class Chart extends HTMLElement {
   /** @param {number} at @param {number} factor */
   #zoomAround(at, factor) {
     const data = /** @type {Data} */ (this.#data);
-    // Keys come faster than what is asked for.
+    // Keys come faster than data.
     const { since, until } = this.#pendingRange ?? { since: data.since, until: data.since + data.step * data.points };
     this.#ask(around(since, until, Math.min(until, Math.max(since, at)), factor));
   }
@@ -206,7 +206,7 @@ export class Chart extends HTMLElement {
   }
 }
 
-/** Of a point; the newest that is known where there is none. @param {(number | null)[]} values @param {number | null} index */
+/** The value at an index; without one, the newest. @param {(number | null)[]} values @param {number | null} index */
 function value(values, index) {
   return index === null ? values.findLast((one) => one !== null) : values[index];
 }

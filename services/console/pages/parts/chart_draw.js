@@ -183,7 +183,7 @@ function line(c, x1, y1, x2, y2) {
   c.stroke();
 }
 
-/** Kinds are told apart by shape, too. @param {CanvasRenderingContext2D} c @param {string} kind @param {number} x @param {number} y */
+/** Kinds differ by shape, too. @param {CanvasRenderingContext2D} c @param {string} kind @param {number} x @param {number} y */
 function shape(c, kind, x, y) {
   c.beginPath();
   if (kind === "camera") c.arc(x, y, 4, 0, 2 * Math.PI);
@@ -199,7 +199,7 @@ function path(c, points) {
   c.closePath();
 }
 
-/** The stretches in which every value is known. @param {(number | null)[]} values */
+/** The stretches without a missing value. @param {(number | null)[]} values */
 function parts(values) {
   /** @type {{first: number, last: number}[]} */
   const found = [];

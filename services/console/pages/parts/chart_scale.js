@@ -7,7 +7,7 @@ const STEPS_S = [
 ];
 
 /**
- * Round values between two, about so many, the outer ones included.
+ * About `count` round values from below `least` to above `most`.
  * @param {number} least
  * @param {number} most
  * @param {number} count
@@ -52,7 +52,7 @@ export function timeLabel(at, span) {
 }
 
 /**
- * The place of the point that a time lies in; null beside all of them.
+ * The index of the point that a time lies in; null outside the grid.
  * @param {number} at
  * @param {{since: number, step: number, points: number}} grid
  */
@@ -72,7 +72,7 @@ export function largest(series) {
 }
 
 /**
- * A range around a time, by so much larger or smaller, within what there is.
+ * A range around a time, scaled by a factor.
  * @param {number} since
  * @param {number} until
  * @param {number} at

@@ -1,4 +1,4 @@
-/** What charts say. */
+/** The texts of charts. */
 
 export const strings = {
   keys: (/** @type {string} */ title) =>

@@ -13,7 +13,7 @@ const MANY = 8;
  */
 export function choice(legend, all, chosen, texts) {
   const ticked = new Set(chosen);
-  // What was chosen and is there no more can be taken away, too.
+  // A chosen name that no longer exists can be removed, too.
   const every = [...new Set([...all, ...ticked])].sort();
   const list = h("ul", {});
   const find = h("input", { type: "search", "aria-label": texts.find, placeholder: texts.find, hidden: every.length < MANY });

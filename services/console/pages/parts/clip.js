@@ -31,7 +31,7 @@ export function playClip(camera, time) {
     h("a", { href: to("cameras", [camera]), onclick: leave }, strings.clip.camera)));
   dialog.classList.add("wide");
   dialog.addEventListener("close", () => {
-    // End the download.
+    // Stop the download.
     video.removeAttribute("src");
     video.load();
   });

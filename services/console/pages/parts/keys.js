@@ -1,4 +1,4 @@
-/** What the keyboard does on a page, and the list of it. */
+/** The keys of a page, and the list of them. */
 
 import { strings } from "../strings.js";
 import { openDialog } from "./dialog.js";

@@ -7,7 +7,7 @@ import { socketUrl } from "../api.js";
  * @typedef {{camera: string, kind: "init" | "media", codec: string, seq: number, start: string, duration: number, time: number, dropped: number}} Head
  */
 /**
- * Who watches a camera. take: an MP4. said: that it can't be watched, or not as video. lost: what follows is not
+ * A watcher of a camera. take: an MP4. status: it can't be watched, or only as pictures. lost: what follows is not
  * continued.
  * @typedef {{take: (head: Head, data: Uint8Array) => void, status: (what: {pictures?: string, error?: string}) => void, lost: () => void}} Watcher
  */
@@ -48,7 +48,7 @@ export function watch(camera, watcher) {
   };
 }
 
-/** Once all players of a page have come or gone, say what is watched. */
+/** Send the watched cameras, once for all changes of this moment. */
 function sync() {
   if (isSyncing) return;
   isSyncing = true;
@@ -74,7 +74,7 @@ function open() {
   });
 }
 
-/** Connect anew: all players begin anew. */
+/** Connect again; all players restart. */
 function reconnect() {
   close();
   for (const all of watchers.values()) for (const watcher of all) watcher.lost();

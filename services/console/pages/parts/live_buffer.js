@@ -73,7 +73,7 @@ export class LiveBuffer {
     try {
       this.#open(one.head.codec).appendBuffer(/** @type {BufferSource} */ (one.data));
     } catch (error) {
-      // Full: it goes on once what is old is out.
+      // Full: continue after old video is removed.
       const isFull = error instanceof DOMException && error.name === "QuotaExceededError";
       if (isFull) this.#waiting.unshift(one);
       if (!isFull || !this.#isTrimming(2)) this.#fail();
@@ -96,7 +96,7 @@ export class LiveBuffer {
     return this.#buffer;
   }
 
-  /** Take out what was shown a while ago. @param {number} historyS @returns {boolean} whether that goes on */
+  /** Remove old video. @param {number} historyS @returns {boolean} whether the removal is in progress */
   #isTrimming(historyS) {
     const buffer = this.#buffer;
     const until = this.video.currentTime - historyS;

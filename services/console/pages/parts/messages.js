@@ -9,7 +9,7 @@ export function emptyNote(...children) {
   return h("p", { class: "empty" }, ...children);
 }
 
-/** An error in the place of what it kept from being shown. @param {...Child} children */
+/** An error in the place of the content. @param {...Child} children */
 export function errorNote(...children) {
   return h("p", { class: "empty", role: "alert" }, ...children);
 }

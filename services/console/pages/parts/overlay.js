@@ -14,7 +14,7 @@ import { drawMarks, drawPlaces, fit } from "./overlay_draw.js";
  */
 /** A zone has corners, a line two ends. @typedef {{name: string, points: [number, number][], isLine?: boolean}} Place */
 
-/** Frames are remembered for so long, and shown until so long after. */
+/** How long frames stay in memory, and how long each is shown. */
 const HISTORY_MS = 60_000;
 const SHOWN_MS = 1500;
 

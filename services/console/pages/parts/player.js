@@ -2,7 +2,7 @@
  * A camera as it is now: `<td-player camera="lobby">`, or `player("lobby")`.
  *
  * It plays what the camera sends, near the live edge, and shows pictures where the browser can't play it: then it gives
- * the event `unplayable`, whose detail says why. `currentWallTime` says when what it shows was captured.
+ * the event `unplayable`, whose detail says why. `currentWallTime` is the capture time of the shown frame.
  */
 
 import { url } from "../api.js";
@@ -28,7 +28,7 @@ export class Player extends HTMLElement {
   canvas = h("canvas", { "aria-hidden": "true" });
   #picture = h("img", { hidden: true });
   #note = h("p", { class: "note" }, strings.waiting);
-  /** Seconds that it stays behind the live edge, so that what is said of a frame is there when the frame is shown. */
+  /** Seconds behind the live edge, so that the detections of a frame arrive before it is shown. */
   lag = 0;
   /** @type {LiveBuffer | null} */
   #buffer = null;
@@ -40,7 +40,7 @@ export class Player extends HTMLElement {
   #failures = 0;
   #timer = 0;
   #pauseTimer = 0;
-  /** Where the video ended when that was looked at last. */
+  /** The end of the video at the last check. */
   #end = 0;
   /** @type {(() => void) | null} */
   #unwatch = null;
@@ -146,7 +146,7 @@ export class Player extends HTMLElement {
     if (this.video.paused && !this.#pauseTimer) void this.video.play().catch(() => {});
   };
 
-  /** It is ahead of where it is to be: hold it for so long. @param {number} seconds */
+  /** Pause while the video is ahead of its lag. @param {number} seconds */
   #waitFor(seconds) {
     window.clearTimeout(this.#pauseTimer);
     this.video.pause();

@@ -1,4 +1,4 @@
-/** A field for a time: the last so many seconds, or from one moment to another. */
+/** A field for a time: the last n seconds, or from one moment to another. */
 
 import { h } from "./dom.js";
 import { iso } from "./format.js";

@@ -6,7 +6,7 @@ import { fill, h } from "./dom.js";
 /** @typedef {{text: string, picture?: string, remove: () => void}} Token */
 
 /**
- * Chosen things in one row. Whoever takes one away by the keyboard stays in the row.
+ * Chosen things in one row, which keeps the keyboard's focus when one is removed.
  * @param {string} label
  */
 export class Tokens {
@@ -50,7 +50,7 @@ export class NameField {
       event.preventDefault();
       take();
     });
-    // Whoever picks a name of the list has chosen it.
+    // A name picked from the list is chosen.
     this.input.addEventListener("input", (event) => {
       const typed = event instanceof InputEvent && event.inputType.startsWith("insertText");
       if (!typed && [...this.list.options].some((option) => option.value === this.input.value)) take();

@@ -1,4 +1,4 @@
-/** What somebody may: a form in a dialog. */
+/** A person's permissions: a form in a dialog. */
 
 import { get, put } from "../api.js";
 import { cameraIds } from "../parts/cameras.js";
@@ -9,7 +9,7 @@ import { toast } from "../parts/toast.js";
 import { strings } from "./strings.js";
 
 /**
- * @param {import("./people.js").Person | null} person null: somebody new
+ * @param {import("./people.js").Person | null} person null: a new person
  * @param {() => void} changed
  */
 export async function changePerson(person, changed) {

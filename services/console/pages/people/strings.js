@@ -1,4 +1,4 @@
-/** What the pages People and Me say. */
+/** The texts of the pages People and Me. */
 
 import { count } from "../parts/format.js";
 

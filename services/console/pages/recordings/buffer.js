@@ -2,10 +2,10 @@
 
 import { mime, Source } from "../parts/live_buffer.js";
 
-/** Seconds beside what is shown that stay where the browser has no room. */
+/** Seconds around the current time that stay when the browser's buffer is full. */
 const BEHIND_S = 5;
 const AHEAD_S = 30;
-/** A clock that differs by less goes on. */
+/** A smaller difference between clocks is ignored. */
 const SAME_S = 0.0005;
 
 export class DayBuffer {
@@ -74,7 +74,7 @@ export class DayBuffer {
   }
 }
 
-/** Once the browser has done what it was told. @param {SourceBuffer} buffer @param {() => void} begin @returns {Promise<void>} */
+/** Resolve once the browser has finished an operation of the buffer. @param {SourceBuffer} buffer @param {() => void} begin @returns {Promise<void>} */
 function whenDone(buffer, begin) {
   return new Promise((resolve, reject) => {
     const ended = new AbortController();

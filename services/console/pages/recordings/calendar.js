@@ -8,7 +8,7 @@ import { strings } from "./strings.js";
 /** @typedef {import("./days.js").Day} Day */
 
 const texts = strings.calendar;
-/** From so many hours on a day is shaded more. */
+/** The hours of video from which a day has the next shade. */
 const SHADES = [0, 4, 12, 20];
 
 export class Calendar {

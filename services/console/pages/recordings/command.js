@@ -1,4 +1,4 @@
-/** What looks at the time that is shown, or chosen, once more: a command to copy. */
+/** The command that reanalyzes the shown or chosen time, to copy. */
 
 import { copy } from "../parts/copy.js";
 import { h, setText } from "../parts/dom.js";
@@ -23,7 +23,7 @@ export class ReanalysisCommand {
   /** @param {Span | null} span */
   show(span) {
     const text = span ? commandFor(this.#camera, span) : "";
-    // Somebody may have selected it.
+    // A changed text would lose its selection.
     setText(this.command, text);
   }
 }

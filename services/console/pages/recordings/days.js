@@ -1,4 +1,4 @@
-/** Days by the clock of whoever looks, what is recorded of each, and stretches of time. Pure. */
+/** Days in the browser's time zone, their recordings, and stretches of time. Pure. */
 
 /** @typedef {import("./types.js").Hour} Hour */
 /** @typedef {import("./types.js").Span} Span */
@@ -7,7 +7,7 @@
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
-/** The API is asked for no more at a time. */
+/** The longest time of one API request. */
 const MOST = 3 * HOUR;
 /** Stretches that are nearer to each other are one. */
 const APART = 500;
@@ -25,20 +25,20 @@ export function spanOf(day) {
   return { since: new Date(year, month - 1, date).getTime(), until: new Date(year, month - 1, date + 1).getTime() };
 }
 
-/** So many days later. @param {string} day @param {number} by */
+/** The day `by` days later. @param {string} day @param {number} by */
 export function dayAfter(day, by) {
   const at = new Date(spanOf(day)?.since ?? 0);
   return dayOf(new Date(at.getFullYear(), at.getMonth(), at.getDate() + by).getTime());
 }
 
-/** The same day so many months later, or the last of that month. @param {string} day @param {number} by */
+/** The same day `by` months later, or the last of that month. @param {string} day @param {number} by */
 export function monthAfter(day, by) {
   const at = new Date(spanOf(day)?.since ?? 0);
   const last = new Date(at.getFullYear(), at.getMonth() + by + 1, 0);
   return dayOf(new Date(last.getFullYear(), last.getMonth(), Math.min(at.getDate(), last.getDate())).getTime());
 }
 
-/** The weeks of a day's month, from Monday on; beside it there are nulls. @param {string} day @returns {(string | null)[][]} */
+/** The weeks of a day's month, from Monday on; null outside the month. @param {string} day @returns {(string | null)[][]} */
 export function weeksOf(day) {
   const first = `${day.slice(0, 8)}01`;
   const before = (new Date(spanOf(first)?.since ?? 0).getDay() + 6) % 7;

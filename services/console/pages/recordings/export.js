@@ -92,7 +92,7 @@ export class Export {
     this.#changed(span);
   }
 
-  /** What is said of it, and whether it may be saved. @param {Span | null} span @returns {[string, boolean]} */
+  /** Its description, and whether it can be saved. @param {Span | null} span @returns {[string, boolean]} */
   #judge(span) {
     if (!span) return [this.begin.value && this.end.value ? texts.order : texts.none, false];
     const long = span.until - span.since;

@@ -1,4 +1,4 @@
-/** What is told beside the video: how much a camera has and by which policy, and what is missing of a day. */
+/** Facts next to the video: a camera's storage and policy, and the gaps of a day. */
 
 import { fill, h } from "../parts/dom.js";
 import { figures } from "../parts/facts.js";

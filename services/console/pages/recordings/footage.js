@@ -9,7 +9,7 @@ import { groups } from "./playlist.js";
 /** @typedef {import("./types.js").Span} Span */
 
 const WINDOW = 5 * MINUTE;
-/** What is so new may still grow, or be written elsewhere, and is asked for again. */
+/** Video newer than this may still grow, and is requested again. */
 const NEW = 5 * MINUTE;
 const AGAIN = 5 * SECOND;
 const MOST_WINDOWS = 24;
@@ -32,7 +32,7 @@ export class Footage {
   #path;
   #signal;
 
-  /** The group that shows a time, or else the first after it; null where none follows. @param {number} time */
+  /** The group that shows a time, or the first after it; null if none follows. @param {number} time */
   async after(time) {
     for (let at = time; ; ) {
       const stretch = stretchAt(this.stretches, at + 1);
@@ -44,7 +44,7 @@ export class Footage {
     }
   }
 
-  /** Forget what was told of the time, as it is no longer so. @param {number} time */
+  /** Drop the cached playlist of a time. @param {number} time */
   forget(time) {
     this.#windows.delete(Math.floor(time / WINDOW) * WINDOW);
   }
@@ -89,7 +89,7 @@ export class Footage {
   }
 }
 
-/** Of so many at most, those that were used last. @template K, V @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most */
+/** Add to a cache that keeps the `most` entries used last. @template K, V @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most */
 function remember(map, key, value, most) {
   map.delete(key);
   map.set(key, value);

@@ -151,7 +151,7 @@ class OneCamera {
     if (this.#day === day && first) this.player.seek(Number.isNaN(at) ? first.since : at);
   }
 
-  /** What there is of the day, as it is known by now. */
+  /** Load the day's recordings. */
   async #read() {
     const [hours, day, span] = [this.#hours?.hours ?? [], this.#day, spanOf(this.#day)];
     if (!span) return;

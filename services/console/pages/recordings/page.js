@@ -1,4 +1,4 @@
-/** Recordings: what is kept of each camera, played from any moment on, and saved. */
+/** Recordings: the video of each camera, to play from any moment and to export. */
 
 import { ApiError, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";

@@ -13,7 +13,7 @@ const AXIS = 20;
 const BAND = 30;
 const MARKS = AXIS + BAND + 4;
 const TICK_PX = 70;
-/** Severity is told by size too: not everybody tells these colours from each other. */
+/** Size shows the severity too: colours alone are not accessible. */
 const SIZES = { info: 6, warning: 9, critical: 13 };
 
 /** Where a time is, as a share of the width in percent. @param {number} time @param {Span} view */

@@ -105,7 +105,7 @@ export class Player {
     fill(this.note);
   }
 
-  /** What failed is said until it goes on, and not only until it is tried again. */
+  /** An error stays until video plays again. */
   #fed() {
     if (this.#isFailing) this.#forget();
   }

@@ -14,7 +14,7 @@ export function groups(text, address) {
   for (const line of text.split("\n")) {
     const value = line.slice(line.indexOf(":") + 1);
     if (line.startsWith("#EXT-X-MAP:")) {
-      // With another head the clock begins anew.
+      // Another head restarts the clock.
       head = new URL(/URI="([^"]*)"/.exec(value)?.[1] ?? "", address).href;
       at = 0;
     } else if (line.startsWith("#EXT-X-PROGRAM-DATE-TIME:")) since = Date.parse(value);

@@ -1,4 +1,4 @@
-/** What there is of a day: asked of the API only where its hours do not say it all. */
+/** The recordings of a day, requested in detail only for hours that are not whole. */
 
 import { get } from "../api.js";
 import { iso } from "../parts/format.js";
@@ -12,11 +12,11 @@ import { HOUR, merge, MINUTE, splitHours } from "./days.js";
 
 const MOST_MARKS = 500;
 const MOST_PARTS = 64;
-/** What is not recorded yet is known, too. */
+/** The newest video, which the hours do not list yet. */
 const NEW = 15 * MINUTE;
 
 export class DayReader {
-  /** By the time, and what is said of its hours. @type {Map<string, Part>} */
+  /** By the time and its hours. @type {Map<string, Part>} */
   #parts = new Map();
 
   /** @param {string} camera @param {AbortSignal} signal */
@@ -28,7 +28,7 @@ export class DayReader {
   #camera;
   #signal;
 
-  /** @param {Hour[]} hours @param {Span} day @param {(data: Data) => void} first is given hours that are whole, at once @returns {Promise<Data>} */
+  /** @param {Hour[]} hours @param {Span} day @param {(data: Data) => void} first called first with the whole hours @returns {Promise<Data>} */
   async read(hours, day, first) {
     const { whole, partial } = splitHours(hours, day);
     first({ stretches: whole, gaps: [], marks: [] });
@@ -78,7 +78,7 @@ function inside(span, day) {
   return since < until ? [{ ...span, since, until }] : [];
 }
 
-/** Gaps of one cause that follow each other as one, also those that were told of twice. @param {Gap[]} gaps */
+/** Merge adjacent gaps of one cause; duplicates disappear. @param {Gap[]} gaps */
 function join(gaps) {
   const causes = new Set(gaps.map(({ cause }) => cause));
   return [...causes].flatMap((cause) => merge(gaps.filter((gap) => gap.cause === cause)).map((span) => ({ ...span, cause }))).sort((a, b) => a.since - b.since);

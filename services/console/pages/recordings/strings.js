@@ -1,4 +1,4 @@
-/** What the page Recordings says. */
+/** The texts of the page Recordings. */
 
 import { count } from "../parts/format.js";
 

@@ -71,7 +71,7 @@ export class Timeline {
     this.#draw();
   }
 
-  /** The moment that is shown: the picture goes on with it. @param {number} time */
+  /** Move the marker of the shown moment; the view follows. @param {number} time */
   point(time) {
     if (Math.floor(time / SECOND) === Math.floor(this.#time / SECOND)) return;
     this.#time = time;

@@ -59,7 +59,7 @@ export class CardList {
     }
   }
 
-  /** The card that is so many after this one. @param {string} id @param {number} by @returns {Card | undefined} */
+  /** The card `by` places after this one. @param {string} id @param {number} by @returns {Card | undefined} */
   beside(id, by) {
     const at = this.cards.findIndex((card) => card.id === id);
     return at < 0 ? this.cards[0] : this.cards[at + by];
@@ -95,7 +95,7 @@ export class CardList {
   }
 }
 
-/** None where the video is no longer kept. @param {Card} card */
+/** Null if the video has expired. @param {Card} card */
 function picture(card) {
   if (!card.video) return null;
   const image = h("img", { class: "picture", alt: "", loading: "lazy", decoding: "async", src: url(`incidents/${card.id}/picture`, { width: 320 }) });

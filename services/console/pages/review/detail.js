@@ -1,4 +1,4 @@
-/** One incident: its clip, what a model said of it, what was looked at less, and its evidence. */
+/** One incident: its clip, its verdict, its deferred frames and its evidence. */
 
 import { fill, h } from "../parts/dom.js";
 import { fact } from "../parts/facts.js";
@@ -53,7 +53,7 @@ export class Detail {
   #facts = h("div");
   #mark = h("button");
 
-  /** Say what is known now, and leave the video as it is. @param {Details} details */
+  /** Update the facts, and leave the video as it is. @param {Details} details */
   update(details) {
     this.details = details;
     const { card } = details;

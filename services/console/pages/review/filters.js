@@ -12,7 +12,7 @@ export class Filters {
   /** @type {Record<string, HTMLDataListElement>} */
   #lists = {};
 
-  /** @param {(changed: Query) => void} change is told what was changed; an empty value takes a filter away */
+  /** @param {(changed: Query) => void} change called with what changed; an empty value removes a filter */
   constructor(change) {
     this.#change = change;
     this.one = h("p", { class: "row", hidden: true });

@@ -6,7 +6,7 @@ import { colour, drawMarks } from "../parts/overlay_draw.js";
 /** @typedef {{id: string, label: string, times: number[], boxes: Box[]}} Track times in milliseconds since 1970, rising */
 /** @typedef {{label: string, box: Box, isSeen: boolean}} Drawn known: seen then; not only as it was last seen */
 
-// A box holds on for so long after a frame that was looked at; two frames further apart say nothing of what was between.
+// How long a box stays after an analysed frame; frames further apart than HOLE are not interpolated.
 const HOLD = 600;
 const HOLE = 3000;
 

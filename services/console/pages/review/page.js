@@ -1,4 +1,4 @@
-/** Review: incidents as cards over a timeline, each with its clip and what was said of it. */
+/** Review: incidents as cards below a timeline, each with its clip and verdict. */
 
 import { errorText, get, put, remove, subscribe, url } from "../api.js";
 import { showText } from "../parts/copy.js";
@@ -91,7 +91,7 @@ class Review {
     const [cards, tally, timeline] = await Promise.all([
       get("incidents", { ...query, limit: this.#limit }, signal), get("incidents/count", query, signal),
       get("timeline", { ...query, ...when, parts: PARTS, limit: 100 }, signal), countUnreviewed(this.shell)]);
-    // Another was asked for meanwhile: what is shown is the newest question's.
+    // A newer request has started: its answer is shown.
     if (turn !== this.#refreshes) return;
     this.#next = cards.next;
     this.list.show(cards.incidents);
@@ -141,7 +141,7 @@ class Review {
   async #more() {
     this.#limit = Math.min(MOST, this.#limit + PAGE);
     if (this.list.cards.length < MOST) return this.refresh().catch((error) => toastError(error, this.#ended.signal));
-    // What is older than so many is a page of its own: its end becomes the time's.
+    // The list is full: older incidents need an earlier end of the time.
     const last = this.list.cards.at(-1);
     if (last && this.#next) this.#span({ since: spanOf(this.query, Date.now()).since, until: Date.parse(last.start) + 1 });
   }
@@ -158,14 +158,14 @@ class Review {
       if (turn !== this.#opening) return;
       this.detail.show(details, at);
       this.timeline.mark(details.card);
-      // There it is above the list, and else beside it.
+      // On a narrow screen the detail is above the list.
       if (matchMedia("(max-width: 1099px)").matches) this.detail.element.scrollIntoView();
     } catch (error) {
       if (turn === this.#opening && !this.#ended.signal.aborted) this.detail.clear(errorText(error));
     }
   }
 
-  /** Something was said of the one that is open. @param {string} id */
+  /** Reload the open incident. @param {string} id */
   async #updateDetail(id) {
     const details = await get(`incidents/${id}`, {}, this.#ended.signal);
     if (this.detail.details?.card.id === id) this.detail.update(details);

@@ -7,7 +7,7 @@ import { timeLabel, timeTicks } from "../parts/chart_scale.js";
 /** @typedef {{width: number, height: number, label: number, row: number, axis: number}} Measures in CSS pixels */
 
 const TICK = 90;
-// Severity is told by height too: not everybody tells these colours from each other.
+// Height shows the severity too: colours alone are not accessible.
 const HEIGHTS = { info: 0.4, warning: 0.65, critical: 0.9 };
 
 /** @param {number} time @param {Span} span @param {Measures} m */

@@ -38,7 +38,7 @@ export function isChosen(query) {
   return Date.parse(query["since"] ?? "") < Date.parse(query["until"] ?? "");
 }
 
-/** The API's. One incident is looked for at any time. @param {Query} query @param {number} now @returns {Record<string, string>} */
+/** The API's query. One incident is searched at any time. @param {Query} query @param {number} now @returns {Record<string, string>} */
 export function toApi(query, now) {
   /** @type {Record<string, string>} */
   const out = {};

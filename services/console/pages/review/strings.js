@@ -1,4 +1,4 @@
-/** What the page Review says. */
+/** The texts of the page Review. */
 
 import { count } from "../parts/format.js";
 

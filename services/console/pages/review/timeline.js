@@ -1,4 +1,4 @@
-/** The timeline: moved, zoomed, and asked what there was, by pointer and by keyboard. */
+/** The timeline, moved and zoomed by pointer and by keyboard. */
 
 import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
@@ -28,7 +28,7 @@ export class Timeline {
 
   /**
    * @param {(span: Span | null) => void} change the time is another; null: the last 24 hours
-   * @param {(camera: string, since: number, until: number) => void} pick somebody wants to see what was there
+   * @param {(camera: string, since: number, until: number) => void} pick called with the clicked bucket
    */
   constructor(change, pick) {
     this.#change = change;
@@ -106,7 +106,7 @@ export class Timeline {
       if (dragged?.far) this.#change(this.#span);
       else this.#click(e);
     });
-    // With Ctrl, which is what two fingers on a touchpad are told as: without it the page is scrolled.
+    // Browsers report a pinch on a touchpad with Ctrl; without it the page scrolls.
     canvas.addEventListener("wheel", (e) => {
       if (!e.ctrlKey) return;
       e.preventDefault();

@@ -1,4 +1,4 @@
-/** Fields of a form, each with its mistake beside it. */
+/** Fields of a form, each with its mistake. */
 
 import { h } from "../parts/dom.js";
 import { strings } from "./strings.js";
@@ -14,7 +14,7 @@ export class Mistake extends Error {
   }
 }
 
-/** A labelled control, and where its mistakes are said. */
+/** A labelled control with a place for its mistake. */
 export class Field {
   /**
    * @param {string} name as the API has it

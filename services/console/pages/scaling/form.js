@@ -1,4 +1,4 @@
-/** The what-if's form: sane defaults, and every mistake beside its field. */
+/** The what-if's form: defaults, and every mistake at its field. */
 
 import { ApiError, errorText } from "../api.js";
 import { h } from "../parts/dom.js";
@@ -10,7 +10,7 @@ const texts = strings.form;
 const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_REPLICAS = 10_000;
 const MOST_BUDGETS = 5;
-/** What can be simulated, where nobody says what there is. */
+/** The services that can be simulated, if no scaler lists them. */
 const SERVICES = ["cv", "embed", "vlm"];
 
 export class Form {
@@ -45,12 +45,12 @@ export class Form {
     return [this.service, this.arrivals, this.csv, this.trace, ...Object.values(this.numbers), this.budgets];
   }
 
-  /** Whether a simulation runs, beside which there is no other. @param {boolean} is */
+  /** Disable the button while a simulation runs: there is one at a time. @param {boolean} is */
   busy(is) {
     this.button.disabled = is;
   }
 
-  /** Say what is wrong, beside the field where it is about one. @param {string} text @param {string} [name] */
+  /** Show a mistake, at its field if it names one. @param {string} text @param {string} [name] */
   mistake(text, name = "") {
     const field = this.fields.find((f) => f.name === name && !f.element.hidden);
     if (!field) {
@@ -80,7 +80,7 @@ export class Form {
     this.numbers.days.element.hidden = chosen !== "usage";
     this.csv.element.hidden = chosen !== "csv";
     this.trace.element.hidden = chosen !== "made_up";
-    // Of another's arrivals nobody has measured what a replica does.
+    // For other arrivals no service rate is measured.
     const rate = this.numbers.service_rate.control;
     /** @type {HTMLInputElement} */ (rate).placeholder = chosen === "usage" ? texts.asMeasured : "";
     if (chosen !== "usage") rate.closest("details")?.setAttribute("open", "");

@@ -37,7 +37,7 @@ export class Job {
     else if (last.state === "done") this.events.done(await get(`whatif/${last.id}`));
   }
 
-  /** Look at it no longer: it goes on. */
+  /** Stop polling; the job continues. */
   end() {
     clearTimeout(this.timer);
     this.id = "";

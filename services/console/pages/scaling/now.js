@@ -5,7 +5,7 @@ import { duration, number } from "../parts/format.js";
 import { strings } from "./strings.js";
 
 const texts = strings.now;
-/** The terms that are replicas, in the order of the sum. What is 0 and in brackets is left out. */
+/** The terms in replicas, in the order of the sum. Those of LEFT_OUT_AT_0 are hidden at 0. */
 const BARS = ["arrival_replicas", "backlog_replicas", "due_replicas", "held_replicas", "replicas", "ready", "warming"];
 const LEFT_OUT_AT_0 = ["due_replicas", "held_replicas", "warming"];
 

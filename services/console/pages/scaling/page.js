@@ -42,7 +42,7 @@ export async function show(main, _route, shell) {
   };
 }
 
-/** Whether somebody has selected some of its text, to copy it. @param {HTMLElement} element */
+/** Whether a part of its text is selected. @param {HTMLElement} element */
 function isSelected(element) {
   const selection = getSelection();
   return Boolean(selection && !selection.isCollapsed && element.contains(selection.anchorNode));

@@ -1,4 +1,4 @@
-/** Replicas over time of some ways to scale, beside those that arrivals keep busy. */
+/** Replicas over time of some policies, and those that arrivals keep busy. */
 
 import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { h } from "../parts/dom.js";

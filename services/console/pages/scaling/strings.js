@@ -1,4 +1,4 @@
-/** What the page Scaling says. */
+/** The texts of the page Scaling. */
 
 import { count } from "../parts/format.js";
 

@@ -16,7 +16,7 @@ export async function signIn(app, link, then) {
   const mistake = mistakeLine();
   if (link) {
     fill(app, h("main", { class: "signin" }, h("p", {}, texts.byLink)));
-    // Whoever looks at the history later finds no link.
+    // The link must not stay in the history.
     history.replaceState(null, "", "#/now");
     try {
       return then(await post("session/link", { token: link }));

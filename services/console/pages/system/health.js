@@ -1,4 +1,4 @@
-/** Whether all is well, as far as the console can see, and what to do where it is not. */
+/** The checks of the system, and remedies for those that fail. */
 
 import { get } from "../api.js";
 import { fill, h } from "../parts/dom.js";

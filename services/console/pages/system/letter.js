@@ -1,4 +1,4 @@
-/** One dead letter, in a dialog: its headers, and what it holds, as text or as a picture. */
+/** One dead letter, in a dialog: its headers and payload, as text or as a picture. */
 
 import { get, url } from "../api.js";
 import { openDialog } from "../parts/dialog.js";

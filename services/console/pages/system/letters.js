@@ -1,4 +1,4 @@
-/** Dead letters: why they died, and back to work with them. */
+/** Dead letters: their reasons, replayed or deleted. */
 
 import { get, post, remove } from "../api.js";
 import { confirm } from "../parts/dialog.js";

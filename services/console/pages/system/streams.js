@@ -1,4 +1,4 @@
-/** What each stream holds, and how far each consumer is. */
+/** The size of each stream, and the position of each consumer. */
 
 import { get } from "../api.js";
 import { fill, h } from "../parts/dom.js";

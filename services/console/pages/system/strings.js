@@ -1,4 +1,4 @@
-/** What the page System says. */
+/** The texts of the page System. */
 
 import { count } from "../parts/format.js";
 

@@ -1,4 +1,4 @@
-/** Which versions run, of the console, of its server and of services that say so. */
+/** The versions of the console, its NATS server and the services. */
 
 import { get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
