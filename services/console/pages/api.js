@@ -43,11 +43,11 @@ export function whenSignedOut(then) {
 
 /** The address of something, for `src` and `href`. @param {string} path @param {Record<string, any>} [query] */
 export function url(path, query = {}) {
-  const found = new URL(path, BASE);
+  const address = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") found.searchParams.set(name, String(value));
+    if (value !== undefined && value !== null && value !== "") address.searchParams.set(name, String(value));
   }
-  return found.href;
+  return address.href;
 }
 
 /** Of a WebSocket. @param {string} path */

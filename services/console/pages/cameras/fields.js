@@ -70,12 +70,12 @@ export class Fields {
   /** What is other than it was, as the API takes it. @returns {Record<string, any>} */
   changed() {
     /** @type {Record<string, any>} */
-    const found = {};
+    const changes = {};
     for (const [name, { control, was }] of Object.entries(this.#fields)) {
       const value = read(name, control);
-      if (JSON.stringify(value) !== JSON.stringify(was)) found[name] = value;
+      if (JSON.stringify(value) !== JSON.stringify(was)) changes[name] = value;
     }
-    return found;
+    return changes;
   }
 
   /** @param {string} name @param {string} text */

@@ -79,10 +79,10 @@ class CameraForm {
     this.#wait(true);
     fill(this.picture, h("p", { class: "muted" }, texts.trying));
     try {
-      const found = await post("camera-tests", body, this.signal);
-      this.#hasPicture = Boolean(found.picture);
-      if (found.picture) this.#show(found);
-      else this.#explain(found.cause, found.error);
+      const result = await post("camera-tests", body, this.signal);
+      this.#hasPicture = Boolean(result.picture);
+      if (result.picture) this.#show(result);
+      else this.#explain(result.cause, result.error);
     } catch (error) {
       this.#testedAddress = "";
       fill(this.picture);
@@ -99,10 +99,10 @@ class CameraForm {
     if (this.tryIt) this.tryIt.disabled = isWaiting;
   }
 
-  /** @param {any} found */
-  #show(found) {
-    const image = h("img", { alt: texts.testPicture, src: `data:image/jpeg;base64,${found.picture}` });
-    fill(this.picture, image, h("p", { class: "small muted" }, texts.testResult(found.codec, `${found.width}×${found.height}`, String(found.fps))));
+  /** @param {any} result */
+  #show(result) {
+    const image = h("img", { alt: texts.testPicture, src: `data:image/jpeg;base64,${result.picture}` });
+    fill(this.picture, image, h("p", { class: "small muted" }, texts.testResult(result.codec, `${result.width}×${result.height}`, String(result.fps))));
   }
 
   /** @param {string} cause @param {string} error */

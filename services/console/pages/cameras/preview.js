@@ -40,8 +40,8 @@ export class RulePreview {
     const { signal } = this.#request;
     this.status.textContent = texts.previewing;
     try {
-      const found = await post(`cameras/${this.camera}/rules/preview`, { rules }, signal);
-      if (!signal.aborted) this.#show(found);
+      const reply = await post(`cameras/${this.camera}/rules/preview`, { rules }, signal);
+      if (!signal.aborted) this.#show(reply);
     } catch (error) {
       if (signal.aborted) return;
       if (/** @type {any} */ (error).status === BUSY) return this.ask(rules, AGAIN_MS);
@@ -50,12 +50,12 @@ export class RulePreview {
     }
   }
 
-  /** @param {any} found */
-  #show(found) {
-    const shown = found.incidents.slice(0, LISTED);
-    this.status.textContent = found.total ? texts.incidents(found.total) : found.segments ? texts.nothing : texts.nothingSeen;
+  /** @param {any} reply */
+  #show(reply) {
+    const shown = reply.incidents.slice(0, LISTED);
+    this.status.textContent = reply.total ? texts.incidents(reply.total) : reply.segments ? texts.nothing : texts.nothingSeen;
     fill(this.list, ...shown.map((/** @type {any} */ one) => this.#incident(one)),
-      found.total > shown.length ? h("li", { class: "muted" }, texts.most(shown.length)) : null);
+      reply.total > shown.length ? h("li", { class: "muted" }, texts.most(shown.length)) : null);
   }
 
   /** @param {any} one */

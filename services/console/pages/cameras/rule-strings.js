@@ -62,12 +62,12 @@ export const rules = {
   newName: (/** @type {string} */ what) => `New name in ${what}`,
 };
 
-/** Kinds of rules, in people's words. @type {Record<string, string>} */
+/** Kinds of rules. @type {Record<string, string>} */
 export const kinds = {
-  enter: "somebody is in a zone",
-  exit: "somebody has left a zone",
-  loitering: "somebody stays in a zone",
-  crossing: "somebody crosses a line",
+  enter: "an object is in a zone",
+  exit: "an object has left a zone",
+  loitering: "an object stays in a zone",
+  crossing: "an object crosses a line",
   count: "too many or too few",
   proximity: "two are near each other",
   stopped: "something does not move",

@@ -44,8 +44,8 @@ export class RuleForms {
   /** Rebuild the forms. @param {Rules} rules */
   show(rules) {
     this.rules = rules;
-    const found = rules.rules ?? [];
-    fill(this.list, ...(found.length ? found.map((/** @type {any} */ rule, /** @type {number} */ n) => this.#rule(rule, n)) : [h("p", { class: "muted" }, texts.noRules)]));
+    const list = rules.rules ?? [];
+    fill(this.list, ...(list.length ? list.map((/** @type {any} */ rule, /** @type {number} */ n) => this.#rule(rule, n)) : [h("p", { class: "muted" }, texts.noRules)]));
     const top = resolve({ $ref: this.schema.$ref }, this.#context());
     fill(this.rest, objectFields(top, rules, [], this.#context(), DRAWN));
   }
@@ -124,10 +124,10 @@ export class RuleForms {
   }
 }
 
-/** Those that people's words are for, and whatever else there is. @param {string[]} found */
-function inOrder(found) {
+/** Those that people's words are for, and whatever else there is. @param {string[]} names */
+function inOrder(names) {
   const order = Object.keys(kinds);
-  return [...found].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  return [...names].sort((a, b) => order.indexOf(a) - order.indexOf(b));
 }
 
 /** The initial values of required fields. @type {Record<string, any>} */

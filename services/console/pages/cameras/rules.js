@@ -193,12 +193,12 @@ class Editor {
   /** @param {{rules?: Rules, text?: string}} what @param {AbortSignal} signal */
   async #runCheck(what, signal) {
     try {
-      const found = await post("rules/check", what, signal);
+      const reply = await post("rules/check", what, signal);
       if (signal.aborted) return;
-      this.#mistakes(found.mistakes);
-      if (what.rules) this.text.show(found.text);
-      else if (found.rules) this.#takeText(found.rules);
-      if (found.rules && !this.readOnly) this.trial.ask(found.rules);
+      this.#mistakes(reply.mistakes);
+      if (what.rules) this.text.show(reply.text);
+      else if (reply.rules) this.#takeText(reply.rules);
+      if (reply.rules && !this.readOnly) this.trial.ask(reply.rules);
     } catch (error) {
       if (!signal.aborted) toast(texts.notReached(errorText(error)), "bad");
     }

@@ -76,7 +76,7 @@ function field(name, schema, value, path, context, required) {
  * @param {boolean} required
  */
 function leafControl(name, schema, value, path, context, required) {
-  const set = (/** @type {any} */ found) => context.set(path, found === "" || found === null ? undefined : found);
+  const set = (/** @type {any} */ next) => context.set(path, next === "" || next === null ? undefined : next);
   if (NAMED.includes(name)) return choice([...(context.names[name] ?? [])], value, required, schema.default, set);
   if (schema.enum) return choice(inOrder(schema.enum), value, required, schema.default, set);
   if (schema.type === "array") {

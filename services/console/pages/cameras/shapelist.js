@@ -49,11 +49,11 @@ export class ShapeList {
 
   /** @param {Shape} shape @param {string} title */
   #more(shape, title) {
-    const found = part(this.#rules, shape);
+    const definition = part(this.#rules, shape);
     const anchor = h("select", { disabled: this.readOnly, onchange: () => this.#set(shape, "anchor", anchor.value === "bottom" ? undefined : anchor.value) },
-      Object.entries(texts.anchors).map(([value, text]) => h("option", { value, selected: value === (found.anchor ?? "bottom") }, text)));
+      Object.entries(texts.anchors).map(([value, text]) => h("option", { value, selected: value === (definition.anchor ?? "bottom") }, text)));
     return h("div", { class: "stack" },
-      shape.kind === "masks" ? this.#labels(shape, found) : this.#name(shape),
+      shape.kind === "masks" ? this.#labels(shape, definition) : this.#name(shape),
       h("label", { class: "field" }, texts.anchor, anchor),
       this.readOnly ? null : h("div", { class: "row" },
         shape.kind === "lines" ? h("button", { type: "button", onclick: () => this.#reverse(shape) }, texts.reverse) : null,
@@ -64,16 +64,16 @@ export class ShapeList {
   #name(shape) {
     const input = h("input", { value: String(shape.name), disabled: this.readOnly, maxLength: 64, onchange: () => {
       const name = input.value.trim();
-      const taken = shapes(this.#rules).some((other) => other.kind === shape.kind && other.name === name);
-      if (!name || taken) input.value = String(shape.name);
+      const exists = shapes(this.#rules).some((other) => other.kind === shape.kind && other.name === name);
+      if (!name || exists) input.value = String(shape.name);
       else this.changed(renameShape(this.#rules, shape, name), { ...shape, name });
     } });
     return h("label", { class: "field" }, texts.name, input);
   }
 
-  /** @param {Shape} shape @param {any} found */
-  #labels(shape, found) {
-    const input = h("input", { value: (found.labels ?? []).join(", "), disabled: this.readOnly, onchange: () => {
+  /** @param {Shape} shape @param {any} definition */
+  #labels(shape, definition) {
+    const input = h("input", { value: (definition.labels ?? []).join(", "), disabled: this.readOnly, onchange: () => {
       const labels = input.value.split(",").map((label) => label.trim()).filter(Boolean);
       this.#set(shape, "labels", labels.length ? labels : undefined);
     } });
@@ -87,9 +87,9 @@ export class ShapeList {
 
   /** @param {Shape} shape @param {string} name @param {any} value */
   #set(shape, name, value) {
-    const found = structuredClone(this.#rules);
-    if (value === undefined) delete part(found, shape)[name];
-    else part(found, shape)[name] = value;
-    this.changed(found, shape);
+    const copy = structuredClone(this.#rules);
+    if (value === undefined) delete part(copy, shape)[name];
+    else part(copy, shape)[name] = value;
+    this.changed(copy, shape);
   }
 }

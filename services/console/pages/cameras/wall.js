@@ -78,12 +78,12 @@ class Wall {
   }
 
   #render() {
-    const found = this.#matching();
-    const online = found.filter((c) => c.state === "online").length;
-    const count = strings.counted(found.length, online);
+    const matching = this.#matching();
+    const online = matching.filter((c) => c.state === "online").length;
+    const count = strings.counted(matching.length, online);
     setText(this.counted, count);
     const kind = this.live.checked ? Grid : Tiles;
-    if (!found.length) {
+    if (!matching.length) {
       this.#shown?.end();
       this.#shown = null;
       return fill(this.place, emptyNote(this.#cameras.length ? strings.noMatch : strings.none));
@@ -93,6 +93,6 @@ class Wall {
       this.#shown = new kind();
       fill(this.place, this.#shown.element);
     }
-    this.#shown.show(found);
+    this.#shown.show(matching);
   }
 }

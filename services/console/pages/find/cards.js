@@ -87,12 +87,12 @@ function shot(moment) {
   const play = () => {
     clearTimeout(timer);
     if (video) return;
-    const found = h("video", { muted: true, loop: true, autoplay: true, playsInline: true,
+    const player = h("video", { muted: true, loop: true, autoplay: true, playsInline: true,
       src: url(`clips/${encodeURIComponent(moment.camera)}`, stretch(moment, BEFORE_MS, AFTER_MS)) });
     // The video may have expired since: the picture stays.
-    found.addEventListener("error", () => found === video && stop());
-    video = found;
-    button.append(found);
+    player.addEventListener("error", () => player === video && stop());
+    video = player;
+    button.append(player);
   };
   const soon = () => {
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) timer = setTimeout(play, LINGER_MS);

@@ -71,8 +71,8 @@ class Find {
     this.grid.setAttribute("aria-busy", "true");
     this.tally.textContent = strings.searching;
     try {
-      const found = await post("find", toApi(search, image), request.signal);
-      if (!request.signal.aborted) this.#found(found);
+      const reply = await post("find", toApi(search, image), request.signal);
+      if (!request.signal.aborted) this.#showResults(reply);
     } catch (error) {
       if (!request.signal.aborted) this.#failed(error);
     } finally {
@@ -103,7 +103,7 @@ class Find {
   }
 
   /** @param {{moments: Moment[], model: string | null, pending: number | null, note: string | null}} found */
-  #found({ moments, pending, note }) {
+  #showResults({ moments, pending, note }) {
     if (!moments.length) this.#nothing(this.#labels?.length === 0 && !this.form.search.cameras.length ? strings.indexEmpty : strings.none);
     else {
       this.#moments = moments;

@@ -55,7 +55,7 @@ export const strings = {
   exportCsv: "Export as CSV",
   clips: (/** @type {number} */ n) => `Download ${count(n, "clip")}`,
   clipsDone: (/** @type {number} */ n, /** @type {number} */ failed) =>
-    failed ? `${n} clips are saved; the video of ${failed} is gone.` : `${n} clips are saved.`,
+    failed ? `${n} clips are saved; the video of ${failed} has expired.` : `${n} clips are saved.`,
   save: "Save search",
   saveTitle: "Name of this search",
   saveDo: "Save",

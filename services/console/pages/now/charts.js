@@ -121,17 +121,17 @@ export class Charts {
     const until = this.part?.until ?? Date.now();
     const range = { since: iso(this.part?.since ?? until - Number(this.range) * 1000), until: iso(until) };
     try {
-      const [history, found] = await Promise.all([get("history", { service: this.service, ...range }, signal), get("markers", range, signal)]);
-      this.#draw(history, found);
+      const [history, markers] = await Promise.all([get("history", { service: this.service, ...range }, signal), get("markers", range, signal)]);
+      this.#draw(history, markers);
       this.mistake.textContent = history.problem;
     } catch (error) {
       if (!signal.aborted) this.mistake.textContent = errorText(error);
     }
   }
 
-  /** @param {any} history @param {any} found */
-  #draw(history, found) {
-    const markers = this.markers.draw(found);
+  /** @param {any} history @param {any} reply */
+  #draw(history, reply) {
+    const markers = this.markers.draw(reply);
     const grid = { since: Date.parse(history.since), step: history.step_s * 1000, points: history.series.arriving.length };
     this.charts.forEach((chart, i) => {
       const plan = /** @type {Plan} */ (PLANS[i]);

@@ -23,11 +23,11 @@ export class Markers {
     this.element = h("section", { class: "stack", "aria-labelledby": "markers" }, h("h2", { id: "markers" }, texts.markers), this.mistake, this.list, this.more);
   }
 
-  /** @param {any} found what the API says of a range @returns {EventMarker[]} the same, for charts */
-  draw(found) {
-    const markers = found.markers.map(marker);
+  /** @param {any} reply what the API says of a range @returns {EventMarker[]} the same, for charts */
+  draw(reply) {
+    const markers = reply.markers.map(marker);
     fill(this.list, markers.length ? markers.slice(-LATEST).reverse().map(line) : h("li", { class: "muted" }, texts.noMarkers));
-    this.more.hidden = !found.next;
+    this.more.hidden = !reply.next;
     return markers;
   }
 

@@ -93,20 +93,20 @@ class Card {
 /** @param {any} s @returns {[string, string, string?][]} */
 function facts(s) {
   /** @type {[string, string, string?][]} */
-  const found = [];
+  const rows = [];
   const rate = (/** @type {number | null} */ n) => (n === null ? "–" : texts.perSecond(number(n)));
-  if (s.arriving !== null) found.push([texts.arriving, rate(s.arriving)], [texts.clearing, rate(s.clearing)]);
+  if (s.arriving !== null) rows.push([texts.arriving, rate(s.arriving)], [texts.clearing, rate(s.clearing)]);
   if (s.pending !== null) {
-    found.push([texts.age, s.age_s ? duration(s.age_s) : "–", s.age_s > s.late_s ? "bad" : ""]);
-    found.push([texts.waiting, `${number(s.pending)}, ${number(s.in_flight)}`]);
+    rows.push([texts.age, s.age_s ? duration(s.age_s) : "–", s.age_s > s.late_s ? "bad" : ""]);
+    rows.push([texts.waiting, `${number(s.pending)}, ${number(s.in_flight)}`]);
   }
-  if (s.said !== null) found.push([s.name === "ingest" ? texts.stores : texts.says, rate(s.said)]);
-  if (s.ready !== null) found.push([texts.replicas, replicasText(s)]);
-  if (s.wanted !== null) found.push([texts.because, /** @type {any} */ (texts.decides)[s.decides]]);
-  if (s.time?.used_s) found.push([texts.time, timeShares(s.time).map(percent).join(", ")]);
-  if (s.deferred > 0) found.push([texts.leftOut, percent(s.left_out), s.left_out > 0.5 ? "warn" : ""]);
-  if (s.put_off !== null && (s.put_off || s.made_good)) found.push([texts.putOff, `${number(s.put_off)}, ${number(s.made_good)}`]);
-  return found;
+  if (s.said !== null) rows.push([s.name === "ingest" ? texts.stores : texts.says, rate(s.said)]);
+  if (s.ready !== null) rows.push([texts.replicas, replicasText(s)]);
+  if (s.wanted !== null) rows.push([texts.because, /** @type {any} */ (texts.decides)[s.decides]]);
+  if (s.time?.used_s) rows.push([texts.time, timeShares(s.time).map(percent).join(", ")]);
+  if (s.deferred > 0) rows.push([texts.leftOut, percent(s.left_out), s.left_out > 0.5 ? "warn" : ""]);
+  if (s.put_off !== null && (s.put_off || s.made_good)) rows.push([texts.putOff, `${number(s.put_off)}, ${number(s.made_good)}`]);
+  return rows;
 }
 
 /** The shares of busy, idle and warming. @param {any} time @returns {[number, number, number]} */

@@ -202,14 +202,14 @@ function path(c, points) {
 /** The stretches without a missing value. @param {(number | null)[]} values */
 function parts(values) {
   /** @type {{first: number, last: number}[]} */
-  const found = [];
+  const ranges = [];
   values.forEach((value, i) => {
     if (value === null) return;
-    const last = found.at(-1);
+    const last = ranges.at(-1);
     if (last && last.last === i - 1) last.last = i;
-    else found.push({ first: i, last: i });
+    else ranges.push({ first: i, last: i });
   });
-  return found;
+  return ranges;
 }
 
 /** @param {number} value */

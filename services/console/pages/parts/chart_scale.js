@@ -35,9 +35,9 @@ export function timeTicks(since, until, count) {
   const step = (STEPS_S.find((s) => s >= rough) ?? Math.ceil(rough / 86_400) * 86_400) * 1000;
   const zone = new Date(since).getTimezoneOffset() * 60_000;
   const first = Math.ceil((since - zone) / step) * step + zone;
-  const found = [];
-  for (let at = first; at <= until && found.length <= count + 1; at += step) found.push(at);
-  return found;
+  const times = [];
+  for (let at = first; at <= until && times.length <= count + 1; at += step) times.push(at);
+  return times;
 }
 
 /**

@@ -110,8 +110,8 @@ export class Overlay {
       if (/** @type {{time: number}} */ (this.#frames[middle]).time <= wall + 2) low = middle + 1;
       else high = middle;
     }
-    const found = this.#frames[low - 1];
-    return found && found.time > wall - SHOWN_MS ? found : null;
+    const frame = this.#frames[low - 1];
+    return frame && frame.time > wall - SHOWN_MS ? frame : null;
   }
 
   #redraw() {

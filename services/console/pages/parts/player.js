@@ -56,8 +56,8 @@ export class Player extends HTMLElement {
 
   /** The same of a time of the video element. @param {number} time @returns {number | null} */
   wallTime(time) {
-    const found = this.#clock.findLast((one) => one.time <= time + 0.001) ?? this.#clock[0];
-    return found ? found.start + (time - found.time) * 1000 : null;
+    const entry = this.#clock.findLast((one) => one.time <= time + 0.001) ?? this.#clock[0];
+    return entry ? entry.start + (time - entry.time) * 1000 : null;
   }
 
   connectedCallback() {

@@ -27,9 +27,9 @@ export async function showPeople(part) {
 
   /** @param {boolean} [further] */
   async function load(further = false) {
-    const found = await get("people", { cursor: further ? next : null });
-    people = further ? [...people, ...found.people] : found.people;
-    next = found.next;
+    const reply = await get("people", { cursor: further ? next : null });
+    people = further ? [...people, ...reply.people] : reply.people;
+    next = reply.next;
     fill(list, all(people, () => void orToast(load())));
     more.hidden = !next;
   }
@@ -47,7 +47,7 @@ function all(people, changed) {
   ];
   return table(strings.title, columns, people.map((person) => [
     [person.name, person.disabled ? h("div", { class: "small bad" }, strings.off) : null],
-    person.role, sees(person), by(person), seen(person), actions(person, changed),
+    person.role, sees(person), by(person), activity(person), actions(person, changed),
   ]));
 }
 
@@ -69,7 +69,7 @@ function by(person) {
 }
 
 /** @param {Person} person */
-function seen(person) {
+function activity(person) {
   if (!person.signed_in && !person.tokens) return strings.never;
   return [
     person.signed_in ? h("div", {}, ago(person.signed_in)) : null,

@@ -36,7 +36,7 @@ export const strings = {
   nothingToChoose: "There are none.",
   link: "Link",
   linkTitle: (/** @type {string} */ name) => `A link for ${name}`,
-  linkHelp: (/** @type {string} */ until) => `It signs them in once, until ${until}. It is shown only now: give it to them and to nobody else.`,
+  linkHelp: (/** @type {string} */ until) => `It signs them in once, until ${until}. It is shown only now: give it to nobody else.`,
   signOut: "Sign out",
   askSignOut: (/** @type {string} */ name) => `End all sessions of ${name}? Their tokens stay valid.`,
   signedOut: (/** @type {string} */ name) => `${name} is signed out.`,
@@ -50,7 +50,7 @@ export const strings = {
   askRemoveGroup: (/** @type {string} */ name) => `Remove the group ${name}?`,
   noGroups: "There are no groups. A group gives several people the same cameras.",
   whoIsIn: "Members",
-  nobody: "nobody",
+  nobody: "none",
   me: {
     title: "Me",
     whoIAm: (/** @type {string} */ name, /** @type {string} */ role) => `You are ${name}, with the role ${role}.`,

@@ -53,17 +53,17 @@ export class Calendar {
   /** @param {string} day */
   #cell(day) {
     const { since } = spanOf(day) ?? { since: 0 };
-    const found = this.#days.get(day);
-    const hours = (found?.seconds ?? 0) / 3600;
+    const total = this.#days.get(day);
+    const hours = (total?.seconds ?? 0) / 3600;
     const shade = hours ? SHADES.filter((from) => hours >= from).length : 0;
     const name = new Date(since).toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long" });
-    const text = found && hours ? texts.some(name, duration(Math.round(found.seconds)), size(found.bytes)) : texts.none(name);
+    const text = total && hours ? texts.some(name, duration(Math.round(total.seconds)), size(total.bytes)) : texts.none(name);
     return h("button", {
-      type: "button", class: `day shade-${shade}${found?.incident ? " eventful" : ""}`, tabIndex: day === this.#at ? 0 : -1, dataset: { day },
+      type: "button", class: `day shade-${shade}${total?.incident ? " eventful" : ""}`, tabIndex: day === this.#at ? 0 : -1, dataset: { day },
       title: text,
       "aria-pressed": String(day === this.#chosen), "aria-current": day === dayOf(Date.now()) ? "date" : null,
       onclick: () => this.#pick(day),
-    }, h("span", { class: "sr" }, found?.incident ? `${text}, ${texts.incident}` : text),
+    }, h("span", { class: "sr" }, total?.incident ? `${text}, ${texts.incident}` : text),
       h("span", { class: "date", "aria-hidden": "true" }, Number(day.slice(8))), h("span", { class: "much", "aria-hidden": "true" }, hours ? texts.hours(hours) : ""));
   }
 

@@ -90,9 +90,9 @@ export function splitHours(hours, day) {
 
 /** @param {Span} span @returns {Span[]} */
 function parts({ since, until }) {
-  const found = [];
-  for (let at = since; at < until; at += MOST) found.push({ since: at, until: Math.min(until, at + MOST) });
-  return found;
+  const spans = [];
+  for (let at = since; at < until; at += MOST) spans.push({ since: at, until: Math.min(until, at + MOST) });
+  return spans;
 }
 
 /** Stretches that follow each other as one. @param {Span[]} spans @returns {Span[]} */

@@ -38,8 +38,8 @@ export class Footage {
       const stretch = stretchAt(this.stretches, at + 1);
       if (!stretch) return null;
       const window = Math.floor(Math.max(at, stretch.since) / WINDOW) * WINDOW;
-      const found = (await this.#window(window)).find((group) => group.until > at + 1);
-      if (found) return found;
+      const next = (await this.#window(window)).find((group) => group.until > at + 1);
+      if (next) return next;
       at = window + WINDOW;
     }
   }
@@ -56,20 +56,20 @@ export class Footage {
 
   /** What a group is played below. @param {Group} group */
   head({ head }) {
-    const found = this.#heads.get(head) ?? this.#ask(head).then(async (answer) => ({ codec: answer.headers.get("X-Codec") ?? "", data: await answer.arrayBuffer() }));
-    found.catch(() => this.#heads.delete(head));
-    remember(this.#heads, head, found, MOST_HEADS);
-    return found;
+    const entry = this.#heads.get(head) ?? this.#ask(head).then(async (answer) => ({ codec: answer.headers.get("X-Codec") ?? "", data: await answer.arrayBuffer() }));
+    entry.catch(() => this.#heads.delete(head));
+    remember(this.#heads, head, entry, MOST_HEADS);
+    return entry;
   }
 
   /** @param {number} since */
   #window(since) {
     const cached = this.#windows.get(since);
     const isGood = cached && cached.until > Date.now();
-    const found = isGood ? cached : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
-    found.groups.catch(() => this.#windows.delete(since));
-    remember(this.#windows, since, found, MOST_WINDOWS);
-    return found.groups;
+    const entry = isGood ? cached : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
+    entry.groups.catch(() => this.#windows.delete(since));
+    remember(this.#windows, since, entry, MOST_WINDOWS);
+    return entry.groups;
   }
 
   /** @param {number} since */

@@ -30,12 +30,12 @@ const at = (percent) => `${percent.toFixed(4)}%`;
  * @returns {SVGElement[]}
  */
 export function paint({ stretches, gaps, marks }, view, width) {
-  const seen = (/** @type {Span} */ span) => span.until > view.since && span.since < view.until;
+  const isVisible = (/** @type {Span} */ span) => span.until > view.since && span.since < view.until;
   return [
     hatch(),
     svg("rect", { class: "band", x: 0, y: AXIS, width: "100%", height: BAND }),
-    ...stretches.filter(seen).map((span) => block(span, view, "recorded")),
-    ...gaps.filter(seen).map((gap) => block(gap, view, `gap ${gap.cause}`, "url(#recordings-hatch)")),
+    ...stretches.filter(isVisible).map((span) => block(span, view, "recorded")),
+    ...gaps.filter(isVisible).map((gap) => block(gap, view, `gap ${gap.cause}`, "url(#recordings-hatch)")),
     ...axis(view, width),
     ...marks.filter((mark) => mark.start >= view.since && mark.start < view.until).map((mark) => incident(mark, view)),
   ];

@@ -123,9 +123,9 @@ export class Playback {
 
   /** @param {Group} group @returns {Promise<boolean>} whether it is in */
   async #put(group) {
-    const found = await Promise.all([this.#footage.head(group), this.#footage.bytes(group)]).catch((error) => this.#missing(group, error));
-    if (!found) return false;
-    const [head, data] = found;
+    const parts = await Promise.all([this.#footage.head(group), this.#footage.bytes(group)]).catch((error) => this.#missing(group, error));
+    if (!parts) return false;
+    const [head, data] = parts;
     if (group.head !== this.#headed) {
       if (!plays(head.codec)) throw new Unplayable(head.codec);
       await this.#buffer.head(head.codec, head.data);

@@ -9,7 +9,7 @@
 /** @param {string} text @param {string} address of the playlist @returns {Group[]} */
 export function groups(text, address) {
   /** @type {Group[]} */
-  const found = [];
+  const list = [];
   let head = "", at = 0, since = NaN, seconds = 0;
   for (const line of text.split("\n")) {
     const value = line.slice(line.indexOf(":") + 1);
@@ -20,10 +20,10 @@ export function groups(text, address) {
     } else if (line.startsWith("#EXT-X-PROGRAM-DATE-TIME:")) since = Date.parse(value);
     else if (line.startsWith("#EXTINF:")) seconds = Number.parseFloat(value);
     else if (line && !line.startsWith("#")) {
-      found.push({ since, until: since + seconds * 1000, at, head, src: new URL(line, address).href });
+      list.push({ since, until: since + seconds * 1000, at, head, src: new URL(line, address).href });
       since += seconds * 1000;
       at += seconds;
     }
   }
-  return found;
+  return list;
 }

@@ -59,16 +59,16 @@ export class DayReader {
   /** @param {Span} span @returns {Promise<Part>} */
   async #ask(span) {
     const query = { from: iso(span.since), to: iso(span.until) };
-    const found = await get(`recordings/${encodeURIComponent(this.#camera)}/time`, query, this.#signal);
+    const reply = await get(`recordings/${encodeURIComponent(this.#camera)}/time`, query, this.#signal);
     const spans = (/** @type {any[]} */ row) => row.map((one) => ({ ...one, since: Date.parse(one.since), until: Date.parse(one.until) }));
-    return { stretches: spans(found.stretches), gaps: spans(found.gaps) };
+    return { stretches: spans(reply.stretches), gaps: spans(reply.gaps) };
   }
 
   /** @param {Span} day */
   async #marks(day) {
     const query = { camera: this.#camera, since: iso(day.since), until: iso(day.until), limit: MOST_MARKS };
-    const found = await get("incidents", query, this.#signal).catch(() => ({ incidents: [] }));
-    return found.incidents.map((/** @type {any} */ { start, rule, severity }) => ({ start: Date.parse(start), rule, severity }));
+    const reply = await get("incidents", query, this.#signal).catch(() => ({ incidents: [] }));
+    return reply.incidents.map((/** @type {any} */ { start, rule, severity }) => ({ start: Date.parse(start), rule, severity }));
   }
 }
 

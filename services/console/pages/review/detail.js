@@ -108,8 +108,8 @@ function objects(details) {
   return h("ul", {}, details.objects.slice(0, 20).map((o) => {
     const points = paths.get(o.id)?.points ?? [];
     const [first, last] = [points[0], points.at(-1)];
-    const seen = first && last ? `${clock(first.time)}–${clock(last.time)}` : texts.noPaths;
-    return h("li", {}, `${o.label} ${percent(o.score)} · ${seen}`);
+    const time = first && last ? `${clock(first.time)}–${clock(last.time)}` : texts.noPaths;
+    return h("li", {}, `${o.label} ${percent(o.score)} · ${time}`);
   }));
 }
 

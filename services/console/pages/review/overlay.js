@@ -60,8 +60,8 @@ export function draw(surface, tracks, boxes, time) {
   const { context, width, height, style } = surface;
   context.clearRect(0, 0, width, height);
   for (const track of tracks) line(surface, track, time, colour(style, track.label));
-  for (const { label, box, isSeen: seen } of boxes) {
-    context.setLineDash(seen ? [] : [6, 4]);
+  for (const { label, box, isSeen: isSolid } of boxes) {
+    context.setLineDash(isSolid ? [] : [6, 4]);
     drawMarks(surface, [{ label, box }]);
   }
   context.setLineDash([]);

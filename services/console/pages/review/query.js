@@ -13,12 +13,12 @@ export const RANGE = "24h";
 
 /** @typedef {Record<string, string>} Query */
 
-/** @param {URLSearchParams} found @returns {Query} */
-export function fromAddress(found) {
+/** @param {URLSearchParams} params @returns {Query} */
+export function fromAddress(params) {
   /** @type {Query} */
   const query = {};
   for (const name of NAMES) {
-    const value = found.get(name);
+    const value = params.get(name);
     if (value) query[name] = value;
   }
   if (query["range"] && !RANGES[query["range"]]) delete query["range"];

@@ -11,12 +11,12 @@ const LEFT_OUT_AT_0 = ["due_replicas", "held_replicas", "warming"];
 
 /**
  * @param {HTMLElement} place
- * @param {any} found what `GET /scaling` answers
+ * @param {any} reply what `GET /scaling` answers
  */
-export function services(place, found) {
+export function services(place, reply) {
   const open = new Set([...place.querySelectorAll("details[open]")].map((d) => /** @type {HTMLElement} */ (d).dataset.key));
   const focused = place.contains(document.activeElement) && document.activeElement?.closest("details")?.dataset.key;
-  fill(place, h("div", { class: "grid scaling-services" }, found.services.map(service)), h("p", { class: "small muted" }, found.bounds));
+  fill(place, h("div", { class: "grid scaling-services" }, reply.services.map(service)), h("p", { class: "small muted" }, reply.bounds));
   for (const details of place.querySelectorAll("details")) {
     details.open = open.has(details.dataset.key);
     if (focused && details.dataset.key === focused) details.querySelector("summary")?.focus({ preventScroll: true });

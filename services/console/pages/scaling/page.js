@@ -22,11 +22,11 @@ export async function show(main, _route, shell) {
   const seesAll = shell.me.cameras === null;
   let ended = false;
   /** @type {any} */
-  let found = null;
+  let reply = null;
   const load = async () => {
     try {
-      found = await get("scaling");
-      if (!ended && !isSelected(now)) services(now, found);
+      reply = await get("scaling");
+      if (!ended && !isSelected(now)) services(now, reply);
     } catch (error) {
       if (!ended) fill(now, emptyNote(errorText(error)));
     }
@@ -34,7 +34,7 @@ export async function show(main, _route, shell) {
   if (seesAll) await load();
   else fill(now, emptyNote(texts.notAll));
   const timer = setInterval(() => seesAll && !document.hidden && void load(), POLL_MS);
-  const leave = shell.may("operator") ? await simulate(whatif, found) : (refuse(whatif), () => {});
+  const leave = shell.may("operator") ? await simulate(whatif, reply) : (refuse(whatif), () => {});
   return () => {
     ended = true;
     clearInterval(timer);

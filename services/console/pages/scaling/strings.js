@@ -96,11 +96,11 @@ export const strings = {
   },
   answer: {
     title: (/** @type {string} */ service) => `Results for ${service}`,
-    saves: (/** @type {string} */ way, /** @type {string} */ amount, /** @type {string} */ against) =>
-      `${way} saves ${amount} a month against ${against}`,
-    costs: (/** @type {string} */ way, /** @type {string} */ amount, /** @type {string} */ against) =>
-      `${way} takes ${amount} a month more than ${against}`,
-    same: (/** @type {string} */ way) => `No policy saves anything against ${way}`,
+    saves: (/** @type {string} */ policy, /** @type {string} */ amount, /** @type {string} */ against) =>
+      `${policy} saves ${amount} a month against ${against}`,
+    costs: (/** @type {string} */ policy, /** @type {string} */ amount, /** @type {string} */ against) =>
+      `${policy} takes ${amount} a month more than ${against}`,
+    same: (/** @type {string} */ policy) => `No policy saves anything against ${policy}`,
     serves: (/** @type {string} */ share, /** @type {string} */ before, /** @type {string} */ p99, /** @type {string} */ p99Before) =>
       `It serves ${share} of the minutes within the target instead of ${before}; 99 % of the results come within ${p99} instead of ${p99Before}.`,
     hours: (/** @type {string} */ hours) => `${hours} GPU-hours`,

@@ -28,9 +28,9 @@ export async function tab(part, route) {
   /** @param {boolean} [further] */
   async function load(further = false) {
     const from = since.value ? iso(since.value) : "";
-    const found = await get("audit", { person: person.value, action: action.value, since: from, cursor: further ? next : null });
-    shown = further ? [...shown, ...found.changes] : found.changes;
-    next = found.next;
+    const reply = await get("audit", { person: person.value, action: action.value, since: from, cursor: further ? next : null });
+    shown = further ? [...shown, ...reply.changes] : reply.changes;
+    next = reply.next;
     fill(list, shown.length ? changes(shown) : next ? null : emptyNote(strings.noChanges));
     more.hidden = !next;
   }

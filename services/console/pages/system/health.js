@@ -23,9 +23,9 @@ export async function tab(part) {
   return poll(async (signal) => {
     /** @type {{findings: Finding[]}} */
     const { findings } = await get("doctor", {}, signal);
-    const found = JSON.stringify(findings);
-    if (found === shown) return;
-    shown = found;
+    const json = JSON.stringify(findings);
+    if (json === shown) return;
+    shown = json;
     const bad = findings.filter((finding) => finding.level !== "ok");
     const good = findings.filter((finding) => finding.level === "ok");
     fill(sum, bad.length ? strings.notWell(bad.length) : strings.allWell);

@@ -9,18 +9,18 @@ import { strings } from "./strings.js";
 
 /** @param {number} seq */
 export async function showLetter(seq) {
-  const found = await get(`letters/${seq}`);
-  const { letter } = found;
+  const reply = await get(`letters/${seq}`);
+  const { letter } = reply;
   const close = h("button", { type: "button", onclick: () => dialog.close() }, shared.close);
   const dialog = openDialog(strings.letter(seq),
     h("p", {}, letter.reason),
     figures([
       [strings.of, `${letter.stream}/${letter.stream_seq}`], [strings.subject, letter.subject || "–"],
       [strings.service, letter.service], [strings.tries, String(letter.deliveries)]]),
-    found.is_video ? picture(seq) : null,
-    Object.keys(found.headers).length ? headers(found.headers) : null,
-    found.text === null ? null : h("section", { class: "stack" }, h("h3", {}, strings.payload),
-      h("pre", { tabIndex: 0 }, readable(found.text)), found.is_cut ? h("p", { class: "small muted" }, strings.cut) : null),
+    reply.is_video ? picture(seq) : null,
+    Object.keys(reply.headers).length ? headers(reply.headers) : null,
+    reply.text === null ? null : h("section", { class: "stack" }, h("h3", {}, strings.payload),
+      h("pre", { tabIndex: 0 }, readable(reply.text)), reply.is_cut ? h("p", { class: "small muted" }, strings.cut) : null),
     close);
   dialog.classList.add("wide");
   close.focus();

@@ -42,9 +42,9 @@ class Letters {
   async load(more = false) {
     const query = { service: this.service.value, cursor: more ? this.next : null };
     /** @type {{letters: Letter[], next: string | null}} */
-    const found = await get("letters", query);
-    this.letters = more ? [...this.letters, ...found.letters] : found.letters;
-    this.next = found.next;
+    const reply = await get("letters", query);
+    this.letters = more ? [...this.letters, ...reply.letters] : reply.letters;
+    this.next = reply.next;
     this.#fill();
   }
 

@@ -26,9 +26,9 @@ export async function tab(part) {
   fill(part, total, list);
   return poll(async (signal) => {
     /** @type {{streams: Stream[], bytes: number, max_bytes: number}} */
-    const found = await get("streams", {}, signal);
-    fill(total, strings.total(size(found.bytes), size(found.max_bytes)));
-    fill(list, found.streams.map(card));
+    const reply = await get("streams", {}, signal);
+    fill(total, strings.total(size(reply.bytes), size(reply.max_bytes)));
+    fill(list, reply.streams.map(card));
   }, EVERY_MS);
 }
 

@@ -38,7 +38,7 @@ export const strings = {
   subject: "Subject",
   died: "Time",
   tries: "Deliveries",
-  expired: "gone",
+  expired: "expired",
   letter: (/** @type {number} */ seq) => `Dead letter ${seq}`,
   of: "Message",
   headers: "Headers",

@@ -17,14 +17,14 @@ export async function tab(part) {
   const list = h("div", {});
   fill(part, facts, h("h2", {}, strings.running), list);
   return poll(async (signal) => {
-    const found = await get("versions", {}, signal);
-    const server = found.server ? `${found.server} (${found.server_name ?? "–"})` : strings.notConnected;
-    fill(facts, fact(strings.console, found.console), fact(strings.python, found.python), fact(strings.server, server));
+    const reply = await get("versions", {}, signal);
+    const server = reply.server ? `${reply.server} (${reply.server_name ?? "–"})` : strings.notConnected;
+    fill(facts, fact(strings.console, reply.console), fact(strings.python, reply.python), fact(strings.server, server));
     const columns = [
       { head: strings.service }, { head: strings.replica }, { head: strings.version }, { head: strings.model },
       { head: strings.state }, { head: strings.uptime },
     ];
-    const rows = found.services.map((/** @type {any} */ one) => [
+    const rows = reply.services.map((/** @type {any} */ one) => [
       one.service, h("code", {}, one.replica), one.version ?? strings.unknown, one.model ?? "–", one.state ?? "–", duration(one.uptime_s),
     ]);
     fill(list, rows.length ? table(strings.running, columns, rows) : emptyNote(strings.noneRunning));
