@@ -2,7 +2,7 @@
 
 import { get, subscribe } from "../api.js";
 import { cameraIds } from "../parts/cameras.js";
-import { fill, h } from "../parts/dom.js";
+import { arrange, fill, h } from "../parts/dom.js";
 import { emptyNote } from "../parts/messages.js";
 import { toastError } from "../parts/toast.js";
 import { card } from "./answer.js";
@@ -80,9 +80,8 @@ class Ask {
       const previous = this.#cards;
       const others = answers.filter((/** @type {Answer} */ answer) => !this.#own.has(answer.job));
       this.#cards = new Map(others.map((/** @type {Answer} */ answer) => [answer.job, previous.get(answer.job) ?? card(answer, { withQuestion: true })]));
-      // What stays where it is keeps the focus.
       const cards = others.length ? [...this.#cards.values()] : [emptyNote(strings.noRecent)];
-      if (cards.some((one, n) => this.recent.children[n] !== one) || this.recent.children.length !== cards.length) fill(this.recent, cards);
+      arrange(this.recent, cards);
     } catch (error) {
       toastError(error, this.#ended.signal);
     }

@@ -1,6 +1,6 @@
 /** A tile for each camera. Tiles stay as they are while their cameras do, and load pictures only while they are seen. */
 
-import { h, setText } from "../parts/dom.js";
+import { arrange, h, setText } from "../parts/dom.js";
 import { duration, number } from "../parts/format.js";
 import { to } from "../router.js";
 import { Pictures } from "./pictures.js";
@@ -35,15 +35,11 @@ export class Tiles {
   show(cameras) {
     const ids = new Set(cameras.map((c) => c.id));
     for (const [id, tile] of this.#tiles) if (!ids.has(id)) this.#remove(id, tile);
-    let before = null;
-    for (const camera of cameras) {
+    arrange(this.element, cameras.map((camera) => {
       const tile = this.#tiles.get(camera.id) ?? this.#add(camera.id);
       tile.show(camera);
-      // Nothing is moved that is where it belongs.
-      const next = /** @type {Element | null} */ (before ? before.nextElementSibling : this.element.firstElementChild);
-      if (next !== tile.element) this.element.insertBefore(tile.element, next);
-      before = tile.element;
-    }
+      return tile.element;
+    }));
     this.#refresh();
   }
 

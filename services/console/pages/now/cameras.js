@@ -1,6 +1,6 @@
 /** What each camera delivers, those to look at first. */
 
-import { fill, h } from "../parts/dom.js";
+import { arrange, fill, h } from "../parts/dom.js";
 import { number, percent, size } from "../parts/format.js";
 import { emptyNote } from "../parts/messages.js";
 import { to } from "../router.js";
@@ -43,9 +43,7 @@ export class Cameras {
     this.show_.textContent = texts.all(cameras.length);
     this.rest.hidden = !now.cameras_more;
     this.rest.textContent = texts.more(now.cameras_more);
-    const wanted = shown.map((/** @type {any} */ camera) => this.#row(camera));
-    // Rows move only when the order changes, so that a focused link keeps the focus.
-    if (wanted.length !== this.body.childElementCount || wanted.some((/** @type {Element} */ row, /** @type {number} */ i) => row !== this.body.children[i])) fill(this.body, wanted);
+    arrange(this.body, shown.map((/** @type {any} */ camera) => this.#row(camera)));
     for (const id of [...this.rows.keys()]) if (!shown.some((/** @type {any} */ camera) => camera.id === id)) this.rows.delete(id);
   }
 

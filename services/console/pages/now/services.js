@@ -1,6 +1,6 @@
 /** A card for each service: what arrives, what waits, how many replicas there are and why; and all about it on request. */
 
-import { fill, h } from "../parts/dom.js";
+import { arrange, fill, h } from "../parts/dom.js";
 import { fact } from "../parts/facts.js";
 import { duration, number, percent } from "../parts/format.js";
 import { emptyNote } from "../parts/messages.js";
@@ -24,10 +24,7 @@ export class Services {
   /** Cards stay the same elements, so that nothing that is open or has the focus is lost. @param {any} now */
   show(now) {
     const names = now.services.map((/** @type {any} */ service) => service.name);
-    for (const name of [...this.cards.keys()].filter((each) => !names.includes(each))) {
-      this.cards.get(name)?.element.remove();
-      this.cards.delete(name);
-    }
+    for (const name of [...this.cards.keys()]) if (!names.includes(name)) this.cards.delete(name);
     for (const service of now.services) {
       let card = this.cards.get(service.name);
       if (!card) {
@@ -36,12 +33,8 @@ export class Services {
       }
       card.show(service);
     }
-    const wanted = names.map((/** @type {string} */ name) => /** @type {Card} */ (this.cards.get(name)).element);
-    const current = [...this.grid.children];
-    if (!names.length) fill(this.grid, emptyNote(texts.none));
-    else if (wanted.length !== current.length || wanted.some((/** @type {Element} */ card, /** @type {number} */ i) => card !== current[i])) {
-      fill(this.grid, wanted);
-    }
+    if (names.length) arrange(this.grid, names.map((/** @type {string} */ name) => /** @type {Card} */ (this.cards.get(name)).element));
+    else fill(this.grid, emptyNote(texts.none));
   }
 }
 

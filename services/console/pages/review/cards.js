@@ -1,7 +1,7 @@
 /** Incidents as a list of cards. A card that has not changed stays as it is, with its picture and the focus on it. */
 
 import { url } from "../api.js";
-import { h } from "../parts/dom.js";
+import { arrange, h } from "../parts/dom.js";
 import { clock, duration, percent } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
@@ -43,7 +43,7 @@ export class CardList {
     });
     const ids = new Set(cards.map((card) => card.id));
     for (const id of this.#shown.keys()) if (!ids.has(id)) this.#shown.delete(id);
-    this.#place(items);
+    arrange(this.element, items);
   }
 
   /** @param {string} id of the one that is open; empty: none is @param {boolean} [move] the focus to it */
@@ -63,15 +63,6 @@ export class CardList {
   beside(id, by) {
     const at = this.cards.findIndex((card) => card.id === id);
     return at < 0 ? this.cards[0] : this.cards[at + by];
-  }
-
-  /** Only what is not in its place is moved. @param {HTMLLIElement[]} items */
-  #place(items) {
-    const wanted = new Set(items);
-    for (const item of [...this.element.children]) if (!wanted.has(/** @type {HTMLLIElement} */ (item))) item.remove();
-    items.forEach((item, n) => {
-      if (this.element.children[n] !== item) this.element.insertBefore(item, this.element.children[n] ?? null);
-    });
   }
 
   /** @param {Card} card */
