@@ -37,16 +37,16 @@ async def test_a_question_is_answered_with_pictures(
         await question(page, "Who?")
         await page.wait_for_selector("text=Choose a camera")
         await question(page, "Who?", "lobby", "street")
-        await page.wait_for_selector("section .told:nth-of-type(2)")
-        assert await page.inner_text("section .told .text") == "A man with a bag."
-        await becomes(page, "document.querySelector('.told .used img').naturalWidth > 0")
+        await page.wait_for_selector("section .answer:nth-of-type(2)")
+        assert await page.inner_text("section .answer .text") == "A man with a bag."
+        await becomes(page, "document.querySelector('.answer .used img').naturalWidth > 0")
         assert await page.query_selector("text=Stop waiting") is None
-        await page.click(".told .used button")
+        await page.click(".answer .used button")
         await becomes(page, "document.querySelector('dialog video')?.currentTime > 0")
         assert await violations(page, pytestconfig) == []
         await page.keyboard.press("Escape")
         await page.wait_for_selector("dialog", state="detached")
-        recent = "document.querySelectorAll('main > .stack:last-child .told').length"
+        recent = "document.querySelectorAll('main > .stack:last-child .answer').length"
         assert await page.evaluate(recent) == 0, "what is shown above is not shown twice"
         await page.reload()
         await becomes(page, f"{recent} === 2")
@@ -57,9 +57,9 @@ async def test_it_says_what_is_waited_for_and_stops_on_request(server: NatsServe
         openai.then = hang
         await page.goto(f"{console.url}#/ask?camera=lobby")
         await question(page, "Who?")
-        await page.wait_for_selector("text=/in work or waiting, this one too; workers: 1 ready/")
+        await page.wait_for_selector("text=/in progress or waiting, including this one; workers: 1 ready/")
         await page.click("text=Stop waiting")
-        await page.wait_for_selector("text=You have stopped waiting")
+        await page.wait_for_selector("text=You stopped waiting")
         openai.then = MAN
 
 
@@ -80,7 +80,7 @@ async def test_it_suits_every_width_and_everybody(
         await bea.post("ask", json={"cameras": ["lobby"], "question": "Who?"})
         async with browsing(console, "anna", role, width=width) as page:
             await page.goto(f"{console.url}#/ask?camera=lobby,street")
-            await page.wait_for_selector(".told")
+            await page.wait_for_selector(".answer")
             assert bool(await page.query_selector("textarea")) == (role == "operator")
             for theme in ("dark", "light"):
                 await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_beside_its_fi
         await page.goto(f"{console.url}#/cameras?add=1")
         await page.fill("[name=id]", "the lobby")
         await page.click("button.primary")
-        assert "Give it a name" in await page.inner_text("#id-mistake")
+        assert "Enter a name" in await page.inner_text("#id-mistake")
         await page.fill("[name=id]", "lobby")
         await page.fill("[name=url]", "rtsp://127.0.0.1:1/lobby")
         await page.click("text=Show its picture")
@@ -145,7 +145,7 @@ async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_beside_its_fi
         await page.wait_for_selector("text=disabled")
         await page.click("button:text('Remove')")
         await page.click("dialog button.danger")
-        await page.wait_for_selector("text=There are no cameras")
+        await page.wait_for_selector("text=You can see no cameras")
 
 
 async def opened(console: Running, page: Page, camera: str = "lobby") -> None:
@@ -179,7 +179,7 @@ async def test_rules_are_drawn_by_mouse_and_tried(server: NatsServer, admin: Cli
         await page.mouse.click(*await at(page, 0.4, 0.5))
         await page.wait_for_selector("text=Delete zone zone-1")
         await page.click("text=Add a rule")
-        await page.wait_for_selector("text=of the last hour: 1 incident.")
+        await page.wait_for_selector("text=1 incident in the last hour.")
         await page.mouse.move(*await corner(page, 0))
         await page.mouse.down()
         await page.mouse.move(*await at(page, 0.3, 0.25), steps=4)
@@ -285,12 +285,12 @@ async def test_every_kind_of_rule_has_a_form(server: NatsServer, admin: Client) 
             await page.select_option("select[aria-label='Kind of rule']", kind)
             await page.click("text=Add a rule")
         await page.click("text=Labels, filters, schedules")
-        await page.fill("input[aria-label='Name of a new one in Schedules']", "night")
+        await page.fill("input[aria-label='New name in Schedules']", "night")
         await page.click("fieldset:has(> legend:text('Schedules')) button:text('Add')")
         await page.fill("[data-path='schedules.night.from']", "22:00")
         await page.fill("[data-path='schedules.night.until']", "06:00")
         await page.uncheck("[data-path='schedules.night.days'] input[value=sun]")
-        await page.fill("input[aria-label='Name of a new one in Filters, by label']", "person")
+        await page.fill("input[aria-label='New name in Filters, by label']", "person")
         await page.click("fieldset:has(> legend:text('Filters, by label')) > .adding button")
         await page.fill("[data-path='filters.person.min_score']", "0.4")
         await page.click("text=Save the rules")
@@ -314,7 +314,7 @@ async def test_two_who_change_the_same_rules_hear_of_it(server: NatsServer, admi
         olga = await console.person("olga", "operator", sees_all=True)
         assert (await olga.put("cameras/lobby/rules", json={"rules": RULES})).status_code == 200
         await page.click("text=Save the rules")
-        await page.wait_for_selector("text=Somebody else has changed these rules")
+        await page.wait_for_selector("text=Someone else has changed these rules")
         assert await stored(admin, "lobby") == RULES
 
 

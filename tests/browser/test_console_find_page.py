@@ -112,7 +112,7 @@ async def tokens(page: Page) -> list[str]:
 async def test_words_find_moments_that_show_their_clip(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     async with world(server, admin, tmp_path) as (console, _), browsing(console, "anna", "viewer") as page:
         await page.goto(f"{console.url}#/find")
-        await page.wait_for_selector("text=Say what you look for")
+        await page.wait_for_selector("text=Describe what you look for")
         await page.fill("input[name=text]", "a red door")
         await page.keyboard.press("Enter")
         await cameras(page, "lobby", "street")
@@ -140,7 +140,7 @@ async def test_words_find_moments_that_show_their_clip(server: NatsServer, admin
         await page.click("text=Download 2 clips")
         await page.wait_for_selector("text=2 clips are saved.")
         await page.goto(f"{console.url}#/find?text=a%20red%20door&until=2020-01-01T00:00:00Z")
-        await page.wait_for_selector("text=Nothing was found")
+        await page.wait_for_selector("text=Nothing found")
 
 
 async def test_filters_are_tokens_and_searches_are_kept(server: NatsServer, admin: Client, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_filters_are_tokens_and_searches_are_kept(server: NatsServer, admi
         await cameras(page, "lobby", "street")
         assert await page.evaluate("document.activeElement.closest('.tokens') !== null")
         await page.click(".tokens button")
-        await page.wait_for_selector("text=Say what you look for")
+        await page.wait_for_selector("text=Describe what you look for")
         await page.fill("input[placeholder='add a label']", "person")
         await page.keyboard.press("Enter")
         await page.select_option("form[role=search] select >> nth=0", "604800")
@@ -201,7 +201,7 @@ async def test_a_picture_is_chosen_dropped_or_pasted(server: NatsServer, admin: 
         assert await tokens(page) == ["like this picture"] and widths == [1280], "it is made small before it is sent"
         for how in ("drop", "paste"):
             await page.click(".tokens button")
-            await page.wait_for_selector("text=Say what you look for")
+            await page.wait_for_selector("text=Describe what you look for")
             await page.evaluate(GIVE, [base64.b64encode(WIDE).decode(), "image/jpeg", how])
             await cameras(page, "street", "lobby")
         assert len(widths) == 3
@@ -222,7 +222,7 @@ async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
         await page.wait_for_selector("text=start 'tidegate up --search'")
         async with searching(server, tmp_path):
             await page.reload()
-            await page.wait_for_selector("text=The index knows nothing of your cameras yet")
+            await page.wait_for_selector("text=The index holds nothing of your cameras yet")
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])

@@ -78,13 +78,13 @@ async def texts(page: Page, selector: str) -> list[str]:
 
 async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin") as page:
-        await page.wait_for_selector(".verdict >> text=1 replica works")
+        await page.wait_for_selector(".verdict >> text=1 replica runs")
         await page.wait_for_selector(".verdict >> text=cv: ")
         late, gpus, cost, needs = await texts(page, ".verdict")
-        assert "Nothing is late" in late and "segments a second" in late
+        assert "Nothing is late" in late and "segments/s" in late
         assert re.search(r"cv: .*(call for|wait or are in work|are held)", gpus)
         assert "2.5 an hour" in cost and "saved" in cost
-        assert "1 thing needs you" in needs and await texts(page, ".needs li") == ["soon yard: no route"]
+        assert "1 thing needs attention" in needs and await texts(page, ".needs li") == ["soon yard: no route"]
         assert await page.inner_text("nav a[aria-current=page] .count") == "1"
         assert await page.get_attribute(".needs a", "href") == "#/cameras/yard"
         card = page.locator("article[aria-label=cv]")
@@ -109,7 +109,7 @@ async def test_who_sees_some_cameras_sees_nothing_of_all_together(
     async with busy(server, admin) as console:
         await console.person("anna", "viewer", cameras=["lobby"])
         async with browsing(console, "anna", "viewer") as page:
-            await page.wait_for_selector(".happened >> text=lobby: fence")
+            await page.wait_for_selector(".markers >> text=lobby: fence")
             assert await page.locator("article, td-chart, .verdict").count() == 0
             assert not await overflows(page) and not await violations(page, pytestconfig)
             assert await texts(page, "section[aria-labelledby=cameras] tbody a") == ["lobby"]
@@ -191,7 +191,7 @@ async def test_it_suits_every_width_and_everybody(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
-        await page.wait_for_selector(".happened time")
+        await page.wait_for_selector(".markers time")
         await page.locator("article[aria-label=cv] summary").click()
         for theme in ("dark", "light"):
             await page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
@@ -201,15 +201,15 @@ async def test_it_suits_every_width_and_everybody(
 
 async def test_nothing_runs_yet(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
-        await page.wait_for_selector("text=Nothing runs yet")
+        await page.wait_for_selector("text=No service runs yet")
         assert await texts(page, ".verdict .big") == [
             "Nothing is late",
             "No replica runs",
-            "COST_PER_HOUR says what an hour costs",
-            "Nothing needs you",
+            "Set COST_PER_HOUR to see costs",
+            "Nothing needs attention",
         ]
         await publish(admin, ["s"])
-        await page.wait_for_selector("article[aria-label=cv] >> text=nobody works")
+        await page.wait_for_selector("article[aria-label=cv] >> text=no workers")
 
 
 async def test_a_server_that_goes_is_what_needs_somebody(server: NatsServer, admin: Client) -> None:
@@ -217,10 +217,10 @@ async def test_a_server_that_goes_is_what_needs_somebody(server: NatsServer, adm
         return "Failed to load resource" in text
 
     async with console_on(server, admin) as console, browsing(console, "root", "admin", allowed=allowed) as page:
-        await page.wait_for_selector("text=Nothing needs you")
+        await page.wait_for_selector("text=Nothing needs attention")
         await server.stop()
         await page.wait_for_selector(".needs >> text=does not reach the NATS server")
-        assert "Not known" in await page.inner_text(".verdict")
+        assert "Unknown" in await page.inner_text(".verdict")
         await server.start()
-        await page.wait_for_selector("text=Nothing needs you")
-        await page.wait_for_selector(".happened >> text=the server was away")
+        await page.wait_for_selector("text=Nothing needs attention")
+        await page.wait_for_selector(".markers >> text=NATS was unreachable")

@@ -205,14 +205,14 @@ async def test_it_goes_on_once_a_recorder_is_back(world: World, second: Sequence
 
 # An hour of which there is all, between two of which some is missing or not over, and one of the evening before.
 HOURS = """async () => {
-  const { known } = await import(new URL("recordings/days.js", document.baseURI));
+  const { splitHours } = await import(new URL("recordings/days.js", document.baseURI));
   const day = { since: 0, until: 24 * 3600_000 };
   const hour = (n, seconds, lost = {}) => ({ hour: new Date(n * 3600_000).toISOString(), seconds, bytes: 1, lost });
   const before = hour(-2, 3000, { camera: 9000 });
   const row = [before, hour(1, 1800), hour(2, 3590), hour(3, 3610), hour(4, 3000, { policy: 600 })];
-  const told = (spans) => spans.map(({ since, until }) => [since / 3600_000, until / 3600_000]);
-  const { whole, asked } = known(row, day);
-  return [told(whole), told(asked)];
+  const hours = (spans) => spans.map(({ since, until }) => [since / 3600_000, until / 3600_000]);
+  const { whole, partial } = splitHours(row, day);
+  return [hours(whole), hours(partial)];
 }"""
 
 
@@ -262,12 +262,12 @@ async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_
         await page.fill(".recordings-export input >> nth=1", f"{end[:16]}:10")
         await page.keyboard.press("Tab")
         await page.wait_for_selector(".recordings-timeline .chosen")
-        command = shlex.split(await page.inner_text(".recordings-look .command"))
+        command = shlex.split(await page.inner_text(".recordings-command .command"))
         assert command[:4] == ["tidegate", "reanalyze", "--camera", "cam"]
         assert [instant(*part, BEGIN) for part in (command[4:6], command[6:])] == [BEGIN + s(10), BEGIN + s(100)]
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.click("text=Copy the command")
-        await page.wait_for_selector("text=The command is copied")
+        await page.wait_for_selector("text=Copied.")
         assert await page.evaluate("navigator.clipboard.readText()") == " ".join(command)
         async with page.expect_download() as saving:
             await page.click("text=Download as MP4")
@@ -279,7 +279,7 @@ async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_
         await page.wait_for_selector(".recordings-export [role=status]:has-text('Downloading')")
         await page.fill(".recordings-export input >> nth=1", "2001-01-01T00:00:00")
         await page.keyboard.press("Tab")
-        assert await about.inner_text() == "The end is to be after the begin."
+        assert await about.inner_text() == "Set the end after the begin."
         assert await page.is_disabled("text=Download as MP4")
     assert await recorder.end() == 0
 
@@ -293,22 +293,22 @@ async def test_second_looks_are_followed_as_they_go(
         browsing(console, "root", "admin", allowed=lambda text: "503" in text) as page,
     ):
         await page.goto(f"{console.url}#/recordings")
-        await page.wait_for_selector("section .empty:has-text('Nothing was looked at again yet')")
+        await page.wait_for_selector("section .empty:has-text('No runs yet')")
         assert (await page.inner_text("section .empty code")).startswith("tidegate reanalyze ")
         await put(admin, reanalysis("r1", "cam", "door"))
-        await page.wait_for_selector(".recordings-second li:has-text('25 %, 120 frames/s, ends at ')")
-        assert await page.evaluate("document.querySelector('.recordings-second progress').value") == 0.25
+        await page.wait_for_selector(".recordings-runs li:has-text('25 %, 120 frames/s, ends at ')")
+        assert await page.evaluate("document.querySelector('.recordings-runs progress').value") == 0.25
         await put(admin, reanalysis("r1", "cam", "door", frames_done=3000, pieces_done=6))
-        await page.wait_for_selector(".recordings-second li:has-text('75 %')")
+        await page.wait_for_selector(".recordings-runs li:has-text('75 %')")
         words = {"state": "captioning", "frames_done": 4000, "captions": 90, "captions_done": 9}
         await put(admin, reanalysis("r1", "cam", "door", **words))
-        await page.wait_for_selector(".recordings-second .tag:has-text('captioning')")
-        await page.wait_for_selector(".recordings-second li:has-text('10 %, ends at ')")
-        assert "9 of 90" in (await page.inner_text(".recordings-second li")).split("\n")
+        await page.wait_for_selector(".recordings-runs .tag:has-text('captioning')")
+        await page.wait_for_selector(".recordings-runs li:has-text('10 %, ends at ')")
+        assert "9 of 90" in (await page.inner_text(".recordings-runs li")).split("\n")
         done = {"state": "done", "frames_done": 4000, "pieces_done": 8, "tracks": 1234, "incidents": 5, "ends": None}
         await put(admin, reanalysis("r1", "cam", "door", **done))
-        await page.wait_for_selector(".recordings-second .tag.good:has-text('done')")
-        paragraph = (await page.inner_text(".recordings-second li")).split("\n")
+        await page.wait_for_selector(".recordings-runs .tag.good:has-text('done')")
+        paragraph = (await page.inner_text(".recordings-runs li")).split("\n")
         assert {"100 %", "8 of 8", "4,000 of 4,000", "1,234", "5", "shelf", "/video/again/r1"} <= set(paragraph), (
             paragraph
         )
@@ -317,8 +317,8 @@ async def test_second_looks_are_followed_as_they_go(
         await put(admin, reanalysis("r2", "cam", output="/video/the lobby's"))
         await put_raw(admin, "r3", b"{}")
         await page.reload()
-        await page.wait_for_selector(".recordings-second .tag.warn:has-text('not heard of')")
-        resume = await page.inner_text(".recordings-second code")
+        await page.wait_for_selector(".recordings-runs .tag.warn:has-text('no updates')")
+        resume = await page.inner_text(".recordings-runs code")
         assert shlex.split(resume) == ["tidegate", "reanalyze", "--resume", "/video/the lobby's"]
         await page.wait_for_selector("main .mistake:has-text('The run r3 can')")
         assert await violations(page, pytestconfig) == []
@@ -378,7 +378,7 @@ async def test_it_suits_every_width_and_everybody(
         await put(world.admin, reanalysis("20261129-130501-1b2c", camera, state="failed", reason=f"/srv/{'y' * 80}"))
         await page.goto(f"{console.url}#/recordings")
         await page.wait_for_selector("main table")
-        await page.wait_for_selector(".recordings-second li >> nth=1")
+        await page.wait_for_selector(".recordings-runs li >> nth=1")
         assert await overflows(page) <= 0
         assert await violations(page, pytestconfig) == []
         await opened(page, console, 10, camera)

@@ -102,7 +102,7 @@ async def test_events_come_again_where_a_proxy_has_answered(server: NatsServer, 
     ):
         await page.route("**/api/v1/events?*", away)
         await opened(page, console)
-        await page.wait_for_selector(".empty:has-text('No incident fits')")
+        await page.wait_for_selector(".empty:has-text('No incident matches')")
         count = 0
 
         async def shown() -> bool:
@@ -130,7 +130,7 @@ async def test_filters_are_in_the_address(server: NatsServer, admin: Client) -> 
         await shows(page, ".incident strong", "gate · crowd")
         assert await page.input_value("input[name=camera]") == "gate"
         await page.select_option("select[name=range]", "1h")
-        await page.wait_for_selector(".empty:has-text('No incident fits')")
+        await page.wait_for_selector(".empty:has-text('No incident matches')")
         await page.click("text=Clear")
         await shows(page, ".incident strong", "lobby · crowd", "lobby · fence", "gate · crowd")
         assert query_of(page) == {}
@@ -162,12 +162,12 @@ async def test_a_link_leads_to_a_moment_of_an_incident(server: NatsServer, admin
 async def test_what_happens_is_shown_as_it_happens(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=_no_now) as page:
         await opened(page, console)
-        await page.wait_for_selector(".empty:has-text('No incident fits')")
+        await page.wait_for_selector(".empty:has-text('No incident matches')")
         began = incident(
             "a", start=ago(20), snapshot=Snapshot(stream="MEDIA", seq=0, time=ago(20)), verification="pending"
         )
         await say(admin, began)
-        await shows(page, ".incident .tag", "warning", "asked")
+        await shows(page, ".incident .tag", "warning", "pending")
         await page.keyboard.press("j")
         await page.wait_for_selector(".review-detail dd:has-text('has not answered yet')")
         ended = msgspec.structs.replace(began, state="end", end=ago(10), time=ago(10))

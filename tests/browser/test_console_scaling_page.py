@@ -91,7 +91,7 @@ async def test_what_is_copied_is_a_scaledobject(server: NatsServer, admin: Clien
         await simulates(page)
         await page.wait_for_selector(".scaling-answer table")
         await page.click("text=Copy")
-        await page.wait_for_selector("text=The ScaledObject is copied.")
+        await page.wait_for_selector("text=Copied.")
         chosen = parse(await page.evaluate("navigator.clipboard.readText()"))
         await page.select_option(".yaml select", "static peak")
         static = parse(await page.inner_text("pre"))
@@ -106,7 +106,7 @@ async def test_mistakes_are_said_beside_their_field(server: NatsServer, admin: C
         assert "nothing is known yet of what arrives at cv" in await mistake(page, "arrivals")
         await page.fill("[name=latency_target_s]", "soon")
         await page.click(GO)
-        assert await mistake(page, "latency_target_s") == "This is no number."
+        assert await mistake(page, "latency_target_s") == "Enter a number."
         assert await page.inner_text("#whatif-arrivals-mistake") == ""
         await page.fill("[name=latency_target_s]", "5")
         assert await page.inner_text("#whatif-latency_target_s-mistake") == ""
@@ -124,7 +124,7 @@ async def test_mistakes_are_said_beside_their_field(server: NatsServer, admin: C
         assert "say how many messages it does" in await mistake(page, "service_rate")
         await page.fill("[name=max_replicas]", "2.5")
         await page.click(GO)
-        assert await mistake(page, "max_replicas") == "Give a whole number."
+        assert await mistake(page, "max_replicas") == "Enter a whole number."
         await page.fill("[name=max_replicas]", "4")
         await page.fill("[name=budgets]", "0, lots")
         await page.click(GO)
@@ -149,7 +149,7 @@ async def test_it_goes_on_while_another_page_is_looked_at_and_can_be_ended(serve
         await page.goto(f"{console.url}#/scaling")
         await page.wait_for_selector("progress")
         assert len(ours()) > 0
-        await page.click("text=End it")
+        await page.click("text=Cancel")
         await page.wait_for_selector("progress", state="hidden")
         assert ours() == [] and await page.is_enabled(GO)
 
@@ -157,10 +157,10 @@ async def test_it_goes_on_while_another_page_is_looked_at_and_can_be_ended(serve
 async def test_who_may_not_is_told_why(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         async with scaling(console, "viewer") as page:
-            await page.wait_for_selector("text=What-ifs take computing time, and are for operators")
+            await page.wait_for_selector("text=What-ifs need the role operator")
             assert await page.query_selector(GO) is None
         await console.person("olga", "operator", cameras=["lobby"])
         async with scaling(console) as page:
-            await page.wait_for_selector("text=you may see some of them alone")
+            await page.wait_for_selector("text=you can see only some of them")
             options = await page.locator("[name=arrivals] option").all_inner_texts()
-            assert options == ["A CSV file of t_s,arrivals", "A made-up trace"]
+            assert options == ["A CSV file of t_s,arrivals", "A synthetic trace"]

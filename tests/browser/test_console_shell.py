@@ -59,9 +59,9 @@ async def test_a_server_that_goes_is_said_and_comes_back_by_itself(server: NatsS
     ):
         await page.goto(f"{console.url}#/nothing")
         await server.stop()
-        await page.wait_for_selector(".said:not([hidden])")
+        await page.wait_for_selector(".banner:not([hidden])")
         await server.start()
-        await page.wait_for_selector(".said", state="hidden")
+        await page.wait_for_selector(".banner", state="hidden")
 
 
 @pytest.mark.parametrize(("part", "status"), [("people/page.js", 0), ("people/groups.js", 503), ("api/v1/now", 503)])

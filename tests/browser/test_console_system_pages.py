@@ -58,8 +58,8 @@ async def test_every_part_suits_every_width_and_everybody(
             await go(page, console, path, sign)
             assert await violations(page, pytestconfig) == [], path
             assert await overflows(page) <= 0, path
-        await go(page, console, "people", "text=Add somebody")
-        await page.click("text=Add somebody")
+        await go(page, console, "people", "text=Add a person")
+        await page.click("text=Add a person")
         await page.wait_for_selector("dialog[open]")
         assert await violations(page, pytestconfig) == []
         assert await overflows(page) <= 0
@@ -72,13 +72,13 @@ async def test_a_letter_is_looked_at_and_put_back_to_work(server: NatsServer, ad
     ):
         first, second = await dead_letter(admin, b"one"), await dead_letter(admin, b"two")
         await go(page, console, "system/letters", "text=no keyframe")
-        await page.click(f"[aria-label='Look: Dead letter {first}']")
-        await page.wait_for_selector("text=It has no picture")
+        await page.click(f"[aria-label='View: Dead letter {first}']")
+        await page.wait_for_selector("text=No picture can be decoded")
         assert await page.inner_text("dialog h2") == f"Dead letter {first}"
         await page.keyboard.press("Escape")
         await page.wait_for_selector("dialog", state="detached")
         await page.click(f"[aria-label='Replay: Dead letter {first}']")
-        await page.wait_for_selector(f"text=Letter {first} is back in MEDIA")
+        await page.wait_for_selector(f"text=Dead letter {first} is back in MEDIA")
         await page.click(f"[aria-label='Delete: Dead letter {second}']")
         await page.click("dialog button.danger")
         await page.wait_for_selector("text=There are no dead letters")
@@ -93,8 +93,8 @@ async def test_somebody_is_let_in_by_a_link_that_is_shown_once(server: NatsServe
     ):
         for id in ("lobby", "vault"):
             await add_camera(admin, id)
-        await go(page, console, "people", "text=Add somebody")
-        await page.click("text=Add somebody")
+        await go(page, console, "people", "text=Add a person")
+        await page.click("text=Add a person")
         await page.fill("dialog input[name=name]", "not a name")
         await page.click("dialog button.primary")
         await page.wait_for_selector('dialog .mistake:has-text("can\'t be used")')
@@ -154,7 +154,7 @@ async def test_whoever_sees_some_cameras_is_told_why_others_are_not_shown(server
         await root.put("people/other", json={"role": "admin", "sees_all": True})
         await root.put("people/root", json={"role": "viewer"})
         await page.reload()
-        await go(page, console, "system/streams", "text=of all cameras together")
+        await go(page, console, "system/streams", "text=covers all cameras")
         assert await page.query_selector("text=Dead letters") is None
 
 
@@ -164,7 +164,7 @@ async def test_one_signs_in_by_the_organisation(server: NatsServer, admin: Clien
         context = await page.context.browser.new_context()  # type: ignore[union-attr]
         other = await context.new_page()
         await other.goto(console.url)
-        await other.click("text=Sign in by your organisation")
+        await other.click("text=Sign in with your organisation")
         await other.wait_for_selector("text=anna, viewer")
         remaining = {cookie["name"]: cookie for cookie in await context.cookies()}
         assert set(remaining) == {"tidegate_session"} and remaining["tidegate_session"]["httpOnly"]

@@ -3,7 +3,7 @@
 import { strings } from "./strings.js";
 
 const BASE = new URL("api/v1/", document.baseURI);
-const HEAR_AGAIN_MS = 3000;
+const RECONNECT_MS = 3000;
 
 /** An answer that is an error. */
 export class ApiError extends Error {
@@ -15,7 +15,7 @@ export class ApiError extends Error {
 }
 
 /** What to show of an error. @param {unknown} error */
-export function sentence(error) {
+export function errorText(error) {
   if (error instanceof ApiError) return error.message;
   if (error instanceof DOMException && error.name === "AbortError") return "";
   if (error instanceof TypeError) return strings.away;
@@ -23,7 +23,7 @@ export function sentence(error) {
 }
 
 /** Whether it may be otherwise in a moment: the console, or what it asks, is away. @param {unknown} error */
-export function isPassing(error) {
+export function isTransient(error) {
   return error instanceof ApiError ? [502, 503, 504].includes(error.status) : error instanceof TypeError;
 }
 
@@ -36,18 +36,18 @@ export function remember(token) {
   csrf = token;
 }
 
-/** @param {() => void} then what happens once nobody is signed in any more */
+/** @param {() => void} then called when the session has ended */
 export function whenSignedOut(then) {
   onSignedOut = then;
 }
 
 /** The address of something, for `src` and `href`. @param {string} path @param {Record<string, any>} [query] */
 export function url(path, query = {}) {
-  const found = new URL(path, BASE);
+  const address = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") found.searchParams.set(name, String(value));
+    if (value !== undefined && value !== null && value !== "") address.searchParams.set(name, String(value));
   }
-  return found.href;
+  return address.href;
 }
 
 /** Of a WebSocket. @param {string} path */
@@ -61,53 +61,53 @@ export function socketUrl(path) {
  * @param {{query?: Record<string, any>, body?: any, signal?: AbortSignal, range?: string}} [options]
  * @returns {Promise<Response>}
  */
-export async function ask(method, path, { query, body, signal, range } = {}) {
+export async function request(method, path, { query, body, signal, range } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (range) headers["Range"] = range;
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(url(path, query), {
+  const response = await fetch(url(path, query), {
     method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     signal,
     credentials: "same-origin",
   });
-  if (answer.ok) return answer;
-  const said = await answer.json().catch(() => ({}));
-  if (answer.status === 401 && !path.startsWith("session")) onSignedOut();
-  throw new ApiError(answer.status, said.error || `${answer.status} ${answer.statusText}`);
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  if (response.status === 401 && !path.startsWith("session")) onSignedOut();
+  throw new ApiError(response.status, problem.error || `${response.status} ${response.statusText}`);
 }
 
 /** @param {string} path @param {Record<string, any>} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function get(path, query, signal) {
-  return (await ask("GET", path, { query, signal })).json();
+  return (await request("GET", path, { query, signal })).json();
 }
 
 /** @param {string} path @param {any} [body] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function post(path, body, signal) {
-  return read(await ask("POST", path, { body, signal }));
+  return read(await request("POST", path, { body, signal }));
 }
 
 /** @param {string} path @param {any} [body] @returns {Promise<any>} */
 export async function put(path, body) {
-  return read(await ask("PUT", path, { body }));
+  return read(await request("PUT", path, { body }));
 }
 
 /** @param {string} path @param {any} body @returns {Promise<any>} */
 export async function patch(path, body) {
-  return read(await ask("PATCH", path, { body }));
+  return read(await request("PATCH", path, { body }));
 }
 
 /** @param {string} path @returns {Promise<void>} */
 export async function remove(path) {
-  await ask("DELETE", path);
+  await request("DELETE", path);
 }
 
-/** @param {Response} answer */
-async function read(answer) {
-  const text = await answer.text();
+/** @param {Response} response */
+async function read(response) {
+  const text = await response.text();
   return text ? JSON.parse(text) : null;
 }
 
@@ -118,7 +118,7 @@ async function read(answer) {
  * @param {(kind: string, event: any, id: string) => void} take
  * @returns {() => void}
  */
-export function hear({ kinds = [], cameras = [] }, take) {
+export function subscribe({ kinds = [], cameras = [] }, take) {
   /** @type {EventSource} */
   let source;
   let timer = 0;
@@ -128,7 +128,7 @@ export function hear({ kinds = [], cameras = [] }, take) {
       source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), event.lastEventId));
     }
     source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(open, HEAR_AGAIN_MS);
+      if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(open, RECONNECT_MS);
     });
   };
   open();

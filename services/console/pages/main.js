@@ -1,4 +1,4 @@
-/** Begins: who is signed in, and which page the address asks for. */
+/** The entry point: sign in, then show the page of the address. */
 
 import { get, remember, whenSignedOut } from "./api.js";
 import { route } from "./router.js";

@@ -1,4 +1,4 @@
-/** The address: `#/cameras/lobby?live=1` is the page `cameras`, with `lobby` and what is asked of it. */
+/** The address: `#/cameras/lobby?live=1` is the page `cameras`, with a part `lobby` and a query. */
 
 /** @typedef {{page: string, parts: string[], query: URLSearchParams}} Route */
 
@@ -16,15 +16,15 @@ export function route(hash = location.hash) {
  * @param {Record<string, any>} [query]
  */
 export function to(page, parts = [], query = {}) {
-  const found = new URLSearchParams();
+  const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") found.set(name, String(value));
+    if (value !== undefined && value !== null && value !== "") params.set(name, String(value));
   }
-  const asked = found.toString();
-  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${asked ? `?${asked}` : ""}`;
+  const search = params.toString();
+  return `#/${[page, ...parts].map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
 }
 
-/** Change what is asked of this page, without a new entry in the history. @param {Record<string, any>} query */
+/** Change the query of the address, without a new entry in the history. @param {Record<string, any>} query */
 export function replaceQuery(query) {
   const { page, parts } = route();
   history.replaceState(null, "", to(page, parts, query));

@@ -1,11 +1,12 @@
-/** What is around every page: navigation, theme, who is signed in, and whether the console answers. */
+/** The frame of every page: navigation, theme, the signed-in person, and whether the console answers. */
 
-import { get, isPassing, remove, sentence } from "./api.js";
-import { fill, h } from "./parts/dom.js";
+import { errorText, get, isTransient, remove } from "./api.js";
+import { fill, h, setText } from "./parts/dom.js";
+import { emptyNote, errorNote } from "./parts/messages.js";
 import { watchUnreviewed } from "./review/unreviewed.js";
 import { route } from "./router.js";
 import { strings } from "./strings.js";
-import { chosenTheme, chooseTheme, THEMES } from "./theme.js";
+import { chooseTheme, chosenTheme, THEMES } from "./theme.js";
 
 const ROLES = ["viewer", "operator", "admin"];
 /** Pages in the order of the navigation, and who may use them. @type {Record<string, string>} */
@@ -14,8 +15,8 @@ const PAGES = {
   system: "viewer", people: "admin", me: "viewer",
 };
 const HIDDEN = ["me"];
-const LOOK_MS = 3000;
-const LOOK_AGAIN_MS = 1000;
+const POLL_MS = 3000;
+const RETRY_MS = 1000;
 
 /** @typedef {(main: HTMLElement, route: import("./router.js").Route, shell: Shell) => Promise<void | (() => void)>} Show */
 
@@ -28,7 +29,7 @@ export class Shell {
   /** @param {HTMLElement} app @param {any} me */
   constructor(app, me) {
     this.me = me;
-    this.said = h("div", { class: "said", role: "status", hidden: true });
+    this.banner = h("div", { class: "banner", role: "status", hidden: true });
     this.main = h("main", { id: "main", tabIndex: -1 });
     /** @type {Record<string, HTMLAnchorElement>} */
     this.links = {};
@@ -38,19 +39,19 @@ export class Shell {
     this.menu = /** @type {HTMLButtonElement} */ (bar.lastChild);
     fill(app,
       h("a", { class: "skip", href: "#main", onclick: (/** @type {Event} */ e) => { e.preventDefault(); this.main.focus(); } }, strings.skip),
-      h("div", { class: "frame" }, bar, this.rail, h("div", {}, this.said, this.main)));
+      h("div", { class: "frame" }, bar, this.rail, h("div", {}, this.banner, this.main)));
     void this.#watch();
     this.#count = watchUnreviewed(this);
   }
 
   #count;
 
-  /** Whether whoever is signed in may what this role may. @param {string} role */
+  /** Whether the signed-in person has this role or a higher one. @param {string} role */
   may(role) {
     return ROLES.indexOf(this.me.role) >= ROLES.indexOf(role);
   }
 
-  /** A number beside a page's name; 0: none. @param {string} page @param {number} n */
+  /** Show a number next to a page's name; 0: none. @param {string} page @param {number} n */
   count(page, n) {
     const link = this.links[page];
     link?.querySelector(".count")?.remove();
@@ -59,28 +60,28 @@ export class Shell {
 
   /** Show the page that the address asks for. @param {number} tries before this one, where it could not be loaded */
   async show(tries = 0) {
-    const asked = route();
-    const mine = ++this.#shown;
-    const role = PAGES[asked.page];
-    this.#mark(asked.page);
+    const current = route();
+    const turn = ++this.#shown;
+    const role = PAGES[current.page];
+    this.#mark(current.page);
     this.#end();
     this.main = this.#fresh();
-    if (!role) return fill(this.main, h("h1", {}, strings.product), h("p", { class: "empty" }, strings.noSuchPage));
-    document.title = `${/** @type {any} */ (strings.pages)[asked.page]} – ${strings.product}`;
-    const heading = h("h1", {}, /** @type {any} */ (strings.pages)[asked.page]);
-    if (!this.may(role)) return fill(this.main, heading, h("p", { class: "empty" }, strings.needsRole(role)));
+    if (!role) return fill(this.main, h("h1", {}, strings.product), emptyNote(strings.noSuchPage));
+    document.title = `${/** @type {any} */ (strings.pages)[current.page]} – ${strings.product}`;
+    const heading = h("h1", {}, /** @type {any} */ (strings.pages)[current.page]);
+    if (!this.may(role)) return fill(this.main, heading, emptyNote(strings.needsRole(role)));
     const main = this.main;
     try {
-      const page = await import(`./${asked.page}/page.js`);
-      if (mine !== this.#shown) return;
-      const leave = await page.show(main, asked, this);
-      // Somebody has gone on meanwhile: what this page has begun ends.
-      if (mine === this.#shown && !this.#ended) this.#leave = leave;
+      const page = await import(`./${current.page}/page.js`);
+      if (turn !== this.#shown) return;
+      const leave = await page.show(main, current, this);
+      // The page was left while it loaded: end what it started.
+      if (turn === this.#shown && !this.#ended) this.#leave = leave;
       else leave?.();
     } catch (error) {
-      if (mine !== this.#shown) return;
-      fill(main, h("p", { class: "empty", role: "alert" }, strings.notLoaded, " ", sentence(error)));
-      if (isPassing(error)) setTimeout(() => mine === this.#shown && void this.show(tries + 1), LOOK_AGAIN_MS * 2 ** Math.min(tries, 4));
+      if (turn !== this.#shown) return;
+      fill(main, errorNote(strings.notLoaded, " ", errorText(error)));
+      if (isTransient(error)) setTimeout(() => turn === this.#shown && void this.show(tries + 1), RETRY_MS * 2 ** Math.min(tries, 4));
     }
   }
 
@@ -97,7 +98,7 @@ export class Shell {
     leave?.();
   }
 
-  /** An element of its own for each page: one that comes late fills what nobody sees. */
+  /** A new element for each page: one that loads late fills a detached element. */
   #fresh() {
     const main = h("main", { id: "main", tabIndex: -1 });
     this.main.replaceWith(main);
@@ -129,13 +130,13 @@ export class Shell {
       h("div", { class: "self" }, me, themes(), h("button", { type: "button", onclick: () => void signOut() }, strings.signOut)));
   }
 
-  /** Ask now and then whether all is well, and say so where it is not. */
+  /** Poll the console's health, and show a banner when it fails. */
   async #watch() {
     while (!this.#ended) {
       const trouble = await get("health").then((health) => (health.connected ? "" : strings.natsAway), () => strings.away);
-      this.said.hidden = !trouble;
-      if (this.said.textContent !== trouble) this.said.textContent = trouble;
-      await new Promise((resolve) => setTimeout(resolve, trouble ? LOOK_AGAIN_MS : LOOK_MS));
+      this.banner.hidden = !trouble;
+      setText(this.banner, trouble);
+      await new Promise((resolve) => setTimeout(resolve, trouble ? RETRY_MS : POLL_MS));
     }
   }
 }

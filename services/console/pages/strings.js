@@ -1,4 +1,4 @@
-/** What the shell says. Each page has its own file of this kind. */
+/** The texts of the shell. Each page has its own file. */
 
 export const strings = {
   product: "Tidegate",
@@ -22,25 +22,29 @@ export const strings = {
   signedInAs: (/** @type {string} */ name, /** @type {string} */ role) => `${name}, ${role}`,
   cancel: "Cancel",
   close: "Close",
-  takeAway: (/** @type {string} */ what) => `Take away: ${what}`,
+  keys: "Keys",
+  copy: "Copy",
+  copied: "Copied.",
+  notCopied: "This browser does not allow copying here. The text is selected: copy it with the keyboard.",
+  takeAway: (/** @type {string} */ what) => `Remove: ${what}`,
   clip: {
     at: (/** @type {string} */ camera, /** @type {string} */ time) => `${camera} at ${time}`,
-    gone: "The video of this moment is no longer kept.",
+    expired: "The video of this moment has expired.",
     incidents: "Incidents then",
     camera: "This camera",
   },
-  away: "The console does not answer. It is tried again all the time.",
-  natsAway: "The console has lost its NATS server, and tries again: what you see may be old.",
+  away: "The console does not answer. This page keeps retrying.",
+  natsAway: "The console has lost its connection to NATS and keeps retrying: what you see may be old.",
   noSuchPage: "There is no such page.",
   notLoaded: "This page could not be loaded:",
-  needsRole: (/** @type {string} */ role) => `This page is for the role ${role}: ask an admin.`,
+  needsRole: (/** @type {string} */ role) => `This page needs the role ${role}: ask an admin.`,
   signIn: {
     title: "Sign in",
     name: "Name",
     password: "Password",
     go: "Sign in",
     byLink: "This link signs you in …",
-    help: "No password yet? Whoever runs this console prints a link: tidegate console link",
-    openid: "Sign in by your organisation",
+    help: "No password yet? Ask an admin for a link, which tidegate console link prints.",
+    openid: "Sign in with your organisation",
   },
 };

@@ -1,4 +1,4 @@
-/** Dark, light, or as the system has it: `data-theme` of the page says which of both it is now. */
+/** The theme: dark, light, or the system's; `data-theme` of the page has the current one. */
 
 export const THEMES = ["auto", "dark", "light"];
 const KEY = "tidegate.theme";
@@ -16,7 +16,7 @@ export function chooseTheme(theme) {
   try {
     localStorage.setItem(KEY, theme);
   } catch {
-    // A browser that keeps nothing has it until the page is left.
+    // Without storage the theme lasts until the page is left.
   }
   apply(theme);
 }

@@ -1,11 +1,13 @@
-/** What is asked: a question or a summary, of which cameras, about which time. */
+/** The form: a question or a summary, its cameras and its time. */
 
 import { h } from "../parts/dom.js";
+import { iso } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
 import { SpanField } from "../parts/timespan.js";
 import { NameField, Tokens } from "../parts/tokens.js";
 import { strings } from "./strings.js";
 
-/** @typedef {{kind: "ask" | "summarize", text: string, cameras: string[], since: string, until: string}} Asked */
+/** @typedef {{kind: "ask" | "summarize", text: string, cameras: string[], since: string, until: string}} Question */
 
 const MOST_CAMERAS = 16;
 const LAST = { ask: "60", summarize: "3600" };
@@ -16,16 +18,16 @@ export class Form {
   /** @type {string[]} */
   cameras = [];
 
-  /** @param {(asked: Asked) => void} ask */
+  /** @param {(question: Question) => void} ask */
   constructor(ask) {
     this.text = h("textarea", { name: "text", rows: 2, maxLength: 4000 });
     this.label = h("span", {});
     this.names = new NameField(strings.camera, strings.cameraHint, (name) => this.add(name));
     this.tokens = new Tokens(strings.chosen);
     this.span = new SpanField(strings.span, () => {});
-    this.mistake = h("p", { class: "mistake", role: "alert" });
+    this.mistake = mistakeLine();
     this.go = h("button", { class: "primary" });
-    this.element = h("form", { class: "card stack asking", noValidate: true, "aria-label": strings.form },
+    this.element = h("form", { class: "card stack question-form", noValidate: true, "aria-label": strings.form },
       h("fieldset", { class: "row" }, h("legend", {}, strings.kind), ["ask", "summarize"].map((kind) => this.#choice(/** @type {any} */ (kind)))),
       h("label", { class: "field" }, this.label, this.text),
       h("div", { class: "filters" }, this.names.element, this.span.element),
@@ -33,7 +35,7 @@ export class Form {
       h("div", { class: "row" }, this.go, h("span", { class: "small muted" }, strings.cost)));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.#check()) ask(this.#asked());
+      if (this.#check()) ask(this.#question());
     });
     // A question is one line most of the time: Enter asks, and Shift with it begins another line.
     this.text.addEventListener("keydown", (event) => {
@@ -93,13 +95,13 @@ export class Form {
     return !wrong;
   }
 
-  /** @returns {Asked} */
-  #asked() {
+  /** @returns {Question} */
+  #question() {
     const { last, since, until } = this.span.value;
     const now = Date.now();
     return {
       kind: this.#kind, text: this.text.value.trim(), cameras: this.cameras,
-      since: last ? new Date(now - Number(last) * 1000).toISOString() : since, until: last ? new Date(now).toISOString() : until,
+      since: last ? iso(now - Number(last) * 1000) : since, until: last ? iso(now) : until,
     };
   }
 }

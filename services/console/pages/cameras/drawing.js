@@ -1,8 +1,8 @@
 /** Zones, masks and lines over a picture, with corners that a mouse, a finger or the arrow keys move. */
 
 import { fill, h, svg } from "../parts/dom.js";
-import { middle, moved, points, same, shapes, usual } from "./shapes.js";
-import { drawing as said } from "./rule-strings.js";
+import { drawing as texts } from "./rule-strings.js";
+import { defaultCorners, middle, moveCorners, points, same, shapes } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Point} Point */
 /** @typedef {import("./shapes.js").Shape} Shape */
@@ -11,7 +11,7 @@ import { drawing as said } from "./rule-strings.js";
 /** @typedef {{shape: Shape, n: number, from: Point, corners: Point[]}} Drag */
 /**
  * move: corners while they move, and once they are let go. add: a shape is drawn. select: one is chosen.
- * @typedef {{move: (shape: Shape, corners: Point[], done: boolean) => void, add: (kind: Kind, corners: Point[]) => void, select: (shape: Shape | null) => void}} Heard
+ * @typedef {{move: (shape: Shape, corners: Point[], done: boolean) => void, add: (kind: Kind, corners: Point[]) => void, select: (shape: Shape | null) => void}} Handlers
  */
 
 // The height of the drawing in its own units.
@@ -33,11 +33,11 @@ export class Drawing {
   /** What is being dragged: a corner's number, or -1 for the whole. @type {Drag | null} */
   #drag = null;
 
-  /** @param {Heard} heard */
-  constructor(heard) {
-    this.heard = heard;
+  /** @param {Handlers} handlers */
+  constructor(handlers) {
+    this.handlers = handlers;
     this.image = h("img", { alt: "", hidden: true });
-    this.svg = /** @type {SVGSVGElement} */ (svg("svg", { class: "drawing", role: "group", "aria-label": said.label }));
+    this.svg = /** @type {SVGSVGElement} */ (svg("svg", { class: "drawing", role: "group", "aria-label": texts.label }));
     this.element = h("div", { class: "canvas" }, this.image, this.svg);
     this.svg.addEventListener("pointerdown", (event) => this.#down(event));
     this.svg.addEventListener("pointermove", (event) => this.#moves(event));
@@ -69,10 +69,6 @@ export class Drawing {
     this.#render();
   }
 
-  get isDrawing() {
-    return this.#draft !== null;
-  }
-
   #loaded() {
     this.#aspect = this.image.naturalWidth / this.image.naturalHeight || 16 / 9;
     this.image.hidden = false;
@@ -95,8 +91,8 @@ export class Drawing {
     if (this.#draft) return this.#corner(this.#at(event), target);
     const key = target.closest("[data-shape]")?.getAttribute("data-shape");
     const shape = shapes(this.#rules).find((one) => id(one) === key) ?? null;
-    if (!shape) return this.heard.select(null);
-    if (!same(shape, this.#selected)) return this.heard.select(shape);
+    if (!shape) return this.handlers.select(null);
+    if (!same(shape, this.#selected)) return this.handlers.select(shape);
     const corners = points(this.#rules, shape);
     let n = Number(target.getAttribute("data-corner") ?? -1);
     // Between two corners a new one begins.
@@ -114,19 +110,19 @@ export class Drawing {
   /** @param {PointerEvent} event */
   #moves(event) {
     if (!this.#drag) return;
-    this.heard.move(this.#drag.shape, this.#dragged(this.#at(event)), false);
+    this.handlers.move(this.#drag.shape, this.#dragged(this.#at(event)), false);
   }
 
   #up() {
     const drag = this.#drag;
     this.#drag = null;
-    if (drag) this.heard.move(drag.shape, points(this.#rules, drag.shape), true);
+    if (drag) this.handlers.move(drag.shape, points(this.#rules, drag.shape), true);
   }
 
   /** @param {Point} at @returns {Point[]} */
   #dragged(at) {
     const { n, from, corners } = /** @type {Drag} */ (this.#drag);
-    if (n < 0) return moved(corners, [at[0] - from[0], at[1] - from[1]]);
+    if (n < 0) return moveCorners(corners, [at[0] - from[0], at[1] - from[1]]);
     return corners.map((corner, k) => (k === n ? at : corner));
   }
 
@@ -146,7 +142,7 @@ export class Drawing {
     this.#draft = null;
     // A double tap leaves its corner twice.
     const corners = draft.corners.filter((c, n) => !n || Math.hypot(c[0] - (draft.corners[n - 1]?.[0] ?? 0), c[1] - (draft.corners[n - 1]?.[1] ?? 0)) > 0.003);
-    this.heard.add(draft.kind, corners.length >= (draft.kind === "lines" ? 2 : 3) ? corners : usual(draft.kind));
+    this.handlers.add(draft.kind, corners.length >= (draft.kind === "lines" ? 2 : 3) ? corners : defaultCorners(draft.kind));
   }
 
   /** @param {KeyboardEvent} event */
@@ -165,7 +161,7 @@ export class Drawing {
     const changed = this.#keyed(event, shape, Number(handle));
     if (!changed) return;
     event.preventDefault();
-    this.heard.move(shape, changed, true);
+    this.handlers.move(shape, changed, true);
   }
 
   /** @param {KeyboardEvent} event @param {Shape} shape @param {number} n @returns {Point[] | null} */
@@ -175,7 +171,7 @@ export class Drawing {
     if (arrow) {
       const step = event.shiftKey ? LARGE_STEP : STEP;
       const by = /** @type {Point} */ ([arrow[0] * step, arrow[1] * step]);
-      return n < 0 ? moved(corners, by) : corners.map((c, k) => (k === n ? /** @type {Point} */ ([c[0] + by[0], c[1] + by[1]]) : c));
+      return n < 0 ? moveCorners(corners, by) : corners.map((c, k) => (k === n ? /** @type {Point} */ ([c[0] + by[0], c[1] + by[1]]) : c));
     }
     if (n < 0 || shape.kind === "lines") return null;
     if (event.key === "Delete" || event.key === "Backspace") return corners.length > 3 ? corners.filter((_, k) => k !== n) : null;
@@ -216,11 +212,11 @@ export class Drawing {
     const size = 14 * this.#unit;
     const text = svg("text", { x, y: Math.max(size, y - size / 2), "font-size": size, "aria-hidden": "true" }, name(shape));
     return svg("g", { class: `${shape.kind}${chosen ? " chosen" : ""}`, "data-shape": id(shape) },
-      body, shape.kind === "lines" ? this.#way(at) : null, text, ...(chosen && !this.#draft ? this.#handles(shape, corners) : []));
+      body, shape.kind === "lines" ? this.#direction(at) : null, text, ...(chosen && !this.#draft ? this.#handles(shape, corners) : []));
   }
 
-  /** Which way over a line is `in`: to the right of who looks along it. @param {[number, number][]} at */
-  #way(at) {
+  /** The arrow for `in`: to the right, looking along the line. @param {[number, number][]} at */
+  #direction(at) {
     const [[x1, y1], [x2, y2]] = /** @type {[[number, number], [number, number]]} */ (at);
     const length = Math.hypot(x2 - x1, y2 - y1) || 1;
     const [nx, ny] = [-(y2 - y1) / length, (x2 - x1) / length];
@@ -229,19 +225,19 @@ export class Drawing {
     const [tx, ty] = [mx + nx * far, my + ny * far];
     const wing = far / 3;
     const head = [[tx - nx * wing + ny * wing, ty - ny * wing - nx * wing], [tx, ty], [tx - nx * wing - ny * wing, ty - ny * wing + nx * wing]];
-    return svg("g", { class: "way", "aria-hidden": "true" },
+    return svg("g", { class: "direction", "aria-hidden": "true" },
       svg("line", { x1: mx, y1: my, x2: tx, y2: ty }), svg("polyline", { points: head.map((p) => p.join(",")).join(" ") }),
-      svg("text", { x: tx + nx * wing, y: ty + ny * wing, "font-size": 12 * this.#unit }, said.into));
+      svg("text", { x: tx + nx * wing, y: ty + ny * wing, "font-size": 12 * this.#unit }, texts.into));
   }
 
   /** @param {Shape} shape @param {Point[]} corners */
   #handles(shape, corners) {
     const r = HANDLE_PX * this.#unit;
-    const what = said.kinds[shape.kind];
+    const what = texts.kinds[shape.kind];
     const round = corners.map((corner, n) => {
       const [cx, cy] = this.#xy(corner);
       return svg("circle", { cx, cy, r, class: "handle", tabindex: "0", role: "button", "data-corner": n, "data-key": `c${n}`,
-        "aria-label": said.corner(what ?? "", name(shape), n + 1, corner) });
+        "aria-label": texts.corner(what ?? "", name(shape), n + 1, corner) });
     });
     const between = shape.kind === "lines" ? [] : corners.map((corner, n) => {
       const [cx, cy] = this.#xy(middle([corner, /** @type {Point} */ (corners[(n + 1) % corners.length])]));
@@ -249,7 +245,7 @@ export class Drawing {
     });
     const [mx, my] = this.#xy(middle(corners));
     const whole = svg("rect", { x: mx - r * 0.8, y: my - r * 0.8, width: r * 1.6, height: r * 1.6, class: "handle whole", tabindex: "0", role: "button",
-      "data-corner": -1, "data-key": "whole", "aria-label": said.whole(what ?? "", name(shape)) });
+      "data-corner": -1, "data-key": "whole", "aria-label": texts.whole(what ?? "", name(shape)) });
     return [...between, whole, ...round];
   }
 
@@ -272,5 +268,5 @@ function id(shape) {
 
 /** @param {Shape} shape */
 function name(shape) {
-  return shape.kind === "masks" ? said.mask(Number(shape.name) + 1) : String(shape.name);
+  return shape.kind === "masks" ? texts.mask(Number(shape.name) + 1) : String(shape.name);
 }

@@ -1,7 +1,7 @@
 /** The fields of a camera: what they hold, what of it is changed, and what is wrong with one. */
 
 import { h } from "../parts/dom.js";
-import { form as said } from "./strings.js";
+import { form as texts } from "./strings.js";
 
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 /** @typedef {{control: Control, mistake: HTMLElement, was: any}} Field */
@@ -14,36 +14,36 @@ export class Fields {
   /** @type {Record<string, Field>} */
   #fields = {};
 
-  /** @param {any} camera as the API tells of it; null: a new one */
+  /** @param {any} camera as the API returns it; null: a new one */
   constructor(camera) {
     const has = camera?.settings ?? {};
     this.isNew = !camera;
-    const password = camera?.has_credentials ? said.passwordKept : said.passwordHint;
+    const password = camera?.has_credentials ? texts.passwordStored : texts.passwordHint;
     this.element = h("div", { class: "stack" },
-      this.isNew ? this.#text("id", said.id, "", said.idHint) : null,
-      this.#text("url", said.url, has.url, said.urlHint, { type: "text", inputMode: "url", spellcheck: false }),
+      this.isNew ? this.#text("id", texts.id, "", texts.idHint) : null,
+      this.#text("url", texts.url, has.url, texts.urlHint, { type: "text", inputMode: "url", spellcheck: false }),
       h("div", { class: "grid" },
-        this.#text("user", said.user, "", said.userHint, { autocomplete: "off" }),
-        this.#text("password", said.password, "", password, { type: "password", autocomplete: "new-password" })),
+        this.#text("user", texts.user, "", texts.userHint, { autocomplete: "off" }),
+        this.#text("password", texts.password, "", password, { type: "password", autocomplete: "new-password" })),
       h("div", { class: "grid" },
-        this.#choice("transport", said.transport, has.transport ?? "tcp", { tcp: "TCP", udp: "UDP" }),
-        h("div", { class: "stack" }, this.#box("verify_tls", said.verify, has.verify_tls ?? true), this.#box("enabled", said.enabled, has.enabled ?? true))),
+        this.#choice("transport", texts.transport, has.transport ?? "tcp", { tcp: "TCP", udp: "UDP" }),
+        h("div", { class: "stack" }, this.#box("verify_tls", texts.verify, has.verify_tls ?? true), this.#box("enabled", texts.enabled, has.enabled ?? true))),
       this.#more(has));
   }
 
   /** @param {any} has */
   #more(has) {
-    return h("details", {}, h("summary", {}, said.more),
-      h("div", { class: "stack" }, h("p", { class: "small muted" }, said.moreHint),
+    return h("details", {}, h("summary", {}, texts.more),
+      h("div", { class: "stack" }, h("p", { class: "small muted" }, texts.moreHint),
         h("div", { class: "grid" },
-          this.#text("fps", said.fps, has.fps, "", { type: "number", min: 0, step: "any" }),
-          this.#text("min_score", said.minScore, has.min_score, "", { type: "number", min: 0, max: 1, step: "any" }),
-          this.#text("classes", said.classes, has.classes?.join(", ")),
-          this.#text("tiles", said.tiles, has.tiles),
-          this.#text("caption_every_s", said.captionEvery, has.caption_every_s, "", { type: "number", min: 0, step: "any" })),
-        this.#area("caption_prompt", said.captionPrompt, has.caption_prompt),
-        this.#box("always", said.always, has.always ?? false), this.#box("priority", said.priority, has.priority === "high"),
-        this.#box("loop", said.loop, has.loop ?? false), this.#box("realtime", said.realtime, has.realtime ?? true)));
+          this.#text("fps", texts.fps, has.fps, "", { type: "number", min: 0, step: "any" }),
+          this.#text("min_score", texts.minScore, has.min_score, "", { type: "number", min: 0, max: 1, step: "any" }),
+          this.#text("classes", texts.classes, has.classes?.join(", ")),
+          this.#text("tiles", texts.tiles, has.tiles),
+          this.#text("caption_every_s", texts.captionEvery, has.caption_every_s, "", { type: "number", min: 0, step: "any" })),
+        this.#area("caption_prompt", texts.captionPrompt, has.caption_prompt),
+        this.#box("always", texts.always, has.always ?? false), this.#box("priority", texts.priority, has.priority === "high"),
+        this.#box("loop", texts.loop, has.loop ?? false), this.#box("realtime", texts.realtime, has.realtime ?? true)));
   }
 
   focus() {
@@ -62,7 +62,7 @@ export class Fields {
   }
 
   /** What the API takes to try it. @returns {Record<string, any>} */
-  tried() {
+  testRequest() {
     const changed = this.changed();
     return Object.fromEntries(REACH.filter((name) => name in changed).map((name) => [name, changed[name]]));
   }
@@ -70,12 +70,12 @@ export class Fields {
   /** What is other than it was, as the API takes it. @returns {Record<string, any>} */
   changed() {
     /** @type {Record<string, any>} */
-    const found = {};
+    const changes = {};
     for (const [name, { control, was }] of Object.entries(this.#fields)) {
       const value = read(name, control);
-      if (JSON.stringify(value) !== JSON.stringify(was)) found[name] = value;
+      if (JSON.stringify(value) !== JSON.stringify(was)) changes[name] = value;
     }
-    return found;
+    return changes;
   }
 
   /** @param {string} name @param {string} text */
@@ -88,15 +88,15 @@ export class Fields {
     field.control.focus();
   }
 
-  /** Whether what has to be there is there, and a name is one. */
+  /** Whether the required fields are filled in and the name is valid. */
   check() {
-    if (this.isNew && !/^[A-Za-z0-9_-]{1,64}$/.test(this.value("id"))) this.wrong("id", said.idWrong);
-    else if (!this.value("url")) this.wrong("url", said.urlMissing);
+    if (this.isNew && !/^[A-Za-z0-9_-]{1,64}$/.test(this.value("id"))) this.wrong("id", texts.idWrong);
+    else if (!this.value("url")) this.wrong("url", texts.urlMissing);
     else return true;
     return false;
   }
 
-  /** Put an error of the API beside the field that it names. Whether it names one. @param {string} text */
+  /** Show an API error at the field that it names; return whether it names one. @param {string} text */
   explain(text) {
     const named = /^(?:camera )?([a-z_]+)(?:'s|:| is| has| names)/.exec(text)?.[1] ?? "";
     const name = named in this.#fields ? named : /password|\buser\b/.test(text) ? "password" : /already/.test(text) ? "id" : "";

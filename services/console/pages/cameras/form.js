@@ -1,12 +1,13 @@
-/** A camera's address and settings: its picture is seen before it is saved, and a mistake stands beside its field. */
+/** A camera's address and settings: its picture is shown before it is saved, and each mistake at its field. */
 
-import { ask, get, patch, post, sentence } from "../api.js";
+import { errorText, get, patch, post, request } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { toast } from "../parts/toast.js";
 import { to } from "../router.js";
 import { Fields } from "./fields.js";
-import { causes, form as said, strings } from "./strings.js";
+import { causes, form as texts, strings } from "./strings.js";
 
 /** @param {HTMLElement} main @param {string | null} id null: a new camera */
 export async function showForm(main, id) {
@@ -18,8 +19,8 @@ export async function showForm(main, id) {
 
 class CameraForm {
   // The address that was tried last, and whether a picture came.
-  #tried = "";
-  #shown = false;
+  #testedAddress = "";
+  #hasPicture = false;
 
   /**
    * @param {HTMLElement} main
@@ -33,8 +34,8 @@ class CameraForm {
     this.had = camera?.has_credentials ?? false;
     this.fields = new Fields(camera);
     this.picture = h("div", { class: "tried", "aria-live": "polite" });
-    this.mistake = h("p", { class: "mistake", role: "alert" });
-    this.tryIt = id ? h("button", { type: "button", onclick: () => void this.#try() }, said.try) : null;
+    this.mistake = mistakeLine();
+    this.tryIt = id ? h("button", { type: "button", onclick: () => void this.#try() }, texts.try) : null;
     this.save = h("button", { class: "primary" });
     const form = h("form", { class: "stack camera-form", noValidate: true }, this.fields.element, this.picture, this.mistake,
       h("div", { class: "row" }, this.save, this.tryIt, this.#forget(), h("a", { class: "button", href: id ? to("cameras", [id]) : to("cameras") }, strings.cancel)));
@@ -44,46 +45,46 @@ class CameraForm {
     });
     form.addEventListener("input", () => this.#label());
     this.#label();
-    fill(main, h("h1", {}, id ? said.title(id) : said.titleNew), form);
+    fill(main, h("h1", {}, id ? texts.title(id) : texts.titleNew), form);
     this.fields.focus();
   }
 
   #forget() {
     if (!this.id || !this.had) return null;
     return h("button", { type: "button", class: "danger", onclick: async () => {
-      if (await confirm(said.forgetAsk, said.forget)) await this.#send(() => patch(`cameras/${this.id}`, { password: null }));
-    } }, said.forget);
+      if (await confirm(texts.forgetAsk, texts.forget)) await this.#send(() => patch(`cameras/${this.id}`, { password: null }));
+    } }, texts.forget);
   }
 
   /** Whether its picture is to be seen before it is saved. */
   get #isNew() {
     const address = this.fields.address();
-    return Boolean(address) && !/^file:/i.test(this.fields.value("url")) && this.#tried !== address;
+    return Boolean(address) && !/^file:/i.test(this.fields.value("url")) && this.#testedAddress !== address;
   }
 
   /** The button says what it does. */
   #label() {
-    const usual = this.id ? strings.saveIt : said.addNow;
-    const isUnseen = this.fields.address() && this.#tried === this.fields.address() && !this.#shown;
-    this.save.textContent = this.#isNew ? said.try : isUnseen ? (this.id ? said.saveAnyway : said.addAnyway) : usual;
+    const usual = this.id ? strings.saveIt : texts.addNow;
+    const isUnseen = this.fields.address() && this.#testedAddress === this.fields.address() && !this.#hasPicture;
+    this.save.textContent = this.#isNew ? texts.try : isUnseen ? (this.id ? texts.saveAnyway : texts.addAnyway) : usual;
   }
 
   /** Open it once, and show what comes. */
   async #try() {
     this.#clear();
-    const body = this.fields.tried();
+    const body = this.fields.testRequest();
     if (this.id) body.camera = this.id;
-    this.#tried = this.fields.address();
-    this.#shown = false;
+    this.#testedAddress = this.fields.address();
+    this.#hasPicture = false;
     this.#wait(true);
-    fill(this.picture, h("p", { class: "muted" }, said.trying));
+    fill(this.picture, h("p", { class: "muted" }, texts.trying));
     try {
-      const found = await post("camera-tests", body, this.signal);
-      this.#shown = Boolean(found.picture);
-      if (found.picture) this.#show(found);
-      else this.#explain(found.cause, found.error);
+      const result = await post("camera-tests", body, this.signal);
+      this.#hasPicture = Boolean(result.picture);
+      if (result.picture) this.#show(result);
+      else this.#explain(result.cause, result.error);
     } catch (error) {
-      this.#tried = "";
+      this.#testedAddress = "";
       fill(this.picture);
       this.#refused(error);
     } finally {
@@ -92,23 +93,23 @@ class CameraForm {
     }
   }
 
-  /** @param {boolean} waits */
-  #wait(waits) {
-    this.save.disabled = waits;
-    if (this.tryIt) this.tryIt.disabled = waits;
+  /** @param {boolean} isWaiting */
+  #wait(isWaiting) {
+    this.save.disabled = isWaiting;
+    if (this.tryIt) this.tryIt.disabled = isWaiting;
   }
 
-  /** @param {any} found */
-  #show(found) {
-    const image = h("img", { alt: said.triedPicture, src: `data:image/jpeg;base64,${found.picture}` });
-    fill(this.picture, image, h("p", { class: "small muted" }, said.tried(found.codec, `${found.width}×${found.height}`, String(found.fps))));
+  /** @param {any} result */
+  #show(result) {
+    const image = h("img", { alt: texts.testPicture, src: `data:image/jpeg;base64,${result.picture}` });
+    fill(this.picture, image, h("p", { class: "small muted" }, texts.testResult(result.codec, `${result.width}×${result.height}`, String(result.fps))));
   }
 
   /** @param {string} cause @param {string} error */
   #explain(cause, error) {
     fill(this.picture);
-    const known = causes[cause];
-    this.fields.wrong(known?.field ?? "url", known?.text ?? error);
+    const fault = causes[cause];
+    this.fields.wrong(fault?.field ?? "url", fault?.text ?? error);
   }
 
   /** A new address shows its picture first. One that shows none may be saved all the same. */
@@ -139,7 +140,7 @@ class CameraForm {
 
   /** @param {unknown} error */
   #refused(error) {
-    const text = sentence(error);
+    const text = errorText(error);
     if (!this.fields.explain(text)) this.mistake.textContent = text;
   }
 
@@ -152,7 +153,7 @@ class CameraForm {
 /** Turn a camera on or off, or forget it. @param {string} id */
 export async function removeCamera(id) {
   if (!(await confirm(strings.removeAsk(id), strings.remove))) return;
-  await ask("DELETE", `cameras/${id}`);
+  await request("DELETE", `cameras/${id}`);
   toast(strings.removed(id));
   location.hash = to("cameras");
 }

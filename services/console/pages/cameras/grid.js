@@ -1,7 +1,7 @@
 /** Up to sixteen cameras live, side by side. */
 
-import { hear } from "../api.js";
-import { fill, h } from "../parts/dom.js";
+import { subscribe } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { to } from "../router.js";
 import { LiveView } from "./live.js";
 import { strings } from "./strings.js";
@@ -15,22 +15,22 @@ export class Grid {
   #stop = () => {};
 
   constructor() {
-    this.said = h("p", { class: "small muted", role: "status" });
+    this.note = h("p", { class: "small muted", role: "status" });
     this.list = h("ul", { class: "wall lives" });
-    this.element = h("div", { class: "stack" }, this.said, this.list);
+    this.element = h("div", { class: "stack" }, this.note, this.list);
   }
 
   /** @param {any[]} cameras */
   show(cameras) {
     const first = cameras.filter((c) => c.state === "online").slice(0, MOST);
-    const said = cameras.length > first.length ? strings.most(first.length, cameras.length) : "";
-    if (this.said.textContent !== said) this.said.textContent = said;
-    const gone = [...this.#shown.keys()].filter((id) => !first.some((now) => now.id === id));
-    const came = first.filter((now) => !this.#shown.has(now.id));
-    for (const id of gone) this.#remove(id);
-    for (const now of came) this.#add(now.id);
-    if (gone.length || came.length) this.#hear();
-    for (const now of first) this.#shown.get(now.id)?.live.tell(now);
+    const text = cameras.length > first.length ? strings.most(first.length, cameras.length) : "";
+    setText(this.note, text);
+    const stale = [...this.#shown.keys()].filter((id) => !first.some((now) => now.id === id));
+    const fresh = first.filter((now) => !this.#shown.has(now.id));
+    for (const id of stale) this.#remove(id);
+    for (const now of fresh) this.#add(now.id);
+    if (stale.length || fresh.length) this.#hear();
+    for (const now of first) this.#shown.get(now.id)?.live.update(now);
   }
 
   end() {
@@ -43,7 +43,7 @@ export class Grid {
   #hear() {
     this.#stop();
     const cameras = [...this.#shown.keys()];
-    this.#stop = cameras.length ? hear({ kinds: ["detections"], cameras }, (kind, event) => this.#shown.get(event.camera)?.live.heard(kind, event)) : () => {};
+    this.#stop = cameras.length ? subscribe({ kinds: ["detections"], cameras }, (kind, event) => this.#shown.get(event.camera)?.live.take(kind, event)) : () => {};
   }
 
   /** @param {string} id */
@@ -56,9 +56,9 @@ export class Grid {
 
   /** @param {string} id */
   #remove(id) {
-    const known = this.#shown.get(id);
-    known?.live.end();
-    known?.element.remove();
+    const entry = this.#shown.get(id);
+    entry?.live.end();
+    entry?.element.remove();
     this.#shown.delete(id);
   }
 }

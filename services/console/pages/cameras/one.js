@@ -1,16 +1,17 @@
 /** One camera: what it shows now, how it does, and what may be done with it. */
 
-import { get, hear, sentence } from "../api.js";
+import { get, subscribe } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, duration, number } from "../parts/format.js";
-import { toast } from "../parts/toast.js";
+import { repeat } from "../parts/poll.js";
+import { toastError } from "../parts/toast.js";
 import { to } from "../router.js";
 import { enableCamera, removeCamera } from "./form.js";
 import { LiveView } from "./live.js";
 import { states, strings } from "./strings.js";
 import { DOTS } from "./tiles.js";
 
-const LOOK_MS = 2000;
+const POLL_MS = 2000;
 
 /** @param {HTMLElement} main @param {string} id @param {import("../shell.js").Shell} shell */
 export async function showOne(main, id, shell) {
@@ -22,7 +23,7 @@ export async function showOne(main, id, shell) {
 }
 
 class OneCamera {
-  #ended = false;
+  #ended = new AbortController();
   /** @type {() => void} */
   #stop = () => {};
 
@@ -34,7 +35,7 @@ class OneCamera {
     this.state = h("p", { class: "row", role: "status" });
     this.actions = h("div", { class: "row" });
     this.live = new LiveView(id, true);
-    this.inStep = h("input", { type: "checkbox", checked: true, onchange: () => (this.live.waits = this.inStep.checked) });
+    this.inStep = h("input", { type: "checkbox", checked: true, onchange: () => (this.live.isSynced = this.inStep.checked) });
     fill(main,
       h("div", { class: "head" }, h("h1", {}, id), this.state, this.actions),
       h("div", { class: "one" },
@@ -44,43 +45,36 @@ class OneCamera {
   /** @param {any} one */
   begin(one) {
     if (one.has_rules) void get(`cameras/${this.id}/rules`).then(({ rules }) => this.live.places(rules), () => {});
-    this.#stop = hear({ kinds: ["detections", "tracks"], cameras: [this.id] }, (kind, event) => this.live.heard(kind, event));
-    void this.#keepLooking();
+    this.#stop = subscribe({ kinds: ["detections", "tracks"], cameras: [this.id] }, (kind, event) => this.live.take(kind, event));
+    void repeat(() => get(`cameras/${this.id}`).then((one) => this.show(one), () => {}), POLL_MS, this.#ended.signal);
   }
 
   end() {
-    this.#ended = true;
+    this.#ended.abort();
     this.#stop();
     this.live.end();
   }
 
-  async #keepLooking() {
-    while (!this.#ended) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      if (!this.#ended && !document.hidden) await get(`cameras/${this.id}`).then((one) => this.show(one), () => {});
-    }
-  }
-
   /** @param {any} one */
   show(one) {
-    if (this.#ended) return;
+    if (this.#ended.signal.aborted) return;
     const { now, settings } = one;
-    this.live.tell(now);
+    this.live.update(now);
     fill(this.state, h("span", { class: `dot ${DOTS[now.state] ?? ""}` }), h("strong", {}, states[now.state] ?? now.state), h("span", { class: "muted" }, now.reason));
-    const said = strings.facts;
+    const texts = strings.facts;
     const seen = Object.entries(now.seen).map(([label, n]) => `${n} ${label}`).join(", ");
     /** @type {[string, string | null][]} */
     const facts = [
-      [said.since, now.since && ago(now.since)],
-      [said.video, now.codec && `${now.codec} ${now.width}×${now.height}`],
-      [said.fps, now.fps ? number(now.fps) : null],
-      [said.latency, now.latency_ms === null ? null : duration(now.latency_ms / 1000)],
-      [said.last, now.last && ago(now.last)],
-      [said.seen, seen || null],
-      [said.analysed, settings && (settings.fps ? strings.fps(number(settings.fps)) : strings.byService)],
-      [said.url, settings?.url],
-      [said.credentials, one.has_credentials === null ? null : one.has_credentials ? strings.has : strings.hasNone],
-      [said.rules, one.has_rules ? strings.hasRules : strings.hasNoRules],
+      [texts.since, now.since && ago(now.since)],
+      [texts.video, now.codec && `${now.codec} ${now.width}×${now.height}`],
+      [texts.fps, now.fps ? number(now.fps) : null],
+      [texts.latency, now.latency_ms === null ? null : duration(now.latency_ms / 1000)],
+      [texts.last, now.last && ago(now.last)],
+      [texts.seen, seen || null],
+      [texts.analysed, settings && (settings.fps ? strings.fps(number(settings.fps)) : strings.byService)],
+      [texts.url, settings?.url],
+      [texts.credentials, one.has_credentials === null ? null : one.has_credentials ? strings.has : strings.hasNone],
+      [texts.rules, one.has_rules ? strings.hasRules : strings.hasNoRules],
     ];
     fill(this.facts, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     this.#act(settings);
@@ -107,9 +101,9 @@ class OneCamera {
   async #do(work) {
     try {
       await work();
-      if (!this.#ended) this.show(await get(`cameras/${this.id}`));
+      this.show(await get(`cameras/${this.id}`));
     } catch (error) {
-      if (!this.#ended) toast(sentence(error), "bad");
+      toastError(error, this.#ended.signal);
     }
   }
 }

@@ -1,13 +1,13 @@
-/** Pictures of cameras: few at once, the one that waits longest first, and none is kept that nobody shows. */
+/** Pictures of cameras: few requests at a time, the longest waiting first, and no URL outlives its image. */
 
-import { ask } from "../api.js";
+import { request } from "../api.js";
 
 const AT_ONCE = 6;
 
-/** @typedef {{id: string, image: HTMLImageElement, width: number, done: (shown: boolean) => void}} Wanted */
+/** @typedef {{id: string, image: HTMLImageElement, width: number, done: (shown: boolean) => void}} PictureRequest */
 
 export class Pictures {
-  /** @type {Map<string, Wanted>} */
+  /** @type {Map<string, PictureRequest>} */
   #waiting = new Map();
   /** @type {Map<HTMLImageElement, string>} */
   #urls = new Map();
@@ -15,7 +15,7 @@ export class Pictures {
   #leaving = new AbortController();
 
   /**
-   * Have an image show a camera's newest picture. One that waits already is not asked for twice.
+   * Load a camera's newest picture into an image, unless that request already waits.
    * @param {string} id
    * @param {HTMLImageElement} image
    * @param {number} width in pixels of the screen
@@ -29,9 +29,9 @@ export class Pictures {
 
   /** Forget one that waits: it is not seen any more. @param {string} id */
   drop(id) {
-    const wanted = this.#waiting.get(id);
+    const request = this.#waiting.get(id);
     this.#waiting.delete(id);
-    wanted?.done(false);
+    request?.done(false);
   }
 
   /** An image is taken away. @param {HTMLImageElement} image */
@@ -59,11 +59,11 @@ export class Pictures {
     this.#next();
   }
 
-  /** @param {Wanted} wanted */
+  /** @param {PictureRequest} wanted */
   async #load({ id, image, width, done }) {
     try {
       const query = { width };
-      const answer = await ask("GET", `cameras/${id}/picture`, { query, signal: this.#leaving.signal });
+      const answer = await request("GET", `cameras/${id}/picture`, { query, signal: this.#leaving.signal });
       const blob = await answer.blob();
       // It was taken away meanwhile.
       if (this.#leaving.signal.aborted || !image.isConnected) return done(false);

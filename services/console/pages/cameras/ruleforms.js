@@ -1,9 +1,10 @@
 /** A form for each rule, and for what counts for all of them. */
 
 import { fill, h } from "../parts/dom.js";
-import { kinds, rules as said } from "./rule-strings.js";
-import { objectFields, purpose, resolved, showMistakes } from "./schemaform.js";
-import { free, withValue } from "./shapes.js";
+import { mistakeLine } from "../parts/messages.js";
+import { kinds, rules as texts } from "./rule-strings.js";
+import { objectFields, purpose, resolve, showMistakes } from "./schemaform.js";
+import { freeName, withValue } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Rules} Rules */
 
@@ -17,7 +18,7 @@ export class RuleForms {
 
   /**
    * @param {any} schema of a rule file
-   * @param {(rules: Rules, again: boolean) => void} changed again: the forms have to be made anew
+   * @param {(rules: Rules, again: boolean) => void} changed again: the forms must be rebuilt
    * @param {boolean} readOnly
    */
   constructor(schema, changed, readOnly) {
@@ -29,10 +30,10 @@ export class RuleForms {
     this.labels = h("datalist", { id: LABELS });
     this.list = h("div", { class: "stack" });
     this.rest = h("div", {});
-    this.kind = h("select", { "aria-label": said.kind }, inOrder(Object.keys(this.#kinds())).map((kind) => h("option", { value: kind }, kinds[kind] ?? kind)));
-    this.element = h("section", { class: "stack", "aria-label": said.rules }, h("h2", {}, said.rules), this.labels, this.list,
-      readOnly ? null : h("div", { class: "row adding" }, this.kind, h("button", { type: "button", onclick: () => this.#add() }, said.addRule)),
-      h("details", {}, h("summary", {}, said.more), this.rest));
+    this.kind = h("select", { "aria-label": texts.kind }, inOrder(Object.keys(this.#kinds())).map((kind) => h("option", { value: kind }, kinds[kind] ?? kind)));
+    this.element = h("section", { class: "stack", "aria-label": texts.rules }, h("h2", {}, texts.rules), this.labels, this.list,
+      readOnly ? null : h("div", { class: "row adding" }, this.kind, h("button", { type: "button", onclick: () => this.#add() }, texts.addRule)),
+      h("details", {}, h("summary", {}, texts.more), this.rest));
   }
 
   /** Labels to choose from. @param {string[]} labels */
@@ -40,12 +41,12 @@ export class RuleForms {
     fill(this.labels, ...labels.map((value) => h("option", { value })));
   }
 
-  /** Make the forms anew. @param {Rules} rules */
+  /** Rebuild the forms. @param {Rules} rules */
   show(rules) {
     this.rules = rules;
-    const found = rules.rules ?? [];
-    fill(this.list, ...(found.length ? found.map((/** @type {any} */ rule, /** @type {number} */ n) => this.#rule(rule, n)) : [h("p", { class: "muted" }, said.noRules)]));
-    const top = resolved({ $ref: this.schema.$ref }, this.#context());
+    const list = rules.rules ?? [];
+    fill(this.list, ...(list.length ? list.map((/** @type {any} */ rule, /** @type {number} */ n) => this.#rule(rule, n)) : [h("p", { class: "muted" }, texts.noRules)]));
+    const top = resolve({ $ref: this.schema.$ref }, this.#context());
     fill(this.rest, objectFields(top, rules, [], this.#context(), DRAWN));
   }
 
@@ -85,16 +86,16 @@ export class RuleForms {
   /** @param {any} rule @param {number} n */
   #rule(rule, n) {
     const context = this.#context();
-    const schema = resolved({ $ref: this.#kinds()[rule.kind] ?? "" }, context);
+    const schema = resolve({ $ref: this.#kinds()[rule.kind] ?? "" }, context);
     const details = h("details", { class: "card", open: this.#open.has(n), dataset: { path: `rules[${n}]` }, ontoggle: () => {
       if (details.open) this.#open.add(n);
       else this.#open.delete(n);
     } },
     h("summary", {}, h("strong", {}, String(rule.id)), " ", h("span", { class: "muted" }, kinds[rule.kind] ?? rule.kind)),
-    h("span", { class: "mistake", role: "alert" }),
+    mistakeLine("span"),
     h("p", { class: "small muted" }, purpose(schema)),
     objectFields(schema, rule, ["rules", n], context, ["kind"]),
-    this.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => this.#delete(n) }, said.delete(rule.id))));
+    this.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => this.#delete(n) }, texts.delete(rule.id))));
     return details;
   }
 
@@ -108,8 +109,8 @@ export class RuleForms {
   #add() {
     const kind = this.kind.value;
     const context = this.#context();
-    const schema = resolved({ $ref: this.#kinds()[kind] ?? "" }, context);
-    const id = free(kind.replaceAll("_", "-"), (this.rules.rules ?? []).map((/** @type {any} */ rule) => rule.id));
+    const schema = resolve({ $ref: this.#kinds()[kind] ?? "" }, context);
+    const id = freeName(kind.replaceAll("_", "-"), (this.rules.rules ?? []).map((/** @type {any} */ rule) => rule.id));
     /** @type {Record<string, any>} */
     const rule = { id, kind };
     for (const name of schema.required ?? []) {
@@ -123,11 +124,11 @@ export class RuleForms {
   }
 }
 
-/** Those that people's words are for, and whatever else there is. @param {string[]} found */
-function inOrder(found) {
-  const known = Object.keys(kinds);
-  return [...found].sort((a, b) => known.indexOf(a) - known.indexOf(b));
+/** Those that people's words are for, and whatever else there is. @param {string[]} names */
+function inOrder(names) {
+  const order = Object.keys(kinds);
+  return [...names].sort((a, b) => order.indexOf(a) - order.indexOf(b));
 }
 
-/** What a rule begins with where it has to say something. @type {Record<string, any>} */
+/** The initial values of required fields. @type {Record<string, any>} */
 const USUAL = { seconds: 30, distance: 0.1, direction: 0, over: 0.5, objects: 5, to: ["person"] };

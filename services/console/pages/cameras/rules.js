@@ -1,17 +1,17 @@
 /** A camera's rules: drawn over its picture, filled in, or written, which is all the same value. */
 
-import { ask, get, post, remove, sentence, url } from "../api.js";
+import { errorText, get, post, remove, request, url } from "../api.js";
 import { confirm } from "../parts/dialog.js";
-import { fill, h } from "../parts/dom.js";
+import { fill, h, setText } from "../parts/dom.js";
 import { toast } from "../parts/toast.js";
 import { to } from "../router.js";
 import { Drawing } from "./drawing.js";
-import { rules as said } from "./rule-strings.js";
+import { RulePreview } from "./preview.js";
+import { rules as texts } from "./rule-strings.js";
 import { RuleForms } from "./ruleforms.js";
 import { RuleText } from "./ruletext.js";
 import { ShapeList } from "./shapelist.js";
-import { added, part, withPoints } from "./shapes.js";
-import { Trial } from "./trial.js";
+import { addShape, part, withPoints } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Rules} Rules */
 /** @typedef {import("./shapes.js").Shape} Shape */
@@ -22,7 +22,7 @@ const WIDTH = 1280;
 const CONFLICT = 409;
 
 /** Changes that were not saved when the page was left, by camera. @type {Map<string, {rules: Rules, revision: number}>} */
-const left = new Map();
+const drafts = new Map();
 
 /** @param {HTMLElement} main @param {string} camera @param {import("../shell.js").Shell} shell */
 export async function showRules(main, camera, shell) {
@@ -41,7 +41,7 @@ class Editor {
   #selected = null;
   /** @type {Rules[]} */
   #undo = [];
-  /** What is wrong, as far as is known. @type {any[]} */
+  /** The mistakes that the last check found. @type {any[]} */
   #wrong = [];
   /** What there was before a corner began to move. @type {Rules | null} */
   #before = null;
@@ -53,44 +53,44 @@ class Editor {
     this.camera = camera;
     this.readOnly = readOnly;
     this.drawing = new Drawing({
-      move: (shape, corners, done) => !readOnly && this.#moved(shape, corners, done),
-      add: (kind, corners) => this.#added(kind, corners),
+      move: (shape, corners, done) => !readOnly && this.#move(shape, corners, done),
+      add: (kind, corners) => this.#add(kind, corners),
       select: (shape) => this.#select(shape),
     });
     this.shapes = new ShapeList((rules, shape) => this.#commit(rules, shape), (shape) => this.#select(shape), readOnly);
     this.forms = new RuleForms(schema, (rules, again) => this.#commit(rules, this.#selected, again), readOnly);
     this.text = new RuleText((text) => this.#check({ text }), readOnly);
-    this.trial = new Trial(camera, (time) => this.#picture(time));
-    this.said = h("p", { class: "small muted", role: "status" });
-    this.save = h("button", { type: "button", class: "primary", onclick: () => void this.#save() }, said.save);
-    this.undo = h("button", { type: "button", onclick: () => this.#undone() }, said.undo);
+    this.trial = new RulePreview(camera, (time) => this.#picture(time));
+    this.status = h("p", { class: "small muted", role: "status" });
+    this.save = h("button", { type: "button", class: "primary", onclick: () => void this.#save() }, texts.save);
+    this.undo = h("button", { type: "button", onclick: () => this.#undoLast() }, texts.undo);
     fill(main, this.#head(), this.#body());
   }
 
   #head() {
-    return h("div", { class: "head" }, h("h1", {}, said.title(this.camera)),
-      h("div", { class: "row" }, this.said,
-        this.readOnly ? null : [this.undo, this.save, h("button", { type: "button", class: "danger", onclick: () => void this.#remove() }, said.remove)],
-        h("a", { class: "button", href: to("cameras", [this.camera]) }, said.back)));
+    return h("div", { class: "head" }, h("h1", {}, texts.title(this.camera)),
+      h("div", { class: "row" }, this.status,
+        this.readOnly ? null : [this.undo, this.save, h("button", { type: "button", class: "danger", onclick: () => void this.#remove() }, texts.remove)],
+        h("a", { class: "button", href: to("cameras", [this.camera]) }, texts.back)));
   }
 
   #body() {
     const kinds = /** @type {const} */ (["zones", "masks", "lines"]);
-    const hint = h("p", { class: "small muted", hidden: true }, said.drawHint);
+    const hint = h("p", { class: "small muted", hidden: true }, texts.drawHint);
     const tools = kinds.map((kind) => h("button", { type: "button", onclick: () => {
       hint.hidden = false;
       this.drawing.begin(kind);
-    } }, said.draw[kind] ?? ""));
-    const newest = h("button", { type: "button", onclick: () => this.#picture() }, said.newest);
+    } }, texts.draw[kind] ?? ""));
+    const newest = h("button", { type: "button", onclick: () => this.#picture() }, texts.newest);
     return h("div", { class: "editor" },
-      h("div", { class: "stack" }, this.readOnly ? h("p", { class: "muted" }, said.readOnly) : h("div", { class: "row" }, tools, newest), hint, this.drawing.element,
-        h("section", { class: "stack" }, h("h2", {}, said.shapes), this.shapes.element)),
+      h("div", { class: "stack" }, this.readOnly ? h("p", { class: "muted" }, texts.readOnly) : h("div", { class: "row" }, tools, newest), hint, this.drawing.element,
+        h("section", { class: "stack" }, h("h2", {}, texts.shapes), this.shapes.element)),
       h("div", { class: "stack" }, this.forms.element, this.readOnly ? null : this.trial.element, this.text.element));
   }
 
   /** @param {any} stored @param {string[]} labels that are seen now */
   begin(stored, labels) {
-    const draft = left.get(this.camera);
+    const draft = drafts.get(this.camera);
     this.#revision = draft?.revision ?? stored.revision;
     this.#stored = JSON.stringify(stored.rules ?? {});
     this.#rules = draft?.rules ?? stored.rules ?? {};
@@ -103,8 +103,8 @@ class Editor {
   }
 
   end() {
-    if (this.#isChanged) left.set(this.camera, { rules: this.#rules, revision: this.#revision });
-    else left.delete(this.camera);
+    if (this.#isChanged) drafts.set(this.camera, { rules: this.#rules, revision: this.#revision });
+    else drafts.delete(this.camera);
     clearTimeout(this.#timer);
     this.#checking.abort();
     this.trial.end();
@@ -123,7 +123,7 @@ class Editor {
   // ---- changes
 
   /** @param {Shape} shape @param {import("./shapes.js").Point[]} corners @param {boolean} done */
-  #moved(shape, corners, done) {
+  #move(shape, corners, done) {
     const rules = withPoints(this.#rules, shape, corners);
     if (done) this.#commit(rules, shape, false);
     else {
@@ -134,13 +134,13 @@ class Editor {
   }
 
   /** @param {import("./shapes.js").Kind} kind @param {import("./shapes.js").Point[]} corners */
-  #added(kind, corners) {
-    const [rules, shape] = added(this.#rules, kind, corners);
+  #add(kind, corners) {
+    const [rules, shape] = addShape(this.#rules, kind, corners);
     this.#commit(rules, shape);
     /** @type {HTMLElement | null} */ (this.drawing.svg.querySelector("[data-corner='0']"))?.focus();
   }
 
-  /** @param {Rules} rules @param {Shape | null} shape that is chosen then @param {boolean} [again] whether forms have to be made anew */
+  /** @param {Rules} rules @param {Shape | null} shape that is chosen then @param {boolean} [again] whether the forms must be rebuilt */
   #commit(rules, shape, again = true) {
     const before = this.#before ?? this.#rules;
     this.#before = null;
@@ -152,7 +152,7 @@ class Editor {
     this.#check({ rules });
   }
 
-  #undone() {
+  #undoLast() {
     const before = this.#undo.pop();
     if (!before) return;
     this.#rules = before;
@@ -174,8 +174,8 @@ class Editor {
     else this.forms.keep(this.#rules);
     this.undo.disabled = !this.#undo.length;
     this.#mistakes(this.#wrong);
-    const changed = this.#isChanged ? said.unsaved : "";
-    if (this.said.textContent !== changed) this.said.textContent = changed;
+    const changed = this.#isChanged ? texts.unsaved : "";
+    setText(this.status, changed);
   }
 
   // ---- what the console says of them
@@ -187,25 +187,25 @@ class Editor {
     this.#checking = new AbortController();
     this.trial.end();
     const { signal } = this.#checking;
-    this.#timer = setTimeout(() => void this.#checked(what, signal), pause);
+    this.#timer = setTimeout(() => void this.#runCheck(what, signal), pause);
   }
 
   /** @param {{rules?: Rules, text?: string}} what @param {AbortSignal} signal */
-  async #checked(what, signal) {
+  async #runCheck(what, signal) {
     try {
-      const found = await post("rules/check", what, signal);
+      const reply = await post("rules/check", what, signal);
       if (signal.aborted) return;
-      this.#mistakes(found.mistakes);
-      if (what.rules) this.text.show(found.text);
-      else if (found.rules) this.#written(found.rules);
-      if (found.rules && !this.readOnly) this.trial.ask(found.rules);
+      this.#mistakes(reply.mistakes);
+      if (what.rules) this.text.show(reply.text);
+      else if (reply.rules) this.#takeText(reply.rules);
+      if (reply.rules && !this.readOnly) this.trial.ask(reply.rules);
     } catch (error) {
-      if (!signal.aborted) toast(said.notReached(sentence(error)), "bad");
+      if (!signal.aborted) toast(texts.notReached(errorText(error)), "bad");
     }
   }
 
-  /** Somebody has written them: they are drawn as they are written. @param {Rules} rules */
-  #written(rules) {
+  /** Take rules that were edited as text. @param {Rules} rules */
+  #takeText(rules) {
     if (JSON.stringify(rules) === JSON.stringify(this.#rules)) return;
     this.#undo = [...this.#undo.slice(1 - MOST_UNDONE), this.#rules];
     this.#rules = rules;
@@ -225,29 +225,29 @@ class Editor {
   async #save() {
     this.save.disabled = true;
     try {
-      const answer = await ask("PUT", `cameras/${this.camera}/rules`, { body: { rules: this.#rules, revision: this.#revision } });
-      this.#taken(await answer.json());
-      toast(said.saved);
+      const answer = await request("PUT", `cameras/${this.camera}/rules`, { body: { rules: this.#rules, revision: this.#revision } });
+      this.#load(await answer.json());
+      toast(texts.saved);
     } catch (error) {
-      toast(/** @type {any} */ (error).status === CONFLICT ? said.changed : sentence(error), "bad");
+      toast(/** @type {any} */ (error).status === CONFLICT ? texts.changed : errorText(error), "bad");
     } finally {
       this.save.disabled = false;
     }
   }
 
   async #remove() {
-    if (!(await confirm(said.removeAsk(this.camera), said.remove))) return;
+    if (!(await confirm(texts.removeAsk(this.camera), texts.remove))) return;
     try {
       await remove(`cameras/${this.camera}/rules`);
-      this.#taken(await get(`cameras/${this.camera}/rules`));
-      toast(said.removed);
+      this.#load(await get(`cameras/${this.camera}/rules`));
+      toast(texts.removed);
     } catch (error) {
-      toast(sentence(error), "bad");
+      toast(errorText(error), "bad");
     }
   }
 
   /** What is stored now. @param {any} stored */
-  #taken(stored) {
+  #load(stored) {
     this.#revision = stored.revision;
     this.#rules = stored.rules ?? {};
     this.#stored = JSON.stringify(this.#rules);

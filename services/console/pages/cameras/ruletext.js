@@ -1,7 +1,7 @@
 /** Rules as text, with every mistake at its line. */
 
-import { fill, h } from "../parts/dom.js";
-import { rules as said } from "./rule-strings.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { rules as texts } from "./rule-strings.js";
 
 /** @typedef {{path: string, text: string, line: number | null}} Mistake */
 
@@ -12,20 +12,20 @@ export class RuleText {
     this.list = h("ul", { class: "stack small" });
     this.count = h("p", { class: "mistake", role: "status" });
     this.element = h("section", { class: "stack" },
-      h("h2", {}, h("label", { htmlFor: "rule-text" }, said.text)), this.area,
-      h("p", { class: "small muted", id: "rule-text-hint" }, said.textHint), this.count, this.list);
+      h("h2", {}, h("label", { htmlFor: "rule-text" }, texts.text)), this.area,
+      h("p", { class: "small muted", id: "rule-text-hint" }, texts.textHint), this.count, this.list);
     this.area.id = "rule-text";
   }
 
-  /** What somebody types is theirs: it is not written over. @param {string} text */
+  /** Show a text, unless someone is typing. @param {string} text */
   show(text) {
     if (document.activeElement !== this.area && this.area.value !== text) this.area.value = text;
   }
 
   /** @param {Mistake[]} mistakes */
   mistakes(mistakes) {
-    const count = mistakes.length ? said.mistakes(mistakes.length) : "";
-    if (this.count.textContent !== count) this.count.textContent = count;
+    const count = mistakes.length ? texts.mistakes(mistakes.length) : "";
+    setText(this.count, count);
     if (mistakes.length) this.area.setAttribute("aria-invalid", "true");
     else this.area.removeAttribute("aria-invalid");
     fill(this.list, ...mistakes.map((mistake) => h("li", {}, this.#place(mistake), h("span", {}, [mistake.path, mistake.text].filter(Boolean).join(": ")))));
@@ -34,7 +34,7 @@ export class RuleText {
   /** @param {Mistake} mistake */
   #place({ line }) {
     if (!line) return null;
-    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, said.line(line), " ");
+    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, texts.line(line), " ");
   }
 
   /** @param {number} line */

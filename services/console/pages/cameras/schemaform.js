@@ -1,8 +1,9 @@
-/** Forms made of a JSON Schema: each property a field, as its type says. What is empty is left out of the value. */
+/** Forms made of a JSON Schema: each property a field, as its type says. An empty field has no property in the value. */
 
 import { h } from "../parts/dom.js";
-import { fields as titles, rules as said } from "./rule-strings.js";
-import { written } from "./shapes.js";
+import { mistakeLine } from "../parts/messages.js";
+import { fields as titles, rules as texts } from "./rule-strings.js";
+import { pathText } from "./shapes.js";
 
 /** @typedef {(string | number)[]} Path */
 /**
@@ -16,11 +17,11 @@ const ORDER = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "info", "warning
 const NAMED = ["zone", "line", "schedule"];
 
 /** What a part of a schema stands for. @param {any} schema @param {Context} context @returns {any} */
-export function resolved(schema, context) {
-  if (schema.$ref) return resolved(context.defs[schema.$ref.split("/").pop()], context);
+export function resolve(schema, context) {
+  if (schema.$ref) return resolve(context.defs[schema.$ref.split("/").pop()], context);
   if (!schema.anyOf) return schema;
   const some = schema.anyOf.filter((/** @type {any} */ one) => one.type !== "null");
-  return some.length === 1 ? { ...resolved(some[0], context), default: schema.default } : schema;
+  return some.length === 1 ? { ...resolve(some[0], context), default: schema.default } : schema;
 }
 
 /** What a struct is for, by the first sentence of its docstring. @param {any} schema */
@@ -43,7 +44,7 @@ export function objectFields(schema, value, path, context, leave = []) {
   const shown = Object.entries(schema.properties).filter(([name]) => !leave.includes(name));
   // What a rule is about comes before what all of them have.
   return h("div", { class: "grid" }, shown.sort(([a], [b]) => rank(a) - rank(b)).map(([name, one]) =>
-    field(name, resolved(one, context), value?.[name], [...path, name], context, required.includes(name))));
+    field(name, resolve(one, context), value?.[name], [...path, name], context, required.includes(name))));
 }
 
 /**
@@ -56,11 +57,11 @@ export function objectFields(schema, value, path, context, leave = []) {
  */
 function field(name, schema, value, path, context, required) {
   const label = titles[name] ?? name;
-  if (schema.type === "object" && schema.additionalProperties) return named(label, schema, value ?? {}, path, context);
-  if (schema.type === "array" && resolved(schema.items, context).enum) return boxes(label, inOrder(resolved(schema.items, context).enum), value, path, context);
-  const control = plain(name, schema, value, path, context, required);
-  const mistake = h("span", { class: "mistake", role: "alert" });
-  control.dataset.path = written(path);
+  if (schema.type === "object" && schema.additionalProperties) return namedParts(label, schema, value ?? {}, path, context);
+  if (schema.type === "array" && resolve(schema.items, context).enum) return boxes(label, inOrder(resolve(schema.items, context).enum), value, path, context);
+  const control = leafControl(name, schema, value, path, context, required);
+  const mistake = mistakeLine("span");
+  control.dataset.path = pathText(path);
   /** @type {any} */ (control).disabled = context.readOnly;
   return h("div", { class: `field${control instanceof HTMLTextAreaElement ? " wide" : ""}` }, h("label", { class: "field" }, label, control), mistake);
 }
@@ -74,8 +75,8 @@ function field(name, schema, value, path, context, required) {
  * @param {Context} context
  * @param {boolean} required
  */
-function plain(name, schema, value, path, context, required) {
-  const set = (/** @type {any} */ found) => context.set(path, found === "" || found === null ? undefined : found);
+function leafControl(name, schema, value, path, context, required) {
+  const set = (/** @type {any} */ next) => context.set(path, next === "" || next === null ? undefined : next);
   if (NAMED.includes(name)) return choice([...(context.names[name] ?? [])], value, required, schema.default, set);
   if (schema.enum) return choice(inOrder(schema.enum), value, required, schema.default, set);
   if (schema.type === "array") {
@@ -118,7 +119,7 @@ function shown(value) {
  */
 function choice(options, value, required, usual, set) {
   const all = value !== undefined && !options.includes(value) ? [value, ...options] : options;
-  const none = required && value !== undefined ? null : h("option", { value: "" }, usual ? `${usual}` : said.unset);
+  const none = required && value !== undefined ? null : h("option", { value: "" }, usual ? `${usual}` : texts.unset);
   const select = h("select", { onchange: () => set(select.value) }, none,
     all.filter((one) => one !== usual || value === one).map((one) => h("option", { value: one, selected: one === value }, one)));
   return select;
@@ -126,12 +127,12 @@ function choice(options, value, required, usual, set) {
 
 /** Some of few. @param {string} label @param {string[]} options @param {any} value @param {Path} path @param {Context} context */
 function boxes(label, options, value, path, context) {
-  const mistake = h("span", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine("span");
   const all = options.map((one) => h("input", { type: "checkbox", value: one, checked: (value ?? options).includes(one), disabled: context.readOnly, onchange: () => {
     const chosen = all.filter((box) => box.checked).map((box) => box.value);
     context.set(path, chosen.length === options.length ? undefined : chosen);
   } }));
-  return h("fieldset", { class: "field wide", dataset: { path: written(path) } }, h("legend", {}, label),
+  return h("fieldset", { class: "field wide", dataset: { path: pathText(path) } }, h("legend", {}, label),
     h("div", { class: "row" }, all.map((box) => h("label", { class: "row" }, box, box.value))), mistake);
 }
 
@@ -143,22 +144,22 @@ function boxes(label, options, value, path, context) {
  * @param {Path} path
  * @param {Context} context
  */
-function named(label, schema, value, path, context) {
-  const one = resolved(schema.additionalProperties, context);
-  const name = h("input", { "aria-label": said.newName(label) });
+function namedParts(label, schema, value, path, context) {
+  const one = resolve(schema.additionalProperties, context);
+  const name = h("input", { "aria-label": texts.newName(label) });
   if (label === titles.filters) name.setAttribute("list", context.labels);
   const add = () => name.value.trim() && context.set([...path, name.value.trim()], {}, true);
-  const parts = Object.entries(value).map(([key, part]) => h("fieldset", { class: "card", dataset: { path: written([...path, key]) } },
+  const parts = Object.entries(value).map(([key, part]) => h("fieldset", { class: "card", dataset: { path: pathText([...path, key]) } },
     h("legend", {}, key),
     objectFields(one, part, [...path, key], context),
-    h("span", { class: "mistake", role: "alert" }),
-    context.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => context.set([...path, key], undefined, true) }, said.delete(key)))));
+    mistakeLine("span"),
+    context.readOnly ? null : h("div", {}, h("button", { type: "button", class: "danger", onclick: () => context.set([...path, key], undefined, true) }, texts.delete(key)))));
   return h("fieldset", { class: "field wide stack" }, h("legend", {}, label), h("p", { class: "small muted" }, purpose(one)), parts,
-    context.readOnly ? null : h("div", { class: "row adding" }, name, h("button", { type: "button", onclick: add }, said.addNamed)));
+    context.readOnly ? null : h("div", { class: "row adding" }, name, h("button", { type: "button", onclick: add }, texts.addNamed)));
 }
 
 /**
- * Put each mistake beside its field, or beside the part around it that is shown.
+ * Show each mistake at its field, or at the nearest part around it.
  * @param {HTMLElement} form
  * @param {{path: string, text: string}[]} mistakes
  */
@@ -166,22 +167,22 @@ export function showMistakes(form, mistakes) {
   const places = /** @type {HTMLElement[]} */ ([...form.querySelectorAll("[data-path]")]);
   for (const place of places) {
     place.removeAttribute("aria-invalid");
-    const said = saidAt(place);
-    if (said) said.textContent = "";
+    const error = errorAt(place);
+    if (error) error.textContent = "";
   }
   for (const { path, text } of mistakes) {
     const around = places.filter((place) => begins(path, place.dataset.path ?? ""));
     const place = around.sort((a, b) => (b.dataset.path ?? "").length - (a.dataset.path ?? "").length)[0];
-    const said = place && saidAt(place);
-    if (!place || !said) continue;
+    const error = place && errorAt(place);
+    if (!place || !error) continue;
     if (place.matches("input, select, textarea")) place.setAttribute("aria-invalid", "true");
-    said.textContent = [said.textContent, text].filter(Boolean).join("; ");
+    error.textContent = [error.textContent, text].filter(Boolean).join("; ");
     place.closest("details")?.setAttribute("open", "");
   }
 }
 
 /** @param {HTMLElement} place @returns {Element | null | undefined} */
-function saidAt(place) {
+function errorAt(place) {
   if (place.matches("input, select, textarea")) return place.closest("div.field")?.querySelector(":scope > .mistake");
   return place.querySelector(":scope > .mistake");
 }

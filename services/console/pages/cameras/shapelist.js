@@ -1,9 +1,10 @@
 /** The zones, masks and lines by their names: chosen, named, turned around, deleted, and where an object stands. */
 
 import { fill, h } from "../parts/dom.js";
-import { drawing, rules as said } from "./rule-strings.js";
-import { part, points, renamed, same, shapes, withPoints, without } from "./shapes.js";
+import { mistakeLine } from "../parts/messages.js";
+import { drawing, rules as texts } from "./rule-strings.js";
 import { showMistakes } from "./schemaform.js";
+import { part, points, renameShape, same, shapes, without, withPoints } from "./shapes.js";
 
 /** @typedef {import("./shapes.js").Shape} Shape */
 /** @typedef {import("./shapes.js").Rules} Rules */
@@ -28,7 +29,7 @@ export class ShapeList {
   show(rules, selected) {
     this.#rules = rules;
     const all = shapes(rules);
-    fill(this.element, ...(all.length ? all.map((shape) => this.#row(shape, same(shape, selected))) : [h("li", { class: "muted" }, said.noShapes)]));
+    fill(this.element, ...(all.length ? all.map((shape) => this.#row(shape, same(shape, selected))) : [h("li", { class: "muted" }, texts.noShapes)]));
   }
 
   /** @param {{path: string, text: string}[]} mistakes */
@@ -42,41 +43,41 @@ export class ShapeList {
     const path = shape.kind === "masks" ? `masks[${shape.name}]` : `${shape.kind}.${shape.name}`;
     return h("li", { class: `card ${shape.kind}`, dataset: { path } },
       h("button", { type: "button", class: "plain choose", "aria-pressed": String(chosen), onclick: () => this.select(shape) }, h("span", { class: `swatch ${shape.kind}` }), title),
-      h("span", { class: "mistake", role: "alert" }),
+      mistakeLine("span"),
       chosen ? this.#more(shape, title) : null);
   }
 
   /** @param {Shape} shape @param {string} title */
   #more(shape, title) {
-    const found = part(this.#rules, shape);
+    const definition = part(this.#rules, shape);
     const anchor = h("select", { disabled: this.readOnly, onchange: () => this.#set(shape, "anchor", anchor.value === "bottom" ? undefined : anchor.value) },
-      Object.entries(said.anchors).map(([value, text]) => h("option", { value, selected: value === (found.anchor ?? "bottom") }, text)));
+      Object.entries(texts.anchors).map(([value, text]) => h("option", { value, selected: value === (definition.anchor ?? "bottom") }, text)));
     return h("div", { class: "stack" },
-      shape.kind === "masks" ? this.#labels(shape, found) : this.#name(shape),
-      h("label", { class: "field" }, said.anchor, anchor),
+      shape.kind === "masks" ? this.#labels(shape, definition) : this.#name(shape),
+      h("label", { class: "field" }, texts.anchor, anchor),
       this.readOnly ? null : h("div", { class: "row" },
-        shape.kind === "lines" ? h("button", { type: "button", onclick: () => this.#reverse(shape) }, said.reverse) : null,
-        h("button", { type: "button", class: "danger", onclick: () => this.changed(without(this.#rules, shape), null) }, said.delete(title))));
+        shape.kind === "lines" ? h("button", { type: "button", onclick: () => this.#reverse(shape) }, texts.reverse) : null,
+        h("button", { type: "button", class: "danger", onclick: () => this.changed(without(this.#rules, shape), null) }, texts.delete(title))));
   }
 
   /** @param {Shape} shape */
   #name(shape) {
     const input = h("input", { value: String(shape.name), disabled: this.readOnly, maxLength: 64, onchange: () => {
       const name = input.value.trim();
-      const taken = shapes(this.#rules).some((other) => other.kind === shape.kind && other.name === name);
-      if (!name || taken) input.value = String(shape.name);
-      else this.changed(renamed(this.#rules, shape, name), { ...shape, name });
+      const exists = shapes(this.#rules).some((other) => other.kind === shape.kind && other.name === name);
+      if (!name || exists) input.value = String(shape.name);
+      else this.changed(renameShape(this.#rules, shape, name), { ...shape, name });
     } });
-    return h("label", { class: "field" }, said.name, input);
+    return h("label", { class: "field" }, texts.name, input);
   }
 
-  /** @param {Shape} shape @param {any} found */
-  #labels(shape, found) {
-    const input = h("input", { value: (found.labels ?? []).join(", "), disabled: this.readOnly, onchange: () => {
+  /** @param {Shape} shape @param {any} definition */
+  #labels(shape, definition) {
+    const input = h("input", { value: (definition.labels ?? []).join(", "), disabled: this.readOnly, onchange: () => {
       const labels = input.value.split(",").map((label) => label.trim()).filter(Boolean);
       this.#set(shape, "labels", labels.length ? labels : undefined);
     } });
-    return h("label", { class: "field" }, said.only, input);
+    return h("label", { class: "field" }, texts.only, input);
   }
 
   /** @param {Shape} shape */
@@ -86,9 +87,9 @@ export class ShapeList {
 
   /** @param {Shape} shape @param {string} name @param {any} value */
   #set(shape, name, value) {
-    const found = structuredClone(this.#rules);
-    if (value === undefined) delete part(found, shape)[name];
-    else part(found, shape)[name] = value;
-    this.changed(found, shape);
+    const copy = structuredClone(this.#rules);
+    if (value === undefined) delete part(copy, shape)[name];
+    else part(copy, shape)[name] = value;
+    this.changed(copy, shape);
   }
 }

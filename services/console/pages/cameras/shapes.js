@@ -26,67 +26,67 @@ export function part(rules, shape) {
 
 /** @param {Rules} rules @param {Shape} shape @returns {Point[]} */
 export function points(rules, shape) {
-  const found = part(rules, shape);
-  if (!found) return [];
-  return shape.kind === "lines" ? [found.from, found.to] : found.polygon;
+  const definition = part(rules, shape);
+  if (!definition) return [];
+  return shape.kind === "lines" ? [definition.from, definition.to] : definition.polygon;
 }
 
 /** @param {Rules} rules @param {Shape} shape @param {Point[]} corners @returns {Rules} */
 export function withPoints(rules, shape, corners) {
-  const found = structuredClone(rules);
-  const kept = part(found, shape);
-  const round = corners.map(([x, y]) => /** @type {Point} */ ([rounded(x), rounded(y)]));
-  if (shape.kind === "lines") [kept.from, kept.to] = round;
-  else kept.polygon = round;
-  return found;
+  const copy = structuredClone(rules);
+  const target = part(copy, shape);
+  const round = corners.map(([x, y]) => /** @type {Point} */ ([roundShare(x), roundShare(y)]));
+  if (shape.kind === "lines") [target.from, target.to] = round;
+  else target.polygon = round;
+  return copy;
 }
 
 /** A share of the frame, to a ten-thousandth. @param {number} share */
-export function rounded(share) {
+function roundShare(share) {
   return Math.round(Math.min(1, Math.max(0, share)) * 10_000) / 10_000;
 }
 
 /** A new shape, with a name that none has. @param {Rules} rules @param {Kind} kind @param {Point[]} corners @returns {[Rules, Shape]} */
-export function added(rules, kind, corners) {
-  const found = structuredClone(rules);
+export function addShape(rules, kind, corners) {
+  const copy = structuredClone(rules);
   if (kind === "masks") {
-    found.masks = [...(found.masks ?? []), { polygon: [] }];
-    const shape = { kind, name: found.masks.length - 1 };
-    return [withPoints(found, shape, corners), shape];
+    copy.masks = [...(copy.masks ?? []), { polygon: [] }];
+    const shape = { kind, name: copy.masks.length - 1 };
+    return [withPoints(copy, shape, corners), shape];
   }
-  const name = free(kind === "zones" ? "zone" : "line", Object.keys(found[kind] ?? {}));
-  found[kind] = { ...found[kind], [name]: {} };
+  const name = freeName(kind === "zones" ? "zone" : "line", Object.keys(copy[kind] ?? {}));
+  copy[kind] = { ...copy[kind], [name]: {} };
   const shape = { kind, name };
-  return [withPoints(found, shape, corners), shape];
+  return [withPoints(copy, shape, corners), shape];
 }
 
-/** `zone-1`, or the first number that is free. @param {string} word @param {string[]} taken */
-export function free(word, taken) {
+/** `zone-1`, or the first number that is free. @param {string} word @param {string[]} names */
+export function freeName(word, names) {
   let n = 1;
-  while (taken.includes(`${word}-${n}`)) n += 1;
+  while (names.includes(`${word}-${n}`)) n += 1;
   return `${word}-${n}`;
 }
 
 /** @param {Rules} rules @param {Shape} shape @returns {Rules} */
 export function without(rules, shape) {
-  const found = structuredClone(rules);
-  if (shape.kind === "masks") found.masks.splice(shape.name, 1);
-  else delete found[shape.kind][shape.name];
-  return found;
+  const copy = structuredClone(rules);
+  if (shape.kind === "masks") copy.masks.splice(shape.name, 1);
+  else delete copy[shape.kind][shape.name];
+  return copy;
 }
 
 /** Another name for a zone or line, in the rules that name it too. @param {Rules} rules @param {Shape} shape @param {string} name @returns {Rules} */
-export function renamed(rules, shape, name) {
-  const found = structuredClone(rules);
-  const parts = Object.entries(found[shape.kind]);
-  found[shape.kind] = Object.fromEntries(parts.map(([old, value]) => [old === shape.name ? name : old, value]));
+export function renameShape(rules, shape, name) {
+  const copy = structuredClone(rules);
+  const parts = Object.entries(copy[shape.kind]);
+  copy[shape.kind] = Object.fromEntries(parts.map(([old, value]) => [old === shape.name ? name : old, value]));
   const field = shape.kind === "zones" ? "zone" : "line";
-  for (const rule of found.rules ?? []) if (rule[field] === shape.name) rule[field] = name;
-  return found;
+  for (const rule of copy.rules ?? []) if (rule[field] === shape.name) rule[field] = name;
+  return copy;
 }
 
-/** What a shape is before anybody has moved its corners. @param {Kind} kind @returns {Point[]} */
-export function usual(kind) {
+/** The default corners of a shape. @param {Kind} kind @returns {Point[]} */
+export function defaultCorners(kind) {
   return kind === "lines" ? [[0.5, 0.75], [0.5, 0.25]] : [[0.35, 0.35], [0.65, 0.35], [0.65, 0.7], [0.35, 0.7]];
 }
 
@@ -97,7 +97,7 @@ export function middle(corners) {
 }
 
 /** All corners, moved by as much as the frame lets them. @param {Point[]} corners @param {Point} by @returns {Point[]} */
-export function moved(corners, [dx, dy]) {
+export function moveCorners(corners, [dx, dy]) {
   const xs = corners.map(([x]) => x);
   const ys = corners.map(([, y]) => y);
   const x = Math.min(1 - Math.max(...xs), Math.max(-Math.min(...xs), dx));
@@ -107,18 +107,18 @@ export function moved(corners, [dx, dy]) {
 
 /** Put a value at a path of keys; undefined takes it away, and what is empty then. @param {any} root @param {(string | number)[]} path @param {any} value */
 export function withValue(root, path, value) {
-  const found = structuredClone(root);
+  const copy = structuredClone(root);
   const [last, ...before] = [...path].reverse();
-  let at = found;
+  let at = copy;
   for (const key of before.reverse()) at = at[key] ??= {};
   if (last === undefined) return value;
   if (value === undefined && Array.isArray(at)) at.splice(Number(last), 1);
   else if (value === undefined) delete at[last];
   else at[last] = value;
-  return found;
+  return copy;
 }
 
 /** `rules[2].zone` of its keys. @param {(string | number)[]} path */
-export function written(path) {
+export function pathText(path) {
   return path.map((key, n) => (typeof key === "number" ? `[${key}]` : n ? `.${key}` : key)).join("");
 }

@@ -1,17 +1,17 @@
 /** A tile for each camera. Tiles stay as they are while their cameras do, and load pictures only while they are seen. */
 
-import { h } from "../parts/dom.js";
+import { arrange, h, setText } from "../parts/dom.js";
 import { duration, number } from "../parts/format.js";
 import { to } from "../router.js";
 import { Pictures } from "./pictures.js";
 import { states, strings } from "./strings.js";
 
-// A picture is asked for again after this long where something is seen, and where nothing is.
+// Milliseconds between pictures while objects are detected, and while none are.
 const BUSY_MS = 2000;
-const QUIET_MS = 10_000;
-// Many that are seen at once share the console's decoders.
+const IDLE_MS = 10_000;
+// Visible tiles share the console's decoders.
 const EACH_MS = 60;
-// Where there was none it is asked for less and less often.
+// The longest pause between requests that fail.
 const MOST_MS = 60_000;
 
 export const DOTS = /** @type {Record<string, string>} */ ({
@@ -22,28 +22,24 @@ export class Tiles {
   /** @type {Map<string, Tile>} */
   #tiles = new Map();
   #pictures = new Pictures();
-  #seen = new Set();
+  #visible = new Set();
 
   constructor() {
     this.element = h("ul", { class: "wall" });
     this.observer = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) this.#see(/** @type {HTMLElement} */ (target).dataset.id ?? "", isIntersecting);
+      for (const { target, isIntersecting } of entries) this.#setVisible(/** @type {HTMLElement} */ (target).dataset.id ?? "", isIntersecting);
     }, { rootMargin: "200px" });
   }
 
   /** @param {any[]} cameras in their order */
   show(cameras) {
-    const there = new Set(cameras.map((c) => c.id));
-    for (const [id, tile] of this.#tiles) if (!there.has(id)) this.#remove(id, tile);
-    let before = null;
-    for (const camera of cameras) {
+    const ids = new Set(cameras.map((c) => c.id));
+    for (const [id, tile] of this.#tiles) if (!ids.has(id)) this.#remove(id, tile);
+    arrange(this.element, cameras.map((camera) => {
       const tile = this.#tiles.get(camera.id) ?? this.#add(camera.id);
       tile.show(camera);
-      // Nothing is moved that is where it belongs.
-      const next = /** @type {Element | null} */ (before ? before.nextElementSibling : this.element.firstElementChild);
-      if (next !== tile.element) this.element.insertBefore(tile.element, next);
-      before = tile.element;
-    }
+      return tile.element;
+    }));
     this.#refresh();
   }
 
@@ -65,40 +61,40 @@ export class Tiles {
     this.observer.unobserve(tile.element);
     this.#pictures.drop(id);
     this.#pictures.forget(tile.image);
-    this.#seen.delete(id);
+    this.#visible.delete(id);
     this.#tiles.delete(id);
     tile.element.remove();
   }
 
-  /** @param {string} id @param {boolean} isSeen */
-  #see(id, isSeen) {
-    if (isSeen) this.#seen.add(id);
+  /** @param {string} id @param {boolean} isVisible */
+  #setVisible(id, isVisible) {
+    if (isVisible) this.#visible.add(id);
     else {
-      this.#seen.delete(id);
+      this.#visible.delete(id);
       this.#pictures.drop(id);
     }
     this.#refresh();
   }
 
   #refresh() {
-    const share = this.#seen.size * EACH_MS;
-    for (const id of this.#seen) {
+    const share = this.#visible.size * EACH_MS;
+    for (const id of this.#visible) {
       const tile = this.#tiles.get(id);
       if (!tile?.isDue(share)) continue;
-      tile.asks();
+      tile.startLoading();
       const width = Math.round(tile.image.clientWidth * Math.min(2, devicePixelRatio)) || 320;
-      this.#pictures.want(id, tile.image, Math.min(1280, Math.ceil(width / 160) * 160), (shown) => tile.got(shown));
+      this.#pictures.want(id, tile.image, Math.min(1280, Math.ceil(width / 160) * 160), (shown) => tile.finishLoading(shown));
     }
   }
 }
 
 class Tile {
-  #asked = 0;
+  #requestMs = 0;
   #failed = 0;
-  #waits = false;
-  // The end of the video that its picture is of, and of the one that is asked for.
-  #of = "";
-  #wanted = "";
+  #isLoading = false;
+  // The video's end at the shown picture, and at the one being loaded.
+  #pictureEnd = "";
+  #loadingEnd = "";
   /** @type {any} */
   #camera = {};
 
@@ -122,38 +118,33 @@ class Tile {
     this.#camera = camera;
     const seen = Object.entries(camera.seen).slice(0, 3).map(([label, n]) => `${n} ${label}`).join(", ");
     const rates = [camera.fps ? strings.fps(number(camera.fps, 0)) : "", camera.latency_ms === null ? "" : strings.later(duration(camera.latency_ms / 1000))];
-    put(this.state, states[camera.state] ?? camera.state);
-    put(this.seen, seen || (camera.state === "online" ? strings.nothingSeen : camera.reason));
-    put(this.rates, rates.filter(Boolean).join(" · "));
+    setText(this.state, states[camera.state] ?? camera.state);
+    setText(this.seen, seen || (camera.state === "online" ? strings.nothingSeen : camera.reason));
+    setText(this.rates, rates.filter(Boolean).join(" · "));
     const dot = `dot ${DOTS[camera.state] ?? ""}`;
     if (this.dot.className !== dot) this.dot.className = dot;
   }
 
   /** Whether there is newer video than its picture shows, and it is its turn. @param {number} share of all, ms */
   isDue(share) {
-    if (this.#waits || !this.#camera.last || this.#camera.last === this.#of) return false;
-    const pause = Object.keys(this.#camera.seen ?? {}).length || !this.#of ? BUSY_MS : QUIET_MS;
-    return Date.now() - this.#asked > Math.max(share, Math.min(MOST_MS, pause * 2 ** this.#failed));
+    if (this.#isLoading || !this.#camera.last || this.#camera.last === this.#pictureEnd) return false;
+    const pause = Object.keys(this.#camera.seen ?? {}).length || !this.#pictureEnd ? BUSY_MS : IDLE_MS;
+    return Date.now() - this.#requestMs > Math.max(share, Math.min(MOST_MS, pause * 2 ** this.#failed));
   }
 
-  asks() {
-    this.#waits = true;
-    this.#asked = Date.now();
-    this.#wanted = this.#camera.last;
+  startLoading() {
+    this.#isLoading = true;
+    this.#requestMs = Date.now();
+    this.#loadingEnd = this.#camera.last;
   }
 
   /** @param {boolean} shown */
-  got(shown) {
-    this.#waits = false;
+  finishLoading(shown) {
+    this.#isLoading = false;
     this.#failed = shown ? 0 : this.#failed + 1;
     if (!shown) return;
-    this.#of = this.#wanted;
+    this.#pictureEnd = this.#loadingEnd;
     this.image.hidden = false;
     this.none.hidden = true;
   }
-}
-
-/** @param {HTMLElement} element @param {string} text */
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

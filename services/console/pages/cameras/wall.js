@@ -1,19 +1,20 @@
 /** All cameras at a glance: the newest picture of each, how it does, and what is seen. */
 
-import { get, sentence } from "../api.js";
-import { fill, h } from "../parts/dom.js";
+import { allCameras } from "../parts/cameras.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { emptyNote } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { replaceQuery, to } from "../router.js";
 import { Grid } from "./grid.js";
 import { states, strings } from "./strings.js";
 import { Tiles } from "./tiles.js";
 
-const LOOK_MS = 2000;
-const PART = 500;
+const POLL_MS = 2000;
 
 /** @type {import("../shell.js").Show} */
 export async function showWall(main, route, shell) {
   const wall = new Wall(main, route, shell);
-  await wall.look();
+  await wall.load();
   wall.begin();
   return () => wall.end();
 }
@@ -23,7 +24,7 @@ class Wall {
   #cameras = [];
   /** @type {Tiles | Grid | null} */
   #shown = null;
-  #ended = false;
+  #ended = new AbortController();
 
   /**
    * @param {HTMLElement} main
@@ -49,33 +50,19 @@ class Wall {
   }
 
   begin() {
-    void this.#keepLooking();
+    // An error is ignored: the shell says when the console is away.
+    void repeat(() => this.load().catch(() => {}), POLL_MS, this.#ended.signal);
   }
 
   end() {
-    this.#ended = true;
+    this.#ended.abort();
     this.#shown?.end();
   }
 
   /** Ask how all cameras do, and show it. */
-  async look() {
-    const all = [];
-    let after = "";
-    do {
-      const part = await get("cameras", { after, limit: PART });
-      all.push(...part.cameras);
-      after = part.next;
-    } while (after);
-    this.#cameras = all;
-    if (!this.#ended) this.#render();
-  }
-
-  async #keepLooking() {
-    while (!this.#ended) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      // What is not seen needs no news; when it is seen again the next look is soon.
-      if (!this.#ended && !document.hidden) await this.look().catch((error) => void sentence(error));
-    }
+  async load() {
+    this.#cameras = await allCameras(this.#ended.signal);
+    if (!this.#ended.signal.aborted) this.#render();
   }
 
   #filter() {
@@ -91,21 +78,21 @@ class Wall {
   }
 
   #render() {
-    const found = this.#matching();
-    const online = found.filter((c) => c.state === "online").length;
-    const said = strings.counted(found.length, online);
-    if (this.counted.textContent !== said) this.counted.textContent = said;
+    const matching = this.#matching();
+    const online = matching.filter((c) => c.state === "online").length;
+    const count = strings.counted(matching.length, online);
+    setText(this.counted, count);
     const kind = this.live.checked ? Grid : Tiles;
-    if (!found.length) {
+    if (!matching.length) {
       this.#shown?.end();
       this.#shown = null;
-      return fill(this.place, h("p", { class: "empty" }, this.#cameras.length ? strings.noMatch : strings.none));
+      return fill(this.place, emptyNote(this.#cameras.length ? strings.noMatch : strings.none));
     }
     if (!(this.#shown instanceof kind)) {
       this.#shown?.end();
       this.#shown = new kind();
       fill(this.place, this.#shown.element);
     }
-    this.#shown.show(found);
+    this.#shown.show(matching);
   }
 }

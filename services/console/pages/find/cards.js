@@ -2,7 +2,7 @@
 
 import { url } from "../api.js";
 import { h } from "../parts/dom.js";
-import { clock, number } from "../parts/format.js";
+import { clock, iso, number } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -11,7 +11,7 @@ import { strings } from "./strings.js";
  *   score: number | null, labels: string[], hits: number, kept: boolean, picture: string | null, run: string | null}} Moment
  */
 
-// So that no clip is made for whoever only passes.
+// A pointer that only passes requests no clip.
 const LINGER_MS = 250;
 const BEFORE_MS = 3000;
 const AFTER_MS = 5000;
@@ -23,8 +23,8 @@ const AROUND_MS = 300_000;
 function stretch(moment, before, after) {
   const at = Date.parse(moment.time);
   return {
-    from: new Date(Math.max(Date.parse(moment.start), at - before)).toISOString(),
-    to: new Date(Math.min(Date.parse(moment.end), at + after)).toISOString(),
+    from: iso(Math.max(Date.parse(moment.start), at - before)),
+    to: iso(Math.min(Date.parse(moment.end), at + after)),
   };
 }
 
@@ -45,14 +45,14 @@ export function dataUrl(picture) {
 
 /** @param {Moment} moment @param {(moment: Moment) => void} like */
 export function card(moment, like) {
-  const times = { since: new Date(Date.parse(moment.start) - AROUND_MS).toISOString(), until: new Date(Date.parse(moment.end) + AROUND_MS).toISOString() };
+  const times = { since: iso(Date.parse(moment.start) - AROUND_MS), until: iso(Date.parse(moment.end) + AROUND_MS) };
   return h("li", { class: "card moment" },
     shot(moment),
     h("div", {}, h("strong", {}, moment.camera), " ", h("time", { dateTime: moment.time }, clock(moment.time))),
     h("div", { class: "row small" }, tags(moment)),
     h("div", { class: "row small" },
       moment.id ? h("button", { type: "button", onclick: () => like(moment) }, strings.like) : null,
-      moment.kept ? h("a", { href: clipUrl(moment), download: clipName(moment) }, strings.clip) : h("span", { class: "muted" }, strings.gone),
+      moment.kept ? h("a", { href: clipUrl(moment), download: clipName(moment) }, strings.clip) : h("span", { class: "muted" }, strings.expired),
       h("a", { href: to("cameras", [moment.camera]) }, strings.atCamera),
       h("a", { href: to("review", [], { camera: moment.camera, ...times }) }, strings.review)));
 }
@@ -87,12 +87,12 @@ function shot(moment) {
   const play = () => {
     clearTimeout(timer);
     if (video) return;
-    const found = h("video", { muted: true, loop: true, autoplay: true, playsInline: true,
+    const player = h("video", { muted: true, loop: true, autoplay: true, playsInline: true,
       src: url(`clips/${encodeURIComponent(moment.camera)}`, stretch(moment, BEFORE_MS, AFTER_MS)) });
-    // Its video may have gone meanwhile: the picture stays.
-    found.addEventListener("error", () => found === video && stop());
-    video = found;
-    button.append(found);
+    // The video may have expired since: the picture stays.
+    player.addEventListener("error", () => player === video && stop());
+    video = player;
+    button.append(player);
   };
   const soon = () => {
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) timer = setTimeout(play, LINGER_MS);

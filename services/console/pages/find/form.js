@@ -1,4 +1,4 @@
-/** What is looked for: words, a picture or a moment; and filters, each a token once it is chosen. */
+/** The search form: words, a picture or a moment; and filters, each a token once chosen. */
 
 import { h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
@@ -16,10 +16,10 @@ export class Form {
   picture = "";
 
   /**
-   * @param {{find: () => void, file: (file: Blob) => void}} does
+   * @param {{find: () => void, file: (file: Blob) => void}} handlers
    */
-  constructor(does) {
-    this.does = does;
+  constructor(handlers) {
+    this.handlers = handlers;
     this.words = h("input", { type: "search", name: "text", placeholder: strings.hint, maxLength: 1000, enterKeyHint: "search" });
     this.cameras = new NameField(strings.camera, strings.cameraHint, (name) => this.#add("cameras", name));
     this.labels = new NameField(strings.label, strings.labelHint, (name) => this.#add("labels", name));
@@ -61,9 +61,9 @@ export class Form {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.search = { ...this.search, text: this.words.value };
-      // Whoever writes words now looks for these.
+      // Words replace the picture.
       if (this.words.value.trim()) this.#forget();
-      this.does.find();
+      this.handlers.find();
     });
     form.addEventListener("dragover", (event) => {
       event.preventDefault();
@@ -74,7 +74,7 @@ export class Form {
       event.preventDefault();
       form.classList.remove("over");
       const file = pictureOf(event.dataTransfer);
-      if (file) this.does.file(file);
+      if (file) this.handlers.file(file);
     });
     return form;
   }
@@ -82,7 +82,7 @@ export class Form {
   #files() {
     const file = this.file.files?.[0];
     this.file.value = "";
-    if (file) this.does.file(file);
+    if (file) this.handlers.file(file);
   }
 
   #forget() {
@@ -99,7 +99,7 @@ export class Form {
   /** @param {Partial<Search>} changed */
   #changed(changed) {
     this.show({ ...this.search, text: this.words.value, ...changed }, this.picture);
-    this.does.find();
+    this.handlers.find();
   }
 
   #tokens() {
@@ -109,7 +109,7 @@ export class Form {
     /** @type {(import("../parts/tokens.js").Token | null)[]} */
     const all = [
       like || this.picture
-        ? { text: like ? strings.byMoment : strings.byPicture, picture: this.picture, remove: () => { this.#forget(); this.does.find(); } }
+        ? { text: like ? strings.byMoment : strings.byPicture, picture: this.picture, remove: () => { this.#forget(); this.handlers.find(); } }
         : null,
       ...cameras.map((name) => ({ text: strings.ofCamera(name), remove: without("cameras", name) })),
       ...labels.map((name) => ({ text: strings.ofLabel(name), remove: without("labels", name) })),

@@ -1,16 +1,18 @@
 /** Find: moments by words, by a picture, by what is like one found before, or by labels. */
 
-import { ask, ApiError, get, post, sentence } from "../api.js";
+import { ApiError, errorText, get, post, request } from "../api.js";
+import { cameraIds } from "../parts/cameras.js";
 import { fill, h } from "../parts/dom.js";
+import { saveFile } from "../parts/download.js";
 import { number } from "../parts/format.js";
-import { saveFile } from "../parts/saving.js";
-import { toast } from "../parts/toast.js";
+import { emptyNote } from "../parts/messages.js";
+import { toast, toastError } from "../parts/toast.js";
 import { replaceQuery } from "../router.js";
 import { card, clipName, clipUrl, dataUrl } from "./cards.js";
 import { Form } from "./form.js";
 import { base64, pictureOf, readPicture } from "./picture.js";
-import { asked, asks, read, written } from "./query.js";
-import { Saved } from "./saved.js";
+import { fromAddress, isComplete, toAddress, toApi } from "./query.js";
+import { SavedSearches } from "./saved.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./cards.js").Moment} Moment */
@@ -19,29 +21,29 @@ const NOBODY = 503;
 
 class Find {
   #ended = new AbortController();
-  #asking = new AbortController();
+  #request = new AbortController();
   /** @type {Moment[]} */
   #moments = [];
-  /** Labels that were seen; none before that is known. @type {string[] | null} */
+  /** Labels in the index; null until they are loaded. @type {string[] | null} */
   #labels = null;
 
   constructor() {
     this.form = new Form({ find: () => void this.find(), file: (file) => void this.#file(file) });
-    this.saved = new Saved((search) => this.#show(search, ""));
+    this.saved = new SavedSearches((search) => this.#show(search, ""));
     this.tally = h("p", { class: "muted", role: "status" });
     this.note = h("p", { class: "small muted", hidden: true });
-    this.state = h("p", { class: "empty" }, strings.start);
+    this.state = emptyNote(strings.start);
     this.grid = h("ul", { class: "grid moments", "aria-label": strings.results });
     this.save = h("button", { type: "button", onclick: () => this.#save() }, strings.save);
     this.csv = h("button", { type: "button", onclick: () => void this.#csv() }, strings.exportCsv);
     this.clips = h("button", { type: "button", onclick: () => void this.#clips() });
-    this.does = h("div", { class: "row", hidden: true }, this.save, this.csv, this.clips);
+    this.actions = h("div", { class: "row", hidden: true }, this.save, this.csv, this.clips);
   }
 
   /** @param {HTMLElement} main @param {URLSearchParams} query */
   begin(main, query) {
     fill(main, h("div", { class: "head" }, h("h1", {}, strings.title), this.saved.element), this.form.element,
-      h("div", { class: "head" }, this.tally, this.does), this.note, this.state, this.grid);
+      h("div", { class: "head" }, this.tally, this.actions), this.note, this.state, this.grid);
     const paste = (/** @type {ClipboardEvent} */ event) => {
       const file = pictureOf(event.clipboardData);
       if (!file) return;
@@ -49,47 +51,47 @@ class Find {
       void this.#file(file);
     };
     document.addEventListener("paste", paste);
-    this.form.show(read(query));
-    void this.#know();
+    this.form.show(fromAddress(query));
+    void this.#loadNames();
     void this.find();
     return () => {
       this.#ended.abort();
-      this.#asking.abort();
+      this.#request.abort();
       document.removeEventListener("paste", paste);
     };
   }
 
   async find() {
-    this.#asking.abort();
+    this.#request.abort();
     const { search } = this.form;
     const image = this.form.byPicture ? base64(this.form.picture) : "";
-    replaceQuery(written(search));
-    if (!asks(search, image)) return this.#nothing(strings.start);
-    const asking = (this.#asking = new AbortController());
+    replaceQuery(toAddress(search));
+    if (!isComplete(search, image)) return this.#nothing(strings.start);
+    const request = (this.#request = new AbortController());
     this.grid.setAttribute("aria-busy", "true");
     this.tally.textContent = strings.searching;
     try {
-      const found = await post("find", asked(search, image), asking.signal);
-      if (!asking.signal.aborted) this.#found(found);
+      const reply = await post("find", toApi(search, image), request.signal);
+      if (!request.signal.aborted) this.#showResults(reply);
     } catch (error) {
-      if (!asking.signal.aborted) this.#failed(error);
+      if (!request.signal.aborted) this.#failed(error);
     } finally {
-      if (!asking.signal.aborted) this.grid.removeAttribute("aria-busy");
+      if (!request.signal.aborted) this.grid.removeAttribute("aria-busy");
     }
   }
 
   /** What there is to filter by. */
-  async #know() {
+  async #loadNames() {
     const { signal } = this.#ended;
-    this.saved.refresh().catch((error) => this.#say(error));
-    get("cameras", {}, signal).then(({ cameras }) => this.form.cameras.know(cameras.map((/** @type {any} */ c) => c.id)), () => {});
+    this.saved.refresh().catch((error) => toastError(error, this.#ended.signal));
+    cameraIds(signal).then((ids) => this.form.cameras.suggest(ids), () => {});
     try {
       const { labels } = await get("find/labels", {}, signal);
       this.#labels = labels;
-      this.form.labels.know(labels);
+      this.form.labels.suggest(labels);
       if (!labels.length && this.state.textContent === strings.start) this.state.textContent = strings.indexEmpty;
     } catch (error) {
-      if (!signal.aborted && !asks(this.form.search)) this.#failed(error);
+      if (!signal.aborted && !isComplete(this.form.search)) this.#failed(error);
     }
   }
 
@@ -101,7 +103,7 @@ class Find {
   }
 
   /** @param {{moments: Moment[], model: string | null, pending: number | null, note: string | null}} found */
-  #found({ moments, pending, note }) {
+  #showResults({ moments, pending, note }) {
     if (!moments.length) this.#nothing(this.#labels?.length === 0 && !this.form.search.cameras.length ? strings.indexEmpty : strings.none);
     else {
       this.#moments = moments;
@@ -109,11 +111,11 @@ class Find {
       this.tally.textContent = strings.count(moments.length);
       fill(this.grid, moments.map((moment) => card(moment, (one) => this.#like(one))));
     }
-    const kept = this.#moments.filter((moment) => moment.kept).length;
-    this.does.hidden = false;
+    const available = this.#moments.filter((moment) => moment.kept).length;
+    this.actions.hidden = false;
     this.csv.hidden = !moments.length;
-    this.clips.hidden = !kept;
-    this.clips.textContent = strings.clips(kept);
+    this.clips.hidden = !available;
+    this.clips.textContent = strings.clips(available);
     this.#note([note, pending ? strings.pending(number(pending)) : ""].filter(Boolean).join(" "));
   }
 
@@ -123,7 +125,7 @@ class Find {
     fill(this.grid);
     this.tally.textContent = "";
     this.#note("");
-    this.does.hidden = true;
+    this.actions.hidden = true;
     this.state.hidden = false;
     this.state.textContent = why;
   }
@@ -137,13 +139,7 @@ class Find {
   /** @param {unknown} error */
   #failed(error) {
     const nobody = error instanceof ApiError && error.status === NOBODY;
-    this.#nothing(nobody ? `${strings.nobody} ${sentence(error)}` : sentence(error));
-  }
-
-  /** @param {unknown} error */
-  #say(error) {
-    const text = sentence(error);
-    if (text && !this.#ended.signal.aborted) toast(text, "bad");
+    this.#nothing(nobody ? `${strings.nobody} ${errorText(error)}` : errorText(error));
   }
 
   /** @param {Moment} moment */
@@ -168,20 +164,20 @@ class Find {
 
   async #csv() {
     try {
-      const body = asked(this.form.search, this.form.byPicture ? base64(this.form.picture) : "");
-      saveFile(await (await ask("POST", "find/export", { body })).blob(), "found.csv");
+      const body = toApi(this.form.search, this.form.byPicture ? base64(this.form.picture) : "");
+      saveFile(await (await request("POST", "find/export", { body })).blob(), "found.csv");
     } catch (error) {
-      this.#say(error);
+      toastError(error, this.#ended.signal);
     }
   }
 
-  /** One after the other: each is put together while it is asked for. */
+  /** One after the other: the console builds each clip on request. */
   async #clips() {
-    const kept = this.#moments.filter((moment) => moment.kept);
+    const available = this.#moments.filter((moment) => moment.kept);
     const { signal } = this.#ended;
     this.clips.disabled = true;
     let saved = 0;
-    for (const moment of kept) {
+    for (const moment of available) {
       const answer = await fetch(clipUrl(moment), { credentials: "same-origin", signal }).catch(() => null);
       if (signal.aborted) return;
       if (!answer?.ok) continue;
@@ -189,7 +185,7 @@ class Find {
       saved += 1;
     }
     this.clips.disabled = false;
-    toast(strings.clipsDone(saved, kept.length - saved), saved < kept.length ? "bad" : "");
+    toast(strings.clipsDone(saved, available.length - saved), saved < available.length ? "bad" : "");
   }
 }
 

@@ -1,6 +1,6 @@
 /** A picture to search by: made small here, and without whatever else its file says. */
 
-// A model sees a few hundred pixels: more tells it nothing.
+// A model sees a few hundred pixels: more adds nothing.
 const MOST_PIXELS = 1280;
 const QUALITY = 0.9;
 

@@ -14,7 +14,7 @@ export function nothing() {
 }
 
 /** Of the address. @param {URLSearchParams} query @returns {Search} */
-export function read(query) {
+export function fromAddress(query) {
   const one = (/** @type {string} */ name) => query.get(name) ?? "";
   const [cameras = [], labels = []] = LISTS.map((name) => one(name).split(",").filter(Boolean));
   return {
@@ -24,18 +24,18 @@ export function read(query) {
 }
 
 /** For the address. @param {Search} search @returns {Record<string, string>} */
-export function written(search) {
+export function toAddress(search) {
   const { cameras, labels, k, ...rest } = search;
   return { ...rest, camera: cameras.join(","), label: labels.join(","), k: k === MOST ? "" : k };
 }
 
 /** Whether there is anything to look for. @param {Search} search @param {string} [image] */
-export function asks(search, image = "") {
+export function isComplete(search, image = "") {
   return Boolean(search.text.trim() || search.like || image || search.labels.length);
 }
 
 /** For the API. @param {Search} search @param {string} [image] base64 @returns {Record<string, any>} */
-export function asked(search, image = "") {
+export function toApi(search, image = "") {
   /** @type {Record<string, any>} */
   const out = { k: Math.min(100, Math.max(1, Math.round(Number(search.k)) || Number(MOST))) };
   if (image) out["image"] = image;
@@ -51,7 +51,7 @@ export function asked(search, image = "") {
 }
 
 /** Of one that was saved, which is as the API takes it. @param {Record<string, any>} saved @returns {Search} */
-export function opened(saved) {
+export function fromApi(saved) {
   return {
     text: saved["text"] ?? "", like: saved["like"] ?? "", cameras: saved["cameras"] ?? [], labels: saved["labels"] ?? [],
     last: saved["last_s"] ? String(saved["last_s"]) : "", since: saved["since"] ?? "", until: saved["until"] ?? "",
@@ -60,7 +60,7 @@ export function opened(saved) {
 }
 
 /** A key for a title, as the API takes names. @param {string} title @param {number} now */
-export function named(title, now) {
+export function keyFor(title, now) {
   const name = title.trim().toLowerCase().replace(/[^a-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
   return name || `search-${now.toString(36)}`;
 }

@@ -1,15 +1,15 @@
-/** Searches that somebody keeps. */
+/** Saved searches. */
 
-import { get, put, remove, sentence } from "../api.js";
+import { get, put, remove } from "../api.js";
 import { confirm, formDialog } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
-import { toast } from "../parts/toast.js";
-import { asked, named, opened } from "./query.js";
+import { orToast, toast } from "../parts/toast.js";
+import { fromApi, keyFor, toApi } from "./query.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./query.js").Search} Search */
 
-export class Saved {
+export class SavedSearches {
   /** @param {(search: Search) => void} open */
   constructor(open) {
     this.#open = open;
@@ -27,7 +27,7 @@ export class Saved {
     fill(this.list, saved.map((/** @type {any} */ entry) => {
       const title = entry.title || entry.name;
       return h("li", { class: "row" },
-        h("button", { type: "button", onclick: () => this.#open(opened(entry.search)) }, title),
+        h("button", { type: "button", onclick: () => this.#open(fromApi(entry.search)) }, title),
         h("button", { type: "button", class: "plain", "aria-label": strings.forget(title), onclick: () => void this.#forget(entry.name, title) }, "×"));
     }));
   }
@@ -37,7 +37,7 @@ export class Saved {
     const title = h("input", { name: "title", required: true, maxLength: 100, value: search.text.slice(0, 100) });
     formDialog(strings.save, h("label", { class: "field" }, strings.saveTitle, title), strings.saveDo, async () => {
       const text = title.value.trim() || search.text.trim().slice(0, 100);
-      await put(`find/saved/${named(text, Date.now())}`, { title: text, search: asked(search) });
+      await put(`find/saved/${keyFor(text, Date.now())}`, { title: text, search: toApi(search) });
       toast(strings.savedIt(text));
       await this.refresh();
     });
@@ -47,11 +47,6 @@ export class Saved {
   /** @param {string} name @param {string} title */
   async #forget(name, title) {
     if (!(await confirm(strings.forgetAsk(title), strings.forgetDo))) return;
-    try {
-      await remove(`find/saved/${name}`);
-      await this.refresh();
-    } catch (error) {
-      toast(sentence(error), "bad");
-    }
+    await orToast(remove(`find/saved/${name}`).then(() => this.refresh()));
   }
 }

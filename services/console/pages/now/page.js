@@ -1,12 +1,14 @@
-/** Now: is anything late, why are there so many GPUs, what needs me. */
+/** Now: what is late, how many GPUs run and why, what needs attention. */
 
-import { get, sentence } from "../api.js";
+import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
+import { mistakeLine } from "../parts/messages.js";
+import { repeat } from "../parts/poll.js";
 import { to } from "../router.js";
 import { Cameras } from "./cameras.js";
 import { Charts } from "./charts.js";
-import { Happened } from "./happened.js";
+import { Markers } from "./markers.js";
 import { Services } from "./services.js";
 import { strings } from "./strings.js";
 import { phrase, Verdicts } from "./verdict.js";
@@ -19,7 +21,7 @@ export async function show(main, route, shell) {
   const first = await get("now", {}, end.signal);
   const parts = shell.me.cameras === null ? whole(route.query, end.signal) : some(end.signal);
   const time = h("span", { class: "muted small" });
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   main.classList.add("now");
   fill(main, h("div", { class: "head" }, h("h1", {}, strings.title), time), mistake, parts.map((part) => part.element));
   const take = (/** @type {any} */ now) => {
@@ -29,36 +31,29 @@ export async function show(main, route, shell) {
     shell.count("now", now.attention.length);
   };
   take(first);
-  void keep(end.signal, take, (error) => (mistake.textContent = `${strings.stale} ${sentence(error)}`));
+  void repeat(() => get("now", {}, end.signal).then(take, (error) => {
+    if (!end.signal.aborted) mistake.textContent = `${strings.stale} ${errorText(error)}`;
+  }), EVERY_MS, end.signal);
   return () => end.abort();
 }
 
 /** @typedef {{element: HTMLElement, show?: (now: any) => void}} Part */
 
-/** @param {URLSearchParams} asked @param {AbortSignal} signal @returns {Part[]} */
-function whole(asked, signal) {
-  const charts = new Charts(asked, signal);
-  return [new Verdicts(), new Needs(), new Services((service) => charts.choose(service)), charts, new Cameras()];
+/** @param {URLSearchParams} query @param {AbortSignal} signal @returns {Part[]} */
+function whole(query, signal) {
+  const charts = new Charts(query, signal);
+  return [new Verdicts(), new Attention(), new Services((service) => charts.choose(service)), charts, new Cameras()];
 }
 
 /** What services do is of all cameras together: who sees some alone is shown these. @param {AbortSignal} signal @returns {Part[]} */
 function some(signal) {
-  const happened = new Happened();
-  void happened.follow(signal);
-  return [new Needs(), new Cameras(), happened];
+  const markers = new Markers();
+  void markers.follow(signal);
+  return [new Attention(), new Cameras(), markers];
 }
 
-/** @param {AbortSignal} signal @param {(now: any) => void} take @param {(error: unknown) => void} fail */
-async function keep(signal, take, fail) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-    if (signal.aborted || document.hidden) continue;
-    await get("now", {}, signal).then(take, (error) => signal.aborted || fail(error));
-  }
-}
-
-/** What needs somebody, with the page where something can be done about it. */
-class Needs {
+/** What needs attention, with a link to the page for it. */
+class Attention {
   constructor() {
     this.list = h("ul", { class: "needs" });
     this.element = h("section", { "aria-label": strings.attention.title, hidden: true }, this.list);
@@ -69,7 +64,7 @@ class Needs {
   show(now) {
     const lines = now.attention.map((/** @type {any} */ a) => [a, phrase(a)]);
     const shown = JSON.stringify(lines.map((/** @type {[any, string]} */ [a, text]) => [a.severity, text]));
-    // What has not changed stays as it is, whoever reads it or has the focus there.
+    // An unchanged list stays as it is, with its focus.
     if (shown === this.shown) return;
     this.shown = shown;
     this.element.hidden = !lines.length;

@@ -1,29 +1,29 @@
-/** The answers to what somebody wants to know first: is anything late, how many GPUs and why, what they cost, what needs me. */
+/** The first answers: what is late, how many GPUs run and why, what they cost, what needs attention. */
 
 import { fill, h } from "../parts/dom.js";
 import { clock, duration, number, percent, size } from "../parts/format.js";
-import { spent } from "./services.js";
+import { timeShares } from "./services.js";
 import { strings } from "./strings.js";
 
-const say = strings.verdict;
+const texts = strings.verdict;
 
 /** @typedef {{tone: "good" | "warn" | "bad" | "muted", answer: string, more: string[]}} Verdict */
 
 /** @param {any} now @returns {Verdict} */
-export function lateness(now) {
-  const more = [say.flow(number(now.segments), `${size(now.bytes)}/s`)];
+function lateness(now) {
+  const more = [texts.flow(number(now.segments), `${size(now.bytes)}/s`)];
   const worst = now.attention.find((/** @type {any} */ a) => ["expired", "missing", "late"].includes(a.kind));
   const oldest = now.services
     .filter((/** @type {any} */ s) => s.age_s > 0)
     .sort((/** @type {any} */ a, /** @type {any} */ b) => b.age_s - a.age_s)[0];
-  if (oldest) more.unshift(say.oldest(duration(oldest.age_s), oldest.name));
-  else if (now.connected) more.unshift(say.nothingWaits);
-  if (!now.connected) return { tone: "bad", answer: say.cannotTell, more: [] };
-  if (!worst) return { tone: "good", answer: say.notLate, more };
+  if (oldest) more.unshift(texts.oldest(duration(oldest.age_s), oldest.name));
+  else if (now.connected) more.unshift(texts.nothingWaits);
+  if (!now.connected) return { tone: "bad", answer: texts.cannotTell, more: [] };
+  if (!worst) return { tone: "good", answer: texts.notLate, more };
   const tone = worst.severity === "critical" ? "bad" : "warn";
-  if (worst.kind === "expired") return { tone, answer: say.expired(worst.amount), more };
-  if (worst.kind === "missing") return { tone, answer: say.nobody(worst.service), more };
-  return { tone, answer: say.lateBy(worst.service, duration(worst.amount)), more };
+  if (worst.kind === "expired") return { tone, answer: texts.expired(worst.amount), more };
+  if (worst.kind === "missing") return { tone, answer: texts.nobody(worst.service), more };
+  return { tone, answer: texts.lateBy(worst.service, duration(worst.amount)), more };
 }
 
 /** @param {any} now @returns {Verdict} */
@@ -31,12 +31,12 @@ export function gpus(now) {
   const scaled = now.services.filter((/** @type {any} */ s) => s.ready !== null);
   const sum = (/** @type {string} */ field) => scaled.reduce((/** @type {number} */ n, /** @type {any} */ s) => n + (s[field] ?? 0), 0);
   const [ready, warming, draining] = [sum("ready"), sum("warming"), sum("draining")];
-  const also = [warming && say.starting(warming), draining && say.draining(draining)].filter(Boolean);
-  const answer = [ready ? say.work(ready) : say.none, ...also].join(", ");
+  const also = [warming && texts.starting(warming), draining && texts.draining(draining)].filter(Boolean);
+  const answer = [ready ? texts.work(ready) : texts.none, ...also].join(", ");
   const largest = scaled.filter((/** @type {any} */ s) => s.wanted > 0).sort((/** @type {any} */ a, /** @type {any} */ b) => b.wanted - a.wanted)[0];
   if (!largest) {
-    const known = scaled.some((/** @type {any} */ s) => s.wanted !== null);
-    return { tone: "muted", answer, more: [known || !ready ? say.nothingToDo : say.noScaler] };
+    const hasScaler = scaled.some((/** @type {any} */ s) => s.wanted !== null);
+    return { tone: "muted", answer, more: [hasScaler || !ready ? texts.nothingToDo : texts.noScaler] };
   }
   return { tone: "muted", answer, more: [`${largest.name}: ${largest.sentence}`] };
 }
@@ -49,26 +49,26 @@ export function cost(now) {
   const used = sum("time", "used_s");
   const more = [];
   if (used > 0) {
-    const [busy, idle, warming] = spent({ busy_s: sum("time", "busy_s"), idle_s: sum("time", "idle_s"), warming_s: sum("time", "warming_s") });
-    more.push(say.shares(percent(busy), percent(idle), percent(warming)));
+    const [busy, idle, warming] = timeShares({ busy_s: sum("time", "busy_s"), idle_s: sum("time", "idle_s"), warming_s: sum("time", "warming_s") });
+    more.push(texts.shares(percent(busy), percent(idle), percent(warming)));
   }
   if (now.cost_per_hour === null) {
-    if (used > 0) more.unshift(say.hours(duration(used), duration(sum("time", "saved_s"))));
-    return { tone: "muted", answer: say.noPrice, more: [...more, say.since(clock(now.since))] };
+    if (used > 0) more.unshift(texts.hours(duration(used), duration(sum("time", "saved_s"))));
+    return { tone: "muted", answer: texts.noPrice, more: [...more, texts.since(clock(now.since))] };
   }
-  more.unshift(say.spent(number(sum("money", "spent"), 2), number(sum("money", "saved"), 2)));
-  return { tone: "muted", answer: say.perHour(number(sum("money", "per_hour"), 2)), more: [...more, say.since(clock(now.since))] };
+  more.unshift(texts.spent(number(sum("money", "spent"), 2), number(sum("money", "saved"), 2)));
+  return { tone: "muted", answer: texts.perHour(number(sum("money", "per_hour"), 2)), more: [...more, texts.since(clock(now.since))] };
 }
 
 /** @param {any} now @returns {Verdict} */
 export function needs(now) {
   const n = now.attention.length;
   const critical = now.attention.some((/** @type {any} */ a) => a.severity === "critical");
-  if (!n) return { tone: "good", answer: say.nothing, more: [] };
-  return { tone: critical ? "bad" : "warn", answer: say.some(n), more: [] };
+  if (!n) return { tone: "good", answer: texts.nothing, more: [] };
+  return { tone: critical ? "bad" : "warn", answer: texts.some(n), more: [] };
 }
 
-/** One line of what needs somebody. @param {any} a */
+/** One line of what needs attention. @param {any} a */
 export function phrase(a) {
   const texts = strings.attention;
   if (a.kind === "late") return texts.late(a.service, duration(a.amount));
@@ -84,7 +84,7 @@ export function phrase(a) {
 export class Verdicts {
   constructor() {
     /** @type {[HTMLElement, (now: any) => Verdict][]} */
-    this.cards = [[say.late, lateness], [say.gpus, gpus], [say.cost, cost], [say.needs, needs]].map(([title, find]) => {
+    this.cards = [[texts.late, lateness], [texts.gpus, gpus], [texts.cost, cost], [texts.needs, needs]].map(([title, find]) => {
       const body = h("div", { class: "stack" });
       return [h("section", { class: "card verdict" }, h("h2", { class: "muted small" }, /** @type {string} */ (title)), body), /** @type {any} */ (find)];
     });

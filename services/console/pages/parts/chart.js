@@ -11,11 +11,12 @@
  * wider, Escape or 0 goes back to all.
  */
 
-import { h, fill } from "./dom.js";
-import { clock, number } from "./format.js";
+import { redrawOnChange } from "./canvas.js";
 import { draw, plot } from "./chart_draw.js";
 import { around, indexAt } from "./chart_scale.js";
 import { strings } from "./chart_strings.js";
+import { fill, h } from "./dom.js";
+import { clock, number } from "./format.js";
 
 /** @typedef {import("./chart_draw.js").Data} Data */
 
@@ -29,44 +30,42 @@ export class Chart extends HTMLElement {
   #data = null;
   /** @type {import("./chart_draw.js").Pointer} */
   #pointer = { cursor: null, from: null };
-  /** The range that is asked for and not shown yet. @type {{since: number, until: number} | null} */
-  #asked = null;
-  #waits = false;
+  /** The requested range, until it is shown. @type {{since: number, until: number} | null} */
+  #pendingRange = null;
+  #isScheduled = false;
   #canvas = h("canvas", { "aria-hidden": "true" });
   #legend = h("ul", { class: "legend" });
-  #said = h("p", { class: "sr", role: "status" });
+  #status = h("p", { class: "sr", role: "status" });
   #at = h("p", { class: "at muted small" });
-  #resized = new ResizeObserver(() => this.#draw());
-  #themed = new MutationObserver(() => this.#draw());
+  /** @type {() => void} */
+  #end = () => {};
 
   connectedCallback() {
     if (!this.#canvas.isConnected) {
       const keys = h("div", { class: "plot", tabIndex: 0, role: "group", "aria-label": strings.keys(this.title) }, this.#canvas);
-      this.append(h("div", { class: "head" }, h("h3", {}, this.title), this.#at), keys, this.#legend, this.#said);
+      this.append(h("div", { class: "head" }, h("h3", {}, this.title), this.#at), keys, this.#legend, this.#status);
       this.removeAttribute("title");
       this.#listen(keys);
     }
-    this.#resized.observe(this);
-    this.#themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    this.#end = redrawOnChange(this, () => this.#draw());
   }
 
   disconnectedCallback() {
-    this.#resized.disconnect();
-    this.#themed.disconnect();
+    this.#end();
   }
 
   /** What to draw from now on. A value that is not known is null. @param {Data} data */
   show(data) {
     this.#data = data;
-    this.#asked = null;
-    this.#tell();
+    this.#pendingRange = null;
+    this.#updateLegend();
     this.#draw();
   }
 
   /** Put the cursor there; null: nowhere. @param {number | null} at Unix milliseconds */
   point(at) {
     this.#pointer = { ...this.#pointer, cursor: at };
-    this.#tell();
+    this.#updateLegend();
     this.#draw();
   }
 
@@ -81,7 +80,7 @@ export class Chart extends HTMLElement {
     this.#canvas.addEventListener("pointerup", (event) => this.#drop(event));
     this.#canvas.addEventListener("pointercancel", () => this.#give(null));
     this.#canvas.addEventListener("pointerleave", () => this.#pointer.from === null && this.#move(null));
-    this.#canvas.addEventListener("dblclick", () => this.#say("reset", {}));
+    this.#canvas.addEventListener("dblclick", () => this.#emit("reset", {}));
     keys.addEventListener("keydown", (event) => this.#key(event));
     keys.addEventListener("blur", () => this.#give(null));
   }
@@ -98,7 +97,7 @@ export class Chart extends HTMLElement {
   #move(at) {
     if (!this.#data) return;
     this.point(at);
-    this.#say("cursor", { at });
+    this.#emit("cursor", { at });
   }
 
   /** Nothing is chosen any more. @param {number | null} at where the cursor is then */
@@ -129,11 +128,11 @@ export class Chart extends HTMLElement {
       const at = Math.min(until - data.step / 2, Math.max(data.since + data.step / 2, moves[event.key] ?? cursor));
       this.#pointer.from = event.shiftKey ? this.#pointer.from ?? cursor : null;
       this.#move(at);
-      this.#said.textContent = this.#sentence(at);
+      this.#status.textContent = this.#sentence(at);
     } else if (event.key === "Enter" && this.#pointer.from !== null) this.#zoom(this.#pointer.from, cursor);
     else if (event.key === "+" || event.key === "-") this.#zoomAround(cursor, event.key === "+" ? 0.5 : 2);
     else if (event.key === "Escape" && this.#pointer.from !== null) this.#give(cursor);
-    else if (event.key === "Escape" || event.key === "0") this.#say("reset", {});
+    else if (event.key === "Escape" || event.key === "0") this.#emit("reset", {});
     else return;
     event.preventDefault();
   }
@@ -141,8 +140,8 @@ export class Chart extends HTMLElement {
   /** @param {number} at @param {number} factor */
   #zoomAround(at, factor) {
     const data = /** @type {Data} */ (this.#data);
-    // Keys come faster than what is asked for.
-    const { since, until } = this.#asked ?? { since: data.since, until: data.since + data.step * data.points };
+    // Keys come faster than data.
+    const { since, until } = this.#pendingRange ?? { since: data.since, until: data.since + data.step * data.points };
     this.#ask(around(since, until, Math.min(until, Math.max(since, at)), factor));
   }
 
@@ -154,12 +153,12 @@ export class Chart extends HTMLElement {
 
   /** @param {{since: number, until: number}} range */
   #ask(range) {
-    this.#asked = range;
-    this.#say("zoom", range);
+    this.#pendingRange = range;
+    this.#emit("zoom", range);
   }
 
   /** @param {string} name @param {any} detail */
-  #say(name, detail) {
+  #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
@@ -171,7 +170,7 @@ export class Chart extends HTMLElement {
   }
 
   /** The legend has the values at the cursor, or the newest. */
-  #tell() {
+  #updateLegend() {
     const data = this.#data;
     if (!data) return;
     const index = this.#pointer.cursor === null ? null : indexAt(this.#pointer.cursor, data);
@@ -198,16 +197,16 @@ export class Chart extends HTMLElement {
   }
 
   #draw() {
-    if (this.#waits) return;
-    this.#waits = true;
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
     requestAnimationFrame(() => {
-      this.#waits = false;
+      this.#isScheduled = false;
       if (this.#data && this.isConnected) draw(this.#canvas, this.#data, this.#pointer);
     });
   }
 }
 
-/** Of a point; the newest that is known where there is none. @param {(number | null)[]} values @param {number | null} index */
+/** The value at an index; without one, the newest. @param {(number | null)[]} values @param {number | null} index */
 function value(values, index) {
   return index === null ? values.findLast((one) => one !== null) : values[index];
 }

@@ -1,7 +1,8 @@
 /** Draws a chart on a canvas: axes, series, markers, what is chosen and where the cursor is. */
 
-import { number } from "./format.js";
+import { context2d } from "./canvas.js";
 import { largest, ticks, timeLabel, timeTicks } from "./chart_scale.js";
+import { number } from "./format.js";
 
 /**
  * @typedef {{name: string, label: string, color: number, values: (number | null)[], steps?: boolean, fill?: boolean,
@@ -27,15 +28,10 @@ export function plot(width, height) {
  * @param {Pointer} pointer
  */
 export function draw(canvas, data, pointer) {
-  const ratio = window.devicePixelRatio || 1;
   const { width, height } = canvas.getBoundingClientRect();
   if (!width || !height) return;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  context.scale(ratio, ratio);
-  new Drawing(context, width, height, data).all(pointer);
+  const context = context2d(canvas, width, height);
+  if (context) new Drawing(context, width, height, data).all(pointer);
 }
 
 class Drawing {
@@ -187,7 +183,7 @@ function line(c, x1, y1, x2, y2) {
   c.stroke();
 }
 
-/** Kinds are told apart by shape, too. @param {CanvasRenderingContext2D} c @param {string} kind @param {number} x @param {number} y */
+/** Kinds differ by shape, too. @param {CanvasRenderingContext2D} c @param {string} kind @param {number} x @param {number} y */
 function shape(c, kind, x, y) {
   c.beginPath();
   if (kind === "camera") c.arc(x, y, 4, 0, 2 * Math.PI);
@@ -203,17 +199,17 @@ function path(c, points) {
   c.closePath();
 }
 
-/** The stretches in which every value is known. @param {(number | null)[]} values */
+/** The stretches without a missing value. @param {(number | null)[]} values */
 function parts(values) {
   /** @type {{first: number, last: number}[]} */
-  const found = [];
+  const ranges = [];
   values.forEach((value, i) => {
     if (value === null) return;
-    const last = found.at(-1);
+    const last = ranges.at(-1);
     if (last && last.last === i - 1) last.last = i;
-    else found.push({ first: i, last: i });
+    else ranges.push({ first: i, last: i });
   });
-  return found;
+  return ranges;
 }
 
 /** @param {number} value */

@@ -7,7 +7,7 @@ const STEPS_S = [
 ];
 
 /**
- * Round values between two, about so many, the outer ones included.
+ * About `count` round values from below `least` to above `most`.
  * @param {number} least
  * @param {number} most
  * @param {number} count
@@ -35,9 +35,9 @@ export function timeTicks(since, until, count) {
   const step = (STEPS_S.find((s) => s >= rough) ?? Math.ceil(rough / 86_400) * 86_400) * 1000;
   const zone = new Date(since).getTimezoneOffset() * 60_000;
   const first = Math.ceil((since - zone) / step) * step + zone;
-  const found = [];
-  for (let at = first; at <= until && found.length <= count + 1; at += step) found.push(at);
-  return found;
+  const times = [];
+  for (let at = first; at <= until && times.length <= count + 1; at += step) times.push(at);
+  return times;
 }
 
 /**
@@ -45,13 +45,14 @@ export function timeTicks(since, until, count) {
  */
 export function timeLabel(at, span) {
   const time = new Date(at);
-  if (span > 3 * 86_400_000) return time.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const isMidnight = time.getHours() === 0 && time.getMinutes() === 0;
+  if (isMidnight && span > 2 * 86_400_000) return time.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
   const seconds = span < 600_000 ? /** @type {const} */ ("2-digit") : undefined;
   return time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: seconds });
 }
 
 /**
- * The place of the point that a time lies in; null beside all of them.
+ * The index of the point that a time lies in; null outside the grid.
  * @param {number} at
  * @param {{since: number, step: number, points: number}} grid
  */
@@ -71,7 +72,7 @@ export function largest(series) {
 }
 
 /**
- * A range around a time, by so much larger or smaller, within what there is.
+ * A range around a time, scaled by a factor.
  * @param {number} since
  * @param {number} until
  * @param {number} at

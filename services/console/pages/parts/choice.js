@@ -9,14 +9,14 @@ const MANY = 8;
  * @param {string} legend
  * @param {string[]} all
  * @param {Iterable<string>} chosen
- * @param {{find: string, none: string, hint?: string}} said
+ * @param {{find: string, none: string, hint?: string}} texts
  */
-export function choice(legend, all, chosen, said) {
+export function choice(legend, all, chosen, texts) {
   const ticked = new Set(chosen);
-  // What was chosen and is there no more can be taken away, too.
+  // A chosen name that no longer exists can be removed, too.
   const every = [...new Set([...all, ...ticked])].sort();
   const list = h("ul", {});
-  const find = h("input", { type: "search", "aria-label": said.find, placeholder: said.find, hidden: every.length < MANY });
+  const find = h("input", { type: "search", "aria-label": texts.find, placeholder: texts.find, hidden: every.length < MANY });
   const show = () => fill(list, every.filter((one) => one.toLowerCase().includes(find.value.toLowerCase())).map(box));
   const box = (/** @type {string} */ one) => {
     const input = h("input", { type: "checkbox", checked: ticked.has(one) });
@@ -25,7 +25,7 @@ export function choice(legend, all, chosen, said) {
   };
   find.addEventListener("input", show);
   show();
-  const element = h("fieldset", { class: "choice" }, h("legend", {}, legend), said.hint ? h("p", { class: "small muted" }, said.hint) : null,
-    find, every.length ? list : h("p", { class: "small muted" }, said.none));
+  const element = h("fieldset", { class: "choice" }, h("legend", {}, legend), texts.hint ? h("p", { class: "small muted" }, texts.hint) : null,
+    find, every.length ? list : h("p", { class: "small muted" }, texts.none));
   return { element, chosen: () => [...ticked].sort() };
 }

@@ -1,67 +1,64 @@
-/** Dialogs: one that asks whether to go on, and one that holds a form. */
+/** Dialogs: with any content, with a question, and with a form. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { strings } from "../strings.js";
 import { h } from "./dom.js";
+import { mistakeLine } from "./messages.js";
+
+/** @typedef {import("./dom.js").Child} Child */
+
+/** Show a dialog with a heading, until it is closed. @param {string} title @param {...(Child | Child[])} content */
+export function openDialog(title, ...content) {
+  return show(title, h("div", { class: "stack" }, h("h2", {}, title), ...content));
+}
+
+/** @param {string} label @param {HTMLElement} content */
+function show(label, content) {
+  const dialog = h("dialog", { "aria-label": label }, content);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
 
 /**
- * Whether to go on. The button that does it says what it does.
+ * Ask whether to go on. The button that does it says what it does.
  * @param {string} question
  * @param {string} action
  * @returns {Promise<boolean>}
  */
 export function confirm(question, action) {
-  return new Promise((resolve) => {
-    const dialog = h("dialog", { "aria-label": question });
-    const close = (/** @type {boolean} */ yes) => {
-      dialog.close();
-      dialog.remove();
-      resolve(yes);
-    };
-    const cancel = h("button", { type: "button", onclick: () => close(false) }, strings.cancel);
-    dialog.append(
-      h("div", { class: "stack" }, h("p", {}, question),
-        h("div", { class: "row" }, h("button", { type: "button", class: "danger", onclick: () => close(true) }, action), cancel)),
-    );
-    dialog.addEventListener("cancel", () => close(false));
-    document.body.append(dialog);
-    dialog.showModal();
-    cancel.focus();
-  });
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, strings.cancel);
+  const dialog = show(question, h("div", { class: "stack" }, h("p", {}, question), h("div", { class: "row" },
+    h("button", { type: "button", class: "danger", onclick: () => dialog.close("yes") }, action), cancel)));
+  cancel.focus();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes")));
 }
 
 /**
- * A form in a dialog. save: is called with the form; what it throws is shown, and the dialog stays.
+ * Show a form in a dialog. What `save` throws is shown, and the dialog stays.
  * @param {string} title
  * @param {HTMLElement} content
  * @param {string} action
- * @param {(form: HTMLFormElement) => Promise<void>} save
+ * @param {() => Promise<void>} save
  */
 export function formDialog(title, content, action, save) {
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   const submit = h("button", { class: "primary" }, action);
-  const cancel = h("button", { type: "button", onclick: () => end() }, strings.cancel);
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, strings.cancel);
   const form = h("form", { class: "stack", noValidate: true }, h("h2", {}, title), content, mistake, h("div", { class: "row" }, submit, cancel));
-  const dialog = h("dialog", { "aria-label": title }, form);
-  const end = () => {
-    dialog.close();
-    dialog.remove();
-  };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     submit.disabled = true;
     mistake.textContent = "";
     try {
-      await save(form);
-      end();
+      await save();
+      dialog.close();
     } catch (error) {
-      mistake.textContent = sentence(error);
+      mistake.textContent = errorText(error);
     } finally {
       submit.disabled = false;
     }
   });
-  dialog.addEventListener("cancel", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-  return { dialog, form, end };
+  const dialog = show(title, form);
 }

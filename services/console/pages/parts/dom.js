@@ -43,6 +43,20 @@ export function fill(element, ...children) {
   element.replaceChildren(...nodes(children));
 }
 
+/** Make these the children of an element, and move only what is out of place: the focus stays. @param {Element} element @param {Element[]} children */
+export function arrange(element, children) {
+  const wanted = new Set(children);
+  for (const child of [...element.children]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, n) => {
+    if (element.children[n] !== child) element.insertBefore(child, element.children[n] ?? null);
+  });
+}
+
+/** Change a text only where it differs: screen readers announce each change. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /**
  * @param {Element} element
  * @param {string} name

@@ -8,6 +8,11 @@ export function number(n, digits = 1) {
   return n.toLocaleString("en", { maximumFractionDigits: Math.abs(n) >= 100 ? 0 : digits });
 }
 
+/** `1 camera`, `2 cameras`. @param {number} n @param {string} one @param {string} [many] */
+export function count(n, one, many = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
 /** @param {number | null | undefined} n in bytes */
 export function size(n) {
   if (n === null || n === undefined) return "–";
@@ -32,8 +37,13 @@ export function clock(time) {
   return at.toDateString() === new Date().toDateString() ? clock : `${day(at)} ${clock}`;
 }
 
+/** For the API. @param {string | number | Date} time */
+export function iso(time) {
+  return new Date(time).toISOString();
+}
+
 /** @param {string | number | Date} time */
-export function day(time) {
+function day(time) {
   return new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 }
 

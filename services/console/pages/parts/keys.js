@@ -1,6 +1,9 @@
-/** What the keyboard does on a page, and the list of it. */
+/** The keys of a page, and the list of them. */
 
+import { strings } from "../strings.js";
+import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
+import { fact } from "./facts.js";
 
 /**
  * Call what a key stands for, until the function that this returns is called. Whoever writes somewhere, or is asked
@@ -26,14 +29,14 @@ export function listen(actions) {
   return () => document.removeEventListener("keydown", take, true);
 }
 
-/** Show which keys there are. @param {{title: string, close: string, keys: Record<string, string>}} said what each does */
-export function help(said) {
-  const close = h("button", { type: "button", onclick: () => dialog.close() }, said.close);
-  const dialog = h("dialog", { "aria-label": said.title }, h("div", { class: "stack" },
-    h("h2", {}, said.title),
-    h("dl", { class: "keys" }, Object.entries(said.keys).map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)))),
-    h("div", { class: "row" }, close)));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+/** Show which keys there are. @param {Record<string, string>} keys with what each does */
+export function help(keys) {
+  const dialog = openDialog(strings.keys,
+    h("dl", { class: "keys" }, Object.entries(keys).map(([key, action]) => fact(h("kbd", {}, key), action))),
+    h("div", { class: "row" }, h("button", { type: "button", onclick: () => dialog.close() }, strings.close)));
+}
+
+/** The button that shows them. @param {Record<string, string>} keys */
+export function keysButton(keys) {
+  return h("button", { type: "button", onclick: () => help(keys) }, strings.keys);
 }

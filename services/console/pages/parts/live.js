@@ -7,9 +7,9 @@ import { socketUrl } from "../api.js";
  * @typedef {{camera: string, kind: "init" | "media", codec: string, seq: number, start: string, duration: number, time: number, dropped: number}} Head
  */
 /**
- * Who watches a camera. take: an MP4. said: that it can't be watched, or not as video. lost: what follows is not
+ * A watcher of a camera. take: an MP4. status: it can't be watched, or only as pictures. lost: what follows is not
  * continued.
- * @typedef {{take: (head: Head, data: Uint8Array) => void, said: (what: {pictures?: string, error?: string}) => void, lost: () => void}} Watcher
+ * @typedef {{take: (head: Head, data: Uint8Array) => void, status: (what: {pictures?: string, error?: string}) => void, lost: () => void}} Watcher
  */
 
 const FIRST_WAIT_MS = 500;
@@ -23,7 +23,7 @@ const inits = new Map();
 let socket = null;
 let wait = FIRST_WAIT_MS;
 let timer = 0;
-let isTelling = false;
+let isSyncing = false;
 
 /**
  * Watch a camera, until the function that this returns is called.
@@ -37,23 +37,23 @@ export function watch(camera, watcher) {
   watchers.set(camera, all);
   const init = inits.get(camera);
   if (init) watcher.take(...init);
-  tell();
+  sync();
   return () => {
     all.delete(watcher);
     if (!all.size && watchers.get(camera) === all) {
       watchers.delete(camera);
       inits.delete(camera);
     }
-    tell();
+    sync();
   };
 }
 
-/** Once all players of a page have come or gone, say what is watched. */
-function tell() {
-  if (isTelling) return;
-  isTelling = true;
+/** Send the watched cameras, once for all changes of this moment. */
+function sync() {
+  if (isSyncing) return;
+  isSyncing = true;
   queueMicrotask(() => {
-    isTelling = false;
+    isSyncing = false;
     if (!watchers.size) close();
     else if (!socket && !timer) open();
     else if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ watch: [...watchers.keys()] }));
@@ -61,21 +61,21 @@ function tell() {
 }
 
 function open() {
-  const opened = new WebSocket(socketUrl("live"));
-  socket = opened;
-  opened.binaryType = "arraybuffer";
-  opened.addEventListener("open", () => {
+  const opening = new WebSocket(socketUrl("live"));
+  socket = opening;
+  opening.binaryType = "arraybuffer";
+  opening.addEventListener("open", () => {
     wait = FIRST_WAIT_MS;
-    tell();
+    sync();
   });
-  opened.addEventListener("message", ({ data }) => (typeof data === "string" ? said(data) : take(data)));
-  opened.addEventListener("close", () => {
-    if (socket === opened) again();
+  opening.addEventListener("message", ({ data }) => (typeof data === "string" ? takeStatus(data) : take(data)));
+  opening.addEventListener("close", () => {
+    if (socket === opening) reconnect();
   });
 }
 
-/** Connect anew: all players begin anew. */
-function again() {
+/** Connect again; all players restart. */
+function reconnect() {
   close();
   for (const all of watchers.values()) for (const watcher of all) watcher.lost();
   timer = window.setTimeout(() => {
@@ -89,15 +89,15 @@ function close() {
   window.clearTimeout(timer);
   timer = 0;
   inits.clear();
-  const closed = socket;
+  const closing = socket;
   socket = null;
-  closed?.close();
+  closing?.close();
 }
 
 /** @param {string} text */
-function said(text) {
+function takeStatus(text) {
   const { camera, ...what } = JSON.parse(text);
-  for (const watcher of watchers.get(camera) ?? []) watcher.said(what);
+  for (const watcher of watchers.get(camera) ?? []) watcher.status(what);
 }
 
 /** @param {ArrayBuffer} message */

@@ -3,7 +3,7 @@
 /** @typedef {import("./live.js").Head} Head */
 
 /** Seconds that stay behind what is shown, and media that wait while the browser is busy. */
-const KEPT_S = 20;
+const HISTORY_S = 20;
 const MOST_WAITING = 12;
 
 /** Safari on telephones has one of its own. */
@@ -67,13 +67,13 @@ export class LiveBuffer {
 
   #next() {
     if (this.#ended || this.source.readyState !== "open" || this.#buffer?.updating) return;
-    if (this.#isTrimming(KEPT_S)) return;
+    if (this.#isTrimming(HISTORY_S)) return;
     const one = this.#waiting.shift();
     if (!one) return;
     try {
       this.#open(one.head.codec).appendBuffer(/** @type {BufferSource} */ (one.data));
     } catch (error) {
-      // Full: it goes on once what is old is out.
+      // Full: continue after old video is removed.
       const isFull = error instanceof DOMException && error.name === "QuotaExceededError";
       if (isFull) this.#waiting.unshift(one);
       if (!isFull || !this.#isTrimming(2)) this.#fail();
@@ -96,10 +96,10 @@ export class LiveBuffer {
     return this.#buffer;
   }
 
-  /** Take out what was shown a while ago. @param {number} keptS @returns {boolean} whether that goes on */
-  #isTrimming(keptS) {
+  /** Remove old video. @param {number} historyS @returns {boolean} whether the removal is in progress */
+  #isTrimming(historyS) {
     const buffer = this.#buffer;
-    const until = this.video.currentTime - keptS;
+    const until = this.video.currentTime - historyS;
     if (!buffer?.buffered.length || buffer.buffered.start(0) >= until - 1) return false;
     buffer.remove(0, until);
     return true;

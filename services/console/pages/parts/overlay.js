@@ -14,8 +14,8 @@ import { drawMarks, drawPlaces, fit } from "./overlay_draw.js";
  */
 /** A zone has corners, a line two ends. @typedef {{name: string, points: [number, number][], isLine?: boolean}} Place */
 
-/** Frames are remembered for so long, and shown until so long after. */
-const KEPT_MS = 60_000;
+/** How long frames stay in memory, and how long each is shown. */
+const HISTORY_MS = 60_000;
 const SHOWN_MS = 1500;
 
 export class Overlay {
@@ -74,10 +74,10 @@ export class Overlay {
     let at = this.#frames.length;
     while (at > 0 && /** @type {{time: number}} */ (this.#frames[at - 1]).time > time) at -= 1;
     const before = this.#frames[at - 1];
-    if (before?.time === time) before.marks = merged(before.marks, marks);
+    if (before?.time === time) before.marks = merge(before.marks, marks);
     else this.#frames.splice(at, 0, { time, marks });
     const newest = this.#frames.at(-1)?.time ?? 0;
-    while (this.#frames[0] && this.#frames[0].time < newest - KEPT_MS) this.#frames.shift();
+    while (this.#frames[0] && this.#frames[0].time < newest - HISTORY_MS) this.#frames.shift();
     if (before && before === this.#drawn) this.#redraw();
   }
 
@@ -110,8 +110,8 @@ export class Overlay {
       if (/** @type {{time: number}} */ (this.#frames[middle]).time <= wall + 2) low = middle + 1;
       else high = middle;
     }
-    const found = this.#frames[low - 1];
-    return found && found.time > wall - SHOWN_MS ? found : null;
+    const frame = this.#frames[low - 1];
+    return frame && frame.time > wall - SHOWN_MS ? frame : null;
   }
 
   #redraw() {
@@ -128,7 +128,7 @@ export class Overlay {
  * @param {Mark[]} before
  * @param {Mark[]} more
  */
-function merged(before, more) {
+function merge(before, more) {
   const isSame = (/** @type {Mark} */ a, /** @type {Mark} */ b) => a.box.every((x, n) => Math.abs(x - (b.box[n] ?? 0)) < 0.002);
   const rest = before.filter((old) => !more.some((one) => isSame(one, old)));
   const named = more.map((one) => (one.id ? one : (before.find((old) => old.id && isSame(one, old)) ?? one)));

@@ -1,5 +1,7 @@
 /** Boxes, names and places on a canvas that lies over a video. */
 
+import { context2d } from "./canvas.js";
+
 /** @typedef {import("./overlay.js").Mark} Mark */
 /** @typedef {import("./overlay.js").Place} Place */
 
@@ -14,20 +16,17 @@ const TEXT_PX = 13;
  */
 export function fit(canvas, video) {
   const { videoWidth, videoHeight, clientWidth, clientHeight } = video;
-  const context = canvas.getContext("2d");
-  if (!videoWidth || !clientWidth || !context) return null;
+  if (!videoWidth || !clientWidth) return null;
   const scale = Math.min(clientWidth / videoWidth, clientHeight / videoHeight);
   const [width, height] = [videoWidth * scale, videoHeight * scale];
-  const dots = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * dots);
-  canvas.height = Math.round(height * dots);
+  const context = context2d(canvas, width, height);
+  if (!context) return null;
   Object.assign(canvas.style, {
     width: `${width}px`,
     height: `${height}px`,
     left: `${video.offsetLeft + (clientWidth - width) / 2}px`,
     top: `${video.offsetTop + (clientHeight - height) / 2}px`,
   });
-  context.setTransform(dots, 0, 0, dots, 0, 0);
   return { context, width, height, style: getComputedStyle(canvas) };
 }
 

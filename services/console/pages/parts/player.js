@@ -2,7 +2,7 @@
  * A camera as it is now: `<td-player camera="lobby">`, or `player("lobby")`.
  *
  * It plays what the camera sends, near the live edge, and shows pictures where the browser can't play it: then it gives
- * the event `unplayable`, whose detail says why. `currentWallTime` says when what it shows was captured.
+ * the event `unplayable`, whose detail says why. `currentWallTime` is the capture time of the shown frame.
  */
 
 import { url } from "../api.js";
@@ -14,8 +14,8 @@ import { strings } from "./player_strings.js";
 /** @typedef {import("./live.js").Head} Head */
 
 /** Seconds behind the live edge at which it jumps there, and from which on it plays a little faster. */
-const JUMPS_S = 3;
-const HURRIES_S = 0.5;
+const JUMP_S = 3;
+const CATCH_UP_S = 0.5;
 const FASTER = 1.05;
 /** A gap in the video is passed over, after which less than this is waited for. */
 const GAP_S = 0.1;
@@ -28,7 +28,7 @@ export class Player extends HTMLElement {
   canvas = h("canvas", { "aria-hidden": "true" });
   #picture = h("img", { hidden: true });
   #note = h("p", { class: "note" }, strings.waiting);
-  /** Seconds that it stays behind the live edge, so that what is said of a frame is there when the frame is shown. */
+  /** Seconds behind the live edge, so that the detections of a frame arrive before it is shown. */
   lag = 0;
   /** @type {LiveBuffer | null} */
   #buffer = null;
@@ -39,8 +39,8 @@ export class Player extends HTMLElement {
   #longest = 1;
   #failures = 0;
   #timer = 0;
-  #held = 0;
-  /** Where the video ended when that was looked at last. */
+  #pauseTimer = 0;
+  /** The end of the video at the last check. */
   #end = 0;
   /** @type {(() => void) | null} */
   #unwatch = null;
@@ -56,8 +56,8 @@ export class Player extends HTMLElement {
 
   /** The same of a time of the video element. @param {number} time @returns {number | null} */
   wallTime(time) {
-    const found = this.#clock.findLast((one) => one.time <= time + 0.001) ?? this.#clock[0];
-    return found ? found.start + (time - found.time) * 1000 : null;
+    const entry = this.#clock.findLast((one) => one.time <= time + 0.001) ?? this.#clock[0];
+    return entry ? entry.start + (time - entry.time) * 1000 : null;
   }
 
   connectedCallback() {
@@ -68,7 +68,7 @@ export class Player extends HTMLElement {
     document.addEventListener("visibilitychange", this.#keepUp);
     this.#unwatch = watch(this.camera, {
       take: (head, data) => this.#take(head, data),
-      said: ({ pictures, error }) => (error ? this.#say(error) : pictures ? this.#onlyPictures(strings.onlyPictures, pictures) : null),
+      status: ({ pictures, error }) => (error ? this.#showNote(error) : pictures ? this.#onlyPictures(strings.onlyPictures, pictures) : null),
       lost: () => this.#restart(),
     });
   }
@@ -117,12 +117,12 @@ export class Player extends HTMLElement {
     this.#close();
     this.#clock = [];
     this.#init = null;
-    if (this.#picture.hidden) this.#say(strings.waiting);
+    if (this.#picture.hidden) this.#showNote(strings.waiting);
   }
 
   #close() {
-    window.clearTimeout(this.#held);
-    this.#held = this.#end = 0;
+    window.clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = this.#end = 0;
     this.#buffer?.end();
     this.#buffer = null;
     this.video.removeAttribute("src");
@@ -139,19 +139,19 @@ export class Player extends HTMLElement {
     const next = following(buffered, currentTime);
     const hasGrown = end > this.#end;
     this.#end = end;
-    if (this.lag && hasGrown && behind < -HURRIES_S) return this.#waitFor(-behind);
-    if (behind > JUMPS_S) this.video.currentTime = edge;
+    if (this.lag && hasGrown && behind < -CATCH_UP_S) return this.#waitFor(-behind);
+    if (behind > JUMP_S) this.video.currentTime = edge;
     else if (next !== null) this.video.currentTime = next;
-    this.video.playbackRate = behind > HURRIES_S ? FASTER : 1;
-    if (this.video.paused && !this.#held) void this.video.play().catch(() => {});
+    this.video.playbackRate = behind > CATCH_UP_S ? FASTER : 1;
+    if (this.video.paused && !this.#pauseTimer) void this.video.play().catch(() => {});
   };
 
-  /** It is ahead of where it is to be: hold it for so long. @param {number} seconds */
+  /** Pause while the video is ahead of its lag. @param {number} seconds */
   #waitFor(seconds) {
-    window.clearTimeout(this.#held);
+    window.clearTimeout(this.#pauseTimer);
     this.video.pause();
-    this.#held = window.setTimeout(() => {
-      this.#held = 0;
+    this.#pauseTimer = window.setTimeout(() => {
+      this.#pauseTimer = 0;
       void this.video.play().catch(() => {});
     }, seconds * 1000);
   }
@@ -161,7 +161,7 @@ export class Player extends HTMLElement {
   };
 
   /** @param {string} text */
-  #say(text) {
+  #showNote(text) {
     this.#note.textContent = text;
     this.#note.hidden = false;
   }
@@ -169,7 +169,7 @@ export class Player extends HTMLElement {
   /** @param {string} text @param {string} why */
   #onlyPictures(text, why) {
     this.#close();
-    this.#say(text);
+    this.#showNote(text);
     this.video.hidden = this.canvas.hidden = true;
     this.#picture.hidden = false;
     this.dispatchEvent(new CustomEvent("unplayable", { detail: why }));
@@ -203,8 +203,8 @@ customElements.define("td-player", Player);
 
 /** @param {string} camera @param {{lag?: number}} [options] @returns {Player} */
 export function player(camera, { lag = 0 } = {}) {
-  const made = /** @type {Player} */ (document.createElement("td-player"));
-  made.setAttribute("camera", camera);
-  made.lag = lag;
-  return made;
+  const element = /** @type {Player} */ (document.createElement("td-player"));
+  element.setAttribute("camera", camera);
+  element.lag = lag;
+  return element;
 }

@@ -1,4 +1,4 @@
-/** What the player says. */
+/** The texts of the player. */
 
 export const strings = {
   live: (/** @type {string} */ camera) => `Live video of ${camera}`,

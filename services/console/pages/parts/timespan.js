@@ -1,6 +1,7 @@
-/** A field for a time: the last so many seconds, or from one moment to another. */
+/** A field for a time: the last n seconds, or from one moment to another. */
 
 import { h } from "./dom.js";
+import { iso } from "./format.js";
 
 /** @typedef {{last: string, since: string, until: string}} Span last: seconds; since, until: RFC 3339; empty: not given */
 
@@ -46,7 +47,7 @@ export class SpanField {
   #chosen() {
     const between = this.select.value === BETWEEN;
     this.#between.hidden = !between;
-    if (between && !this.since.value) this.since.value = local(new Date(Date.now() - 3_600_000).toISOString());
+    if (between && !this.since.value) this.since.value = local(iso(Date.now() - 3_600_000));
     this.#change();
   }
 }
@@ -61,5 +62,5 @@ export function instant(text) {
 export function local(time) {
   const at = new Date(time);
   if (!time || Number.isNaN(at.getTime())) return "";
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+  return iso(at.getTime() - at.getTimezoneOffset() * 60_000).slice(0, 19);
 }

@@ -1,12 +1,12 @@
 /** What was chosen, as tokens that can be taken away; and a field that adds one of many names. */
 
-import { fill, h } from "./dom.js";
 import { strings } from "../strings.js";
+import { fill, h } from "./dom.js";
 
 /** @typedef {{text: string, picture?: string, remove: () => void}} Token */
 
 /**
- * Chosen things in one row. Whoever takes one away by the keyboard stays in the row.
+ * Chosen things in one row, which keeps the keyboard's focus when one is removed.
  * @param {string} label
  */
 export class Tokens {
@@ -50,7 +50,7 @@ export class NameField {
       event.preventDefault();
       take();
     });
-    // Whoever picks a name of the list has chosen it.
+    // A name picked from the list is chosen.
     this.input.addEventListener("input", (event) => {
       const typed = event instanceof InputEvent && event.inputType.startsWith("insertText");
       if (!typed && [...this.list.options].some((option) => option.value === this.input.value)) take();
@@ -59,7 +59,7 @@ export class NameField {
   }
 
   /** @param {string[]} names that there are */
-  know(names) {
+  suggest(names) {
     fill(this.list, names.map((name) => h("option", { value: name })));
   }
 }

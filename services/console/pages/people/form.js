@@ -1,15 +1,15 @@
-/** What somebody may: a form in a dialog. */
+/** A person's permissions: a form in a dialog. */
 
 import { get, put } from "../api.js";
+import { cameraIds } from "../parts/cameras.js";
 import { choice } from "../parts/choice.js";
 import { formDialog } from "../parts/dialog.js";
 import { h } from "../parts/dom.js";
 import { toast } from "../parts/toast.js";
-import { cameraIds } from "./cameras.js";
 import { strings } from "./strings.js";
 
 /**
- * @param {import("./people.js").Person | null} person null: somebody new
+ * @param {import("./people.js").Person | null} person null: a new person
  * @param {() => void} changed
  */
 export async function changePerson(person, changed) {
@@ -20,8 +20,8 @@ export async function changePerson(person, changed) {
   const seesAll = h("input", { type: "checkbox", checked: person?.sees_all ?? false });
   const disabled = h("input", { type: "checkbox", checked: person?.disabled ?? false });
   const byProvider = h("input", { type: "checkbox", checked: person?.by_provider ?? false });
-  const some = choice(strings.camerasLegend, cameras, person?.cameras ?? [], said(strings.camerasLegend));
-  const of = choice(strings.groups, groups.map((/** @type {any} */ group) => group.name), person?.groups ?? [], said(strings.groups));
+  const some = choice(strings.camerasLegend, cameras, person?.cameras ?? [], choiceTexts(strings.camerasLegend));
+  const of = choice(strings.groups, groups.map((/** @type {any} */ group) => group.name), person?.groups ?? [], choiceTexts(strings.groups));
   const which = h("div", { class: "stack", hidden: seesAll.checked }, of.element, some.element);
   seesAll.addEventListener("change", () => (which.hidden = seesAll.checked));
   const content = h("div", { class: "stack" },
@@ -45,6 +45,6 @@ export async function changePerson(person, changed) {
 }
 
 /** @param {string} what */
-export function said(what) {
+export function choiceTexts(what) {
   return { find: strings.filterList(what), none: strings.nothingToChoose };
 }

@@ -1,7 +1,8 @@
 /** People: who may use the console, and which cameras they may see. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { errorNote } from "../parts/messages.js";
 import { tabs } from "../parts/tabs.js";
 import { showGroups } from "./groups.js";
 import { showPeople } from "./people.js";
@@ -17,6 +18,6 @@ export async function show(main, route) {
   try {
     await TABS[chosen](part);
   } catch (error) {
-    fill(part, h("p", { class: "empty", role: "alert" }, sentence(error)));
+    fill(part, errorNote(errorText(error)));
   }
 }

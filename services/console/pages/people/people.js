@@ -1,12 +1,12 @@
 /** The list of people, and what is done to each. */
 
-import { get, post, remove, sentence } from "../api.js";
+import { get, post, remove } from "../api.js";
+import { showText } from "../parts/copy.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { ago, clock } from "../parts/format.js";
-import { showOnce } from "../parts/secret.js";
 import { table } from "../parts/table.js";
-import { toast } from "../parts/toast.js";
+import { orToast, toast } from "../parts/toast.js";
 import { changePerson } from "./form.js";
 import { strings } from "./strings.js";
 
@@ -23,18 +23,18 @@ export async function showPeople(part) {
   let people = [];
   /** @type {string | null} */
   let next = null;
-  const more = h("button", { type: "button", hidden: true, onclick: () => void tried(load(true)) }, strings.more);
+  const more = h("button", { type: "button", hidden: true, onclick: () => void orToast(load(true)) }, strings.more);
 
   /** @param {boolean} [further] */
   async function load(further = false) {
-    const found = await get("people", { cursor: further ? next : null });
-    people = further ? [...people, ...found.people] : found.people;
-    next = found.next;
-    fill(list, all(people, () => void tried(load())));
+    const reply = await get("people", { cursor: further ? next : null });
+    people = further ? [...people, ...reply.people] : reply.people;
+    next = reply.next;
+    fill(list, all(people, () => void orToast(load())));
     more.hidden = !next;
   }
 
-  const add = h("button", { type: "button", class: "primary", onclick: () => void tried(changePerson(null, () => load())) }, strings.add);
+  const add = h("button", { type: "button", class: "primary", onclick: () => void orToast(changePerson(null, () => load())) }, strings.add);
   fill(part, h("div", { class: "row" }, add), list, more);
   await load();
 }
@@ -47,7 +47,7 @@ function all(people, changed) {
   ];
   return table(strings.title, columns, people.map((person) => [
     [person.name, person.disabled ? h("div", { class: "small bad" }, strings.off) : null],
-    person.role, sees(person), by(person), seen(person), actions(person, changed),
+    person.role, sees(person), by(person), activity(person), actions(person, changed),
   ]));
 }
 
@@ -69,7 +69,7 @@ function by(person) {
 }
 
 /** @param {Person} person */
-function seen(person) {
+function activity(person) {
   if (!person.signed_in && !person.tokens) return strings.never;
   return [
     person.signed_in ? h("div", {}, ago(person.signed_in)) : null,
@@ -82,7 +82,7 @@ function seen(person) {
 /** @param {Person} person @param {() => void} changed */
 function actions(person, changed) {
   const button = (/** @type {string} */ text, /** @type {() => Promise<void>} */ act, kind = "") =>
-    h("button", { type: "button", class: kind, "aria-label": `${text}: ${person.name}`, onclick: () => void tried(act()) }, text);
+    h("button", { type: "button", class: kind, "aria-label": `${text}: ${person.name}`, onclick: () => void orToast(act()) }, text);
   return h("div", { class: "row" },
     button(strings.change, () => changePerson(person, changed)),
     button(strings.link, () => link(person.name)),
@@ -102,12 +102,7 @@ function actions(person, changed) {
 
 /** @param {string} name */
 export async function link(name) {
-  const made = await post(`people/${name}/link`);
-  const address = made.address ?? new URL(`./#/link/${made.token}`, document.baseURI).href;
-  showOnce(strings.linkTitle(name), strings.linkHelp(clock(made.expires)), address, strings);
-}
-
-/** @param {Promise<void>} done */
-async function tried(done) {
-  await done.catch((error) => toast(sentence(error), "bad"));
+  const created = await post(`people/${name}/link`);
+  const address = created.address ?? new URL(`./#/link/${created.token}`, document.baseURI).href;
+  showText(strings.linkTitle(name), strings.linkHelp(clock(created.expires)), address);
 }

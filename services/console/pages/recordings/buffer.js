@@ -2,10 +2,10 @@
 
 import { mime, Source } from "../parts/live_buffer.js";
 
-/** Seconds beside what is shown that stay where the browser has no room. */
+/** Seconds around the current time that stay when the browser's buffer is full. */
 const BEHIND_S = 5;
 const AHEAD_S = 30;
-/** A clock that differs by less goes on. */
+/** A smaller difference between clocks is ignored. */
 const SAME_S = 0.0005;
 
 export class DayBuffer {
@@ -58,24 +58,24 @@ export class DayBuffer {
   /** @param {SourceBuffer} buffer @param {ArrayBuffer} data */
   async #append(buffer, data) {
     try {
-      await settled(buffer, () => buffer.appendBuffer(data));
+      await whenDone(buffer, () => buffer.appendBuffer(data));
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
       const at = this.video.currentTime;
       if (at > BEHIND_S) await this.#remove(buffer, 0, at - BEHIND_S);
       await this.#remove(buffer, at + AHEAD_S, Infinity);
-      await settled(buffer, () => buffer.appendBuffer(data));
+      await whenDone(buffer, () => buffer.appendBuffer(data));
     }
   }
 
   /** @param {SourceBuffer} buffer @param {number} since @param {number} until */
   async #remove(buffer, since, until) {
-    await settled(buffer, () => buffer.remove(since, until));
+    await whenDone(buffer, () => buffer.remove(since, until));
   }
 }
 
-/** Once the browser has done what it was told. @param {SourceBuffer} buffer @param {() => void} begin @returns {Promise<void>} */
-function settled(buffer, begin) {
+/** Resolve once the browser has finished an operation of the buffer. @param {SourceBuffer} buffer @param {() => void} begin @returns {Promise<void>} */
+function whenDone(buffer, begin) {
   return new Promise((resolve, reject) => {
     const ended = new AbortController();
     const end = (/** @type {() => void} */ then) => {

@@ -7,8 +7,8 @@ import { strings } from "./strings.js";
 
 /** @typedef {import("./days.js").Day} Day */
 
-const said = strings.calendar;
-/** From so many hours on a day is shaded more. */
+const texts = strings.calendar;
+/** The hours of video from which a day has the next shade. */
 const SHADES = [0, 4, 12, 20];
 
 export class Calendar {
@@ -25,9 +25,9 @@ export class Calendar {
     this.table = h("table", { role: "grid", "aria-labelledby": this.month.id, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
     const button = (/** @type {string} */ text, /** @type {string} */ sign, /** @type {number} */ by) =>
       h("button", { type: "button", "aria-label": text, title: text, onclick: () => this.#go(monthAfter(this.#at, by)) }, sign);
-    this.element = h("section", { class: "recordings-calendar card", "aria-label": said.title },
-      h("div", { class: "head" }, button(said.before, "←", -1), this.month, button(said.after, "→", 1)),
-      this.table, h("p", { class: "small muted" }, said.help));
+    this.element = h("section", { class: "recordings-calendar card", "aria-label": texts.title },
+      h("div", { class: "head" }, button(texts.before, "←", -1), this.month, button(texts.after, "→", 1)),
+      this.table, h("p", { class: "small muted" }, texts.help));
   }
 
   #choose;
@@ -45,7 +45,7 @@ export class Calendar {
     const hasFocus = this.table.contains(document.activeElement);
     this.month.textContent = first.toLocaleDateString("en-GB", { month: "long", year: "numeric" });
     fill(this.table,
-      h("thead", {}, h("tr", {}, said.weekdays.map((day) => h("th", { scope: "col", abbr: day }, day.slice(0, 2))))),
+      h("thead", {}, h("tr", {}, texts.weekdays.map((day) => h("th", { scope: "col", abbr: day }, day.slice(0, 2))))),
       h("tbody", {}, weeksOf(this.#at).map((week) => h("tr", {}, week.map((day) => h("td", {}, day ? this.#cell(day) : null))))));
     if (hasFocus) this.#focus();
   }
@@ -53,18 +53,18 @@ export class Calendar {
   /** @param {string} day */
   #cell(day) {
     const { since } = spanOf(day) ?? { since: 0 };
-    const found = this.#days.get(day);
-    const hours = (found?.seconds ?? 0) / 3600;
+    const total = this.#days.get(day);
+    const hours = (total?.seconds ?? 0) / 3600;
     const shade = hours ? SHADES.filter((from) => hours >= from).length : 0;
     const name = new Date(since).toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long" });
-    const text = found && hours ? said.some(name, duration(Math.round(found.seconds)), size(found.bytes)) : said.none(name);
+    const text = total && hours ? texts.some(name, duration(Math.round(total.seconds)), size(total.bytes)) : texts.none(name);
     return h("button", {
-      type: "button", class: `day shade-${shade}${found?.incident ? " eventful" : ""}`, tabIndex: day === this.#at ? 0 : -1, dataset: { day },
+      type: "button", class: `day shade-${shade}${total?.incident ? " eventful" : ""}`, tabIndex: day === this.#at ? 0 : -1, dataset: { day },
       title: text,
       "aria-pressed": String(day === this.#chosen), "aria-current": day === dayOf(Date.now()) ? "date" : null,
       onclick: () => this.#pick(day),
-    }, h("span", { class: "sr" }, found?.incident ? `${text}, ${said.incident}` : text),
-      h("span", { class: "date", "aria-hidden": "true" }, Number(day.slice(8))), h("span", { class: "much", "aria-hidden": "true" }, hours ? said.hours(hours) : ""));
+    }, h("span", { class: "sr" }, total?.incident ? `${text}, ${texts.incident}` : text),
+      h("span", { class: "date", "aria-hidden": "true" }, Number(day.slice(8))), h("span", { class: "much", "aria-hidden": "true" }, hours ? texts.hours(hours) : ""));
   }
 
   /** @param {string} day */

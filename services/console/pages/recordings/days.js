@@ -1,4 +1,4 @@
-/** Days by the clock of whoever looks, what is recorded of each, and stretches of time. Pure. */
+/** Days in the browser's time zone, their recordings, and stretches of time. Pure. */
 
 /** @typedef {import("./types.js").Hour} Hour */
 /** @typedef {import("./types.js").Span} Span */
@@ -7,7 +7,7 @@
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
-/** The API is asked for no more at a time. */
+/** The longest time of one API request. */
 const MOST = 3 * HOUR;
 /** Stretches that are nearer to each other are one. */
 const APART = 500;
@@ -25,20 +25,20 @@ export function spanOf(day) {
   return { since: new Date(year, month - 1, date).getTime(), until: new Date(year, month - 1, date + 1).getTime() };
 }
 
-/** So many days later. @param {string} day @param {number} by */
+/** The day `by` days later. @param {string} day @param {number} by */
 export function dayAfter(day, by) {
   const at = new Date(spanOf(day)?.since ?? 0);
   return dayOf(new Date(at.getFullYear(), at.getMonth(), at.getDate() + by).getTime());
 }
 
-/** The same day so many months later, or the last of that month. @param {string} day @param {number} by */
+/** The same day `by` months later, or the last of that month. @param {string} day @param {number} by */
 export function monthAfter(day, by) {
   const at = new Date(spanOf(day)?.since ?? 0);
   const last = new Date(at.getFullYear(), at.getMonth() + by + 1, 0);
   return dayOf(new Date(last.getFullYear(), last.getMonth(), Math.min(at.getDate(), last.getDate())).getTime());
 }
 
-/** The weeks of a day's month, from Monday on; beside it there are nulls. @param {string} day @returns {(string | null)[][]} */
+/** The weeks of a day's month, from Monday on; null outside the month. @param {string} day @returns {(string | null)[][]} */
 export function weeksOf(day) {
   const first = `${day.slice(0, 8)}01`;
   const before = (new Date(spanOf(first)?.since ?? 0).getDay() + 6) % 7;
@@ -66,9 +66,9 @@ export function daysOf(hours) {
  * times with something of which some is missing, and the hour before the day, in which a gap may have begun.
  * @param {Hour[]} hours by time
  * @param {Span} day
- * @returns {{whole: Span[], asked: Span[]}}
+ * @returns {{whole: Span[], partial: Span[]}}
  */
-export function known(hours, day) {
+export function splitHours(hours, day) {
   const times = hours.map(({ hour }) => Date.parse(hour));
   /** @type {Span[]} */
   const whole = [];
@@ -85,18 +85,18 @@ export function known(hours, day) {
     const since = Date.parse(before.hour);
     partial.unshift({ since, until: since + HOUR });
   }
-  return { whole: merged(whole), asked: merged(partial).flatMap(parts) };
+  return { whole: merge(whole), partial: merge(partial).flatMap(parts) };
 }
 
 /** @param {Span} span @returns {Span[]} */
 function parts({ since, until }) {
-  const found = [];
-  for (let at = since; at < until; at += MOST) found.push({ since: at, until: Math.min(until, at + MOST) });
-  return found;
+  const spans = [];
+  for (let at = since; at < until; at += MOST) spans.push({ since: at, until: Math.min(until, at + MOST) });
+  return spans;
 }
 
 /** Stretches that follow each other as one. @param {Span[]} spans @returns {Span[]} */
-export function merged(spans) {
+export function merge(spans) {
   /** @type {Span[]} */
   const row = [];
   for (const span of [...spans].sort((a, b) => a.since - b.since)) {
@@ -108,11 +108,11 @@ export function merged(spans) {
 }
 
 /** Milliseconds of a time that stretches show. @param {Span[]} spans @param {Span} of */
-export function covered(spans, of) {
+export function coverage(spans, of) {
   return spans.reduce((sum, span) => sum + Math.max(0, Math.min(span.until, of.until) - Math.max(span.since, of.since)), 0);
 }
 
 /** The stretch that shows a time, or else the first after it. @param {Span[]} spans @param {number} time */
-export function showing(spans, time) {
+export function stretchAt(spans, time) {
   return spans.find((span) => span.until > time);
 }

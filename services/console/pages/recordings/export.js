@@ -1,15 +1,16 @@
 /** A time to be saved as a file: chosen here, by keys or on the timeline. */
 
-import { ask, sentence, url } from "../api.js";
-import { fill, h } from "../parts/dom.js";
-import { clock, duration, size } from "../parts/format.js";
+import { errorText, request, url } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { download } from "../parts/download.js";
+import { clock, duration, iso, size } from "../parts/format.js";
 import { instant, local } from "../parts/timespan.js";
-import { covered, HOUR, SECOND } from "./days.js";
+import { coverage, HOUR, SECOND } from "./days.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
 
-const said = strings.export;
+const texts = strings.export;
 const LONGEST = 24 * HOUR;
 
 export class Export {
@@ -28,17 +29,17 @@ export class Export {
     const field = () => h("input", { type: "datetime-local", step: 1, onchange: () => this.#show() });
     this.begin = field();
     this.end = field();
-    this.about = h("p", { class: "small", role: "status" }, said.none);
+    this.about = h("p", { class: "small", role: "status" }, texts.none);
     this.note = h("p", { class: "small muted", role: "status" });
-    this.button = h("button", { class: "primary", disabled: true }, said.download);
-    this.element = h("form", { class: "recordings-export card", "aria-label": said.title, noValidate: true, onsubmit: (/** @type {Event} */ event) => {
+    this.button = h("button", { class: "primary", disabled: true }, texts.download);
+    this.element = h("form", { class: "recordings-export card", "aria-label": texts.title, noValidate: true, onsubmit: (/** @type {Event} */ event) => {
       event.preventDefault();
       void this.#save();
     } },
-      h("h2", {}, said.title),
+      h("h2", {}, texts.title),
       h("div", { class: "fields" },
-        h("label", { class: "field" }, said.begin, this.begin), h("button", { type: "button", onclick: () => this.from() }, said.beginHere),
-        h("label", { class: "field" }, said.end, this.end), h("button", { type: "button", onclick: () => this.until() }, said.endHere)),
+        h("label", { class: "field" }, texts.begin, this.begin), h("button", { type: "button", onclick: () => this.from() }, texts.beginHere),
+        h("label", { class: "field" }, texts.end, this.end), h("button", { type: "button", onclick: () => this.until() }, texts.endHere)),
       this.about, h("div", { class: "row" }, this.button), this.note);
   }
 
@@ -53,7 +54,7 @@ export class Export {
   }
 
   /** @param {Span} day @param {Span[]} stretches @param {number} rate bytes a second */
-  know(day, stretches, rate) {
+  setDay(day, stretches, rate) {
     this.#day = day;
     this.#stretches = stretches;
     this.#rate = rate;
@@ -71,68 +72,60 @@ export class Export {
 
   /** @param {Span} span */
   choose(span) {
-    this.begin.value = local(new Date(span.since).toISOString());
-    this.end.value = local(new Date(Math.max(span.until, span.since + SECOND)).toISOString());
+    this.begin.value = local(iso(span.since));
+    this.end.value = local(iso(Math.max(span.until, span.since + SECOND)));
     this.#show();
   }
 
   /** @param {HTMLInputElement} field @param {number} time */
   #put(field, time) {
     if (Number.isNaN(time)) return;
-    field.value = local(new Date(time).toISOString());
+    field.value = local(iso(time));
     this.#show();
   }
 
   #show() {
     const { span } = this;
-    const [text, may] = this.#judged(span);
-    if (this.about.textContent !== text) this.about.textContent = text;
+    const [text, may] = this.#judge(span);
+    setText(this.about, text);
     this.button.disabled = !may;
     this.#changed(span);
   }
 
-  /** What is said of it, and whether it may be saved. @param {Span | null} span @returns {[string, boolean]} */
-  #judged(span) {
-    if (!span) return [this.begin.value && this.end.value ? said.order : said.none, false];
+  /** Its description, and whether it can be saved. @param {Span | null} span @returns {[string, boolean]} */
+  #judge(span) {
+    if (!span) return [this.begin.value && this.end.value ? texts.order : texts.none, false];
     const long = span.until - span.since;
-    if (long > LONGEST) return [said.long, false];
-    const length = said.length(duration(long / SECOND));
+    if (long > LONGEST) return [texts.long, false];
+    const length = texts.length(duration(long / SECOND));
     // Of another day it is not known here what there is.
     if (span.since < this.#day.since || span.until > this.#day.until) return [length, true];
-    const seconds = covered(this.#stretches, span) / SECOND;
-    if (!seconds) return [said.nothing, false];
-    const less = long / SECOND - seconds >= 1 ? [said.less(duration(Math.round(seconds)))] : [];
-    return [[length, ...less, ...(this.#rate ? [said.size(size(seconds * this.#rate))] : [])].join(", "), true];
+    const seconds = coverage(this.#stretches, span) / SECOND;
+    if (!seconds) return [texts.nothing, false];
+    const less = long / SECOND - seconds >= 1 ? [texts.less(duration(Math.round(seconds)))] : [];
+    return [[length, ...less, ...(this.#rate ? [texts.size(size(seconds * this.#rate))] : [])].join(", "), true];
   }
 
   /** Ask what there is before the browser saves it: a file has a limit. */
   async #save() {
     const { span } = this;
     if (!span) return;
-    const query = { from: new Date(span.since).toISOString(), to: new Date(span.until).toISOString() };
+    const query = { from: iso(span.since), to: iso(span.until) };
     this.button.disabled = true;
-    fill(this.note, said.asking);
+    fill(this.note, texts.asking);
     try {
-      const { headers } = await ask("GET", this.#path, { query, range: "bytes=0-0" });
+      const { headers } = await request("GET", this.#path, { query, range: "bytes=0-0" });
       const [since, until] = ["X-From", "X-To"].map((name) => headers.get(name) ?? "");
       const bytes = Number(headers.get("Content-Range")?.split("/")[1]);
       download(url(this.#path, { ...query, download: true }));
-      const text = said.saved(clock(since ?? ""), clock(until ?? ""), size(bytes));
+      const text = texts.saved(clock(since ?? ""), clock(until ?? ""), size(bytes));
       const isWhole = headers.get("X-Whole") !== "false";
-      fill(this.note, isWhole ? text : `${text} ${said.rest(clock(until ?? ""))}`);
+      fill(this.note, isWhole ? text : `${text} ${texts.rest(clock(until ?? ""))}`);
       if (!isWhole && until) this.choose({ since: Date.parse(until), until: span.until });
     } catch (error) {
-      fill(this.note, sentence(error));
+      fill(this.note, errorText(error));
     } finally {
       this.button.disabled = this.span === null;
     }
   }
-}
-
-/** @param {string} href */
-function download(href) {
-  const link = h("a", { href, download: "", hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
 }

@@ -1,14 +1,15 @@
 /** Which groups of pictures show a time, and their bytes, as the console's API has them: a few minutes at a time. */
 
-import { ApiError, ask } from "../api.js";
-import { MINUTE, SECOND, showing } from "./days.js";
+import { ApiError, request } from "../api.js";
+import { iso } from "../parts/format.js";
+import { MINUTE, SECOND, stretchAt } from "./days.js";
 import { groups } from "./playlist.js";
 
 /** @typedef {import("./playlist.js").Group} Group */
 /** @typedef {import("./types.js").Span} Span */
 
 const WINDOW = 5 * MINUTE;
-/** What is so new may still grow, or be written elsewhere, and is asked for again. */
+/** Video newer than this may still grow, and is requested again. */
 const NEW = 5 * MINUTE;
 const AGAIN = 5 * SECOND;
 const MOST_WINDOWS = 24;
@@ -31,19 +32,19 @@ export class Footage {
   #path;
   #signal;
 
-  /** The group that shows a time, or else the first after it; null where none follows. @param {number} time */
+  /** The group that shows a time, or the first after it; null if none follows. @param {number} time */
   async after(time) {
     for (let at = time; ; ) {
-      const stretch = showing(this.stretches, at + 1);
+      const stretch = stretchAt(this.stretches, at + 1);
       if (!stretch) return null;
       const window = Math.floor(Math.max(at, stretch.since) / WINDOW) * WINDOW;
-      const found = (await this.#window(window)).find((group) => group.until > at + 1);
-      if (found) return found;
+      const next = (await this.#window(window)).find((group) => group.until > at + 1);
+      if (next) return next;
       at = window + WINDOW;
     }
   }
 
-  /** Forget what was told of the time, as it is no longer so. @param {number} time */
+  /** Drop the cached playlist of a time. @param {number} time */
   forget(time) {
     this.#windows.delete(Math.floor(time / WINDOW) * WINDOW);
   }
@@ -55,26 +56,26 @@ export class Footage {
 
   /** What a group is played below. @param {Group} group */
   head({ head }) {
-    const found = this.#heads.get(head) ?? this.#ask(head).then(async (answer) => ({ codec: answer.headers.get("X-Codec") ?? "", data: await answer.arrayBuffer() }));
-    found.catch(() => this.#heads.delete(head));
-    remember(this.#heads, head, found, MOST_HEADS);
-    return found;
+    const entry = this.#heads.get(head) ?? this.#ask(head).then(async (answer) => ({ codec: answer.headers.get("X-Codec") ?? "", data: await answer.arrayBuffer() }));
+    entry.catch(() => this.#heads.delete(head));
+    remember(this.#heads, head, entry, MOST_HEADS);
+    return entry;
   }
 
   /** @param {number} since */
   #window(since) {
-    const kept = this.#windows.get(since);
-    const isGood = kept && kept.until > Date.now();
-    const found = isGood ? kept : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
-    found.groups.catch(() => this.#windows.delete(since));
-    remember(this.#windows, since, found, MOST_WINDOWS);
-    return found.groups;
+    const cached = this.#windows.get(since);
+    const isGood = cached && cached.until > Date.now();
+    const entry = isGood ? cached : { until: since + WINDOW + NEW < Date.now() ? Infinity : Date.now() + AGAIN, groups: this.#groups(since) };
+    entry.groups.catch(() => this.#windows.delete(since));
+    remember(this.#windows, since, entry, MOST_WINDOWS);
+    return entry.groups;
   }
 
   /** @param {number} since */
   async #groups(since) {
     try {
-      const answer = await this.#ask(`${this.#path}playlist.m3u8`, { from: new Date(since).toISOString(), to: new Date(since + WINDOW).toISOString() });
+      const answer = await this.#ask(`${this.#path}playlist.m3u8`, { from: iso(since), to: iso(since + WINDOW) });
       return groups(await answer.text(), answer.url);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return [];
@@ -84,11 +85,11 @@ export class Footage {
 
   /** @param {string} path @param {Record<string, string>} [query] */
   #ask(path, query) {
-    return ask("GET", path, { query, signal: this.#signal });
+    return request("GET", path, { query, signal: this.#signal });
   }
 }
 
-/** Of so many at most, those that were used last. @template K, V @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most */
+/** Add to a cache that keeps the `most` entries used last. @template K, V @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most */
 function remember(map, key, value, most) {
   map.delete(key);
   map.set(key, value);

@@ -1,13 +1,13 @@
 /** All cameras that are recorded: how much there is of each, by which policy, and when its oldest goes. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
 import { fill, h } from "../parts/dom.js";
 import { clock, duration, size } from "../parts/format.js";
+import { poll } from "../parts/poll.js";
 import { table } from "../parts/table.js";
 import { to } from "../router.js";
+import { empty, goes, missing, policy } from "./facts.js";
 import { strings } from "./strings.js";
-import { empty, goes, missing, policy } from "./told.js";
 
 /** @typedef {import("./types.js").OfCamera} OfCamera */
 
@@ -17,7 +17,7 @@ const EVERY_MS = 15_000;
 export async function showList(main, more) {
   const part = h("div", { class: "stack" });
   let shown = "";
-  const end = await again(async (signal) => {
+  const end = await poll(async (signal) => {
     /** @type {{cameras: OfCamera[]}} */
     const { cameras } = await get("recordings", {}, signal);
     const now = JSON.stringify(cameras);
@@ -31,10 +31,10 @@ export async function showList(main, more) {
 
 /** @param {OfCamera[]} cameras */
 function rows(cameras) {
-  const said = strings.facts;
+  const texts = strings.facts;
   const columns = [
-    { head: strings.list.camera }, { head: said.video, number: true }, { head: said.disk, number: true }, { head: said.since }, { head: said.until },
-    { head: said.policy }, { head: said.goes }, { head: strings.list.missing },
+    { head: strings.list.camera }, { head: texts.video, number: true }, { head: texts.disk, number: true }, { head: texts.since }, { head: texts.until },
+    { head: texts.policy }, { head: texts.goes }, { head: strings.list.missing },
   ];
   return table(strings.list.title, columns, [...cameras].sort((a, b) => a.camera.localeCompare(b.camera)).map((of) => [
     h("a", { href: to("recordings", [of.camera]) }, of.camera), duration(Math.round(of.seconds)), size(of.bytes),

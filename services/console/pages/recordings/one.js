@@ -1,19 +1,20 @@
 /** The recordings of one camera: a day of it, played, and a part of it saved. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
 import { fill, h } from "../parts/dom.js";
-import { help, listen } from "../parts/keys.js";
+import { iso } from "../parts/format.js";
+import { help, keysButton, listen } from "../parts/keys.js";
+import { poll } from "../parts/poll.js";
 import { replaceQuery, to } from "../router.js";
 import { Calendar } from "./calendar.js";
-import { dayOf, daysOf, showing, spanOf } from "./days.js";
+import { ReanalysisCommand } from "./command.js";
+import { dayOf, daysOf, spanOf, stretchAt } from "./days.js";
 import { Export } from "./export.js";
-import { LookAgain } from "./look.js";
+import { empty, facts, Gaps } from "./facts.js";
 import { LITTLE, Player, STEP } from "./player.js";
-import { Reading } from "./reading.js";
+import { DayReader } from "./reader.js";
 import { strings } from "./strings.js";
 import { Timeline } from "./timeline.js";
-import { empty, facts, Gaps } from "./told.js";
 
 /** @typedef {import("./types.js").Hours} Hours */
 /** @typedef {import("./types.js").Span} Span */
@@ -29,7 +30,7 @@ const NOTHING = { stretches: [], gaps: [], marks: [] };
 export async function showOne(main, camera, query) {
   const page = new OneCamera(main, camera, query);
   try {
-    const end = await again((signal) => page.refresh(signal), EVERY_MS);
+    const end = await poll((signal) => page.refresh(signal), EVERY_MS);
     return () => {
       end();
       page.end();
@@ -50,18 +51,18 @@ class OneCamera {
   #timer = 0;
   #reads = 0;
   /** @type {(() => void) | null} */
-  #keyless = null;
+  #stopListening = null;
 
   /** @param {HTMLElement} main @param {string} camera @param {URLSearchParams} query */
   constructor(main, camera, query) {
     this.main = main;
     this.camera = camera;
-    this.#asked = query;
-    this.#reading = new Reading(camera, this.#ended.signal);
+    this.#query = query;
+    this.#reader = new DayReader(camera, this.#ended.signal);
     this.calendar = new Calendar((day) => this.#open(day));
     this.timeline = new Timeline((time) => this.#seek(time), (span) => this.exported.choose(span));
     this.player = new Player(camera, (time) => this.timeline.point(time), (hole) => this.#why(hole));
-    this.look = new LookAgain(camera);
+    this.command = new ReanalysisCommand(camera);
     this.exported = new Export(camera, () => this.player.time, (span) => this.#choose(span));
     this.gaps = new Gaps();
     this.nothing = h("p", { class: "empty", hidden: true }, strings.none.day);
@@ -69,8 +70,8 @@ class OneCamera {
     this.others = h("select", { onchange: () => (location.hash = to("recordings", [this.others.value])) });
   }
 
-  #asked;
-  #reading;
+  #query;
+  #reader;
 
   #fill() {
     fill(this.main,
@@ -79,11 +80,11 @@ class OneCamera {
           h("a", { class: "button", href: to("recordings") }, strings.all),
           h("a", { class: "button", href: to("cameras", [this.camera]) }, strings.live),
           h("a", { class: "button", href: to("review", [], { camera: this.camera }) }, strings.review),
-          h("button", { type: "button", onclick: () => help(strings.help) }, strings.keys))),
+          keysButton(strings.keys))),
       h("div", { class: "recordings" },
         this.calendar.element,
         h("div", { class: "stack day-of" }, this.timeline.element, this.nothing,
-          h("div", { class: "recordings-watch" }, this.player.element, h("div", { class: "stack" }, this.exported.element, this.look.element, this.gaps.element))),
+          h("div", { class: "recordings-watch" }, this.player.element, h("div", { class: "stack" }, this.exported.element, this.command.element, this.gaps.element))),
         this.facts));
   }
 
@@ -95,16 +96,16 @@ class OneCamera {
     if (this.#ended.signal.aborted) return;
     this.#hours = hours;
     if (!hours.hours.some(({ seconds }) => seconds)) return this.#without();
-    if (!this.#keyless) this.#begin();
+    if (!this.#stopListening) this.#begin();
     fill(this.facts, h("h2", {}, strings.facts.title), facts(hours.of));
     if (this.#day) await this.#read();
-    else await this.#open(this.#first(hours), Date.parse(this.#asked.get("at") ?? ""));
+    else await this.#open(this.#first(hours), Date.parse(this.#query.get("at") ?? ""));
   }
 
   end() {
     this.#ended.abort();
     clearTimeout(this.#timer);
-    this.#keyless?.();
+    this.#stopListening?.();
     this.player.close();
     this.timeline.end();
   }
@@ -117,9 +118,9 @@ class OneCamera {
   #begin() {
     this.#fill();
     const step = (/** @type {number} */ by) => () => this.player.step(by);
-    this.#keyless = listen({
+    this.#stopListening = listen({
       space: () => this.player.toggle(), j: step(-STEP), l: step(STEP), ",": step(-LITTLE), ".": step(LITTLE),
-      i: () => this.exported.from(), o: () => this.exported.until(), "?": () => help(strings.help),
+      i: () => this.exported.from(), o: () => this.exported.until(), "?": () => help(strings.keys),
       "+": () => this.timeline.zoom(1), "=": () => this.timeline.zoom(1), "-": () => this.timeline.zoom(-1),
     });
   }
@@ -132,9 +133,9 @@ class OneCamera {
 
   /** The day that the address asks for, or the newest with recordings. @param {Hours} hours */
   #first({ hours }) {
-    const at = Date.parse(this.#asked.get("at") ?? "");
-    const asked = this.#asked.get("day") ?? (Number.isNaN(at) ? "" : dayOf(at));
-    return spanOf(asked) ? asked : dayOf(Date.parse(hours.findLast(({ seconds }) => seconds)?.hour ?? new Date().toISOString()));
+    const at = Date.parse(this.#query.get("at") ?? "");
+    const day = this.#query.get("day") ?? (Number.isNaN(at) ? "" : dayOf(at));
+    return spanOf(day) ? day : dayOf(Date.parse(hours.findLast(({ seconds }) => seconds)?.hour ?? iso(Date.now())));
   }
 
   /** @param {string} day @param {number} [at] the moment to begin with; else the first that there is */
@@ -142,23 +143,23 @@ class OneCamera {
     const span = spanOf(day);
     if (!span || !this.#hours) return;
     this.#day = day;
-    this.#say({ day });
+    this.#setAddress({ day });
     this.player.open(span);
     this.#data = NOTHING;
     await this.#read();
-    const first = showing(this.#data.stretches, Number.isNaN(at) ? span.since : at);
+    const first = stretchAt(this.#data.stretches, Number.isNaN(at) ? span.since : at);
     if (this.#day === day && first) this.player.seek(Number.isNaN(at) ? first.since : at);
   }
 
-  /** What there is of the day, as it is known by now. */
+  /** Load the day's recordings. */
   async #read() {
     const [hours, day, span] = [this.#hours?.hours ?? [], this.#day, spanOf(this.#day)];
     if (!span) return;
-    const mine = ++this.#reads;
+    const turn = ++this.#reads;
     const isNew = this.#data === NOTHING;
     this.calendar.show(daysOf(hours), day);
-    const data = await this.#reading.read(hours, span, (whole) => mine === this.#reads && isNew && this.#take(span, whole));
-    if (mine !== this.#reads) return;
+    const data = await this.#reader.read(hours, span, (whole) => turn === this.#reads && isNew && this.#take(span, whole));
+    if (turn !== this.#reads) return;
     this.#take(span, data);
     this.nothing.hidden = data.stretches.length > 0;
   }
@@ -168,15 +169,15 @@ class OneCamera {
     this.#data = data;
     const of = this.#hours?.of;
     this.timeline.show(day, data);
-    this.player.know(data.stretches);
+    this.player.setStretches(data.stretches);
     this.gaps.show(data.gaps);
-    this.exported.know(day, data.stretches, of?.seconds ? of.bytes / of.seconds : 0);
+    this.exported.setDay(day, data.stretches, of?.seconds ? of.bytes / of.seconds : 0);
   }
 
   /** @param {Span | null} span */
   #choose(span) {
     this.timeline.mark(span);
-    this.look.show(span ?? spanOf(this.#day));
+    this.command.show(span ?? spanOf(this.#day));
   }
 
   /** @param {number} time */
@@ -185,12 +186,12 @@ class OneCamera {
     clearTimeout(this.#timer);
     this.#timer = window.setTimeout(() => {
       this.player.seek(time);
-      this.#say({ day: this.#day, at: new Date(time).toISOString() });
+      this.#setAddress({ day: this.#day, at: iso(time) });
     }, SOON_MS);
   }
 
   /** Have the address say what is shown. @param {Record<string, string>} query */
-  #say(query) {
+  #setAddress(query) {
     if (!this.#ended.signal.aborted) replaceQuery(query);
   }
 

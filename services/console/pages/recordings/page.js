@@ -1,12 +1,13 @@
-/** Recordings: what is kept of each camera, played from any moment on, and saved. */
+/** Recordings: the video of each camera, to play from any moment and to export. */
 
-import { ApiError, sentence } from "../api.js";
+import { ApiError, errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { errorNote } from "../parts/messages.js";
+import { empty } from "./facts.js";
 import { showList } from "./list.js";
 import { showOne } from "./one.js";
 import { ReanalysisRuns } from "./reanalysis.js";
 import { strings } from "./strings.js";
-import { empty } from "./told.js";
 
 const AGAIN_MS = 5000;
 
@@ -26,10 +27,10 @@ export async function show(main, route) {
     } catch (error) {
       if (hasEnded) return;
       if (!(error instanceof ApiError && error.status === 503)) throw error;
-      const said = strings.none;
-      fill(main, h("h1", {}, strings.title), empty(said.recorder, said.start, said.command, `${said.running} ${sentence(error)}`),
+      const texts = strings.none;
+      fill(main, h("h1", {}, strings.title), empty(texts.recorder, texts.start, texts.command, `${texts.running} ${errorText(error)}`),
         camera ? null : reanalyses.element);
-      timer = window.setTimeout(() => void open().catch((later) => fill(main, h("p", { class: "empty", role: "alert" }, sentence(later)))), AGAIN_MS);
+      timer = window.setTimeout(() => void open().catch((later) => fill(main, errorNote(errorText(later)))), AGAIN_MS);
     }
   };
   const end = () => {

@@ -1,7 +1,7 @@
 /** The timeline's picture: what is recorded, what is missing and why, incidents, and what was chosen. */
 
-import { svg } from "../parts/dom.js";
 import { timeLabel, timeTicks } from "../parts/chart_scale.js";
+import { svg } from "../parts/dom.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./types.js").Gap} Gap */
@@ -13,7 +13,7 @@ const AXIS = 20;
 const BAND = 30;
 const MARKS = AXIS + BAND + 4;
 const TICK_PX = 70;
-/** Severity is told by size too: not everybody tells these colours from each other. */
+/** Size shows the severity too: colours alone are not accessible. */
 const SIZES = { info: 6, warning: 9, critical: 13 };
 
 /** Where a time is, as a share of the width in percent. @param {number} time @param {Span} view */
@@ -29,13 +29,13 @@ const at = (percent) => `${percent.toFixed(4)}%`;
  * @param {Data} data @param {Span} view @param {number} width pixels
  * @returns {SVGElement[]}
  */
-export function painted({ stretches, gaps, marks }, view, width) {
-  const seen = (/** @type {Span} */ span) => span.until > view.since && span.since < view.until;
+export function paint({ stretches, gaps, marks }, view, width) {
+  const isVisible = (/** @type {Span} */ span) => span.until > view.since && span.since < view.until;
   return [
     hatch(),
     svg("rect", { class: "band", x: 0, y: AXIS, width: "100%", height: BAND }),
-    ...stretches.filter(seen).map((span) => block(span, view, "recorded")),
-    ...gaps.filter(seen).map((gap) => block(gap, view, `gap ${gap.cause}`, "url(#recordings-hatch)")),
+    ...stretches.filter(isVisible).map((span) => block(span, view, "recorded")),
+    ...gaps.filter(isVisible).map((gap) => block(gap, view, `gap ${gap.cause}`, "url(#recordings-hatch)")),
     ...axis(view, width),
     ...marks.filter((mark) => mark.start >= view.since && mark.start < view.until).map((mark) => incident(mark, view)),
   ];

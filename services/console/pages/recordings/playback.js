@@ -11,7 +11,7 @@ import { Footage } from "./footage.js";
 /** The group that shows the day's first moment begins before it. */
 const BEFORE_MS = 600_000;
 const AHEAD_MS = 15_000;
-const LOOK_MS = 100;
+const POLL_MS = 100;
 /**
  * What is missing between groups that were put in. last: milliseconds that the group before it is shown.
  * @typedef {Span & {last: number}} Hole
@@ -34,7 +34,7 @@ export class Playback {
   /** @type {Hole[]} */
   #holes = [];
   /** What is wanted until it is there. @type {number | null} */
-  #wanted = null;
+  #target = null;
   #atEnd = false;
   #missed = 0;
 
@@ -42,46 +42,46 @@ export class Playback {
    * @param {HTMLVideoElement} video
    * @param {string} camera
    * @param {Span} day
-   * @param {{moved: () => void, jumped: (hole: Span) => void, fed: () => void, ended: () => void, failed: (error: unknown) => void}} tell
+   * @param {{moved: () => void, jumped: (hole: Span) => void, fed: () => void, ended: () => void, failed: (error: unknown) => void}} events
    */
-  constructor(video, camera, day, tell) {
+  constructor(video, camera, day, events) {
     this.video = video;
     this.#base = day.since - BEFORE_MS;
-    this.#tell = tell;
+    this.#events = events;
     this.#footage = new Footage(camera, this.#ended.signal);
     this.#buffer = new DayBuffer(video, (day.until - this.#base + BEFORE_MS) / 1000);
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    this.#timer = setInterval(() => this.#checkHoles(), POLL_MS);
     const { signal } = this.#ended;
-    for (const name of ["timeupdate", "seeked", "play", "pause"]) video.addEventListener(name, tell.moved, { signal });
-    video.addEventListener("error", () => tell.failed(new Unplayable()), { signal });
+    for (const name of ["timeupdate", "seeked", "play", "pause"]) video.addEventListener(name, events.moved, { signal });
+    video.addEventListener("error", () => events.failed(new Unplayable()), { signal });
   }
 
   #base;
-  #tell;
+  #events;
   #footage;
   #buffer;
   #timer;
 
   /** The moment that is shown, or is to be, in milliseconds since 1970. */
   get time() {
-    return this.#wanted ?? this.#base + this.video.currentTime * 1000;
+    return this.#target ?? this.#base + this.video.currentTime * 1000;
   }
 
   /** @param {Span[]} stretches of the day, by time */
-  know(stretches) {
+  setStretches(stretches) {
     this.#footage.stretches = stretches;
   }
 
   /** Show this moment, or the first after it that there is. @param {number} time */
   seek(time) {
-    this.#wanted = time;
-    const mine = ++this.#turn;
+    this.#target = time;
+    const turn = ++this.#turn;
     const before = this.#feeding;
     this.#feeding = (async () => {
       await before;
-      if (mine === this.#turn) await this.#feed(time, mine);
-    })().catch((error) => this.#stopped(error, mine));
-    this.#tell.moved();
+      if (turn === this.#turn) await this.#feed(time, turn);
+    })().catch((error) => this.#fail(error, turn));
+    this.#events.moved();
   }
 
   play() {
@@ -97,35 +97,35 @@ export class Playback {
     this.video.load();
   }
 
-  /** Put in what follows, as it is played. @param {number} from @param {number} mine */
-  async #feed(from, mine) {
+  /** Put in what follows, as it is played. @param {number} from @param {number} turn */
+  async #feed(from, turn) {
     this.#atEnd = false;
     this.#holes = [];
-    const there = endOf(this.video.buffered, this.#seconds(from));
-    if (there === null) await this.#buffer.clear();
+    const bufferedEnd = endOf(this.video.buffered, this.#seconds(from));
+    if (bufferedEnd === null) await this.#buffer.clear();
     else this.#go(from);
-    let at = there === null ? from : this.#base + there * 1000;
+    let at = bufferedEnd === null ? from : this.#base + bufferedEnd * 1000;
     let last = 0;
-    while (mine === this.#turn) {
+    while (turn === this.#turn) {
       const group = await this.#footage.after(at);
-      if (mine !== this.#turn) return;
+      if (turn !== this.#turn) return;
       if (!group) return this.#end(at, last);
       if (!(await this.#put(group))) continue;
-      if (mine !== this.#turn) return;
-      this.#tell.fed();
-      if (this.#wanted !== null) this.#go(Math.max(from, group.since));
+      if (turn !== this.#turn) return;
+      this.#events.fed();
+      if (this.#target !== null) this.#go(Math.max(from, group.since));
       else if (group.since > at + HOLE_MS) this.#holes.push({ since: at, until: group.since, last });
       at = group.until;
       last = group.until - group.since;
-      while (mine === this.#turn && at > this.time + AHEAD_MS) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      while (turn === this.#turn && at > this.time + AHEAD_MS) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 
   /** @param {Group} group @returns {Promise<boolean>} whether it is in */
   async #put(group) {
-    const found = await Promise.all([this.#footage.head(group), this.#footage.bytes(group)]).catch((error) => this.#gone(group, error));
-    if (!found) return false;
-    const [head, data] = found;
+    const parts = await Promise.all([this.#footage.head(group), this.#footage.bytes(group)]).catch((error) => this.#missing(group, error));
+    if (!parts) return false;
+    const [head, data] = parts;
     if (group.head !== this.#headed) {
       if (!plays(head.codec)) throw new Unplayable(head.codec);
       await this.#buffer.head(head.codec, head.data);
@@ -136,7 +136,7 @@ export class Playback {
   }
 
   /** What was not recorded yet is elsewhere once it is: ask for it again, once. @param {Group} group @param {unknown} error */
-  #gone(group, error) {
+  #missing(group, error) {
     if (!(error instanceof ApiError && error.status === 404) || this.#missed === group.since) throw error;
     this.#missed = group.since;
     this.#footage.forget(group.since);
@@ -150,37 +150,37 @@ export class Playback {
 
   /** @param {number} time that is there */
   #go(time) {
-    this.#wanted = null;
+    this.#target = null;
     this.video.currentTime = this.#seconds(time);
   }
 
   /** Nothing follows. @param {number} at @param {number} last */
   #end(at, last) {
     this.#atEnd = true;
-    this.#tell.fed();
-    if (this.#wanted === null) return this.#holes.push({ since: at, until: Infinity, last });
-    this.#wanted = null;
+    this.#events.fed();
+    if (this.#target === null) return this.#holes.push({ since: at, until: Infinity, last });
+    this.#target = null;
     this.video.pause();
-    return this.#tell.ended();
+    return this.#events.ended();
   }
 
   /** Jump over what is missing. */
-  #look() {
+  #checkHoles() {
     const isStalled = this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
     const near = (/** @type {Hole} */ { last }) => (isStalled ? last + STALLED_MS : NEAR_MS);
     const hole = this.#holes.find((one) => this.time >= one.since - near(one) && this.time < one.until);
-    if (this.#wanted !== null || !hole || this.video.paused || this.video.seeking) return;
+    if (this.#target !== null || !hole || this.video.paused || this.video.seeking) return;
     this.#holes = this.#holes.filter((one) => one !== hole);
     if (hole.until === Infinity) {
       this.video.pause();
-      return this.#tell.ended();
+      return this.#events.ended();
     }
     this.#go(hole.until);
-    return this.#tell.jumped(hole);
+    return this.#events.jumped(hole);
   }
 
-  /** @param {unknown} error @param {number} mine */
-  #stopped(error, mine) {
-    if (!this.#ended.signal.aborted && mine === this.#turn) this.#tell.failed(error);
+  /** @param {unknown} error @param {number} turn */
+  #fail(error, turn) {
+    if (!this.#ended.signal.aborted && turn === this.#turn) this.#events.failed(error);
   }
 }

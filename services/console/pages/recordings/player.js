@@ -1,15 +1,15 @@
 /** The player: recorded video with the time at which it was filmed, and what moves it. */
 
-import { isPassing, sentence } from "../api.js";
-import { fill, h } from "../parts/dom.js";
-import { clock, duration } from "../parts/format.js";
+import { errorText, isTransient } from "../api.js";
+import { fill, h, setText } from "../parts/dom.js";
+import { clock, duration, iso } from "../parts/format.js";
 import { MINUTE, SECOND } from "./days.js";
 import { Playback, Unplayable } from "./playback.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
 
-const said = strings.player;
+const texts = strings.player;
 const SPEEDS = [0.5, 1, 2, 4, 8];
 const AGAIN_MS = 3000;
 /** With the keys. */
@@ -31,17 +31,17 @@ export class Player {
     this.camera = camera;
     this.#moved = moved;
     this.#why = why;
-    this.video = h("video", { muted: true, playsInline: true, preload: "auto", "aria-label": said.video(camera), onclick: () => this.toggle() });
-    this.clock = h("time", { class: "clock", "aria-label": said.clock });
+    this.video = h("video", { muted: true, playsInline: true, preload: "auto", "aria-label": texts.video(camera), onclick: () => this.toggle() });
+    this.clock = h("time", { class: "clock", "aria-label": texts.clock });
     this.note = h("p", { class: "small muted", role: "status" });
     const button = (/** @type {string} */ text, /** @type {() => void} */ onclick, /** @type {string} */ sign) =>
       h("button", { type: "button", title: text, onclick }, sign);
-    this.button = h("button", { type: "button", class: "primary", onclick: () => this.toggle() }, said.play);
+    this.button = h("button", { type: "button", class: "primary", onclick: () => this.toggle() }, texts.play);
     const speed = h("select", { onchange: () => (this.video.playbackRate = this.video.defaultPlaybackRate = Number(speed.value)) },
       SPEEDS.map((one) => h("option", { value: one, selected: one === 1 }, `${one}×`)));
-    this.element = h("section", { class: "recordings-player", "aria-label": said.video(camera) }, this.video,
-      h("div", { class: "row" }, button(said.before, () => this.step(-STEP), "−1 min"), this.button, button(said.after, () => this.step(STEP), "+1 min"),
-        this.clock, h("label", { class: "row speed" }, said.speed, speed)),
+    this.element = h("section", { class: "recordings-player", "aria-label": texts.video(camera) }, this.video,
+      h("div", { class: "row" }, button(texts.before, () => this.step(-STEP), "−1 min"), this.button, button(texts.after, () => this.step(STEP), "+1 min"),
+        this.clock, h("label", { class: "row speed" }, texts.speed, speed)),
       this.note);
   }
 
@@ -59,17 +59,17 @@ export class Player {
     this.day = day;
     try {
       this.#playback = new Playback(this.video, this.camera, day, {
-        moved: () => this.#show(), jumped: (hole) => this.#jumped(hole), fed: () => this.#fed(), ended: () => fill(this.note, said.ended),
+        moved: () => this.#show(), jumped: (hole) => this.#jumped(hole), fed: () => this.#fed(), ended: () => fill(this.note, texts.ended),
         failed: (error) => this.#failed(error),
       });
     } catch {
-      fill(this.note, said.unplayable);
+      fill(this.note, texts.unplayable);
     }
   }
 
   /** @param {Span[]} stretches */
-  know(stretches) {
-    this.#playback?.know(stretches);
+  setStretches(stretches) {
+    this.#playback?.setStretches(stretches);
   }
 
   /** @param {number} time */
@@ -105,7 +105,7 @@ export class Player {
     fill(this.note);
   }
 
-  /** What failed is said until it goes on, and not only until it is tried again. */
+  /** An error stays until video plays again. */
   #fed() {
     if (this.#isFailing) this.#forget();
   }
@@ -114,23 +114,23 @@ export class Player {
     const { time } = this;
     if (Number.isNaN(time)) return;
     const text = clock(time);
-    if (this.clock.textContent !== text) this.clock.textContent = text;
-    this.clock.dateTime = new Date(time).toISOString();
-    const does = this.video.paused ? said.play : said.pause;
-    if (this.button.textContent !== does) this.button.textContent = does;
+    setText(this.clock, text);
+    this.clock.dateTime = iso(time);
+    const action = this.video.paused ? texts.play : texts.pause;
+    setText(this.button, action);
     this.#moved(time);
   }
 
   /** @param {Span} hole */
   #jumped(hole) {
     const seconds = (hole.until - hole.since) / 1000;
-    if (seconds >= 1) fill(this.note, said.jumped(duration(Math.round(seconds)), this.#why(hole)));
+    if (seconds >= 1) fill(this.note, texts.jumped(duration(Math.round(seconds)), this.#why(hole)));
   }
 
   /** @param {unknown} error */
   #failed(error) {
-    fill(this.note, error instanceof Unplayable ? said.unplayable : sentence(error));
-    if (!isPassing(error)) return;
+    fill(this.note, error instanceof Unplayable ? texts.unplayable : errorText(error));
+    if (!isTransient(error)) return;
     this.#isFailing = true;
     const { time } = this;
     this.#timer = window.setTimeout(() => this.#playback?.seek(time), AGAIN_MS);

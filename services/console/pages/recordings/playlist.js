@@ -9,21 +9,21 @@
 /** @param {string} text @param {string} address of the playlist @returns {Group[]} */
 export function groups(text, address) {
   /** @type {Group[]} */
-  const found = [];
+  const list = [];
   let head = "", at = 0, since = NaN, seconds = 0;
   for (const line of text.split("\n")) {
     const value = line.slice(line.indexOf(":") + 1);
     if (line.startsWith("#EXT-X-MAP:")) {
-      // With another head the clock begins anew.
+      // Another head restarts the clock.
       head = new URL(/URI="([^"]*)"/.exec(value)?.[1] ?? "", address).href;
       at = 0;
     } else if (line.startsWith("#EXT-X-PROGRAM-DATE-TIME:")) since = Date.parse(value);
     else if (line.startsWith("#EXTINF:")) seconds = Number.parseFloat(value);
     else if (line && !line.startsWith("#")) {
-      found.push({ since, until: since + seconds * 1000, at, head, src: new URL(line, address).href });
+      list.push({ since, until: since + seconds * 1000, at, head, src: new URL(line, address).href });
       since += seconds * 1000;
       at += seconds;
     }
   }
-  return found;
+  return list;
 }

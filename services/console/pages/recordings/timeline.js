@@ -3,13 +3,13 @@
 import { fill, h, svg } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { HOUR, MINUTE, SECOND } from "./days.js";
-import { choice, HEIGHT, moment, painted } from "./painting.js";
+import { choice, HEIGHT, moment, paint } from "./painting.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./painting.js").Data} Data */
 
-const said = strings.timeline;
+const texts = strings.timeline;
 /** How much is shown: the day at first. */
 const VIEWS = [Infinity, 6 * HOUR, HOUR, 10 * MINUTE];
 /** By how much an arrow moves in each of these. */
@@ -40,17 +40,17 @@ export class Timeline {
     this.back = svg("g", {});
     this.front = svg("g", {});
     this.picture.append(this.back, this.front);
-    this.slider = h("div", { class: "track", tabIndex: 0, role: "slider", "aria-label": `${said.name}. ${said.help}` }, this.picture);
+    this.slider = h("div", { class: "track", tabIndex: 0, role: "slider", "aria-label": `${texts.name}. ${texts.help}` }, this.picture);
     this.shown = h("strong", {});
     this.note = h("span", { class: "muted small" });
     const button = (/** @type {string} */ text, /** @type {string} */ sign, /** @type {() => void} */ onclick) =>
       h("button", { type: "button", "aria-label": text, title: text, onclick }, sign);
-    this.element = h("section", { class: "recordings-timeline card", "aria-label": said.name },
+    this.element = h("section", { class: "recordings-timeline card", "aria-label": texts.name },
       h("div", { class: "head" }, h("div", { class: "row" }, this.shown, this.note), h("div", { class: "row" },
-        button(said.earlier, "←", () => this.#move(-1)), button(said.later, "→", () => this.#move(1)),
-        button(said.closer, "+", () => this.zoom(1)), button(said.wider, "−", () => this.zoom(-1)))),
+        button(texts.earlier, "←", () => this.#move(-1)), button(texts.later, "→", () => this.#move(1)),
+        button(texts.closer, "+", () => this.zoom(1)), button(texts.wider, "−", () => this.zoom(-1)))),
       this.slider,
-      h("p", { class: "row small muted", "aria-hidden": "true" }, Object.entries(said.key).map(([kind, text]) => h("span", { class: `sign of-${kind}` }, text))));
+      h("p", { class: "row small muted", "aria-hidden": "true" }, Object.entries(texts.key).map(([kind, text]) => h("span", { class: `sign of-${kind}` }, text))));
     this.#listen();
     this.#resizes = new ResizeObserver(() => this.#draw());
     this.#resizes.observe(this.slider);
@@ -71,13 +71,13 @@ export class Timeline {
     this.#draw();
   }
 
-  /** The moment that is shown: the picture goes on with it. @param {number} time */
+  /** Move the marker of the shown moment; the view follows. @param {number} time */
   point(time) {
     if (Math.floor(time / SECOND) === Math.floor(this.#time / SECOND)) return;
     this.#time = time;
     const isOut = time < this.#view.since || time >= this.#view.until;
-    if (isOut && time >= this.#day.since && time < this.#day.until) this.#look(this.#view.until - this.#view.since, time);
-    this.#tell();
+    if (isOut && time >= this.#day.since && time < this.#day.until) this.#setView(this.#view.until - this.#view.since, time);
+    this.#describe();
     this.#mark();
   }
 
@@ -92,7 +92,7 @@ export class Timeline {
     this.#zoom = Math.min(VIEWS.length - 1, Math.max(0, this.#zoom + by));
     const middle = (this.#view.since + this.#view.until) / 2;
     const isSeen = this.#time >= this.#view.since && this.#time < this.#view.until;
-    this.#look(VIEWS[this.#zoom] ?? Infinity, isSeen ? this.#time : middle);
+    this.#setView(VIEWS[this.#zoom] ?? Infinity, isSeen ? this.#time : middle);
   }
 
   end() {
@@ -100,7 +100,7 @@ export class Timeline {
   }
 
   /** Show so much around a time, within the day. @param {number} length @param {number} around */
-  #look(length, around) {
+  #setView(length, around) {
     const { since, until } = this.#day;
     const most = Math.min(length, until - since);
     const from = Math.min(until - most, Math.max(since, around - most / 2));
@@ -111,13 +111,13 @@ export class Timeline {
   /** @param {number} by */
   #move(by) {
     const length = this.#view.until - this.#view.since;
-    this.#look(length, this.#view.since + length / 2 + by * length);
+    this.#setView(length, this.#view.since + length / 2 + by * length);
   }
 
   #draw() {
-    this.back.replaceChildren(...painted(this.#data, this.#view, this.slider.clientWidth || 800));
-    fill(this.shown, said.shown(minute(this.#view.since), this.#view.until === this.#day.until ? "24:00" : minute(this.#view.until)));
-    this.#tell();
+    this.back.replaceChildren(...paint(this.#data, this.#view, this.slider.clientWidth || 800));
+    fill(this.shown, texts.shown(minute(this.#view.since), this.#view.until === this.#day.until ? "24:00" : minute(this.#view.until)));
+    this.#describe();
     this.#mark();
   }
 
@@ -127,13 +127,13 @@ export class Timeline {
   }
 
   /** For those who can't see it. */
-  #tell() {
+  #describe() {
     const time = Number.isNaN(this.#time) ? this.#day.since : this.#time;
     const set = (/** @type {string} */ name, /** @type {string | number} */ value) => this.slider.setAttribute(`aria-value${name}`, String(value));
     set("min", this.#day.since);
     set("max", this.#day.until);
     set("now", Math.min(this.#day.until, Math.max(this.#day.since, Math.round(time))));
-    set("text", said.at(clock(time), this.what(time)));
+    set("text", texts.at(clock(time), this.what(time)));
   }
 
   /** What there is at a time, in words. @param {number} time */
@@ -142,8 +142,8 @@ export class Timeline {
     const gap = this.#data.gaps.find(has);
     const near = (MARK_PX * (this.#view.until - this.#view.since)) / (this.slider.clientWidth || 800);
     const marks = this.#data.marks.filter((mark) => Math.abs(mark.start - time) <= near).slice(0, 3);
-    const video = this.#data.stretches.some(has) ? said.recorded : gap ? said.missing(gap.cause) : said.nothing;
-    return [video, ...marks.map((mark) => said.incident(mark.rule))].join(", ");
+    const video = this.#data.stretches.some(has) ? texts.recorded : gap ? texts.missing(gap.cause) : texts.nothing;
+    return [video, ...marks.map((mark) => texts.incident(mark.rule))].join(", ");
   }
 
   #listen() {
@@ -174,7 +174,7 @@ export class Timeline {
   /** @param {PointerEvent} event */
   #point(event) {
     const time = this.#timeOf(event);
-    fill(this.note, said.at(clock(time), this.what(time)));
+    fill(this.note, texts.at(clock(time), this.what(time)));
     const dragged = this.#dragged;
     if (!dragged) return;
     dragged.far ||= Math.abs(event.clientX - dragged.x) > CLICK_PX;

@@ -1,7 +1,7 @@
 /** Incidents as a list of cards. A card that has not changed stays as it is, with its picture and the focus on it. */
 
 import { url } from "../api.js";
-import { h } from "../parts/dom.js";
+import { arrange, h } from "../parts/dom.js";
 import { clock, duration, percent } from "../parts/format.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
@@ -9,7 +9,7 @@ import { strings } from "./strings.js";
 /** @typedef {import("./types.js").Card} Card */
 
 export class CardList {
-  /** @type {Map<string, {said: string, item: HTMLLIElement}>} */
+  /** @type {Map<string, {json: string, item: HTMLLIElement}>} */
   #shown = new Map();
   /** @type {Card[]} */
   cards = [];
@@ -31,19 +31,19 @@ export class CardList {
   show(cards) {
     this.cards = cards;
     const items = cards.map((card) => {
-      const said = JSON.stringify(card);
-      const known = this.#shown.get(card.id);
-      if (known?.said === said) return known.item;
+      const json = JSON.stringify(card);
+      const entry = this.#shown.get(card.id);
+      if (entry?.json === json) return entry.item;
       const item = this.#card(card);
-      const hadFocus = known?.item.contains(document.activeElement);
-      known?.item.replaceWith(item);
+      const hadFocus = entry?.item.contains(document.activeElement);
+      entry?.item.replaceWith(item);
       if (hadFocus) item.querySelector("a")?.focus();
-      this.#shown.set(card.id, { said, item });
+      this.#shown.set(card.id, { json, item });
       return item;
     });
-    const there = new Set(cards.map((card) => card.id));
-    for (const id of this.#shown.keys()) if (!there.has(id)) this.#shown.delete(id);
-    this.#place(items);
+    const ids = new Set(cards.map((card) => card.id));
+    for (const id of this.#shown.keys()) if (!ids.has(id)) this.#shown.delete(id);
+    arrange(this.element, items);
   }
 
   /** @param {string} id of the one that is open; empty: none is @param {boolean} [move] the focus to it */
@@ -59,19 +59,10 @@ export class CardList {
     }
   }
 
-  /** The card that is so many after this one. @param {string} id @param {number} by @returns {Card | undefined} */
+  /** The card `by` places after this one. @param {string} id @param {number} by @returns {Card | undefined} */
   beside(id, by) {
     const at = this.cards.findIndex((card) => card.id === id);
     return at < 0 ? this.cards[0] : this.cards[at + by];
-  }
-
-  /** Only what is not in its place is moved. @param {HTMLLIElement[]} items */
-  #place(items) {
-    const wanted = new Set(items);
-    for (const item of [...this.element.children]) if (!wanted.has(/** @type {HTMLLIElement} */ (item))) item.remove();
-    items.forEach((item, n) => {
-      if (this.element.children[n] !== item) this.element.insertBefore(item, this.element.children[n] ?? null);
-    });
   }
 
   /** @param {Card} card */
@@ -88,14 +79,14 @@ export class CardList {
     picture(card),
     h("span", { class: "about" },
       h("strong", {}, card.camera, " · ", card.rule),
-      h("span", { class: "small muted" }, clock(card.start), " · ", lasted(card)),
+      h("span", { class: "small muted" }, clock(card.start), " · ", lengthText(card)),
       h("span", { class: "small" }, what(card)),
       h("span", { class: "row" }, tags(card))));
     return h("li", {}, link);
   }
 }
 
-/** None where the video is no longer kept. @param {Card} card */
+/** Null if the video has expired. @param {Card} card */
 function picture(card) {
   if (!card.video) return null;
   const image = h("img", { class: "picture", alt: "", loading: "lazy", decoding: "async", src: url(`incidents/${card.id}/picture`, { width: 320 }) });
@@ -107,16 +98,16 @@ function picture(card) {
 }
 
 /** How long it was, or that it lasts. @param {Card} card */
-export function lasted(card) {
+export function lengthText(card) {
   if (!card.end) return strings.lasts;
   return duration((Date.parse(card.end) - Date.parse(card.start)) / 1000);
 }
 
 /** Its objects and its place. @param {Card} card */
 export function what(card) {
-  const things = Object.entries(card.labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label));
+  const objects = Object.entries(card.labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label));
   const place = card.zone ?? card.line;
-  return [things.join(", "), card.condition, card.direction, place ? strings.at(place) : ""].filter(Boolean).join(" · ");
+  return [objects.join(", "), card.condition, card.direction, place ? strings.at(place) : ""].filter(Boolean).join(" · ");
 }
 
 /** @param {Card} card @returns {HTMLElement[]} */

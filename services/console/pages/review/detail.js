@@ -1,17 +1,18 @@
-/** One incident: its clip, what a model said of it, what was looked at less, and its evidence. */
+/** One incident: its clip, its verdict, its deferred frames and its evidence. */
 
 import { fill, h } from "../parts/dom.js";
+import { fact } from "../parts/facts.js";
 import { clock, number, percent } from "../parts/format.js";
-import { lasted, tags, what } from "./cards.js";
-import { Player } from "./player.js";
 import { to } from "../router.js";
+import { lengthText, tags, what } from "./cards.js";
+import { Player } from "./player.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Details} Details */
 /** @typedef {import("./types.js").Card} Card */
 /** @typedef {{close: () => void, review: () => void, clip: () => void, picture: () => void, share: () => void}} Actions */
 
-const said = strings.detail;
+const texts = strings.detail;
 
 export class Detail {
   /** @type {Player | null} */
@@ -37,36 +38,36 @@ export class Detail {
     const { card } = details;
     fill(this.element,
       h("div", { class: "head" }, h("h2", {}, `${card.camera} · ${card.rule}`),
-        h("button", { type: "button", onclick: this.#actions.close }, said.close)),
+        h("button", { type: "button", onclick: this.#actions.close }, texts.close)),
       this.player.element,
       h("div", { class: "row" }, this.#mark,
-        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.clip }, said.clip),
-        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.picture }, said.picture),
-        h("button", { type: "button", onclick: this.#actions.share }, said.share),
-        h("button", { type: "button", onclick: () => this.player?.boxes() }, said.boxes),
-        h("a", { class: "button", href: to("recordings", [card.camera], { at: card.start }) }, said.recordings)),
+        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.clip }, texts.clip),
+        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.picture }, texts.picture),
+        h("button", { type: "button", onclick: this.#actions.share }, texts.share),
+        h("button", { type: "button", onclick: () => this.player?.boxes() }, texts.boxes),
+        h("a", { class: "button", href: to("recordings", [card.camera], { at: card.start }) }, texts.recordings)),
       this.#facts);
-    this.say(details);
+    this.update(details);
   }
 
   #facts = h("div");
   #mark = h("button");
 
-  /** Say what is known now, and leave the video as it is. @param {Details} details */
-  say(details) {
+  /** Update the facts, and leave the video as it is. @param {Details} details */
+  update(details) {
     this.details = details;
     const { card } = details;
-    fill(this.#mark, card.reviewed ? said.unmark : said.mark);
+    fill(this.#mark, card.reviewed ? texts.unmark : texts.mark);
     fill(this.#facts,
       h("div", { class: "row" }, tags(card)),
       h("dl", { class: "review-facts" },
-        fact(said.what, what(card)),
-        fact(said.when, `${clock(card.start)} · ${lasted(card)}`),
-        card.value === null ? null : fact(said.value, number(card.value)),
-        fact(said.verdict, verdict(details)),
-        fact(said.deferred, deferred(details)),
-        fact(said.objects, objects(details)),
-        fact(said.evidence, evidence(details))));
+        fact(texts.what, what(card)),
+        fact(texts.when, `${clock(card.start)} · ${lengthText(card)}`),
+        card.value === null ? null : fact(texts.value, number(card.value)),
+        fact(texts.verdict, verdict(details)),
+        fact(texts.deferred, deferred(details)),
+        fact(texts.objects, objects(details)),
+        fact(texts.evidence, evidence(details))));
   }
 
   /** @param {string} [why] */
@@ -83,26 +84,21 @@ function nothing(why) {
   return h("p", { class: "empty", role: why ? "alert" : null }, why ?? strings.choose);
 }
 
-/** @param {string} name @param {string | HTMLElement} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
-}
-
 /** @param {Details} details @returns {string | HTMLElement} */
 function verdict({ card, verdict: by }) {
   if (card.not_found) return strings.notFoundHelp;
-  if (card.verification === "none") return said.notAsked;
-  if (card.verification === "pending") return said.asked;
-  const sure = card.confidence === null ? "" : by ? said.sure(percent(card.confidence), by.model) : said.sureOnly(percent(card.confidence));
+  if (card.verification === "none") return texts.notAsked;
+  if (card.verification === "pending") return texts.pending;
+  const sure = card.confidence === null ? "" : by ? texts.sure(percent(card.confidence), by.model) : texts.sureOnly(percent(card.confidence));
   return h("span", {}, h("strong", {}, /** @type {any} */ (strings.verdicts)[card.verification]), card.reason ? `: ${card.reason}` : "", sure ? ` (${sure})` : "");
 }
 
 /** @param {Details} details @returns {string | HTMLElement} */
 function deferred(details) {
-  if (!details.deferred.length) return said.nothingDeferred;
+  if (!details.deferred.length) return texts.nothingDeferred;
   return h("ul", {}, details.deferred.map((part) => {
-    const why = part.lost ? `: ${/** @type {any} */ (said.lost)[part.lost] ?? part.lost}` : "";
-    return h("li", {}, `${clock(part.since)}–${clock(part.until)}: ${said.looked(number(part.fps), number(part.wanted))}, ${said.outcomes[part.outcome]}${why}`);
+    const why = part.lost ? `: ${/** @type {any} */ (texts.lost)[part.lost] ?? part.lost}` : "";
+    return h("li", {}, `${clock(part.since)}–${clock(part.until)}: ${texts.sampled(number(part.fps), number(part.wanted))}, ${texts.outcomes[part.outcome]}${why}`);
   }));
 }
 
@@ -112,8 +108,8 @@ function objects(details) {
   return h("ul", {}, details.objects.slice(0, 20).map((o) => {
     const points = paths.get(o.id)?.points ?? [];
     const [first, last] = [points[0], points.at(-1)];
-    const seen = first && last ? `${clock(first.time)}–${clock(last.time)}` : said.noPaths;
-    return h("li", {}, `${o.label} ${percent(o.score)} · ${seen}`);
+    const time = first && last ? `${clock(first.time)}–${clock(last.time)}` : texts.noPaths;
+    return h("li", {}, `${o.label} ${percent(o.score)} · ${time}`);
   }));
 }
 
@@ -121,5 +117,5 @@ function objects(details) {
 function evidence(details) {
   const seqs = details.segments.map((segment) => segment.seq);
   const named = seqs.length > 6 ? [...seqs.slice(0, 3), "…", ...seqs.slice(-2)] : seqs;
-  return said.segments(seqs.length, named.join(", "));
+  return texts.segments(seqs.length, named.join(", "));
 }

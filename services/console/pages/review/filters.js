@@ -10,9 +10,9 @@ export class Filters {
   /** @type {Record<string, HTMLSelectElement | HTMLInputElement>} */
   #controls = {};
   /** @type {Record<string, HTMLDataListElement>} */
-  #known = {};
+  #lists = {};
 
-  /** @param {(changed: Query) => void} change is told what was changed; an empty value takes a filter away */
+  /** @param {(changed: Query) => void} change called with what changed; an empty value removes a filter */
   constructor(change) {
     this.#change = change;
     this.one = h("p", { class: "row", hidden: true });
@@ -50,8 +50,8 @@ export class Filters {
   }
 
   /** Names that are proposed. @param {string} name @param {Iterable<string>} values */
-  know(name, values) {
-    const list = this.#known[name];
+  suggest(name, values) {
+    const list = this.#lists[name];
     const sorted = [...new Set(values)].sort();
     if (list && sorted.join() !== [...list.options].map((o) => o.value).join()) {
       fill(list, sorted.map((value) => h("option", { value })));
@@ -73,7 +73,7 @@ export class Filters {
       onchange: () => this.#chosen(name, input.value.trim()) });
     input.setAttribute("list", list.id);
     this.#controls[name] = input;
-    this.#known[name] = list;
+    this.#lists[name] = list;
     return h("label", { class: "field" }, label, input, list);
   }
 

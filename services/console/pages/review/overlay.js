@@ -4,9 +4,9 @@ import { colour, drawMarks } from "../parts/overlay_draw.js";
 
 /** @typedef {import("./types.js").Box} Box */
 /** @typedef {{id: string, label: string, times: number[], boxes: Box[]}} Track times in milliseconds since 1970, rising */
-/** @typedef {{label: string, box: Box, known: boolean}} Drawn known: seen then; not only as it was last seen */
+/** @typedef {{label: string, box: Box, isSeen: boolean}} Drawn known: seen then; not only as it was last seen */
 
-// A box holds on for so long after a frame that was looked at; two frames further apart say nothing of what was between.
+// How long a box stays after an analysed frame; frames further apart than HOLE are not interpolated.
 const HOLD = 600;
 const HOLE = 3000;
 
@@ -19,7 +19,7 @@ export function tracks(paths) {
 }
 
 /** The box of a track at a moment; null where it was not seen. @param {Track} track @param {number} time @returns {Box | null} */
-export function boxAt(track, time) {
+function boxAt(track, time) {
   const after = track.times.findIndex((t) => t > time);
   const n = after < 0 ? track.times.length - 1 : after - 1;
   const [box, next] = [track.boxes[n], track.boxes[n + 1]];
@@ -32,36 +32,36 @@ export function boxAt(track, time) {
 
 /**
  * All that is drawn at a moment. Objects without a path are drawn as they were last seen, around that moment.
- * @param {Track[]} known
+ * @param {Track[]} tracks
  * @param {import("./types.js").Thing[]} objects
  * @param {number} time
  * @param {number} last when that was
  * @returns {Drawn[]}
  */
-export function drawn(known, objects, time, last) {
+export function boxesAt(tracks, objects, time, last) {
   /** @type {Drawn[]} */
   const out = [];
-  for (const track of known) {
+  for (const track of tracks) {
     const box = boxAt(track, time);
-    if (box) out.push({ label: track.label, box, known: true });
+    if (box) out.push({ label: track.label, box, isSeen: true });
   }
-  const ids = new Set(known.map((track) => track.id));
+  const ids = new Set(tracks.map((track) => track.id));
   if (Math.abs(time - last) < HOLD) {
-    for (const { id, label, box } of objects) if (!ids.has(id)) out.push({ label, box, known: false });
+    for (const { id, label, box } of objects) if (!ids.has(id)) out.push({ label, box, isSeen: false });
   }
   return out;
 }
 
 /**
  * @param {import("../parts/overlay_draw.js").Surface} surface
- * @param {Track[]} known @param {Drawn[]} boxes @param {number} time
+ * @param {Track[]} tracks @param {Drawn[]} boxes @param {number} time
  */
-export function draw(surface, known, boxes, time) {
+export function draw(surface, tracks, boxes, time) {
   const { context, width, height, style } = surface;
   context.clearRect(0, 0, width, height);
-  for (const track of known) line(surface, track, time, colour(style, track.label));
-  for (const { label, box, known: seen } of boxes) {
-    context.setLineDash(seen ? [] : [6, 4]);
+  for (const track of tracks) line(surface, track, time, colour(style, track.label));
+  for (const { label, box, isSeen: isSolid } of boxes) {
+    context.setLineDash(isSolid ? [] : [6, 4]);
     drawMarks(surface, [{ label, box }]);
   }
   context.setLineDash([]);

@@ -1,15 +1,17 @@
-/** Review: incidents as cards over a timeline, each with its clip and what was said of it. */
+/** Review: incidents as cards below a timeline, each with its clip and verdict. */
 
-import { get, hear, put, remove, sentence, url } from "../api.js";
+import { errorText, get, put, remove, subscribe, url } from "../api.js";
+import { showText } from "../parts/copy.js";
 import { fill, h } from "../parts/dom.js";
-import { help, listen } from "../parts/keys.js";
-import { toast } from "../parts/toast.js";
+import { download } from "../parts/download.js";
+import { iso } from "../parts/format.js";
+import { help, keysButton, listen } from "../parts/keys.js";
+import { toast, toastError } from "../parts/toast.js";
 import { to } from "../router.js";
 import { CardList } from "./cards.js";
 import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
-import { offer } from "./offer.js";
-import { asked, read, spanOf } from "./query.js";
+import { fromAddress, spanOf, toApi } from "./query.js";
 import { strings } from "./strings.js";
 import { Timeline } from "./timeline.js";
 import { countUnreviewed } from "./unreviewed.js";
@@ -32,7 +34,7 @@ class Review {
   #timer;
   #limit = PAGE;
   #opening = 0;
-  #asked = 0;
+  #refreshes = 0;
   /** @type {string | null} */
   #next = null;
 
@@ -55,24 +57,24 @@ class Review {
   fill(main) {
     fill(main,
       h("div", { class: "head" }, h("div", { class: "row" }, h("h1", {}, strings.title), this.tally),
-        h("button", { type: "button", onclick: () => help(strings.help) }, strings.keys)),
+        keysButton(strings.keys)),
       this.filters.element, this.timeline.element,
       h("div", { class: "review" }, h("div", { class: "stack" }, this.list.element, this.empty, this.more), this.detail.element));
   }
 
   /** @returns {() => void} what ends it */
   begin() {
-    const deaf = hear({ kinds: ["incidents", "alerts", "verdicts", "cameras"] }, () => this.#soon(REFRESH_MS));
-    const keyless = listen({
+    const unsubscribe = subscribe({ kinds: ["incidents", "alerts", "verdicts", "cameras"] }, () => this.#soon(REFRESH_MS));
+    const stopListening = listen({
       j: () => this.step(1), k: () => this.step(-1), r: () => void this.review(), space: () => this.detail.player?.toggle(),
       b: () => this.detail.player?.boxes(), d: () => this.clip(), p: () => this.picture(), l: () => void this.share(),
-      esc: () => this.close(), "?": () => help(strings.help),
+      esc: () => this.close(), "?": () => help(strings.keys),
     });
     return () => {
       this.#ended.abort();
       clearTimeout(this.#timer);
-      deaf();
-      keyless();
+      unsubscribe();
+      stopListening();
       this.timeline.end();
       this.detail.clear();
     };
@@ -81,16 +83,16 @@ class Review {
   async refresh() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const mine = ++this.#asked;
-    const query = asked(this.query, Date.now());
+    const turn = ++this.#refreshes;
+    const query = toApi(this.query, Date.now());
     const span = spanOf(this.query, Date.now());
     const signal = this.#ended.signal;
-    const when = { since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() };
+    const when = { since: iso(span.since), until: iso(span.until) };
     const [cards, tally, timeline] = await Promise.all([
       get("incidents", { ...query, limit: this.#limit }, signal), get("incidents/count", query, signal),
       get("timeline", { ...query, ...when, parts: PARTS, limit: 100 }, signal), countUnreviewed(this.shell)]);
-    // Another was asked for meanwhile: what is shown is the newest question's.
-    if (mine !== this.#asked) return;
+    // A newer request has started: its answer is shown.
+    if (turn !== this.#refreshes) return;
     this.#next = cards.next;
     this.list.show(cards.incidents);
     this.list.select(this.query["open"] ?? "");
@@ -100,14 +102,14 @@ class Review {
     fill(this.tally, strings.tally(tally.count, tally.unreviewed), tally.complete ? "" : ` · ${strings.reading}`);
     if (!tally.complete) this.#soon(REFRESH_MS);
     this.filters.show(this.query);
-    this.filters.know("camera", timeline.rows.map((/** @type {any} */ row) => row.camera));
-    this.filters.know("rule", cards.incidents.map((/** @type {Card} */ card) => card.rule));
+    this.filters.suggest("camera", timeline.rows.map((/** @type {any} */ row) => row.camera));
+    this.filters.suggest("rule", cards.incidents.map((/** @type {Card} */ card) => card.rule));
     const changed = cards.incidents.find((/** @type {Card} */ card) => card.id === this.detail.details?.card.id);
-    if (changed && JSON.stringify(changed) !== JSON.stringify(this.detail.details?.card)) await this.#again(changed.id);
+    if (changed && JSON.stringify(changed) !== JSON.stringify(this.detail.details?.card)) await this.#updateDetail(changed.id);
   }
 
   /** Have the address say what is shown. */
-  #say() {
+  #setAddress() {
     history.replaceState(null, "", to("review", [], this.query));
   }
 
@@ -115,21 +117,15 @@ class Review {
   #soon(ms) {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      void this.refresh().catch((error) => this.#failed(error));
+      void this.refresh().catch((error) => toastError(error, this.#ended.signal));
     }, ms);
-  }
-
-  /** @param {unknown} error */
-  #failed(error) {
-    const text = sentence(error);
-    if (text && !this.#ended.signal.aborted) toast(text, "bad");
   }
 
   /** @param {Query} changed */
   #change(changed) {
     this.query = Object.fromEntries(Object.entries({ ...this.query, ...changed }).filter(([, value]) => value));
     this.#limit = PAGE;
-    this.#say();
+    this.#setAddress();
     this.filters.show(this.query);
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -139,40 +135,40 @@ class Review {
   /** @param {import("./types.js").Span | null} span */
   #span(span) {
     if (!span) return this.#change({ range: "", since: "", until: "" });
-    this.#change({ range: "", since: new Date(span.since).toISOString(), until: new Date(span.until).toISOString() });
+    this.#change({ range: "", since: iso(span.since), until: iso(span.until) });
   }
 
   async #more() {
     this.#limit = Math.min(MOST, this.#limit + PAGE);
-    if (this.list.cards.length < MOST) return this.refresh().catch((error) => this.#failed(error));
-    // What is older than so many is a page of its own: its end becomes the time's.
+    if (this.list.cards.length < MOST) return this.refresh().catch((error) => toastError(error, this.#ended.signal));
+    // The list is full: older incidents need an earlier end of the time.
     const last = this.list.cards.at(-1);
     if (last && this.#next) this.#span({ since: spanOf(this.query, Date.now()).since, until: Date.parse(last.start) + 1 });
   }
 
   /** Open an incident. @param {string} id @param {{at?: number, move?: boolean}} [how] */
   async open(id, { at = NaN, move = false } = {}) {
-    const mine = ++this.#opening;
+    const turn = ++this.#opening;
     this.query = { ...this.query, open: id };
     delete this.query["at"];
-    this.#say();
+    this.#setAddress();
     this.list.select(id, move);
     try {
       const details = await get(`incidents/${id}`, {}, this.#ended.signal);
-      if (mine !== this.#opening) return;
+      if (turn !== this.#opening) return;
       this.detail.show(details, at);
       this.timeline.mark(details.card);
-      // There it is above the list, and else beside it.
+      // On a narrow screen the detail is above the list.
       if (matchMedia("(max-width: 1099px)").matches) this.detail.element.scrollIntoView();
     } catch (error) {
-      if (mine === this.#opening && !this.#ended.signal.aborted) this.detail.clear(sentence(error));
+      if (turn === this.#opening && !this.#ended.signal.aborted) this.detail.clear(errorText(error));
     }
   }
 
-  /** Something was said of the one that is open. @param {string} id */
-  async #again(id) {
+  /** Reload the open incident. @param {string} id */
+  async #updateDetail(id) {
     const details = await get(`incidents/${id}`, {}, this.#ended.signal);
-    if (this.detail.details?.card.id === id) this.detail.say(details);
+    if (this.detail.details?.card.id === id) this.detail.update(details);
   }
 
   close() {
@@ -181,7 +177,7 @@ class Review {
     this.timeline.mark(null);
     this.list.select("");
     delete this.query["open"];
-    this.#say();
+    this.#setAddress();
   }
 
   /** @param {number} by */
@@ -201,7 +197,7 @@ class Review {
       if (!card.reviewed) this.step(1);
       await this.refresh();
     } catch (error) {
-      this.#failed(error);
+      toastError(error, this.#ended.signal);
     }
   }
 
@@ -219,36 +215,28 @@ class Review {
   async share() {
     const card = this.detail.details?.card;
     if (!card) return;
-    const at = new Date(this.detail.player?.time ?? Date.parse(card.start)).toISOString();
+    const at = iso(this.detail.player?.time ?? Date.parse(card.start));
     const link = new URL(to("review", [], { camera: card.camera, incident: card.incident, open: card.id, at }), document.baseURI).href;
     try {
       await navigator.clipboard.writeText(link);
       toast(strings.detail.shared);
     } catch {
-      offer(link);
+      showText(strings.detail.link, "", link);
     }
   }
 
   /** @param {string} camera @param {number} since @param {number} until */
   async #pick(camera, since, until) {
-    const there = { camera, since: new Date(since).toISOString(), until: new Date(until).toISOString(), limit: MOST };
-    const { incidents } = await get("incidents", { ...asked(this.query, Date.now()), ...there }, this.#ended.signal);
-    const begun = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
-    if (begun) await this.open(begun.id, { move: true });
+    const query = { camera, since: iso(since), until: iso(until), limit: MOST };
+    const { incidents } = await get("incidents", { ...toApi(this.query, Date.now()), ...query }, this.#ended.signal);
+    const first = incidents.findLast((/** @type {Card} */ card) => Date.parse(card.start) >= since);
+    if (first) await this.open(first.id, { move: true });
   }
-}
-
-/** @param {string} address which says its name by itself */
-function download(address) {
-  const link = h("a", { href: address, download: "" });
-  document.body.append(link);
-  link.click();
-  link.remove();
 }
 
 /** @type {import("../shell.js").Show} */
 export async function show(main, route, shell) {
-  const query = read(route.query);
+  const query = fromAddress(route.query);
   // As other pages link to one.
   if (route.parts[0]) query["incident"] = route.parts[0];
   const page = new Review(query, shell);

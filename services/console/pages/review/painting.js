@@ -1,17 +1,17 @@
 /** The timeline's picture: a row a camera, incidents as bars, times without video hatched. */
 
-import { label, ticks } from "./span.js";
+import { timeLabel, timeTicks } from "../parts/chart_scale.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./types.js").TimelineData} TimelineData */
 /** @typedef {{width: number, height: number, label: number, row: number, axis: number}} Measures in CSS pixels */
 
 const TICK = 90;
-// Severity is told by height too: not everybody tells these colours from each other.
+// Height shows the severity too: colours alone are not accessible.
 const HEIGHTS = { info: 0.4, warning: 0.65, critical: 0.9 };
 
 /** @param {number} time @param {Span} span @param {Measures} m */
-export function xOf(time, span, m) {
+function xOf(time, span, m) {
   return m.label + ((time - span.since) / (span.until - span.since)) * (m.width - m.label);
 }
 
@@ -33,7 +33,7 @@ export function paint(c, m, span, data, open, colour) {
   c.font = "12px system-ui, sans-serif";
   c.textBaseline = "middle";
   axis(c, m, span, colour);
-  const hatch = hatched(c, colour("--muted"));
+  const hatch = hatchPattern(c, colour("--muted"));
   c.save();
   c.beginPath();
   c.rect(m.label, 0, m.width - m.label, m.height);
@@ -53,12 +53,12 @@ export function paint(c, m, span, data, open, colour) {
 
 /** @param {CanvasRenderingContext2D} c @param {Measures} m @param {Span} span @param {(name: string) => string} colour */
 function axis(c, m, span, colour) {
-  for (const time of ticks(span, Math.max(2, (m.width - m.label) / TICK))) {
+  for (const time of timeTicks(span.since, span.until, Math.max(2, (m.width - m.label) / TICK))) {
     const x = xOf(time, span, m);
     c.fillStyle = colour("--line");
     c.fillRect(x, m.axis - 4, 1, m.height);
     c.fillStyle = colour("--muted");
-    const text = label(time, span);
+    const text = timeLabel(time, span.until - span.since);
     if (x + c.measureText(text).width + 4 < m.width) c.fillText(text, x + 3, m.axis / 2);
   }
 }
@@ -70,12 +70,12 @@ function names(c, m, data, colour) {
     c.fillStyle = colour("--line");
     c.fillRect(0, top + m.row - 1, m.width, 1);
     c.fillStyle = colour("--text");
-    c.fillText(shortened(c, row.camera, m.label - 8), 0, top + m.row / 2);
+    c.fillText(shorten(c, row.camera, m.label - 8), 0, top + m.row / 2);
   });
 }
 
 /** @param {CanvasRenderingContext2D} c @param {string} text @param {number} width */
-function shortened(c, text, width) {
+function shorten(c, text, width) {
   if (c.measureText(text).width <= width) return text;
   let n = text.length;
   while (n > 1 && c.measureText(`${text.slice(0, n)}…`).width > width) n -= 1;
@@ -126,7 +126,7 @@ function marker(c, x, top, high, colour) {
 }
 
 /** @param {CanvasRenderingContext2D} c @param {string} colour @returns {CanvasPattern | string} */
-function hatched(c, colour) {
+function hatchPattern(c, colour) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 6;
   const t = tile.getContext("2d");

@@ -1,13 +1,14 @@
 /** The clip of an incident, with where its objects were drawn over it. Without video the moment is chosen by hand. */
 
-import { ask, sentence } from "../api.js";
+import { errorText, request } from "../api.js";
+import { context2d } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
-import { draw, drawn, tracks } from "./overlay.js";
+import { boxesAt, draw, tracks } from "./overlay.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Details} Details */
 
-const said = strings.detail;
+const texts = strings.detail;
 const STEP_MS = 100;
 let withBoxes = true;
 
@@ -27,11 +28,11 @@ export class Player {
     this.#last = Date.parse(details.card.last);
     this.#start = Date.parse(details.since);
     this.#at = Number.isNaN(at) ? Date.parse(details.card.start) : at;
-    this.video = h("video", { controls: true, muted: true, playsInline: true, preload: "auto", "aria-label": said.video, hidden: true });
+    this.video = h("video", { controls: true, muted: true, playsInline: true, preload: "auto", "aria-label": texts.video, hidden: true });
     this.canvas = h("canvas", { "aria-hidden": "true" });
-    this.note = h("p", { class: "small muted", role: "status" }, details.card.video ? said.loading : said.gone);
+    this.note = h("p", { class: "small muted", role: "status" }, details.card.video ? texts.loading : texts.expired);
     this.moment = h("input", { type: "range", min: Date.parse(details.since), max: Date.parse(details.until), step: STEP_MS, value: this.#at,
-      hidden: true, "aria-label": said.moment, oninput: () => this.#draw() });
+      hidden: true, "aria-label": texts.moment, oninput: () => this.#draw() });
     this.stage = h("div", { class: "review-stage" }, this.video, this.canvas);
     this.element = h("div", { class: "stack" }, this.stage, this.moment, this.note);
     this.#shape(details.width ?? 16, details.height ?? 9);
@@ -72,13 +73,13 @@ export class Player {
 
   async #load() {
     const { card } = this.#details;
-    if (!card.video) return this.#without(said.gone);
+    if (!card.video) return this.#without(texts.expired);
     try {
-      const answer = await ask("GET", `incidents/${card.id}/clip`, { signal: this.#ended.signal });
+      const answer = await request("GET", `incidents/${card.id}/clip`, { signal: this.#ended.signal });
       this.#start = Date.parse(answer.headers.get("X-From") ?? this.#details.since);
       this.clip = await answer.blob();
     } catch (error) {
-      if (!this.#ended.signal.aborted) this.#without(sentence(error));
+      if (!this.#ended.signal.aborted) this.#without(errorText(error));
       return;
     }
     if (this.#ended.signal.aborted) return;
@@ -98,7 +99,7 @@ export class Player {
     });
     video.addEventListener("error", () => {
       video.hidden = true;
-      this.#without(said.unplayable);
+      this.#without(texts.unplayable);
     });
     for (const name of ["seeked", "timeupdate", "pause"]) video.addEventListener(name, () => this.#draw());
     video.src = source;
@@ -128,23 +129,17 @@ export class Player {
     this.stage.style.setProperty("--ratio", String(width && height ? width / height : 16 / 9));
   }
 
-  /** As boxes change, not with each frame. @param {boolean} [anew] */
-  #draw(anew = false) {
+  /** As boxes change, not with each frame. @param {boolean} [force] */
+  #draw(force = false) {
     const time = this.time;
-    const boxes = withBoxes ? drawn(this.#tracks, this.#details.objects, time, this.#last) : [];
+    const boxes = withBoxes ? boxesAt(this.#tracks, this.#details.objects, time, this.#last) : [];
     const passed = this.#tracks.map((track) => track.times.findLastIndex((t) => t <= time));
     const now = JSON.stringify([boxes, withBoxes && passed]);
-    if (now === this.#drawn && !anew) return;
+    if (now === this.#drawn && !force) return;
     this.#drawn = now;
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
-    const ratio = window.devicePixelRatio || 1;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
-      this.canvas.width = Math.round(width * ratio);
-      this.canvas.height = Math.round(height * ratio);
-    }
-    const context = this.canvas.getContext("2d");
+    const context = context2d(this.canvas, width, height);
     if (!context) return;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
     draw({ context, width, height, style: getComputedStyle(this.stage) }, withBoxes ? this.#tracks : [], boxes, time);
   }
 }

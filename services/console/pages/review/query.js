@@ -1,23 +1,24 @@
 /** What the address asks of this page, and what that is in the API's words. Pure. */
 
+import { iso } from "../parts/format.js";
 import { RANGES } from "./span.js";
 
 /** @typedef {import("./types.js").Span} Span */
 
 /** Those that the API knows by the same name. */
-export const SAME = ["camera", "rule", "severity", "verdict", "state", "alert", "reviewed", "incident"];
+const SAME = ["camera", "rule", "severity", "verdict", "state", "alert", "reviewed", "incident"];
 /** All that the address may have. open: an incident's id. at: a moment of it. */
-export const NAMES = [...SAME, "range", "since", "until", "open", "at"];
+const NAMES = [...SAME, "range", "since", "until", "open", "at"];
 export const RANGE = "24h";
 
 /** @typedef {Record<string, string>} Query */
 
-/** @param {URLSearchParams} found @returns {Query} */
-export function read(found) {
+/** @param {URLSearchParams} params @returns {Query} */
+export function fromAddress(params) {
   /** @type {Query} */
   const query = {};
   for (const name of NAMES) {
-    const value = found.get(name);
+    const value = params.get(name);
     if (value) query[name] = value;
   }
   if (query["range"] && !RANGES[query["range"]]) delete query["range"];
@@ -37,14 +38,14 @@ export function isChosen(query) {
   return Date.parse(query["since"] ?? "") < Date.parse(query["until"] ?? "");
 }
 
-/** The API's. One incident is looked for at any time. @param {Query} query @param {number} now @returns {Record<string, string>} */
-export function asked(query, now) {
+/** The API's query. One incident is searched at any time. @param {Query} query @param {number} now @returns {Record<string, string>} */
+export function toApi(query, now) {
   /** @type {Record<string, string>} */
   const out = {};
   for (const name of SAME) if (query[name]) out[name] = query[name] ?? "";
   if (query["incident"]) return out;
   const span = spanOf(query, now);
-  out["since"] = new Date(span.since).toISOString();
-  if (isChosen(query)) out["until"] = new Date(span.until).toISOString();
+  out["since"] = iso(span.since);
+  if (isChosen(query)) out["until"] = iso(span.until);
   return out;
 }

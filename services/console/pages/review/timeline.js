@@ -1,16 +1,17 @@
-/** The timeline: moved, zoomed, and asked what there was, by pointer and by keyboard. */
+/** The timeline, moved and zoomed by pointer and by keyboard. */
 
+import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
 import { clock } from "../parts/format.js";
 import { paint, timeOf } from "./painting.js";
-import { moved, zoomed } from "./span.js";
+import { move, zoom } from "./span.js";
 import { strings } from "./strings.js";
 
 /** @typedef {import("./types.js").Span} Span */
 /** @typedef {import("./types.js").TimelineData} TimelineData */
 /** @typedef {import("./painting.js").Measures} Measures */
 
-const said = strings.timeline;
+const texts = strings.timeline;
 const ROW = 24;
 const AXIS = 22;
 const CLICK = 4;
@@ -27,41 +28,36 @@ export class Timeline {
 
   /**
    * @param {(span: Span | null) => void} change the time is another; null: the last 24 hours
-   * @param {(camera: string, since: number, until: number) => void} pick somebody wants to see what was there
+   * @param {(camera: string, since: number, until: number) => void} pick called with the clicked bucket
    */
   constructor(change, pick) {
     this.#change = change;
     this.#pick = pick;
-    this.canvas = h("canvas", { role: "img", "aria-label": said.name });
+    this.canvas = h("canvas", { role: "img", "aria-label": texts.name });
     this.scroll = h("div", { class: "rows" }, this.canvas);
     this.note = h("output", { class: "small muted" });
     const button = (/** @type {string} */ text, /** @type {string} */ sign, /** @type {() => Span} */ to) =>
       h("button", { type: "button", "aria-label": text, title: text, onclick: () => this.#go(to()) }, sign);
-    this.element = h("section", { class: "review-timeline card", tabIndex: 0, role: "group", "aria-label": `${said.name}. ${said.help}` },
+    this.element = h("section", { class: "review-timeline card", tabIndex: 0, role: "group", "aria-label": `${texts.name}. ${texts.help}` },
       h("div", { class: "head" }, this.note, h("div", { class: "row" },
-        button(said.earlier, "←", () => moved(this.#span, -0.5)), button(said.later, "→", () => moved(this.#span, 0.5)),
-        button(said.closer, "+", () => zoomed(this.#span, 0.5)), button(said.wider, "−", () => zoomed(this.#span, 2)))),
+        button(texts.earlier, "←", () => move(this.#span, -0.5)), button(texts.later, "→", () => move(this.#span, 0.5)),
+        button(texts.closer, "+", () => zoom(this.#span, 0.5)), button(texts.wider, "−", () => zoom(this.#span, 2)))),
       this.scroll);
     this.#listen();
-    this.#resizes = new ResizeObserver(() => this.draw());
-    this.#resizes.observe(this.element);
-    this.#themes = new MutationObserver(() => this.draw());
-    this.#themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    this.end = redrawOnChange(this.element, () => this.draw());
   }
 
   #change;
   #pick;
-  #resizes;
-  #themes;
 
   /** @param {TimelineData} data */
   show(data) {
     this.#data = data;
     this.#span = { since: Date.parse(data.since), until: Date.parse(data.until) };
     const count = data.rows.flatMap((row) => row.buckets).reduce((sum, bucket) => sum + bucket.count, 0);
-    const summary = said.summary(count, data.rows.length, clock(this.#span.since), clock(this.#span.until));
-    this.canvas.setAttribute("aria-label", `${said.name}: ${summary}`);
-    this.#say();
+    const summary = texts.summary(count, data.rows.length, clock(this.#span.since), clock(this.#span.until));
+    this.canvas.setAttribute("aria-label", `${texts.name}: ${summary}`);
+    this.#showNote();
     this.draw();
   }
 
@@ -69,11 +65,6 @@ export class Timeline {
   mark(card) {
     this.#open = card && { camera: card.camera, start: Date.parse(card.start) };
     this.draw();
-  }
-
-  end() {
-    this.#resizes.disconnect();
-    this.#themes.disconnect();
   }
 
   /** @returns {Measures} */
@@ -85,14 +76,10 @@ export class Timeline {
   draw() {
     if (!this.#data) return;
     const m = this.#measures();
-    const ratio = window.devicePixelRatio || 1;
-    this.canvas.width = Math.round(m.width * ratio);
-    this.canvas.height = Math.round(m.height * ratio);
     this.canvas.style.width = `${m.width}px`;
     this.canvas.style.height = `${m.height}px`;
-    const c = this.canvas.getContext("2d");
+    const c = context2d(this.canvas, m.width, m.height);
     if (!c) return;
-    c.scale(ratio, ratio);
     const style = getComputedStyle(document.documentElement);
     paint(c, m, this.#span, this.#data, this.#open, (name) => style.getPropertyValue(name).trim());
   }
@@ -111,7 +98,7 @@ export class Timeline {
       this.#dragged = { x: e.offsetX, from: this.#span, far: false };
     });
     canvas.addEventListener("pointermove", (e) => this.#point(e));
-    canvas.addEventListener("pointerleave", () => this.#say());
+    canvas.addEventListener("pointerleave", () => this.#showNote());
     canvas.addEventListener("pointercancel", () => (this.#dragged = null));
     canvas.addEventListener("pointerup", (e) => {
       const dragged = this.#dragged;
@@ -119,13 +106,13 @@ export class Timeline {
       if (dragged?.far) this.#change(this.#span);
       else this.#click(e);
     });
-    // With Ctrl, which is what two fingers on a touchpad are told as: without it the page is scrolled.
+    // Browsers report a pinch on a touchpad with Ctrl; without it the page scrolls.
     canvas.addEventListener("wheel", (e) => {
       if (!e.ctrlKey) return;
       e.preventDefault();
       const m = this.#measures();
       const around = Math.min(1, Math.max(0, (e.offsetX - m.label) / (m.width - m.label)));
-      this.#go(zoomed(this.#span, e.deltaY > 0 ? 1.25 : 0.8, around));
+      this.#go(zoom(this.#span, e.deltaY > 0 ? 1.25 : 0.8, around));
     }, { passive: false });
     this.element.addEventListener("keydown", (e) => this.#key(e));
   }
@@ -135,17 +122,17 @@ export class Timeline {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     /** @type {Record<string, () => void>} */
     const keys = {
-      ArrowLeft: () => this.#go(moved(this.#span, -0.25)),
-      ArrowRight: () => this.#go(moved(this.#span, 0.25)),
-      "+": () => this.#go(zoomed(this.#span, 0.5)),
-      "=": () => this.#go(zoomed(this.#span, 0.5)),
-      "-": () => this.#go(zoomed(this.#span, 2)),
+      ArrowLeft: () => this.#go(move(this.#span, -0.25)),
+      ArrowRight: () => this.#go(move(this.#span, 0.25)),
+      "+": () => this.#go(zoom(this.#span, 0.5)),
+      "=": () => this.#go(zoom(this.#span, 0.5)),
+      "-": () => this.#go(zoom(this.#span, 2)),
       0: () => this.#change(null),
     };
-    const does = keys[e.key];
-    if (!does) return;
+    const action = keys[e.key];
+    if (!action) return;
     e.preventDefault();
-    does();
+    action();
   }
 
   /** @param {PointerEvent} e */
@@ -155,21 +142,21 @@ export class Timeline {
     if (dragged) {
       dragged.far ||= Math.abs(e.offsetX - dragged.x) > CLICK;
       if (!dragged.far) return;
-      this.#span = moved(dragged.from, (dragged.x - e.offsetX) / (m.width - m.label));
+      this.#span = move(dragged.from, (dragged.x - e.offsetX) / (m.width - m.label));
       this.draw();
       return;
     }
-    this.#say(this.#about(e));
+    this.#showNote(this.#about(e));
   }
 
   /** @param {string} [what] that is under the pointer */
-  #say(what) {
+  #showNote(what) {
     const rows = this.#data?.rows.length ?? 0;
-    fill(this.note, what || (this.#data?.next ? said.more : rows ? `${clock(this.#span.since)} – ${clock(this.#span.until)}` : said.empty));
+    fill(this.note, what || (this.#data?.next ? texts.more : rows ? `${clock(this.#span.since)} – ${clock(this.#span.until)}` : texts.empty));
   }
 
   /** The row and the part of the time that an event is at. @param {PointerEvent} e */
-  #under(e) {
+  #hit(e) {
     const m = this.#measures();
     const row = this.#data?.rows[Math.floor((e.offsetY - AXIS) / ROW)];
     if (!this.#data || !row || e.offsetY < AXIS || e.offsetX < m.label) return null;
@@ -185,17 +172,17 @@ export class Timeline {
 
   /** @param {PointerEvent} e */
   #about(e) {
-    const under = this.#under(e);
-    if (!under) return "";
-    const { row, bucket, time, from, to } = under;
-    if (bucket) return said.bucket(row.camera, clock(from), clock(to), bucket.count, bucket.unreviewed);
+    const hit = this.#hit(e);
+    if (!hit) return "";
+    const { row, bucket, time, from, to } = hit;
+    if (bucket) return texts.bucket(row.camera, clock(from), clock(to), bucket.count, bucket.unreviewed);
     const gap = row.gaps.find((g) => Date.parse(g.since) <= time && (!g.until || time < Date.parse(g.until)) && time < Date.now());
-    return gap ? said.offline(row.camera, clock(gap.since), gap.until ? clock(gap.until) : said.now, gap.reason) : "";
+    return gap ? texts.offline(row.camera, clock(gap.since), gap.until ? clock(gap.until) : texts.now, gap.reason) : "";
   }
 
   /** @param {PointerEvent} e */
   #click(e) {
-    const under = this.#under(e);
-    if (under?.bucket) this.#pick(under.row.camera, under.from, under.to);
+    const hit = this.#hit(e);
+    if (hit?.bucket) this.#pick(hit.row.camera, hit.from, hit.to);
   }
 }

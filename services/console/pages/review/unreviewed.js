@@ -1,4 +1,4 @@
-/** How many incidents wait to be reviewed, beside the page's name in the navigation. */
+/** The number of unreviewed incidents, next to the page's name in the navigation. */
 
 import { get } from "../api.js";
 

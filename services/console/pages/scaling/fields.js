@@ -1,9 +1,9 @@
-/** Fields of a form, each with its mistake beside it. */
+/** Fields of a form, each with its mistake. */
 
 import { h } from "../parts/dom.js";
 import { strings } from "./strings.js";
 
-const said = strings.form;
+const texts = strings.form;
 
 /** What can't be used, of one field. */
 export class Mistake extends Error {
@@ -14,7 +14,7 @@ export class Mistake extends Error {
   }
 }
 
-/** A labelled control, and where its mistakes are said. */
+/** A labelled control with a place for its mistake. */
 export class Field {
   /**
    * @param {string} name as the API has it
@@ -28,12 +28,12 @@ export class Field {
     control.name = name;
     control.setAttribute("aria-describedby", this.mistake.id);
     this.element = h("div", { class: "field" },
-      h("label", { class: "field" }, /** @type {any} */ (said)[name], hint && h("span", { class: "hint" }, hint), control), this.mistake);
-    control.addEventListener("input", () => this.say(""));
+      h("label", { class: "field" }, /** @type {any} */ (texts)[name], hint && h("span", { class: "hint" }, hint), control), this.mistake);
+    control.addEventListener("input", () => this.showMistake(""));
   }
 
   /** @param {string} text empty: nothing is wrong */
-  say(text) {
+  showMistake(text) {
     this.mistake.textContent = text;
     this.control.setAttribute("aria-invalid", String(Boolean(text)));
   }
@@ -56,9 +56,9 @@ export class NumberField extends Field {
     const { least, most, whole, scale } = this.of;
     if (!text) return null;
     const n = Number(text);
-    if (!Number.isFinite(n)) throw new Mistake(this.name, said.number);
-    if (n < least || n > most) throw new Mistake(this.name, said.between(least, most));
-    if (whole && !Number.isInteger(n)) throw new Mistake(this.name, said.whole);
+    if (!Number.isFinite(n)) throw new Mistake(this.name, texts.number);
+    if (n < least || n > most) throw new Mistake(this.name, texts.between(least, most));
+    if (whole && !Number.isInteger(n)) throw new Mistake(this.name, texts.whole);
     return n / scale;
   }
 }

@@ -1,15 +1,16 @@
-/** The what-if's form: sane defaults, and every mistake beside its field. */
+/** The what-if's form: defaults, and every mistake at its field. */
 
-import { ApiError, sentence } from "../api.js";
+import { ApiError, errorText } from "../api.js";
 import { h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { choice, Field, Mistake, NumberField } from "./fields.js";
 import { strings } from "./strings.js";
 
-const said = strings.form;
+const texts = strings.form;
 const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_REPLICAS = 10_000;
 const MOST_BUDGETS = 5;
-/** What can be simulated, where nobody says what there is. */
+/** The services that can be simulated, if no scaler lists them. */
 const SERVICES = ["cv", "embed", "vlm"];
 
 export class Form {
@@ -21,15 +22,15 @@ export class Form {
     this.start = start;
     const services = now ? now.services.map((/** @type {any} */ s) => s.service).filter((/** @type {string} */ s) => SERVICES.includes(s)) : SERVICES;
     this.service = choice("service", Object.fromEntries(services.map((/** @type {string} */ s) => [s, s])));
-    const sources = now ? said.sources : { csv: said.sources.csv ?? "", made_up: said.sources.made_up ?? "" };
+    const sources = now ? texts.sources : { csv: texts.sources.csv ?? "", made_up: texts.sources.made_up ?? "" };
     this.arrivals = choice("arrivals", sources);
-    this.csv = new Field("csv", h("input", { type: "file", accept: ".csv,text/csv,text/plain" }), said.csvHint);
-    this.trace = choice("trace", said.traces);
+    this.csv = new Field("csv", h("input", { type: "file", accept: ".csv,text/csv,text/plain" }), texts.csvHint);
+    this.trace = choice("trace", texts.traces);
     this.numbers = numbers(now?.price ?? null);
-    this.budgets = new Field("budgets", h("input", { value: "0, 0.02, 0.06", autocomplete: "off" }), said.budgetsHint);
-    this.policies = Object.entries(said.policyNames).map(([value, text]) => ({ value, text, box: h("input", { type: "checkbox", checked: true }) }));
-    this.general = h("p", { class: "mistake", role: "alert" });
-    this.button = h("button", { class: "primary" }, said.go);
+    this.budgets = new Field("budgets", h("input", { value: "0, 0.02, 0.06", autocomplete: "off" }), texts.budgetsHint);
+    this.policies = Object.entries(texts.policyNames).map(([value, text]) => ({ value, text, box: h("input", { type: "checkbox", checked: true }) }));
+    this.general = mistakeLine();
+    this.button = h("button", { class: "primary" }, texts.go);
     this.element = this.#element();
     this.#choose();
     this.arrivals.control.addEventListener("change", () => this.#choose());
@@ -44,19 +45,19 @@ export class Form {
     return [this.service, this.arrivals, this.csv, this.trace, ...Object.values(this.numbers), this.budgets];
   }
 
-  /** Whether a simulation runs, beside which there is no other. @param {boolean} is */
+  /** Disable the button while a simulation runs: there is one at a time. @param {boolean} is */
   busy(is) {
     this.button.disabled = is;
   }
 
-  /** Say what is wrong, beside the field where it is about one. @param {string} text @param {string} [name] */
+  /** Show a mistake, at its field if it names one. @param {string} text @param {string} [name] */
   mistake(text, name = "") {
     const field = this.fields.find((f) => f.name === name && !f.element.hidden);
     if (!field) {
       this.general.textContent = text;
       return;
     }
-    field.say(text);
+    field.showMistake(text);
     field.element.closest("details")?.setAttribute("open", "");
     field.control.focus();
   }
@@ -66,9 +67,9 @@ export class Form {
     return h("form", { class: "card stack", noValidate: true },
       h("div", { class: "grid fields" }, this.service.element, this.arrivals.element, n.days.element, this.csv.element, this.trace.element,
         n.latency_target_s.element, n.cold_start_s.element, n.price.element),
-      h("details", {}, h("summary", {}, said.more), h("div", { class: "stack" },
+      h("details", {}, h("summary", {}, texts.more), h("div", { class: "stack" },
         h("div", { class: "grid fields" }, n.service_rate.element, n.min_replicas.element, n.max_replicas.element, n.enough.element, this.budgets.element),
-        h("fieldset", { class: "row" }, h("legend", {}, said.policies), this.policies.map(({ box, text }) => h("label", { class: "row" }, box, text))))),
+        h("fieldset", { class: "row" }, h("legend", {}, texts.policies), this.policies.map(({ box, text }) => h("label", { class: "row" }, box, text))))),
       this.general,
       h("div", { class: "row" }, this.button));
   }
@@ -79,22 +80,22 @@ export class Form {
     this.numbers.days.element.hidden = chosen !== "usage";
     this.csv.element.hidden = chosen !== "csv";
     this.trace.element.hidden = chosen !== "made_up";
-    // Of another's arrivals nobody has measured what a replica does.
+    // For other arrivals no service rate is measured.
     const rate = this.numbers.service_rate.control;
-    /** @type {HTMLInputElement} */ (rate).placeholder = chosen === "usage" ? said.asMeasured : "";
+    /** @type {HTMLInputElement} */ (rate).placeholder = chosen === "usage" ? texts.asMeasured : "";
     if (chosen !== "usage") rate.closest("details")?.setAttribute("open", "");
   }
 
   async #submit() {
     this.general.textContent = "";
-    for (const field of this.fields) field.say("");
+    for (const field of this.fields) field.showMistake("");
     this.busy(true);
     try {
       await this.start(await this.#request());
     } catch (error) {
       this.busy(false);
       if (error instanceof Mistake) this.mistake(error.message, error.field);
-      else this.#refused(sentence(error), error instanceof ApiError && error.status === 400);
+      else this.#refused(errorText(error), error instanceof ApiError && error.status === 400);
     }
   }
 
@@ -116,7 +117,7 @@ export class Form {
       const value = field.element.hidden ? null : field.read();
       if (value !== null) request[name] = value;
     }
-    if (request.max_replicas !== undefined && request.max_replicas < (request.min_replicas ?? 0)) throw new Mistake("max_replicas", said.order);
+    if (request.max_replicas !== undefined && request.max_replicas < (request.min_replicas ?? 0)) throw new Mistake("max_replicas", texts.order);
     request.budgets = this.#shares();
     request.policies = this.policies.filter(({ box }) => box.checked).map(({ value }) => value);
     return request;
@@ -124,15 +125,15 @@ export class Form {
 
   async #csv() {
     const file = /** @type {HTMLInputElement} */ (this.csv.control).files?.[0];
-    if (!file) throw new Mistake("csv", said.noFile);
-    if (file.size > MOST_BYTES) throw new Mistake("csv", said.tooLarge);
+    if (!file) throw new Mistake("csv", texts.noFile);
+    if (file.size > MOST_BYTES) throw new Mistake("csv", texts.tooLarge);
     return file.text();
   }
 
   #shares() {
     const parts = this.budgets.control.value.split(",").map((part) => part.trim()).filter(Boolean);
     const shares = parts.map(Number);
-    if (shares.length > MOST_BUDGETS || !shares.every((n) => n >= 0 && n <= 1)) throw new Mistake("budgets", said.shares);
+    if (shares.length > MOST_BUDGETS || !shares.every((n) => n >= 0 && n <= 1)) throw new Mistake("budgets", texts.shares);
     return shares;
   }
 }
@@ -141,12 +142,12 @@ export class Form {
 function numbers(price) {
   return {
     days: new NumberField("days", { least: 1, most: 100, whole: true, value: 30 }),
-    latency_target_s: new NumberField("latency_target_s", { least: 0.001, most: 3600, placeholder: said.asShipped }),
-    cold_start_s: new NumberField("cold_start_s", { least: 0, most: 86_400, placeholder: said.asMeasured }),
-    price: new NumberField("price", { least: 0, most: 1e6, placeholder: said.none, value: price }),
-    service_rate: new NumberField("service_rate", { least: 1e-4, most: 1e6, placeholder: said.asMeasured }),
+    latency_target_s: new NumberField("latency_target_s", { least: 0.001, most: 3600, placeholder: texts.asShipped }),
+    cold_start_s: new NumberField("cold_start_s", { least: 0, most: 86_400, placeholder: texts.asMeasured }),
+    price: new NumberField("price", { least: 0, most: 1e6, placeholder: texts.none, value: price }),
+    service_rate: new NumberField("service_rate", { least: 1e-4, most: 1e6, placeholder: texts.asMeasured }),
     min_replicas: new NumberField("min_replicas", { least: 0, most: MOST_REPLICAS, whole: true, value: 0 }),
-    max_replicas: new NumberField("max_replicas", { least: 1, most: MOST_REPLICAS, whole: true, placeholder: said.twice }),
+    max_replicas: new NumberField("max_replicas", { least: 1, most: MOST_REPLICAS, whole: true, placeholder: texts.twice }),
     enough: new NumberField("enough", { least: 0, most: 100, scale: 100, value: 99 }),
   };
 }

@@ -1,39 +1,40 @@
 /** Scaling: what runs now and why, and what would have been with other settings. */
 
-import { get, sentence } from "../api.js";
+import { errorText, get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { emptyNote } from "../parts/messages.js";
 import { Answer } from "./answer.js";
 import { Form } from "./form.js";
 import { Job } from "./job.js";
 import { services } from "./now.js";
 import { strings } from "./strings.js";
 
-const LOOK_MS = 3000;
+const POLL_MS = 3000;
 
 /** @type {import("../shell.js").Show} */
 export async function show(main, _route, shell) {
-  const said = strings.now;
-  const now = h("div", { class: "scaling-now" }, h("p", { class: "muted" }, said.loading));
+  const texts = strings.now;
+  const now = h("div", { class: "scaling-now" }, h("p", { class: "muted" }, texts.loading));
   const whatif = h("section", { class: "stack", "aria-label": strings.form.title });
   fill(main, h("div", { class: "head" }, h("h1", {}, strings.title)),
-    h("section", { class: "stack", "aria-label": said.title }, h("h2", {}, said.title), now), whatif);
+    h("section", { class: "stack", "aria-label": texts.title }, h("h2", {}, texts.title), now), whatif);
 
   const seesAll = shell.me.cameras === null;
   let ended = false;
   /** @type {any} */
-  let found = null;
-  const look = async () => {
+  let reply = null;
+  const load = async () => {
     try {
-      found = await get("scaling");
-      if (!ended && !isSelected(now)) services(now, found);
+      reply = await get("scaling");
+      if (!ended && !isSelected(now)) services(now, reply);
     } catch (error) {
-      if (!ended) fill(now, h("p", { class: "empty" }, sentence(error)));
+      if (!ended) fill(now, emptyNote(errorText(error)));
     }
   };
-  if (seesAll) await look();
-  else fill(now, h("p", { class: "empty" }, said.notAll));
-  const timer = setInterval(() => seesAll && !document.hidden && void look(), LOOK_MS);
-  const leave = shell.may("operator") ? await simulate(whatif, found) : (refuse(whatif), () => {});
+  if (seesAll) await load();
+  else fill(now, emptyNote(texts.notAll));
+  const timer = setInterval(() => seesAll && !document.hidden && void load(), POLL_MS);
+  const leave = shell.may("operator") ? await simulate(whatif, reply) : (refuse(whatif), () => {});
   return () => {
     ended = true;
     clearInterval(timer);
@@ -41,7 +42,7 @@ export async function show(main, _route, shell) {
   };
 }
 
-/** Whether somebody has selected some of its text, to copy it. @param {HTMLElement} element */
+/** Whether a part of its text is selected. @param {HTMLElement} element */
 function isSelected(element) {
   const selection = getSelection();
   return Boolean(selection && !selection.isCollapsed && element.contains(selection.anchorNode));
@@ -49,7 +50,7 @@ function isSelected(element) {
 
 /** @param {HTMLElement} section */
 function refuse(section) {
-  fill(section, h("h2", {}, strings.form.title), h("p", { class: "empty" }, strings.form.needsOperator));
+  fill(section, h("h2", {}, strings.form.title), emptyNote(strings.form.needsOperator));
 }
 
 /**
@@ -67,7 +68,7 @@ async function simulate(section, now) {
     fill(place);
   };
   const job = new Job({
-    begun: () => {
+    started: () => {
       clear();
       form.busy(true);
     },
@@ -77,7 +78,6 @@ async function simulate(section, now) {
       if (ended?.answer) {
         answer = new Answer(ended);
         fill(place, answer.element);
-        answer.draw();
       } else if (ended) form.mistake(ended.error, ended.field);
     },
   });

@@ -1,10 +1,11 @@
-/** Replicas over time of some ways to scale, beside those that arrivals keep busy. */
+/** Replicas over time of some policies, and those that arrivals keep busy. */
 
+import { context2d, redrawOnChange } from "../parts/canvas.js";
 import { h } from "../parts/dom.js";
 import { clock, number } from "../parts/format.js";
 import { strings } from "./strings.js";
 
-const said = strings.answer;
+const texts = strings.answer;
 const HEIGHT = 260;
 const LEFT = 44;
 const BOTTOM = 24;
@@ -25,19 +26,8 @@ export class Plot {
     /** @type {string[]} */
     this.names = [...this.shown, ...table.map((/** @type {any} */ row) => row.name).filter((/** @type {string} */ name) => !this.shown.has(name))];
     this.canvas = h("canvas", { height: HEIGHT, role: "img" });
-    this.element = h("figure", { class: "card scaling-plot" }, h("h3", {}, said.plot), this.canvas, this.#legend());
-    this.size = new ResizeObserver(() => this.#draw());
-    this.theme = new MutationObserver(() => this.#draw());
-  }
-
-  begin() {
-    this.size.observe(this.canvas);
-    this.theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  }
-
-  end() {
-    this.size.disconnect();
-    this.theme.disconnect();
+    this.element = h("figure", { class: "card scaling-plot" }, h("h3", {}, texts.plot), this.canvas, this.#legend());
+    this.end = redrawOnChange(this.canvas, () => this.#draw());
   }
 
   #legend() {
@@ -46,20 +36,16 @@ export class Plot {
         if (/** @type {HTMLInputElement} */ (e.target).checked) this.shown.add(name);
         else this.shown.delete(name);
         this.#draw();
-      } }), h("span", { class: `key key-${(i % COLOURS) + 1}${i < COLOURS ? "" : " broken"}` }), name);
-    return h("fieldset", { class: "row small" }, h("legend", {}, said.shown), this.names.map(entry),
-      h("span", { class: "row" }, h("span", { class: "key key-busy" }), said.busy));
+      } }), h("span", { class: `key series-${(i % COLOURS) + 1}${i < COLOURS ? "" : " broken"}` }), name);
+    return h("fieldset", { class: "row small" }, h("legend", {}, texts.shown), this.names.map(entry),
+      h("span", { class: "row" }, h("span", { class: "key key-busy" }), texts.busy));
   }
 
   #draw() {
     const width = this.canvas.clientWidth;
-    const context = this.canvas.getContext("2d");
-    if (!width || !context) return;
-    this.canvas.setAttribute("aria-label", said.plotLabel([...this.shown].join(", ")));
-    const dense = devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * dense);
-    this.canvas.height = Math.round(HEIGHT * dense);
-    context.scale(dense, dense);
+    const context = width ? context2d(this.canvas, width, HEIGHT) : null;
+    if (!context) return;
+    this.canvas.setAttribute("aria-label", texts.plotLabel([...this.shown].join(", ")));
     const style = getComputedStyle(this.canvas);
     const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
     context.font = `12px ${style.fontFamily}`;
@@ -107,7 +93,7 @@ export class Plot {
   /** @param {number} at seconds from the beginning @param {number} step */
   #time(at, step) {
     if (this.series.begins) return clock(new Date(new Date(this.series.begins).getTime() + at * 1000)).replace(/:\d\d$/, "");
-    return step >= DAY_S ? said.daysAfter(number(at / DAY_S)) : said.hoursAfter(number(at / 3600, 2));
+    return step >= DAY_S ? texts.daysAfter(number(at / DAY_S)) : texts.hoursAfter(number(at / 3600, 2));
   }
 
   /**

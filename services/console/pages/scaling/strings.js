@@ -1,36 +1,35 @@
-/** What the page Scaling says. */
+/** The texts of the page Scaling. */
 
-/** @param {number} n @param {string} one @param {string} many */
-const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+import { count } from "../parts/format.js";
 
 export const strings = {
   title: "Scaling",
   now: {
     title: "Now",
     loading: "Asking the scalers …",
-    notAll: "What is scaled, and by what, is of all cameras together, and you may see some of them alone: ask an admin.",
+    notAll: "Scaling covers all cameras, and you can see only some of them: ask an admin for access.",
     /** @type {Record<string, string>} */
     policies: {
       demand: "by demand",
-      "lag rule": "by demand: no worker is heard, so the lag rule holds",
+      "lag rule": "by demand: no worker reports, so the lag rule applies",
       cameras: "by the number of cameras",
       "pending count": "by pending messages, or not at all",
-      unknown: "not known",
+      unknown: "unknown",
     },
     /** @type {Record<string, string>} */
     terms: {
-      arrival_replicas: "Arrivals call for",
-      backlog_replicas: "The backlog calls for",
-      due_replicas: "What is soon gone calls for",
+      arrival_replicas: "Arrivals need",
+      backlog_replicas: "The backlog needs",
+      due_replicas: "Expiring work needs",
       held_replicas: "Held at least",
-      replicas: "Asked for",
+      replicas: "Requested",
       ready: "Ready",
       warming: "Warming up",
     },
     barLabel: (/** @type {string} */ name, /** @type {string} */ value) => `${name}: ${value} replicas`,
-    settings: "What its trigger asks for",
-    before: (/** @type {string} */ ago) => `No longer asked for, since ${ago}`,
-    by: (/** @type {string} */ by) => `said by the ${by}`,
+    settings: "Trigger settings",
+    before: (/** @type {string} */ ago) => `No longer requested, since ${ago}`,
+    by: (/** @type {string} */ by) => `from the ${by}`,
     terms_all: "All terms",
     yes: "yes",
     no: "no",
@@ -38,12 +37,12 @@ export const strings = {
   form: {
     title: "What if",
     lead:
-      "Simulates other ways to scale on the same arrivals, and says what each would have cost in thirty such days. " +
-      "Nothing is changed by it.",
+      "Simulates other policies on the same arrivals, and shows what each would have cost in thirty such days. " +
+      "It changes nothing.",
     service: "Service",
     arrivals: "Arrivals",
     /** @type {Record<string, string>} */
-    sources: { usage: "What arrived here", csv: "A CSV file of t_s,arrivals", made_up: "A made-up trace" },
+    sources: { usage: "Recorded arrivals", csv: "A CSV file of t_s,arrivals", made_up: "A synthetic trace" },
     days: "Of the last days",
     csv: "File",
     csvHint: "4 MB at most. 'tidegate trace export' writes one.",
@@ -54,72 +53,72 @@ export const strings = {
       bursts: "Bursts",
       flash_crowd: "A flash crowd, twice",
       ramp: "A slow rise and fall",
-      outage: "Cameras that are lost and back",
+      outage: "Cameras that go offline and return",
     },
-    service_rate: "Messages a second of a busy replica",
+    service_rate: "Messages per second of a busy replica",
     cold_start_s: "Cold start, seconds",
     latency_target_s: "Latency target, seconds",
     price: "Price of a replica's hour",
     min_replicas: "Replicas at least",
     max_replicas: "Replicas at most",
-    budgets: "deferBudget, shares with commas",
-    budgetsHint: "Frames that may be left out at first, from 0 to 1.",
-    enough: "Minutes to be served, %",
+    budgets: "deferBudget, shares separated by commas",
+    budgetsHint: "Share of frames that may be deferred, from 0 to 1.",
+    enough: "Minutes within the target, %",
     policies: "Compare",
     /** @type {Record<string, string>} */
     policyNames: {
       "KEDA default": "KEDA's defaults",
       lag: "By lag, tuned",
       demand: "By demand",
-      "demand, bends": "By demand, where work bends",
+      "demand, bends": "By demand, degradable",
     },
     asMeasured: "as measured",
     asShipped: "as shipped",
     none: "none",
-    twice: "twice the peak's need",
+    twice: "twice the peak",
     more: "More settings",
     go: "Simulate",
-    number: "This is no number.",
+    number: "Enter a number.",
     between: (/** @type {number} */ least, /** @type {number} */ most) =>
-      `Give a number from ${least.toLocaleString("en")} to ${most.toLocaleString("en")}.`,
-    whole: "Give a whole number.",
+      `Enter a number from ${least.toLocaleString("en")} to ${most.toLocaleString("en")}.`,
+    whole: "Enter a whole number.",
     noFile: "Choose a file.",
-    tooLarge: "This file is larger than 4 MB: make its rows coarser, or give a part of it.",
-    shares: "Give up to five numbers from 0 to 1, with commas between them.",
-    order: "This is fewer than at least.",
-    needsOperator: "What-ifs take computing time, and are for operators: ask an admin.",
+    tooLarge: "This file is larger than 4 MB: make its rows coarser, or use a part of it.",
+    shares: "Enter up to five numbers from 0 to 1, separated by commas.",
+    order: "Set this to the minimum or more.",
+    needsOperator: "What-ifs need the role operator: ask an admin.",
   },
   job: {
-    progress: "How far the simulation is",
-    of: (/** @type {string} */ service, /** @type {string} */ began) => `${service}, begun ${began}`,
-    end: "End it",
-    lost: "This what-if is no longer kept: start it again.",
+    progress: "Progress of the simulation",
+    of: (/** @type {string} */ service, /** @type {string} */ began) => `${service}, started ${began}`,
+    end: "Cancel",
+    lost: "This what-if has expired: start it again.",
   },
   answer: {
-    title: (/** @type {string} */ service) => `What would have been, of ${service}`,
-    saves: (/** @type {string} */ way, /** @type {string} */ amount, /** @type {string} */ against) =>
-      `${way} saves ${amount} a month against ${against}`,
-    costs: (/** @type {string} */ way, /** @type {string} */ amount, /** @type {string} */ against) =>
-      `${way} takes ${amount} a month more than ${against}`,
-    same: (/** @type {string} */ way) => `Nothing that was tried saves anything against ${way}`,
+    title: (/** @type {string} */ service) => `Results for ${service}`,
+    saves: (/** @type {string} */ policy, /** @type {string} */ amount, /** @type {string} */ against) =>
+      `${policy} saves ${amount} a month against ${against}`,
+    costs: (/** @type {string} */ policy, /** @type {string} */ amount, /** @type {string} */ against) =>
+      `${policy} takes ${amount} a month more than ${against}`,
+    same: (/** @type {string} */ policy) => `No policy saves anything against ${policy}`,
     serves: (/** @type {string} */ share, /** @type {string} */ before, /** @type {string} */ p99, /** @type {string} */ p99Before) =>
       `It serves ${share} of the minutes within the target instead of ${before}; 99 % of the results come within ${p99} instead of ${p99Before}.`,
     hours: (/** @type {string} */ hours) => `${hours} GPU-hours`,
     money: (/** @type {string} */ money, /** @type {string} */ hours) => `${money} (${hours} GPU-hours)`,
     recommended: "recommended",
-    rule: "Recommended is the cheapest that serves enough of the minutes, or else the one that serves most.",
+    rule: "Recommended: the cheapest policy that serves enough minutes, or else the one that serves most.",
     columns: {
-      name: "Way to scale",
+      name: "Policy",
       hours: "GPU-hours in 30 days",
       of_static: "Of static",
-      of_bound: "Of bound",
+      of_bound: "Of oracle",
       served: "Minutes served",
       p99: "p99",
-      left_out: "Left out",
-      made_good: "Made good",
+      left_out: "Deferred",
+      made_good: "Backfilled",
       cost: "Cost in 30 days",
     },
-    table: "What each way to scale would have cost",
+    table: "Cost of each policy",
     times: (/** @type {string} */ n) => `${n}×`,
     plot: "Replicas over time",
     plotLabel: (/** @type {string} */ rows) => `Replicas over time of ${rows}, beside the replicas that arrivals keep busy`,
@@ -127,17 +126,14 @@ export const strings = {
     shown: "Shown in the plot",
     hoursAfter: (/** @type {string} */ n) => `${n} h`,
     daysAfter: (/** @type {string} */ n) => `${n} d`,
-    notes: "What it goes by",
+    notes: "Assumptions",
     load: (/** @type {any} */ load, /** @type {(n: number) => string} */ number) =>
-      `A busy replica does ${number(load.service_rate)} messages a second (${load.rate_measured ? "measured" : "given"}), ` +
-      `is there after ${number(load.cold_start_s)} s (${load.cold_measured ? "measured of processes" : "given or shipped"}), ` +
-      `results are wanted within ${number(load.latency_target_s)} s, and there are ${number(load.min_replicas)} to ` +
-      `${count(load.max_replicas, "replica", "replicas")}.`,
+      `A busy replica processes ${number(load.service_rate)} messages per second (${load.rate_measured ? "measured" : "given"}). ` +
+      `It starts in ${number(load.cold_start_s)} s (${load.cold_measured ? "measured" : "given or default"}). ` +
+      `Results are due within ${number(load.latency_target_s)} s, from ${number(load.min_replicas)} to ` +
+      `${count(load.max_replicas, "replica")}.`,
     apply: "ScaledObject to apply",
     of: "Of",
-    applyHint: "kubectl apply -f, or tidegate up --scaled-object. It takes the place of the one of its name.",
-    copy: "Copy",
-    copied: "The ScaledObject is copied.",
-    notCopied: "The browser does not let pages copy here: the text is selected, copy it yourself.",
+    applyHint: "kubectl apply -f, or tidegate up --scaled-object. It replaces the ScaledObject of the same name.",
   },
 };

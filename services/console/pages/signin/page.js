@@ -1,10 +1,11 @@
 /** Signing in: by a one-time link, by name and password, or by whatever else the console offers. */
 
-import { get, post, sentence, url } from "../api.js";
+import { errorText, get, post, url } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { mistakeLine } from "../parts/messages.js";
 import { strings } from "../strings.js";
 
-const said = strings.signIn;
+const texts = strings.signIn;
 
 /**
  * @param {HTMLElement} app
@@ -12,15 +13,15 @@ const said = strings.signIn;
  * @param {(me: any) => void} then
  */
 export async function signIn(app, link, then) {
-  const mistake = h("p", { class: "mistake", role: "alert" });
+  const mistake = mistakeLine();
   if (link) {
-    fill(app, h("main", { class: "signin" }, h("p", {}, said.byLink)));
-    // Whoever looks at the history later finds no link.
+    fill(app, h("main", { class: "signin" }, h("p", {}, texts.byLink)));
+    // The link must not stay in the history.
     history.replaceState(null, "", "#/now");
     try {
       return then(await post("session/link", { token: link }));
     } catch (error) {
-      mistake.textContent = sentence(error);
+      mistake.textContent = errorText(error);
     }
   }
   fill(app, page(mistake, then));
@@ -35,12 +36,12 @@ function page(mistake, then) {
   const name = h("input", { name: "name", autocomplete: "username", required: true });
   const password = h("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
   const form = h("form", { class: "card stack" },
-    h("h1", {}, said.title),
-    h("label", { class: "field" }, said.name, name),
-    h("label", { class: "field" }, said.password, password),
+    h("h1", {}, texts.title),
+    h("label", { class: "field" }, texts.name, name),
+    h("label", { class: "field" }, texts.password, password),
     mistake,
-    h("button", { class: "primary" }, said.go),
-    h("p", { class: "small muted" }, said.help));
+    h("button", { class: "primary" }, texts.go),
+    h("p", { class: "small muted" }, texts.help));
   void offerOrganisation(form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -48,7 +49,7 @@ function page(mistake, then) {
     try {
       then(await post("session", { name: name.value, password: password.value }));
     } catch (error) {
-      mistake.textContent = sentence(error);
+      mistake.textContent = errorText(error);
       password.value = "";
     }
   });
@@ -58,5 +59,5 @@ function page(mistake, then) {
 /** Another way in, where there is one. @param {HTMLElement} form */
 async function offerOrganisation(form) {
   const { openid } = await get("session").catch(() => ({ openid: false }));
-  if (openid) form.append(h("a", { class: "button", href: url("session/oidc") }, said.openid));
+  if (openid) form.append(h("a", { class: "button", href: url("session/oidc") }, texts.openid));
 }

@@ -1,10 +1,11 @@
 /** What people changed, newest first. */
 
-import { get, sentence } from "../api.js";
+import { get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
-import { clock } from "../parts/format.js";
+import { clock, iso } from "../parts/format.js";
+import { emptyNote } from "../parts/messages.js";
 import { table } from "../parts/table.js";
-import { toast } from "../parts/toast.js";
+import { orToast } from "../parts/toast.js";
 import { replaceQuery } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -16,7 +17,7 @@ export async function tab(part, route) {
   const action = h("input", { name: "action", value: route.query.get("action") ?? "", placeholder: strings.actionHint, maxLength: 100 });
   const since = h("input", { name: "since", type: "datetime-local", value: route.query.get("since") ?? "" });
   const list = h("div", {});
-  const more = h("button", { type: "button", hidden: true, onclick: () => void load(true).catch(failed) }, strings.more);
+  const more = h("button", { type: "button", hidden: true, onclick: () => void orToast(load(true)) }, strings.more);
   const form = h("form", { class: "row" }, h("label", { class: "field" }, strings.person, person),
     h("label", { class: "field" }, strings.action, action), h("label", { class: "field" }, strings.since, since), h("button", {}, strings.filter));
   /** @type {Change[]} */
@@ -26,18 +27,18 @@ export async function tab(part, route) {
 
   /** @param {boolean} [further] */
   async function load(further = false) {
-    const from = since.value ? new Date(since.value).toISOString() : "";
-    const found = await get("audit", { person: person.value, action: action.value, since: from, cursor: further ? next : null });
-    shown = further ? [...shown, ...found.changes] : found.changes;
-    next = found.next;
-    fill(list, shown.length ? changes(shown) : next ? null : h("p", { class: "empty" }, strings.noChanges));
+    const from = since.value ? iso(since.value) : "";
+    const reply = await get("audit", { person: person.value, action: action.value, since: from, cursor: further ? next : null });
+    shown = further ? [...shown, ...reply.changes] : reply.changes;
+    next = reply.next;
+    fill(list, shown.length ? changes(shown) : next ? null : emptyNote(strings.noChanges));
     more.hidden = !next;
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     replaceQuery({ person: person.value, action: action.value, since: since.value });
-    void load().catch(failed);
+    void orToast(load());
   });
   fill(part, form, list, more);
   await load();
@@ -57,12 +58,7 @@ function via(name) {
   return /** @type {Record<string, string>} */ (strings.via)[name] ?? name;
 }
 
-/** @param {Record<string, unknown>} said */
-function details(said) {
-  return Object.entries(said).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
-}
-
-/** @param {unknown} error */
-function failed(error) {
-  toast(sentence(error), "bad");
+/** @param {Record<string, unknown>} values */
+function details(values) {
+  return Object.entries(values).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
 }

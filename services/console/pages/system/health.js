@@ -1,8 +1,8 @@
-/** Whether all is well, as far as the console can see, and what to do where it is not. */
+/** The checks of the system, and remedies for those that fail. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
 import { fill, h } from "../parts/dom.js";
+import { poll } from "../parts/poll.js";
 import { to } from "../router.js";
 import { strings } from "./strings.js";
 
@@ -20,12 +20,12 @@ export async function tab(part) {
   const summary = h("summary", {});
   fill(part, sum, trouble, h("details", {}, summary, well));
   let shown = "";
-  return again(async (signal) => {
+  return poll(async (signal) => {
     /** @type {{findings: Finding[]}} */
     const { findings } = await get("doctor", {}, signal);
-    const found = JSON.stringify(findings);
-    if (found === shown) return;
-    shown = found;
+    const json = JSON.stringify(findings);
+    if (json === shown) return;
+    shown = json;
     const bad = findings.filter((finding) => finding.level !== "ok");
     const good = findings.filter((finding) => finding.level === "ok");
     fill(sum, bad.length ? strings.notWell(bad.length) : strings.allWell);

@@ -1,30 +1,28 @@
-/** One dead letter, in a dialog: its headers, and what it holds, as text or as a picture. */
+/** One dead letter, in a dialog: its headers and payload, as text or as a picture. */
 
 import { get, url } from "../api.js";
+import { openDialog } from "../parts/dialog.js";
 import { h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { strings as shared } from "../strings.js";
 import { strings } from "./strings.js";
 
 /** @param {number} seq */
-export async function look(seq) {
-  const found = await get(`letters/${seq}`);
-  const { letter } = found;
+export async function showLetter(seq) {
+  const reply = await get(`letters/${seq}`);
+  const { letter } = reply;
   const close = h("button", { type: "button", onclick: () => dialog.close() }, shared.close);
-  const dialog = h("dialog", { class: "wide", "aria-label": strings.letter(seq) },
-    h("div", { class: "stack" },
-      h("h2", {}, strings.letter(seq)),
-      h("p", {}, letter.reason),
-      h("dl", { class: "figures" },
-        fact(strings.of, `${letter.stream}/${letter.stream_seq}`), fact(strings.subject, letter.subject || "–"),
-        fact(strings.service, letter.service), fact(strings.tries, String(letter.deliveries))),
-      found.is_video ? picture(seq) : null,
-      Object.keys(found.headers).length ? headers(found.headers) : null,
-      found.text === null ? null : h("section", { class: "stack" }, h("h3", {}, strings.payload),
-        h("pre", { tabIndex: 0 }, readable(found.text)), found.is_cut ? h("p", { class: "small muted" }, strings.cut) : null),
-      close));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  const dialog = openDialog(strings.letter(seq),
+    h("p", {}, letter.reason),
+    figures([
+      [strings.of, `${letter.stream}/${letter.stream_seq}`], [strings.subject, letter.subject || "–"],
+      [strings.service, letter.service], [strings.tries, String(letter.deliveries)]]),
+    reply.is_video ? picture(seq) : null,
+    Object.keys(reply.headers).length ? headers(reply.headers) : null,
+    reply.text === null ? null : h("section", { class: "stack" }, h("h3", {}, strings.payload),
+      h("pre", { tabIndex: 0 }, readable(reply.text)), reply.is_cut ? h("p", { class: "small muted" }, strings.cut) : null),
+    close);
+  dialog.classList.add("wide");
   close.focus();
 }
 
@@ -35,15 +33,10 @@ function picture(seq) {
   return image;
 }
 
-/** @param {Record<string, string>} said */
-function headers(said) {
+/** @param {Record<string, string>} values */
+function headers(values) {
   return h("section", { class: "stack" }, h("h3", {}, strings.headers),
-    h("pre", { tabIndex: 0 }, Object.entries(said).map(([name, value]) => `${name}: ${value}`).join("\n")));
-}
-
-/** @param {string} name @param {string} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+    h("pre", { tabIndex: 0 }, Object.entries(values).map(([name, value]) => `${name}: ${value}`).join("\n")));
 }
 
 /** JSON with its lines; anything else as it is. @param {string} text */

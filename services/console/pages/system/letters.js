@@ -1,13 +1,14 @@
-/** Dead letters: why they died, and back to work with them. */
+/** Dead letters: their reasons, replayed or deleted. */
 
-import { get, post, remove, sentence } from "../api.js";
+import { get, post, remove } from "../api.js";
 import { confirm } from "../parts/dialog.js";
 import { fill, h } from "../parts/dom.js";
 import { clock, size } from "../parts/format.js";
+import { emptyNote } from "../parts/messages.js";
 import { table } from "../parts/table.js";
-import { toast } from "../parts/toast.js";
+import { orToast, toast, toastError } from "../parts/toast.js";
 import { replaceQuery, to } from "../router.js";
-import { look } from "./letter.js";
+import { showLetter } from "./letter.js";
 import { strings } from "./strings.js";
 
 /**
@@ -26,13 +27,13 @@ class Letters {
     this.list = h("div", {});
     this.service = h("input", { name: "service", value: service, placeholder: strings.anyService, maxLength: 64 });
     this.all = h("button", { type: "button", hidden: true, onclick: () => void this.#replayAll() }, strings.replayAll);
-    this.more = h("button", { type: "button", hidden: true, onclick: () => void this.#try(this.load(true)) }, strings.more);
+    this.more = h("button", { type: "button", hidden: true, onclick: () => void orToast(this.load(true)) }, strings.more);
     const form = h("form", { class: "head" },
       h("div", { class: "row" }, h("label", { class: "field" }, strings.service, this.service), h("button", {}, strings.filter)), this.all);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       replaceQuery({ service: this.service.value });
-      void this.#try(this.load());
+      void orToast(this.load());
     });
     fill(part, form, this.list, this.more);
   }
@@ -41,9 +42,9 @@ class Letters {
   async load(more = false) {
     const query = { service: this.service.value, cursor: more ? this.next : null };
     /** @type {{letters: Letter[], next: string | null}} */
-    const found = await get("letters", query);
-    this.letters = more ? [...this.letters, ...found.letters] : found.letters;
-    this.next = found.next;
+    const reply = await get("letters", query);
+    this.letters = more ? [...this.letters, ...reply.letters] : reply.letters;
+    this.next = reply.next;
     this.#fill();
   }
 
@@ -55,9 +56,9 @@ class Letters {
     const rows = this.letters.map((letter) => [
       letter.time ? clock(letter.time) : "–", letter.service, letter.reason,
       letter.camera ? h("a", { href: to("cameras", [letter.camera]) }, letter.camera) : "–",
-      String(letter.deliveries), letter.bytes === null ? strings.gone : size(letter.bytes), this.#actions(letter),
+      String(letter.deliveries), letter.bytes === null ? strings.expired : size(letter.bytes), this.#actions(letter),
     ]);
-    fill(this.list, rows.length ? table(strings.tabs.letters, columns, rows) : this.next ? null : h("p", { class: "empty" }, strings.noLetters));
+    fill(this.list, rows.length ? table(strings.tabs.letters, columns, rows) : this.next ? null : emptyNote(strings.noLetters));
     this.all.hidden = !this.letters.some((letter) => letter.can_replay);
     this.more.hidden = !this.next;
   }
@@ -66,12 +67,12 @@ class Letters {
   #actions(letter) {
     const name = (/** @type {string} */ action) => `${action}: ${strings.letter(letter.seq)}`;
     return h("div", { class: "row" },
-      h("button", { type: "button", "aria-label": name(strings.look), onclick: () => void this.#try(look(letter.seq)) }, strings.look),
+      h("button", { type: "button", "aria-label": name(strings.look), onclick: () => void orToast(showLetter(letter.seq)) }, strings.look),
       h("button", {
         type: "button", "aria-label": name(strings.replay), disabled: !letter.can_replay,
-        onclick: () => void this.#try(this.#replay(letter)),
+        onclick: () => void orToast(this.#replay(letter)),
       }, strings.replay),
-      h("button", { type: "button", class: "danger", "aria-label": name(strings.delete), onclick: () => void this.#try(this.#delete(letter)) },
+      h("button", { type: "button", class: "danger", "aria-label": name(strings.delete), onclick: () => void orToast(this.#delete(letter)) },
         strings.delete));
   }
 
@@ -101,7 +102,7 @@ class Letters {
         this.#drop(letter);
       } catch (error) {
         failed += 1;
-        toast(sentence(error), "bad");
+        toastError(error);
       }
     }
     toast(strings.replayedAll(all.length - failed, failed));
@@ -111,11 +112,6 @@ class Letters {
   #drop(letter) {
     this.letters = this.letters.filter((other) => other.seq !== letter.seq);
     this.#fill();
-  }
-
-  /** @param {Promise<void>} done */
-  async #try(done) {
-    await done.catch((error) => toast(sentence(error), "bad"));
   }
 }
 

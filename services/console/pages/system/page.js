@@ -1,7 +1,8 @@
 /** System: whether all is well, streams, dead letters, what people changed, and versions. A tab each. */
 
-import { sentence } from "../api.js";
+import { errorText } from "../api.js";
 import { fill, h } from "../parts/dom.js";
+import { errorNote } from "../parts/messages.js";
 import { tabs } from "../parts/tabs.js";
 import { strings } from "./strings.js";
 
@@ -15,14 +16,14 @@ const ROLES = { health: "operator", streams: "viewer", letters: "admin", audit: 
 
 /** @type {import("../shell.js").Show} */
 export async function show(main, route, shell) {
-  const mine = Object.keys(ROLES).filter((tab) => shell.may(/** @type {string} */ (ROLES[tab])));
-  const chosen = mine.includes(route.parts[0] ?? "") ? /** @type {string} */ (route.parts[0]) : /** @type {string} */ (mine[0]);
+  const tabNames = Object.keys(ROLES).filter((tab) => shell.may(/** @type {string} */ (ROLES[tab])));
+  const chosen = tabNames.includes(route.parts[0] ?? "") ? /** @type {string} */ (route.parts[0]) : /** @type {string} */ (tabNames[0]);
   const part = h("div", { class: "stack" });
-  fill(main, h("h1", {}, strings.title), tabs("system", mine, chosen, strings.tabs, strings.tabsLabel), part);
+  fill(main, h("h1", {}, strings.title), tabs("system", tabNames, chosen, strings.tabs, strings.tabsLabel), part);
   try {
     const { tab } = /** @type {{tab: Tab}} */ (await import(`./${chosen}.js`));
     return await tab(part, route, shell);
   } catch (error) {
-    fill(part, h("p", { class: "empty", role: "alert" }, sentence(error)));
+    fill(part, errorNote(errorText(error)));
   }
 }

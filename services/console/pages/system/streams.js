@@ -1,9 +1,10 @@
-/** What each stream holds, and how far each consumer is. */
+/** The size of each stream, and the position of each consumer. */
 
 import { get } from "../api.js";
-import { again } from "../parts/again.js";
 import { fill, h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { ago, clock, duration, number, percent, size } from "../parts/format.js";
+import { poll } from "../parts/poll.js";
 import { table } from "../parts/table.js";
 import { strings } from "./strings.js";
 
@@ -23,11 +24,11 @@ export async function tab(part) {
   const total = h("p", { class: "muted" });
   const list = h("div", { class: "streams" });
   fill(part, total, list);
-  return again(async (signal) => {
+  return poll(async (signal) => {
     /** @type {{streams: Stream[], bytes: number, max_bytes: number}} */
-    const found = await get("streams", {}, signal);
-    fill(total, strings.total(size(found.bytes), size(found.max_bytes)));
-    fill(list, found.streams.map(card));
+    const reply = await get("streams", {}, signal);
+    fill(total, strings.total(size(reply.bytes), size(reply.max_bytes)));
+    fill(list, reply.streams.map(card));
   }, EVERY_MS);
 }
 
@@ -36,14 +37,14 @@ function card(stream) {
   if (stream.error) return h("section", { class: "card" }, h("h2", {}, stream.name), h("p", { class: "bad" }, stream.error));
   return h("section", { class: "card", "aria-label": stream.name },
     h("div", { class: "head" }, h("h2", {}, stream.name), h("code", { class: "muted" }, stream.subjects.join(", "))),
-    h("dl", { class: "figures" },
-      fact(strings.messages, limited(number(stream.messages), stream.max_messages && number(stream.max_messages))),
-      fact(strings.size, limited(size(stream.bytes), stream.max_bytes && size(stream.max_bytes))),
-      fact(strings.oldest, time(stream.oldest)), fact(strings.newest, time(stream.newest)),
-      stream.share_full === null ? null : fact(strings.full, [
-        h("progress", { value: stream.share_full, max: 1, "aria-label": strings.fullOf(stream.name) }), " ", percent(stream.share_full)])),
+    figures([
+      [strings.messages, withLimit(number(stream.messages), stream.max_messages && number(stream.max_messages))],
+      [strings.size, withLimit(size(stream.bytes), stream.max_bytes && size(stream.max_bytes))],
+      [strings.oldest, time(stream.oldest)], [strings.newest, time(stream.newest)],
+      stream.share_full === null ? null : [strings.full, [
+        h("progress", { value: stream.share_full, max: 1, "aria-label": strings.fullOf(stream.name) }), " ", percent(stream.share_full)]]]),
     h("p", { class: "small muted" }, [
-      stream.max_age_s ? strings.kept(duration(stream.max_age_s)) : "",
+      stream.max_age_s ? strings.maxAge(duration(stream.max_age_s)) : "",
       stream.refuses ? strings.whenFull.refuses : strings.whenFull.forgets,
       stream.copies > 1 ? strings.copies(stream.copies) : "",
       stream.other_consumers ? strings.others(stream.other_consumers) : "",
@@ -64,13 +65,8 @@ function consumers(stream) {
   ]));
 }
 
-/** @param {string} name @param {import("../parts/dom.js").Child | import("../parts/dom.js").Child[]} value */
-function fact(name, value) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
-}
-
 /** @param {string} value @param {string | number | null} limit */
-function limited(value, limit) {
+function withLimit(value, limit) {
   return limit ? `${value} / ${limit}` : value;
 }
 

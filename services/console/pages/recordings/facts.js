@@ -1,6 +1,7 @@
-/** What is told beside the video: how much a camera has and by which policy, and what is missing of a day. */
+/** Facts next to the video: a camera's storage and policy, and the gaps of a day. */
 
 import { fill, h } from "../parts/dom.js";
+import { figures } from "../parts/facts.js";
 import { clock, duration, number, size } from "../parts/format.js";
 import { SECOND } from "./days.js";
 import { strings } from "./strings.js";
@@ -9,37 +10,35 @@ import { strings } from "./strings.js";
 /** @typedef {import("./types.js").Gap} Gap */
 /** @typedef {import("./types.js").Cause} Cause */
 
-const said = strings.facts;
+const texts = strings.facts;
 const MOST_GAPS = 20;
 
 /** @param {OfCamera} of */
 export function policy({ record, rest, keep_days, held }) {
-  if (record === "never") return said.recorded.never;
-  const what = record !== "always" && rest === "keyframes" ? said.rest(said.recorded[record]) : said.recorded[record];
-  return held ? `${what}, ${said.held}` : said.days(what, number(keep_days));
+  if (record === "never") return texts.recorded.never;
+  const what = record !== "always" && rest === "keyframes" ? texts.rest(texts.recorded[record]) : texts.recorded[record];
+  return held ? `${what}, ${texts.held}` : texts.days(what, number(keep_days));
 }
 
 /** @param {OfCamera} of */
 export function goes({ goes, since }) {
-  return goes ? clock(goes) : since ? said.never : "–";
+  return goes ? clock(goes) : since ? texts.never : "–";
 }
 
 /** @param {Record<string, number>} lost seconds by cause */
 export function missing(lost) {
   const causes = Object.entries(lost).filter(([, seconds]) => seconds >= 1).sort(([, a], [, b]) => b - a);
-  return causes.length ? causes.map(([cause, seconds]) => said.lost(duration(Math.round(seconds)), /** @type {Cause} */ (cause))) : [said.nothing];
+  return causes.length ? causes.map(([cause, seconds]) => texts.lost(duration(Math.round(seconds)), /** @type {Cause} */ (cause))) : [texts.nothing];
 }
 
 /** @param {OfCamera} of */
 export function facts(of) {
-  /** @type {[string, import("../parts/dom.js").Child | import("../parts/dom.js").Child[]][]} */
-  const rows = [
-    [said.video, duration(Math.round(of.seconds))], [said.disk, size(of.bytes)],
-    [said.since, of.since ? clock(of.since) : "–"], [said.until, of.until ? clock(of.until) : "–"],
-    [said.policy, policy(of)], [said.goes, goes(of)],
-    [said.missing, h("ul", {}, missing(of.lost).map((text) => h("li", {}, text)))],
-  ];
-  return h("dl", { class: "figures" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return figures([
+    [texts.video, duration(Math.round(of.seconds))], [texts.disk, size(of.bytes)],
+    [texts.since, of.since ? clock(of.since) : "–"], [texts.until, of.until ? clock(of.until) : "–"],
+    [texts.policy, policy(of)], [texts.goes, goes(of)],
+    [texts.missing, h("ul", {}, missing(of.lost).map((text) => h("li", {}, text)))],
+  ]);
 }
 
 /** The longest gaps of a day, by time. */
