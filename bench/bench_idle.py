@@ -32,9 +32,9 @@ from shared.contract import names, topology
 from tests.archive_world import planned, recorded
 from tests.recorder_world import publish
 from tests.service_process import ServiceProcess
+from tidegate.archive.engines.live_engine import LiveEngine
+from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.live_engine import LiveEngine
-from tidegate.archive.local_engine import LocalEngine
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 

@@ -24,11 +24,11 @@ from rich.table import Table
 
 from bench import record
 from tests.archive_world import planned, recorded, seen
-from tidegate.archive import ray_engine
-from tidegate.archive.analysis import Analyzer
-from tidegate.archive.decoding import read_piece
+from tidegate.archive.engines import ray_engine
+from tidegate.archive.engines.local_engine import LocalEngine
+from tidegate.archive.frames.analysis import Analyzer
+from tidegate.archive.frames.decoding import read_piece
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.local_engine import LocalEngine
 from tidegate.archive.run import Engine, Run
 from tidegate.archive.sync_store import SyncStore
 

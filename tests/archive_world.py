@@ -20,9 +20,9 @@ from shared.recordings.records import Hour, Recorded, hour_of
 from shared.recordings.windows import Head
 from tests.made_once import made_once
 from tidegate.archive import planning, rows
+from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.job import DetectionSettings, Embed, Job, Piece
-from tidegate.archive.local_engine import LocalEngine
-from tidegate.archive.report import write_report
+from tidegate.archive.results.report import write_report
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 from tidegate.demo import clips, footage

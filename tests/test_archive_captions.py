@@ -46,7 +46,7 @@ from tests.up_process import COMMAND
 from tests.video_world import pixels
 from tests.waiting import patience_s, until
 from tidegate.archive import rows
-from tidegate.archive.decoding import FILE_MISSING
+from tidegate.archive.frames.decoding import FILE_MISSING
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 

@@ -26,7 +26,7 @@ from tests.console import console_on
 from tests.runs import stored
 from tests.up_process import COMMAND
 from tests.waiting import patience_s, until
-from tidegate.archive.progress_publisher import ProgressPublisher
+from tidegate.archive.results.progress_publisher import ProgressPublisher
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 from tidegate.local.server import NatsServer

@@ -18,14 +18,15 @@ import msgspec
 
 from shared.recordings.store import Missing
 from shared.runtime.errors import SettingError
-from tidegate.archive import analysis, rows
-from tidegate.archive.analysis import AnalysisTotals, results_key
-from tidegate.archive.chapters import CAPTIONS, CaptionTotals, Chapter, chapters
-from tidegate.archive.decoding import Size
+from tidegate.archive import rows
+from tidegate.archive.captions.chapters import CAPTIONS, CaptionTotals, Chapter, chapters
+from tidegate.archive.frames import analysis
+from tidegate.archive.frames.analysis import AnalysisTotals, results_key
+from tidegate.archive.frames.decoding import Size
+from tidegate.archive.frames.probe import ProbeResult
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals
 from tidegate.archive.job import PLAN, Job, Piece, Plan
-from tidegate.archive.probe import ProbeResult
 from tidegate.archive.sync_store import SyncStore
-from tidegate.archive.tracking import TrackingTask, TrackingTotals
 
 
 class Engine(Protocol):

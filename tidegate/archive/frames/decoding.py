@@ -14,8 +14,8 @@ from shared.recordings.records import Unreadable, catalogue_key, folder_of, hour
 from shared.recordings.store import Missing, Unkept
 from shared.runtime.errors import BadSegment
 from shared.video.decode import Image, decode
-from tidegate.archive import embedding
-from tidegate.archive.embedding import EmbedInput
+from tidegate.archive.frames import embedding
+from tidegate.archive.frames.embedding import EmbedInput
 from tidegate.archive.job import NONE, Job, Piece
 from tidegate.archive.sync_store import SyncStore
 

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import nats.errors
@@ -23,14 +22,14 @@ from nats.aio.msg import Msg
 
 from shared.contract import names, stats
 from shared.runtime.errors import BadMessage, SettingError, TidegateError
-from tidegate.archive.analysis import AnalysisTotals, analysis_result, write_result
-from tidegate.archive.decoding import Size
+from tidegate.archive.engines.local_engine import LocalEngine
+from tidegate.archive.engines.task_server import SERVICE, SILENCE_S, TaskServer
+from tidegate.archive.frames.analysis import AnalysisTotals, analysis_result, write_result
+from tidegate.archive.frames.decoding import Size
+from tidegate.archive.frames.probe import ProbeResult, first_frames
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals
 from tidegate.archive.job import LIVE, Job, Piece
-from tidegate.archive.local_engine import LocalEngine
-from tidegate.archive.probe import ProbeResult, first_frames
 from tidegate.archive.sync_store import SyncStore, open_recordings
-from tidegate.archive.task_server import SERVICE, SILENCE_S, TaskServer
-from tidegate.archive.tracking import TrackingTask, TrackingTotals
 from tidegate.local import running
 
 T = TypeVar("T")
@@ -78,7 +77,7 @@ class LiveEngine:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
             if self._client:
                 self._loop_thread.run(asyncio.wait_for(self._client.close(), _CLOSE_S))

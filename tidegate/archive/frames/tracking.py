@@ -18,7 +18,7 @@ from shared.contract import rules as book
 from shared.contract.events import Incident, Track, Tracks
 from shared.contract.names import Token
 from tidegate.archive import rows
-from tidegate.archive.analysis import results_key
+from tidegate.archive.frames.analysis import results_key
 from tidegate.archive.job import Job
 from tidegate.archive.sync_store import SyncStore
 

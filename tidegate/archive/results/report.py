@@ -1,11 +1,11 @@
-"""The report of a run, as JSON and as a self-contained HTML page: totals, objects over time, and pictures."""
+"""The results of a run, as text for a terminal, as JSON and as a self-contained HTML page with charts and pictures."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -16,12 +16,14 @@ from shared.recordings import cutting
 from shared.runtime.errors import TidegateError
 from shared.video.decode import decode
 from tidegate.archive import rows
-from tidegate.archive.analysis import AnalysisTotals, results_key
-from tidegate.archive.chapters import CAPTIONS, CaptionTotals
-from tidegate.archive.job import NONE, Job, Piece
+from tidegate.archive.captions.chapters import CAPTIONS, CaptionTotals
+from tidegate.archive.frames.analysis import AnalysisTotals, results_key
+from tidegate.archive.frames.tracking import TrackingTotals, read_tracking_totals
+from tidegate.archive.job import NONE, Piece
 from tidegate.archive.run import Run, totals_by_camera
 from tidegate.archive.sync_store import SyncStore
-from tidegate.archive.tracking import TrackingTotals, read_tracking_totals
+from tidegate.client.times import length
+from tidegate.view.records import Right, Wrapped
 from tidegate.view.words import counted
 
 PAGE, SUMMARY = "report.html", "summary.json"
@@ -30,6 +32,8 @@ _BARS, _PICTURES = 96, 8
 # Maximum captions of a camera on the page.
 _CAPTIONS = 300
 _WITHIN = (960, 960)
+# The columns of `summary_rows`.
+FIELDS = ("camera", Right("video"), Right("frames"), Right("tracks"), Right("incidents"), Wrapped("seen"))
 
 
 class CameraSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +82,7 @@ def write_report(run: Run, recordings: SyncStore, results: SyncStore) -> Summary
     pieces = list(run.analysis_totals())
     summary = _summary(run, pieces, results)
     results.put(SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
-    pictures = [picture for piece in _busiest(pieces) if (picture := _picture(run.job, piece, recordings, results))]
+    pictures = [picture for piece in _busiest(pieces) if (picture := _picture(piece, recordings, results))]
     captions = {one.camera: _first_captions(run, one.camera, results) for one in summary.cameras if one.captions}
     results.put(PAGE, _page(summary, pieces, pictures, captions).encode())
     return summary
@@ -138,7 +142,7 @@ def _busiest(pieces: Sequence[tuple[Piece, AnalysisTotals]]) -> list[Piece]:
     return [piece for _, piece in ordered[:_PICTURES]]
 
 
-def _picture(job: Job, piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture | None:
+def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture | None:
     """Return the frame of a piece with most objects; None: its video is deleted."""
     from tidegate.drawing.detections import annotated
 
@@ -172,6 +176,36 @@ def _first_captions(run: Run, camera: str, results: SyncStore) -> list[tuple[dt.
             chapter_rows = rows.read(results.read(results_key(CAPTIONS, chapter.key)))
             captions += [(row["start"], row["text"]) for row in chapter_rows if not row["failed"]]
     return captions[:_CAPTIONS]
+
+
+def summary_rows(summary: Summary) -> list[list[str]]:
+    """Return a row for each camera."""
+    return [
+        [
+            camera.camera,
+            length(camera.hours * 3600),
+            f"{camera.frames:,}",
+            f"{camera.tracks:,}",
+            f"{camera.incidents:,}",
+            ", ".join(f"{label} {count:,}" for label, count in list(camera.labels.items())[:5]),
+        ]
+        for camera in summary.cameras
+    ]
+
+
+def summary_notes(summary: Summary) -> Iterator[str]:
+    """Yield what the table does not show."""
+    missing, captions, failed, embedded = (
+        sum(getattr(camera, field) for camera in summary.cameras)
+        for field in ("missing", "captions", "uncaptioned", "embedded")
+    )
+    if missing:
+        yield f"{length(missing * 3600)} of it could not be looked at: 'failed' in segments says why"
+    if summary.captioner:
+        without = f", {failed:,} could not be: 'failed' in captions says why" if failed else ""
+        yield f"{captions:,} captions by {summary.captioner}{without}"
+    if summary.embedder:
+        yield f"{embedded:,} frames embedded by {summary.embedder}"
 
 
 # ---- the page

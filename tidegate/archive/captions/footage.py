@@ -14,8 +14,8 @@ from shared.recordings.records import Unreadable
 from shared.recordings.store import Missing, Store
 from shared.runtime.errors import BadSegment
 from shared.video.segments import SegmentDecoder
-from tidegate.archive.chapters import CameraFiles, GopRange
-from tidegate.archive.decoding import FILE_MISSING
+from tidegate.archive.captions.chapters import CameraFiles, GopRange
+from tidegate.archive.frames.decoding import FILE_MISSING
 
 
 class Footage:

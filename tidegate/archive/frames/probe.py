@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.runtime.errors import TidegateError
-from tidegate.archive.analysis import Analyzer
-from tidegate.archive.decoding import Size, read_piece
+from tidegate.archive.frames.analysis import Analyzer
+from tidegate.archive.frames.decoding import Size, read_piece
 from tidegate.archive.job import Job, Piece
 from tidegate.archive.sync_store import open_recordings
 

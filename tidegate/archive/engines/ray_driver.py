@@ -24,13 +24,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from shared.runtime.errors import SettingError, TidegateError
-from tidegate.archive.analysis import AnalysisResult, AnalysisTotals, Analyzer, write_result
-from tidegate.archive.decoding import DecodedPiece, SampledSegment, Size, read_piece
-from tidegate.archive.embedding import EmbedInput
+from tidegate.archive.frames.analysis import AnalysisResult, AnalysisTotals, Analyzer, write_result
+from tidegate.archive.frames.decoding import DecodedPiece, SampledSegment, Size, read_piece
+from tidegate.archive.frames.embedding import EmbedInput
+from tidegate.archive.frames.probe import ProbeResult, measure
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals, track_camera
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.probe import ProbeResult, measure
 from tidegate.archive.sync_store import SyncStore, check_reachable, open_recordings
-from tidegate.archive.tracking import TrackingTask, TrackingTotals, track_camera
 
 with contextlib.suppress(ModuleNotFoundError):
     import ray

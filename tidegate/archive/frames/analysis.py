@@ -24,8 +24,8 @@ from shared.contract.events import DetectedObject, Detections, SegmentRef
 from shared.video.decode import Image
 from shared.worker.service import id_of
 from tidegate.archive import rows
-from tidegate.archive.decoding import DecodedPiece, SampledSegment
-from tidegate.archive.embedding import PieceEmbedder
+from tidegate.archive.frames.decoding import DecodedPiece, SampledSegment
+from tidegate.archive.frames.embedding import PieceEmbedder
 from tidegate.archive.job import NONE, DetectionSettings, Job, Piece, with_embed_size
 from tidegate.archive.sync_store import SyncStore
 

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -35,17 +35,79 @@ from shared.recordings.records import Unreadable
 from shared.recordings.store import Missing
 from shared.runtime.errors import BadMessage, BadSegment, TidegateError
 from shared.runtime.tasks import end
-from tidegate.archive.decoding import FILE_MISSING, SampledSegment, check_store_reachable, failed_piece
+from tidegate.archive.engines.local_engine import TRIES
+from tidegate.archive.frames.decoding import FILE_MISSING, SampledSegment, check_store_reachable, failed_piece
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.local_engine import TRIES
 from tidegate.archive.sync_store import SyncStore
-from tidegate.archive.task_queue import TaskQueue, TooManyTimeouts
 
 SERVICE = "cv"
 # Seconds without a finished piece, or without a replica's message, after which the run reports why it waits.
 SILENCE_S = 10.0
 # Maximum segments that wait for each running replica, and bytes of open pieces.
 _AHEAD, _MOST_OPEN = 8, 512 * 2**20
+
+
+class TooManyTimeouts(TidegateError):
+    """Several workers fell silent over the task `id`. times: how many."""
+
+    def __init__(self, id: int, times: int) -> None:
+        super().__init__(f"task {id} was given {times} times, and never answered")
+        self.id, self.times = id, times
+
+
+class TaskQueue:
+    """See the module. silent_s: seconds until a lease expires. most_tries: maximum leases of a task."""
+
+    def __init__(self, silent_s: float, most_tries: int) -> None:
+        self._silent_s = silent_s
+        self._most_tries = most_tries
+        self._waiting: deque[int] = deque()
+        self._in_flight: dict[int, float] = {}
+        self._expirations: Counter[int] = Counter()
+
+    def add(self, id: int) -> None:
+        self._waiting.append(id)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def take(self, now: float) -> int | None:
+        """Lease the next task; None: none waits. Raises TooManyTimeouts."""
+        self._expire(now)
+        if not self._waiting:
+            return None
+        id = self._waiting.popleft()
+        self._in_flight[id] = now
+        return id
+
+    def renew(self, id: int, now: float) -> bool:
+        """Renew a task's lease. Return whether it has one."""
+        if id in self._in_flight:
+            self._in_flight[id] = now
+        return id in self._in_flight
+
+    def give_up(self, id: int) -> None:
+        """Return a task that its worker does not finish: it is the next one to lease."""
+        if self._in_flight.pop(id, None) is not None:
+            self._waiting.appendleft(id)
+
+    def finish(self, id: int) -> bool:
+        """Remove a task that has a result. Return whether this is its first result."""
+        if id in self._waiting:
+            self._waiting.remove(id)
+        elif self._in_flight.pop(id, None) is None:
+            return False
+        self._expirations.pop(id, None)
+        return True
+
+    def _expire(self, now: float) -> None:
+        """Queue the tasks whose leases have expired. Raises TooManyTimeouts."""
+        for id in [id for id, at in self._in_flight.items() if now - at > self._silent_s]:
+            self._expirations[id] += 1
+            if self._expirations[id] >= self._most_tries:
+                raise TooManyTimeouts(id, self._expirations[id])
+            self.give_up(id)
 
 
 class OpenPiece:

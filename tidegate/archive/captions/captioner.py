@@ -12,9 +12,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 from opentelemetry import trace
@@ -25,34 +24,31 @@ from services.vlm.footage import NoFootage
 from services.vlm.kinds import Work
 from services.vlm.kinds.caption import Captions
 from services.vlm.model import event_name
-from services.vlm.reaching import keeping, reached
 from services.vlm.settings import VlmSettings
 from services.vlm.stretches import CaptionStretch
 from shared.contract import jobs
 from shared.contract.events import Caption as Event
 from shared.contract.events import Seen, Usage, VlmResult
 from shared.recordings import opening
-from shared.runtime.errors import Away, BadSegment, SettingError, TidegateError
+from shared.runtime.errors import BadSegment, SettingError, TidegateError
 from shared.runtime.settings import load
-from shared.runtime.tasks import end, gather, supervise
+from shared.runtime.tasks import gather
 from shared.worker.service import id_of
 from tidegate.archive import rows
-from tidegate.archive.analysis import results_key
-from tidegate.archive.chapters import CAPTIONS, CaptionTotals, Chapter, files_by_camera
-from tidegate.archive.footage import Footage
+from tidegate.archive.captions.chapters import CAPTIONS, CaptionTotals, Chapter, files_by_camera
+from tidegate.archive.captions.endpoint import opened
+from tidegate.archive.captions.footage import Footage
+from tidegate.archive.frames.analysis import results_key
+from tidegate.archive.frames.probe import sample
 from tidegate.archive.job import Caption, Job, Piece, with_captioner
-from tidegate.archive.probe import sample
 
 # Maximum consecutive failures: beyond it, the cause is not the video of single stretches.
 MOST_FAILED = 16
 # Maximum attempts to measure the model before a run: the video of some stretches may be deleted.
 _TRIES = 8
-# A request during which our server died this often is assumed to crash it.
-_DEATHS = 3
 _PREFIXES = ("VLM_", "VLLM_", "NUM_GPUS", "DECODE_")
 _NO_USAGE = Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0)
 
-T = TypeVar("T")
 OnStretch = Callable[[], None]
 
 
@@ -104,7 +100,7 @@ class Captioner:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -115,14 +111,8 @@ class Captioner:
     async def _start(self) -> None:
         for store in (self._results, self._recordings):
             self._open.push_async_callback(store.close)
-        self._model, server = await self._open.enter_async_context(reached(self._settings))
-        self._watchers = keeping(self._model, server)
-        self._open.push_async_callback(end, *self._watchers)
-        self._is_ours = server is not None
-        await self._until_well()
-        if server:
-            server.is_well()
-        name = event_name(self._settings, self._model.name)
+        self._endpoint = await self._open.enter_async_context(opened(self._settings))
+        name = event_name(self._settings, self._endpoint.model.name)
         if self._caption.model not in ("", name):
             raise SettingError(
                 f"this run is captioned by {self._caption.model}, and {name} is what answers: set VLM_MODEL or VLM_URL "
@@ -136,19 +126,11 @@ class Captioner:
 
     def probe(self, todo: Sequence[Chapter]) -> Rate:
         """Caption some stretches, and discard the captions. Raises TidegateError if the model does not work."""
-        return self._runner.run(self._supervised(self._probe(todo)))
+        return self._runner.run(self._endpoint.supervised(self._probe(todo)))
 
     def caption(self, todo: Sequence[Chapter], on_stretch: OnStretch) -> None:
         """Caption and write chapters. on_stretch: called after each stretch. Raises TidegateError."""
-        self._runner.run(self._supervised(self._all(todo, on_stretch)))
-
-    async def _supervised(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        try:
-            await supervise(task, *self._watchers)
-            return task.result()
-        finally:
-            await end(task)
+        self._runner.run(self._endpoint.supervised(self._all(todo, on_stretch)))
 
     async def _probe(self, todo: Sequence[Chapter]) -> Rate:
         concurrency = self._settings.vlm_batch_size
@@ -183,41 +165,23 @@ class Captioner:
         events = await gather(caption(stretch) for stretch in chapter.stretches)
         failed = sum(bool(event.reason) for event in events)
         totals = CaptionTotals(camera=chapter.camera, captions=len(events) - failed, failed=failed)
-        caption_rows = (rows.caption(self.job.run, self._id(event), event) for event in events)
+        caption_rows = (rows.caption(self.job.run, id_of("vlm", self.model, event.job), event) for event in events)
         await self._results.put(results_key(CAPTIONS, chapter.key), [rows.parquet(caption_rows, rows.CAPTIONS, totals)])
 
     async def _caption_stretch(self, camera: str, stretch: CaptionStretch) -> Event:
         """Return a caption, or the reason why there is none. Raises TidegateError if the stretch is not the cause."""
-        job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=self._prompt(camera))
+        prompt = self._caption.prompts.get(camera, "")
+        job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
         async with self._preparations:
             try:
                 work = await self._captions.look(job, self._caption.frames)
             except (NoFootage, BadSegment) as e:
                 return self._failed_event(job, str(e))
             async with self._requests:
-                return await self._answer_with_restarts(work)
-
-    async def _until_well(self) -> None:
-        """Wait for the model. A server of ours loads for minutes, and exits if it can't. Raises Away if it is lost."""
-        waits = [] if self._is_ours else [self._model.lost.wait()]
-        await supervise(self._model.well.wait(), *waits, *self._watchers)
-        if not self._model.well.is_set():
-            raise Away(f"captions can't be made: {self._model.reason}. Start it, or correct VLM_URL")
-
-    async def _answer_with_restarts(self, work: Work[jobs.Caption]) -> Event:
-        """Answer a request; repeat it if our server, which is restarted, died meanwhile. Raises Away otherwise."""
-        deaths = 0
-        while True:
-            try:
-                return await self._answer(work)
-            except Away:
-                deaths += 1
-                if not self._is_ours or deaths == _DEATHS:
-                    raise
-            await self._until_well()
+                return await self._endpoint.with_restarts(lambda: self._answer(work))
 
     async def _answer(self, work: Work[jobs.Caption]) -> Event:
-        chat = Chat(self._model, self._settings, kind=jobs.Caption.kind, span=trace.INVALID_SPAN)
+        chat = Chat(self._endpoint.model, self._settings, kind=jobs.Caption.kind, span=trace.INVALID_SPAN)
         try:
             event = await self._captions.answer(work, chat, self._base(work))
         except (Rejected, RequestFailed) as e:
@@ -243,9 +207,3 @@ class Captioner:
             timing=rows.NO_TIME,
             usage=_NO_USAGE,
         )
-
-    def _id(self, event: VlmResult) -> str:
-        return id_of("vlm", self.model, event.job)
-
-    def _prompt(self, camera: str) -> str:
-        return self._caption.prompts.get(camera, "")

@@ -1,4 +1,4 @@
-"""Execution of a run by a Ray cluster, through a process that is connected to it: `tidegate.archive.ray_driver`.
+"""Execution of a run by a Ray cluster, through a process that is connected to it: `ray_driver`.
 
     with ray_engine.cluster(address) as engine:
         for totals in engine.analyze(job, todo, size): ...
@@ -16,14 +16,14 @@ from itertools import islice
 from typing import Any
 
 from shared.runtime.errors import SettingError, TidegateError
-from tidegate.archive import ray_driver
-from tidegate.archive.analysis import AnalysisTotals
-from tidegate.archive.child import Child, ChildExited
-from tidegate.archive.decoding import Size
+from tidegate.archive.engines import ray_driver
+from tidegate.archive.engines.child import Child, ChildExited
+from tidegate.archive.engines.ray_driver import Capacity
+from tidegate.archive.frames.analysis import AnalysisTotals
+from tidegate.archive.frames.decoding import Size
+from tidegate.archive.frames.probe import ProbeResult
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.probe import ProbeResult
-from tidegate.archive.ray_driver import Capacity
-from tidegate.archive.tracking import TrackingTask, TrackingTotals
 
 # Maximum consecutive starts of the driver without a finished piece.
 TRIES = 3

@@ -14,13 +14,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
 from shared.runtime.errors import TidegateError
-from tidegate.archive.analysis import AnalysisTotals, Analyzer, write_result
-from tidegate.archive.child import Child, ChildExited
-from tidegate.archive.decoding import Size, read_piece
+from tidegate.archive.engines.child import Child, ChildExited
+from tidegate.archive.frames.analysis import AnalysisTotals, Analyzer, write_result
+from tidegate.archive.frames.decoding import Size, read_piece
+from tidegate.archive.frames.probe import ProbeResult, measure
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals, track_camera
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.probe import ProbeResult, measure
 from tidegate.archive.sync_store import SyncStore, open_recordings
-from tidegate.archive.tracking import TrackingTask, TrackingTotals, track_camera
 
 # Maximum attempts of a piece whose workers die.
 TRIES = 3

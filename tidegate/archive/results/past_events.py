@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import nats.errors
@@ -26,10 +25,10 @@ from shared.contract.events import Past
 from shared.contract.missing import Unread
 from shared.runtime.errors import BusError, SettingError
 from tidegate.archive import recorded_files, rows
-from tidegate.archive.analysis import results_key
-from tidegate.archive.chapters import CAPTIONS, Chapter
+from tidegate.archive.captions.chapters import CAPTIONS, Chapter
+from tidegate.archive.frames.analysis import results_key
+from tidegate.archive.frames.probe import sample
 from tidegate.archive.job import NONE, Job, Piece
-from tidegate.archive.probe import sample
 from tidegate.archive.sync_store import SyncStore
 from tidegate.local import running
 from tidegate.view.words import sized
@@ -124,13 +123,13 @@ class PastEventPublisher:
             self._client = self._runner.run(running.connect(data))
             self._runner.run(self._check(job))
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
 
     def __enter__(self) -> PastEventPublisher:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if hasattr(self, "_client"):
             self._runner.run(self._client.close())
         self._runner.close()
