@@ -28,7 +28,7 @@ from shared.contract.search import Found, Query
 from shared.video.pictures import jpeg
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.stack import Stack, steady
 
 QUERIES = 50

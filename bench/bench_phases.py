@@ -17,7 +17,7 @@ from rich.table import Table
 
 from services.scaler.live.consumers import EVERY_S
 from tidegate.keda.hpa import SYNC_S
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation import compare
 from tidegate.simulation.engine import Workload, run
 from tidegate.simulation.policies import KedaDemand

@@ -32,7 +32,7 @@ from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import quality
 from tidegate.cluster.state import Cluster
 from tidegate.keda.scaledobject import JetStreamTrigger, load, parse
-from tidegate.local import elastic
+from tidegate.local.scaling import scaled_objects
 from tidegate.local.server import NatsServer
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Trace, read
@@ -134,7 +134,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
         assert bool(net) == tried.degradable
-        asked = elastic.demand_queries(scaled)
+        asked = scaled_objects.demand_queries(scaled)
         assert bool(asked) == tried.name.startswith(DEMAND)
         for query in asked:
             settings = query.settings

@@ -19,7 +19,7 @@ from tests.backfill import be_patient, firsts, revisions
 from tests.crashing_backfill import POINTS
 from tests.echo import letters, publish
 from tests.waiting import patience_s
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 KILLS_A_POINT = 4

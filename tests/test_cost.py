@@ -27,8 +27,8 @@ from shared.runtime.tasks import end
 from tests.kedalike import ANY_PORTS
 from tests.waiting import patience_s, until
 from tidegate.keda.scaledobject import load
-from tidegate.local.autoscaler import Autoscaler, observing
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.autoscaler import Autoscaler, observing
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 SCALED = load(Path(__file__).parent.parent / "deploy/keda/cv.yaml")

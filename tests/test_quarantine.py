@@ -31,7 +31,7 @@ from tests.echo import (
     working,
 )
 from tests.waiting import patience_s, until
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 THRESHOLDS = (3, 5)

@@ -37,7 +37,7 @@ from tests.crashing_captions import FRONT, WORKER
 from tests.jobs_world import film, said, settled, waiting, worker
 from tests.openai_server import OpenAiServer, text
 from tests.waiting import patience_s, until
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
 

@@ -39,7 +39,7 @@ from tests.up_process import tidegate
 from tests.vllm_process import SLOTS, VllmProcess
 from tests.waiting import patience_s, until
 from tidegate.demo import footage
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 pytestmark = [

@@ -17,7 +17,7 @@ import numpy as np
 from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, Candidate, candidates, lags
 from tidegate.audit.pattern import DAY_S
 from tidegate.keda.scaledobject import parse
-from tidegate.local import elastic
+from tidegate.local.scaling import scaled_objects
 from tidegate.simulation import pools
 from tidegate.simulation.compare import initial
 from tidegate.simulation.engine import Policy, Result, Workload, run
@@ -140,7 +140,7 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         max_replicas=scaled.spec.max_replica_count,
         elastic=Elastic() if candidate.degradable else None,
     )
-    queries = elastic.demand_queries(scaled)
+    queries = scaled_objects.demand_queries(scaled)
     policy: Policy = KedaLag(candidate.name, scaled)
     if queries:
         policy = KedaDemand(candidate.name, scaled, queries[0].settings, retention_s=load.max_age_s)

@@ -35,7 +35,7 @@ from tidegate.chaos.follower import Follower
 from tidegate.chaos.ledger import Ledger
 from tidegate.chaos.world import RESTART
 from tidegate.demo import clips, footage
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
 

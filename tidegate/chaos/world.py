@@ -38,7 +38,7 @@ from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.healing import Healing
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import WATCH_S
 

@@ -30,7 +30,7 @@ from shared.runtime.settings import load
 from tidegate.cluster import keda
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, running, stack, stopped
+from tidegate.local import disk, encryption, healing, running, stack
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.findings import Finding, is_well, show
@@ -281,7 +281,7 @@ async def _copying(client: Client) -> list[Finding]:
 
 async def _storing(client: Client) -> list[Finding]:
     """Check that the server stores messages. Your own server reports it by /healthz, so there is no finding."""
-    found = await stopped.streams(client)
+    found = await healing.stopped_streams(client)
     if found is None:
         return []
     if not found:

@@ -16,7 +16,7 @@ from rich.console import Console
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation.compare import NAMES, compare, with_and_without
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.generate import generated

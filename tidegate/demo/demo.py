@@ -31,8 +31,8 @@ from tidegate.demo import after_run, footage, incidents, report, search, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.scenario import Scenario, as_id, planned_cameras, speed
 from tidegate.demo.sizing import CALM_CAMERAS, Load
-from tidegate.local import elastic
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
 from tidegate.view.logs import logs_to
@@ -98,7 +98,7 @@ async def _run_demo(options: DemoOptions, console: Console, stop: asyncio.Event)
             "cv": sizing.fit_scaled_object(scaled_object("cv"), load, clock),
             "embed": sizing.limit_to_one_replica(scaled_object("embed")),
         }
-        env = {**incidents.ENVIRONMENT, "cv": {elastic.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
+        env = {**incidents.ENVIRONMENT, "cv": {scaled_objects.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
         others = (*steady("up", "--search"), "analytics")
         new_stack = partial(Stack, data, scaled, steady=others, env=env, speed=clock, grace_s=GRACE_S)
         async with AsyncExitStack() as opened:

@@ -45,7 +45,7 @@ from tidegate.keda.scaledobject import (
     Trigger,
 )
 from tidegate.keda.source import Metric, Reading
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 
 # The observation interval, short enough for a live view.
 OBSERVE_S = 1.0

@@ -1,26 +1,54 @@
-"""Adapts a ScaledObject by demand to one machine: the cold start of a process, and degradation by its latency target.
+"""The shipped ScaledObjects, and one by demand adapted to a machine: a process's cold start, and degrading workers.
 
-scaled = with_query(scaled, coldStart=5)
+scaled = with_query(scaled_object("cv"), coldStart=5)
 environment("cv", scaled)          # {"CV_LATENCY_TARGET_S": "2"}
 """
 
 from __future__ import annotations
 
 import os
+from importlib import resources
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
 from services.scaler.live import metadata
 from services.scaler.live.metadata import DemandQuery, Query
+from shared.contract import catalog
+from shared.contract.catalog import Service
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import value_of
-from tidegate.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger
+from tidegate.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger, load
 
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
 COLD_START_S = 8.0
 # Services with degradable work.
 DEGRADABLE = ("cv", "embed", "vlm")
+
+
+def shipped(name: str) -> Path:
+    """Return a file of `deploy/keda`: in the package for a wheel, next to it for a checkout."""
+    package = Path(str(resources.files("tidegate")))
+    folder = package / "deploy" / "keda"
+    return (folder if folder.is_dir() else package.parent / "deploy" / "keda") / name
+
+
+def scaled_object(service: str, path: str | Path | None = None) -> ScaledObject:
+    """Return the ScaledObject of a service: `path`, or the file that the catalog names. Raises SettingError."""
+    chosen = Path(path or _named(catalog.find(service)))
+    if not chosen.exists():
+        raise SettingError(f"{chosen} does not exist: name a ScaledObject with --scaled-object")
+    return load(chosen)
+
+
+def _named(record: Service) -> Path:
+    """Return its file: ours are shipped together; your own package contains its own."""
+    if not record.scaled_object:
+        raise SettingError(f"{record.name} is one replica: the catalog names no ScaledObject for it")
+    if record in catalog.SERVICES:
+        return shipped(record.scaled_object)
+    return Path(str(resources.files(record.module))) / record.scaled_object
 
 
 def with_query(scaled: ScaledObject, **keys: float | str) -> ScaledObject:
