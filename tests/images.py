@@ -18,8 +18,7 @@ from shared.contract import catalog
 from shared.runtime.ports import free_port
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
-from tools.image import base
-from tools.image.build import build, tag
+from tools.image.build import build, chosen_base, tag
 from tools.image.engine import NEEDED, PACKAGES, Engine
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +62,7 @@ MARKS = [
 def engine() -> Engine:
     """With both images in it, as the sources are now."""
     made = Engine(ROOT / ".images")
-    on = base.chosen(made, "debian")
+    on = chosen_base(made, "debian")
     for name in (SMALL, CPU):
         build(made, name, on)
     return made

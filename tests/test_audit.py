@@ -25,9 +25,9 @@ from shared.contract.usage import MINUTE_S, WorkerUsage
 from shared.runtime.errors import SettingError
 from tests.audit import keep, run
 from tests.up_process import COMMAND
+from tidegate.audit.arrivals import WorkerMeasurements
 from tidegate.audit.candidates import DEMAND, bases, candidates, lags
 from tidegate.audit.costs import audit, best, busiest, simulate
-from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import quality
 from tidegate.cluster.state import Cluster

@@ -28,8 +28,7 @@ from tidegate.keda.source import NoSeries
 from tidegate.simulation import compare, engine, trace
 from tidegate.simulation.engine import Result, ScalerView, Workload, run
 from tidegate.simulation.generate import generated
-from tidegate.simulation.gpus import Gpus
-from tidegate.simulation.policies import Fixed, KedaUtilisation, Kpa, RayServe
+from tidegate.simulation.policies import Fixed, Gpus, KedaUtilisation, Kpa, RayServe
 from tidegate.simulation.queue import GOLDEN
 from tidegate.simulation.trace import Trace, read
 

@@ -43,8 +43,9 @@ from tests.waiting import until
 from tests.whatif import COUNTS, CSV, lives
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
+from tidegate.simulation import series
 from tidegate.simulation.trace import Trace
-from tidegate.whatif import requests, series
+from tidegate.whatif import requests
 
 WHATIF = python("tidegate.whatif")
 FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, degradable=True)
@@ -197,7 +198,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 LESS = """
 import pathlib, resource
-from tidegate.whatif import __main__, simulation, limits
+from tidegate.whatif import __main__, answer, limits
 limits.{what}
 __main__.main()
 """

@@ -18,9 +18,8 @@ from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, C
 from tidegate.audit.pattern import DAY_S
 from tidegate.keda.scaledobject import parse
 from tidegate.local.scaling import scaled_objects
-from tidegate.simulation import pools
 from tidegate.simulation.compare import initial
-from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import KedaDemand, KedaLag
 from tidegate.simulation.queue import Elastic
@@ -85,7 +84,7 @@ def audit(
     day, _ = busiest(simulated, TUNED_DAYS)
     points = lags(base, load) if LAG in kinds else []
     trials = [c for c in candidates(base, simulated, load, budgets) if c.kind in (STATIC, *kinds)]
-    with nullcontext(pool) if pool else pools.pool() as pool:
+    with nullcontext(pool) if pool else worker_pool() as pool:
         count = len(trials) + bool(points) + len(extra)
         meter = _ProgressMeter(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
         if points:

@@ -24,7 +24,7 @@ from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
-from tidegate.client.used import Book
+from tidegate.client.usage import Book
 from tidegate.commands.options import (
     COUNT,
     COUNT_OR_NONE,

@@ -23,11 +23,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from shared import bus
+from shared.client import registry
+from shared.contract import cameras
 from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.tasks import unless
-from tidegate.demo import after_run, footage, incidents, report, search, sizing
+from tidegate.demo import footage, incidents, report, search, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.scenario import Scenario, as_id, planned_cameras, speed
 from tidegate.demo.sizing import CALM_CAMERAS, Load
@@ -35,10 +37,10 @@ from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
-from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
-from tidegate.view.screen import Screen
+from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
+from tidegate.view.up import show_console
 
 T = TypeVar("T")
 
@@ -130,7 +132,7 @@ async def _keep_running(
     async with AsyncExitStack() as opened:
         urls = options.rtsp or (await opened.enter_async_context(Bank(files, data / "bank"))).urls
         stack = await opened.enter_async_context(new_stack())
-        await after_run.keep_cameras_online(stack, urls, load, console)
+        await _keep_cameras_online(stack, urls, load, console)
 
 
 async def _report(
@@ -158,6 +160,18 @@ async def _report(
             f"no segment was processed: run it with --keep, and see what logs/{service}-0.log there says"
         )
     return 1 if counts.lost or counts.duplicated else 0
+
+
+async def _keep_cameras_online(stack: Stack, urls: Sequence[str], load: Load, console: Console) -> None:
+    """Add two cameras and wait until cancelled. Raise the error of a part of the stack that fails."""
+    js = stack.admin.jetstream()
+    for planned in planned_cameras(urls, CALM_CAMERAS):
+        entry, credentials = cameras.new_camera(planned.url, fps=load.fps)
+        await registry.put(js, planned.id, entry, credentials)
+    console.print()
+    await show_console(stack, console)
+    console.print("two of the cameras go on meanwhile; Ctrl-C ends all of it")
+    await asyncio.gather(stack.failed(), asyncio.Event().wait())
 
 
 # ---- before the scenario

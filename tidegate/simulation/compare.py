@@ -27,8 +27,7 @@ from tidegate.keda.scaledobject import (
     ScalingRules,
     Trigger,
 )
-from tidegate.simulation import pools
-from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from tidegate.simulation.queue import Elastic
@@ -314,7 +313,7 @@ def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: fl
     """Return the cheapest point that serves at least demand's minutes, else the one that serves most."""
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
-    with pools.pool() as pool:
+    with worker_pool() as pool:
         results = list(pool.map(partial(_at, excerpt, load), points, chunksize=2))
         best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
         finalists = points

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Protocol
 
 import msgspec
@@ -234,3 +236,12 @@ def _reversals(timeline: list[tuple[float, int]]) -> int:
     counts = [n for _, n in timeline]
     steps = [b > a for a, b in pairwise(counts) if a != b]
     return sum(a != b for a, b in pairwise(steps))
+
+
+def worker_pool() -> ProcessPoolExecutor:
+    """Return one process per core. They are forked from a clean process: a fork of a program with threads or a model
+    would wait for ever on a lock that these hold.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tidegate.simulation.engine"])
+    return ProcessPoolExecutor(mp_context=context)

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.audit.arrivals import Arrivals
+from tidegate.audit.arrivals import Arrivals, WorkerMeasurements
 from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
-from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
-from tidegate.client.used import CameraTotal
+from tidegate.client.usage import CameraTotal
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
 from tidegate.view import records

@@ -27,9 +27,8 @@ from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
-from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
-from tidegate.view.screen import Screen
+from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
 
 # Next commands, by the option that enables them.

@@ -13,7 +13,7 @@ from shared.runtime.errors import SettingError
 from tidegate.audit.arrivals import Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases
 from tidegate.audit.costs import MOST_DAYS, busiest
-from tidegate.client.used import Book
+from tidegate.client.usage import Book
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.generate import generated
 from tidegate.simulation.trace import parse

@@ -56,7 +56,10 @@ class TooManyTimeouts(TidegateError):
 
 
 class TaskQueue:
-    """See the module. silent_s: seconds until a lease expires. most_tries: maximum leases of a task."""
+    """Tasks with leases: a task whose worker falls silent is queued again. Pure.
+
+    silent_s: seconds until a lease expires. most_tries: maximum leases of a task.
+    """
 
     def __init__(self, silent_s: float, most_tries: int) -> None:
         self._silent_s = silent_s
