@@ -40,6 +40,7 @@ from bench.slopes import Slope, slope
 from shared.client import registry
 from shared.contract import catalog, names
 from shared.contract.cameras import new_camera
+from shared.contract.memory import MB
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from tests.openai_server import OpenAiServer, respond
@@ -51,7 +52,6 @@ CAMERAS, GUEST = 6, "guest"
 EVERY_S = 60.0
 WARM_S = 20 * 60.0
 READY_S = 120.0
-MB = 1024 * 1024
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "analytics.png"
 FOUND = record.FOLDER / "soak.jsonl"
 OPTIONS = ("--search", "--analytics", "--vlm", "--record")

@@ -7,7 +7,8 @@ from nats.js.errors import APIError
 
 from shared import bus
 from shared.contract import identities, names, topology
-from shared.contract.topology import ENTRIES_BYTES, ENTRY_BYTES, MB, TopologySettings
+from shared.contract.memory import MB
+from shared.contract.topology import ENTRIES_BYTES, ENTRY_BYTES, TopologySettings
 from tests.waiting import patience_s
 from tidegate.local.server import NatsServer
 

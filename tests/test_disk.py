@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from nats.js.api import StreamConfig, StreamInfo, StreamState
 
 from shared import bus
-from shared.contract.topology import GB, MB, TopologySettings
+from shared.contract.memory import GB, MB
+from shared.contract.topology import TopologySettings
 from shared.recordings.folder import Folder
 from shared.runtime.errors import SettingError
 from tests.up_process import tidegate

@@ -76,9 +76,13 @@ def failed(told: bytes) -> Failed:
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
     """As `tidegate audit --json` has them."""
-    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "left_out", "deferred", "backfilled")
+    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "deferred", "backfilled")
     return {
-        row.name: {"settings": row.settings if row.scaled_object else "", **{name: getattr(row, name) for name in same}}
+        row.name: {
+            "settings": row.settings if row.scaled_object else "",
+            "left_out": row.deferred_share,
+            **{name: getattr(row, name) for name in same},
+        }
         for row in answer.table
         if row.name != "now"
     }

@@ -20,7 +20,7 @@ from services.ingest.fleet import Fleet
 from services.ingest.handover import Handover
 from services.ingest.outbox import Outboxes
 from services.ingest.publisher import Publisher
-from services.ingest.runner import MB, Runner
+from services.ingest.runner import Runner
 from services.ingest.segmenter import Piece
 from services.ingest.settings import IngestSettings
 from services.ingest.wanted import WantedCameras
@@ -32,6 +32,7 @@ from shared.bus.mirror import Mirror, all_read, mirror
 from shared.contract import names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
+from shared.contract.memory import MB
 from shared.runtime.errors import SettingError
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health

@@ -22,12 +22,12 @@ from shared.contract import credentials
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus
+from shared.contract.memory import MB
 from shared.runtime.backoff import Backoff
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-MB = 1024 * 1024
 # A segment's headers take at most this much, the traceparent included.
 _HEADER_BYTES = 1024
 _POLL_S = 0.1

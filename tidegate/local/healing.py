@@ -20,8 +20,7 @@ from nats.js import JetStreamContext
 from services.search.lost import is_begun
 from shared import bus
 from shared.contract import names, topology
-from shared.contract.memory import MAX_PAYLOAD
-from shared.contract.topology import MB
+from shared.contract.memory import MAX_PAYLOAD, MB
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError
 from shared.runtime.settings import load

@@ -87,7 +87,7 @@ def sources(load: Workload, m: WorkerMeasurements, *, is_rate_set: bool, is_cold
         )
 
 
-def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str]:
+def cameras(found: Mapping[str, CameraTotal]) -> Iterator[str]:
     """Describe the cameras that sent most."""
     if found:
         most = ", ".join(

@@ -100,8 +100,8 @@ def _series(arrivals: Arrivals, costs: Costs, rows: list[Row]) -> WhatIfSeries:
     return WhatIfSeries(
         begins=rfc3339(arrivals.begins + after) if arrivals.begins else None,
         step_s=float(edges[1] - edges[0]),
-        arrivals=series.rates(costs.simulated, edges),
-        replicas={row.name: series.replicas(row.result.timeline, edges) for row in rows},
+        arrivals=series.rates(costs.simulated, edges).round(4).tolist(),
+        replicas={row.name: series.replicas(row.result.timeline, edges).round(4).tolist() for row in rows},
     )
 
 

@@ -78,17 +78,7 @@ def read_workload(request: WhatIfRequest, base: Bases, arrivals: Arrivals) -> Wo
             "csv" if request.arrivals == "csv" else "arrivals",
         )
     try:
-        load = workload(
-            base,
-            arrivals,
-            LoadOverrides(
-                service_rate=request.service_rate,
-                cold_start_s=request.cold_start_s,
-                latency_target_s=request.latency_target_s,
-                min_replicas=request.min_replicas,
-                max_replicas=request.max_replicas,
-            ),
-        )
+        load = workload(base, arrivals, msgspec.convert(request, LoadOverrides, from_attributes=True))
     except RateUnknown as e:
         raise Refused(f"{e}: say how many messages it does in a second", "service_rate") from e
     if load.max_replicas > MOST_REPLICAS:

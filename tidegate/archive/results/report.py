@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.contract.events import DetectedObject
 from shared.recordings import cutting
 from shared.runtime.errors import TidegateError
 from shared.video.decode import decode
@@ -151,7 +150,6 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
         ((row, frame) for row in segments for frame in row["frames"]),
         key=lambda one: sum(o["score"] for o in one[1]["objects"]),
     )
-    objects = [DetectedObject(label=o["label"], score=o["score"], box=tuple(o["box"])) for o in frame["objects"]]
     try:
         whole = next(
             one
@@ -162,7 +160,9 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
         video = decode(whole.payload, before=whole.before, at=[max(0.0, offset)], within=_WITHIN)
     except TidegateError:
         return None
-    image = annotated(video.pictures[0].pixels, objects, f"{piece.camera}  {frame['time']:%Y-%m-%d %H:%M:%S} UTC")
+    image = annotated(
+        video.pictures[0].pixels, rows.objects(frame), f"{piece.camera}  {frame['time']:%Y-%m-%d %H:%M:%S} UTC"
+    )
     out = io.BytesIO()
     image.save(out, "JPEG", quality=80)
     return Picture(piece.camera, frame["time"], out.getvalue())

@@ -215,7 +215,8 @@ class _Replica:
     async def _back_off(self) -> None:
         self._crashes += 1
         try:
-            await asyncio.wait_for(self.stop.wait(), self._pool.backoff.after(self._crashes))
+            async with asyncio.timeout(self._pool.backoff.after(self._crashes)):
+                await self.stop.wait()
         except TimeoutError:
             self._pool.restarts += 1
             RESTARTS.labels(self._pool.service).inc()
