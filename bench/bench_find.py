@@ -49,7 +49,7 @@ class QueryResult(NamedTuple):
 
 def files(folder: Path) -> list[Path]:
     """Return six different scenes: five real ones, and the beginning of an animated film."""
-    found = [p for p in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if "mirrored" not in p.stem]
+    found = [p for p in footage.embedded() if "mirrored" not in p.stem]
     bunny = folder / "bunny.mp4"
     footage.serveable(footage._clips() / "bigbuckbunny.mp4", bunny)
     return [*found, bunny]

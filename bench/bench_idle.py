@@ -45,7 +45,7 @@ Plan = tuple[Job, list[Piece]]
 
 async def latencies(admin: Client, camera: str, seconds: int) -> list[float]:
     """Return the seconds from publication to event, for sequential segments."""
-    video = clips.pieces(footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0], camera)
+    video = clips.pieces(footage.embedded()[0], camera)
     events = await admin.subscribe(names.event("detections", camera))
     found = []
     for n in range(seconds):

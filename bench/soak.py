@@ -139,7 +139,7 @@ class Site(NamedTuple):
 @contextlib.asynccontextmanager
 async def site() -> AsyncIterator[Site]:
     """Run `tidegate up` with all its options, cameras, and a receiver of alerts."""
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    videos = footage.embedded()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     alerts: list[float] = []
     async with contextlib.AsyncExitStack() as opened:

@@ -29,7 +29,7 @@ from tidegate.audit.arrivals import WorkerMeasurements
 from tidegate.audit.candidates import DEMAND, bases, candidates, lags
 from tidegate.audit.costs import audit, best, busiest, simulate
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
-from tidegate.cluster.checks import quality
+from tidegate.cluster.checks import scaling
 from tidegate.cluster.state import Cluster
 from tidegate.keda.scaledobject import JetStreamTrigger, load, parse
 from tidegate.local.scaling import scaled_objects
@@ -155,7 +155,7 @@ def test_a_cluster_s_check_takes_the_recommended_one() -> None:
         "ScaledObject": {"tidegate-cv": yaml.safe_load(tried.text)},
         "Deployment": {"tidegate-cv": deployment},
     }
-    (found,) = quality.degradation(Cluster(namespace="tidegate", objects=objects))
+    (found,) = scaling.degradation(Cluster(namespace="tidegate", objects=objects))
     assert found.level == "ok", found
 
 

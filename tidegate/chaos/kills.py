@@ -112,7 +112,7 @@ def run(plan: Plan) -> int:
 async def run_plan(plan: Plan, folder: Path, out: Console) -> Outcome:
     """Run the plan on a separate server and workers, with data in `folder`."""
     started = time.monotonic()
-    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    video = footage.embedded()[0]
     async with NatsServer(folder / "nats") as server:
         client = await bus.connect(server.settings("admin"), "admin")
         follower = Follower(client, Ledger(), KINDS[plan.service])

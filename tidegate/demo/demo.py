@@ -98,7 +98,8 @@ async def _run_demo(options: DemoOptions, console: Console, stop: asyncio.Event)
         clock = speed(options.seconds)
         scaled = {
             "cv": sizing.fit_scaled_object(scaled_object("cv"), load, clock),
-            "embed": sizing.limit_to_one_replica(scaled_object("embed")),
+            # Other services leave the cores to cv.
+            "embed": scaled_object("embed").with_maximum(1),
         }
         env = {**incidents.ENVIRONMENT, "cv": {scaled_objects.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
         others = (*steady("up", "--search"), "analytics")
@@ -186,8 +187,7 @@ async def _prepare(options: DemoOptions, data: Path, console: Console) -> tuple[
                 progress, "preparing your video", _prepare_files, options.video, data / "footage"
             )
         else:
-            folder = footage.cache() / f"footage-{footage.VERSION}"
-            files = await _run_in_thread(progress, "preparing footage", footage.embedded, folder)
+            files = await _run_in_thread(progress, "preparing footage", footage.embedded, None)
         progress.add_task("loading the detector and measuring it (10 s more the first time)", total=None)
         rate = await _measure(files[0])
     load = sizing.fit(rate, os.cpu_count() or 1)

@@ -78,16 +78,9 @@ def fit_scaled_object(scaled: ScaledObject, load: Load, clock: float) -> ScaledO
 
     clock: the autoscaler's seconds in one real second; it scales the time settings.
     """
-    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
     times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": scaled_objects.COLD_START_S * clock}
-    with_query = scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
-    return msgspec.structs.replace(with_query, spec=spec)
-
-
-def limit_to_one_replica(scaled: ScaledObject) -> ScaledObject:
-    """Return the ScaledObject with at most one replica, so that other services leave the cores to cv."""
-    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(1, scaled.spec.min_replica_count))
-    return msgspec.structs.replace(scaled, spec=spec)
+    scaled = scaled.with_maximum(load.workers)
+    return scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
 
 
 def measure(video: Path, seconds: float = MEASURE_S) -> float:

@@ -233,6 +233,11 @@ class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     triggers: tuple[Trigger, ...]
 
+    def with_maximum(self, replicas: int) -> ScaledObject:
+        """Return a copy with this maxReplicaCount, or its minReplicaCount if that is higher."""
+        most = max(replicas, self.spec.min_replica_count)
+        return msgspec.structs.replace(self, spec=msgspec.structs.replace(self.spec, max_replica_count=most))
+
 
 class _Metadata(_Model, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63)]

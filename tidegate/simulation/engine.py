@@ -135,7 +135,7 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
     starts = first
     horizon = trace.duration_s + load.max_age_s + 2 * load.cold_start_s
     now = 0.0
-    while now < trace.duration_s or (queue.arrived > queue.lost and _unfinished(queue) and now < horizon):
+    while now < trace.duration_s or (queue.arrived > queue.totals.lost and _unfinished(queue) and now < horizon):
         at = min(policy.next_at, trace.duration_s if now < trace.duration_s else now + TAIL_S)
         if policy.wakes and queue.replicas == 0 and queue.pending == 0:
             at = min(at, queue.next_arrival + WAKE_S)

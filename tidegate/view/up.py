@@ -158,7 +158,7 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
     if settings.vlm_url:
         return scaled
     find_python(settings)
-    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=1))
+    return scaled.with_maximum(1)
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:
@@ -178,10 +178,8 @@ def fit(scaled: ScaledObject, device: str) -> ScaledObject:
 
     device: the variable that selects their device.
     """
-    most = max(scaled.spec.min_replica_count, os.cpu_count() or 1)
-    if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
-        return scaled
-    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=most))
+    on_cpu = os.environ.get(device, "cpu") == "cpu"
+    return scaled.with_maximum(min(scaled.spec.max_replica_count, os.cpu_count() or 1)) if on_cpu else scaled
 
 
 def _until_signalled() -> asyncio.Event:
