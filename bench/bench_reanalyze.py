@@ -53,7 +53,7 @@ def rate(engine: Engine, job: Job, pieces: Sequence[Piece], cluster: Any = None)
         run = Run.create(job, pieces, results)
         began = time.perf_counter()
         for state in run.analyze(engine, SIZE):
-            if cluster and state.share > 0.5:
+            if cluster and state.done > run.frames / 2:
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 cluster = None
         return frames / (time.perf_counter() - began)

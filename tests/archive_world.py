@@ -133,7 +133,7 @@ def done(job: Job, pieces: Sequence[Piece]) -> Run:
 
 def finish(run: Run, results: SyncStore) -> None:
     engine = LocalEngine(workers=2, threads=1)
-    shares = [state.share for state in run.analyze(engine, None)]
+    shares = [state.done / run.frames for state in run.analyze(engine, None)]
     assert shares == sorted(shares) and (not shares or shares[-1] == 1)
     list(run.track(engine))
     with SyncStore(run.job.store, "--store") as recordings:

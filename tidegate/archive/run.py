@@ -40,15 +40,7 @@ class Engine(Protocol):
 
 
 class Progress(NamedTuple):
-    """share: of all frames, from 0 to 1. frames_per_s: since this process started. left_s: seconds at that rate."""
-
-    share: float
-    frames_per_s: float
-    left_s: float
-
-
-class CaptionProgress(NamedTuple):
-    """done: captioned stretches. per_s: since this process started. left_s: seconds at that rate."""
+    """done: frames, or captioned stretches. per_s: since this process started. left_s: seconds at that rate."""
 
     done: int
     per_s: float
@@ -119,9 +111,8 @@ class Run:
             self.frames_left -= self._frames[totals.key]
             self.pieces_left -= 1
             elapsed = max(1e-6, time.monotonic() - began)
-            yield Progress(
-                1 - self.frames_left / self.frames, finished / elapsed, self.frames_left * elapsed / finished
-            )
+            done = self.frames - self.frames_left
+            yield Progress(done, finished / elapsed, self.frames_left * elapsed / finished)
 
     def track(self, engine: Engine) -> Iterator[TrackingTotals]:
         """Track the objects of the remaining cameras, once all pieces are analysed. Raises TidegateError."""
@@ -134,7 +125,7 @@ class Run:
             self.job, [task for task in tasks if results_key("tracks", task.camera) not in existing]
         )
 
-    def caption(self, engine: CaptionEngine, on_progress: Callable[[CaptionProgress], None]) -> None:
+    def caption(self, engine: CaptionEngine, on_progress: Callable[[Progress], None]) -> None:
         """Caption the remaining chapters. Raises TidegateError."""
         began, finished, left = time.monotonic(), 0, count_stretches(self.to_caption)
 
@@ -142,11 +133,8 @@ class Run:
             nonlocal finished
             finished += 1
             elapsed = max(1e-6, time.monotonic() - began)
-            on_progress(
-                CaptionProgress(
-                    self.captions - left + finished, finished / elapsed, (left - finished) * elapsed / finished
-                )
-            )
+            done = self.captions - left + finished
+            on_progress(Progress(done, finished / elapsed, (left - finished) * elapsed / finished))
 
         if self.to_caption:
             engine.caption(self.to_caption, on_stretch)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tidegate.archive.planning import RunRequest
     from tidegate.archive.results.progress_publisher import ProgressPublisher
     from tidegate.archive.results.report import Summary
-    from tidegate.archive.run import CaptionProgress, Engine, Run
+    from tidegate.archive.run import Engine, Progress, Run
     from tidegate.archive.sync_store import SyncStore
 
 COMMANDLINE = ParameterSource.COMMANDLINE
@@ -255,8 +255,8 @@ def _analyze(
     now = now_here()
     for state in run.analyze(engine, probe_result.size if probe_result else None):
         ends = now_here() + dt.timedelta(seconds=state.left_s)
-        tell(f"{state.share:.0%}, {state.frames_per_s:,.0f} frames/s, ends at {clock(ends, now)}")
-        publisher.analyzing(state.frames_per_s, ends)
+        tell(f"{state.done / run.frames:.0%}, {state.per_s:,.0f} frames/s, ends at {clock(ends, now)}")
+        publisher.analyzing(state.per_s, ends)
 
 
 def _follow(run: Run, engine: Engine, tell: Tell, publisher: ProgressPublisher) -> None:
@@ -274,7 +274,7 @@ def _caption(run: Run, captioner: Captioner, tell: Tell, publisher: ProgressPubl
     now = now_here()
     publisher.update(state="captioning")
 
-    def report_progress(state: CaptionProgress) -> None:
+    def report_progress(state: Progress) -> None:
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"captioned {state.done:,} of {run.captions:,}, {state.per_s:,.2g} a second, ends at {clock(ends, now)}")
         publisher.update(captions_done=state.done, ends=ends)

@@ -2,7 +2,7 @@
 
     with ProgressPublisher(home, run, "ray") as publisher:
         for progress in run.analyze(engine, size):
-            publisher.analyzing(progress.frames_per_s, ends)
+            publisher.analyzing(progress.per_s, ends)
 
 The run never waits for it: if no system answers, or its server hangs or dies, the run continues.
 """
