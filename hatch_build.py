@@ -1,4 +1,4 @@
-"""Puts `deploy/keda` into the wheel's package, where `tidegate.local.configuration` finds it.
+"""Puts `deploy/keda` into the wheel's package, where `tidegate.local.scaling.scaled_objects` finds it.
 
 A plain `force-include` would do it for editable installs too: a copy that no change in the checkout reaches.
 """

@@ -25,7 +25,7 @@ from bench import footage_vtest as footage
 from bench import record, world
 from shared.contract import events, names, rules
 from shared.contract.events import DetectedObject, Detections
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 
 FPS, LEAST = 5, 0.3
 CAMERAS = (1, 10, 50, 100, 200)

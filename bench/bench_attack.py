@@ -29,7 +29,7 @@ from shared import bus
 from shared.bus.log import Log
 from shared.contract import events, memory, names, rules
 from shared.contract.events import DetectedObject, Detections
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 CAMERAS, SECONDS = 20, 40

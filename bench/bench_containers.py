@@ -86,7 +86,7 @@ async def measure(host: Host, service: str, first: First, **more: str) -> tuple[
 
 async def one_round(folder: Path) -> dict[str, list[float]]:
     """Start each service in the order in which one supplies the next one's input."""
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    videos = footage.embedded()
     rows = {}
     async with NatsServer(folder / "nats") as server, Bank(videos, folder / "bank") as bank:
         receiver = Receiver()

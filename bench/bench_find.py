@@ -28,7 +28,7 @@ from shared.contract.search import Found, Query
 from shared.video.pictures import jpeg
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.stack import Stack, steady
 
 QUERIES = 50
@@ -49,7 +49,7 @@ class QueryResult(NamedTuple):
 
 def files(folder: Path) -> list[Path]:
     """Return six different scenes: five real ones, and the beginning of an animated film."""
-    found = [p for p in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if "mirrored" not in p.stem]
+    found = [p for p in footage.embedded() if "mirrored" not in p.stem]
     bunny = folder / "bunny.mp4"
     footage.serveable(footage._clips() / "bigbuckbunny.mp4", bunny)
     return [*found, bunny]

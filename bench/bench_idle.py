@@ -32,9 +32,9 @@ from shared.contract import names, topology
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.worlds.archive_world import planned, recorded
 from tests.support.worlds.recorder_world import publish
+from tidegate.archive.engines.live_engine import LiveEngine
+from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.live_engine import LiveEngine
-from tidegate.archive.local_engine import LocalEngine
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
@@ -45,7 +45,7 @@ Plan = tuple[Job, list[Piece]]
 
 async def latencies(admin: Client, camera: str, seconds: int) -> list[float]:
     """Return the seconds from publication to event, for sequential segments."""
-    video = clips.pieces(footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0], camera)
+    video = clips.pieces(footage.embedded()[0], camera)
     events = await admin.subscribe(names.event("detections", camera))
     found = []
     for n in range(seconds):

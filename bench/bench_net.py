@@ -22,7 +22,7 @@ from bench.bench_scaling import COLD_STARTS_S, LATENCY_TARGET_S, load_of
 from shared.contract import names
 from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
 from tidegate.keda.threshold import FALLBACK_DEFERRED, lag_threshold
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation.compare import demand_settings, initial
 from tidegate.simulation.engine import Result, Workload, run
 from tidegate.simulation.generate import generated

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from services.scaler.consumers.readers import EVERY_S
 from tidegate.keda.hpa import SYNC_S
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation import compare
 from tidegate.simulation.engine import Workload, run
 from tidegate.simulation.policies import KedaDemand
@@ -46,9 +46,9 @@ SEED = 2
 out = Console(width=120, highlight=False)
 
 
-def costs(name: str, cold_start_s: float, phases: Iterable[int] = range(PHASES), seed: int = SEED) -> list[float]:
+def costs(name: str, cold_start_s: float, phases: Iterable[int] = range(PHASES)) -> list[float]:
     """Return the replica-seconds of a load for each of these phases. All share the same Poisson arrivals."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     counts = [
         rng.poisson(busy * RATE * STEP_S, int(seconds / STEP_S)) for seconds, busy in (*REST, *LOADS[name], *TAIL)
     ]
@@ -58,7 +58,7 @@ def costs(name: str, cold_start_s: float, phases: Iterable[int] = range(PHASES),
         cold_start_s=cold_start_s,
         latency_target_s=LATENCY_TARGET_S,
         max_replicas=MOST_REPLICAS,
-        seed=seed,
+        seed=SEED,
     )
     scaled = compare.demand_scaled(scaled_object("cv", shipped("demand/cv.yaml")), load)
     found = []

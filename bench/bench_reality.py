@@ -51,8 +51,8 @@ from tidegate.demo.report import Tally, read_back, tally
 from tidegate.keda import scaledobject
 from tidegate.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, ScaledObject
 from tidegate.keda.threshold import lag_threshold
-from tidegate.local.configuration import scaled_object, shipped
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.local.stack import Stack
 from tidegate.simulation.engine import Policy, Result, Workload, run
 from tidegate.simulation.policies import KedaDemand, KedaLag

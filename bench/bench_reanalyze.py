@@ -24,11 +24,11 @@ from rich.table import Table
 
 from bench import record
 from tests.support.worlds.archive_world import planned, recorded, seen
-from tidegate.archive import ray_engine
-from tidegate.archive.analysis import Analyzer
-from tidegate.archive.decoding import read_piece
+from tidegate.archive.engines import ray_engine
+from tidegate.archive.engines.local_engine import LocalEngine
+from tidegate.archive.frames.analysis import Analyzer
+from tidegate.archive.frames.decoding import read_piece
 from tidegate.archive.job import Job, Piece
-from tidegate.archive.local_engine import LocalEngine
 from tidegate.archive.run import Engine, Run
 from tidegate.archive.sync_store import SyncStore
 
@@ -53,7 +53,7 @@ def rate(engine: Engine, job: Job, pieces: Sequence[Piece], cluster: Any = None)
         run = Run.create(job, pieces, results)
         began = time.perf_counter()
         for state in run.analyze(engine, SIZE):
-            if cluster and state.share > 0.5:
+            if cluster and state.done > run.frames / 2:
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 cluster = None
         return frames / (time.perf_counter() - began)

@@ -33,9 +33,9 @@ from services.vlm.settings import VlmSettings
 from shared.recordings import opening
 from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
 from tests.support.worlds.archive_world import planned, recorded
-from tidegate.archive.captioner import Captioner
-from tidegate.archive.chapters import Chapter, chapters, files_by_camera
-from tidegate.archive.footage import Footage
+from tidegate.archive.captions.captioner import Captioner
+from tidegate.archive.captions.chapters import Chapter, chapters, files_by_camera
+from tidegate.archive.captions.footage import Footage
 from tidegate.archive.job import NONE, Job, Piece
 from tidegate.archive.planning import CaptionRequest
 

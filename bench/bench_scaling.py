@@ -21,7 +21,7 @@ import msgspec
 from rich.console import Console
 
 from tidegate.keda.scaledobject import ScaledObject
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation.compare import ELASTIC_SUFFIX, NAMES, compare, with_and_without
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.generate import generated

@@ -38,7 +38,7 @@ from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
 from tidegate.demo.report import Tally, read_back, tally
 from tidegate.keda.scaledobject import ScaledObject
-from tidegate.local.elastic import setting
+from tidegate.local.scaling.scaled_objects import setting
 from tidegate.local.stack import Stack
 from tidegate.simulation.engine import Result, Workload, run
 from tidegate.simulation.queue import Elastic

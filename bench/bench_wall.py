@@ -67,7 +67,7 @@ PICTURES = """() => {
 def small(folder: Path) -> list[Path]:
     """Return the demo's street scenes as videos of 640x360 and 15 fps, with a keyframe a second."""
     paths = []
-    for source in footage.embedded(footage.cache() / f"footage-{footage.VERSION}"):
+    for source in footage.embedded():
         path = folder / source.name
         with av.open(str(source)) as container, av.open(str(path), "w") as out:
             if container.streams.video[0].width < 640:

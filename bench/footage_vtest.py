@@ -76,7 +76,7 @@ def detect(least: float = 0.1, tiles: str = "1x1") -> list[list[DetectedObject]]
         return [grid.join(detector.detect(grid.images(np.ascontiguousarray(p), detector.size))) for p in pictures]
 
 
-def events(found: list[list[DetectedObject]], fps: int, least: float, camera: str = "campus") -> Iterator[Detections]:
+def events(found: list[list[DetectedObject]], fps: int, least: float) -> Iterator[Detections]:
     """Yield cv's event for each second, at `fps` frames a second."""
     for n in range(0, len(found), FPS):
         frames = [
@@ -87,7 +87,7 @@ def events(found: list[list[DetectedObject]], fps: int, least: float, camera: st
             for k in range(n, min(n + FPS, len(found)), FPS // fps)
         ]
         yield Detections(
-            camera=camera,
+            camera="campus",
             segment=SegmentRef(stream="MEDIA", seq=n // FPS + 1, epoch="e", n=n // FPS),
             start=frames[0].time,
             duration=1.0,

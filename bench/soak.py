@@ -40,6 +40,7 @@ from bench.slopes import Slope, slope
 from shared.client import registry
 from shared.contract import catalog, names
 from shared.contract.cameras import new_camera
+from shared.contract.memory import MB
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from tests.support.servers.openai_server import OpenAiServer, respond
@@ -51,7 +52,6 @@ CAMERAS, GUEST = 6, "guest"
 EVERY_S = 60.0
 WARM_S = 20 * 60.0
 READY_S = 120.0
-MB = 1024 * 1024
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "analytics.png"
 FOUND = record.FOLDER / "soak.jsonl"
 OPTIONS = ("--search", "--analytics", "--vlm", "--record")
@@ -139,7 +139,7 @@ class Site(NamedTuple):
 @contextlib.asynccontextmanager
 async def site() -> AsyncIterator[Site]:
     """Run `tidegate up` with all its options, cameras, and a receiver of alerts."""
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    videos = footage.embedded()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-soak-"))
     alerts: list[float] = []
     async with contextlib.AsyncExitStack() as opened:

@@ -40,7 +40,7 @@ async def serving() -> AsyncIterator[tuple[NatsServer, Client, Path]]:
 
 def pieces() -> list[Piece]:
     """Return all segments of the embedded footage that can be decoded independently."""
-    videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
+    videos = footage.embedded()
     return [p for v in videos for p in clips.pieces(v, "bench") if not p.dependent]
 
 

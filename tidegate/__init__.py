@@ -2,7 +2,7 @@
 
 | folder | idea |
 |---|---|
-| `client` | what people ask of a running system in a terminal: events, what was used; files of what was found |
+| `client` | the usage of a running system, and files of what was found |
 | `keda` | a `ScaledObject` file, and the replica count that KEDA and the HPA decide from metrics and a clock; pure |
 | `simulation` | scaling policies on traces of arrivals, and the oracle policy's cost |
 | `local` | an embedded nats-server, and with it server, ingest and scaled workers as one thing that starts and stops |

@@ -28,6 +28,7 @@ from bench.gpu.plan import Sample
 from services.ingest.cutting.piece import Piece
 from shared.contract import catalog, names
 from shared.contract.events import Detections
+from shared.contract.memory import MB
 from shared.runtime import child
 from shared.runtime.errors import TidegateError
 from shared.runtime.ports import free_port
@@ -37,7 +38,6 @@ POLL_S = 0.2
 PATIENCE_S = 300.0
 # Maximum size of a backlog on disk.
 MOST_BYTES = 4_000_000_000
-MB = 1024 * 1024
 DELAY_SAMPLES = 200
 
 

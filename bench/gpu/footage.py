@@ -51,7 +51,7 @@ def encode(part: Path, frames: Iterable[VideoFrame]) -> None:
 def segments() -> list[Piece]:
     """Return two segments of each scene. They are encoded once per machine, in a quarter of a minute."""
     folder = footage.cache() / f"full-hd-{footage.VERSION}"
-    small = {path.stem: path for path in footage.embedded(footage.cache() / f"footage-{footage.VERSION}")}
+    small = {path.stem: path for path in footage.embedded()}
     found: list[Piece] = []
     for name in SCENES:
         path = folder / f"{name}.mp4"

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from shared.contract.memory import MB
 from shared.contract.names import TOKEN
 from shared.video.budget import DecodeSettings
-from shared.worker import MB, WorkerSettings
+from shared.worker import WorkerSettings
 
 
 class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):

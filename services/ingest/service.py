@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.ingest import metrics
 from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.runner import MB, ProcessParts
+from services.ingest.camera.runner import ProcessParts
 from services.ingest.camera.status import Announcer
 from services.ingest.delivery import usage
 from services.ingest.delivery.outbox import Outboxes
@@ -23,6 +23,7 @@ from shared.bus.leasing import leases as leasing
 from shared.bus.leasing.leases import Kind
 from shared.bus.mirror import Mirror, all_read, mirror
 from shared.contract import names
+from shared.contract.memory import MB
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process

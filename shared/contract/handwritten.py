@@ -17,6 +17,7 @@ import yaml
 
 from shared.contract.mistakes import Mistake, join
 
+# libyaml's reader is fast, and bounds the nesting.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

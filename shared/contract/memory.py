@@ -8,6 +8,7 @@ reads each into memory first (nats-server 2.15.1).
 from __future__ import annotations
 
 MB = 1024 * 1024
+GB = 1024 * MB
 
 # A segment may be a whole GOP: the server's default of 1 MB would refuse 2 s of 4 Mbit/s.
 MAX_PAYLOAD = 8 * MB

@@ -32,12 +32,11 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
+from shared.contract.memory import GB, MB
 from shared.contract.missing import Unread
 from shared.runtime.errors import BusError
 
 MINUTE = 60.0
-MB = 1024 * 1024
-GB = 1024 * MB
 
 # Attempts to reach JetStream: starting servers take some seconds to elect a leader.
 TRIES = 6

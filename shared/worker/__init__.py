@@ -16,6 +16,6 @@
 
 from shared.worker.assembly import Worker
 from shared.worker.service import AnsweredBefore, Message, Prepared, Service, result_id
-from shared.worker.settings import MB, WorkerSettings
+from shared.worker.settings import WorkerSettings
 
-__all__ = ["MB", "AnsweredBefore", "Message", "Prepared", "Service", "Worker", "WorkerSettings", "result_id"]
+__all__ = ["AnsweredBefore", "Message", "Prepared", "Service", "Worker", "WorkerSettings", "result_id"]

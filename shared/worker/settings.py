@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-MB = 1024 * 1024
+from shared.contract.memory import MB
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):

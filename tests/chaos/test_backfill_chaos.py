@@ -19,7 +19,7 @@ from tests.support.processes.crashing_backfill import POINTS
 from tests.support.processes.echo_service import letters, publish
 from tests.support.waiting import patience_s
 from tests.support.worlds.backfill import be_patient, firsts, revisions
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 KILLS_A_POINT = 4

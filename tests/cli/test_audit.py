@@ -25,14 +25,14 @@ from shared.contract.usage import MINUTE_S, WorkerUsage
 from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run
+from tidegate.audit.arrivals import WorkerMeasurements
 from tidegate.audit.candidates import DEMAND, bases, candidates, lags
 from tidegate.audit.costs import audit, best, busiest, simulate
-from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
-from tidegate.cluster.checks import quality
+from tidegate.cluster.checks import scaling
 from tidegate.cluster.state import Cluster
 from tidegate.keda.scaledobject import JetStreamTrigger, load, parse
-from tidegate.local import elastic
+from tidegate.local.scaling import scaled_objects
 from tidegate.local.server import NatsServer
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Trace, read
@@ -134,7 +134,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
         assert bool(net) == tried.degradable
-        queries = elastic.demand_queries(scaled)
+        queries = scaled_objects.demand_queries(scaled)
         assert bool(queries) == tried.name.startswith(DEMAND)
         for query in queries:
             settings = query.settings
@@ -155,7 +155,7 @@ def test_a_cluster_s_check_takes_the_recommended_one() -> None:
         "ScaledObject": {"tidegate-cv": yaml.safe_load(tried.text)},
         "Deployment": {"tidegate-cv": deployment},
     }
-    (found,) = quality.degradation(Cluster(namespace="tidegate", objects=objects))
+    (found,) = scaling.degradation(Cluster(namespace="tidegate", objects=objects))
     assert found.level == "ok", found
 
 

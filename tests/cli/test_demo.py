@@ -27,8 +27,8 @@ from shared.runtime.errors import SettingError
 from tests.support.waiting import patience_s
 from tidegate.demo import demo, footage, scenario, sizing
 from tidegate.keda import hpa
-from tidegate.local import elastic
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.scaled_objects import scaled_object
 
 # ---- what it decides, without running it
 
@@ -57,7 +57,7 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
     load = sizing.fit(16.0, 2)
     fitted = sizing.fit_scaled_object(given, load, clock=6.0)
     assert fitted.spec.max_replica_count == 2
-    (queries,) = elastic.demand_queries(fitted)
+    (queries,) = scaled_objects.demand_queries(fitted)
     assert queries.service == "cv"
     assert queries.settings == DemandSettings(
         latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold, defer_budget=sizing.DEFER_BUDGET
@@ -75,7 +75,7 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
     faster = scenario.speed(seconds)
     assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
-    hold = max(parameters.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * elastic.COLD_START_S * faster)
+    hold = max(parameters.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
     quiet = max(parameters.MIN_IDLE_S, parameters.IDLE_DELAYS * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
     assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S

@@ -35,8 +35,9 @@ from tests.support.paths import ROOT
 from tests.support.processes.command_line import COMMAND
 from tests.support.servers import raw_messages as raw
 from tests.support.waiting import patience_s
+from tidegate.commands import ask
 from tidegate.local.server import NatsServer
-from tidegate.view import answers, terminal
+from tidegate.view import terminal
 from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow
 from tidegate.view.screen import Screen
@@ -161,7 +162,7 @@ async def test_an_answer_is_shown_and_does_nothing(server: NatsServer, admin: Cl
 def test_a_summary_is_shown_and_does_nothing() -> None:
     (summary,) = [e for e in every_event() if isinstance(e, Summary)]
     out = Screen(file=io.StringIO(), force_terminal=True, width=300)
-    answers.show(msgspec.structs.replace(summary, parts=[Part(start=NOW, end=NOW, text=EVIL)]), out)
+    ask.show(msgspec.structs.replace(summary, parts=[Part(start=NOW, end=NOW, text=EVIL)]), out)
     assert isinstance(out.file, io.StringIO)
     assert_inert(out.file.getvalue())
 

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s
-from tidegate.client.watch import full
+from tidegate.commands.watch import full
 from tidegate.local.server import NatsServer
 
 

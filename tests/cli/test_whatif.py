@@ -43,8 +43,9 @@ from tests.support.worlds.audit import keep, run
 from tests.support.worlds.whatif import COUNTS, CSV, lives
 from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
+from tidegate.simulation import series
 from tidegate.simulation.trace import Trace
-from tidegate.whatif import requests, series
+from tidegate.whatif import requests
 
 WHATIF = python("tidegate.whatif")
 FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, degradable=True)
@@ -75,9 +76,13 @@ def failed(data: bytes) -> Failed:
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
     """As `tidegate audit --json` has them."""
-    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "left_out", "deferred", "backfilled")
+    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "deferred", "backfilled")
     return {
-        row.name: {"settings": row.settings if row.scaled_object else "", **{name: getattr(row, name) for name in same}}
+        row.name: {
+            "settings": row.settings if row.scaled_object else "",
+            "left_out": row.deferred_share,
+            **{name: getattr(row, name) for name in same},
+        }
         for row in answer.table
         if row.name != "now"
     }
@@ -197,7 +202,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 LESS = """
 import pathlib, resource
-from tidegate.whatif import __main__, simulation, limits
+from tidegate.whatif import __main__, answer, limits
 limits.{what}
 __main__.main()
 """

@@ -1,11 +1,18 @@
-"""The predicted duration and cost of a run. Pure."""
+"""The predicted duration and cost of a run, as numbers and as text. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidegate.archive.job import Job, Piece
+from tidegate.client.times import length
+from tidegate.view.words import amount, counted, sized
+
+if TYPE_CHECKING:
+    from tidegate.archive.captions.captioner import Rate
+    from tidegate.archive.frames.probe import ProbeResult
+    from tidegate.archive.job import Job
 
 
 class Estimate(NamedTuple):
@@ -55,3 +62,27 @@ def estimate_run(
         hours_taken=worker_hours / workers + caption_hours,
         cost=None if cost_per_hour is None else (worker_hours + caption_hours) * cost_per_hour,
     )
+
+
+def estimate_lines(
+    estimate: Estimate, job: Job, workers: int, probe: ProbeResult | None, rate: Rate | None
+) -> Iterator[str]:
+    """Yield the lines of an estimate. workers: for analysis. probe, rate: None: no frames to analyse, no captions."""
+    video = f"{length(estimate.hours * 3600)} of video of {counted(estimate.cameras, 'camera')}"
+    yield f"{video}, {sized(estimate.size)} in {counted(estimate.pieces, 'piece')}"
+    if probe:
+        kind = "GPU" if job.device.startswith("cuda") else "worker"
+        embedded = f", and {estimate.embedded:,} to embed" if job.embed else ""
+        where = "by cv's replicas" if job.is_live else f"on {job.device}"
+        yield (
+            f"{estimate.frames:,} frames{embedded}, {job.vision_models} {where}: "
+            f"{probe.frames_per_s:,.1f} frames/s a worker, {amount(estimate.worker_hours)} {kind}-hours; "
+            f"with {counted(workers, 'worker')} {length(estimate.worker_hours * 3600 / workers)}"
+        )
+    if rate:
+        yield (
+            f"{counted(estimate.captions, 'caption')} by {rate.model}: {rate.per_s:,.2g} a second, "
+            f"{rate.concurrency} at once; {length(estimate.caption_hours * 3600)}"
+        )
+    cost = "" if estimate.cost is None else f", {amount(estimate.cost)} at its price"
+    yield f"{length(estimate.hours_taken * 3600)} in all{cost}"

@@ -48,6 +48,7 @@ _ABOUT = b"tidegate"
 TIME = pa.timestamp("us", "UTC")
 _BOX = [(side, pa.float32()) for side in ("x1", "y1", "x2", "y2")]
 _REF = [("stream", pa.string()), ("seq", pa.int64()), ("epoch", pa.string()), ("n", pa.int64())]
+_REF_NAMES = tuple(name for name, _ in _REF)
 _OBJECT = pa.struct([("label", pa.string()), ("score", pa.float64()), ("box", pa.list_(pa.float64(), 4))])
 _FRAME = pa.struct([("time", TIME), ("objects", pa.list_(_OBJECT))])
 
@@ -159,7 +160,6 @@ def read_metadata(data: bytes, kind: type[T]) -> T:
 
 def segment(run: str, id: str, event: Detections, failed: str | None = None) -> dict[str, Any]:
     """Return a row of `segments`. failed: why it was not analysed."""
-    ref = event.segment
     frames = [
         {"time": f.time, "objects": [{"label": o.label, "score": o.score, "box": list(o.box)} for o in f.objects]}
         for f in event.frames
@@ -167,16 +167,8 @@ def segment(run: str, id: str, event: Detections, failed: str | None = None) -> 
     return {
         "run": run,
         "id": id,
-        "camera": event.camera,
-        "stream": ref.stream,
-        "seq": ref.seq,
-        "epoch": ref.epoch,
-        "n": ref.n,
-        "start": event.start,
-        "duration": event.duration,
-        "width": event.width,
-        "height": event.height,
-        "model": event.model,
+        **_fields(event, "camera", "start", "duration", "width", "height", "model"),
+        **_fields(event.segment, *_REF_NAMES),
         "failed": failed,
         "frames": frames,
     }
@@ -185,22 +177,16 @@ def segment(run: str, id: str, event: Detections, failed: str | None = None) -> 
 def detections_event(row: Mapping[str, Any]) -> Detections:
     """Return the event that live cv would have published, from a row of `segments`."""
     return Detections(
-        camera=row["camera"],
+        **{name: row[name] for name in ("camera", "start", "duration", "width", "height", "model")},
         segment=_ref(row),
-        start=row["start"],
-        duration=row["duration"],
-        width=row["width"],
-        height=row["height"],
-        model=row["model"],
-        frames=[
-            Frame(
-                time=f["time"],
-                objects=[DetectedObject(label=o["label"], score=o["score"], box=tuple(o["box"])) for o in f["objects"]],
-            )
-            for f in row["frames"]
-        ],
+        frames=[Frame(time=f["time"], objects=objects(f)) for f in row["frames"]],
         timing=NO_TIME,
     )
+
+
+def objects(frame: Mapping[str, Any]) -> list[DetectedObject]:
+    """Return the objects of a frame of a row of `segments`."""
+    return [DetectedObject(label=o["label"], score=o["score"], box=tuple(o["box"])) for o in frame["objects"]]
 
 
 def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]:
@@ -211,8 +197,7 @@ def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]
                 "run": run,
                 "camera": event.camera,
                 "time": frame.time,
-                "label": o.label,
-                "score": o.score,
+                **_fields(o, "label", "score"),
                 **_sides(o.box),
                 "model": event.model,
                 "segment": id,
@@ -221,22 +206,14 @@ def detections(run: str, id: str, event: Detections) -> Iterable[dict[str, Any]]
 
 def embeddings(run: str, id: str, event: Embeddings) -> Iterator[dict[str, Any]]:
     """Yield the rows of `embeddings`. Values are rounded to float16, as in events."""
-    ref = event.segment
+    of = {
+        "run": run,
+        "id": id,
+        **_fields(event, "camera", "model", "start", "duration"),
+        **_fields(event.segment, *_REF_NAMES),
+    }
     for one in event.vectors:
-        yield {
-            "run": run,
-            "id": id,
-            "camera": event.camera,
-            "time": one.time,
-            "model": event.model,
-            "stream": ref.stream,
-            "seq": ref.seq,
-            "epoch": ref.epoch,
-            "n": ref.n,
-            "start": event.start,
-            "duration": event.duration,
-            "vector": vectors.unpack(one.vector, event.dimension),
-        }
+        yield {**of, "time": one.time, "vector": vectors.unpack(one.vector, event.dimension)}
 
 
 def embedding_events(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Embeddings]]:
@@ -247,11 +224,8 @@ def embedding_events(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, E
         yield (
             id,
             Embeddings(
-                camera=row["camera"],
+                **{name: row[name] for name in ("camera", "start", "duration", "model")},
                 segment=_ref(row),
-                start=row["start"],
-                duration=row["duration"],
-                model=row["model"],
                 dimension=len(row["vector"]),
                 vectors=[Vector(time=r["time"], vector=vectors.pack(np.asarray(r["vector"], np.float32))) for r in its],
                 timing=NO_TIME,
@@ -264,35 +238,26 @@ def caption(run: str, id: str, event: Caption) -> dict[str, Any]:
     return {
         "run": run,
         "id": id,
-        "camera": event.camera,
-        "start": event.start,
-        "end": event.end,
-        "model": event.model,
-        "text": event.text,
+        **_fields(event, "camera", "start", "end", "model", "text"),
         "failed": event.reason or None,
         "frames": [frame.time for frame in event.frames],
-        "prompt_tokens": event.usage.prompt_tokens,
-        "completion_tokens": event.usage.completion_tokens,
+        **_fields(event.usage, "prompt_tokens", "completion_tokens"),
     }
 
 
 def caption_event(row: Mapping[str, Any]) -> Caption:
     """Return the event that live vlm would have published, from a row of `captions`."""
     return Caption(
-        camera=row["camera"],
+        **{name: row[name] for name in ("camera", "start", "end", "model", "text")},
         job=row["id"],
-        start=row["start"],
-        end=row["end"],
-        model=row["model"],
         frames=[Seen(time=time, seq=0) for time in row["frames"]],
-        text=row["text"],
         timing=NO_TIME,
         usage=Usage(prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"], first_token_ms=0.0),
     )
 
 
 def _ref(row: Mapping[str, Any]) -> SegmentRef:
-    return SegmentRef(stream=row["stream"], seq=row["seq"], epoch=row["epoch"], n=row["n"])
+    return SegmentRef(**{name: row[name] for name in _REF_NAMES})
 
 
 def track(run: str, camera: str, parts: Sequence[Track]) -> dict[str, Any]:
@@ -301,11 +266,7 @@ def track(run: str, camera: str, parts: Sequence[Track]) -> dict[str, Any]:
     return {
         "run": run,
         "camera": camera,
-        "id": last.id,
-        "label": last.label,
-        "score": last.score,
-        "first": last.first,
-        "last": last.last,
+        **_fields(last, "id", "label", "score", "first", "last"),
         "path": [{"time": point.time, **_sides(point.box)} for part in parts for point in part.path],
     }
 
@@ -314,20 +275,17 @@ def incident(run: str, event: Incident) -> dict[str, Any]:
     """Return a row of `incidents`. event: the last one of the incident."""
     return {
         "run": run,
-        "camera": event.camera,
         "id": event.incident,
-        "rule": event.rule,
-        "condition": event.condition,
-        "severity": event.severity,
-        "start": event.start,
-        "end": event.end,
-        "zone": event.zone,
-        "line": event.line,
-        "direction": event.direction,
-        "value": event.value,
+        **_fields(
+            event, "camera", "rule", "condition", "severity", "start", "end", "zone", "line", "direction", "value"
+        ),
         "objects": [o.id for o in event.objects],
         "snapshot": event.snapshot.time if event.snapshot else None,
     }
+
+
+def _fields(of: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
 
 
 def _sides(box: Sequence[float]) -> dict[str, float]:

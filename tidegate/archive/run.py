@@ -18,14 +18,15 @@ import msgspec
 
 from shared.recordings.store import Missing
 from shared.runtime.errors import SettingError
-from tidegate.archive import analysis, rows
-from tidegate.archive.analysis import AnalysisTotals, results_key
-from tidegate.archive.chapters import CAPTIONS, CaptionTotals, Chapter, chapters
-from tidegate.archive.decoding import Size
+from tidegate.archive import rows
+from tidegate.archive.captions.chapters import CAPTIONS, CaptionTotals, Chapter, chapters
+from tidegate.archive.frames import analysis
+from tidegate.archive.frames.analysis import AnalysisTotals, results_key
+from tidegate.archive.frames.decoding import Size
+from tidegate.archive.frames.probe import ProbeResult
+from tidegate.archive.frames.tracking import TrackingTask, TrackingTotals
 from tidegate.archive.job import PLAN, Job, Piece, Plan
-from tidegate.archive.probe import ProbeResult
 from tidegate.archive.sync_store import SyncStore
-from tidegate.archive.tracking import TrackingTask, TrackingTotals
 
 
 class Engine(Protocol):
@@ -39,15 +40,7 @@ class Engine(Protocol):
 
 
 class Progress(NamedTuple):
-    """share: of all frames, from 0 to 1. frames_per_s: since this process started. left_s: seconds at that rate."""
-
-    share: float
-    frames_per_s: float
-    left_s: float
-
-
-class CaptionProgress(NamedTuple):
-    """done: captioned stretches. per_s: since this process started. left_s: seconds at that rate."""
+    """done: frames, or captioned stretches. per_s: since this process started. left_s: seconds at that rate."""
 
     done: int
     per_s: float
@@ -118,9 +111,8 @@ class Run:
             self.frames_left -= self._frames[totals.key]
             self.pieces_left -= 1
             elapsed = max(1e-6, time.monotonic() - began)
-            yield Progress(
-                1 - self.frames_left / self.frames, finished / elapsed, self.frames_left * elapsed / finished
-            )
+            done = self.frames - self.frames_left
+            yield Progress(done, finished / elapsed, self.frames_left * elapsed / finished)
 
     def track(self, engine: Engine) -> Iterator[TrackingTotals]:
         """Track the objects of the remaining cameras, once all pieces are analysed. Raises TidegateError."""
@@ -133,7 +125,7 @@ class Run:
             self.job, [task for task in tasks if results_key("tracks", task.camera) not in existing]
         )
 
-    def caption(self, engine: CaptionEngine, on_progress: Callable[[CaptionProgress], None]) -> None:
+    def caption(self, engine: CaptionEngine, on_progress: Callable[[Progress], None]) -> None:
         """Caption the remaining chapters. Raises TidegateError."""
         began, finished, left = time.monotonic(), 0, count_stretches(self.to_caption)
 
@@ -141,11 +133,8 @@ class Run:
             nonlocal finished
             finished += 1
             elapsed = max(1e-6, time.monotonic() - began)
-            on_progress(
-                CaptionProgress(
-                    self.captions - left + finished, finished / elapsed, (left - finished) * elapsed / finished
-                )
-            )
+            done = self.captions - left + finished
+            on_progress(Progress(done, finished / elapsed, (left - finished) * elapsed / finished))
 
         if self.to_caption:
             engine.caption(self.to_caption, on_stretch)

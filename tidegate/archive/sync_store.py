@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 
 from shared.recordings import opening
 from shared.recordings.store import Bytes, Missing, Store, StoredObject, Unkept
@@ -24,7 +23,7 @@ class SyncStore:
     def __enter__(self) -> SyncStore:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._runner.run(self._store.close())
         self._runner.close()
 

@@ -2,9 +2,8 @@
 
 | module | idea |
 |---|---|
-| `measured` | the rate of a busy replica, and the time until a new one is ready |
 | `candidates` | the ScaledObjects to compare |
-| `arrivals` | the recorded arrivals of a service, and the workload to simulate |
+| `arrivals` | the recorded arrivals and measured workers of a service, and the workload to simulate |
 | `pattern` | the day, the week, the peak, and rises faster than a cold start |
 | `costs` | the cost of each ScaledObject on the arrivals, and the recommendation |
 

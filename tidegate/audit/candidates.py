@@ -18,7 +18,7 @@ import yaml
 from shared.contract import catalog
 from shared.runtime.errors import SettingError
 from tidegate.keda.threshold import lag_threshold
-from tidegate.local.configuration import shipped
+from tidegate.local.scaling.scaled_objects import shipped
 from tidegate.simulation.compare import peak
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace

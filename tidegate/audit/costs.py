@@ -17,10 +17,9 @@ import numpy as np
 from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, Candidate, candidates, lags
 from tidegate.audit.pattern import DAY_S
 from tidegate.keda.scaledobject import parse
-from tidegate.local import elastic
-from tidegate.simulation import pools
+from tidegate.local.scaling import scaled_objects
 from tidegate.simulation.compare import initial
-from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import KedaDemand, KedaLag
 from tidegate.simulation.queue import Elastic
@@ -85,7 +84,7 @@ def audit(
     day, _ = busiest(simulated, TUNED_DAYS)
     points = lags(base, load) if LAG in kinds else []
     trials = [c for c in candidates(base, simulated, load, budgets) if c.kind in (STATIC, *kinds)]
-    with nullcontext(pool) if pool else pools.pool() as pool:
+    with nullcontext(pool) if pool else worker_pool() as pool:
         count = len(trials) + bool(points) + len(extra)
         meter = _ProgressMeter(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
         if points:
@@ -140,7 +139,7 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
         max_replicas=scaled.spec.max_replica_count,
         elastic=Elastic() if candidate.degradable else None,
     )
-    queries = elastic.demand_queries(scaled)
+    queries = scaled_objects.demand_queries(scaled)
     policy: Policy = KedaLag(candidate.name, scaled)
     if queries:
         policy = KedaDemand(candidate.name, scaled, queries[0].settings, retention_s=load.max_age_s)

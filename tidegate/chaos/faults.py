@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from tidegate.chaos.clock import SEEN_S
 from tidegate.chaos.disk import few_files
 from tidegate.chaos.world import World
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 
 # Of each connection in each direction: below the rate of two cameras.
 SLOW_BYTES_S = 100_000

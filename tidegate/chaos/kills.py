@@ -35,7 +35,7 @@ from tidegate.chaos.follower import Follower
 from tidegate.chaos.ledger import Ledger
 from tidegate.chaos.world import RESTART
 from tidegate.demo import clips, footage
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.screen import Screen
 
@@ -112,7 +112,7 @@ def run(plan: Plan) -> int:
 async def run_plan(plan: Plan, folder: Path, out: Console) -> Outcome:
     """Run the plan on a separate server and workers, with data in `folder`."""
     started = time.monotonic()
-    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    video = footage.embedded()[0]
     async with NatsServer(folder / "nats") as server:
         client = await bus.connect(server.settings("admin"), "admin")
         follower = Follower(client, Ledger(), KINDS[plan.service])

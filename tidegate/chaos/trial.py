@@ -22,8 +22,7 @@ from tidegate.chaos.faults import MOVED_S, Fault, lacking, of_world
 from tidegate.chaos.intruder import REFUSED
 from tidegate.chaos.ledger import Account
 from tidegate.chaos.world import Size, World, world
-from tidegate.view.logs import logs_to
-from tidegate.view.screen import Screen
+from tidegate.view.screen import Screen, logs_to
 
 # The time to recover unaided: an election takes up to 10 s on a busy machine, a lease 5 s.
 WELL_S = 60.0

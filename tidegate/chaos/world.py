@@ -38,7 +38,7 @@ from tidegate.demo import clips, footage
 from tidegate.demo.bank import Bank
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.healing import Healing
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import WATCH_S
 
@@ -208,7 +208,7 @@ class World:
 
     async def witness(self) -> None:
         """Publish, and record each acknowledgement, until `settle`."""
-        video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+        video = footage.embedded()[0]
         (piece, *_) = [p for p in clips.pieces(video, WITNESS) if not p.dependent]
         epoch, n, js = f"{os.getpid():x}", 0, self.admin.jetstream()
         while not self._enough.is_set():
@@ -243,7 +243,7 @@ def _is_followed(film: Path) -> bool:
 @contextlib.asynccontextmanager
 async def world(size: Size, folder: Path) -> AsyncIterator[World]:
     """Yield a world in `folder`, in which all cameras are online."""
-    films = [f for f in footage.embedded(footage.cache() / f"footage-{footage.VERSION}") if _is_followed(f)]
+    films = [f for f in footage.embedded() if _is_followed(f)]
     files = [films[n % len(films)] for n in range(size.cameras)]
     async with contextlib.AsyncExitStack() as opened:
         bank = await opened.enter_async_context(Bank(list(dict.fromkeys(files)), folder / "bank"))

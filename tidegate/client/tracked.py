@@ -11,7 +11,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from nats.aio.client import Client
 
@@ -48,9 +47,7 @@ class Saving:
         self._decoding = asyncio.create_task(self._decoders.run())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await end(self._decoding)
 
     def stem(self, n: int, followed: Followed) -> Path:

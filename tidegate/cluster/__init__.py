@@ -4,7 +4,7 @@
 |---|---|
 | `kubectl`, `monitor` | requests to a cluster, and to the monitoring port of its NATS |
 | `keda` | whether the cluster's KEDA knows every field of our ScaledObjects |
-| `selectors`, `policies` | label selectors; NetworkPolicies evaluated as Kubernetes does |
+| `policies` | label selectors and NetworkPolicies, evaluated as Kubernetes does |
 | `state` | the state of a cluster, gathered once |
 | `checks` | the checks of that state, a line each; pure |
 | `certificates`, `authority`, `issuing` | a cluster's certificates, and the CA that signs them |

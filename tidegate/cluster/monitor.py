@@ -15,31 +15,26 @@ CONFIG = "tidegate-nats"
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-def streams(
-    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
+def streams_path(objects: Mapping[str, Mapping[str, Document]]) -> str:
+    """Return the page of a server's streams and consumers."""
+    account = _config(objects).get("account", "")
+    return "/jsz?" + urlencode({"acc": account, "consumers": "true", "config": "true"})
+
+
+def pages(
+    kubectl: Kubectl,
+    namespace: str,
+    objects: Mapping[str, Mapping[str, Document]],
+    path: str,
+    urls: Sequence[str] = (),
 ) -> list[Document]:
-    """Return each NATS server's report on its streams: /jsz, as one server may be the only one to know some.
+    """Return a page of each NATS server: one server may be the only one to know a stream.
 
     urls: `http://127.0.0.1:8222`, of servers to query directly. Raises NoAnswer if none can be queried.
     """
-    config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
-    query = "/jsz?" + urlencode({"acc": config.get("account", ""), "consumers": "true", "config": "true"})
-    return _pages(kubectl, namespace, objects, urls, query)
-
-
-def settings(
-    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str] = ()
-) -> list[Document]:
-    """Return each NATS server's report on itself: /varz. As `streams`."""
-    return _pages(kubectl, namespace, objects, urls, "/varz")
-
-
-def _pages(
-    kubectl: Kubectl, namespace: str, objects: Mapping[str, Mapping[str, Document]], urls: Sequence[str], query: str
-) -> list[Document]:
-    config = objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
+    config = _config(objects)
     if urls:
-        return [_fetched(url.rstrip("/") + query) for url in urls]
+        return [_fetched(url.rstrip("/") + path) for url in urls]
     address = str(config.get("monitoring", ""))
     home = namespace_of(address)
     if home and home != namespace:
@@ -50,7 +45,11 @@ def _pages(
         raise NoAnswer(f"{address or 'NATS'} has no pod in this cluster")
     scheme = "https:" if config.get("https") == "true" else ""
     port = address.rpartition(":")[2]
-    return [kubectl.page(f"/api/v1/namespaces/{home}/pods/{scheme}{pod}:{port}/proxy{query}") for pod in pods]
+    return [kubectl.page(f"/api/v1/namespaces/{home}/pods/{scheme}{pod}:{port}/proxy{path}") for pod in pods]
+
+
+def _config(objects: Mapping[str, Mapping[str, Document]]) -> Document:
+    return objects.get("ConfigMap", {}).get(CONFIG, {}).get("data") or {}
 
 
 def namespace_of(address: str) -> str:

@@ -1,4 +1,6 @@
-"""Evaluates NetworkPolicies like Kubernetes: each that selects a pod adds permissions; without one all is allowed.
+"""Evaluates label selectors and NetworkPolicies like Kubernetes.
+
+Each policy that selects a pod adds permissions; without one all is allowed.
 
 policies = Policies(documents)
 policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod's default namespace is tidegate
@@ -8,10 +10,9 @@ policies.takes(pod, Peer(namespace="keda"), 9090)
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from tidegate.cluster.selectors import selected
 
 Document = dict[str, Any]
 HOME = "tidegate"
@@ -88,3 +89,24 @@ def _matches(rule: Document, peer: Peer, own: str) -> bool:
     else:
         home = peer.namespace == own
     return home and selected(rule.get("podSelector", {}), peer.labels)
+
+
+def selected(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Match a label selector: all of matchLabels and matchExpressions have to hold."""
+    wanted: dict[str, str] = selector.get("matchLabels") or {}
+    return wanted.items() <= labels.items() and all(holds(e, labels) for e in selector.get("matchExpressions") or [])
+
+
+def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Evaluate one expression of a label selector, or of a node's affinity, which also has Gt and Lt."""
+    value, operator = labels.get(str(expression.get("key"))), expression.get("operator")
+    values = list(expression.get("values") or [])
+    if operator in ("In", "NotIn"):
+        return (value in values) is (operator == "In")
+    if operator in ("Exists", "DoesNotExist"):
+        return (value is not None) is (operator == "Exists")
+    try:
+        number, bound = int(str(value)), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return number > bound if operator == "Gt" else number < bound

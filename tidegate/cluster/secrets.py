@@ -87,9 +87,9 @@ def _rotated(users: list[str], named: list[str]) -> list[str]:
     return users if ALL in named else named
 
 
-def routes(password: str, namespace: str = NAMESPACE) -> str:
+def routes(password: str) -> str:
     """Return what the block `cluster` of a server's configuration includes."""
-    hosts = [f"nats-{n}.nats-headless.{namespace}.svc.cluster.local:6222" for n in range(SIZE)]
+    hosts = [f"nats-{n}.nats-headless.{NAMESPACE}.svc.cluster.local:6222" for n in range(SIZE)]
     urls = json.dumps([f"nats-route://{ROUTES}:{password}@{host}" for host in hosts])
     return f"authorization {{ user: {ROUTES}, password: {json.dumps(password)}, timeout: 5 }}\nroutes: {urls}\n"
 

@@ -100,8 +100,10 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
         found = {name: _answer(name, future, unknown) for name, future in futures.items()}
         objects = by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
         values = pool.submit(_values, kubectl, pool, namespace, objects)
-        jsz = _answer("NATS", pool.submit(monitor.streams, kubectl, namespace, objects, urls), unknown)
-        varz = _answer("NATS memory", pool.submit(monitor.settings, kubectl, namespace, objects, urls), unknown)
+        jsz, varz = (
+            _answer(name, pool.submit(monitor.pages, kubectl, namespace, objects, path, urls), unknown)
+            for name, path in (("NATS", monitor.streams_path(objects)), ("NATS memory", "/varz"))
+        )
         return Cluster(
             namespace=namespace,
             version=version,

@@ -11,7 +11,7 @@ import msgspec
 
 from shared.contract import memory, names
 from shared.contract.accounts import QUOTA, Tenant
-from shared.contract.topology import GB, MB
+from shared.contract.memory import GB, MB
 from shared.runtime.errors import SettingError
 from tidegate.commands.options import FOLDER
 from tidegate.local import tenants

@@ -12,6 +12,7 @@ import click
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
+from rich.text import Text
 
 from shared.bus import requests
 from shared.client import ask as ask_client
@@ -20,14 +21,16 @@ from shared.contract import names
 from shared.contract.events import Answer, Summary, VlmResult
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
-from tidegate.client import frames
-from tidegate.client.times import instant, now_here
+from shared.runtime.plain import inert
+from tidegate.client.files import folder, written
+from tidegate.client.times import clock, instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
-from tidegate.view.answers import show
-from tidegate.view.inert import echo
+from tidegate.view.inert import echo, one_line
 from tidegate.view.waiting import telling
 
 PROGRESS_EVERY_S = 1.0
+# Maximum pixels of a saved frame's longer side.
+PICTURE = 1280
 
 
 @click.command()
@@ -72,7 +75,7 @@ async def run(client: Client, request: Mapping[str, Any], out: Console, *, as_js
     else:
         show(event, out)
     if save is not None:
-        for path in await frames.save(client, event, save):
+        for path in await _save_frames(client, event, save):
             if not as_json:
                 out.print(str(path), style="bold", markup=False, soft_wrap=True)
     if event.cause:
@@ -95,3 +98,38 @@ async def _wait_for_answer(client: Client, request: Mapping[str, Any]) -> Msg:
         return await task
     finally:
         task.cancel()
+
+
+async def _save_frames(client: Client, event: VlmResult, to: Path) -> list[Path]:
+    """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
+    from services.vlm.frames.footage import Footage
+
+    paths = []
+    folder(to)
+    for n, frame in enumerate(await Footage(client, side=PICTURE, threads=1).again(event.camera, event.frames), 1):
+        path = to / f"{n:02}-{event.camera}-{frame.time.astimezone():%Y%m%dT%H%M%S}.jpg"
+        with written(path) as part:
+            part.write_bytes(frame.jpeg)
+        paths.append(path)
+    return paths
+
+
+def show(event: VlmResult, out: Console) -> None:
+    """Print an answer or a summary."""
+    now = now_here()
+    if isinstance(event, Summary):
+        for part in event.parts:
+            span = f"{clock(part.start, now)} to {clock(part.end, now)}"
+            out.print(Text.assemble((span, "bold"), "  ", one_line(part.text)))
+        out.print(Text(inert(event.text)))
+        span = f"{clock(event.start, now)} to {clock(event.end, now)}"
+        what = f"{event.captions} captions" if event.captions or not event.frames else f"{len(event.frames)} frames"
+        out.print(Text(f"out of {what}, {span}, by {one_line(event.model)}", "dim"))
+    elif isinstance(event, Answer):
+        if event.text:
+            out.print(Text(inert(event.text)))
+        times = [clock(time, now) for time in event.used or [frame.time for frame in event.frames]]
+        if times:
+            what = "rests on" if event.used else "was shown"
+            by = f"{len(event.frames)} frames, by {one_line(event.model)}"
+            out.print(Text(f"{what} {', '.join(times)}; {by}", "dim"))

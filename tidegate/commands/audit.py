@@ -24,7 +24,7 @@ from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
-from tidegate.client.used import Book
+from tidegate.client.usage import Book
 from tidegate.commands.options import (
     COUNT,
     COUNT_OR_NONE,
@@ -52,8 +52,18 @@ from tidegate.view.waiting import Tell, telling
 @click.option("--since", metavar="TIME", default="30d", show_default=True, help=f"Start of the time range: {TIME}.")
 @click.option("--trace", help="CSV file of t_s,arrivals to audit, or a synthetic trace of 'simulate', such as days.")
 @click.option("--price", type=Number(0), help="Price of a GPU-hour, to print costs as money.")
-@click.option("--latency-target", type=SECONDS, help="Maximum seconds from arrival to result. Default: as shipped.")
-@click.option("--cold-start", type=Number(0, 86400), help="Seconds until a new replica is ready. Default: as measured.")
+@click.option(
+    "--latency-target",
+    "latency_target_s",
+    type=SECONDS,
+    help="Maximum seconds from arrival to result. Default: as shipped.",
+)
+@click.option(
+    "--cold-start",
+    "cold_start_s",
+    type=Number(0, 86400),
+    help="Seconds until a new replica is ready. Default: as measured.",
+)
 @click.option("--service-rate", type=RATE, help="Messages per second of a busy replica. Default: as measured.")
 @click.option(
     "--min-replicas",
@@ -97,11 +107,12 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
     SERVICE defaults to cv. Workers and ingest record arrivals per minute in the stream USAGE, for up to 100 days. A
     replica counts as one GPU. 'tidegate trace export' exports the arrivals for 'tidegate simulate'.
     """
-    options = AuditOptions(service=service, **arguments)
+    load = LoadOverrides(**{name: arguments.pop(name) for name in LoadOverrides.__struct_fields__})
+    options = AuditOptions(service=service, load=load, **arguments)
     if options.png:
         check_plot(options.png, "--png")
-    if options.max_replicas and options.min_replicas > options.max_replicas:
-        raise SettingError(f"--min-replicas {options.min_replicas} is over --max-replicas {options.max_replicas}")
+    if load.max_replicas and load.min_replicas > load.max_replicas:
+        raise SettingError(f"--min-replicas {load.min_replicas} is over --max-replicas {load.max_replicas}")
     base, status = bases(service), Screen(stderr=True)
     loaded: list[Arrivals] = []
     if trace is not None:
@@ -130,15 +141,11 @@ def _read_usage(book: Book, service: str, begin: dt.datetime) -> Arrivals:
 
 
 class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """None: as measured, or as shipped. to: file for the recommended ScaledObject."""
+    """to: file for the recommended ScaledObject."""
 
     service: str
+    load: LoadOverrides
     price: float | None = None
-    latency_target: float | None = None
-    cold_start: float | None = None
-    service_rate: float | None = None
-    min_replicas: int = 0
-    max_replicas: int | None = None
     budgets: tuple[float, ...] = ()
     enough: float = ENOUGH
     to: Path | None = None
@@ -176,15 +183,8 @@ def run(options: AuditOptions, base: Bases, arrivals: Arrivals, out: Console, st
 
 def _read_workload(options: AuditOptions, base: Bases, arrivals: Arrivals) -> Workload:
     """Return the workload to simulate. Raise SettingError if no rate is measured or set."""
-    overrides = LoadOverrides(
-        service_rate=options.service_rate,
-        cold_start_s=options.cold_start,
-        latency_target_s=options.latency_target,
-        min_replicas=options.min_replicas,
-        max_replicas=options.max_replicas,
-    )
     try:
-        return workload(base, arrivals, overrides)
+        return workload(base, arrivals, options.load)
     except RateUnknown as e:
         raise SettingError(
             f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'make gpu' measures it"
@@ -204,9 +204,9 @@ def _summary_lines(
         yield "less than a day is known: how day and week go can't be seen yet"
     yield view.rising(rise_count, load, trace.duration_s)
     yield from view.worker_totals(arrivals.measured)
-    is_rate_set, is_cold_start_set = options.service_rate is not None, options.cold_start is not None
+    is_rate_set, is_cold_start_set = options.load.service_rate is not None, options.load.cold_start_s is not None
     yield from view.sources(load, arrivals.measured, is_rate_set=is_rate_set, is_cold_start_set=is_cold_start_set)
-    yield from view.cameras(arrivals.cameras, trace.duration_s)
+    yield from view.cameras(arrivals.cameras)
     yield from view.doubts(arrivals)
 
 

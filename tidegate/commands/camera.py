@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels
 from tidegate.commands import Group, passwords
-from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.commands.options import combined, connected, data_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo, echo_json, one_line
 from tidegate.view.records import Right, Wrapped
@@ -40,8 +39,6 @@ def camera() -> None:
     """
 
 
-_Command = Callable[..., None]
-
 # Fields that --unset can clear, by the name of the option that sets them.
 _UNSET = {
     "fps": "fps",
@@ -55,50 +52,61 @@ _UNSET = {
 }
 
 
-def _settings(function: _Command) -> _Command:
-    """Add the options that 'add' and 'set' share."""
-    for option in reversed(
-        (
-            click.option("--fps", type=float, help="Analysed frames per second of video. Overrides CV_FPS."),
-            click.option(
-                "--priority",
-                type=click.Choice(["high"]),
-                help="Priority of its frames: high defers fewer of them while capacity is short.",
-            ),
-            click.option("--min-score", type=float, help="Minimum score of an object, 0 to 1. Overrides CV_MIN_SCORE."),
-            click.option("--classes", help="Labels to report, separated by commas. Overrides CV_CLASSES."),
-            click.option(
-                "--tiles",
-                metavar="COLSxROWS",
-                help="Tiles to analyse too, for small objects, such as 2x1. Overrides CV_TILES.",
-            ),
-            click.option(
-                "--always/--no-always",
-                default=None,
-                help="Analyse all of its video, or skip segments of static scenes (default).",
-            ),
-            click.option(
-                "--caption-every",
-                type=float,
-                help="Seconds between captions; 0 disables captions. Overrides VLM_CAPTION_EVERY_S.",
-            ),
-            click.option("--caption-prompt", help="Prompt for captions. Overrides VLM_CAPTION_PROMPT."),
-            click.option("--tcp/--udp", default=None, help="Transport of RTP: TCP (default) or UDP."),
-            click.option(
-                "--verify-tls/--no-verify-tls",
-                default=None,
-                help="Verify the certificate of an rtsps camera against INGEST_CA (default), or accept any.",
-            ),
-            click.option("--loop/--no-loop", default=None, help="Repeat a file endlessly, or play it once (default)."),
-            click.option(
-                "--realtime/--fast",
-                default=None,
-                help="Read a file in real time (default), or as fast as the bus accepts it.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+def _labels(ctx: click.Context, param: click.Parameter, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    found = [label.strip() for label in text.split(",") if label.strip()]
+    if not found:
+        raise SettingError("--classes is empty: give labels with commas, or leave it out; 'set' has --unset classes")
+    return found
+
+
+def _transport(ctx: click.Context, param: click.Parameter, tcp: bool | None) -> str | None:
+    return None if tcp is None else "tcp" if tcp else "udp"
+
+
+# The options that 'add' and 'set' share, by the fields of a camera.
+_settings = combined(
+    click.option("--fps", type=float, help="Analysed frames per second of video. Overrides CV_FPS."),
+    click.option(
+        "--priority",
+        type=click.Choice(["high"]),
+        help="Priority of its frames: high defers fewer of them while capacity is short.",
+    ),
+    click.option("--min-score", type=float, help="Minimum score of an object, 0 to 1. Overrides CV_MIN_SCORE."),
+    click.option("--classes", callback=_labels, help="Labels to report, separated by commas. Overrides CV_CLASSES."),
+    click.option(
+        "--tiles",
+        metavar="COLSxROWS",
+        help="Tiles to analyse too, for small objects, such as 2x1. Overrides CV_TILES.",
+    ),
+    click.option(
+        "--always/--no-always",
+        default=None,
+        help="Analyse all of its video, or skip segments of static scenes (default).",
+    ),
+    click.option(
+        "--caption-every",
+        "caption_every_s",
+        type=float,
+        help="Seconds between captions; 0 disables captions. Overrides VLM_CAPTION_EVERY_S.",
+    ),
+    click.option("--caption-prompt", help="Prompt for captions. Overrides VLM_CAPTION_PROMPT."),
+    click.option(
+        "--tcp/--udp", "transport", default=None, callback=_transport, help="Transport of RTP: TCP (default) or UDP."
+    ),
+    click.option(
+        "--verify-tls/--no-verify-tls",
+        default=None,
+        help="Verify the certificate of an rtsps camera against INGEST_CA (default), or accept any.",
+    ),
+    click.option("--loop/--no-loop", default=None, help="Repeat a file endlessly, or play it once (default)."),
+    click.option(
+        "--realtime/--fast",
+        default=None,
+        help="Read a file in real time (default), or as fast as the bus accepts it.",
+    ),
+)
 
 
 @camera.command("add")
@@ -123,7 +131,7 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     names.check_camera(id)
     login = passwords.take_options(options)
     argument, url = url, passwords.url_with_password(_as_url(passwords.address(url, login)), login)
-    entry, secret = cameras.new_camera(url, **_fields_of(options))
+    entry, secret = cameras.new_camera(url, **_given(options))
 
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
@@ -157,7 +165,7 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     Another user:             tidegate camera set lobby --user viewer
     """
     login = passwords.take_options(options)
-    fields = _fields_of(options) | _login_fields(login, url)
+    fields = _given(options) | _login_fields(login, url)
     for name in unset:
         if _UNSET[name] in fields:
             raise SettingError(f"--{name} and --unset {name} exclude each other: give one of them")
@@ -212,32 +220,8 @@ def _as_url(text: str) -> str:
     return path.resolve().as_uri()
 
 
-def _fields_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a camera that the options set. Raise SettingError."""
-    fields = {
-        "fps": options["fps"],
-        "priority": options["priority"],
-        "min_score": options["min_score"],
-        "classes": _labels(options["classes"]),
-        "tiles": options["tiles"],
-        "always": options["always"],
-        "caption_every_s": options["caption_every"],
-        "caption_prompt": options["caption_prompt"],
-        "transport": {None: None, True: "tcp", False: "udp"}[options["tcp"]],
-        "verify_tls": options["verify_tls"],
-        "loop": options["loop"],
-        "realtime": options["realtime"],
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _labels(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    found = [label.strip() for label in text.split(",") if label.strip()]
-    if not found:
-        raise SettingError("--classes is empty: give labels with commas, or leave it out; 'set' has --unset classes")
-    return found
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _warn_unknown_labels(id: str, entry: Camera) -> None:
@@ -277,42 +261,36 @@ def _format_value(value: object) -> str:
 
 
 @camera.command("show")
-@data_option
+@connected
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def camera_show(data: Path | None, id: str, as_json: bool) -> None:
+async def camera_show(client: Client, id: str, as_json: bool) -> None:
     """Show the state of camera ID and its own settings. The services' defaults apply to all others.
 
     \b
     For a person:           tidegate camera show lobby
     For a program:          tidegate camera show lobby --json
     """
-
-    async def work(client: Client) -> None:
-        js = client.jetstream()
-        entry = await registry.read(js, id)
-        status, password = await registry.last_status(js, id), await registry.credentials(js, id) is not None
-        unreadable = await registry.unreadable(js, id)
-        state = _state(entry, status, unreadable)
-        if as_json:
-            fields = {"camera": id, "state": state, "password": password, **msgspec.to_builtins(entry)}
-            echo_json(fields)
-            return
-        rows = {
-            "state": state,
-            "reason": status.reason if status else "not seen yet: is ingest running?",
-        }
-        if unreadable and state == unreadable.state:
-            rows["reason"] = f"{unreadable.segments} segments since {rfc3339(unreadable.since)}: {unreadable.reason}"
-        rows |= {
-            name: _format_value(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None
-        }
-        rows["password"] = "kept apart, for ingest alone" if password else "none"
-        width = max(map(len, rows))
-        for name, text in rows.items():
-            echo(f"{name:<{width}}  {one_line(text)}")
-
-    with_admin(data, work)
+    js = client.jetstream()
+    entry = await registry.read(js, id)
+    status, password = await registry.last_status(js, id), await registry.credentials(js, id) is not None
+    unreadable = await registry.unreadable(js, id)
+    state = _state(entry, status, unreadable)
+    if as_json:
+        fields = {"camera": id, "state": state, "password": password, **msgspec.to_builtins(entry)}
+        echo_json(fields)
+        return
+    rows = {
+        "state": state,
+        "reason": status.reason if status else "not seen yet: is ingest running?",
+    }
+    if unreadable and state == unreadable.state:
+        rows["reason"] = f"{unreadable.segments} segments since {rfc3339(unreadable.since)}: {unreadable.reason}"
+    rows |= {name: _format_value(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
+    rows["password"] = "kept apart, for ingest alone" if password else "none"
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        echo(f"{name:<{width}}  {one_line(text)}")
 
 
 def _state(entry: Camera, status: CameraStatus | None, unreadable: VideoStatus | None) -> str:
@@ -325,87 +303,76 @@ def _state(entry: Camera, status: CameraStatus | None, unreadable: VideoStatus |
 
 
 @camera.command("list")
-@data_option
+@connected
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def camera_list(data: Path | None, as_json: bool) -> None:
+async def camera_list(client: Client, as_json: bool) -> None:
     """List all cameras with their states.
 
     \b
     All of them:            tidegate camera list
     Those in trouble:       tidegate camera list | grep -wE 'offline|unreadable|unusable'
     """
-
-    async def work(client: Client) -> None:
-        js = client.jetstream()
-        rows = []
-        for id, entry in (await registry.all(js, whole=True)).items():
-            if isinstance(entry, SettingError):
-                reason = f"{entry}: 'tidegate camera remove {id}', then add it anew"
-                rows.append((id, UNUSABLE, "", "", "", reason))
-                if as_json:
-                    echo_json({"camera": id, "state": UNUSABLE, "reason": reason})
-                continue
-            status, unreadable = await registry.last_status(js, id), await registry.unreadable(js, id)
-            state = _state(entry, status, unreadable)
+    js = client.jetstream()
+    rows = []
+    for id, entry in (await registry.all(js, whole=True)).items():
+        if isinstance(entry, SettingError):
+            reason = f"{entry}: 'tidegate camera remove {id}', then add it anew"
+            rows.append((id, UNUSABLE, "", "", "", reason))
             if as_json:
-                fields = msgspec.to_builtins(entry)
-                echo_json({"camera": id, "state": state, **fields})
-                continue
-            video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
-            reason = status.reason if status and state != "disabled" and status.reason != VIDEO_ARRIVES else ""
-            if unreadable and state == unreadable.state:
-                reason = unreadable.reason
-            rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
-        if not as_json:
-            records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")
-
-    with_admin(data, work)
+                echo_json({"camera": id, "state": UNUSABLE, "reason": reason})
+            continue
+        status, unreadable = await registry.last_status(js, id), await registry.unreadable(js, id)
+        state = _state(entry, status, unreadable)
+        if as_json:
+            fields = msgspec.to_builtins(entry)
+            echo_json({"camera": id, "state": state, **fields})
+            continue
+        video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
+        reason = status.reason if status and state != "disabled" and status.reason != VIDEO_ARRIVES else ""
+        if unreadable and state == unreadable.state:
+            reason = unreadable.reason
+        rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
+    if not as_json:
+        records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")
 
 
 @camera.command("remove")
-@data_option
+@connected
 @click.argument("id")
-def camera_remove(data: Path | None, id: str) -> None:
+async def camera_remove(client: Client, id: str) -> None:
     """Remove camera ID and its credentials. Its events stay.
 
     \b
     Remove a camera:        tidegate camera remove lobby
     """
-
-    async def work(client: Client) -> None:
-        await registry.remove(client.jetstream(), id)
-        echo(f"camera {id}: removed")
-
-    with_admin(data, work)
+    await registry.remove(client.jetstream(), id)
+    echo(f"camera {id}: removed")
 
 
-def _set_enabled(data: Path | None, id: str, enabled: bool) -> None:
-    async def work(client: Client) -> None:
-        await registry.change(client.jetstream(), id, {"enabled": enabled})
-        echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
-
-    with_admin(data, work)
+async def _set_enabled(client: Client, id: str, enabled: bool) -> None:
+    await registry.change(client.jetstream(), id, {"enabled": enabled})
+    echo(f"camera {id}: {'enabled' if enabled else 'disabled'}")
 
 
 @camera.command("enable")
-@data_option
+@connected
 @click.argument("id")
-def camera_enable(data: Path | None, id: str) -> None:
+async def camera_enable(client: Client, id: str) -> None:
     """Ingest camera ID again, after 'disable'.
 
     \b
     Enable it again:        tidegate camera enable lobby
     """
-    _set_enabled(data, id, True)
+    await _set_enabled(client, id, True)
 
 
 @camera.command("disable")
-@data_option
+@connected
 @click.argument("id")
-def camera_disable(data: Path | None, id: str) -> None:
+async def camera_disable(client: Client, id: str) -> None:
     """Stop ingesting camera ID. Its entry stays.
 
     \b
     Disable a camera:       tidegate camera disable lobby
     """
-    _set_enabled(data, id, False)
+    await _set_enabled(client, id, False)

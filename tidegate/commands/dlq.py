@@ -13,7 +13,7 @@ from shared.client import dlq as dead_letters
 from shared.contract.deadletters import DeadLetter
 from shared.runtime.errors import BusError, SettingError
 from tidegate.commands import Group
-from tidegate.commands.options import data_option, screen, with_admin
+from tidegate.commands.options import connected, data_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo, echo_json
 from tidegate.view.records import Right, Wrapped
@@ -36,10 +36,10 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@data_option
+@connected
 @click.option("--service", help="Service whose dead letters to list. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, without payloads.")
-def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
+async def dlq_list(client: Client, service: str | None, as_json: bool) -> None:
     """List dead letters with their reasons.
 
     \b
@@ -49,26 +49,18 @@ def dlq_list(data: Path | None, service: str | None, as_json: bool) -> None:
 
     The column 'of' is the stream and sequence of the original message, for 'tidegate segment'.
     """
-
-    async def work(client: Client) -> None:
-        rows = []
-        with telling() as tell:
-            async for entry in dead_letters.entries(
-                client, service, lambda n, of: tell(f"{n} of {of} dead letters read")
-            ):
-                if as_json:
-                    row = msgspec.to_builtins(msgspec.structs.replace(entry, payload=None))
-                    echo_json(row | {"bytes": len(entry.payload or b"")})
-                    continue
-                size = "absent" if entry.payload is None else str(len(entry.payload))
-                of = f"{entry.stream}/{entry.stream_seq}"
-                rows.append(
-                    (str(entry.seq), entry.service, of, entry.subject, size, str(entry.deliveries), entry.reason)
-                )
-        if not as_json:
-            records.show(screen(), FIELDS, rows, "no dead letters")
-
-    with_admin(data, work)
+    rows = []
+    with telling() as tell:
+        async for entry in dead_letters.entries(client, service, lambda n, of: tell(f"{n} of {of} dead letters read")):
+            if as_json:
+                row = msgspec.to_builtins(msgspec.structs.replace(entry, payload=None))
+                echo_json(row | {"bytes": len(entry.payload or b"")})
+                continue
+            size = "absent" if entry.payload is None else str(len(entry.payload))
+            of = f"{entry.stream}/{entry.stream_seq}"
+            rows.append((str(entry.seq), entry.service, of, entry.subject, size, str(entry.deliveries), entry.reason))
+    if not as_json:
+        records.show(screen(), FIELDS, rows, "no dead letters")
 
 
 @dlq.command("replay")

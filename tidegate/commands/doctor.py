@@ -23,6 +23,7 @@ from rich.console import Console
 from shared.client import copying
 from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
+from shared.contract.memory import GB, MB
 from shared.models import weights as embedded_weights
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
@@ -30,14 +31,13 @@ from shared.runtime.settings import load
 from tidegate.cluster import keda
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, running, stack, stopped
+from tidegate.local import disk, encryption, healing, running, stack
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.findings import Finding, is_well, show
 from tidegate.view.inert import one_line
 from tidegate.view.waiting import waited_for
 
-MB = 1024 * 1024
 MIN_FREE_BYTES = 2048 * MB
 
 
@@ -281,7 +281,7 @@ async def _copying(client: Client) -> list[Finding]:
 
 async def _storing(client: Client) -> list[Finding]:
     """Check that the server stores messages. Your own server reports it by /healthz, so there is no finding."""
-    found = await stopped.streams(client)
+    found = await healing.stopped_streams(client)
     if found is None:
         return []
     if not found:
@@ -298,7 +298,7 @@ async def _growth(client: Client, data: Path) -> list[Finding]:
         return []
     more = sum(max(0, (info.config.max_bytes or 0) - info.state.bytes) for info in infos)
     free = shutil.disk_usage(data).free
-    found = f"may grow by {more / topology.GB:.1f} GB, and {free / topology.GB:.1f} GB are free"
+    found = f"may grow by {more / GB:.1f} GB, and {free / GB:.1f} GB are free"
     if more <= free:
         return [Finding("streams", "ok", found)]
     remedy = "free some, or stop 'tidegate up' and start it again: it fits the limits. A full disk stops streams"

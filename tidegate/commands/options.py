@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from shared.runtime.errors import BusError, SettingError
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from rich.console import Console
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 TIME = "90s, 15m, 1h30m or 2d ago; 13:05 today; or 2026-11-24T13:05:00Z"
 # Types of paths to read or to write.
@@ -42,35 +45,45 @@ SECONDS = Number(1e-3, 1e7)
 COUNT, COUNT_OR_NONE = click.IntRange(1, 1_000_000), click.IntRange(0, 1_000_000)
 
 
-def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--data",
-        type=FOLDER,
-        default=None,
-        help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
-        "If NATS_URL is set, commands connect to that server instead.",
-    )(function)
+def combined(*options: Option) -> Option:
+    """Return a decorator that adds these options, in this order."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
-def stretch_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a question about a camera's time range."""
-    for option in reversed(
-        (
-            click.option("--camera", required=True, help="Camera to ask about."),
-            click.option("--since", metavar="TIME", help=f"Start of the time range: {TIME}."),
-            click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now."),
-            click.option(
-                "--wait",
-                type=Number(1, 600),
-                default=300,
-                show_default=True,
-                help="Maximum seconds to wait for the reply.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print the event as JSON."),
-        )
-    ):
-        function = option(function)
-    return data_option(function)
+data_option = click.option(
+    "--data",
+    type=FOLDER,
+    default=None,
+    help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
+    "If NATS_URL is set, commands connect to that server instead.",
+)
+# The options of a question about a camera's time range.
+stretch_options = combined(
+    data_option,
+    click.option("--camera", required=True, help="Camera to ask about."),
+    click.option("--since", metavar="TIME", help=f"Start of the time range: {TIME}."),
+    click.option("--until", metavar="TIME", help="End of the time range, in the same formats. Default: now."),
+    click.option(
+        "--wait", type=Number(1, 600), default=300, show_default=True, help="Maximum seconds to wait for the reply."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the event as JSON."),
+)
+
+
+def connected(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Any]:
+    """Add --data to a command's coroutine, and call it with a connection as admin before its arguments."""
+
+    @functools.wraps(function)
+    def command(data: Path | None, **arguments: Any) -> None:
+        with_admin(data, lambda client: function(client, **arguments))
+
+    return data_option(command)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ A command line is no safe place: the shell's history stores it, and other users 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +16,7 @@ import msgspec
 from shared.contract.credentials import with_password
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import join_credentials, split_credentials
-from tidegate.commands.options import FILE
+from tidegate.commands.options import FILE, combined
 from tidegate.view.inert import echo
 
 # Instead of a URL: read it from standard input, including a password in it.
@@ -60,17 +59,12 @@ class PasswordOptions(msgspec.Struct, frozen=True, kw_only=True):
 NONE = PasswordOptions()
 
 
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for a camera's password."""
-    for option in reversed(
-        (
-            click.option("--user", help="User name at the camera; a terminal prompts for the password."),
-            click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
-            click.option("--password-file", type=FILE, help="File to read the password from."),
-        )
-    ):
-        function = option(function)
-    return function
+# The options for a camera's password.
+options = combined(
+    click.option("--user", help="User name at the camera; a terminal prompts for the password."),
+    click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
+    click.option("--password-file", type=FILE, help="File to read the password from."),
+)
 
 
 def take_options(options: dict[str, Any]) -> PasswordOptions:

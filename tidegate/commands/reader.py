@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 from nats.aio.client import Client
@@ -12,7 +10,7 @@ from nats.aio.client import Client
 from shared.client import registry
 from shared.contract import readers as contract
 from tidegate.commands import Group
-from tidegate.commands.options import FOLDER, data_option, screen, with_admin
+from tidegate.commands.options import FOLDER, combined, data_option, screen, with_admin
 from tidegate.local import readers, tenants
 from tidegate.local.running import default_data
 from tidegate.view import records
@@ -22,13 +20,10 @@ from tidegate.view.records import Wrapped
 FIELDS = ("reader", Wrapped("kinds"), Wrapped("cameras"), "user", "consumer", "password")
 
 
-def accounts_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--accounts",
-        "accounts",
-        type=FOLDER,
-        help="Folder of 'tidegate accounts' for the server of NATS_URL.",
-    )(data_option(function))
+accounts_option = combined(
+    click.option("--accounts", type=FOLDER, help="Folder of 'tidegate accounts' for the server of NATS_URL."),
+    data_option,
+)
 
 
 @click.group(cls=Group)

@@ -26,14 +26,14 @@ from tidegate.view.inert import echo
 from tidegate.view.waiting import Tell, telling
 
 if TYPE_CHECKING:
-    from tidegate.archive.captioner import Captioner, Rate
-    from tidegate.archive.chapters import Chapter
+    from tidegate.archive.captions.captioner import Captioner, Rate
+    from tidegate.archive.captions.chapters import Chapter
+    from tidegate.archive.frames.probe import ProbeResult
     from tidegate.archive.job import Job, Piece
     from tidegate.archive.planning import RunRequest
-    from tidegate.archive.probe import ProbeResult
-    from tidegate.archive.progress_publisher import ProgressPublisher
-    from tidegate.archive.report import Summary
-    from tidegate.archive.run import CaptionProgress, Engine, Run
+    from tidegate.archive.results.progress_publisher import ProgressPublisher
+    from tidegate.archive.results.report import Summary
+    from tidegate.archive.run import Engine, Progress, Run
     from tidegate.archive.sync_store import SyncStore
 
 COMMANDLINE = ParameterSource.COMMANDLINE
@@ -135,7 +135,7 @@ def reanalyze(data: Path | None, resume: str | None, **arguments: Any) -> None:
         return
     if arguments["caption"]:
         _check_captions()
-    from tidegate.archive.options import request_from_options
+    from tidegate.archive.planning import request_from_options
 
     _start(request_from_options(data_dir, _to_stderr, **arguments), data_dir, options)
 
@@ -152,7 +152,7 @@ def _check_resume_options() -> None:
 def _check_captions() -> None:
     """Raise SettingError if the extra for captions is missing."""
     with extra("vlm", "--caption"):
-        import tidegate.archive.captioner  # noqa: F401
+        import tidegate.archive.captions.captioner  # noqa: F401
 
 
 def _to_stderr(text: str) -> None:
@@ -162,7 +162,7 @@ def _to_stderr(text: str) -> None:
 def _start(request: RunRequest, data_dir: Path, options: RunOptions) -> None:
     """Plan a run, print the estimate, and run it. Raise TidegateError."""
     from tidegate.archive import planning
-    from tidegate.archive.chapters import chapters
+    from tidegate.archive.captions.chapters import chapters
     from tidegate.archive.job import with_embed_size
     from tidegate.archive.run import Run, check_unused
     from tidegate.archive.sync_store import SyncStore
@@ -199,7 +199,7 @@ def _start(request: RunRequest, data_dir: Path, options: RunOptions) -> None:
 
 def _resume(output: str, data_dir: Path, options: RunOptions) -> None:
     """Load an unfinished run and continue it. Raise TidegateError."""
-    from tidegate.archive.options import absolute_location, key_file
+    from tidegate.archive.planning import absolute_location, key_file
     from tidegate.archive.run import Run
     from tidegate.archive.sync_store import SyncStore
 
@@ -223,7 +223,7 @@ def _resume(output: str, data_dir: Path, options: RunOptions) -> None:
 
 def _run(run: Run, results: SyncStore, backends: Backends, rates: Rates, data_dir: Path, options: RunOptions) -> None:
     """Analyse, track, caption and report, with progress in the console. Raise TidegateError."""
-    from tidegate.archive.progress_publisher import ProgressPublisher
+    from tidegate.archive.results.progress_publisher import ProgressPublisher
 
     try:
         with telling() as tell, ProgressPublisher(data_dir, run, _engine_name(run.job, options)) as publisher:
@@ -254,8 +254,8 @@ def _analyze(
     now = now_here()
     for state in run.analyze(engine, probe_result.size if probe_result else None):
         ends = now_here() + dt.timedelta(seconds=state.left_s)
-        tell(f"{state.share:.0%}, {state.frames_per_s:,.0f} frames/s, ends at {clock(ends, now)}")
-        publisher.analyzing(state.frames_per_s, ends)
+        tell(f"{state.done / run.frames:.0%}, {state.per_s:,.0f} frames/s, ends at {clock(ends, now)}")
+        publisher.analyzing(state.per_s, ends)
 
 
 def _follow(run: Run, engine: Engine, tell: Tell, publisher: ProgressPublisher) -> None:
@@ -273,7 +273,7 @@ def _caption(run: Run, captioner: Captioner, tell: Tell, publisher: ProgressPubl
     now = now_here()
     publisher.update(state="captioning")
 
-    def report_progress(state: CaptionProgress) -> None:
+    def report_progress(state: Progress) -> None:
         ends = now_here() + dt.timedelta(seconds=state.left_s)
         tell(f"captioned {state.done:,} of {run.captions:,}, {state.per_s:,.2g} a second, ends at {clock(ends, now)}")
         publisher.update(captions_done=state.done, ends=ends)
@@ -284,7 +284,7 @@ def _caption(run: Run, captioner: Captioner, tell: Tell, publisher: ProgressPubl
 
 def _write_report(run: Run, results: SyncStore, tell: Tell, publisher: ProgressPublisher) -> Summary:
     """Write the report and return its summary. Raise TidegateError."""
-    from tidegate.archive import report
+    from tidegate.archive.results import report
     from tidegate.archive.sync_store import open_recordings
 
     tell("writing the report")
@@ -297,7 +297,7 @@ def _write_report(run: Run, results: SyncStore, tell: Tell, publisher: ProgressP
 
 def _check_events(data_dir: Path, job: Job) -> None:
     """Check before hours of work that events can be published. Raise TidegateError."""
-    from tidegate.archive.past_events import PastEventPublisher
+    from tidegate.archive.results.past_events import PastEventPublisher
 
     with PastEventPublisher(data_dir, job):
         pass
@@ -306,7 +306,7 @@ def _check_events(data_dir: Path, job: Job) -> None:
 def _publish_events(data_dir: Path, run: Run, results: SyncStore) -> None:
     """Publish the results to search, as past events. Raise TidegateError."""
     from services.search.settings import SearchSettings
-    from tidegate.archive import past_events as past
+    from tidegate.archive.results import past_events as past
 
     with telling() as tell, past.PastEventPublisher(data_dir, run.job) as event_publisher:
         for progress in past.publish_past(run.job, run.pieces, run.chapters, results, event_publisher):
@@ -319,8 +319,8 @@ def _publish_events(data_dir: Path, run: Run, results: SyncStore) -> None:
 @contextlib.contextmanager
 def _engine(job: Job, data_dir: Path, options: RunOptions) -> Iterator[Engine]:
     """Yield the engine of the run: live replicas, local processes or Ray. Raise TidegateError."""
-    from tidegate.archive.live_engine import LiveEngine
-    from tidegate.archive.local_engine import LocalEngine
+    from tidegate.archive.engines.live_engine import LiveEngine
+    from tidegate.archive.engines.local_engine import LocalEngine
 
     if job.is_live:
         if options.ray:
@@ -334,7 +334,7 @@ def _engine(job: Job, data_dir: Path, options: RunOptions) -> Iterator[Engine]:
         return
     with extra("archive", "--ray"):
         import ray  # noqa: F401
-    from tidegate.archive.ray_engine import cluster
+    from tidegate.archive.engines.ray_engine import cluster
 
     address = None if options.ray == LOCAL_RAY else options.ray
     with cluster(address, device=job.device, threads=options.threads, max_workers=options.workers) as engine:
@@ -348,7 +348,7 @@ def _captioner(job: Job, pieces: Sequence[Piece]) -> Iterator[Captioner | None]:
         yield None
         return
     _check_captions()
-    from tidegate.archive.captioner import Captioner, load_vlm_settings
+    from tidegate.archive.captions.captioner import Captioner, load_vlm_settings
 
     settings = load_vlm_settings(job.caption)
     with contextlib.ExitStack() as stack:
@@ -375,7 +375,7 @@ def _probe_captions(captioner: Captioner, chapters: Sequence[Chapter]) -> Rate:
 def _probe_frames(engine: Engine, job: Job, pieces: Sequence[Piece]) -> ProbeResult:
     """Measure the rate of the engine on a sample, and warn about unknown labels. Raise TidegateError."""
     from services.cv.looking import unknown
-    from tidegate.archive.probe import sample
+    from tidegate.archive.frames.probe import sample
 
     with telling() as tell:
         tell(f"loading {job.vision_models}, and measuring")
@@ -395,9 +395,8 @@ def _print_estimate(
     options: RunOptions,
 ) -> None:
     """Print the estimate of time and cost."""
-    from tidegate.archive.estimate import estimate_run
+    from tidegate.archive.estimate import estimate_lines, estimate_run
     from tidegate.archive.run import count_stretches
-    from tidegate.archive.summary_text import estimate_lines
 
     frames, captions = rates
     estimate = estimate_run(
@@ -418,13 +417,12 @@ def _print_estimate(
 
 
 def _print_summary(summary: Summary, job: Job, options: RunOptions) -> None:
-    from tidegate.archive import summary_text
-    from tidegate.archive.report import PAGE
+    from tidegate.archive.results import report
 
     if options.as_json:
         echo(msgspec.json.encode(summary).decode())
         return
-    records.show(screen(), summary_text.FIELDS, summary_text.summary_rows(summary), "nothing was looked at")
-    for line in summary_text.summary_notes(summary):
+    records.show(screen(), report.FIELDS, report.summary_rows(summary), "nothing was looked at")
+    for line in report.summary_notes(summary):
         echo(line)
-    echo(f"report: {job.output}/{PAGE}")
+    echo(f"report: {job.output}/{report.PAGE}")

@@ -28,7 +28,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
 from tidegate.commands import Group
 from tidegate.commands.clip import CAUSES
-from tidegate.commands.options import NEW_FILE, TIME, Number, data_option, extra, screen, with_admin
+from tidegate.commands.options import NEW_FILE, TIME, Number, combined, data_option, extra, screen, with_admin
 from tidegate.local import recording_keys
 from tidegate.local.running import default_data, prepare
 from tidegate.view import records
@@ -172,49 +172,58 @@ def show(data: Path | None, camera: str, since: str, until: str | None) -> None:
     with_admin(data, work)
 
 
-def _settings(function: Any) -> Any:
-    for option in reversed(
-        (
-            click.option(
-                "--record",
-                type=click.Choice(["always", "activity", "incidents", "never"]),
-                help="Video to keep: all, minutes with detections, minutes around incidents, or none.",
-            ),
-            click.option(
-                "--rest",
-                type=click.Choice(["nothing", "keyframes"]),
-                help="Video to keep of the other minutes: nothing, or keyframes, about one picture per second.",
-            ),
-            click.option(
-                "--label", "labels", multiple=True, help="Label that counts as activity. May be repeated. Default: all."
-            ),
-            click.option(
-                "--zone", "zones", multiple=True, help="Zone that counts as activity. May be repeated. Default: all."
-            ),
-            click.option("--before", "before_s", type=Number(0, 600), help="Seconds of video to keep before a match."),
-            click.option("--after", "after_s", type=Number(0, 600), help="Seconds of video to keep after a match."),
-            click.option("--keep", metavar="TIME", help="Retention in hours or days, such as 12h or 14d. Default: 7d."),
-            click.option(
-                "--keep-incidents", metavar="TIME", help="Retention of video of incidents, such as 60d. Default: 30d."
-            ),
-            click.option(
-                "--most-gb", type=Number(0, 1e6), help="Maximum GB; the oldest video is deleted first. 0: no limit."
-            ),
-            click.option(
-                "--mask",
-                "masks",
-                multiple=True,
-                metavar="X,Y,X,Y,…",
-                help="Polygon to black out: corners as shares of the picture. May be repeated; replaces all masks.",
-            ),
-            click.option("--no-masks", is_flag=True, help="Remove all masks."),
-            click.option(
-                "--hold/--no-hold", default=None, help="Never delete its video, or apply the retention (default)."
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+def _days(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Parse a retention in hours or days, and return days. Raise SettingError."""
+    if text is None:
+        return None
+    if not (match := _DAYS.fullmatch(text)) or not float(match[1]):
+        raise SettingError(f"{param.opts[0]} {text!r} is no length: give hours or days, such as 12h or 14d")
+    return float(match[1]) / (24 if match[2] == "h" else 1)
+
+
+# The options of a policy, by its fields.
+_settings = combined(
+    click.option(
+        "--record",
+        type=click.Choice(["always", "activity", "incidents", "never"]),
+        help="Video to keep: all, minutes with detections, minutes around incidents, or none.",
+    ),
+    click.option(
+        "--rest",
+        type=click.Choice(["nothing", "keyframes"]),
+        help="Video to keep of the other minutes: nothing, or keyframes, about one picture per second.",
+    ),
+    click.option(
+        "--label", "labels", multiple=True, help="Label that counts as activity. May be repeated. Default: all."
+    ),
+    click.option("--zone", "zones", multiple=True, help="Zone that counts as activity. May be repeated. Default: all."),
+    click.option("--before", "before_s", type=Number(0, 600), help="Seconds of video to keep before a match."),
+    click.option("--after", "after_s", type=Number(0, 600), help="Seconds of video to keep after a match."),
+    click.option(
+        "--keep",
+        "keep_days",
+        callback=_days,
+        metavar="TIME",
+        help="Retention in hours or days, such as 12h or 14d. Default: 7d.",
+    ),
+    click.option(
+        "--keep-incidents",
+        "incidents_days",
+        callback=_days,
+        metavar="TIME",
+        help="Retention of video of incidents, such as 60d. Default: 30d.",
+    ),
+    click.option("--most-gb", type=Number(0, 1e6), help="Maximum GB; the oldest video is deleted first. 0: no limit."),
+    click.option(
+        "--mask",
+        "masks",
+        multiple=True,
+        metavar="X,Y,X,Y,…",
+        help="Polygon to black out: corners as shares of the picture. May be repeated; replaces all masks.",
+    ),
+    click.option("--no-masks", is_flag=True, help="Remove all masks."),
+    click.option("--hold/--no-hold", default=None, help="Never delete its video, or apply the retention (default)."),
+)
 
 
 @recordings.command("set")
@@ -234,21 +243,11 @@ def set_(data: Path | None, camera: str | None, group: str | None, **options: An
     key, scope = _scope(camera, group)
     if options["cameras"] and not group:
         raise SettingError("--of names the cameras of a group: give --group NAME, too")
-    change: dict[str, Any] = {
-        "cameras": tuple(map(names.check_camera, options["cameras"])) or None,
-        "record": options["record"],
-        "rest": options["rest"],
-        "labels": tuple(options["labels"]) or None,
-        "zones": tuple(options["zones"]) or None,
-        "before_s": options["before_s"],
-        "after_s": options["after_s"],
-        "keep_days": days("--keep", options["keep"]),
-        "incidents_days": days("--keep-incidents", options["keep_incidents"]),
-        "most_gb": options["most_gb"],
-        "hold": options["hold"],
-        "masks": _masks(options["masks"], options["no_masks"], camera),
-    }
-    change = {name: value for name, value in change.items() if value is not None}
+    for name in options["cameras"]:
+        names.check_camera(name)
+    masks = _masks(options.pop("masks"), options.pop("no_masks"), camera)
+    change = {name: value for name, value in options.items() if value not in (None, ())}
+    change |= {} if masks is None else {"masks": masks}
     if not change:
         raise SettingError("say what is to change, such as --keep 14d: 'tidegate recordings set --help' shows all")
 
@@ -338,15 +337,6 @@ async def _policy(kv: Any, key: str) -> Policy:
         return Policy()
     except msgspec.DecodeError as e:
         raise SettingError(f"what was said of {key} can't be read ({e}): 'tidegate recordings unset' forgets it") from e
-
-
-def days(option: str, text: str | None) -> float | None:
-    """Parse a retention in hours or days, and return days. Raise SettingError."""
-    if text is None:
-        return None
-    if not (match := _DAYS.fullmatch(text)) or not float(match[1]):
-        raise SettingError(f"{option} {text!r} is no length: give hours or days, such as 12h or 14d")
-    return float(match[1]) / (24 if match[2] == "h" else 1)
 
 
 def _row(total: RecordingTotals, now: dt.datetime) -> tuple[str, ...]:

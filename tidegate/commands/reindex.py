@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from nats.aio.client import Client
 
 from shared.contract import names, topology
 from shared.runtime.settings import load
-from tidegate.commands.options import data_option, with_admin
+from tidegate.commands.options import connected
 from tidegate.view.inert import echo
 
 
 @click.command()
-@data_option
-def reindex(data: Path | None) -> None:
+@connected
+async def reindex(client: Client) -> None:
     """Rebuild the index of 'find' from the events in EVENTS.
 
     \b
@@ -23,11 +21,7 @@ def reindex(data: Path | None) -> None:
 
     The running search service does the work, from its next event on.
     """
-
-    async def work(client: Client) -> None:
-        js = client.jetstream()
-        await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
-        event_count = (await js.stream_info(names.EVENTS)).state.messages
-        echo(f"the search service begins anew with the {event_count} events that EVENTS keeps")
-
-    with_admin(data, work)
+    js = client.jetstream()
+    await topology.renew_consumer(js, load(topology.TopologySettings), names.EVENTS, "search")
+    event_count = (await js.stream_info(names.EVENTS)).state.messages
+    echo(f"the search service begins anew with the {event_count} events that EVENTS keeps")

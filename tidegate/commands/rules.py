@@ -19,7 +19,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client import labels
 from tidegate.client.files import written
 from tidegate.commands import Group
-from tidegate.commands.options import FILE, NEW_FILE, data_option, extra, screen, with_admin
+from tidegate.commands.options import FILE, NEW_FILE, connected, data_option, extra, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo
 from tidegate.view.records import Wrapped
@@ -94,56 +94,44 @@ def set_(data: Path | None, camera: str, file: Path) -> None:
 
 
 @rules.command("show")
-@data_option
+@connected
 @click.argument("camera")
-def show(data: Path | None, camera: str) -> None:
+async def show(client: Client, camera: str) -> None:
     """Print CAMERA's rules as YAML, the input format of 'set'.
 
     \b
     Edit the rules:         tidegate rules show lobby > lobby.yaml
     """
-
-    async def work(client: Client) -> None:
-        echo(msgspec.yaml.encode(await rules_client.get(client, camera)).decode(), nl=False)
-
-    with_admin(data, work)
+    echo(msgspec.yaml.encode(await rules_client.get(client, camera)).decode(), nl=False)
 
 
 @rules.command("list")
-@data_option
-def list_(data: Path | None) -> None:
+@connected
+async def list_(client: Client) -> None:
     """List the cameras that have rules, with zones, lines and rules.
 
     \b
     All of them:            tidegate rules list
     """
-
-    async def work(client: Client) -> None:
-        rows = []
-        for camera in await rules_client.cameras(client):
-            rule_set = await rules_client.get(client, camera)
-            kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in rule_set.rules)
-            rows.append((camera, ", ".join(rule_set.zones), ", ".join(rule_set.lines), kinds))
-        records.show(screen(), FIELDS, rows, "no camera has rules: tidegate rules set lobby lobby.yaml")
-
-    with_admin(data, work)
+    rows = []
+    for camera in await rules_client.cameras(client):
+        rule_set = await rules_client.get(client, camera)
+        kinds = ", ".join(f"{r.id} ({r.__struct_config__.tag})" for r in rule_set.rules)
+        rows.append((camera, ", ".join(rule_set.zones), ", ".join(rule_set.lines), kinds))
+    records.show(screen(), FIELDS, rows, "no camera has rules: tidegate rules set lobby lobby.yaml")
 
 
 @rules.command("remove")
-@data_option
+@connected
 @click.argument("camera")
-def remove(data: Path | None, camera: str) -> None:
+async def remove(client: Client, camera: str) -> None:
     """Remove CAMERA's rules. Open incidents end; analytics still tracks its objects.
 
     \b
     Remove the rules:       tidegate rules remove lobby
     """
-
-    async def work(client: Client) -> None:
-        await rules_client.remove(client, camera)
-        echo(f"rules of {camera}: removed")
-
-    with_admin(data, work)
+    await rules_client.remove(client, camera)
+    echo(f"rules of {camera}: removed")
 
 
 @rules.command("draw")

@@ -16,7 +16,7 @@ from rich.console import Console
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
-from tidegate.local.configuration import scaled_object, shipped
+from tidegate.local.scaling.scaled_objects import scaled_object, shipped
 from tidegate.simulation.compare import NAMES, compare, with_and_without
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.generate import generated
@@ -63,10 +63,20 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
     help="Coefficient of variation of the work per segment; 0 makes it constant.",
 )
 @click.option(
-    "--cold-start", type=Number(0, 86400), default=60.0, show_default=True, help="Seconds until a new replica is ready."
+    "--cold-start",
+    "cold_start_s",
+    type=Number(0, 86400),
+    default=60.0,
+    show_default=True,
+    help="Seconds until a new replica is ready.",
 )
 @click.option(
-    "--latency-target", type=SECONDS, default=5.0, show_default=True, help="Maximum seconds from arrival to result."
+    "--latency-target",
+    "latency_target_s",
+    type=SECONDS,
+    default=5.0,
+    show_default=True,
+    help="Maximum seconds from arrival to result.",
 )
 @click.option(
     "--min",
@@ -93,6 +103,7 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 )
 @click.option(
     "--max-age",
+    "max_age_s",
     type=SECONDS,
     default=600.0,
     show_default=True,
@@ -112,6 +123,7 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 )
 @click.option(
     "--backfill-grace",
+    "backfill_grace_s",
     type=SECONDS,
     help="With --defer-budget: seconds before expiry in which deferred frames request replicas: backfillGrace.",
 )
@@ -133,9 +145,7 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 @click.option("--cost-per-hour", type=Number(0), help="Price of a replica-hour, to print costs.")
 @click.option("--plot", type=NEW_FILE, help="File to draw a plot into: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def simulate(
-    trace: str, policies: tuple[str, ...], every: bool, min_replicas: int, max_replicas: int, **arguments: Any
-) -> None:
+def simulate(policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
     """Simulate the cost and the service level of each scaling policy on a trace of arrivals.
 
     \b
@@ -144,31 +154,22 @@ def simulate(
     Your own arrivals, at three dollars a GPU-hour:
         tidegate simulate --trace arrivals.csv --service-rate 12 --cold-start 180 --cost-per-hour 3
     """
-    if min_replicas > max_replicas:
-        raise SettingError(f"--min {min_replicas} is over --max {max_replicas}: lower the one or raise the other")
-    load = Workload(
-        min_replicas=min_replicas,
-        max_replicas=max_replicas,
-        service_rate=arguments.pop("service_rate"),
-        service_cv=arguments.pop("service_cv"),
-        cold_start_s=arguments.pop("cold_start"),
-        latency_target_s=arguments.pop("latency_target"),
-        batch=arguments.pop("batch"),
-        max_age_s=arguments.pop("max_age"),
-        seed=arguments.pop("seed"),
-        elastic=None if arguments["defer_budget"] is None else Elastic(),
-    )
-    if (budget := arguments.pop("defer_budget")) is not None:
-        load = msgspec.structs.replace(load, defer_budget=budget)
-    if (grace := arguments.pop("backfill_grace")) is not None:
-        if load.elastic is None or not load.cold_start_s < grace < load.max_age_s:
-            raise SettingError(
-                f"--backfill-grace {grace:g} can't be used: give --defer-budget too, and a grace over --cold-start and "
-                "under --max-age"
-            )
-        load = msgspec.structs.replace(load, backfill_grace_s=grace)
+    fields = {name: arguments.pop(name) for name in Workload.__struct_fields__ if name in arguments}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    load = Workload(elastic=Elastic() if "defer_budget" in fields else None, **fields)
+    if load.min_replicas > load.max_replicas:
+        raise SettingError(
+            f"--min {load.min_replicas} is over --max {load.max_replicas}: lower the one or raise the other"
+        )
+    if (grace := fields.get("backfill_grace_s")) is not None and (
+        load.elastic is None or not load.cold_start_s < grace < load.max_age_s
+    ):
+        raise SettingError(
+            f"--backfill-grace {grace:g} can't be used: give --defer-budget too, and a grace over --cold-start and "
+            "under --max-age"
+        )
     chosen = policies or (NAMES if every else BASICS)
-    options = SimulateOptions(trace=trace, load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **arguments)
+    options = SimulateOptions(load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **arguments)
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH

@@ -14,7 +14,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
-from tidegate.client.used import ServiceUsage, takes_media
+from tidegate.client.usage import ServiceUsage, takes_media
 from tidegate.commands import Group
 from tidegate.commands.options import NEW_FILE, TIME, data_option, with_admin
 from tidegate.view.inert import echo

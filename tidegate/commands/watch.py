@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,10 +13,16 @@ from nats.aio.msg import Msg
 from rich.text import Text
 
 from shared.client import registry
-from tidegate.client.watch import follow, full
+from shared.contract.events import KINDS
+from shared.contract.mistakes import nearest
+from shared.runtime.errors import SettingError, TidegateError
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable
 from tidegate.view.inert import echo
+
+# The number of remembered ids. After a crash a camera's last ten seconds are published again, an event or two a second:
+# this is enough for a thousand cameras.
+REMEMBERED = 20_000
 
 
 @click.command()
@@ -52,3 +59,56 @@ def watch(data: Path | None, subject: str, as_json: bool) -> None:
             await follow(client, full_subject, show)
 
     with_admin(data, work)
+
+
+def full(subject: str) -> str:
+    """Expand `>`, `detections`, `detections.lobby`, or a whole `events.…` to a subject of NATS. Raises SettingError."""
+    whole = subject if subject.startswith("events.") else f"events.{subject}"
+    tokens = whole.split(".")
+    if not all(tokens) or any(c.isspace() for c in whole) or ">" in tokens[:-1]:
+        raise SettingError(
+            f"SUBJECT {subject!r} can't be used: give a kind and, after a dot, a camera, as in incidents.lobby"
+        )
+    kinds = {kind.kind.partition(".")[0] for kind in KINDS}
+    if tokens[1] not in (*kinds, "*", ">"):
+        raise SettingError(f"SUBJECT {subject!r}: there is no kind of event {tokens[1]!r}{nearest(tokens[1], kinds)}")
+    return f"{whole}.>" if len(tokens) == 2 and tokens[1] != ">" else whole
+
+
+async def follow(client: Client, subject: str, show: Callable[[Msg], None]) -> None:
+    """Show each event of a subject from `full` once, until cancelled or the output closes.
+
+    Raises TidegateError.
+    """
+    seen: dict[str, None] = {}
+    printing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def take(message: Msg) -> None:
+        # The client would log an exception from here and continue; rich ends the process by SystemExit.
+        try:
+            if _is_new(message, seen):
+                show(message)
+        except (BrokenPipeError, SystemExit) as e:
+            error: BaseException = e
+        except OSError as e:
+            error = TidegateError(f"standard output can't be written: {e.strerror}")
+        else:
+            return
+        if not printing.done():
+            printing.set_exception(error)
+
+    await client.subscribe(subject, cb=take)
+    await printing
+
+
+def _is_new(message: Msg, seen: dict[str, None]) -> bool:
+    """Return whether its id is new, and remember it."""
+    if id := (message.headers or {}).get("ce-id"):
+        # Events of different kinds may share an id: both are shown.
+        key = f"{message.subject} {id}"
+        if key in seen:
+            return False
+        seen[key] = None
+        if len(seen) > REMEMBERED:
+            del seen[next(iter(seen))]
+    return True

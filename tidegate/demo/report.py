@@ -36,7 +36,7 @@ from shared.video.decode import MAX_PACKETS, decode
 from tidegate.demo import timeline
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
-from tidegate.local.autoscaler import ScalerState
+from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.view.monitor import Sample, frames_wanted
 from tidegate.view.screen import Screen
 

@@ -18,7 +18,7 @@ from shared.contract import cameras
 from shared.runtime.redact import redact
 from tidegate.demo.sizing import CALM_CAMERAS, Load
 from tidegate.demo.timeline import Phase
-from tidegate.local.autoscaler import ScalerState
+from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.view.monitor import Monitor
 
 # Phases as shares of the whole: calm, surge, calm again, night.

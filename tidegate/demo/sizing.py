@@ -17,7 +17,7 @@ import msgspec
 
 from shared.runtime.errors import TidegateError
 from tidegate.keda.scaledobject import ScaledObject
-from tidegate.local import elastic
+from tidegate.local.scaling import scaled_objects
 
 MEASURE_S = 1.0
 # Cores for server, ingest, cameras and view.
@@ -78,16 +78,9 @@ def fit_scaled_object(scaled: ScaledObject, load: Load, clock: float) -> ScaledO
 
     clock: the autoscaler's seconds in one real second; it scales the time settings.
     """
-    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(load.workers, scaled.spec.min_replica_count))
-    times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": elastic.COLD_START_S * clock}
-    with_query = elastic.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
-    return msgspec.structs.replace(with_query, spec=spec)
-
-
-def limit_to_one_replica(scaled: ScaledObject) -> ScaledObject:
-    """Return the ScaledObject with at most one replica, so that other services leave the cores to cv."""
-    spec = msgspec.structs.replace(scaled.spec, max_replica_count=max(1, scaled.spec.min_replica_count))
-    return msgspec.structs.replace(scaled, spec=spec)
+    times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": scaled_objects.COLD_START_S * clock}
+    scaled = scaled.with_maximum(load.workers)
+    return scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
 
 
 def measure(video: Path, seconds: float = MEASURE_S) -> float:

@@ -2,7 +2,7 @@
 
 | module | idea |
 |---|---|
-| `positions`, `scene`, `painter` | an object's position at a time; rules and tracks drawn into frames |
+| `scene` | rules and tracks drawn into frames |
 | `track_video` | a camera's video with its tracks and rules |
 | `detections` | a frame with its detections |
 | `simulation`, `audit` | plots of a simulation and of an audit |

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from tidegate.simulation import series
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Floats, Trace
 
@@ -64,7 +65,7 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     _strips(rows[0], trace, late, "share of segments late", "Reds", unit, unit_s)
     if degraded:
         deferred = [(r.name, 1.0 - _share(1.0 - r.deferred_by_minute, BINS)) for r in degraded]
-        shares = _backfilled_shares(degraded)
+        shares = ", ".join(f"{r.backfilled / r.deferred:.0%}" for r in degraded)
         title = f"share of segments looked at in part, later in full where replicas were idle: {shares}"
         _strips(rows[1], trace, deferred, title, "Blues", unit, unit_s)
     figure.savefig(path, dpi=110)
@@ -73,7 +74,7 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
 
 def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Floats, unit_s: float) -> None:
     """Plot a policy's desired replicas, as mean and range, over the replicas that arrivals keep busy."""
-    needed = _arrivals(trace, edges) / load.service_rate
+    needed = series.rates(trace, edges) / load.service_rate
     mean, low, high = _replica_range(result.timeline, edges)
     at = edges[:-1] / unit_s
     colour = COLOURS[result.name.partition(",")[0]]
@@ -90,10 +91,6 @@ def _replicas(axes: Any, trace: Trace, load: Workload, result: Result, edges: Fl
     axes.tick_params(labelsize=8)
 
 
-def _backfilled_shares(results: Sequence[Result]) -> str:
-    return ", ".join(f"{r.backfilled / r.deferred:.0%}" for r in results)
-
-
 def _strips(
     axes: Any, trace: Trace, named: Sequence[tuple[str, Floats]], title: str, colours: str, unit: str, unit_s: float
 ) -> None:
@@ -108,25 +105,13 @@ def _strips(
     axes.figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
 
 
-def _arrivals(trace: Trace, edges: Floats) -> Floats:
-    """Return segments per second between neighbouring edges, which are in seconds."""
-    total = np.concatenate(([0.0], np.cumsum(trace.counts, dtype=np.float64)))
-    steps = np.arange(len(total), dtype=np.float64) * trace.step_s
-    rates: Floats = np.diff(np.interp(edges, steps, total)) / np.diff(edges)
-    return rates
-
-
 def _replica_range(timeline: Sequence[tuple[float, int]], edges: Floats) -> tuple[Floats, Floats, Floats]:
     """Return (mean, minimum, maximum) replicas between edges. timeline: (seconds, replicas from then on)."""
     at, replicas = (np.array(column, dtype=np.float64) for column in zip(*timeline, strict=True))
     first = np.maximum(np.searchsorted(at, edges[:-1], "right") - 1, 0)
     end = np.maximum(np.searchsorted(at, edges[1:], "left"), first + 1)
     parts = [replicas[a:b] for a, b in zip(first, end, strict=True)]
-    # Replica-seconds until each change; the last number holds until the last edge.
-    changes = np.append(at, max(edges[-1], at[-1]))
-    spent = np.concatenate(([0.0], np.cumsum(np.diff(changes) * replicas)))
-    mean: Floats = np.diff(np.interp(edges, changes, spent)) / np.diff(edges)
-    return mean, np.array([p.min() for p in parts]), np.array([p.max() for p in parts])
+    return series.replicas(timeline, edges), np.array([p.min() for p in parts]), np.array([p.max() for p in parts])
 
 
 def _share(windows: Floats, bins: int) -> Floats:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
@@ -13,20 +14,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
+from PIL import ImageDraw
 
 from shared.bus import direct
 from shared.bus.requests import NobodyAnswers
 from shared.client import recordings, rules
 from shared.client.tracks import Followed, Stretch
 from shared.contract import names, segment
+from shared.contract.events import Box, PathPoint
 from shared.contract.rules import Rules
 from shared.runtime.errors import BadSegment, Refusal, SettingError
 from shared.video import decode as media
 from shared.video import fmp4, gop
 from tidegate.client.files import written
-from tidegate.drawing.painter import Painter
+from tidegate.drawing.scene import Pixels, draw_box, draw_rules
 
 # Maximum length of a clip.
 MAX_S = 600.0
@@ -216,3 +220,44 @@ def _av_errors_as_os_errors() -> Iterator[None]:
         yield
     except av.FFmpegError as e:
         raise OSError(e.errno, e.strerror) from e
+
+
+class Painter:
+    """Draws rules and tracks into the frames of one camera."""
+
+    def __init__(self, tracks: Sequence[Followed], rules: Rules) -> None:
+        self._tracks = tracks
+        self._rules = rules
+
+    def paint(self, pixels: Pixels, time: dt.datetime) -> Pixels:
+        """Return the frame with rules and tracks. pixels: RGB, uint8, (height, width, 3)."""
+        image = draw_rules(pixels, self._rules)
+        draw = ImageDraw.Draw(image)
+        for track, path, _ in self._tracks:
+            box = box_at(path, time)
+            if box is None:
+                continue
+            since = time - dt.timedelta(seconds=TRAIL_S)
+            feet = [((p.box[0] + p.box[2]) / 2, p.box[3]) for p in path if since <= p.time <= time]
+            draw_box(draw, image.size, box, track.id, f"{track.label} {track.id.rpartition('-')[2]}", feet)
+        draw.text((8, 6), f"{time.astimezone():%H:%M:%S.%f}"[:-5], fill="white", stroke_width=2, stroke_fill="black")
+        return np.asarray(image)
+
+
+# Seconds to show a box after its last frame: more than a frame interval at 2 fps.
+SHOWN_S = 0.6
+TRAIL_S = 4.0
+
+
+def box_at(path: Sequence[PathPoint], time: dt.datetime) -> Box | None:
+    """Return the box, interpolated between a path's points; None before the first and after the last."""
+    times = [p.time for p in path]
+    i = bisect_right(times, time)
+    if i == 0:
+        return None
+    last = path[i - 1]
+    if i == len(path):
+        return last.box if (time - last.time).total_seconds() <= SHOWN_S else None
+    after = path[i]
+    share = (time - last.time) / (after.time - last.time)
+    return tuple(a + share * (b - a) for a, b in zip(last.box, after.box, strict=True))  # type: ignore[return-value]

@@ -7,15 +7,7 @@
         now = keda.next_at                              # before that, only a push changes anything
 
 Two controllers decide, each by its own clock. KEDA polls every `pollingInterval`, and its executor alone moves from and
-to zero. Above zero, the HPA syncs every 15 s, by the metrics that it was created from. Each rule has one module:
-
-| module | rule |
-|---|---|
-| `source` | KEDA's view of triggers: values, targets, errors, fallbacks, the sum of `scalingModifiers` |
-| `reconciler` | the triggers that the HPA is created from, and when it is recreated |
-| `executor` | activation, cooldown, scaling to zero |
-| `hpa` | ceil(metric / target), tolerance, stabilisation, rate policies, bounds |
-| `reason` | the decision, and a text of its cause |
+to zero. Above zero, the HPA syncs every 15 s, by the metrics that it was created from. Each rule has one module.
 
 Sources: KEDA's main of August 2026; Kubernetes, with the tolerance of each direction from 1.33. Each module names its
 files.

@@ -19,6 +19,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from shared.contract.handwritten import LOADER
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
@@ -38,9 +39,8 @@ IF_HIGHER = "currentReplicasIfHigher"
 AtLeast0 = Annotated[int, Meta(ge=0)]
 AtLeast1 = Annotated[int, Meta(ge=1)]
 
-# The maximum characters of a file. libyaml's reader is fast, and bounds the nesting.
+# The maximum characters of a file.
 MOST = 256 * 1024
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # In a formula: a word, or marks other than `+`.
 _TOKEN = re.compile(r"\w+|[^\w\s+]+")
@@ -232,6 +232,11 @@ class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: Spec
     triggers: tuple[Trigger, ...]
+
+    def with_maximum(self, replicas: int) -> ScaledObject:
+        """Return a copy with this maxReplicaCount, or its minReplicaCount if that is higher."""
+        most = max(replicas, self.spec.min_replica_count)
+        return msgspec.structs.replace(self, spec=msgspec.structs.replace(self.spec, max_replica_count=most))
 
 
 class _Metadata(_Model, frozen=True, kw_only=True):

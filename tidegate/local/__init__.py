@@ -7,10 +7,8 @@
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
 | `layout` | the format version of a data directory |
 | `server`, `cluster` | an embedded nats-server, or three as a cluster |
-| `stopped`, `healing` | stopped streams; a restart of the server |
-| `reindexing` | a lost search index, rebuilt |
-| `configuration`, `elastic` | the shipped ScaledObjects, adapted to one machine |
-| `replicas`, `autoscaler` | a pool of worker processes, scaled as KEDA and the HPA would |
+| `healing` | repairs: a restart of the server, a search index that is rebuilt |
+| `scaling` | a pool of worker processes, scaled as KEDA and the HPA would |
 | `running` | the running stack, for other commands |
 | `stack` | the whole of Tidegate on one machine |
 """

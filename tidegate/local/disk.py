@@ -15,13 +15,12 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from shared.contract import names
+from shared.contract.memory import GB, MB
 from shared.contract.topology import (
     ALERTS_BYTES,
     BACKFILL_BYTES,
     CHECKPOINTS_BYTES,
-    GB,
     JOBS_BYTES,
-    MB,
     SCENES_BYTES,
     USAGE_BYTES,
     TopologySettings,

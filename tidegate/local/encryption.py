@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.topology import GB
+from shared.contract.memory import GB
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 from tidegate.local import disk

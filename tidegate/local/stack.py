@@ -32,12 +32,11 @@ from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import recording_keys
-from tidegate.local.autoscaler import Autoscaler, observing
 from tidegate.local.encryption import write_private
-from tidegate.local.healing import Healing
-from tidegate.local.reindexing import SEARCH, Reindexing
-from tidegate.local.replicas import Replicas
+from tidegate.local.healing import SEARCH, Healing, Reindexing
 from tidegate.local.running import Running
+from tidegate.local.scaling.autoscaler import Autoscaler, observing
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 DEFAULT_PORT = 4222

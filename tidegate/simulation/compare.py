@@ -27,8 +27,7 @@ from tidegate.keda.scaledobject import (
     ScalingRules,
     Trigger,
 )
-from tidegate.simulation import pools
-from tidegate.simulation.engine import Policy, Result, Workload, run
+from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from tidegate.simulation.queue import Elastic
@@ -132,6 +131,10 @@ def peak(trace: Trace, load: Workload) -> int:
     return min(load.max_replicas, max(1, load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
+def _run(policy: Policy, trace: Trace, load: Workload) -> Result:
+    return run(policy, trace, load, initial=initial(trace, load))
+
+
 def _static(trace: Trace, load: Workload) -> Result:
     n = peak(trace, load)
     return run(Fixed("static_peak", [(0.0, n)]), trace, load, initial=n)
@@ -139,12 +142,12 @@ def _static(trace: Trace, load: Workload) -> Result:
 
 def _keda_default(trace: Trace, load: Workload) -> Result:
     scaled = _scaled(load, (JetStreamTrigger(stream="MEDIA", consumer="cv"),))
-    return run(KedaLag("keda_default", scaled), trace, load, initial=initial(trace, load))
+    return _run(KedaLag("keda_default", scaled), trace, load)
 
 
 def _utilisation(trace: Trace, load: Workload) -> Result:
     scaled = _scaled(load, _by_utilisation(UTILISATIONS[0], WAKES_ALONE))
-    return run(KedaUtilisation("utilisation", scaled), trace, load, initial=initial(trace, load))
+    return _run(KedaUtilisation("utilisation", scaled), trace, load)
 
 
 def _by_utilisation(threshold: float, lag_threshold: int) -> tuple[Trigger, ...]:
@@ -155,35 +158,17 @@ def _by_utilisation(threshold: float, lag_threshold: int) -> tuple[Trigger, ...]
     )
 
 
-def _kpa(trace: Trace, load: Workload) -> Result:
-    return run(Kpa("kpa", load), trace, load, initial=initial(trace, load))
-
-
-def _ray_serve(trace: Trace, load: Workload) -> Result:
-    return run(RayServe("ray_serve", load), trace, load, initial=initial(trace, load))
-
-
 def _demand(trace: Trace, load: Workload, scaled: ScaledObject) -> Result:
-    policy = KedaDemand(
-        "demand",
-        scaled,
-        demand_settings(load),
-        retention_s=load.max_age_s,
-    )
-    return run(policy, trace, load, initial=initial(trace, load))
-
-
-def _clairvoyant(trace: Trace, load: Workload) -> Result:
-    return run_oracle(trace, load, initial=initial(trace, load))
+    return _run(KedaDemand("demand", scaled, demand_settings(load), retention_s=load.max_age_s), trace, load)
 
 
 _BY_NAME: dict[str, Callable[[Trace, Workload], Result]] = {
     "static_peak": _static,
     "keda_default": _keda_default,
     "utilisation": _utilisation,
-    "kpa": _kpa,
-    "ray_serve": _ray_serve,
-    "clairvoyant": _clairvoyant,
+    "kpa": lambda trace, load: _run(Kpa("kpa", load), trace, load),
+    "ray_serve": lambda trace, load: _run(RayServe("ray_serve", load), trace, load),
+    "clairvoyant": lambda trace, load: run_oracle(trace, load, initial=initial(trace, load)),
 }
 
 
@@ -314,7 +299,7 @@ def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: fl
     """Return the cheapest point that serves at least demand's minutes, else the one that serves most."""
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
     excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
-    with pools.pool() as pool:
+    with worker_pool() as pool:
         results = list(pool.map(partial(_at, excerpt, load), points, chunksize=2))
         best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
         finalists = points
@@ -326,7 +311,7 @@ def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: fl
 
 
 def _at(trace: Trace, load: Workload, point: Point) -> Result:
-    return run(point.policy(load), trace, load, initial=initial(trace, load))
+    return _run(point.policy(load), trace, load)
 
 
 def _worth(result: Result, attainment: float) -> tuple[bool, float]:

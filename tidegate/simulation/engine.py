@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Protocol
 
 import msgspec
@@ -133,7 +135,7 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
     starts = first
     horizon = trace.duration_s + load.max_age_s + 2 * load.cold_start_s
     now = 0.0
-    while now < trace.duration_s or (queue.arrived > queue.lost and _unfinished(queue) and now < horizon):
+    while now < trace.duration_s or (queue.arrived > queue.totals.lost and _unfinished(queue) and now < horizon):
         at = min(policy.next_at, trace.duration_s if now < trace.duration_s else now + TAIL_S)
         if policy.wakes and queue.replicas == 0 and queue.pending == 0:
             at = min(at, queue.next_arrival + WAKE_S)
@@ -234,3 +236,12 @@ def _reversals(timeline: list[tuple[float, int]]) -> int:
     counts = [n for _, n in timeline]
     steps = [b > a for a, b in pairwise(counts) if a != b]
     return sum(a != b for a, b in pairwise(steps))
+
+
+def worker_pool() -> ProcessPoolExecutor:
+    """Return one process per core. They are forked from a clean process: a fork of a program with threads or a model
+    would wait for ever on a lock that these hold.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tidegate.simulation.engine"])
+    return ProcessPoolExecutor(mp_context=context)

@@ -363,10 +363,6 @@ class SimulatedQueue:
             expired=int(c[EXPIRED]),
         )
 
-    @property
-    def lost(self) -> int:
-        return int(self._counters[LOST])
-
     # ---- replicas
 
     @property

@@ -3,9 +3,9 @@
 | module | idea |
 |---|---|
 | `inert` | prints foreign text, made harmless for terminals |
-| `screen`, `logs`, `waiting` | the terminal: tables and colours, redirected log lines, progress of long work |
+| `screen`, `waiting` | the terminal: tables and colours, redirected log lines; progress of long work |
 | `words`, `records` | numbers in words; records for a terminal or a pipe |
-| `events`, `answers`, `moments` | events, answers of a model and found moments, for users |
+| `events`, `moments` | events and found moments, for users |
 | `findings` | results of checks and their remedies |
 | `policies`, `audit` | the cost of each scaling policy; an audit in words |
 | `monitor`, `terminal` | the present state; its live view |

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.audit.arrivals import Arrivals
+from tidegate.audit.arrivals import Arrivals, WorkerMeasurements
 from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
-from tidegate.audit.measured import WorkerMeasurements
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
-from tidegate.client.used import CameraTotal
+from tidegate.client.usage import CameraTotal
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
 from tidegate.view import records
@@ -88,7 +87,7 @@ def sources(load: Workload, m: WorkerMeasurements, *, is_rate_set: bool, is_cold
         )
 
 
-def cameras(found: Mapping[str, CameraTotal], duration_s: float) -> Iterator[str]:
+def cameras(found: Mapping[str, CameraTotal]) -> Iterator[str]:
     """Describe the cameras that sent most."""
     if found:
         most = ", ".join(

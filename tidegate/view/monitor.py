@@ -31,7 +31,7 @@ from shared.contract.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
-from tidegate.local.autoscaler import ScalerState
+from tidegate.local.scaling.autoscaler import ScalerState
 
 SAMPLE_S = 0.5
 # Over an hour of `tidegate up`; far more than the demo's minutes and a half.

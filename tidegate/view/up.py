@@ -24,13 +24,12 @@ from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
-from tidegate.local import elastic
-from tidegate.local.autoscaler import ScalerState
-from tidegate.local.configuration import scaled_object as find_scaled_object
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.autoscaler import ScalerState
+from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
-from tidegate.view.logs import logs_to
 from tidegate.view.monitor import Monitor
-from tidegate.view.screen import Screen
+from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
 
 # Next commands, by the option that enables them.
@@ -58,12 +57,12 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     with _logs(data, live):
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
-        targets = {name: elastic.environment(name, one) for name, one in scaled.items()}
+        targets = {name: scaled_objects.environment(name, one) for name, one in scaled.items()}
         async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=targets) as stack:
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], chosen))
             await show_console(stack, console)
-            for sentence in filter(None, (elastic.unused(name, one) for name, one in scaled.items())):
+            for sentence in filter(None, (scaled_objects.unused(name, one) for name, one in scaled.items())):
                 console.print(sentence, style="yellow", markup=False)
             # The start takes as long as the server's: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
@@ -129,7 +128,7 @@ def _scaled(service: Service, path: str | None) -> ScaledObject:
     own = path if service.name == "cv" else None
     scaled = find_scaled_object(service.name, own)
     if not own:
-        scaled = elastic.with_query(scaled, coldStart=elastic.COLD_START_S)
+        scaled = scaled_objects.with_query(scaled, coldStart=scaled_objects.COLD_START_S)
     if service.name == "embed":
         scaled = _by_crops(scaled)
     elif service.name == "vlm":
@@ -145,7 +144,7 @@ def _by_crops(scaled: ScaledObject) -> ScaledObject:
         msgspec.structs.replace(t, stream=names.EVENTS) if isinstance(t, JetStreamTrigger) else t
         for t in scaled.triggers
     )
-    return elastic.with_query(msgspec.structs.replace(scaled, triggers=triggers), stream=names.EVENTS)
+    return scaled_objects.with_query(msgspec.structs.replace(scaled, triggers=triggers), stream=names.EVENTS)
 
 
 def _vlm(scaled: ScaledObject) -> ScaledObject:
@@ -160,7 +159,7 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
     if settings.vlm_url:
         return scaled
     find_python(settings)
-    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=1))
+    return scaled.with_maximum(1)
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:
@@ -180,10 +179,8 @@ def fit(scaled: ScaledObject, device: str) -> ScaledObject:
 
     device: the variable that selects their device.
     """
-    most = max(scaled.spec.min_replica_count, os.cpu_count() or 1)
-    if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= most:
-        return scaled
-    return msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, max_replica_count=most))
+    on_cpu = os.environ.get(device, "cpu") == "cpu"
+    return scaled.with_maximum(min(scaled.spec.max_replica_count, os.cpu_count() or 1)) if on_cpu else scaled
 
 
 def _until_signalled() -> asyncio.Event:

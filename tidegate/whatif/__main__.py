@@ -32,9 +32,9 @@ def main() -> None:
 def _run() -> int:
     from shared.runtime.errors import TidegateError
     from tidegate.whatif import limits
+    from tidegate.whatif.answer import simulate
     from tidegate.whatif.progress import ProgressWriter
     from tidegate.whatif.requests import Refused
-    from tidegate.whatif.simulation import simulate
 
     limits.apply()
     with limits.pool() as pool, ProgressWriter(sys.stdout.buffer) as progress:

@@ -1,10 +1,12 @@
-"""An audit's figures, sentences and manifests as an answer. Pure."""
+"""The way of a request from its first line to its answer: an audit's figures, sentences and manifests."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from typing import BinaryIO
 
 from shared.contract import whatif
 from shared.contract.segment import rfc3339
@@ -18,12 +20,14 @@ from shared.contract.whatif import (
     WhatIfSeries,
 )
 from tidegate.audit.arrivals import Arrivals
-from tidegate.audit.candidates import Bases, Candidate, present_candidate
-from tidegate.audit.costs import Costs, Row
+from tidegate.audit.candidates import Bases, Candidate, bases, present_candidate
+from tidegate.audit.costs import Costs, Row, audit
 from tidegate.audit.pattern import DAY_S, pattern, rises
+from tidegate.simulation import series
 from tidegate.simulation.engine import Workload
 from tidegate.view import audit as view
-from tidegate.whatif import series
+from tidegate.whatif import requests
+from tidegate.whatif.progress import ProgressWriter
 
 # The query parameters of a trigger's URL, by the fields of `InForce`.
 _KEYS = {
@@ -36,14 +40,14 @@ _KEYS = {
 }
 
 
-def present(base: Bases, load: Workload, force: InForce) -> Candidate:
+def _present(base: Bases, load: Workload, force: InForce) -> Candidate:
     """Return the settings in force as a candidate."""
     return present_candidate(
         base, load, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, degradable=force.degradable
     )
 
 
-def answer(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> WhatIfAnswer:
+def _answer(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> WhatIfAnswer:
     rows = [*costs.rows[:-1], *costs.others, costs.rows[-1]]
     chosen = costs.chosen.candidate
     assert chosen
@@ -96,8 +100,8 @@ def _series(arrivals: Arrivals, costs: Costs, rows: list[Row]) -> WhatIfSeries:
     return WhatIfSeries(
         begins=rfc3339(arrivals.begins + after) if arrivals.begins else None,
         step_s=float(edges[1] - edges[0]),
-        arrivals=series.rates(costs.simulated, edges),
-        replicas={row.name: series.replicas(row.result.timeline, edges) for row in rows},
+        arrivals=series.rates(costs.simulated, edges).round(4).tolist(),
+        replicas={row.name: series.replicas(row.result.timeline, edges).round(4).tolist() for row in rows},
     )
 
 
@@ -122,3 +126,26 @@ def _notes(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Co
             "now: what the scaler says it is asked for, within the bounds that were given here. What else the "
             "ScaledObject in force says, the scaler does not know"
         )
+
+
+def simulate(file: BinaryIO, pool: Executor, progress: ProgressWriter) -> WhatIfAnswer:
+    """Read a request, simulate and return the answer. Raise TidegateError for invalid input."""
+    request = requests.read_request(file)
+    base = bases(request.service)
+    progress.set_step("reading what arrived")
+    arrivals = requests.read_arrivals(request, file, dt.datetime.now(dt.UTC), progress.set_step)
+    load = requests.read_workload(request, base, arrivals)
+    costs = audit(
+        base,
+        arrivals.trace,
+        load,
+        request.budgets,
+        enough=request.enough,
+        kinds=request.policies,
+        extra=[_present(base, load, request.in_force)] if request.in_force else [],
+        pool=pool,
+        tell=progress.set_step,
+        done=progress.set_share,
+    )
+    progress.set_step("writing it down")
+    return _answer(request, arrivals, load, costs)

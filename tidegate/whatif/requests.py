@@ -13,7 +13,7 @@ from shared.runtime.errors import SettingError
 from tidegate.audit.arrivals import Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases
 from tidegate.audit.costs import MOST_DAYS, busiest
-from tidegate.client.used import Book
+from tidegate.client.usage import Book
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.generate import generated
 from tidegate.simulation.trace import parse
@@ -78,17 +78,7 @@ def read_workload(request: WhatIfRequest, base: Bases, arrivals: Arrivals) -> Wo
             "csv" if request.arrivals == "csv" else "arrivals",
         )
     try:
-        load = workload(
-            base,
-            arrivals,
-            LoadOverrides(
-                service_rate=request.service_rate,
-                cold_start_s=request.cold_start_s,
-                latency_target_s=request.latency_target_s,
-                min_replicas=request.min_replicas,
-                max_replicas=request.max_replicas,
-            ),
-        )
+        load = workload(base, arrivals, msgspec.convert(request, LoadOverrides, from_attributes=True))
     except RateUnknown as e:
         raise Refused(f"{e}: say how many messages it does in a second", "service_rate") from e
     if load.max_replicas > MOST_REPLICAS:

@@ -18,7 +18,7 @@ EVERYTHING = re.compile(r"pyproject\.toml|Makefile|requirements/.*")
 # What imports GROUP runs commands. A test reaches those that it names, or all if it names none.
 COMMANDS, GROUP = "tidegate/commands/__init__.py", "tidegate.commands.tidegate"
 # They read the module of a service's record, and start no service but the one that runs.
-STARTS_NOTHING = ("shared/contract/catalog.py", "shared/service/process.py", "tidegate/local/configuration.py")
+STARTS_NOTHING = ("shared/contract/catalog.py", "shared/service/process.py", "tidegate/local/scaling/scaled_objects.py")
 # A single word is a folder only if it begins with a dot.
 FOLDER = re.compile(r"\.\w|.*/.")
 

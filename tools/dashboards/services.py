@@ -35,14 +35,13 @@ def _pods(component: str) -> Row:
     )
 
 
-def _quantiles(title: str, histogram: str, where: str = "", by: str = "", says: str = "") -> Graph:
+def _quantiles(title: str, histogram: str, where: str = "", by: str = "") -> Graph:
     named = "".join(f", {{{{{label}}}}}" for label in by.split(", ") if label)
     return graph(
         title,
         (quantile(0.5, histogram, by, where), "half" + named),
         (quantile(0.99, histogram, by, where), "99 %" + named),
         unit="s",
-        says=says,
     )
 
 

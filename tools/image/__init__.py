@@ -3,7 +3,6 @@
 | module | idea |
 |---|---|
 | `engine` | buildah and podman, configured for this machine |
-| `base` | the base image: Python's official image, or one built from Debian's packages |
-| `build` | `python -m tools.image.build`: the images of deploy/Dockerfile, and their sizes |
+| `build` | `python -m tools.image.build`: the images of deploy/Dockerfile, their sizes, and their base image |
 | `sbom` | `python -m tools.image.sbom`: the content of the images, as CycloneDX |
 """

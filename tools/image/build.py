@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
 
 import msgspec
 
-from tools.image import base
 from tools.image.engine import Engine
 
 MB = 1_000_000
+DEBIAN = "localhost/tidegate-base:trixie"
+DOCKERFILE = Path("deploy/Dockerfile")
 # Files that pip needs on a machine with its own package index.
 MOUNTS = ("/etc/ssl/certs", "/etc/pip.conf")
 
@@ -67,7 +70,7 @@ def build(engine: Engine, name: str, on: str) -> None:
     engine.run(
         "buildah", "build", "--isolation=chroot", "--network=host", "--format=docker",
         f"--layers={str(engine.overlays).lower()}", *mounts, *arguments,
-        f"--file={base.DOCKERFILE}", f"--tag={tag(name)}", ".",
+        f"--file={DOCKERFILE}", f"--tag={tag(name)}", ".",
     )  # fmt: skip
 
 
@@ -83,6 +86,39 @@ def layers_mb(engine: Engine, name: str) -> list[float]:
     return [layer["size"] / MB for layer in manifest["layers"]]
 
 
+def official() -> str:
+    """Return the base image that the Dockerfile names, by its digest."""
+    found = re.search(r"^ARG BASE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def chosen_base(engine: Engine, choice: str) -> str:
+    """Return the base image for a choice: `debian`, which needs no registry; `official`; or a name."""
+    if choice == "official":
+        return official()
+    if choice != "debian":
+        return choice
+    if not engine.has(DEBIAN):
+        _debian(engine)
+    return DEBIAN
+
+
+def _debian(engine: Engine) -> None:
+    """Build an image of Debian 13 with its own Python and certificates, and nothing else."""
+    if not shutil.which("mmdebstrap"):
+        sys.exit("mmdebstrap: not installed. On Debian: apt-get install --no-install-recommends mmdebstrap")
+    tar = engine.folder / "base.tar"
+    packages = "--include=python3,python3-venv,ca-certificates"
+    # Python's official image does not have these either.
+    excludes = [
+        f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "zoneinfo/right")
+    ]
+    engine.run("mmdebstrap", "--variant=minbase", packages, *excludes, "trixie", str(tar))
+    engine.run("podman", "import", "--quiet", str(tar), DEBIAN)
+    tar.unlink()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", choices=KINDS)
@@ -90,7 +126,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".images"))
     args = parser.parse_args()
     engine = Engine(args.folder)
-    on = base.chosen(engine, args.base)
+    on = chosen_base(engine, args.base)
     for name in args.images:
         began = time.monotonic()
         build(engine, name, on)

@@ -10,7 +10,8 @@ import ctypes
 
 import av
 
-MB = 1024 * 1024
+from shared.contract.memory import MB
+
 # A camera's frame is published in one message: libav may gather twice what a usual server takes in one.
 CAMERA_BYTES = 16 * MB
 # libav lists a file's frames as it opens it: some 40 MB for a day.

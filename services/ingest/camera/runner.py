@@ -20,11 +20,11 @@ from services.ingest.failures import Failure
 from services.ingest.settings import Cutting, IngestSettings, Reaching
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
+from shared.contract.memory import MB
 from shared.runtime.backoff import Backoff
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
 
-MB = 1024 * 1024
 # A segment's headers take at most this much, the traceparent included.
 _HEADER_BYTES = 1024
 _POLL_S = 0.1

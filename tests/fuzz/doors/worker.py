@@ -9,8 +9,8 @@ from shared.contract.usage import CameraUsage, IngestUsage, WorkerUsage
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
-from tidegate.audit.measured import WorkerMeasurements
-from tidegate.client.used import Book
+from tidegate.audit.arrivals import WorkerMeasurements
+from tidegate.client.usage import Book
 
 AT = 1_796_000_000
 

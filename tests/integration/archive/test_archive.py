@@ -41,10 +41,10 @@ from tests.support.worlds.archive_world import (
     whole,
 )
 from tidegate.archive import job as jobs
-from tidegate.archive.decoding import FILE_MISSING
+from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.estimate import estimate_run
+from tidegate.archive.frames.decoding import FILE_MISSING
 from tidegate.archive.job import DetectionSettings, Job
-from tidegate.archive.local_engine import LocalEngine
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 

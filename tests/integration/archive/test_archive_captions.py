@@ -46,7 +46,7 @@ from tests.support.worlds.archive_world import BEGIN, command, store, table
 from tests.support.worlds.jobs_world import ask, fronting, worker
 from tests.support.worlds.runs import stored
 from tidegate.archive import rows
-from tidegate.archive.decoding import FILE_MISSING
+from tidegate.archive.frames.decoding import FILE_MISSING
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 

@@ -28,15 +28,15 @@ from tests.support.processes.service_process import ServiceProcess
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.archive_world import BEGIN, planned, seen, store, table, whole
 from tests.support.worlds.recorder_world import publish
-from tidegate.archive import task_server
+from tidegate.archive.engines import task_server
+from tidegate.archive.engines.live_engine import LiveEngine
+from tidegate.archive.engines.task_server import TaskQueue, TooManyTimeouts
+from tidegate.archive.frames.probe import ProbeResult
 from tidegate.archive.job import Job
 from tidegate.archive.job import Piece as Part
-from tidegate.archive.live_engine import LiveEngine
-from tidegate.archive.probe import ProbeResult
-from tidegate.archive.report import write_report
+from tidegate.archive.results.report import write_report
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
-from tidegate.archive.task_queue import TaskQueue, TooManyTimeouts
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 

@@ -13,9 +13,9 @@ import pytest
 from shared.runtime.errors import TidegateError
 from tests.support.processes.command_line import tidegate
 from tests.support.worlds.archive_world import EMBED, command, planned, same_vectors, seen, store, table, whole
-from tidegate.archive import decoding
+from tidegate.archive.frames import decoding
 from tidegate.archive.job import with_embed_size
-from tidegate.archive.report import write_report
+from tidegate.archive.results.report import write_report
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 
@@ -45,7 +45,7 @@ def cluster() -> Iterator[Any]:
 
 def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
     """Its workers had no room elsewhere, and were waited for."""
-    from tidegate.archive import ray_engine
+    from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", embed=EMBED)
     with SyncStore(job.output, "--output") as results, ray_engine.cluster(cluster.address) as engine:
@@ -56,7 +56,7 @@ def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: P
         states = run.analyze(engine, probed.size)
         next(states)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        assert [state.share for state in states][-1] == 1
+        assert [state.done for state in states][-1] == run.frames
         assert {one.camera for one in run.track(engine)} == {"alley", "crossing"}
         with SyncStore(job.store, "--store") as recordings:
             write_report(run, recordings, results)
@@ -66,7 +66,7 @@ def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: P
 
 
 def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Path, cluster: Any) -> None:
-    from tidegate.archive import ray_engine
+    from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", model="openvino:none")
     with ray_engine.cluster(cluster.address) as engine, pytest.raises(TidegateError, match="openvino:none") as raised:
@@ -78,7 +78,7 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector that takes any is given tiles that are smaller than the whole; an embedder has a size of its own."""
-    from tidegate.archive import ray_driver
+    from tidegate.archive.engines import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", tiles="2x1", cameras=("alley",), embed=EMBED)
     job = with_embed_size(job, (224, 224))
@@ -110,7 +110,7 @@ def test_pictures_of_any_size_go_from_one_process_to_the_next(
 
 def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_path: Path) -> None:
     """Without a GPU one process does the work of the three stages."""
-    from tidegate.archive import ray_driver
+    from tidegate.archive.engines import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", cameras=("alley",))
     config = msgspec.json.encode(ray_driver._WorkerConfig(job=job, size=(300, 300), threads=1))

@@ -26,7 +26,7 @@ from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.archive_world import command, seen, store, table, whole
 from tests.support.worlds.runs import stored
-from tidegate.archive.progress_publisher import ProgressPublisher
+from tidegate.archive.results.progress_publisher import ProgressPublisher
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 from tidegate.local.server import NatsServer

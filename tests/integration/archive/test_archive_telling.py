@@ -27,9 +27,9 @@ from shared.runtime.errors import SettingError, TidegateError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.archive_world import BEGIN, store, table, whole
 from tests.support.worlds.search_world import find, rows, searching, settled
-from tidegate.archive import past_events
 from tidegate.archive import rows as parquet
-from tidegate.archive.past_events import PastEventPublisher
+from tidegate.archive.results import past_events
+from tidegate.archive.results.past_events import PastEventPublisher
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 from tidegate.local.server import NatsServer

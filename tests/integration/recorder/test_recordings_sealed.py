@@ -33,7 +33,7 @@ from tests.support.examples import examples
 from tests.support.worlds.archive_world import planned
 from tests.support.worlds.archive_world import store as archive
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
-from tidegate.archive import decoding
+from tidegate.archive.frames import decoding
 from tidegate.archive.sync_store import open_recordings
 from tidegate.commands import tidegate
 from tidegate.local import recording_keys

@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from shared import bus
 from shared.client import copying
 from shared.contract import names, topology
-from shared.contract.topology import MB, TopologySettings
+from shared.contract.memory import MB
+from shared.contract.topology import TopologySettings
 from shared.recordings.policy import EffectivePolicy
 from tests.support.console.people import console_on
 from tests.support.console.review import until_listed

@@ -29,8 +29,8 @@ from tidegate.keda.scaledobject import (
     Trigger,
     load,
 )
-from tidegate.local.autoscaler import Autoscaler, observing
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.autoscaler import Autoscaler, observing
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 SCALED = load(ROOT / "deploy/keda/cv.yaml")

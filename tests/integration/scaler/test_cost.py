@@ -28,8 +28,8 @@ from tests.support.kube.keda_calls import ANY_PORTS
 from tests.support.paths import ROOT
 from tests.support.waiting import patience_s, until
 from tidegate.keda.scaledobject import load
-from tidegate.local.autoscaler import Autoscaler, observing
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.autoscaler import Autoscaler, observing
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 SCALED = load(ROOT / "deploy/keda/cv.yaml")

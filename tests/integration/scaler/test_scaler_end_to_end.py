@@ -27,7 +27,7 @@ from tidegate.demo import clips, footage
 from tidegate.keda.decision import Keda
 from tidegate.keda.scaledobject import ExternalTrigger, ScaledObject, parse
 from tidegate.keda.source import Metric, Reading
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 # KEDA's seconds in one of ours.

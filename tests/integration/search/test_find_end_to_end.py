@@ -25,7 +25,7 @@ from shared.video.pictures import jpeg
 from tests.support.waiting import patience_s
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.stack import Stack, steady
 
 pytestmark = pytest.mark.slow

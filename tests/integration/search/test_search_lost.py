@@ -19,7 +19,7 @@ from shared.contract import names, topology
 from tests.support.files import contents
 from tests.support.waiting import patience_s
 from tests.support.worlds.search_world import detected, embedded, find, rows, scene, searching, settled
-from tidegate.local.reindexing import Reindexing
+from tidegate.local.healing import Reindexing
 from tidegate.local.server import NatsServer
 from tidegate.local.stack import Stack
 

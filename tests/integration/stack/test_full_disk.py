@@ -28,7 +28,7 @@ from tests.support.video import footage
 from tests.support.waiting import patience_s, until
 from tidegate.chaos.disk import Disk, few_files, small_disk
 from tidegate.commands import doctor
-from tidegate.local import stopped
+from tidegate.local import healing
 from tidegate.local.healing import FULL_S, Healing
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
@@ -229,8 +229,8 @@ async def test_a_replica_that_starts_on_a_full_disk_works_once_there_is_room(
 
 
 async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:
-    assert await stopped.streams(admin) == {}
+    assert await healing.stopped_streams(admin) == {}
     for identity in ("scaler", "viewer"):
         client = await bus.connect(server.settings(identity), identity)
-        assert await stopped.streams(client) is None
+        assert await healing.stopped_streams(client) is None
         await client.close()

@@ -28,8 +28,8 @@ from tests.support.processes.ingest_process import Bus, Ingest, add, start
 from tests.support.processes.ingest_process import bus as heard
 from tests.support.video import footage
 from tests.support.waiting import patience_s, until
-from tidegate.client import usage, used
-from tidegate.client.used import Book, ServiceUsage
+from tidegate.client import usage
+from tidegate.client.usage import Book, ServiceUsage
 from tidegate.local.server import NatsServer
 
 __all__ = ["heard", "start"]
@@ -262,7 +262,7 @@ def test_what_can_t_be_is_passed_over_and_counted(subject: str, data: bytes) -> 
 
 
 def test_cameras_that_nobody_has_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(used, "MOST_CAMERAS", 2)
+    monkeypatch.setattr(usage, "MOST_CAMERAS", 2)
     messages = [("usage.ingest", ingest([n], begin=n, camera=f"made-up-{n}")) for n in range(1, 6)]
     book = read(messages)
     assert (len(book.cameras), book.bad) == (2, 3)

@@ -38,7 +38,7 @@ from tests.support.waiting import patience_s, until
 from tests.support.worlds.backfill import be_patient
 from tests.support.worlds.captions import looked_through, wanted
 from tests.support.worlds.jobs_world import film, settled, stored_results, waiting, worker
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 from tidegate.view.events import describe
 

@@ -39,7 +39,7 @@ from tests.support.servers.vllm_process import SLOTS, VllmProcess
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, worker
 from tidegate.demo import footage
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 pytestmark = [

@@ -31,7 +31,7 @@ from tests.support.processes.echo_service import (
     working,
 )
 from tests.support.waiting import patience_s, until
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 THRESHOLDS = (3, 5)

@@ -23,7 +23,7 @@ from tidegate.client.console import link
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 from tidegate.demo.incidents import ENVIRONMENT, STREET
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.stack import Stack
 
 CAMERAS = ("alley", "crossing", "alley-mirrored")

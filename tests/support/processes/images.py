@@ -19,8 +19,7 @@ from shared.runtime.ports import free_port
 from tests.support.paths import ROOT
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
-from tools.image import base
-from tools.image.build import build, tag
+from tools.image.build import build, chosen_base, tag
 from tools.image.engine import NEEDED, PACKAGES, Engine
 
 SMALL, CPU = "small", "cpu"
@@ -63,7 +62,7 @@ MARKS = [
 def engine() -> Engine:
     """With both images in it, as the sources are now."""
     instance = Engine(ROOT / ".images")
-    on = base.chosen(instance, "debian")
+    on = chosen_base(instance, "debian")
     for name in (SMALL, CPU):
         build(instance, name, on)
     return instance

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from shared.contract.events import Detections
 from tidegate.demo import footage
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 

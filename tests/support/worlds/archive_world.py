@@ -20,9 +20,9 @@ from shared.recordings.stores.folder import Folder
 from shared.recordings.windows import Head
 from tests.support.made_once import cached_file
 from tidegate.archive import planning, rows
+from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.job import DetectionSettings, Embed, Job, Piece
-from tidegate.archive.local_engine import LocalEngine
-from tidegate.archive.report import write_report
+from tidegate.archive.results.report import write_report
 from tidegate.archive.run import Run
 from tidegate.archive.sync_store import SyncStore
 from tidegate.demo import clips, footage
@@ -133,7 +133,7 @@ def done(job: Job, pieces: Sequence[Piece]) -> Run:
 
 def finish(run: Run, results: SyncStore) -> None:
     engine = LocalEngine(workers=2, threads=1)
-    shares = [state.share for state in run.analyze(engine, None)]
+    shares = [state.done / run.frames for state in run.analyze(engine, None)]
     assert shares == sorted(shares) and (not shares or shares[-1] == 1)
     list(run.track(engine))
     with SyncStore(run.job.store, "--store") as recordings:

@@ -12,7 +12,7 @@ from services.scaler.consumers.readers import EVERY_S
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
 from shared import bus
-from tidegate.local.autoscaler import ScalerState
+from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.server import NatsServer
 
 IDLE = ScalerState(

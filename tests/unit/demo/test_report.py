@@ -24,7 +24,7 @@ from tidegate.demo import report, timeline
 from tidegate.demo.report import Observations, Run, StoredDetections, tally
 from tidegate.demo.timeline import Phase
 from tidegate.drawing import detections as pictures
-from tidegate.local.autoscaler import ScalerState
+from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.view.monitor import Sample
 
 BEGAN = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)

@@ -7,58 +7,58 @@ import pytest
 from shared.contract import catalog
 from tests.support.paths import ROOT
 from tidegate.keda.scaledobject import ScaledObject, load
-from tidegate.local import elastic
-from tidegate.local.configuration import scaled_object
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.scaled_objects import scaled_object
 
 KEDA = ROOT / "deploy/keda"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for service in elastic.DEGRADABLE:
-        monkeypatch.delenv(elastic.setting(service), raising=False)
+    for service in scaled_objects.DEGRADABLE:
+        monkeypatch.delenv(scaled_objects.setting(service), raising=False)
 
 
-@pytest.mark.parametrize("service", elastic.DEGRADABLE)
+@pytest.mark.parametrize("service", scaled_objects.DEGRADABLE)
 def test_by_demand_its_target_is_defended(service: str) -> None:
-    scaled = elastic.with_query(scaled_object(service), latencyTarget=3.5)
-    assert elastic.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET_S": "3.5"}
-    assert not elastic.unused(service, scaled)
+    scaled = scaled_objects.with_query(scaled_object(service), latencyTarget=3.5)
+    assert scaled_objects.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET_S": "3.5"}
+    assert not scaled_objects.unused(service, scaled)
 
 
-@pytest.mark.parametrize("service", elastic.DEGRADABLE)
+@pytest.mark.parametrize("service", scaled_objects.DEGRADABLE)
 def test_by_the_pending_count_nothing_bends_and_a_target_is_said_to_be_unused(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_lag = load(KEDA / f"{service}.yaml")
-    assert elastic.environment(service, by_lag) == {elastic.setting(service): "0"}
-    assert not elastic.unused(service, by_lag)
-    monkeypatch.setenv(elastic.setting(service), "2")
-    assert elastic.environment(service, by_lag) == {elastic.setting(service): "0"}
-    assert "deploy/keda/demand" in elastic.unused(service, by_lag)
+    assert scaled_objects.environment(service, by_lag) == {scaled_objects.setting(service): "0"}
+    assert not scaled_objects.unused(service, by_lag)
+    monkeypatch.setenv(scaled_objects.setting(service), "2")
+    assert scaled_objects.environment(service, by_lag) == {scaled_objects.setting(service): "0"}
+    assert "deploy/keda/demand" in scaled_objects.unused(service, by_lag)
 
 
 def test_what_an_operator_sets_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CV_LATENCY_TARGET_S", "7")
-    assert elastic.environment("cv", scaled_object("cv")) == {"CV_LATENCY_TARGET_S": "7"}
+    assert scaled_objects.environment("cv", scaled_object("cv")) == {"CV_LATENCY_TARGET_S": "7"}
 
 
 def test_other_services_are_told_nothing() -> None:
-    assert elastic.environment("search", scaled_object("cv")) == {}
+    assert scaled_objects.environment("search", scaled_object("cv")) == {}
 
 
 @pytest.mark.parametrize("service", [s.name for s in catalog.SERVICES if s.scaled_object])
 def test_one_machine_scales_by_demand(service: str) -> None:
     scaled = scaled_object(service)
-    (queries,) = elastic.demand_queries(scaled)
+    (queries,) = scaled_objects.demand_queries(scaled)
     assert queries.service == service
 
 
 def test_asking_changes_what_is_named_and_keeps_the_rest() -> None:
     scaled: ScaledObject = scaled_object("cv")
     (before,), (after,) = (
-        elastic.demand_queries(scaled),
-        elastic.demand_queries(elastic.with_query(scaled, coldStart=5)),
+        scaled_objects.demand_queries(scaled),
+        scaled_objects.demand_queries(scaled_objects.with_query(scaled, coldStart=5)),
     )
     assert after.settings.cold_start_s == 5
     assert (after.settings.latency_target_s, after.settings.lag_threshold) == (

@@ -18,7 +18,7 @@ import structlog
 
 from shared.runtime.backoff import Backoff
 from tests.support.waiting import until
-from tidegate.local.replicas import Replicas
+from tidegate.local.scaling.replicas import Replicas
 
 # Says who it is, drains for a moment on SIGTERM, and is gone.
 GOOD = """
@@ -157,7 +157,7 @@ async def test_a_killed_parent_leaves_no_orphan(tmp_path: Path) -> None:
     script = f"""
         import asyncio, sys
         from pathlib import Path
-        from tidegate.local.replicas import Replicas
+        from tidegate.local.scaling.replicas import Replicas
         async def main():
             command = [sys.executable, "-c", {textwrap.dedent(GOOD)!r}]
             pool = Replicas("cv", command, {{"COLOUR": ""}}, Path(sys.argv[1]))

@@ -18,8 +18,7 @@ from tidegate.keda.scaledobject import ScaledObject
 from tidegate.keda.source import NoSeries
 from tidegate.simulation import compare
 from tidegate.simulation.engine import Result, ScalerView, Workload, run
-from tidegate.simulation.gpus import Gpus
-from tidegate.simulation.policies import KedaUtilisation, Kpa, RayServe
+from tidegate.simulation.policies import Gpus, KedaUtilisation, Kpa, RayServe
 
 DEMAND = ROOT / "deploy/keda/demand/cv.yaml"
 

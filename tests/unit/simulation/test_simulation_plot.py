@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tidegate.drawing import simulation
+from tidegate.simulation import series
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Trace
 
@@ -33,7 +34,7 @@ def test_a_column_has_the_mean_over_time_between_least_and_most(later: list[tupl
 
 def test_arrivals_are_counted_once() -> None:
     counts = np.arange(3600) % 7
-    rates = simulation._arrivals(Trace("t", 1.0, counts), EDGES)
+    rates = series.rates(Trace("t", 1.0, counts), EDGES)
     assert (rates * np.diff(EDGES)).sum() == pytest.approx(counts.sum())
 
 

@@ -9,14 +9,14 @@
 | `base` | Kubernetes, KEDA, and the API by which HPAs ask KEDA |
 | `dependencies` | the applied objects, and the Secrets, ConfigMaps and volumes that they name |
 | `streams` | NATS and its contents |
-| `scaling`, `quality` | ScaledObjects, HPAs and KEDA's answers; degrading workers scaled by demand |
+| `scaling` | ScaledObjects, HPAs and KEDA's answers; degrading workers scaled by demand |
 | `nodes`, `pods` | GPUs where workers may run; every workload's pods |
 | `network` | required connections, and forbidden ones |
 """
 
 from __future__ import annotations
 
-from tidegate.cluster.checks import base, dependencies, network, nodes, pods, quality, scaling, streams
+from tidegate.cluster.checks import base, dependencies, network, nodes, pods, scaling, streams
 from tidegate.cluster.state import Cluster
 from tidegate.view.findings import Finding
 
@@ -39,7 +39,7 @@ def all_of(cluster: Cluster) -> list[Finding]:
         scaling.scaled,
         scaling.hpas,
         scaling.answers,
-        quality.degradation,
+        scaling.degradation,
         nodes.gpus,
         pods.images,
         pods.running,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.cluster.kubectl import Document
-from tidegate.cluster.selectors import holds
+from tidegate.cluster.policies import holds
 from tidegate.cluster.state import Cluster, condition, labels, template
 from tidegate.view.findings import Finding
 from tidegate.view.words import counted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.contract import memory as server_memory
 from shared.contract import topology
-from shared.contract.topology import GB, MB
+from shared.contract.memory import GB, MB
 from tidegate.cluster.kubectl import Document
 from tidegate.cluster.monitor import CONFIG, namespace_of
 from tidegate.cluster.state import Cluster, condition, labels

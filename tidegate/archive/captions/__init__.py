@@ -1,0 +1,1 @@
+"""Captions of recordings, with the frames, prompts and requests of live captions."""

@@ -1,0 +1,1 @@
+"""A pool of worker processes, scaled by the shipped ScaledObjects as KEDA and the HPA would."""
