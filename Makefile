@@ -49,7 +49,7 @@ ARGS ?=
 test: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "$(QUICK)" $(ARGS)
 
-# One slow test for each risk: CONTRIBUTING.md has the table.
+# One slow test for each risk: docs/contributing/gate.md has the table.
 core: $(TEST)
 	@tests=$$($(BIN)/python -m tools.gate.core) && $(PYTEST) $(SPREAD) $(ARGS) $$tests
 

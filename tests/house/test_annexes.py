@@ -48,7 +48,7 @@ ANALYTICS = Annex(
     "services/analytics/second_pass",
     "services/analytics/app.py",
     "def attach(service, partitions, settings):\n    return service\n",
-    "tests/test_analytics_service.py",
+    "tests/integration/analytics/test_analytics_service.py",
     "an_incident_is_verified_and_becomes_an_alert",
 )
 ANNEXES = [pytest.param(WORKER, id="worker"), pytest.param(CV, id="cv"), pytest.param(ANALYTICS, id="analytics")]

@@ -8,6 +8,7 @@ itself is asked.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Print the slow tests that the gate runs, one for each risk: those in the table of CONTRIBUTING.md."""
+"""Print the slow tests that the gate runs, one for each risk: those in the table of docs/contributing/gate.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-PAGE = Path("CONTRIBUTING.md")
+PAGE = Path("docs/contributing/gate.md")
 HEADING = "## A test for each risk"
 
 
