@@ -39,26 +39,25 @@ class Retention:
         metrics.BYTES.set(size)
         if size <= self._settings.search_max_bytes:
             self._over_since = None
-        elif self._over_since is None:
-            # Perhaps the excess is only compacted or deleted data whose space is not yet freed.
-            self.tidy(force=True)
-            self._over_since = time.monotonic()
-        elif time.monotonic() - self._over_since > 2 * chunk.TUNING.kept_versions.total_seconds():
+            return
+        # At first, perhaps the excess is only compacted or deleted data whose space is not yet freed.
+        if self._over_since is not None:
+            if time.monotonic() - self._over_since <= 2 * chunk.TUNING.kept_versions.total_seconds():
+                return
             dropped = self.drop_first(max(LEAST_SHARE, 1 - self._settings.search_max_bytes / size))
             metrics.DROPPED.labels("size").inc(dropped)
             self._log.info("over SEARCH_MAX_BYTES: the rows that came first are dropped", rows=dropped)
-            self.tidy(force=True)
-            self._over_since = time.monotonic()
+        self.tidy(force=True)
+        self._over_since = time.monotonic()
 
     def drop_before(self, time: int) -> int:
         """Delete the rows of frames before `time`, milliseconds since 1970; return how many there were."""
         dropped = 0
         with self._tables.tidying:
-            for kind in self._tables.kinds():
-                for chunk in self._tables.chunks(kind):
-                    dropped += chunk.drop_before(time)
-                    if chunk.is_closed:
-                        self._tables.remove(kind, chunk)
+            for chunk in self._tables.all():
+                dropped += chunk.drop_before(time)
+                if chunk.is_closed:
+                    self._tables.remove(chunk)
         return dropped
 
     def drop_first(self, share: float) -> int:
@@ -71,11 +70,10 @@ class Retention:
             last = math.ceil(min(1.0, share) * added_times.size) - 1
             until = int(np.partition(added_times, last)[last])
             dropped = 0
-            for kind in self._tables.kinds():
-                for chunk in self._tables.chunks(kind):
-                    dropped += chunk.drop_added_until(until)
-                    if chunk.is_closed:
-                        self._tables.remove(kind, chunk)
+            for chunk in self._tables.all():
+                dropped += chunk.drop_added_until(until)
+                if chunk.is_closed:
+                    self._tables.remove(chunk)
             return dropped
 
     def tidy(self, *, force: bool = False) -> None:

@@ -67,7 +67,7 @@ class Tables:
             if name == lost.ABOUT:
                 self.origin = str(table.to_arrow()["origin"][0])
             else:
-                self._chunks.setdefault(name.rpartition(".")[0], []).append(Chunk(name, table))
+                self._chunks.setdefault(_kind(name), []).append(Chunk(name, table))
         except Exception as e:
             if lost.may_pass(e):
                 raise
@@ -122,10 +122,10 @@ class Tables:
                 chunks.append(chunk.create(self._db, f"{kind}.{number:08}", schema))
             return chunks[-1]
 
-    def remove(self, kind: str, chunk: Chunk) -> None:
+    def remove(self, chunk: Chunk) -> None:
         """Delete a chunk."""
         with self._listing:
-            self._chunks[kind].remove(chunk)
+            self._chunks[_kind(chunk.name)].remove(chunk)
             self._db.drop_table(chunk.name)
 
     def count(self) -> int:
@@ -152,3 +152,8 @@ class Tables:
 
     def _names(self) -> list[str]:
         return list(self._db.list_tables(limit=100_000).tables)
+
+
+def _kind(name: str) -> str:
+    """Return the kind of a chunk."""
+    return name.rpartition(".")[0]

@@ -147,20 +147,21 @@ async def defer(client: Client, service: str, job: Backfill, headers: Mapping[st
 async def dead_letter(client: Client, service: str, message: Msg, reason: str, *, patience_s: float = 60.0) -> None:
     """Put a message that `service` gives up into the stream DLQ, with the reason; whole if it fits. Raises BusError."""
     meta = message.metadata
-    headers = deadletters.dead_letter_headers(
-        service,
-        reason,
-        stream=meta.stream,
-        seq=meta.sequence.stream,
-        subject=message.subject,
-        deliveries=meta.num_delivered,
-        headers=message.headers,
+    stored = Stored(meta.sequence.stream, message.subject, meta.timestamp, message.headers or {}, message.data)
+    await dead_letter_stored(
+        client, service, meta.stream, stored, reason, deliveries=meta.num_delivered, patience_s=patience_s
     )
-    await _dead_letter(client, service, headers, message.data, patience_s)
 
 
 async def dead_letter_stored(
-    client: Client, service: str, stream: str, stored: Stored, reason: str, *, patience_s: float = 60.0
+    client: Client,
+    service: str,
+    stream: str,
+    stored: Stored,
+    reason: str,
+    *,
+    deliveries: int = 1,
+    patience_s: float = 60.0,
 ) -> None:
     """Dead-letter a message that was read without a consumer."""
     headers = deadletters.dead_letter_headers(
@@ -169,24 +170,18 @@ async def dead_letter_stored(
         stream=stream,
         seq=stored.seq,
         subject=stored.subject,
-        deliveries=1,
+        deliveries=deliveries,
         headers=stored.headers,
     )
-    await _dead_letter(client, service, headers, stored.data, patience_s)
-
-
-async def _dead_letter(
-    client: Client, service: str, headers: dict[str, str], payload: bytes, patience_s: float
-) -> None:
-    to = names.dead_letters(service)
-    if len(payload) + header_bytes(headers) <= client.max_payload:
+    js, to = client.jetstream(), names.dead_letters(service)
+    if len(stored.data) + header_bytes(headers) <= client.max_payload:
         try:
-            await publish(client, client.jetstream(), to, payload, headers, patience_s=patience_s)
+            await publish(client, js, to, stored.data, headers, patience_s=patience_s)
             return
         except Unstorable:  # DLQ may take less than the server does
             pass
     headers |= {"Dlq-Payload": "absent"}
-    await publish(client, client.jetstream(), to, b"", headers, patience_s=patience_s)
+    await publish(client, js, to, b"", headers, patience_s=patience_s)
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:
