@@ -451,4 +451,5 @@ def test_made_up_connections_are_gone_through_in_their_order() -> None:
 def test_a_flood_costs_as_much_as_it_has_segments(made_up: str) -> None:
     """It took time by the square of what came within the time that a missing segment is waited for."""
     push = f"order.push({made_up}, seq=n, at=n * 1e-5, item=n), order.deadline()"
-    assert_cheap("from services.analytics.order import Order; order = Order(15.0)", f"[({push}) for n in range(40000)]")
+    setup = "from services.analytics.camera.order import Order; order = Order(15.0)"
+    assert_cheap(setup, f"[({push}) for n in range(40000)]")
