@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.cv.detectors import openvino_ssd
-from services.scaler.demand import parameters
+from services.scaler.demand import parameters, warming
 from services.scaler.demand.parameters import DemandSettings
 from shared.contract.cameras import new_camera
 from shared.contract.names import check_camera
@@ -75,7 +75,11 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
     faster = scenario.speed(seconds)
     assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
+<<<<<<< HEAD:tests/cli/test_demo.py
     hold = max(parameters.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
+=======
+    hold = max(warming.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * elastic.COLD_START_S * faster)
+>>>>>>> w-vlm:tests/test_demo.py
     quiet = max(parameters.MIN_IDLE_S, parameters.IDLE_DELAYS * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
     assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S

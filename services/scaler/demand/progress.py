@@ -41,4 +41,4 @@ class Progress:
         self._arrived = arrived
         if arrived - o.backlog > self._done:
             self._done, self.done_at = arrived - o.backlog, o.time
-        return msgspec.structs.replace(o, arrived=arrived)
+        return msgspec.structs.replace(o, arrived=arrived) if self._lost_count else o
