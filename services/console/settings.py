@@ -18,9 +18,7 @@ PORT = 8484
 _LONGEST_ISSUER = 256
 
 
-class OidcSettings(BusSettings, frozen=True, kw_only=True):
-    """Settings of the organisation's accounts: the provider, and who has which role."""
-
+class ConsoleSettings(BusSettings, frozen=True, kw_only=True):
     console_oidc_issuer: Annotated[
         str,
         Meta(
@@ -48,34 +46,6 @@ class OidcSettings(BusSettings, frozen=True, kw_only=True):
             "by one"
         ),
     ] = ""
-
-    def __post_init__(self) -> None:
-        """Raises SettingError."""
-        if not self.console_oidc_issuer:
-            return
-        issuer = self.console_oidc_issuer
-        if not is_secure_address(issuer) or "?" in issuer or len(issuer) > _LONGEST_ISSUER:
-            raise SettingError("CONSOLE_OIDC_ISSUER is no https address: give one such as https://id.example.org")
-        if not self.console_oidc_client_id:
-            raise SettingError("CONSOLE_OIDC_CLIENT_ID is not set: it is what the provider calls the console")
-
-    @property
-    def groups_of(self) -> dict[Role, frozenset[str]]:
-        """Return the groups of each role, the highest role first; empty if no group has a role."""
-        by_role: dict[Role, str] = {
-            "admin": self.console_oidc_admins,
-            "operator": self.console_oidc_operators,
-            "viewer": self.console_oidc_viewers,
-        }
-        found = {
-            role: frozenset(filter(None, (g.strip() for g in groups.split(",")))) for role, groups in by_role.items()
-        }
-        return found if any(found.values()) else {}
-
-
-class ConsoleSettings(OidcSettings, frozen=True, kw_only=True):
-    """All settings of the console."""
-
     console_host: Annotated[str, Meta(description="address that the pages and the API listen on")] = "127.0.0.1"
     console_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0 takes a free one")] = PORT
     console_url: Annotated[
@@ -107,7 +77,11 @@ class ConsoleSettings(OidcSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raises SettingError."""
-        super().__post_init__()
+        if issuer := self.console_oidc_issuer:
+            if not is_secure_address(issuer) or "?" in issuer or len(issuer) > _LONGEST_ISSUER:
+                raise SettingError("CONSOLE_OIDC_ISSUER is no https address: give one such as https://id.example.org")
+            if not self.console_oidc_client_id:
+                raise SettingError("CONSOLE_OIDC_CLIENT_ID is not set: it is what the provider calls the console")
         if self.console_oidc_issuer and not self.console_url:
             raise SettingError("CONSOLE_OIDC_ISSUER needs CONSOLE_URL: the provider sends people back to it")
         for name, url in (("CONSOLE_URL", self.console_url), ("PROMETHEUS_URL", self.prometheus_url)):
@@ -122,6 +96,19 @@ class ConsoleSettings(OidcSettings, frozen=True, kw_only=True):
         if self.console_proxy_header and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", self.console_proxy_header):
             raise SettingError("CONSOLE_PROXY_HEADER is no name of a header: give one such as X-Forwarded-User")
         self.proxies  # noqa: B018 - raises
+
+    @property
+    def groups_of(self) -> dict[Role, frozenset[str]]:
+        """Return the groups of each role, the highest role first; empty if no group has a role."""
+        by_role: dict[Role, str] = {
+            "admin": self.console_oidc_admins,
+            "operator": self.console_oidc_operators,
+            "viewer": self.console_oidc_viewers,
+        }
+        found = {
+            role: frozenset(filter(None, (g.strip() for g in groups.split(",")))) for role, groups in by_role.items()
+        }
+        return found if any(found.values()) else {}
 
     @property
     def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

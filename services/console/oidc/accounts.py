@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.console.accounts.records import EXPECTED, Person
-from services.console.settings import OidcSettings
+from services.console.settings import ConsoleSettings
 from services.console.web.asker import Role
 from services.console.web.refused import Refused
 
@@ -28,7 +28,7 @@ def id_of(issuer: str, claims: dict[str, Any]) -> str:
     return f"{issuer} {subject}"
 
 
-def name_of(settings: OidcSettings, claims: dict[str, Any]) -> str:
+def name_of(settings: ConsoleSettings, claims: dict[str, Any]) -> str:
     """Return the name of a new person. Raises Refused."""
     claim = claims.get(settings.console_oidc_name)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", claim[:1000]).strip("-")[:_LONGEST_NAME] if isinstance(claim, str) else ""
@@ -37,7 +37,7 @@ def name_of(settings: OidcSettings, claims: dict[str, Any]) -> str:
     return name
 
 
-def role_of(settings: OidcSettings, claims: dict[str, Any]) -> Role | None:
+def role_of(settings: ConsoleSettings, claims: dict[str, Any]) -> Role | None:
     """Return the highest role of their groups; None if no groups are set. Raises Refused if their groups have none."""
     if not settings.groups_of:
         return None

@@ -15,7 +15,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from services.console.oidc.flow import Try
-from services.console.settings import OidcSettings, is_secure_address
+from services.console.settings import ConsoleSettings, is_secure_address
 from services.console.web.refused import Refused
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
@@ -63,7 +63,7 @@ class _Discovery(msgspec.Struct, frozen=True):
 class Provider:
     """The client of the provider. One for the process."""
 
-    def __init__(self, settings: OidcSettings) -> None:
+    def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings
         self._lock = asyncio.Lock()
         self._cached: _Discovery | None = None

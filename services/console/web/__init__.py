@@ -7,10 +7,10 @@
 | `needs` | the role that a route needs |
 | `alike` | an answer with the fields of what it is made of; pure |
 | `access` | the one access check for cameras |
+| `parameters` | parameters that many routes have |
 | `errors` | every error as JSON with one sentence |
 | `times` | times in requests |
 | `cached_value` | one fetch for all requests within a short time |
 | `concurrency_limit` | a limit of a person's concurrent requests; pure |
-| `parameters` | parameters that many routes have |
 | `disconnects` | work that ends if its browser disconnects |
 """
