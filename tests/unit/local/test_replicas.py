@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -113,15 +112,16 @@ async def test_says_what_a_misconfigured_worker_said(make: Make) -> None:
 
 async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
-    wait_for, loop = asyncio.wait_for, asyncio.get_running_loop()
+    after = Backoff.after
 
-    async def noted(awaitable: object, timeout: float) -> object:
-        # A thread of another test may still run a loop of its own.
-        if asyncio.get_running_loop() is loop:
-            delays.append(timeout)
-        return await wait_for(awaitable, timeout)  # type: ignore[arg-type]
+    def noted(backoff: Backoff, crashes: int) -> float:
+        delay = after(backoff, crashes)
+        # A thread of another test may still run a pool of its own.
+        if backoff is pool.backoff:
+            delays.append(delay)
+        return delay
 
-    monkeypatch.setattr(asyncio, "wait_for", noted)
+    monkeypatch.setattr(Backoff, "after", noted)
     pool = make("", healthy_s=1e9)
     await pool.scale_to(1)
     await until(lambda: len(delays) >= 5)
