@@ -75,11 +75,7 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
     faster = scenario.speed(seconds)
     assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
-<<<<<<< HEAD:tests/cli/test_demo.py
-    hold = max(parameters.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
-=======
-    hold = max(warming.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * elastic.COLD_START_S * faster)
->>>>>>> w-vlm:tests/test_demo.py
+    hold = max(warming.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
     quiet = max(parameters.MIN_IDLE_S, parameters.IDLE_DELAYS * hold)
     cooldown = scaled_object("cv").spec.cooldown_period
     assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S

@@ -450,11 +450,6 @@ def test_made_up_connections_are_gone_through_in_their_order() -> None:
 @pytest.mark.parametrize("invented", ["'e', 5 + 2 * n", "f'e{n}', 5"])
 def test_a_flood_costs_as_much_as_it_has_segments(invented: str) -> None:
     """It took time by the square of what came within the time that a missing segment is waited for."""
-<<<<<<< HEAD:tests/unit/analytics/test_analytics_order.py
     push = f"order.push({invented}, seq=n, at=n * 1e-5, item=n), order.deadline()"
-    assert_cheap("from services.analytics.order import Order; order = Order(15.0)", f"[({push}) for n in range(40000)]")
-=======
-    push = f"order.push({made_up}, seq=n, at=n * 1e-5, item=n), order.deadline()"
     setup = "from services.analytics.camera.order import Order; order = Order(15.0)"
     assert_cheap(setup, f"[({push}) for n in range(40000)]")
->>>>>>> w-analytics:tests/test_analytics_order.py

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shared.runtime.errors import BadSegment
 from shared.video import decode as media
-from shared.video.container import announced_frames, opened
+from shared.video.container import opened
 from shared.video.decode import decode, fitted, sample
 from shared.video.mp4 import announced
 from tests.fuzz import good
@@ -341,20 +341,20 @@ def test_a_video_that_announces_millions_of_frames_is_refused_before_libav_lists
     # The same in a box whose size has 64 bits: all that follows its name is 8 bytes later.
     large = payload[: at - 8] + struct.pack(">I4sQ", 1, name, 1 << 30) + payload[at:]
     for hostile in (bytes(payload), bytes(large)):
-        assert announced_frames(hostile) >= 1 << 26
+        assert announced.frames(hostile) >= 1 << 26
         with pytest.raises(BadSegment, match="announces"), opened(hostile):
             pass
 
 
 def test_what_ingest_cuts_announces_its_frames_and_no_more() -> None:
     for piece in [*good.pieces(), *good.pieces("libx265")]:
-        assert announced_frames(piece.payload) == piece.segment.frames
+        assert announced.frames(piece.payload) == piece.segment.frames
 
 
 @given(st.binary(max_size=400))
 @example(b"\x00\x00\x00\x01mdat" + b"\x00" * 8)
 @example(b"\x00\x00\x00\x08cmov")
 def test_whatever_is_no_video_can_be_counted(data: bytes) -> None:
-    assert announced_frames(data) >= 0
+    assert announced.frames(data) >= 0
     # The bytes of frames are not looked at: they may hold any name.
-    assert announced_frames(struct.pack(">I4s", 8 + len(data), b"mdat") + data) == 0
+    assert announced.frames(struct.pack(">I4s", 8 + len(data), b"mdat") + data) == 0
