@@ -29,8 +29,9 @@ from bench import record, world
 from bench.bench_vlm import COLD, worker_rate
 from services.vlm.settings import VlmSettings
 from shared.bus.log import Log
-from shared.contract import jobs, names
+from shared.contract import names
 from shared.contract.events import Caption
+from shared.contract.work import jobs
 from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
 from tests.support.worlds.jobs_world import film
 from tidegate.local.server import NatsServer

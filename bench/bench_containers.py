@@ -27,7 +27,7 @@ from shared.client import find, registry, rules
 from shared.contract import names
 from shared.contract import rules as book
 from shared.contract.cameras import new_camera
-from shared.contract.search import Query
+from shared.contract.questions.search import Query
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import TidegateError
 from tests.support.processes import images

@@ -24,7 +24,7 @@ from bench import record
 from shared.bus import requests
 from shared.client import registry
 from shared.contract import cameras, names
-from shared.contract.search import Found, Query
+from shared.contract.questions.search import Found, Query
 from shared.video.pictures import jpeg
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank

@@ -42,8 +42,9 @@ from services.scaler.consumers.readers import EVERY_S
 from services.scaler.live import metadata
 from services.scaler.live.metadata import DemandQuery
 from shared.client.rates import quantile
-from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract import names
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime import telemetry
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end

@@ -34,8 +34,9 @@ from services.scaler import externalscaler_pb2 as pb
 from services.scaler.service import NAME
 from shared import bus
 from shared.client.rates import quantile
-from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract import names
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.tasks import end
 from tidegate.local.server import NatsServer
 

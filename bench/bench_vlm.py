@@ -38,8 +38,9 @@ from services.vlm.frames.footage import Footage
 from services.vlm.kinds.verify import PROMPT, VerdictAnswer
 from services.vlm.settings import VlmSettings
 from shared import bus
-from shared.contract import jobs, names
-from shared.contract.jobs import Job
+from shared.contract import names
+from shared.contract.work import jobs
+from shared.contract.work.jobs import Job
 from shared.runtime.telemetry import Health
 from tests.support.servers.vllm_process import SLOTS, VllmProcess, is_installed
 from tidegate.local.server import NatsServer

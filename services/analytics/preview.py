@@ -1,7 +1,7 @@
 """`python -m services.analytics.preview`: report what rules would have found in the past, as lines.
 
-`shared.contract.preview` defines the input and output lines. The code that follows a camera live follows it here. So
-the incidents are those that live analytics reports for the same detections and rules, without verification.
+`shared.contract.questions.preview` defines the input and output lines. The code that follows a camera live follows it here.
+So the incidents are those that live analytics reports for the same detections and rules, without verification.
 ANALYTICS_FPS and the other variables apply here too. There is no network connection, and the work is bounded.
 
 Exit codes: 0 answered, with mistakes or incidents; 1 nobody reads the answer; 2 the request can't be answered.
@@ -23,10 +23,11 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.bus.direct import Stored
-from shared.contract import names, preview, rules
-from shared.contract.bounds import in_time
+from shared.contract import names, rules
 from shared.contract.events import Detections, Incident
-from shared.contract.preview import Answer, Line, Request, WrongRule
+from shared.contract.questions import preview
+from shared.contract.questions.preview import Answer, Line, Request, WrongRule
+from shared.contract.reading.bounds import in_time
 from shared.contract.rules import Mistakes, Rules
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, TidegateError

@@ -16,7 +16,7 @@ from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, SegmentRef, Unchanged
-from shared.contract.reanalysis import Seen, Task
+from shared.contract.work.reanalysis import Seen, Task
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan

@@ -18,7 +18,7 @@ from services.embed.settings import EmbedSettings
 from services.embed.views import View, Views
 from shared.contract import names, segment
 from shared.contract.events import Box, DetectedObject, Detections, Frame, decode
-from shared.contract.missing import check_readable
+from shared.contract.reading.missing import check_readable
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadMessage
 from shared.video.decode import Decoded, Image

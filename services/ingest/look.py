@@ -1,7 +1,7 @@
 """`python -m services.ingest.look`: opens one camera, once, and answers with its first picture or why there is none.
 
-It is a child of the requesting process: see `shared.contract.look`. Within ingest, this alone decodes what a camera
-sends, within the budget that workers have.
+It is a child of the requesting process: see `shared.contract.questions.look`. Within ingest, this alone decodes
+what a camera sends, within the budget that workers have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import SourceError, failure_of
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import Camera
-from shared.contract.look import LONGEST_S, ProbeRequest, Seen, Unseen
+from shared.contract.questions.look import LONGEST_S, ProbeRequest, Seen, Unseen
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.video.decode import decode
 from shared.video.pictures import jpeg

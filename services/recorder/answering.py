@@ -24,7 +24,7 @@ from services.recorder.writing import video
 from shared.bus import requests
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings import queries
 from shared.recordings.files import VideoFile, files
 from shared.recordings.ledger import running

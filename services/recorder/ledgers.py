@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from shared import bus
 from shared.contract import names
-from shared.contract.missing import read_entry, stored_subjects
+from shared.contract.reading.missing import read_entry, stored_subjects
 from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings.policy import EffectivePolicy, Mask, Policy, camera_key, nearest
 from shared.runtime.telemetry import logger
 

@@ -21,7 +21,7 @@ from services.recorder.tails import Tails
 from services.recorder.writing import Writer
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.store import Unkept
 from shared.runtime.backoff import Backoff

@@ -24,7 +24,7 @@ from services.recorder.masking.masker import Stored, mask_window
 from services.recorder.tails import Tails, head_of
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings.files import Read, VideoFile, files
 from shared.recordings.ledger import Last, Ledger, advance, hole_before
 from shared.recordings.library import Library

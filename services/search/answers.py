@@ -28,7 +28,7 @@ from services.search.words import named_labels
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, segment
-from shared.contract.search import MAX_VOCABULARY, BadQuery, ClipQuery, Found, Moment, Query, Unanswerable
+from shared.contract.questions.search import MAX_VOCABULARY, BadQuery, ClipQuery, Found, Moment, Query, Unanswerable
 from shared.models import vectors
 from shared.models.vectors import Encoded, TextQuery, Vectors
 from shared.runtime.errors import BadSegment, Refusal

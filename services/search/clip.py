@@ -24,7 +24,7 @@ from nats.js.errors import NotFoundError
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.events import Box
-from shared.contract.search import Unanswerable
+from shared.contract.questions.search import Unanswerable
 from shared.contract.segment import Segment, from_headers, rfc3339
 from shared.runtime.errors import BadSegment
 from shared.video import decode as media

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from services.search.rows import Hit
-from shared.contract.search import Moment
+from shared.contract.questions.search import Moment
 
 # Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
 # (SIGIR 2009): a rank r is worth 1 / (60 + r). Cosines and detectors' scores don't compare; ranks do.

@@ -31,9 +31,10 @@ from services.vlm.kinds.verify import Verdicts
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
-from shared.contract import jobs, names
+from shared.contract import names
 from shared.contract.events import Caption, Cause, Seen, Timing, Usage, Verdict, VlmResult
-from shared.contract.jobs import Job
+from shared.contract.work import jobs
+from shared.contract.work.jobs import Job
 from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import AnsweredBefore, Message, result_id

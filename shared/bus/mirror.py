@@ -28,7 +28,7 @@ from shared.bus.direct import Stored, stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
-from shared.contract.missing import Unread, check_read, stored_subjects
+from shared.contract.reading.missing import Unread, check_read, stored_subjects
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 

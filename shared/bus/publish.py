@@ -14,8 +14,9 @@ from nats.js.api import PubAck
 from nats.js.errors import APIError
 
 from shared.bus.direct import Stored
-from shared.contract import backfill, deadletters, ids, jobs, names
-from shared.contract.backfill import Backfill
+from shared.contract import deadletters, ids, names
+from shared.contract.work import backfill, jobs
+from shared.contract.work.backfill import Backfill
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError, Full, Unstorable
 from shared.runtime.redact import redact

@@ -4,7 +4,7 @@
 
 Errors that waiting does not fix are raised immediately. A reply that a stream or consumer is missing is believed. Of
 16,000 replies while servers were killed, lost their stores and came back, none was wrong (nats-server 2.15.1). On the
-content of a stream a reply may be wrong: `shared/contract/missing.py`.
+content of a stream a reply may be wrong: `shared/contract/reading/missing.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from nats.aio.msg import Msg
 
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
-from shared.contract import names, stats
+from shared.contract import names
+from shared.contract.work import stats
 from shared.runtime.errors import SettingError
 
 # Longer than the service's own timeout, so that the service explains a missing answer.

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 
 from shared.bus.requests import read
 from shared.contract import names
-from shared.contract.explain import Explanations
+from shared.contract.questions.explain import Explanations
 from shared.runtime.errors import BusError
 
 # The external scaler and an autoscaler may both answer: wait briefly for others after the first answer.

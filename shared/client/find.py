@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names
-from shared.contract.search import ClipQuery, Found, Query
+from shared.contract.questions.search import ClipQuery, Found, Query
 from shared.runtime.errors import SettingError
 
 # The first query after a start waits for the model that encodes it.

@@ -24,9 +24,9 @@ from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, apart, changed, decode, encode, encode_removed, joined
 from shared.contract.credentials import Credentials
-from shared.contract.entries import entries
 from shared.contract.events import CameraStatus, VideoStatus
-from shared.contract.missing import read_entry
+from shared.contract.reading.entries import entries
+from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BadMessage, BusError, SettingError
 
 

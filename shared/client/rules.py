@@ -11,7 +11,7 @@ from nats.js.kv import KeyValue
 from shared.bus.mirror import bind
 from shared.contract import names, segment
 from shared.contract import rules as book
-from shared.contract.entries import entries
+from shared.contract.reading.entries import entries
 from shared.contract.rules import Rules
 from shared.runtime.errors import SettingError
 from shared.video import gop

@@ -21,7 +21,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import credentials, names
 from shared.contract.credentials import Credentials
-from shared.contract.missing import read_entry
+from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact, split_credentials
 from shared.runtime.settings import shown, wanted

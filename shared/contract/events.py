@@ -13,8 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from shared.contract import names, schema
-from shared.contract.bounds import (
+from shared.contract import names
+from shared.contract.names import Token
+from shared.contract.reading import schema
+from shared.contract.reading.bounds import (
     EARLIEST,
     LATEST,
     Amount,
@@ -33,7 +35,6 @@ from shared.contract.bounds import (
     Unit,
     in_time,
 )
-from shared.contract.names import Token
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadMessage
 

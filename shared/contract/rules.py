@@ -19,9 +19,9 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import geometry
-from shared.contract.handwritten import value_of
-from shared.contract.mistakes import Mistake, join, mistakes, nearest
 from shared.contract.names import END, TOKEN
+from shared.contract.reading.handwritten import value_of
+from shared.contract.reading.mistakes import Mistake, join, mistakes, nearest
 from shared.runtime.errors import SettingError
 
 Share = Annotated[float, Meta(ge=0, le=1)]

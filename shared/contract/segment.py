@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.bounds import EARLIEST, LATEST, MOST, Count, Seconds, in_time
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, MOST, Count, Seconds, in_time
 from shared.runtime.errors import BadSegment
 
 Codec = Literal["h264", "hevc"]

@@ -33,7 +33,7 @@ from nats.js.errors import APIError, NotFoundError
 from shared.contract import catalog, names, upgrade
 from shared.contract.catalog import Consumer
 from shared.contract.memory import GB, MB
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.runtime.errors import BusError
 
 MINUTE = 60.0

@@ -20,7 +20,7 @@ from nats.js.kv import KeyValue
 
 from shared.contract import ids, names
 from shared.contract.deadletters import REPLAY_FOR, REPLAY_OF
-from shared.contract.entries import entries
+from shared.contract.reading.entries import entries
 from shared.runtime.telemetry import logger
 
 MOVER = "moving"

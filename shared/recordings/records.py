@@ -18,8 +18,8 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
-from shared.contract.bounds import EARLIEST, LATEST, in_time
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, in_time
 from shared.runtime.errors import TidegateError
 
 HOUR = dt.timedelta(hours=1)

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from nats.aio.client import Client
 
-from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract import names
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.tasks import end, unless
 from shared.runtime.telemetry import Health
 

@@ -18,8 +18,9 @@ from nats.aio.client import Client
 from prometheus_client import Counter
 
 from shared import bus
-from shared.contract import names, usage
-from shared.contract.usage import IngestUsage, WorkerUsage
+from shared.contract import names
+from shared.contract.work import usage
+from shared.contract.work.usage import IngestUsage, WorkerUsage
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import logger
 

@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
-from shared.contract.missing import check_readable
+from shared.contract.reading.missing import check_readable
 from shared.contract.segment import Segment, from_headers
 from shared.runtime.errors import BadSegment, Expired
 from shared.video.budget import Budget

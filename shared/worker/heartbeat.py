@@ -12,8 +12,9 @@ from typing import Any, Literal, NoReturn
 
 from nats.aio.client import Client
 
-from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract import names
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
 from shared.worker.counts import WorkCounts

@@ -16,7 +16,8 @@ from nats.aio.client import Client
 from services.ingest.cutting.piece import Piece
 from services.recorder.keeping import Keeper
 from services.recorder.ledgers import Ledgers
-from shared.contract import names, runs
+from shared.contract import names
+from shared.contract.work import runs
 from shared.recordings.policy import Policy, nearest
 from tests.support.console.browser import becomes, browsing, overflows, violations
 from tests.support.console.people import Running, add_camera, console_on

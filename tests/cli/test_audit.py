@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from PIL import Image
 
 from shared.contract import names
-from shared.contract.usage import MINUTE_S, WorkerUsage
+from shared.contract.work.usage import MINUTE_S, WorkerUsage
 from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run

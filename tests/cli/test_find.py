@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from shared.client import find
-from shared.contract.search import Found, Moment, Query, Unanswerable
+from shared.contract.questions.search import Found, Moment, Query, Unanswerable
 from shared.runtime.errors import SettingError
 from shared.video.pictures import jpeg
 from tests.support.servers.faulty_search import answering

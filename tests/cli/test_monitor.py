@@ -15,11 +15,12 @@ from rich.console import Console
 
 from shared.client import registry
 from shared.client.rates import Latencies, Latest, Rate, quantile
-from shared.contract import events, names, stats
+from shared.contract import events, names
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus, DetectedObject, Detections, Frame, SegmentRef, Timing
 from shared.contract.segment import Segment, to_headers
-from shared.contract.stats import WorkerStats
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from tests.support.waiting import until
 from tests.support.worlds.scalers import IDLE
 from tidegate.local.server import NatsServer

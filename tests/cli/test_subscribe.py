@@ -14,7 +14,8 @@ import pytest_asyncio
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract import names, readers
+from shared.contract import names
+from shared.contract.rights import readers
 from tests.support import npm
 from tests.support.paths import ROOT
 from tests.support.waiting import patience_s, until

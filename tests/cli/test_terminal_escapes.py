@@ -26,8 +26,8 @@ from shared.contract.events import (
     Summary,
     Tracks,
 )
-from shared.contract.explain import Explanation, Explanations, ReplicaSeen
-from shared.contract.search import Found, Moment
+from shared.contract.questions.explain import Explanation, Explanations, ReplicaSeen
+from shared.contract.questions.search import Found, Moment
 from shared.runtime.errors import Refusal
 from shared.runtime.plain import inert
 from tests.support.escapes import ACTIVE, EVIL, NOW, OURS, answering, assert_inert, every_event, tidegate

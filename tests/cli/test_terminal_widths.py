@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from shared.contract.explain import Explanation
-from shared.contract.search import Moment
+from shared.contract.questions.explain import Explanation
+from shared.contract.questions.search import Moment
 from tests.support.worlds.scalers import IDLE
 from tidegate.commands import camera, dlq, explain, rules, tracks
 from tidegate.view import moments, records, terminal

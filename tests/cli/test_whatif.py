@@ -24,7 +24,7 @@ from nats.aio.client import Client
 
 from services.console.scaling.usage import read_usage
 from shared import bus
-from shared.contract.whatif import (
+from shared.contract.questions.whatif import (
     MOST_POINTS,
     POLICIES,
     Failed,

@@ -42,7 +42,7 @@ from services.analytics.tracking.objects import Elsewhere, FollowedObject, Membe
 from services.analytics.tracking.tracker import TrackerState, Tracklet
 from services.cv.static_scene import entry
 from shared.bus.leasing import entry as lease_entry
-from shared.contract import backfill, jobs, names, search, stats, usage
+from shared.contract import names
 from shared.contract.events import (
     Counts,
     Crossings,
@@ -59,6 +59,8 @@ from shared.contract.events import (
     Verdict,
     Visits,
 )
+from shared.contract.questions import search
+from shared.contract.work import backfill, jobs, stats, usage
 from shared.recordings import ledger, records
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.queries import ListedFile, RecordingTotals, TotalsAnswer

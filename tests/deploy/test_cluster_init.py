@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.contract.topology import TopologySettings, apply
 from tests.support.kube.deploy_manifests import DEPLOY, SHIPPED, documents, of, pod_of, secret_names, workloads
 from tests.support.servers.nats_pods import NatsPods, are_one, connected

@@ -27,8 +27,10 @@ from nats.aio.msg import Msg
 from services.analytics.partitions import checkpoint
 from shared import bus
 from shared.bus.log import Log
-from shared.contract import catalog, identities, jobs, names
+from shared.contract import catalog, names
 from shared.contract.events import Tracks
+from shared.contract.rights import identities
+from shared.contract.work import jobs
 from tests.support.paths import ROOT
 from tests.support.processes.service_process import ServiceProcess
 from tests.support.servers.own_server import OwnServer

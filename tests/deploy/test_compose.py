@@ -29,7 +29,7 @@ from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
 from services.webhook.settings import WebhookSettings
 from shared import bus
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.runtime import settings
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings

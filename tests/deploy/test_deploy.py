@@ -10,7 +10,7 @@ import pytest
 
 from services.ingest.settings import IngestSettings
 from shared.contract import names
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.contract.topology import TopologySettings
 from tests.support.kube.deploy_checks import (
     check_builtin_kinds,

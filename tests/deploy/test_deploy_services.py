@@ -17,7 +17,7 @@ from services.scaler.settings import ScalerSettings
 from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
 from services.webhook.settings import WebhookSettings
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.runtime import settings
 from tests.support.kube.deploy_checks import (
     check_placeholder,

@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from shared import bus
 from shared.client import registry
 from shared.contract.cameras import new_camera
+from shared.contract.questions.whatif import WhatIfAnswer, decode
 from shared.contract.topology import TopologySettings, apply
-from shared.contract.whatif import WhatIfAnswer, decode
 from tests.support.processes import images
 from tests.support.processes.images import CPU, SERVICES, SMALL, Host
 from tests.support.processes.video_flow import counted, stored, until_processed

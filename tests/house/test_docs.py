@@ -19,8 +19,9 @@ import click
 import pytest
 
 from services.scaler.live import metadata
-from shared.contract import catalog, identities
+from shared.contract import catalog
 from shared.contract.events import KINDS
+from shared.contract.rights import identities
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import FORMER, BusSettings
 from tests.support.paths import ROOT

@@ -27,10 +27,10 @@ def test_the_cost_of_each_grows_with_the_text_s_length_alone(every: list[Pattern
 
 def test_patterns_are_found_wherever_they_are_written(every: list[Pattern]) -> None:
     found = {(p.where.partition(":")[0], p.text, p.anchored) for p in every}
-    assert ("shared/contract/jobs.py", r"^[A-Za-z0-9_.:-]{1,128}(?![\s\S])", False) in found, "of a field"
+    assert ("shared/contract/work/jobs.py", r"^[A-Za-z0-9_.:-]{1,128}(?![\s\S])", False) in found, "of a field"
     assert ("shared/contract/deadletters.py", "[A-Za-z0-9_-]{1,64}", True) in found, "kept under a name"
     assert ("shared/video/budget.py", rb"\x00\x00\x01", False) in found, "of bytes"
-    assert ("shared/contract/mistakes.py", r", got \d+$", False) in found, "applied where it stands"
+    assert ("shared/contract/reading/mistakes.py", r", got \d+$", False) in found, "applied where it stands"
 
 
 def test_what_costs_more_is_known() -> None:

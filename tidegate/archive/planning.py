@@ -23,7 +23,7 @@ from shared.client import rules as stored
 from shared.contract import names
 from shared.contract import rules as book
 from shared.contract.cameras import Camera
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.contract.rules import Rules
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.records import Hour

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from nats.aio.client import Client
 
 from shared.contract import names
-from shared.contract.entries import entries
+from shared.contract.reading.entries import entries
 from shared.recordings import ledger as ledgers
 from shared.recordings import opening
 from shared.recordings.library import Library

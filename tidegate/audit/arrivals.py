@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.usage import MINUTE_S, WorkerUsage
+from shared.contract.work.usage import MINUTE_S, WorkerUsage
 from shared.runtime.errors import SettingError
 from tidegate.audit.candidates import Bases
 from tidegate.client.usage import Book, CameraTotal

@@ -26,9 +26,10 @@ from rich.table import Table
 
 from shared import bus
 from shared.client import dlq
-from shared.contract import names, stats
+from shared.contract import names
 from shared.contract.events import Detections, Embeddings
 from shared.contract.segment import to_headers
+from shared.contract.work import stats
 from shared.runtime import child
 from shared.runtime.tasks import end
 from tidegate.chaos.follower import Follower

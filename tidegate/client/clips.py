@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from services.console.video.clips import Clip, Clips
 from shared.bus.requests import NobodyAnswers
 from shared.client import find
-from shared.contract.search import ClipQuery, Moment
+from shared.contract.questions.search import ClipQuery, Moment
 from shared.runtime.errors import Refusal
 from tidegate.client.files import folder, written
 from tidegate.client.times import clock, now_here

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from shared.bus.log import Log
 from shared.contract import catalog, names
-from shared.contract.usage import MINUTE_S, IngestUsage, Usage, WorkerUsage, decode
+from shared.contract.work.usage import MINUTE_S, IngestUsage, Usage, WorkerUsage, decode
 from shared.runtime.errors import BadMessage, BusError
 
 # No site has more; a larger claim would fill the memory.

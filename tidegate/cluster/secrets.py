@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.contract import catalog, identities, ids
-from shared.contract.accounts import Tenant
+from shared.contract import catalog, ids
+from shared.contract.rights import identities
+from shared.contract.rights.accounts import Tenant
 from shared.runtime.errors import SettingError
 from tidegate.cluster import issuing
 from tidegate.cluster.certificates import wanted

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from shared.contract import memory, names
-from shared.contract.accounts import QUOTA, Tenant
 from shared.contract.memory import GB, MB
+from shared.contract.rights.accounts import QUOTA, Tenant
 from shared.runtime.errors import SettingError
 from tidegate.commands.options import FOLDER
 from tidegate.local import tenants

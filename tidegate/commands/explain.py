@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.client.explain import ask
-from shared.contract.explain import Explanation, Term
+from shared.contract.questions.explain import Explanation, Term
 from shared.runtime.errors import SettingError
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.inert import echo_json, one_line

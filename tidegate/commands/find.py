@@ -16,7 +16,7 @@ from rich.text import Text
 from shared.client import find as find_client
 from shared.client import registry
 from shared.contract import names
-from shared.contract.search import MAX_K, Moment, Query
+from shared.contract.questions.search import MAX_K, Moment, Query
 from shared.runtime.errors import SettingError
 from tidegate.client import clips
 from tidegate.client.times import instant, now_here

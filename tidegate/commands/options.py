@@ -109,7 +109,7 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
     import nats.errors
     from nats.js.errors import APIError, NotFoundError
 
-    from shared.contract.missing import Unread
+    from shared.contract.reading.missing import Unread
     from shared.runtime import telemetry
     from tidegate.local import running
 

@@ -8,7 +8,7 @@ import click
 from nats.aio.client import Client
 
 from shared.client import registry
-from shared.contract import readers as contract
+from shared.contract.rights import readers as contract
 from tidegate.commands import Group
 from tidegate.commands.options import FOLDER, combined, data_option, screen, with_admin
 from tidegate.local import readers, tenants

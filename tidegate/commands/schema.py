@@ -6,7 +6,8 @@ import json
 
 import click
 
-from shared.contract import asyncapi, events, jobs
+from shared.contract import asyncapi, events
+from shared.contract.work import jobs
 from tidegate.view.inert import echo
 
 

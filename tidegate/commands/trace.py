@@ -9,7 +9,7 @@ import click
 from nats.aio.client import Client
 
 from shared.contract.names import check_camera
-from shared.contract.usage import MINUTE_S
+from shared.contract.work.usage import MINUTE_S
 from shared.runtime.errors import SettingError
 from tidegate.client import usage
 from tidegate.client.files import written

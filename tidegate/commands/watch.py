@@ -14,7 +14,7 @@ from rich.text import Text
 
 from shared.client import registry
 from shared.contract.events import KINDS
-from shared.contract.mistakes import nearest
+from shared.contract.reading.mistakes import nearest
 from shared.runtime.errors import SettingError, TidegateError
 from tidegate.commands.options import data_option, screen, with_admin
 from tidegate.view.events import readable

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from shared.client import find
 from shared.contract import names
-from shared.contract.search import Moment, Query
+from shared.contract.questions.search import Moment, Query
 from shared.runtime.errors import TidegateError
 from tidegate.client import clips
 from tidegate.demo import report

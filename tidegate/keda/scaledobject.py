@@ -19,7 +19,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from shared.contract.handwritten import LOADER
+from shared.contract.reading.handwritten import LOADER
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 

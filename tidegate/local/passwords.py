@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from shared.contract import identities, ids
+from shared.contract import ids
+from shared.contract.rights import identities
 from shared.runtime.errors import BusError
 from tidegate.local.encryption import write_private
 

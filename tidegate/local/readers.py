@@ -14,9 +14,9 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from shared import bus
 from shared.contract import names, topology
-from shared.contract.accounts import Tenant
-from shared.contract.identities import ADMIN
-from shared.contract.readers import Reader
+from shared.contract.rights.accounts import Tenant
+from shared.contract.rights.identities import ADMIN
+from shared.contract.rights.readers import Reader
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings, load
 from tidegate.local import passwords, tenants

@@ -25,8 +25,9 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract import accounts, names, topology
+from shared.contract import names, topology
 from shared.contract.memory import MAX_PAYLOAD, MAX_PENDING
+from shared.contract.rights import accounts
 from shared.runtime import child
 from shared.runtime.errors import BusError
 from shared.runtime.ports import free_port

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from shared.contract import accounts
-from shared.contract.accounts import Tenant
-from shared.contract.identities import ADMIN
-from shared.contract.readers import Reader
+from shared.contract.rights import accounts
+from shared.contract.rights.accounts import Tenant
+from shared.contract.rights.identities import ADMIN
+from shared.contract.rights.readers import Reader
 from shared.runtime import lock
 from shared.runtime.errors import SettingError
 from tidegate.local import passwords

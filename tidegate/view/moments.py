@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from shared.contract.search import Found, Moment, Query
+from shared.contract.questions.search import Found, Moment, Query
 from tidegate.client.times import clock, length, now_here
 from tidegate.view import records
 from tidegate.view.records import Right, Wrapped

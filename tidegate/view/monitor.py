@@ -25,9 +25,10 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from shared.client.rates import Latencies, Latest, Rate
-from shared.contract import cameras, events, names, segment, stats
+from shared.contract import cameras, events, names, segment
 from shared.contract.events import CameraStatus, Detections, VideoStatus
-from shared.contract.stats import WorkerStats
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger

@@ -1,4 +1,6 @@
-"""The audit as a process for programs: `python -m tidegate.whatif`. `shared.contract.whatif` defines its messages.
+"""The audit as a process for programs: `python -m tidegate.whatif`.
+
+`shared.contract.questions.whatif` defines its messages.
 
 | module | idea |
 |---|---|

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from shared.contract.whatif import Failed
+from shared.contract.questions.whatif import Failed
 
 # Errors quote unreadable input, which may be long.
 MOST_ERROR = 500

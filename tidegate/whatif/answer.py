@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import BinaryIO
 
-from shared.contract import whatif
-from shared.contract.segment import rfc3339
-from shared.contract.whatif import (
+from shared.contract.questions import whatif
+from shared.contract.questions.whatif import (
     MOST_POINTS,
     InForce,
     WhatIfAnswer,
@@ -19,6 +18,7 @@ from shared.contract.whatif import (
     WhatIfSaving,
     WhatIfSeries,
 )
+from shared.contract.segment import rfc3339
 from tidegate.audit.arrivals import Arrivals
 from tidegate.audit.candidates import Bases, Candidate, bases, present_candidate
 from tidegate.audit.costs import Costs, Row, audit

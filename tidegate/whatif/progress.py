@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from shared.contract.whatif import Failed, Progress, WhatIfAnswer
+from shared.contract.questions.whatif import Failed, Progress, WhatIfAnswer
 
 EVERY_S = 0.4
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from shared.contract.whatif import MOST_CSV, MOST_REPLICAS, UsageLine, WhatIfRequest
+from shared.contract.questions.whatif import MOST_CSV, MOST_REPLICAS, UsageLine, WhatIfRequest
 from shared.runtime.errors import SettingError
 from tidegate.audit.arrivals import Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shared.contract import events, jobs, names
+from shared.contract import events, names
+from shared.contract.work import jobs
 from tools.reference import structs
 from tools.reference.markdown import page
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from shared.contract import backfill, identities, names, runs, segment, stats, topology
+from shared.contract import names, segment, topology
+from shared.contract.rights import identities
 from shared.contract.topology import TopologySettings
+from shared.contract.work import backfill, runs, stats
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
 

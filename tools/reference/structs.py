@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from shared.contract import bounds
+from shared.contract.reading import bounds
 from tools.reference.markdown import code, prose, table
 
 _NAMES = re.compile(r"(?:^|(?<=\. )|(?<=\n))([a-z_]+(?:, [a-z_]+)*): ")

@@ -15,8 +15,8 @@ from services.analytics.tracking import counts
 from services.analytics.tracking.counts import Minute
 from services.analytics.tracking.following import MIN_FRAMES_SEEN
 from services.analytics.tracking.objects import Box, FollowedObject, instant
-from shared.contract import jobs
 from shared.contract.events import Alert, Detections, Event, Incident, PathPoint, Track, Tracks
+from shared.contract.work import jobs
 
 
 class Out(NamedTuple):

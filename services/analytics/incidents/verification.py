@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from services.analytics.incidents.state import Open, PendingVerification, Ref
 from services.analytics.tracking.objects import instant
-from shared.contract import jobs
 from shared.contract.events import Alert, Incident, Verdict
 from shared.contract.rules import Rule
+from shared.contract.work import jobs
 
 # A model receives at most this many segments.
 MAX_MODEL_SEGMENTS = 12

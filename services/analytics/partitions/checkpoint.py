@@ -30,7 +30,7 @@ from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.missing import check_read, stored_subjects
+from shared.contract.reading.missing import check_read, stored_subjects
 from shared.runtime.errors import BusError, Full, SettingError, TidegateError, Unanswered
 from shared.runtime.telemetry import logger
 

@@ -24,8 +24,9 @@ from services.analytics.partitions.sharing import OwnedPartitions
 from shared import bus
 from shared.bus import direct
 from shared.bus.direct import Stored
-from shared.contract import events, jobs, names
+from shared.contract import events, names
 from shared.contract.events import Event
+from shared.contract.work import jobs
 from shared.runtime.errors import BusError, Unstorable
 from shared.runtime.telemetry import Health, logger
 

@@ -17,9 +17,9 @@ from services.analytics.camera.statements import Out, Outs
 from services.analytics.incidents.state import Ref
 from services.analytics.incidents.verification import Verifications
 from services.analytics.second_pass.state import MAX_EARLY_VERDICTS, LateState, second_pass_id
-from shared.contract import jobs
 from shared.contract.events import Incident, Verdict
 from shared.contract.rules import Rule
+from shared.contract.work import jobs
 
 
 class LateIncidents:

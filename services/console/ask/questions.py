@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from services.console.web.alike import alike
 from services.console.web.refused import Refused
-from shared.contract.bounds import Instant, in_time
 from shared.contract.events import Answer, Part, Summary
 from shared.contract.names import Token
+from shared.contract.reading.bounds import Instant, in_time
 from shared.contract.segment import rfc3339
 
 MOST_CAMERAS = 16

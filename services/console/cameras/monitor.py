@@ -17,9 +17,9 @@ from services.console.feed.hub import FeedEvent, Hub
 from services.console.links.subscriptions import subscribed
 from shared.bus import direct
 from shared.contract import cameras, events, names, segment
-from shared.contract.bounds import in_time
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus, Detections, VideoStatus
+from shared.contract.reading.bounds import in_time
 from shared.runtime.errors import BadMessage, BadSegment, BusError, SettingError
 
 EVERY_S = 1.0

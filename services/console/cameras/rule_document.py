@@ -8,8 +8,8 @@ import msgspec
 import yaml
 
 from shared.contract import rules as book
-from shared.contract.handwritten import LOADER
-from shared.contract.mistakes import Mistake
+from shared.contract.reading.handwritten import LOADER
+from shared.contract.reading.mistakes import Mistake
 from shared.contract.rules import Mistakes, Rules
 
 _SCALARS = (str, int, float, bool, type(None))

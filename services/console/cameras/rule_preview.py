@@ -15,10 +15,11 @@ from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
 from shared.bus.log import Log
-from shared.contract import names, preview
+from shared.contract import names
 from shared.contract.deadletters import REPLAY_FOR
 from shared.contract.events import Detections, Incident
-from shared.contract.preview import Answer
+from shared.contract.questions import preview
+from shared.contract.questions.preview import Answer
 from shared.contract.rules import Rules
 from shared.runtime.errors import BadMessage
 

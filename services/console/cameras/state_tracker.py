@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from shared.client.rates import Latencies, Latest, Rate
-from shared.contract.bounds import Instant, Label, Seconds
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
+from shared.contract.reading.bounds import Instant, Label, Seconds
 from shared.contract.segment import Segment
 
 # unusable: its entry in the bucket is invalid.

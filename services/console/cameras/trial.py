@@ -8,8 +8,8 @@ from services.console.cameras.answers import OpenedCamera
 from services.console.links.child import ChildFailed, ask_child, once
 from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
-from shared.contract import look
 from shared.contract.cameras import Camera
+from shared.contract.questions import look
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 

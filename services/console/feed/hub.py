@@ -20,7 +20,8 @@ from services.console.links.subscriptions import subscribed
 from services.console.metrics import DROPPED, VIEWERS
 from shared.bus.client import Connection
 from shared.bus.direct import stored
-from shared.contract import names, runs
+from shared.contract import names
+from shared.contract.work import runs
 from shared.runtime.errors import SettingError
 
 # Events that wait for one browser: some seconds of a busy system.

@@ -20,7 +20,7 @@ from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
 from shared.client import find
 from shared.contract import names
-from shared.contract.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY, Found, Query
+from shared.contract.questions.search import MAX_CAMERAS, MAX_LIKE_CAMERAS, MAX_VOCABULARY, Found, Query
 
 # Concurrent searches per person: each encodes its text or picture.
 MOST_AT_ONCE = 4

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from services.console.web.alike import alike
-from shared.contract.bounds import Instant, in_time
 from shared.contract.events import Box
 from shared.contract.names import Token
-from shared.contract.search import MAX_K, BadQuery, Moment, Query
+from shared.contract.questions.search import MAX_K, BadQuery, Moment, Query
+from shared.contract.reading.bounds import Instant, in_time
 
 MOST_IMAGE_BYTES = 8 * 2**20
 _YEAR_S = 366 * 86_400.0

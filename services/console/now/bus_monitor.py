@@ -14,8 +14,9 @@ import msgspec
 
 from services.console.now.camera_states import CameraStates
 from services.console.now.services import OneService
-from shared.contract import catalog, names, stats
+from shared.contract import catalog, names
 from shared.contract.events import Detections, Quality
+from shared.contract.work import stats
 
 # Headers of a stored message, when the server republishes it.
 _SEQUENCE, _TIME, _SIZE = "Nats-Sequence", "Nats-Time-Stamp", "Nats-Msg-Size"

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.contract.explain import Explanation, Explanations
+from shared.contract.questions.explain import Explanation, Explanations
 
 # Scalers report a query for ten minutes after its settings changed: an old one decides nothing.
 CURRENT_S = 60.0

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from services.console.now.rates import Flow
-from shared.contract.stats import WorkerStats
+from shared.contract.work.stats import WorkerStats
 
 # A replica counts as stopped after five missed beats.
 SILENCE_S = 5.0

@@ -9,8 +9,8 @@ import msgspec
 from services.console.web.asker import Asker
 from shared.bus.client import Connection
 from shared.bus.mirror import Mirror
-from shared.contract import runs
-from shared.contract.runs import Reanalysis
+from shared.contract.work import runs
+from shared.contract.work.runs import Reanalysis
 from shared.runtime.errors import SettingError
 
 # The latest runs that an answer lists at most.

@@ -7,7 +7,7 @@ import datetime as dt
 import msgspec
 
 from services.console.links.mirrored_bucket import MirroredBucket
-from shared.contract.bounds import Instant
+from shared.contract.reading.bounds import Instant
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 from services.console.links.child import Question, feed, inherited, kill, kill_group
-from shared.contract.whatif import Failed, Progress, UsageLine, WhatIfAnswer, WhatIfRequest, decode
+from shared.contract.questions.whatif import Failed, Progress, UsageLine, WhatIfAnswer, WhatIfRequest, decode
 from shared.runtime.child import bound
 from shared.runtime.errors import BadMessage, TidegateError
 from shared.runtime.tasks import end

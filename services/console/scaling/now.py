@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from services.console.web.cached_value import CachedValue
 from shared.client.explain import ask
 from shared.contract import catalog
-from shared.contract.explain import Explanation, Explanations
-from shared.contract.whatif import InForce
+from shared.contract.questions.explain import Explanation, Explanations
+from shared.contract.questions.whatif import InForce
 from shared.runtime.errors import BusError, TidegateError
 
 # KEDA queries at each poll, by default every 30 s. An older query has the settings of before a change.

@@ -23,8 +23,8 @@ from services.console.web.needs import needs
 from services.console.web.parameters import User
 from services.console.web.refused import Refused
 from shared.contract import catalog
+from shared.contract.questions.whatif import Failed, WhatIfAnswer, WhatIfRequest
 from shared.contract.segment import rfc3339
-from shared.contract.whatif import Failed, WhatIfAnswer, WhatIfRequest
 
 Page = NamedDependency[Scaling]
 

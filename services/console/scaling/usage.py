@@ -12,7 +12,7 @@ from nats.js.errors import APIError
 from services.console.links.log_walk import walk
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.whatif import UsageLine
+from shared.contract.questions.whatif import UsageLine
 from shared.runtime.errors import BusError
 
 _NO_STREAM = 503

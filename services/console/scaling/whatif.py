@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from services.console.scaling.child import Usage, simulate
 from services.console.web.refused import Refused
-from shared.contract.whatif import Failed, Progress, WhatIfAnswer, WhatIfRequest
+from shared.contract.questions.whatif import Failed, Progress, WhatIfAnswer, WhatIfRequest
 from shared.runtime.child import python
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from services.console.web.refused import Refused
-from shared.contract.bounds import EARLIEST, LATEST, in_time
+from shared.contract.reading.bounds import EARLIEST, LATEST, in_time
 
 
 def instant(text: str, what: str) -> dt.datetime:

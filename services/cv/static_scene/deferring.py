@@ -6,8 +6,9 @@ from nats.aio.client import Client
 
 from services.cv.static_scene.earlier import Earlier
 from shared import bus
-from shared.contract import backfill, names
+from shared.contract import names
 from shared.contract.events import Detections, SegmentRef, Timing
+from shared.contract.work import backfill
 from shared.runtime.telemetry import logger
 
 _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from services.ingest.cutting.piece import Piece
-from shared.contract.usage import MINUTE_S, CameraUsage, IngestUsage
+from shared.contract.work.usage import MINUTE_S, CameraUsage, IngestUsage
 
 EVERY_S = 1800.0
 

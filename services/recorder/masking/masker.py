@@ -18,7 +18,7 @@ from services.recorder.masking import work
 from services.recorder.masking.work import Masked, Part, Wanted
 from shared.contract import catalog
 from shared.contract.geometry import Point
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings.files import Read, holes
 from shared.recordings.records import Hole
 from shared.runtime.child import bound, plain_environment, python

@@ -11,7 +11,7 @@ import msgspec
 from services.scaler.consumers.listeners import Listeners
 from services.scaler.demand.estimate import one_number
 from services.scaler.live.metadata import Query
-from shared.contract.explain import Explanation
+from shared.contract.questions.explain import Explanation
 
 # The first request waits this long for JetStream's first reply or error.
 FIRST_S = 3.0

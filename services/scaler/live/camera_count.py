@@ -14,7 +14,7 @@ from services.scaler.live.metadata import CamerasQuery
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import Mirror, mirror
 from shared.contract import cameras
-from shared.contract.explain import Explanation, Term
+from shared.contract.questions.explain import Explanation, Term
 from shared.runtime.errors import BusError, SettingError, TidegateError
 from shared.runtime.tasks import end
 

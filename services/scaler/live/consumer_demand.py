@@ -18,7 +18,7 @@ from services.scaler.live.metadata import DemandQuery
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.monitor import LISTEN_S, ConsumerMonitor
 from shared.bus.infos import Missing, Unavailable
-from shared.contract.explain import Explanation
+from shared.contract.questions.explain import Explanation
 from shared.runtime.redact import redact
 
 

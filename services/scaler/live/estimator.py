@@ -32,7 +32,8 @@ from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.monitor import ConsumerMonitor, HistoryStore
 from shared.bus.infos import Unavailable
-from shared.contract import catalog, stats
+from shared.contract import catalog
+from shared.contract.work import stats
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end

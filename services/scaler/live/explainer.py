@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 
 from services.scaler.live.estimator import Estimator
 from shared.contract import names
-from shared.contract.explain import Explanations
+from shared.contract.questions.explain import Explanations
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from services.scaler.demand.observation import Workers
-from shared.contract.explain import ReplicaSeen
-from shared.contract.stats import WorkerStats
+from shared.contract.questions.explain import ReplicaSeen
+from shared.contract.work.stats import WorkerStats
 
 # A replica is gone once it has missed five beats.
 SILENCE_S = 5.0

@@ -16,7 +16,7 @@ from collections import defaultdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.scaler.live.heartbeats import Beat, Heartbeats
-from shared.contract.stats import MOST_COUNT
+from shared.contract.work.stats import MOST_COUNT
 from shared.runtime.pages.former_metrics import FORMER
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end

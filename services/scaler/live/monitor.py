@@ -30,7 +30,8 @@ from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.history import MOST, History, Unreadable, unpacked
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import bind
-from shared.contract import names, stats
+from shared.contract import names
+from shared.contract.work import stats
 from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger

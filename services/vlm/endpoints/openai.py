@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.vlm.endpoints import failures
 from services.vlm.endpoints.failures import Busy, Cold, Refused, Rejected, RequestFailed
-from shared.contract.bounds import MOST, Name
+from shared.contract.reading.bounds import MOST, Name
 from shared.runtime.errors import Away, TidegateError
 from shared.runtime.redact import redact
 

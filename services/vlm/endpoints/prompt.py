@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from services.vlm.frames.jpeg import JpegFrame
-from shared.contract.bounds import MOST_TEXT
+from shared.contract.reading.bounds import MOST_TEXT
 from shared.runtime.plain import plain
 
 

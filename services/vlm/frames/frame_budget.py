@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared.contract import jobs
-from shared.contract.jobs import Job
+from shared.contract.work import jobs
+from shared.contract.work.jobs import Job
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
 

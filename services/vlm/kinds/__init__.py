@@ -22,7 +22,7 @@ import msgspec
 from services.vlm.endpoints.chat import Chat
 from services.vlm.frames.jpeg import JpegFrame
 from shared.contract.events import Cause, Part, VlmResult
-from shared.contract.jobs import Job
+from shared.contract.work.jobs import Job
 
 J = TypeVar("J", bound=Job)
 E = TypeVar("E", bound=VlmResult)

@@ -18,9 +18,10 @@ from services.vlm.frames.footage import Footage
 from services.vlm.kinds import Work, event
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
-from shared.contract import jobs, names
+from shared.contract import names
 from shared.contract.events import Answer, VlmResult
 from shared.contract.segment import rfc3339
+from shared.contract.work import jobs
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
 from shared.runtime.telemetry import logger

@@ -10,8 +10,8 @@ from services.vlm.endpoints.prompt import Prompt
 from services.vlm.frames.jpeg import JpegFrame
 from services.vlm.kinds import Work, event
 from services.vlm.settings import VlmSettings
-from shared.contract import jobs
 from shared.contract.events import Caption, VlmResult
+from shared.contract.work import jobs
 
 PROMPT = (
     "These are frames of a surveillance camera, in order of time. Say what happens, in one to three plain sentences: "

@@ -28,8 +28,9 @@ from services.vlm.kinds.caption import PROMPT as CAPTION_PROMPT
 from services.vlm.settings import VlmSettings
 from shared.bus import direct
 from shared.bus.log import Log
-from shared.contract import jobs, names
+from shared.contract import names
 from shared.contract.events import Caption, Part, PastCaptions, Summary, VlmResult, decode
+from shared.contract.work import jobs
 from shared.recordings import queries
 from shared.runtime.errors import BadMessage
 from shared.runtime.tasks import gather

@@ -12,8 +12,8 @@ from services.vlm.endpoints.prompt import Prompt
 from services.vlm.frames.footage import Footage, NoFootage
 from services.vlm.kinds import Work, event
 from services.vlm.settings import VlmSettings
-from shared.contract import jobs
 from shared.contract.events import Verdict, VlmResult
+from shared.contract.work import jobs
 from shared.runtime.plain import plain
 
 PROMPT = """These are frames of a surveillance camera, in order of time. A rule has raised an alarm on them. What has to

@@ -18,8 +18,9 @@ from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.bus.mirror import mirror
 from shared.bus.pull import Puller
-from shared.contract import cameras, events, jobs, names, segment
+from shared.contract import cameras, events, names, segment
 from shared.contract.deadletters import REPLAY_OF
+from shared.contract.work import jobs
 from shared.runtime.errors import BadSegment, BusError, SettingError
 from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from services.vlm.kinds.caption import PROMPT
-from shared.contract import jobs
-from shared.contract.bounds import EARLIEST, LATEST, Instant, in_time
-from shared.contract.jobs import Job, Text
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, Instant, in_time
+from shared.contract.work import jobs
+from shared.contract.work.jobs import Job, Text
 from shared.runtime.errors import Refusal
 
 LONGEST_WAIT_S = 600.0

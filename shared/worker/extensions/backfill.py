@@ -27,10 +27,11 @@ from nats.js.errors import NotFoundError
 from shared.bus import direct
 from shared.bus.direct import Stored
 from shared.bus.no_wait import NoWaitFetcher
-from shared.contract import backfill, deadletters, events, names
-from shared.contract.backfill import Backfill
+from shared.contract import deadletters, events, names
 from shared.contract.events import Detections, Embeddings, Event, Lost
-from shared.contract.missing import Unread, check_readable
+from shared.contract.reading.missing import Unread, check_readable
+from shared.contract.work import backfill
+from shared.contract.work.backfill import Backfill
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Expired
 from shared.runtime.tasks import end

@@ -9,9 +9,10 @@ from typing import Generic
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract import backfill, events, names
-from shared.contract.backfill import Backfill
+from shared.contract import events, names
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision, Event, Lost
+from shared.contract.work import backfill
+from shared.contract.work.backfill import Backfill
 from shared.runtime import telemetry
 from shared.worker import metrics
 from shared.worker.extension import Extension

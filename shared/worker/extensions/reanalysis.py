@@ -22,8 +22,9 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from shared.bus.requests import NobodyAnswers, ask
-from shared.contract import names, reanalysis
-from shared.contract.reanalysis import Fetch, Free, Seen, Task, Working
+from shared.contract import names
+from shared.contract.work import reanalysis
+from shared.contract.work.reanalysis import Fetch, Free, Seen, Task, Working
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, Refusal
 from shared.runtime.tasks import end

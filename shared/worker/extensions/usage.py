@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 import msgspec
 
 from shared.contract.events import Detections, Event
-from shared.contract.usage import MINUTE_S, WorkerUsage
+from shared.contract.work.usage import MINUTE_S, WorkerUsage
 from shared.runtime.tasks import end
 from shared.service.process import STARTED
 from shared.service.usage import Keeper

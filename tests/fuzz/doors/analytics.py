@@ -21,9 +21,10 @@ from services.analytics.second_pass.passes import Page, Passes
 from services.analytics.second_pass.state import SecondPassState
 from services.analytics.second_pass.versions import BestVersion, First, best, head, revision_of
 from shared.bus.direct import Stored
-from shared.contract import events, preview, rules
+from shared.contract import events, rules
 from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict
-from shared.contract.mistakes import Mistake
+from shared.contract.questions import preview
+from shared.contract.reading.mistakes import Mistake
 from shared.contract.rules import Mistakes, Rules
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil

@@ -16,7 +16,8 @@ from services.console.video import child, work
 from services.console.video.viewer import MOST_CAMERAS, Viewer
 from services.console.video.work import PictureRequest
 from services.console.web.refused import Refused
-from shared.contract import look, names
+from shared.contract import names
+from shared.contract.questions import look
 from shared.runtime.errors import TidegateError
 from tests.fuzz import good, spoil
 from tests.fuzz.door import MB, Door, wait

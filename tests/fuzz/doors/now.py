@@ -18,9 +18,10 @@ from services.console.now.series.time_steps import span
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
 from shared.bus.requests import read
-from shared.contract import events, names, stats
+from shared.contract import events, names
 from shared.contract.events import CameraStatus, Detections, DetectionsRevision, VideoStatus
-from shared.contract.explain import Explanations
+from shared.contract.questions.explain import Explanations
+from shared.contract.work import stats
 from shared.runtime.errors import TidegateError
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door

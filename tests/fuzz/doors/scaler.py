@@ -10,9 +10,9 @@ from nats.aio.msg import Msg
 
 from services.scaler.live.heartbeats import Heartbeats, beat_of
 from shared.bus.requests import read
-from shared.contract import stats
-from shared.contract.explain import Explanations
-from shared.contract.stats import WorkerStats
+from shared.contract.questions.explain import Explanations
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door

@@ -10,7 +10,7 @@ from services.search.index import _table
 from services.search.rows import VectorRow, read_event
 from services.search.words import named_labels
 from shared.contract.events import Detections, DetectionsRevision, Embeddings, EmbeddingsRevision
-from shared.contract.search import ClipQuery, Query, Unanswerable
+from shared.contract.questions.search import ClipQuery, Query, Unanswerable
 from shared.runtime.errors import BadMessage, BadSegment, Refusal
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored

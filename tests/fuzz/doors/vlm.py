@@ -13,8 +13,9 @@ from services.vlm.kinds.ask import QuestionAnswer
 from services.vlm.planning import query
 from services.vlm.planning.asking import Asking
 from services.vlm.planning.stretches import CaptionPlan, begun_by
-from shared.contract import jobs, segment
+from shared.contract import segment
 from shared.contract.events import Answer, Verdict
+from shared.contract.work import jobs
 from shared.runtime.errors import BadMessage, BadSegment, Refusal
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, headers_of, heard

@@ -7,8 +7,8 @@ import io
 
 import msgspec
 
-from shared.contract.usage import WorkerUsage, encode
-from shared.contract.whatif import Failed, Progress, UsageLine, WhatIfRequest, decode
+from shared.contract.questions.whatif import Failed, Progress, UsageLine, WhatIfRequest, decode
+from shared.contract.work.usage import WorkerUsage, encode
 from shared.runtime.errors import BadMessage
 from tests.fuzz import spoil
 from tests.fuzz.door import MB, Door

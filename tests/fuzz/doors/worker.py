@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zlib
 
-from shared.contract import backfill, events, names, usage
-from shared.contract.usage import CameraUsage, IngestUsage, WorkerUsage
+from shared.contract import events, names
+from shared.contract.work import backfill, usage
+from shared.contract.work.usage import CameraUsage, IngestUsage, WorkerUsage
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.door import Door

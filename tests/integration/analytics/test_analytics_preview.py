@@ -26,9 +26,10 @@ from services.analytics.limits import Limits
 from services.analytics.preview import answers
 from shared.bus.direct import Stored
 from shared.bus.log import Log
-from shared.contract import events, names, preview
+from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections, Incident, Track, Tracks
-from shared.contract.preview import Answer
+from shared.contract.questions import preview
+from shared.contract.questions.preview import Answer
 from shared.contract.rules import Rules
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage

@@ -26,8 +26,9 @@ from shared import bus
 from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
 from shared.client import dlq
-from shared.contract import events, jobs, names
+from shared.contract import events, names
 from shared.contract.events import Alert, Counts, Detections, Incident, Tracks, Verdict
+from shared.contract.work import jobs
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
 from tests.support import waiting

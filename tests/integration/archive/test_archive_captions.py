@@ -29,9 +29,10 @@ from nats.aio.msg import Msg
 from services.vlm.kinds.caption import PROMPT
 from services.vlm.planning.stretches import CaptionPlan, begun_by, over
 from shared.client import registry
-from shared.contract import cameras, events, names, runs
-from shared.contract.runs import Reanalysis
+from shared.contract import cameras, events, names
 from shared.contract.segment import Segment, rfc3339
+from shared.contract.work import runs
+from shared.contract.work.runs import Reanalysis
 from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key

@@ -18,10 +18,11 @@ from nats.aio.msg import Msg
 
 from services.ingest.cutting.piece import Piece
 from shared.bus.requests import ask
-from shared.contract import names, reanalysis, stats
-from shared.contract.reanalysis import PART_BYTES, Fetch, Free, Seen, Task, Working
+from shared.contract import names
 from shared.contract.segment import Segment
-from shared.contract.stats import WorkerStats
+from shared.contract.work import reanalysis, stats
+from shared.contract.work.reanalysis import PART_BYTES, Fetch, Free, Seen, Task, Working
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import BadMessage, Refusal, SettingError, TidegateError
 from tests.support.processes.command_line import COMMAND, tidegate
 from tests.support.processes.service_process import ServiceProcess

@@ -18,8 +18,9 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.contract import names, runs
-from shared.contract.runs import Reanalysis
+from shared.contract import names
+from shared.contract.work import runs
+from shared.contract.work.runs import Reanalysis
 from shared.runtime.errors import TidegateError
 from tests.support.console.people import console_on
 from tests.support.processes.command_line import COMMAND

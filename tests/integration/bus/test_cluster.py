@@ -13,7 +13,8 @@ from nats.aio.client import Client
 from nats.js.api import StreamInfo
 
 from shared import bus
-from shared.contract import identities, names
+from shared.contract import names
+from shared.contract.rights import identities
 from shared.contract.topology import TopologySettings, apply
 from tests.support.waiting import patience_s
 from tidegate.local.cluster import NatsCluster

@@ -24,7 +24,7 @@ from services.console.find.searches import FoundMoment, merge_answers
 from shared import bus
 from shared.bus import requests
 from shared.contract import names
-from shared.contract.search import MAX_CAMERAS, Found, Moment, Query
+from shared.contract.questions.search import MAX_CAMERAS, Found, Moment, Query
 from shared.runtime.tasks import end
 from tests.support.console.people import add_camera, console_on
 from tests.support.waiting import patience_s, until

@@ -10,7 +10,7 @@ import httpx
 from nats.aio.client import Client
 
 from shared.contract import names
-from shared.contract.runs import Reanalysis
+from shared.contract.work.runs import Reanalysis
 from tests.support.console.people import add_camera, console_on
 from tests.support.waiting import until
 from tests.support.worlds.runs import put, put_raw, reanalysis

@@ -19,8 +19,8 @@ from services.console.scaling.now import scaled_service
 from services.console.scaling.whatif import WhatIf
 from services.console.web.refused import Refused
 from services.scaler.live.metadata import parse as query_of
-from shared.contract.explain import Explanation, Explanations
-from shared.contract.whatif import Failed, InForce, Progress, UsageLine, WhatIfRequest
+from shared.contract.questions.explain import Explanation, Explanations
+from shared.contract.questions.whatif import Failed, InForce, Progress, UsageLine, WhatIfRequest
 from shared.runtime.errors import BusError
 from tests.support.console.people import Running, console_on
 from tests.support.waiting import patience_s, until

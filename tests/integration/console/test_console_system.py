@@ -19,10 +19,11 @@ from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.bus import requests
 from shared.bus.direct import Stored
-from shared.contract import deadletters, events, names, stats
+from shared.contract import deadletters, events, names
 from shared.contract.events import CameraStatus
 from shared.contract.segment import to_headers
-from shared.contract.stats import WorkerStats
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from tests.support.console.people import add_camera, console_on
 from tests.support.video.video_world import path, pieces, pixels
 from tests.support.waiting import patience_s

@@ -12,8 +12,9 @@ from nats.aio.client import Client
 
 from shared import bus as buses
 from shared.client import registry
-from shared.contract import cameras, credentials, identities, names
+from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera, apart, joined, new_camera
+from shared.contract.rights import identities
 from tests.support.processes.ingest_process import Bus, Ingest, bus, start
 from tests.support.video.rtsp_listener import forge, listening
 from tests.support.waiting import until

@@ -19,7 +19,7 @@ from services.ingest.cutting.piece import Piece
 from shared.bus import requests
 from shared.client import recordings
 from shared.contract import names
-from shared.contract.search import Moment
+from shared.contract.questions.search import Moment
 from shared.contract.segment import rfc3339
 from shared.recordings.playing import playlist
 from shared.runtime.errors import Refusal

@@ -21,7 +21,7 @@ from services.recorder.masking.covering import covered_runs, halve_runs
 from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.recordings.files import Read, files
 from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole

@@ -16,7 +16,7 @@ from shared import bus
 from shared.bus import requests
 from shared.bus.publish import header_bytes
 from shared.contract import names
-from shared.contract.explain import Explanations
+from shared.contract.questions.explain import Explanations
 from shared.runtime import child
 from shared.runtime.ports import free_port, takes_connections
 from tests.support.waiting import patience_s, until

@@ -6,7 +6,8 @@ import pytest
 from nats.js.errors import APIError
 
 from shared import bus
-from shared.contract import identities, names, topology
+from shared.contract import names, topology
+from shared.contract.rights import identities
 from shared.contract.topology import ENTRIES_BYTES, ENTRY_BYTES, MB, TopologySettings
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer

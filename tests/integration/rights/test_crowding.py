@@ -14,7 +14,7 @@ import pytest
 from nats.aio.client import Client
 
 from shared import bus
-from shared.contract.readers import Reader
+from shared.contract.rights.readers import Reader
 from shared.runtime.settings import BusSettings
 from tests.support.servers.own_server import OwnServer, accounts
 from tests.support.servers.small_server import FEW

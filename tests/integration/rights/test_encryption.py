@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import names
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.contract.topology import TopologySettings, apply
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings

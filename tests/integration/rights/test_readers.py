@@ -17,8 +17,9 @@ from nats.aio.msg import Msg
 from nats.js.errors import ServiceUnavailableError
 
 from shared import bus
-from shared.contract import names, readers, topology
-from shared.contract.readers import Reader
+from shared.contract import names, topology
+from shared.contract.rights import readers
+from shared.contract.rights.readers import Reader
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end

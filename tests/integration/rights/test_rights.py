@@ -22,8 +22,9 @@ from nats.aio.msg import Msg
 from nats.js.api import KeyValueConfig
 
 from shared import bus
-from shared.contract import accounts, catalog, names, topology
-from shared.contract.identities import Rights
+from shared.contract import catalog, names, topology
+from shared.contract.rights import accounts
+from shared.contract.rights.identities import Rights
 from tests.support.servers import raw_messages as raw
 from tests.support.waiting import patience_s
 from tests.support.worlds import attacks

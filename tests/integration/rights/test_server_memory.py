@@ -16,8 +16,8 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.contract import memory, topology
-from shared.contract.accounts import Tenant, block
 from shared.contract.memory import MB
+from shared.contract.rights.accounts import Tenant, block
 from shared.runtime.settings import BusSettings
 from tests.support.waiting import until
 from tidegate.local.server import NatsServer

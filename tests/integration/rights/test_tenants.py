@@ -14,9 +14,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared import bus
-from shared.contract import accounts as contract
 from shared.contract import names
-from shared.contract.accounts import Tenant
+from shared.contract.rights import accounts as contract
+from shared.contract.rights.accounts import Tenant
 from tests.support.processes.command_line import COMMAND
 from tests.support.servers.own_server import OwnServer, accounts
 from tests.support.worlds import attacks

@@ -21,8 +21,9 @@ from prometheus_client import REGISTRY
 from services.scaler.cost import Cost, Spent
 from services.scaler.live.heartbeats import SILENCE_S, Beat, Heartbeats
 from shared import bus
-from shared.contract import names, stats
-from shared.contract.stats import WorkerStats
+from shared.contract import names
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.tasks import end
 from tests.support.kube.keda_calls import ANY_PORTS
 from tests.support.paths import ROOT

@@ -26,8 +26,9 @@ from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
 from services.scaler.live.metadata import parse
 from shared import bus
-from shared.contract import names, stats, topology
-from shared.contract.stats import WorkerStats
+from shared.contract import names, topology
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from tests.support.messages import consume

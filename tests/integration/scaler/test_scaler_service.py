@@ -31,9 +31,10 @@ from services.scaler.service import ScalerService, serving
 from services.scaler.settings import ScalerSettings, credentials
 from shared import bus
 from shared.client import explain, registry
-from shared.contract import names, stats, topology
+from shared.contract import names, topology
 from shared.contract.cameras import Camera
-from shared.contract.stats import WorkerStats
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import BusError, SettingError
 from tests.support.kube.keda_calls import ANY_PORTS, PROTO, KedaClient, Refused, generate
 from tests.support.messages import consume

@@ -20,7 +20,7 @@ from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.client import find, registry
 from shared.contract import cameras, names
-from shared.contract.search import ClipQuery, Query
+from shared.contract.questions.search import ClipQuery, Query
 from shared.video.pictures import jpeg
 from tests.support.waiting import patience_s
 from tidegate.demo import footage

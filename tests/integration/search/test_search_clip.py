@@ -20,7 +20,7 @@ from services.ingest.cutting.piece import Piece
 from services.search.clip import WITHIN, StoredSegment, collect, join, nearest, picture
 from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
-from shared.contract.search import Unanswerable
+from shared.contract.questions.search import Unanswerable
 from shared.contract.segment import Segment, to_headers
 from shared.runtime.errors import BadSegment
 from shared.video import pictures

@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
 
-from shared.contract import backfill, events, names, topology
-from shared.contract.backfill import Backfill
+from shared.contract import events, names, topology
 from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, Quality, SegmentRef, Vector
+from shared.contract.work import backfill
+from shared.contract.work.backfill import Backfill
 from shared.models import vectors
 from tests.support.worlds.search_world import BEGAN, DIMENSION, TIMING, at, find, scene, searching, settled
 from tidegate.local.server import NatsServer

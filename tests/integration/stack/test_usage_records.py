@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from shared import bus
 from shared.contract import names, topology
 from shared.contract.topology import TopologySettings
-from shared.contract.usage import MINUTE_S, MOST_BYTES, CameraUsage, IngestUsage, WorkerUsage, decode, encode
+from shared.contract.work.usage import MINUTE_S, MOST_BYTES, CameraUsage, IngestUsage, WorkerUsage, decode, encode
 from shared.runtime.errors import BadMessage
 from shared.service.usage import Keeper
 from tests.support.processes.echo_service import Echo, publish, results, settled, working

@@ -17,9 +17,10 @@ from services.scaler.consumers.registry import Consumers
 from services.vlm.planning import query
 from services.vlm.planning.asking import MOST_WAITING, MOST_WAITING_BYTES
 from shared import bus
-from shared.contract import ids, jobs, names, topology
+from shared.contract import ids, names, topology
 from shared.contract.events import Answer
 from shared.contract.topology import TopologySettings
+from shared.contract.work import jobs
 from shared.runtime.tasks import end
 from tests.support.metrics import count
 from tests.support.processes.service import counted

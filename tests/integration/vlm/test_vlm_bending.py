@@ -26,10 +26,11 @@ from shared import bus
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.client import dlq
-from shared.contract import jobs, names, stats
+from shared.contract import names
 from shared.contract.cameras import LONGEST_CAPTION_S
 from shared.contract.events import Answer, Caption, Quality, Verdict, decode
-from shared.contract.stats import WorkerStats
+from shared.contract.work import jobs, stats
+from shared.contract.work.stats import WorkerStats
 from shared.elastic.levels import LEVELS, Level
 from shared.runtime.backoff import Backoff
 from tests.support.processes.crashing_captions import FRONT, WORKER

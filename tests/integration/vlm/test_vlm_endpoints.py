@@ -17,7 +17,7 @@ from services.vlm.endpoints.failures import Busy, Cold, Refused, RequestFailed, 
 from services.vlm.endpoints.openai import ModelEndpoint
 from shared import bus
 from shared.client import dlq
-from shared.contract import jobs
+from shared.contract.work import jobs
 from shared.runtime.errors import Away
 from tests.support.servers.openai_server import OpenAiServer, Reply, good, hang, refused
 from tests.support.waiting import until

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from services.ingest.cutting.piece import Piece
 from shared import bus
-from shared.contract import jobs, names
+from shared.contract import names
 from shared.contract.events import Summary, Verdict
-from shared.contract.search import Found, Moment
+from shared.contract.questions.search import Found, Moment
 from shared.contract.segment import rfc3339
+from shared.contract.work import jobs
 from tests.support.servers.faulty_search import answering
 from tests.support.servers.openai_server import OpenAiServer
 from tests.support.servers.openai_server import respond as stream

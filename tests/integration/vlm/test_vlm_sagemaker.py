@@ -25,8 +25,8 @@ from services.vlm.endpoints.sagemaker import SageMakerEndpoint, of
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.client import dlq
-from shared.contract import jobs
 from shared.contract.events import Verdict
+from shared.contract.work import jobs
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.telemetry import Health
 from tests.support.servers import sagemaker_server

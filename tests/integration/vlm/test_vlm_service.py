@@ -22,9 +22,10 @@ from services.vlm.endpoints.openai import Away, ModelEndpoint
 from services.vlm.settings import VlmSettings
 from shared import bus
 from shared.client import dlq
-from shared.contract import catalog, events, jobs, names
+from shared.contract import catalog, events, names
 from shared.contract.events import Answer, Caption, Summary, Verdict
 from shared.contract.segment import to_headers
+from shared.contract.work import jobs
 from shared.runtime.telemetry import Health
 from tests.support.effort import assert_cheap
 from tests.support.metrics import count

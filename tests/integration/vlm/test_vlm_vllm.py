@@ -27,8 +27,8 @@ from services.vlm.endpoints.failures import Refused
 from services.vlm.endpoints.sagemaker import SageMakerEndpoint
 from shared import bus
 from shared.client import dlq
-from shared.contract import jobs
 from shared.contract.events import Verdict
+from shared.contract.work import jobs
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.ports import free_port

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from shared.client import dlq
-from shared.contract import backfill, events, names, stats
+from shared.contract import events, names
 from shared.contract.events import Detections, Embeddings, Timing
 from shared.contract.segment import to_headers
-from shared.contract.stats import WorkerStats
+from shared.contract.work import backfill, stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import BadMessage
 from shared.worker import Message
 from tests.support.processes.cv_worker import detecting

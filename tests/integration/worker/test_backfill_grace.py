@@ -18,7 +18,7 @@ from services.scaler.demand.policy import Demand
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names
-from shared.contract.explain import Explanation
+from shared.contract.questions.explain import Explanation
 from shared.runtime.errors import SettingError
 from tests.support.paths import ROOT
 from tests.support.waiting import until

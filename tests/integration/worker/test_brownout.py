@@ -17,11 +17,12 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from shared.bus import clock
 from shared.client import registry
-from shared.contract import names, stats
+from shared.contract import names
 from shared.contract.cameras import new_camera
 from shared.contract.events import Detections, Quality
 from shared.contract.segment import to_headers
-from shared.contract.stats import WorkerStats
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.elastic.brownout import TUNING, TURN_S, Brownout, place
 from shared.elastic.costs import CostMeter, DecodeWork
 from shared.elastic.levels import LEVELS, Level

@@ -14,7 +14,8 @@ from nats.aio.client import Client
 
 from shared import bus
 from shared.client import dlq
-from shared.contract import deadletters, names, stats
+from shared.contract import deadletters, names
+from shared.contract.work import stats
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import Health
 from shared.worker import Worker, WorkerSettings

@@ -25,7 +25,7 @@ from services.vlm.settings import VlmSettings
 from services.webhook import sender
 from services.webhook.settings import WebhookSettings
 from shared.contract import names
-from shared.contract.identities import permissions
+from shared.contract.rights.identities import permissions
 from shared.contract.topology import TopologySettings
 from shared.runtime import settings
 from shared.worker import WorkerSettings

@@ -14,12 +14,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from shared.contract import catalog, identities, names, topology
-from shared.contract.accounts import Tenant
+from shared.contract import catalog, names, topology
 from shared.contract.events import KINDS
-from shared.contract.identities import Permissions, Rights
-from shared.contract.jobs import KINDS as JOBS
-from shared.contract.readers import Reader
+from shared.contract.rights import identities
+from shared.contract.rights.accounts import Tenant
+from shared.contract.rights.identities import Permissions, Rights
+from shared.contract.rights.readers import Reader
+from shared.contract.work.jobs import KINDS as JOBS
 from tests.support.waiting import patience_s
 
 LIMITS = topology.TopologySettings()

@@ -12,7 +12,7 @@ import numpy as np
 from nats.aio.client import Client
 
 from shared.contract import names
-from shared.contract.usage import MINUTE_S, CameraUsage, IngestUsage, WorkerUsage, encode
+from shared.contract.work.usage import MINUTE_S, CameraUsage, IngestUsage, WorkerUsage, encode
 from tests.support.processes.command_line import COMMAND
 from tidegate.local.server import NatsServer
 

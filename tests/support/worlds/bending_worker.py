@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from shared import bus
-from shared.contract import backfill, events
+from shared.contract import events
 from shared.contract.events import Detections, Timing
+from shared.contract.work import backfill
 from shared.runtime.telemetry import Health
 from shared.worker import Message, Worker, WorkerSettings
 from shared.worker.tuning import Tuning

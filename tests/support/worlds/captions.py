@@ -9,8 +9,9 @@ from nats.aio.client import Client
 
 from services.vlm.planning.stretches import CaptionPlan, begun_by
 from shared.client import registry
-from shared.contract import cameras, jobs, names
+from shared.contract import cameras, names
 from shared.contract.segment import from_headers
+from shared.contract.work import jobs
 from tests.support.processes import service
 
 

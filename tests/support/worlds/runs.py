@@ -7,9 +7,10 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from shared.contract import names, runs
-from shared.contract.entries import entries
-from shared.contract.runs import Reanalysis
+from shared.contract import names
+from shared.contract.reading.entries import entries
+from shared.contract.work import runs
+from shared.contract.work.runs import Reanalysis
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 

@@ -18,7 +18,7 @@ from shared import bus
 from shared.bus import requests
 from shared.contract import events, names
 from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing, Vector
-from shared.contract.search import Found
+from shared.contract.questions.search import Found
 from shared.models import vectors
 from shared.models.vectors import Encoded
 from shared.runtime.errors import Refusal

@@ -18,9 +18,10 @@ from services.analytics.second_pass.passes import Passes
 from services.analytics.second_pass.reading import SecondPassReader
 from services.analytics.second_pass.state import SecondPassState
 from shared.bus.direct import Stored
-from shared.contract import events, jobs, names
+from shared.contract import events, names
 from shared.contract.events import Detections, DetectionsRevision, Quality
 from shared.contract.rules import Rules
+from shared.contract.work import jobs
 from tests.support.worlds.analytics_partition import BEGIN
 
 

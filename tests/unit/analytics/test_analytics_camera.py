@@ -18,9 +18,10 @@ from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits
 from services.analytics.partitions.partition import Partition
 from services.analytics.tracking.tracker import Sighting, Tracker, TrackerState
-from shared.contract import events, jobs
+from shared.contract import events
 from shared.contract.events import Alert, Counts, DetectedObject, Detections, Event, Incident, Track, Tracks
 from shared.contract.rules import Rules
+from shared.contract.work import jobs
 from tests.support import schemas
 from tests.support.examples import examples
 from tests.support.video.walking_people import START, Walk, detections

@@ -25,9 +25,10 @@ from services.analytics.rules.conditions import Case, Evaluation, ObservedScene
 from services.analytics.tracking import places
 from services.analytics.tracking.objects import Box, FollowedObject
 from services.analytics.tracking.places import Passage
-from shared.contract import events, jobs
+from shared.contract import events
 from shared.contract.events import Alert, Counts, Detections, Incident, SegmentRef, Timing, Usage, Verdict
 from shared.contract.rules import AnyRule, Rules
+from shared.contract.work import jobs
 from tests.support.examples import examples
 from tests.support.video.walking_people import START, Walk, detections
 

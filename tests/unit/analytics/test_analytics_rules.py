@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.contract import geometry, rules
-from shared.contract.mistakes import Mistake
+from shared.contract.reading.mistakes import Mistake
 from shared.contract.rules import DAYS, Count, Mistakes, Rule, Rules, Schedule
 from tests.support.examples import examples
 from tests.support.schemas import ValidationError, Validator

@@ -18,9 +18,10 @@ from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits
 from services.analytics.second_pass.episode import Episode
 from services.analytics.second_pass.state import NEAR_S, TAIL_S
-from shared.contract import backfill, events, jobs
+from shared.contract import events
 from shared.contract.events import Alert, Counts, Detections, Event, Incident
 from shared.contract.rules import Rules
+from shared.contract.work import backfill, jobs
 from tests.support.examples import examples
 from tests.support.video.walking_people import Walk, detections
 from tests.support.worlds.analytics_partition import BEGIN, BUSY, LIMITS, RULES, scenes, tracks, two_connections

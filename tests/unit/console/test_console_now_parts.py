@@ -25,10 +25,11 @@ from services.console.now.series.time_steps import LONGEST, MOST_POINTS, bounds,
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
 from shared.bus.infos import ConsumerConfig, ConsumerInfo, Place, StreamConfig, StreamHolds, StreamInfo
-from shared.contract import events, stats
+from shared.contract import events
 from shared.contract.events import CameraStatus, Quality, VideoStatus
-from shared.contract.explain import Explanation, Explanations
-from shared.contract.stats import WorkerStats
+from shared.contract.questions.explain import Explanation, Explanations
+from shared.contract.work import stats
+from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import TidegateError
 
 NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract import catalog, identities, names, topology
+from shared.contract import catalog, names, topology
 from shared.contract.catalog import Consumer, Service
 from shared.contract.events import KINDS
+from shared.contract.rights import identities
 from shared.runtime.errors import SettingError
 from tests.support.paths import ROOT
 

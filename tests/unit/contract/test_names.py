@@ -17,8 +17,8 @@ from services.embed.settings import EmbedSettings
 from services.vlm.planning import query as asking
 from services.vlm.settings import VlmSettings
 from shared.contract import names, segment
-from shared.contract import search as finding
-from shared.contract.jobs import Ask
+from shared.contract.questions import search as finding
+from shared.contract.work.jobs import Ask
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import load
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract import runs
+from shared.contract.work import runs
 from shared.runtime.errors import SettingError
 from tests.support.worlds.runs import NOW, reanalysis
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.search.moments import fuse, merge
 from services.search.rows import Hit
-from shared.contract.search import Moment
+from shared.contract.questions.search import Moment
 
 T0 = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 

@@ -16,9 +16,9 @@ from services.vlm.kinds import caption
 from services.vlm.kinds.summarize import FEWEST, MOST_ROUNDS, group, line
 from services.vlm.planning import query
 from shared import bus
-from shared.contract import jobs
 from shared.contract.events import Part
-from shared.contract.jobs import Ask, Caption, Check, Job, Summarize, Verify
+from shared.contract.work import jobs
+from shared.contract.work.jobs import Ask, Caption, Check, Job, Summarize, Verify
 from shared.runtime.errors import BadMessage, Refusal
 from tests.support.schemas import Validator
 

@@ -28,8 +28,8 @@ from services.vlm.planning.stretches import SHORTLY_MS, CaptionPlan, CaptionStre
 from services.vlm.settings import VlmSettings
 from shared.contract.cameras import LONGEST_CAPTION_S
 from shared.contract.events import Part
-from shared.contract.jobs import Caption
 from shared.contract.segment import Segment, from_headers, to_headers
+from shared.contract.work.jobs import Caption
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import load
 from tests.support.schemas import Validator

@@ -26,9 +26,9 @@ from services.vlm.kinds import Work
 from services.vlm.kinds.caption import Captions
 from services.vlm.planning.stretches import CaptionStretch
 from services.vlm.settings import VlmSettings
-from shared.contract import jobs
 from shared.contract.events import Caption as Event
 from shared.contract.events import Seen, Usage, VlmResult
+from shared.contract.work import jobs
 from shared.recordings import opening
 from shared.runtime.errors import BadSegment, SettingError, TidegateError
 from shared.runtime.settings import load

@@ -20,7 +20,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.contract import names, stats
+from shared.contract import names
+from shared.contract.work import stats
 from shared.runtime.errors import BadMessage, SettingError, TidegateError
 from tidegate.archive.engines.local_engine import LocalEngine
 from tidegate.archive.engines.task_server import SERVICE, SILENCE_S, TaskServer

@@ -26,9 +26,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
-from shared.contract import names, reanalysis
+from shared.contract import names
 from shared.contract.events import DetectedObject
-from shared.contract.reanalysis import PART_BYTES, SILENT_S, Fetch, Seen, Task
+from shared.contract.work import reanalysis
+from shared.contract.work.reanalysis import PART_BYTES, SILENT_S, Fetch, Seen, Task
 from shared.recordings import cutting
 from shared.recordings.cutting import Whole
 from shared.recordings.records import Unreadable

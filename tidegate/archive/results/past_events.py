@@ -22,7 +22,7 @@ from shared.bus import infos
 from shared.bus.publish import header_bytes, publish
 from shared.contract import events, names
 from shared.contract.events import Past
-from shared.contract.missing import Unread
+from shared.contract.reading.missing import Unread
 from shared.runtime.errors import BusError, SettingError
 from tidegate.archive import recorded_files, rows
 from tidegate.archive.captions.chapters import CAPTIONS, Chapter

@@ -24,8 +24,9 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from shared.bus.mirror import bind
-from shared.contract import names, runs
-from shared.contract.runs import BEAT_S, SOONEST_S, Reanalysis
+from shared.contract import names
+from shared.contract.work import runs
+from shared.contract.work.runs import BEAT_S, SOONEST_S, Reanalysis
 from shared.runtime.errors import TidegateError, Unanswered
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from services.console.web.refused import Refused
 from services.console.web.times import instant
-from shared.contract.bounds import EARLIEST, LATEST
+from shared.contract.reading.bounds import EARLIEST, LATEST
 from shared.runtime.settings import shown
 
 # The default period.

@@ -18,7 +18,7 @@
  *   state: "looking" | "following" | "captioning" | "done" | "stopped" | "failed", reason: string, pieces: number,
  *   pieces_done: number, frames: number, frames_done: number, captions: number, captions_done: number,
  *   frames_per_s: number, ends: string | null, tracks: number, incidents: number,
- * }} Run of shared/contract/runs.py
+ * }} Run of shared/contract/work/runs.py
  */
 /** @typedef {{of: Run, heard: boolean}} ReanalysisRun */
 /** @typedef {{runs: ReanalysisRun[], unusable: {run: string, mistake: string}[]}} RunList */

@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from shared.contract import names, schema
-from shared.contract.bounds import EARLIEST, LATEST, MOST, Instant, in_time
+from shared.contract import names
 from shared.contract.names import END, Token
+from shared.contract.reading import schema
+from shared.contract.reading.bounds import EARLIEST, LATEST, MOST, Instant, in_time
 from shared.runtime.errors import BadMessage
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]

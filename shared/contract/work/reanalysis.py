@@ -15,10 +15,21 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from shared.contract.bounds import Count, FramesPerSecond, Label, Line, Most, Name, Pixels, Seconds, Unit, in_time
 from shared.contract.cameras import TILES
 from shared.contract.events import DetectedObject
 from shared.contract.names import Token
+from shared.contract.reading.bounds import (
+    Count,
+    FramesPerSecond,
+    Label,
+    Line,
+    Most,
+    Name,
+    Pixels,
+    Seconds,
+    Unit,
+    in_time,
+)
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadMessage
 

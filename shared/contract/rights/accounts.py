@@ -17,10 +17,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract import catalog, identities, memory, names
-from shared.contract.identities import ADMIN, Permissions, Rights
+from shared.contract import catalog, memory, names
 from shared.contract.names import END
-from shared.contract.readers import Reader
+from shared.contract.rights import identities
+from shared.contract.rights.identities import ADMIN, Permissions, Rights
+from shared.contract.rights.readers import Reader
 
 # Requests that get several messages, or answers of several replicas.
 _MANY = (names.api("CONSUMER.MSG.NEXT"), names.api("DIRECT.GET"))

@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.bounds import EARLIEST, LATEST, MOST, Count, Id, Instant, Name, Seconds, in_time
 from shared.contract.events import (
     Detections,
     DetectionsRevision,
@@ -29,6 +28,7 @@ from shared.contract.events import (
     Timing,
 )
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, MOST, Count, Id, Instant, Name, Seconds, in_time
 from shared.runtime.errors import BadMessage
 
 _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)

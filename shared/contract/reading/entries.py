@@ -9,7 +9,7 @@ from __future__ import annotations
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.contract.missing import check_read, stored_subjects
+from shared.contract.reading.missing import check_read, stored_subjects
 from shared.runtime.errors import BusError
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.contract.bounds import Name
+from shared.contract.reading.bounds import Name
 from shared.runtime.errors import BadMessage
 
 MOST_CSV = 4 * 1024 * 1024

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.contract.bounds import EARLIEST, LATEST, Amount, Count, Instant, Name, in_time
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, Amount, Count, Instant, Name, in_time
 from shared.runtime.errors import SettingError
 
 # looking: analysing pictures. following: tracking. captioning: captioning stretches. The last of them also writes the

@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from shared.contract import events
-from shared.contract.bounds import Count, Instant, Unit
 from shared.contract.events import Incident
 from shared.contract.names import Token
+from shared.contract.reading.bounds import Count, Instant, Unit
 from shared.runtime.errors import BadMessage
 
 # A day of segments of some four seconds.

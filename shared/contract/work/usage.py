@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import names
-from shared.contract.bounds import EARLIEST, LATEST, Count, Name
 from shared.contract.names import Token
+from shared.contract.reading.bounds import EARLIEST, LATEST, Count, Name
 from shared.runtime.errors import BadMessage
 
 MINUTE_S = 60

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from shared.contract.mistakes import Mistake, join
+from shared.contract.reading.mistakes import Mistake, join
 
 # libyaml's reader is fast, and bounds the nesting.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
