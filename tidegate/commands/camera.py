@@ -131,7 +131,7 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     names.check_camera(id)
     login = passwords.take_options(options)
     argument, url = url, passwords.url_with_password(_as_url(passwords.address(url, login)), login)
-    entry, secret = cameras.new_camera(url, **_given(options))
+    entry, secret = cameras.new_camera(url, **_chosen_options(options))
 
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
@@ -165,7 +165,7 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     Another user:             tidegate camera set lobby --user viewer
     """
     login = passwords.take_options(options)
-    fields = _given(options) | _login_fields(login, url)
+    fields = _chosen_options(options) | _login_fields(login, url)
     for name in unset:
         if _UNSET[name] in fields:
             raise SettingError(f"--{name} and --unset {name} exclude each other: give one of them")
@@ -220,7 +220,7 @@ def _as_url(text: str) -> str:
     return path.resolve().as_uri()
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
+def _chosen_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 

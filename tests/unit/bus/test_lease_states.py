@@ -201,13 +201,13 @@ class Process:
 
     async def start(self) -> None:
         self.handover.start("lobby", self._bucket.time())
-        await asyncio.gather(*self.handover._announcing)
+        await asyncio.gather(*self.handover._announcing.tasks)
 
     async def step_in(self) -> None:
         # A connection takes longer to fail than a change to arrive.
         if self._bucket.now > self._claimed_at + STEP_S:
             self.handover.start("lobby", None)
-            await asyncio.gather(*self.handover._announcing)
+            await asyncio.gather(*self.handover._announcing.tasks)
 
     async def renew(self) -> None:
         await self.leases.renew("lobby")
