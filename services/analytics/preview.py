@@ -1,7 +1,8 @@
 """`python -m services.analytics.preview`: report what rules would have found in the past, as lines.
 
 `shared.contract.questions.preview` defines the input and output lines.
-The code that follows a camera live follows it here, so the incidents are those that live analytics reports for the same detections and rules, without verification.
+The code that follows a camera live follows it here, so the incidents are those that live analytics reports for the same
+detections and rules, without verification.
 ANALYTICS_FPS and the other variables apply here too. There is no network connection, and the work is bounded.
 
 Exit codes: 0 answered, with mistakes or incidents; 1 nobody reads the answer; 2 the request can't be answered.
