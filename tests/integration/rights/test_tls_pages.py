@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from shared.runtime import pages as serving
+from shared.runtime.pages import server as serving
 from shared.runtime.errors import SettingError
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings
