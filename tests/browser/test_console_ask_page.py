@@ -1,4 +1,4 @@
-"""The page Ask in a browser: what is waited for, an answer with its frames, a summary, and what others were told."""
+"""The page Ask in a browser: the state of a wait, an answer with its frames, a summary, and other people's answers."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def missing(text: str) -> bool:
 
 
 async def pictured(page: Page) -> list[int]:
-    """Give every camera a picture. How many were asked for at once, each time one was."""
+    """Give every camera a picture; return the number of concurrent requests at each request."""
     running = 0
     at_once: list[int] = []
 
@@ -67,7 +67,7 @@ async def stored(admin: Client, camera: str) -> dict[str, Any]:
 
 
 async def test_a_wall_of_two_hundred_cameras_stays_the_same(server: NatsServer, admin: Client) -> None:
-    """Nothing is made anew as time goes on, few pictures are asked for at once, and none is kept that is not shown."""
+    """No element is recreated over time, few pictures load concurrently, and hidden pictures are dropped."""
     ids = [f"camera-{n:03}" for n in range(200)]
     for id in ids:
         await add_camera(admin, id)
@@ -338,7 +338,7 @@ def at_work(admin: Client, start: dt.datetime, after_s: float) -> asyncio.Task[N
     return asyncio.create_task(run())
 
 
-# How many of so many frames, one after the other, have something drawn over them.
+# Of `count` consecutive frames, the number that have something drawn over them.
 LIT = """async (count) => {
   const video = document.querySelector("td-player video"), canvas = document.querySelector("td-player canvas");
   let lit = 0;

@@ -1,4 +1,4 @@
-"""The page Now in a real browser: what somebody sees at a glance, and the charts by mouse and by keys."""
+"""The page Now in a real browser: its overview, and the charts by mouse and by keys."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
         await card.locator("summary").click()
         await card.locator(".why .decides").wait_for()
         assert await card.locator("table").count() == 2
-        # What is open stays open while it is kept up to date.
+        # An open table stays open while it is updated.
         before = await card.locator("table").nth(1).inner_text()
         await becomes(
             page,
@@ -140,7 +140,7 @@ async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, a
         assert dragged[0] < dragged[1] and await page.input_value("select[aria-label=Range]") == "part"
         await page.click("text=Follow")
         assert await shown_range(page) == ("", "")
-        # The same by keys, with what the cursor is at said aloud.
+        # The same by keys, and the value at the cursor is announced.
         await plot.focus()
         await page.keyboard.press("Home")
         for _ in range(40):
@@ -155,7 +155,7 @@ async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, a
         await becomes(page, "since => !location.hash.includes(since)", chosen[0])
         closer = await shown_range(page)
         assert chosen[0] < closer[0] < closer[1]
-        # The range is in the address: whoever is given that sees the same.
+        # The range is in the address: a person who opens the link sees the same.
         await page.reload()
         await page.wait_for_selector("select[aria-label=Range]")
         assert await shown_range(page) == closer and await page.input_value("select[aria-label=Range]") == "part"

@@ -90,7 +90,7 @@ async def test_live_video_is_shown_with_its_time(server: NatsServer, admin: Clie
         )
         assert times[1] - times[0] < 25
         assert times[2] - times[1] < 8
-        # Whoever was held up is taken back to the live edge.
+        # A player that fell behind returns to the live edge.
         await page.evaluate("made.video.currentTime = made.video.buffered.start(0) + 1")
         await becomes(page, "made.video.buffered.end(0) - made.video.currentTime < 8")
 

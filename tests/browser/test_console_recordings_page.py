@@ -196,7 +196,7 @@ async def test_it_goes_on_once_a_recorder_is_back(world: World, second: Sequence
         assert await recorder.end() == 0
         await page.focus(".recordings-timeline [role=slider]")
         await page.keyboard.press("End")
-        # Not of what followed the beginning, which is asked for as well.
+        # The error is of the end, and not of the range after the start, which the page requests as well.
         await becomes(page, f"{CLOCK} === {ms(119)} && {STATUS_TEXT}.includes('no recorder answers')")
         recorder = world.recorder()
         await becomes(page, f"{CLOCK} === {ms(119)} && {SHOWN} && !{STATUS_TEXT}")

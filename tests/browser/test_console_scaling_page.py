@@ -51,7 +51,7 @@ async def simulates(page: Page) -> None:
 
 
 async def mistake(page: Page, name: str) -> str:
-    """What is said beside a field, once something is."""
+    """Wait for the error next to a field, and return it."""
     place = page.locator(f"#whatif-{name}-mistake")
     async with asyncio.timeout(patience_s()):
         while not (text := await place.inner_text()):

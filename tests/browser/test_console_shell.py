@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_link_signs_in_and_is_gone_from_the_address(server: NatsServer, admin: Client) -> None:
-    # What was asked before somebody signed out may be answered after it.
+    # Requests from before the sign-out may be answered after it.
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "401" in text) as page,

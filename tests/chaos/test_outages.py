@@ -27,7 +27,7 @@ from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]
 
-# A busy machine may keep a camera waiting: that it is connected to anew for that is tested elsewhere.
+# A busy machine may keep a camera waiting: the reconnection after that is tested elsewhere.
 PATIENT_S = "60"
 CAMERAS = [f"cam{i}" for i in range(6)]
 
@@ -76,7 +76,7 @@ async def moving(admin: Client, start: Callable[..., Ingest], url: str) -> tuple
 
 
 async def assert_nothing_is_missing(admin: Client, epochs: dict[str, str]) -> None:
-    """Each kept its cameras and their connections, and all of their segments are stored once, in order."""
+    """Assert that each ingest has the same cameras and connections, and that all segments are stored once, in order."""
     await until(lambda: admin.is_connected)
     # Once video that was filmed now is stored, so is what was buffered before it.
     now = time.time()
@@ -231,7 +231,7 @@ async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
 async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_cameras(
     admin: Client, start: Callable[..., Ingest], bus: Bus, camera: str
 ) -> None:
-    """They were said to be offline, for as long as the one before filmed on."""
+    """It once reported them offline for as long as the previous ingest filmed on."""
     async with slow_to_answer(camera) as url:
         first, second = await moving(admin, start, url)
         assert await asyncio.to_thread(second.stop) == 0
@@ -271,7 +271,7 @@ async def test_who_is_told_to_stop_as_it_begins_hands_over_what_it_has(
 async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It took twice as long where others were about to take its cameras: whoever ends it kills it before that."""
+    """The stop once took twice as long if others were about to take its cameras; Kubernetes kills it before that."""
     async with slow_to_answer(camera, delay_s=8) as url:
         first, second = await moving(admin, start, url)
         first.process.terminate()
@@ -289,7 +289,7 @@ async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
 async def test_a_stop_hands_over_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It gave them up at once, and nobody takes any before the server has been there for a lease."""
+    """It once gave the cameras up immediately; no ingest takes a camera until the server has been up for a lease."""
     stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
     await shared_out(admin, ingests, camera)
     await server.stop(signal.SIGKILL)
@@ -324,7 +324,7 @@ async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callab
 async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It was on offer all the time: who took it late kept the rest from being stored, which was dropped."""
+    """The cameras were once on offer all the time: a late taker ended the storing, and the rest was dropped."""
     ingest = start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60")
     await shared_out(admin, [ingest], camera)
     js = admin.jetstream()
@@ -378,7 +378,7 @@ def assert_whole(found: list[Segment], missing_s: float = 0.3) -> None:
 
 
 async def assert_handed_over(admin: Client, ingest: Ingest) -> None:
-    """It comes to have all cameras, and nothing is missing. It is told to stop then."""
+    """Assert that it gets all cameras and that nothing is missing; stop it then."""
     await all_online(ingest)
     await all_stored_after(admin, time.time())
     found = await stored(admin)

@@ -1,6 +1,6 @@
 """Real workers under a short load and the simulator under the same: nothing lost, and the same most replicas.
 
-How near their replica-seconds are is for `bench.bench_reality` to say, on a quiet machine and in minutes.
+`bench.bench_reality` measures how near their replica-seconds are, on an idle machine and in minutes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tests.support.waiting import patience_s
 @pytest.mark.xdist_group("waiting")
 async def test_every_service_is_at_work_and_looked_at() -> None:
     async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(patience_s()):
-        # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
+        # The alert is verified and posted: every service between a camera and a person took part.
         while not (alerts and await _published(admin, "verdicts") and await _published(admin, "captions")):
             await asyncio.sleep(0.5)
         while not _whole(sample := await soak.take_sample(folder, admin, 0.0, len(alerts))):

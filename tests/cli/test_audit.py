@@ -43,7 +43,7 @@ SERVICES = ("cv", "embed", "vlm")
 
 
 def hours(*rates: float, step_s: float = 60.0) -> Trace:
-    """So many messages a second in each hour."""
+    """A trace with one rate, in messages a second, for each hour."""
     counts = np.repeat(np.array(rates), round(3600 / step_s)) * step_s
     return Trace("t", step_s, np.random.default_rng(1).poisson(counts).astype(np.int64))
 
@@ -237,7 +237,7 @@ async def test_what_arrived_is_told_counted_and_recommended(server: NatsServer, 
     done = await run(server, "trace", "export", "cv", "--camera", "gate", "--since", "1h")
     after = int(time.time()) // MINUTE_S
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    # What is kept ends where the test began, and the hour ends where it was asked for.
+    # The history ends at the start of the test, and the hour ends at the time of the request.
     assert 60 - (after - began) <= len(rows) <= 60 - (before - began)  # clock: both bounds are measured
     assert {row["arrivals"] for row in rows} == {"7"}
 

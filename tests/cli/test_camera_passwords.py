@@ -57,7 +57,7 @@ class Shell:
         return done.stderr
 
     async def typed(self, *arguments: str, answer: str) -> str:
-        """What a terminal shows, at which somebody types `answer` when asked."""
+        """Return what a terminal shows where a person types `answer` at the prompt."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*COMMAND, "camera", *arguments],

@@ -85,7 +85,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Pat
     try:
         while (nats := server_of(process)) is None:
             assert process.poll() is None
-        # At once, so that its first requests are not answered.
+        # Stop it immediately, so that its first requests get no answer.
         while not (tmp_path / "data" / "run.json").exists():
             assert process.poll() is None
         nats.suspend()

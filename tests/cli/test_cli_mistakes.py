@@ -236,7 +236,7 @@ def test_a_plot_that_can_t_be_written_is_said_before_anything_is_simulated(name:
 
 
 def heard_by_nobody(command: Sequence[str]) -> tuple[int, str]:
-    """Its exit code and standard error, where whoever reads its standard output has gone before the first word."""
+    """Return its exit code and standard error; the reader of its standard output closes before the first word."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

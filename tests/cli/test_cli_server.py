@@ -1,4 +1,4 @@
-"""Commands against a server: what is not there is said, what is saved is whole, and video that an event names."""
+"""Commands against a server: missing things are reported, saved files are whole, and an event's video is found."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_others_write_in_leads_to_no_other_file(tmp_path: Path) -> None:
-    """Whoever knows what it is called until it is whole could have put a link there."""
+    """An attacker who knows the temporary name could have put a link there."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"before")
     with written(tmp_path / "a.png") as part:

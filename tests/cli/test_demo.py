@@ -72,7 +72,7 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
 
 @pytest.mark.parametrize("seconds", [40, 90, 300])
 def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
-    """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
+    """The HPA syncs several times in each phase, and an idle site scales down before the night is over."""
     faster = scenario.speed(seconds)
     assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
     hold = max(parameters.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
@@ -110,7 +110,7 @@ def prepared() -> None:
 def nothing_left() -> Iterator[None]:
     """No process that was started while the test ran is there after it."""
     me = psutil.Process()
-    # Those of Python's own that another test has started, for whoever needs more.
+    # Python's own helper processes, which another test may have started for later use.
     before = set(me.children(recursive=True))
     yield
     deadline = time.monotonic() + patience_s()

@@ -1,4 +1,4 @@
-"""`tidegate find`: what times mean, what is shown, and what is said when it can't be answered."""
+"""`tidegate find`: what times mean, what is shown, and what is printed if there is no answer."""
 
 from __future__ import annotations
 

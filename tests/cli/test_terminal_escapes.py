@@ -196,7 +196,7 @@ def test_the_live_view_shows_what_is_seen_and_does_nothing() -> None:
 
 
 def test_nothing_is_printed_past_it() -> None:
-    """Whoever prints elsewhere than by `echo` and `Screen` prints what others wrote as it is."""
+    """Code that prints by other means than `echo` and `Screen` prints foreign text unescaped."""
     folder = ROOT / "tidegate"
     places = {"click.echo(": {"view/inert.py"}, "Console(": {"view/screen.py"}, "sys.stdout.write": set[str]()}
     for words, allowed in places.items():

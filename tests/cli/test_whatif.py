@@ -1,4 +1,4 @@
-"""A what-if, asked of its process: the audit's own figures, and a sentence for whatever can't be simulated."""
+"""A what-if in its own process: it returns the audit's figures, or a sentence if the request can't be simulated."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ from tidegate.whatif import __main__, answer, limits
 limits.{what}
 __main__.main()
 """
-# 200 MB more than it has by then. A trace of so many steps takes twice that.
+# 200 MB more than the process has by then. The trace of this test takes twice that.
 LITTLE = (
     "MEMORY_BYTES = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 2 * 10**8"
 )
@@ -266,7 +266,7 @@ async def test_what_simulates_for_it_ends_when_it_is_killed() -> None:
         await child.wait()
 
 
-# ---- what is said, and drawn
+# ---- the text and the plots
 
 
 @given(st.binary(max_size=200))

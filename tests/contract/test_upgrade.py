@@ -27,7 +27,7 @@ from tests.support.worlds import analytics_world as analytics
 from tests.support.worlds.older_data import ACROSS, CAMERA, Older, create
 from tidegate.local.server import NatsServer
 
-# What a server of theirs said of its streams and consumers, and one camera's checkpoint, as it was stored.
+# The streams and consumers of a server of each older version, and one camera's stored checkpoint.
 OLDER = sorted((Path(__file__).parent / "upgrade").glob("*.json"))
 
 

@@ -34,7 +34,7 @@ from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
 BEFORE = "0.2.0"
-# As deploy/README.md of 0.2.0 had it; passwords that are there are kept.
+# As deploy/README.md of 0.2.0 had it; existing passwords stay.
 ACCOUNTS = """
 import sys
 from pathlib import Path
@@ -98,7 +98,7 @@ class World:
         return self.folder / f"{service}-{BEFORE if old else 'new'}.log"
 
     def is_ready(self, service: str) -> bool:
-        """Whether one of 0.2.0 has said so."""
+        """Return whether a pod of 0.2.0 has reported ready."""
         return "] ready " in self._log(service, old=True).read_text()
 
     async def end(self, service: str, *, old: bool) -> None:
@@ -160,7 +160,7 @@ async def twice_read(world: World) -> None:
 
 
 async def more(admin: Client, kind: str, count: int) -> None:
-    """Until EVENTS has so many more of a kind."""
+    """Wait until EVENTS has `count` more of a kind."""
     wanted = await _events(admin, kind) + count
     async with asyncio.timeout(patience_s()):
         while await _events(admin, kind) < wanted:

@@ -52,7 +52,7 @@ def as_promtool_reads(name: str, kind: str) -> dict[str, Any]:
 
 
 def tried(folder: Path, of: Iterable[tuple[str, dict[str, Any], list[dict[str, Any]]]]) -> dict[str, bool]:
-    """Whether all is as promtool is told, by name, for each (name, rule, cases). A rule is alone in its file."""
+    """Return by name whether promtool confirms the cases of each (name, rule, cases). A rule is alone in its file."""
     files = []
     for name, rule, cases in of:
         (folder / f"{name}.rules").write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": [rule]}]}))
@@ -100,7 +100,7 @@ def changed(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.foreign
 def test_each_part_of_an_alert_is_tried_by_its_cases(tmp_path: Path) -> None:
-    """One that fires at once, from another value on, or on other series, is not as its cases have it."""
+    """The cases reject a rule that fires immediately, from another value on, or on other series."""
     built = {f"{name}-{i}": (name, *one) for name, rule in ALERTS.items() for i, one in enumerate(changed(rule))}
     done = tried(tmp_path, ((stem, rule, both(name)) for stem, (name, _, rule) in built.items()))
     assert len(built) > 100

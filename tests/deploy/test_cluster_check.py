@@ -41,7 +41,7 @@ def test_a_cluster_in_which_all_is_well(whole: Cluster) -> None:
     # Each line that fails below passes here, and none passes that nobody has seen fail.
     assert {line[1] for line in lines} >= {WELL.get(each.line, each.line) for each in FAULTS}
     assert {kind_of(line[1]) for line in lines} == {kind_of(WELL.get(each.line, each.line)) for each in FAULTS}
-    # What Secrets hold was never asked for.
+    # The check never read the values of Secrets.
     assert whole.api.listed_secrets == []
 
 

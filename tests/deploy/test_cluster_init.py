@@ -100,7 +100,7 @@ async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_setup_waits_for_servers_that_have_no_leader_yet(tmp_path: Path) -> None:
-    """What is asked of them is dropped."""
+    """Servers without a leader drop requests."""
     init(tmp_path / "secrets")
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]
     servers = NatsPods(tmp_path, tmp_path / "secrets", {f"nats/{name}": text for name, text in config.items()})

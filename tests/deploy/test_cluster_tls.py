@@ -168,10 +168,10 @@ def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> Non
     assert remaining.secrets == [] and remaining.until == first.until
     renewed = write(tmp_path, 245)
     assert renewed.secrets == first.secrets and renewed.until == NOW + dt.timedelta(days=245 + 365)
-    # Whoever trusts the CA goes on to.
+    # Clients that trust the CA still trust it.
     assert (tmp_path / "tls/ca.crt").read_bytes() == ca
     assert loaded(tmp_path / "tls/nats-tls/tls.crt").verify_directly_issued_by(loaded(tmp_path / "tls/ca.crt")) is None
-    # The bounds that are said are those by which it is done.
+    # The printed limits are the limits that the renewal applies.
     assert write(tmp_path, 245 + (renewed.renewed_from - NOW).days - 245 - 1).secrets == []
     assert write(tmp_path, (renewed.renewed_from - NOW).days + 1).secrets == first.secrets
 
@@ -234,7 +234,7 @@ async def test_three_servers_as_the_component_has_them_by_tls(servers: NatsPods,
         async with connected(servers.settings(identity, f"tidegate-tls-{pod}"), identity) as client:
             assert client.is_connected
     await who_does_not_get_in(servers, Authority(tmp_path / "stranger").issue("tidegate-cv"))
-    # Who speaks plain text is told nothing.
+    # A client that speaks plain text gets no answer.
     with pytest.raises(OSError):
         await asyncio.to_thread(servers.page, "/healthz", scheme="http")
 

@@ -55,14 +55,17 @@ SERVICES = ("ingest", "embed", "analytics")
 
 
 class Cluster:
-    """A server that 0.2.0 set up, and what its processes had in hand. held: of embed, and a job of vlm's."""
+    """A server that 0.2.0 set up, and the messages in flight in its processes.
+
+    held: those of embed, and a job of vlm.
+    """
 
     def __init__(self, server: OwnServer, older: Older) -> None:
         self.server, self.older = server, older
         self.held: list[Msg] = []
 
     async def old_client(self, identity: str) -> Client:
-        """As a process of 0.2.0 connects, which nobody has told anything since."""
+        """Connect as a process of 0.2.0 that has had no new configuration since."""
         password = (self.server.secrets / identity).read_text()
         prefix = f"_INBOX_{identity}".encode()
         return await nats.connect(
@@ -108,7 +111,10 @@ async def cluster(tmp_path: Path, older: Older) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def left(cluster: Cluster, lobby: str) -> AsyncIterator[None]:
-    """What 0.2.0 did: video, jobs and events are stored, and its workers have some of them in hand. lobby: a URL."""
+    """The state that 0.2.0 leaves: video, jobs and events are stored, and some are in flight in its workers.
+
+    lobby: a URL.
+    """
     older = cluster.older
     admin = await cluster.old_client("admin")
     await create(admin, older)
@@ -207,7 +213,7 @@ async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     assert await _jobs(admin) == {"VLM": 1, "ASKS": 2, "CAPTIONS": 1}
     requests = [msgspec.json.decode((await js.get_msg(names.ASKS, n)).data or b"")["question"] for n in (1, 2)]
     assert requests == [job.question for job in QUESTIONS]
-    # Consumers go on: what was acknowledged is not done again, what was in hand is done, and the rest.
+    # Consumers continue: acknowledged messages are not done again; those in flight and the rest are done.
     embedded = await _segments(admin, lambda found: set(range(2, SEGMENTS + 1)) <= set(found))
     assert {n: count for n, count in embedded.items() if n <= SEGMENTS} == dict.fromkeys(range(2, SEGMENTS + 1), 1)
     # Tracks go on under their ids, and the camera's rule holds.
@@ -250,7 +256,7 @@ def _ended(found: list[Any]) -> list[str]:
 
 
 async def test_workers_of_before_go_on_under_the_new_rights(cluster: Cluster) -> None:
-    """Old pods and new ones are together for a while: what an old worker has in hand it ends, and it takes more."""
+    """Old and new pods run together for a while: an old worker finishes its messages in flight, and takes more."""
     async with left(cluster, "rtsp://127.0.0.1:8554/lobby"):
         await cluster.accounts()
         await cluster.job()

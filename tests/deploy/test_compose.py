@@ -125,7 +125,7 @@ def test_containers_stop_in_the_time_of_pods() -> None:
     for name in MODELS:
         spec = pods[f"tidegate-{identity_of(name)}"]["spec"]["template"]["spec"]
         stop_s = float(SERVICES[name].get("stop_grace_period", "10s").removesuffix("s"))
-        # The front has no job in hand.
+        # The front has no job in flight.
         drain_s = 0 if name == "vlm-front" else drain_of(name)
         assert drain_s < stop_s <= spec["terminationGracePeriodSeconds"], name
 

@@ -171,7 +171,7 @@ def test_three_servers_go_one_at_a_time() -> None:
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"]
     lame_duck_s = int(re.findall(r"lame_duck_duration: (\d+)s", config)[0])
     assert pod_of(stateful)["terminationGracePeriodSeconds"] >= lame_duck_s + 15
-    # Streams' promises, and half as much again for each KV bucket and what is written anew.
+    # The limits of streams, and half as much again for each KV bucket and for rewrites.
     limits = TopologySettings()
     promised = limits.media_max_bytes + limits.events_max_bytes + limits.dlq_max_bytes
     (most,) = re.findall(r"max_file_store: (\d+)GB", config)

@@ -65,8 +65,8 @@ def test_a_service(name: str) -> None:
     container = container_of(deployment)
     assert container["command"] == ["python", "-m", f"services.{service}"]
     assert {"name": "metrics", "containerPort": 9102} in container["ports"]
-    # One that waits, for JetStream or for the webhook's endpoint, is not ready: by that its start would be ended again
-    # and again, and begin anew after minutes.
+    # A pod that waits for JetStream or for the webhook's endpoint is not ready. A startup probe on readiness would kill
+    # it again and again, with minutes between its starts.
     for probe, path in (("startupProbe", "/healthz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     secrets = set(secret_names(pod_of(deployment)["volumes"]))

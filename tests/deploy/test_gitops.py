@@ -210,7 +210,7 @@ def test_nats_waits_for_secrets_and_certificates(tmp_path: Path) -> None:
 
 
 def test_a_job_of_the_same_name_can_be_made_anew(tmp_path: Path) -> None:
-    """And nothing else is deleted and made anew where a field can't be changed: of NATS that would be its streams."""
+    """Nothing else is recreated if a field is immutable: recreating NATS would delete its streams."""
     forced = {name for name, k in kustomizations(tmp_path).items() if k["spec"].get("force")}
     assert forced == {"tidegate-setup"} and [d["kind"] for d in parts()["setup"]] == ["Job"]
 

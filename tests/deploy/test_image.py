@@ -92,7 +92,7 @@ def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str
 
 
 def test_the_console_of_a_cluster_simulates(engine: Engine) -> None:
-    """Read-only, without a home: what it compiles is kept for as long as the process lives."""
+    """The container is read-only and has no home: compiled code lasts as long as the process."""
     run = ("podman", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp:rw", tag(SMALL))
     request = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
     output = engine.run(*run, "python", "-m", "tidegate.whatif", stdin=json.dumps(request) + "\n", quiet=True)

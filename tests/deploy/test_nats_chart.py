@@ -102,7 +102,7 @@ def rendered(request: pytest.FixtureRequest) -> tuple[str, list[Document]]:
     helm: Any = pytest.importorskip("helm_python", reason="Helm is not installed: pip install helm-python-sdk")
     with helm.Chart.load(chart) as loaded:
         built = loaded.render(values(request.param), name="nats", namespace="tidegate")
-    # A test of the chart's own is a pod that helm runs when it is asked to.
+    # A test of the chart is a pod that helm runs on request only.
     docs = [d for name, text in built.items() if "/tests/" not in name for d in documents(text)]
     for doc in docs:
         doc["metadata"].setdefault("namespace", "tidegate")

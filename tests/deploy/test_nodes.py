@@ -213,7 +213,7 @@ def test_a_buffer_takes_the_placeholder_s_place(form: str, tmp_path: Path) -> No
     assert buffer["metadata"]["namespace"] == "tidegate" and set(buffer["spec"]) <= BUFFER_FIELDS
     reference = buffer["spec"]["scalableRef"]
     assert (reference["apiGroup"], reference["kind"]) == ("apps", "Deployment")
-    # As much as the placeholder kept: the same replicas of what a worker of cv asks for.
+    # The buffer reserves as much as the placeholder: the same replicas of the requests of a cv worker.
     assert reference["name"] in of(docs, "Deployment")
     placeholder = of(before, "Deployment")["tidegate-placeholder"]
     assert buffer["spec"]["replicas"] == placeholder["spec"]["replicas"]
@@ -340,7 +340,7 @@ def test_the_workers_images_are_pulled_ahead(form: str, tmp_path: Path) -> None:
 
 
 def check_weights(docs: list[Document], reference: str) -> None:
-    """Whoever has a model finds it in the image, asks the hub for nothing, and could not."""
+    """Each pod with a model finds it in the image, requests nothing from the hub, and could not reach it."""
     policies = Policies(docs)
     models = 0
     for workload in workloads(docs).values():

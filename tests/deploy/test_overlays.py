@@ -84,7 +84,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     check_vlm(docs, tmp_path / "password")
     check_analytics(docs, tmp_path / "password")
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
-    # What is in hand must not decide: the stated rate alone gives the threshold.
+    # Messages in flight must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
     assert not lag_threshold(rate, latency, max_in_flight=worker.hold).is_bounded_by_in_flight
     # Decoding 1080p25 took 0.078 of a core a segment: the stated rate needs that many cores.

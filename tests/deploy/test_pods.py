@@ -65,7 +65,7 @@ async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods
     assert len(everything) == 12
     async with receiver(pods.host) as (url, posted):
         endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
-        # All at once, in whatever order: each waits for what it needs.
+        # All are applied together, in any order: each waits for what it needs.
         await asyncio.to_thread(pods.play, [*pods.secrets(), endpoint, *docs])
         await all_ready(pods, everything)
         await assert_video_processed(pods, everything, posted, tmp_path)

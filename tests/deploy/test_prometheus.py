@@ -28,7 +28,7 @@ PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder
 
 
 def scrape(name: str, folder: Path, **more: Any) -> dict[str, Any]:
-    """As the PodMonitors have it: the targets' own labels are kept, and a pod has its namespace and its component."""
+    """The scrape job of the PodMonitors: it honours labels of targets; a pod has its namespace and its component."""
     return {
         "job_name": f"tidegate/tidegate-{name}",
         "honor_labels": True,
@@ -81,7 +81,7 @@ async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, ad
     # Nobody takes it.
     await say(admin, 1)
     await js.publish(names.media("lobby"), b"no segment")
-    # All that runs is seen and answers. That cv idles and nobody asks the scaler would be told of if it lasted.
+    # All that runs is scraped and answers. An idle cv and a scaler without requests would raise alerts if they lasted.
     incidents = {"TidegateDeadLetters", "TidegateAlertsNotDelivered", "TidegateEndpointAway"}
     incidents |= {"TidegateGpusIdle", "TidegateScalerNotAsked"}
     await until(lambda: set(prometheus.firing()) == incidents)

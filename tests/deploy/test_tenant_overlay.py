@@ -119,7 +119,7 @@ def test_a_tenant_s_overlay(form: str, keda_schema: Path) -> None:
     assert set(keda_problems(keda_schema, docs)) == {None}
     first = build(OVERLAYS / f"h100{form}")
     assert set(of(docs, "ScaledObject")) == set(of(first, "ScaledObject"))
-    # Nothing of the cluster is made by both: whoever is deleted first would take it along.
+    # No cluster-wide object is in both overlays: deleting one overlay would delete the other's object.
     named = [
         {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in each} for each in (docs, first)
     ]

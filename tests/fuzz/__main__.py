@@ -1,4 +1,4 @@
-"""Tries inputs at every door, several processes at once, and prints a table. Ends with 1 where something was found."""
+"""Try inputs at every door in several processes, and print a table. The exit code is 1 if something was found."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SILENCE_S, WORK_S = 120.0, 1.0
 
 
 class Finding(NamedTuple):
-    """fault: by which it is told from others. n: the input's number."""
+    """fault: the key that distinguishes it from others. n: the input's number."""
 
     fault: str
     n: int

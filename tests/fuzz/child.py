@@ -1,6 +1,6 @@
 """One process at one door: `python -m tests.fuzz.child DOOR SEED FIRST END SCRATCH`.
 
-The input in hand is in shared memory, so that the parent has it where this process is killed by it. Findings go to
+The current input is in shared memory, so that the parent has it if the input kills this process. Findings go to
 standard output, a line of JSON each.
 """
 
@@ -40,7 +40,7 @@ DONE, UNFIT = 64, 65
 
 
 class Counts(NamedTuple):
-    """next: the number of the input in hand. slowest: seconds. peak: bytes by which the memory has grown."""
+    """next: the number of the current input. slowest: seconds. peak: bytes by which the memory has grown."""
 
     next: int
     tried: int = 0
@@ -87,7 +87,7 @@ def find(name: str) -> Door:
 
 
 def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], remaining: Sequence[bytes]) -> bytes:
-    """The input of a number, whoever makes it: first those that are kept and those that are good, then spoilt ones."""
+    """The input of a number, the same in each process: first saved inputs and good ones, then spoilt ones."""
     first = [*remaining, *good]
     if n < len(first):
         return first[n]
@@ -96,7 +96,7 @@ def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], remaining: Se
 
 
 class Outcome(NamedTuple):
-    """problem: what is wrong, with its traceback. fault: by which that is told from other problems."""
+    """problem: what is wrong, with its traceback. fault: the key that distinguishes it from other problems."""
 
     taken: bool
     problem: str = ""
@@ -160,7 +160,7 @@ def _spent() -> float:
 
 
 def _memory() -> int:
-    """The most bytes that were in memory at once. What getrusage says counts the process that started this one too."""
+    """The peak of bytes in memory. The value of getrusage would include the process that started this one."""
     with Path("/proc/self/status").open("rb") as status:
         return int(status.read().partition(b"VmHWM:")[2].split(maxsplit=1)[0]) * 1024
 

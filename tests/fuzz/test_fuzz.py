@@ -10,7 +10,7 @@ from tests.fuzz import __main__ as fuzz
 from tests.fuzz.child import find, input_of, try_one
 from tests.fuzz.door import CORPUS, MB
 
-# A test of each door takes so many inputs: the tool itself takes more.
+# The number of inputs in the test of a door: the tool itself takes more.
 FEW = 40
 MOST_CORPUS = MB
 

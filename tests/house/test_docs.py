@@ -46,7 +46,7 @@ def _pages() -> dict[str, str]:
 
 
 def _current() -> dict[str, str]:
-    """Without what is long over, which is told of with the names of its time."""
+    """The pages without the changelog, which has the names of its time."""
     return {name: text for name, text in _pages().items() if name != "CHANGELOG.md"}
 
 

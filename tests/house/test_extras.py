@@ -1,4 +1,4 @@
-"""What is said where an extra is not installed: one sentence, before anything has started."""
+"""What a missing extra prints: one sentence, before anything has started."""
 
 from __future__ import annotations
 

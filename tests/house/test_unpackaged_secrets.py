@@ -39,7 +39,7 @@ def test_a_package_has_no_more_of_a_checkout_than_what_is_named(tmp_path: Path) 
 
 
 def test_an_image_is_built_of_what_it_copies() -> None:
-    """Nothing else of the checkout is sent to whoever builds it."""
+    """Nothing else of the checkout is sent to the builder."""
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
     first, *others = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")]
     assert first == "*"

@@ -142,7 +142,7 @@ def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
 
 
 def _revision(data: bytes) -> None:
-    """What a second pass makes of whatever is said to take the place of a good event."""
+    """Feed a second pass an event that claims to revise a good event."""
     found = stored(data, "events.revisions.detections.*")
     existing = head(found)
     read = []
@@ -183,13 +183,13 @@ def _position(data: bytes) -> None:
 
 
 def _previewed(data: bytes) -> None:
-    """What a preview answers, as whoever asked reads it."""
+    """Read a preview's answer as its client does."""
     for one in answers(io.BytesIO(data), Limits(reorder_s=3.0, idle_s=10.0)):
         preview.answer(preview.line_of(one))
 
 
 def _preview_of(*data: bytes) -> bytes:
-    """What a preview is asked about messages of EVENTS."""
+    """A preview's request about messages of EVENTS."""
     hour = dt.timedelta(hours=1)
     lines = [preview.detections(n, NOW, one) for n, one in enumerate(data, 1)]
     return b"".join([preview.request("lobby", RULES, NOW - hour, NOW + hour), *lines, preview.end(NOW + hour)])

@@ -39,7 +39,7 @@ _answer = b""
 
 @cache
 def _http_port() -> int:
-    """Of a server that answers whatever is in hand to each request."""
+    """The port of a server that answers each request with the current input."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -93,7 +93,7 @@ def _delivered(data: bytes) -> None:
 
 @cache
 def _camera_port() -> int:
-    """Of a camera that answers each request with the next part of what is in hand, and then hangs up."""
+    """The port of a camera that answers each request with the next part of the current input, and then hangs up."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

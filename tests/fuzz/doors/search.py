@@ -1,4 +1,4 @@
-"""The doors of search: what it indexes, what it is asked, and the video that it joins."""
+"""The doors of search: the events it indexes, its requests, and the video that it joins."""
 
 from __future__ import annotations
 

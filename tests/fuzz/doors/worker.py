@@ -1,4 +1,4 @@
-"""The doors of the worker loop: what was put off, and what was used."""
+"""The doors of the worker loop: deferred work, and usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera's analytics as a whole: the same is said whatever the order, wherever it is interrupted, and once."""
+"""A camera's analytics as a whole: each event is published once, the same after any order and any interruption."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KINDS = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
 
 
 def encoded_by_id(outs: Outs) -> dict[str, bytes]:
-    """What was said, by its id: never two things under one."""
+    """The encoded events by id: no id has two different events."""
     found: dict[str, bytes] = {}
     for out in outs:
         data = jobs.encode(out.what) if isinstance(out.what, jobs.Job) else events.encode(out.what)

@@ -1,4 +1,4 @@
-"""From where objects are to what is told: places, conditions, incidents and counts."""
+"""From the positions of objects to events: places, conditions, incidents and counts."""
 
 from __future__ import annotations
 
@@ -438,7 +438,7 @@ def test_what_is_true_is_an_incident_until_it_was_untrue_for_long_enough() -> No
     assert (begun.rule, begun.condition, begun.zone, begun.severity) == ("r", "enter", "door", "warning")
     assert begun.snapshot.seq == 101 and begun.snapshot.time == begun.start
     assert [o.id for o in begun.objects] == ["a"] and begun.verification == "none"
-    # It is said as soon as it is known.
+    # The incident is published as soon as its condition holds.
     assert [t.time for t in watch.events] == [1.0, 5.75]
 
 
@@ -636,7 +636,7 @@ def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
     assert (judged.state, judged.verification, judged.confidence) == ("update", text, 0.9)
     assert judged.incident == begun.incident and judged.reason == f"it is {text}"
     assert (judged.end is not None) == ended and judged.time == START + 1.75 * SECOND
-    # Said again it changes nothing, nor does one of something else.
+    # A repeated verdict and a verdict on another incident change nothing.
     watch.verdict(verdict(begun.incident, text)).verdict(verdict("x", text))
     assert len(watch.events) - count == 1 + (text != "rejected")
     if not ended:
@@ -648,7 +648,7 @@ def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
 
 def test_without_a_verdict_in_time_it_is_unverified() -> None:
     watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3)
-    # Asked as its first segment was stored.
+    # The wait counts from when the first segment was stored.
     assert watch.incidents.verifications.deadline() == T + 1 + 60
     assert watch.until(60.9).of(Incident)[-1].verification == "pending"
     judged = watch.until(61).of(Incident)[-1]
@@ -722,7 +722,7 @@ def test_an_incident_is_one_alert_as_its_rule_says(
         reply = "unverified" if first in ("late", "refused") else first
         assert raised.verification == ("pending" if alert == "start" else reply)
     if reports and reports != ["refused"]:
-        # What is said last of it is told, also after the alert.
+        # The last report is published, also after the alert.
         assert watch.of(Incident)[-1].verification == reports[-1].replace("late", "unverified")
 
 

@@ -48,7 +48,7 @@ def push(order: Order[str], a: Arrival, *, again: bool = False) -> list[str]:
 
 
 def play(order: Order[str], arrivals: Sequence[Arrival]) -> list[str]:
-    """What comes out in order, each deadline kept at its own time."""
+    """Return the segments in the order in which they come out; each deadline is met at its own time."""
     out = []
     for a in arrivals:
         out += due(order, a.at)
@@ -431,7 +431,7 @@ def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
 
 @pytest.mark.parametrize("gap", [1, 2])
 def test_so_many_wait_and_no_more(gap: int) -> None:
-    """Whoever says more of a camera than there is makes nobody wait for it: what is missing first is given up."""
+    """A process that publishes false numbers of a camera holds up nothing: the first gap is given up."""
     order: Order[str] = Order(REORDER_S)
     arrivals = [Arrival(0.0, "a", 0, 1)] + [Arrival(0.0, "a", 2 + gap * n, 2 + n) for n in range(2 * MOST_WAITING)]
     came = play(order, arrivals)

@@ -1,4 +1,4 @@
-"""The second pass: what it says is what would have been said had no frame been left out, and it is said once."""
+"""The second pass: it publishes, once, the events of a run in which no frame was deferred."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.worlds.second_pass import (
 )
 from tidegate.view.events import describe
 
-# Nothing is asked here: when a verdict comes is not for the video to say.
+# These rules ask no model: the time of a verdict does not follow from the video.
 QUIET: dict[str, Any] = {
     **RULES,
     "rules": [{k: v for k, v in r.items() if k not in ("verify", "alert")} for r in RULES["rules"]],
@@ -49,7 +49,7 @@ SETTLE_S = 60.0
 
 
 class Deferral(NamedTuple):
-    """Of one segment: how many frames are looked at at once; the rest comes so many seconds later, or never.
+    """The deferral of one segment: `frames` are analysed immediately, the rest `after` seconds later, or never if None.
 
     reported: whether it is reported that it never comes.
     """
@@ -94,8 +94,10 @@ def play(
     saves: Sequence[int] = (),
     pages: int = 1000,
 ) -> Outcome:
-    """All that is said, to the end. stops: after which messages a replica is killed, and another goes on from the
-    checkpoint that was written before. saves: after which messages one is. pages: of a second pass, after each message.
+    """All events until the end.
+
+    stops: after these messages a replica is killed, and another continues from the last checkpoint.
+    saves: after these messages a checkpoint is written. pages: those of a second pass after each message.
     """
     limits = limits or msgspec.structs.replace(LIMITS, settle_s=SETTLE_S)
     log, outcome = Memory(stored), Outcome()
@@ -138,7 +140,7 @@ def live_of(outcome: Outcome, kind: type[Any]) -> list[Any]:
 
 
 def counts(outcome: Outcome) -> list[bytes]:
-    """The minutes as whoever follows what is revised has them."""
+    """The minutes, as a reader that applies revisions has them."""
     found = {id: o.what for id, o in outcome.live.items() if isinstance(o.what, Counts)}
     for id, out in outcome.settled.items():
         if isinstance(out.what, Counts):
@@ -258,7 +260,7 @@ def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     assert {id: encoded(o) for id, o in outcome.live.items()} == {id: encoded(o) for id, o in expected.live.items()}
 
 
-# ---- what is told
+# ---- what is published
 
 GATE: dict[str, Any] = {
     "lines": {"gate": {"from": [0.5, 0.95], "to": [0.5, 0.3]}},
@@ -467,7 +469,7 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
 
 
 def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:
-    """As after a crash: verdicts are read at once, the second pass takes its time."""
+    """As after a crash: verdicts are read immediately, and the second pass takes its time."""
     _, outs, now = late_incident(ASKING)
     begun = of_kind(outs, Incident)[0]
     log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))

@@ -1,4 +1,4 @@
-"""What a benchmark keeps, and what is said of the next one."""
+"""The result that a benchmark stores, and the report on the next one."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def test_a_model_that_is_not_there_ends_it_with_a_sentence(tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.long
 def test_all_of_it_on_the_cpu(tmp_path: Path) -> None:
-    """Real segments through the real services on a real server; figures of the CPU are said to be that."""
+    """Real segments through the real services on a real server; the report marks figures of the CPU as such."""
     pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[cv-torch,embed-torch]'")
     models = ["--cv-model", "torchvision:ssdlite320_mobilenet_v3_large@random", "--overlay", "h100"]
     models += ["--embed-model", "openvino:efficientnet_lite3", "--embed-pretrained", "", "--batches", "1,4"]

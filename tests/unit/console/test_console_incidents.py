@@ -1,4 +1,4 @@
-"""What was said of incidents, put together, kept within bounds and given out in pages; gaps and counts by time."""
+"""The events of incidents: merged, bounded and paged; gaps and counts by time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assembled(*event_sequences: Incident | Verdict) -> Any:
 
 @st.composite
 def event_sequences(draw: st.DrawFn) -> Incident | Verdict:
-    """Something that is said of one incident."""
+    """An event or a verdict of one incident."""
     if draw(st.booleans()):
         return verdict(draw(st.sampled_from(["confirmed", "rejected", "uncertain"])), reason=draw(st.text(max_size=3)))
     time = ago(60 - draw(st.integers(0, 3)))

@@ -232,7 +232,7 @@ def test_the_oldest_that_waits_is_the_first_that_nobody_was_given() -> None:
     assert oldest(info(10, 10, 0, 0), stream(), in_flight_waits=True) is None
     assert oldest(info(10, 10, 3, 2, floor=4), stream(), in_flight_waits=False) == 11
     assert oldest(info(10, 10, 3, 2), stream(first=12), in_flight_waits=False) == 12
-    # What is in flight waits where nobody is there, and not where somebody has it in hand.
+    # A message in flight waits if no replica runs, and does not wait if a replica processes it.
     assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=False) is None
     assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=True) == 5
 

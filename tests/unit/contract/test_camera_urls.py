@@ -1,4 +1,4 @@
-"""Credentials of a camera's URL: kept apart, hidden in logs, and refused where they can't be told apart."""
+"""Credentials of a camera's URL: stored apart, hidden in logs, and refused if they are ambiguous."""
 
 from __future__ import annotations
 

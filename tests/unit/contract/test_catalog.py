@@ -25,7 +25,7 @@ RECORDS = {service.name: service for service in catalog.SERVICES}
 
 
 def test_every_right_is_one_that_was_reviewed() -> None:
-    """A record that changes changes rights: rights.json is read by whoever reviews that."""
+    """A changed record changes rights: the reviewer of that change reads rights.json."""
     reviewed = json.loads((Path(__file__).parent / "rights.json").read_text())
     derived = {
         user: {k: sorted(v) if isinstance(v, list) else v for k, v in permissions.items()}

@@ -16,7 +16,7 @@ STEP = 0.04
 
 def test_burst_at_connect_is_dated_back() -> None:
     clock = WallClock()
-    for i in range(100):  # the server's last GOP of 4 s, at once
+    for i in range(100):  # the server's last GOP of 4 s, in one burst
         clock.observe(i * STEP, T0 + i * 0.0001)
     assert not clock.is_settled(T0 + 0.01)
     for i in range(100, 150):

@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 
 class Sky:
-    """Messages that ask for room, and land when told to."""
+    """Messages that ask for room, and land on command."""
 
     def __init__(self, max_bytes: int, sizes: list[int]) -> None:
         self.held_up = False

@@ -31,7 +31,7 @@ def test_a_failed_trigger_stops_scaling_down_but_not_up() -> None:
 def test_fallback_after_more_failures_than_the_threshold() -> None:
     so = scaled(pollingInterval=30, fallback={"failureThreshold": 3, "replicas": 4}, behavior={})
     cluster = Cluster(so, replicas=1)
-    cluster.run(22.5, AWAY)  # asked at 0, 7.5, 22.5
+    cluster.run(22.5, AWAY)  # polled at 0, 7.5, 22.5
     assert cluster.replicas == 1
     cluster.run(30, AWAY)  # the fourth failure: served from here, to the HPA at its next sync
     assert cluster.run(37.5, AWAY).changes == [(37.5, 1, 4)]
@@ -181,7 +181,7 @@ def test_an_error_of_any_trigger_of_a_sum_holds() -> None:
 def test_the_fallback_takes_the_place_of_the_sum() -> None:
     so = summed(fallback={"failureThreshold": 2, "replicas": 4}, **HPA_ONLY)
     cluster = Cluster(so, 2)
-    assert cluster.run(7.5, 5.0, AWAY).replicas == 2  # asked at 0 and 7.5
+    assert cluster.run(7.5, 5.0, AWAY).replicas == 2  # polled at 0 and 7.5
     assert cluster.sync(5.0, AWAY) == 4
     assert cluster.history[-1][3] == "fallback, as nats is away: formula 40 of 10 a replica: 4 wanted"
     assert cluster.sync(5.0, 15.0) == 2

@@ -66,7 +66,7 @@ def test_without_a_fallback_an_idle_one_is_healed_too() -> None:
 
 
 def test_a_start_from_nothing_takes_the_metric_of_an_unreachable_scaler_from_the_hpa() -> None:
-    """KEDA says Ready as it starts the first, and makes the HPA anew with what answers then."""
+    """KEDA reports Ready as it starts the first replica, and rebuilds the HPA from the triggers that answer then."""
     cluster = Cluster(with_net(external())).run(30, IDLE, 0.0).run(60, NOBODY, 0.0).run(65, NOBODY, 10.0)
     assert (cluster.replicas, cluster.keda.ready) == (1, True)
     back_before_the_next_poll = copy.deepcopy(cluster).run(600, FIVE, 10.0)

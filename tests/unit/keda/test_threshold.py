@@ -1,4 +1,4 @@
-"""The threshold's two bounds, told by the HPA's own arithmetic rather than by the formula again."""
+"""The threshold's two bounds, checked by the HPA's own arithmetic and not by the formula again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ gpus = st.integers(1, 8)
 
 
 def wanted(t: Threshold, replicas: int, metric: float) -> int:
-    """What KEDA and the HPA would run at once, without windows and rate limits."""
+    """The replicas that KEDA and the HPA would run immediately, without windows and rate limits."""
     at_once = {
         "stabilizationWindowSeconds": 0,
         "policies": [{"type": "Percent", "value": 10_000, "periodSeconds": 15}],

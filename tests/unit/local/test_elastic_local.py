@@ -1,4 +1,4 @@
-"""On one machine: what a ScaledObject by demand asks is defended, and by the pending count alone nothing bends."""
+"""On one machine: work degrades to defend the target of a ScaledObject by demand; the pending count defends none."""
 
 from __future__ import annotations
 

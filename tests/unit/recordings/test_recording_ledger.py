@@ -1,4 +1,4 @@
-"""However often whoever records is killed, each segment is in one file that is known, and none is lost."""
+"""However often the recorder is killed, each segment is in one listed file, and none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a camera, and what goes: the nearest policy, age and size."""
+"""Which recordings of a camera stay, and which are deleted: the nearest policy, age and size."""
 
 from __future__ import annotations
 

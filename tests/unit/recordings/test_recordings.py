@@ -1,4 +1,4 @@
-"""What is recorded of a camera: cut into files, found again by time, and kept in a folder."""
+"""Recordings of a camera: cut into files, found by time, and stored in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many replicas demand asks for: in properties, in a small world that does as it is told, and in words."""
+"""How many replicas demand asks for: in properties, in a small world that follows each request, and in words."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_replicas_that_warm_up_are_kept_while_they_will_be_needed() -> None:
     world = World(lambda t: 20 if t >= 10 else 0, cold=120).run(60)
     request = world.replicas[-1]
     assert request >= 5 and world.ready == 0
-    # All of the cold start long, with a backlog that grows: nothing is let go, and little asked for again.
+    # During the whole cold start the backlog grows: no replica is released, and few more are requested.
     world.run(70)
     assert min(world.replicas) >= request and max(world.replicas) <= 3 * 5 * 1.3
     assert world.last.warming == 0 or world.last.warming <= 3 * 5 * 1.3
@@ -311,7 +311,7 @@ def test_messages_that_fail_and_come_again_do_not_hold_a_fleet(arrivals: int, ne
 def test_messages_that_keep_workers_for_ever_are_worked_around() -> None:
     world = World(lambda t: 2, hogs=1, ready=1).run(900)
     world.run(1800)
-    # One is kept busy for ever, and one or two serve the others.
+    # One replica stays busy for ever, and one or two serve the other messages.
     assert min(world.replicas) >= 2 and sum(world.replicas) / 1800 <= 3
     assert world.left < 2 * 5
     alone = World(lambda t: 0, hogs=1, ready=1).run(900)

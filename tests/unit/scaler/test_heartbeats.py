@@ -95,7 +95,7 @@ def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> N
 
 
 def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
-    """Each was kept for ten minutes, and all of them were looked at with each new one."""
+    """Each heartbeat once stayed for ten minutes, and each new one read all of them."""
     heartbeats = Heartbeats()
     for n in range(2 * MOST):
         heartbeats.beat(beat(f"made-up-{n}"), 1.0)
@@ -109,7 +109,7 @@ def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
     )
 
 
-# ---- work that bends
+# ---- work that degrades
 
 
 def bent(processed: int, *, analysed: int, wanted: int, work_s: float, wanted_s: float, pid: int = 1) -> Beat:

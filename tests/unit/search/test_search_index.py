@@ -360,7 +360,7 @@ def test_vectors_of_an_event_are_there_all_or_none(tmp_path: Path) -> None:
     assert held.tables.count() == 1
     held.add([msgspec.structs.replace(row, id=row.id.replace("/1#", "/11#")) for row in other], [])
     assert held.tables.count() == 4
-    # Also where both come at once; of labels each is there.
+    # The same holds if both come together; each label is there.
     row = [msgspec.structs.replace(one, id=one.id.replace("/1#", "/12#")) for one in other]
     past = [msgspec.structs.replace(one, run="again") for one in row]
     label = label_row(50)

@@ -1,4 +1,4 @@
-"""Work that bends, in the simulator and in what demand plans: by hand, by properties, and on small surges."""
+"""Degradable work, in the simulator and in the plans of demand: by hand, by properties, and on small surges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
 STEP = Elastic(costs=(1.0, 0.16), analysed=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
 ONE = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=10, elastic=STEP)
 
-# ---- by hand: twenty at once, a replica that does one a second
+# ---- by hand: a burst of twenty, a replica that does one a second
 
 
 def twenty(seconds: int, load: Workload) -> Result:

@@ -139,7 +139,7 @@ def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: flo
 
 @pytest.mark.slow
 def test_where_nothing_changes_it_is_the_work_to_a_percent_or_two() -> None:
-    # Two replicas' work exactly, in every second: whoever is there at first stays.
+    # Each second has exactly the work of two replicas: the first replicas stay.
     trace = counts(*[8] * 600)
     load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
     assert seconds(run_oracle(trace, load, initial=2, late=0.0)) == pytest.approx(1200, rel=0.015)
@@ -184,7 +184,7 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
 
 @pytest.mark.slow
 def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
-    # 200 s of work come at once, and may wait for ten minutes: one replica does it, with one cold start.
+    # 200 s of work arrive together, and may wait for ten minutes: one replica does it, with one cold start.
     trace = counts(400, *[0] * 599)
     load = Workload(service_rate=2, service_cv=0, cold_start_s=60, latency_target_s=600, batch=1)
     assert 200 + 60 - 2 * 15 - 15 <= seconds(run_oracle(trace, load, late=0.0)) <= 200 + 60

@@ -70,7 +70,7 @@ def ray(*seen: tuple[int, int, int | None]) -> list[int]:
 def test_ray_scales_up_when_thirty_seconds_called_for_it() -> None:
     up = ray(*[(35, 1, None)] * 31)
     assert up[:30] == [1] * 30 and up[30] == 4
-    # One look that does not call for it begins anew.
+    # One tick that does not call for more restarts the count.
     assert ray(*[(35, 1, None)] * 20, (0, 4, None), *[(35, 1, None)] * 30)[-1] == 1
 
 
@@ -149,9 +149,9 @@ def test_utilisation_does_not_say_how_much_is_missing() -> None:
     result = run(KedaUtilisation("u", scaled), counts(*[10] * 900), load, initial=0)
     requests = [n for _, n in result.timeline]
     assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(requests) if b > a > 0)
-    # The lag would have asked for all of them at its second look.
+    # The lag rule would have requested all ten at its second tick.
     assert next(at for at, n in result.timeline if n >= 10) > 150
-    # Whoever waits keeps the GPUs busy, so that it asks for more for as long as there is a backlog.
+    # The backlog keeps the GPUs busy, so utilisation requests more replicas until the backlog is gone.
     assert result.peak_replicas > 20
 
 

@@ -28,7 +28,7 @@ from tidegate.simulation.trace import Trace
 class Naive:
     """latencies of what was served, in order of arrival; lost; cost until `until`; finished: the last end.
 
-    later: what is to be looked at again, as (from, segment). deferred: so many ever were.
+    later: segments to analyse again, as (from, segment). deferred: how many ever were.
     """
 
     def __init__(self, arrivals: Trace, load: Workload, schedule: list[tuple[float, int]], initial: int) -> None:
@@ -41,7 +41,7 @@ class Naive:
         for at, n in schedule:
             heapq.heappush(self.events, (at, 0, "scale", n))
         self.waiting: deque[int] = deque()
-        self.workers: list[list[float]] = []  # [ready, free, asked at]
+        self.workers: list[list[float]] = []  # [ready, free, requested at]
         self.latency: dict[int, float] = {}
         self.lost = 0
         self.cost = 0.0
@@ -97,7 +97,7 @@ class Naive:
                 heapq.heappush(self.events, (end, 2, "free", 0))
 
     def _ends(self, now: float, batch: list[int]) -> float:
-        """When a batch is done, of which some may be put off."""
+        """Return when a batch is done, of which some may be deferred."""
         end, put_off = now, []
         for i in batch:
             level = 0
@@ -169,7 +169,7 @@ def test_work_left_at_the_end_of_the_trace_is_paid_until_it_is_done() -> None:
 
 
 def test_segments_are_served_in_order_one_after_another() -> None:
-    # Ten at once, two replicas, one second each: done after 1, 1, 2, 2, ... 5 s, less the moments they came apart.
+    # A burst of ten, two replicas, one second each: done after 1, 1, 2, 2, ... 5 s, less the gaps between arrivals.
     arrivals = counts(10, *[0] * 20, step_s=1e-6)
     load = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=3.0001)
     result = static(arrivals, load, 2)
@@ -307,7 +307,7 @@ def test_a_scaler_sees_the_segments_that_came_and_where_they_are() -> None:
     working = [view.working_s for _, view in seen]
     done = [view.processed for _, view in seen]
     assert working == sorted(working) and done == sorted(done)
-    # After the trace they are looked at once a second or more, until the last is done.
+    # After the trace the scaler runs each second or more often, until the last segment is done.
     assert seen[-1][1].processed == arrivals.total or seen[-2][1].in_work
 
 

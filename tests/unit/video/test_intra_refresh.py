@@ -187,7 +187,7 @@ def test_no_segment_is_decoded_from_further_back_than_it_must(joined: Path, show
 
 
 def test_of_the_first_segment_only_right_pictures_are_taken(joined: Path, shown: list[Image]) -> None:
-    """Of each half second asked for, the frame that is nearest after the first round."""
+    """For each requested half second: the nearest frame after the first refresh round."""
     (first, *_) = clips.pieces(joined, "lobby", segment_s=1.5)
     assert first.segment.recovery is not None
     decoded = decode(first.payload, fps=2)

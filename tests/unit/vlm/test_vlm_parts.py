@@ -1,4 +1,4 @@
-"""What a model is shown, when, and how it is asked: the arithmetic and the texts of vlm, without a model."""
+"""Which frames a model gets, when, and with which prompt: the arithmetic and the texts of vlm, without a model."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_frames_are_spread_over_segments_as_long_as_they_are(lengths: list[int],
         begin += duration
 
 
-# ---- what is asked
+# ---- the prompts
 
 
 jpegs = st.binary(min_size=9, max_size=60).map(lambda data: b"\xff\xd8" + data)
@@ -344,7 +344,7 @@ def test_the_verdict_is_given_before_the_reason() -> None:
     assert list(prompt.schema(VerdictAnswer)["properties"]) == ["verdict", "confidence", "reason"]
 
 
-# ---- what is said
+# ---- the answers
 
 controls = st.characters(categories=["Cc"])
 answers = st.text(st.characters(exclude_categories=["Cs"]) | controls, max_size=80).filter(lambda t: "think>" not in t)
