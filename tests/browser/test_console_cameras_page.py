@@ -103,7 +103,7 @@ async def test_a_wall_of_two_hundred_cameras_stays_the_same(server: NatsServer, 
         await becomes(page, "window.kept.size === 0")
 
 
-async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_beside_its_field(
+async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_next_to_its_field(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     footage.make(tmp_path / "lobby.mp4")
@@ -167,7 +167,7 @@ async def at(page: Page, x: float, y: float) -> tuple[float, float]:
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
-async def test_rules_are_drawn_by_mouse_and_tried(server: NatsServer, admin: Client) -> None:
+async def test_rules_are_drawn_by_mouse_and_previewed(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     begin = now() - dt.timedelta(minutes=5)
     await publish(admin, detections([Walk(0, 10, (0.2, 0.9), (0.8, 0.9))], 12, start=begin))
@@ -223,7 +223,7 @@ async def test_rules_are_drawn_without_a_mouse(server: NatsServer, admin: Client
         assert len(found["zones"]["zone-1"]["polygon"]) == 4
 
 
-async def test_rules_are_drawn_by_finger(server: NatsServer, admin: Client) -> None:
+async def test_rules_are_drawn_by_touch(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "root", "admin", width=360) as page:
         await opened(console, page)
@@ -237,7 +237,7 @@ async def test_rules_are_drawn_by_finger(server: NatsServer, admin: Client) -> N
         assert (await corner(page, 1))[0] == pytest.approx(before[0] + 40, abs=2)
 
 
-async def test_mistakes_stand_at_their_places(server: NatsServer, admin: Client) -> None:
+async def test_mistakes_are_shown_at_their_places(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
         await opened(console, page)
@@ -302,7 +302,7 @@ async def test_every_kind_of_rule_has_a_form(server: NatsServer, admin: Client) 
         assert book.check(found) == []
 
 
-async def test_two_who_change_the_same_rules_hear_of_it(server: NatsServer, admin: Client) -> None:
+async def test_concurrent_changes_of_the_same_rules_are_reported(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with (
         console_on(server, admin) as console,
@@ -318,7 +318,7 @@ async def test_two_who_change_the_same_rules_hear_of_it(server: NatsServer, admi
         assert await stored(admin, "lobby") == RULES
 
 
-async def test_a_viewer_looks_and_changes_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_viewer_can_read_and_change_nothing(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=missing) as page:
         await page.goto(f"{console.url}#/cameras")
@@ -353,7 +353,7 @@ LIT = """async (count) => {
 }"""
 
 
-async def test_a_camera_is_seen_live_with_what_is_detected_over_its_frames(
+async def test_live_video_has_detections_drawn_over_its_frames(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """Detections come more than a second after the video: the picture waits for them, and says how late it is."""
@@ -384,7 +384,7 @@ async def test_a_camera_is_seen_live_with_what_is_detected_over_its_frames(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-async def test_the_pages_suit_every_width_and_everybody(
+async def test_the_pages_are_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     for id in ("lobby", "yard"):

@@ -143,7 +143,7 @@ async def test_words_find_moments_that_show_their_clip(server: NatsServer, admin
         await page.wait_for_selector("text=Nothing found")
 
 
-async def test_filters_are_tokens_and_searches_are_kept(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_filters_are_tokens_and_searches_are_saved(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     async with world(server, admin, tmp_path) as (console, _), browsing(console, "anna", "viewer") as page:
         await page.goto(f"{console.url}#/find?text=a%20red%20door")
         await cameras(page, "lobby", "street")
@@ -213,7 +213,7 @@ async def test_a_picture_is_chosen_dropped_or_pasted(server: NatsServer, admin: 
         assert await tokens(page) == [], "words take the picture's place"
 
 
-async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
+async def test_it_explains_how_to_start_search_and_that_an_index_is_empty(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     allowed = lambda text: FAILED_REQUEST in text  # noqa: E731
@@ -226,7 +226,7 @@ async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, tmp_path: Path, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with world(server, admin, tmp_path) as (console, _), browsing(console, "anna", "viewer", width=width) as page:

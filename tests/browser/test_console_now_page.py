@@ -76,7 +76,7 @@ async def texts(page: Page, selector: str) -> list[str]:
     return [await each.inner_text() for each in await page.query_selector_all(selector)]
 
 
-async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
+async def test_the_page_now_shows_the_whole_site(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin") as page:
         await page.wait_for_selector(".verdict >> text=1 replica runs")
         await page.wait_for_selector(".verdict >> text=cv: ")
@@ -103,7 +103,7 @@ async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
         assert await texts(page, "section[aria-labelledby=cameras] tbody a") == ["yard", "lobby"]
 
 
-async def test_who_sees_some_cameras_sees_nothing_of_all_together(
+async def test_a_user_limited_to_some_cameras_sees_no_totals(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config
 ) -> None:
     async with busy(server, admin) as console:
@@ -121,7 +121,7 @@ async def shown_range(page: Page) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
-async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, admin: Client) -> None:
+async def test_a_range_is_chosen_by_mouse_and_by_keys(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin") as page:
         plot = page.locator("td-chart .plot").first
         await page.wait_for_selector(".legend b:text-matches('[0-9]')")
@@ -187,7 +187,7 @@ async def test_a_chart_has_the_colours_of_the_theme(server: NatsServer, admin: C
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
@@ -199,7 +199,7 @@ async def test_it_suits_every_width_and_everybody(
         assert await overflows(page) <= 0
 
 
-async def test_nothing_runs_yet(server: NatsServer, admin: Client) -> None:
+async def test_an_empty_site_is_explained(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
         await page.wait_for_selector("text=No service runs yet")
         assert await texts(page, ".verdict .big") == [
@@ -212,7 +212,7 @@ async def test_nothing_runs_yet(server: NatsServer, admin: Client) -> None:
         await page.wait_for_selector("article[aria-label=cv] >> text=no workers")
 
 
-async def test_a_server_that_goes_is_what_needs_somebody(server: NatsServer, admin: Client) -> None:
+async def test_a_lost_server_needs_attention(server: NatsServer, admin: Client) -> None:
     def allowed(text: str) -> bool:
         return "Failed to load resource" in text
 

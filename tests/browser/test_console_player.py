@@ -95,7 +95,7 @@ async def test_live_video_is_shown_with_its_time(server: NatsServer, admin: Clie
         await becomes(page, "made.video.buffered.end(0) - made.video.currentTime < 8")
 
 
-async def test_what_was_seen_is_drawn_over_its_frame(server: NatsServer, admin: Client, path: Path) -> None:
+async def test_detections_are_drawn_over_their_frame(server: NatsServer, admin: Client, path: Path) -> None:
     async with looking(server, admin) as page, filming(admin, path) as camera:
         await page.evaluate(SHOW, {"camera": "cam", "lag": 1.5})
         await becomes(page, "made.video.currentTime > 0")
@@ -137,9 +137,7 @@ async def test_what_was_seen_is_drawn_over_its_frame(server: NatsServer, admin: 
         assert await page.evaluate(lit) == 0
 
 
-async def test_what_a_browser_can_not_play_is_shown_as_pictures(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_unplayable_video_is_shown_as_pictures(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """Debian's Chromium has no H.265."""
     hevc = footage.make(tmp_path / "v.mp4", codec="libx265", frames=1500, gop=25)
     async with looking(server, admin) as page, filming(admin, hevc):
@@ -152,7 +150,7 @@ async def test_what_a_browser_can_not_play_is_shown_as_pictures(
         assert await page.is_hidden("td-player video")
 
 
-async def test_two_players_share_a_connection_that_comes_back(server: NatsServer, admin: Client, path: Path) -> None:
+async def test_two_players_share_a_connection_that_reconnects(server: NatsServer, admin: Client, path: Path) -> None:
     sockets: list[WebSocketRoute] = []
 
     async def opened(socket: WebSocketRoute) -> None:

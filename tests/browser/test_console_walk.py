@@ -34,7 +34,7 @@ PAGES = {
 }
 
 
-async def test_every_page_shows_what_is_there(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+async def test_every_page_shows_its_data(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     async with world(tmp_path) as site:
         async with browsing(site, "root", "admin") as page:
             for address, selector in PAGES.items():

@@ -27,7 +27,7 @@ KILLS_A_POINT = 4
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_one_revision(
+async def test_each_segment_has_one_event_and_one_revision_after_kills_between_pubacks(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     for stream, consumer in (("MEDIA", "cv"), ("BACKFILL", "cv-backfill")):

@@ -99,7 +99,7 @@ async def assert_nothing_is_missing(admin: Client, epochs: dict[str, str]) -> No
         *(pytest.param(n, s, marks=pytest.mark.long) for n in (2, 3) for s in (7, 12, 25, 60) if (n, s) != (2, 7)),
     ],
 )
-async def test_a_server_that_was_away_costs_no_video(
+async def test_an_outage_of_the_server_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, count: int, away_s: float
 ) -> None:
     """Each took the cameras of the others, whose leases the server had let run out, and threw its own buffers away."""
@@ -112,7 +112,7 @@ async def test_a_server_that_was_away_costs_no_video(
 
 
 @pytest.mark.slow
-async def test_nor_does_one_that_goes_away_while_cameras_move(
+async def test_an_outage_while_cameras_move_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """Who had too many gave some up, and nobody could take them until the server was back."""
@@ -157,7 +157,9 @@ async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
+async def test_cameras_that_move_twice_are_filmed_once(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
     """The second of three ingests offered cameras that it had not begun with: it and the first stored them both."""
     async with slow_to_answer(camera, delay_s=1.5) as url:
         ingests = [start(INGEST_TIMEOUT_S=PATIENT_S)]
@@ -179,7 +181,7 @@ async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callab
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("away_s", [pytest.param(s, marks=pytest.mark.long) for s in (12, 45)])
-async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
+async def test_an_outage_while_the_next_ingest_connects_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, away_s: float
 ) -> None:
     """Who had them gave them up after ten seconds. It stored what it had, as the next one did; or dropped what it could
@@ -206,7 +208,7 @@ async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
 @pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("frozen", [0, 1], ids=["who has them", "who takes them"])
 @pytest.mark.parametrize("frozen_s", [3, 12])
-async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
+async def test_a_frozen_ingest_stores_nothing_twice_while_cameras_move(
     admin: Client, start: Callable[..., Ingest], camera: str, frozen: int, frozen_s: float
 ) -> None:
     """Who took them stored what it had until the end of its lease, though the other had them again."""
@@ -228,7 +230,7 @@ async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_cameras(
+async def test_an_ingest_stopped_before_it_started_reports_nothing_of_its_cameras(
     admin: Client, start: Callable[..., Ingest], bus: Bus, camera: str
 ) -> None:
     """It once reported them offline for as long as the previous ingest filmed on."""
@@ -248,7 +250,7 @@ async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_camer
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_is_told_to_stop_as_it_begins_hands_over_what_it_has(
+async def test_an_ingest_stopped_at_its_start_hands_over_its_cameras(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """What it had just taken it could not offer yet, and then nobody had it until the next one had connected."""
@@ -305,7 +307,9 @@ async def test_a_stop_hands_over_once_the_server_is_back(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
+async def test_a_stop_waits_for_an_ingest_that_was_away(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
     """It was frozen just before, and takes nothing before it has heard the others for a lease."""
     async with slow_to_answer(camera) as url:
         stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
@@ -321,7 +325,7 @@ async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callab
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
+async def test_a_stopping_ingest_stores_cameras_that_no_other_takes(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """The cameras were once on offer all the time: a late taker ended the storing, and the rest was dropped."""
@@ -387,7 +391,7 @@ async def assert_handed_over(admin: Client, ingest: Ingest) -> None:
 
 
 @pytest.mark.slow
-async def test_a_camera_that_takes_one_connection_at_a_time_moves_too(
+async def test_a_camera_with_a_limit_of_one_connection_moves(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """Its new ingest is refused as long as the old one films."""
@@ -415,7 +419,7 @@ async def all_stored_after(admin: Client, at: float) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("hung_s", [4, 12])
-async def test_nor_does_one_that_hung(
+async def test_a_hung_server_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, hung_s: float
 ) -> None:
     ingests = [start(INGEST_TIMEOUT_S=PATIENT_S) for _ in range(2)]
@@ -429,7 +433,7 @@ async def test_nor_does_one_that_hung(
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_own(
+async def test_a_disconnected_ingest_stores_the_video_of_its_lease(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """It threw all of it away, and the other one began only once the lease had run out."""

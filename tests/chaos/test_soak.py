@@ -15,7 +15,7 @@ from tests.support.waiting import patience_s
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_every_service_is_at_work_and_looked_at() -> None:
+async def test_every_service_works_and_is_monitored() -> None:
     async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(patience_s()):
         # The alert is verified and posted: every service between a camera and a person took part.
         while not (alerts and await _published(admin, "verdicts") and await _published(admin, "captions")):

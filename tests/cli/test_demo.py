@@ -34,7 +34,7 @@ from tidegate.local.scaling.scaled_objects import scaled_object
 
 
 @given(st.floats(2.5, 90))
-def test_two_cores_have_six_cameras_whatever_the_rounding(rate: float) -> None:
+def test_two_cores_have_six_cameras_with_any_rounding(rate: float) -> None:
     load = sizing.fit(rate, 2)
     assert load.cameras == 6 or rate < 10
     assert 1.3 < load.surge <= 1.601
@@ -52,7 +52,7 @@ def test_load_fits_any_machine(rate: float, cores: int) -> None:
         assert 1.3 <= load.surge <= load.workers - sizing.OVERHEAD_CORES + 0.05, "more than one worker, less than all"
 
 
-def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
+def test_the_scaled_object_changes_only_what_the_hardware_decides() -> None:
     given = scaled_object("cv")
     load = sizing.fit(16.0, 2)
     fitted = sizing.fit_scaled_object(given, load, clock=6.0)
@@ -81,7 +81,7 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S
 
 
-def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
+def test_places_have_distinct_descriptive_ids() -> None:
     urls = [
         "rtsp://127.0.0.1:1/stop.mp4?play_count=0",
         "rtsp://admin:secret@10.0.0.7/",
@@ -206,7 +206,7 @@ def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
     assert not alive, f"{[p.name() for p in alive]} outlive {len(missing)} others"
 
 
-def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("no video")
     process = start(tmp_path, "--video", str(bad))
@@ -220,7 +220,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     "options",
     [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}, {"rtsp": ("rtsp://127.0.0.1/x", "http://x")}],
 )
-def test_options_that_can_not_be_are_refused_before_anything_begins(
+def test_invalid_options_are_refused_before_anything_starts(
     options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(_: demo.DemoOptions) -> None:

@@ -119,7 +119,7 @@ async def test_the_apps_miss_nothing_and_do_nothing_twice(app: list[str], served
         assert desk.lines == ["events.alerts.lobby lobby"], "what was acknowledged does not come again"
 
 
-async def test_the_apps_go_on_after_the_server_was_away(app: list[str], served: tuple[NatsServer, Client]) -> None:
+async def test_the_apps_continue_after_the_server_was_away(app: list[str], served: tuple[NatsServer, Client]) -> None:
     server, admin = served
     async with App(app, server) as desk:
         await publish(admin, "events.alerts.lobby", b'{"camera": "lobby"}', "1")
@@ -131,7 +131,7 @@ async def test_the_apps_go_on_after_the_server_was_away(app: list[str], served: 
         assert desk.process.returncode is None
 
 
-async def test_the_apps_end_where_they_are_removed(
+async def test_the_apps_end_when_their_consumer_is_removed(
     app: list[str], served: tuple[NatsServer, Client], tmp_path: Path
 ) -> None:
     server, admin = served

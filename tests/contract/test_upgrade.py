@@ -83,7 +83,7 @@ async def left_by(older: Older, data: Path) -> AsyncIterator[tuple[NatsServer, C
             await admin.close()
 
 
-async def test_setup_makes_an_older_store_its_own_and_keeps_where_consumers_are(older: Older, data: Path) -> None:
+async def test_setup_upgrades_an_older_store_and_keeps_consumer_positions(older: Older, data: Path) -> None:
     async with left_by(older, data) as (_, admin):
         js = admin.jetstream()
         for n in range(3):
@@ -110,7 +110,7 @@ def _limits(config: StreamConfig) -> tuple[object, ...]:
 
 
 @pytest.mark.slow
-async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
+async def test_analytics_continues_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
     """What was followed then ends under its own id, once, and what comes now has an id that was never given."""
     async with left_by(older, data) as (server, admin):
         await apply(admin.jetstream(), TopologySettings())
@@ -128,7 +128,7 @@ async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", [f"camera.0.{CAMERA}", "position.0"])
-async def test_a_checkpoint_that_can_t_be_read_is_told_of(
+async def test_an_unreadable_checkpoint_is_reported(
     older: Older, data: Path, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     older.checkpoints[key] = base64.b64encode(b"of a version to come").decode()

@@ -208,7 +208,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_pods_go_back_with_the_accounts_of_before(before: Path, tmp_path: Path) -> None:
+async def test_pods_can_go_back_with_the_previous_accounts(before: Path, tmp_path: Path) -> None:
     """After the Job: 0.2.0 films, detects, embeds, follows and indexes on the streams of this version."""
     async with of_before(before, tmp_path) as (world, admin):
         await more(admin, "detections", 4)

@@ -43,7 +43,7 @@ def applied(folder: Path) -> dict[str, dict[str, Any]]:
     return {n: {k: base64.b64decode(v).decode() for k, v in d["data"].items()} for n, d in secrets.items()}
 
 
-def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
+def test_every_mounted_secret_is_created_once(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert "20 passwords made" in init(folder)
     built = applied(folder)
@@ -73,7 +73,7 @@ def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
     assert "1 passwords made (search)" in init(folder)
 
 
-def test_the_servers_find_each_other_and_a_stranger_does_not_join(tmp_path: Path) -> None:
+def test_the_servers_form_a_cluster_and_a_foreign_one_does_not_join(tmp_path: Path) -> None:
     init(tmp_path / "secrets")
     server = applied(tmp_path / "secrets")["nats-server"]
     stateful = of(SHIPPED, "StatefulSet")["nats"]
@@ -87,7 +87,7 @@ def test_the_servers_find_each_other_and_a_stranger_does_not_join(tmp_path: Path
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
+async def test_three_servers_of_the_component_form_a_cluster(tmp_path: Path) -> None:
     init(tmp_path / "secrets")
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]
     assert next(iter(config)) == "nats.conf"
@@ -99,7 +99,7 @@ async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_setup_waits_for_servers_that_have_no_leader_yet(tmp_path: Path) -> None:
+async def test_setup_waits_for_servers_without_a_leader(tmp_path: Path) -> None:
     """Servers without a leader drop requests."""
     init(tmp_path / "secrets")
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]

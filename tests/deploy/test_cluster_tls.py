@@ -67,7 +67,7 @@ def loaded(path: Path) -> x509.Certificate:
 # ---- what is made
 
 
-def test_every_secret_of_an_overlay_with_tls_is_made(folder: Path, docs: list[Document]) -> None:
+def test_every_secret_of_an_overlay_with_tls_is_created(folder: Path, docs: list[Document]) -> None:
     built = of(build(folder), "Secret")
     check_builtin_kinds(list(built.values()))
     needed = set(secret_names(docs)) - ENDPOINTS
@@ -85,7 +85,7 @@ def test_every_secret_of_an_overlay_with_tls_is_made(folder: Path, docs: list[Do
 
 
 @pytest.mark.parametrize("certificate", documents(CERT_MANAGER.read_text()), ids=lambda d: d["metadata"]["name"])
-def test_a_certificate_is_as_cert_manager_makes_it(certificate: Document, folder: Path) -> None:
+def test_a_certificate_has_the_form_of_cert_manager(certificate: Document, folder: Path) -> None:
     built = loaded(folder / "tls" / certificate["spec"]["secretName"] / "tls.crt").extensions
     names = built.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert names == certificate["spec"]["dnsNames"]
@@ -106,7 +106,7 @@ def is_for(folder: Path, secret: str, host: str) -> bool:
     return True
 
 
-def test_each_server_is_believed_by_the_name_that_it_is_asked_by(folder: Path, docs: list[Document]) -> None:
+def test_each_server_is_trusted_under_the_name_its_clients_use(folder: Path, docs: list[Document]) -> None:
     config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
     routes = re.findall(r"@([a-z0-9.-]+):6222", (folder / "routes.conf").read_text())
     hosts = [urlsplit(config["url"]).hostname, config["monitoring"].partition(":")[0], *routes]
@@ -118,7 +118,7 @@ def test_each_server_is_believed_by_the_name_that_it_is_asked_by(folder: Path, d
     assert not is_for(folder, "nats-tls", "nats.example.org") and not is_for(folder, "tidegate-tls-cv", str(hosts[0]))
 
 
-def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> None:
+def test_only_the_owner_reads_the_files_and_no_key_is_printed(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         output = init(tmp_path / "secrets", "--tls")
@@ -133,7 +133,7 @@ def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> No
     assert len(set(keys)) == 18 and not [key for key in keys if key in output + written]
 
 
-def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(tmp_path: Path) -> None:
+def test_a_folder_stays_with_or_without_certificates(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     assert "certificate" not in init(secrets)
     assert "certificate" not in init(secrets) and not (secrets / "tls").exists()
@@ -145,7 +145,7 @@ def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(t
     assert "nats-tls" in of(build(secrets), "Secret")
 
 
-def test_without_the_extra_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
+def test_a_missing_extra_is_reported_and_nothing_is_created(tmp_path: Path) -> None:
     base = without(tmp_path / "packages", "cryptography")
     done = python(base, "-m", "tidegate", "cluster", "init", str(tmp_path / "secrets"), "--tls")
     assert done.stderr.endswith("cryptography, which is not installed: pip install 'tidegate[tls]'\n")
@@ -160,7 +160,7 @@ def write(folder: Path, days: float) -> issuing.Issued:
     return issuing.write(folder, "tidegate", NOW + dt.timedelta(days=days))
 
 
-def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> None:
+def test_certificates_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> None:
     first = write(tmp_path, 0)
     ca = (tmp_path / "tls/ca.crt").read_bytes()
     assert len(first.secrets) == 17 and first.until == NOW + dt.timedelta(days=365)
@@ -176,7 +176,7 @@ def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> Non
     assert write(tmp_path, (renewed.renewed_from - NOW).days + 1).secrets == first.secrets
 
 
-def test_one_that_is_not_what_it_has_to_be_is_made_anew(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_replaced(tmp_path: Path) -> None:
     write(tmp_path, 0)
     tls = tmp_path / "tls"
     (tls / "nats-tls/tls.key").write_bytes((tls / "tidegate-tls-cv/tls.key").read_bytes())  # killed between two files
@@ -190,7 +190,7 @@ def test_one_that_is_not_what_it_has_to_be_is_made_anew(tmp_path: Path) -> None:
     assert set(write(tmp_path, 1).secrets) == bad and write(tmp_path, 1).secrets == []
 
 
-def test_none_outlives_the_ca_and_its_end_is_said(tmp_path: Path) -> None:
+def test_no_certificate_outlives_the_ca_and_its_end_is_reported(tmp_path: Path) -> None:
     write(tmp_path, 0)
     end = loaded(tmp_path / "tls/ca.crt").not_valid_after_utc
     assert end == NOW + dt.timedelta(days=3650)
@@ -228,7 +228,7 @@ def servers(folder: Path, docs: list[Document], tmp_path: Path) -> Iterator[Nats
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_component_has_them_by_tls(servers: NatsPods, tmp_path: Path) -> None:
+async def test_three_servers_of_the_component_form_a_cluster_over_tls(servers: NatsPods, tmp_path: Path) -> None:
     await are_one(servers)
     for identity, pod in (("cv", "cv"), ("embed", "embed-queries"), ("vlm-front", "vlm-front"), ("webhook", "webhook")):
         async with connected(servers.settings(identity, f"tidegate-tls-{pod}"), identity) as client:
@@ -261,7 +261,7 @@ def joined(servers: NatsPods) -> set[str]:
 
 
 @pytest.mark.slow
-async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_join(
+async def test_a_server_with_the_password_and_a_foreign_certificate_does_not_join(
     servers: NatsPods, tmp_path: Path
 ) -> None:
     """It trusts the CA, as anybody may who has read `ca.crt`."""
@@ -276,7 +276,7 @@ async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_
 
 
 @pytest.mark.slow
-async def test_a_restart_is_over_once_a_server_has_found_the_others(servers: NatsPods, docs: list[Document]) -> None:
+async def test_a_restart_ends_once_a_server_has_found_the_others(servers: NatsPods, docs: list[Document]) -> None:
     """The next one goes when this one is started: else two of three would be away."""
     probes = pod_of(of(docs, "StatefulSet")["nats"])["containers"][0]
     started, alive = (probes[f"{p}Probe"]["httpGet"]["path"] for p in ("startup", "liveness"))

@@ -178,7 +178,7 @@ async def pods(cluster: Cluster, folder: Path, *services: str) -> AsyncIterator[
 @pytest.mark.slow
 @pytest.mark.long  # the four take half a minute of a core
 @pytest.mark.parametrize("order", ["accounts job pods", "job accounts pods", "pods accounts job", "pods job accounts"])
-async def test_nothing_is_lost_in_any_order(cluster: Cluster, tmp_path: Path, order: str) -> None:
+async def test_an_upgrade_in_any_order_loses_nothing(cluster: Cluster, tmp_path: Path, order: str) -> None:
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     (tmp_path / "bank").mkdir()
     before = {path.name: path.read_text() for path in cluster.server.secrets.iterdir() if "." not in path.name}
@@ -255,7 +255,7 @@ def _ended(found: list[Any]) -> list[str]:
     return [track.id for event in found if type(event) is Tracks for track in event.tracks if track.state == "end"]
 
 
-async def test_workers_of_before_go_on_under_the_new_rights(cluster: Cluster) -> None:
+async def test_old_workers_continue_under_the_new_rights(cluster: Cluster) -> None:
     """Old and new pods run together for a while: an old worker finishes its messages in flight, and takes more."""
     async with left(cluster, "rtsp://127.0.0.1:8554/lobby"):
         await cluster.accounts()
@@ -274,7 +274,7 @@ async def test_workers_of_before_go_on_under_the_new_rights(cluster: Cluster) ->
             await worker.close()
 
 
-async def test_whoever_connected_to_0_2_0_connects_by_the_same_password(cluster: Cluster) -> None:
+async def test_clients_of_0_2_0_connect_with_the_same_password(cluster: Cluster) -> None:
     names_of_before = [path.name for path in cluster.server.secrets.iterdir() if "." not in path.name]
     await cluster.accounts()
     for identity in names_of_before:

@@ -138,7 +138,7 @@ def drain_of(name: str) -> float:
     return max((getattr(loaded, f) for f in loaded.__struct_fields__ if f.endswith("_grace_s")), default=0)
 
 
-def test_vllm_and_its_worker_are_told_the_same() -> None:
+def test_vllm_and_its_worker_have_the_same_settings() -> None:
     worker = given("vlm")
     arguments = dict(a.split("=", 1) for a in SERVICES["vllm"]["command"])
     assert arguments["--model"] == worker["VLM_MODEL"]

@@ -139,7 +139,7 @@ def test_the_parts_change_nothing_but_annotations(tool: Path, tmp_path: Path) ->
     assert not wanted
 
 
-def test_what_nobody_named_is_a_service(tmp_path: Path) -> None:
+def test_an_unassigned_resource_is_in_the_services_part(tmp_path: Path) -> None:
     """A component that is new to the list of parts, or of one's own, is applied too, and after all else."""
     used = ["kubernetes/overlays/h100/demand", "kubernetes/model-cache", "kubernetes/webhook", "kubernetes/parts"]
     used = [os.path.relpath(DEPLOY / p, tmp_path.resolve()) for p in used]
@@ -209,7 +209,7 @@ def test_nats_waits_for_secrets_and_certificates(tmp_path: Path) -> None:
         assert "tidegate-namespace" in before(found, name)
 
 
-def test_a_job_of_the_same_name_can_be_made_anew(tmp_path: Path) -> None:
+def test_a_job_of_the_same_name_can_be_recreated(tmp_path: Path) -> None:
     """Nothing else is recreated if a field is immutable: recreating NATS would delete its streams."""
     forced = {name for name, k in kustomizations(tmp_path).items() if k["spec"].get("force")}
     assert forced == {"tidegate-setup"} and [d["kind"] for d in parts()["setup"]] == ["Job"]
@@ -227,7 +227,7 @@ def check_health(services: Document, docs: list[Document]) -> None:
     assert not services["spec"].get("wait")
 
 
-def test_flux_waits_for_what_always_runs(tmp_path: Path) -> None:
+def test_flux_waits_for_steady_deployments(tmp_path: Path) -> None:
     services = kustomizations(tmp_path)["tidegate-services"]
     check_health(services, parts()["services"])
     services["spec"]["healthChecks"][0]["name"] = "tidegate-cv"
@@ -264,7 +264,7 @@ def test_a_scaled_object_is_healthy_when_keda_says_ready(tmp_path: Path, pytestc
     assert json.loads(done.stdout) == [True, False, False, False, None, None]
 
 
-def test_the_folder_of_secrets_is_what_flux_decrypts(tmp_path: Path) -> None:
+def test_flux_decrypts_the_folder_of_secrets(tmp_path: Path) -> None:
     """All Secrets that NATS and the pods mount, and no second owner of the namespace."""
     init = [sys.executable, "-m", "tidegate", "cluster", "init", tmp_path / "secrets"]
     subprocess.run(init, check=True, capture_output=True, timeout=60)
@@ -324,7 +324,7 @@ def check_project(project: Document, docs: list[Document]) -> None:
     assert ("", "Secret") not in {(e["group"], e["kind"]) for e in project["spec"]["namespaceResourceWhitelist"]}
 
 
-def test_the_project_of_argo_cd_may_make_what_it_makes_and_nothing_else() -> None:
+def test_the_project_of_argo_cd_may_create_exactly_its_resources() -> None:
     (project,) = of(build(ARGO), "AppProject").values()
     application = of(build(ARGO), "Application")["tidegate"]["spec"]
     docs = build(ARGO / "overlay")
@@ -349,7 +349,7 @@ def check_ignored(application: Document, docs: list[Document]) -> None:
     assert {p.split("/")[1] for e in others for p in e["jsonPointers"]} == {"metadata"}
 
 
-def test_argo_cd_leaves_alone_what_keda_sets() -> None:
+def test_argo_cd_ignores_fields_that_keda_sets() -> None:
     application = of(build(ARGO), "Application")["tidegate"]
     check_ignored(application, build(ARGO / "overlay"))
     application["spec"]["ignoreDifferences"].pop(0)

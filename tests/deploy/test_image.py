@@ -54,7 +54,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[Host]:
 
 
 @pytest.mark.parametrize("name", [SMALL, CPU])
-def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, name: str) -> None:
+def test_an_image_is_small_and_has_only_what_it_runs(engine: Engine, name: str) -> None:
     layers = layers_mb(engine, name)
     assert sum(layers) < KINDS[name].most_mb
     # Of a new version of our code a node that has the last one fetches this much.
@@ -75,7 +75,7 @@ def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, nam
 
 
 @pytest.mark.parametrize("name", [SMALL, CPU])
-def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str) -> None:
+def test_the_bill_of_materials_matches_the_image(engine: Engine, name: str) -> None:
     """As the image itself says, by Python and by dpkg."""
     text = sbom.of_image(engine, name)
     assert text == sbom.of_image(engine, name)
@@ -110,7 +110,7 @@ async def test_a_service_runs_from_its_image_and_drains(host: Host, service: str
 
 
 @pytest.mark.parametrize("service", ["cv", "ingest"])
-async def test_a_container_that_is_stopped_while_it_starts_ends_at_once(host: Host, service: str) -> None:
+async def test_a_container_stopped_during_its_start_ends_immediately(host: Host, service: str) -> None:
     """The first process of a container is one that SIGTERM does not end by itself."""
     container = host.start(service)
     while container.inspect("State")["Status"] == "running":
@@ -119,7 +119,7 @@ async def test_a_container_that_is_stopped_while_it_starts_ends_at_once(host: Ho
     assert container.inspect("State")["ExitCode"] == 143, container.log
 
 
-async def test_video_becomes_events_in_containers_and_none_is_lost(host: Host, tmp_path: Path) -> None:
+async def test_containers_turn_video_into_events_and_lose_none(host: Host, tmp_path: Path) -> None:
     server = host.server
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     admin = await bus.connect(server.settings("admin"), "admin")

@@ -53,7 +53,7 @@ def setting(name: str) -> str:
     return str(value)
 
 
-def test_its_memory_holds_what_clients_that_do_not_read_leave() -> None:
+def test_its_memory_suffices_for_the_buffers_of_slow_clients() -> None:
     (environment,) = (c["env"] for c in pod_of(ours())["containers"] if c["name"] == "nats")
     (limit,) = (int(e["value"].removesuffix("MiB")) * MB for e in environment if e["name"] == "GOMEMLIMIT")
     pending, payload = (int(setting(name).removesuffix("MB")) * MB for name in ("max_pending", "max_payload"))
@@ -86,7 +86,7 @@ def test_the_values_are_those_of_the_component() -> None:
         assert pod[name] == pod_of(ours())[name]
 
 
-def test_the_readme_has_them_used() -> None:
+def test_the_readme_uses_the_values() -> None:
     readme = (DEPLOY / "README.md").read_text()
     assert all(f"deploy/nats-chart/{name}" in readme for name in FORMS["tls"])
 
@@ -109,7 +109,7 @@ def rendered(request: pytest.FixtureRequest) -> tuple[str, list[Document]]:
     return request.param, docs
 
 
-def test_the_chart_makes_what_pods_policies_and_keda_look_for(
+def test_the_chart_creates_what_pods_policies_and_keda_reference(
     rendered: tuple[str, list[Document]], tmp_path: Path
 ) -> None:
     form, docs = rendered
@@ -153,5 +153,5 @@ def servers(rendered: tuple[str, list[Document]], tmp_path: Path) -> Iterator[Na
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_chart_configures_them(servers: NatsPods) -> None:
+async def test_three_servers_of_the_chart_form_a_cluster(servers: NatsPods) -> None:
     await are_one(servers)

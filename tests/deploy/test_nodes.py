@@ -188,7 +188,7 @@ def test_a_pool_that_breaks_a_rule_is_found() -> None:
             check(changed(pool, change))
 
 
-def test_no_pod_forbids_its_node_to_go() -> None:
+def test_no_pod_blocks_the_removal_of_its_node() -> None:
     """A drain loses nothing, and a node that may never go gets no patches."""
     for form in FORMS:
         assert "do-not-disrupt" not in json.dumps(build(OVERLAYS / form))
@@ -202,7 +202,7 @@ BUFFER_FIELDS = {"provisioningStrategy", "podTemplateRef", "scalableRef", "repli
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_buffer_takes_the_placeholder_s_place(form: str, tmp_path: Path) -> None:
+def test_a_capacity_buffer_replaces_the_placeholder(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "nodes/capacity-buffer")
     check_builtin_kinds(docs)
     before = build(OVERLAYS / form)
@@ -286,7 +286,7 @@ def check_sharing(config: Document, docs: list[Document]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_turns_on_one_gpu_are_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+def test_time_slicing_of_a_gpu_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "nodes/time-slicing")
     plugin = build(NODES / "time-slicing/plugin")
     check_builtin_kinds([*docs, *plugin])
@@ -377,13 +377,13 @@ def test_weights_from_an_image_are_a_component_of_either_form(form: str, tmp_pat
             check_weights(broken, "tidegate-weights:0.2.0")
 
 
-def test_the_guide_names_an_image_of_weights_of_one_s_own(tmp_path: Path) -> None:
+def test_the_guide_shows_a_custom_image_of_weights(tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n([^`]*volumes: \[[^`]*)```", GUIDE.read_text())
     docs = overlay(tmp_path, "h100/demand", "nodes/weights", patches=yaml.safe_load(block))
     check_weights(docs, "registry.example.org/weights:1")
 
 
-def test_all_that_is_for_nodes_goes_together(tmp_path: Path) -> None:
+def test_the_components_for_nodes_work_together(tmp_path: Path) -> None:
     components = ["nodes/mig", "nodes/capacity-buffer", "nodes/preload", "nodes/weights", "kubernetes/parts"]
     docs = overlay(tmp_path, "h100/demand", *components)
     for kind, name in (

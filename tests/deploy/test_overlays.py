@@ -54,7 +54,7 @@ pytestmark = pytest.mark.xdist_group("deploy")
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
-def test_an_overlay(form: str, tmp_path: Path) -> None:
+def test_an_overlay_is_valid_and_complete(form: str, tmp_path: Path) -> None:
     docs = build(OVERLAYS / form)
     check_builtin_kinds(docs)
     cluster_wide = ("Namespace", "PriorityClass")
@@ -93,7 +93,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["cpu", "cpu/demand"])
-def test_the_overlay_without_gpus_asks_for_none(form: str, keda_schema: Path) -> None:
+def test_the_overlay_without_gpus_requests_none(form: str, keda_schema: Path) -> None:
     """Every service but vlm, by models that the image holds."""
     docs = build(OVERLAYS / form)
     check_builtin_kinds(docs)
@@ -121,7 +121,7 @@ def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", [*FORMS, "cpu", "cpu/demand"])
-def test_work_bends_only_where_demand_scales(form: str) -> None:
+def test_work_degrades_only_if_demand_scales(form: str) -> None:
     """What workers defend is what their ScaledObject asks for."""
     docs = build(OVERLAYS / form)
     scaled = of(docs, "ScaledObject")
@@ -135,7 +135,7 @@ def test_work_bends_only_where_demand_scales(form: str) -> None:
 
 
 @pytest.mark.foreign
-def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
+def test_nvidia_s_figures_are_unchanged() -> None:
     """Streams of 1080p30 by NVIDIA, as frames, as segments of 5 frames."""
     for profile, streams in (("h100", 50), ("rtx-pro-6000", 29), ("l40s", 15)):
         for form in ("", "/demand"):
@@ -145,7 +145,7 @@ def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["rtx-pro-4500", "rtx-pro-4500/demand"])
-def test_a_gpu_that_nvidia_states_nothing_of_has_its_share_of_another_s_rate(form: str) -> None:
+def test_a_gpu_without_figures_of_nvidia_has_a_share_of_another_s_rate(form: str) -> None:
     """CUDA cores and GB/s of an RTX PRO 4500 and an RTX PRO 6000, both of the server edition."""
     share = min(10_496 / 24_064, 800 / 1_597)
     scaled = of(build(OVERLAYS / form), "ScaledObject")

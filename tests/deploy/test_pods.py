@@ -59,7 +59,7 @@ def manifests(folder: Path) -> list[Document]:
     return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
 
 
-async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods, tmp_path: Path) -> None:
+async def test_every_deployment_runs_as_a_pod_and_loses_nothing(pods: Pods, tmp_path: Path) -> None:
     docs = manifests(tmp_path)
     everything = list(workloads(docs))
     assert len(everything) == 12
@@ -103,7 +103,7 @@ async def assert_video_processed(pods: Pods, everything: list[str], posted: list
         assert "Traceback" not in pods.log(name)
 
 
-async def test_what_a_pod_lacks_shows(pods: Pods, tmp_path: Path) -> None:
+async def test_a_missing_dependency_of_a_pod_is_reported(pods: Pods, tmp_path: Path) -> None:
     """That these tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
     docs = manifests(tmp_path)
     cv = workloads(docs)["tidegate-cv"]

@@ -74,7 +74,7 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
 
 @pytest.mark.foreign
 @pytest.mark.slow
-async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, admin: Client) -> None:
+async def test_alerts_fire_on_metrics_of_real_services(prometheus: Prometheus, admin: Client) -> None:
     await until(lambda: prometheus.up() == {*PLAIN, "webhook"})
     js = admin.jetstream()
     await js.publish("events.alerts.lobby", b"no alert")

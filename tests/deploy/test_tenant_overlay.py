@@ -113,7 +113,7 @@ def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_tenant_s_overlay(form: str, keda_schema: Path) -> None:
+def test_a_tenant_s_overlay_is_valid(form: str, keda_schema: Path) -> None:
     docs = rendered(form)
     check_tenant(docs, "acme", "ACME")
     assert set(keda_problems(keda_schema, docs)) == {None}
@@ -140,7 +140,7 @@ def test_a_copy_for_another_tenant_takes_all_components(form: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_pods_of_a_tenant_reach_nats_and_nobody_else_s_pods(form: str, tmp_path: Path) -> None:
+def test_pods_of_a_tenant_reach_nats_and_no_pods_of_others(form: str, tmp_path: Path) -> None:
     docs, first = copied(tmp_path, form, *COMPONENTS), build(OVERLAYS / f"h100{form}")
     check(docs, added=True, scaler=bool(form))
     policies = Policies([*docs, *first])
@@ -168,7 +168,7 @@ def secrets_by_the_readme(folder: Path) -> dict[str, str]:
     return dict(re.findall(r"generic (\S+) --from-file=password=(\S+)", reply))
 
 
-async def test_a_tenant_s_pods_and_keda_find_what_is_theirs_on_a_real_server(tmp_path: Path) -> None:
+async def test_a_tenant_s_pods_and_keda_find_their_streams_on_a_real_server(tmp_path: Path) -> None:
     accounts(tmp_path)
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     docs = rendered("/demand")

@@ -195,14 +195,14 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("remedy", "source"), [(remedy, source) for remedy in BAD for source in BAD[remedy]])
-def test_the_rule_finds(remedy: str, source: str) -> None:
+def test_the_rule_finds_clock_dependence(remedy: str, source: str) -> None:
     assert [found for _, found in Rules(source).found] == [remedy]
 
 
 @pytest.mark.parametrize("source", GOOD)
-def test_the_rule_leaves(source: str) -> None:
+def test_the_rule_accepts_other_code(source: str) -> None:
     assert Rules(source).found == []
 
 
-def test_a_reason_is_given() -> None:
+def test_an_exception_needs_a_reason() -> None:
     assert Rules("time.sleep(1)  # clock:\nassert done").found == [(1, SLEPT)]

@@ -44,7 +44,7 @@ except ModuleNotFoundError as e:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
-def test_loading_it_tells_nobody(module: str, tmp_path: Path) -> None:
+def test_an_import_opens_no_connection_and_starts_no_process(module: str, tmp_path: Path) -> None:
     # Some packages hold their tongue where a build is run.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CI", "COVERAGE", "GITHUB", "JENKINS", "BUILD"))}
     done = subprocess.run(

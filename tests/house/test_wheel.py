@@ -124,7 +124,7 @@ def first_event(bin_: Path, folder: Path, subject: str) -> str:
             watching.kill()
 
 
-def test_the_sdist_and_the_wheel_hold_what_is_read_at_run_time(built: tuple[Path, Path]) -> None:
+def test_the_sdist_and_the_wheel_have_all_files_read_at_run_time(built: tuple[Path, Path]) -> None:
     sdist, wheel = built
     deployed = {f"{p.relative_to(ROOT)}" for p in (ROOT / "deploy" / "keda").rglob("*.yaml")}
     with zipfile.ZipFile(wheel) as archive:
@@ -142,11 +142,11 @@ def test_doctor_finds_nothing_bad(installed: Path, folder: Path) -> None:
     assert "one segment" in found
 
 
-def test_simulate_knows_its_scaled_object(installed: Path, folder: Path) -> None:
+def test_simulate_finds_its_scaled_object(installed: Path, folder: Path) -> None:
     assert "demand" in tidegate(installed, folder, "simulate", "--trace", "ramp", "--service-rate", "2", "--hours", "1")
 
 
-def test_up_detects_in_a_file_and_ends_in_order(installed: Path, folder: Path) -> None:
+def test_up_detects_in_a_file_and_ends_cleanly(installed: Path, folder: Path) -> None:
     shutil.copy(footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0], folder / "street.mp4")
     with up(installed, folder):
         tidegate(installed, folder, "camera", "add", "street", "street.mp4", "--loop")

@@ -299,7 +299,7 @@ STEPS = st.one_of(
     [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
     [(World.act, 1, Process.release), (World.pass_steps, 1)],
 )
-def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
+def test_no_two_processes_hold_one_lease(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
     world = World(habits)
 
     async def run() -> None:

@@ -68,7 +68,7 @@ def test_drift_is_followed(ppm: int) -> None:
     assert 1 <= clock.reanchors <= 60 * 60 * abs(ppm) / 1e6 / TOLERANCE_S + 1
 
 
-def test_jump_ahead_is_told_at_once() -> None:
+def test_jump_ahead_is_detected_immediately() -> None:
     clock = WallClock()
     for i in range(50):
         clock.observe(i * STEP, T0 + i * STEP)
@@ -85,7 +85,7 @@ def test_pause_of_the_cameras_clock_is_corrected_within_two_windows() -> None:
     assert clock.wall(999 * STEP) == pytest.approx(T0 + 999 * STEP + 3.0)
 
 
-def test_our_own_clock_set_back_an_hour() -> None:
+def test_own_clock_set_back_an_hour() -> None:
     clock = WallClock()
     for i in range(100):
         clock.observe(i * STEP, T0 + i * STEP)

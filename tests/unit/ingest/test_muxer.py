@@ -128,7 +128,7 @@ def test_first_packets_without_timestamps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("at", [0, 10, 24, 25, 49, 50])
-def test_a_frame_that_is_sent_twice_is_taken_once(tmp_path: Path, codec: str, at: int) -> None:
+def test_a_frame_sent_twice_is_stored_once(tmp_path: Path, codec: str, at: int) -> None:
     """As by a server that tries again although it had succeeded: H.265 gives one picture for both, H.264 two."""
     path = footage.make(tmp_path / "v.mp4", codec=codec, gop=50)
     once, _ = segments(*demux(path))
@@ -140,7 +140,7 @@ def test_a_frame_that_is_sent_twice_is_taken_once(tmp_path: Path, codec: str, at
     assert segmenter.dropped == {"repeated": 1}
 
 
-def test_frames_that_look_alike_are_all_taken(tmp_path: Path) -> None:
+def test_identical_looking_frames_are_all_stored(tmp_path: Path) -> None:
     """Of a still scene, the same bytes come again and again, each time later."""
     stream, packets = demux(footage.make(tmp_path / "v.mp4", gop=1, frames=1))
     still = [*packets, *(demux(tmp_path / "v.mp4")[1][0] for _ in range(24))]

@@ -41,7 +41,7 @@ async def test_how_often_the_disk_is_synced_is_a_setting(
         assert config["sync_interval"] == interval_s * 1e9
 
 
-async def test_what_is_no_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_SYNC_S", "always")
     with pytest.raises(SettingError, match="STORE_SYNC_S"):
         await NatsServer(tmp_path).start()

@@ -90,7 +90,7 @@ class World:
     st.lists(st.sampled_from([1, 1, 1, 300, 2400, 7200, -3000]), max_size=40),
     st.lists(st.integers(1, 150), max_size=30),
 )
-def test_each_segment_is_in_one_file_that_is_known(steps: list[int], kills: list[int]) -> None:
+def test_each_segment_is_in_one_listed_file(steps: list[int], kills: list[int]) -> None:
     times, at = [], BEGIN
     for step in steps:
         at += dt.timedelta(seconds=step)
