@@ -73,7 +73,7 @@ def test_unknown_minutes_are_no_lull() -> None:
     assert (found.mean, found.known, found.lull) == (1.0, 0.5, 0.0)
 
 
-def test_a_rise_is_counted_once_and_only_where_it_is_more_than_a_replica() -> None:
+def test_a_rise_over_one_replica_is_counted_once() -> None:
     steps = hours(1, 1, 4, 4, 1, 1, 4)
     even = Trace("t", 60.0, np.repeat([60, 60, 240, 240, 60, 60, 240], 60))
     assert rises(even, 2.5, 60.0) == 2 and rises(even, 3.5, 60.0) == 0

@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-async def test_0_2_0_does_not_start_on_what_this_version_stores(data: Path) -> None:
+async def test_0_2_0_does_not_start_on_data_of_this_version(data: Path) -> None:
     """It begins with a fresh `nats.conf`, and its server would delete MEDIA, which it has no key of."""
     data.mkdir()
     (data / "nats.conf").write_text("password: p")

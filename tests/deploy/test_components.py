@@ -101,7 +101,7 @@ def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path,
 
 
 @pytest.mark.foreign
-def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_cert_manager_creates_what_tls_needs(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     folder = npm.installed(pytestconfig, "@kubernetes-models/cert-manager", CERT_MANAGER_MODELS).parents[2]
     docs = build(DEPLOY / "kubernetes/tls/cert-manager")
     assert set(problems(folder, "cert-manager/cert-manager.io/v1", docs)) == {None}

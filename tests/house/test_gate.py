@@ -115,7 +115,7 @@ def test_a_failure_outside_of_tests_is_red(suite: Path) -> None:
     assert gate(suite, "tests/no_such_file.py").returncode == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_failed_assertion_stays_red_where_the_change_reaches_its_test() -> None:
+def test_a_failed_assertion_stays_red_if_the_change_affects_its_test() -> None:
     asserted = Failure("tests/test_a.py::test_x", "AssertionError: assert 1 == 2")
     rewritten = Failure("tests/test_b.py::test_y[1]", "assert 1 == 2")
     late = Failure("tests/test_a.py::test_z", "TimeoutError: not so after 120 s")

@@ -138,7 +138,7 @@ def test_jitter_during_a_crossing_is_one_crossing(tremor: list[float]) -> None:
     assert [what for what, _ in Someone(GATE).at(LEFT, *on_it, RIGHT, RIGHT).passed()] == ["in"]
 
 
-def test_from_left_to_right_of_a_line_is_in_and_back_is_out() -> None:
+def test_left_to_right_over_a_line_is_in_and_the_reverse_is_out() -> None:
     assert Someone(GATE).at(LEFT, RIGHT, RIGHT, LEFT).passed() == [("in", 0.125), ("out", 0.625)]
     turned = book(lines={"gate": {"from": [0.5, 0.5], "to": [0.5, 0.9]}})
     assert Someone(turned).at(LEFT, RIGHT).passed() == [("out", 0.125)]
@@ -701,9 +701,7 @@ ALERTS = [
 
 @pytest.mark.parametrize(("alert", "reports", "count"), ALERTS)
 @pytest.mark.parametrize("ended", [False, True])
-def test_an_incident_is_one_alert_as_its_rule_says(
-    alert: str | None, reports: list[str], count: int, ended: bool
-) -> None:
+def test_an_incident_has_one_alert_by_its_rule(alert: str | None, reports: list[str], count: int, ended: bool) -> None:
     watch = Watch(rule("enter", zone="door", verify="Is somebody there?", alert=alert)).for_s(2, "a").for_s(3 * ended)
     begun = watch.of(Incident)[0]
     assert len(watch.of(Alert)) == (alert == "start")

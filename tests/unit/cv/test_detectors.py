@@ -62,7 +62,7 @@ def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 @pytest.mark.usefixtures("either_precision")
-def test_people_and_bicycles_are_found_where_they_are(bikes: list[Image]) -> None:
+def test_people_and_bicycles_are_found_at_their_places(bikes: list[Image]) -> None:
     found = load(EMBEDDED, threads=2, min_score=0.4).detect(bikes)
     assert len(found) == len(bikes)
     for objects in found:

@@ -40,7 +40,7 @@ def seen(objects: list[tuple[str, Box]], part: Box, short: float) -> list[Detect
 
 @given(grids, st.lists(places(), max_size=8), st.floats(0, 0.04))
 @example(Grid(2, 1), [(0.94, 0.0, 1.0, 0.5)], 0.03125)
-def test_each_object_is_found_once_and_where_it_is(grid: Grid, boxes: list[Box], short: float) -> None:
+def test_each_object_is_found_once_at_its_place(grid: Grid, boxes: list[Box], short: float) -> None:
     """Also where a box ends before the edge that cuts its object off."""
     objects = [(str(n), box) for n, box in enumerate(boxes)]
     parts = [(0.0, 0.0, 1.0, 1.0), *grid.tiles()] if grid.views > 1 else [(0.0, 0.0, 1.0, 1.0)]

@@ -109,7 +109,7 @@ def test_other_video_is_transcoded(tmp_path: Path, codec: str, suffix: str, opti
     assert len(packets(out)) == 5 * 150
 
 
-def test_wide_video_is_made_smaller(tmp_path: Path) -> None:
+def test_wide_video_is_scaled_down(tmp_path: Path) -> None:
     source = encode(tmp_path / "wide.avi", codec="mpeg4", frames=30, size=(1920, 1080))
     footage.serveable(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:

@@ -243,7 +243,7 @@ def test_workers_twice_as_slow_are_followed_within_two_minutes() -> None:
     assert world.left < 10 * 5
 
 
-def test_without_heartbeats_the_lag_rule_holds_and_with_them_demand_does() -> None:
+def test_the_lag_rule_applies_without_heartbeats_and_demand_with_them() -> None:
     world = World(lambda t: 10).run(600)
     assert world.last.basis == "demand"
     world.unheard = world.deaf = True

@@ -130,7 +130,7 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
     return found
 
 
-def test_without_a_budget_or_without_frames_demand_is_what_it_was() -> None:
+def test_demand_is_unchanged_without_a_budget_or_frames() -> None:
     def planned_replicas(budget: float, *, says: bool) -> list[float]:
         demand = Demand(DemandSettings(defer_budget=budget))
         return [demand.observe(o).replicas for o in observations(says=says)]

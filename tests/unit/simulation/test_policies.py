@@ -183,7 +183,7 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule(monkeypatch: pytest.
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 
 
-def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:
+def test_the_tuned_keda_is_the_cheapest_with_equal_service() -> None:
     def of(hours: float, served: float) -> Result:
         values = dict.fromkeys(Result.__struct_fields__, 0)
         return Result(**{**values, "name": "x", "replica_hours": hours, "window_attainment": served})
