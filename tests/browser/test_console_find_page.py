@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-# What a page asks for while nobody answers is an error of the browser's, and none of the page's.
+# A request without a service behind it is an error of the browser, and not of the page.
 FAILED_REQUEST = "Failed to load resource"
 WIDE = jpeg(np.full((1000, 2000, 3), 90, np.uint8))
 
@@ -86,7 +86,7 @@ async def filmed(admin: Client, camera: str, n: int) -> None:
 
 @contextlib.asynccontextmanager
 async def world(server: NatsServer, admin: Client, folder: Path) -> AsyncIterator[tuple[Running, list[int]]]:
-    """A console beside a search service that has seen scene 1 at lobby and scene 0 at street."""
+    """A console with a search service that has seen scene 1 at lobby and scene 0 at street."""
     await filmed(admin, "lobby", 1)
     await filmed(admin, "street", 0)
     await detected(admin, "street", 0, [("person", 0.9)])

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @contextlib.asynccontextmanager
 async def busy(server: NatsServer, admin: Client) -> AsyncIterator[Running]:
-    """A console beside a worker and a scaler, with a camera that is away and an incident, and an hour behind it."""
+    """A console with a worker, a scaler, an offline camera, an incident, and an hour of history."""
     for camera in ("lobby", "yard"):
         await add_camera(admin, camera)
     await say(admin, status("yard", "offline"), "c/yard")

@@ -59,7 +59,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.asynccontextmanager
 async def looking(server: NatsServer, admin: Client) -> AsyncIterator[Page]:
-    """Somebody's page, with a camera of which there is no video yet."""
+    """A page with a camera that has no video yet."""
     await add_camera(admin, "cam")
     async with (
         console_on(server, admin) as console,
@@ -82,7 +82,7 @@ async def test_live_video_is_shown_with_its_time(server: NatsServer, admin: Clie
             assert min((seen["red"] - 5 * n) % 256, (5 * n - seen["red"]) % 256) < 20, (seen, n)
             await asyncio.sleep(0.5)
         assert await page.is_hidden("td-player .note")
-        # It does not fall behind, and keeps no more than a while.
+        # It does not fall behind, and its buffer stays short.
         await until(lambda: camera.sent > 26)
         await becomes(page, "made.video.buffered.length == 1 && made.video.buffered.start(0) > 61")
         times = await page.evaluate(

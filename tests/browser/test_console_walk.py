@@ -1,4 +1,4 @@
-"""All pages on the real stack and real video, one after the other, as somebody would look through them."""
+"""All pages on the real stack and real video, in the order in which a person would open them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_every_page_shows_its_data(tmp_path: Path, pytestconfig: pytest.Co
 
 
 async def plays(page: Page, site: Site) -> None:
-    """Video goes on by itself, near the live edge."""
+    """Assert that video plays by itself, near the live edge."""
     await page.goto(f"{site.url}#/cameras/{site.alley}")
     await page.wait_for_selector("main video")
     first = await time_of(page)

@@ -115,7 +115,7 @@ async def test_an_outage_of_the_server_loses_no_video(
 async def test_an_outage_while_cameras_move_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """Who had too many gave some up, and nobody could take them until the server was back."""
+    """An ingest with too many cameras once gave some up, and no other could take them until the server was back."""
     ingest = start(INGEST_TIMEOUT_S=PATIENT_S)
     epochs = await shared_out(admin, [ingest], camera)
     # Another process that is there, and takes nothing.
@@ -134,8 +134,10 @@ async def test_an_outage_while_cameras_move_loses_no_video(
 async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
     admin: Client, start: Callable[..., Ingest], camera: str, segment_s: int
 ) -> None:
-    """It was given up once another had taken it, or at the stop of its ingest: two seconds and more were missing, which
-    the other took to connect; and then up to half a segment, where its keyframes are closer than that.
+    """Its ingest once gave it up when another took it, or at its own stop.
+
+    More than two seconds were missing, in which the other connected. A later version lost up to half a segment of
+    cameras with closer keyframes.
     """
     settings = {"INGEST_TIMEOUT_S": PATIENT_S, "INGEST_SEGMENT_S": str(segment_s)}
     async with slow_to_answer(camera) as url:
@@ -184,8 +186,9 @@ async def test_cameras_that_move_twice_are_filmed_once(
 async def test_an_outage_while_the_next_ingest_connects_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, away_s: float
 ) -> None:
-    """Who had them gave them up after ten seconds. It stored what it had, as the next one did; or dropped what it could
-    not store, and nobody counted that.
+    """The holder once gave the cameras up after ten seconds.
+
+    It stored its buffer, as the next ingest did; or dropped what it could not store, without counting that.
     """
     async with slow_to_answer(camera) as url:
         first, second = await moving(admin, start, url)
@@ -211,7 +214,7 @@ async def test_an_outage_while_the_next_ingest_connects_loses_no_video(
 async def test_a_frozen_ingest_stores_nothing_twice_while_cameras_move(
     admin: Client, start: Callable[..., Ingest], camera: str, frozen: int, frozen_s: float
 ) -> None:
-    """Who took them stored what it had until the end of its lease, though the other had them again."""
+    """The new ingest once stored video until the end of its lease, though the other had the cameras again."""
     async with slow_to_answer(camera) as url:
         ingests = await moving(admin, start, url)
         ingests[frozen].process.send_signal(signal.SIGSTOP)
@@ -223,7 +226,7 @@ async def test_a_frozen_ingest_stores_nothing_twice_while_cameras_move(
         found = await stored(admin)
         for ingest in ingests:
             assert await asyncio.to_thread(ingest.stop) == 0
-    # Who had them could not film while it was frozen; before the end of its lease nobody else could know.
+    # A frozen holder could not film, and no other ingest could know before the end of its lease.
     assert_whole(found, missing_s=frozen_s if frozen == 0 and frozen_s > 5 else 0.3)
 
 
@@ -253,7 +256,7 @@ async def test_an_ingest_stopped_before_it_started_reports_nothing_of_its_camera
 async def test_an_ingest_stopped_at_its_start_hands_over_its_cameras(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """What it had just taken it could not offer yet, and then nobody had it until the next one had connected."""
+    """It once could not offer cameras that it had just taken, and no ingest had them until the next had connected."""
     async with slow_to_answer(camera) as url:
         first = start(INGEST_TIMEOUT_S=PATIENT_S)
         await shared_out(admin, [first], url)

@@ -1,4 +1,4 @@
-"""A short form of `make soak`: every service is there, is at work, and is looked at."""
+"""A short form of `make soak`: every service is there, works, and is monitored."""
 
 from __future__ import annotations
 

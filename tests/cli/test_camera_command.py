@@ -25,7 +25,7 @@ BARE = "rtsp://10.0.0.7:554/stream1"
 
 
 class People:
-    """Somebody at a terminal, and what the buckets say."""
+    """A person at a terminal, and the contents of the buckets."""
 
     def __init__(self, server: NatsServer, admin: Client, folder: Path) -> None:
         self._server, self._js, self._folder = server, admin.jetstream(), folder

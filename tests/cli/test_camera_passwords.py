@@ -161,7 +161,7 @@ async def test_the_password_prompt_of_a_terminal_does_not_echo(shell: Shell) -> 
 
 
 async def test_a_concurrently_changed_entry_gets_no_new_password(shell: Shell) -> None:
-    """The admin gives a new password without looking: it must not go where somebody else has put the camera."""
+    """The admin sets a password without reading the entry: it must not go to an address that another person has set."""
     await shell.works("add", "lobby", "rtsp://me@10.0.0.7/x", "--password-stdin", stdin="old")
     bucket = await shell.js.key_value("cameras")
     await bucket.put("lobby", b'{"url":"rtsp://thief/x"}')

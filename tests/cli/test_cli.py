@@ -95,7 +95,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_at_start(tmp_path: Path) -
     finally:
         process.kill()
         if nats and nats.is_running():
-            nats.kill()  # stopped, it hears of nobody's death
+            nats.kill()  # a stopped process gets no notice of its parent's death
     assert process.returncode == 0 and "Traceback" not in output, output
 
 

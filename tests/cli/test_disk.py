@@ -1,4 +1,4 @@
-"""What streams are promised where a disk is small: nobody needs 30 GB free to try this out."""
+"""The limits of streams on a small disk: a trial does not need 30 GB of free space."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_the_check_follows_the_settings(
 
 
 def definition(*without: str) -> dict[str, Any]:
-    """KEDA's definition of a ScaledObject as far as it is looked at, as `kubectl get -o json` shows it."""
+    """The checked part of KEDA's definition of a ScaledObject, as `kubectl get -o json` prints it."""
     directions = {d: {"properties": {"tolerance": {}, "policies": {}}} for d in ("scaleUp", "scaleDown")}
     fallback: dict[str, Any] = {"behavior": {}, "replicas": {}}
     for name in without:

@@ -105,7 +105,7 @@ def test_a_csv_costs_the_same_as_in_the_audit(tmp_path: Path) -> None:
     assert (answer.recommended, answer.scaled_object) == (audit["recommended"], audit["scaled_object"])
     (best,) = [row for row in answer.table if row.recommended]
     assert best.name == answer.recommended and best.scaled_object == answer.scaled_object
-    # It goes on to the end, and says so.
+    # It reports its progress until the end.
     progress = [line for line in reply if isinstance(line, Progress)]
     shares = [line.progress for line in progress]
     assert shares == sorted(shares) and len({line.doing for line in progress}) > 1
@@ -224,7 +224,7 @@ def test_excess_memory_or_time_is_reported_in_a_sentence(what: str, fields: dict
     assert "the simulation was ended" in reply[-1].error and "give fewer days" in reply[-1].error
 
 
-# ---- it ends with who started it
+# ---- it ends with its parent
 
 
 async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_plot_has_all_replicas(changes: list[tuple[float, int]], most: int) ->
     trace = Trace("t", 10.0, np.zeros(40, dtype=np.int64))
     edges = series.points(trace, most)
     drawn = series.replicas(timeline, edges)
-    # Of a timeline that goes on after the trace the part within it counts.
+    # Only the part of a timeline within the trace counts.
     lasts = [*(t for t, _ in timeline[1:]), math.inf]
     spent = sum(
         n * max(0.0, min(end, trace.duration_s) - min(t, trace.duration_s))

@@ -1,4 +1,4 @@
-"""A data directory goes on with the next version, and neither an older nor a newer one spoils it."""
+"""A data directory works with the next version, and neither an older nor a newer version spoils it."""
 
 from __future__ import annotations
 

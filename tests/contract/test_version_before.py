@@ -1,4 +1,4 @@
-"""0.2.0 itself, out of this repository's history: its processes run beside those of this version, and are replaced.
+"""0.2.0 itself, out of this repository's history: its processes run next to those of this version, and are replaced.
 
 A real server, real cameras, and everything that 0.2.0 was: its accounts, its `tidegate setup`, its services.
 """
@@ -79,7 +79,7 @@ class World:
         self._running: dict[tuple[str, bool], subprocess.Popen[bytes]] = {}
 
     def run(self, *command: str, old: bool, user: str = "admin") -> str:
-        """A command of one of the versions, as somebody runs it."""
+        """Run a command of one of the versions, as a person does."""
         done = subprocess.run(
             [sys.executable, "-P", *command], cwd=self.folder, env=self._environment(user, old), capture_output=True,
             text=True, timeout=patience_s(), check=False,
@@ -175,11 +175,11 @@ async def _events(admin: Client, kind: str) -> int:
 @pytest.mark.slow
 @pytest.mark.long
 async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> None:
-    """In the order of docs/how-to/upgrade.md, each service by the other while all the others go on."""
+    """In the order of docs/how-to/upgrade.md, each service is replaced while all others run."""
     async with of_before(before, tmp_path) as (world, admin):
         await more(admin, "tracks", 10)
         await new_accounts(world)
-        # What 0.2.0 may go on with meanwhile: it films, detects and embeds; analytics and rules wait for the new pods.
+        # Meanwhile 0.2.0 films, detects and embeds; analytics and rules wait for the new pods.
         for kind in ("detections", "embeddings"):
             await more(admin, kind, 8)
         assert "created" in world.run("-m", "tidegate", "setup", "--wait", "60", old=False)

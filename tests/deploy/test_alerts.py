@@ -169,7 +169,7 @@ EXPORTERS = {
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_a_paragraph_names_the_source_of_its_metrics(name: str) -> None:
-    """Where nobody scrapes them it never fires."""
+    """An alert on metrics without a scrape never fires."""
     read = {metric.partition("_")[0] for metric in promql.selected(ALERTS[name]["expr"])}
     others = {EXPORTERS[first] for first in read & set(EXPORTERS)}
     text = " ".join(paragraphs()[name].partition("**Ends**")[2].split()).partition("Needs ")[2]

@@ -65,7 +65,7 @@ def test_its_image_has_this_version_and_its_dependencies() -> None:
 
 
 def test_no_other_pod_reaches_its_ports() -> None:
-    """What reaches Ray's dashboard runs what it wants, beside the bucket's keys."""
+    """A client of Ray's dashboard can run any code, with access to the bucket's keys."""
     assert POLICY["kind"] == "NetworkPolicy" and POLICY["spec"]["policyTypes"] == ["Ingress"]
     label = POLICY["spec"]["podSelector"]["matchLabels"]
     templates = [

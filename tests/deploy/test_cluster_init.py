@@ -55,7 +55,7 @@ def test_every_mounted_secret_is_created_once(tmp_path: Path) -> None:
         if not volume.get("secret", {}).get("optional")
         for name in secret_names([volume])
     }
-    # The rest is somebody's endpoint.
+    # The other Secret is for the user's endpoint.
     assert mounted - {"tidegate-webhook"} == set(built)
     for name, data in built.items():
         identity = name.removeprefix("tidegate-nats-")

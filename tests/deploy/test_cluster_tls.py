@@ -72,7 +72,7 @@ def test_every_secret_of_an_overlay_with_tls_is_created(folder: Path, docs: list
     check_builtin_kinds(list(built.values()))
     needed = set(secret_names(docs)) - ENDPOINTS
     assert "nats-tls" in needed and "tidegate-scaler-client" in needed
-    # Prometheus is nobody's pod here.
+    # Prometheus has no pod in these manifests.
     assert needed | {"tidegate-tls-prometheus"} == set(built)
     signed = {name: d["data"] for name, d in built.items() if d["type"] == "kubernetes.io/tls"}
     assert set(signed) == {c["metadata"]["name"] for c in documents(CERT_MANAGER.read_text())}
@@ -201,7 +201,7 @@ def test_no_certificate_outlives_the_ca_and_its_end_is_reported(tmp_path: Path) 
 
 @pytest.mark.parametrize("harm", ["gone", "another", "no key"])
 def test_a_ca_whose_key_is_lost_is_not_replaced(harm: str, tmp_path: Path) -> None:
-    """A new one in its place would be trusted by nobody."""
+    """No client would trust a new CA."""
     write(tmp_path, 0)
     key, ca = tmp_path / "tls/ca.key", (tmp_path / "tls/ca.crt").read_bytes()
     if harm == "another":
@@ -264,7 +264,7 @@ def joined(servers: NatsPods) -> set[str]:
 async def test_a_server_with_the_password_and_a_foreign_certificate_does_not_join(
     servers: NatsPods, tmp_path: Path
 ) -> None:
-    """It trusts the CA, as anybody may who has read `ca.crt`."""
+    """The server trusts the CA, as any process with `ca.crt` can."""
     servers.start(0)
     servers.start(1)
     servers.start(2, Authority(tmp_path / "stranger").issue("localhost"))

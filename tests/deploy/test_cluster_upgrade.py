@@ -97,7 +97,7 @@ def older() -> Older:
 
 @pytest_asyncio.fixture
 async def cluster(tmp_path: Path, older: Older) -> AsyncIterator[Cluster]:
-    """With the accounts of 0.2.0, and passwords that somebody made once."""
+    """The cluster with the accounts of 0.2.0, and existing passwords."""
     folder = tmp_path / "secrets"
     folder.mkdir()
     block = (LEFT / "0.2.0.accounts.conf").read_text()
@@ -216,7 +216,7 @@ async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     # Consumers continue: acknowledged messages are not done again; those in flight and the rest are done.
     embedded = await _segments(admin, lambda found: set(range(2, SEGMENTS + 1)) <= set(found))
     assert {n: count for n, count in embedded.items() if n <= SEGMENTS} == dict.fromkeys(range(2, SEGMENTS + 1), 1)
-    # Tracks go on under their ids, and the camera's rule holds.
+    # Tracks continue under their ids, and the camera's rule holds.
     was = checkpoint.unpacked(cluster.older.value(f"camera.0.{CAMERA}"))
     expected = [*(object.id for object in was.followed.values()), f"{was.id_prefix}-{was.count + 1}"]
     total = await analytics.until(admin, lambda found: len(_ended(found)) >= len(expected))

@@ -212,7 +212,7 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
     secrets_by_the_readme(tmp_path)
     check_webhook(docs, tmp_path / "password")
     check_pod(of(docs, "Deployment")["tidegate-webhook"])
-    # Beside what was there, in which nothing is different.
+    # The other documents are unchanged.
     before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
     added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
     assert {d["kind"] for d in added} == {"Deployment", "NetworkPolicy", "PodDisruptionBudget"} and len(added) == 3

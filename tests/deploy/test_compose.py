@@ -80,7 +80,7 @@ def identity_of(name: str) -> str:
 
 
 def given(name: str) -> dict[str, str]:
-    """A container's environment where nobody has set anything."""
+    """A container's environment without any user settings."""
     return {key: re.sub(r"\$\{[A-Z_]+:-(.*?)\}", r"\1", value) for key, value in SERVICES[name]["environment"].items()}
 
 

@@ -128,7 +128,7 @@ def check_disruption(pool: Document) -> None:
     always, busy = budgets["Drifted"]
     assert always["nodes"] == "1" and "schedule" not in always
     hour = int(re.fullmatch(r"0 (\d+) \* \* \*", busy["schedule"]).group(1))  # type: ignore[union-attr]
-    # Hours remain: a node that could never be replaced would get no patches but by expiry, which asks nobody.
+    # Some hours allow drift: otherwise a node would get patches by expiry only, which ignores budgets.
     assert busy["nodes"] == "0" and hour <= 8 and 8 <= seconds(busy["duration"]) / 3600 <= 20
 
 
@@ -276,7 +276,7 @@ def test_the_guide_s_thresholds_for_a_seventh_are_those_of_its_rate(form: str, t
 
 
 def check_sharing(config: Document, docs: list[Document]) -> None:
-    """A GPU that is shared is another resource, so nobody who wants a whole one gets a share."""
+    """A shared GPU is another resource, so a pod that requests a whole GPU never gets a share."""
     (text,) = config["data"].values()
     sharing = yaml.safe_load(text)["sharing"]["timeSlicing"]
     assert sharing["renameByDefault"] and sharing["failRequestsGreaterThanOne"]

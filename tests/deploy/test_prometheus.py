@@ -60,7 +60,7 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
     for service in PLAIN:
         start(service, plain, **fields)
     shown = {"METRICS_CERT": page.cert, "METRICS_KEY": page.key, "METRICS_CLIENT_CA": ca.ca}
-    # Nobody listens there.
+    # No process listens on this port.
     start("webhook", secured, WEBHOOK_URL="http://127.0.0.1:9/", **shown)
     try:
         scrapes = (scrape("plain", plain), scrape("webhook", secured, scheme="https", tls_config=tls))
@@ -78,7 +78,7 @@ async def test_alerts_fire_on_metrics_of_real_services(prometheus: Prometheus, a
     await until(lambda: prometheus.up() == {*PLAIN, "webhook"})
     js = admin.jetstream()
     await js.publish("events.alerts.lobby", b"no alert")
-    # Nobody takes it.
+    # No worker takes the job.
     await say(admin, 1)
     await js.publish(names.media("lobby"), b"no segment")
     # All that runs is scraped and answers. An idle cv and a scaler without requests would raise alerts if they lasted.

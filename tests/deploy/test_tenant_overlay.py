@@ -70,7 +70,7 @@ def rendered(form: str) -> list[Document]:
 
 
 def copied(folder: Path, form: str, *components: str) -> list[Document]:
-    """The overlay as somebody copies it for another tenant, with components before its own."""
+    """A copy of the overlay for another tenant, with components before its own."""
     deploy = folder / "deploy"
     shutil.copytree(DEPLOY, deploy)
     mine = deploy / "kubernetes/overlays/globex"

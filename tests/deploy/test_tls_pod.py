@@ -95,7 +95,7 @@ async def test_the_scaler_s_pod_speaks_tls_with_all(tmp_path: Path) -> None:
 
 
 async def check_grpc(address: str, generated: Path, authority: Authority, keda: Pair, stranger: Authority) -> None:
-    """KEDA is answered, and who shows no certificate or another CA's is not."""
+    """KEDA gets an answer, and a client with no certificate or one of another CA does not."""
     async with KedaClient(address, generated, Path(authority.ca), *map(Path, keda)) as client:
         assert await client.metric(QUERY) == (0.0, False)
     for own in ((), stranger.issue("keda")):

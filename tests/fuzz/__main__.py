@@ -51,7 +51,7 @@ def names() -> list[str]:
 
 
 def try_door(name: str, seed: int, count: int) -> Tried:
-    """Try inputs 0 to `count`. A process that an input ends is replaced, and the next one goes on after that."""
+    """Try inputs 0 to `count`. A process that an input ends is replaced, and its successor starts after that input."""
     so_far, deaths = Counts(0), 0
     findings: dict[str, Finding] = {}
     while so_far.next < count and deaths < MOST_FINDINGS:

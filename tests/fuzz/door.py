@@ -18,7 +18,7 @@ class Door(NamedTuple):
     """name: also of its folder in the corpus. seeds: gives good inputs. call: takes an input, as the product would.
 
     refuses: exceptions that are a clean refusal. spoil: makes another input of one, and of the others. share: of all
-    inputs, beside the other doors': slow ones have less. most_bytes: by which one input may raise the process's memory.
+    inputs, relative to other doors: slow ones have less. most_bytes: by which one input may raise the process's memory.
     """
 
     name: str

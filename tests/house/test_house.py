@@ -46,7 +46,7 @@ def order(package: str) -> dict[str, int]:
 
 
 def part(file: str, package: str) -> str:
-    """What of a package a file belongs to: a folder, or a module beside the folders."""
+    """Return the part of a package that a file belongs to: a folder, or a module next to the folders."""
     return file.removeprefix(f"{package}/").split("/")[0].removesuffix(".py")
 
 
@@ -108,7 +108,7 @@ def test_no_imports_are_circular() -> None:
 
 
 def test_nothing_imports_a_module_of_tests() -> None:
-    """Helpers live in support modules beside the tests."""
+    """Helpers live in support modules next to the tests."""
     wrong = [
         f"{file} imports {other}"
         for file in files("tests", "bench", "tools")

@@ -1,6 +1,4 @@
-"""Whatever our services load tells nobody of it: nothing is looked up or connected to, no process forked, no file left
-at home.
-"""
+"""Imports of the services have no side effects: no lookup, no connection, no fork, and no file in the home folder."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _checkpoint(data: bytes) -> None:
 
 
 def _frames_left_out() -> list[First]:
-    """Good detections, of which less was looked at than is wanted."""
+    """Good detections with fewer analysed frames than wanted."""
     quality = Quality(fps=1, wanted=5, cause="backlog")
     walks = [e for e in good.every_event() if type(e) is Detections]
     return [

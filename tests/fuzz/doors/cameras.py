@@ -1,4 +1,4 @@
-"""Cameras as somebody gives them, and as the buckets hold them."""
+"""Cameras as a person enters them, and as the buckets hold them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _camera(data: bytes) -> None:
 
 
 def _url(data: bytes) -> None:
-    """A camera's URL as somebody gives it. What is shown of it holds no password."""
+    """A camera's URL as a person enters it. Its displayed form holds no password."""
     camera, secret = cameras.new_camera(data.decode(errors="surrogateescape"))
     split_credentials(join_credentials(camera.url, secret))
 

@@ -1,4 +1,4 @@
-"""The doors of the console: rules that somebody writes, searches, questions, what a child says of a camera, video."""
+"""The doors of the console: written rules, searches, questions, a child's answer on a camera, video."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def _jobs() -> list[bytes]:
 
 
 def _book(data: bytes) -> None:
-    """Also what is not compressed, which nobody sends."""
+    """Also uncompressed data, which no publisher sends."""
     subject, _, payload = spoil.read_wire(data)
     book = Book()
     for packed in (zlib.compress(payload, 1), payload):

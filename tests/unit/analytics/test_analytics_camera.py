@@ -359,7 +359,7 @@ def test_excess_frames_are_sampled_and_the_others_interpolated(fps: float, looke
     path = [p for t in tracks(play(in_time(found), limits=limits)) for p in t.path]
     seen = [p for p in path if p.score is not None]
     assert len(seen) == 6 * looked
-    # After the last one that was looked at nothing is known.
+    # Nothing is known after the last analysed frame.
     assert len(path) == 60 - (10 // looked - 1)
     # It walks at an even pace: whatever is filled in lies where it was.
     for p in path:
@@ -500,7 +500,7 @@ def test_the_last_frame_before_a_clock_is_set_back_is_of_its_own_segment() -> No
 
 
 def set_back(seconds: float) -> list[Arrival]:
-    """Ten seconds of a person who stays, and twelve more after the camera's clock was set back."""
+    """Ten seconds of a standing person, and twelve more after the camera's clock was set back."""
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
     leaves = Walk(0, 8, (0.5, 0.8), (0.5, 0.8))
     before = in_time(detections([walk], 10, start=BEGIN))
@@ -572,7 +572,7 @@ def test_removed_rules_end_their_incidents() -> None:
     assert (ended.incident, ended.state, ended.end) == (begun.incident, "end", found[7].event.frames[-1].time)
     rest = read(camera, stored[8:])
     assert "in" not in {i.rule for i in of(rest, Incident)}
-    # The others go on as they were, and the track too.
+    # The other incidents and the track continue unchanged.
     assert "start" not in {i.state for i in of(rest, Incident) if i.rule in ("stay", "stop")}
     assert ids(rest) == [] and camera.use("street", fewer) == []
     once([*outs, *changed, *rest])

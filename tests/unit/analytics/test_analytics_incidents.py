@@ -142,7 +142,7 @@ def test_left_to_right_over_a_line_is_in_and_the_reverse_is_out() -> None:
     assert Someone(GATE).at(LEFT, RIGHT, RIGHT, LEFT).passed() == [("in", 0.125), ("out", 0.625)]
     turned = book(lines={"gate": {"from": [0.5, 0.5], "to": [0.5, 0.9]}})
     assert Someone(turned).at(LEFT, RIGHT).passed() == [("out", 0.125)]
-    # Going right, who comes down the picture comes from the left.
+    # The line runs to the right: an object that moves down the picture comes from its left.
     across = book(lines={"gate": {"from": [0.2, 0.6], "to": [0.8, 0.6]}})
     assert Someone(across).at((0.5, 0.5), (0.5, 0.7), (0.5, 0.5)).passed() == [("in", 0.125), ("out", 0.375)]
 

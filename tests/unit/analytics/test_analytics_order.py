@@ -1,4 +1,4 @@
-"""Segments put back in order: what holds for any arrival, and what is given up when."""
+"""The order of segments: invariants of any arrival, and the time at which a gap expires."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_repeated_segment_is_counted_and_changes_nothing(scene: Scene, data: s
     repeats = [a._replace(at=a.at + s / 10) for a, s in zip(again, later, strict=True)]
     out, order = whole(sorted([*scene.arrivals, *repeats], key=lambda a: a.at))
     assert out == [a.name for a in scene.stored]
-    # Of a connection that is over nobody remembers which of its segments came.
+    # The order forgets which segments of an ended connection came.
     assert order.late + order.repeated == len(repeats) and order.gaps == scene.missing
     if len({a.epoch for a in scene.stored}) == 1:
         assert order.late == 0
@@ -345,8 +345,9 @@ def test_an_ended_connection_stays_ended_after_many_others() -> None:
 
 
 def test_old_video_stored_late_ends_no_connection() -> None:
-    """An ingest that was frozen as it began stores what it has once it goes on; another has had the camera since. The
-    live connection was over then, and its segments were late until the camera was connected to again.
+    """An ingest frozen at its start stores its buffer once it resumes; another ingest has had the camera since.
+
+    That once ended the live connection: its segments were late until the next connection to the camera.
     """
     order = Watched(REORDER_S)
     live = row("b", *range(20), seq=10)
@@ -396,7 +397,7 @@ def test_waiting_segments_wait_again_after_a_restart() -> None:
 
 
 def test_a_connection_that_seemed_over_continues() -> None:
-    """Video of before came while nothing came of it, as where its ingest is cut off for a while."""
+    """Older video came while the connection was silent, as if its ingest was cut off for a while."""
     order = Watched(REORDER_S)
     play(order, [*row("b", 0, 1, seq=10), *row("a", 0, at=2, seq=12)])
     assert due(order, 8) == ["a0"]

@@ -262,7 +262,7 @@ lines: {}
     ids=["yaml", "json"],
 )
 def test_a_duplicate_is_a_mistake(text: str) -> None:
-    """Of two zones of one name the last would count, and nobody would know."""
+    """The last of two zones with one name would win silently."""
     assert {(m.path, m.text) for m in named(text)} == {
         ("zones.door", "it is there 2 times: give it once"),
         ("lines", "it is there 2 times: give it once"),

@@ -74,7 +74,7 @@ def messages(found: Sequence[Detections], delays: Sequence[float], how: Sequence
 
 
 def whole(found: Sequence[Detections], how: Sequence[Deferral | None]) -> list[Message]:
-    """What would have been stored had nothing been left out, but for what is never looked at again."""
+    """The messages of a run without deferrals, except for frames that are never backfilled."""
     best = [
         msgspec.structs.replace(less(e, d.frames), quality=None) if d and (d.reported or d.after is None) else e
         for e, d in zip(found, how, strict=False)
@@ -326,7 +326,7 @@ def test_a_stay_with_broken_tracks_is_one_incident_and_no_false_alarm() -> None:
     """Live it is three stays, one after the other; all of them are the one that is so."""
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
     found = scene([Walk(1, 23, (0.5, 0.7), (0.5, 0.7))], 24)
-    # At the frames that are looked at, somebody stands before them.
+    # Another object hides the person in the analysed frames.
     hidden = [
         e
         if n not in (8, 9, 10, 15, 16, 17)
@@ -390,7 +390,7 @@ def test_two_surges_have_late_incidents_each_at_any_distance(gap: float) -> None
 
 
 def test_a_camera_with_constant_deferrals_has_a_small_state() -> None:
-    """Whatever is left out, and for however long: what waits is in EVENTS."""
+    """The state does not grow with deferrals: pending events are in EVENTS."""
     sizes = []
     for minutes in (3, 9):
         found = scene([Walk(n, n + 6.0, (0.1, 0.7), (0.9, 0.7)) for n in range(0, 60 * minutes, 9)], 60 * minutes)

@@ -41,6 +41,6 @@ def test_most_of_a_static_scene_is_skipped_and_no_incident_is_missed(name: str, 
         results, store = dealing.run_gate(film, replicas, watch_s=WATCH_S, min_score=LEAST)
         found = score.compare(film, results, ungated, real)
         assert found.revised == found.incidents
-        # Two minutes are hardly enough to learn the scene, and somebody is there in a good part of them.
+        # Two minutes hardly suffice to learn the scene, and people are present in a good part of them.
         assert found.work < visits.share(film.visits, film.frames) + 0.4
         assert len(store.writes) <= 3

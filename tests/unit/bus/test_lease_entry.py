@@ -1,4 +1,4 @@
-"""What an entry of a bucket of leases says: what one process writes another reads, and strangers harm nobody."""
+"""The entries of the leases bucket: each process reads what another writes, and foreign values do no harm."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_a_steady_flow_has_its_rate(every_s: float, amount: float, times: int) -
     flow = Flow(0.0)
     for i in range(1, times + 1):
         flow.add(i * every_s, amount)
-    # Looked at in the middle between two arrivals, from the first seconds on.
+    # Read in the middle between two arrivals, from the first seconds on.
     now = (times + 0.5) * every_s
     if now > 3 * every_s + 2:
         assert flow.per_second(now) == pytest.approx(amount / every_s, rel=0.35)
@@ -318,7 +318,7 @@ def test_a_deployment_is_reported_once_and_a_returning_replica_is_none() -> None
     assert "detr" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr"), 62.0)
     assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9), 63.0)
     assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9, uptime_s=0.1), 63.5)
-    # One that drained was let go of on purpose.
+    # A draining replica was released on purpose.
     fleet.beat("cv-0", beat(model="yolo", state="draining"), 70.0)
     assert not fleet.beat("cv-0", beat(model="yolo", state="draining", pid=3), 200.0)
 

@@ -1,4 +1,4 @@
-"""Runs as the bucket has them: what we wrote is read, what others wrote is named, and who is silent is known."""
+"""Runs in their bucket: valid entries round-trip, invalid ones are named, and silent processes are detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What chaos counts: missing video, video that is there twice, connections that went on after another."""
+"""The counts of chaos: missing video, duplicate video, and connections that outlast their successor."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ FAST = [{"type": "Percent", "value": 900, "periodSeconds": 15}]
 
 
 def test_the_hpa_has_the_triggers_that_answer_at_its_creation() -> None:
-    """It stays without demand while it idles: KEDA says Ready, and asks for no more than the HPA has."""
+    """The HPA stays without demand while idle: KEDA reports Ready, and polls only the metrics of the HPA."""
     cluster = Cluster(with_net(external(), fallback=FALLBACK)).run(20, NOBODY, 0.0)
     assert cluster.keda.ready is True
     cluster.run(300, IDLE, 0.0)

@@ -20,7 +20,7 @@ from shared.runtime.backoff import Backoff
 from tests.support.waiting import until
 from tidegate.local.scaling.replicas import Replicas
 
-# Says who it is, drains for a moment on SIGTERM, and is gone.
+# It prints its name, drains briefly on SIGTERM, and exits.
 GOOD = """
     import os, signal, sys, time
     def drain(*_):

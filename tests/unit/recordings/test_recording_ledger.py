@@ -21,7 +21,7 @@ class Killed(Exception):
 
 
 class World:
-    """A store, an entry, and who records: killed at any of its steps. times: when each segment was filmed."""
+    """A store, an entry, and a recorder that is killed at any of its steps. times: when each segment was filmed."""
 
     def __init__(self, times: list[dt.datetime], kills: list[int]) -> None:
         self.times = times

@@ -1,4 +1,4 @@
-"""Ports of loopback: nobody else has what was found, also where others look at the same time."""
+"""Ports of loopback: a chosen port is free, even if other processes choose at the same time."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_level_shift_shortens_the_window(before: int, after: int) -> None:
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 600 + int(SHORT_S) + 5))
     assert a.level == pytest.approx(after, abs=0.35 * abs(after - before))
     assert a.span_s < 30
-    # It is cut where it was noticed, which leaves some seconds of before in it until the window has moved on.
+    # The cut is where the shift was detected: some earlier seconds stay until the window has moved on.
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 640))
     assert a.level == pytest.approx(after, abs=0.15 * abs(after - before))
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 800))

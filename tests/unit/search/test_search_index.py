@@ -349,7 +349,7 @@ def test_an_index_from_before_runs_upgrades_and_downgrades(tmp_path: Path, monke
 
 
 def test_vectors_of_an_event_are_stored_all_or_none(tmp_path: Path) -> None:
-    """A look at other frames of a segment has other vectors under the same numbers."""
+    """An analysis of other frames of a segment has other vectors under the same numbers."""
     held = Index(str(tmp_path))
     live = vector_row(1)
     held.add([live], [])

@@ -33,7 +33,7 @@ from tidegate.simulation.queue import Elastic
 from tidegate.simulation.trace import Trace
 
 SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
-# One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and looks at one frame of five.
+# One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and analyses one frame of five.
 STEP = Elastic(costs=(1.0, 0.16), analysed=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
 ONE = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=10, elastic=STEP)
 
@@ -45,7 +45,7 @@ def twenty(seconds: int, load: Workload) -> Result:
 
 
 def test_segments_past_the_threshold_degrade_and_are_in_time() -> None:
-    """Four are looked at in full, begun after 0 to 3 s; sixteen take 0.16 s each. Rigid ten are late."""
+    """Four get a full analysis, started after 0 to 3 s; sixteen take 0.16 s each. Without degrading, ten are late."""
     result = twenty(60, ONE)
     assert result.attainment == 1 and result.worst_s == pytest.approx(4 + 16 * 0.16, abs=0.01)
     assert result.deferred == 16 and result.deferred_share == pytest.approx(16 * 0.8 / 20)
@@ -91,7 +91,7 @@ def test_deferred_segments_are_backfilled_expired_or_left(world: World) -> None:
 @given(worlds())
 @settings(max_examples=examples(60))
 def test_degrading_loses_no_more_and_serves_no_fewer(world: World) -> None:
-    """Where nothing is looked at again: a job for later may be in work as a segment comes."""
+    """This holds without backfills only: a backfill may be in work as a segment comes."""
     arrivals, load, schedule, first = world
     policy = [(0.0, first), *schedule]
     once = msgspec.structs.replace(load, batch=1, service_cv=0.0)
@@ -154,7 +154,7 @@ def test_the_explanation_states_deferred_frames_and_the_budget() -> None:
 def fed(
     thrift: DeferralController, hours: float, short: float, start: tuple[float, float, float] = (0, 0, 0)
 ) -> list[float]:
-    """Some hours in which a share of frames is left out; ends as (time, wanted, looked)."""
+    """Feed some hours in which a share of frames is deferred; return (time, wanted, analysed)."""
     now, wanted, looked = start
     for _ in range(int(hours * 720)):
         now, wanted, looked = now + 5, wanted + 50, looked + 50 * (1 - short)
@@ -180,7 +180,7 @@ def test_the_deferral_share_stays_bounded_and_never_grows_over_budget(
 @pytest.mark.parametrize("budget", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
 def test_the_budget_holds_with_any_margin_of_the_forecast(budget: float, margin: float) -> None:
-    """What is left out follows the plan by ten minutes, and is what the plan is leaner by than the margin."""
+    """Deferrals follow the plan by ten minutes; their share is the planned share less the margin."""
     thrift, plans = DeferralController(budget), [0.0] * 120
     at, left = [0.0, 0.0, 0.0], []
     for _ in range(24 * 720):

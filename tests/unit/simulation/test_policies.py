@@ -43,7 +43,7 @@ def test_knative_panics_at_twice_what_is_ready_and_then_only_grows() -> None:
     rising = kpa(*quiet, (40, 1, None), (40, 1, None), (40, 1, None))
     # The panic window is three ticks: 42/3 of 7 is 2, at which it begins, then 81/3, then 40.
     assert rising[29:] == [1, 2, 4, 6]
-    # Over again, it holds the most for a minute after the last tick that was over, and a tick more to let go.
+    # After the burst it holds the maximum for a minute after the last tick over the threshold, and one tick more.
     calm = kpa(*quiet, *[(40, 1, 6)] * 3, *[(1, 6, None)] * 40)
     assert calm[30:33] == [1, 1, 2] or max(calm) <= 6
     held = kpa(*quiet, *[(40, 1, None)] * 3, *[(1, 6, None)] * 40)
@@ -97,7 +97,7 @@ def busy(replicas: int, working_s: float) -> ScalerView:
 
 
 def test_prometheus_has_late_gpu_figures_of_the_last_interval() -> None:
-    """Two replicas are busy from the first second on: a sum of 2 that nobody hears of for 37.5 s."""
+    """Two replicas are busy from the first second on: the sum of 2 becomes visible after 37.5 s."""
     gpus, heard = Gpus(), {}
     while gpus.next_at <= 120:
         now = gpus.next_at

@@ -1,4 +1,4 @@
-"""Fragmented MP4 that nobody of ours wrote: any rows, and what is refused in words."""
+"""Fragmented MP4 from other writers: any sequence of segments, and refusals with a reason."""
 
 from __future__ import annotations
 

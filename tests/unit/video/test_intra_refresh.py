@@ -107,7 +107,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, codec: str) -> Path:
 
 @pytest.fixture(scope="module")
 def joined(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a viewer gets who joins later: it begins at a recovery point, and has no keyframe."""
+    """The video of a viewer that joins later: it begins at a recovery point, and has no keyframe."""
     path = tmp_path_factory.mktemp("joined") / "joined.mp4"
     with av.open(str(whole)) as source, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])

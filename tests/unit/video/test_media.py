@@ -356,5 +356,5 @@ def test_segments_of_ingest_announce_exactly_their_frames() -> None:
 @example(b"\x00\x00\x00\x08cmov")
 def test_counting_frames_accepts_any_data(data: bytes) -> None:
     assert announced.frames(data) >= 0
-    # The bytes of frames are not looked at: they may hold any name.
+    # The bytes of frames are not parsed: they may hold any name.
     assert announced.frames(struct.pack(">I4s", 8 + len(data), b"mdat") + data) == 0
