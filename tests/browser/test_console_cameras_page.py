@@ -161,7 +161,7 @@ async def corner(page: Page, n: int) -> tuple[float, float]:
 
 
 async def at(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the picture is on the page."""
+    """Return the position on the page of a point of the picture."""
     box = await page.locator("svg.drawing").bounding_box()
     assert box
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
@@ -327,7 +327,7 @@ async def test_a_viewer_can_read_and_change_nothing(server: NatsServer, admin: C
 
 
 def at_work(admin: Client, start: dt.datetime, after_s: float) -> asyncio.Task[None]:
-    """What cv says of each second of a camera's video, so late, and analytics of the same object."""
+    """Publish detections for each second of a camera's video, `after_s` late."""
 
     async def run() -> None:
         walk = Walk(0, 600, (0.2, 0.9), (0.8, 0.9))

@@ -50,7 +50,7 @@ async def busy(server: NatsServer, admin: Client) -> AsyncIterator[Running]:
 
 
 def remember(console: Running) -> None:
-    """What the console would know had it run for an hour."""
+    """Fill the console with an hour of history."""
     now = time.time() // 5 * 5
     for i in range(700):
         wave = 5 + 4 * math.sin(i / 60)

@@ -172,7 +172,7 @@ async def test_two_players_share_a_connection_that_reconnects(server: NatsServer
 
 
 async def test_a_clip_plays_and_seeks(server: NatsServer, admin: Client, path: Path) -> None:
-    """As one file by its address alone, of which the browser asks for the parts that it needs."""
+    """The clip is one file with an address, and the browser requests the parts that it needs."""
     pieces = dated(path, ago_s=300)
     await publish(admin, pieces)
     start = pieces[0].segment.start

@@ -133,7 +133,7 @@ async def test_keyframes_alone_play_for_their_durations(world: World, second: Se
 async def test_playback_continues_if_a_camera_changes_its_size(
     world: World, second: Sequence[Piece], small: Sequence[Piece]
 ) -> None:
-    """And from one playlist to the next, as each is of five minutes."""
+    """It also continues from one playlist to the next, since each has five minutes."""
     recorder = world.recorder()
     await add_camera(world.admin, "cam")
     await publish(world.admin, filmed(second, range(80, 95), begin=BEGIN))
@@ -287,7 +287,7 @@ async def test_a_range_is_saved(world: World, second: Sequence[Piece], tmp_path:
 async def test_reanalyses_show_their_progress(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where no recorder runs."""
+    """They do so without a recorder, too."""
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "503" in text) as page,

@@ -54,7 +54,7 @@ async def shows(page: Page, selector: str, *expected: str) -> None:
 
 
 def query_of(page: Page) -> dict[str, str]:
-    """What the address asks of the page."""
+    """Return the query in the page's address."""
     return {name: value for name, (value, *_) in parse_qs(page.url.partition("?")[2]).items()}
 
 
@@ -137,7 +137,7 @@ async def test_filters_are_in_the_address(server: NatsServer, admin: Client) -> 
 
 
 async def test_a_link_leads_to_a_moment_of_an_incident(server: NatsServer, admin: Client) -> None:
-    """Also of one that is older than what the list shows, by the id that its events have."""
+    """This holds for one older than the list, too, by the id that its events have."""
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=_no_now) as page:
         old = past("crowd.7", 2 * 24 * 3600)
         await say(admin, old, past("other", 100))

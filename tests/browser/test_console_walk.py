@@ -64,7 +64,7 @@ async def plays(page: Page, site: Site) -> None:
 
 
 async def plays_again(page: Page, site: Site) -> None:
-    """What was recorded of it."""
+    """Assert that the recording plays in its page."""
     await page.goto(f"{site.url}#/recordings/{site.alley}")
     await becomes(page, "document.querySelector('main video')?.readyState >= 2")
     first = await time_of(page)
@@ -80,6 +80,6 @@ async def time_of(page: Page) -> float:
 
 
 async def finds(page: Page, site: Site) -> None:
-    """What search has indexed by now."""
+    """Assert that search finds what it has indexed by now."""
     await page.goto(f"{site.url}#/find?label=bicycle")
     await page.wait_for_selector(".moment .shot img")

@@ -1,4 +1,4 @@
-"""What an outage of the server costs where several processes share the cameras: no video, while buffers hold it."""
+"""Outages of the server with several processes that share the cameras: no video is lost while buffers hold it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def camera(tmp_path: Path) -> Iterator[str]:
 
 
 async def stored(admin: Client) -> list[Segment]:
-    """All that MEDIA has, as it was stored."""
+    """Return all segments of MEDIA in the order of storage."""
     js = admin.jetstream()
     state = (await js.stream_info("MEDIA")).state
     messages = [
@@ -313,7 +313,7 @@ async def test_a_stop_hands_over_once_the_server_is_back(
 async def test_a_stop_waits_for_an_ingest_that_was_away(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It was frozen just before, and takes nothing before it has heard the others for a lease."""
+    """The other ingest was frozen just before, and takes nothing before it has heard the others for a lease."""
     async with slow_to_answer(camera) as url:
         stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
         await shared_out(admin, ingests, url)
@@ -439,7 +439,7 @@ async def test_a_hung_server_loses_no_video(
 async def test_a_disconnected_ingest_stores_the_video_of_its_lease(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It threw all of it away, and the other one began only once the lease had run out."""
+    """It once dropped all of its video, and the other one began only once the lease had expired."""
     async with NetworkProxy(server.url) as way:
         ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, NATS_URL=way.url), start(INGEST_TIMEOUT_S=PATIENT_S)]
         await shared_out(admin, ingests, camera)

@@ -26,7 +26,7 @@ async def test_every_service_works_and_is_monitored() -> None:
 
 
 def _whole(sample: soak.Sample) -> bool:
-    """Whether all that there is runs, and shows its metrics where it has any: one that starts does not yet."""
+    """Return whether all services run and serve their metrics, if they have any; a starting one does not yet."""
     names_of = {name.rsplit("-", 1)[0] if name[-1].isdigit() else name for name in sample.processes}
     shown = all(p.series for name, p in sample.processes.items() if name not in ("watch", "nats-server"))
     seen = all(p.memory_mb > 1 and p.descriptors and p.threads for p in sample.processes.values())

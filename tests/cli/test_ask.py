@@ -1,4 +1,4 @@
-"""What `tidegate ask` and `tidegate summarize` ask, and what they say where there is no answer."""
+"""The requests of `tidegate ask` and `tidegate summarize`, and their output if there is no answer."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_the_check_of_a_cluster_accepts_the_recommended_file() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_row_equals_the_simulation_of_its_file(service: str, tmp_path: Path) -> None:
-    """What `--write` gives, read again, costs what the table says."""
+    """The output of `--write`, read again, costs the same as in the table."""
     trace = hours(0.5, 5, 0.5)
     costs = audit(bases(service), trace, LOAD, BUDGETS)
     assert costs.simulated is trace

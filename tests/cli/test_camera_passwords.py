@@ -1,4 +1,4 @@
-"""How a camera's password gets to `tidegate camera`: never by its arguments, where all can see it."""
+"""The ways of a camera's password into `tidegate camera`: never by its arguments, which all users can see."""
 
 from __future__ import annotations
 

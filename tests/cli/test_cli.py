@@ -57,7 +57,7 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 def test_an_open_data_directory_becomes_private(tmp_path: Path) -> None:
-    """As a service manager or a volume has it, whatever the umask; logs, the index and secrets are not even read."""
+    """A service manager or a volume may create it with any umask; logs, the index and secrets become unreadable."""
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     before = os.umask(0)

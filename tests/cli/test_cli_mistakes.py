@@ -1,4 +1,4 @@
-"""What is mistyped at the command line, what the machine lacks, and Ctrl-C: one sentence, never a traceback."""
+"""Mistakes at the command line, missing parts of the machine, and Ctrl-C: one sentence, never a traceback."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ async def test_a_stored_message_that_is_no_segment_is_reported(
 
 
 async def test_an_interrupted_video_leaves_no_file(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """And says meanwhile, in a pipe too, how far it is."""
+    """It prints its progress meanwhile, also into a pipe."""
     await film(admin, 60)
     with (tmp_path / "err").open("wb") as err:
         process = subprocess.Popen(

@@ -101,7 +101,7 @@ def test_places_have_distinct_descriptive_ids() -> None:
 
 @pytest.fixture(scope="module")
 def prepared() -> None:
-    """What is made once on a machine is no part of what is timed."""
+    """Prepare what a machine makes once, so that it is not timed."""
     openvino_ssd.prepare()
     footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
 

@@ -79,7 +79,7 @@ def test_chosen_limits_must_fit_together() -> None:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Has every disk say that this many bytes of it are free."""
+    """Make every disk report this many free bytes."""
     usage = namedtuple("usage", "total used free")
     return lambda size: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - size, size))
 
@@ -99,7 +99,7 @@ async def test_a_server_on_a_small_disk_starts_and_reports_its_limits(
 async def test_setup_keeps_the_limits_that_up_has_fitted(
     tmp_path: Path, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It promised 22 GB of a disk that has eight, until the next `tidegate up`."""
+    """Setup once promised 22 GB of a disk that has eight, until the next `tidegate up`."""
     free(8 * GB)
     async with NatsServer(tmp_path) as server:
         admin = await bus.connect(server.settings("admin"), "admin")
@@ -168,7 +168,7 @@ def test_doctor_reports_a_small_disk(tmp_path: Path, free: Callable[[int], None]
 
 
 async def test_folders_removed_during_the_count_are_no_error(tmp_path: Path) -> None:
-    """As JetStream's do, and a recorder's."""
+    """JetStream and a recorder remove folders like this."""
     over = threading.Event()
 
     def come_and_go() -> None:

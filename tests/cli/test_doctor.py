@@ -21,7 +21,7 @@ from tidegate.local.server import NatsServer
 
 
 async def findings(data: Path) -> tuple[bool, str]:
-    """Whether nothing is bad, and the line about the segment."""
+    """Return whether nothing is bad, and the line about the segment."""
     out = Console(file=StringIO(), width=300)
     well = await doctor.run(data, out)
     lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]

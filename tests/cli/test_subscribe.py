@@ -45,7 +45,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 
 @pytest_asyncio.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
-    """With the reader that the page adds."""
+    """A server with the reader that the page adds."""
     desk = readers.new_reader("desk", ["alerts", "incidents"], ["lobby"])
     folder = tmp_path / "nats/secrets"
     tenants.put(folder, tenants.with_reader(tenants.read(folder)[0], desk))
@@ -88,7 +88,7 @@ async def publish(admin: Client, subject: str, payload: bytes, id: str) -> None:
 
 
 async def pending(admin: Client) -> int:
-    """What the reader has not acknowledged yet."""
+    """Return the number of messages that the reader has not acknowledged."""
     info = await admin.jetstream().consumer_info(names.EVENTS, "reader-desk")
     return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
 

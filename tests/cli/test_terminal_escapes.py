@@ -1,4 +1,4 @@
-"""What others wrote is printed, and does nothing: it moves no cursor, colours nothing, and passes for no other line."""
+"""Foreign text is printed inert: it moves no cursor, colours nothing, and passes for no other line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal shows at 60, 80 and 120 columns, and what a pipe has: what the next command needs is whole."""
+"""Output at 60, 80 and 120 columns and in a pipe: the input of the next command is never cut."""
 
 from __future__ import annotations
 

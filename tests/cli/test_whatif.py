@@ -75,7 +75,7 @@ def failed(data: bytes) -> Failed:
 
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
-    """As `tidegate audit --json` has them."""
+    """The policies in the form of `tidegate audit --json`."""
     same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "deferred", "backfilled")
     return {
         row.name: {

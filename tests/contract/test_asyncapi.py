@@ -29,7 +29,7 @@ STATUS = CameraStatus(
 
 
 def at(reference: str) -> Any:
-    """What a reference of the document leads to."""
+    """Resolve a reference of the document."""
     node: Any = DOCUMENT
     for key in reference.removeprefix("#/").split("/"):
         node = node[key]
@@ -44,7 +44,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def headers_schema(kind: str) -> Validator:
-    """Of a kind's headers, with what they refer to."""
+    """The schema of a kind's headers, with its references."""
     [message] = DOCUMENT["channels"][kind]["messages"].values()
     return Validator({**at(message["$ref"])["headers"], "components": DOCUMENT["components"]})
 
@@ -90,7 +90,7 @@ async def test_events_of_ingest_match_the_document(server: NatsServer, admin: Cl
 
 @pytest.mark.foreign
 def test_the_document_is_valid_asyncapi(pytestconfig: pytest.Config) -> None:
-    """By the schema that AsyncAPI publishes."""
+    """The schema is the one that AsyncAPI publishes."""
     package = npm.installed(pytestconfig, "@asyncapi/specs", SPECS)
     schema = package / "schemas/3.0.0-without-$id.json"
     validator = OlderValidator(json.loads(schema.read_text()))

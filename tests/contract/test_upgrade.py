@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 
 
 async def test_0_2_0_does_not_start_on_data_of_this_version(data: Path) -> None:
-    """It begins with a fresh `nats.conf`, and its server would delete MEDIA, which it has no key of."""
+    """It would write a fresh `nats.conf`, and its server would delete MEDIA, for which it has no key."""
     data.mkdir()
     (data / "nats.conf").write_text("password: p")
     for _ in range(2):
@@ -111,7 +111,7 @@ def _limits(config: StreamConfig) -> tuple[object, ...]:
 
 @pytest.mark.slow
 async def test_analytics_continues_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
-    """What was followed then ends under its own id, once, and what comes now has an id that was never given."""
+    """Old tracks end under their own ids, once, and new ones have unused ids."""
     async with left_by(older, data) as (server, admin):
         await apply(admin.jetstream(), TopologySettings())
         was = checkpoint.unpacked(older.value(f"camera.0.{CAMERA}"))

@@ -25,7 +25,7 @@ def moments(case: dict[str, Any]) -> list[str]:
 
 
 def expected(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
-    """What promtool is to find of the alert in a case: nothing in one without labels."""
+    """Return what promtool has to find of the alert in a case: nothing in one without labels."""
     if "labels" not in case:
         return []
     annotations = ALERTS[name]["annotations"]
@@ -143,7 +143,7 @@ def test_an_unknown_metric_is_found() -> None:
 
 
 def paragraphs() -> dict[str, str]:
-    """Of the runbook, by the alert that each is of."""
+    """The paragraphs of the runbook by alert."""
     parts = re.split(r"^### (\w+)$", RUNBOOK, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

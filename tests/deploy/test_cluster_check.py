@@ -93,7 +93,7 @@ def test_each_fault_has_its_line_and_its_remedy(cluster: Cluster, fault: Fault) 
 
 
 def test_monitoring_can_be_queried_directly(cluster: Cluster, whole: Cluster) -> None:
-    """Where the API server reaches no pod: through a port that the user forwards, which is a page of the same."""
+    """If the API server reaches no pod, a port that the user forwards serves the same page."""
     pages = [page for path, page in whole.api.pages.items() if path.endswith("/jsz")]
     no_nats(cluster.api)
     cluster.api.pages["/jsz"] = pages[0]

@@ -33,7 +33,7 @@ def init(folder: Path) -> str:
 
 
 def applied(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `kubectl apply -k` of the folder would make, Secrets decoded."""
+    """Return what `kubectl apply -k` of the folder would create, with decoded Secrets."""
     built = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, check=True).stdout
     docs = list(yaml.safe_load_all(built))
     (namespace,) = (d for d in docs if d["kind"] == "Namespace")

@@ -97,7 +97,7 @@ def test_a_certificate_has_the_form_of_cert_manager(certificate: Document, folde
 
 
 def is_for(folder: Path, secret: str, host: str) -> bool:
-    """Whether a client that trusts the CA believes the server of this certificate to be the host."""
+    """Return whether a client that trusts the CA accepts the server of this certificate as the host."""
     verifier = PolicyBuilder().store(Store([loaded(folder / "tls/ca.crt")])).build_server_verifier(x509.DNSName(host))
     try:
         verifier.verify(loaded(folder / "tls" / secret / "tls.crt"), [])
@@ -256,7 +256,7 @@ async def who_does_not_get_in(servers: NatsPods, stranger: Pair) -> None:
 
 
 def joined(servers: NatsPods) -> set[str]:
-    """Which others the first server has a route to."""
+    """Return the servers to which the first one has a route."""
     return {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]}
 
 

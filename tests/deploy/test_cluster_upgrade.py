@@ -82,7 +82,7 @@ class Cluster:
         await self.server.reload()
 
     async def job(self) -> str:
-        """What the Job of this version does."""
+        """Run the Job of this version."""
         (container,) = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]["containers"]
         _, *command = container["command"]
         done = await self.server.tidegate(*command)
@@ -237,7 +237,7 @@ async def _jobs(admin: Client) -> dict[str, int]:
 
 
 async def _segments(admin: Client, enough: Any) -> Counter[int]:
-    """How many events of embeddings each segment has."""
+    """Return the number of embeddings events of each segment."""
     async with asyncio.timeout(patience_s()):
         while True:
             found: Counter[int] = Counter()

@@ -162,7 +162,7 @@ def test_a_ca_for_cameras_is_a_component_of_either_form(form: str, tmp_path: Pat
 
 
 def endpoints_patches() -> list[Document]:
-    """What the guide has people put into their overlay for a model elsewhere."""
+    """The patches of the guide for an external model."""
     guide = (DEPLOY.parent / "docs/how-to/endpoints.md").read_text()
     (text,) = re.findall(r"```yaml\n(components:.*?)```", guide, re.DOTALL)
     found: list[Document] = yaml.safe_load(text)["patches"]

@@ -172,7 +172,7 @@ class Project:
             self._service = subprocess.Popen(command, env=engine.environment, stderr=subprocess.DEVNULL)
 
     def __call__(self, *arguments: str, **environment: str) -> str:
-        """What it says on its standard output."""
+        """Return its standard output."""
         given = self._engine.environment | {
             "COMPOSE_PROJECT_NAME": self.name,
             "NATS_PORT": str(self.port),
@@ -222,7 +222,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
 
 
 async def first_detections(project: Project, password: str) -> dict[str, Any]:
-    """As an app of the user's own hears them."""
+    """Wait for the first detections as a user's app does."""
     found = BusSettings(nats_url=f"nats://127.0.0.1:{project.port}", nats_user="viewer", nats_password=password)
     client = await bus.connect(found, "viewer")
     try:

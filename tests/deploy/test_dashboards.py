@@ -90,7 +90,7 @@ def test_grafana_s_sidecar_finds_all_of_them() -> None:
 
 @pytest.mark.foreign
 def test_grafana_s_types_have_every_field(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """By TypeScript, which knows a field of Grafana's that is misspelt or of another kind."""
+    """TypeScript finds a field of Grafana that is misspelt or has another type."""
     if not shutil.which("node"):
         pytest.skip("node is not installed: apt-get install nodejs npm")
     package = npm.installed(pytestconfig, "@grafana/schema", GRAFANA, "typescript@5.9.3")
@@ -104,7 +104,7 @@ def test_grafana_s_types_have_every_field(tmp_path: Path, pytestconfig: pytest.C
 
 
 def type_errors(modules: Path, folder: Path, dashboards: dict[str, Any]) -> str:
-    """What TypeScript says of them, as dashboards of Grafana."""
+    """Return the type errors of TypeScript in the dashboards."""
     (folder / "node_modules").unlink(missing_ok=True)
     (folder / "node_modules").symlink_to(modules)
     lines = ['import type { Dashboard } from "@grafana/schema";']

@@ -1,4 +1,4 @@
-"""What `deploy/` applies: valid by Kubernetes' and KEDA's own schemas, and in step with the code that it runs."""
+"""The manifests of `deploy/`: valid by Kubernetes' and KEDA's own schemas, and in step with the code that they run."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_vllm_finds_an_optional_hub_token() -> None:
 
 
 def test_the_readme_creates_a_secret_for_each_identity() -> None:
-    """Of a tenant; those of the first come from `tidegate cluster init`."""
+    """These are a tenant's Secrets; those of the first come from `tidegate cluster init`."""
     (output,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
     assert set(output.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(output.split()) <= set(

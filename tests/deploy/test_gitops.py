@@ -1,4 +1,4 @@
-"""What `deploy/flux` and `deploy/argocd` apply: everything once, in one order, and nothing that they must not touch."""
+"""The manifests of `deploy/flux` and `deploy/argocd`: everything once, in one order, within their rights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def key(d: Document) -> tuple[str, str, str]:
 
 
 def parts() -> dict[str, list[Document]]:
-    """What each Kustomization of Flux applies of the overlay."""
+    """The resources that each Kustomization of Flux applies of the overlay."""
     return {name: build(FLUX / "parts" / name) for name in ORDER}
 
 
@@ -125,7 +125,7 @@ def test_every_resource_is_in_one_part() -> None:
 
 @pytest.mark.parametrize("tool", [FLUX, ARGO])
 def test_the_parts_change_nothing_but_annotations(tool: Path, tmp_path: Path) -> None:
-    """What kubectl would apply of the same overlay and components, and flux and argocd install the same."""
+    """kubectl, flux and argocd install the same resources of the same overlay and components."""
     content = yaml.safe_load((tool / "overlay/kustomization.yaml").read_text())
     used = [os.path.relpath(tool / "overlay" / p, tmp_path.resolve()) for p in (*content["resources"], "nats")]
     used[1] = os.path.relpath(DEPLOY / "kubernetes/nats", tmp_path.resolve())
@@ -162,7 +162,7 @@ def order(found: dict[str, Document]) -> list[str]:
 
 
 def before(found: dict[str, Document], name: str) -> set[str]:
-    """All that has to be ready before one of them is applied."""
+    """Return all resources that have to be ready before one of them is applied."""
     direct = {d["name"] for d in found[name]["spec"].get("dependsOn", [])}
     return direct.union(*(before(found, each) for each in direct))
 
@@ -265,7 +265,7 @@ def test_a_scaled_object_is_healthy_when_keda_says_ready(tmp_path: Path, pytestc
 
 
 def test_flux_decrypts_the_folder_of_secrets(tmp_path: Path) -> None:
-    """All Secrets that NATS and the pods mount, and no second owner of the namespace."""
+    """The folder has all Secrets that NATS and the pods mount, and no second owner of the namespace."""
     init = [sys.executable, "-m", "tidegate", "cluster", "init", tmp_path / "secrets"]
     subprocess.run(init, check=True, capture_output=True, timeout=60)
     (tmp_path / "flux").mkdir()
@@ -312,7 +312,7 @@ def test_the_job_is_a_hook_of_argo_cd() -> None:
 
 
 def check_project(project: Document, docs: list[Document]) -> None:
-    """It may make each kind that the overlay has, and none besides."""
+    """Assert that the project may create exactly the kinds of the overlay."""
     for allowed, wide in (("clusterResourceWhitelist", True), ("namespaceResourceWhitelist", False)):
         given = {(each["group"], each["kind"]) for each in project["spec"][allowed]}
         needed = {

@@ -76,7 +76,7 @@ def test_an_image_is_small_and_has_only_what_it_runs(engine: Engine, name: str) 
 
 @pytest.mark.parametrize("name", [SMALL, CPU])
 def test_the_bill_of_materials_matches_the_image(engine: Engine, name: str) -> None:
-    """As the image itself says, by Python and by dpkg."""
+    """Python and dpkg in the image list the packages."""
     text = sbom.of_image(engine, name)
     assert text == sbom.of_image(engine, name)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None

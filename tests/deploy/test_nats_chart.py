@@ -47,7 +47,7 @@ def ours() -> Document:
 
 
 def setting(name: str) -> str:
-    """As nats.conf of the component has it."""
+    """Return a setting of the component's nats.conf."""
     found = re.findall(rf"^ *{name}: (\S+)$", of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"], re.MULTILINE)
     (value,) = found
     return str(value)

@@ -1,4 +1,4 @@
-"""What `deploy/nodes` makes: nodes that pods fit on and drain from in time, warm headroom, parts of GPUs, weights."""
+"""The resources of `deploy/nodes`: nodes that fit pods and drain in time, warm headroom, parts of GPUs, weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PRODUCT = "nvidia.com/gpu.product"
 
 
 def longest_cold_start_s() -> int:
-    """As docs/how-to/scale.md has it for a pod on a new GPU node."""
+    """Return the cold start of a pod on a new GPU node, as docs/how-to/scale.md states it."""
     ((longest,),) = [re.findall(r"new GPU node \| \d+ to (\d+) ", (DEPLOY.parent / "docs/how-to/scale.md").read_text())]
     return int(longest)
 
@@ -67,7 +67,7 @@ def on_gpus(docs: list[Document]) -> dict[str, Document]:
 
 
 def requests_of(deployment: Document) -> dict[str, str]:
-    """What of NVIDIA's all containers of a pod ask for together."""
+    """Return the requests of all containers of a pod for NVIDIA's resources."""
     pod = pod_of(deployment)
     given = [c["resources"]["requests"] for c in (*pod.get("initContainers", []), *pod["containers"])]
     return {name: amount for each in given for name, amount in each.items() if "nvidia.com/" in name}
@@ -133,7 +133,7 @@ def check_disruption(pool: Document) -> None:
 
 
 def check_budget(pool: Document, docs: list[Document]) -> None:
-    """As many GPUs as KEDA may ask for, and no more: a mistake in a trigger can't cost more than planned."""
+    """Assert the limit of GPUs: what KEDA may request, so that a mistake in a trigger can't cost more than planned."""
     scaled = [s for s in of(docs, "ScaledObject").values() if s["spec"]["scaleTargetRef"]["name"] in on_gpus(docs)]
     most = sum(
         s["spec"]["maxReplicaCount"] * int(requests_of(on_gpus(docs)[s["spec"]["scaleTargetRef"]["name"]])[GPU])
@@ -306,7 +306,7 @@ def images_of(docs: list[Document]) -> set[str]:
 
 
 def check_preload(docs: list[Document]) -> None:
-    """It pulls what workers need and nothing else, wherever they may be, and takes nothing of theirs."""
+    """Assert that it pulls exactly the images of workers, on every node, and takes none of their resources."""
     daemons = of(docs, "DaemonSet")["tidegate-images"]
     pod = pod_of(daemons)
     assert {c["image"] for c in pod["initContainers"]} == images_of(docs)

@@ -97,7 +97,7 @@ def test_the_exporter_of_nats_is_scraped() -> None:
 
 
 async def test_nats_serves_the_figures_that_its_exporter_forwards(tmp_path: Path) -> None:
-    """Of a real nats-server: the exporter's own names come from these fields."""
+    """The exporter derives its names from these fields of a real nats-server."""
     accounts(tmp_path)
     async with OwnServer(tmp_path, monitored=True) as nats:
         done = await nats.tidegate("setup")

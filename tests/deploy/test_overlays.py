@@ -122,7 +122,7 @@ def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", [*FORMS, "cpu", "cpu/demand"])
 def test_work_degrades_only_if_demand_scales(form: str) -> None:
-    """What workers defend is what their ScaledObject asks for."""
+    """Workers defend the target of their ScaledObject."""
     docs = build(OVERLAYS / form)
     scaled = of(docs, "ScaledObject")
     for service in (s for s in ("cv", "embed", "vlm") if f"tidegate-{s}" in scaled):
@@ -235,7 +235,7 @@ def test_a_tenant_s_gpus_are_those_of_its_namespace(tmp_path: Path) -> None:
 
 @pytest.mark.foreign
 def test_the_query_adds_up_the_gpus_of_a_service(tmp_path: Path) -> None:
-    """By Prometheus itself, on what dcgm-exporter exports of two pods, a neighbour, another tenant and an idle GPU."""
+    """Prometheus evaluates it on dcgm-exporter's series of two pods, a neighbour, another tenant and an idle GPU."""
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed: apt-get install prometheus")
     (trigger,) = (

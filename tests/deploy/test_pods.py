@@ -104,7 +104,7 @@ async def assert_video_processed(pods: Pods, everything: list[str], posted: list
 
 
 async def test_a_missing_dependency_of_a_pod_is_reported(pods: Pods, tmp_path: Path) -> None:
-    """That these tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
+    """These tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
     docs = manifests(tmp_path)
     cv = workloads(docs)["tidegate-cv"]
     config = [d for d in docs if d["kind"] == "ConfigMap"]
@@ -149,7 +149,7 @@ async def admin_of(pods: Pods) -> AsyncIterator[Client]:
 
 
 async def all_ready(pods: Pods, workloads: list[str]) -> None:
-    """As their readiness probes ask."""
+    """Wait until the readiness probes of all pods pass."""
     left = set(workloads)
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(2 * patience_s()):
@@ -171,7 +171,7 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def moments_are_found(admin: Client) -> None:
-    """By a label, and by a picture: embed-queries makes its vector, and embed made those that it is compared with."""
+    """Find moments by a label and by a picture: embed-queries makes its vector, and embed made the stored ones."""
     frame = Image.fromarray(await rules.last_keyframe(admin, "cam-0"))
     picture = io.BytesIO()
     frame.save(picture, "JPEG")
@@ -182,7 +182,7 @@ async def moments_are_found(admin: Client) -> None:
 
 
 async def demand_is_answered(pods: Pods) -> None:
-    """By the queries of the ScaledObjects."""
+    """Assert answers to the queries of the ScaledObjects."""
     scaled = yaml.safe_load((DEPLOY / "keda/demand/cv.yaml").read_text())
     query = scaled["spec"]["triggers"][0]["metadata"]["url"].rpartition("?")[2]
     url = f"http://{pods.address('tidegate-scaler')}:9091/demand?{query}"
@@ -192,7 +192,7 @@ async def demand_is_answered(pods: Pods) -> None:
 
 
 async def somebody_looks(pods: Pods) -> None:
-    """At the console's pages: what runs, a camera's picture, and what another setting would have cost."""
+    """Read the console's pages: the replicas, a camera's picture, and the cost of another setting."""
     token = re.search(r"#/link/(\S+)", pods.tidegate("console", "link"))
     assert token
     base = f"http://{pods.address('tidegate-console')}:8484/api/v1/"

@@ -91,7 +91,7 @@ def user_of(workload: Document) -> str:
 
 
 def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
-    """All is in its namespace, connects as its users, and counts in its account."""
+    """Assert that all is in its namespace, connects as its users, and counts in its account."""
     check_builtin_kinds(docs)
     assert list(of(docs, "Namespace")) == [namespace]
     assert of(docs, "Namespace")[namespace]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -200,7 +200,7 @@ async def test_a_tenant_s_pods_and_keda_find_their_streams_on_a_real_server(tmp_
 
 
 async def keda_queries(server: OwnServer, docs: list[Document]) -> dict[tuple[str, str], int]:
-    """What KEDA counts for each trigger on a consumer, by the account that its authentication names."""
+    """Return KEDA's count for each trigger on a consumer, by the account that its authentication names."""
     config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
     given = of(docs, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
     account = {e["parameter"]: config[e["key"]] for e in given}["account"]

@@ -47,7 +47,7 @@ def secret(folder: Path, pair: Pair, ca: str) -> None:
 
 
 def environment(folder: Path, server: NatsServer) -> dict[str, str]:
-    """That of the scaler's container, with what is mounted found below `folder`, and free ports of this machine."""
+    """The environment of the scaler's container, with its mounts below `folder`, and free ports of this machine."""
     (folder / "overlay").mkdir()
     given = variables(workloads(with_tls(folder / "overlay", "h100/demand"))["tidegate-scaler"], folder / "password")
     given = {name: value.replace("/run/secrets/", f"{folder}/") for name, value in given.items()}

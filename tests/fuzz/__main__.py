@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What came of the inputs at one door. findings: one for each fault."""
+    """The results of the inputs at one door. findings: one for each fault."""
 
     door: str
     counts: Counts
@@ -45,7 +45,7 @@ class Tried(NamedTuple):
 
 
 def names() -> list[str]:
-    """Of all doors, room by room."""
+    """The names of all doors, room by room."""
     found = sorted(m.name for m in pkgutil.iter_modules(doors.__path__) if not m.name.startswith("_"))
     return [door.name for name in found for door in doors.of(name)]
 
@@ -121,7 +121,7 @@ def _save(name: str, seed: int, n: int, fault: str, text: str, data: bytes | Non
 
 
 def shares(chosen: Sequence[Door], count: int) -> dict[str, int]:
-    """How many of `count` inputs each door gets."""
+    """Return how many of `count` inputs each door gets."""
     whole = sum(door.share for door in chosen)
     return {door.name: max(1, round(count * door.share / whole)) for door in chosen}
 

@@ -50,7 +50,7 @@ class Counts(NamedTuple):
     peak: int = 0
 
     def after(self, failed: bool, taken: bool, spent: float, more: int) -> Counts:
-        """With one more input."""
+        """The counts with one more input."""
         return Counts(
             self.next + 1,
             self.tried + 1,
@@ -62,7 +62,7 @@ class Counts(NamedTuple):
 
 
 class Progress:
-    """What the parent may read at any time."""
+    """The values that the parent may read at any time."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -176,7 +176,7 @@ def _tell(n: int, fault: str, text: str) -> None:
 
 
 class _Nowhere:
-    """Where logs go: whatever is written there could have been written to a terminal."""
+    """The sink of logs: any text written there could have gone to a terminal."""
 
     def write(self, text: str) -> int:
         return len(text.encode(errors="replace"))

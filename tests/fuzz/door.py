@@ -1,4 +1,4 @@
-"""What a door is."""
+"""The description of a door."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def wait(work: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns, in the one loop that all inputs of a process share."""
+    """Return a coroutine's result; all inputs of a process share one loop."""
     global _loop
     _loop = _loop or asyncio.new_event_loop()
     return _loop.run_until_complete(work)

@@ -1,4 +1,4 @@
-"""What was found by hostile input stays mended, and the tool that looks for it sees what it is for."""
+"""Faults found by hostile input stay fixed, and the fuzzer finds known faults."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Rules(ast.NodeVisitor):
         return is_call(node, CLOCK) or (isinstance(node, ast.Name) and node.id in self._readings)
 
     def _measures(self, node: ast.AST) -> bool:
-        """Whether its value is a time: what other calls make of a time is none."""
+        """Return whether its value is a time: a value that other calls derive from a time is none."""
         if isinstance(node, ast.Call) and not is_call(node, ARITHMETIC):
             return is_call(node, CLOCK)
         if isinstance(node, ast.Name):

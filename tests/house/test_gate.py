@@ -1,4 +1,4 @@
-"""How the gate decides: what is a flake, what stays red, and how it names a stage that hangs or did not run."""
+"""The decisions of the gate: what is a flake, what stays red, and how it names a stage that hangs or did not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is imported and not used is not loaded."""
+"""Imported but unused modules are not loaded."""
 
 from __future__ import annotations
 

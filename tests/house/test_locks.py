@@ -63,7 +63,7 @@ def pins(lock: str) -> list[Pin]:
 
 
 def requirements(extras: tuple[str, ...]) -> list[Requirement]:
-    """What pyproject.toml asks for with these extras, and with those that they name."""
+    """The requirements of pyproject.toml with these extras, and with the extras that they include."""
     found: list[Requirement] = []
     for text in [*PROJECT["dependencies"], *(t for e in extras for t in PROJECT["optional-dependencies"][e])]:
         requirement = Requirement(text)

@@ -1,4 +1,4 @@
-"""What a stranger gets: the wheel of the sdist, in an environment of its own, run from folders of theirs."""
+"""The package of a new user: the wheel of the sdist, in its own environment, run from the user's folders."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def tidegate(bin_: Path, folder: Path, *arguments: str, timeout: float = 300) -> str:
-    """What it printed. It has to succeed."""
+    """Return its output. The command has to succeed."""
     done = subprocess.run(
         [str(bin_ / "tidegate"), *arguments],
         cwd=folder,

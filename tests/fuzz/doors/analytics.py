@@ -49,7 +49,7 @@ def _read(partition: Partition) -> None:
 
 
 def _followed(data: bytes) -> None:
-    """What analytics does with detections after good ones, to the checkpoint and the events that follow."""
+    """Feed analytics detections after good ones, up to the checkpoint and the events that follow."""
     partition = _partition()
     outs = partition.read(stored(data, "events.detections.*"))
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e5) for out in late]
@@ -86,7 +86,7 @@ def _rules(data: bytes) -> None:
 
 
 def _rule_file(data: bytes) -> None:
-    """What `tidegate rules` says of a file is text."""
+    """Assert that the report of `tidegate rules` on a file is text."""
     try:
         rules.read(data, "rules.yaml")
     except Mistakes as e:
@@ -128,7 +128,7 @@ def _passes_of(partition: Partition) -> Passes:
 
 
 def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
-    """To its end, the checkpoint and the events that follow."""
+    """Run a second pass to its end, its checkpoint and the events that follow."""
     passes = _passes_of(partition)
     outs = passes.advance_camera(Page("lobby", read, 10, until=0.0, over=False), NOW.timestamp())
     if settled := passes.by_camera.get("lobby"):

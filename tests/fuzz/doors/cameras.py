@@ -15,7 +15,7 @@ _ENTRY = {"url": "rtsp://10.0.0.7:554/a?x=1", "fps": 2, "tiles": "2x1", "classes
 
 
 def _camera(data: bytes) -> None:
-    """What ingest does with an entry before and after it connects, and what the command line shows of it."""
+    """Handle an entry as ingest does before and after it connects, and show it as the command line does."""
     camera = cameras.decode(data)
     redact(camera.url)
     join_credentials(camera.url, "user:p@ss/w")
@@ -32,7 +32,7 @@ def _url(data: bytes) -> None:
 
 
 def _credentials(data: bytes) -> None:
-    """What ingest does with an entry: it sends them to the camera's address, or to none."""
+    """Handle an entry as ingest does: it sends the credentials to the camera's address, or to none."""
     camera = Camera(url="rtsp://10.0.0.7/stream")
     brought = credentials.login("lobby", camera.url, camera.verify_tls, data)
     url = join_credentials(camera.url, brought.secret)

@@ -55,7 +55,7 @@ def _preview(found: DrawnRules) -> None:
 
 
 class _Nothing:
-    """Has no cameras."""
+    """Live video without cameras."""
 
     def watch(self, camera: str, viewer: Viewer) -> None:
         assert re.fullmatch(names.TOKEN, camera)
@@ -76,7 +76,7 @@ def _watched(data: bytes) -> None:
 
 
 def _pictured(data: bytes) -> None:
-    """What a child makes of a segment: a picture, or a sentence."""
+    """Answer a request as a child does: with a picture, or with a sentence."""
     built = child.answer(
         PictureRequest(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),))
     )

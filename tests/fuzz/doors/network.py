@@ -1,4 +1,4 @@
-"""What cameras, models and receivers of alerts answer, over a socket of this machine."""
+"""The answers of cameras, models and receivers of alerts, over a socket of this machine."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _camera_port() -> int:
 
 
 def _played(data: bytes) -> None:
-    """What ingest does with a camera: it connects, and cuts what comes into segments."""
+    """Handle a camera as ingest does: connect, and cut its data into segments."""
     global _answer
     # It would be sent to other machines.
     _answer = data.replace(b"ocation", b"o-ation")

@@ -19,7 +19,7 @@ from tests.fuzz.refusal import refused
 
 
 def _indexed(data: bytes) -> None:
-    """What search does, up to the table that LanceDB is given."""
+    """Index an event as search does, up to the table for LanceDB."""
     one = stored(data, "events.revisions.*.*" if b"events.revisions." in data[:30] else "events.*.*")
     found = read_event(one.headers.get("ce-id", ""), one.subject, one.data)
     if found.rows:

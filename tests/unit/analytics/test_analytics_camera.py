@@ -167,7 +167,7 @@ def resumed(before: Partition) -> Partition:
 
 
 def test_a_restart_with_two_waiting_connections_continues_exactly() -> None:
-    """What waits of the new one has waited for long, what waits of the old one has not: its turn is not yet."""
+    """Segments of the new connection have waited long, those of the old one have not: the new one has to wait."""
     first, second = two_connections(BUSY)[:12], two_connections(BUSY)[12:]
     arrivals = [
         *in_time(first)[:8],

@@ -376,7 +376,7 @@ class Watch:
         return self
 
     def for_s(self, seconds: float, *ids: str) -> Watch:
-        """It is true of these, each for itself."""
+        """Let the condition hold for each of these objects."""
         return self.see([{id: case(id) for id in ids}] * round(seconds * 4))
 
     def verdict(self, event: Verdict) -> Watch:
@@ -384,7 +384,7 @@ class Watch:
         return self._take()
 
     def until(self, at: float) -> Watch:
-        """By the log's clock."""
+        """Pass all deadlines until then, by the clock of the log."""
         verifications = self.incidents.verifications
         while (deadline := verifications.deadline()) is not None and deadline <= T + at:
             verifications.due(deadline)
@@ -558,7 +558,7 @@ def test_open_incidents_of_a_rule_are_limited_and_others_counted() -> None:
 
 
 def test_no_job_is_published_while_too_many_verdicts_are_pending() -> None:
-    """What a camera asks in a row is answered in that row. Each question more would only take others' room in VLM."""
+    """VLM answers a camera's jobs in order: more jobs would only take the room of other cameras."""
     watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
     for n in range(3):
         watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)

@@ -57,7 +57,7 @@ def play(order: Order[str], arrivals: Sequence[Arrival]) -> list[str]:
 
 
 def due(order: Order[str], until: float) -> list[str]:
-    """All deadlines until then: at each, at least one comes out or is late."""
+    """Pass all deadlines until then: at each, at least one segment comes out or is late."""
     out = []
     while (deadline := order.deadline()) is not None and deadline <= until:
         late = order.late
@@ -83,7 +83,7 @@ def row(epoch: str, *numbers: int, at: float = 0.0, seq: int = 1) -> list[Arriva
 
 
 class Scene(NamedTuple):
-    """What was stored, in the order of its epochs, and when each of it arrives."""
+    """The stored segments in the order of their epochs, and the arrival time of each."""
 
     stored: list[Arrival]
     arrivals: list[Arrival]
@@ -450,6 +450,6 @@ def test_invented_connections_come_out_in_their_order() -> None:
 
 @pytest.mark.parametrize("invented", ["'e', 5 + 2 * n", "f'e{n}', 5"])
 def test_the_cost_of_a_flood_is_linear(invented: str) -> None:
-    """It took time by the square of what came within the time that a missing segment is waited for."""
+    """The time was once quadratic in the segments that came while a missing one was pending."""
     push = f"order.push({invented}, seq=n, at=n * 1e-5, item=n), order.deadline()"
     assert_cheap("from services.analytics.order import Order; order = Order(15.0)", f"[({push}) for n in range(40000)]")

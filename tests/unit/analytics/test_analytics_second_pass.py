@@ -164,7 +164,7 @@ def false_alarms(outcome: Outcome) -> list[Incident]:
 
 
 def names_of(found: Sequence[Detections], how: Sequence[Deferral | None]) -> dict[str, str]:
-    """How live analytics would have named an object, by how the second pass names it."""
+    """Map an object's id of the second pass to the id that live analytics would have used."""
     best = [events_of(m) for m in whole(found, how)]
     by_state = []
     for again in (True, False):
@@ -202,7 +202,7 @@ def test_revised_minutes_equal_those_of_a_run_without_deferrals(
 def test_every_late_incident_occurs_in_a_run_without_deferrals(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
-    """To the id and to the byte, but for the names of objects that were first seen in the second pass."""
+    """Ids and bytes are equal, except for the ids of objects first seen in the second pass."""
     outcome = play(messages(found, ON_TIME, how))
     expected = play(whole(found, how))
     names = names_of(found, how)
@@ -341,7 +341,7 @@ def test_a_stay_with_broken_tracks_is_one_incident_and_no_false_alarm() -> None:
 
 
 def test_a_second_object_next_to_the_first_is_reported() -> None:
-    """What lasts stands for one object at a time."""
+    """A lasting incident stands for one object at a time."""
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
     brief = Walk(6.1, 6.9, (0.45, 0.9), (0.45, 0.9))
     outcome = play(with_frames_left_out(scene([Walk(1, 23, (0.55, 0.6), (0.55, 0.6)), brief]), 4, 12), book)

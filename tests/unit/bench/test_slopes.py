@@ -1,4 +1,4 @@
-"""Whether what is measured grows: `bench.slopes`."""
+"""Whether a measured quantity grows: `bench.slopes`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_constant_has_no_slope_and_no_error() -> None:
 
 
 def test_noise_passes_for_growth_at_the_stated_rate() -> None:
-    """Of noise whose neighbours resemble each other, as queues and caches do."""
+    """The noise is autocorrelated, as that of queues and caches is."""
     dice = random.Random(7)
     outside = 0
     for _ in range(400):

@@ -66,7 +66,7 @@ class Write(NamedTuple):
 
 
 class Bucket:
-    """What the server stores, and what time it is."""
+    """The state of the server, and the current time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -158,7 +158,7 @@ class Store:
 
 
 class Process:
-    """What an ingest does with a camera's lease. habits: what it does whenever it can."""
+    """An ingest's acts on a camera's lease. habits: what it does whenever it can."""
 
     def __init__(self, name: str, bucket: Bucket, habits: Iterable[Act]) -> None:
         self.habits = set(habits)

@@ -39,7 +39,7 @@ patterns = st.builds(lambda head, tail: ".".join([*head, *tail]), tokens, st.sam
 
 
 def _matches(pattern: str, subject: str) -> bool:
-    """As nats-server has it: `*` is one token, `>` one or more."""
+    """Match as nats-server does: `*` is one token, `>` one or more."""
     expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
     return re.fullmatch(expression, subject) is not None
 

@@ -1,4 +1,4 @@
-"""What a camera, a replica and a service may be called: one pattern, wherever a name comes in."""
+"""Names of cameras, replicas and services: one pattern for every check."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_the_precision_of_this_cpu_moves_outputs_within_its_rounding(pictures: l
 
 
 def logits(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the last layer gave, before its sigmoid."""
+    """The output of the last layer before its sigmoid."""
     inside = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.log(inside / (1 - inside))
 

@@ -41,7 +41,7 @@ def seen(objects: list[tuple[str, Box]], part: Box, short: float) -> list[Detect
 @given(grids, st.lists(places(), max_size=8), st.floats(0, 0.04))
 @example(Grid(2, 1), [(0.94, 0.0, 1.0, 0.5)], 0.03125)
 def test_each_object_is_found_once_at_its_place(grid: Grid, boxes: list[Box], short: float) -> None:
-    """Also where a box ends before the edge that cuts its object off."""
+    """This holds also if a box ends before the edge that cuts its object off."""
     objects = [(str(n), box) for n, box in enumerate(boxes)]
     parts = [(0.0, 0.0, 1.0, 1.0), *grid.tiles()] if grid.views > 1 else [(0.0, 0.0, 1.0, 1.0)]
     found = grid.join([seen(objects, part, short) for part in parts])
@@ -51,7 +51,7 @@ def test_each_object_is_found_once_at_its_place(grid: Grid, boxes: list[Box], sh
 
 
 def test_small_objects_come_from_the_tiles_only() -> None:
-    """In the whole frame its box is the worse one, and two boxes of one object are two objects to a tracker."""
+    """The box of the whole frame is worse, and two boxes of one object are two objects to a tracker."""
     grid = Grid(2, 1)
     small = Detection(label="person", score=0.9, box=(0.2, 0.4, 0.24, 0.6))
     large = Detection(label="truck", score=0.9, box=(0.3, 0.3, 0.8, 0.9))
@@ -59,7 +59,7 @@ def test_small_objects_come_from_the_tiles_only() -> None:
 
 
 def test_the_better_of_two_boxes_of_one_object_stays() -> None:
-    """Where tiles overlap both see him, not quite at the same place."""
+    """Both overlapping tiles find the person, at slightly different places."""
     grid = Grid(2, 1)
     (begin, _, left_end, _), (right, _, _, _) = grid.tiles()
     width = left_end - begin

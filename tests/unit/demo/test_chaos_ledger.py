@@ -60,7 +60,7 @@ def test_an_earlier_gap_is_not_counted_again() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5)), min_size=1, max_size=30), st.randoms())
 def test_present_and_missing_time_add_up(spans: list[tuple[int, int]], dice: object) -> None:
-    """In whole seconds, against a set of them; in whatever order they are stored."""
+    """The test compares whole seconds with a set of them, in any order of storage."""
     pieces = [piece(n, float(start), seconds=float(long)) for n, (start, long) in enumerate(spans)]
     dice.shuffle(pieces)  # type: ignore[attr-defined]
     there = {second for start, long in spans for second in range(start, start + long)}

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the count that the promise is judged by, the frames that are chosen, pictures and plot."""
+"""The report of a run: the count behind the promise, the chosen frames, pictures and plot."""
 
 from __future__ import annotations
 

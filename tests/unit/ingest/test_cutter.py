@@ -1,4 +1,4 @@
-"""Where packets become segments: laws over any stream, and the lengths that real cameras get."""
+"""The cuts between segments: invariants for any stream, and the lengths that real cameras get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in flight: bounded by bytes, first come, first served, and nothing waits for ever."""
+"""Messages in flight: bounded by bytes, in order of arrival, and none waits for ever."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Box:
             self.taken.append(item)
 
     def fail(self) -> None:
-        """What was taken last can't be stored."""
+        """Fail to store the message that was taken last."""
         if self.taken:
             self.outbox.drop_gop(self.taken[-1].gop, "oversize")
 
@@ -52,7 +52,7 @@ class Box:
         self.causes += [cause] * len(items)
 
     def check(self) -> None:
-        """What holds of each outbox, whatever was done to it; empties it."""
+        """Assert the invariants of each outbox after any steps, and empty it."""
         left = []
         while item := self.outbox.take():
             left.append(item)

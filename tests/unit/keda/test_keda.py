@@ -87,7 +87,7 @@ def test_each_direction_may_have_its_own_tolerance() -> None:
 
 
 def test_the_hpa_leaves_zero_alone() -> None:
-    """Also from Kubernetes 1.37 on, whose HPA could: KEDA gives it a minimum of 1."""
+    """This holds from Kubernetes 1.37 on as well, whose HPA could scale from zero: KEDA sets its minimum to 1."""
     assert Cluster(scaled(pollingInterval=1_000_000)).run(0, 0.0).run(600, 500.0).replicas == 0
     assert Cluster(scaled(pollingInterval=1_000_000, behavior=AT_ONCE), 3).run(0, 5.0).run(3600, 0.0).replicas == 1
 
@@ -323,7 +323,7 @@ def test_a_second_push_changes_nothing(so: ScaledObject, values: list[Metric], c
 
 @given(objects(), metrics)
 def test_a_formula_of_one_trigger_equals_that_trigger(so: ScaledObject, values: list[Metric]) -> None:
-    """Where nothing fails: errors are KEDA's to treat differently."""
+    """The test has no errors, since KEDA treats them differently."""
     trigger = msgspec.structs.replace(so.triggers[0], name="a")
     modifiers = ScalingModifiers(formula="a", target=str(so.triggers[0].lag_threshold))
     advanced = msgspec.structs.replace(so.spec.advanced or Advanced(), scaling_modifiers=modifiers)

@@ -108,7 +108,7 @@ def test_a_query_is_active_over_its_activation_threshold() -> None:
 
 @pytest.mark.parametrize("nothing", [NoSeries("the query found nothing"), math.nan, math.inf])
 def test_null_is_zero(nothing: Metric) -> None:
-    """At zero nothing exports anything: that is no work, and not a failure."""
+    """At zero replicas there are no exporters: that means no work, and not a failure."""
     assert Cluster(utilisation(FREE), 6).sync(nothing) == 1
     # It is a null value to Prometheus' trigger alone.
     assert Cluster(scaled(behavior=FREE, **HPA_ONLY), 6).sync(NoSeries("nothing")) == 6

@@ -1,4 +1,4 @@
-"""What KEDA does while a scaler can't be reached, and where it was not there when the ScaledObject came.
+"""KEDA with an unreachable scaler, and with one that was absent when the ScaledObject was created.
 
 Seen with KEDA 2.20.2, its adapter and the HPA of Kubernetes 1.36; the rules are in KEDA's `controllers/keda/hpa.go`,
 `controllers/keda/util/predicate.go`, `pkg/scaling/scale_handler.go` and `pkg/scaling/executor/scale_scaledobjects.go`.
@@ -111,7 +111,7 @@ def test_without_any_answer_there_is_no_hpa_and_no_poll() -> None:
 
 @given(st.floats(0.1, 900))
 def test_demand_alone_recovers_after_twice_the_outage(away_s: float) -> None:
-    """Which is why it is no cure for a scaler that takes minutes to start."""
+    """Demand alone is therefore no cure for a scaler that takes minutes to start."""
     cluster = Cluster(scaled(triggers=[external()], pollingInterval=5)).run(away_s, NOBODY)
     cluster.run(2 * away_s + 1, FIVE)
     assert cluster.replicas >= 1
@@ -137,7 +137,7 @@ def test_the_fallback_trigger_scales_during_an_outage_of_http_demand() -> None:
 def test_demand_by_http_is_followed_within_a_minute_of_any_history(
     before: list[tuple[bool, int]], each_s: float
 ) -> None:
-    """In whatever order the scaler, the video and NATS came and went."""
+    """The scaler, the video and NATS come and go in any order."""
     cluster = Cluster(with_net(over_http(), maxReplicaCount=8))
     for there, lag in before:
         metric: Metric = min(8.0, lag / 50) if there else NOBODY

@@ -16,7 +16,7 @@ from tidegate.local.server import Member, NatsServer
 
 
 async def configured(folder: Path) -> dict[str, Any]:
-    """How a server started with the settings of the environment says that it stores."""
+    """Return the JetStream configuration of a server that was started with the environment's settings."""
     port = free_port(0)
     (folder / "secrets").mkdir()
     async with NatsServer(folder, member=Member(0, folder / "secrets", f"http: 127.0.0.1:{port}\n")):

@@ -28,7 +28,7 @@ def recorded(pieces: list[Piece]) -> files.VideoFile:
 
 
 def live(pieces: list[Piece], n: int) -> Decoded:
-    """As a worker has it: with what is before it in its group of pictures."""
+    """Decode a segment as a worker does: with the preceding part of its group of pictures."""
     begin = next(k for k, piece in enumerate(pieces) if piece.segment.message_id == pieces[n].gop)
     before = [piece.payload for piece in pieces[begin:n]]
     return decode(pieces[n].payload, before=before, fps=FPS, frames=pieces[n].segment.frames)

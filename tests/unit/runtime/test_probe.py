@@ -1,4 +1,4 @@
-"""What an image's HEALTHCHECK runs: 0 where the service lives, also by TLS, and else 1 and why."""
+"""The HEALTHCHECK of an image: 0 if the service lives, also over TLS, and else 1 and the reason."""
 
 from __future__ import annotations
 

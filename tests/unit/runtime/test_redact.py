@@ -64,7 +64,7 @@ def test_password_parameters_of_cameras_are_hidden(query: str) -> None:
 
 
 def test_a_password_in_the_path_may_hold_an_at_sign() -> None:
-    """What came after it was taken for the host."""
+    """The text after the sign once passed for the host."""
     assert "cret" not in redact("rtsp://10.0.0.7/user=me_password=S3@cret_channel=1")
     assert redact("rtsp://me:a/pass=b@10.0.0.7/live") == "rtsp://***"
 

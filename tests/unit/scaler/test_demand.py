@@ -224,7 +224,7 @@ def test_the_end_of_a_surge_is_detected_at_any_phase(offset: int) -> None:
 
 
 def test_old_arrivals_start_no_replica_after_scaling_to_zero() -> None:
-    """What will come by the forecast is all backlog where no replica is left to work it off."""
+    """Without any replica the forecast of arrivals is all backlog."""
     world = World(lambda t: 2.7 if t < 300 else 0.0, cold=20).run(300).run(600)
     falls = [i for i, n in enumerate(world.replicas) if n == 0]
     assert falls and all(n == 0 for n in world.replicas[falls[0] :])

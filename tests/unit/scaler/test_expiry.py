@@ -1,4 +1,4 @@
-"""What expired before a consumer saw it: never over the truth, never counted twice."""
+"""Messages that expired before a consumer saw them: never overcounted, never counted twice."""
 
 from __future__ import annotations
 

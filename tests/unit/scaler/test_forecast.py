@@ -1,4 +1,4 @@
-"""What is measured of a consumer: the arrival rate, what it may become, and what a replica does."""
+"""The measurements of a consumer: its arrival rate, its forecast, and the rate of a replica."""
 
 from __future__ import annotations
 

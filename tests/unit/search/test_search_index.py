@@ -31,7 +31,7 @@ TAGS = (None, "person", "dog")
 
 
 def vector_row(n: int, model: str = "m") -> VectorRow:
-    """Of second n."""
+    """The row of second n."""
     scene = np.random.default_rng(n % 7).normal(size=DIMENSION)
     vector = normalise((scene + 0.2 * np.random.default_rng(n).normal(size=DIMENSION)).astype(np.float32))
     return VectorRow(
@@ -65,7 +65,7 @@ def label_row(n: int) -> LabelRow:
 
 
 def again(index: Index, folder: str | Path) -> Index:
-    """As after a restart."""
+    """Open the index as after a restart."""
     index.close()
     return Index(str(folder), vectors=50)
 
@@ -213,7 +213,7 @@ def test_an_index_of_an_older_version_stays_usable(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_index_of_codes_finds_the_results_of_exact_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With limits so low that chunks are indexed, in parts, and rebuilt when they are full; read meanwhile."""
+    """The limits are so low that chunks are indexed in parts and rebuilt when full, with reads in between."""
     low = msgspec.structs.replace(chunk.TUNING, exact=5, fresh=400, most_files=4, most_parts=3)
     monkeypatch.setattr(chunk, "TUNING", low)
     index = Index(str(tmp_path), vectors=1500)

@@ -41,7 +41,7 @@ def moment(
 
 
 def lists(*, label: bool) -> st.SearchStrategy[list[Hit]]:
-    """Of few values, so that ties and touching spans are common."""
+    """Lists of few distinct values, so that ties and touching spans are common."""
     one = st.builds(
         hit,
         start=st.integers(0, 40),

@@ -54,7 +54,7 @@ def test_segments_past_the_threshold_degrade_and_are_in_time() -> None:
 
 
 def test_an_idle_replica_backfills_deferred_segments_at_full_cost() -> None:
-    """From 6.56 s on, one a second: after 20 s the fourteenth is in work, and two wait."""
+    """One a second from 6.56 s on: after 20 s the fourteenth is in work, and two wait."""
     whole, cut = twenty(60, ONE), twenty(20, ONE)
     assert (whole.backfilled, whole.expired, cut.backfilled, cut.expired) == (16, 0, 14, 0)
 
@@ -205,7 +205,7 @@ def test_deferrals_of_a_surge_are_repaid_before_the_plan_defers_again() -> None:
 
 
 def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
-    """As shipped, with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
+    """The shipped file with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
     t = lag_threshold(
         load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, retention_s=load.max_age_s
     )

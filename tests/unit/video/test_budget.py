@@ -1,4 +1,4 @@
-"""What a segment may cost to decode: few bytes that ask for much work are refused before it is done."""
+"""The decoding budget of a segment: small data that causes much work is refused before decoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def large() -> hostile.Still:
 
 
 def packets_decoded(payload: bytes, budget: Budget, **wanted: object) -> int:
-    """How many packets were decoded before the segment was refused."""
+    """Return how many packets were decoded before the segment was refused."""
     count = 0
 
     def alive() -> None:

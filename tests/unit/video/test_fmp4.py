@@ -81,7 +81,7 @@ def alone(pieces: Sequence[Piece]) -> Iterator[tuple[int, Fraction, np.ndarray]]
 
 
 def run_tool(*command: str) -> str:
-    """What ffmpeg or ffprobe of the system says of a file."""
+    """Return the report of the system's ffmpeg or ffprobe on a file."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed: apt-get install ffmpeg")
     done = subprocess.run([*command], capture_output=True, text=True, check=True)
@@ -220,7 +220,7 @@ def test_another_track_ends_the_join(tmp_path: Path) -> None:
 
 
 def test_the_banner_of_x265_makes_no_other_track(tmp_path: Path) -> None:
-    """It writes its options into the head: a camera that was restarted may say others, and its video is the same."""
+    """x265 writes its options into the header: a restarted camera may have other options and the same video."""
     piece = clips.pieces(footage.make(tmp_path / "v.mp4", codec="libx265"), "cam")[0]
     at = piece.payload.index(b"x265")
     other = piece._replace(payload=piece.payload[:at] + b"y266" + piece.payload[at + 4 :])
@@ -232,7 +232,7 @@ def test_the_banner_of_x265_makes_no_other_track(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("video", VIDEOS)
 def test_segments_on_a_running_clock(tmp_path: Path, video: dict[str, Any]) -> None:
-    """As MSE takes them: the head once, then each segment by itself, on one clock."""
+    """The form that MSE takes: the header once, then each segment by itself, on one clock."""
     path = footage.make(tmp_path / "v.mp4", frames=130, **video)
     pieces = clips.pieces(path, "cam")
     timeline = Timeline(pieces[0].segment.start - s(90))

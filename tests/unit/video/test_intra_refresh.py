@@ -135,7 +135,7 @@ def psnr(one: Image, other: Image) -> float:
 
 
 def best(found: Image, shown: list[Image]) -> tuple[float, int]:
-    """How near the nearest of the frames is, and which it is."""
+    """Return the similarity and the index of the nearest frame."""
     # One pixel in 64 tells which frames are near; these alone are compared whole.
     few = (slice(None, None, 8), slice(None, None, 8))
     rough = [float(((found[few].astype(float) - frame[few]) ** 2).mean()) for frame in shown]
@@ -295,7 +295,7 @@ def test_recovery_points_of_h265_are_read(frames: int) -> None:
 
 
 def test_a_camera_without_keyframes_is_reported(whole: Path) -> None:
-    """As its packets come, without the messages that would make recovery points of them."""
+    """The packets lack the messages that would mark recovery points."""
 
     class Clock:
         reanchors = 0

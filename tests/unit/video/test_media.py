@@ -64,7 +64,7 @@ def cut(payload: bytes, frames: int) -> list[bytes]:
 
 
 def numbers(decoded: media.Decoded) -> list[int]:
-    """Which frames of the video the pictures are, read from their brightness below the edge."""
+    """Return the frame numbers of the pictures, read from their brightness below the edge."""
     return [round((float(p.pixels[40:].mean()) - 16) / 4) for p in decoded.pictures]
 
 

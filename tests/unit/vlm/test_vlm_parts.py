@@ -52,7 +52,7 @@ def segment(
     epoch: str = "e",
     size: tuple[int, int] = (64, 64),
 ) -> Segment:
-    """It starts at(start) and lasts `ms`."""
+    """A segment that starts at at(start) and lasts `ms`."""
     return Segment(
         camera=camera,
         epoch=epoch,
