@@ -129,7 +129,7 @@ async def test_a_range_is_chosen_by_mouse_and_by_keys(server: NatsServer, admin:
         box = await plot.bounding_box()
         assert box
         await page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
-        # All charts have the cursor at the same time.
+        # All charts have the cursor at the same instant.
         at = [text for text in await texts(page, "td-chart .at") if text]
         assert len(at) == 6 and len(set(at)) == 1
         await page.mouse.down()

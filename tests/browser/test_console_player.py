@@ -34,7 +34,7 @@ SHOW = """async ({camera, lag}) => {
   document.body.prepend(made);
   window.overlay = new Overlay(made.canvas, made.video, (time) => made.wallTime(time));
 }"""
-# What is shown, with when it was captured: the number of a frame is in how bright the picture's corner is.
+# The shown frame and its capture time: the brightness of the picture's corner encodes the frame's number.
 LOOK = """() => new Promise((resolve) => made.video.requestVideoFrameCallback((_, {mediaTime}) => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [made.video.videoWidth, made.video.videoHeight];
@@ -99,7 +99,7 @@ async def test_detections_are_drawn_over_their_frame(server: NatsServer, admin: 
     async with looking(server, admin) as page, filming(admin, path) as camera:
         await page.evaluate(SHOW, {"camera": "cam", "lag": 1.5})
         await becomes(page, "made.video.currentTime > 0")
-        # Five frames a second: in each, a box whose left side says which it is.
+        # Five frames a second: the left side of each frame's box encodes its number.
         frames = [
             {
                 "time": (camera.start + dt.timedelta(seconds=n / 5)).isoformat(),

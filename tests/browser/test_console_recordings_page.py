@@ -46,7 +46,7 @@ BEGIN = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).replace(hour=9, minute=
 TIME = "document.querySelector('video').currentTime"
 SHOWN = "document.querySelector('video').readyState >= 2"
 STATUS_TEXT = "document.querySelector('.recordings-player [role=status]').textContent"
-# By the page's own clock.
+# The time is that of the page's own clock.
 CLOCK = "new Date(document.querySelector('.clock').dateTime).getTime()"
 
 
@@ -171,7 +171,7 @@ async def test_the_timeline_is_moved_by_keys_and_zoomed(world: World, second: Se
         await page.keyboard.press("j")
         await becomes(page, f"{CLOCK} === {ms(59)} && {SHOWN}")
         await page.keyboard.press(".")
-        # There is none: what follows is shown.
+        # There is no recording at this time: the next one is shown.
         await becomes(page, f"{CLOCK} === {ms(90)} && {SHOWN}")
         assert f"at={(BEGIN + s(119)):%Y-%m-%dT%H}%3A" in page.url
         box = await slider.bounding_box()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
-# What each page has once it shows something.
+# The element that each page has once it shows something.
 PAGES = {
     "now": "main .card",
     "cameras": "main img[src^='blob:'], main img[src*='picture']",

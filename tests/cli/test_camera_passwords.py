@@ -74,7 +74,7 @@ class Shell:
             try:
                 while data := os.read(ours, 4096):
                     shown.extend(data)
-            except OSError:  # It has ended.
+            except OSError:  # The process has ended.
                 pass
 
         reading = asyncio.create_task(asyncio.to_thread(read))

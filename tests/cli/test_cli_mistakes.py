@@ -20,7 +20,7 @@ from tests.support.processes.command_line import COMMAND
 from tidegate.commands import tidegate
 
 SERVICES = ("analytics", "cv", "embed", "ingest", "recorder", "scaler", "search", "vlm", "webhook")
-# What talks to a server, or starts one: each with as little as it needs.
+# The commands that use or start a server, each with its minimum of arguments.
 WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("up", "--plain", "--port", "0"),
     ("setup",),
@@ -40,7 +40,7 @@ WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("dlq", "list"),
     ("dlq", "replay", "--all"),
 )
-# Runs as part of `python -m`, before anything of ours: sends SIGINT, or finds nothing, where that module is imported.
+# Runs within `python -m` before any product code: at the import of that module it sends SIGINT, or finds nothing.
 AT_IMPORT = """
 import os, signal, sys
 class Finder:

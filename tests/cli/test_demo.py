@@ -138,7 +138,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")
-    # All of it is worked off, however slow the machine is.
+    # All work is done, however slow the machine is.
     output, _ = process.communicate(timeout=4 * patience_s())
     assert process.returncode == 0, output
     out = tmp_path / "out"
@@ -171,7 +171,7 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("prepared", "nothing_left")
 @pytest.mark.parametrize("after_s", [0.3, 15.0])
 def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
-    # Of itself it would take longer than anybody here waits.
+    # Without Ctrl-C it would run longer than this test waits.
     process = start(tmp_path, "--seconds", "500")
     deadline = time.monotonic() + patience_s()
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
     children = tree(process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=patience_s())
-    # Before anything of ours runs, Ctrl-C is the command line's.
+    # The command line handles Ctrl-C before any product code runs.
     assert process.returncode in ((1, 130) if after_s < 10 else (130,)), output
     assert "Traceback" not in output
     assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

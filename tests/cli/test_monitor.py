@@ -260,7 +260,7 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         await say(admin, detections("lobby", 1, "dog", start + dt.timedelta(seconds=1)), "1")
         await say(admin, detections("lobby", 0, "cat", start), "0")
         for busy in (1.0, 2.0):
-            # Another service's worker may say that it is one of cv, on its own subject alone.
+            # A worker of another service may claim to be one of cv, but only on its own subject.
             await admin.publish(names.stats("embed", "cv-1"), beat("cv-1", busy))
             await admin.publish(names.stats("cv", "cv-0"), beat("cv-0", busy))
             await asyncio.sleep(0.1)

@@ -142,7 +142,7 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     rows = [line.split(",") for line in (tmp_path / "t.txt").read_text().splitlines()]
     assert len(rows) == 41 and {row[1] for row in rows} == {"1"}
     left, top, width, height = (float(v) for v in rows[0][2:6])
-    # Of the events' 1280x720, whatever the footage is.
+    # The size is the 1280x720 of the events, for any footage.
     assert (width, height) == (pytest.approx(0.06 * 1280, abs=1), pytest.approx(0.2 * 720, abs=1))
     assert left == pytest.approx(0.07 * 1280, abs=1) and top == pytest.approx(0.7 * 720, abs=1)
     (line,) = (
@@ -173,7 +173,7 @@ async def test_an_unwritable_video_is_reported(server: NatsServer, admin: Client
     for path in ("no/such.mp4", "/dev/full"):
         done = await tidegate_on(server, "tracks", "lobby", "--since", "5m", "--save", path, cwd=tmp_path)
         assert done.returncode == 1
-        # Where it takes more than a second, its progress comes before.
+        # Progress is printed first if it takes more than a second.
         assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
 
 

@@ -165,7 +165,7 @@ def shown(snapshot: SystemNow, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize("height", [14, 18, 24, 40])
 def test_thirty_cameras_fit_and_those_in_trouble_come_first(width: int, height: int) -> None:
     lines = shown(site(online=26, offline=3, connecting=1), width, height)
-    # One line more is the headline's, and one the cursor's.
+    # One more line is for the headline, and one for the cursor.
     assert len(lines) + 2 <= height
     assert all(word in lines[0] for word in ("30 cameras", "26 online", "3 offline", "1 connecting"))
     rows = [line for line in lines if line.startswith("camera-")]

@@ -110,7 +110,7 @@ def test_a_csv_costs_the_same_as_in_the_audit(tmp_path: Path) -> None:
     shares = [line.progress for line in progress]
     assert shares == sorted(shares) and len({line.doing for line in progress}) > 1
 
-    # What is in force has the settings that were named, and is not recommended.
+    # The row of the present settings has the named settings, and is not recommended.
     (now,) = [row for row in answer.table if row.name == "now"]
     url = parse(now.scaled_object).spec.triggers[0].metadata["url"]
     for setting in ("latencyTarget=2", "coldStart=90", "lagThreshold=7", "deferBudget=0.5"):

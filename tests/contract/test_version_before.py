@@ -140,7 +140,7 @@ async def of_before(before: Path, folder: Path) -> AsyncIterator[tuple[World, Cl
         try:
             for service in ("ingest", *WORKERS):
                 world.start(service, old=True)
-            # One that begins as its rights go ends with an error, as 0.2.0 does.
+            # A process that starts as its rights are withdrawn ends with an error, as 0.2.0 does.
             await until(lambda: all(world.is_ready(service) for service in ("cv", "embed", "search")))
             yield world, admin
         finally:
@@ -189,7 +189,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
             world.start(service, old=False)
             await until(lambda service=service: "metrics served" in _log(world, service))
             await world.end(service, old=True)
-        # One has the index at a time: its claim is one that one pod mounts.
+        # One pod has the index at a time: only one pod can mount its claim.
         await world.end("search", old=True)
         indexed = rows(tmp_path / "index")
         world.start("search", old=False)

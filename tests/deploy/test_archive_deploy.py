@@ -27,7 +27,7 @@ def test_its_entrypoint_is_a_tidegate_command() -> None:
     command, name, *options = shlex.split(SPEC["entrypoint"])
     assert (command, name) == ("tidegate", "reanalyze")
     assert options[options.index("--ray") + 1] == "auto" and options[options.index("--device") + 1] == "cuda"
-    # All of its options are known, and have values that can be read.
+    # All options exist, and have valid values.
     with reanalyze.make_context("reanalyze", options) as context:
         assert context.params["store"].startswith("s3://") and context.params["output"].startswith("s3://")
     assert "--resume" in CliRunner().invoke(reanalyze, ["--help"]).output
@@ -39,7 +39,7 @@ def test_its_ray_cluster_scales_its_workers_and_ends_with_the_job() -> None:
     (group,) = CLUSTER["workerGroupSpecs"]
     assert 0 == group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    # Else only those there are at first would ever work.
+    # Otherwise only the initial workers would ever work.
     assert f"--workers {group['maxReplicas']} " in SPEC["entrypoint"]
     assert CLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 

@@ -68,7 +68,7 @@ def test_every_mounted_secret_is_created_once(tmp_path: Path) -> None:
         n: d for n, d in built.items() if n != "nats-server"
     }
     assert again["nats-server"]["routes.conf"] == built["nats-server"]["routes.conf"]
-    # One that is missing is made, and no other.
+    # Only a missing one is created.
     (folder / "search").unlink()
     assert "1 passwords made (search)" in init(folder)
 

@@ -269,7 +269,7 @@ async def test_a_server_with_the_password_and_a_foreign_certificate_does_not_joi
     servers.start(1)
     servers.start(2, Authority(tmp_path / "stranger").issue("localhost"))
     await until(servers.is_ready)
-    # Each of the two calls the other.
+    # Each of the two connects to the other.
     await until(lambda: "signed by unknown authority" in servers.log(0))
     await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2)))
     await until(lambda: joined(servers) == {"nats-1"})

@@ -135,7 +135,7 @@ def test_a_shared_volume_of_weights_is_a_component_of_either_form(form: str, tmp
     assert (claim["metadata"]["namespace"], claim["spec"]["accessModes"]) == ("tidegate", ["ReadWriteMany"])
     mounted = {"name": "models", "persistentVolumeClaim": {"claimName": "tidegate-models"}}
     assert [n for n, w in workloads(docs).items() if mounted in pod_of(w).get("volumes", [])] == ["tidegate-vlm"]
-    # In place of the one before, and nothing else is different.
+    # It replaces the previous one, and nothing else changes.
     before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
     changed = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
     assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
@@ -270,7 +270,7 @@ def test_the_key_of_recordings_is_a_component_of_either_form(form: str, tmp_path
     assert [(name, f"{mount['mountPath']}/{file}") for name, file in built] == [
         (volume["secretName"], given["RECORDER_KEY_FILE"])
     ]
-    # What others may read, the recorder refuses.
+    # The recorder refuses a key that others may read.
     assert mount["readOnly"] and volume["defaultMode"] == 0o440
 
 

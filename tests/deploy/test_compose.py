@@ -235,7 +235,7 @@ async def first_detections(project: Project, password: str) -> dict[str, Any]:
 
 
 async def test_from_an_address_to_the_first_event(project: Project, tmp_path: Path) -> None:
-    # Without a camera everything starts and waits for one.
+    # Everything starts without a camera, and waits for one.
     await asyncio.to_thread(project, "up", "--no-build", "--detach")
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     async with Bank(videos, tmp_path / "bank", host=project.gateway) as bank:

@@ -22,7 +22,7 @@ from tools.dashboards.grafana import encode
 from tools.reference import metrics
 
 GRAFANA = "13.2.3"
-# Of `tidegate up`, which is not in a cluster.
+# Metrics of `tidegate up`, which does not run in a cluster.
 LOCAL = {"tidegate_replicas", "tidegate_scale_events_total", "tidegate_worker_restarts_total"}
 
 

@@ -82,7 +82,7 @@ def test_a_service_has_valid_manifests(name: str) -> None:
     spread = pod_of(deployment).get("topologySpreadConstraints", [])
     assert [s["labelSelector"]["matchLabels"] for s in spread] == [chosen] * (deployment["spec"].get("replicas", 1) > 1)
     budget = of(SHIPPED, "PodDisruptionBudget").get(name)
-    # Of a single pod that has to be alone it could only forbid every drain.
+    # For a pod that must be single, a budget could only block every drain.
     assert (budget is None) == (deployment["kind"] == "StatefulSet")
     assert budget is None or budget["spec"]["selector"]["matchLabels"].items() <= chosen.items()
     # What is not ready and holds nothing may always go. Ingest is so, too, while NATS is away, and holds video then.
@@ -127,7 +127,7 @@ def test_the_image_has_the_dependencies_of_its_services() -> None:
     pods = [workloads(SHIPPED)[name] for name in SERVICES]
     small = {component_of(pod) for pod in pods if container_of(pod)["image"] == "tidegate-small"}
     assert small == {"analytics", "console", "ingest", "recorder", "scaler", "vlm-front", "webhook"}
-    # And vlm itself, where its model is elsewhere.
+    # This includes vlm itself if its model is external.
     extra = {name.partition("-")[0] for name in small} - {"ingest"} | {"sagemaker"}
     assert extra == set(KINDS["small"].extras.split(","))
     services = {service_of(pod) for pod in pods}

@@ -57,7 +57,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[Host]:
 def test_an_image_is_small_and_has_only_what_it_runs(engine: Engine, name: str) -> None:
     layers = layers_mb(engine, name)
     assert sum(layers) < KINDS[name].most_mb
-    # Of a new version of our code a node that has the last one fetches this much.
+    # A node with the previous image fetches this much for a new version of the code.
     assert sum(layers[2:]) < 5
     config = json.loads(engine.run("podman", "image", "inspect", tag(name)))[0]
     assert config["Config"]["User"] == "10001:10001"
@@ -68,7 +68,7 @@ def test_an_image_is_small_and_has_only_what_it_runs(engine: Engine, name: str) 
     assert len(labels["org.opencontainers.image.revision"]) == 40
     run = ("podman", "run", "--rm", "--network=none", "--read-only", tag(name))
     assert engine.status(*run, "python", "-m", "pip") != 0
-    # Of the sources, what a service reads; no test, no password that a checkout has.
+    # Only sources that a service reads; no test, and no password of a checkout.
     listing = "import shared, pathlib; print(*pathlib.Path(shared.__file__).parents[1].iterdir())"
     listed = engine.run(*run, "python", "-c", listing)
     assert "tests" not in {Path(each).name for each in listed.split()}

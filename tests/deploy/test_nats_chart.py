@@ -133,7 +133,7 @@ def test_the_chart_creates_what_pods_policies_and_keda_reference(
         assert schemes == {"HTTPS" if form == "tls" else "HTTP"}
     (exporter,) = (c for c in pod_of(stateful)["containers"] if c["name"] == "prom-exporter")
     assert exporter["ports"] == [{"name": "prom-metrics", "containerPort": 7777}]
-    # It sees no key.
+    # The container has no key.
     assert "tls-ca" not in json.dumps([m for m in exporter.get("volumeMounts", []) if m.get("subPath") != "ca.crt"])
     (reloader,) = (c for c in pod_of(stateful)["containers"] if c["name"] == "reloader")
     assert "/etc/nats-server/accounts.conf" in reloader["args"]

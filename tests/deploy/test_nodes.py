@@ -104,7 +104,7 @@ def check_fits(pool: Document, docs: list[Document]) -> None:
         tainted = {(t["key"], t["effect"]) for t in template["spec"]["taints"]}
         assert tainted and (tainted <= tolerated) == (name in on_gpus(docs))
     for workload in on_gpus(docs).values():
-        # What is in no label of the template, Karpenter believes that no node will have.
+        # Karpenter assumes that nodes have no labels beyond those of the template.
         assert pod_of(workload)["nodeSelector"].items() <= template["metadata"]["labels"].items()
 
 
@@ -197,7 +197,7 @@ def test_no_pod_blocks_the_removal_of_its_node() -> None:
 # ---- warm headroom
 
 
-# Those of CapacityBuffer v1beta1 in the sources of cluster-autoscaler.
+# The fields of CapacityBuffer v1beta1 in the sources of cluster-autoscaler.
 BUFFER_FIELDS = {"provisioningStrategy", "podTemplateRef", "scalableRef", "replicas", "percentage", "limits"}
 
 

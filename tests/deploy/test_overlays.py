@@ -207,9 +207,9 @@ def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, k
         assert isinstance(trigger, PrometheusTrigger)
         gpu = container_with_gpu(of(docs, "Deployment")[name])["name"]
         assert f'{{exported_namespace="tidegate",exported_container="{gpu}"}}' in trigger.query
-        # What the HPA's tolerance takes of it must still be reached by a GPU that is wholly busy.
+        # A fully busy GPU must exceed the threshold plus the HPA's tolerance.
         assert trigger.threshold * (1 + TOLERANCE) < 1 and trigger.ignore_null_values
-        # What started and added replicas still does, unchanged.
+        # The other triggers are unchanged.
         assert scaled["spec"]["triggers"][:-1] == before[name]["spec"]["triggers"] and lag
         assert "fallback" not in scaled["spec"] and "scalingModifiers" not in scaled["spec"]["advanced"]
 

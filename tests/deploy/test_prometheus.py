@@ -23,7 +23,7 @@ from tests.support.waiting import patience_s, until
 from tests.support.worlds.webhook_world import say
 from tidegate.local.server import NatsServer
 
-# All but embed, which is as cv, and vlm, which has no model here. The webhook serves its page by TLS.
+# All services except embed, which is like cv, and vlm, which has no model here. The webhook uses TLS.
 PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder")
 
 
@@ -88,11 +88,11 @@ async def test_alerts_fire_on_metrics_of_real_services(prometheus: Prometheus, a
     firing = prometheus.firing()
     assert firing["TidegateDeadLetters"].items() >= {"namespace": "tidegate", "service": "cv"}.items()
     assert firing["TidegateEndpointAway"]["severity"] == "page"
-    # Each alert can be evaluated on real pages: none meets two series where it wants one.
+    # Each alert evaluates on real pages: none gets two series where it needs one.
     evaluated = prometheus.evaluated()
     assert {rule["name"] for rule in evaluated} == set(ALERTS)
     assert [rule for rule in evaluated if rule["health"] != "ok"] == []
-    # And so can each query of the dashboards.
+    # Each query of the dashboards evaluates, too.
     failed = [q for name in NAMES for q, _ in queries(name) if "result" not in prometheus.query("query", query=q)]
     assert failed == []
     series = {name for name in prometheus.query("label/__name__/values") if name.startswith("tidegate_")}

@@ -106,7 +106,7 @@ def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
         our_own_reading(scaled)
         check_thresholds(scaled)
         check_triggers(scaled, docs)
-    # Of the first tenant's namespace they know NATS alone: its address, and the way to it.
+    # They reference only NATS in the first tenant's namespace: its address, and the route to it.
     existing = (of(docs, "ConfigMap")["tidegate-nats"], of(docs, "NetworkPolicy")["tidegate"])
     others = yaml.safe_dump([d for d in docs if d not in existing])
     assert "tidegate.svc" not in others and "metadata.name: tidegate" not in others
@@ -153,7 +153,7 @@ def test_pods_of_a_tenant_reach_nats_and_no_pods_of_others(form: str, tmp_path: 
     for one, another in [(a, b) for a in ours for b in theirs] + [(b, a) for a in ours for b in theirs]:
         assert [p for p in (9102, 9090, 8000, 4222) if policies.sends(one, another, p)] == []
         assert [p for p in (9102, 9090, 8000, 4222) if policies.takes(another, one, p)] == []
-    # What is called NATS in the tenant's namespace is not taken for it.
+    # A service called NATS in the tenant's namespace does not pass for it.
     assert not any(policies.sends(pod, Peer(namespace="globex", labels=NATS.labels), 4222) for pod in ours)
 
 

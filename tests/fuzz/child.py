@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 from tests.fuzz.door import MB, Door
 from tests.fuzz.spoil import MOST
 
-# An input may take so much of the processor's time, in seconds; at the second figure its process is killed.
+# The processor time of an input, in seconds: the limit, and the time at which its process is killed.
 STALL_S, KILL_S = 1.0, 20.0
-# It has as many tries, of which the fastest counts: a busy machine, or the first use of a library, makes one slow.
+# The number of tries, of which the fastest counts: a busy machine or the first use of a library slows one down.
 TRIES = 3
-# What no door may ask for, even for a moment: the machine is shared.
+# The memory that no door may exceed, even for a moment: the machine is shared.
 MOST_ADDRESSES = 16 * 2**30
 _HEAD = struct.Struct("qqqqdq")
 _ROOM = _HEAD.size + 8 + 4 * MOST
@@ -204,7 +204,7 @@ def main(name: str, seed: str, first: str, end: str, scratch: str) -> None:
             traceback.print_exc(file=sys.__stderr__)
             sys.__stderr__.flush()  # type: ignore[union-attr]
             os._exit(UNFIT)
-        # Threads of libraries may outlive their work, and have nothing to say.
+        # Threads of libraries may outlive their work; they have no result.
         sys.__stdout__.flush()  # type: ignore[union-attr]
         os._exit(DONE)
 

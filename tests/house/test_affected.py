@@ -199,7 +199,7 @@ def test_it_prints_the_tests_of_the_last_commit_and_the_working_tree(repository:
     assert "1 of 2 test files" in done.stderr
     (repository / "tests/test_new.py").write_text("")
     (repository / "shared/bus/pull.py").unlink()
-    # From any folder of the checkout.
+    # It works from any folder of the checkout.
     assert command(repository / "tests", "HEAD").stdout == "tests/test_bus.py\ntests/test_new.py\n"
     why = command(repository, "HEAD", "--why", "tests/test_bus.py").stdout.split()
     assert why == ["shared/bus/pull.py", "shared/bus/__init__.py", "tests/test_bus.py"]

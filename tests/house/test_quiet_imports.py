@@ -43,7 +43,7 @@ except ModuleNotFoundError as e:
 @pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_an_import_opens_no_connection_and_starts_no_process(module: str, tmp_path: Path) -> None:
-    # Some packages hold their tongue where a build is run.
+    # Some packages send no telemetry during a build.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CI", "COVERAGE", "GITHUB", "JENKINS", "BUILD"))}
     done = subprocess.run(
         [sys.executable, "-c", LOAD, module],

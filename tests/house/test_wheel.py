@@ -21,10 +21,10 @@ from tests.support.uv_commands import run, uv
 from tests.support.waiting import patience_s
 from tidegate.demo import footage
 
-# One environment, which takes long to install.
+# One environment for all tests, since its installation takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
 
-# Whose import would leave a file behind, and end the process.
+# Importing it would leave a file behind, and end the process.
 HOSTILE = "import os, pathlib; pathlib.Path(os.environ['HOSTILE_RAN']).touch(); os._exit(66)\n"
 
 

@@ -36,7 +36,7 @@ def _drawn(data: bytes) -> None:
     try:
         value = msgspec.json.decode(data, type=dict)
     except (ValueError, RecursionError):
-        return  # It is refused before it gets there.
+        return  # The request is refused before that.
     _preview(rule_document.of_value(value))
 
 

@@ -113,7 +113,7 @@ def _camera_port() -> int:
 def _played(data: bytes) -> None:
     """Handle a camera as ingest does: connect, and cut its data into segments."""
     global _answer
-    # It would be sent to other machines.
+    # A redirect would reach other machines.
     _answer = data.replace(b"ocation", b"o-ation")
     camera = Camera(url=f"rtsp://127.0.0.1:{_camera_port()}/a")
     try:

@@ -148,7 +148,7 @@ def test_a_restart_during_a_replay_loses_nothing(stop: int, few: int) -> None:
     one.position = stop + 1
     other = resumed(one)
     other.position = one.resume_at().seq
-    # It has read no further than here when it is stopped again.
+    # The second stop comes before it has read any further.
     here = min(stop, other.position - 1 + few)
     assert read(other, stored[other.position - 1 : here]) == []
     other.position = here + 1
@@ -361,7 +361,7 @@ def test_excess_frames_are_sampled_and_the_others_interpolated(fps: float, looke
     assert len(seen) == 6 * looked
     # Nothing is known after the last analysed frame.
     assert len(path) == 60 - (10 // looked - 1)
-    # It walks at an even pace: whatever is filled in lies where it was.
+    # The object walks at an even pace: interpolated points lie on its path.
     for p in path:
         time = (p.time - START).total_seconds()
         assert (p.box[0] + p.box[2]) / 2 == pytest.approx(0.2 + 0.6 * time / 100, abs=0.001)
@@ -401,7 +401,7 @@ def test_a_stopped_object_moves_again_when_it_leaves_its_place() -> None:
     begun, ended = of(outs, Incident)
     assert begun.start == BEGIN + dt.timedelta(seconds=4.2)
     assert 10 <= (ended.end - BEGIN).total_seconds() <= 10.6
-    # It has to hold while it stands there.
+    # The condition has to hold while the object stands there.
     held = msgspec.convert({"rules": [{"id": "parked", "kind": "stopped", "seconds": 4, "hold_s": 6.3}]}, Rules)
     assert of(play(in_time(detections([parked, leaves], 17, start=BEGIN)), held), Incident) == []
 
@@ -528,7 +528,7 @@ def test_incidents_end_and_restart_when_the_clock_is_set_back(seconds: float) ->
     found: list[tuple[float, Incident]] = []
     for a, stored in zip(arrivals, log(arrivals), strict=True):
         found += [(a.at, i) for i in of(camera.read(stored), Incident)]
-    # All of it while there is video: nothing waits for the clock to catch up.
+    # All of this happens during the video: nothing waits for the clock to catch up.
     assert [i.state for _, i in found] == ["start", "end", "start", "end"]
     (_, begun), (_, over), (_, anew), (_, end) = found
     jumped = BEGIN + dt.timedelta(seconds=10 - seconds)
@@ -536,7 +536,7 @@ def test_incidents_end_and_restart_when_the_clock_is_set_back(seconds: float) ->
 
     assert begun.start == BEGIN and over.end == BEGIN + dt.timedelta(seconds=9.8)
     assert anew.start == jumped
-    # Its evidence is of its own time.
+    # The evidence is from the time of the incident.
     assert {s.n for s in anew.segments} == {10}
     assert min(s.n for s in end.segments) == 10
 

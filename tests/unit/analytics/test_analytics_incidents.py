@@ -33,7 +33,7 @@ from tests.support.video.walking_people import START, Walk, detections
 
 ASPECT = 16 / 9
 T = START.timestamp()
-# Of what stands somewhere: width and height.
+# The width and height of a standing object.
 WIDTH, HEIGHT = 0.06, 0.2
 # Nearer to a border than this it is where it was.
 NEAR = HEIGHT / 20
@@ -241,7 +241,7 @@ def test_loitering_holds_after_its_time_in_the_zone() -> None:
     assert true(loitering, stands(0.5, seconds=3)) == {}
     found = true(loitering, stands(0.5, seconds=3.25))
     assert found["a"].value == 3.25
-    # It may walk about in it; only the time in the zone counts.
+    # The object may walk within the zone; only the time in the zone counts.
     about = Someone(DOOR).at(*[OUT] * 20, *[(0.5, 0.6), (0.5, 0.8)] * 5)
     assert true(loitering, about) == {}
     assert true(loitering, about.at(*[(0.5, 0.6), (0.5, 0.8)] * 5)) != {}
@@ -456,7 +456,7 @@ def test_a_condition_with_hold_starts_an_incident_after_that_time() -> None:
     assert watch.states() == [("start", 3.0)]
     (begun,) = watch.of(Incident)
     assert begun.start == START + dt.timedelta(seconds=1)
-    # Its evidence begins a second before it came true.
+    # The evidence begins a second before the condition came true.
     assert [s.n for s in begun.segments] == [0, 1, 2, 3]
     assert Watch(held).for_s(1.75, "a").for_s(0.25).for_s(2, "a").events == []
 
@@ -792,7 +792,7 @@ def test_an_incident_starts_once_and_ends_once(of: AnyRule, truth: list[set[str]
         assert [j.incident for j in watch.of(jobs.Verify)].count(id) == 1
     begun = sorted(i.time for reports in by_id.values() for i in reports if i.state == "start")
     assert all(b - a >= of.cooldown_s * SECOND for a, b in itertools.pairwise(begun))
-    # The first frames in which it is true of anybody for long enough.
+    # The first frames in which the condition has held long enough for any object.
     if not of.hold_s and any(truth):
         first = next(n for n, ids in enumerate(truth) if ids)
         assert begun[0] == START + first / 4 * SECOND

@@ -186,7 +186,7 @@ def test_no_segment_waits_longer_than_the_limit(arrivals: list[Arrival]) -> None
         play(order, [a])
         deadline = order.deadline()
         assert (deadline is None) == (order.waiting() == [])
-        # Of one connection; another one's turn may come later.
+        # This holds for one connection; the turn of another may come later.
         assert deadline is None or deadline <= a.at + REORDER_S
 
 

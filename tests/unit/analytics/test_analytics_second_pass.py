@@ -268,7 +268,7 @@ GATE: dict[str, Any] = {
 }
 # Fast: it is seen for a second and a half.
 RUNNER = Walk(4.1, 5.6, (0.35, 0.7), (0.65, 0.7))
-# Each is seen for less than half a second, on different sides of the line.
+# Each track lasts less than half a second, on different sides of the line.
 LEFT, RIGHT = Walk(4.0, 4.4, (0.43, 0.7), (0.43, 0.7)), Walk(5.0, 5.4, (0.57, 0.7), (0.57, 0.7))
 
 

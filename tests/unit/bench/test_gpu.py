@@ -147,7 +147,7 @@ def test_the_numbers_are_consistent(
         latency_s=latency_s,
         replicas=replicas,
     )
-    # As `tidegate threshold` has it, of the rate that the annotation says.
+    # The value of `tidegate threshold` for the rate in the annotation.
     assert n.threshold == lag_threshold(float(n.rate), latency_s, max_in_flight=hold)
     assert n.threshold.value <= max(float(n.rate) * latency_s * (1 - AIR), hold + 1)
     assert n.cpu >= max(cores, threads)

@@ -294,7 +294,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=examples(400))
 @given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60))
-# It takes the thing and gives it up before its former holder learns of either.
+# It claims and releases the lease before the former holder learns of either.
 @example(
     [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
     [(World.act, 1, Process.release), (World.pass_steps, 1)],

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers", reason="torch is an extra: pi
 from services.cv.detectors import Detector, Image, load  # noqa: E402
 from shared.runtime.errors import ModelError  # noqa: E402
 
-# To import torch takes seconds: once is enough.
+# Importing torch takes seconds: once is enough.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torch")]
 
 LABELS = {0: "person", 1: "bicycle", 2: "car"}

@@ -12,7 +12,7 @@ from shared.runtime.errors import SettingError
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
-# All read one set of footage, which takes seconds to make.
+# All tests read one set of footage, which takes seconds to make.
 pytestmark = pytest.mark.xdist_group("footage")
 
 

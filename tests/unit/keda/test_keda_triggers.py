@@ -110,7 +110,7 @@ def test_a_query_is_active_over_its_activation_threshold() -> None:
 def test_null_is_zero(nothing: Metric) -> None:
     """At zero replicas there are no exporters: that means no work, and not a failure."""
     assert Cluster(utilisation(FREE), 6).sync(nothing) == 1
-    # It is a null value to Prometheus' trigger alone.
+    # Only the trigger of Prometheus reads this as a null value.
     assert Cluster(scaled(behavior=FREE, **HPA_ONLY), 6).sync(NoSeries("nothing")) == 6
 
 

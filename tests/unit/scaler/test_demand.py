@@ -124,7 +124,7 @@ def test_a_steady_site_gets_its_replicas_and_no_changes(rate: int, cold: int) ->
     need = math.ceil(rate / 4)
     assert need - 0.2 <= result.replica_hours / 3 <= need * 1.15 + 0.5
     assert result.attainment > 0.985 and result.window_attainment > 0.9
-    # Some sites lie at the border of one replica more.
+    # Some sites lie at the border to one more replica.
     assert result.reversals_per_hour <= 25
 
 

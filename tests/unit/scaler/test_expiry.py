@@ -17,7 +17,7 @@ def counter(first: int = 1, stream: int = 0, consumer: int = 0) -> ExpiryCounter
 def test_a_consumer_that_keeps_up_loses_nothing() -> None:
     expiry = counter()
     assert expiry.count(first_seq=1, stream_seq=50, consumer_seq=50) == 0
-    # What it was given may expire.
+    # Delivered messages may expire.
     assert expiry.count(first_seq=40, stream_seq=90, consumer_seq=90) == 0
 
 

@@ -138,7 +138,7 @@ def test_a_quantile_is_exceeded_at_its_rate(kind: str) -> None:
     pairs = forecast(cumulated(rate[kind], 20_000, 5), 0.9)
     exceeded = sum(came > reply for reply, came in pairs) / len(pairs)
     assert 0.02 <= exceeded <= 0.2
-    # And it is no headroom for the sake of it.
+    # The quantile has no needless headroom.
     assert np.mean([reply for reply, _ in pairs]) < (1.35 if kind == "poisson" else 3) * np.mean([c for _, c in pairs])
 
 
@@ -150,7 +150,7 @@ def test_a_steady_site_gets_a_small_margin_and_a_bursty_one_a_larger_one() -> No
 
 
 def test_a_ramp_is_anticipated() -> None:
-    # By the margin that it learns: at the horizon the rate is 10 % up.
+    # The learned margin covers it: at the horizon the rate is 10 % higher.
     pairs = forecast(cumulated(lambda t: 5 + 0.01 * t, 9000), 0.9)
     late = [reply < came * 0.97 for reply, came in pairs[-100:]]
     assert sum(late) <= 15

@@ -76,7 +76,7 @@ def test_totals_only_grow_and_include_every_heartbeat(history: list) -> None:  #
         now += pause
         before = processes.get(replica)
         if before is None or what == "restart":
-            # As our workers do, each process says `loading` before it has done anything.
+            # Like a worker, each process reports `loading` before any work.
             processes[replica] = beat(f"cv-{replica}", pid=(before.pid if before else 0) + 1, state="loading")
         else:
             processes[replica] = beat(

@@ -110,7 +110,7 @@ def test_a_recreated_consumer_adds_to_arrivals() -> None:
     assert arrivals.reach("a", 90, 10) == 100
     assert arrivals.reach("b", 0, 0) == 100
     assert arrivals.reach("b", 3, 2) == 105
-    # Its stream was lost, and begins late.
+    # The stream was lost, and its new sequence begins late.
     assert arrivals.reach("c", 10**12, 4) == 109
     assert arrivals.reach("c", 10**12 + 4, 1) == 110
 

@@ -34,7 +34,7 @@ def test_knative_averages_a_minute_and_targets_seven_tenths() -> None:
     assert kpa(*[(8, 1, None)] * 3)[-1] == 2
     # A minute of 30 ticks: after 15 at 6 and 15 at 12 the mean is 9 of 7.
     assert kpa(*[(6, 1, None)] * 15, *[(12, 1, None)] * 15)[-1] == 2
-    # What was more than a minute ago is forgotten.
+    # Values older than a minute are forgotten.
     assert kpa(*[(12, 1, None)] * 10, *[(6, 1, None)] * 60)[-1] == 1
 
 
@@ -137,7 +137,7 @@ def test_utilisation_settles_at_its_threshold() -> None:
     for threshold, replicas in (("0.7", 5), ("0.5", 7)):
         scaled = by_utilisation(WAKES, prometheus_trigger(threshold=threshold))
         result = run(KedaUtilisation("u", scaled), poisson(7, 3600), load, initial=4)
-        # What had piled up before the first replica was there is forgotten by then.
+        # The backlog from before the first replica is gone by then.
         last = [n for at, n in result.timeline if at >= 1800] or [result.timeline[-1][1]]
         assert last == pytest.approx([replicas] * len(last), abs=1)
 

@@ -132,7 +132,7 @@ def test_players_seek_in_it(tmp_path: Path, video: dict[str, Any]) -> None:
             found = [(f.pts * stream.time_base, f.to_ndarray(format="gray")) for f in container.decode(stream)]
         assert found[0][0] <= Fraction(wanted)
         assert found[0][0] > wanted - 2.5
-        # To its end: none is passed over.
+        # Read to its end: no frame is skipped.
         assert [time for time, _ in found] == [time for time, _ in whole if time >= found[0][0]]
         for time, picture in found:
             assert np.array_equal(picture, dict(whole)[time])

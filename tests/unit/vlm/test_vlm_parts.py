@@ -131,7 +131,7 @@ def test_an_interval_that_ends_as_the_camera_appears_is_not_captioned(camera: st
     end = milliseconds(existing.end)
     assert existing not in begun_by(segment(end, 1000, 0, camera), plan)
     assert existing in begun_by(segment(end - 1, 1000, 0, camera), plan)
-    # One that begins as a segment does is that segment's, and not the one's before.
+    # An interval that begins with a segment belongs to that segment, and not to the previous one.
     start = milliseconds(existing.start)
     assert existing in begun_by(segment(start, 1000, 2, camera), plan)
     assert existing not in begun_by(segment(start - 1000, 1000, 1, camera), plan)
@@ -175,7 +175,7 @@ def test_a_returning_camera_gets_the_same_intervals_and_no_more(
     assert found == sorted({*parts[0], *parts[1]})
     if not gap:
         assert found == begun(row(camera, start, before + after).segments, plan)
-    # Those that lie in both are planned twice, and are the same job.
+    # Intervals in both are planned twice, and are the same job.
     ids = {Caption(camera=camera, start=s.start, end=s.end, prompt=str(n)).message_id for n, s in enumerate(found)}
     assert len(ids) == len(found)
 
@@ -511,7 +511,7 @@ def test_the_loop_has_enough_jobs_in_flight_for_its_slots(jobs: int, threads: in
     worker = load(VlmSettings, environ | {"VLM_GRACE_S": "33"}).worker()
     assert (worker.batch_size, worker.batch_wait_s, worker.slots) == (1, 0, jobs)
     assert (worker.replica, worker.grace_s) == ("vlm-3", 33)
-    # One is in each slot while another is prepared for it.
+    # Each slot has one job while the next one is prepared.
     assert worker.slots + worker.threads <= worker.hold <= 4 * (jobs + threads)
 
 
