@@ -116,7 +116,7 @@ async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypat
     wait_for, loop = asyncio.wait_for, asyncio.get_running_loop()
 
     async def noted(awaitable: object, timeout: float) -> object:
-        # A thread of another test may still run its own loop.
+        # A thread of another test may still run a loop of its own.
         if asyncio.get_running_loop() is loop:
             delays.append(timeout)
         return await wait_for(awaitable, timeout)  # type: ignore[arg-type]
