@@ -1,4 +1,4 @@
-"""The page Ask in a browser: what is waited for, an answer with its frames, a summary, and what others were told."""
+"""The page Ask in a browser: the state of a wait, an answer with its frames, a summary, and other people's answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_question_is_answered_with_pictures(
         await becomes(page, f"{recent} === 2")
 
 
-async def test_it_says_what_is_waited_for_and_stops_on_request(server: NatsServer, admin: Client) -> None:
+async def test_it_shows_the_state_of_a_wait_and_stops_on_request(server: NatsServer, admin: Client) -> None:
     async with world(server, admin) as (console, openai), browsing(console, "anna", "operator") as page:
         openai.then = hang
         await page.goto(f"{console.url}#/ask?camera=lobby")
@@ -63,7 +63,7 @@ async def test_it_says_what_is_waited_for_and_stops_on_request(server: NatsServe
         openai.then = MAN
 
 
-async def test_a_summary_that_can_t_be_made_says_why(server: NatsServer, admin: Client) -> None:
+async def test_a_failed_summary_shows_the_reason(server: NatsServer, admin: Client) -> None:
     async with world(server, admin) as (console, _), browsing(console, "anna", "operator") as page:
         await add_camera(admin, "dark")
         await page.goto(f"{console.url}#/ask?camera=dark&kind=summarize")
@@ -72,7 +72,7 @@ async def test_a_summary_that_can_t_be_made_says_why(server: NatsServer, admin: 
 
 
 @pytest.mark.parametrize(("width", "role"), [(360, "operator"), (1280, "operator"), (3840, "viewer")])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int, role: Role
 ) -> None:
     async with world(server, admin) as (console, _):

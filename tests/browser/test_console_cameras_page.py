@@ -44,7 +44,7 @@ def missing(text: str) -> bool:
 
 
 async def pictured(page: Page) -> list[int]:
-    """Give every camera a picture. How many were asked for at once, each time one was."""
+    """Give every camera a picture; return the number of concurrent requests at each request."""
     running = 0
     at_once: list[int] = []
 
@@ -67,7 +67,7 @@ async def stored(admin: Client, camera: str) -> dict[str, Any]:
 
 
 async def test_a_wall_of_two_hundred_cameras_stays_the_same(server: NatsServer, admin: Client) -> None:
-    """Nothing is made anew as time goes on, few pictures are asked for at once, and none is kept that is not shown."""
+    """No element is recreated over time, few pictures load concurrently, and hidden pictures are dropped."""
     ids = [f"camera-{n:03}" for n in range(200)]
     for id in ids:
         await add_camera(admin, id)
@@ -103,7 +103,7 @@ async def test_a_wall_of_two_hundred_cameras_stays_the_same(server: NatsServer, 
         await becomes(page, "window.kept.size === 0")
 
 
-async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_beside_its_field(
+async def test_a_camera_is_added_with_its_picture_and_a_mistake_is_next_to_its_field(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     footage.make(tmp_path / "lobby.mp4")
@@ -161,13 +161,13 @@ async def corner(page: Page, n: int) -> tuple[float, float]:
 
 
 async def at(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the picture is on the page."""
+    """Return the position on the page of a point of the picture."""
     box = await page.locator("svg.drawing").bounding_box()
     assert box
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
-async def test_rules_are_drawn_by_mouse_and_tried(server: NatsServer, admin: Client) -> None:
+async def test_rules_are_drawn_by_mouse_and_previewed(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     begin = now() - dt.timedelta(minutes=5)
     await publish(admin, detections([Walk(0, 10, (0.2, 0.9), (0.8, 0.9))], 12, start=begin))
@@ -223,7 +223,7 @@ async def test_rules_are_drawn_without_a_mouse(server: NatsServer, admin: Client
         assert len(found["zones"]["zone-1"]["polygon"]) == 4
 
 
-async def test_rules_are_drawn_by_finger(server: NatsServer, admin: Client) -> None:
+async def test_rules_are_drawn_by_touch(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "root", "admin", width=360) as page:
         await opened(console, page)
@@ -237,7 +237,7 @@ async def test_rules_are_drawn_by_finger(server: NatsServer, admin: Client) -> N
         assert (await corner(page, 1))[0] == pytest.approx(before[0] + 40, abs=2)
 
 
-async def test_mistakes_stand_at_their_places(server: NatsServer, admin: Client) -> None:
+async def test_mistakes_are_shown_at_their_places(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
         await opened(console, page)
@@ -302,7 +302,7 @@ async def test_every_kind_of_rule_has_a_form(server: NatsServer, admin: Client) 
         assert book.check(found) == []
 
 
-async def test_two_who_change_the_same_rules_hear_of_it(server: NatsServer, admin: Client) -> None:
+async def test_concurrent_changes_of_the_same_rules_are_reported(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with (
         console_on(server, admin) as console,
@@ -318,7 +318,7 @@ async def test_two_who_change_the_same_rules_hear_of_it(server: NatsServer, admi
         assert await stored(admin, "lobby") == RULES
 
 
-async def test_a_viewer_looks_and_changes_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_viewer_can_read_and_change_nothing(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=missing) as page:
         await page.goto(f"{console.url}#/cameras")
@@ -327,7 +327,7 @@ async def test_a_viewer_looks_and_changes_nothing(server: NatsServer, admin: Cli
 
 
 def at_work(admin: Client, start: dt.datetime, after_s: float) -> asyncio.Task[None]:
-    """What cv says of each second of a camera's video, so late, and analytics of the same object."""
+    """Publish detections for each second of a camera's video, `after_s` late."""
 
     async def run() -> None:
         walk = Walk(0, 600, (0.2, 0.9), (0.8, 0.9))
@@ -338,7 +338,7 @@ def at_work(admin: Client, start: dt.datetime, after_s: float) -> asyncio.Task[N
     return asyncio.create_task(run())
 
 
-# How many of so many frames, one after the other, have something drawn over them.
+# Of `count` consecutive frames, the number that have something drawn over them.
 LIT = """async (count) => {
   const video = document.querySelector("td-player video"), canvas = document.querySelector("td-player canvas");
   let lit = 0;
@@ -353,7 +353,7 @@ LIT = """async (count) => {
 }"""
 
 
-async def test_a_camera_is_seen_live_with_what_is_detected_over_its_frames(
+async def test_live_video_has_detections_drawn_over_its_frames(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """Detections come more than a second after the video: the picture waits for them, and says how late it is."""
@@ -384,7 +384,7 @@ async def test_a_camera_is_seen_live_with_what_is_detected_over_its_frames(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-async def test_the_pages_suit_every_width_and_everybody(
+async def test_the_pages_are_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     for id in ("lobby", "yard"):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-# What a page asks for while nobody answers is an error of the browser's, and none of the page's.
+# A request without a service behind it is an error of the browser, and not of the page.
 FAILED_REQUEST = "Failed to load resource"
 WIDE = jpeg(np.full((1000, 2000, 3), 90, np.uint8))
 
@@ -86,7 +86,7 @@ async def filmed(admin: Client, camera: str, n: int) -> None:
 
 @contextlib.asynccontextmanager
 async def world(server: NatsServer, admin: Client, folder: Path) -> AsyncIterator[tuple[Running, list[int]]]:
-    """A console beside a search service that has seen scene 1 at lobby and scene 0 at street."""
+    """A console with a search service that has seen scene 1 at lobby and scene 0 at street."""
     await filmed(admin, "lobby", 1)
     await filmed(admin, "street", 0)
     await detected(admin, "street", 0, [("person", 0.9)])
@@ -143,7 +143,7 @@ async def test_words_find_moments_that_show_their_clip(server: NatsServer, admin
         await page.wait_for_selector("text=Nothing found")
 
 
-async def test_filters_are_tokens_and_searches_are_kept(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_filters_are_tokens_and_searches_are_saved(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     async with world(server, admin, tmp_path) as (console, _), browsing(console, "anna", "viewer") as page:
         await page.goto(f"{console.url}#/find?text=a%20red%20door")
         await cameras(page, "lobby", "street")
@@ -213,7 +213,7 @@ async def test_a_picture_is_chosen_dropped_or_pasted(server: NatsServer, admin: 
         assert await tokens(page) == [], "words take the picture's place"
 
 
-async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
+async def test_it_explains_how_to_start_search_and_that_an_index_is_empty(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     allowed = lambda text: FAILED_REQUEST in text  # noqa: E731
@@ -226,7 +226,7 @@ async def test_it_says_how_to_start_a_search_and_that_an_index_is_empty(
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, tmp_path: Path, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with world(server, admin, tmp_path) as (console, _), browsing(console, "anna", "viewer", width=width) as page:

@@ -1,4 +1,4 @@
-"""The page Now in a real browser: what somebody sees at a glance, and the charts by mouse and by keys."""
+"""The page Now in a real browser: its overview, and the charts by mouse and by keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @contextlib.asynccontextmanager
 async def busy(server: NatsServer, admin: Client) -> AsyncIterator[Running]:
-    """A console beside a worker and a scaler, with a camera that is away and an incident, and an hour behind it."""
+    """A console with a worker, a scaler, an offline camera, an incident, and an hour of history."""
     for camera in ("lobby", "yard"):
         await add_camera(admin, camera)
     await say(admin, status("yard", "offline"), "c/yard")
@@ -50,7 +50,7 @@ async def busy(server: NatsServer, admin: Client) -> AsyncIterator[Running]:
 
 
 def remember(console: Running) -> None:
-    """What the console would know had it run for an hour."""
+    """Fill the console with an hour of history."""
     now = time.time() // 5 * 5
     for i in range(700):
         wave = 5 + 4 * math.sin(i / 60)
@@ -76,7 +76,7 @@ async def texts(page: Page, selector: str) -> list[str]:
     return [await each.inner_text() for each in await page.query_selector_all(selector)]
 
 
-async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
+async def test_the_page_now_shows_the_whole_site(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin") as page:
         await page.wait_for_selector(".verdict >> text=1 replica runs")
         await page.wait_for_selector(".verdict >> text=cv: ")
@@ -91,7 +91,7 @@ async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
         await card.locator("summary").click()
         await card.locator(".why .decides").wait_for()
         assert await card.locator("table").count() == 2
-        # What is open stays open while it is kept up to date.
+        # An open table stays open while it is updated.
         before = await card.locator("table").nth(1).inner_text()
         await becomes(
             page,
@@ -103,7 +103,7 @@ async def test_at_a_glance(server: NatsServer, admin: Client) -> None:
         assert await texts(page, "section[aria-labelledby=cameras] tbody a") == ["yard", "lobby"]
 
 
-async def test_who_sees_some_cameras_sees_nothing_of_all_together(
+async def test_a_user_limited_to_some_cameras_sees_no_totals(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config
 ) -> None:
     async with busy(server, admin) as console:
@@ -121,7 +121,7 @@ async def shown_range(page: Page) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
-async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, admin: Client) -> None:
+async def test_a_range_is_chosen_by_mouse_and_by_keys(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin") as page:
         plot = page.locator("td-chart .plot").first
         await page.wait_for_selector(".legend b:text-matches('[0-9]')")
@@ -129,7 +129,7 @@ async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, a
         box = await plot.bounding_box()
         assert box
         await page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
-        # All charts have the cursor at the same time.
+        # All charts have the cursor at the same instant.
         at = [text for text in await texts(page, "td-chart .at") if text]
         assert len(at) == 6 and len(set(at)) == 1
         await page.mouse.down()
@@ -140,7 +140,7 @@ async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, a
         assert dragged[0] < dragged[1] and await page.input_value("select[aria-label=Range]") == "part"
         await page.click("text=Follow")
         assert await shown_range(page) == ("", "")
-        # The same by keys, with what the cursor is at said aloud.
+        # The same by keys, and the value at the cursor is announced.
         await plot.focus()
         await page.keyboard.press("Home")
         for _ in range(40):
@@ -155,7 +155,7 @@ async def test_a_range_is_looked_into_by_mouse_and_by_keys(server: NatsServer, a
         await becomes(page, "since => !location.hash.includes(since)", chosen[0])
         closer = await shown_range(page)
         assert chosen[0] < closer[0] < closer[1]
-        # The range is in the address: whoever is given that sees the same.
+        # The range is in the address: a person who opens the link sees the same.
         await page.reload()
         await page.wait_for_selector("select[aria-label=Range]")
         assert await shown_range(page) == closer and await page.input_value("select[aria-label=Range]") == "part"
@@ -187,7 +187,7 @@ async def test_a_chart_has_the_colours_of_the_theme(server: NatsServer, admin: C
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with busy(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
@@ -199,7 +199,7 @@ async def test_it_suits_every_width_and_everybody(
         assert await overflows(page) <= 0
 
 
-async def test_nothing_runs_yet(server: NatsServer, admin: Client) -> None:
+async def test_an_empty_site_is_explained(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
         await page.wait_for_selector("text=No service runs yet")
         assert await texts(page, ".verdict .big") == [
@@ -212,7 +212,7 @@ async def test_nothing_runs_yet(server: NatsServer, admin: Client) -> None:
         await page.wait_for_selector("article[aria-label=cv] >> text=no workers")
 
 
-async def test_a_server_that_goes_is_what_needs_somebody(server: NatsServer, admin: Client) -> None:
+async def test_a_lost_server_needs_attention(server: NatsServer, admin: Client) -> None:
     def allowed(text: str) -> bool:
         return "Failed to load resource" in text
 

@@ -34,7 +34,7 @@ SHOW = """async ({camera, lag}) => {
   document.body.prepend(made);
   window.overlay = new Overlay(made.canvas, made.video, (time) => made.wallTime(time));
 }"""
-# What is shown, with when it was captured: the number of a frame is in how bright the picture's corner is.
+# The shown frame and its capture time: the brightness of the picture's corner encodes the frame's number.
 LOOK = """() => new Promise((resolve) => made.video.requestVideoFrameCallback((_, {mediaTime}) => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [made.video.videoWidth, made.video.videoHeight];
@@ -59,7 +59,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.asynccontextmanager
 async def looking(server: NatsServer, admin: Client) -> AsyncIterator[Page]:
-    """Somebody's page, with a camera of which there is no video yet."""
+    """A page with a camera that has no video yet."""
     await add_camera(admin, "cam")
     async with (
         console_on(server, admin) as console,
@@ -82,7 +82,7 @@ async def test_live_video_is_shown_with_its_time(server: NatsServer, admin: Clie
             assert min((seen["red"] - 5 * n) % 256, (5 * n - seen["red"]) % 256) < 20, (seen, n)
             await asyncio.sleep(0.5)
         assert await page.is_hidden("td-player .note")
-        # It does not fall behind, and keeps no more than a while.
+        # It does not fall behind, and its buffer stays short.
         await until(lambda: camera.sent > 26)
         await becomes(page, "made.video.buffered.length == 1 && made.video.buffered.start(0) > 61")
         times = await page.evaluate(
@@ -90,16 +90,16 @@ async def test_live_video_is_shown_with_its_time(server: NatsServer, admin: Clie
         )
         assert times[1] - times[0] < 25
         assert times[2] - times[1] < 8
-        # Whoever was held up is taken back to the live edge.
+        # A player that fell behind returns to the live edge.
         await page.evaluate("made.video.currentTime = made.video.buffered.start(0) + 1")
         await becomes(page, "made.video.buffered.end(0) - made.video.currentTime < 8")
 
 
-async def test_what_was_seen_is_drawn_over_its_frame(server: NatsServer, admin: Client, path: Path) -> None:
+async def test_detections_are_drawn_over_their_frame(server: NatsServer, admin: Client, path: Path) -> None:
     async with looking(server, admin) as page, filming(admin, path) as camera:
         await page.evaluate(SHOW, {"camera": "cam", "lag": 1.5})
         await becomes(page, "made.video.currentTime > 0")
-        # Five frames a second: in each, a box whose left side says which it is.
+        # Five frames a second: the left side of each frame's box encodes its number.
         frames = [
             {
                 "time": (camera.start + dt.timedelta(seconds=n / 5)).isoformat(),
@@ -137,9 +137,7 @@ async def test_what_was_seen_is_drawn_over_its_frame(server: NatsServer, admin: 
         assert await page.evaluate(lit) == 0
 
 
-async def test_what_a_browser_can_not_play_is_shown_as_pictures(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_unplayable_video_is_shown_as_pictures(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """Debian's Chromium has no H.265."""
     hevc = footage.make(tmp_path / "v.mp4", codec="libx265", frames=1500, gop=25)
     async with looking(server, admin) as page, filming(admin, hevc):
@@ -152,7 +150,7 @@ async def test_what_a_browser_can_not_play_is_shown_as_pictures(
         assert await page.is_hidden("td-player video")
 
 
-async def test_two_players_share_a_connection_that_comes_back(server: NatsServer, admin: Client, path: Path) -> None:
+async def test_two_players_share_a_connection_that_reconnects(server: NatsServer, admin: Client, path: Path) -> None:
     sockets: list[WebSocketRoute] = []
 
     async def opened(socket: WebSocketRoute) -> None:
@@ -174,7 +172,7 @@ async def test_two_players_share_a_connection_that_comes_back(server: NatsServer
 
 
 async def test_a_clip_plays_and_seeks(server: NatsServer, admin: Client, path: Path) -> None:
-    """As one file by its address alone, of which the browser asks for the parts that it needs."""
+    """The clip is one file with an address, and the browser requests the parts that it needs."""
     pieces = dated(path, ago_s=300)
     await publish(admin, pieces)
     start = pieces[0].segment.start

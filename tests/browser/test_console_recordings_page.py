@@ -47,7 +47,7 @@ BEGIN = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).replace(hour=9, minute=
 TIME = "document.querySelector('video').currentTime"
 SHOWN = "document.querySelector('video').readyState >= 2"
 STATUS_TEXT = "document.querySelector('.recordings-player [role=status]').textContent"
-# By the page's own clock.
+# The time is that of the page's own clock.
 CLOCK = "new Date(document.querySelector('.clock').dateTime).getTime()"
 
 
@@ -80,7 +80,7 @@ async def clock(page: Page) -> float:
     return (found - ms(0)) / 1000
 
 
-async def test_a_day_is_played_and_what_is_missing_is_passed_over(world: World, second: Sequence[Piece]) -> None:
+async def test_a_day_plays_and_gaps_are_skipped(world: World, second: Sequence[Piece]) -> None:
     recorder = await recorded(world, second, "cam")
     async with console_on(world.server, world.admin) as console, browsing(console, "anna", "viewer") as page:
         await say(world.admin, incident("a", "cam", rule="fence", start=BEGIN + s(20), state="end", end=BEGIN + s(22)))
@@ -105,7 +105,7 @@ async def test_a_day_is_played_and_what_is_missing_is_passed_over(world: World, 
     assert await recorder.end() == 0
 
 
-async def test_keyframes_alone_are_played_as_long_as_each_is_shown(world: World, second: Sequence[Piece]) -> None:
+async def test_keyframes_alone_play_for_their_durations(world: World, second: Sequence[Piece]) -> None:
     recorder = await recorded(world, second, "cam")
     assert await recorder.end() == 0
     policy = Policy(record="incidents", rest="keyframes")
@@ -131,10 +131,10 @@ async def test_keyframes_alone_are_played_as_long_as_each_is_shown(world: World,
     assert await recorder.end() == 0
 
 
-async def test_it_plays_on_where_a_camera_changes_its_size(
+async def test_playback_continues_if_a_camera_changes_its_size(
     world: World, second: Sequence[Piece], small: Sequence[Piece]
 ) -> None:
-    """And from one playlist to the next, as each is of five minutes."""
+    """It also continues from one playlist to the next, since each has five minutes."""
     recorder = world.recorder()
     await add_camera(world.admin, "cam")
     await publish(world.admin, filmed(second, range(80, 95), begin=BEGIN))
@@ -172,7 +172,7 @@ async def test_the_timeline_is_moved_by_keys_and_zoomed(world: World, second: Se
         await page.keyboard.press("j")
         await becomes(page, f"{CLOCK} === {ms(59)} && {SHOWN}")
         await page.keyboard.press(".")
-        # There is none: what follows is shown.
+        # There is no recording at this time: the next one is shown.
         await becomes(page, f"{CLOCK} === {ms(90)} && {SHOWN}")
         assert f"at={(BEGIN + s(119)):%Y-%m-%dT%H}%3A" in page.url
         box = await slider.bounding_box()
@@ -187,7 +187,7 @@ async def test_the_timeline_is_moved_by_keys_and_zoomed(world: World, second: Se
     assert await recorder.end() == 0
 
 
-async def test_it_goes_on_once_a_recorder_is_back(world: World, second: Sequence[Piece]) -> None:
+async def test_it_continues_once_a_recorder_is_back(world: World, second: Sequence[Piece]) -> None:
     recorder = await recorded(world, second, "cam")
     async with (
         console_on(world.server, world.admin) as console,
@@ -197,7 +197,7 @@ async def test_it_goes_on_once_a_recorder_is_back(world: World, second: Sequence
         assert await recorder.end() == 0
         await page.focus(".recordings-timeline [role=slider]")
         await page.keyboard.press("End")
-        # Not of what followed the beginning, which is asked for as well.
+        # The error is of the end, and not of the range after the start, which the page requests as well.
         await becomes(page, f"{CLOCK} === {ms(119)} && {STATUS_TEXT}.includes('no recorder answers')")
         recorder = world.recorder()
         await becomes(page, f"{CLOCK} === {ms(119)} && {SHOWN} && !{STATUS_TEXT}")
@@ -217,7 +217,7 @@ HOURS = """async () => {
 }"""
 
 
-async def test_no_more_is_asked_than_hours_leave_open(server: NatsServer, admin: Client) -> None:
+async def test_it_requests_only_hours_that_may_have_recordings(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer") as page:
         assert await page.evaluate(HOURS) == [[[2, 4]], [[-2, -1], [1, 2], [4, 5]]]
 
@@ -249,7 +249,7 @@ async def test_the_calendar_is_used_by_keys(world: World, second: Sequence[Piece
     assert await recorder.end() == 0
 
 
-async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_a_range_is_saved(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = await recorded(world, second, "cam")
     async with console_on(world.server, world.admin) as console, browsing(console, "anna", "viewer") as page:
         await opened(page, console, 10)
@@ -285,10 +285,10 @@ async def test_a_part_of_it_is_saved(world: World, second: Sequence[Piece], tmp_
     assert await recorder.end() == 0
 
 
-async def test_second_looks_are_followed_as_they_go(
+async def test_reanalyses_show_their_progress(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where no recorder runs."""
+    """They do so without a recorder, too."""
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "503" in text) as page,
@@ -325,7 +325,7 @@ async def test_second_looks_are_followed_as_they_go(
         assert await violations(page, pytestconfig) == []
 
 
-async def test_who_sees_some_cameras_sees_recordings_of_these_alone(world: World, second: Sequence[Piece]) -> None:
+async def test_a_user_limited_to_some_cameras_sees_only_their_recordings(world: World, second: Sequence[Piece]) -> None:
     recorder = await recorded(world, second, "cam", "vault")
     async with console_on(world.server, world.admin) as console:
         await console.person("anna", cameras=["cam"])
@@ -340,7 +340,7 @@ async def test_who_sees_some_cameras_sees_recordings_of_these_alone(world: World
     assert await recorder.end() == 0
 
 
-async def test_it_says_what_to_do_where_nothing_is_recorded(
+async def test_it_shows_the_remedy_if_nothing_is_recorded(
     world: World, second: Sequence[Piece], pytestconfig: pytest.Config
 ) -> None:
     async with (
@@ -365,7 +365,7 @@ async def test_it_says_what_to_do_where_nothing_is_recorded(
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "light"), (1280, "dark"), (3840, "dark")])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     world: World, second: Sequence[Piece], pytestconfig: pytest.Config, width: int, theme: str
 ) -> None:
     camera = "a-camera-of-the-car-park-in-the-north-of-the-second-building"

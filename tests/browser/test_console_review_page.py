@@ -54,7 +54,7 @@ async def shows(page: Page, selector: str, *expected: str) -> None:
 
 
 def query_of(page: Page) -> dict[str, str]:
-    """What the address asks of the page."""
+    """Return the query in the page's address."""
     return {name: value for name, (value, *_) in parse_qs(page.url.partition("?")[2]).items()}
 
 
@@ -88,7 +88,7 @@ async def test_incidents_are_reviewed_by_keyboard(server: NatsServer, admin: Cli
         assert "open" not in query_of(page)
 
 
-async def test_events_come_again_where_a_proxy_has_answered(server: NatsServer, admin: Client) -> None:
+async def test_events_resume_after_an_answer_of_a_proxy(server: NatsServer, admin: Client) -> None:
     failed = 0
 
     async def away(route: Route) -> None:
@@ -137,7 +137,7 @@ async def test_filters_are_in_the_address(server: NatsServer, admin: Client) -> 
 
 
 async def test_a_link_leads_to_a_moment_of_an_incident(server: NatsServer, admin: Client) -> None:
-    """Also of one that is older than what the list shows, by the id that its events have."""
+    """This holds for one older than the list, too, by the id that its events have."""
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=_no_now) as page:
         old = past("crowd.7", 2 * 24 * 3600)
         await say(admin, old, past("other", 100))
@@ -159,7 +159,7 @@ async def test_a_link_leads_to_a_moment_of_an_incident(server: NatsServer, admin
         assert await page.input_value(".review-detail input[type=range]") == f"{at.timestamp() * 1000 + 1000:.0f}"
 
 
-async def test_what_happens_is_shown_as_it_happens(server: NatsServer, admin: Client) -> None:
+async def test_new_incidents_appear_live(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=_no_now) as page:
         await opened(page, console)
         await page.wait_for_selector(".empty:has-text('No incident matches')")
@@ -240,7 +240,7 @@ _DRAWN = """(() => {
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "light"), (1280, "dark"), (3840, "dark")])
-async def test_it_suits_every_width_and_everybody(
+async def test_it_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int, theme: str
 ) -> None:
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer", allowed=_no_now) as page:

@@ -51,7 +51,7 @@ async def simulates(page: Page) -> None:
 
 
 async def mistake(page: Page, name: str) -> str:
-    """What is said beside a field, once something is."""
+    """Wait for the error next to a field, and return it."""
     place = page.locator(f"#whatif-{name}-mistake")
     async with asyncio.timeout(patience_s()):
         while not (text := await place.inner_text()):
@@ -62,7 +62,7 @@ async def mistake(page: Page, name: str) -> str:
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_it_says_what_runs_and_what_would_at_every_width(
+async def test_it_shows_actual_and_simulated_replicas_at_every_width(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with console_on(server, admin, cost_per_hour=2.5) as console, estimating(server) as estimator:
@@ -85,7 +85,7 @@ async def test_it_says_what_runs_and_what_would_at_every_width(
             assert await overflows(page) <= 0
 
 
-async def test_what_is_copied_is_a_scaledobject(server: NatsServer, admin: Client) -> None:
+async def test_the_copied_text_is_a_scaledobject(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, scaling(console) as page:
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await simulates(page)
@@ -100,7 +100,7 @@ async def test_what_is_copied_is_a_scaledobject(server: NatsServer, admin: Clien
         assert "against static peak" in await page.inner_text(".scaling-answer .big"), "no scaler says what runs now"
 
 
-async def test_mistakes_are_said_beside_their_field(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_mistakes_are_shown_next_to_their_field(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     async with console_on(server, admin) as console, scaling(console) as page:
         await page.click(GO)
         assert "nothing is known yet of what arrives at cv" in await mistake(page, "arrivals")
@@ -137,7 +137,7 @@ async def test_mistakes_are_said_beside_their_field(server: NatsServer, admin: C
         assert "demand, bends 0.05" in names and "demand, bends 0.02" not in names
 
 
-async def test_it_goes_on_while_another_page_is_looked_at_and_can_be_ended(server: NatsServer, admin: Client) -> None:
+async def test_it_continues_in_the_background_and_can_be_cancelled(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, scaling(console) as page:
         await page.select_option("[name=arrivals]", "made_up")
         await page.fill("[name=service_rate]", "0.5")
@@ -154,7 +154,7 @@ async def test_it_goes_on_while_another_page_is_looked_at_and_can_be_ended(serve
         assert ours() == [] and await page.is_enabled(GO)
 
 
-async def test_who_may_not_is_told_why(server: NatsServer, admin: Client) -> None:
+async def test_a_missing_right_is_explained(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         async with scaling(console, "viewer") as page:
             await page.wait_for_selector("text=What-ifs need the role operator")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-async def test_a_link_signs_in_and_is_gone_from_the_address(server: NatsServer, admin: Client) -> None:
-    # What was asked before somebody signed out may be answered after it.
+async def test_a_link_signs_in_and_leaves_the_address(server: NatsServer, admin: Client) -> None:
+    # Requests from before the sign-out may be answered after it.
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "401" in text) as page,
@@ -29,7 +29,7 @@ async def test_a_link_signs_in_and_is_gone_from_the_address(server: NatsServer, 
         await page.wait_for_selector("input[name=password]")
 
 
-async def test_pages_that_one_may_not_use_say_why(server: NatsServer, admin: Client) -> None:
+async def test_forbidden_pages_state_the_reason(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "anna", "viewer") as page:
         await page.goto(f"{console.url}#/people")
         await page.wait_for_selector("text=ask an admin")
@@ -37,7 +37,7 @@ async def test_pages_that_one_may_not_use_say_why(server: NatsServer, admin: Cli
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_signing_in_suits_every_width_and_everybody(
+async def test_signing_in_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
@@ -52,7 +52,7 @@ async def test_signing_in_suits_every_width_and_everybody(
         assert await overflows(page) <= 0
 
 
-async def test_a_server_that_goes_is_said_and_comes_back_by_itself(server: NatsServer, admin: Client) -> None:
+async def test_a_lost_server_is_reported_and_reconnects_by_itself(server: NatsServer, admin: Client) -> None:
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "Failed to load resource" in text) as page,

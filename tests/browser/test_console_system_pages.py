@@ -34,7 +34,7 @@ async def go(page: Page, console: Running, path: str, sign: str) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-async def test_every_part_suits_every_width_and_everybody(
+async def test_every_part_is_usable_at_every_width_and_accessible(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin", width=width) as page:
@@ -65,7 +65,7 @@ async def test_every_part_suits_every_width_and_everybody(
         assert await overflows(page) <= 0
 
 
-async def test_a_letter_is_looked_at_and_put_back_to_work(server: NatsServer, admin: Client) -> None:
+async def test_a_dead_letter_is_shown_and_replayed(server: NatsServer, admin: Client) -> None:
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "502" in text) as page,
@@ -86,7 +86,7 @@ async def test_a_letter_is_looked_at_and_put_back_to_work(server: NatsServer, ad
         assert (await admin.jetstream().get_msg("MEDIA", 3)).data == b"one"
 
 
-async def test_somebody_is_let_in_by_a_link_that_is_shown_once(server: NatsServer, admin: Client) -> None:
+async def test_a_person_is_invited_by_a_link_that_is_shown_once(server: NatsServer, admin: Client) -> None:
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "400" in text) as page,
@@ -120,7 +120,7 @@ async def test_somebody_is_let_in_by_a_link_that_is_shown_once(server: NatsServe
         await context.close()
 
 
-async def test_one_chooses_a_password_and_makes_a_token(server: NatsServer, admin: Client) -> None:
+async def test_a_user_sets_a_password_and_creates_a_token(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, browsing(console, "root", "admin") as page:
         await add_camera(admin, "lobby")
         await go(page, console, "me", "text=You have no password yet")
@@ -145,7 +145,7 @@ async def test_one_chooses_a_password_and_makes_a_token(server: NatsServer, admi
         await page.wait_for_selector("input[name=password]")
 
 
-async def test_whoever_sees_some_cameras_is_told_why_others_are_not_shown(server: NatsServer, admin: Client) -> None:
+async def test_a_user_limited_to_some_cameras_sees_why_others_are_hidden(server: NatsServer, admin: Client) -> None:
     async with (
         console_on(server, admin) as console,
         browsing(console, "root", "admin", allowed=lambda text: "403" in text) as page,
@@ -158,7 +158,7 @@ async def test_whoever_sees_some_cameras_is_told_why_others_are_not_shown(server
         assert await page.query_selector("text=Dead letters") is None
 
 
-async def test_one_signs_in_by_the_organisation(server: NatsServer, admin: Client) -> None:
+async def test_a_user_signs_in_by_the_organisation(server: NatsServer, admin: Client) -> None:
     """Cookies as a real browser has them: what is sent after another site's redirect, and what is not."""
     async with both(server, admin) as (_, console), browsing(console, "root", "admin") as page:
         context = await page.context.browser.new_context()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""All pages on the real stack and real video, one after the other, as somebody would look through them."""
+"""All pages on the real stack and real video, in the order in which a person would open them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
-# What each page has once it shows something.
+# The element that each page has once it shows something.
 PAGES = {
     "now": "main .card",
     "cameras": "main img[src^='blob:'], main img[src*='picture']",
@@ -34,7 +34,7 @@ PAGES = {
 }
 
 
-async def test_every_page_shows_what_is_there(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+async def test_every_page_shows_its_data(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     async with world(tmp_path) as site:
         async with browsing(site, "root", "admin") as page:
             for address, selector in PAGES.items():
@@ -53,7 +53,7 @@ async def test_every_page_shows_what_is_there(tmp_path: Path, pytestconfig: pyte
 
 
 async def plays(page: Page, site: Site) -> None:
-    """Video goes on by itself, near the live edge."""
+    """Assert that video plays by itself, near the live edge."""
     await page.goto(f"{site.url}#/cameras/{site.alley}")
     await page.wait_for_selector("main video")
     first = await time_of(page)
@@ -64,7 +64,7 @@ async def plays(page: Page, site: Site) -> None:
 
 
 async def plays_again(page: Page, site: Site) -> None:
-    """What was recorded of it."""
+    """Assert that the recording plays in its page."""
     await page.goto(f"{site.url}#/recordings/{site.alley}")
     await becomes(page, "document.querySelector('main video')?.readyState >= 2")
     first = await time_of(page)
@@ -80,6 +80,6 @@ async def time_of(page: Page) -> float:
 
 
 async def finds(page: Page, site: Site) -> None:
-    """What search has indexed by now."""
+    """Assert that search finds what it has indexed by now."""
     await page.goto(f"{site.url}#/find?label=bicycle")
     await page.wait_for_selector(".moment .shot img")

@@ -27,7 +27,7 @@ KILLS_A_POINT = 4
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_one_revision(
+async def test_each_segment_has_one_event_and_one_revision_after_kills_between_pubacks(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     for stream, consumer in (("MEDIA", "cv"), ("BACKFILL", "cv-backfill")):
@@ -46,7 +46,7 @@ async def test_whatever_dies_between_its_pubacks_each_segment_has_one_event_and_
     try:
         async with asyncio.timeout(3 * patience_s()):
             while pool.restarts < len(POINTS) * KILLS_A_POINT:
-                # With pauses, in which there is time for what was put off.
+                # Pauses leave time for deferred segments.
                 seqs += await publish(admin, ["x"] * 4, first=len(seqs))
                 await asyncio.sleep(0.7)
             await service.settled(admin, "MEDIA", "cv")

@@ -20,7 +20,9 @@ from tidegate.chaos.world import Size
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", ["cv", pytest.param("embed", marks=pytest.mark.long)])
-async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv", "embed"], tmp_path: Path) -> None:
+async def test_each_segment_has_exactly_one_event_after_kills_and_a_restart(
+    service: Literal["cv", "embed"], tmp_path: Path
+) -> None:
     plan = Plan(service=service, kills=3, terms=2, restarts=1, workers=2, pause_s=1.5)
     outcome = await run_plan(plan, tmp_path, Console())
     assert outcome.is_exact, outcome
@@ -31,7 +33,7 @@ async def test_exactly_one_event_over_kills_and_a_restart(service: Literal["cv",
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_stopped_run_leaves_nothing_behind(tmp_path: Path) -> None:
     """Its server's disk stayed mounted, in a folder that could not be removed then."""
     command = [sys.executable, "-m", "tidegate", "chaos", "--each", "--only", "server is killed"]
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""What an outage of the server costs where several processes share the cameras: no video, while buffers hold it."""
+"""Outages of the server with several processes that share the cameras: no video is lost while buffers hold it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tidegate.local.server import NatsServer
 
 __all__ = ["bus", "start"]
 
-# A busy machine may keep a camera waiting: that it is connected to anew for that is tested elsewhere.
+# A busy machine may keep a camera waiting: the reconnection after that is tested elsewhere.
 PATIENT_S = "60"
 CAMERAS = [f"cam{i}" for i in range(6)]
 
@@ -43,7 +43,7 @@ def camera(tmp_path: Path) -> Iterator[str]:
 
 
 async def stored(admin: Client) -> list[Segment]:
-    """All that MEDIA has, as it was stored."""
+    """Return all segments of MEDIA in the order of storage."""
     js = admin.jetstream()
     state = (await js.stream_info("MEDIA")).state
     messages = [
@@ -76,7 +76,7 @@ async def moving(admin: Client, start: Callable[..., Ingest], url: str) -> tuple
 
 
 async def assert_nothing_is_missing(admin: Client, epochs: dict[str, str]) -> None:
-    """Each kept its cameras and their connections, and all of their segments are stored once, in order."""
+    """Assert that each ingest has the same cameras and connections, and that all segments are stored once, in order."""
     await until(lambda: admin.is_connected)
     # Once video that was filmed now is stored, so is what was buffered before it.
     now = time.time()
@@ -99,7 +99,7 @@ async def assert_nothing_is_missing(admin: Client, epochs: dict[str, str]) -> No
         *(pytest.param(n, s, marks=pytest.mark.long) for n in (2, 3) for s in (7, 12, 25, 60) if (n, s) != (2, 7)),
     ],
 )
-async def test_a_server_that_was_away_costs_no_video(
+async def test_an_outage_of_the_server_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, count: int, away_s: float
 ) -> None:
     """Each took the cameras of the others, whose leases the server had let run out, and threw its own buffers away."""
@@ -112,10 +112,10 @@ async def test_a_server_that_was_away_costs_no_video(
 
 
 @pytest.mark.slow
-async def test_nor_does_one_that_goes_away_while_cameras_move(
+async def test_an_outage_while_cameras_move_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """Who had too many gave some up, and nobody could take them until the server was back."""
+    """An ingest with too many cameras once gave some up, and no other could take them until the server was back."""
     ingest = start(INGEST_TIMEOUT_S=PATIENT_S)
     epochs = await shared_out(admin, [ingest], camera)
     # Another process that is there, and takes nothing.
@@ -134,8 +134,10 @@ async def test_nor_does_one_that_goes_away_while_cameras_move(
 async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
     admin: Client, start: Callable[..., Ingest], camera: str, segment_s: int
 ) -> None:
-    """It was given up once another had taken it, or at the stop of its ingest: two seconds and more were missing, which
-    the other took to connect; and then up to half a segment, where its keyframes are closer than that.
+    """Its ingest once gave it up when another took it, or at its own stop.
+
+    More than two seconds were missing, in which the other connected. A later version lost up to half a segment of
+    cameras with closer keyframes.
     """
     settings = {"INGEST_TIMEOUT_S": PATIENT_S, "INGEST_SEGMENT_S": str(segment_s)}
     async with slow_to_answer(camera) as url:
@@ -157,7 +159,9 @@ async def test_a_camera_that_moves_is_filmed_until_its_new_ingest_has_video(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
+async def test_cameras_that_move_twice_are_filmed_once(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
     """The second of three ingests offered cameras that it had not begun with: it and the first stored them both."""
     async with slow_to_answer(camera, delay_s=1.5) as url:
         ingests = [start(INGEST_TIMEOUT_S=PATIENT_S)]
@@ -179,11 +183,12 @@ async def test_cameras_that_move_on_are_filmed_once(admin: Client, start: Callab
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("away_s", [pytest.param(s, marks=pytest.mark.long) for s in (12, 45)])
-async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
+async def test_an_outage_while_the_next_ingest_connects_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, away_s: float
 ) -> None:
-    """Who had them gave them up after ten seconds. It stored what it had, as the next one did; or dropped what it could
-    not store, and nobody counted that.
+    """The holder once gave the cameras up after ten seconds.
+
+    It stored its buffer, as the next ingest did; or dropped what it could not store, without counting that.
     """
     async with slow_to_answer(camera) as url:
         first, second = await moving(admin, start, url)
@@ -206,10 +211,10 @@ async def test_nor_does_one_that_goes_away_while_their_next_ingest_connects(
 @pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("frozen", [0, 1], ids=["who has them", "who takes them"])
 @pytest.mark.parametrize("frozen_s", [3, 12])
-async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
+async def test_a_frozen_ingest_stores_nothing_twice_while_cameras_move(
     admin: Client, start: Callable[..., Ingest], camera: str, frozen: int, frozen_s: float
 ) -> None:
-    """Who took them stored what it had until the end of its lease, though the other had them again."""
+    """The new ingest once stored video until the end of its lease, though the other had the cameras again."""
     async with slow_to_answer(camera) as url:
         ingests = await moving(admin, start, url)
         ingests[frozen].process.send_signal(signal.SIGSTOP)
@@ -221,17 +226,17 @@ async def test_who_is_frozen_while_cameras_move_stores_nothing_twice(
         found = await stored(admin)
         for ingest in ingests:
             assert await asyncio.to_thread(ingest.stop) == 0
-    # Who had them could not film while it was frozen; before the end of its lease nobody else could know.
+    # A frozen holder could not film, and no other ingest could know before the end of its lease.
     assert_whole(found, missing_s=frozen_s if frozen == 0 and frozen_s > 5 else 0.3)
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_cameras(
+async def test_an_ingest_stopped_before_it_started_reports_nothing_of_its_cameras(
     admin: Client, start: Callable[..., Ingest], bus: Bus, camera: str
 ) -> None:
-    """They were said to be offline, for as long as the one before filmed on."""
+    """It once reported them offline for as long as the previous ingest filmed on."""
     async with slow_to_answer(camera) as url:
         first, second = await moving(admin, start, url)
         assert await asyncio.to_thread(second.stop) == 0
@@ -248,10 +253,10 @@ async def test_who_is_told_to_stop_before_it_has_begun_says_nothing_of_its_camer
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_is_told_to_stop_as_it_begins_hands_over_what_it_has(
+async def test_an_ingest_stopped_at_its_start_hands_over_its_cameras(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """What it had just taken it could not offer yet, and then nobody had it until the next one had connected."""
+    """It once could not offer cameras that it had just taken, and no ingest had them until the next had connected."""
     async with slow_to_answer(camera) as url:
         first = start(INGEST_TIMEOUT_S=PATIENT_S)
         await shared_out(admin, [first], url)
@@ -271,7 +276,7 @@ async def test_who_is_told_to_stop_as_it_begins_hands_over_what_it_has(
 async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It took twice as long where others were about to take its cameras: whoever ends it kills it before that."""
+    """The stop once took twice as long if others were about to take its cameras; Kubernetes kills it before that."""
     async with slow_to_answer(camera, delay_s=8) as url:
         first, second = await moving(admin, start, url)
         first.process.terminate()
@@ -289,7 +294,7 @@ async def test_a_stop_ends_within_its_grace_though_the_server_is_away(
 async def test_a_stop_hands_over_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It gave them up at once, and nobody takes any before the server has been there for a lease."""
+    """It once gave the cameras up immediately; no ingest takes a camera until the server has been up for a lease."""
     stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
     await shared_out(admin, ingests, camera)
     await server.stop(signal.SIGKILL)
@@ -305,8 +310,10 @@ async def test_a_stop_hands_over_once_the_server_is_back(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callable[..., Ingest], camera: str) -> None:
-    """It was frozen just before, and takes nothing before it has heard the others for a lease."""
+async def test_a_stop_waits_for_an_ingest_that_was_away(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """The other ingest was frozen just before, and takes nothing before it has heard the others for a lease."""
     async with slow_to_answer(camera) as url:
         stopping, other = ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60") for _ in range(2)]
         await shared_out(admin, ingests, url)
@@ -321,10 +328,10 @@ async def test_a_stop_waits_for_who_was_away_itself(admin: Client, start: Callab
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_who_stops_keeps_what_nobody_took_until_it_is_stored(
+async def test_a_stopping_ingest_stores_cameras_that_no_other_takes(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It was on offer all the time: who took it late kept the rest from being stored, which was dropped."""
+    """The cameras were once on offer all the time: a late taker ended the storing, and the rest was dropped."""
     ingest = start(INGEST_TIMEOUT_S=PATIENT_S, INGEST_GRACE_S="60")
     await shared_out(admin, [ingest], camera)
     js = admin.jetstream()
@@ -378,7 +385,7 @@ def assert_whole(found: list[Segment], missing_s: float = 0.3) -> None:
 
 
 async def assert_handed_over(admin: Client, ingest: Ingest) -> None:
-    """It comes to have all cameras, and nothing is missing. It is told to stop then."""
+    """Assert that it gets all cameras and that nothing is missing; stop it then."""
     await all_online(ingest)
     await all_stored_after(admin, time.time())
     found = await stored(admin)
@@ -387,7 +394,7 @@ async def assert_handed_over(admin: Client, ingest: Ingest) -> None:
 
 
 @pytest.mark.slow
-async def test_a_camera_that_takes_one_connection_at_a_time_moves_too(
+async def test_a_camera_with_a_limit_of_one_connection_moves(
     admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
     """Its new ingest is refused as long as the old one films."""
@@ -415,7 +422,7 @@ async def all_stored_after(admin: Client, at: float) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("hung_s", [4, 12])
-async def test_nor_does_one_that_hung(
+async def test_a_hung_server_loses_no_video(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str, hung_s: float
 ) -> None:
     ingests = [start(INGEST_TIMEOUT_S=PATIENT_S) for _ in range(2)]
@@ -429,10 +436,10 @@ async def test_nor_does_one_that_hung(
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_who_was_cut_off_stores_what_was_filmed_while_the_camera_was_its_own(
+async def test_a_disconnected_ingest_stores_the_video_of_its_lease(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], camera: str
 ) -> None:
-    """It threw all of it away, and the other one began only once the lease had run out."""
+    """It once dropped all of its video, and the other one began only once the lease had expired."""
     async with NetworkProxy(server.url) as way:
         ingests = [start(INGEST_TIMEOUT_S=PATIENT_S, NATS_URL=way.url), start(INGEST_TIMEOUT_S=PATIENT_S)]
         await shared_out(admin, ingests, camera)

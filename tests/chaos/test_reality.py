@@ -1,6 +1,6 @@
 """Real workers under a short load and the simulator under the same: nothing lost, and the same most replicas.
 
-How near their replica-seconds are is for `bench.bench_reality` to say, on a quiet machine and in minutes.
+`bench.bench_reality` measures how near their replica-seconds are, on an idle machine and in minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCRIPT = ((2.0, 0.0), (12.0, 1.8))
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
 @pytest.mark.parametrize("form", ["lag", "demand"])
-async def test_the_simulator_runs_as_many_workers_as_really_ran(form: str) -> None:
+async def test_the_simulator_runs_the_real_number_of_workers(form: str) -> None:
     scaled = bench_reality.fitted(form, RATE.per_s, cold_start_s=2.0)
     scaled = msgspec.structs.replace(scaled, spec=msgspec.structs.replace(scaled.spec, cooldown_period=5))
     async with asyncio.timeout(patience_s()):

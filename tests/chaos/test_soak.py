@@ -1,4 +1,4 @@
-"""A short form of `make soak`: every service is there, is at work, and is looked at."""
+"""A short form of `make soak`: every service is there, works, and is monitored."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.waiting import patience_s
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.xdist_group("waiting")
-async def test_every_service_is_at_work_and_looked_at() -> None:
+async def test_every_service_works_and_is_monitored() -> None:
     async with soak.site() as (folder, admin, alerts, _), asyncio.timeout(patience_s()):
-        # Verified, and told to the endpoint: all that is between a camera and a person has had a part in it.
+        # The alert is verified and posted: every service between a camera and a person took part.
         while not (alerts and await _published(admin, "verdicts") and await _published(admin, "captions")):
             await asyncio.sleep(0.5)
         while not _whole(sample := await soak.take_sample(folder, admin, 0.0, len(alerts))):
@@ -26,7 +26,7 @@ async def test_every_service_is_at_work_and_looked_at() -> None:
 
 
 def _whole(sample: soak.Sample) -> bool:
-    """Whether all that there is runs, and shows its metrics where it has any: one that starts does not yet."""
+    """Return whether all services run and serve their metrics, if they have any; a starting one does not yet."""
     names_of = {name.rsplit("-", 1)[0] if name[-1].isdigit() else name for name in sample.processes}
     shown = all(p.series for name, p in sample.processes.items() if name not in ("watch", "nats-server"))
     seen = all(p.memory_mb > 1 and p.descriptors and p.threads for p in sample.processes.values())

@@ -1,4 +1,4 @@
-"""What `tidegate ask` and `tidegate summarize` ask, and what they say where there is no answer."""
+"""The requests of `tidegate ask` and `tidegate summarize`, and their output if there is no answer."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_options_become_a_question() -> None:
         query("ask", GIVEN | {"since": "yesterdayish"}, question="Who?")
 
 
-async def test_without_a_front_it_says_how_to_start_one(server: NatsServer, admin: Client) -> None:
+async def test_a_missing_front_is_answered_with_how_to_start_one(server: NatsServer, admin: Client) -> None:
     request = query("ask", GIVEN, question="Who?")
     with pytest.raises(NobodyAnswers, match="tidegate up --vlm"):
         await run(admin, request, Console(file=io.StringIO()), as_json=False, save=None)
 
 
-async def test_what_can_t_be_answered_is_an_error_with_its_reason(server: NatsServer, admin: Client) -> None:
+async def test_an_unanswerable_question_is_an_error_with_its_reason(server: NatsServer, admin: Client) -> None:
     await film(admin, 3, camera="street")
     async with OpenAiServer() as openai, fronting(server), worker(server, openai.url):
         for kind, own, why in (
@@ -49,7 +49,7 @@ async def test_what_can_t_be_answered_is_an_error_with_its_reason(server: NatsSe
                 await run(admin, request, Console(file=io.StringIO()), as_json=False, save=None)
 
 
-def test_up_says_what_the_model_needs(tmp_path: Path) -> None:
+def test_up_prints_what_the_model_needs(tmp_path: Path) -> None:
     done = tidegate(tmp_path, "up", "--vlm", "--plain", "--port", "0", check=False)
     assert done.returncode == 1 and "VLM_URL" in done.stderr and "VLM_MODEL" in done.stderr
     assert "Traceback" not in done.stderr

@@ -43,7 +43,7 @@ SERVICES = ("cv", "embed", "vlm")
 
 
 def hours(*rates: float, step_s: float = 60.0) -> Trace:
-    """So many messages a second in each hour."""
+    """A trace with one rate, in messages a second, for each hour."""
     counts = np.repeat(np.array(rates), round(3600 / step_s)) * step_s
     return Trace("t", step_s, np.random.default_rng(1).poisson(counts).astype(np.int64))
 
@@ -67,13 +67,13 @@ def test_every_arrival_is_in_its_hour_of_the_week(counts: list[int], day: int, h
     assert found.lull <= 1 and found.known == 1
 
 
-def test_what_is_not_known_is_no_lull() -> None:
+def test_unknown_minutes_are_no_lull() -> None:
     mask = np.array([True] * 10 + [False] * 10)
     found = pattern(Trace("t", 60.0, np.array([60] * 10 + [0] * 10)), mask)
     assert (found.mean, found.known, found.lull) == (1.0, 0.5, 0.0)
 
 
-def test_a_rise_is_counted_once_and_only_where_it_is_more_than_a_replica() -> None:
+def test_a_rise_over_one_replica_is_counted_once() -> None:
     steps = hours(1, 1, 4, 4, 1, 1, 4)
     even = Trace("t", 60.0, np.repeat([60, 60, 240, 240, 60, 60, 240], 60))
     assert rises(even, 2.5, 60.0) == 2 and rises(even, 3.5, 60.0) == 0
@@ -82,7 +82,7 @@ def test_a_rise_is_counted_once_and_only_where_it_is_more_than_a_replica() -> No
 
 
 @given(st.integers(1, 30), st.integers(1, 9))
-def test_of_a_long_trace_the_busiest_days_are_taken(days: int, most: int) -> None:
+def test_the_busiest_days_of_a_long_trace_are_simulated(days: int, most: int) -> None:
     counts = np.random.default_rng(days).integers(1, 100, days * 24)
     trace = Trace("t", 3600.0, counts)
     part, first = busiest(trace, most)
@@ -101,20 +101,20 @@ def usage_of(working_s: float, processed: int, *, length_s: int = 600, **more: A
     return WorkerUsage(process="w", n=0, since=0, until=length_s, processed=processed, working_s=working_s, **more)
 
 
-def test_a_replica_s_rate_is_that_of_its_busiest_time() -> None:
+def test_the_rate_of_a_replica_is_measured_at_its_busiest_time() -> None:
     """A service that works in batches does little in a second of work while there is little to do."""
     idle = [usage_of(60.0, 60) for _ in range(10)]
     assert WorkerMeasurements.of([*idle, usage_of(600.0, 4800)]).rate == pytest.approx(8.0)
     assert WorkerMeasurements.of([usage_of(300.0, 900), usage_of(300.0, 1500)]).rate == pytest.approx(3.0)
 
 
-def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
+def test_deferring_frames_does_not_raise_the_rate_of_a_replica() -> None:
     bent = usage_of(100.0, 1000, wanted_s=250.0, work_s=100.0, frames_wanted=5000, frames_analysed=2000)
     found = WorkerMeasurements.of([bent])
     assert found.rate == pytest.approx(4.0) and found.deferred_share == pytest.approx(0.6)
 
 
-def test_little_work_measures_nothing() -> None:
+def test_little_work_gives_no_rate() -> None:
     assert WorkerMeasurements.of([]).rate is None and WorkerMeasurements.of([]).cold_start_s is None
     assert WorkerMeasurements.of([usage_of(1.0, 500)]).rate is None
     assert WorkerMeasurements.of([usage_of(500.0, 5)]).rate is None
@@ -126,7 +126,7 @@ def test_little_work_measures_nothing() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service: str) -> None:
+def test_every_candidate_is_an_accepted_file_with_its_settings(service: str) -> None:
     of, trace = bases(service), hours(1, 6, 1)
     for tried in (*candidates(of, trace, LOAD, BUDGETS), *lags(of, LOAD)):
         scaled = parse(tried.text)
@@ -147,7 +147,7 @@ def test_every_candidate_is_a_file_that_is_taken_and_says_what_was_asked(service
         ], "Kubernetes takes texts alone"
 
 
-def test_a_cluster_s_check_takes_the_recommended_one() -> None:
+def test_the_check_of_a_cluster_accepts_the_recommended_file() -> None:
     (tried,) = [c for c in candidates(bases("cv"), hours(1, 6), LOAD, (0.05,)) if c.degradable]
     container = {"name": "cv", "env": [{"name": "CV_LATENCY_TARGET_S", "value": "3"}]}
     deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
@@ -161,8 +161,8 @@ def test_a_cluster_s_check_takes_the_recommended_one() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_row_is_the_very_run_of_its_file(service: str, tmp_path: Path) -> None:
-    """What `--write` gives, read again, costs what the table says."""
+def test_a_row_equals_the_simulation_of_its_file(service: str, tmp_path: Path) -> None:
+    """The output of `--write`, read again, costs the same as in the table."""
     trace = hours(0.5, 5, 0.5)
     costs = audit(bases(service), trace, LOAD, BUDGETS)
     assert costs.simulated is trace
@@ -183,7 +183,7 @@ def test_a_row_is_the_very_run_of_its_file(service: str, tmp_path: Path) -> None
     assert more.peak_replicas == 7 and more.replica_hours > 7 * 3 * 0.99
 
 
-def test_a_service_of_others_is_refused() -> None:
+def test_a_foreign_service_is_refused() -> None:
     with pytest.raises(SettingError, match="take one of cv, embed, vlm"):
         bases("ingest")
 
@@ -209,7 +209,9 @@ def test_the_cheapest_that_serves_enough_is_recommended(found: list[tuple[float,
 
 
 @pytest.mark.slow
-async def test_what_arrived_is_told_counted_and_recommended(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_the_audit_reports_arrivals_and_a_recommendation(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     counts, began = await keep(admin, 26 * 60)
     await admin.jetstream().publish(names.usage("cv"), b"no usage")
     file, picture = tmp_path / "cv.yaml", tmp_path / "audit.png"
@@ -237,13 +239,13 @@ async def test_what_arrived_is_told_counted_and_recommended(server: NatsServer, 
     done = await run(server, "trace", "export", "cv", "--camera", "gate", "--since", "1h")
     after = int(time.time()) // MINUTE_S
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    # What is kept ends where the test began, and the hour ends where it was asked for.
+    # The history ends at the start of the test, and the hour ends at the time of the request.
     assert 60 - (after - began) <= len(rows) <= 60 - (before - began)  # clock: both bounds are measured
     assert {row["arrivals"] for row in rows} == {"7"}
 
 
 @pytest.mark.slow
-async def test_of_hours_it_says_that_day_and_week_can_t_be_seen(server: NatsServer, admin: Client) -> None:
+async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server: NatsServer, admin: Client) -> None:
     counts, _ = await keep(admin, 60)
     done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03", "--json", "--price", "2")
     assert done.returncode == 0, done.stderr
@@ -260,7 +262,7 @@ async def test_of_hours_it_says_that_day_and_week_can_t_be_seen(server: NatsServ
 
 
 @pytest.mark.slow
-async def test_what_is_missing_is_said_with_a_remedy(server: NatsServer, admin: Client) -> None:
+async def test_missing_data_is_reported_with_a_remedy(server: NatsServer, admin: Client) -> None:
     done = await run(server, "audit")
     assert done.returncode == 1 and "nothing is known yet of what arrives at cv" in done.stderr
     done = await run(server, "trace", "export")
@@ -282,7 +284,7 @@ async def test_what_is_missing_is_said_with_a_remedy(server: NatsServer, admin: 
 
 
 @pytest.mark.slow
-def test_another_s_arrivals_need_no_server(tmp_path: Path) -> None:
+def test_arrivals_from_a_file_need_no_server(tmp_path: Path) -> None:
     file = tmp_path / "theirs.csv"
     counts = [30] * 120 + [300] * 30 + [30] * 60
     file.write_text("t_s,arrivals\n" + "\n".join(f"{60 * n},{count}" for n, count in enumerate(counts)) + "\n")

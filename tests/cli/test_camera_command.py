@@ -25,7 +25,7 @@ BARE = "rtsp://10.0.0.7:554/stream1"
 
 
 class People:
-    """Somebody at a terminal, and what the buckets say."""
+    """A person at a terminal, and the contents of the buckets."""
 
     def __init__(self, server: NatsServer, admin: Client, folder: Path) -> None:
         self._server, self._js, self._folder = server, admin.jetstream(), folder
@@ -60,7 +60,7 @@ def people(server: NatsServer, admin: Client, tmp_path: Path) -> People:
 
 
 @pytest.mark.slow
-async def test_set_changes_what_is_named_and_keeps_all_else(people: People) -> None:
+async def test_set_changes_only_the_named_fields(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car", "--udp", "--caption-every", "30")
     before = await people.camera()
     output = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3")
@@ -104,7 +104,7 @@ async def test_a_password_stays_with_its_address(people: People) -> None:
 
 
 @pytest.mark.slow
-async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people: People) -> None:
+async def test_set_refuses_empty_and_invalid_changes(people: People) -> None:
     assert "camera list" in await people.refused("set", "lobby", "--fps", "5")
     await people.works("add", "lobby", URL)
     before = await people.camera()
@@ -122,9 +122,7 @@ async def test_set_refuses_what_is_no_change_and_what_no_camera_can_have(people:
 
 
 @pytest.mark.parametrize("command", [("show",), ("set", "--fps", "5"), ("remove",), ("enable",), ("disable",)])
-async def test_a_camera_that_is_not_there_is_answered_with_the_nearest(
-    people: People, command: tuple[str, ...]
-) -> None:
+async def test_an_unknown_camera_is_answered_with_the_nearest_name(people: People, command: tuple[str, ...]) -> None:
     await people.works("add", "lobby", URL)
     name, *options = command
     output = await people.refused(name, "loby", *options)
@@ -139,7 +137,7 @@ async def test_a_file_whose_name_has_an_at_sign_is_a_file(people: People, tmp_pa
     assert "give rtsp://" in await people.refused("add", "hall", "me:hunter2@10.0.0.7/stream1")
 
 
-async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
+async def test_an_empty_address_is_refused_as_empty(people: People) -> None:
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", "")
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", " ")
     await people.works("add", "lobby", URL)
@@ -148,7 +146,7 @@ async def test_an_empty_address_is_said_to_be_empty(people: People) -> None:
 
 
 @pytest.mark.slow
-async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(people: People) -> None:
+async def test_an_invalid_setting_is_answered_with_the_remedy(people: People) -> None:
     await people.works("add", "lobby", URL)
     long = "x" * 4001
     for option, value, sentence in (
@@ -169,7 +167,7 @@ async def test_a_setting_that_no_camera_can_have_is_answered_with_what_to_give(p
 
 
 @pytest.mark.slow
-async def test_add_does_not_write_over_a_camera(people: People) -> None:
+async def test_add_does_not_overwrite_a_camera(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5")
     for again in (URL, BARE, "rtsp://10.0.0.9/x"):
         output = await people.refused("add", "lobby", again, "--tiles", "2x1")
@@ -182,7 +180,7 @@ async def test_add_does_not_write_over_a_camera(people: People) -> None:
     assert await people.password() == "me:hunter2"
 
 
-async def test_changes_at_the_same_time_lose_nothing(admin: Client) -> None:
+async def test_concurrent_changes_lose_nothing(admin: Client) -> None:
     js = admin.jetstream()
     await registry.add(js, "lobby", *new_camera(URL))
     wanted = {"fps": 3.0, "min_score": 0.2, "tiles": "2x2", "classes": ["person"], "loop": True, "caption_every_s": 9.0}
@@ -191,7 +189,7 @@ async def test_changes_at_the_same_time_lose_nothing(admin: Client) -> None:
     assert await registry.credentials(js, "lobby") == Credentials(secret="me:hunter2", origin="rtsp://10.0.0.7:554")
 
 
-async def test_two_that_add_the_same_camera_are_not_both_told_that_they_did(admin: Client) -> None:
+async def test_only_one_of_two_concurrent_adds_of_a_camera_succeeds(admin: Client) -> None:
     js = admin.jetstream()
     for id in (f"cam-{n}" for n in range(20)):
         tries = (registry.add(js, id, *new_camera(f"rtsp://10.0.0.{n}/x")) for n in range(5))
@@ -211,7 +209,7 @@ async def test_cameras_are_listed_while_others_remove_some(admin: Client) -> Non
 
 
 @pytest.mark.slow
-async def test_an_entry_that_is_no_camera_does_not_hide_the_others(people: People, admin: Client) -> None:
+async def test_an_invalid_entry_does_not_hide_the_other_cameras(people: People, admin: Client) -> None:
     await people.works("add", "lobby", URL)
     bucket = await admin.jetstream().key_value(names.CAMERAS)
     await bucket.put("broken", b"{}")
@@ -233,7 +231,7 @@ async def test_an_entry_that_is_no_camera_does_not_hide_the_others(people: Peopl
     assert "unusable" not in await people.works("list")
 
 
-async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> None:
+async def test_an_unknown_label_is_warned_about(people: People) -> None:
     output = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
     doubts = [line for line in output.splitlines() if "has no label" in line]
     assert doubts == [
@@ -247,7 +245,7 @@ async def test_a_label_that_no_model_may_have_is_asked_about(people: People) -> 
     assert "has no label" not in await people.works("set", "lobby", "--classes", "person,traffic light")
 
 
-async def test_show_tells_everything_but_the_password(people: People) -> None:
+async def test_show_prints_everything_but_the_password(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car")
     output = await people.works("show", "lobby")
     for words in (BARE, "fps", "5", "person, car", "kept", "not seen yet"):
@@ -260,7 +258,7 @@ async def test_show_tells_everything_but_the_password(people: People) -> None:
 
 
 @pytest.mark.slow
-async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path: Path) -> None:
+async def test_a_missing_file_is_refused_as_a_path(people: People, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"video")
     assert "clip.mp4" in await people.works("add", "clip", "clip.mp4")
     assert (await people.camera("clip")).url == (tmp_path / "clip.mp4").as_uri()
@@ -293,7 +291,7 @@ async def test_a_path_that_is_no_file_is_refused_as_one(people: People, tmp_path
         ("10.0.0.7/stream1", "rtsp://10.0.0.7/stream1"),
     ],
 )
-def test_a_url_that_leads_nowhere_is_refused_with_the_remedy(url: str, words: str) -> None:
+def test_an_invalid_url_is_refused_with_the_remedy(url: str, words: str) -> None:
     with pytest.raises(SettingError) as refused:
         new_camera(url)
     assert words in str(refused.value) and "give" in str(refused.value)
@@ -305,7 +303,7 @@ def test_a_url_that_leads_nowhere_is_refused_with_the_remedy(url: str, words: st
     ["rtsp://cam", "RTSP://cam:554/x", "rtsps://[::1]:322/x", "rtsp://cam/x?a=b#c", "rtsp://me:p%20w@cam/x",
      "file:///a%20b.mp4", "file://localhost/a.mp4"],
 )  # fmt: skip
-def test_a_url_that_leads_somewhere_is_taken(url: str) -> None:
+def test_a_valid_url_is_accepted(url: str) -> None:
     assert new_camera(url)[0].enabled
 
 

@@ -1,4 +1,4 @@
-"""How a camera's password gets to `tidegate camera`: never by its arguments, where all can see it."""
+"""The ways of a camera's password into `tidegate camera`: never by its arguments, which all users can see."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Shell:
         return done.stderr
 
     async def typed(self, *arguments: str, answer: str) -> str:
-        """What a terminal shows, at which somebody types `answer` when asked."""
+        """Return what a terminal shows where a person types `answer` at the prompt."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*COMMAND, "camera", *arguments],
@@ -74,7 +74,7 @@ class Shell:
             try:
                 while data := os.read(ours, 4096):
                     shown.extend(data)
-            except OSError:  # It has ended.
+            except OSError:  # The process has ended.
                 pass
 
         reading = asyncio.create_task(asyncio.to_thread(read))
@@ -121,7 +121,7 @@ async def test_a_url_with_a_password_comes_by_standard_input(shell: Shell) -> No
     )
 
 
-async def test_a_password_in_the_command_line_works_and_is_warned_of(shell: Shell) -> None:
+async def test_a_password_in_the_command_line_works_with_a_warning(shell: Shell) -> None:
     for arguments in (
         ("add", "lobby", "rtsp://me:hunter2@10.0.0.7/x"),
         ("set", "lobby", "--url", "rtsp://me:h2@cam/x"),
@@ -133,7 +133,7 @@ async def test_a_password_in_the_command_line_works_and_is_warned_of(shell: Shel
 
 
 @pytest.mark.slow
-async def test_what_can_be_no_password_is_refused_with_the_remedy(shell: Shell) -> None:
+async def test_an_invalid_password_is_refused_with_the_remedy(shell: Shell) -> None:
     add = ("add", "lobby", "rtsp://me@10.0.0.7/x")
     (shell.folder / "password").write_text("one\ntwo\n")
     for arguments, stdin, words in (
@@ -151,7 +151,7 @@ async def test_what_can_be_no_password_is_refused_with_the_remedy(shell: Shell) 
     assert "there is no camera" in await shell.refused("set", "lobby", "--password-stdin", stdin="x")
 
 
-async def test_a_password_is_asked_for_at_a_terminal_and_not_shown(shell: Shell) -> None:
+async def test_the_password_prompt_of_a_terminal_does_not_echo(shell: Shell) -> None:
     shown = await shell.typed("add", "lobby", "rtsp://me@10.0.0.7/x", answer=PASSWORD)
     assert "Password of me" in shown and PASSWORD not in shown
     assert await shell.credentials() == Credentials(secret=f"me:{QUOTED}", origin=ADDRESS)
@@ -160,8 +160,8 @@ async def test_a_password_is_asked_for_at_a_terminal_and_not_shown(shell: Shell)
     assert await shell.credentials() == Credentials(secret="you:other", origin=ADDRESS)
 
 
-async def test_an_entry_that_somebody_else_changed_takes_no_new_password_along(shell: Shell) -> None:
-    """The admin gives a new password without looking: it must not go where somebody else has put the camera."""
+async def test_a_concurrently_changed_entry_gets_no_new_password(shell: Shell) -> None:
+    """The admin sets a password without reading the entry: it must not go to an address that another person has set."""
     await shell.works("add", "lobby", "rtsp://me@10.0.0.7/x", "--password-stdin", stdin="old")
     bucket = await shell.js.key_value("cameras")
     await bucket.put("lobby", b'{"url":"rtsp://thief/x"}')

@@ -56,8 +56,8 @@ def up(data: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: Path) -> None:
-    """As a service manager or a volume has it, whatever the umask; logs, the index and secrets are not even read."""
+def test_an_open_data_directory_becomes_private(tmp_path: Path) -> None:
+    """A service manager or a volume may create it with any umask; logs, the index and secrets become unreadable."""
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     before = os.umask(0)
@@ -72,7 +72,7 @@ def test_nobody_else_writes_in_a_data_directory_that_was_open_before(tmp_path: P
     assert [name for name in ("logs", "secrets") if found[name,] & 0o077] == []
 
 
-def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_server_is_answered_with_the_remedy(tmp_path: Path) -> None:
     done = tidegate(tmp_path, "camera", "list", check=False)
     assert done.returncode == 1
     assert "tidegate up" in done.stderr
@@ -80,12 +80,12 @@ def test_without_a_server_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Path) -> None:
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs_at_start(tmp_path: Path) -> None:
     process, nats = start(tmp_path / "data"), None
     try:
         while (nats := server_of(process)) is None:
             assert process.poll() is None
-        # At once, so that its first requests are not answered.
+        # Stop it immediately, so that its first requests get no answer.
         while not (tmp_path / "data" / "run.json").exists():
             assert process.poll() is None
         nats.suspend()
@@ -95,12 +95,12 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_as_it_begins(tmp_path: Pat
     finally:
         process.kill()
         if nats and nats.is_running():
-            nats.kill()  # stopped, it hears of nobody's death
+            nats.kill()  # a stopped process gets no notice of its parent's death
     assert process.returncode == 0 and "Traceback" not in output, output
 
 
 @pytest.mark.slow
-def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
+def test_cameras_are_added_and_removed_and_survive_restarts(tmp_path: Path) -> None:
     data = tmp_path / "data"
     secret = "hunter2@!"
     with up(data) as process:
@@ -147,7 +147,7 @@ def test_cameras_come_and_go_and_stay_over_restarts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_is_watched_and_the_workers_come_for_it(tmp_path: Path) -> None:
+def test_workers_start_for_a_watched_file(tmp_path: Path) -> None:
     data = tmp_path / "data"
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     with up(data):
@@ -180,7 +180,7 @@ def test_a_service_explains_its_settings(service: str) -> None:
     assert next(iter(wrong)) in refused.stderr
 
 
-def test_help_ends_quietly_where_its_reader_has_gone() -> None:
+def test_help_ends_silently_if_its_reader_has_closed() -> None:
     """As in `python -m services.cv --help | head`."""
     reader, writer = os.pipe()
     os.close(reader)

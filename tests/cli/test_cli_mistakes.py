@@ -1,4 +1,4 @@
-"""What is mistyped at the command line, what the machine lacks, and Ctrl-C: one sentence, never a traceback."""
+"""Mistakes at the command line, missing parts of the machine, and Ctrl-C: one sentence, never a traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.processes.command_line import COMMAND
 from tidegate.commands import tidegate
 
 SERVICES = ("analytics", "cv", "embed", "ingest", "recorder", "scaler", "search", "vlm", "webhook")
-# What talks to a server, or starts one: each with as little as it needs.
+# The commands that use or start a server, each with its minimum of arguments.
 WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("up", "--plain", "--port", "0"),
     ("setup",),
@@ -40,7 +40,7 @@ WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("dlq", "list"),
     ("dlq", "replay", "--all"),
 )
-# Runs as part of `python -m`, before anything of ours: sends SIGINT, or finds nothing, where that module is imported.
+# Runs within `python -m` before any product code: at the import of that module it sends SIGINT, or finds nothing.
 AT_IMPORT = """
 import os, signal, sys
 class Finder:
@@ -86,7 +86,7 @@ def is_one_sentence(text: str) -> bool:
 
 
 @pytest.mark.parametrize("arguments", WITH_DATA, ids=" ".join)
-def test_data_that_can_t_be_used_is_said(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_unusable_data_is_reported(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Below a file nothing can be made or read; the superuser may do everything else."""
     (tmp_path / "file").write_text("")
     data = tmp_path / "file" / "data"
@@ -96,14 +96,14 @@ def test_data_that_can_t_be_used_is_said(arguments: tuple[str, ...], tmp_path: P
     assert str(data) in done.stderr and "--data" in done.stderr
 
 
-def test_data_that_the_system_refuses_is_said(tmp_path: Path) -> None:
+def test_data_that_the_system_refuses_is_reported(tmp_path: Path) -> None:
     done = run(tmp_path, "up", "--plain", "--port", "0", "--data", "/proc/tidegate")
     assert done.exit_code == 1 and is_one_sentence(done.stderr), done.stderr
     assert "/proc/tidegate" in done.stderr and "--data" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"url": 5}', b'{"url": "", "pid": 1}'])
-def test_a_run_json_that_can_t_be_read_is_said(content: bytes, tmp_path: Path) -> None:
+def test_an_unreadable_run_json_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "admin").write_text("secret")
     (tmp_path / "run.json").write_bytes(content)
@@ -112,7 +112,7 @@ def test_a_run_json_that_can_t_be_read_is_said(content: bytes, tmp_path: Path) -
     assert "run.json" in done.stderr and "tidegate up" in done.stderr
 
 
-def test_a_run_json_of_what_no_longer_runs_is_said(tmp_path: Path) -> None:
+def test_a_stale_run_json_is_reported(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "admin").write_text("secret")
     (tmp_path / "run.json").write_text('{"url": "nats://127.0.0.1:9", "pid": 1}')
@@ -158,7 +158,7 @@ def test_a_run_json_of_what_no_longer_runs_is_said(tmp_path: Path) -> None:
         (("dlq", "replay", "-3"), "-3"),
     ],
 )
-def test_a_number_out_of_reason_is_refused_by_name(arguments: tuple[str, ...], option: str, tmp_path: Path) -> None:
+def test_an_unreasonable_number_is_refused_by_name(arguments: tuple[str, ...], option: str, tmp_path: Path) -> None:
     done = run(tmp_path, *arguments)
     assert done.exit_code in (1, 2), done.stdout
     assert option in done.stderr and "Traceback" not in done.stderr, done.stderr
@@ -194,7 +194,7 @@ def test_a_number_out_of_reason_is_refused_by_name(arguments: tuple[str, ...], o
         (("", "x"), "there is no command ''"),
     ],
 )
-def test_what_means_nothing_is_refused(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_meaningless_arguments_are_refused(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     done = run(tmp_path, *arguments)
     assert done.exit_code in (1, 2) and words in done.stderr, done.stderr
 
@@ -214,7 +214,7 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], words: str, t
         ("NATS_CREDS", "/nowhere/admin.creds"),
     ],
 )
-def test_a_server_that_is_named_wrongly_is_said_at_once(variable: str, value: str, tmp_path: Path) -> None:
+def test_a_wrong_server_name_is_reported_immediately(variable: str, value: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(tidegate, ["camera", "list"], env={"NATS_URL": "nats://127.0.0.1:9", variable: value})
     assert done.exit_code == 1 and is_one_sentence(done.stderr), done.stderr
     assert done.stderr.startswith(f"tidegate: {variable}=") and "hunter2" not in done.stderr, done.stderr
@@ -224,7 +224,7 @@ def test_a_server_that_is_named_wrongly_is_said_at_once(variable: str, value: st
 
 
 @pytest.mark.parametrize("name", ["nowhere/days.png", "days.docx", "days"])
-def test_a_plot_that_can_t_be_written_is_said_before_anything_is_simulated(name: str, tmp_path: Path) -> None:
+def test_an_unwritable_plot_is_reported_before_the_simulation(name: str, tmp_path: Path) -> None:
     plot = tmp_path / name
     done = run(tmp_path, "simulate", "--trace", "ramp", "--service-rate", "2", "--hours", "1", "--plot", str(plot))
     assert (done.exit_code, done.stdout) == (1, ""), done.stdout
@@ -236,7 +236,7 @@ def test_a_plot_that_can_t_be_written_is_said_before_anything_is_simulated(name:
 
 
 def heard_by_nobody(command: Sequence[str]) -> tuple[int, str]:
-    """Its exit code and standard error, where whoever reads its standard output has gone before the first word."""
+    """Return its exit code and standard error; the reader of its standard output closes before the first word."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -248,7 +248,7 @@ def heard_by_nobody(command: Sequence[str]) -> tuple[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_s_help_may_be_cut_short(service: str) -> None:
+def test_the_help_of_a_service_may_be_cut_short(service: str) -> None:
     code, error = heard_by_nobody([sys.executable, "-m", f"services.{service}", "--help"])
     assert error == "" and code in (0, 1), error
 
@@ -264,7 +264,7 @@ def test_a_service_s_help_may_be_cut_short(service: str) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_s_output_may_be_cut_short(arguments: tuple[str, ...]) -> None:
+def test_the_output_of_a_command_may_be_cut_short(arguments: tuple[str, ...]) -> None:
     code, error = heard_by_nobody([*COMMAND, *arguments])
     assert error == "" and code in (0, 1), error
 
@@ -287,7 +287,7 @@ def test_a_command_s_output_may_be_cut_short(arguments: tuple[str, ...]) -> None
         ("shared.client.tracks", ("tracks", "lobby")),
     ],
 )
-def test_ctrl_c_while_it_loads_ends_it(module: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_ctrl_c_during_loading_ends_a_command(module: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = with_hook(tmp_path, *arguments, INTERRUPT_AT=module)
     assert done.returncode == 130, (done.returncode, done.stderr)
     assert done.stderr.count("\n") <= 1 and "Traceback" not in done.stderr, done.stderr
@@ -295,13 +295,13 @@ def test_ctrl_c_while_it_loads_ends_it(module: str, arguments: tuple[str, ...], 
 
 @pytest.mark.parametrize("module", sorted({service.module for service in catalog.SERVICES}))
 @pytest.mark.parametrize("at", ["asyncio", "nats.aio.client"])
-def test_ctrl_c_while_a_service_loads_ends_it(module: str, at: str, tmp_path: Path) -> None:
+def test_ctrl_c_during_loading_ends_a_service(module: str, at: str, tmp_path: Path) -> None:
     done = with_hook(tmp_path, command=child.python(module), INTERRUPT_AT=at)
     assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize("arguments", [("camera", "list"), ("setup",), ("watch",), ("find", "a dog")], ids=" ".join)
-def test_ctrl_c_while_a_server_does_not_answer_ends_it(arguments: tuple[str, ...]) -> None:
+def test_ctrl_c_ends_a_command_that_waits_for_a_server(arguments: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(120)
         environment = os.environ | {"NATS_URL": f"nats://127.0.0.1:{silent.getsockname()[1]}"}
@@ -333,7 +333,7 @@ def test_ctrl_c_while_a_server_does_not_answer_ends_it(arguments: tuple[str, ...
         ("PIL", "demo", ("rules", "draw", "lobby")),
     ],
 )
-def test_what_is_not_installed_is_named_with_its_extra(
+def test_a_missing_package_is_named_with_its_extra(
     module: str, extra: str, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     done = with_hook(tmp_path, *arguments, MISSING=module)
@@ -371,7 +371,7 @@ def test_the_base_install_is_enough_for(arguments: tuple[str, ...], tmp_path: Pa
 # ---- names
 
 
-def test_a_command_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_command_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
     for arguments, near in ((("fnd", "x"), "find"), (("camera", "lst"), "list"), (("dlq", "reply"), "replay")):
         done = run(tmp_path, *arguments)
         assert done.exit_code == 2 and near in done.stderr, done.stderr

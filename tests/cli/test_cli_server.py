@@ -1,4 +1,4 @@
-"""Commands against a server: what is not there is said, what is saved is whole, and video that an event names."""
+"""Commands against a server: missing things are reported, saved files are whole, and an event's video is found."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def dead_letter(client: Client, seq: int, payload: bytes = b"x") -> int:
     return (await client.jetstream().publish("dlq.cv", payload, headers=headers)).seq
 
 
-async def test_a_letter_that_is_not_there_is_an_error_and_the_others_are_replayed(
+async def test_an_unknown_dead_letter_is_an_error_and_the_others_are_replayed(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     missing = await tidegate(server, "dlq", "replay", "17", cwd=tmp_path)
@@ -68,7 +68,9 @@ async def test_a_letter_that_is_not_there_is_an_error_and_the_others_are_replaye
 # ---- cameras that are not there
 
 
-async def test_tracks_of_an_unknown_camera_name_the_nearest(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_tracks_of_an_unknown_camera_name_the_nearest_camera(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     await have(admin, "lobby", "yard")
     done = await tidegate(server, "tracks", "loby", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -79,7 +81,7 @@ async def test_tracks_of_an_unknown_camera_name_the_nearest(server: NatsServer, 
     assert far.stderr == "tidegate: there is no camera 'warehouse': 'tidegate camera list' shows all\n"
 
 
-async def test_watching_an_unknown_camera_says_so_and_waits(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_watching_an_unknown_camera_warns_and_waits(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await have(admin, "lobby")
     with (tmp_path / "err").open("wb") as err:
         watching = await asyncio.create_subprocess_exec(
@@ -124,7 +126,7 @@ async def test_a_segment_is_saved_as_video(server: NatsServer, admin: Client, tm
         ("", "give a stream and a sequence"),
     ],
 )
-async def test_a_segment_that_can_t_be_had_is_said(
+async def test_an_unavailable_segment_is_reported(
     server: NatsServer, admin: Client, tmp_path: Path, given: str, words: str
 ) -> None:
     await film(admin, 1)
@@ -133,7 +135,9 @@ async def test_a_segment_that_can_t_be_had_is_said(
     assert not list(tmp_path.glob("*.mp4"))
 
 
-async def test_what_is_stored_and_no_segment_is_said(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_stored_message_that_is_no_segment_is_reported(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     ack = await admin.jetstream().publish("media.lobby", b"nonsense", headers={"Camera": "?"})
     done = await tidegate(server, "segment", f"MEDIA/{ack.seq}", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("tidegate: ") and "Traceback" not in done.stderr
@@ -142,8 +146,8 @@ async def test_what_is_stored_and_no_segment_is_said(server: NatsServer, admin: 
 # ---- files
 
 
-async def test_a_video_that_is_interrupted_leaves_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """And says meanwhile, in a pipe too, how far it is."""
+async def test_an_interrupted_video_leaves_no_file(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """It prints its progress meanwhile, also into a pipe."""
     await film(admin, 60)
     with (tmp_path / "err").open("wb") as err:
         process = subprocess.Popen(
@@ -166,7 +170,7 @@ async def test_a_video_that_is_interrupted_leaves_nothing(server: NatsServer, ad
     assert "Traceback" not in (tmp_path / "err").read_text()
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"before")
 
@@ -186,8 +190,8 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and path.read_bytes() == b"after"
 
 
-def test_a_folder_that_others_write_in_leads_to_no_other_file(tmp_path: Path) -> None:
-    """Whoever knows what it is called until it is whole could have put a link there."""
+def test_a_link_in_a_shared_folder_is_not_followed(tmp_path: Path) -> None:
+    """An attacker who knows the temporary name could have put a link there."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"before")
     with written(tmp_path / "a.png") as part:
@@ -203,7 +207,7 @@ def test_a_folder_that_others_write_in_leads_to_no_other_file(tmp_path: Path) ->
     assert (tmp_path / "a.png").read_bytes() == b"after" and not (tmp_path / "a.png").is_symlink()
 
 
-def test_what_is_no_file_is_written_itself(tmp_path: Path) -> None:
+def test_a_device_is_written_directly(tmp_path: Path) -> None:
     with written(Path(os.devnull)) as part:
         assert part == Path(os.devnull)
     with (
@@ -215,7 +219,7 @@ def test_what_is_no_file_is_written_itself(tmp_path: Path) -> None:
         p.write_text("x" * 100_000)
 
 
-def test_a_frame_that_comes_after_the_end_is_passed_over(tmp_path: Path) -> None:
+def test_a_frame_after_the_end_is_skipped(tmp_path: Path) -> None:
     """Its thread was painting when the command was interrupted; PyAV ends the process on what is closed."""
     writer = _Writer(tmp_path / "x.mp4")
     frame = np.zeros((48, 64, 3), np.uint8)

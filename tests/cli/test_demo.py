@@ -34,7 +34,7 @@ from tidegate.local.scaling.scaled_objects import scaled_object
 
 
 @given(st.floats(2.5, 90))
-def test_two_cores_have_six_cameras_whatever_the_rounding(rate: float) -> None:
+def test_two_cores_have_six_cameras_with_any_rounding(rate: float) -> None:
     load = sizing.fit(rate, 2)
     assert load.cameras == 6 or rate < 10
     assert 1.3 < load.surge <= 1.601
@@ -52,7 +52,7 @@ def test_load_fits_any_machine(rate: float, cores: int) -> None:
         assert 1.3 <= load.surge <= load.workers - sizing.OVERHEAD_CORES + 0.05, "more than one worker, less than all"
 
 
-def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
+def test_the_scaled_object_changes_only_what_the_hardware_decides() -> None:
     given = scaled_object("cv")
     load = sizing.fit(16.0, 2)
     fitted = sizing.fit_scaled_object(given, load, clock=6.0)
@@ -72,7 +72,7 @@ def test_scaled_object_keeps_everything_but_what_the_hardware_decides() -> None:
 
 @pytest.mark.parametrize("seconds", [40, 90, 300])
 def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
-    """The HPA looks several times in each phase, and a quiet site is let go before the night is over."""
+    """The HPA syncs several times in each phase, and an idle site scales down before the night is over."""
     faster = scenario.speed(seconds)
     assert hpa.SYNC_S / faster < scenario.CALM * seconds / 2
     hold = max(warming.HPA_SYNC_S, parameters.HOLD_COLD_STARTS * scaled_objects.COLD_START_S * faster)
@@ -81,7 +81,7 @@ def test_clock_runs_fast_enough_for_the_story(seconds: int) -> None:
     assert seconds < 90 or (quiet + cooldown) / faster < scenario.NIGHT * seconds + scenario.MOST_EXTRA_S
 
 
-def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
+def test_places_have_distinct_descriptive_ids() -> None:
     urls = [
         "rtsp://127.0.0.1:1/stop.mp4?play_count=0",
         "rtsp://admin:secret@10.0.0.7/",
@@ -101,7 +101,7 @@ def test_places_have_ids_of_their_own_that_say_what_they_show() -> None:
 
 @pytest.fixture(scope="module")
 def prepared() -> None:
-    """What is made once on a machine is no part of what is timed."""
+    """Prepare what a machine makes once, so that it is not timed."""
     openvino_ssd.prepare()
     footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
 
@@ -110,7 +110,7 @@ def prepared() -> None:
 def nothing_left() -> Iterator[None]:
     """No process that was started while the test ran is there after it."""
     me = psutil.Process()
-    # Those of Python's own that another test has started, for whoever needs more.
+    # Python's own helper processes, which another test may have started for later use.
     before = set(me.children(recursive=True))
     yield
     deadline = time.monotonic() + patience_s()
@@ -138,7 +138,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @pytest.mark.usefixtures("prepared", "nothing_left")
 def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--seconds", "40")
-    # All of it is worked off, however slow the machine is.
+    # All work is done, however slow the machine is.
     output, _ = process.communicate(timeout=4 * patience_s())
     assert process.returncode == 0, output
     out = tmp_path / "out"
@@ -171,7 +171,7 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("prepared", "nothing_left")
 @pytest.mark.parametrize("after_s", [0.3, 15.0])
 def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) -> None:
-    # Of itself it would take longer than anybody here waits.
+    # Without Ctrl-C it would run longer than this test waits.
     process = start(tmp_path, "--seconds", "500")
     deadline = time.monotonic() + patience_s()
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_it_soon_and_leaves_nothing(tmp_path: Path, after_s: float) 
     children = tree(process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=patience_s())
-    # Before anything of ours runs, Ctrl-C is the command line's.
+    # The command line handles Ctrl-C before any product code runs.
     assert process.returncode in ((1, 130) if after_s < 10 else (130,)), output
     assert "Traceback" not in output
     assert not [p for p in children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -206,7 +206,7 @@ def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
     assert not alive, f"{[p.name() for p in alive]} outlive {len(missing)} others"
 
 
-def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("no video")
     process = start(tmp_path, "--video", str(bad))
@@ -220,7 +220,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     "options",
     [{"seconds": 5}, {"seconds": 9000}, {"output": Path("/proc/no")}, {"rtsp": ("rtsp://127.0.0.1/x", "http://x")}],
 )
-def test_options_that_can_not_be_are_refused_before_anything_begins(
+def test_invalid_options_are_refused_before_anything_starts(
     options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(_: demo.DemoOptions) -> None:

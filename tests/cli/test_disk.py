@@ -1,4 +1,4 @@
-"""What streams are promised where a disk is small: nobody needs 30 GB free to try this out."""
+"""The limits of streams on a small disk: a trial does not need 30 GB of free space."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stream(limit: int, held: int) -> StreamInfo:
 
 
 @given(CHOSEN, SIZES, HELD)
-def test_limits_fit_the_disk_unless_somebody_chose_or_stored_more(
+def test_limits_fit_the_disk_unless_more_was_chosen_or_stored(
     chosen: dict[str, int], room: int, held: dict[str, int]
 ) -> None:
     """The streams are there, with the limits that were chosen before."""
@@ -58,7 +58,7 @@ def test_limits_fit_the_disk_unless_somebody_chose_or_stored_more(
 
 
 @given(SIZES, SIZES)
-def test_more_than_the_disk_has_is_refused_where_it_is_new(size: int, room: int) -> None:
+def test_a_new_limit_over_the_disk_size_is_refused(size: int, room: int) -> None:
     topology_settings = TopologySettings(media_max_bytes=size)
     if size > room and size != USUAL.media_max_bytes:
         with pytest.raises(SettingError, match=f"^MEDIA_MAX_BYTES={size}: more .* at most {room} in all"):
@@ -67,7 +67,7 @@ def test_more_than_the_disk_has_is_refused_where_it_is_new(size: int, room: int)
         assert disk.fitted(topology_settings, room, {}).media_max_bytes in (size, max(int(room * 10 / 22), disk.LEAST))
 
 
-def test_what_was_chosen_has_to_fit_together() -> None:
+def test_chosen_limits_must_fit_together() -> None:
     topology_settings = TopologySettings(media_max_bytes=6 * GB, events_max_bytes=6 * GB)
     with pytest.raises(SettingError, match=r"^MEDIA_MAX_BYTES=.* and EVENTS_MAX_BYTES=.*: more than this disk"):
         disk.fitted(topology_settings, 8 * GB, {})
@@ -79,12 +79,12 @@ def test_what_was_chosen_has_to_fit_together() -> None:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Has every disk say that this many bytes of it are free."""
+    """Make every disk report this many free bytes."""
     usage = namedtuple("usage", "total used free")
     return lambda size: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - size, size))
 
 
-async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
+async def test_a_server_on_a_small_disk_starts_and_reports_its_limits(
     tmp_path: Path, free: Callable[[int], None]
 ) -> None:
     free(8 * GB)
@@ -96,10 +96,10 @@ async def test_a_server_on_a_small_disk_starts_and_says_what_it_keeps(
         await admin.close()
 
 
-async def test_setup_leaves_the_limits_that_up_has_fitted(
+async def test_setup_keeps_the_limits_that_up_has_fitted(
     tmp_path: Path, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It promised 22 GB of a disk that has eight, until the next `tidegate up`."""
+    """Setup once promised 22 GB of a disk that has eight, until the next `tidegate up`."""
     free(8 * GB)
     async with NatsServer(tmp_path) as server:
         admin = await bus.connect(server.settings("admin"), "admin")
@@ -142,7 +142,7 @@ async def test_a_limit_that_was_chosen_and_does_not_fit_is_refused_by_name(
         await admin.close()
 
 
-async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_filled(
+async def test_doctor_reports_streams_that_may_outgrow_a_filled_disk(
     tmp_path: Path, free: Callable[[int], None]
 ) -> None:
     free(100 * GB)
@@ -158,7 +158,7 @@ async def test_doctor_says_that_streams_may_outgrow_a_disk_that_others_have_fill
     assert "tidegate up" in found.remedy
 
 
-def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int], None]) -> None:
+def test_doctor_reports_a_small_disk(tmp_path: Path, free: Callable[[int], None]) -> None:
     free(8 * GB)
     (found,) = doctor._disk(tmp_path)
     assert found.level == "note" and "MEDIA 2.4 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
@@ -167,8 +167,8 @@ def test_doctor_says_that_the_disk_is_small(tmp_path: Path, free: Callable[[int]
     assert found.level == "ok"
 
 
-async def test_folders_that_go_while_they_are_counted_are_no_error(tmp_path: Path) -> None:
-    """As JetStream's do, and a recorder's."""
+async def test_folders_removed_during_the_count_are_no_error(tmp_path: Path) -> None:
+    """JetStream and a recorder remove folders like this."""
     over = threading.Event()
 
     def come_and_go() -> None:

@@ -21,21 +21,19 @@ from tidegate.local.server import NatsServer
 
 
 async def findings(data: Path) -> tuple[bool, str]:
-    """Whether nothing is bad, and the line about the segment."""
+    """Return whether nothing is bad, and the line about the segment."""
     out = Console(file=StringIO(), width=300)
     well = await doctor.run(data, out)
     lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return well, next(line for line in lines if "one segment" in line)
 
 
-async def test_a_segment_of_a_street_is_decoded_and_detected_in(tmp_path: Path) -> None:
+async def test_a_street_segment_is_decoded_and_has_detections(tmp_path: Path) -> None:
     well, line = await findings(tmp_path)
     assert well and "car" in line
 
 
-async def test_a_package_that_is_there_and_does_not_work_is_bad(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_installed_package_that_fails_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def another(*_: Any, **__: Any) -> None:
         raise TypeError("open() got an unexpected keyword argument")
 
@@ -44,7 +42,7 @@ async def test_a_package_that_is_there_and_does_not_work_is_bad(
     assert not well and "unexpected keyword argument" in line
 
 
-async def test_without_the_demo_s_footage_a_drawn_segment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drawn_segment_replaces_missing_demo_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = importlib.util.find_spec
 
     def find(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
@@ -55,7 +53,7 @@ async def test_without_the_demo_s_footage_a_drawn_segment_does(tmp_path: Path, m
     assert well and "drawn" in line
 
 
-async def test_what_the_settings_ask_for_is_looked_for(
+async def test_the_check_follows_the_settings(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in server.environment("admin").items():
@@ -71,7 +69,7 @@ async def test_what_the_settings_ask_for_is_looked_for(
 
 
 def definition(*without: str) -> dict[str, Any]:
-    """KEDA's definition of a ScaledObject as far as it is looked at, as `kubectl get -o json` shows it."""
+    """The checked part of KEDA's definition of a ScaledObject, as `kubectl get -o json` prints it."""
     directions = {d: {"properties": {"tolerance": {}, "policies": {}}} for d in ("scaleUp", "scaleDown")}
     fallback: dict[str, Any] = {"behavior": {}, "replicas": {}}
     for name in without:
@@ -102,7 +100,7 @@ def definition(*without: str) -> dict[str, Any]:
         ("nonsense", "note", "sends no JSON"),
     ],
 )
-def test_keda_is_looked_at_where_there_is_a_cluster(
+def test_keda_is_checked_if_there_is_a_cluster(
     answer: Any, level: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubectl = tmp_path / "kubectl"
@@ -119,6 +117,6 @@ def test_keda_is_looked_at_where_there_is_a_cluster(
     assert level != "bad" or "2.18" in found.remedy
 
 
-def test_without_kubectl_there_is_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kubectl_the_check_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert doctor._keda() == []

@@ -1,4 +1,4 @@
-"""`tidegate find`: what times mean, what is shown, and what is said when it can't be answered."""
+"""`tidegate find`: what times mean, what is shown, and what is printed if there is no answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RFC_3339 = dt.datetime(2026, 11, 24, 13, 5, tzinfo=dt.UTC)
 
 
 @given(st.integers(0, 30), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.sets(st.sampled_from("dhms")))
-def test_how_long_ago(d: int, h: int, m: int, s: int, left_out: set[str]) -> None:
+def test_durations_count_back_from_now(d: int, h: int, m: int, s: int, left_out: set[str]) -> None:
     parts = {unit: n for unit, n in (("d", d), ("h", h), ("m", m), ("s", s)) if unit not in left_out}
     if parts:
         text = "".join(f"{n}{unit}" for unit, n in parts.items())
@@ -48,7 +48,7 @@ def test_how_long_ago(d: int, h: int, m: int, s: int, left_out: set[str]) -> Non
 
 
 @given(st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30))])))
-def test_a_date_with_its_zone_is_itself(time: dt.datetime) -> None:
+def test_a_date_with_a_zone_is_exact(time: dt.datetime) -> None:
     text = time.isoformat()
     if 1902 < time.year < 2037:
         assert times.instant("--since", text, NOW) == time
@@ -57,7 +57,7 @@ def test_a_date_with_its_zone_is_itself(time: dt.datetime) -> None:
 
 
 @given(st.times())
-def test_a_clock_time_is_todays_by_this_machine(time: dt.time) -> None:
+def test_a_clock_time_is_today_in_local_time(time: dt.time) -> None:
     for text in (f"{time:%H:%M}", f"{time.hour}:{time:%M}", f"{time.hour}:{time:%M:%S}"):
         found = times.instant("--until", text, NOW)
         local = found.astimezone()
@@ -67,7 +67,7 @@ def test_a_clock_time_is_todays_by_this_machine(time: dt.time) -> None:
 
 
 @given(st.one_of(st.text(max_size=12), st.from_regex(r"[0-9.:smhdTZ+-]{1,20}", fullmatch=True)))
-def test_what_is_no_time_is_said(text: str) -> None:
+def test_an_invalid_time_is_reported(text: str) -> None:
     try:
         assert times.instant("--since", text, NOW).tzinfo is not None
     except SettingError as e:
@@ -75,7 +75,7 @@ def test_what_is_no_time_is_said(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "5", "1w", "h", "-1h", "1.2.3h", "99999999999d"])
-def test_near_misses(text: str) -> None:
+def test_near_misses_are_suggested(text: str) -> None:
     with pytest.raises(SettingError, match="is no time"):
         times.instant("--until", text, NOW)
 
@@ -95,7 +95,7 @@ def printed(*found: Moment, width: int = 120) -> list[str]:
     return console.export_text().splitlines()
 
 
-def test_a_row_a_moment() -> None:
+def test_each_moment_has_a_row() -> None:
     both = moment(
         NOW, 65, similarity=0.3121, score=0.914, has_video=True, id="embed/m/MEDIA/7#0", labels=["dog", "person"]
     )
@@ -113,7 +113,7 @@ def test_a_row_a_moment() -> None:
     assert [line.count("▆") for line in (first, second, third)] == [8, 4, 4]
 
 
-def test_what_was_found_in_recordings_is_marked_with_its_run() -> None:
+def test_moments_of_recordings_are_marked_with_their_run() -> None:
     head, first, second = printed(moment(NOW, similarity=0.3, id="x#1", run="20261129-130500"), moment(NOW, score=0.4))
     assert head.split()[-1] == "run" and first.split()[-1] == "20261129-130500" and "2026112" not in second
 
@@ -128,11 +128,11 @@ def test_a_long_id_is_whole_on_a_narrow_screen() -> None:
     ("seconds", "text"),
     [(0.0, "0.0 s"), (0.4, "0.4 s"), (1.2, "1 s"), (59.7, "1:00"), (3599, "59:59"), (3725, "1:02:05")],
 )
-def test_lengths(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert times.length(seconds) == text
 
 
-def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
+def test_an_empty_result_states_the_searched_range_and_a_remedy() -> None:
     query = Query(text="a red car", cameras=["street", "lobby"], since=NOW, labels=["car"], min_score=0.3)
     reply = moments.search_summary(query)
     for words in ("'a red car'", "with label car", "street, lobby", "since", "0.3"):
@@ -150,7 +150,7 @@ def test_nothing_found_says_what_was_looked_through_and_what_to_try() -> None:
 # ---- pictures to search by
 
 
-def test_a_large_picture_is_sent_smaller(tmp_path: Path) -> None:
+def test_a_large_picture_is_scaled_down(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1500, 3000, 3), np.uint8)
     large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
     large.write_bytes(jpeg(noise))
@@ -202,14 +202,14 @@ async def tidegate(server: NatsServer, *arguments: str) -> Done:
     return Done(process.returncode, out.decode(), err.decode())
 
 
-async def test_without_a_search_service_it_says_how_to_start_one(server: NatsServer) -> None:
+async def test_a_missing_search_service_is_answered_with_how_to_start_one(server: NatsServer) -> None:
     done = await tidegate(server, "a dog")
     assert done.code == 1
     assert "tidegate up --search" in done.err and "python -m services.search" in done.err
     assert "Traceback" not in done.err
 
 
-async def test_what_the_service_refuses_is_one_sentence(server: NatsServer, admin: Client) -> None:
+async def test_a_refusal_of_the_service_is_one_sentence(server: NatsServer, admin: Client) -> None:
     async def refuse(payload: bytes) -> tuple[bytes, dict[str, str]]:
         query = msgspec.json.decode(payload, type=Query)
         assert (query.cameras, query.k, query.labels) == (["street"], 3, ["dog"])
@@ -237,13 +237,13 @@ async def test_what_the_service_refuses_is_one_sentence(server: NatsServer, admi
         (("a dog", "--camera", "a b"), "camera id"),
     ],
 )
-async def test_a_wrong_question_is_not_asked(server: NatsServer, arguments: tuple[str, ...], words: str) -> None:
+async def test_an_invalid_query_is_not_sent(server: NatsServer, arguments: tuple[str, ...], words: str) -> None:
     done = await tidegate(server, *arguments)
     assert done.code == 1
     assert words in done.err
 
 
-async def test_video_that_expires_meanwhile_is_said_and_the_rest_is_saved(
+async def test_video_that_expires_meanwhile_is_reported_and_the_rest_is_saved(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     best = jpeg(np.full((24, 32, 3), 90, np.uint8))

@@ -40,7 +40,7 @@ def test_rate_of_even_arrivals_is_exact_from_the_second_on() -> None:
         assert rate.per_second(n - 0.5) == 25.0, "the next one is not due yet"
 
 
-def test_rate_falls_once_arrivals_stop_and_ends_at_nothing() -> None:
+def test_rate_falls_to_zero_after_arrivals_stop() -> None:
     rate = Rate(window_s=6)
     for at in range(6):
         rate.add(float(at), 25)
@@ -49,7 +49,7 @@ def test_rate_falls_once_arrivals_stop_and_ends_at_nothing() -> None:
     assert falling[0] == 25.0 and falling[-1] == 0.0
 
 
-def test_two_arrivals_at_once_are_no_flood() -> None:
+def test_two_simultaneous_arrivals_are_no_flood() -> None:
     rate = Rate()
     rate.add(10.0)
     rate.add(10.01)
@@ -71,7 +71,7 @@ def test_quantile_is_the_nearest_rank(values: list[float], q: float, expected: f
     assert quantile(values, q) == expected
 
 
-def test_latencies_forget_what_left_the_window() -> None:
+def test_latencies_outside_the_window_are_forgotten() -> None:
     latencies = Latencies(window_s=5)
     latencies.add(0.0, 9.0)
     latencies.add(4.0, 1.0)
@@ -80,7 +80,7 @@ def test_latencies_forget_what_left_the_window() -> None:
     assert latencies.quantile(0.99, 60.0) is None
 
 
-def test_what_was_seen_is_not_seen_now_once_nothing_is_analysed() -> None:
+def test_objects_disappear_when_analysis_stops() -> None:
     seen = Latest(fresh_s=10)
     assert seen.now(0.0) == {}
     seen.add(5.0, {"person": 2}, start=100.0, duration=1.0)
@@ -88,14 +88,14 @@ def test_what_was_seen_is_not_seen_now_once_nothing_is_analysed() -> None:
     assert seen.now(16.1) == {}
 
 
-def test_what_is_seen_stays_between_long_segments() -> None:
+def test_objects_stay_between_long_segments() -> None:
     seen = Latest(fresh_s=10)
     seen.add(0.0, {"dog": 1}, start=100.0, duration=30.0)
     assert seen.now(35.0) == {"dog": 1}
     assert seen.now(41.0) == {}
 
 
-def test_the_later_segment_is_seen_now_whichever_comes_first_until_it_is_forgotten() -> None:
+def test_the_later_segment_counts_in_any_order_until_it_expires() -> None:
     seen = Latest(fresh_s=10)
     seen.add(0.0, {"dog": 1}, start=101.0, duration=1.0)
     seen.add(0.1, {"cat": 1}, start=100.0, duration=1.0)
@@ -110,14 +110,14 @@ def test_the_later_segment_is_seen_now_whichever_comes_first_until_it_is_forgott
 # ---- the view
 
 
-def test_curve_shows_the_peak_in_full_and_little_as_something() -> None:
+def test_curve_shows_the_peak_in_full_and_small_values_as_nonzero() -> None:
     top, bottom = curve([0, 0, 1, 100, 0, 0, 0, 0, 0, 0], 10)
     assert (top[3], bottom[3]) == ("█", "█")
     assert (top[2], bottom[2]) == (" ", "▁")
     assert bottom[0] == " "
 
 
-def test_curve_never_outgrows_its_columns_and_keeps_peaks() -> None:
+def test_curve_stays_within_its_columns_and_keeps_peaks() -> None:
     values = [0.0] * 500 + [9.0] + [0.0] * 500
     top, bottom = curve(values, 40)
     assert len(top) == len(bottom) == 40
@@ -196,7 +196,7 @@ async def test_log_lines_stay_in_the_file_that_takes_them_while_the_view_is_live
     assert log.getvalue() == "scaled up\n" and "scaled up" not in shown.getvalue()
 
 
-def test_line_says_it_all_without_a_terminal() -> None:
+def test_one_line_has_the_whole_state_without_a_terminal() -> None:
     text = line(snapshot(2), 65.0, "surge").plain
     for part in (
         "01:05",
@@ -261,7 +261,7 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         await say(admin, detections("lobby", 1, "dog", start + dt.timedelta(seconds=1)), "1")
         await say(admin, detections("lobby", 0, "cat", start), "0")
         for busy in (1.0, 2.0):
-            # Another service's worker may say that it is one of cv, on its own subject alone.
+            # A worker of another service may claim to be one of cv, but only on its own subject.
             await admin.publish(names.stats("embed", "cv-1"), beat("cv-1", busy))
             await admin.publish(names.stats("cv", "cv-0"), beat("cv-0", busy))
             await asyncio.sleep(0.1)
@@ -277,7 +277,7 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         assert monitor.snapshot().cameras[0].state == "online"
 
 
-async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin: Client) -> None:
+async def test_monitor_starts_while_the_server_is_away(server: NatsServer, admin: Client) -> None:
     await registry.put(admin.jetstream(), "lobby", Camera(url="rtsp://x"), None)
     await say(admin, status("lobby"), "before")
     await server.stop(signal.SIGKILL)
@@ -291,7 +291,7 @@ async def test_monitor_begins_while_the_server_is_away(server: NatsServer, admin
     await monitor.__aexit__(None, None, None)
 
 
-async def test_monitor_follows_cameras_that_go_and_survives_nonsense(admin: Client) -> None:
+async def test_monitor_drops_removed_cameras_and_ignores_invalid_data(admin: Client) -> None:
     js = admin.jetstream()
     async with Monitor(admin, lambda: IDLE) as monitor:
         await registry.put(js, "lobby", Camera(url="rtsp://x", enabled=False), None)
@@ -305,7 +305,7 @@ async def test_monitor_follows_cameras_that_go_and_survives_nonsense(admin: Clie
         await until(lambda: [c.id for c in monitor.snapshot().cameras] == ["yard"])
 
 
-async def test_monitor_keeps_no_more_workers_than_there_may_be(admin: Client) -> None:
+async def test_monitor_limits_the_number_of_workers(admin: Client) -> None:
     async with Monitor(admin, lambda: IDLE) as monitor:
         for n in range(3 * MOST_WORKERS):
             await admin.publish(names.stats("cv", f"cv-{n}"), beat(f"cv-{n}"))

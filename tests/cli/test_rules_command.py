@@ -55,7 +55,7 @@ async def test_check_names_every_mistake_of_every_file(server: NatsServer, tmp_p
     assert (await tidegate_on(server, "rules", "check", good, cwd=tmp_path)).returncode == 0
 
 
-async def test_a_label_that_no_model_may_have_is_asked_about(server: NatsServer, tmp_path: Path) -> None:
+async def test_an_unknown_label_is_warned_about(server: NatsServer, tmp_path: Path) -> None:
     text = """
 labels: [person, car, Person, forklift]
 filters: {persn: {min_score: 0.5}}
@@ -142,7 +142,7 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
     rows = [line.split(",") for line in (tmp_path / "t.txt").read_text().splitlines()]
     assert len(rows) == 41 and {row[1] for row in rows} == {"1"}
     left, top, width, height = (float(v) for v in rows[0][2:6])
-    # Of the events' 1280x720, whatever the footage is.
+    # The size is the 1280x720 of the events, for any footage.
     assert (width, height) == (pytest.approx(0.06 * 1280, abs=1), pytest.approx(0.2 * 720, abs=1))
     assert left == pytest.approx(0.07 * 1280, abs=1) and top == pytest.approx(0.7 * 720, abs=1)
     (line,) = (
@@ -154,7 +154,7 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
 
 
 @pytest.mark.slow
-async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_tracks_report_what_is_missing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
     nothing = await tidegate_on(server, "tracks", "lobby", cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (0, "")
@@ -168,16 +168,16 @@ async def test_tracks_say_what_is_not_there(server: NatsServer, admin: Client, t
     assert long.returncode == 1 and "600 s at most" in long.stderr
 
 
-async def test_a_video_that_can_not_be_written_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_an_unwritable_video_is_reported(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await film(admin, 2)
     for path in ("no/such.mp4", "/dev/full"):
         done = await tidegate_on(server, "tracks", "lobby", "--since", "5m", "--save", path, cwd=tmp_path)
         assert done.returncode == 1
-        # Where it takes more than a second, its progress comes before.
+        # Progress is printed first if it takes more than a second.
         assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
 
 
-async def test_rules_of_a_camera_that_is_not_there_are_taken_and_it_is_said(server: NatsServer, tmp_path: Path) -> None:
+async def test_rules_of_an_unknown_camera_are_stored_with_a_warning(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
     done = await tidegate_on(server, "rules", "set", "loby", file, cwd=tmp_path)
     assert done.returncode == 0 and "there is no camera 'loby'" in done.stderr
@@ -186,7 +186,7 @@ async def test_rules_of_a_camera_that_is_not_there_are_taken_and_it_is_said(serv
     assert (await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr == ""
 
 
-def test_zones_that_overlap_are_drawn_alike_whichever_comes_first() -> None:
+def test_overlapping_zones_are_drawn_alike_in_any_order() -> None:
     """The fill of one is under the name and the edge of the other."""
     zones = [f"{name}: {{polygon: [[{x}, 0.2], [{x + 0.4}, 0.2], [{x + 0.4}, {y}], [{x}, {y}]]}}"
              for name, x, y in (("door", 0.2, 0.4), ("yard", 0.3, 0.9))]  # fmt: skip

@@ -46,7 +46,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 
 @pytest_asyncio.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
-    """With the reader that the page adds."""
+    """A server with the reader that the page adds."""
     desk = readers.new_reader("desk", ["alerts", "incidents"], ["lobby"])
     folder = tmp_path / "nats/secrets"
     tenants.put(folder, tenants.with_reader(tenants.read(folder)[0], desk))
@@ -89,7 +89,7 @@ async def publish(admin: Client, subject: str, payload: bytes, id: str) -> None:
 
 
 async def pending(admin: Client) -> int:
-    """What the reader has not acknowledged yet."""
+    """Return the number of messages that the reader has not acknowledged."""
     info = await admin.jetstream().consumer_info(names.EVENTS, "reader-desk")
     return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
 
@@ -120,7 +120,7 @@ async def test_the_apps_miss_nothing_and_do_nothing_twice(app: list[str], served
         assert desk.lines == ["events.alerts.lobby lobby"], "what was acknowledged does not come again"
 
 
-async def test_the_apps_go_on_after_the_server_was_away(app: list[str], served: tuple[NatsServer, Client]) -> None:
+async def test_the_apps_continue_after_the_server_was_away(app: list[str], served: tuple[NatsServer, Client]) -> None:
     server, admin = served
     async with App(app, server) as desk:
         await publish(admin, "events.alerts.lobby", b'{"camera": "lobby"}', "1")
@@ -132,7 +132,7 @@ async def test_the_apps_go_on_after_the_server_was_away(app: list[str], served: 
         assert desk.process.returncode is None
 
 
-async def test_the_apps_end_where_they_are_removed(
+async def test_the_apps_end_when_their_consumer_is_removed(
     app: list[str], served: tuple[NatsServer, Client], tmp_path: Path
 ) -> None:
     server, admin = served

@@ -1,4 +1,4 @@
-"""What others wrote is printed, and does nothing: it moves no cursor, colours nothing, and passes for no other line."""
+"""Foreign text is printed inert: it moves no cursor, colours nothing, and passes for no other line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tidegate.view.monitor import CameraNow
 from tidegate.view.screen import Screen
 
 
-def test_only_what_acts_is_changed() -> None:
+def test_only_control_characters_are_changed() -> None:
     harmless = "Grüße, 日本語, \u0645\u06cc\u200c\u062e, 👩\u200d🚒, a\u00a0b\tc\n"
     assert inert(harmless) == harmless
     active = "a\x1b\u202e\x7f\U000e0041b"
@@ -52,7 +52,7 @@ def test_only_what_acts_is_changed() -> None:
 
 
 @given(st.text(alphabet=st.characters(), max_size=200))
-def test_whatever_is_written_is_inert(text: str) -> None:
+def test_any_text_is_printed_inert(text: str) -> None:
     assert not ACTIVE.search(inert(text)) and not ACTIVE.search(one_line(text))
     assert not re.search(r"[\n\t]", one_line(text))
     out = Screen(file=io.StringIO(), force_terminal=True, width=60)
@@ -62,7 +62,7 @@ def test_whatever_is_written_is_inert(text: str) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["for a person", "for a program"])
-async def test_watching_shows_each_event_in_one_inert_line(
+async def test_watch_prints_each_event_in_one_inert_line(
     server: NatsServer, admin: Client, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     bodies = [(events.subject(e), events.encode(e)) for e in every_event()]
@@ -99,7 +99,7 @@ async def test_watching_shows_each_event_in_one_inert_line(
     assert len(text.splitlines()) == 1 + len(bodies), text
 
 
-async def test_cameras_are_shown_and_do_nothing(server: NatsServer, admin: Client) -> None:
+async def test_cameras_are_printed_inert(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     bucket = await js.key_value(names.CAMERAS)
     entry = {"url": "rtsp://10.0.0.7/[/x]", "caption_prompt": EVIL}
@@ -115,7 +115,7 @@ async def test_cameras_are_shown_and_do_nothing(server: NatsServer, admin: Clien
         assert not ACTIVE.search((await tidegate(server, "camera", *command, "--json")).stdout)
 
 
-async def test_tracks_are_shown_and_do_nothing(server: NatsServer, admin: Client) -> None:
+async def test_tracks_are_printed_inert(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await registry.put(js, "lobby", cameras.Camera(url="rtsp://10.0.0.7/x"), None)
     (event,) = [e for e in every_event() if isinstance(e, Tracks)]
@@ -127,7 +127,7 @@ async def test_tracks_are_shown_and_do_nothing(server: NatsServer, admin: Client
 
 
 @pytest.mark.slow
-async def test_what_is_found_is_shown_and_does_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_moments_are_printed_inert(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     moment = Moment(
         camera="lobby", start=NOW, end=NOW, time=NOW, seq=1, id=EVIL, by=["vectors"], similarity=0.5, labels=[EVIL]
     )
@@ -146,7 +146,7 @@ async def test_what_is_found_is_shown_and_does_nothing(server: NatsServer, admin
 
 
 @pytest.mark.slow
-async def test_an_answer_is_shown_and_does_nothing(server: NatsServer, admin: Client) -> None:
+async def test_an_answer_is_printed_inert(server: NatsServer, admin: Client) -> None:
     (answer,) = [e for e in every_event() if isinstance(e, Answer)]
     async with answering(server, names.ASK, events.encode(answer)):
         assert_inert((await tidegate(server, "ask", "x", "--camera", "lobby")).stdout)
@@ -159,7 +159,7 @@ async def test_an_answer_is_shown_and_does_nothing(server: NatsServer, admin: Cl
             await tidegate(server, "ask", "x", "--camera", "lobby", ok=False)
 
 
-def test_a_summary_is_shown_and_does_nothing() -> None:
+def test_a_summary_is_printed_inert() -> None:
     (summary,) = [e for e in every_event() if isinstance(e, Summary)]
     out = Screen(file=io.StringIO(), force_terminal=True, width=300)
     ask.show(msgspec.structs.replace(summary, parts=[Part(start=NOW, end=NOW, text=EVIL)]), out)
@@ -168,7 +168,7 @@ def test_a_summary_is_shown_and_does_nothing() -> None:
 
 
 @pytest.mark.slow
-async def test_an_explanation_is_shown_and_does_nothing(server: NatsServer, admin: Client) -> None:
+async def test_an_explanation_is_printed_inert(server: NatsServer, admin: Client) -> None:
     reply = Explanation(
         service=EVIL, of=EVIL, terms={EVIL: EVIL}, settings={EVIL: EVIL}, lines=[EVIL], replicas_from=EVIL,
         replicas=[ReplicaSeen(replica=EVIL, state=EVIL, processed=1, working_s=1, age_s=1)],
@@ -183,7 +183,7 @@ async def test_an_explanation_is_shown_and_does_nothing(server: NatsServer, admi
             await tidegate(server, "explain", "cv", ok=False)
 
 
-def test_the_live_view_shows_what_is_seen_and_does_nothing() -> None:
+def test_the_live_view_prints_objects_inert() -> None:
     now: dict[str, Any] = {"fps_in": 1.0, "fps_analysed": 1.0, "p50": None, "p99": None}
     rows = [
         CameraNow(id="lobby", state="offline", reason=EVIL, seen={}, **now),
@@ -195,8 +195,8 @@ def test_the_live_view_shows_what_is_seen_and_does_nothing() -> None:
     assert_inert(out.file.getvalue(), lines=3)
 
 
-def test_nothing_is_printed_past_it() -> None:
-    """Whoever prints elsewhere than by `echo` and `Screen` prints what others wrote as it is."""
+def test_no_code_prints_by_other_means() -> None:
+    """Code that prints by other means than `echo` and `Screen` prints foreign text unescaped."""
     folder = ROOT / "tidegate"
     places = {"click.echo(": {"view/inert.py"}, "Console(": {"view/screen.py"}, "sys.stdout.write": set[str]()}
     for words, allowed in places.items():

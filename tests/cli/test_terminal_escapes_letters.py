@@ -24,7 +24,7 @@ from tests.support.servers import raw_messages as raw
 from tidegate.local.server import NatsServer
 
 
-async def test_dead_letters_are_listed_whatever_is_in_them(server: NatsServer, admin: Client) -> None:
+async def test_dead_letters_with_any_content_are_listed(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     evil = {"Dlq-Stream": EVIL, "Dlq-Subject": EVIL, "Dlq-Reason": EVIL, "Dlq-Time": EVIL}
     numbers = ("one", "", "-1", "1e9", "NaN", "\u0661", "9" * 19, "9" * 30, str(2**63), " 7 ", "0x7")
@@ -86,7 +86,7 @@ letters = st.tuples(
 @pytest.mark.slow
 @settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(letters, min_size=60, max_size=120))
-def test_any_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, bytes]]) -> None:
+def test_any_dead_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, bytes]]) -> None:
     async def go() -> None:
         async with NatsServer(tmp_path / os.urandom(8).hex()) as server:
             admin = await bus.connect(server.settings("admin"), "admin")
@@ -106,7 +106,7 @@ def test_any_letters_are_listed(tmp_path: Path, given: list[tuple[bytes, bytes, 
 
 
 @pytest.mark.slow
-async def test_ten_thousand_letters_are_listed_and_not_held(server: NatsServer, admin: Client) -> None:
+async def test_ten_thousand_dead_letters_are_listed_in_little_memory(server: NatsServer, admin: Client) -> None:
     """300 MB of letters, and 65 MB that the process took at most where this was measured."""
     payload = b"x" * 1_000_000
     for n in range(300):

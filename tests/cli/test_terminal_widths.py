@@ -1,4 +1,4 @@
-"""What a terminal shows at 60, 80 and 120 columns, and what a pipe has: what the next command needs is whole."""
+"""Output at 60, 80 and 120 columns and in a pipe: the input of the next command is never cut."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_remedy_is_whole(width: int) -> None:
     assert f"remedy: {remedy}\n" in text_of(out)
 
 
-def test_prose_is_broken_and_nothing_else_where_there_is_room() -> None:
+def test_only_prose_is_wrapped_if_there_is_room() -> None:
     fields = ("id", Wrapped("reason"))
     out = terminal_of(60)
     records.show(out, fields, [("a" * 30, "why " * 20)], "nothing")
@@ -122,7 +122,7 @@ def test_prose_is_broken_and_nothing_else_where_there_is_room() -> None:
     assert rest and not any("a" in line for line in rest)
 
 
-def test_a_pipe_has_a_line_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_has_one_line_for_each_record(capsys: pytest.CaptureFixture[str]) -> None:
     out = Console(file=io.StringIO(), width=20)
     records.show(out, dlq.FIELDS, [(*LETTER[:6], "first line\nsecond\tline")], "no dead letters")
     records.show(out, dlq.FIELDS, [], "no dead letters")
@@ -165,7 +165,7 @@ def shown(snapshot: SystemNow, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize("height", [14, 18, 24, 40])
 def test_thirty_cameras_fit_and_those_in_trouble_come_first(width: int, height: int) -> None:
     lines = shown(site(online=26, offline=3, connecting=1), width, height)
-    # One line more is the headline's, and one the cursor's.
+    # One more line is for the headline, and one for the cursor.
     assert len(lines) + 2 <= height
     assert all(word in lines[0] for word in ("30 cameras", "26 online", "3 offline", "1 connecting"))
     rows = [line for line in lines if line.startswith("camera-")]
@@ -177,7 +177,7 @@ def test_thirty_cameras_fit_and_those_in_trouble_come_first(width: int, height: 
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_camera_that_is_offline_says_why(width: int) -> None:
+def test_an_offline_camera_has_its_reason(width: int) -> None:
     lines = shown(site(online=1, offline=1), width, 40)
     (row,) = [line for line in lines if "offline" in line and line.startswith("camera-")]
     assert "the camera refu" in row
@@ -185,7 +185,7 @@ def test_a_camera_that_is_offline_says_why(width: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("height", [14, 24, 40])
-def test_what_is_put_off_shows(width: int, height: int) -> None:
+def test_deferred_frames_are_shown(width: int, height: int) -> None:
     whole = site(online=26, offline=0)
     late = msgspec.structs.replace(
         whole,
@@ -199,6 +199,6 @@ def test_what_is_put_off_shows(width: int, height: int) -> None:
     assert not any("looked at" in line or " of 5.0" in line for line in shown(whole, width, height))
 
 
-def test_a_site_without_cameras_says_what_to_do() -> None:
+def test_a_site_without_cameras_prints_the_remedy() -> None:
     text = "\n".join(shown(site(0, 0), 80, 24))
     assert "0 cameras" in text and "tidegate camera add" in text

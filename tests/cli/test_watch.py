@@ -45,7 +45,7 @@ def test_a_subject_may_be_short(given: str, whole: str) -> None:
         ("foo.lobby", "there is no kind of event 'foo'"),
     ],
 )
-def test_a_subject_that_nothing_comes_of_is_an_error(given: str, part: str) -> None:
+def test_a_subject_without_events_is_an_error(given: str, part: str) -> None:
     with pytest.raises(SettingError, match=part):
         full(given)
 

@@ -1,4 +1,4 @@
-"""A what-if, asked of its process: the audit's own figures, and a sentence for whatever can't be simulated."""
+"""A what-if in its own process: it returns the audit's figures, or a sentence if the request can't be simulated."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def failed(data: bytes) -> Failed:
 
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
-    """As `tidegate audit --json` has them."""
+    """The policies in the form of `tidegate audit --json`."""
     same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "deferred", "backfilled")
     return {
         row.name: {
@@ -92,7 +92,7 @@ def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_csv_costs_what_the_audit_says(tmp_path: Path) -> None:
+def test_a_csv_costs_the_same_as_in_the_audit(tmp_path: Path) -> None:
     file = tmp_path / "theirs.csv"
     file.write_text(CSV)
     arguments = ["--trace", str(file), "--service-rate", "1.5", "--latency-target", "5", "--price", "3", "--json"]
@@ -105,12 +105,12 @@ def test_a_csv_costs_what_the_audit_says(tmp_path: Path) -> None:
     assert (answer.recommended, answer.scaled_object) == (audit["recommended"], audit["scaled_object"])
     (best,) = [row for row in answer.table if row.recommended]
     assert best.name == answer.recommended and best.scaled_object == answer.scaled_object
-    # It goes on to the end, and says so.
+    # It reports its progress until the end.
     progress = [line for line in reply if isinstance(line, Progress)]
     shares = [line.progress for line in progress]
     assert shares == sorted(shares) and len({line.doing for line in progress}) > 1
 
-    # What is in force has the settings that were named, and is not recommended.
+    # The row of the present settings has the named settings, and is not recommended.
     (now,) = [row for row in answer.table if row.name == "now"]
     url = parse(now.scaled_object).spec.triggers[0].metadata["url"]
     for setting in ("latencyTarget=2", "coldStart=90", "lagThreshold=7", "deferBudget=0.5"):
@@ -130,7 +130,7 @@ def test_a_csv_costs_what_the_audit_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_what_was_used_costs_what_the_audit_says(server: NatsServer, admin: Client) -> None:
+async def test_recorded_usage_costs_the_same_as_in_the_audit(server: NatsServer, admin: Client) -> None:
     """USAGE, read as the console does and with a viewer's rights."""
     await keep(admin, 60)
     done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03", "--json")
@@ -177,24 +177,24 @@ async def test_what_was_used_costs_what_the_audit_says(server: NatsServer, admin
         ({"unheard": 1}, "unheard", ""),
     ],
 )
-def test_what_can_t_be_used_is_refused_with_its_field(fields: dict[str, Any], problem: str, field: str) -> None:
+def test_an_invalid_request_is_refused_with_its_field(fields: dict[str, Any], problem: str, field: str) -> None:
     found = failed(request(**fields))
     assert problem in found.error and found.field == field and len(found.error) <= 500
 
 
 @pytest.mark.parametrize("line", [b"", b"\n", b"{", b"[" * 100_000, b"\xff\xfe\n", b'{"service": "cv"}\n'])
-def test_no_request_is_refused(line: bytes) -> None:
+def test_an_invalid_line_is_refused_as_a_request(line: bytes) -> None:
     assert "the request can't be used" in failed(line).error
 
 
-def test_lines_of_usage_that_can_t_be_read_are_refused() -> None:
+def test_unreadable_lines_of_usage_are_refused() -> None:
     assert "line 2 of what was used" in failed(request(arrivals="usage") + USAGE_LINE + b"no\n").error
 
 
 USAGE_LINE = b'{"subject": "usage.cv", "stored_at": 1.0, "data": ""}\n'
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_a_missing_extra_is_named() -> None:
     hidden = "import runpy, sys; sys.modules['numba'] = None; runpy.run_module('tidegate.whatif', run_name='__main__')"
     code, reply = say(request(), sys.executable, "-c", hidden)
     assert code == 2 and isinstance(reply[-1], Failed) and "pip install 'tidegate[simulate]'" in reply[-1].error
@@ -206,7 +206,7 @@ from tidegate.whatif import __main__, answer, limits
 limits.{what}
 __main__.main()
 """
-# 200 MB more than it has by then. A trace of so many steps takes twice that.
+# 200 MB more than the process has by then. The trace of this test takes twice that.
 LITTLE = (
     "MEMORY_BYTES = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 2 * 10**8"
 )
@@ -218,13 +218,13 @@ SPARSE = "t_s,arrivals\n0,1\n1,1\n49000000,1\n"
     ("what", "fields"),
     [(LITTLE, {"csv": SPARSE}), ("CPU_S = 4", {"arrivals": "made_up", "trace": "days", "service_rate": 0.1})],
 )
-def test_more_than_it_may_take_is_a_sentence(what: str, fields: dict[str, Any]) -> None:
+def test_excess_memory_or_time_is_reported_in_a_sentence(what: str, fields: dict[str, Any]) -> None:
     code, reply = say(request(**fields), sys.executable, "-c", LESS.format(what=what))
     assert code == 2 and isinstance(reply[-1], Failed), reply[-1]
     assert "the simulation was ended" in reply[-1].error and "give fewer days" in reply[-1].error
 
 
-# ---- it ends with who started it
+# ---- it ends with its parent
 
 
 async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         await parent.wait()
 
 
-async def test_what_simulates_for_it_ends_when_it_is_killed() -> None:
+async def test_its_workers_end_when_it_is_killed() -> None:
     child = await asyncio.create_subprocess_exec(
         *WHATIF, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
@@ -266,11 +266,11 @@ async def test_what_simulates_for_it_ends_when_it_is_killed() -> None:
         await child.wait()
 
 
-# ---- what is said, and drawn
+# ---- the text and the plots
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_line_of_its_is_told_apart(line: bytes) -> None:
+def test_foreign_lines_are_recognised(line: bytes) -> None:
     try:
         assert isinstance(decode(line), Progress | Failed | WhatIfAnswer)
     except BadMessage:
@@ -278,7 +278,7 @@ def test_what_is_no_line_of_its_is_told_apart(line: bytes) -> None:
 
 
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=300), st.integers(1, 50), st.floats(0.5, 100))
-def test_a_plot_has_all_that_arrived(counts: list[int], most: int, step_s: float) -> None:
+def test_a_plot_has_all_arrivals(counts: list[int], most: int, step_s: float) -> None:
     trace = Trace("t", step_s, np.array(counts))
     edges = series.points(trace, most)
     rates = series.rates(trace, edges)
@@ -294,7 +294,7 @@ def test_a_plot_has_all_replicas(changes: list[tuple[float, int]], most: int) ->
     trace = Trace("t", 10.0, np.zeros(40, dtype=np.int64))
     edges = series.points(trace, most)
     drawn = series.replicas(timeline, edges)
-    # Of a timeline that goes on after the trace the part within it counts.
+    # Only the part of a timeline within the trace counts.
     lasts = [*(t for t, _ in timeline[1:]), math.inf]
     spent = sum(
         n * max(0.0, min(end, trace.duration_s) - min(t, trace.duration_s))
@@ -303,7 +303,7 @@ def test_a_plot_has_all_replicas(changes: list[tuple[float, int]], most: int) ->
     assert math.fsum(drawn) * (edges[1] - edges[0]) == pytest.approx(spent, rel=1e-3, abs=0.1)
 
 
-def test_the_ways_to_scale_are_the_audit_s() -> None:
+def test_the_policies_are_those_of_the_audit() -> None:
     from tidegate.audit.arrivals import BUDGETS
     from tidegate.audit.candidates import KINDS
     from tidegate.audit.costs import ENOUGH

@@ -29,7 +29,7 @@ STATUS = CameraStatus(
 
 
 def at(reference: str) -> Any:
-    """What a reference of the document leads to."""
+    """Resolve a reference of the document."""
     node: Any = DOCUMENT
     for key in reference.removeprefix("#/").split("/"):
         node = node[key]
@@ -44,17 +44,17 @@ def references(node: Any) -> Iterator[str]:
 
 
 def headers_schema(kind: str) -> Validator:
-    """Of a kind's headers, with what they refer to."""
+    """The schema of a kind's headers, with its references."""
     [message] = DOCUMENT["channels"][kind]["messages"].values()
     return Validator({**at(message["$ref"])["headers"], "components": DOCUMENT["components"]})
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     found = set(references(DOCUMENT))
     assert found and all(at(reference) for reference in found)
 
 
-def test_a_client_learns_where_to_connect_and_as_whom() -> None:
+def test_the_document_names_the_server_and_the_credentials() -> None:
     [server] = DOCUMENT["servers"].values()
     assert server["protocol"] == "nats"
     assert {at(ref["$ref"])["type"] for ref in server["security"]} == {"userPassword", "asymmetricEncryption"}
@@ -62,7 +62,7 @@ def test_a_client_learns_where_to_connect_and_as_whom() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.kind)
-def test_headers_keep_to_their_schema(kind: type[events.Event]) -> None:
+def test_headers_match_their_schema(kind: type[events.Event]) -> None:
     publishers = [s.name for s in catalog.SERVICES if names.event(kind.kind, "*") in s.publishes]
     [publisher] = publishers or ["reanalyze"]
     headers = events.headers(STATUS, id="a", source=names.source(publisher), traceparent=TRACE)
@@ -75,7 +75,7 @@ def test_headers_keep_to_their_schema(kind: type[events.Event]) -> None:
         assert not schema.is_valid({k: v for k, v in headers.items() if k != name})
 
 
-async def test_what_ingest_says_keeps_to_the_document(server: NatsServer, admin: Client) -> None:
+async def test_events_of_ingest_match_the_document(server: NatsServer, admin: Client) -> None:
     ingest = await bus.connect(server.settings("ingest"), "ingest")
     announcer = Announcer(ingest, ingest.jetstream(), "this-process")
     saying = asyncio.create_task(announcer.run())
@@ -89,8 +89,8 @@ async def test_what_ingest_says_keeps_to_the_document(server: NatsServer, admin:
 
 
 @pytest.mark.foreign
-def test_the_document_is_what_asyncapi_asks(pytestconfig: pytest.Config) -> None:
-    """By the schema that AsyncAPI publishes."""
+def test_the_document_is_valid_asyncapi(pytestconfig: pytest.Config) -> None:
+    """The schema is the one that AsyncAPI publishes."""
     package = npm.installed(pytestconfig, "@asyncapi/specs", SPECS)
     schema = package / "schemas/3.0.0-without-$id.json"
     validator = OlderValidator(json.loads(schema.read_text()))

@@ -51,7 +51,7 @@ async def test_a_running_console_serves_valid_openapi(server: NatsServer, admin:
     assert document == {**app.document(), "servers": [{"url": "/"}]}
 
 
-async def test_behind_a_proxy_it_is_for_the_address_that_people_use(server: NatsServer, admin: Client) -> None:
+async def test_behind_a_proxy_it_names_the_public_address(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin, console_url="https://tide.example.org/console/") as console:
         assert (await served(console))["servers"] == [{"url": "https://tide.example.org/console"}]
 
@@ -70,7 +70,7 @@ def test_every_route_is_in_it() -> None:
     assert sockets and all(f"`{path}`" in document["info"]["description"] for path in sockets)
 
 
-def test_every_operation_has_a_name_a_summary_a_room_and_its_errors() -> None:
+def test_every_operation_has_a_name_a_summary_a_tag_and_its_errors() -> None:
     document = app.document()
     found = list(operations(document))
     ids = [operation["operationId"] for _, _, operation in found]
@@ -103,7 +103,7 @@ def test_no_two_structs_have_one_name() -> None:
         ("/events", "text/event-stream"),
     ],
 )
-def test_what_is_no_json_says_so(path: str, media: str) -> None:
+def test_responses_that_are_no_json_are_declared(path: str, media: str) -> None:
     answer = app.document()["paths"][f"{app.API}{path}"]["get"]["responses"]["200"]
     assert list(answer["content"]) == [media]
     assert answer["content"][media]["schema"]["type"] == "string"
@@ -131,7 +131,7 @@ def build_client(
 
 
 @pytest.mark.slow
-async def test_a_client_that_is_made_of_it_works(
+async def test_a_client_generated_from_it_works(
     server: NatsServer, admin: Client, build_client: Callable[[dict[str, Any]], Callable[[str], Any]]
 ) -> None:
     await add_camera(admin, "lobby")

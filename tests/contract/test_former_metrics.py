@@ -37,7 +37,7 @@ def test_each_metric_has_its_former_name_too() -> None:
         assert found[former] == found[name]
 
 
-def test_present_names_are_those_that_the_code_registers() -> None:
+def test_present_names_match_the_registered_metrics() -> None:
     kinds = {name: kind for name, kind, _ in exported()}
     assert {kinds[name] for name in FORMER.values()} == {"counter", "gauge"}
     assert not set(FORMER) & set(kinds)

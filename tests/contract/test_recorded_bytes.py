@@ -634,7 +634,7 @@ def _defaults(value: Any, path: str = "") -> Iterator[str]:
             yield from _defaults(one, path)
 
 
-# By its name: the value, its bytes, how to decode and how to encode them.
+# For each name: the value, its bytes, its decoder and its encoder.
 EXAMPLES: dict[str, tuple[Any, bytes, Decode, Encode]] = {
     "analytics: position": (POSITION, POSITION_BYTES, position, msgspec.json.encode),
     "analytics: camera": (CAMERA, CAMERA_BYTES, _unpacked(CameraState), _packed),

@@ -1,4 +1,4 @@
-"""A data directory goes on with the next version, and neither an older nor a newer one spoils it."""
+"""A data directory works with the next version, and neither an older nor a newer version spoils it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.worlds import analytics_world as analytics
 from tests.support.worlds.older_data import ACROSS, CAMERA, Older, create
 from tidegate.local.server import NatsServer
 
-# What a server of theirs said of its streams and consumers, and one camera's checkpoint, as it was stored.
+# The streams and consumers of a server of each older version, and one camera's stored checkpoint.
 OLDER = sorted((Path(__file__).parent / "upgrade").glob("*.json"))
 
 
@@ -36,8 +36,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-async def test_0_2_0_does_not_start_on_what_this_version_stores(data: Path) -> None:
-    """It begins with a fresh `nats.conf`, and its server would delete MEDIA, which it has no key of."""
+async def test_0_2_0_does_not_start_on_data_of_this_version(data: Path) -> None:
+    """It would write a fresh `nats.conf`, and its server would delete MEDIA, for which it has no key."""
     data.mkdir()
     (data / "nats.conf").write_text("password: p")
     for _ in range(2):
@@ -83,7 +83,7 @@ async def left_by(older: Older, data: Path) -> AsyncIterator[tuple[NatsServer, C
             await admin.close()
 
 
-async def test_setup_makes_an_older_store_its_own_and_keeps_where_consumers_are(older: Older, data: Path) -> None:
+async def test_setup_upgrades_an_older_store_and_keeps_consumer_positions(older: Older, data: Path) -> None:
     async with left_by(older, data) as (_, admin):
         js = admin.jetstream()
         for n in range(3):
@@ -110,8 +110,8 @@ def _limits(config: StreamConfig) -> tuple[object, ...]:
 
 
 @pytest.mark.slow
-async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
-    """What was followed then ends under its own id, once, and what comes now has an id that was never given."""
+async def test_analytics_continues_from_an_older_version_s_checkpoint(older: Older, data: Path) -> None:
+    """Old tracks end under their own ids, once, and new ones have unused ids."""
     async with left_by(older, data) as (server, admin):
         await apply(admin.jetstream(), TopologySettings())
         was = checkpoint.unpacked(older.value(f"camera.0.{CAMERA}"))
@@ -128,7 +128,7 @@ async def test_analytics_goes_on_from_an_older_version_s_checkpoint(older: Older
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", [f"camera.0.{CAMERA}", "position.0"])
-async def test_a_checkpoint_that_can_t_be_read_is_told_of(
+async def test_an_unreadable_checkpoint_is_reported(
     older: Older, data: Path, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     older.checkpoints[key] = base64.b64encode(b"of a version to come").decode()

@@ -1,4 +1,4 @@
-"""0.2.0 itself, out of this repository's history: its processes run beside those of this version, and are replaced.
+"""0.2.0 itself, out of this repository's history: its processes run next to those of this version, and are replaced.
 
 A real server, real cameras, and everything that 0.2.0 was: its accounts, its `tidegate setup`, its services.
 """
@@ -34,7 +34,7 @@ from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
 BEFORE = "0.2.0"
-# As deploy/README.md of 0.2.0 had it; passwords that are there are kept.
+# As deploy/README.md of 0.2.0 had it; existing passwords stay.
 ACCOUNTS = """
 import sys
 from pathlib import Path
@@ -79,7 +79,7 @@ class World:
         self._running: dict[tuple[str, bool], subprocess.Popen[bytes]] = {}
 
     def run(self, *command: str, old: bool, user: str = "admin") -> str:
-        """A command of one of the versions, as somebody runs it."""
+        """Run a command of one of the versions, as a person does."""
         done = subprocess.run(
             [sys.executable, "-P", *command], cwd=self.folder, env=self._environment(user, old), capture_output=True,
             text=True, timeout=patience_s(), check=False,
@@ -98,7 +98,7 @@ class World:
         return self.folder / f"{service}-{BEFORE if old else 'new'}.log"
 
     def is_ready(self, service: str) -> bool:
-        """Whether one of 0.2.0 has said so."""
+        """Return whether a pod of 0.2.0 has reported ready."""
         return "] ready " in self._log(service, old=True).read_text()
 
     async def end(self, service: str, *, old: bool) -> None:
@@ -140,7 +140,7 @@ async def of_before(before: Path, folder: Path) -> AsyncIterator[tuple[World, Cl
         try:
             for service in ("ingest", *WORKERS):
                 world.start(service, old=True)
-            # One that begins as its rights go ends with an error, as 0.2.0 does.
+            # A process that starts as its rights are withdrawn ends with an error, as 0.2.0 does.
             await until(lambda: all(world.is_ready(service) for service in ("cv", "embed", "search")))
             yield world, admin
         finally:
@@ -160,7 +160,7 @@ async def twice_read(world: World) -> None:
 
 
 async def more(admin: Client, kind: str, count: int) -> None:
-    """Until EVENTS has so many more of a kind."""
+    """Wait until EVENTS has `count` more of a kind."""
     wanted = await _events(admin, kind) + count
     async with asyncio.timeout(patience_s()):
         while await _events(admin, kind) < wanted:
@@ -175,11 +175,11 @@ async def _events(admin: Client, kind: str) -> int:
 @pytest.mark.slow
 @pytest.mark.long
 async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> None:
-    """In the order of docs/how-to/upgrade.md, each service by the other while all the others go on."""
+    """In the order of docs/how-to/upgrade.md, each service is replaced while all others run."""
     async with of_before(before, tmp_path) as (world, admin):
         await more(admin, "tracks", 10)
         await new_accounts(world)
-        # What 0.2.0 may go on with meanwhile: it films, detects and embeds; analytics and rules wait for the new pods.
+        # Meanwhile 0.2.0 films, detects and embeds; analytics and rules wait for the new pods.
         for kind in ("detections", "embeddings"):
             await more(admin, kind, 8)
         assert "created" in world.run("-m", "tidegate", "setup", "--wait", "60", old=False)
@@ -189,7 +189,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
             world.start(service, old=False)
             await until(lambda service=service: "metrics served" in _log(world, service))
             await world.end(service, old=True)
-        # One has the index at a time: its claim is one that one pod mounts.
+        # One pod has the index at a time: only one pod can mount its claim.
         await world.end("search", old=True)
         indexed = rows(tmp_path / "index")
         world.start("search", old=False)
@@ -208,7 +208,7 @@ async def test_pods_of_both_versions_hand_over(before: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_pods_go_back_with_the_accounts_of_before(before: Path, tmp_path: Path) -> None:
+async def test_pods_can_go_back_with_the_previous_accounts(before: Path, tmp_path: Path) -> None:
     """After the Job: 0.2.0 films, detects, embeds, follows and indexes on the streams of this version."""
     async with of_before(before, tmp_path) as (world, admin):
         await more(admin, "detections", 4)

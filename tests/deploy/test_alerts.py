@@ -25,7 +25,7 @@ def moments(case: dict[str, Any]) -> list[str]:
 
 
 def expected(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
-    """What promtool is to find of the alert in a case: nothing in one without labels."""
+    """Return what promtool has to find of the alert in a case: nothing in one without labels."""
     if "labels" not in case:
         return []
     annotations = ALERTS[name]["annotations"]
@@ -52,7 +52,7 @@ def as_promtool_reads(name: str, kind: str) -> dict[str, Any]:
 
 
 def tried(folder: Path, of: Iterable[tuple[str, dict[str, Any], list[dict[str, Any]]]]) -> dict[str, bool]:
-    """Whether all is as promtool is told, by name, for each (name, rule, cases). A rule is alone in its file."""
+    """Return by name whether promtool confirms the cases of each (name, rule, cases). A rule is alone in its file."""
     files = []
     for name, rule, cases in of:
         (folder / f"{name}.rules").write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": [rule]}]}))
@@ -78,7 +78,7 @@ def both(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.foreign
-def test_each_alert_fires_and_says_why_and_is_silent_where_it_nearly_would(tmp_path: Path) -> None:
+def test_each_alert_fires_with_its_reason_and_is_silent_in_near_cases(tmp_path: Path) -> None:
     assert set(CASES) == set(ALERTS)
     done = tried(tmp_path, ((name, rule, both(name)) for name, rule in ALERTS.items()))
     assert [name for name, case in done.items() if not case] == []
@@ -99,8 +99,8 @@ def changed(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.foreign
-def test_each_part_of_an_alert_is_tried_by_its_cases(tmp_path: Path) -> None:
-    """One that fires at once, from another value on, or on other series, is not as its cases have it."""
+def test_the_cases_of_an_alert_cover_each_part_of_it(tmp_path: Path) -> None:
+    """The cases reject a rule that fires immediately, from another value on, or on other series."""
     built = {f"{name}-{i}": (name, *one) for name, rule in ALERTS.items() for i, one in enumerate(changed(rule))}
     done = tried(tmp_path, ((stem, rule, both(name)) for stem, (name, _, rule) in built.items()))
     assert len(built) > 100
@@ -108,7 +108,7 @@ def test_each_part_of_an_alert_is_tried_by_its_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_what_nearly_fires_has_the_metrics_that_the_alert_reads(name: str) -> None:
+def test_near_cases_have_the_metrics_that_the_alert_reads(name: str) -> None:
     """A case without any would be silent whatever the alert says."""
     read = set(promql.selected(ALERTS[name]["expr"]))
     for kind in ("fires", "silent"):
@@ -118,7 +118,7 @@ def test_what_nearly_fires_has_the_metrics_that_the_alert_reads(name: str) -> No
 
 
 @pytest.mark.foreign
-def test_the_rules_are_rules(tmp_path: Path) -> None:
+def test_the_rules_are_valid(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
     check = [promql.promtool(), "check", "rules", "--lint=all", "--lint-fatal", tmp_path / "rules.yaml"]
     done = subprocess.run(check, capture_output=True, text=True, timeout=120)
@@ -126,14 +126,14 @@ def test_the_rules_are_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_reads_what_exists(name: str) -> None:
+def test_an_alert_reads_existing_metrics(name: str) -> None:
     rule = ALERTS[name]
     assert promql.strangers(rule["expr"], " ".join(rule["annotations"].values())) == []
     assert set(rule["labels"]) == {"severity"} and rule["labels"]["severity"] in ("page", "ticket")
     assert set(rule["annotations"]) == {"summary", "description", "runbook"}
 
 
-def test_what_does_not_exist_is_found() -> None:
+def test_an_unknown_metric_is_found() -> None:
     assert promql.strangers("sum by (camera) (rate(tidegate_ingest_frames_total[5m] offset 1h)) > 3") == []
     assert promql.strangers("tidegate_ingest_frame_total > 3") == ["no metric tidegate_ingest_frame_total"]
     assert promql.strangers('up{camera="a"}') == ["up has no label camera"]
@@ -143,7 +143,7 @@ def test_what_does_not_exist_is_found() -> None:
 
 
 def paragraphs() -> dict[str, str]:
-    """Of the runbook, by the alert that each is of."""
+    """The paragraphs of the runbook by alert."""
     parts = re.split(r"^### (\w+)$", RUNBOOK, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -168,15 +168,15 @@ EXPORTERS = {
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_a_paragraph_says_whose_metrics_its_alert_needs(name: str) -> None:
-    """Where nobody scrapes them it never fires."""
+def test_a_paragraph_names_the_source_of_its_metrics(name: str) -> None:
+    """An alert on metrics without a scrape never fires."""
     read = {metric.partition("_")[0] for metric in promql.selected(ALERTS[name]["expr"])}
     others = {EXPORTERS[first] for first in read & set(EXPORTERS)}
     text = " ".join(paragraphs()[name].partition("**Ends**")[2].split()).partition("Needs ")[2]
     assert [other for other in others if other not in text] == [] and bool(text) == bool(others)
 
 
-def test_each_fault_of_the_chaos_is_told_of_or_said_to_heal() -> None:
+def test_each_chaos_fault_has_an_alert_or_heals() -> None:
     table = RUNBOOK.partition("## By fault")[2]
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", table, re.MULTILINE))
     for fault in FAULTS:

@@ -23,28 +23,28 @@ PODS = [
 ]
 
 
-def test_its_entrypoint_is_a_command_of_ours() -> None:
+def test_its_entrypoint_is_a_tidegate_command() -> None:
     command, name, *options = shlex.split(SPEC["entrypoint"])
     assert (command, name) == ("tidegate", "reanalyze")
     assert options[options.index("--ray") + 1] == "auto" and options[options.index("--device") + 1] == "cuda"
-    # All of its options are known, and have values that can be read.
+    # All options exist, and have valid values.
     with reanalyze.make_context("reanalyze", options) as context:
         assert context.params["store"].startswith("s3://") and context.params["output"].startswith("s3://")
     assert "--resume" in CliRunner().invoke(reanalyze, ["--help"]).output
 
 
-def test_it_comes_and_goes_and_pays_for_what_it_uses() -> None:
+def test_its_ray_cluster_scales_its_workers_and_ends_with_the_job() -> None:
     assert (JOB["apiVersion"], JOB["kind"]) == ("ray.io/v1", "RayJob")
     assert SPEC["shutdownAfterJobFinishes"] and CLUSTER["enableInTreeAutoscaling"]
     (group,) = CLUSTER["workerGroupSpecs"]
     assert 0 == group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    # Else only those there are at first would ever work.
+    # Otherwise only the initial workers would ever work.
     assert f"--workers {group['maxReplicas']} " in SPEC["entrypoint"]
     assert CLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_its_pods_may_do_no_more_than_ours() -> None:
+def test_its_pods_have_no_more_rights_than_other_pods() -> None:
     for pod in PODS:
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10001
         (container,) = pod["containers"]
@@ -53,7 +53,7 @@ def test_its_pods_may_do_no_more_than_ours() -> None:
         assert "memory" in container["resources"]["limits"]
 
 
-def test_its_image_is_of_this_version_and_has_what_it_needs() -> None:
+def test_its_image_has_this_version_and_its_dependencies() -> None:
     recipe = (DEPLOY / "ray/Containerfile").read_text()
     assert f"tidegate-ray:{VERSION}" in recipe
     (extras,) = re.findall(r"\.whl\)\[([a-z,-]+)\]", recipe)
@@ -64,8 +64,8 @@ def test_its_image_is_of_this_version_and_has_what_it_needs() -> None:
     assert CLUSTER["rayVersion"] == version and f"ray[data,default]=={version}" in recipe
 
 
-def test_nobody_else_reaches_its_ports() -> None:
-    """What reaches Ray's dashboard runs what it wants, beside the bucket's keys."""
+def test_no_other_pod_reaches_its_ports() -> None:
+    """A client of Ray's dashboard can run any code, with access to the bucket's keys."""
     assert POLICY["kind"] == "NetworkPolicy" and POLICY["spec"]["policyTypes"] == ["Ingress"]
     label = POLICY["spec"]["podSelector"]["matchLabels"]
     templates = [

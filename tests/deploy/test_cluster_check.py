@@ -35,19 +35,17 @@ pytestmark = [
 ]
 
 
-def test_a_cluster_in_which_all_is_well(whole: Cluster) -> None:
+def test_a_healthy_cluster_passes_every_check(whole: Cluster) -> None:
     status, lines = check(whole, str(whole.overlay))
     assert [line for line in lines if line[0] != "ok"] == [] and status == 0
-    # Each line that fails below passes here, and none passes that nobody has seen fail.
+    # Each line that fails below passes here, and each line that passes here fails below.
     assert {line[1] for line in lines} >= {WELL.get(each.line, each.line) for each in FAULTS}
     assert {kind_of(line[1]) for line in lines} == {kind_of(WELL.get(each.line, each.line)) for each in FAULTS}
-    # What Secrets hold was never asked for.
+    # The check never read the values of Secrets.
     assert whole.api.listed_secrets == []
 
 
-def test_a_cluster_with_tls_in_which_all_is_well_and_one_without_its_certificates(
-    tmp_path: Path, jsz: Document
-) -> None:
+def test_a_healthy_cluster_with_tls_passes_and_missing_certificates_fail(tmp_path: Path, jsz: Document) -> None:
     with KubeApi(tmp_path, schema) as api:
         components = ("kubernetes/nats", "kubernetes/tls", "keda/demand/mtls")
         cluster = three_commands(api, tmp_path, jsz, *components, tls=True)
@@ -85,7 +83,7 @@ def test_a_second_tenant_is_checked_in_its_namespace(cluster: Cluster) -> None:
 @pytest.mark.slow
 @pytest.mark.long  # all of them take more than a minute of a core
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.line}: {f.says}"[:70])
-def test_a_fault_has_its_line_and_its_remedy(cluster: Cluster, fault: Fault) -> None:
+def test_each_fault_has_its_line_and_its_remedy(cluster: Cluster, fault: Fault) -> None:
     fault.act(cluster.api)
     status, lines = check(cluster, str(cluster.overlay))
     found = [line for line in lines if line[1] == fault.line and line[0] == fault.level]
@@ -94,8 +92,8 @@ def test_a_fault_has_its_line_and_its_remedy(cluster: Cluster, fault: Fault) -> 
     assert fault.level == "note" or status == 1
 
 
-def test_monitoring_asked_directly(cluster: Cluster, whole: Cluster) -> None:
-    """Where the API server reaches no pod: through a port that the user forwards, which is a page of the same."""
+def test_monitoring_can_be_queried_directly(cluster: Cluster, whole: Cluster) -> None:
+    """If the API server reaches no pod, a port that the user forwards serves the same page."""
     pages = [page for path, page in whole.api.pages.items() if path.endswith("/jsz")]
     no_nats(cluster.api)
     cluster.api.pages["/jsz"] = pages[0]
@@ -105,7 +103,7 @@ def test_monitoring_asked_directly(cluster: Cluster, whole: Cluster) -> None:
     assert [(line[0], "does not answer" in line[2]) for line in lines if line[1] == "streams"] == [("note", True)]
 
 
-def test_no_cluster_at_all_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_cluster_is_reported_in_a_sentence(tmp_path: Path) -> None:
     with KubeApi(tmp_path) as api:
         pass
     done = tidegate(api, "cluster", "check")

@@ -33,7 +33,7 @@ def init(folder: Path) -> str:
 
 
 def applied(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `kubectl apply -k` of the folder would make, Secrets decoded."""
+    """Return what `kubectl apply -k` of the folder would create, with decoded Secrets."""
     built = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, check=True).stdout
     docs = list(yaml.safe_load_all(built))
     (namespace,) = (d for d in docs if d["kind"] == "Namespace")
@@ -43,7 +43,7 @@ def applied(folder: Path) -> dict[str, dict[str, Any]]:
     return {n: {k: base64.b64decode(v).decode() for k, v in d["data"].items()} for n, d in secrets.items()}
 
 
-def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
+def test_every_mounted_secret_is_created_once(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert "20 passwords made" in init(folder)
     built = applied(folder)
@@ -55,7 +55,7 @@ def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
         if not volume.get("secret", {}).get("optional")
         for name in secret_names([volume])
     }
-    # The rest is somebody's endpoint.
+    # The other Secret is for the user's endpoint.
     assert mounted - {"tidegate-webhook"} == set(built)
     for name, data in built.items():
         identity = name.removeprefix("tidegate-nats-")
@@ -68,12 +68,12 @@ def test_all_that_pods_mount_is_made_and_kept(tmp_path: Path) -> None:
         n: d for n, d in built.items() if n != "nats-server"
     }
     assert again["nats-server"]["routes.conf"] == built["nats-server"]["routes.conf"]
-    # One that is missing is made, and no other.
+    # Only a missing one is created.
     (folder / "search").unlink()
     assert "1 passwords made (search)" in init(folder)
 
 
-def test_the_servers_find_each_other_and_a_stranger_does_not_join(tmp_path: Path) -> None:
+def test_the_servers_form_a_cluster_and_a_foreign_one_does_not_join(tmp_path: Path) -> None:
     init(tmp_path / "secrets")
     server = applied(tmp_path / "secrets")["nats-server"]
     stateful = of(SHIPPED, "StatefulSet")["nats"]
@@ -87,7 +87,7 @@ def test_the_servers_find_each_other_and_a_stranger_does_not_join(tmp_path: Path
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
+async def test_three_servers_of_the_component_form_a_cluster(tmp_path: Path) -> None:
     init(tmp_path / "secrets")
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]
     assert next(iter(config)) == "nats.conf"
@@ -99,8 +99,8 @@ async def test_three_servers_as_the_component_has_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_setup_waits_for_servers_that_have_no_leader_yet(tmp_path: Path) -> None:
-    """What is asked of them is dropped."""
+async def test_setup_waits_for_servers_without_a_leader(tmp_path: Path) -> None:
+    """Servers without a leader drop requests."""
     init(tmp_path / "secrets")
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]
     servers = NatsPods(tmp_path, tmp_path / "secrets", {f"nats/{name}": text for name, text in config.items()})

@@ -67,12 +67,12 @@ def loaded(path: Path) -> x509.Certificate:
 # ---- what is made
 
 
-def test_every_secret_of_an_overlay_with_tls_is_made(folder: Path, docs: list[Document]) -> None:
+def test_every_secret_of_an_overlay_with_tls_is_created(folder: Path, docs: list[Document]) -> None:
     built = of(build(folder), "Secret")
     check_builtin_kinds(list(built.values()))
     needed = set(secret_names(docs)) - ENDPOINTS
     assert "nats-tls" in needed and "tidegate-scaler-client" in needed
-    # Prometheus is nobody's pod here.
+    # Prometheus has no pod in these manifests.
     assert needed | {"tidegate-tls-prometheus"} == set(built)
     signed = {name: d["data"] for name, d in built.items() if d["type"] == "kubernetes.io/tls"}
     assert set(signed) == {c["metadata"]["name"] for c in documents(CERT_MANAGER.read_text())}
@@ -85,7 +85,7 @@ def test_every_secret_of_an_overlay_with_tls_is_made(folder: Path, docs: list[Do
 
 
 @pytest.mark.parametrize("certificate", documents(CERT_MANAGER.read_text()), ids=lambda d: d["metadata"]["name"])
-def test_a_certificate_is_as_cert_manager_makes_it(certificate: Document, folder: Path) -> None:
+def test_a_certificate_has_the_form_of_cert_manager(certificate: Document, folder: Path) -> None:
     built = loaded(folder / "tls" / certificate["spec"]["secretName"] / "tls.crt").extensions
     names = built.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert names == certificate["spec"]["dnsNames"]
@@ -97,7 +97,7 @@ def test_a_certificate_is_as_cert_manager_makes_it(certificate: Document, folder
 
 
 def is_for(folder: Path, secret: str, host: str) -> bool:
-    """Whether a client that trusts the CA believes the server of this certificate to be the host."""
+    """Return whether a client that trusts the CA accepts the server of this certificate as the host."""
     verifier = PolicyBuilder().store(Store([loaded(folder / "tls/ca.crt")])).build_server_verifier(x509.DNSName(host))
     try:
         verifier.verify(loaded(folder / "tls" / secret / "tls.crt"), [])
@@ -106,7 +106,7 @@ def is_for(folder: Path, secret: str, host: str) -> bool:
     return True
 
 
-def test_each_server_is_believed_by_the_name_that_it_is_asked_by(folder: Path, docs: list[Document]) -> None:
+def test_each_server_is_trusted_under_the_name_its_clients_use(folder: Path, docs: list[Document]) -> None:
     config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
     routes = re.findall(r"@([a-z0-9.-]+):6222", (folder / "routes.conf").read_text())
     hosts = [urlsplit(config["url"]).hostname, config["monitoring"].partition(":")[0], *routes]
@@ -118,7 +118,7 @@ def test_each_server_is_believed_by_the_name_that_it_is_asked_by(folder: Path, d
     assert not is_for(folder, "nats-tls", "nats.example.org") and not is_for(folder, "tidegate-tls-cv", str(hosts[0]))
 
 
-def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> None:
+def test_only_the_owner_reads_the_files_and_no_key_is_printed(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         output = init(tmp_path / "secrets", "--tls")
@@ -133,7 +133,7 @@ def test_only_their_owner_reads_them_and_no_key_is_printed(tmp_path: Path) -> No
     assert len(set(keys)) == 18 and not [key for key in keys if key in output + written]
 
 
-def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(tmp_path: Path) -> None:
+def test_a_folder_stays_with_or_without_certificates(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     assert "certificate" not in init(secrets)
     assert "certificate" not in init(secrets) and not (secrets / "tls").exists()
@@ -145,7 +145,7 @@ def test_a_folder_without_certificates_goes_on_without_and_one_with_keeps_them(t
     assert "nats-tls" in of(build(secrets), "Secret")
 
 
-def test_without_the_extra_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
+def test_a_missing_extra_is_reported_and_nothing_is_created(tmp_path: Path) -> None:
     base = without(tmp_path / "packages", "cryptography")
     done = python(base, "-m", "tidegate", "cluster", "init", str(tmp_path / "secrets"), "--tls")
     assert done.stderr.endswith("cryptography, which is not installed: pip install 'tidegate[tls]'\n")
@@ -160,7 +160,7 @@ def write(folder: Path, days: float) -> issuing.Issued:
     return issuing.write(folder, "tidegate", NOW + dt.timedelta(days=days))
 
 
-def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> None:
+def test_certificates_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> None:
     first = write(tmp_path, 0)
     ca = (tmp_path / "tls/ca.crt").read_bytes()
     assert len(first.secrets) == 17 and first.until == NOW + dt.timedelta(days=365)
@@ -168,15 +168,15 @@ def test_they_are_renewed_in_the_last_third_of_their_life(tmp_path: Path) -> Non
     assert remaining.secrets == [] and remaining.until == first.until
     renewed = write(tmp_path, 245)
     assert renewed.secrets == first.secrets and renewed.until == NOW + dt.timedelta(days=245 + 365)
-    # Whoever trusts the CA goes on to.
+    # Clients that trust the CA still trust it.
     assert (tmp_path / "tls/ca.crt").read_bytes() == ca
     assert loaded(tmp_path / "tls/nats-tls/tls.crt").verify_directly_issued_by(loaded(tmp_path / "tls/ca.crt")) is None
-    # The bounds that are said are those by which it is done.
+    # The printed limits are the limits that the renewal applies.
     assert write(tmp_path, 245 + (renewed.renewed_from - NOW).days - 245 - 1).secrets == []
     assert write(tmp_path, (renewed.renewed_from - NOW).days + 1).secrets == first.secrets
 
 
-def test_one_that_is_not_what_it_has_to_be_is_made_anew(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_replaced(tmp_path: Path) -> None:
     write(tmp_path, 0)
     tls = tmp_path / "tls"
     (tls / "nats-tls/tls.key").write_bytes((tls / "tidegate-tls-cv/tls.key").read_bytes())  # killed between two files
@@ -190,7 +190,7 @@ def test_one_that_is_not_what_it_has_to_be_is_made_anew(tmp_path: Path) -> None:
     assert set(write(tmp_path, 1).secrets) == bad and write(tmp_path, 1).secrets == []
 
 
-def test_none_outlives_the_ca_and_its_end_is_said(tmp_path: Path) -> None:
+def test_no_certificate_outlives_the_ca_and_its_end_is_reported(tmp_path: Path) -> None:
     write(tmp_path, 0)
     end = loaded(tmp_path / "tls/ca.crt").not_valid_after_utc
     assert end == NOW + dt.timedelta(days=3650)
@@ -201,7 +201,7 @@ def test_none_outlives_the_ca_and_its_end_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["gone", "another", "no key"])
 def test_a_ca_whose_key_is_lost_is_not_replaced(harm: str, tmp_path: Path) -> None:
-    """A new one in its place would be trusted by nobody."""
+    """No client would trust a new CA."""
     write(tmp_path, 0)
     key, ca = tmp_path / "tls/ca.key", (tmp_path / "tls/ca.crt").read_bytes()
     if harm == "another":
@@ -228,13 +228,13 @@ def servers(folder: Path, docs: list[Document], tmp_path: Path) -> Iterator[Nats
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_component_has_them_by_tls(servers: NatsPods, tmp_path: Path) -> None:
+async def test_three_servers_of_the_component_form_a_cluster_over_tls(servers: NatsPods, tmp_path: Path) -> None:
     await are_one(servers)
     for identity, pod in (("cv", "cv"), ("embed", "embed-queries"), ("vlm-front", "vlm-front"), ("webhook", "webhook")):
         async with connected(servers.settings(identity, f"tidegate-tls-{pod}"), identity) as client:
             assert client.is_connected
     await who_does_not_get_in(servers, Authority(tmp_path / "stranger").issue("tidegate-cv"))
-    # Who speaks plain text is told nothing.
+    # A client that speaks plain text gets no answer.
     with pytest.raises(OSError):
         await asyncio.to_thread(servers.page, "/healthz", scheme="http")
 
@@ -256,27 +256,27 @@ async def who_does_not_get_in(servers: NatsPods, stranger: Pair) -> None:
 
 
 def joined(servers: NatsPods) -> set[str]:
-    """Which others the first server has a route to."""
+    """Return the servers to which the first one has a route."""
     return {route["remote_name"] for route in json.loads(servers.page("/routez"))["routes"]}
 
 
 @pytest.mark.slow
-async def test_a_server_with_the_password_and_a_stranger_s_certificate_does_not_join(
+async def test_a_server_with_the_password_and_a_foreign_certificate_does_not_join(
     servers: NatsPods, tmp_path: Path
 ) -> None:
-    """It trusts the CA, as anybody may who has read `ca.crt`."""
+    """The server trusts the CA, as any process with `ca.crt` can."""
     servers.start(0)
     servers.start(1)
     servers.start(2, Authority(tmp_path / "stranger").issue("localhost"))
     await until(servers.is_ready)
-    # Each of the two calls the other.
+    # Each of the two connects to the other.
     await until(lambda: "signed by unknown authority" in servers.log(0))
     await until(lambda: re.search("bad certificate|unknown certificate", servers.log(2)))
     await until(lambda: joined(servers) == {"nats-1"})
 
 
 @pytest.mark.slow
-async def test_a_restart_is_over_once_a_server_has_found_the_others(servers: NatsPods, docs: list[Document]) -> None:
+async def test_a_restart_ends_once_a_server_has_found_the_others(servers: NatsPods, docs: list[Document]) -> None:
     """The next one goes when this one is started: else two of three would be away."""
     probes = pod_of(of(docs, "StatefulSet")["nats"])["containers"][0]
     started, alive = (probes[f"{p}Probe"]["httpGet"]["path"] for p in ("startup", "liveness"))

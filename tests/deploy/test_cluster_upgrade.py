@@ -57,14 +57,17 @@ SERVICES = ("ingest", "embed", "analytics")
 
 
 class Cluster:
-    """A server that 0.2.0 set up, and what its processes had in hand. held: of embed, and a job of vlm's."""
+    """A server that 0.2.0 set up, and the messages in flight in its processes.
+
+    held: those of embed, and a job of vlm.
+    """
 
     def __init__(self, server: OwnServer, older: Older) -> None:
         self.server, self.older = server, older
         self.held: list[Msg] = []
 
     async def old_client(self, identity: str) -> Client:
-        """As a process of 0.2.0 connects, which nobody has told anything since."""
+        """Connect as a process of 0.2.0 that has had no new configuration since."""
         password = (self.server.secrets / identity).read_text()
         prefix = f"_INBOX_{identity}".encode()
         return await nats.connect(
@@ -81,7 +84,7 @@ class Cluster:
         await self.server.reload()
 
     async def job(self) -> str:
-        """What the Job of this version does."""
+        """Run the Job of this version."""
         (container,) = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]["containers"]
         _, *command = container["command"]
         done = await self.server.tidegate(*command)
@@ -96,7 +99,7 @@ def older() -> Older:
 
 @pytest_asyncio.fixture
 async def cluster(tmp_path: Path, older: Older) -> AsyncIterator[Cluster]:
-    """With the accounts of 0.2.0, and passwords that somebody made once."""
+    """The cluster with the accounts of 0.2.0, and existing passwords."""
     folder = tmp_path / "secrets"
     folder.mkdir()
     block = (LEFT / "0.2.0.accounts.conf").read_text()
@@ -110,7 +113,10 @@ async def cluster(tmp_path: Path, older: Older) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def left(cluster: Cluster, lobby: str) -> AsyncIterator[None]:
-    """What 0.2.0 did: video, jobs and events are stored, and its workers have some of them in hand. lobby: a URL."""
+    """The state that 0.2.0 leaves: video, jobs and events are stored, and some are in flight in its workers.
+
+    lobby: a URL.
+    """
     older = cluster.older
     admin = await cluster.old_client("admin")
     await create(admin, older)
@@ -174,7 +180,7 @@ async def pods(cluster: Cluster, folder: Path, *services: str) -> AsyncIterator[
 @pytest.mark.slow
 @pytest.mark.long  # the four take half a minute of a core
 @pytest.mark.parametrize("order", ["accounts job pods", "job accounts pods", "pods accounts job", "pods job accounts"])
-async def test_nothing_is_lost_in_any_order(cluster: Cluster, tmp_path: Path, order: str) -> None:
+async def test_an_upgrade_in_any_order_loses_nothing(cluster: Cluster, tmp_path: Path, order: str) -> None:
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     (tmp_path / "bank").mkdir()
     before = {path.name: path.read_text() for path in cluster.server.secrets.iterdir() if "." not in path.name}
@@ -209,10 +215,10 @@ async def _nothing_is_lost(admin: Client, cluster: Cluster) -> None:
     assert await _jobs(admin) == {"VLM": 1, "ASKS": 2, "CAPTIONS": 1}
     requests = [msgspec.json.decode((await js.get_msg(names.ASKS, n)).data or b"")["question"] for n in (1, 2)]
     assert requests == [job.question for job in QUESTIONS]
-    # Consumers go on: what was acknowledged is not done again, what was in hand is done, and the rest.
+    # Consumers continue: acknowledged messages are not done again; those in flight and the rest are done.
     embedded = await _segments(admin, lambda found: set(range(2, SEGMENTS + 1)) <= set(found))
     assert {n: count for n, count in embedded.items() if n <= SEGMENTS} == dict.fromkeys(range(2, SEGMENTS + 1), 1)
-    # Tracks go on under their ids, and the camera's rule holds.
+    # Tracks continue under their ids, and the camera's rule holds.
     was = checkpoint.unpacked(cluster.older.value(f"camera.0.{CAMERA}"))
     expected = [*(object.id for object in was.followed.values()), f"{was.id_prefix}-{was.count + 1}"]
     total = await analytics.until(admin, lambda found: len(_ended(found)) >= len(expected))
@@ -233,7 +239,7 @@ async def _jobs(admin: Client) -> dict[str, int]:
 
 
 async def _segments(admin: Client, enough: Any) -> Counter[int]:
-    """How many events of embeddings each segment has."""
+    """Return the number of embeddings events of each segment."""
     async with asyncio.timeout(patience_s()):
         while True:
             found: Counter[int] = Counter()
@@ -251,8 +257,8 @@ def _ended(found: list[Any]) -> list[str]:
     return [track.id for event in found if type(event) is Tracks for track in event.tracks if track.state == "end"]
 
 
-async def test_workers_of_before_go_on_under_the_new_rights(cluster: Cluster) -> None:
-    """Old pods and new ones are together for a while: what an old worker has in hand it ends, and it takes more."""
+async def test_old_workers_continue_under_the_new_rights(cluster: Cluster) -> None:
+    """Old and new pods run together for a while: an old worker finishes its messages in flight, and takes more."""
     async with left(cluster, "rtsp://127.0.0.1:8554/lobby"):
         await cluster.accounts()
         await cluster.job()
@@ -270,7 +276,7 @@ async def test_workers_of_before_go_on_under_the_new_rights(cluster: Cluster) ->
             await worker.close()
 
 
-async def test_whoever_connected_to_0_2_0_connects_by_the_same_password(cluster: Cluster) -> None:
+async def test_clients_of_0_2_0_connect_with_the_same_password(cluster: Cluster) -> None:
     names_of_before = [path.name for path in cluster.server.secrets.iterdir() if "." not in path.name]
     await cluster.accounts()
     for identity in names_of_before:

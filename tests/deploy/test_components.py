@@ -101,7 +101,7 @@ def test_tls_everywhere_is_a_component_of_either_form(form: str, tmp_path: Path,
 
 
 @pytest.mark.foreign
-def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_cert_manager_creates_what_tls_needs(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     folder = npm.installed(pytestconfig, "@kubernetes-models/cert-manager", CERT_MANAGER_MODELS).parents[2]
     docs = build(DEPLOY / "kubernetes/tls/cert-manager")
     assert set(problems(folder, "cert-manager/cert-manager.io/v1", docs)) == {None}
@@ -125,7 +125,7 @@ def test_cert_manager_makes_what_tls_needs(tmp_path: Path, pytestconfig: pytest.
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+def test_a_shared_volume_of_weights_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "kubernetes/model-cache")
     check_builtin_kinds(docs)
     (tmp_path / "password").write_text("p")
@@ -135,7 +135,7 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
     assert (claim["metadata"]["namespace"], claim["spec"]["accessModes"]) == ("tidegate", ["ReadWriteMany"])
     mounted = {"name": "models", "persistentVolumeClaim": {"claimName": "tidegate-models"}}
     assert [n for n, w in workloads(docs).items() if mounted in pod_of(w).get("volumes", [])] == ["tidegate-vlm"]
-    # In place of the one before, and nothing else is different.
+    # It replaces the previous one, and nothing else changes.
     before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
     changed = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
     assert [d["metadata"]["name"] for d in changed] == ["tidegate-models", "tidegate-vlm"]
@@ -145,7 +145,7 @@ def test_a_volume_of_weights_for_all_replicas_is_a_component_of_either_form(form
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+def test_a_ca_for_cameras_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "kubernetes/camera-ca")
     check_builtin_kinds(docs)
     ingest = of(docs, "Deployment")["tidegate-ingest"]
@@ -162,7 +162,7 @@ def test_a_ca_of_cameras_is_a_component_of_either_form(form: str, tmp_path: Path
 
 
 def endpoints_patches() -> list[Document]:
-    """What the guide has people put into their overlay for a model elsewhere."""
+    """The patches of the guide for an external model."""
     guide = (DEPLOY.parent / "docs/how-to/endpoints.md").read_text()
     (text,) = re.findall(r"```yaml\n(components:.*?)```", guide, re.DOTALL)
     found: list[Document] = yaml.safe_load(text)["patches"]
@@ -172,7 +172,7 @@ def endpoints_patches() -> list[Document]:
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
 @pytest.mark.parametrize("key", [False, True], ids=["a role", "a key"])
-def test_a_model_elsewhere_is_a_component_of_either_form(form: str, key: bool, tmp_path: Path) -> None:
+def test_an_external_model_is_a_component_of_either_form(form: str, key: bool, tmp_path: Path) -> None:
     components = ["kubernetes/model-cache", "kubernetes/tls", "kubernetes/vlm-endpoint"]
     components += ["kubernetes/vlm-endpoint/key"] * key
     docs = overlay(tmp_path, form, *components, images=IMAGES, patches=endpoints_patches())
@@ -197,7 +197,7 @@ def test_a_model_elsewhere_is_a_component_of_either_form(form: str, key: bool, t
 
 
 @pytest.mark.foreign
-def test_a_model_elsewhere_that_nobody_named_is_said_at_start(tmp_path: Path) -> None:
+def test_an_external_model_without_settings_is_reported_at_start(tmp_path: Path) -> None:
     deployment = of(overlay(tmp_path, "h100", "kubernetes/vlm-endpoint"), "Deployment")["tidegate-vlm"]
     (tmp_path / "password").write_text("p")
     with pytest.raises(SettingError, match="neither VLM_URL nor VLM_MODEL is set"):
@@ -212,7 +212,7 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
     secrets_by_the_readme(tmp_path)
     check_webhook(docs, tmp_path / "password")
     check_pod(of(docs, "Deployment")["tidegate-webhook"])
-    # Beside what was there, in which nothing is different.
+    # The other documents are unchanged.
     before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
     added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
     assert {d["kind"] for d in added} == {"Deployment", "NetworkPolicy", "PodDisruptionBudget"} and len(added) == 3
@@ -224,7 +224,7 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_an_overlay_itself_takes_webhook_where_the_readme_says(form: str, tmp_path: Path) -> None:
+def test_an_overlay_includes_webhook_as_the_readme_shows(form: str, tmp_path: Path) -> None:
     copy = tmp_path / "deploy"
     shutil.copytree(DEPLOY, copy)
     (line,) = re.findall(r"^2\. In the overlay, (.*?)\. An", (DEPLOY / "README.md").read_text(), re.MULTILINE)
@@ -270,12 +270,12 @@ def test_the_key_of_recordings_is_a_component_of_either_form(form: str, tmp_path
     assert [(name, f"{mount['mountPath']}/{file}") for name, file in built] == [
         (volume["secretName"], given["RECORDER_KEY_FILE"])
     ]
-    # What others may read, the recorder refuses.
+    # The recorder refuses a key that others may read.
     assert mount["readOnly"] and volume["defaultMode"] == 0o440
 
 
 @pytest.mark.foreign
-def test_the_patch_for_a_bucket_takes_the_volume_away_and_has_two_record(tmp_path: Path) -> None:
+def test_the_patch_for_a_bucket_removes_the_volume_and_runs_two_recorders(tmp_path: Path) -> None:
     readme = (DEPLOY / "README.md").read_text().partition("\n## Recordings\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     docs = overlay(tmp_path, "h100", "kubernetes/recorder", images=IMAGES, **yaml.safe_load(block))
@@ -299,7 +299,7 @@ def test_the_patch_for_a_warm_replica_keeps_one(form: str, tmp_path: Path) -> No
 
 
 @pytest.mark.foreign
-def test_the_patch_for_a_push_makes_a_form_that_asks_the_same(tmp_path: Path, keda_schema: Path) -> None:
+def test_the_patch_for_a_push_makes_a_form_with_the_same_queries(tmp_path: Path, keda_schema: Path) -> None:
     guide = (DEPLOY.parent / "docs/how-to/scale.md").read_text()
     (patches,) = re.findall(r"`patches`:\n\n```yaml\n(.*?)```", guide, re.DOTALL)
     before = yaml.safe_load((DEPLOY / "keda/demand/cv.yaml").read_text())

@@ -80,7 +80,7 @@ def identity_of(name: str) -> str:
 
 
 def given(name: str) -> dict[str, str]:
-    """A container's environment where nobody has set anything."""
+    """A container's environment without any user settings."""
     return {key: re.sub(r"\$\{[A-Z_]+:-(.*?)\}", r"\1", value) for key, value in SERVICES[name]["environment"].items()}
 
 
@@ -125,7 +125,7 @@ def test_containers_stop_in_the_time_of_pods() -> None:
     for name in MODELS:
         spec = pods[f"tidegate-{identity_of(name)}"]["spec"]["template"]["spec"]
         stop_s = float(SERVICES[name].get("stop_grace_period", "10s").removesuffix("s"))
-        # The front has no job in hand.
+        # The front has no job in flight.
         drain_s = 0 if name == "vlm-front" else drain_of(name)
         assert drain_s < stop_s <= spec["terminationGracePeriodSeconds"], name
 
@@ -138,7 +138,7 @@ def drain_of(name: str) -> float:
     return max((getattr(loaded, f) for f in loaded.__struct_fields__ if f.endswith("_grace_s")), default=0)
 
 
-def test_vllm_and_its_worker_are_told_the_same() -> None:
+def test_vllm_and_its_worker_have_the_same_settings() -> None:
     worker = given("vlm")
     arguments = dict(a.split("=", 1) for a in SERVICES["vllm"]["command"])
     assert arguments["--model"] == worker["VLM_MODEL"]
@@ -172,7 +172,7 @@ class Project:
             self._service = subprocess.Popen(command, env=engine.environment, stderr=subprocess.DEVNULL)
 
     def __call__(self, *arguments: str, **environment: str) -> str:
-        """What it says on its standard output."""
+        """Return its standard output."""
         given = self._engine.environment | {
             "COMPOSE_PROJECT_NAME": self.name,
             "NATS_PORT": str(self.port),
@@ -222,7 +222,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
 
 
 async def first_detections(project: Project, password: str) -> dict[str, Any]:
-    """As an app of the user's own hears them."""
+    """Wait for the first detections as a user's app does."""
     found = BusSettings(nats_url=f"nats://127.0.0.1:{project.port}", nats_user="viewer", nats_password=password)
     client = await bus.connect(found, "viewer")
     try:
@@ -235,7 +235,7 @@ async def first_detections(project: Project, password: str) -> dict[str, Any]:
 
 
 async def test_from_an_address_to_the_first_event(project: Project, tmp_path: Path) -> None:
-    # Without a camera everything starts and waits for one.
+    # Everything starts without a camera, and waits for one.
     await asyncio.to_thread(project, "up", "--no-build", "--detach")
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     async with Bank(videos, tmp_path / "bank", host=project.gateway) as bank:

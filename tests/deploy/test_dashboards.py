@@ -22,23 +22,23 @@ from tools.dashboards.grafana import encode
 from tools.reference import metrics
 
 GRAFANA = "13.2.3"
-# Of `tidegate up`, which is not in a cluster.
+# Metrics of `tidegate up`, which does not run in a cluster.
 LOCAL = {"tidegate_replicas", "tidegate_scale_events_total", "tidegate_worker_restarts_total"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_dashboard_is_what_the_code_says(page: Any) -> None:
+def test_a_dashboard_equals_the_generated_one(page: Any) -> None:
     written = FOLDER / f"{page.name}.json"
     assert written.read_text() == encode(page), "run `make reference`"
     assert written.stat().st_size < 200_000
 
 
-def test_there_are_no_others() -> None:
+def test_there_are_no_other_dashboards() -> None:
     assert {p.stem for p in FOLDER.iterdir()} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dashboard_shows_what_exists(name: str) -> None:
+def test_a_dashboard_shows_existing_metrics(name: str) -> None:
     found = list(queries(name))
     assert found
     for query, legend in found:
@@ -49,17 +49,17 @@ def test_a_dashboard_shows_what_exists(name: str) -> None:
 
 
 @pytest.mark.foreign
-def test_prometheus_reads_every_query(tmp_path: Path) -> None:
+def test_prometheus_parses_every_query(tmp_path: Path) -> None:
     promql.checked(tmp_path, [query for name in NAMES for query, _ in queries(name)])
 
 
 @pytest.mark.foreign
-def test_a_query_that_is_none_is_found(tmp_path: Path) -> None:
+def test_an_invalid_query_is_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="parse error"):
         promql.checked(tmp_path, ["sum by (camera) (rate(up[5m])"])
 
 
-def test_every_metric_of_ours_is_shown_or_alerted_on() -> None:
+def test_every_metric_has_a_panel_or_an_alert() -> None:
     read = {name for page in NAMES for query, _ in queries(page) for name in promql.selected(query)}
     read |= {name for rule in ALERTS.values() for name in promql.selected(rule["expr"])}
     shown = {re.sub("_(bucket|sum|count)$", "", name) for name in read}
@@ -89,8 +89,8 @@ def test_grafana_s_sidecar_finds_all_of_them() -> None:
 
 
 @pytest.mark.foreign
-def test_grafana_s_own_types_have_every_field(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """By TypeScript, which knows a field of Grafana's that is misspelt or of another kind."""
+def test_grafana_s_types_have_every_field(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """TypeScript finds a field of Grafana that is misspelt or has another type."""
     if not shutil.which("node"):
         pytest.skip("node is not installed: apt-get install nodejs npm")
     package = npm.installed(pytestconfig, "@grafana/schema", GRAFANA, "typescript@5.9.3")
@@ -104,7 +104,7 @@ def test_grafana_s_own_types_have_every_field(tmp_path: Path, pytestconfig: pyte
 
 
 def type_errors(modules: Path, folder: Path, dashboards: dict[str, Any]) -> str:
-    """What TypeScript says of them, as dashboards of Grafana."""
+    """Return the type errors of TypeScript in the dashboards."""
     (folder / "node_modules").unlink(missing_ok=True)
     (folder / "node_modules").symlink_to(modules)
     lines = ['import type { Dashboard } from "@grafana/schema";']

@@ -1,4 +1,4 @@
-"""What `deploy/` applies: valid by Kubernetes' and KEDA's own schemas, and in step with the code that it runs."""
+"""The manifests of `deploy/`: valid by Kubernetes' and KEDA's own schemas, and in step with the code that they run."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_keda_s_kinds_are_valid(keda_schema: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
-def test_a_scaled_object(path: Path) -> None:
+def test_a_scaled_object_is_complete(path: Path) -> None:
     (document,) = documents(path.read_text())
     assert our_own_reading(document).name == f"tidegate-{path.stem}"
     assert document["spec"]["scaleTargetRef"]["name"] in of(SHIPPED, "Deployment")
@@ -93,13 +93,13 @@ def test_both_forms_name_the_same_objects() -> None:
 
 
 @pytest.mark.parametrize("path", SCALED_FILES, ids=relative)
-def test_what_is_scaled_is_written_and_not_held(path: Path) -> None:
+def test_shipped_scaled_objects_are_generated_and_not_paused(path: Path) -> None:
     assert is_written(path.stem)
     annotations = documents(path.read_text())[0]["metadata"].get("annotations", {})
     assert not [name for name in annotations if "keda.sh/" in name]
 
 
-def test_keda_and_the_pods_are_told_the_same_nats() -> None:
+def test_keda_and_the_pods_have_the_same_nats() -> None:
     config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
     given = of(SHIPPED, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
     assert {e["parameter"]: config[e["key"]] for e in given} == {
@@ -108,7 +108,7 @@ def test_keda_and_the_pods_are_told_the_same_nats() -> None:
     }
 
 
-def test_the_scaler_answers_where_it_is_asked() -> None:
+def test_the_scaler_listens_at_the_address_keda_uses() -> None:
     service = of(SHIPPED, "Service")["tidegate-scaler"]
     deployment = of(SHIPPED, "Deployment")["tidegate-scaler"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -122,7 +122,7 @@ def test_the_scaler_answers_where_it_is_asked() -> None:
     assert {p["port"] for p in rule["ports"]} == {"grpc", "http"}
 
 
-def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it() -> None:
+def test_an_ingest_replica_has_memory_for_its_buffers_and_time_to_store_them() -> None:
     deployment = of(SHIPPED, "Deployment")["tidegate-ingest"]
     container = container_of(deployment)
     buffers = {e["name"]: e.get("value") for e in container["env"]}
@@ -136,7 +136,7 @@ def test_a_replica_of_ingest_has_memory_for_what_it_buffers_and_time_to_store_it
     assert int(buffers["INGEST_MAX_CAMERAS"]) >= 2 * planned, "one replica carries what another had"
 
 
-def test_every_secret_is_explained_and_none_is_here() -> None:
+def test_every_secret_is_documented_and_none_is_in_the_repository() -> None:
     readme = (DEPLOY / "README.md").read_text()
     everything = [d for p in DEPLOY.rglob("*.yaml") for d in documents(p.read_text())]
     names = set(secret_names(everything))
@@ -147,7 +147,7 @@ def test_every_secret_is_explained_and_none_is_here() -> None:
     assert not re.search(r"NATS_PASSWORD\b(?!_)|://[^/\s]+:[^/\s]+@|BEGIN [A-Z ]*PRIVATE KEY|\$2[aby]\$", text)
 
 
-def test_each_version_has_a_job_of_its_own_that_sets_up() -> None:
+def test_each_version_has_its_own_setup_job() -> None:
     """A Job can't be changed, and a new version wants other streams."""
     (job,) = of(SHIPPED, "Job").values()
     check_builtin_kinds([job])
@@ -156,7 +156,7 @@ def test_each_version_has_a_job_of_its_own_that_sets_up() -> None:
     check_confined(pod_of(job))
 
 
-def test_three_servers_go_one_at_a_time() -> None:
+def test_three_servers_restart_one_at_a_time() -> None:
     stateful = of(SHIPPED, "StatefulSet")["nats"]
     check_confined(pod_of(stateful))
     assert stateful["spec"]["replicas"] == 3
@@ -171,7 +171,7 @@ def test_three_servers_go_one_at_a_time() -> None:
     config = of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"]
     lame_duck_s = int(re.findall(r"lame_duck_duration: (\d+)s", config)[0])
     assert pod_of(stateful)["terminationGracePeriodSeconds"] >= lame_duck_s + 15
-    # Streams' promises, and half as much again for each KV bucket and what is written anew.
+    # The limits of streams, and half as much again for each KV bucket and for rewrites.
     limits = TopologySettings()
     promised = limits.media_max_bytes + limits.events_max_bytes + limits.dlq_max_bytes
     (most,) = re.findall(r"max_file_store: (\d+)GB", config)
@@ -184,7 +184,7 @@ def test_no_secret_is_in_the_environment() -> None:
     assert [n for n, w in workloads(SHIPPED).items() if "secretKeyRef" in json.dumps(w)] == []
 
 
-def test_a_token_of_the_hub_is_found_by_vllm_where_there_is_one() -> None:
+def test_vllm_finds_an_optional_hub_token() -> None:
     pod = pod_of(of(SHIPPED, "Deployment")["tidegate-vlm"])
     (vllm,) = pod["initContainers"]
     (volume,) = (v for v in pod["volumes"] if v.get("secret", {}).get("secretName") == "tidegate-hub")
@@ -198,8 +198,8 @@ def test_a_token_of_the_hub_is_found_by_vllm_where_there_is_one() -> None:
     }
 
 
-def test_the_readme_makes_a_secret_for_each_identity() -> None:
-    """Of a tenant; those of the first come from `tidegate cluster init`."""
+def test_the_readme_creates_a_secret_for_each_identity() -> None:
+    """These are a tenant's Secrets; those of the first come from `tidegate cluster init`."""
     (output,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
     assert set(output.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(output.split()) <= set(
@@ -207,7 +207,7 @@ def test_the_readme_makes_a_secret_for_each_identity() -> None:
     )
 
 
-def test_the_readme_says_how_large_they_are() -> None:
+def test_the_readme_states_their_sizes() -> None:
     found = re.findall(r"^\| `(tidegate-\S+)` \| (\d+) \| (\S+) \| (\S+) \|", (DEPLOY / "README.md").read_text(), re.M)
     rows = {name: (int(replicas), cpu, memory) for name, replicas, cpu, memory in found}
     sizes = {}

@@ -58,15 +58,15 @@ pytestmark = pytest.mark.xdist_group("deploy")
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service(name: str) -> None:
+def test_a_service_has_valid_manifests(name: str) -> None:
     deployment = workloads(SHIPPED)[name]
     service = service_of(deployment)
     check_pod(deployment)
     container = container_of(deployment)
     assert container["command"] == ["python", "-m", f"services.{service}"]
     assert {"name": "metrics", "containerPort": 9102} in container["ports"]
-    # One that waits, for JetStream or for the webhook's endpoint, is not ready: by that its start would be ended again
-    # and again, and begin anew after minutes.
+    # A pod that waits for JetStream or for the webhook's endpoint is not ready. A startup probe on readiness would kill
+    # it again and again, with minutes between its starts.
     for probe, path in (("startupProbe", "/healthz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
     secrets = set(secret_names(pod_of(deployment)["volumes"]))
@@ -82,7 +82,7 @@ def test_a_service(name: str) -> None:
     spread = pod_of(deployment).get("topologySpreadConstraints", [])
     assert [s["labelSelector"]["matchLabels"] for s in spread] == [chosen] * (deployment["spec"].get("replicas", 1) > 1)
     budget = of(SHIPPED, "PodDisruptionBudget").get(name)
-    # Of a single pod that has to be alone it could only forbid every drain.
+    # For a pod that must be single, a budget could only block every drain.
     assert (budget is None) == (deployment["kind"] == "StatefulSet")
     assert budget is None or budget["spec"]["selector"]["matchLabels"].items() <= chosen.items()
     # What is not ready and holds nothing may always go. Ingest is so, too, while NATS is away, and holds video then.
@@ -121,13 +121,13 @@ def test_variables_are_settings(name: str, model: type[Any], tmp_path: Path) -> 
     assert (loaded.nats_user, loaded.nats_password, loaded.metrics_port) == (identity_of(deployment), "p", 9102)
 
 
-def test_the_image_has_what_its_services_need() -> None:
+def test_the_image_has_the_dependencies_of_its_services() -> None:
     """Every extra that is named as a service is, or its form for a GPU."""
     extras = PROJECT["optional-dependencies"]
     pods = [workloads(SHIPPED)[name] for name in SERVICES]
     small = {component_of(pod) for pod in pods if container_of(pod)["image"] == "tidegate-small"}
     assert small == {"analytics", "console", "ingest", "recorder", "scaler", "vlm-front", "webhook"}
-    # And vlm itself, where its model is elsewhere.
+    # This includes vlm itself if its model is external.
     extra = {name.partition("-")[0] for name in small} - {"ingest"} | {"sagemaker"}
     assert extra == set(KINDS["small"].extras.split(","))
     services = {service_of(pod) for pod in pods}
@@ -147,18 +147,18 @@ def test_the_image_has_what_its_services_need() -> None:
     assert needed <= set(line.split(",")) <= set(extras)
 
 
-def test_cv_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
+def test_cv_drains_in_time_and_has_memory_for_its_messages_in_flight(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     check_cv(of(SHIPPED, "Deployment")["tidegate-cv"], tmp_path / "password", 8)
 
 
-def test_embed_drains_in_time_and_holds_what_it_may(tmp_path: Path) -> None:
+def test_embed_drains_in_time_and_has_memory_for_its_messages_in_flight(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     check_embed(SHIPPED, tmp_path / "password")
 
 
 @pytest.mark.parametrize(("worker", "other"), [("embed", "embed-queries"), ("vlm", "vlm-front")])
-def test_requests_are_answered_by_other_pods_than_the_workers(worker: str, other: str) -> None:
+def test_requests_are_not_answered_by_worker_pods(worker: str, other: str) -> None:
     workers, others = (of(SHIPPED, "Deployment")[f"tidegate-{name}"] for name in (worker, other))
     for one, another in ((workers, others), (others, workers)):
         chosen, labels = one["spec"]["selector"]["matchLabels"], another["spec"]["template"]["metadata"]["labels"]
@@ -178,12 +178,12 @@ def test_the_recorder_is_one_pod_with_a_volume(tmp_path: Path) -> None:
     check_recorder(SHIPPED, tmp_path / "password")
 
 
-def test_vlm_drains_in_time_and_its_vllm_serves_what_it_asks(tmp_path: Path) -> None:
+def test_vlm_drains_in_time_and_its_vllm_serves_its_requests(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     check_vlm(SHIPPED, tmp_path / "password")
 
 
-def test_the_front_of_vlm_has_no_model_and_plans_nothing_unasked(tmp_path: Path) -> None:
+def test_the_front_of_vlm_has_no_model_and_plans_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p")
     deployment = of(SHIPPED, "Deployment")["tidegate-vlm-front"]
     front = settings.load(VlmSettings, variables(deployment, tmp_path / "password"))
@@ -197,7 +197,7 @@ def test_analytics_has_replicas_that_take_over(tmp_path: Path) -> None:
     check_analytics(SHIPPED, tmp_path / "password")
 
 
-def test_webhook_posts_to_what_the_readme_makes_secrets_of(tmp_path: Path) -> None:
+def test_webhook_uses_the_secrets_of_the_readme(tmp_path: Path) -> None:
     secrets_by_the_readme(tmp_path)
     check_webhook(SHIPPED, tmp_path / "password")
 

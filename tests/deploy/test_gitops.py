@@ -1,4 +1,4 @@
-"""What `deploy/flux` and `deploy/argocd` apply: everything once, in one order, and nothing that they must not touch."""
+"""The manifests of `deploy/flux` and `deploy/argocd`: everything once, in one order, within their rights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def key(d: Document) -> tuple[str, str, str]:
 
 
 def parts() -> dict[str, list[Document]]:
-    """What each Kustomization of Flux applies of the overlay."""
+    """The resources that each Kustomization of Flux applies of the overlay."""
     return {name: build(FLUX / "parts" / name) for name in ORDER}
 
 
@@ -125,7 +125,7 @@ def test_every_resource_is_in_one_part() -> None:
 
 @pytest.mark.parametrize("tool", [FLUX, ARGO])
 def test_the_parts_change_nothing_but_annotations(tool: Path, tmp_path: Path) -> None:
-    """What kubectl would apply of the same overlay and components, and flux and argocd install the same."""
+    """kubectl, flux and argocd install the same resources of the same overlay and components."""
     content = yaml.safe_load((tool / "overlay/kustomization.yaml").read_text())
     used = [os.path.relpath(tool / "overlay" / p, tmp_path.resolve()) for p in (*content["resources"], "nats")]
     used[1] = os.path.relpath(DEPLOY / "kubernetes/nats", tmp_path.resolve())
@@ -139,7 +139,7 @@ def test_the_parts_change_nothing_but_annotations(tool: Path, tmp_path: Path) ->
     assert not wanted
 
 
-def test_what_nobody_named_is_a_service(tmp_path: Path) -> None:
+def test_an_unassigned_resource_is_in_the_services_part(tmp_path: Path) -> None:
     """A component that is new to the list of parts, or of one's own, is applied too, and after all else."""
     used = ["kubernetes/overlays/h100/demand", "kubernetes/model-cache", "kubernetes/webhook", "kubernetes/parts"]
     used = [os.path.relpath(DEPLOY / p, tmp_path.resolve()) for p in used]
@@ -162,7 +162,7 @@ def order(found: dict[str, Document]) -> list[str]:
 
 
 def before(found: dict[str, Document], name: str) -> set[str]:
-    """All that has to be ready before one of them is applied."""
+    """Return all resources that have to be ready before one of them is applied."""
     direct = {d["name"] for d in found[name]["spec"].get("dependsOn", [])}
     return direct.union(*(before(found, each) for each in direct))
 
@@ -209,8 +209,8 @@ def test_nats_waits_for_secrets_and_certificates(tmp_path: Path) -> None:
         assert "tidegate-namespace" in before(found, name)
 
 
-def test_a_job_of_the_same_name_can_be_made_anew(tmp_path: Path) -> None:
-    """And nothing else is deleted and made anew where a field can't be changed: of NATS that would be its streams."""
+def test_a_job_of_the_same_name_can_be_recreated(tmp_path: Path) -> None:
+    """Nothing else is recreated if a field is immutable: recreating NATS would delete its streams."""
     forced = {name for name, k in kustomizations(tmp_path).items() if k["spec"].get("force")}
     assert forced == {"tidegate-setup"} and [d["kind"] for d in parts()["setup"]] == ["Job"]
 
@@ -227,7 +227,7 @@ def check_health(services: Document, docs: list[Document]) -> None:
     assert not services["spec"].get("wait")
 
 
-def test_flux_waits_for_what_always_runs(tmp_path: Path) -> None:
+def test_flux_waits_for_steady_deployments(tmp_path: Path) -> None:
     services = kustomizations(tmp_path)["tidegate-services"]
     check_health(services, parts()["services"])
     services["spec"]["healthChecks"][0]["name"] = "tidegate-cv"
@@ -264,8 +264,8 @@ def test_a_scaled_object_is_healthy_when_keda_says_ready(tmp_path: Path, pytestc
     assert json.loads(done.stdout) == [True, False, False, False, None, None]
 
 
-def test_the_folder_of_secrets_is_what_flux_decrypts(tmp_path: Path) -> None:
-    """All Secrets that NATS and the pods mount, and no second owner of the namespace."""
+def test_flux_decrypts_the_folder_of_secrets(tmp_path: Path) -> None:
+    """The folder has all Secrets that NATS and the pods mount, and no second owner of the namespace."""
     init = [sys.executable, "-m", "tidegate", "cluster", "init", tmp_path / "secrets"]
     subprocess.run(init, check=True, capture_output=True, timeout=60)
     (tmp_path / "flux").mkdir()
@@ -312,7 +312,7 @@ def test_the_job_is_a_hook_of_argo_cd() -> None:
 
 
 def check_project(project: Document, docs: list[Document]) -> None:
-    """It may make each kind that the overlay has, and none besides."""
+    """Assert that the project may create exactly the kinds of the overlay."""
     for allowed, wide in (("clusterResourceWhitelist", True), ("namespaceResourceWhitelist", False)):
         given = {(each["group"], each["kind"]) for each in project["spec"][allowed]}
         needed = {
@@ -324,7 +324,7 @@ def check_project(project: Document, docs: list[Document]) -> None:
     assert ("", "Secret") not in {(e["group"], e["kind"]) for e in project["spec"]["namespaceResourceWhitelist"]}
 
 
-def test_the_project_of_argo_cd_may_make_what_it_makes_and_nothing_else() -> None:
+def test_the_project_of_argo_cd_may_create_exactly_its_resources() -> None:
     (project,) = of(build(ARGO), "AppProject").values()
     application = of(build(ARGO), "Application")["tidegate"]["spec"]
     docs = build(ARGO / "overlay")
@@ -349,7 +349,7 @@ def check_ignored(application: Document, docs: list[Document]) -> None:
     assert {p.split("/")[1] for e in others for p in e["jsonPointers"]} == {"metadata"}
 
 
-def test_argo_cd_leaves_alone_what_keda_sets() -> None:
+def test_argo_cd_ignores_fields_that_keda_sets() -> None:
     application = of(build(ARGO), "Application")["tidegate"]
     check_ignored(application, build(ARGO / "overlay"))
     application["spec"]["ignoreDifferences"].pop(0)

@@ -54,10 +54,10 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[Host]:
 
 
 @pytest.mark.parametrize("name", [SMALL, CPU])
-def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, name: str) -> None:
+def test_an_image_is_small_and_has_only_what_it_runs(engine: Engine, name: str) -> None:
     layers = layers_mb(engine, name)
     assert sum(layers) < KINDS[name].most_mb
-    # Of a new version of our code a node that has the last one fetches this much.
+    # A node with the previous image fetches this much for a new version of the code.
     assert sum(layers[2:]) < 5
     config = json.loads(engine.run("podman", "image", "inspect", tag(name)))[0]
     assert config["Config"]["User"] == "10001:10001"
@@ -68,15 +68,15 @@ def test_an_image_is_small_and_holds_nothing_that_is_not_run(engine: Engine, nam
     assert len(labels["org.opencontainers.image.revision"]) == 40
     run = ("podman", "run", "--rm", "--network=none", "--read-only", tag(name))
     assert engine.status(*run, "python", "-m", "pip") != 0
-    # Of the sources, what a service reads; no test, no password that a checkout has.
+    # Only sources that a service reads; no test, and no password of a checkout.
     listing = "import shared, pathlib; print(*pathlib.Path(shared.__file__).parents[1].iterdir())"
     listed = engine.run(*run, "python", "-c", listing)
     assert "tests" not in {Path(each).name for each in listed.split()}
 
 
 @pytest.mark.parametrize("name", [SMALL, CPU])
-def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str) -> None:
-    """As the image itself says, by Python and by dpkg."""
+def test_the_bill_of_materials_matches_the_image(engine: Engine, name: str) -> None:
+    """Python and dpkg in the image list the packages."""
     text = sbom.of_image(engine, name)
     assert text == sbom.of_image(engine, name)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
@@ -92,7 +92,7 @@ def test_the_bill_of_materials_is_what_the_image_holds(engine: Engine, name: str
 
 
 def test_the_console_of_a_cluster_simulates(engine: Engine) -> None:
-    """Read-only, without a home: what it compiles is kept for as long as the process lives."""
+    """The container is read-only and has no home: compiled code lasts as long as the process."""
     run = ("podman", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp:rw", tag(SMALL))
     request = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5}
     output = engine.run(*run, "python", "-m", "tidegate.whatif", stdin=json.dumps(request) + "\n", quiet=True)
@@ -110,7 +110,7 @@ async def test_a_service_runs_from_its_image_and_drains(host: Host, service: str
 
 
 @pytest.mark.parametrize("service", ["cv", "ingest"])
-async def test_a_container_that_is_stopped_while_it_starts_ends_at_once(host: Host, service: str) -> None:
+async def test_a_container_stopped_during_its_start_ends_immediately(host: Host, service: str) -> None:
     """The first process of a container is one that SIGTERM does not end by itself."""
     container = host.start(service)
     while container.inspect("State")["Status"] == "running":
@@ -119,7 +119,7 @@ async def test_a_container_that_is_stopped_while_it_starts_ends_at_once(host: Ho
     assert container.inspect("State")["ExitCode"] == 143, container.log
 
 
-async def test_video_becomes_events_in_containers_and_none_is_lost(host: Host, tmp_path: Path) -> None:
+async def test_containers_turn_video_into_events_and_lose_none(host: Host, tmp_path: Path) -> None:
     server = host.server
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     admin = await bus.connect(server.settings("admin"), "admin")

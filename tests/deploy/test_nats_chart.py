@@ -47,13 +47,13 @@ def ours() -> Document:
 
 
 def setting(name: str) -> str:
-    """As nats.conf of the component has it."""
+    """Return a setting of the component's nats.conf."""
     found = re.findall(rf"^ *{name}: (\S+)$", of(SHIPPED, "ConfigMap")["nats"]["data"]["nats.conf"], re.MULTILINE)
     (value,) = found
     return str(value)
 
 
-def test_its_memory_holds_what_clients_that_do_not_read_leave() -> None:
+def test_its_memory_suffices_for_the_buffers_of_slow_clients() -> None:
     (environment,) = (c["env"] for c in pod_of(ours())["containers"] if c["name"] == "nats")
     (limit,) = (int(e["value"].removesuffix("MiB")) * MB for e in environment if e["name"] == "GOMEMLIMIT")
     pending, payload = (int(setting(name).removesuffix("MB")) * MB for name in ("max_pending", "max_payload"))
@@ -86,7 +86,7 @@ def test_the_values_are_those_of_the_component() -> None:
         assert pod[name] == pod_of(ours())[name]
 
 
-def test_the_readme_has_them_used() -> None:
+def test_the_readme_uses_the_values() -> None:
     readme = (DEPLOY / "README.md").read_text()
     assert all(f"deploy/nats-chart/{name}" in readme for name in FORMS["tls"])
 
@@ -102,14 +102,14 @@ def rendered(request: pytest.FixtureRequest) -> tuple[str, list[Document]]:
     helm: Any = pytest.importorskip("helm_python", reason="Helm is not installed: pip install helm-python-sdk")
     with helm.Chart.load(chart) as loaded:
         built = loaded.render(values(request.param), name="nats", namespace="tidegate")
-    # A test of the chart's own is a pod that helm runs when it is asked to.
+    # A test of the chart is a pod that helm runs on request only.
     docs = [d for name, text in built.items() if "/tests/" not in name for d in documents(text)]
     for doc in docs:
         doc["metadata"].setdefault("namespace", "tidegate")
     return request.param, docs
 
 
-def test_the_chart_makes_what_pods_policies_and_keda_look_for(
+def test_the_chart_creates_what_pods_policies_and_keda_reference(
     rendered: tuple[str, list[Document]], tmp_path: Path
 ) -> None:
     form, docs = rendered
@@ -133,7 +133,7 @@ def test_the_chart_makes_what_pods_policies_and_keda_look_for(
         assert schemes == {"HTTPS" if form == "tls" else "HTTP"}
     (exporter,) = (c for c in pod_of(stateful)["containers"] if c["name"] == "prom-exporter")
     assert exporter["ports"] == [{"name": "prom-metrics", "containerPort": 7777}]
-    # It sees no key.
+    # The container has no key.
     assert "tls-ca" not in json.dumps([m for m in exporter.get("volumeMounts", []) if m.get("subPath") != "ca.crt"])
     (reloader,) = (c for c in pod_of(stateful)["containers"] if c["name"] == "reloader")
     assert "/etc/nats-server/accounts.conf" in reloader["args"]
@@ -153,5 +153,5 @@ def servers(rendered: tuple[str, list[Document]], tmp_path: Path) -> Iterator[Na
 
 
 @pytest.mark.slow
-async def test_three_servers_as_the_chart_configures_them(servers: NatsPods) -> None:
+async def test_three_servers_of_the_chart_form_a_cluster(servers: NatsPods) -> None:
     await are_one(servers)

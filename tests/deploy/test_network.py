@@ -55,13 +55,13 @@ ALL = {
 TOOLS = Peer(labels={"app.kubernetes.io/name": "nats", "app.kubernetes.io/component": "nats-box"})
 
 
-def test_pods_reach_what_they_need_and_nothing_else() -> None:
+def test_pods_reach_exactly_what_they_need() -> None:
     check(SHIPPED, added=True, scaler=True)
 
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
-def test_pods_of_an_overlay_reach_what_they_need_and_nothing_else(form: str, tmp_path: Path) -> None:
+def test_pods_of_an_overlay_reach_exactly_what_they_need(form: str, tmp_path: Path) -> None:
     demand = form.endswith("/demand")
     check(build(OVERLAYS / form), added=False, scaler=demand)
     components = ALL["/demand" if demand else ""]
@@ -69,7 +69,7 @@ def test_pods_of_an_overlay_reach_what_they_need_and_nothing_else(form: str, tmp
     check(overlay(tmp_path, form, *components, "kubernetes/vlm-endpoint"), added=True, scaler=demand)
 
 
-def test_nats_is_open_to_its_clients_and_its_monitoring_port_to_keda_alone() -> None:
+def test_nats_is_open_to_its_clients_and_its_monitoring_port_only_to_keda() -> None:
     policies = Policies(SHIPPED)
     ours = [peer(each) for name, each in workloads(SHIPPED).items() if name != "tidegate-placeholder"]
     doors = {4222: [*ours, NATS, TOOLS, APPS], 6222: [NATS, TOOLS], 8222: [KEDA], 7777: [PROMETHEUS]}
@@ -88,7 +88,7 @@ def rules(docs: list[Document]) -> list[tuple[Document, str, Document]]:
     return [(d, side, rule) for d in found for way, side in sides for rule in d["spec"].get(way, [])]
 
 
-def test_no_rule_is_for_everybody_without_a_reason() -> None:
+def test_every_open_rule_has_a_reason() -> None:
     for policy, side, rule in rules(SHIPPED):
         assert rule.get(side) and rule.get("ports"), f"{policy['metadata']['name']}: a rule without either is for all"
         for block in (each["ipBlock"] for each in rule[side] if "ipBlock" in each):
@@ -139,7 +139,7 @@ def patches() -> list[Document]:
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_the_readme_s_patches_narrow_what_they_say(form: str, tmp_path: Path) -> None:
+def test_the_readme_s_patches_narrow_the_stated_rules(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, patches=patches())
     policies, pods = Policies(docs), workloads(docs)
     ingest, cv = peer(pods["tidegate-ingest"]), peer(pods["tidegate-cv"])

@@ -1,4 +1,4 @@
-"""What `deploy/nodes` makes: nodes that pods fit on and drain from in time, warm headroom, parts of GPUs, weights."""
+"""The resources of `deploy/nodes`: nodes that fit pods and drain in time, warm headroom, parts of GPUs, weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PRODUCT = "nvidia.com/gpu.product"
 
 
 def longest_cold_start_s() -> int:
-    """As docs/how-to/scale.md has it for a pod on a new GPU node."""
+    """Return the cold start of a pod on a new GPU node, as docs/how-to/scale.md states it."""
     ((longest,),) = [re.findall(r"new GPU node \| \d+ to (\d+) ", (DEPLOY.parent / "docs/how-to/scale.md").read_text())]
     return int(longest)
 
@@ -67,7 +67,7 @@ def on_gpus(docs: list[Document]) -> dict[str, Document]:
 
 
 def requests_of(deployment: Document) -> dict[str, str]:
-    """What of NVIDIA's all containers of a pod ask for together."""
+    """Return the requests of all containers of a pod for NVIDIA's resources."""
     pod = pod_of(deployment)
     given = [c["resources"]["requests"] for c in (*pod.get("initContainers", []), *pod["containers"])]
     return {name: amount for each in given for name, amount in each.items() if "nvidia.com/" in name}
@@ -104,7 +104,7 @@ def check_fits(pool: Document, docs: list[Document]) -> None:
         tainted = {(t["key"], t["effect"]) for t in template["spec"]["taints"]}
         assert tainted and (tainted <= tolerated) == (name in on_gpus(docs))
     for workload in on_gpus(docs).values():
-        # What is in no label of the template, Karpenter believes that no node will have.
+        # Karpenter assumes that nodes have no labels beyond those of the template.
         assert pod_of(workload)["nodeSelector"].items() <= template["metadata"]["labels"].items()
 
 
@@ -128,12 +128,12 @@ def check_disruption(pool: Document) -> None:
     always, busy = budgets["Drifted"]
     assert always["nodes"] == "1" and "schedule" not in always
     hour = int(re.fullmatch(r"0 (\d+) \* \* \*", busy["schedule"]).group(1))  # type: ignore[union-attr]
-    # Hours remain: a node that could never be replaced would get no patches but by expiry, which asks nobody.
+    # Some hours allow drift: otherwise a node would get patches by expiry only, which ignores budgets.
     assert busy["nodes"] == "0" and hour <= 8 and 8 <= seconds(busy["duration"]) / 3600 <= 20
 
 
 def check_budget(pool: Document, docs: list[Document]) -> None:
-    """As many GPUs as KEDA may ask for, and no more: a mistake in a trigger can't cost more than planned."""
+    """Assert the limit of GPUs: what KEDA may request, so that a mistake in a trigger can't cost more than planned."""
     scaled = [s for s in of(docs, "ScaledObject").values() if s["spec"]["scaleTargetRef"]["name"] in on_gpus(docs)]
     most = sum(
         s["spec"]["maxReplicaCount"] * int(requests_of(on_gpus(docs)[s["spec"]["scaleTargetRef"]["name"]])[GPU])
@@ -188,7 +188,7 @@ def test_a_pool_that_breaks_a_rule_is_found() -> None:
             check(changed(pool, change))
 
 
-def test_no_pod_forbids_its_node_to_go() -> None:
+def test_no_pod_blocks_the_removal_of_its_node() -> None:
     """A drain loses nothing, and a node that may never go gets no patches."""
     for form in FORMS:
         assert "do-not-disrupt" not in json.dumps(build(OVERLAYS / form))
@@ -197,12 +197,12 @@ def test_no_pod_forbids_its_node_to_go() -> None:
 # ---- warm headroom
 
 
-# Those of CapacityBuffer v1beta1 in the sources of cluster-autoscaler.
+# The fields of CapacityBuffer v1beta1 in the sources of cluster-autoscaler.
 BUFFER_FIELDS = {"provisioningStrategy", "podTemplateRef", "scalableRef", "replicas", "percentage", "limits"}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_buffer_takes_the_placeholder_s_place(form: str, tmp_path: Path) -> None:
+def test_a_capacity_buffer_replaces_the_placeholder(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "nodes/capacity-buffer")
     check_builtin_kinds(docs)
     before = build(OVERLAYS / form)
@@ -213,7 +213,7 @@ def test_a_buffer_takes_the_placeholder_s_place(form: str, tmp_path: Path) -> No
     assert buffer["metadata"]["namespace"] == "tidegate" and set(buffer["spec"]) <= BUFFER_FIELDS
     reference = buffer["spec"]["scalableRef"]
     assert (reference["apiGroup"], reference["kind"]) == ("apps", "Deployment")
-    # As much as the placeholder kept: the same replicas of what a worker of cv asks for.
+    # The buffer reserves as much as the placeholder: the same replicas of the requests of a cv worker.
     assert reference["name"] in of(docs, "Deployment")
     placeholder = of(before, "Deployment")["tidegate-placeholder"]
     assert buffer["spec"]["replicas"] == placeholder["spec"]["replicas"]
@@ -276,7 +276,7 @@ def test_the_guide_s_thresholds_for_a_seventh_are_those_of_its_rate(form: str, t
 
 
 def check_sharing(config: Document, docs: list[Document]) -> None:
-    """A GPU that is shared is another resource, so nobody who wants a whole one gets a share."""
+    """A shared GPU is another resource, so a pod that requests a whole GPU never gets a share."""
     (text,) = config["data"].values()
     sharing = yaml.safe_load(text)["sharing"]["timeSlicing"]
     assert sharing["renameByDefault"] and sharing["failRequestsGreaterThanOne"]
@@ -286,7 +286,7 @@ def check_sharing(config: Document, docs: list[Document]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_turns_on_one_gpu_are_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+def test_time_slicing_of_a_gpu_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "nodes/time-slicing")
     plugin = build(NODES / "time-slicing/plugin")
     check_builtin_kinds([*docs, *plugin])
@@ -306,7 +306,7 @@ def images_of(docs: list[Document]) -> set[str]:
 
 
 def check_preload(docs: list[Document]) -> None:
-    """It pulls what workers need and nothing else, wherever they may be, and takes nothing of theirs."""
+    """Assert that it pulls exactly the images of workers, on every node, and takes none of their resources."""
     daemons = of(docs, "DaemonSet")["tidegate-images"]
     pod = pod_of(daemons)
     assert {c["image"] for c in pod["initContainers"]} == images_of(docs)
@@ -340,7 +340,7 @@ def test_the_workers_images_are_pulled_ahead(form: str, tmp_path: Path) -> None:
 
 
 def check_weights(docs: list[Document], reference: str) -> None:
-    """Whoever has a model finds it in the image, asks the hub for nothing, and could not."""
+    """Each pod with a model finds it in the image, requests nothing from the hub, and could not reach it."""
     policies = Policies(docs)
     models = 0
     for workload in workloads(docs).values():
@@ -377,13 +377,13 @@ def test_weights_from_an_image_are_a_component_of_either_form(form: str, tmp_pat
             check_weights(broken, "tidegate-weights:0.2.0")
 
 
-def test_the_guide_names_an_image_of_weights_of_one_s_own(tmp_path: Path) -> None:
+def test_the_guide_shows_a_custom_image_of_weights(tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n([^`]*volumes: \[[^`]*)```", GUIDE.read_text())
     docs = overlay(tmp_path, "h100/demand", "nodes/weights", patches=yaml.safe_load(block))
     check_weights(docs, "registry.example.org/weights:1")
 
 
-def test_all_that_is_for_nodes_goes_together(tmp_path: Path) -> None:
+def test_the_components_for_nodes_work_together(tmp_path: Path) -> None:
     components = ["nodes/mig", "nodes/capacity-buffer", "nodes/preload", "nodes/weights", "kubernetes/parts"]
     docs = overlay(tmp_path, "h100/demand", *components)
     for kind, name in (

@@ -96,8 +96,8 @@ def test_the_exporter_of_nats_is_scraped() -> None:
         assert renamed == name
 
 
-async def test_nats_tells_what_its_exporter_passes_on(tmp_path: Path) -> None:
-    """Of a real nats-server: the exporter's own names come from these fields."""
+async def test_nats_serves_the_figures_that_its_exporter_forwards(tmp_path: Path) -> None:
+    """The exporter derives its names from these fields of a real nats-server."""
     accounts(tmp_path)
     async with OwnServer(tmp_path, monitored=True) as nats:
         done = await nats.tidegate("setup")
@@ -134,7 +134,7 @@ def with_observability(folder: Path, form: str, *components: str) -> list[Docume
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_it_is_added_to_an_overlay_of_either_form(form: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_it_can_be_added_to_an_overlay_of_either_form(form: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     docs = with_observability(tmp_path, form)
     before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
     added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
@@ -144,7 +144,7 @@ def test_it_is_added_to_an_overlay_of_either_form(form: str, tmp_path: Path, pyt
 
 
 @pytest.mark.foreign
-def test_with_tls_it_shows_its_certificate_and_knows_each_pod_by_name(
+def test_tls_scrapes_present_a_certificate_and_verify_each_pod_by_name(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     docs = with_observability(
@@ -169,14 +169,14 @@ def test_with_tls_it_shows_its_certificate_and_knows_each_pod_by_name(
 
 
 @pytest.mark.foreign
-def test_a_tenant_has_monitors_of_its_own_alone(tmp_path: Path) -> None:
+def test_a_tenant_has_only_its_own_monitors(tmp_path: Path) -> None:
     docs = overlay(tmp_path, "../../observability/pods", namespace="acme")
     assert {(d["kind"], d["metadata"]["namespace"]) for d in docs} == {("PodMonitor", "acme")}
 
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
-def test_the_label_that_the_readme_gives_is_on_all_that_the_operator_selects(form: str, tmp_path: Path) -> None:
+def test_every_selected_object_has_the_label_of_the_readme(form: str, tmp_path: Path) -> None:
     readme = (DEPLOY / "README.md").read_text().partition("\n## Observability\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     resources = re.findall(r"`((?:\.\./)+observability)`", readme)

@@ -54,7 +54,7 @@ pytestmark = pytest.mark.xdist_group("deploy")
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", FORMS)
-def test_an_overlay(form: str, tmp_path: Path) -> None:
+def test_an_overlay_is_valid_and_complete(form: str, tmp_path: Path) -> None:
     docs = build(OVERLAYS / form)
     check_builtin_kinds(docs)
     cluster_wide = ("Namespace", "PriorityClass")
@@ -84,7 +84,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
     check_vlm(docs, tmp_path / "password")
     check_analytics(docs, tmp_path / "password")
     worker = check_cv(deployments["tidegate-cv"], tmp_path / "password", cv["spec"]["maxReplicaCount"])
-    # What is in hand must not decide: the stated rate alone gives the threshold.
+    # Messages in flight must not decide: the stated rate alone gives the threshold.
     rate, latency = (float(cv["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
     assert not lag_threshold(rate, latency, max_in_flight=worker.hold).is_bounded_by_in_flight
     # Decoding 1080p25 took 0.078 of a core a segment: the stated rate needs that many cores.
@@ -93,7 +93,7 @@ def test_an_overlay(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["cpu", "cpu/demand"])
-def test_the_overlay_without_gpus_asks_for_none(form: str, keda_schema: Path) -> None:
+def test_the_overlay_without_gpus_requests_none(form: str, keda_schema: Path) -> None:
     """Every service but vlm, by models that the image holds."""
     docs = build(OVERLAYS / form)
     check_builtin_kinds(docs)
@@ -121,8 +121,8 @@ def test_an_overlay_s_keda_kinds_are_valid(form: str, keda_schema: Path) -> None
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", [*FORMS, "cpu", "cpu/demand"])
-def test_work_bends_only_where_demand_scales(form: str) -> None:
-    """What workers defend is what their ScaledObject asks for."""
+def test_work_degrades_only_if_demand_scales(form: str) -> None:
+    """Workers defend the target of their ScaledObject."""
     docs = build(OVERLAYS / form)
     scaled = of(docs, "ScaledObject")
     for service in (s for s in ("cv", "embed", "vlm") if f"tidegate-{s}" in scaled):
@@ -135,7 +135,7 @@ def test_work_bends_only_where_demand_scales(form: str) -> None:
 
 
 @pytest.mark.foreign
-def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
+def test_nvidia_s_figures_are_unchanged() -> None:
     """Streams of 1080p30 by NVIDIA, as frames, as segments of 5 frames."""
     for profile, streams in (("h100", 50), ("rtx-pro-6000", 29), ("l40s", 15)):
         for form in ("", "/demand"):
@@ -145,7 +145,7 @@ def test_nvidia_s_figures_are_taken_over_unchanged() -> None:
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["rtx-pro-4500", "rtx-pro-4500/demand"])
-def test_a_gpu_that_nvidia_states_nothing_of_has_its_share_of_another_s_rate(form: str) -> None:
+def test_a_gpu_without_figures_of_nvidia_has_a_share_of_another_s_rate(form: str) -> None:
     """CUDA cores and GB/s of an RTX PRO 4500 and an RTX PRO 6000, both of the server edition."""
     share = min(10_496 / 24_064, 800 / 1_597)
     scaled = of(build(OVERLAYS / form), "ScaledObject")
@@ -207,9 +207,9 @@ def test_gpu_utilisation_is_a_component_of_each_gpu(form: str, tmp_path: Path, k
         assert isinstance(trigger, PrometheusTrigger)
         gpu = container_with_gpu(of(docs, "Deployment")[name])["name"]
         assert f'{{exported_namespace="tidegate",exported_container="{gpu}"}}' in trigger.query
-        # What the HPA's tolerance takes of it must still be reached by a GPU that is wholly busy.
+        # A fully busy GPU must exceed the threshold plus the HPA's tolerance.
         assert trigger.threshold * (1 + TOLERANCE) < 1 and trigger.ignore_null_values
-        # What started and added replicas still does, unchanged.
+        # The other triggers are unchanged.
         assert scaled["spec"]["triggers"][:-1] == before[name]["spec"]["triggers"] and lag
         assert "fallback" not in scaled["spec"] and "scalingModifiers" not in scaled["spec"]["advanced"]
 
@@ -235,7 +235,7 @@ def test_a_tenant_s_gpus_are_those_of_its_namespace(tmp_path: Path) -> None:
 
 @pytest.mark.foreign
 def test_the_query_adds_up_the_gpus_of_a_service(tmp_path: Path) -> None:
-    """By Prometheus itself, on what dcgm-exporter exports of two pods, a neighbour, another tenant and an idle GPU."""
+    """Prometheus evaluates it on dcgm-exporter's series of two pods, a neighbour, another tenant and an idle GPU."""
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed: apt-get install prometheus")
     (trigger,) = (

@@ -59,13 +59,13 @@ def manifests(folder: Path) -> list[Document]:
     return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
 
 
-async def test_every_deployment_runs_as_a_pod_and_none_loses_anything(pods: Pods, tmp_path: Path) -> None:
+async def test_every_deployment_runs_as_a_pod_and_loses_nothing(pods: Pods, tmp_path: Path) -> None:
     docs = manifests(tmp_path)
     everything = list(workloads(docs))
     assert len(everything) == 12
     async with receiver(pods.host) as (url, posted):
         endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
-        # All at once, in whatever order: each waits for what it needs.
+        # All are applied together, in any order: each waits for what it needs.
         await asyncio.to_thread(pods.play, [*pods.secrets(), endpoint, *docs])
         await all_ready(pods, everything)
         await assert_video_processed(pods, everything, posted, tmp_path)
@@ -103,8 +103,8 @@ async def assert_video_processed(pods: Pods, everything: list[str], posted: list
         assert "Traceback" not in pods.log(name)
 
 
-async def test_what_a_pod_lacks_shows(pods: Pods, tmp_path: Path) -> None:
-    """That these tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
+async def test_a_missing_dependency_of_a_pod_is_reported(pods: Pods, tmp_path: Path) -> None:
+    """These tests can fail: a pod without its Secret does not start, and one without a variable is not ready."""
     docs = manifests(tmp_path)
     cv = workloads(docs)["tidegate-cv"]
     config = [d for d in docs if d["kind"] == "ConfigMap"]
@@ -149,7 +149,7 @@ async def admin_of(pods: Pods) -> AsyncIterator[Client]:
 
 
 async def all_ready(pods: Pods, workloads: list[str]) -> None:
-    """As their readiness probes ask."""
+    """Wait until the readiness probes of all pods pass."""
     left = set(workloads)
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(2 * patience_s()):
@@ -171,7 +171,7 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def moments_are_found(admin: Client) -> None:
-    """By a label, and by a picture: embed-queries makes its vector, and embed made those that it is compared with."""
+    """Find moments by a label and by a picture: embed-queries makes its vector, and embed made the stored ones."""
     frame = Image.fromarray(await rules.last_keyframe(admin, "cam-0"))
     picture = io.BytesIO()
     frame.save(picture, "JPEG")
@@ -182,7 +182,7 @@ async def moments_are_found(admin: Client) -> None:
 
 
 async def demand_is_answered(pods: Pods) -> None:
-    """By the queries of the ScaledObjects."""
+    """Assert answers to the queries of the ScaledObjects."""
     scaled = yaml.safe_load((DEPLOY / "keda/demand/cv.yaml").read_text())
     query = scaled["spec"]["triggers"][0]["metadata"]["url"].rpartition("?")[2]
     url = f"http://{pods.address('tidegate-scaler')}:9091/demand?{query}"
@@ -192,7 +192,7 @@ async def demand_is_answered(pods: Pods) -> None:
 
 
 async def somebody_looks(pods: Pods) -> None:
-    """At the console's pages: what runs, a camera's picture, and what another setting would have cost."""
+    """Read the console's pages: the replicas, a camera's picture, and the cost of another setting."""
     token = re.search(r"#/link/(\S+)", pods.tidegate("console", "link"))
     assert token
     base = f"http://{pods.address('tidegate-console')}:8484/api/v1/"

@@ -23,12 +23,12 @@ from tests.support.waiting import patience_s, until
 from tests.support.worlds.webhook_world import say
 from tidegate.local.server import NatsServer
 
-# All but embed, which is as cv, and vlm, which has no model here. The webhook serves its page by TLS.
+# All services except embed, which is like cv, and vlm, which has no model here. The webhook uses TLS.
 PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder")
 
 
 def scrape(name: str, folder: Path, **more: Any) -> dict[str, Any]:
-    """As the PodMonitors have it: the targets' own labels are kept, and a pod has its namespace and its component."""
+    """The scrape job of the PodMonitors: it honours labels of targets; a pod has its namespace and its component."""
     return {
         "job_name": f"tidegate/tidegate-{name}",
         "honor_labels": True,
@@ -60,7 +60,7 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
     for service in PLAIN:
         start(service, plain, **fields)
     shown = {"METRICS_CERT": page.cert, "METRICS_KEY": page.key, "METRICS_CLIENT_CA": ca.ca}
-    # Nobody listens there.
+    # No process listens on this port.
     start("webhook", secured, WEBHOOK_URL="http://127.0.0.1:9/", **shown)
     try:
         scrapes = (scrape("plain", plain), scrape("webhook", secured, scheme="https", tls_config=tls))
@@ -74,25 +74,25 @@ async def prometheus(server: NatsServer, tmp_path: Path) -> AsyncIterator[Promet
 
 @pytest.mark.foreign
 @pytest.mark.slow
-async def test_alerts_fire_on_what_real_services_tell(prometheus: Prometheus, admin: Client) -> None:
+async def test_alerts_fire_on_metrics_of_real_services(prometheus: Prometheus, admin: Client) -> None:
     await until(lambda: prometheus.up() == {*PLAIN, "webhook"})
     js = admin.jetstream()
     await js.publish("events.alerts.lobby", b"no alert")
-    # Nobody takes it.
+    # No worker takes the job.
     await say(admin, 1)
     await js.publish(names.media("lobby"), b"no segment")
-    # All that runs is seen and answers. That cv idles and nobody asks the scaler would be told of if it lasted.
+    # All that runs is scraped and answers. An idle cv and a scaler without requests would raise alerts if they lasted.
     incidents = {"TidegateDeadLetters", "TidegateAlertsNotDelivered", "TidegateEndpointAway"}
     incidents |= {"TidegateGpusIdle", "TidegateScalerNotAsked"}
     await until(lambda: set(prometheus.firing()) == incidents)
     firing = prometheus.firing()
     assert firing["TidegateDeadLetters"].items() >= {"namespace": "tidegate", "service": "cv"}.items()
     assert firing["TidegateEndpointAway"]["severity"] == "page"
-    # Each alert can be evaluated on real pages: none meets two series where it wants one.
+    # Each alert evaluates on real pages: none gets two series where it needs one.
     evaluated = prometheus.evaluated()
     assert {rule["name"] for rule in evaluated} == set(ALERTS)
     assert [rule for rule in evaluated if rule["health"] != "ok"] == []
-    # And so can each query of the dashboards.
+    # Each query of the dashboards evaluates, too.
     failed = [q for name in NAMES for q, _ in queries(name) if "result" not in prometheus.query("query", query=q)]
     assert failed == []
     series = {name for name in prometheus.query("label/__name__/values") if name.startswith("tidegate_")}

@@ -30,7 +30,7 @@ def test_a_lock_file_is_listed_with_every_hash(lock: str) -> None:
     assert sorted(set(hashes)) == sorted(set(re.findall(r"sha256:([0-9a-f]{64})", text)))
 
 
-def test_two_versions_of_a_package_are_told_apart_by_their_conditions() -> None:
+def test_two_versions_of_a_package_are_distinguished_by_their_conditions() -> None:
     text = (
         "a==1 ; python_version < '3.12' --hash=sha256:" + "0" * 64 + "\na==2 ; python_version >= '3.12'\n    # via b\n"
     )

@@ -70,7 +70,7 @@ def rendered(form: str) -> list[Document]:
 
 
 def copied(folder: Path, form: str, *components: str) -> list[Document]:
-    """The overlay as somebody copies it for another tenant, with components before its own."""
+    """A copy of the overlay for another tenant, with components before its own."""
     deploy = folder / "deploy"
     shutil.copytree(DEPLOY, deploy)
     mine = deploy / "kubernetes/overlays/globex"
@@ -91,7 +91,7 @@ def user_of(workload: Document) -> str:
 
 
 def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
-    """All is in its namespace, connects as its users, and counts in its account."""
+    """Assert that all is in its namespace, connects as its users, and counts in its account."""
     check_builtin_kinds(docs)
     assert list(of(docs, "Namespace")) == [namespace]
     assert of(docs, "Namespace")[namespace]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -106,20 +106,20 @@ def check_tenant(docs: list[Document], namespace: str, account: str) -> None:
         our_own_reading(scaled)
         check_thresholds(scaled)
         check_triggers(scaled, docs)
-    # Of the first tenant's namespace they know NATS alone: its address, and the way to it.
+    # They reference only NATS in the first tenant's namespace: its address, and the route to it.
     existing = (of(docs, "ConfigMap")["tidegate-nats"], of(docs, "NetworkPolicy")["tidegate"])
     others = yaml.safe_dump([d for d in docs if d not in existing])
     assert "tidegate.svc" not in others and "metadata.name: tidegate" not in others
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_tenant_s_overlay(form: str, keda_schema: Path) -> None:
+def test_a_tenant_s_overlay_is_valid(form: str, keda_schema: Path) -> None:
     docs = rendered(form)
     check_tenant(docs, "acme", "ACME")
     assert set(keda_problems(keda_schema, docs)) == {None}
     first = build(OVERLAYS / f"h100{form}")
     assert set(of(docs, "ScaledObject")) == set(of(first, "ScaledObject"))
-    # Nothing of the cluster is made by both: whoever is deleted first would take it along.
+    # No cluster-wide object is in both overlays: deleting one overlay would delete the other's object.
     named = [
         {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in each} for each in (docs, first)
     ]
@@ -140,7 +140,7 @@ def test_a_copy_for_another_tenant_takes_all_components(form: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_pods_of_a_tenant_reach_nats_and_nobody_else_s_pods(form: str, tmp_path: Path) -> None:
+def test_pods_of_a_tenant_reach_nats_and_no_pods_of_others(form: str, tmp_path: Path) -> None:
     docs, first = copied(tmp_path, form, *COMPONENTS), build(OVERLAYS / f"h100{form}")
     check(docs, added=True, scaler=bool(form))
     policies = Policies([*docs, *first])
@@ -153,7 +153,7 @@ def test_pods_of_a_tenant_reach_nats_and_nobody_else_s_pods(form: str, tmp_path:
     for one, another in [(a, b) for a in ours for b in theirs] + [(b, a) for a in ours for b in theirs]:
         assert [p for p in (9102, 9090, 8000, 4222) if policies.sends(one, another, p)] == []
         assert [p for p in (9102, 9090, 8000, 4222) if policies.takes(another, one, p)] == []
-    # What is called NATS in the tenant's namespace is not taken for it.
+    # A service called NATS in the tenant's namespace does not pass for it.
     assert not any(policies.sends(pod, Peer(namespace="globex", labels=NATS.labels), 4222) for pod in ours)
 
 
@@ -168,7 +168,7 @@ def secrets_by_the_readme(folder: Path) -> dict[str, str]:
     return dict(re.findall(r"generic (\S+) --from-file=password=(\S+)", reply))
 
 
-async def test_a_tenant_s_pods_and_keda_find_what_is_theirs_on_a_real_server(tmp_path: Path) -> None:
+async def test_a_tenant_s_pods_and_keda_find_their_streams_on_a_real_server(tmp_path: Path) -> None:
     accounts(tmp_path)
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     docs = rendered("/demand")
@@ -200,7 +200,7 @@ async def test_a_tenant_s_pods_and_keda_find_what_is_theirs_on_a_real_server(tmp
 
 
 async def keda_queries(server: OwnServer, docs: list[Document]) -> dict[tuple[str, str], int]:
-    """What KEDA counts for each trigger on a consumer, by the account that its authentication names."""
+    """Return KEDA's count for each trigger on a consumer, by the account that its authentication names."""
     config = of(docs, "ConfigMap")["tidegate-nats"]["data"]
     given = of(docs, "TriggerAuthentication")["tidegate-nats"]["spec"]["configMapTargetRef"]
     account = {e["parameter"]: config[e["key"]] for e in given}["account"]

@@ -47,7 +47,7 @@ def secret(folder: Path, pair: Pair, ca: str) -> None:
 
 
 def environment(folder: Path, server: NatsServer) -> dict[str, str]:
-    """That of the scaler's container, with what is mounted found below `folder`, and free ports of this machine."""
+    """The environment of the scaler's container, with its mounts below `folder`, and free ports of this machine."""
     (folder / "overlay").mkdir()
     given = variables(workloads(with_tls(folder / "overlay", "h100/demand"))["tidegate-scaler"], folder / "password")
     given = {name: value.replace("/run/secrets/", f"{folder}/") for name, value in given.items()}
@@ -95,7 +95,7 @@ async def test_the_scaler_s_pod_speaks_tls_with_all(tmp_path: Path) -> None:
 
 
 async def check_grpc(address: str, generated: Path, authority: Authority, keda: Pair, stranger: Authority) -> None:
-    """KEDA is answered, and who shows no certificate or another CA's is not."""
+    """KEDA gets an answer, and a client with no certificate or one of another CA does not."""
     async with KedaClient(address, generated, Path(authority.ca), *map(Path, keda)) as client:
         assert await client.metric(QUERY) == (0.0, False)
     for own in ((), stranger.issue("keda")):

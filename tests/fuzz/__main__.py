@@ -1,4 +1,4 @@
-"""Tries inputs at every door, several processes at once, and prints a table. Ends with 1 where something was found."""
+"""Try inputs at every door in several processes, and print a table. The exit code is 1 if something was found."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SILENCE_S, WORK_S = 120.0, 1.0
 
 
 class Finding(NamedTuple):
-    """fault: by which it is told from others. n: the input's number."""
+    """fault: the key that distinguishes it from others. n: the input's number."""
 
     fault: str
     n: int
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What came of the inputs at one door. findings: one for each fault."""
+    """The results of the inputs at one door. findings: one for each fault."""
 
     door: str
     counts: Counts
@@ -45,13 +45,13 @@ class Tried(NamedTuple):
 
 
 def names() -> list[str]:
-    """Of all doors, room by room."""
+    """The names of all doors, room by room."""
     found = sorted(m.name for m in pkgutil.iter_modules(doors.__path__) if not m.name.startswith("_"))
     return [door.name for name in found for door in doors.of(name)]
 
 
 def try_door(name: str, seed: int, count: int) -> Tried:
-    """Try inputs 0 to `count`. A process that an input ends is replaced, and the next one goes on after that."""
+    """Try inputs 0 to `count`. A process that an input ends is replaced, and its successor starts after that input."""
     so_far, deaths = Counts(0), 0
     findings: dict[str, Finding] = {}
     while so_far.next < count and deaths < MOST_FINDINGS:
@@ -121,7 +121,7 @@ def _save(name: str, seed: int, n: int, fault: str, text: str, data: bytes | Non
 
 
 def shares(chosen: Sequence[Door], count: int) -> dict[str, int]:
-    """How many of `count` inputs each door gets."""
+    """Return how many of `count` inputs each door gets."""
     whole = sum(door.share for door in chosen)
     return {door.name: max(1, round(count * door.share / whole)) for door in chosen}
 

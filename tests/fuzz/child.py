@@ -1,6 +1,6 @@
 """One process at one door: `python -m tests.fuzz.child DOOR SEED FIRST END SCRATCH`.
 
-The input in hand is in shared memory, so that the parent has it where this process is killed by it. Findings go to
+The current input is in shared memory, so that the parent has it if the input kills this process. Findings go to
 standard output, a line of JSON each.
 """
 
@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 from tests.fuzz.door import MB, Door
 from tests.fuzz.spoil import MOST
 
-# An input may take so much of the processor's time, in seconds; at the second figure its process is killed.
+# The processor time of an input, in seconds: the limit, and the time at which its process is killed.
 STALL_S, KILL_S = 1.0, 20.0
-# It has as many tries, of which the fastest counts: a busy machine, or the first use of a library, makes one slow.
+# The number of tries, of which the fastest counts: a busy machine or the first use of a library slows one down.
 TRIES = 3
-# What no door may ask for, even for a moment: the machine is shared.
+# The memory that no door may exceed, even for a moment: the machine is shared.
 MOST_ADDRESSES = 16 * 2**30
 _HEAD = struct.Struct("qqqqdq")
 _ROOM = _HEAD.size + 8 + 4 * MOST
@@ -40,7 +40,7 @@ DONE, UNFIT = 64, 65
 
 
 class Counts(NamedTuple):
-    """next: the number of the input in hand. slowest: seconds. peak: bytes by which the memory has grown."""
+    """next: the number of the current input. slowest: seconds. peak: bytes by which the memory has grown."""
 
     next: int
     tried: int = 0
@@ -50,7 +50,7 @@ class Counts(NamedTuple):
     peak: int = 0
 
     def after(self, failed: bool, taken: bool, spent: float, more: int) -> Counts:
-        """With one more input."""
+        """The counts with one more input."""
         return Counts(
             self.next + 1,
             self.tried + 1,
@@ -62,7 +62,7 @@ class Counts(NamedTuple):
 
 
 class Progress:
-    """What the parent may read at any time."""
+    """The values that the parent may read at any time."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -87,7 +87,7 @@ def find(name: str) -> Door:
 
 
 def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], remaining: Sequence[bytes]) -> bytes:
-    """The input of a number, whoever makes it: first those that are kept and those that are good, then spoilt ones."""
+    """The input of a number, the same in each process: first saved inputs and good ones, then spoilt ones."""
     first = [*remaining, *good]
     if n < len(first):
         return first[n]
@@ -96,7 +96,7 @@ def input_of(door: Door, seed: int, n: int, good: Sequence[bytes], remaining: Se
 
 
 class Outcome(NamedTuple):
-    """problem: what is wrong, with its traceback. fault: by which that is told from other problems."""
+    """problem: what is wrong, with its traceback. fault: the key that distinguishes it from other problems."""
 
     taken: bool
     problem: str = ""
@@ -160,7 +160,7 @@ def _spent() -> float:
 
 
 def _memory() -> int:
-    """The most bytes that were in memory at once. What getrusage says counts the process that started this one too."""
+    """The peak of bytes in memory. The value of getrusage would include the process that started this one."""
     with Path("/proc/self/status").open("rb") as status:
         return int(status.read().partition(b"VmHWM:")[2].split(maxsplit=1)[0]) * 1024
 
@@ -176,7 +176,7 @@ def _tell(n: int, fault: str, text: str) -> None:
 
 
 class _Nowhere:
-    """Where logs go: whatever is written there could have been written to a terminal."""
+    """The sink of logs: any text written there could have gone to a terminal."""
 
     def write(self, text: str) -> int:
         return len(text.encode(errors="replace"))
@@ -204,7 +204,7 @@ def main(name: str, seed: str, first: str, end: str, scratch: str) -> None:
             traceback.print_exc(file=sys.__stderr__)
             sys.__stderr__.flush()  # type: ignore[union-attr]
             os._exit(UNFIT)
-        # Threads of libraries may outlive their work, and have nothing to say.
+        # Threads of libraries may outlive their work; they have no result.
         sys.__stdout__.flush()  # type: ignore[union-attr]
         os._exit(DONE)
 

@@ -11,7 +11,7 @@ from tests.fuzz.good import NOW
 
 
 def headers_of(lines: list[bytes]) -> dict[str, str]:
-    """As the client reads them."""
+    """Parse headers as the client does."""
     found: dict[str, str] = Client._parse_header_lines(b"\r\n".join(lines))
     return found
 

@@ -1,4 +1,4 @@
-"""What a door is."""
+"""The description of a door."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Door(NamedTuple):
     """name: also of its folder in the corpus. seeds: gives good inputs. call: takes an input, as the product would.
 
     refuses: exceptions that are a clean refusal. spoil: makes another input of one, and of the others. share: of all
-    inputs, beside the other doors': slow ones have less. most_bytes: by which one input may raise the process's memory.
+    inputs, relative to other doors: slow ones have less. most_bytes: by which one input may raise the process's memory.
     """
 
     name: str
@@ -38,7 +38,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def wait(work: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns, in the one loop that all inputs of a process share."""
+    """Return a coroutine's result; all inputs of a process share one loop."""
     global _loop
     _loop = _loop or asyncio.new_event_loop()
     return _loop.run_until_complete(work)

@@ -1,4 +1,4 @@
-"""What answers a request that is refused."""
+"""The answer to a refused request."""
 
 from __future__ import annotations
 

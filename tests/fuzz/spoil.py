@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 Others: TypeAlias = Sequence[bytes]
 Spoil: TypeAlias = Callable[[random.Random, bytes, Others], bytes]
-# An input has at most so many bytes: the doors' own limits are below it, and NATS' by default at a megabyte.
+# The most bytes of an input: the doors' own limits are below it, and the default limit of NATS is a megabyte.
 MOST = 96 * 1024
 
 _TOKENS = (

@@ -1,4 +1,4 @@
-"""What was found by hostile input stays mended, and the tool that looks for it sees what it is for."""
+"""Faults found by hostile input stay fixed, and the fuzzer finds known faults."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.fuzz import __main__ as fuzz
 from tests.fuzz.child import find, input_of, try_one
 from tests.fuzz.door import CORPUS, MB
 
-# A test of each door takes so many inputs: the tool itself takes more.
+# The number of inputs in the test of a door: the tool itself takes more.
 FEW = 40
 MOST_CORPUS = MB
 
 
 @pytest.mark.parametrize("name", fuzz.names())
-def test_a_door_takes_or_refuses_what_comes(name: str) -> None:
+def test_a_door_accepts_or_refuses_any_input(name: str) -> None:
     """First what was once a finding, then good input, then some that is made of both."""
     door = find(name)
     good, remaining = list(door.seeds()), door.corpus()
@@ -26,7 +26,7 @@ def test_a_door_takes_or_refuses_what_comes(name: str) -> None:
     assert outcomes[len(remaining)].taken, "good input is refused: what is made of it tests nothing"
 
 
-def test_the_corpus_is_small_and_of_doors_that_there_are() -> None:
+def test_the_corpus_is_small_and_names_existing_doors() -> None:
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert files and {path.parent.name for path in files} <= set(fuzz.names())
     assert sum(path.stat().st_size for path in files) < MOST_CORPUS
@@ -58,7 +58,7 @@ def test_an_input_is_the_same_in_every_process() -> None:
         ("large", ["memory"]),
     ],
 )
-def test_a_fault_is_found_and_its_input_kept(
+def test_a_fault_is_found_and_its_input_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, faults: list[str]
 ) -> None:
     monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)

@@ -130,7 +130,7 @@ RUNS = {"tests/runs.py", "tidegate/__main__.py"}
         ("child = Path(__file__).parent / 'helper.py'", {"tests/helper.py", *BUS}),
     ],
 )
-def test_a_test_reaches_what_it_imports_starts_or_reads(source: str, reached: set[str]) -> None:
+def test_a_test_depends_on_what_it_imports_starts_or_reads(source: str, reached: set[str]) -> None:
     assert reach(source) == reached
 
 
@@ -151,7 +151,7 @@ def test_a_test_reaches_what_it_imports_starts_or_reads(source: str, reached: se
         ("NOTICE", [], "no test names NOTICE"),
     ],
 )
-def test_a_change_reaches_tests_or_leaves_a_doubt(changed: str, tests: list[str], doubt: str) -> None:
+def test_a_change_selects_tests_or_reports_a_doubt(changed: str, tests: list[str], doubt: str) -> None:
     graph = sample(helps="import tests.helper", runs="start('services.cv')", reads="DEPLOY = ROOT / 'deploy' / 'keda'")
     found = graph.affected([changed])
     assert sorted(found.tests) == [f"tests/test_{name}.py" for name in tests]
@@ -193,13 +193,13 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def test_it_prints_what_the_last_commit_and_the_working_tree_reach(repository: Path) -> None:
+def test_it_prints_the_tests_of_the_last_commit_and_the_working_tree(repository: Path) -> None:
     done = command(repository)
     assert (done.returncode, done.stdout) == (0, "tests/test_docs.py\n")
     assert "1 of 2 test files" in done.stderr
     (repository / "tests/test_new.py").write_text("")
     (repository / "shared/bus/pull.py").unlink()
-    # From any folder of the checkout.
+    # It works from any folder of the checkout.
     assert command(repository / "tests", "HEAD").stdout == "tests/test_bus.py\ntests/test_new.py\n"
     why = command(repository, "HEAD", "--why", "tests/test_bus.py").stdout.split()
     assert why == ["shared/bus/pull.py", "shared/bus/__init__.py", "tests/test_bus.py"]
@@ -213,7 +213,7 @@ def test_it_prints_nothing_if_nothing_changed(repository: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "") and "0 of 2 test files" in done.stderr
 
 
-def test_a_mistake_is_answered_with_its_remedy(repository: Path, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_answered_with_its_remedy(repository: Path, tmp_path: Path) -> None:
     for folder, arguments, remedy in (
         (tmp_path, [], "run it in a clone of the repository"),
         (repository, ["nowhere"], "name a branch, a tag or a commit"),
@@ -261,15 +261,13 @@ def test_each_test_reaches_itself(graph: Graph) -> None:
         (".ci/run", {"house"}, {"fmp4"}),
     ],
 )
-def test_a_change_reaches_its_tests_and_spares_others(
-    graph: Graph, changed: str, some: set[str], others: set[str]
-) -> None:
+def test_a_change_selects_its_tests_only(graph: Graph, changed: str, some: set[str], others: set[str]) -> None:
     found = reached_by(graph, changed)
     assert some <= found and not others & found and len(found) < len(graph.tests) / 2
 
 
 @pytest.mark.slow
-def test_a_change_of_the_bus_reaches_most_tests(graph: Graph) -> None:
+def test_a_change_of_the_bus_selects_most_tests(graph: Graph) -> None:
     assert len(reached_by(graph, "shared/bus/connection.py")) > len(graph.tests) / 2
 
 
@@ -311,7 +309,7 @@ TRACED = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRACED)
-def test_the_graph_has_whatever_a_test_runs_or_reads(graph: Graph, name: str, tmp_path: Path) -> None:
+def test_the_graph_has_all_that_a_test_runs_or_reads(graph: Graph, name: str, tmp_path: Path) -> None:
     (test,) = (file for file in graph.tests if file.endswith(f"/test_{name}.py"))
     record = tmp_path / "record"
     (tmp_path / "sitecustomize.py").write_text(TRACER)

@@ -66,7 +66,7 @@ class Rules(ast.NodeVisitor):
         return is_call(node, CLOCK) or (isinstance(node, ast.Name) and node.id in self._readings)
 
     def _measures(self, node: ast.AST) -> bool:
-        """Whether its value is a time: what other calls make of a time is none."""
+        """Return whether its value is a time: a value that other calls derive from a time is none."""
         if isinstance(node, ast.Call) and not is_call(node, ARITHMETIC):
             return is_call(node, CLOCK)
         if isinstance(node, ast.Name):
@@ -195,14 +195,14 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("remedy", "source"), [(remedy, source) for remedy in BAD for source in BAD[remedy]])
-def test_the_rule_finds(remedy: str, source: str) -> None:
+def test_the_rule_finds_clock_dependence(remedy: str, source: str) -> None:
     assert [found for _, found in Rules(source).found] == [remedy]
 
 
 @pytest.mark.parametrize("source", GOOD)
-def test_the_rule_leaves(source: str) -> None:
+def test_the_rule_accepts_other_code(source: str) -> None:
     assert Rules(source).found == []
 
 
-def test_a_reason_is_given() -> None:
+def test_an_exception_needs_a_reason() -> None:
     assert Rules("time.sleep(1)  # clock:\nassert done").found == [(1, SLEPT)]

@@ -47,7 +47,7 @@ def _pages() -> dict[str, str]:
 
 
 def _current() -> dict[str, str]:
-    """Without what is long over, which is told of with the names of its time."""
+    """The pages without the changelog, which has the names of its time."""
     return {name: text for name, text in _pages().items() if name != "CHANGELOG.md"}
 
 
@@ -66,13 +66,13 @@ def _in_backticks(text: str) -> list[str]:
 
 @cache
 def _anchors(name: str) -> set[str]:
-    """As GitHub and the site make them of headings."""
+    """The anchors that GitHub and the site make of headings."""
     headings = re.findall(r"^#+ (.*)$", _without_blocks((ROOT / name).read_text()), re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_a_target() -> None:
     assert _failing({name: _broken_links(name, text) for name, text in _pages().items()}) == {}
 
 
@@ -90,14 +90,14 @@ def _broken_links(name: str, text: str) -> list[str]:
     return broken
 
 
-def test_files_that_are_named_exist() -> None:
+def test_named_files_exist() -> None:
     start = re.compile(rf"^(?:{'|'.join(FOLDERS)})/[\w./-]*$")
     named = {name: set(filter(start.match, _in_backticks(text))) for name, text in _current().items()}
     there = {each for found in named.values() for each in found if (ROOT / each).exists()}
     assert _failing({name: found - there for name, found in named.items()}) == {}
 
 
-def test_python_names_that_are_named_exist() -> None:
+def test_named_python_objects_exist() -> None:
     dotted = re.compile(r"^(?:python -m )?((?:shared|services|tools|bench|tests)(?:\.\w+)+)(?:\(.*\))?$")
     named = {
         name: {m[1] for token in _in_backticks(text) if (m := dotted.match(token))} for name, text in _current().items()
@@ -105,7 +105,7 @@ def test_python_names_that_are_named_exist() -> None:
     assert _failing({name: {each for each in found if not _importable(each)} for name, found in named.items()}) == {}
 
 
-def test_python_that_is_shown_imports_what_there_is() -> None:
+def test_python_examples_import_existing_names() -> None:
     wrong: dict[str, set[str]] = {}
     for name, indented in _current().items():
         text = textwrap.dedent(indented)
@@ -120,7 +120,7 @@ def test_python_that_is_shown_imports_what_there_is() -> None:
     assert _failing(wrong) == {}
 
 
-def test_the_passwords_of_a_cluster_are_made_as_shown(tmp_path: Path) -> None:
+def test_the_documented_commands_create_the_passwords_of_a_cluster(tmp_path: Path) -> None:
     text = (ROOT / "deploy/README.md").read_text()
     block, with_tls = re.findall(r"^   (tidegate cluster init .*)$", text, re.MULTILINE)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -166,11 +166,11 @@ def test_every_folder_is_in_the_tables_of_contributing() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_reference_is_what_the_code_says(page: str) -> None:
+def test_the_reference_equals_the_generated_one(page: str) -> None:
     assert (FOLDER / page).read_text() == PAGES[page](), "run `make reference`"
 
 
-def test_every_page_of_the_reference_is_made_or_made_for_programs() -> None:
+def test_every_page_of_the_reference_is_generated_or_for_programs() -> None:
     assert {p.name for p in FOLDER.iterdir()} == set(PAGES)
 
 
@@ -181,7 +181,7 @@ def test_every_field_of_an_event_is_explained() -> None:
     assert _failing(silent) == {}
 
 
-def test_the_scaler_takes_every_key_of_the_reference() -> None:
+def test_the_scaler_accepts_every_key_of_the_reference() -> None:
     values = {"service": "cv", "stream": "MEDIA", "consumer": "cv", "metricsUrl": "http://127.0.0.1:9090/metrics"}
     values["backfillGrace"] = "90"  # more than a cold start
     refused = {}
@@ -194,13 +194,13 @@ def test_the_scaler_takes_every_key_of_the_reference() -> None:
 
 
 def _settings() -> set[str]:
-    """Of processes, and of compose.yaml."""
+    """The settings of processes and of compose.yaml."""
     structs = [BusSettings, TopologySettings, *settings.found().values()]
     composed = re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text())
     return {name.upper() for struct in structs for name in struct.__struct_fields__} | set(composed)
 
 
-def test_settings_that_are_named_exist() -> None:
+def test_named_settings_exist() -> None:
     existing = _settings()
     prefixes = {each.partition("_")[0] for each in existing} - {"NUM", "REPLICA", "LOG", "MAX", "STREAM", "VLLM"}
     setting = re.compile(rf"\b(?:{'|'.join(sorted(prefixes))})_[A-Z][A-Z_]*\b")
@@ -213,14 +213,14 @@ def test_settings_that_are_named_exist() -> None:
     assert _failing(wrong) == {}
 
 
-def test_metrics_that_are_named_exist() -> None:
+def test_named_metrics_exist() -> None:
     existing = set(re.findall(r"`(tidegate_\w+)`", metrics_page()))
     written = {name: text for name, text in _current().items() if not name.startswith("docs/reference/")}
     assert _failing({name: set(re.findall(r"\btidegate_\w+", text)) - existing for name, text in written.items()}) == {}
 
 
 def _lines(text: str) -> list[str]:
-    """What is to be typed: the lines of a page's blocks without a language, and what is in backticks."""
+    """The commands of a page: the lines of its blocks without a language, and the text in backticks."""
     blocks = re.findall(r"^( *)```(?:sh|bash)?\n(.*?)^\1```$", text, flags=re.DOTALL | re.MULTILINE)
     return [line for _, block in blocks for line in block.replace("\\\n", " ").splitlines()] + _in_backticks(text)
 
@@ -233,7 +233,7 @@ def _commands(text: str) -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)[1:]
 
 
-def test_commands_that_are_shown_exist() -> None:
+def test_shown_commands_exist() -> None:
     shown = {name: list(_commands(text)) for name, text in _current().items()}
     assert _failing({name: [words for words in lines if not _exists(words)] for name, lines in shown.items()}) == {}
 
@@ -250,13 +250,13 @@ def _exists(words: list[str]) -> bool:
     return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
 
 
-def test_versions_that_are_shown_are_the_present_one() -> None:
+def test_shown_versions_are_the_present_one() -> None:
     present = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     shown = {name: set(re.findall(r"\btidegate[-:/](\d+\.\d+\.\d+)", text)) for name, text in _current().items()}
     assert _failing({name: found - {present} for name, found in shown.items()}) == {}
 
 
-def test_every_make_target_that_is_named_exists() -> None:
+def test_every_named_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name, text in _current().items():
         lines = [shlex.split(line, comments=True) for line in _lines(text) if line.startswith("make ")]
@@ -293,7 +293,7 @@ def test_links_of_the_site_lead_to_its_pages(tmp_path: Path) -> None:
     assert broken == []
 
 
-def test_a_page_that_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+def test_a_page_that_loads_from_other_hosts_is_found(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(
         '<a href="https://keda.sh">KEDA</a> <script src="assets/own.js"></script> <link href="//fonts.test/a.css">'
         '<script async src="https://cdn.test/shim.js"></script>'

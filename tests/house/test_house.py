@@ -46,7 +46,7 @@ def order(package: str) -> dict[str, int]:
 
 
 def part(file: str, package: str) -> str:
-    """What of a package a file belongs to: a folder, or a module beside the folders."""
+    """Return the part of a package that a file belongs to: a folder, or a module next to the folders."""
     return file.removeprefix(f"{package}/").split("/")[0].removesuffix(".py")
 
 
@@ -63,7 +63,7 @@ def modules(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", packages())
-def test_every_module_is_in_its_table_and_every_row_is_there(package: str) -> None:
+def test_every_module_is_in_its_table_and_every_row_exists(package: str) -> None:
     table, names = order(package).keys(), modules(package)
     if table or len(names) >= MANY:
         beside = {path.name for path in (ROOT / package).iterdir() if path.is_dir()}
@@ -89,7 +89,7 @@ def test_contributing_has_the_order_of_the_package(package: str) -> None:
     assert rows == list(order(package))
 
 
-def test_services_know_what_is_shared_and_not_each_other() -> None:
+def test_services_import_shared_and_not_each_other() -> None:
     may = {"shared": ("shared",), "services": ("shared",), "tidegate": PRODUCT}
     wrong = []
     for file in files(*PRODUCT):
@@ -100,7 +100,7 @@ def test_services_know_what_is_shared_and_not_each_other() -> None:
     assert not wrong
 
 
-def test_no_file_imports_itself_by_way_of_others() -> None:
+def test_no_imports_are_circular() -> None:
     try:
         TopologicalSorter({file: imported(file) for file in files(*OURS)}).prepare()
     except CycleError as e:
@@ -108,7 +108,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 
 def test_nothing_imports_a_module_of_tests() -> None:
-    """Helpers live in support modules beside the tests."""
+    """Helpers live in support modules next to the tests."""
     wrong = [
         f"{file} imports {other}"
         for file in files("tests", "bench", "tools")
@@ -118,7 +118,7 @@ def test_nothing_imports_a_module_of_tests() -> None:
     assert not wrong
 
 
-def test_no_two_files_of_tests_have_one_name() -> None:
+def test_no_two_test_files_have_the_same_name() -> None:
     """Tables of risks, versions and costs name a file without its folder."""
     names = [file.rpartition("/")[2] for file in files("tests") if "/test_" in file]
     assert {name for name in names if names.count(name) > 1} == set()

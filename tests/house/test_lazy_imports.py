@@ -1,4 +1,4 @@
-"""What is imported and not used is not loaded."""
+"""Imported but unused modules are not loaded."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_a_connection_loads_no_web_client(tmp_path: Path) -> None:
         "from shelf import *; print(books.COUNT)",
     ],
 )
-def test_however_it_is_used_it_is_loaded_then(shelf: Path, use: str) -> None:
+def test_any_use_loads_it(shelf: Path, use: str) -> None:
     first = "lazy.until_used('shelf'); import shelf as s; print('shelf.books' in sys.modules); "
     also = "; print(s.TITLE, 'os' in vars(s), s.__file__[-17:])"
     assert run(first + use + also, shelf).split("\n") == ["False", "3", "shelf True shelf/__init__.py"]
 
 
-def test_threads_that_use_it_at_once_all_have_it(shelf: Path) -> None:
+def test_concurrent_threads_all_get_it(shelf: Path) -> None:
     with (shelf / "shelf/books.py").open("a") as books:
         books.write("import time; time.sleep(0.2)\n")
     program = """
@@ -63,7 +63,7 @@ print(len(found), set(found))"""
     assert run(program, shelf) == "8 {'shelf'}"
 
 
-def test_one_that_can_t_be_loaded_says_so_each_time(shelf: Path) -> None:
+def test_a_failed_import_is_reported_each_time(shelf: Path) -> None:
     (shelf / "shelf/books.py").write_text("import nothing_of_that_name\n")
     program = """
 lazy.until_used('shelf')
@@ -74,7 +74,7 @@ for _ in range(2):
     assert run(program, shelf).split("\n") == ["No module named 'nothing_of_that_name'"] * 2
 
 
-def test_what_it_lacks_is_said_as_usual(shelf: Path) -> None:
+def test_a_missing_attribute_raises_the_usual_error(shelf: Path) -> None:
     program = """
 lazy.until_used('shelf')
 import shelf

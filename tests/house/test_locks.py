@@ -63,7 +63,7 @@ def pins(lock: str) -> list[Pin]:
 
 
 def requirements(extras: tuple[str, ...]) -> list[Requirement]:
-    """What pyproject.toml asks for with these extras, and with those that they name."""
+    """The requirements of pyproject.toml with these extras, and with the extras that they include."""
     found: list[Requirement] = []
     for text in [*PROJECT["dependencies"], *(t for e in extras for t in PROJECT["optional-dependencies"][e])]:
         requirement = Requirement(text)
@@ -91,7 +91,7 @@ def version(pin: Pin) -> str:
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("lock", EXTRAS)
-def test_a_lock_has_what_is_asked_for_and_nothing_that_was(lock: str, python: str) -> None:
+def test_a_lock_has_the_present_requirements_only(lock: str, python: str) -> None:
     held = chosen(lock, python)
     wanted = requirements(EXTRAS[lock])
     for requirement in wanted:
@@ -103,7 +103,7 @@ def test_a_lock_has_what_is_asked_for_and_nothing_that_was(lock: str, python: st
 
 
 @pytest.mark.parametrize("lock", [lock for lock in EXTRAS if lock != "test"])
-def test_every_lock_is_cut_out_of_the_tests(lock: str) -> None:
+def test_every_lock_is_a_subset_of_the_lock_of_tests(lock: str) -> None:
     for python in PYTHONS:
         versions = {name: version(pin) for name, pin in chosen("test", python).items()}
         for name, pin in chosen(lock, python).items():

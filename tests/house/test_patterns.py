@@ -21,11 +21,11 @@ def every() -> list[Pattern]:
     return patterns()
 
 
-def test_the_cost_of_each_grows_with_the_text_s_length_alone(every: list[Pattern]) -> None:
+def test_the_cost_of_each_pattern_is_linear_in_the_text(every: list[Pattern]) -> None:
     assert {f"{p.where} {p.text!r}": cost for p in every if (cost := superlinear(p))} == {}
 
 
-def test_patterns_are_found_wherever_they_are_written(every: list[Pattern]) -> None:
+def test_patterns_are_found_in_any_form_of_code(every: list[Pattern]) -> None:
     found = {(p.where.partition(":")[0], p.text, p.anchored) for p in every}
     assert ("shared/contract/work/jobs.py", r"^[A-Za-z0-9_.:-]{1,128}(?![\s\S])", False) in found, "of a field"
     assert ("shared/contract/deadletters.py", "[A-Za-z0-9_-]{1,64}", True) in found, "kept under a name"
@@ -33,22 +33,22 @@ def test_patterns_are_found_wherever_they_are_written(every: list[Pattern]) -> N
     assert ("shared/contract/reading/mistakes.py", r", got \d+$", False) in found, "applied where it stands"
 
 
-def test_what_costs_more_is_known() -> None:
+def test_costlier_patterns_are_found() -> None:
     texts = [r"\s*\n\s*", r"(a+)+b", r"a*a*b", r"(\w+\s?)*$", r"://[^@]*@", r"(?:a+b)?", r"x+y", r"(?i)A+ba", r"a.*b"]
     assert [text for text in texts if not of(text)] == []
 
 
-def test_what_costs_more_at_one_place_is_known() -> None:
+def test_patterns_costly_at_one_place_are_found() -> None:
     texts = [r"(a|aa)*c", r"(a{1,3})*c", r"a+\.?a+b", r"(\w+\s?)*$", r".*a.*b", r"(?:a?)*b"]
     assert [text for text in texts if not of(text, anchored=True)] == []
 
 
-def test_what_costs_no_more_is_let_through() -> None:
+def test_linear_patterns_are_accepted() -> None:
     texts = [r"\s+", r"[0-9]+(\.[0-9]+)?", r":[0-9]*\Z", r"(?:\d+[smhd])+", r"<[^<>]*>", r"^a*b"]
     assert {text: cost for text in texts if (cost := of(text))} == {}
 
 
-def test_a_line_is_made_of_any_text_at_its_length_s_cost() -> None:
+def test_making_a_line_of_any_text_has_linear_cost() -> None:
     """A caption of 100,000 spaces held a terminal up for a minute, a camera's reason each refresh for half a second."""
     assert_cheap("from tidegate.view.inert import one_line", "one_line(' ' * 1_000_000 + 'x')")
     assert one_line(" a \n \n b  c\t\x85d ") == "a b  c d"
@@ -56,7 +56,7 @@ def test_a_line_is_made_of_any_text_at_its_length_s_cost() -> None:
 
 @pytest.mark.parametrize("door", ["events.decode(data, events.Caption)", "segment.from_headers({'Camera': text})"])
 @pytest.mark.parametrize("unit", ["a", " ", "\\", "://", "&key=", "[[", "9", '{"a":'])
-def test_a_message_is_refused_at_its_length_s_cost(unit: str, door: str) -> None:
+def test_refusing_a_message_has_linear_cost(unit: str, door: str) -> None:
     """Of four megabytes, and its reason is redacted: sixty times what any message's text may have."""
     imports = f"""
 from shared.contract import events, segment

@@ -24,7 +24,7 @@ KEYS = st.dictionaries(
 
 @given(KEYS, st.integers(1, 9))
 @settings(max_examples=examples(200))
-def test_each_key_is_in_one_shard_and_none_carries_more_than_its_share_and_a_key(
+def test_each_key_is_in_one_shard_and_shards_are_balanced_within_a_key(
     costs: dict[str, tuple[float, float]], n: int
 ) -> None:
     split = shards.split(costs, costs, n)
@@ -35,14 +35,14 @@ def test_each_key_is_in_one_shard_and_none_carries_more_than_its_share_and_a_key
     assert max(sums) <= sum(size.values()) / n + max(size.values(), default=0) + 1e-6
 
 
-def test_what_no_table_knows_is_in_a_shard_too() -> None:
+def test_unlisted_tests_are_in_a_shard() -> None:
     assert set(shards.split(["new", "newer"], {}, 2).values()) == {1, 2}
 
 
 @pytest.mark.parametrize(
     ("name", "parsed"), [("3/8", ("", 3, 8)), ("alone-1/2", ("alone", 1, 2)), ("image-3/3", ("image", 3, 3))]
 )
-def test_a_name(name: str, parsed: tuple[str, int, int]) -> None:
+def test_a_valid_name_is_parsed(name: str, parsed: tuple[str, int, int]) -> None:
     assert shards.parse(name) == parsed
 
 
@@ -50,7 +50,7 @@ def test_a_name(name: str, parsed: tuple[str, int, int]) -> None:
     ("name", "says"),
     [("", "give K/N"), ("9/8", "1 to 8"), ("0/8", "1 to 8"), ("slow-1/2", "no kind 'slow'"), ("1", "give K/N")],
 )
-def test_what_is_no_name_is_refused_with_what_to_give(name: str, says: str) -> None:
+def test_an_invalid_name_is_refused_with_the_remedy(name: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         shards.parse(name)
 
@@ -68,7 +68,7 @@ def test_the_costs_of_a_key_are_those_of_its_tests_each_counted_once() -> None:
     assert shards.renew(written) == {"a.py": (4.5, 6.5), "alone a.py": (9.0, 9.0)}
 
 
-def test_a_quick_test_that_took_long_is_named() -> None:
+def test_a_quick_test_that_was_slow_is_named() -> None:
     lines = [("a", True, 3.5, 4.0), ("b", False, 9.0, 9.0), ("c", True, 1.0, 11.0), ("d", True, 2.9, 9.9)]
     written = (json.dumps({"test": t, "quick": quick, "cpu_s": cpu, "wall_s": wall}) for t, quick, cpu, wall in lines)
     assert [named.partition(":")[0] for named in shards.unmarked(written)] == ["a", "c"]
@@ -99,7 +99,7 @@ def test_each_test_of_this_checkout_is_in_one_shard(tmp_path: Path) -> None:
     assert int(numbers) > 5000
 
 
-def test_a_shard_that_does_not_exist_is_a_mistake_of_who_asked() -> None:
+def test_an_unknown_shard_is_a_usage_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "--shard", "4/3", __file__],
         capture_output=True,

@@ -14,7 +14,7 @@ from tests.support.servers.own_server import accounts
 from tests.support.uv_commands import run, uv
 
 
-def test_git_leaves_passwords_out_whatever_their_folder_is_called(tmp_path: Path) -> None:
+def test_git_ignores_passwords_in_any_folder(tmp_path: Path) -> None:
     run(["git", "init", "-q", str(tmp_path)])
     accounts(tmp_path)
     (tmp_path / "secrets").rename(tmp_path / "production")
@@ -25,7 +25,7 @@ def test_git_leaves_passwords_out_whatever_their_folder_is_called(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("wheel")
-def test_a_package_has_no_more_of_a_checkout_than_what_is_named(tmp_path: Path) -> None:
+def test_a_package_has_only_the_listed_files_of_a_checkout(tmp_path: Path) -> None:
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "*-output", "dist", "__pycache__"))
     accounts(copy)
@@ -38,8 +38,8 @@ def test_a_package_has_no_more_of_a_checkout_than_what_is_named(tmp_path: Path) 
     assert {"secrets", ".env"} & held == set() and {"deploy", "tests", "docs", "requirements"} <= held
 
 
-def test_an_image_is_built_of_what_it_copies() -> None:
-    """Nothing else of the checkout is sent to whoever builds it."""
+def test_an_image_is_built_only_from_what_it_copies() -> None:
+    """Nothing else of the checkout is sent to the builder."""
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
     first, *others = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")]
     assert first == "*"

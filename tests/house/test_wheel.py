@@ -1,4 +1,4 @@
-"""What a stranger gets: the wheel of the sdist, in an environment of its own, run from folders of theirs."""
+"""The package of a new user: the wheel of the sdist, in its own environment, run from the user's folders."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.uv_commands import run, uv
 from tests.support.waiting import patience_s
 from tidegate.demo import footage
 
-# One environment, which takes long to install.
+# One environment for all tests, since its installation takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
 
-# Whose import would leave a file behind, and end the process.
+# Importing it would leave a file behind, and end the process.
 HOSTILE = "import os, pathlib; pathlib.Path(os.environ['HOSTILE_RAN']).touch(); os._exit(66)\n"
 
 
@@ -78,7 +78,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def tidegate(bin_: Path, folder: Path, *arguments: str, timeout: float = 300) -> str:
-    """What it printed. It has to succeed."""
+    """Return its output. The command has to succeed."""
     done = subprocess.run(
         [str(bin_ / "tidegate"), *arguments],
         cwd=folder,
@@ -124,7 +124,7 @@ def first_event(bin_: Path, folder: Path, subject: str) -> str:
             watching.kill()
 
 
-def test_the_sdist_and_the_wheel_hold_what_is_read_at_run_time(built: tuple[Path, Path]) -> None:
+def test_the_sdist_and_the_wheel_have_all_files_read_at_run_time(built: tuple[Path, Path]) -> None:
     sdist, wheel = built
     deployed = {f"{p.relative_to(ROOT)}" for p in (ROOT / "deploy" / "keda").rglob("*.yaml")}
     with zipfile.ZipFile(wheel) as archive:
@@ -142,11 +142,11 @@ def test_doctor_finds_nothing_bad(installed: Path, folder: Path) -> None:
     assert "one segment" in found
 
 
-def test_simulate_knows_its_scaled_object(installed: Path, folder: Path) -> None:
+def test_simulate_finds_its_scaled_object(installed: Path, folder: Path) -> None:
     assert "demand" in tidegate(installed, folder, "simulate", "--trace", "ramp", "--service-rate", "2", "--hours", "1")
 
 
-def test_up_detects_in_a_file_and_ends_in_order(installed: Path, folder: Path) -> None:
+def test_up_detects_in_a_file_and_ends_cleanly(installed: Path, folder: Path) -> None:
     shutil.copy(footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0], folder / "street.mp4")
     with up(installed, folder):
         tidegate(installed, folder, "camera", "add", "street", "street.mp4", "--loop")

@@ -50,7 +50,7 @@ def _read(partition: Partition) -> None:
 
 
 def _followed(data: bytes) -> None:
-    """What analytics does with detections after good ones, to the checkpoint and the events that follow."""
+    """Feed analytics detections after good ones, up to the checkpoint and the events that follow."""
     partition = _partition()
     outs = partition.read(stored(data, "events.detections.*"))
     outs += [out for _, late in partition.due(NOW.timestamp() + 1e5) for out in late]
@@ -87,7 +87,7 @@ def _rules(data: bytes) -> None:
 
 
 def _rule_file(data: bytes) -> None:
-    """What `tidegate rules` says of a file is text."""
+    """Assert that the report of `tidegate rules` on a file is text."""
     try:
         rules.read(data, "rules.yaml")
     except Mistakes as e:
@@ -105,7 +105,7 @@ def _checkpoint(data: bytes) -> None:
 
 
 def _frames_left_out() -> list[First]:
-    """Good detections, of which less was looked at than is wanted."""
+    """Good detections with fewer analysed frames than wanted."""
     quality = Quality(fps=1, wanted=5, cause="backlog")
     walks = [e for e in good.every_event() if type(e) is Detections]
     return [
@@ -129,7 +129,7 @@ def _passes_of(partition: Partition) -> Passes:
 
 
 def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
-    """To its end, the checkpoint and the events that follow."""
+    """Run a second pass to its end, its checkpoint and the events that follow."""
     passes = _passes_of(partition)
     outs = passes.advance_camera(Page("lobby", read, 10, until=0.0, over=False), NOW.timestamp())
     if settled := passes.by_camera.get("lobby"):
@@ -143,7 +143,7 @@ def _second_pass(partition: Partition, read: list[BestVersion]) -> None:
 
 
 def _revision(data: bytes) -> None:
-    """What a second pass makes of whatever is said to take the place of a good event."""
+    """Feed a second pass an event that claims to revise a good event."""
     found = stored(data, "events.revisions.detections.*")
     existing = head(found)
     read = []
@@ -184,13 +184,13 @@ def _position(data: bytes) -> None:
 
 
 def _previewed(data: bytes) -> None:
-    """What a preview answers, as whoever asked reads it."""
+    """Read a preview's answer as its client does."""
     for one in answers(io.BytesIO(data), Limits(reorder_s=3.0, idle_s=10.0)):
         preview.answer(preview.line_of(one))
 
 
 def _preview_of(*data: bytes) -> bytes:
-    """What a preview is asked about messages of EVENTS."""
+    """A preview's request about messages of EVENTS."""
     hour = dt.timedelta(hours=1)
     lines = [preview.detections(n, NOW, one) for n, one in enumerate(data, 1)]
     return b"".join([preview.request("lobby", RULES, NOW - hour, NOW + hour), *lines, preview.end(NOW + hour)])

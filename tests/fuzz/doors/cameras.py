@@ -1,4 +1,4 @@
-"""Cameras as somebody gives them, and as the buckets hold them."""
+"""Cameras as a person enters them, and as the buckets hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENTRY = {"url": "rtsp://10.0.0.7:554/a?x=1", "fps": 2, "tiles": "2x1", "classes
 
 
 def _camera(data: bytes) -> None:
-    """What ingest does with an entry before and after it connects, and what the command line shows of it."""
+    """Handle an entry as ingest does before and after it connects, and show it as the command line does."""
     camera = cameras.decode(data)
     redact(camera.url)
     join_credentials(camera.url, "user:p@ss/w")
@@ -26,13 +26,13 @@ def _camera(data: bytes) -> None:
 
 
 def _url(data: bytes) -> None:
-    """A camera's URL as somebody gives it. What is shown of it holds no password."""
+    """A camera's URL as a person enters it. Its displayed form holds no password."""
     camera, secret = cameras.new_camera(data.decode(errors="surrogateescape"))
     split_credentials(join_credentials(camera.url, secret))
 
 
 def _credentials(data: bytes) -> None:
-    """What ingest does with an entry: it sends them to the camera's address, or to none."""
+    """Handle an entry as ingest does: it sends the credentials to the camera's address, or to none."""
     camera = Camera(url="rtsp://10.0.0.7/stream")
     brought = credentials.login("lobby", camera.url, camera.verify_tls, data)
     url = join_credentials(camera.url, brought.secret)

@@ -1,4 +1,4 @@
-"""What the command line reads of others: events, dead letters, heartbeats."""
+"""The foreign input of the command line: events, dead letters, heartbeats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tidegate.view.events import readable
 
 
 def _watched(data: bytes) -> None:
-    """What `tidegate watch` prints."""
+    """Print an event as `tidegate watch` does."""
     readable(heard(data, "events.*.*")).encode()
 
 
 def _letter(data: bytes) -> None:
-    """What `tidegate dlq` reads, and what a replay publishes."""
+    """Read a dead letter as `tidegate dlq` does, and replay it."""
     advisory = b"MAX_DELIVERIES" in data.partition(b"\n")[0]
     one = stored(data, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.*.*" if advisory else "dlq.*")
     letter = deadletters.read(one.seq, one.subject, one.headers, one.data)

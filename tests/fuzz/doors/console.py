@@ -1,4 +1,4 @@
-"""The doors of the console: rules that somebody writes, searches, questions, what a child says of a camera, video."""
+"""The doors of the console: written rules, searches, questions, a child's answer on a camera, video."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _drawn(data: bytes) -> None:
     try:
         value = msgspec.json.decode(data, type=dict)
     except (ValueError, RecursionError):
-        return  # It is refused before it gets there.
+        return  # The request is refused before that.
     _preview(rule_document.of_value(value))
 
 
@@ -56,7 +56,7 @@ def _preview(found: DrawnRules) -> None:
 
 
 class _Nothing:
-    """Has no cameras."""
+    """Live video without cameras."""
 
     def watch(self, camera: str, viewer: Viewer) -> None:
         assert re.fullmatch(names.TOKEN, camera)
@@ -77,7 +77,7 @@ def _watched(data: bytes) -> None:
 
 
 def _pictured(data: bytes) -> None:
-    """What a child makes of a segment: a picture, or a sentence."""
+    """Answer a request as a child does: with a picture, or with a sentence."""
     built = child.answer(
         PictureRequest(tag=1, payload=data, offset=0.5, frames=10, width=64, boxes=((0.1, 0.1, 0.5, 0.5),))
     )

@@ -25,7 +25,7 @@ def _scene() -> scene.Scene:
 
 
 def _shared(data: bytes) -> None:
-    """What a replica does with an entry, and then with a segment's picture."""
+    """Handle an entry as a replica does, and then a segment's picture."""
     theirs = entry.decode(data, "made", _NOW)
     both = scene.merge(_scene(), theirs)
     assert len(both.references) <= scene.MAX_REFERENCES

@@ -1,4 +1,4 @@
-"""What cameras, models and receivers of alerts answer, over a socket of this machine."""
+"""The answers of cameras, models and receivers of alerts, over a socket of this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _answer = b""
 
 @cache
 def _http_port() -> int:
-    """Of a server that answers whatever is in hand to each request."""
+    """The port of a server that answers each request with the current input."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -93,7 +93,7 @@ def _delivered(data: bytes) -> None:
 
 @cache
 def _camera_port() -> int:
-    """Of a camera that answers each request with the next part of what is in hand, and then hangs up."""
+    """The port of a camera that answers each request with the next part of the current input, and then hangs up."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -111,9 +111,9 @@ def _camera_port() -> int:
 
 
 def _played(data: bytes) -> None:
-    """What ingest does with a camera: it connects, and cuts what comes into segments."""
+    """Handle a camera as ingest does: connect, and cut its data into segments."""
     global _answer
-    # It would be sent to other machines.
+    # A redirect would reach other machines.
     _answer = data.replace(b"ocation", b"o-ation")
     camera = Camera(url=f"rtsp://127.0.0.1:{_camera_port()}/a")
     try:

@@ -48,7 +48,7 @@ _ANSWER = {"status": "success", "data": {"resultType": "matrix", "result": [_SER
 
 
 def _heard(data: bytes) -> None:
-    """Whatever it is, it comes in place of a heartbeat and of each kind of event; what is told then is JSON."""
+    """Feed the input as a heartbeat and as each kind of event; the view is JSON after that."""
     bus = BusMonitor(0.0)
     for at in (1.0, 2.0):
         bus.beat("scale.cv.cv-0", data, at, _NOW)

@@ -1,4 +1,4 @@
-"""The doors of the recorder: what it records, what it is asked, and what it reads of what was written before."""
+"""The doors of the recorder: the video it records, its requests, and the files it reads back."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _EXPLANATION = {"by": "scaler", "services": ["cv"], "found": []}
 
 
 def _heartbeat(data: bytes) -> None:
-    """What the scaler and the live view do."""
+    """Handle a heartbeat as the scaler and the live view do."""
     beat = stats.decode(data)
     beats, worker = Heartbeats(), _Worker()
     for at in (1.0, 2.0):
@@ -48,7 +48,7 @@ def _heartbeat(data: bytes) -> None:
 
 
 def _explained(data: bytes) -> None:
-    """What the command line does with a scaler's answer."""
+    """Handle a scaler's answer as the command line does."""
     nobody: Any = None
     read(Msg(nobody, data=data), Explanations)
 

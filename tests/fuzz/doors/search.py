@@ -1,4 +1,4 @@
-"""The doors of search: what it indexes, what it is asked, and the video that it joins."""
+"""The doors of search: the events it indexes, its requests, and the video that it joins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fuzz.refusal import refused
 
 
 def _indexed(data: bytes) -> None:
-    """What search does, up to the table that LanceDB is given."""
+    """Index an event as search does, up to the table for LanceDB."""
     one = stored(data, "events.revisions.*.*" if b"events.revisions." in data[:30] else "events.*.*")
     found = read_event(one.headers.get("ce-id", ""), one.subject, one.data)
     if found.rows:

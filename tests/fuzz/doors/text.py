@@ -49,12 +49,12 @@ def _redacted(data: bytes) -> None:
 
 
 def _scaled_object(data: bytes) -> None:
-    """What the local autoscaler does with a file."""
+    """Read a file as the local autoscaler does."""
     Keda(scaledobject.parse(data.decode(errors="replace")), 0.0)
 
 
 def _called(data: bytes) -> None:
-    """What the scaler does with a call: the bytes of its message, then the metadata."""
+    """Handle a call as the scaler does: the bytes of its message, then the metadata."""
     metadata.parse(ScaledObjectRef.FromString(data).scalerMetadata)
 
 

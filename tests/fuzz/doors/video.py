@@ -17,7 +17,7 @@ SIZE = (64, 48)
 
 
 def _segment(data: bytes) -> None:
-    """What cv and vlm do."""
+    """Decode a segment as cv and vlm do."""
     subject, lines, payload = spoil.read_wire(data)
     head = segment.from_message(subject.decode(errors="replace"), headers_of(lines))
     decode(payload, fps=2, size=SIZE, frames=head.frames)

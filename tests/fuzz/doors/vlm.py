@@ -38,14 +38,14 @@ def _job(data: bytes) -> None:
 
 
 def _filled(data: bytes) -> None:
-    """What a model says where it is to fill in a form, as `Chat.fill` reads it."""
+    """Read a model's structured answer as `Chat.fill` does."""
     text = data.decode(errors="replace")
     prompt.spoken(text)
     msgspec.json.decode(prompt.json_of(text), type=QuestionAnswer)
 
 
 def _refusal(data: bytes) -> None:
-    """What a model's endpoint says where it refuses."""
+    """Read the refusal of a model's endpoint."""
     text = data.decode(errors="replace")
     failures.of(400, text, {})
     failures.of(429, "", {"Retry-After": text})
@@ -65,7 +65,7 @@ def _answer(data: bytes) -> None:
 
 
 def _planned(data: bytes) -> None:
-    """What vlm's planner does with headers alone."""
+    """Handle headers alone as vlm's planner does."""
     subject, lines, _ = spoil.read_wire(data)
     head = segment.from_message(subject.decode(errors="replace"), headers_of(lines))
     begun_by(head, CaptionPlan(every_s=10, chunk_s=0, overlap_s=1))

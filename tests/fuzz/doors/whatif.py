@@ -1,4 +1,4 @@
-"""The doors of a what-if: what it is asked, what it is told of usage, and what it says."""
+"""The doors of a what-if: its requests, the usage it reads, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors of the worker loop: what was put off, and what was used."""
+"""The doors of the worker loop: deferred work, and usage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _jobs() -> list[bytes]:
 
 
 def _book(data: bytes) -> None:
-    """Also what is not compressed, which nobody sends."""
+    """Also uncompressed data, which no publisher sends."""
     subject, _, payload = spoil.read_wire(data)
     book = Book()
     for packed in (zlib.compress(payload, 1), payload):

@@ -1,4 +1,4 @@
-"""A camera's analytics as a whole: the same is said whatever the order, wherever it is interrupted, and once."""
+"""A camera's analytics as a whole: each event is published once, the same after any order and any interruption."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ KINDS = {k.kind: k for k in (Tracks, Incident, Alert, Counts)}
 
 
 def encoded_by_id(outs: Outs) -> dict[str, bytes]:
-    """What was said, by its id: never two things under one."""
+    """The encoded events by id: no id has two different events."""
     found: dict[str, bytes] = {}
     for out in outs:
         data = jobs.encode(out.what) if isinstance(out.what, jobs.Job) else events.encode(out.what)
@@ -76,7 +76,7 @@ def ids(outs: Outs, state: str = "new") -> list[str]:
 # ---- scenes
 
 
-def test_the_scene_has_all_that_there_is_to_say() -> None:
+def test_the_scene_produces_every_kind_of_event() -> None:
     outs = play(in_time(two_connections(BUSY)))
     assert {i.rule for i in of(outs, Incident)} == {r.id for r in BOOK.rules}
     assert len(of(outs, Counts)) == 2 and len(of(outs, jobs.Verify)) >= 2
@@ -89,7 +89,7 @@ def test_the_scene_has_all_that_there_is_to_say() -> None:
 
 @given(scenes, delays, st.lists(st.tuples(st.integers(0, 23), st.integers(0, 200)), max_size=6))
 @settings(max_examples=examples(40))
-def test_the_same_is_said_whatever_comes_first_and_however_often(
+def test_order_and_repeats_do_not_change_the_events(
     found: list[Detections], tenths: list[int], again: list[tuple[int, int]]
 ) -> None:
     arrivals = delayed(found, tenths)
@@ -99,7 +99,7 @@ def test_the_same_is_said_whatever_comes_first_and_however_often(
 
 @given(scenes, delays, st.sets(st.integers(0, 22), max_size=6))
 @settings(max_examples=examples(25))
-def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: list[int], late: set[int]) -> None:
+def test_a_late_event_changes_nothing(found: list[Detections], tenths: list[int], late: set[int]) -> None:
     late -= {n + 1 for n in late}
     arrivals = delayed(found, tenths)
     on_time = [a for n, a in enumerate(arrivals) if n not in late]
@@ -110,7 +110,7 @@ def test_what_comes_too_late_changes_nothing(found: list[Detections], tenths: li
 
 @given(scenes, delays, st.data())
 @settings(max_examples=examples(40))
-def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], data: st.DataObject) -> None:
+def test_a_restart_continues_exactly(found: list[Detections], tenths: list[int], data: st.DataObject) -> None:
     stored = log(delayed(found, tenths))
     expected = once(play(delayed(found, tenths)))
     stop = data.draw(st.integers(0, len(stored)), label="stored until")
@@ -126,7 +126,7 @@ def test_a_restart_goes_on_exactly(found: list[Detections], tenths: list[int], d
 @pytest.mark.slow
 @given(delays, st.integers(0, 23), st.integers(0, 23))
 @settings(max_examples=examples(25))
-def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], stop: int, more: int) -> None:
+def test_events_repeated_after_a_crash_have_the_same_ids(tenths: list[int], stop: int, more: int) -> None:
     arrivals = delayed(two_connections(BUSY), tenths)
     stored = log(arrivals)
     one = partition()
@@ -141,7 +141,7 @@ def test_what_is_said_again_after_a_crash_has_the_same_ids(tenths: list[int], st
 
 @pytest.mark.parametrize("few", [0, 1, 2])
 @pytest.mark.parametrize("stop", range(5, 25))
-def test_a_restart_while_it_reads_again_loses_nothing(stop: int, few: int) -> None:
+def test_a_restart_during_a_replay_loses_nothing(stop: int, few: int) -> None:
     arrivals = delayed(two_connections(BUSY), [0, 28, 5, 0, 25] * 5)
     stored = log(arrivals)
     one = partition()
@@ -149,7 +149,7 @@ def test_a_restart_while_it_reads_again_loses_nothing(stop: int, few: int) -> No
     one.position = stop + 1
     other = resumed(one)
     other.position = one.resume_at().seq
-    # It has read no further than here when it is stopped again.
+    # The second stop comes before it has read any further.
     here = min(stop, other.position - 1 + few)
     assert read(other, stored[other.position - 1 : here]) == []
     other.position = here + 1
@@ -167,8 +167,8 @@ def resumed(before: Partition) -> Partition:
     return after
 
 
-def test_a_restart_where_two_connections_wait_goes_on_exactly() -> None:
-    """What waits of the new one has waited for long, what waits of the old one has not: its turn is not yet."""
+def test_a_restart_with_two_waiting_connections_continues_exactly() -> None:
+    """Segments of the new connection have waited long, those of the old one have not: the new one has to wait."""
     first, second = two_connections(BUSY)[:12], two_connections(BUSY)[12:]
     arrivals = [
         *in_time(first)[:8],
@@ -199,7 +199,7 @@ def test_cameras_do_not_disturb_each_other() -> None:
     assert once(play(both)) == once(alone)
 
 
-def test_what_is_no_event_of_detections_is_passed_over() -> None:
+def test_messages_that_are_no_detections_are_skipped() -> None:
     arrivals = in_time(two_connections(BUSY))
     stored = log(arrivals)
     broken = [
@@ -231,7 +231,7 @@ def strange(kind: str) -> list[Detections]:
 
 
 @pytest.mark.parametrize("kind", ["duration", "frames", "year"])
-def test_times_that_make_no_sense_hold_up_nobody(kind: str) -> None:
+def test_absurd_times_delay_no_camera(kind: str) -> None:
     good = in_time(two_connections(BUSY))
     outs = play([*(Arrival(2.5 + n, e) for n, e in enumerate(strange(kind))), *good])
     assert once([o for o in outs if o.what.camera == "lobby"]) == once(play(good))
@@ -242,13 +242,13 @@ def with_objects(event: Detections, objects: Sequence[DetectedObject]) -> Detect
     return msgspec.structs.replace(event, frames=frames)
 
 
-def test_boxes_of_nothing_are_none() -> None:
+def test_empty_boxes_are_ignored() -> None:
     dots = [DetectedObject(label="dog", score=0.9, box=(0.0, 0.0, size, size)) for size in (1e-200, 1e-200, 1e-5, 0.0)]
     scene = two_connections(BUSY)
     assert once(play(in_time([with_objects(e, dots) for e in scene]))) == once(play(in_time(scene)))
 
 
-def test_of_a_crowd_the_likeliest_are_followed() -> None:
+def test_the_likeliest_objects_of_a_crowd_are_tracked() -> None:
     crowd = [
         DetectedObject(label="dog", score=0.5 + n / 1000, box=(x, y, x + 0.01, y + 0.01))
         for n, (x, y) in enumerate((i / 25, j / 25) for i in range(20) for j in range(20))
@@ -257,7 +257,7 @@ def test_of_a_crowd_the_likeliest_are_followed() -> None:
     assert len(ids(outs)) == 300 and min(t.score for t in tracks(outs)) == 0.6
 
 
-def test_of_a_segment_of_crowds_so_many_frames_are_looked_at_and_the_next_is_looked_at_again() -> None:
+def test_a_crowded_segment_has_a_frame_limit_and_the_next_one_starts_afresh() -> None:
     """One event of eight megabytes took half a minute, for which its cameras' leases were not renewed."""
     crowd = [
         DetectedObject(label="dog", score=0.9, box=(i / 20, j / 20, i / 20 + 0.04, j / 20 + 0.04))
@@ -272,7 +272,7 @@ def test_of_a_segment_of_crowds_so_many_frames_are_looked_at_and_the_next_is_loo
 
 
 @pytest.mark.parametrize("kind", ["label", "frames", "zone"])
-def test_what_no_detector_says_is_dead_lettered(kind: str) -> None:
+def test_an_impossible_detection_is_dead_lettered(kind: str) -> None:
     (event,) = detections([Walk(0, 9, (0.5, 0.8), (0.5, 0.8))], 1, start=BEGIN)
     if kind == "label":
         event = with_objects(event, [DetectedObject(label="x" * 65, score=0.9, box=(0, 0, 1, 1))])
@@ -287,7 +287,7 @@ def test_what_no_detector_says_is_dead_lettered(kind: str) -> None:
 
 
 @pytest.mark.parametrize("order", [range(12), (0, 2, 3, 4, 5, 6, 1, *range(7, 12)), range(11, -1, -1)])
-def test_a_segment_that_we_stumble_over_takes_no_other_along(
+def test_a_segment_that_fails_spoils_no_other_segment(
     order: Iterable[int], stumble: Callable[[dt.datetime], None]
 ) -> None:
     found = detections([Walk(0, 100, (0.5, 0.8), (0.5, 0.8))], 12, start=BEGIN)
@@ -315,7 +315,7 @@ def test_a_segment_that_we_stumble_over_takes_no_other_along(
     [Walk(0, 11, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12)), Walk(14, 26, (0.5, 0.5), (0.5, 0.5), size=(0.12, 0.12))]
 )
 @settings(max_examples=examples(25))
-def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[Walk]) -> None:
+def test_every_track_starts_once_ends_once_and_reports_all_its_frames(found: list[Walk]) -> None:
     scene = two_connections(found)
     frames = [f.time for e in scene for f in e.frames]
     outs = play(in_time(scene))
@@ -335,7 +335,7 @@ def test_every_track_is_new_once_ends_once_and_tells_all_its_frames(found: list[
             assert msgspec.json.decode(events.encode(out.what), type=KINDS[out.what.kind]) == out.what
 
 
-def test_frames_in_which_the_detector_missed_it_lie_between_the_others() -> None:
+def test_missed_frames_are_interpolated() -> None:
     walk = Walk(0, 10, (0.1, 0.8), (0.9, 0.8))
     found = detections([walk], 10, start=BEGIN)
     found[4] = blinded(found[4])
@@ -354,28 +354,28 @@ def blinded(event: Detections) -> Detections:
 
 
 @pytest.mark.parametrize(("fps", "looked"), [(5.0, 5), (10.0, 10), (2.0, 2)])
-def test_of_more_frames_than_are_wanted_some_are_looked_at_and_the_others_filled_in(fps: float, looked: int) -> None:
+def test_excess_frames_are_sampled_and_the_others_interpolated(fps: float, looked: int) -> None:
     found = detections([Walk(0, 100, (0.2, 0.8), (0.8, 0.8))], 6, fps=10)
     limits = Limits(fps=fps)
     path = [p for t in tracks(play(in_time(found), limits=limits)) for p in t.path]
     seen = [p for p in path if p.score is not None]
     assert len(seen) == 6 * looked
-    # After the last one that was looked at nothing is known.
+    # Nothing is known after the last analysed frame.
     assert len(path) == 60 - (10 // looked - 1)
-    # It walks at an even pace: whatever is filled in lies where it was.
+    # The object walks at an even pace: interpolated points lie on its path.
     for p in path:
         time = (p.time - START).total_seconds()
         assert (p.box[0] + p.box[2]) / 2 == pytest.approx(0.2 + 0.6 * time / 100, abs=0.001)
 
 
-def test_what_was_seen_in_one_frame_alone_is_no_object() -> None:
+def test_a_detection_in_a_single_frame_is_no_object() -> None:
     found = detections([Walk(2.0, 2.05, (0.5, 0.8), (0.5, 0.8)), Walk(1, 8, (0.2, 0.8), (0.2, 0.8))], 9, start=BEGIN)
     outs = play(in_time(found), NONE)
     assert len(ids(outs)) == len(ids(outs, "end")) == 1
     assert of(outs, Counts)[0].labels["person"].objects == 1
 
 
-def test_what_is_said_of_a_track_is_where_it_is_and_how_it_moves() -> None:
+def test_a_track_reports_position_and_motion() -> None:
     walk = Walk(0, 8, (0.1, 0.8), (0.9, 0.8))
     outs = play(in_time(detections([walk], 9, start=BEGIN)), BOOK)
     for t in tracks(outs):
@@ -387,14 +387,14 @@ def test_what_is_said_of_a_track_is_where_it_is_and_how_it_moves() -> None:
     assert {zone for t in tracks(outs) for zone in t.zones} == {"door", "left"}
 
 
-def test_what_stays_is_stationary_and_has_no_direction() -> None:
+def test_a_still_object_is_stationary_without_direction() -> None:
     outs = play(in_time(detections([Walk(0, 9, (0.5, 0.8), (0.5, 0.8))], 10, start=BEGIN)), NONE)
     first, *_, last = tracks(outs)
     assert not first.stationary and last.stationary
     assert {t.direction for t in tracks(outs)} == {None}
 
 
-def test_who_had_stopped_goes_on_when_it_leaves_its_place() -> None:
+def test_a_stopped_object_moves_again_when_it_leaves_its_place() -> None:
     parked, leaves = Walk(0, 10, (0.3, 0.8), (0.3, 0.8)), Walk(10.01, 16, (0.3, 0.8), (0.9, 0.8))
     book = msgspec.convert({"rules": [{"id": "parked", "kind": "stopped", "seconds": 4}]}, Rules)
     outs = play(in_time(detections([parked, leaves], 17, start=BEGIN)), book)
@@ -402,12 +402,12 @@ def test_who_had_stopped_goes_on_when_it_leaves_its_place() -> None:
     begun, ended = of(outs, Incident)
     assert begun.start == BEGIN + dt.timedelta(seconds=4.2)
     assert 10 <= (ended.end - BEGIN).total_seconds() <= 10.6
-    # It has to hold while it stands there.
+    # The condition has to hold while the object stands there.
     held = msgspec.convert({"rules": [{"id": "parked", "kind": "stopped", "seconds": 4, "hold_s": 6.3}]}, Rules)
     assert of(play(in_time(detections([parked, leaves], 17, start=BEGIN)), held), Incident) == []
 
 
-def test_what_rules_leave_out_is_not_followed() -> None:
+def test_objects_outside_all_rules_are_not_tracked() -> None:
     found = [
         Walk(0, 6, (0.2, 0.8), (0.3, 0.8)),
         Walk(0, 6, (0.8, 0.8), (0.9, 0.8), label="car"),
@@ -451,7 +451,7 @@ def test_an_idle_camera_ends_its_tracks_and_incidents() -> None:
     assert {i.verification for i in of(later, Incident)} == {"unverified"}
 
 
-def test_what_comes_after_it_was_idle_is_another_object() -> None:
+def test_an_object_after_an_idle_time_is_another_object() -> None:
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
     before = in_time(detections([walk], 8, start=BEGIN))
     after = in_time(detections([walk], 8, start=BEGIN + dt.timedelta(seconds=60), epoch="f", seq=50))
@@ -461,7 +461,7 @@ def test_what_comes_after_it_was_idle_is_another_object() -> None:
     once(outs)
 
 
-def test_a_cooldown_goes_on_while_there_is_no_video() -> None:
+def test_a_cooldown_continues_without_video() -> None:
     rule = {"id": "in", "kind": "enter", "zone": "door", "cooldown_s": 600, "alert": "start"}
     book = msgspec.convert({**RULES, "rules": [rule]}, Rules)
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
@@ -470,7 +470,7 @@ def test_a_cooldown_goes_on_while_there_is_no_video() -> None:
     assert len(of(play([*before, *after], book), Alert)) == 1
 
 
-def test_evidence_is_of_its_own_time_after_a_pause_too() -> None:
+def test_evidence_has_its_own_time_after_a_pause() -> None:
     book = msgspec.convert({**RULES, "rules": [RULES["rules"][0]]}, Rules)
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
     before = in_time(detections([walk], 30, start=BEGIN))
@@ -481,7 +481,7 @@ def test_evidence_is_of_its_own_time_after_a_pause_too() -> None:
     assert [s.seq for s in begun.segments] == request.segments == [50]
 
 
-def test_parts_of_a_minute_that_end_with_one_segment_are_two() -> None:
+def test_two_partial_minutes_of_one_segment_stay_separate() -> None:
     """Its clock was set back at the last segment before there was no video."""
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
     before = in_time(detections([walk], 10, start=START))
@@ -501,7 +501,7 @@ def test_the_last_frame_before_a_clock_is_set_back_is_of_its_own_segment() -> No
 
 
 def set_back(seconds: float) -> list[Arrival]:
-    """Ten seconds of a person who stays, and twelve more after the camera's clock was set back."""
+    """Ten seconds of a standing person, and twelve more after the camera's clock was set back."""
     walk = Walk(0, 100, (0.5, 0.8), (0.5, 0.8))
     leaves = Walk(0, 8, (0.5, 0.8), (0.5, 0.8))
     before = in_time(detections([walk], 10, start=BEGIN))
@@ -510,7 +510,7 @@ def set_back(seconds: float) -> list[Arrival]:
 
 
 @pytest.mark.parametrize("seconds", [1.5, 5, 60, 3600, 86_400])
-def test_a_clock_that_is_set_back_begins_another_time(seconds: float) -> None:
+def test_a_clock_set_back_starts_a_new_timeline(seconds: float) -> None:
     outs = play(set_back(seconds))
     first, second = ids(outs)
     assert ids(outs, "end") == [first, second]
@@ -522,14 +522,14 @@ def test_a_clock_that_is_set_back_begins_another_time(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.5, 5, 60, 3600, 86_400])
-def test_incidents_end_when_the_clock_is_set_back_and_begin_anew(seconds: float) -> None:
+def test_incidents_end_and_restart_when_the_clock_is_set_back(seconds: float) -> None:
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door", "cooldown_s": 1}]}, Rules)
     arrivals = set_back(seconds)
     camera = partition(book)
     found: list[tuple[float, Incident]] = []
     for a, stored in zip(arrivals, log(arrivals), strict=True):
         found += [(a.at, i) for i in of(camera.read(stored), Incident)]
-    # All of it while there is video: nothing waits for the clock to catch up.
+    # All of this happens during the video: nothing waits for the clock to catch up.
     assert [i.state for _, i in found] == ["start", "end", "start", "end"]
     (_, begun), (_, over), (_, anew), (_, end) = found
     jumped = BEGIN + dt.timedelta(seconds=10 - seconds)
@@ -537,13 +537,13 @@ def test_incidents_end_when_the_clock_is_set_back_and_begin_anew(seconds: float)
 
     assert begun.start == BEGIN and over.end == BEGIN + dt.timedelta(seconds=9.8)
     assert anew.start == jumped
-    # Its evidence is of its own time.
+    # The evidence is from the time of the incident.
     assert {s.n for s in anew.segments} == {10}
     assert min(s.n for s in end.segments) == 10
 
 
 @pytest.mark.parametrize("seconds", [5, 3600])
-def test_who_was_there_when_the_clock_is_set_back_has_left_and_is_counted(seconds: float) -> None:
+def test_objects_present_when_the_clock_is_set_back_leave_and_are_counted(seconds: float) -> None:
     book = msgspec.convert({**RULES, "rules": [{"id": "out", "kind": "exit", "zone": "door"}]}, Rules)
     outs = play(set_back(seconds), book)
     assert [i.state for i in of(outs, Incident)].count("start") == 2
@@ -553,7 +553,7 @@ def test_who_was_there_when_the_clock_is_set_back_has_left_and_is_counted(second
     once(outs)
 
 
-def test_a_clock_that_is_set_back_a_little_is_waited_for() -> None:
+def test_a_clock_set_back_slightly_only_delays_events() -> None:
     arrivals = set_back(0.5)
     outs = play(arrivals)
     assert len(ids(outs)) == 1 and len(ids(outs, "end")) == 1
@@ -561,7 +561,7 @@ def test_a_clock_that_is_set_back_a_little_is_waited_for() -> None:
     assert path == sorted(set(path))
 
 
-def test_rules_that_are_taken_away_end_their_incidents() -> None:
+def test_removed_rules_end_their_incidents() -> None:
     camera = partition()
     found = in_time(detections([Walk(0, 100, (0.5, 0.8), (0.5, 0.8))], 12, start=BEGIN))
     stored = log(found)
@@ -573,13 +573,13 @@ def test_rules_that_are_taken_away_end_their_incidents() -> None:
     assert (ended.incident, ended.state, ended.end) == (begun.incident, "end", found[7].event.frames[-1].time)
     rest = read(camera, stored[8:])
     assert "in" not in {i.rule for i in of(rest, Incident)}
-    # The others go on as they were, and the track too.
+    # The other incidents and the track continue unchanged.
     assert "start" not in {i.state for i in of(rest, Incident) if i.rule in ("stay", "stop")}
     assert ids(rest) == [] and camera.use("street", fewer) == []
     once([*outs, *changed, *rest])
 
 
-def test_rules_that_come_are_followed_from_the_next_segment_on() -> None:
+def test_new_rules_apply_from_the_next_segment() -> None:
     camera = partition(NONE)
     stored = log(in_time(detections([Walk(0, 100, (0.5, 0.8), (0.5, 0.8))], 12, start=BEGIN)))
     assert of(read(camera, stored[:8]), Incident) == []
@@ -588,7 +588,7 @@ def test_rules_that_come_are_followed_from_the_next_segment_on() -> None:
     assert begun.state == "start" and begun.objects[0].id == ids(read(partition(), stored))[0]
 
 
-def test_rules_taken_away_while_it_was_stopped_end_their_incidents_too() -> None:
+def test_rules_removed_during_a_stop_end_their_incidents() -> None:
     one = partition()
     stored = log(in_time(detections([Walk(0, 100, (0.5, 0.8), (0.5, 0.8))], 12, start=BEGIN)))
     (begun,) = [i for i in of(read(one, stored[:8]), Incident) if i.rule == "in"]
@@ -623,7 +623,7 @@ def every(fps: int, seconds: float, hidden: tuple[float, float] = (0, 0)) -> lis
 
 @pytest.mark.parametrize("to", [(0.5, 0.8), (0.7, 0.8), (0.55, 0.95), (0.3, 0.7)])
 @pytest.mark.parametrize("gap_s", [1.0, 1.5, 2.0])
-def test_an_object_that_was_hidden_is_the_same(to: tuple[float, float], gap_s: float) -> None:
+def test_a_hidden_object_keeps_its_track(to: tuple[float, float], gap_s: float) -> None:
     tracker = Tracker(lost_s=2.5)
     walk = Walk(0, 8, (0.5, 0.8), to)
     numbers: set[int | None] = set()
@@ -636,7 +636,7 @@ def test_an_object_that_was_hidden_is_the_same(to: tuple[float, float], gap_s: f
     assert numbers == {1}
 
 
-def test_frames_that_were_not_analysed_are_no_reason_to_lose_anybody() -> None:
+def test_deferred_frames_lose_no_track() -> None:
     found = [Walk(0, 8, (0.2, 0.8), (0.4, 0.8)), Walk(0, 8, (0.8, 0.8), (0.8, 0.6))]
     rows = follow(Tracker(lost_s=2.5), found, every(5, 8, hidden=(3, 4.5)))
     assert rows[0] == rows[-1] and all(row == rows[0] for row in rows)
@@ -644,7 +644,7 @@ def test_frames_that_were_not_analysed_are_no_reason_to_lose_anybody() -> None:
 
 @pytest.mark.parametrize("gap_s", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("fps", [2, 5, 10])
-def test_after_a_gap_in_the_video_who_stopped_turned_or_came_nearer_is_the_same(fps: int, gap_s: float) -> None:
+def test_a_track_survives_a_gap_with_a_stop_a_turn_or_an_approach(fps: int, gap_s: float) -> None:
     end = 4 + gap_s
     before = [
         Walk(0, 4, (0.1, 0.9), (0.5, 0.9)),
@@ -662,7 +662,7 @@ def test_after_a_gap_in_the_video_who_stopped_turned_or_came_nearer_is_the_same(
 
 
 @pytest.mark.parametrize("fps", [1, 2])
-def test_where_one_of_a_row_goes_and_another_joins_the_rest_keep_their_numbers(fps: int) -> None:
+def test_the_others_keep_their_numbers_when_one_leaves_a_row_and_another_joins(fps: int) -> None:
     stood = [Walk(0, 9, (x, 0.8), (x, 0.8)) for x in (0.3, 0.36, 0.42, 0.48)]
     joined = Walk(0, 9, (0.54, 0.8), (0.54, 0.8))
     tracker = Tracker(lost_s=2.0)
@@ -672,7 +672,7 @@ def test_where_one_of_a_row_goes_and_another_joins_the_rest_keep_their_numbers(f
 
 
 @pytest.mark.parametrize("away_s", [1.0, 30.0, 3600.0])
-def test_after_a_gap_in_the_video_who_comes_is_nobody_that_was_elsewhere(away_s: float) -> None:
+def test_an_object_elsewhere_after_a_gap_is_a_new_track(away_s: float) -> None:
     tracker = Tracker(lost_s=2.0)
     follow(tracker, [Walk(0, 4, (0.1, 0.7), (0.1, 0.7))], every(5, 4))
     begin = 4 + away_s
@@ -681,7 +681,7 @@ def test_after_a_gap_in_the_video_who_comes_is_nobody_that_was_elsewhere(away_s:
 
 
 @given(st.lists(st.tuples(st.floats(0.02, 1e6), st.floats(0, 0.8), st.floats(0.01, 0.2)), min_size=1, max_size=30))
-def test_gaps_of_any_length_leave_a_sound_tracker(steps: list[tuple[float, float, float]]) -> None:
+def test_gaps_of_any_length_keep_the_tracker_consistent(steps: list[tuple[float, float, float]]) -> None:
     tracker, time = Tracker(lost_s=2.0), 0.0
     with np.errstate(all="raise"):
         for passed, x, size in steps:
@@ -691,7 +691,7 @@ def test_gaps_of_any_length_leave_a_sound_tracker(steps: list[tuple[float, float
                 assert t.p > 0 and t.v >= 0 and t.pv**2 <= t.p * t.v * (1 + 1e-6)
 
 
-def test_an_object_that_was_away_for_longer_is_given_up_and_another_one_when_it_returns() -> None:
+def test_an_object_away_too_long_returns_as_a_new_track() -> None:
     tracker = Tracker(lost_s=2.0)
     box = (0.4, 0.4, 0.5, 0.6)
     given_up: list[int] = []
@@ -704,19 +704,19 @@ def test_an_object_that_was_away_for_longer_is_given_up_and_another_one_when_it_
 
 @pytest.mark.parametrize("apart", [0.25, 0.3, 0.4])
 @pytest.mark.parametrize("fps", [4, 5, 10])
-def test_two_who_pass_each_other_at_a_distance_keep_their_numbers(apart: float, fps: int) -> None:
+def test_two_objects_that_pass_at_a_distance_keep_their_numbers(apart: float, fps: int) -> None:
     found = [Walk(0, 8, (0.2, 0.95), (0.8, 0.95)), Walk(0, 8, (0.8, 0.95 - apart), (0.2, 0.95 - apart))]
     rows = follow(Tracker(lost_s=2.0), found, every(fps, 8))
     assert all(row == rows[0] for row in rows) and None not in rows[0] and rows[0][0] != rows[0][1]
 
 
-def test_objects_of_other_labels_are_not_each_other() -> None:
+def test_objects_with_different_labels_never_match() -> None:
     found = [Walk(0, 4, (0.5, 0.8), (0.5, 0.8)), Walk(4.2, 8, (0.5, 0.8), (0.5, 0.8), label="dog")]
     rows = follow(Tracker(lost_s=2.0), found, every(5, 8))
     assert rows[0][0] != rows[-1][1]
 
 
-def test_what_the_detector_is_unsure_of_keeps_an_object_and_begins_none() -> None:
+def test_an_uncertain_detection_extends_a_track_and_starts_none() -> None:
     sure, unsure = Walk(0, 2, (0.5, 0.8), (0.5, 0.8)), Walk(2.1, 8, (0.5, 0.8), (0.5, 0.8), score=0.2)
     rows = follow(Tracker(lost_s=2.0), [sure, unsure], every(5, 8))
     assert rows[-1] == [None, rows[0][0]]
@@ -725,7 +725,7 @@ def test_what_the_detector_is_unsure_of_keeps_an_object_and_begins_none() -> Non
 
 @given(st.lists(walks(until=8), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 10))
 @settings(max_examples=examples(40))
-def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, hidden: int) -> None:
+def test_a_tracker_continues_exactly_from_its_state(found: list[Walk], stop: int, hidden: int) -> None:
     times = every(5, 8, hidden=(4, 4 + hidden / 5))
     whole = Tracker(lost_s=1.0)
     expected = follow(whole, found, times)
@@ -738,7 +738,7 @@ def test_a_tracker_goes_on_exactly_from_its_state(found: list[Walk], stop: int, 
 
 @given(st.lists(walks(until=8), min_size=1, max_size=5))
 @settings(max_examples=examples(30))
-def test_in_a_frame_no_number_is_given_twice(found: list[Walk]) -> None:
+def test_no_number_occurs_twice_in_a_frame(found: list[Walk]) -> None:
     for row in follow(Tracker(lost_s=1.0), found, every(5, 8)):
         given_out = [n for n in row if n is not None]
         assert len(set(given_out)) == len(given_out)

@@ -1,4 +1,4 @@
-"""From where objects are to what is told: places, conditions, incidents and counts."""
+"""From the positions of objects to events: places, conditions, incidents and counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.video.walking_people import START, Walk, detections
 
 ASPECT = 16 / 9
 T = START.timestamp()
-# Of what stands somewhere: width and height.
+# The width and height of a standing object.
 WIDTH, HEIGHT = 0.06, 0.2
 # Nearer to a border than this it is where it was.
 NEAR = HEIGHT / 20
@@ -95,7 +95,7 @@ LEFT, RIGHT = (0.4, 0.7), (0.6, 0.7)
 # ---- places
 
 
-def test_it_has_entered_when_a_second_frame_says_so() -> None:
+def test_a_second_frame_confirms_an_entry() -> None:
     assert Someone(DOOR).at(OUT, IN).passed() == []
     # On the straight way from OUT to IN the border is two thirds away.
     assert Someone(DOOR).at(OUT, IN, IN, IN).passed() == [("entered", 0.167)]
@@ -103,7 +103,7 @@ def test_it_has_entered_when_a_second_frame_says_so() -> None:
     assert Someone(DOOR).at(OUT, IN, OUT, IN, OUT).passed() == []
 
 
-def test_it_has_left_when_a_second_frame_says_so() -> None:
+def test_a_second_frame_confirms_an_exit() -> None:
     someone = Someone(DOOR).at(OUT, IN, IN, IN, OUT)
     assert someone.passed() == [("entered", 0.167)] and someone.seen().zones_now() == ["door"]
     someone.at(IN, OUT, OUT)
@@ -111,7 +111,7 @@ def test_it_has_left_when_a_second_frame_says_so() -> None:
     assert someone.passages[-1].stayed_s == 1.166
 
 
-def test_one_that_disappears_has_left_when_it_was_last_seen() -> None:
+def test_an_object_that_disappears_leaves_at_its_last_frame() -> None:
     someone = Someone(DOOR).at(OUT, IN, IN, IN)
     (passage,) = places.exits(someone.seen())
     assert (passage.what, passage.place, passage.time) == ("left", "door", someone.seen().last)
@@ -120,7 +120,7 @@ def test_one_that_disappears_has_left_when_it_was_last_seen() -> None:
 
 
 @given(st.lists(st.floats(-0.9, 0.9), max_size=20), st.sampled_from([OUT, IN]))
-def test_trembling_at_a_border_is_no_passage(tremor: list[float], first: tuple[float, float]) -> None:
+def test_jitter_at_a_border_is_no_passage(tremor: list[float], first: tuple[float, float]) -> None:
     someone = Someone(DOOR).at(first, first, first)
     before = someone.passed()
     someone.at(*((0.4 + share * NEAR / ASPECT, 0.7) for share in tremor))
@@ -128,22 +128,22 @@ def test_trembling_at_a_border_is_no_passage(tremor: list[float], first: tuple[f
 
 
 @given(st.lists(st.floats(-0.9, 0.9), max_size=20), st.sampled_from([LEFT, RIGHT]))
-def test_trembling_on_a_line_is_no_crossing(tremor: list[float], first: tuple[float, float]) -> None:
+def test_jitter_on_a_line_is_no_crossing(tremor: list[float], first: tuple[float, float]) -> None:
     someone = Someone(GATE).at(first, *((0.5 + share * NEAR / ASPECT, 0.7) for share in tremor), first)
     assert someone.passed() == []
 
 
 @given(st.lists(st.floats(-0.9, 0.9), max_size=20))
-def test_trembling_while_it_crosses_is_one_crossing(tremor: list[float]) -> None:
+def test_jitter_during_a_crossing_is_one_crossing(tremor: list[float]) -> None:
     on_it = [(0.5 + share * NEAR / ASPECT, 0.7) for share in tremor]
     assert [what for what, _ in Someone(GATE).at(LEFT, *on_it, RIGHT, RIGHT).passed()] == ["in"]
 
 
-def test_from_left_to_right_of_a_line_is_in_and_back_is_out() -> None:
+def test_left_to_right_over_a_line_is_in_and_the_reverse_is_out() -> None:
     assert Someone(GATE).at(LEFT, RIGHT, RIGHT, LEFT).passed() == [("in", 0.125), ("out", 0.625)]
     turned = book(lines={"gate": {"from": [0.5, 0.5], "to": [0.5, 0.9]}})
     assert Someone(turned).at(LEFT, RIGHT).passed() == [("out", 0.125)]
-    # Going right, who comes down the picture comes from the left.
+    # The line runs to the right: an object that moves down the picture comes from its left.
     across = book(lines={"gate": {"from": [0.2, 0.6], "to": [0.8, 0.6]}})
     assert Someone(across).at((0.5, 0.5), (0.5, 0.7), (0.5, 0.5)).passed() == [("in", 0.125), ("out", 0.375)]
 
@@ -153,7 +153,7 @@ def test_beyond_the_ends_of_a_line_nothing_is_crossed(y: float) -> None:
     assert Someone(GATE).at((0.4, y), (0.6, y), (0.6, y), (0.4, y)).passed() == []
 
 
-def test_who_goes_around_a_line_and_back_over_it_has_crossed_it_once() -> None:
+def test_going_around_a_line_and_back_over_it_is_one_crossing() -> None:
     assert Someone(GATE).at(LEFT, (0.4, 0.95), (0.6, 0.95), RIGHT, LEFT).passed() == [("out", 0.875)]
 
 
@@ -166,7 +166,7 @@ def test_an_anchor_is_the_feet_or_the_middle() -> None:
     assert Someone(book(lines={"gate": {**line, "anchor": "center"}})).at(LEFT, RIGHT).passed() == [("in", 0.125)]
 
 
-def test_who_is_cut_off_by_the_edge_of_the_frame_is_in_a_zone_that_reaches_there() -> None:
+def test_an_object_cut_by_the_frame_edge_is_in_a_zone_at_that_edge() -> None:
     bottom = book(zones={"door": {"polygon": [[0.4, 0.5], [0.6, 0.5], [0.6, 1], [0.4, 1]]}})
     assert Someone(bottom).at((0.5, 1.0), (0.5, 1.0)).passed() == [("entered", 0.0)]
     assert Someone(bottom).at((0.2, 1.0), (0.2, 1.0)).passed() == []
@@ -212,14 +212,14 @@ def walks(dx: float, dy: float, id: str = "a", x: float = 0.5, y: float = 0.7) -
     return Someone(DOOR, id).at(*spots)
 
 
-def test_enter_is_true_of_who_is_in_the_zone() -> None:
+def test_enter_holds_for_objects_in_the_zone() -> None:
     enter = rule("enter", zone="door")
     assert list(true(enter, stands(0.5), stands(0.2, id="b"))) == ["a"]
     assert true(rule("enter", zone="door", labels=["car"]), stands(0.5)) == {}
     assert list(true(rule("enter", zone="door", labels=["car"]), stands(0.5, label="car"))) == ["a"]
 
 
-def test_exit_is_true_of_who_has_just_left() -> None:
+def test_exit_holds_for_objects_that_just_left() -> None:
     left = Someone(DOOR).at(OUT, IN, IN, IN, OUT, OUT)
     found = true(rule("exit", zone="door"), left)
     assert list(found) == ["a"] and found["a"].value == 0.666
@@ -227,7 +227,7 @@ def test_exit_is_true_of_who_has_just_left() -> None:
     assert true(rule("exit", zone="door"), stands(0.5), stands(0.2, id="b")) == {}
 
 
-def test_crossing_is_true_of_who_has_just_crossed_in_that_direction() -> None:
+def test_crossing_holds_for_objects_that_just_crossed_in_that_direction() -> None:
     crossed = Someone(GATE).at(LEFT, RIGHT)
     (case,) = true(rule("crossing", line="gate"), crossed).values()
     assert case.direction == "in" and [o.id for o in case.objects] == ["a"]
@@ -237,19 +237,19 @@ def test_crossing_is_true_of_who_has_just_crossed_in_that_direction() -> None:
     assert true(rule("crossing", line="gate"), Someone(GATE).at(LEFT, LEFT)) == {}
 
 
-def test_loitering_is_true_after_so_long_in_the_zone() -> None:
+def test_loitering_holds_after_its_time_in_the_zone() -> None:
     loitering = rule("loitering", zone="door", seconds=3)
     assert true(loitering, stands(0.5, seconds=3)) == {}
     found = true(loitering, stands(0.5, seconds=3.25))
     assert found["a"].value == 3.25
-    # It may walk about in it; only the time in the zone counts.
+    # The object may walk within the zone; only the time in the zone counts.
     about = Someone(DOOR).at(*[OUT] * 20, *[(0.5, 0.6), (0.5, 0.8)] * 5)
     assert true(loitering, about) == {}
     assert true(loitering, about.at(*[(0.5, 0.6), (0.5, 0.8)] * 5)) != {}
     assert true(loitering, stands(0.2, seconds=9)) == {}
 
 
-def test_count_is_true_over_or_under_a_number() -> None:
+def test_count_holds_over_or_under_a_number() -> None:
     three = [stands(0.5, id="a"), stands(0.45, id="b"), stands(0.2, id="c")]
     found = true(rule("count", over=2), *three)
     assert list(found) == [""] and found[""].value == 3 and len(found[""].objects) == 3
@@ -262,7 +262,7 @@ def test_count_is_true_over_or_under_a_number() -> None:
     assert conditions.cases(rule("count", over=0), ObservedScene(T, ASPECT, [], [])) == {}
 
 
-def test_proximity_is_true_of_two_who_are_near() -> None:
+def test_proximity_holds_for_two_near_objects() -> None:
     car = stands(0.8, id="c", label="car")
     # Box to box: a width lies between their middles.
     person = stands(0.8 - WIDTH - 0.1 / ASPECT, id="p")
@@ -275,7 +275,7 @@ def test_proximity_is_true_of_two_who_are_near() -> None:
     assert true(in_door, person, car) == {} and true(in_door, stands(0.5, id="p"), car) != {}
 
 
-def test_stopped_is_true_of_who_has_not_moved_for_so_long() -> None:
+def test_stopped_holds_for_objects_still_for_its_time() -> None:
     stopped = rule("stopped", seconds=2)
     assert true(stopped, stands(0.5, seconds=2)) == {}
     assert true(stopped, stands(0.5, seconds=2.25))["a"].value == 2.25
@@ -285,7 +285,7 @@ def test_stopped_is_true_of_who_has_not_moved_for_so_long() -> None:
     assert true(rule("stopped", seconds=2, zone="door"), stands(0.2, seconds=3)) == {}
 
 
-def test_who_is_half_hidden_for_a_moment_has_not_moved() -> None:
+def test_a_half_hidden_object_has_not_moved() -> None:
     """A box of what can be seen of it: half of it, or twice that with what is in front of it."""
     parked = Someone(DOOR).at(*[IN] * 5)
     for size in ((WIDTH / 2, HEIGHT), (2 * WIDTH, HEIGHT)):
@@ -293,7 +293,7 @@ def test_who_is_half_hidden_for_a_moment_has_not_moved() -> None:
     assert true(rule("stopped", seconds=2.5), parked)["a"].value == 3.0
 
 
-def test_who_has_moved_is_stopped_again_from_then_on() -> None:
+def test_an_object_that_moved_counts_as_stopped_from_then_on() -> None:
     moved = Someone(DOOR).at(*[(0.3, 0.7)] * 13).at(*[IN] * 4)
     assert true(rule("stopped", seconds=2), moved)["a"].value == 3.25  # seen elsewhere, which may be for a moment
     moved.at(IN)
@@ -302,7 +302,7 @@ def test_who_has_moved_is_stopped_again_from_then_on() -> None:
     assert true(rule("stopped", seconds=1), moved)["a"].value == 2.0
 
 
-def test_who_goes_on_has_not_stopped() -> None:
+def test_a_moving_object_has_not_stopped() -> None:
     walker = Someone(DOOR).at(*[(0.1 + 0.03 * k, 0.7) for k in range(25)])
     assert true(rule("stopped", seconds=1.5), walker) == {}
 
@@ -310,7 +310,7 @@ def test_who_goes_on_has_not_stopped() -> None:
 @pytest.mark.parametrize(
     ("dx", "dy", "against"), [(0.1, 0, False), (0.05, 0.1, False), (-0.1, 0, True), (-0.1, 0.05, True), (0, 0, False)]
 )
-def test_wrong_way_is_true_of_who_moves_against_a_direction(dx: float, dy: float, against: bool) -> None:
+def test_wrong_way_holds_for_objects_that_move_against_a_direction(dx: float, dy: float, against: bool) -> None:
     found = true(rule("wrong_way", direction=90), walks(dx, dy))
     assert list(found) == ["a"] * against
 
@@ -320,19 +320,19 @@ def test_a_direction_near_north_has_both_sides() -> None:
     assert list(north) == ["b"] and north["b"].value == pytest.approx(315, abs=1)
 
 
-def test_wrong_way_is_not_of_who_is_slow() -> None:
+def test_wrong_way_ignores_slow_objects() -> None:
     assert list(true(rule("wrong_way", direction=90, min_speed=0.09), walks(-0.1, 0))) == ["a"]
     assert true(rule("wrong_way", direction=90, min_speed=0.11), walks(-0.1, 0)) == {}
     assert true(rule("wrong_way", direction=90, zone="door"), walks(-0.1, 0, x=0.2)) == {}
 
 
-def test_speed_is_in_heights_of_the_frame_a_second() -> None:
+def test_speed_is_in_frame_heights_a_second() -> None:
     assert true(rule("speed", over=0.11), walks(0.06, -0.08)) == {}
     assert true(rule("speed", over=0.09), walks(0.06, -0.08))["a"].value == pytest.approx(0.1)
     assert true(rule("speed", over=0.09, zone="door"), walks(0.06, -0.08, x=0.2)) == {}
 
 
-def test_crowding_is_true_of_so_many_in_a_chain() -> None:
+def test_crowding_holds_for_a_chain_of_enough_objects() -> None:
     step = WIDTH + 0.04 / ASPECT
     chain = [stands(0.2 + k * step, id=str(k)) for k in range(4)]
     alone = stands(0.9, id="9")
@@ -377,7 +377,7 @@ class Watch:
         return self
 
     def for_s(self, seconds: float, *ids: str) -> Watch:
-        """It is true of these, each for itself."""
+        """Let the condition hold for each of these objects."""
         return self.see([{id: case(id) for id in ids}] * round(seconds * 4))
 
     def verdict(self, event: Verdict) -> Watch:
@@ -385,7 +385,7 @@ class Watch:
         return self._take()
 
     def until(self, at: float) -> Watch:
-        """By the log's clock."""
+        """Pass all deadlines until then, by the clock of the log."""
         verifications = self.incidents.verifications
         while (deadline := verifications.deadline()) is not None and deadline <= T + at:
             verifications.due(deadline)
@@ -430,7 +430,7 @@ def verdict(incident: str, text: str, confidence: float = 0.9) -> Verdict:
 ENTER = rule("enter", zone="door")
 
 
-def test_what_is_true_is_an_incident_until_it_was_untrue_for_long_enough() -> None:
+def test_an_incident_lasts_until_its_condition_was_false_long_enough() -> None:
     watch = Watch(ENTER).for_s(1).for_s(3, "a").for_s(5)
     assert watch.states() == [("start", 1.0), ("end", 3.75)]
     begun, ended = watch.of(Incident)
@@ -439,25 +439,25 @@ def test_what_is_true_is_an_incident_until_it_was_untrue_for_long_enough() -> No
     assert (begun.rule, begun.condition, begun.zone, begun.severity) == ("r", "enter", "door", "warning")
     assert begun.snapshot.seq == 101 and begun.snapshot.time == begun.start
     assert [o.id for o in begun.objects] == ["a"] and begun.verification == "none"
-    # It is said as soon as it is known.
+    # The incident is published as soon as its condition holds.
     assert [t.time for t in watch.events] == [1.0, 5.75]
 
 
-def test_what_is_untrue_for_a_moment_goes_on() -> None:
+def test_an_incident_survives_a_short_false_condition() -> None:
     watch = Watch(rule("enter", zone="door", end_after_s=2)).for_s(2, "a").for_s(1.75).for_s(1, "a").for_s(5)
     assert watch.states() == [("start", 0.0), ("end", 4.5)]
     watch = Watch(rule("enter", zone="door", end_after_s=2)).for_s(2, "a").for_s(2.25).for_s(1, "a").for_s(5)
     assert [state for state, _ in watch.states()] == ["start", "end", "start", "end"]
 
 
-def test_what_must_hold_is_an_incident_once_it_has_held() -> None:
+def test_a_condition_with_hold_starts_an_incident_after_that_time() -> None:
     held = rule("enter", zone="door", hold_s=2)
     assert Watch(held).for_s(2, "a").events == []
     watch = Watch(held).for_s(1).for_s(2.25, "a")
     assert watch.states() == [("start", 3.0)]
     (begun,) = watch.of(Incident)
     assert begun.start == START + dt.timedelta(seconds=1)
-    # Its evidence begins a second before it came true.
+    # The evidence begins a second before the condition came true.
     assert [s.n for s in begun.segments] == [0, 1, 2, 3]
     assert Watch(held).for_s(1.75, "a").for_s(0.25).for_s(2, "a").events == []
 
@@ -471,7 +471,7 @@ def test_each_object_has_its_own_incident() -> None:
 
 
 @pytest.mark.parametrize("hold_s", [0, 1])
-def test_a_cooldown_keeps_back_and_counts(hold_s: float) -> None:
+def test_a_cooldown_suppresses_and_counts_incidents(hold_s: float) -> None:
     calm = rule("enter", zone="door", cooldown_s=10, end_after_s=0, hold_s=hold_s)
     watch = Watch(calm).for_s(2, "a").for_s(1).for_s(3, "b").for_s(1).for_s(2, "c").for_s(3)
     assert [i.objects[0].id for i in watch.of(Incident) if i.state == "start"] == ["a"]
@@ -481,14 +481,14 @@ def test_a_cooldown_keeps_back_and_counts(hold_s: float) -> None:
     assert watch.incidents.suppressed == 2
 
 
-def test_what_is_still_true_after_a_cooldown_is_an_incident_then() -> None:
+def test_a_condition_that_outlasts_a_cooldown_starts_an_incident() -> None:
     watch = Watch(rule("enter", zone="door", cooldown_s=10, end_after_s=0)).for_s(1, "a").for_s(1).for_s(10, "b")
     begun = [i for i in watch.of(Incident) if i.state == "start"]
     assert [i.objects[0].id for i in begun] == ["a", "b"]
     assert begun[1].time == START + dt.timedelta(seconds=10)
 
 
-def test_a_moment_is_one_incident_that_ends() -> None:
+def test_a_momentary_condition_is_one_incident_that_ends() -> None:
     crossing = rule("crossing", line="gate")
     watch = Watch(crossing).for_s(1).see([{"a.in": case("a")}]).for_s(4)
     assert watch.states() == [("start", 1.0), ("end", 1.0)]
@@ -496,7 +496,7 @@ def test_a_moment_is_one_incident_that_ends() -> None:
     assert len({i.incident for i in twice.of(Incident)}) == 2
 
 
-def test_who_joins_an_incident_is_told() -> None:
+def test_an_object_that_joins_an_incident_is_reported() -> None:
     crowd = rule("count", over=0)
     frames = [{"": case("a")}] * 24 + [{"": case("a", "b")}] * 8
     (begun, joined) = Watch(crowd).see(frames).of(Incident)
@@ -505,13 +505,13 @@ def test_who_joins_an_incident_is_told() -> None:
     assert joined.time == START + dt.timedelta(seconds=6)
 
 
-def test_who_joins_soon_is_told_a_little_later() -> None:
+def test_an_object_that_joins_early_is_reported_slightly_later() -> None:
     frames = [{"": case("a")}] * 4 + [{"": case("a", "b")}] * 36
     found = Watch(rule("count", over=0)).see(frames).of(Incident)
     assert [(i.state, [o.id for o in i.objects]) for i in found] == [("start", ["a"]), ("update", ["a", "b"])]
 
 
-def test_updates_are_not_one_a_frame() -> None:
+def test_updates_are_rarer_than_frames() -> None:
     frames = [{"": case(*(str(k) for k in range(n + 1)))} for n in range(40)]
     watch = Watch(rule("count", over=0)).see(frames).for_s(3)
     times = [i.time.timestamp() for i in watch.of(Incident) if i.state == "update"]
@@ -519,19 +519,19 @@ def test_updates_are_not_one_a_frame() -> None:
     assert len(watch.of(Incident)[-1].objects) == 40
 
 
-def test_an_incident_of_many_objects_keeps_to_some() -> None:
+def test_an_incident_of_many_objects_lists_a_limited_number() -> None:
     watch = Watch(rule("count", over=0)).see([{"": case(*(str(k) for k in range(90)))}] * 8).for_s(3)
     assert {len(i.objects) for i in watch.of(Incident)} == {50}
     assert len(watch.of(Incident)) == 2
 
 
-def test_who_comes_and_goes_in_a_crowd_of_more_than_is_told_is_no_news() -> None:
+def test_changes_in_a_crowd_above_the_limit_cause_no_update() -> None:
     crowds = [[str(k) for k in range(n, n + 90)] for n in range(0, 40, 2)]
     watch = Watch(rule("count", over=0)).see([{"": case(*crowd)} for crowd in crowds for _ in range(8)])
     assert [i.state for i in watch.of(Incident)] == ["start"]
 
 
-def test_a_rule_that_is_of_another_place_now_ends_what_it_had_begun() -> None:
+def test_a_rule_moved_to_another_zone_ends_its_incident() -> None:
     watch = Watch(ENTER).for_s(2, "a")
     watch.rule = rule("enter", zone="yard")
     watch.for_s(2, "a").for_s(3)
@@ -543,7 +543,7 @@ def test_a_rule_that_is_of_another_place_now_ends_what_it_had_begun() -> None:
     ]
 
 
-def test_what_the_model_cant_be_asked_about_is_unverified_at_once() -> None:
+def test_an_incident_refused_for_verification_is_unverified_immediately() -> None:
     watch = Watch(rule("enter", zone="door", verify="Is someone there?", alert="unless_rejected")).for_s(1, "a")
     (begun,) = watch.of(Incident)
     watch.incidents.verifications.refused(begun.incident)
@@ -553,13 +553,13 @@ def test_what_the_model_cant_be_asked_about_is_unverified_at_once() -> None:
     assert [a.verification for a in watch.of(Alert)] == ["unverified"]
 
 
-def test_of_a_rule_so_many_last_and_others_are_counted() -> None:
+def test_open_incidents_of_a_rule_are_limited_and_others_counted() -> None:
     watch = Watch(ENTER).for_s(1, *(str(k) for k in range(120))).for_s(3)
     assert len(watch.of(Incident)) == 200 and watch.incidents.suppressed == 20
 
 
-def test_while_too_many_wait_for_a_verdict_no_more_is_asked() -> None:
-    """What a camera asks in a row is answered in that row. Each question more would only take others' room in VLM."""
+def test_no_job_is_published_while_too_many_verdicts_are_pending() -> None:
+    """VLM answers a camera's jobs in order: more jobs would only take the room of other cameras."""
     watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
     for n in range(3):
         watch.for_s(1, *(f"{n}-{k}" for k in range(90))).for_s(3)
@@ -571,7 +571,7 @@ def test_while_too_many_wait_for_a_verdict_no_more_is_asked() -> None:
     assert len(watch.of(jobs.Verify)) == 201
 
 
-def test_who_is_not_asked_about_is_an_alert_at_once_unless_only_the_confirmed_are() -> None:
+def test_an_incident_without_a_job_alerts_immediately_unless_only_confirmed_ones_alert() -> None:
     for alert, alerts in (("unless_rejected", 20), ("confirmed", 0), ("start", 220)):
         watch = Watch(rule("enter", zone="door", verify="Is someone there?", alert=alert))
         for n in range(4):
@@ -592,7 +592,7 @@ RULE_WITH_QUESTION = rule("enter", zone="door", verify="Is somebody there?")
 
 @given(st.integers(0, 200), st.integers(0, 200))
 @settings(max_examples=examples(40))
-def test_a_question_is_about_the_evidence(before: int, held: int) -> None:
+def test_a_job_asks_about_the_evidence(before: int, held: int) -> None:
     rule_with_question = rule("enter", zone="door", verify="Is somebody there?", hold_s=held / 4)
     watch = Watch(rule_with_question).for_s(before / 4).for_s((held + 1) / 4, "a")
     (begun,) = watch.of(Incident)
@@ -637,7 +637,7 @@ def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
     assert (judged.state, judged.verification, judged.confidence) == ("update", text, 0.9)
     assert judged.incident == begun.incident and judged.reason == f"it is {text}"
     assert (judged.end is not None) == ended and judged.time == START + 1.75 * SECOND
-    # Said again it changes nothing, nor does one of something else.
+    # A repeated verdict and a verdict on another incident change nothing.
     watch.verdict(verdict(begun.incident, text)).verdict(verdict("x", text))
     assert len(watch.events) - count == 1 + (text != "rejected")
     if not ended:
@@ -649,7 +649,7 @@ def test_a_verdict_joins_its_incident(text: str, ended: bool) -> None:
 
 def test_without_a_verdict_in_time_it_is_unverified() -> None:
     watch = Watch(RULE_WITH_QUESTION).for_s(2, "a").for_s(3)
-    # Asked as its first segment was stored.
+    # The wait counts from when the first segment was stored.
     assert watch.incidents.verifications.deadline() == T + 1 + 60
     assert watch.until(60.9).of(Incident)[-1].verification == "pending"
     judged = watch.until(61).of(Incident)[-1]
@@ -702,9 +702,7 @@ ALERTS = [
 
 @pytest.mark.parametrize(("alert", "reports", "count"), ALERTS)
 @pytest.mark.parametrize("ended", [False, True])
-def test_an_incident_is_one_alert_as_its_rule_says(
-    alert: str | None, reports: list[str], count: int, ended: bool
-) -> None:
+def test_an_incident_has_one_alert_by_its_rule(alert: str | None, reports: list[str], count: int, ended: bool) -> None:
     watch = Watch(rule("enter", zone="door", verify="Is somebody there?", alert=alert)).for_s(2, "a").for_s(3 * ended)
     begun = watch.of(Incident)[0]
     assert len(watch.of(Alert)) == (alert == "start")
@@ -723,7 +721,7 @@ def test_an_incident_is_one_alert_as_its_rule_says(
         reply = "unverified" if first in ("late", "refused") else first
         assert raised.verification == ("pending" if alert == "start" else reply)
     if reports and reports != ["refused"]:
-        # What is said last of it is told, also after the alert.
+        # The last report is published, also after the alert.
         assert watch.of(Incident)[-1].verification == reports[-1].replace("late", "unverified")
 
 
@@ -732,7 +730,7 @@ def test_without_verification_an_alert_is_at_the_start_or_not_at_all() -> None:
     assert Watch(ENTER).for_s(2, "a").for_s(5).until(10_000).of(Alert) == []
 
 
-def test_a_moment_that_comes_again_when_the_clock_is_set_back_is_another_incident() -> None:
+def test_a_time_repeated_after_a_clock_is_set_back_is_another_incident() -> None:
     watch = Watch(rule("count", under=1)).for_s(0.5, "")
     watch.incidents.reset()
     watch.tick = 0
@@ -741,7 +739,7 @@ def test_a_moment_that_comes_again_when_the_clock_is_set_back_is_another_inciden
     assert begun[0].start == begun[1].start and begun[0].incident != begun[1].incident
 
 
-def test_those_that_are_overdue_give_way_to_those_that_wait() -> None:
+def test_overdue_incidents_make_room_for_pending_ones() -> None:
     watch = Watch(rule("enter", zone="door", verify="Is someone there?"))
     watch.for_s(1, *(f"a{k}" for k in range(60))).until(1000).for_s(3)
     for n in range(2):
@@ -750,7 +748,7 @@ def test_those_that_are_overdue_give_way_to_those_that_wait() -> None:
     assert len(waiting) == 180 and len(watch.incidents.state.pending) == 200
 
 
-def test_rules_that_are_gone_end_what_lasts_and_others_go_on() -> None:
+def test_removed_rules_end_their_incidents_and_others_continue() -> None:
     watch = Watch(RULE_WITH_QUESTION).for_s(2, "a")
     id = watch.of(Incident)[0].incident
     watch.incidents.end_all(keep={"r"})
@@ -779,7 +777,7 @@ def seen(truth: Sequence[set[str]]) -> list[dict[str, Case]]:
 
 @given(ruled, truths)
 @settings(max_examples=examples(60))
-def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]]) -> None:
+def test_an_incident_starts_once_and_ends_once(of: AnyRule, truth: list[set[str]]) -> None:
     watch = Watch(of).see(seen(truth))
     watch.incidents.end_all()
     watch.until(10_000)
@@ -795,7 +793,7 @@ def test_an_incident_begins_once_and_ends_once(of: AnyRule, truth: list[set[str]
         assert [j.incident for j in watch.of(jobs.Verify)].count(id) == 1
     begun = sorted(i.time for reports in by_id.values() for i in reports if i.state == "start")
     assert all(b - a >= of.cooldown_s * SECOND for a, b in itertools.pairwise(begun))
-    # The first frames in which it is true of anybody for long enough.
+    # The first frames in which the condition has held long enough for any object.
     if not of.hold_s and any(truth):
         first = next(n for n, ids in enumerate(truth) if ids)
         assert begun[0] == START + first / 4 * SECOND
@@ -841,7 +839,7 @@ def test_each_step_is_in_the_table(kind: str, cooldown_s: float, frames: list[An
     assert walked(kind, cooldown_s, frames) <= TABLE
 
 
-def test_each_row_of_the_table_is_walked() -> None:
+def test_each_row_of_the_table_is_reached() -> None:
     chance, steps = random.Random(0), set()
     for n in range(60):
         subsets = [[{id for id in "abc" if chance.random() < 0.4} for _ in range(40)] for _ in range(2)]
@@ -858,7 +856,7 @@ def test_the_docstring_has_the_table_of_phases() -> None:
 
 @given(ruled, truths, st.integers(0, 60))
 @settings(max_examples=examples(60))
-def test_incidents_go_on_exactly_from_their_state(of: AnyRule, truth: list[set[str]], stop: int) -> None:
+def test_incidents_continue_exactly_from_their_state(of: AnyRule, truth: list[set[str]], stop: int) -> None:
     one = Watch(of).see(seen(truth[:stop]))
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(one.incidents.state), type=IncidentsState)
     other = Watch(of, state, one.tick).see(seen(truth[stop:])).until(10_000)
@@ -894,7 +892,7 @@ def _due(camera: CameraAnalytics, until: float) -> Outs:
     return outs
 
 
-def test_a_walk_is_counted_where_it_goes() -> None:
+def test_a_walk_is_counted_in_each_zone_and_line_it_passes() -> None:
     # A tenth of the width a second: in the door from 3 s to 5 s, over the line at 4 s.
     (minute,) = counted([Walk(0, 7.9, (0.1, 0.7), (0.89, 0.7))], 8)
     assert (minute.start, minute.end) == (START, START + 60 * SECOND)
@@ -911,7 +909,7 @@ def test_a_walk_is_counted_where_it_goes() -> None:
     assert cells == {int(0.7 * minute.heat.rows)} and len(minute.heat.seconds) == 32 * 18
 
 
-def test_in_and_out_and_labels_are_counted_apart() -> None:
+def test_in_out_and_labels_are_counted_separately() -> None:
     found = [
         Walk(0, 6, (0.1, 0.6), (0.9, 0.6)),
         Walk(0, 6, (0.9, 0.9), (0.1, 0.9)),
@@ -938,7 +936,7 @@ def test_a_minute_ends_on_the_minute_and_nothing_is_counted_twice() -> None:
     assert {m.labels["person"].most for m in (first, second, third)} == {1}
 
 
-def test_an_empty_scene_is_a_minute_without_anybody() -> None:
+def test_an_empty_scene_is_a_minute_without_objects() -> None:
     (minute,) = counted([], 20)
     assert minute.seconds == pytest.approx(19.8)
     assert (minute.labels, minute.zones, minute.lines) == ({}, {}, {}) and set(minute.heat.seconds) == {0}

@@ -1,4 +1,4 @@
-"""Segments put back in order: what holds for any arrival, and what is given up when."""
+"""The order of segments: invariants of any arrival, and the time at which a gap expires."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def push(order: Order[str], a: Arrival, *, again: bool = False) -> list[str]:
 
 
 def play(order: Order[str], arrivals: Sequence[Arrival]) -> list[str]:
-    """What comes out in order, each deadline kept at its own time."""
+    """Return the segments in the order in which they come out; each deadline is met at its own time."""
     out = []
     for a in arrivals:
         out += due(order, a.at)
@@ -57,7 +57,7 @@ def play(order: Order[str], arrivals: Sequence[Arrival]) -> list[str]:
 
 
 def due(order: Order[str], until: float) -> list[str]:
-    """All deadlines until then: at each, at least one comes out or is late."""
+    """Pass all deadlines until then: at each, at least one segment comes out or is late."""
     out = []
     while (deadline := order.deadline()) is not None and deadline <= until:
         late = order.late
@@ -83,7 +83,7 @@ def row(epoch: str, *numbers: int, at: float = 0.0, seq: int = 1) -> list[Arriva
 
 
 class Scene(NamedTuple):
-    """What was stored, in the order of its epochs, and when each of it arrives."""
+    """The stored segments in the order of their epochs, and the arrival time of each."""
 
     stored: list[Arrival]
     arrivals: list[Arrival]
@@ -122,13 +122,13 @@ def test_delays_within_the_wait_make_no_difference(scene: Scene) -> None:
 
 
 @given(scenes(), st.data())
-def test_what_comes_again_is_counted_and_changes_nothing(scene: Scene, data: st.DataObject) -> None:
+def test_a_repeated_segment_is_counted_and_changes_nothing(scene: Scene, data: st.DataObject) -> None:
     again = data.draw(st.lists(st.sampled_from(scene.arrivals), max_size=10))
     later = data.draw(st.lists(st.integers(0, 100), min_size=len(again), max_size=len(again)))
     repeats = [a._replace(at=a.at + s / 10) for a, s in zip(again, later, strict=True)]
     out, order = whole(sorted([*scene.arrivals, *repeats], key=lambda a: a.at))
     assert out == [a.name for a in scene.stored]
-    # Of a connection that is over nobody remembers which of its segments came.
+    # The order forgets which segments of an ended connection came.
     assert order.late + order.repeated == len(repeats) and order.gaps == scene.missing
     if len({a.epoch for a in scene.stored}) == 1:
         assert order.late == 0
@@ -164,7 +164,7 @@ def test_each_segment_comes_out_once_in_order_or_is_counted(arrivals: list[Arriv
 
 
 @given(streams(), st.data())
-def test_a_restart_goes_on_exactly(arrivals: list[Arrival], data: st.DataObject) -> None:
+def test_a_restart_continues_exactly(arrivals: list[Arrival], data: st.DataObject) -> None:
     arrivals = [a._replace(copy=f"#{i}") for i, a in enumerate(arrivals)]
     stop = data.draw(st.integers(0, len(arrivals)))
     one = Watched(REORDER_S)
@@ -180,18 +180,18 @@ def test_a_restart_goes_on_exactly(arrivals: list[Arrival], data: st.DataObject)
 
 
 @given(streams())
-def test_what_waits_waits_no_longer_than_it_may(arrivals: list[Arrival]) -> None:
+def test_no_segment_waits_longer_than_the_limit(arrivals: list[Arrival]) -> None:
     order = Watched(REORDER_S)
     for a in arrivals:
         play(order, [a])
         deadline = order.deadline()
         assert (deadline is None) == (order.waiting() == [])
-        # Of one connection; another one's turn may come later.
+        # This holds for one connection; the turn of another may come later.
         assert deadline is None or deadline <= a.at + REORDER_S
 
 
 @given(streams(), st.sampled_from("abcde"))
-def test_whatever_came_before_a_connection_that_goes_on_comes_out(arrivals: list[Arrival], epoch: str) -> None:
+def test_a_live_connection_comes_out_after_any_arrivals(arrivals: list[Arrival], epoch: str) -> None:
     order = Watched(REORDER_S)
     play(order, arrivals)
     live = row(epoch, *range(7, 20), at=max((a.at for a in arrivals), default=0.0), seq=100)
@@ -202,14 +202,14 @@ def test_whatever_came_before_a_connection_that_goes_on_comes_out(arrivals: list
 # ---- one connection
 
 
-def test_what_is_in_order_passes_at_once() -> None:
+def test_segments_in_order_pass_immediately() -> None:
     order = Watched(REORDER_S)
     for a in row("a", 0, 1, 2, 3):
         assert order.push(a.epoch, a.n, seq=a.seq, at=a.at, item=a.name) == [a.name]
         assert order.deadline() is None and order.waiting() == []
 
 
-def test_what_is_behind_a_missing_one_comes_out_with_it() -> None:
+def test_segments_behind_a_gap_come_out_with_the_missing_one() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 3, 2)) == ["a0"]
     assert sorted(order.waiting()) == ["a2", "a3"]
@@ -217,7 +217,7 @@ def test_what_is_behind_a_missing_one_comes_out_with_it() -> None:
     assert (order.waiting(), order.deadline(), order.gaps) == ([], None, 0)
 
 
-def test_a_gap_is_given_up_when_the_first_behind_it_has_waited_long_enough() -> None:
+def test_a_gap_expires_when_the_first_segment_behind_it_waited_long_enough() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 3, 4)) == ["a0"]
     assert order.deadline() == 1 + REORDER_S
@@ -226,7 +226,7 @@ def test_a_gap_is_given_up_when_the_first_behind_it_has_waited_long_enough() -> 
     assert order.push("a", 5, seq=6, at=4.5, item="a5") == ["a5"]
 
 
-def test_each_gap_has_its_own_wait() -> None:
+def test_each_gap_has_its_own_timeout() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 2, 4)) == ["a0"]
     assert order.due(1 + REORDER_S) == ["a2"]
@@ -234,7 +234,7 @@ def test_each_gap_has_its_own_wait() -> None:
     assert order.due(2 + REORDER_S) == ["a4"] and order.gaps == 2
 
 
-def test_one_call_gives_up_all_that_is_due() -> None:
+def test_one_call_expires_all_due_gaps() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 2, 4)) == ["a0"]
     assert order.due(100) == ["a2", "a4"] and order.gaps == 2
@@ -248,14 +248,14 @@ def test_a_late_segment_is_dropped_and_counted() -> None:
     assert (order.late, order.repeated, order.gaps) == (2, 0, 2)
 
 
-def test_what_came_before_is_counted_as_repeated() -> None:
+def test_a_segment_that_already_came_counts_as_repeated() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 0, 1, 1, 3, 3, 0)) == ["a0", "a1"]
     assert (order.late, order.repeated, order.gaps) == (0, 3, 0)
     assert order.waiting() == ["a3"]
 
 
-def test_without_a_wait_a_gap_is_given_up_at_once() -> None:
+def test_a_gap_without_a_wait_expires_immediately() -> None:
     order = Watched(0)
     assert order.push("a", 0, seq=1, at=1, item="a0") == ["a0"]
     assert order.push("a", 2, seq=3, at=2, item="a2") == []
@@ -265,7 +265,7 @@ def test_without_a_wait_a_gap_is_given_up_at_once() -> None:
 # ---- where we come in
 
 
-def test_beginning_in_the_middle_waits_for_what_is_before_and_calls_it_no_gap() -> None:
+def test_a_start_in_the_middle_waits_for_earlier_segments_and_counts_no_gap() -> None:
     order = Watched(REORDER_S)
     assert play(order, row("a", 6, 5, 7)) == []
     assert order.deadline() == REORDER_S
@@ -274,7 +274,7 @@ def test_beginning_in_the_middle_waits_for_what_is_before_and_calls_it_no_gap() 
     assert (order.gaps, order.late, order.repeated) == (0, 0, 0)
 
 
-def test_what_is_before_where_we_came_in_is_late() -> None:
+def test_segments_from_before_the_start_are_late() -> None:
     order = Watched(REORDER_S)
     play(order, row("a", 5))
     assert order.due(REORDER_S) == ["a5"]
@@ -282,7 +282,7 @@ def test_what_is_before_where_we_came_in_is_late() -> None:
     assert (order.late, order.repeated) == (1, 0)
 
 
-def test_a_connection_that_ends_as_we_come_in_does_not_displace_the_next_one() -> None:
+def test_a_connection_that_ends_at_the_start_does_not_displace_the_next_one() -> None:
     arrivals = [*row("a", 5, 6), *row("b", *range(12), at=2, seq=100)]
     out, order = whole(arrivals)
     assert out == [a.name for a in arrivals]
@@ -304,7 +304,7 @@ def test_a_new_connection_waits_its_turn() -> None:
     assert order.place.epoch == "b" and order.place.past == ["a"]
 
 
-def test_a_gap_of_the_connection_before_is_waited_for_first() -> None:
+def test_a_gap_of_the_previous_connection_has_priority() -> None:
     order = Watched(REORDER_S)
     play(order, [*row("a", 0), *row("b", 0, at=1, seq=10), *row("a", 2, at=3)])
     assert order.deadline() == 3 + REORDER_S
@@ -312,7 +312,7 @@ def test_a_gap_of_the_connection_before_is_waited_for_first() -> None:
     assert order.due(3 + REORDER_S) == ["a2", "b0"]
 
 
-def test_what_comes_of_a_connection_that_is_over_is_late() -> None:
+def test_a_segment_of_an_ended_connection_is_late() -> None:
     order = Watched(REORDER_S)
     play(order, [*row("a", 0), *row("b", 0, at=1, seq=10)])
     assert order.due(1 + REORDER_S) == ["b0"]
@@ -327,13 +327,13 @@ def test_the_first_segments_of_a_connection_can_be_a_gap() -> None:
     assert play(order, row("b", 1, at=5, seq=10)) == [] and order.late == 1
 
 
-def test_of_several_that_wait_the_one_whose_video_was_stored_first_is_next() -> None:
+def test_the_waiting_connection_that_was_stored_first_is_next() -> None:
     order = Watched(REORDER_S)
     play(order, [*row("a", 0), *row("c", 0, at=1, seq=20), *row("b", 0, at=2, seq=10)])
     assert due(order, 100) == ["b0", "c0"]
 
 
-def test_a_connection_is_known_to_be_over_however_many_came_after_it() -> None:
+def test_an_ended_connection_stays_ended_after_many_others() -> None:
     arrivals = [a for i in range(30) for a in row(f"e{i}-", 0, at=10 * i, seq=1 + 10 * i)]
     order = Watched(REORDER_S)
     play(order, arrivals)
@@ -344,9 +344,10 @@ def test_a_connection_is_known_to_be_over_however_many_came_after_it() -> None:
     assert len(msgspec.msgpack.encode(order.place)) < 200
 
 
-def test_video_of_before_that_is_stored_late_ends_no_connection() -> None:
-    """An ingest that was frozen as it began stores what it has once it goes on; another has had the camera since. The
-    live connection was over then, and its segments were late until the camera was connected to again.
+def test_old_video_stored_late_ends_no_connection() -> None:
+    """An ingest frozen at its start stores its buffer once it resumes; another ingest has had the camera since.
+
+    That once ended the live connection: its segments were late until the next connection to the camera.
     """
     order = Watched(REORDER_S)
     live = row("b", *range(20), seq=10)
@@ -356,7 +357,7 @@ def test_video_of_before_that_is_stored_late_ends_no_connection() -> None:
     assert order.late == 2 and order.place.epoch == "b"
 
 
-def test_of_a_connection_that_was_late_the_rest_is_not() -> None:
+def test_the_connection_after_a_late_one_is_not_late() -> None:
     """A camera moves, and the ingest that has it next is slow to store the rest."""
     order = Watched(REORDER_S)
     play(order, [*row("a", 0, 1), *row("b", 0, at=2, seq=3), *row("a", 2, 3, 4, 5, 6, at=3, seq=2)])
@@ -364,7 +365,7 @@ def test_of_a_connection_that_was_late_the_rest_is_not() -> None:
     assert play(order, row("b", *range(1, 8), at=9, seq=20)) == ["b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 
 
-def test_a_straggler_of_a_clock_that_was_ahead_ends_no_connection() -> None:
+def test_a_straggler_with_a_clock_ahead_ends_no_connection() -> None:
     """Its worker died, and its clock was an hour ahead: its video seems to be newer."""
     order = Watched(REORDER_S)
     play(order, [Arrival(0, "a", 0, 1, 3600.0), *row("b", 0, 1, at=1, seq=10)])
@@ -374,7 +375,7 @@ def test_a_straggler_of_a_clock_that_was_ahead_ends_no_connection() -> None:
     assert order.late == 1
 
 
-def test_what_was_held_is_held_again_whatever_came_meanwhile() -> None:
+def test_waiting_segments_wait_again_after_a_restart() -> None:
     arrivals = [
         Arrival(at, epoch, n, seq)
         for at, epoch, n, seq in [
@@ -395,8 +396,8 @@ def test_what_was_held_is_held_again_whatever_came_meanwhile() -> None:
     assert sorted(other.waiting()) == sorted(one.waiting())
 
 
-def test_a_connection_that_seemed_over_goes_on() -> None:
-    """Video of before came while nothing came of it, as where its ingest is cut off for a while."""
+def test_a_connection_that_seemed_over_continues() -> None:
+    """Older video came while the connection was silent, as if its ingest was cut off for a while."""
     order = Watched(REORDER_S)
     play(order, [*row("b", 0, 1, seq=10), *row("a", 0, at=2, seq=12)])
     assert due(order, 8) == ["a0"]
@@ -406,13 +407,13 @@ def test_a_connection_that_seemed_over_goes_on() -> None:
 
 @pytest.mark.parametrize(("epoch", "n"), [("", 0), ("", 3), ("b", -1), ("b", 2**62)])
 @pytest.mark.parametrize("first", [True, False])
-def test_what_no_ingest_would_send_holds_up_nothing(epoch: str, n: int, first: bool) -> None:
+def test_impossible_segments_delay_nothing(epoch: str, n: int, first: bool) -> None:
     before = [] if first else row("a", 0, 1)
     out, _ = whole([*before, Arrival(2, epoch, n, 10), *row("c", 0, 1, 2, at=20, seq=20)])
     assert out[-3:] == ["c0", "c1", "c2"]
 
 
-def test_a_straggler_of_a_connection_never_seen_ends_none_although_the_clock_was_set_back() -> None:
+def test_a_straggler_of_an_unseen_connection_ends_none_after_a_clock_is_set_back() -> None:
     """The one before had one segment, whose worker died; then the camera's clock was set back by two seconds."""
     order = Watched(REORDER_S)
     for n in range(3):
@@ -422,7 +423,7 @@ def test_a_straggler_of_a_connection_never_seen_ends_none_although_the_clock_was
     assert order.deadline() is None
 
 
-def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
+def test_a_recreated_stream_is_no_straggler() -> None:
     order = Watched(REORDER_S)
     order.push("a", 0, seq=5000, at=100, item="a0", start=100)
     assert order.push("b", 0, seq=1, at=160, item="b0", start=160) == []
@@ -430,8 +431,8 @@ def test_a_stream_that_was_made_anew_is_no_straggler() -> None:
 
 
 @pytest.mark.parametrize("gap", [1, 2])
-def test_so_many_wait_and_no_more(gap: int) -> None:
-    """Whoever says more of a camera than there is makes nobody wait for it: what is missing first is given up."""
+def test_the_number_of_waiting_segments_is_limited(gap: int) -> None:
+    """A process that publishes false numbers of a camera holds up nothing: the first gap is given up."""
     order: Order[str] = Order(REORDER_S)
     arrivals = [Arrival(0.0, "a", 0, 1)] + [Arrival(0.0, "a", 2 + gap * n, 2 + n) for n in range(2 * MOST_WAITING)]
     came = play(order, arrivals)
@@ -440,7 +441,7 @@ def test_so_many_wait_and_no_more(gap: int) -> None:
     assert len(came) + len(order.waiting()) == len(arrivals)
 
 
-def test_made_up_connections_are_gone_through_in_their_order() -> None:
+def test_invented_connections_come_out_in_their_order() -> None:
     order: Order[str] = Order(REORDER_S)
     came = play(order, [Arrival(0.0, f"e{n}.", 5, n) for n in range(4 * MOST_EPOCHS)])
     assert came == [f"e{n}.5" for n in range(len(came))]
@@ -448,8 +449,8 @@ def test_made_up_connections_are_gone_through_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("invented", ["'e', 5 + 2 * n", "f'e{n}', 5"])
-def test_a_flood_costs_as_much_as_it_has_segments(invented: str) -> None:
-    """It took time by the square of what came within the time that a missing segment is waited for."""
+def test_the_cost_of_a_flood_is_linear(invented: str) -> None:
+    """The time was once quadratic in the segments that came while a missing one was pending."""
     push = f"order.push({invented}, seq=n, at=n * 1e-5, item=n), order.deadline()"
     setup = "from services.analytics.camera.order import Order; order = Order(15.0)"
     assert_cheap(setup, f"[({push}) for n in range(40000)]")

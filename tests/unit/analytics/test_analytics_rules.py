@@ -70,7 +70,7 @@ def named(text: str) -> list[Mistake]:
 # ---- files that are right
 
 
-def test_the_example_is_right_and_says_what_it_says() -> None:
+def test_the_example_is_valid_and_parses_as_documented() -> None:
     found = rules.read(VALID.encode(), "a file")
     assert rules.check(valid()) == []
     assert [r.id for r in found.rules] == [
@@ -220,7 +220,7 @@ def test_a_mistake_is_named_by_its_path(text: str, path: str, part: str) -> None
 
 
 @pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "!!binary x", "!!set {a}"])
-def test_what_yaml_itself_stumbles_over_is_a_mistake(value: str) -> None:
+def test_a_yaml_error_is_a_mistake(value: str) -> None:
     assert named(f"timezone: {value}") and named(value)
 
 
@@ -237,7 +237,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("# " + "x" * 300_000, "bytes"),
     ],
 )
-def test_what_would_be_more_than_a_memory_holds_is_a_mistake(text: str, part: str) -> None:
+def test_yaml_that_would_exhaust_memory_is_a_mistake(text: str, part: str) -> None:
     (found,) = named(text)
     assert part in found.text and len(str(found)) < 500
 
@@ -261,8 +261,8 @@ lines: {}
     ],
     ids=["yaml", "json"],
 )
-def test_what_is_there_twice_is_a_mistake(text: str) -> None:
-    """Of two zones of one name the last would count, and nobody would know."""
+def test_a_duplicate_is_a_mistake(text: str) -> None:
+    """The last of two zones with one name would win silently."""
     assert {(m.path, m.text) for m in named(text)} == {
         ("zones.door", "it is there 2 times: give it once"),
         ("lines", "it is there 2 times: give it once"),
@@ -280,12 +280,12 @@ def test_a_question_in_braces_is_a_question() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xff\xfe\x00", b"zones: \xc3", b"\x00", b'"\\ud800"', b"timezone: \x7f"])
-def test_bytes_that_are_no_text_are_a_mistake(data: bytes) -> None:
+def test_invalid_text_is_a_mistake(data: bytes) -> None:
     with pytest.raises(Mistakes):
         rules.read(data, "a file")
 
 
-def test_all_mistakes_are_named_at_once() -> None:
+def test_all_mistakes_are_named_together() -> None:
     text = f"""
     timezone: Mars
     labels: [car]
@@ -409,7 +409,7 @@ def _refers(rule: Rule, found: Rules) -> bool:
 @pytest.mark.slow
 @given(spoiled() | values)
 @settings(max_examples=examples(250))
-def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) -> None:
+def test_any_file_is_valid_or_its_mistakes_are_named(value: Any) -> None:
     found = rules.check(value)
     try:
         right = means_something(msgspec.convert({} if value is None else value, Rules))
@@ -421,7 +421,7 @@ def test_whatever_a_file_says_it_is_right_or_its_mistakes_are_named(value: Any) 
 
 @given(spoiled())
 @settings(max_examples=examples(100))
-def test_a_file_is_refused_for_what_is_wrong_with_its_value(value: Any) -> None:
+def test_a_file_has_the_mistakes_of_its_value(value: Any) -> None:
     try:
         text = msgspec.yaml.encode(value)
         assume(msgspec.yaml.decode(text) == value)
@@ -462,7 +462,7 @@ def books(draw: st.DrawFn) -> Rules:
 
 
 @given(books())
-def test_what_is_stored_is_read_again(book: Rules) -> None:
+def test_stored_rules_are_read_back(book: Rules) -> None:
     assert rules.decode(rules.encode(book)) == book
     assert rules.check(msgspec.json.decode(rules.encode(book))) == []
 
@@ -470,7 +470,7 @@ def test_what_is_stored_is_read_again(book: Rules) -> None:
 # ---- the schema
 
 
-def test_the_schema_takes_what_is_right() -> None:
+def test_the_schema_accepts_valid_rules() -> None:
     Validator.check_schema(SCHEMA)
     validator = Validator(SCHEMA)
     validator.validate(valid())
@@ -493,7 +493,7 @@ def _refused_by_form() -> list[str]:
 
 
 @pytest.mark.parametrize("text", _refused_by_form())
-def test_the_schema_refuses_what_is_ill_formed(text: str) -> None:
+def test_the_schema_refuses_malformed_rules(text: str) -> None:
     with pytest.raises(ValidationError):
         Validator(SCHEMA).validate(msgspec.yaml.decode(text))
 
@@ -513,13 +513,13 @@ def schedule(**fields: Any) -> Schedule:
     return msgspec.convert(fields, Schedule)
 
 
-def test_a_schedule_holds_from_its_first_minute_to_before_its_last() -> None:
+def test_a_schedule_includes_its_first_minute_and_excludes_its_last() -> None:
     noon = schedule(**{"from": "12:00", "until": "13:00", "days": ["mon"]})
     assert [noon.holds(on(0, c)) for c in ("11:59", "12:00", "12:59", "13:00")] == [False, True, True, False]
     assert not noon.holds(on(1, "12:30"))
 
 
-def test_a_schedule_over_midnight_belongs_to_the_day_it_begins_on() -> None:
+def test_a_schedule_over_midnight_belongs_to_its_first_day() -> None:
     night = schedule(**{"from": "22:00", "until": "06:00", "days": ["fri"]})
     holds = {"fri": [on(4, "22:00"), on(4, "23:59")], "sat": [on(5, "00:00"), on(5, "05:59")]}
     assert all(night.holds(t) for times in holds.values() for t in times)
@@ -546,7 +546,9 @@ weeks = st.lists(st.sampled_from(DAYS), min_size=1, unique=True)
 
 
 @given(clocks, clocks, weeks, st.integers(0, 7 * 24 * 60 - 1))
-def test_a_schedule_is_its_stretch_of_each_of_its_days(start: str, until: str, days: list[str], minute: int) -> None:
+def test_a_schedule_holds_in_its_range_on_each_of_its_days(
+    start: str, until: str, days: list[str], minute: int
+) -> None:
     assume(start != until)
 
     def minutes(clock: str) -> int:
@@ -560,7 +562,7 @@ def test_a_schedule_is_its_stretch_of_each_of_its_days(start: str, until: str, d
     assert found.holds(MONDAY + dt.timedelta(minutes=minute)) == expected
 
 
-def test_a_schedule_goes_by_the_clock_of_the_cameras_time_zone() -> None:
+def test_a_schedule_follows_the_cameras_time_zone() -> None:
     night = schedule(**{"from": "22:00", "until": "06:00", "days": ["mon"]})
     utc = dt.datetime(2026, 11, 23, 21, 30, tzinfo=dt.UTC)
     berlin = rules.read(b"timezone: Europe/Berlin", "a file").zone_info()
@@ -616,7 +618,7 @@ def way(start: tuple[float, float], end: tuple[float, float], point: tuple[float
 
 
 @given(points, points, points, points)
-def test_meeting_is_symmetric(
+def test_intersection_is_symmetric(
     a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]
 ) -> None:
     found = geometry.meet(a, b, c, d)
@@ -625,7 +627,7 @@ def test_meeting_is_symmetric(
 
 
 @given(points, points, points, points)
-def test_what_meets_has_a_point_in_common_and_what_does_not_is_apart(
+def test_intersecting_segments_share_a_point_and_others_are_apart(
     a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]
 ) -> None:
     # The nearest way between two stretches that do not meet is from an end of one of them.
@@ -642,7 +644,7 @@ def test_what_meets_has_a_point_in_common_and_what_does_not_is_apart(
 
 
 @given(points, points, points, aspects)
-def test_right_is_negative_left_and_turns_with_the_line(
+def test_right_is_the_negative_of_left_and_rotates_with_the_line(
     start: tuple[float, float], end: tuple[float, float], point: tuple[float, float], aspect: float
 ) -> None:
     assume(start != end)
@@ -651,7 +653,7 @@ def test_right_is_negative_left_and_turns_with_the_line(
     assert abs(right) <= way(start, end, point, aspect) + 1e-9
 
 
-def test_right_is_as_seen_going_along_the_line() -> None:
+def test_right_is_seen_along_the_line() -> None:
     up, right = ((0.5, 1.0), (0.5, 0.0)), ((0.0, 0.5), (1.0, 0.5))
     assert geometry.right_of(*up, (0.75, 0.5), 2.0) == pytest.approx(0.5)
     assert geometry.right_of(*up, (0.25, 0.5), 2.0) == pytest.approx(-0.5)
@@ -673,7 +675,7 @@ def test_headings_are_clockwise_from_up(movement: tuple[float, float], degrees: 
 
 
 @given(st.tuples(points, points), st.tuples(points, points), aspects)
-def test_boxes_are_as_far_apart_as_their_nearest_points(
+def test_the_distance_of_boxes_is_that_of_their_nearest_points(
     a: tuple[tuple[float, float], tuple[float, float]],
     b: tuple[tuple[float, float], tuple[float, float]],
     aspect: float,
@@ -694,13 +696,13 @@ def test_boxes_are_as_far_apart_as_their_nearest_points(
 
 
 @given(st.lists(points, min_size=3, max_size=7, unique=True))
-def test_a_polygon_crosses_itself_whichever_way_it_is_told(corners: list[tuple[float, float]]) -> None:
+def test_self_intersection_does_not_depend_on_the_order_of_points(corners: list[tuple[float, float]]) -> None:
     found = geometry.crosses_itself(corners)
     assert geometry.crosses_itself(corners[::-1]) == geometry.crosses_itself(corners[1:] + corners[:1]) == found
     assert not (found and len(corners) == 3)
 
 
-def test_stars_cross_themselves_and_what_goes_around_does_not() -> None:
+def test_stars_intersect_themselves_and_round_polygons_do_not() -> None:
     angles = [2 * math.pi * k / 5 for k in range(5)]
     around = [(math.cos(a), math.sin(a)) for a in angles]
     assert not geometry.crosses_itself(around)

@@ -1,4 +1,4 @@
-"""The second pass: what it says is what would have been said had no frame been left out, and it is said once."""
+"""The second pass: it publishes, once, the events of a run in which no frame was deferred."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.support.worlds.second_pass import (
 )
 from tidegate.view.events import describe
 
-# Nothing is asked here: when a verdict comes is not for the video to say.
+# These rules ask no model: the time of a verdict does not follow from the video.
 QUIET: dict[str, Any] = {
     **RULES,
     "rules": [{k: v for k, v in r.items() if k not in ("verify", "alert")} for r in RULES["rules"]],
@@ -50,7 +50,7 @@ SETTLE_S = 60.0
 
 
 class Deferral(NamedTuple):
-    """Of one segment: how many frames are looked at at once; the rest comes so many seconds later, or never.
+    """The deferral of one segment: `frames` are analysed immediately, the rest `after` seconds later, or never if None.
 
     reported: whether it is reported that it never comes.
     """
@@ -75,7 +75,7 @@ def messages(found: Sequence[Detections], delays: Sequence[float], how: Sequence
 
 
 def whole(found: Sequence[Detections], how: Sequence[Deferral | None]) -> list[Message]:
-    """What would have been stored had nothing been left out, but for what is never looked at again."""
+    """The messages of a run without deferrals, except for frames that are never backfilled."""
     best = [
         msgspec.structs.replace(less(e, d.frames), quality=None) if d and (d.reported or d.after is None) else e
         for e, d in zip(found, how, strict=False)
@@ -95,8 +95,10 @@ def play(
     saves: Sequence[int] = (),
     pages: int = 1000,
 ) -> Outcome:
-    """All that is said, to the end. stops: after which messages a replica is killed, and another goes on from the
-    checkpoint that was written before. saves: after which messages one is. pages: of a second pass, after each message.
+    """All events until the end.
+
+    stops: after these messages a replica is killed, and another continues from the last checkpoint.
+    saves: after these messages a checkpoint is written. pages: those of a second pass after each message.
     """
     limits = limits or msgspec.structs.replace(LIMITS, settle_s=SETTLE_S)
     log, outcome = Memory(stored), Outcome()
@@ -139,7 +141,7 @@ def live_of(outcome: Outcome, kind: type[Any]) -> list[Any]:
 
 
 def counts(outcome: Outcome) -> list[bytes]:
-    """The minutes as whoever follows what is revised has them."""
+    """The minutes, as a reader that applies revisions has them."""
     found = {id: o.what for id, o in outcome.live.items() if isinstance(o.what, Counts)}
     for id, out in outcome.settled.items():
         if isinstance(out.what, Counts):
@@ -163,7 +165,7 @@ def false_alarms(outcome: Outcome) -> list[Incident]:
 
 
 def names_of(found: Sequence[Detections], how: Sequence[Deferral | None]) -> dict[str, str]:
-    """How live analytics would have named an object, by how the second pass names it."""
+    """Map an object's id of the second pass to the id that live analytics would have used."""
     best = [events_of(m) for m in whole(found, how)]
     by_state = []
     for again in (True, False):
@@ -185,7 +187,7 @@ def renamed(data: bytes, names: dict[str, str]) -> bytes:
 @pytest.mark.slow
 @given(scenes, deferrals)
 @settings(max_examples=examples(25))
-def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
+def test_revised_minutes_equal_those_of_a_run_without_deferrals(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
     outcome = play(messages(found, ON_TIME, how))
@@ -198,10 +200,10 @@ def test_minutes_become_those_of_a_run_in_which_nothing_was_left_out(
 @pytest.mark.slow
 @given(scenes, deferrals)
 @settings(max_examples=examples(25))
-def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
+def test_every_late_incident_occurs_in_a_run_without_deferrals(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
-    """To the id and to the byte, but for the names of objects that were first seen in the second pass."""
+    """Ids and bytes are equal, except for the ids of objects first seen in the second pass."""
     outcome = play(messages(found, ON_TIME, how))
     expected = play(whole(found, how))
     names = names_of(found, how)
@@ -217,7 +219,7 @@ def test_every_late_incident_is_one_of_a_run_in_which_nothing_was_left_out(
 @pytest.mark.slow
 @given(scenes, deferrals)
 @settings(max_examples=examples(25))
-def test_with_what_is_late_nothing_is_missing_and_what_was_not_there_is_marked(
+def test_late_incidents_leave_none_missing_and_false_alarms_are_marked(
     found: list[Detections], how: list[Deferral | None]
 ) -> None:
     outcome = play(messages(found, ON_TIME, how))
@@ -238,7 +240,7 @@ def near(a: Incident, b: Incident) -> bool:
 @given(scenes, delays, deferrals, st.lists(st.tuples(st.integers(0, 23), st.floats(0, 90)), max_size=6), st.data())
 @settings(max_examples=examples(40))
 @pytest.mark.slow
-def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
+def test_order_repeats_and_restarts_do_not_change_the_events(
     found: list[Detections],
     late_by: list[float],
     how: list[Deferral | None],
@@ -259,7 +261,7 @@ def test_the_same_is_said_whatever_the_order_the_repeats_and_the_restarts(
     assert {id: encoded(o) for id, o in outcome.live.items()} == {id: encoded(o) for id, o in expected.live.items()}
 
 
-# ---- what is told
+# ---- what is published
 
 GATE: dict[str, Any] = {
     "lines": {"gate": {"from": [0.5, 0.95], "to": [0.5, 0.3]}},
@@ -267,7 +269,7 @@ GATE: dict[str, Any] = {
 }
 # Fast: it is seen for a second and a half.
 RUNNER = Walk(4.1, 5.6, (0.35, 0.7), (0.65, 0.7))
-# Each is seen for less than half a second, on different sides of the line.
+# Each track lasts less than half a second, on different sides of the line.
 LEFT, RIGHT = Walk(4.0, 4.4, (0.43, 0.7), (0.43, 0.7)), Walk(5.0, 5.4, (0.57, 0.7), (0.57, 0.7))
 
 
@@ -285,7 +287,7 @@ def with_frames_left_out(found: Sequence[Detections], begin: int, end: int, afte
     return messages(found, [0.0] * len(found), how)
 
 
-def test_a_crossing_that_was_missed_is_told_late_and_once() -> None:
+def test_a_missed_crossing_is_published_late_and_once() -> None:
     outcome = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
     assert not live_of(outcome, Incident)
     ((begun,), (ended,)) = late(outcome), late(outcome, "end")
@@ -294,14 +296,14 @@ def test_a_crossing_that_was_missed_is_told_late_and_once() -> None:
     assert not live_of(outcome, Alert) and {type(o.what) for o in outcome.settled.values()} == {Incident, Counts}
 
 
-def test_a_crossing_that_was_none_is_marked_and_stays() -> None:
+def test_a_false_crossing_is_marked_and_stays() -> None:
     outcome = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
     begun, *_ = live_of(outcome, Incident)
     (marked,) = false_alarms(outcome)
     assert marked.incident == begun.incident and marked.state == "update" and not late(outcome)
 
 
-def test_who_watches_sees_which_is_which() -> None:
+def test_watch_marks_late_incidents_and_false_alarms() -> None:
     missed = play(with_frames_left_out(scene([RUNNER]), 3, 8), rules_of(GATE))
     outcome = play(with_frames_left_out(scene([LEFT, RIGHT]), 3, 8), rules_of(GATE))
     lines = [
@@ -315,17 +317,17 @@ def test_who_watches_sees_which_is_which() -> None:
     assert len([line for line in lines if line.endswith("(counted again)")]) == 2
 
 
-def test_what_was_seen_in_time_is_not_told_again() -> None:
+def test_a_live_incident_is_not_repeated() -> None:
     slow = Walk(2, 20, (0.2, 0.7), (0.8, 0.7))
     outcome = play(with_frames_left_out(scene([slow]), 3, 18), rules_of(GATE))
     assert live_of(outcome, Incident) and not late(outcome) and not false_alarms(outcome)
 
 
-def test_who_stays_while_tracks_break_is_one_and_no_false_alarm() -> None:
+def test_a_stay_with_broken_tracks_is_one_incident_and_no_false_alarm() -> None:
     """Live it is three stays, one after the other; all of them are the one that is so."""
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
     found = scene([Walk(1, 23, (0.5, 0.7), (0.5, 0.7))], 24)
-    # At the frames that are looked at, somebody stands before them.
+    # Another object hides the person in the analysed frames.
     hidden = [
         e
         if n not in (8, 9, 10, 15, 16, 17)
@@ -339,8 +341,8 @@ def test_who_stays_while_tracks_break_is_one_and_no_false_alarm() -> None:
     assert not late(outcome) and not false_alarms(outcome)
 
 
-def test_a_second_who_stays_beside_the_first_is_told() -> None:
-    """What lasts stands for one object at a time."""
+def test_a_second_object_next_to_the_first_is_reported() -> None:
+    """A lasting incident stands for one object at a time."""
     book = msgspec.convert({**RULES, "rules": [{"id": "in", "kind": "enter", "zone": "door"}]}, Rules)
     brief = Walk(6.1, 6.9, (0.45, 0.9), (0.45, 0.9))
     outcome = play(with_frames_left_out(scene([Walk(1, 23, (0.55, 0.6), (0.55, 0.6)), brief]), 4, 12), book)
@@ -348,7 +350,7 @@ def test_a_second_who_stays_beside_the_first_is_told() -> None:
     assert len(late(outcome)) == 1 and not false_alarms(outcome)
 
 
-def test_where_nothing_is_left_out_there_is_no_second_pass() -> None:
+def test_a_run_without_deferrals_has_no_second_pass() -> None:
     log = Memory(messages(two_connections(BUSY), ON_TIME, NONE))
     log.end = len(log.all)
     replica = Replica(log, BOOK, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
@@ -363,7 +365,7 @@ def test_it_can_be_turned_off() -> None:
     assert not outcome.settled
 
 
-def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -> None:
+def test_a_missing_revision_delays_nothing_beyond_the_limit() -> None:
     found = scene([RUNNER], 24)
     how: list[Deferral | None] = [Deferral(1, 20.0 if 3 <= n < 8 else None) if n < 8 else None for n in range(24)]
     stored = messages(found, ON_TIME, how)
@@ -380,7 +382,7 @@ def test_a_revision_that_never_comes_holds_nothing_up_for_longer_than_is_set() -
 
 
 @pytest.mark.parametrize("gap", [TAIL_S - 30, TAIL_S + 60])
-def test_two_surges_are_one_pass_or_two_as_they_follow_each_other(gap: float) -> None:
+def test_two_surges_have_late_incidents_each_at_any_distance(gap: float) -> None:
     first = with_frames_left_out(scene([RUNNER]), 3, 8)
     start = BEGIN + dt.timedelta(seconds=24 + gap)
     again = detections([RUNNER], 24, fps=5, start=start, epoch="g", seq=50)
@@ -388,8 +390,8 @@ def test_two_surges_are_one_pass_or_two_as_they_follow_each_other(gap: float) ->
     assert [i.incident.split(".")[1] for i in late(outcome)] == ["settled-e4-1", "settled-g4-1"]
 
 
-def test_a_camera_that_never_gets_all_of_its_frames_has_a_small_state() -> None:
-    """Whatever is left out, and for however long: what waits is in EVENTS."""
+def test_a_camera_with_constant_deferrals_has_a_small_state() -> None:
+    """The state does not grow with deferrals: pending events are in EVENTS."""
     sizes = []
     for minutes in (3, 9):
         found = scene([Walk(n, n + 6.0, (0.1, 0.7), (0.9, 0.7)) for n in range(0, 60 * minutes, 9)], 60 * minutes)
@@ -403,7 +405,7 @@ def test_a_camera_that_never_gets_all_of_its_frames_has_a_small_state() -> None:
     assert sizes[1] < 2 * sizes[0]
 
 
-def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> None:
+def test_changed_rules_apply_from_the_same_segment_as_live() -> None:
     before, after = rules_of(GATE), msgspec.convert({}, Rules)
     log = Memory(with_frames_left_out(scene([RUNNER, RUNNER._replace(begin=12.1, end=13.6)]), 3, 16))
     replica = Replica(log, before, msgspec.structs.replace(LIMITS, settle_s=SETTLE_S))
@@ -419,7 +421,7 @@ def test_changed_rules_hold_from_the_segment_on_from_which_they_held_live() -> N
 
 
 @pytest.mark.slow
-def test_a_pass_that_fails_is_given_up_and_live_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_pass_is_abandoned_and_live_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: Any) -> Outs:
         raise ZeroDivisionError
 
@@ -467,8 +469,8 @@ def test_a_late_incident_without_a_verdict_is_an_unverified_alert() -> None:
     assert not replica.passes.by_camera
 
 
-def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts() -> None:
-    """As after a crash: verdicts are read at once, the second pass takes its time."""
+def test_a_verdict_replayed_before_its_incident_counts() -> None:
+    """As after a crash: verdicts are read immediately, and the second pass takes its time."""
     _, outs, now = late_incident(ASKING)
     begun = of_kind(outs, Incident)[0]
     log = Memory(with_frames_left_out(scene([RUNNER]), 3, 8))
@@ -481,20 +483,20 @@ def test_a_verdict_that_is_read_again_before_its_incident_is_told_again_counts()
     assert not of_kind(again, Alert)
 
 
-def test_a_question_that_vlm_does_not_take_leaves_a_late_incident_unverified() -> None:
+def test_a_job_that_vlm_refuses_leaves_a_late_incident_unverified() -> None:
     replica, outs, _ = late_incident(ASKING)
     (job,) = of_kind(outs, jobs.Verify)
     output = replica.partition.refused("lobby", job.incident)
     assert [type(o.what) for o in output] == [Incident, Alert] and all(o.what.late for o in output)  # type: ignore[union-attr]
 
 
-def test_a_late_incident_of_a_rule_that_alerts_at_once_is_an_alert_at_once() -> None:
+def test_a_late_incident_alerts_immediately_if_its_rule_alerts_immediately() -> None:
     _, outs, _ = late_incident(rules_of(GATE, alert="start"))
     (alert,) = of_kind(outs, Alert)
     assert alert.late and alert.verification == "none"
 
 
-def test_a_false_alarm_keeps_the_verdict_that_it_had() -> None:
+def test_a_false_alarm_keeps_its_verdict() -> None:
     book = rules_of(GATE, verify="Does somebody cross?")
     stored = with_frames_left_out(scene([LEFT, RIGHT]), 3, 8)
     begun, *_ = live_of(play(stored, book), Incident)

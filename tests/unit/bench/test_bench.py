@@ -1,4 +1,4 @@
-"""What a benchmark keeps, and what is said of the next one."""
+"""The result that a benchmark stores, and the report on the next one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_result_is_a_file_with_its_machine() -> None:
     assert set(result.machine.flags) <= set(record.FLAGS)
 
 
-def test_a_change_is_said_against_the_baseline_and_what_is_within_noise_is_not_judged() -> None:
+def test_changes_are_reported_against_the_baseline_and_noise_is_not_judged() -> None:
     record.write("bus", {"quick": 1.0, "same": 1.0}, {"cost": 1.0})
     record.write("find", {"recall": 1.0})
     record.keep(record.read())
@@ -46,7 +46,7 @@ def test_a_change_is_said_against_the_baseline_and_what_is_within_noise_is_not_j
     assert "-10.0%" in out.export_text()
 
 
-def test_a_baseline_has_ratios_alone_and_keeps_those_of_benchmarks_that_were_not_run() -> None:
+def test_a_baseline_has_only_ratios_and_keeps_those_of_skipped_benchmarks() -> None:
     record.write("find", {"recall": 1.0}, figures={"ms": 20.0})
     record.keep(record.read())
     record.write("bus", {"worker / bare": 0.98})
@@ -54,7 +54,7 @@ def test_a_baseline_has_ratios_alone_and_keeps_those_of_benchmarks_that_were_not
     assert [(r.name, r.figures) for r in record.baseline()] == [("bus", {}), ("find", {})]
 
 
-def test_the_baseline_of_the_repository_is_of_benchmarks_that_there_are() -> None:
+def test_the_baseline_names_only_existing_benchmarks() -> None:
     path = Path(record.__file__).with_name("baseline.json")
     remaining = msgspec.json.decode(path.read_bytes(), type=list[record.Result])
     assert {result.name for result in remaining} <= set(NAMES)

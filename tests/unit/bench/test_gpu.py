@@ -44,28 +44,28 @@ def test_a_rate_is_written_down_to_three_digits(rate: float) -> None:
 
 
 @given(RATES, st.floats(0.1, 10), st.floats(0.1, 1))
-def test_cameras_are_whole_and_fit_into_the_share_of_the_rate(rate: float, seconds: float, load: float) -> None:
+def test_cameras_are_a_whole_number_within_their_share_of_the_rate(rate: float, seconds: float, load: float) -> None:
     found = plan.cameras(rate, seconds, load)
     assert found / seconds <= load * rate + 1e-6 < (found + 1) / seconds + 2e-6
     assert found <= plan.cameras(rate, seconds)
 
 
 @given(TABLES)
-def test_the_fewest_are_nearly_the_fastest_and_no_fewer_are(rates: dict[int, float]) -> None:
+def test_the_smallest_setting_near_the_best_rate_is_chosen(rates: dict[int, float]) -> None:
     chosen = plan.fewest(rates)
     assert rates[chosen] >= plan.NEAR * max(rates.values())
     assert all(rates[key] < plan.NEAR * max(rates.values()) for key in rates if key < chosen)
 
 
 @given(TABLES, RATES)
-def test_threads_are_no_more_than_the_model_needs(rates: dict[int, float], wanted: float) -> None:
+def test_threads_do_not_exceed_the_need_of_the_model(rates: dict[int, float], wanted: float) -> None:
     chosen = plan.choose_threads(rates, wanted)
     enough = [threads for threads, rate in rates.items() if rate >= plan.AHEAD * wanted]
     assert chosen == (min(enough) if enough else plan.fewest(rates))
 
 
 @given(TABLES, RATES, st.floats(0.1, 30), st.integers(1, 64))
-def test_a_batch_lets_a_replica_answer_in_time_where_any_does(
+def test_a_batch_meets_the_latency_target_if_any_batch_does(
     rates: dict[int, float], segments_s: float, latency_s: float, threads: int
 ) -> None:
     def hold(size: int) -> int:
@@ -88,7 +88,9 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(0, 30))
-def test_a_rate_is_that_of_two_moments_of_the_run(steps: list[tuple[float, int, float, float]], hold: int) -> None:
+def test_a_rate_is_measured_between_two_instants_of_the_run(
+    steps: list[tuple[float, int, float, float]], hold: int
+) -> None:
     samples = [Sample(at_s=0, done=0, images=0, cpu_s=0, busy_s=0, memory_mb=1)]
     for seconds, done, cpu, busy in steps:
         s = samples[-1]
@@ -121,7 +123,7 @@ def bounded(**changes: Any) -> plan.Bound:
     return plan.bound(**{**keeps_up, "decoding_s": 900.0, "segments_s": 300.0, **changes})
 
 
-def test_what_is_full_is_what_bounds() -> None:
+def test_a_saturated_resource_is_the_bottleneck() -> None:
     assert bounded(busy=0.97, utilisation=0.95) == bounded(busy=0.97, utilisation=None) == "gpu"
     assert bounded(busy=0.97, copy_share=0.6) == "copy"
     assert bounded(busy=0.97, utilisation=0.3) == "device thread"
@@ -131,7 +133,7 @@ def test_what_is_full_is_what_bounds() -> None:
 
 
 @given(RATES, st.floats(0, 64), st.integers(1, 256), st.integers(1, 64), st.floats(0.5, 60), st.integers(1, 1000))
-def test_numbers_go_together(
+def test_the_numbers_are_consistent(
     rate: float, cores: float, batch: int, threads: int, latency_s: float, replicas: int
 ) -> None:
     hold = CvSettings(cv_batch_size=batch, cv_threads=threads).worker().hold
@@ -145,7 +147,7 @@ def test_numbers_go_together(
         latency_s=latency_s,
         replicas=replicas,
     )
-    # As `tidegate threshold` has it, of the rate that the annotation says.
+    # The value of `tidegate threshold` for the rate in the annotation.
     assert n.threshold == lag_threshold(float(n.rate), latency_s, max_in_flight=hold)
     assert n.threshold.value <= max(float(n.rate) * latency_s * (1 - AIR), hold + 1)
     assert n.cpu >= max(cores, threads)
@@ -189,7 +191,7 @@ def copied(folder: Path, form: str, content: str) -> list[Document]:
 @pytest.mark.foreign
 @pytest.mark.parametrize("way", [as_component, copied])
 @pytest.mark.parametrize("form", ["h100", "h100/demand", "l40s", "rtx-pro-6000/demand"])
-def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> None:
+def test_the_numbers_go_into_an_overlay(form: str, way: Any, tmp_path: Path) -> None:
     numbers = example()
     docs = way(tmp_path, form, text(numbers, demand=form.endswith("demand")))
     (tmp_path / "password").write_text("p")
@@ -219,7 +221,7 @@ def test_an_overlay_takes_the_numbers(form: str, way: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.foreign
-def test_setup_is_told_where_more_may_be_in_hand_than_the_default(tmp_path: Path) -> None:
+def test_setup_gets_the_in_flight_limit_if_it_exceeds_the_default(tmp_path: Path) -> None:
     numbers = example(replicas=60)
     docs = as_component(tmp_path, "h100", text(numbers, demand=False))
     (job,) = of(docs, "Job").values()
@@ -250,7 +252,7 @@ def gpu(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500, check=False)
 
 
-def test_without_a_gpu_it_says_in_one_sentence_what_is_missing(tmp_path: Path) -> None:
+def test_without_a_gpu_one_sentence_names_what_is_missing(tmp_path: Path) -> None:
     pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[cv-torch,embed-torch]'")
     done = gpu("--out", str(tmp_path), CUDA_VISIBLE_DEVICES="", PATH=os.defpath)
     assert done.returncode == 2 and not done.stdout and not list(tmp_path.iterdir())
@@ -268,7 +270,7 @@ def test_a_driver_that_sees_no_gpu_is_quoted(tmp_path: Path) -> None:
     assert done.returncode == 2 and "sees none (NVIDIA-SMI has failed because of this)" in done.stderr
 
 
-def test_a_gpu_is_watched_by_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_monitored_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script stands for nvidia-smi, which says `[N/A]` of what a GPU or a virtual machine hides."""
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho \"$@\" >> $0.asked; echo '80, 1234, [N/A]'\n")
@@ -287,7 +289,7 @@ def test_a_gpu_is_watched_by_what_nvidia_smi_says(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_there_ends_it_with_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_model_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[cv-torch,embed-torch]'")
     done = gpu("--device", "cpu", "--cv-model", f"hf:{tmp_path}", "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and "can't be loaded" in done.stderr.splitlines()[-1]
@@ -297,7 +299,7 @@ def test_a_model_that_is_not_there_ends_it_with_a_sentence(tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.long
 def test_all_of_it_on_the_cpu(tmp_path: Path) -> None:
-    """Real segments through the real services on a real server; figures of the CPU are said to be that."""
+    """Real segments through the real services on a real server; the report marks figures of the CPU as such."""
     pytest.importorskip("open_clip", reason="torch is an extra: pip install 'tidegate[cv-torch,embed-torch]'")
     models = ["--cv-model", "torchvision:ssdlite320_mobilenet_v3_large@random", "--overlay", "h100"]
     models += ["--embed-model", "openvino:efficientnet_lite3", "--embed-pretrained", "", "--batches", "1,4"]
@@ -321,7 +323,7 @@ def test_all_of_it_on_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_footage_has_as_many_objects_as_an_untrained_detector_is_made_to_find() -> None:
+def test_the_footage_has_as_many_objects_as_the_untrained_detector_reports() -> None:
     from bench.gpu import stages
     from services.cv.detectors import load
     from services.cv.service import SCORE_FLOOR

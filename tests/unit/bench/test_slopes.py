@@ -1,4 +1,4 @@
-"""Whether what is measured grows: `bench.slopes`."""
+"""Whether a measured quantity grows: `bench.slopes`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ MINUTES = [60.0 * n for n in range(100)]
 
 
 @given(st.floats(-50, 50), st.floats(-1000, 1000))
-def test_a_line_is_found_as_it_is(per_hour: float, start: float) -> None:
+def test_the_slope_of_a_line_is_exact(per_hour: float, start: float) -> None:
     found = slope(MINUTES, [start + per_hour * t / HOUR_S for t in MINUTES])
     assert found and found.per_hour == pytest.approx(per_hour, abs=1e-6)
     assert found.error == pytest.approx(0, abs=1e-6)
 
 
-def test_what_stays_as_it_is_has_no_slope_and_no_error() -> None:
+def test_a_constant_has_no_slope_and_no_error() -> None:
     found = slope(MINUTES, [8.0] * len(MINUTES))
     assert found and (found.per_hour, found.error) == (0.0, 0.0)
     assert found.holds_zero and not found.grows
 
 
-def test_noise_is_growth_about_as_seldom_as_it_is_said_to_be() -> None:
-    """Of noise whose neighbours resemble each other, as queues and caches do."""
+def test_noise_passes_for_growth_at_the_stated_rate() -> None:
+    """The noise is autocorrelated, as that of queues and caches is."""
     dice = random.Random(7)
     outside = 0
     for _ in range(400):
@@ -46,7 +46,7 @@ def test_a_leak_is_seen_through_noise() -> None:
     assert found and found.grows and abs(found.per_hour - 10) < found.error
 
 
-def test_of_too_few_samples_nothing_is_said() -> None:
+def test_too_few_samples_give_no_result() -> None:
     few = BLOCK * FEWEST_BLOCKS - 1
     assert slope(MINUTES[:few], MINUTES[:few]) is None
     assert slope(MINUTES[: few + 1], MINUTES[: few + 1]) is not None

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_the_same_seed_makes_the_same_visits_and_they_fill_the_share_that_is_wanted() -> None:
+def test_a_seed_fixes_the_visits_and_they_fill_the_requested_share() -> None:
     (case,) = cases.cases(("crowd",), 10, 0.2, 3)
     (who, count), (again, _) = films.plan_visits(case), films.plan_visits(case)
     assert [(v.begin, v.length, v.stop) for v in who] == [(v.begin, v.length, v.stop) for v in again]
@@ -31,7 +31,7 @@ def test_the_same_seed_makes_the_same_visits_and_they_fill_the_share_that_is_wan
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["stays", "tree"])
-def test_most_of_a_quiet_scene_is_left_out_and_no_incident_is_missed(name: str, tmp_path: Path) -> None:
+def test_most_of_a_static_scene_is_skipped_and_no_incident_is_missed(name: str, tmp_path: Path) -> None:
     (case,) = cases.cases((name,), 2.5, 0.1, 0)
     film = films.analyse(case, tmp_path)
     ungated = score.incidents(film.segments, [dealing.full(segment, LEAST) for segment in film.segments])
@@ -41,6 +41,6 @@ def test_most_of_a_quiet_scene_is_left_out_and_no_incident_is_missed(name: str, 
         results, store = dealing.run_gate(film, replicas, watch_s=WATCH_S, min_score=LEAST)
         found = score.compare(film, results, ungated, real)
         assert found.revised == found.incidents
-        # Two minutes are hardly enough to learn the scene, and somebody is there in a good part of them.
+        # Two minutes hardly suffice to learn the scene, and people are present in a good part of them.
         assert found.work < visits.share(film.visits, film.frames) + 0.4
         assert len(store.writes) <= 3

@@ -1,4 +1,4 @@
-"""What an entry of a bucket of leases says: what one process writes another reads, and strangers harm nobody."""
+"""The entries of the leases bucket: each process reads what another writes, and foreign values do no harm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENTRIES = st.builds(
 
 
 @given(ENTRIES)
-def test_what_is_written_is_read(entry: Entry) -> None:
+def test_an_entry_round_trips(entry: Entry) -> None:
     assert decode(entry.encode()) == entry
 
 
@@ -31,7 +31,7 @@ def test_what_is_written_is_read(entry: Entry) -> None:
     st.binary(max_size=80)
     | st.lists(st.sampled_from(["a", "after-", "since-", "9" * 20, "nan", ""])).map("/".join).map(str.encode)
 )
-def test_a_stranger_s_value_is_none_of_ours(value: bytes) -> None:
+def test_a_foreign_value_decodes_within_bounds(value: bytes) -> None:
     found = decode(value)
     assert 0 <= found.lease_s <= 60
     assert found.since is None or 0 <= found.since < 10**15
@@ -49,7 +49,7 @@ def test_a_stranger_s_value_is_none_of_ours(value: bytes) -> None:
         (b"", False),
     ],
 )
-def test_the_one_before_works_on_until_the_holder_has_begun(value: bytes, waits: bool) -> None:
+def test_the_previous_holder_continues_until_the_new_one_has_started(value: bytes, waits: bool) -> None:
     assert decode(value).waits == waits
 
 
@@ -66,6 +66,6 @@ def test_the_one_before_works_on_until_the_holder_has_begun(value: bytes, waits:
         (Entry("a-1-ab", 5, again=True), b"a-1-ab/again/5"),
     ],
 )
-def test_an_entry_is_these_bytes(entry: Entry, value: bytes) -> None:
+def test_the_bytes_of_an_entry_stay_the_same(entry: Entry, value: bytes) -> None:
     """Recorded: in a rolling upgrade other versions read what this one writes."""
     assert entry.encode() == value and decode(value) == entry

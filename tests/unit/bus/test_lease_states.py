@@ -66,7 +66,7 @@ class Write(NamedTuple):
 
 
 class Bucket:
-    """What the server stores, and what time it is."""
+    """The state of the server, and the current time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -158,7 +158,7 @@ class Store:
 
 
 class Process:
-    """What an ingest does with a camera's lease. habits: what it does whenever it can."""
+    """An ingest's acts on a camera's lease. habits: what it does whenever it can."""
 
     def __init__(self, name: str, bucket: Bucket, habits: Iterable[Act]) -> None:
         self.habits = set(habits)
@@ -294,12 +294,12 @@ STEPS = st.one_of(
 
 @settings(max_examples=examples(400))
 @given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60))
-# It takes the thing and gives it up before its former holder learns of either.
+# It claims and releases the lease before the former holder learns of either.
 @example(
     [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
     [(World.act, 1, Process.release), (World.pass_steps, 1)],
 )
-def test_no_two_processes_hold_a_thing(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
+def test_no_two_processes_hold_one_lease(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
     world = World(habits)
 
     async def run() -> None:

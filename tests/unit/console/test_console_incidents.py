@@ -1,4 +1,4 @@
-"""What was said of incidents, put together, kept within bounds and given out in pages; gaps and counts by time."""
+"""The events of incidents: merged, bounded and paged; gaps and counts by time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assembled(*event_sequences: Incident | Verdict) -> Any:
 
 @st.composite
 def event_sequences(draw: st.DrawFn) -> Incident | Verdict:
-    """Something that is said of one incident."""
+    """An event or a verdict of one incident."""
     if draw(st.booleans()):
         return verdict(draw(st.sampled_from(["confirmed", "rejected", "uncertain"])), reason=draw(st.text(max_size=3)))
     time = ago(60 - draw(st.integers(0, 3)))
@@ -60,7 +60,7 @@ def event_sequences(draw: st.DrawFn) -> Incident | Verdict:
 
 
 @given(st.lists(event_sequences(), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_the_order_of_what_is_said_does_not_matter(events: list[Incident | Verdict], chance: random.Random) -> None:
+def test_the_order_of_events_does_not_matter(events: list[Incident | Verdict], chance: random.Random) -> None:
     def all_of(order: list[Incident | Verdict]) -> IncidentReport:
         found = IncidentReport()
         for event in order:
@@ -91,7 +91,7 @@ def test_an_incident_from_its_start_to_its_verdict() -> None:
     assert assembled(verdict("rejected", start=start), began).verification == "rejected", "it was heard first"
 
 
-def test_a_second_look_says_late_and_not_found() -> None:
+def test_a_second_pass_marks_late_and_not_found() -> None:
     began = incident()
     assert (assembled(began).late, assembled(began).not_found) == (False, False)
     missing = msgspec.structs.replace(began, state="update", not_found=True)
@@ -108,7 +108,7 @@ def test_cameras_may_share_an_incidents_id() -> None:
     assert found == {"lobby": "none", "gate": "confirmed"}
 
 
-def test_the_oldest_go_first_where_there_are_too_many() -> None:
+def test_the_oldest_incidents_are_dropped_first() -> None:
     index = Index(most=3)
     for n in (5, 1, 4, 2, 3):
         index.record(incident(f"i.{n}", start=ago(100 - n)))
@@ -120,7 +120,7 @@ def test_the_oldest_go_first_where_there_are_too_many() -> None:
     assert 1 <= len(small) <= 10 and small.get(id_of("lobby", "i.49"))
 
 
-def test_what_events_has_forgotten_is_forgotten() -> None:
+def test_incidents_that_expired_from_events_are_forgotten() -> None:
     index = Index()
     index.record(incident("old", start=ago(1000)))
     index.record(incident("long", start=ago(1000), time=ago(10), state="update"))
@@ -131,7 +131,7 @@ def test_what_events_has_forgotten_is_forgotten() -> None:
     assert len(index) == 1
 
 
-def test_thousands_of_objects_take_no_room() -> None:
+def test_thousands_of_objects_take_little_memory() -> None:
     many = incident(objects=incident().objects * 10_000, segments=incident().segments * 10_000)
     index = Index(most_bytes=100_000)
     index.record(many)
@@ -146,7 +146,7 @@ def test_thousands_of_objects_take_no_room() -> None:
     st.lists(st.tuples(st.integers(0, 5), st.integers(100, 199)), max_size=20, unique=True),
     st.integers(1, 7),
 )
-def test_a_page_goes_on_where_the_one_before_ended(
+def test_a_page_continues_after_the_previous_one(
     first: list[tuple[int, int]], coming: list[tuple[int, int]], limit: int
 ) -> None:
     """Whatever comes meanwhile: of those that were there, each is given once, the newest first."""
@@ -172,7 +172,7 @@ def test_a_page_goes_on_where_the_one_before_ended(
 
 
 @pytest.mark.parametrize("text", ["1", "1-x", "nan-" + "0" * 32, "1e99-" + "0" * 32, "٣-" + "0" * 32, "1-" + "0" * 33])
-def test_a_cursor_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="this cursor is none"):
         filters.place(text)
 
@@ -205,7 +205,7 @@ def test_a_camera_was_offline_until_it_was_online(order: list[tuple[Any, ...]]) 
     assert gaps(seen, 100, 0) == [(20, None, "no answer")], "that still holds"
 
 
-def test_a_camera_that_comes_and_goes_takes_no_more_room() -> None:
+def test_an_unstable_camera_takes_no_more_memory() -> None:
     seen = Statuses()
     for n in range(MOST_OF_A_CAMERA + 500):
         seen.record(status(5000 - n, "offline" if n % 2 else "online"))
@@ -213,7 +213,7 @@ def test_a_camera_that_comes_and_goes_takes_no_more_room() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-5, 65), st.sampled_from(["info", "warning", "critical"])), max_size=30))
-def test_each_incident_is_in_one_part_of_the_time(began: list[tuple[int, Any]]) -> None:
+def test_each_incident_is_in_one_time_bucket(began: list[tuple[int, Any]]) -> None:
     index = Index()
     for n, (second, severity) in enumerate(began):
         index.record(incident(f"i.{n}", start=ago(60) + dt.timedelta(seconds=second), severity=severity))
@@ -230,7 +230,7 @@ def test_each_incident_is_in_one_part_of_the_time(began: list[tuple[int, Any]]) 
         assert bucket.severity == max((s for part, s in inside if part == bucket.n), key=order.index)
 
 
-def test_cameras_that_come_and_go_take_no_more_than_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changing_cameras_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.console.review.gaps.MOST", 10)
     statuses = Statuses()
     for n in range(50):
@@ -239,7 +239,7 @@ def test_cameras_that_come_and_go_take_no_more_than_their_places(monkeypatch: py
     assert "fake-49" in statuses.cameras() and "fake-0" not in statuses.cameras()
 
 
-def test_a_verdict_takes_little_however_long_it_is() -> None:
+def test_a_long_verdict_takes_little_memory() -> None:
     index = Index(most_bytes=1_000_000)
     for n in range(100):
         index.record(incident(f"i.{n}"))

@@ -56,14 +56,14 @@ BAD_TIMES = (
 
 @pytest.mark.parametrize("text", BAD_TIMES)
 @pytest.mark.parametrize("which", ["since", "until"])
-def test_a_time_that_is_none_is_refused_in_a_sentence(which: str, text: str) -> None:
+def test_an_invalid_time_is_refused_in_a_sentence(which: str, text: str) -> None:
     with pytest.raises(Refused, match=which) as refused:
         span(**{"since": "", "until": "", which: text}, step="", now=NOW)
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("step", ["nan", "inf", "-inf", "-5", "0", "x", "5 s", "1e999", "4.9", "\u0665x"])
-def test_a_step_that_is_none_is_refused_in_a_sentence(step: str) -> None:
+def test_an_invalid_step_is_refused_in_a_sentence(step: str) -> None:
     with pytest.raises(Refused, match="step") as refused:
         span("", "", step, NOW)
     assert refused.value.status == 400
@@ -81,13 +81,13 @@ def test_a_step_that_is_none_is_refused_in_a_sentence(step: str) -> None:
         ("2026-11-28T12:00:00Z", "2026-11-29T12:00:00Z", "5"),
     ],
 )
-def test_a_range_that_nothing_comes_of_is_refused(since: str, until: str, step: str) -> None:
+def test_an_empty_range_is_refused(since: str, until: str, step: str) -> None:
     with pytest.raises(Refused) as refused:
         span(since, until, step, NOW)
     assert refused.value.status == 400 and str(refused.value)[-1] not in ".:"
 
 
-def test_the_usual_is_the_last_hour() -> None:
+def test_the_default_range_is_the_last_hour() -> None:
     assert span("", "", "", NOW) == (NOW - dt.timedelta(hours=1), NOW, 15.0)
     assert bounds("2026-11-29T12:00:00+01:00", "", NOW) == (NOW - dt.timedelta(hours=1), NOW)
 
@@ -101,7 +101,7 @@ _TEXTS = st.one_of(
 
 
 @given(_TEXTS, _TEXTS, _TEXTS)
-def test_whatever_is_asked_for_is_answered_or_refused(since: str, until: str, step: str) -> None:
+def test_any_request_is_answered_or_refused(since: str, until: str, step: str) -> None:
     try:
         found = span(since, until, step, NOW)
     except Refused as e:
@@ -116,11 +116,11 @@ def test_whatever_is_asked_for_is_answered_or_refused(since: str, until: str, st
 
 
 @given(st.floats(0.05, 2.0), st.floats(0.1, 1e6), st.integers(20, 200))
-def test_a_steady_flow_is_as_fast_as_it_is(every_s: float, amount: float, times: int) -> None:
+def test_a_steady_flow_has_its_rate(every_s: float, amount: float, times: int) -> None:
     flow = Flow(0.0)
     for i in range(1, times + 1):
         flow.add(i * every_s, amount)
-    # Looked at in the middle between two arrivals, from the first seconds on.
+    # Read in the middle between two arrivals, from the first seconds on.
     now = (times + 0.5) * every_s
     if now > 3 * every_s + 2:
         assert flow.per_second(now) == pytest.approx(amount / every_s, rel=0.35)
@@ -137,7 +137,7 @@ def test_a_flow_that_ends_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0.001, 5.0)), min_size=1, max_size=400), st.data())
-def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
+def test_the_storage_time_of_a_sequence_is_exact_to_a_quarter_second(
     steps: list[tuple[int, float]], data: st.DataObject
 ) -> None:
     stamps, stored, seq, time = StreamTimestamps(), {}, 0, 1e9
@@ -152,7 +152,7 @@ def test_when_a_sequence_was_stored_is_known_to_a_quarter_of_a_second(
     assert stamps.time(max(stored) + 1) is None and stamps.time(min(stored) - 1) is None
 
 
-def test_stamps_take_no_more_memory_than_they_may_and_forget_a_stream_that_is_gone() -> None:
+def test_stamps_take_bounded_memory_and_forget_deleted_streams() -> None:
     stamps = StreamTimestamps(every_s=0.0, most=100)
     for i in range(1, 1000):
         stamps.add(i, 1e9 + i)
@@ -184,7 +184,7 @@ def stream(first: int = 1, retention: str = "limits") -> StreamInfo:
 @given(
     st.lists(st.tuples(st.sampled_from(["store", "take", "ack", "expire", "again"]), st.integers(1, 20)), max_size=60)
 )
-def test_what_arrived_and_what_is_done_are_counted_exactly(acts: list[tuple[str, int]]) -> None:
+def test_arrived_and_done_messages_are_counted_exactly(acts: list[tuple[str, int]]) -> None:
     """A stream and its consumer, as JetStream counts. Only what was redelivered may hide what has expired."""
     first, last, place, deliveries, held, done = 1, 0, 0, 0, 0, 0
     expired, redelivered = 0, 0
@@ -218,7 +218,7 @@ def test_what_arrived_and_what_is_done_are_counted_exactly(acts: list[tuple[str,
         assert (progress.arrived, progress.cleared, progress.expired) == (last, done, expired)
 
 
-def test_a_consumer_that_is_made_anew_and_one_of_some_subjects_go_on_counting() -> None:
+def test_a_recreated_consumer_and_a_filtered_one_continue_their_counts() -> None:
     progress = Progress()
     progress.take(info(10, 10, 5, 2), stream())
     assert (progress.arrived, progress.cleared) == (15, 8)
@@ -229,11 +229,11 @@ def test_a_consumer_that_is_made_anew_and_one_of_some_subjects_go_on_counting() 
     assert (some.arrived, some.cleared, some.expired) == (7, 3, 0)
 
 
-def test_the_oldest_that_waits_is_the_first_that_nobody_was_given() -> None:
+def test_the_oldest_waiting_message_is_the_first_undelivered_one() -> None:
     assert oldest(info(10, 10, 0, 0), stream(), in_flight_waits=True) is None
     assert oldest(info(10, 10, 3, 2, floor=4), stream(), in_flight_waits=False) == 11
     assert oldest(info(10, 10, 3, 2), stream(first=12), in_flight_waits=False) == 12
-    # What is in flight waits where nobody is there, and not where somebody has it in hand.
+    # A message in flight waits if no replica runs, and does not wait if a replica processes it.
     assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=False) is None
     assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=True) == 5
 
@@ -266,7 +266,7 @@ SPANS = st.integers(0, round(128 * SILENCE_S)).map(lambda n: n / 64)
         max_size=60,
     )
 )
-def test_every_second_of_a_replica_is_busy_idle_or_warming(beats: list[tuple[float, float, str]]) -> None:
+def test_every_replica_second_is_busy_idle_or_warming(beats: list[tuple[float, float, str]]) -> None:
     fleet, now, working, lived = Fleet(0.0), 1.0, 0.0, 0.0
     fleet.beat("cv-0", beat(), now)
     for later, share, state in beats:
@@ -282,14 +282,14 @@ def test_every_second_of_a_replica_is_busy_idle_or_warming(beats: list[tuple[flo
         assert s.busy_s == pytest.approx(working, abs=1e-6)
 
 
-def test_a_heartbeat_that_comes_early_costs_no_work() -> None:
+def test_an_early_heartbeat_loses_no_work() -> None:
     fleet = Fleet(0.0)
     for n, at in enumerate((0.0, 0.9, 2.0, 2.9, 4.0)):
         fleet.beat("cv-0", beat(float(n)), at)
     assert fleet.spent.busy_s == pytest.approx(4.0) and fleet.spent.idle_s == pytest.approx(0.0)
 
 
-def test_what_is_saved_is_against_a_fleet_for_the_peak() -> None:
+def test_savings_are_relative_to_a_fleet_of_the_peak_size() -> None:
     fleet = Fleet(0.0)
     for at in range(11):
         for replica in ("cv-0", "cv-1") if at <= 4 else ("cv-0",):
@@ -299,7 +299,7 @@ def test_what_is_saved_is_against_a_fleet_for_the_peak() -> None:
     assert fleet.count(10.0, "ready") == 1 and [r.replica for r in fleet.replicas(10.0)] == ["cv-0"]
 
 
-def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
+def test_deferred_and_backfilled_frames_are_counted_across_restarts() -> None:
     fleet = Fleet(0.0)
     fleet.beat("cv-0", beat(frames_wanted=100, frames_analysed=100), 0.0)
     fleet.beat("cv-0", beat(frames_wanted=150, frames_analysed=110, backfilled=2), 1.0)
@@ -309,7 +309,7 @@ def test_frames_left_out_and_made_good_are_counted_over_restarts() -> None:
     assert fleet.deferred_share(3.0) == pytest.approx(0.75, abs=0.05)
 
 
-def test_a_deployment_is_told_once_and_a_replica_that_comes_back_is_none() -> None:
+def test_a_deployment_is_reported_once_and_a_returning_replica_is_none() -> None:
     fleet = Fleet(0.0)
     assert not fleet.beat("tidegate-cv-6f5c9d8b7-x2x4q", beat(model="yolo"), 1.0)
     assert not fleet.beat("tidegate-cv-6f5c9d8b7-aaaaa", beat(model="", state="loading", pid=2), 50.0)
@@ -319,7 +319,7 @@ def test_a_deployment_is_told_once_and_a_replica_that_comes_back_is_none() -> No
     assert "detr" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr"), 62.0)
     assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9), 63.0)
     assert "started anew" in fleet.beat("tidegate-cv-7777777777-ddddd", beat(model="detr", pid=9, uptime_s=0.1), 63.5)
-    # One that drained was let go of on purpose.
+    # A draining replica was released on purpose.
     fleet.beat("cv-0", beat(model="yolo", state="draining"), 70.0)
     assert not fleet.beat("cv-0", beat(model="yolo", state="draining", pid=3), 200.0)
 
@@ -341,7 +341,7 @@ def test_no_heartbeat_segment_or_event_stops_the_console(datas: list[bytes], nam
         service.now(2.0, 1.0)
 
 
-def test_the_servers_nanoseconds_are_read() -> None:
+def test_timestamps_in_nanoseconds_are_parsed() -> None:
     assert unix("2026-11-29T12:00:00.123456789Z") == pytest.approx(NOW.timestamp() + 0.123456789, abs=1e-6)
     assert unix("2026-11-29T12:00:00Z") == NOW.timestamp()
 
@@ -378,15 +378,13 @@ BASE = {"replicas": 3.0, "active": True, "basis": "demand", "service_rate": 5.0,
         ({"active": False, "replicas": 0.0}, "nothing", "0.00 replicas"),
     ],
 )
-def test_the_term_that_decides_has_the_sentence_that_explain_says(
-    terms: dict[str, object], decides: str, says: str
-) -> None:
+def test_the_deciding_term_has_the_sentence_of_explain(terms: dict[str, object], decides: str, says: str) -> None:
     found = reason([explained(Estimate(**{**BASE, **terms}))])  # type: ignore[arg-type]
     assert found and found.decides == decides and says in found.sentence
     assert (found.ready, found.warming, found.by) == (2, 1, "scaler")
 
 
-def test_of_several_queries_the_one_that_asks_for_most_is_the_reason_and_what_was_asked_before_is_none() -> None:
+def test_the_query_with_the_highest_demand_is_the_reason_and_old_ones_are_ignored() -> None:
     few, many = Estimate(**{**BASE, "replicas": 1.0}), Estimate(**{**BASE, "replicas": 4.0})  # type: ignore[arg-type]
     old = Estimate(**{**BASE, "replicas": 9.0})  # type: ignore[arg-type]
     found = reason([explained(few), explained(many), explained(old, asked_s=100.0)])
@@ -394,7 +392,7 @@ def test_of_several_queries_the_one_that_asks_for_most_is_the_reason_and_what_wa
     assert reason([]) is None
 
 
-def test_an_explanation_that_fails_or_is_nonsense_is_no_number() -> None:
+def test_a_failed_or_invalid_explanation_gives_no_number() -> None:
     found = reason([explained(Estimate(**BASE), error="the consumer is gone")])  # type: ignore[arg-type]
     assert found and found.wanted is None and found.decides == "unknown" and found.sentence == "the consumer is gone"
     odd = Explanation(
@@ -434,7 +432,7 @@ def unreadable(at: dt.datetime) -> VideoStatus:
     )
 
 
-def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() -> None:
+def test_cameras_are_listed_by_urgency_with_their_state_and_rates() -> None:
     seen = CameraStates(0.0)
     for n in range(1, 30):
         seen.add_segment("lobby", 1000, float(n))
@@ -455,7 +453,7 @@ def test_a_camera_is_told_of_only_to_who_sees_it_and_the_one_to_look_at_first() 
     assert seen.cameras({"lobby": CameraReport("unusable", "no url")}, 30.0)[0].state == "disabled"
 
 
-def test_what_can_not_be_made_good_is_told_of_for_an_hour() -> None:
+def test_lost_work_is_reported_for_an_hour() -> None:
     seen = CameraStates(0.0)
     seen.add_lost("lobby", "expired", 10.0)
     assert seen.cameras({"lobby": status("online")}, 20.0)[0].lost == 1
@@ -476,7 +474,7 @@ def kinds(*services: ServiceNow, cameras: list[CameraNow] | None = None, **more:
     return [a.kind for a in found]
 
 
-def test_only_what_does_not_heal_by_itself_needs_a_look() -> None:
+def test_only_problems_that_do_not_heal_need_attention() -> None:
     assert kinds(service(), service(state="starting", pending=5, age_s=9.0)) == []
     assert kinds(service(age_s=11.0)) == ["late"]
     assert kinds(service(state="missing", pending=5, age_s=11.0)) == ["missing"]
@@ -495,7 +493,7 @@ def test_only_what_does_not_heal_by_itself_needs_a_look() -> None:
     st.sampled_from(["arriving", "pending"]),
     st.sampled_from([5.0, 60.0, 600.0]),
 )
-def test_what_is_read_is_what_was_added(adds: list[tuple[float, float | None]], series: str, step: float) -> None:
+def test_the_ring_returns_the_added_samples(adds: list[tuple[float, float | None]], series: str, step: float) -> None:
     """Each step is the mean, or the most, of what was added in it. What piles up loses no peak in any tier."""
     ring, at, added = Ring(["cv"]), 1_796_000_000.0, {}
     start = at
@@ -513,7 +511,7 @@ def test_what_is_read_is_what_was_added(adds: list[tuple[float, float | None]], 
         assert value == (None if wanted is None else pytest.approx(wanted, rel=1e-5, abs=1e-5))
 
 
-def test_a_long_look_back_is_coarser_and_loses_no_peak() -> None:
+def test_a_long_range_is_coarser_and_loses_no_peak() -> None:
     ring, start = Ring(["cv"]), 1_796_000_000.0 // 600 * 600
     for i in range(0, 3 * 86_400, 5):
         ring.add("cv", Sample(pending=1000.0 if i == 5000 else 1.0, arriving=2.0), start + i)
@@ -526,7 +524,7 @@ def test_a_long_look_back_is_coarser_and_loses_no_peak() -> None:
 
 
 @pytest.mark.slow
-def test_the_ring_takes_no_more_memory_than_it_says_and_keeps_nothing_of_strangers() -> None:
+def test_the_ring_takes_its_stated_memory_and_ignores_unknown_services() -> None:
     ring = Ring(["cv"])
     ring.add("nobody", Sample(arriving=1.0), 1e9)
     assert ring.began is None
@@ -543,12 +541,12 @@ def test_the_ring_takes_no_more_memory_than_it_says_and_keeps_nothing_of_strange
     assert TIERS[0].step_s == rings.STEP_S
 
 
-def test_a_clock_that_was_ahead_hides_nothing_that_comes_after() -> None:
+def test_a_clock_ahead_hides_no_later_sample() -> None:
     ring = Ring(["cv"])
     ring.add("cv", Sample(arriving=9.0), 2e9)
     ring.add("cv", Sample(arriving=1.0), 1.8e9)
     assert ring.read("cv", 1.8e9, 1.8e9 + 5, 5.0, TIERS[0])["arriving"] == [1.0]
 
 
-def test_refusals_are_sentences_of_ours() -> None:
+def test_refusals_are_tidegate_errors() -> None:
     assert issubclass(Refused, TidegateError) and events.KINDS

@@ -24,7 +24,7 @@ def test_a_script_is_short_and_reads_no_html(path: Path) -> None:
     assert not FORBIDDEN.search(text)
 
 
-def test_nothing_is_asked_of_another_host() -> None:
+def test_pages_request_nothing_from_other_hosts() -> None:
     for path, file in files().items():
         found = re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}[^\s\"'`)]*", file.plain.decode())
         assert [url for url in found if not url.startswith("http://www.w3.org/")] == [], path
@@ -35,7 +35,7 @@ def test_the_page_has_nothing_inline() -> None:
     assert "style=" not in html and not re.search(r"<script(?![^>]*src=)|<style|\son\w+=", html)
 
 
-def test_every_style_is_linked_and_every_file_that_is_imported_is_there() -> None:
+def test_every_style_is_linked_and_every_imported_file_exists() -> None:
     html = files()["index.html"].plain.decode()
     linked = set(re.findall(r'href="(style/[^"]+)"', html))
     assert linked == {path for path in files() if path.startswith("style/")}

@@ -1,4 +1,4 @@
-"""Credentials of a camera's URL: kept apart, hidden in logs, and refused where they can't be told apart."""
+"""Credentials of a camera's URL: stored apart, hidden in logs, and refused if they are ambiguous."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ printable = st.text(string.ascii_letters + string.digits + "!@#$%&*:?/ _-", min_
 
 
 @given(user=st.text(string.ascii_letters, min_size=1, max_size=10), password=printable)
-def test_credentials_survive_the_round_trip_and_not_the_log(user: str, password: str) -> None:
+def test_credentials_round_trip_and_stay_out_of_logs(user: str, password: str) -> None:
     url = join_credentials("rtsp://10.0.0.7:554/stream1", f"{user}:{password.replace('%', '')}")
     bare, found = split_credentials(url)
     assert bare == "rtsp://10.0.0.7:554/stream1"
@@ -39,19 +39,19 @@ def test_passwords_in_queries_are_redacted() -> None:
         "rtsp://me:hunter2@cam/x?token=hunter2",
     ],
 )
-def test_credentials_outside_the_user_info_lie_apart_too(url: str) -> None:
+def test_credentials_outside_the_user_info_are_stored_apart(url: str) -> None:
     camera, secret = new_camera(url)
     assert "hunter2" not in camera.url
     assert join_credentials(camera.url, secret) == url
 
 
-def test_a_password_that_ends_its_url_is_refused_with_the_remedy() -> None:
+def test_a_password_that_would_cut_its_url_is_refused_with_the_remedy() -> None:
     with pytest.raises(SettingError, match="%2F") as refused:
         new_camera("rtsp://admin:hunter2/x@10.0.0.1/stream")
     assert "hunter2" not in str(refused.value)
 
 
-def test_an_entry_that_is_not_ours_is_refused() -> None:
+def test_a_foreign_entry_is_refused() -> None:
     for data in (b"", b"{", b'{"url":"\xff"}', b'{"url":1}', b"[]"):
         with pytest.raises(SettingError):
             decode_camera(data)

@@ -25,8 +25,8 @@ from tests.support.paths import ROOT
 RECORDS = {service.name: service for service in catalog.SERVICES}
 
 
-def test_every_right_is_one_that_was_reviewed() -> None:
-    """A record that changes changes rights: rights.json is read by whoever reviews that."""
+def test_every_right_was_reviewed() -> None:
+    """A changed record changes rights: the reviewer of that change reads rights.json."""
     reviewed = json.loads((Path(__file__).parent / "rights.json").read_text())
     derived = {
         user: {k: sorted(v) if isinstance(v, list) else v for k, v in permissions.items()}
@@ -40,7 +40,7 @@ patterns = st.builds(lambda head, tail: ".".join([*head, *tail]), tokens, st.sam
 
 
 def _matches(pattern: str, subject: str) -> bool:
-    """As nats-server has it: `*` is one token, `>` one or more."""
+    """Match as nats-server does: `*` is one token, `>` one or more."""
     expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
     return re.fullmatch(expression, subject) is not None
 
@@ -54,7 +54,7 @@ def test_patterns_overlap_where_a_subject_matches_both(one: str, other: str) -> 
 
 
 @pytest.mark.parametrize("record", catalog.SERVICES, ids=lambda r: r.name)
-def test_a_record_names_what_there_is(record: Service) -> None:
+def test_a_record_names_existing_things(record: Service) -> None:
     assert importlib.util.find_spec(f"{record.module}.__main__")
     assert (ROOT / record.page).is_file()
     assert not record.scaled_object or (ROOT / "deploy" / "keda" / record.scaled_object).is_file()
@@ -67,7 +67,7 @@ def test_a_record_names_what_there_is(record: Service) -> None:
         assert not consumer.when or consumer.when in topology.TopologySettings.__struct_fields__
 
 
-def test_every_kind_of_event_is_said_by_one_service() -> None:
+def test_every_kind_of_event_has_one_publisher() -> None:
     """Those of the past by none."""
     by_kind = {
         kind.kind: [r.name for r in catalog.SERVICES if names.event(kind.kind, "*") in r.publishes] for kind in KINDS
@@ -78,7 +78,7 @@ def test_every_kind_of_event_is_said_by_one_service() -> None:
 
 
 @pytest.mark.parametrize("extra", catalog.EXTRAS)
-def test_an_extra_installs_the_modules_that_are_looked_for(extra: str) -> None:
+def test_an_extra_installs_the_modules_that_its_check_imports(extra: str) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
     installed = {re.split(r"[\[<>=! ]", requirement)[0].lower() for requirement in declared}
     providers = importlib.metadata.packages_distributions()
@@ -91,7 +91,7 @@ def test_an_extra_installs_the_modules_that_are_looked_for(extra: str) -> None:
         assert found & installed, f"{module} is of {found or 'no distribution'}, and [{extra}] installs {installed}"
 
 
-def test_a_consumer_is_known_by_its_service() -> None:
+def test_a_consumer_belongs_to_its_service() -> None:
     assert [catalog.service_of(c) for c in ("cv", "vlm-verify", "vlm-plan", "of-nobody")] == [
         "cv",
         "vlm",
@@ -127,7 +127,7 @@ OWN = Service(name="mine", identity="mine", module="mine", purpose="Mine.", page
         ({"consumers": (Consumer(stream="MEDIA", name="a.b", filters=("media.>",)),)}, "'a.b' can't be used"),
     ],
 )
-def test_a_record_that_takes_what_is_anothers_is_refused(changes: dict[str, object], reason: str) -> None:
+def test_a_record_that_claims_names_of_another_is_refused(changes: dict[str, object], reason: str) -> None:
     catalog._check([*catalog.SERVICES, OWN])
     with pytest.raises(SettingError, match=reason):
         catalog._check([*catalog.SERVICES, msgspec.structs.replace(OWN, **changes)])

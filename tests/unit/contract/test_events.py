@@ -41,7 +41,7 @@ detections = st.builds(
 
 
 @given(detections)
-def test_detections_round_trip_and_keep_to_their_schema(event: Detections) -> None:
+def test_detections_round_trip_and_match_their_schema(event: Detections) -> None:
     text = events.encode(event)
     schemas.of_events().validate(json.loads(text))
     assert msgspec.json.decode(text, type=Detections) == event
@@ -57,7 +57,7 @@ def test_times_are_utc_with_milliseconds() -> None:
     assert headers["ce-id"] == headers["Nats-Msg-Id"] == "a/b/c"
 
 
-def test_the_documents_are_those_of_the_structs() -> None:
+def test_the_schemas_match_the_structs() -> None:
     """After a change of events: `make reference`."""
     assert json.loads((REFERENCE / "events.schema.json").read_text()) == events.json_schema()
     assert json.loads((REFERENCE / "asyncapi.json").read_text()) == asyncapi.document()

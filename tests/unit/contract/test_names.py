@@ -1,4 +1,4 @@
-"""What a camera, a replica and a service may be called: one pattern, wherever a name comes in."""
+"""Names of cameras, replicas and services: one pattern for every check."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ near_misses = st.builds(
 @given(name=st.text(min_size=1, max_size=70) | near_misses)
 @example(name="lobby\n")
 @example(name="a" * 65)
-def test_a_name_is_taken_by_every_door_or_by_none(door: str, name: str) -> None:
+def test_a_name_is_accepted_by_every_check_or_by_none(door: str, name: str) -> None:
     if USABLE.fullmatch(name):
         DOORS[door](name)
         return

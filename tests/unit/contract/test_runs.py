@@ -1,4 +1,4 @@
-"""Runs as the bucket has them: what we wrote is read, what others wrote is named, and who is silent is known."""
+"""Runs in their bucket: valid entries round-trip, invalid ones are named, and silent processes are detected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = st.datetimes(dt.datetime(1971, 1, 1), dt.datetime(2100, 1, 1), timezones
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), TIMES, st.text(max_size=500), st.sampled_from(["done", "failed"]))
-def test_what_is_written_is_read(some: int, more: int, began: dt.datetime, text: str, state: str) -> None:
+def test_a_run_round_trips(some: int, more: int, began: dt.datetime, text: str, state: str) -> None:
     run = reanalysis(
         "r", "lobby", frames_done=some, frames=some + more, pieces_done=some, pieces=some + more, began=began,
         output=text, reason=text, state=state, fps=None, ends=None,
@@ -44,7 +44,7 @@ def test_what_is_written_is_read(some: int, more: int, began: dt.datetime, text:
         ({"engine": "horses"}, "horses"),
     ],
 )
-def test_what_others_wrote_is_named(fields: dict[str, Any], words: str) -> None:
+def test_an_invalid_field_of_a_run_is_named(fields: dict[str, Any], words: str) -> None:
     written = json.dumps(json.loads(runs.encode(reanalysis("r", "lobby"))) | fields).encode()
     with pytest.raises(SettingError, match="entry 'r' in bucket 'runs' is not a run") as error:
         runs.decode("r", written)
@@ -52,7 +52,7 @@ def test_what_others_wrote_is_named(fields: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"run": "r"}'])
-def test_what_is_no_run_at_all(data: bytes) -> None:
+def test_invalid_runs_are_refused(data: bytes) -> None:
     with pytest.raises(SettingError, match="is not a run"):
         runs.decode("r", data)
 
@@ -70,6 +70,6 @@ def test_what_is_no_run_at_all(data: bytes) -> None:
         ("failed", 9000, 9000, True),
     ],
 )
-def test_who_goes_on_is_heard(state: str, here_s: float, stored_s: float, heard: bool) -> None:
+def test_a_run_counts_as_alive_while_it_reports(state: str, here_s: float, stored_s: float, heard: bool) -> None:
     run = reanalysis("r", "lobby", state=state, began=NOW)
     assert runs.is_heard(run, here_s, stored_s) is heard

@@ -62,7 +62,7 @@ def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 @pytest.mark.usefixtures("either_precision")
-def test_people_and_bicycles_are_found_where_they_are(bikes: list[Image]) -> None:
+def test_people_and_bicycles_are_found_at_their_places(bikes: list[Image]) -> None:
     found = load(EMBEDDED, threads=2, min_score=0.4).detect(bikes)
     assert len(found) == len(bikes)
     for objects in found:
@@ -80,7 +80,7 @@ def test_people_and_bicycles_are_found_where_they_are(bikes: list[Image]) -> Non
 
 
 @pytest.mark.usefixtures("either_precision")
-def test_a_batch_gives_what_its_images_give_alone(bikes: list[Image]) -> None:
+def test_a_batch_gives_the_results_of_its_single_images(bikes: list[Image]) -> None:
     detector = load(EMBEDDED, threads=2, min_score=0.3)
     together = detector.detect(bikes)
     assert together == [detector.detect([image])[0] for image in bikes]
@@ -89,7 +89,7 @@ def test_a_batch_gives_what_its_images_give_alone(bikes: list[Image]) -> None:
 
 
 @pytest.mark.usefixtures("either_precision")
-def test_a_lower_floor_only_adds(bikes: list[Image]) -> None:
+def test_a_lower_score_floor_only_adds_objects(bikes: list[Image]) -> None:
     low = load(EMBEDDED, min_score=0.1).detect(bikes[:3])
     high = load(EMBEDDED, min_score=0.5).detect(bikes[:3])
     assert [[d for d in objects if d.score >= 0.5] for objects in low] == high
@@ -98,7 +98,7 @@ def test_a_lower_floor_only_adds(bikes: list[Image]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_it_finds_what_the_whole_tensorflow_graph_finds(
+def test_it_finds_the_objects_of_the_whole_tensorflow_graph(
     pictures: list[Image], compute_in: Callable[[str], None]
 ) -> None:
     """Above 0.3, that graph's own threshold, and both in float32: two graphs of the same network round apart."""
@@ -125,7 +125,7 @@ BF16_ERROR = 76**0.5 * 2**-8
 
 
 @pytest.mark.slow
-def test_the_precision_of_this_cpu_moves_the_network_by_no_more_than_it_rounds(pictures: list[Image]) -> None:
+def test_the_precision_of_this_cpu_moves_outputs_within_its_rounding(pictures: list[Image]) -> None:
     core = ov.Core()
     network = core.read_model(openvino_ssd.prepare())
     exact, fast = (
@@ -140,7 +140,7 @@ def test_the_precision_of_this_cpu_moves_the_network_by_no_more_than_it_rounds(p
 
 
 def logits(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the last layer gave, before its sigmoid."""
+    """The output of the last layer before its sigmoid."""
     inside = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.log(inside / (1 - inside))
 
@@ -178,7 +178,7 @@ print(found)
 
 
 @pytest.mark.slow
-def test_processes_that_prepare_at_once_leave_one_whole_model(tmp_path: Path) -> None:
+def test_processes_that_prepare_concurrently_leave_one_whole_model(tmp_path: Path) -> None:
     env = {**os.environ, "TIDEGATE_CACHE": str(tmp_path)}
     with ThreadPoolExecutor(4) as pool:
         runs = list(
@@ -213,7 +213,7 @@ def test_a_cache_that_cant_be_written_names_its_variable(tmp_path: Path, monkeyp
         ("/nowhere/model.onnx", {}, "is not a file"),
     ],
 )
-def test_what_cant_be_loaded_says_what_to_do(spec: str, options: dict[str, object], sentence: str) -> None:
+def test_a_model_that_cannot_be_loaded_names_the_remedy(spec: str, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         load(spec, **options)  # type: ignore[arg-type]
 
@@ -305,7 +305,7 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
         load(str(tmp_path / "broken.onnx"))
 
 
-async def test_a_label_in_the_settings_that_the_model_does_not_have_is_told_at_the_start(admin: Client) -> None:
+async def test_a_label_that_the_model_lacks_is_reported_at_start(admin: Client) -> None:
     with structlog.testing.capture_logs() as logs:
         CvService(admin, load(EMBEDDED), CvSettings(cv_classes="person,persn,Car,xyzzy"))
     reports = [(log["label"], log["remedy"]) for log in logs if log["log_level"] == "warning"]

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers", reason="torch is an extra: pi
 from services.cv.detectors import Detector, Image, load  # noqa: E402
 from shared.runtime.errors import ModelError  # noqa: E402
 
-# To import torch takes seconds: once is enough.
+# Importing torch takes seconds: once is enough.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torch")]
 
 LABELS = {0: "person", 1: "bicycle", 2: "car"}
@@ -59,7 +59,7 @@ def check(detector: Detector, images: list[Image]) -> None:
     assert detector.detect([]) == []
 
 
-def test_torchvision_of_fixed_size_is_fed_at_that_size() -> None:
+def test_torchvision_models_of_fixed_size_get_that_size() -> None:
     detector = load("torchvision:ssdlite320_mobilenet_v3_large@random", threads=2, min_score=0.0, batch_size=2)
     assert detector.name == "ssdlite320_mobilenet_v3_large-untrained"
     assert detector.size == (320, 320)
@@ -67,7 +67,7 @@ def test_torchvision_of_fixed_size_is_fed_at_that_size() -> None:
     assert len(detector.detect(noise(3, 320, 320))) == 3
 
 
-def test_torchvision_that_keeps_the_aspect_takes_frames_of_any_sizes() -> None:
+def test_torchvision_models_that_keep_the_aspect_take_any_frame_size() -> None:
     detector = load("torchvision:fasterrcnn_mobilenet_v3_large_320_fpn@random", threads=2, min_score=0.0, batch_size=1)
     assert detector.size is None
     found = detector.detect([*noise(1, 320, 240), *noise(1, 640, 360)])
@@ -89,7 +89,7 @@ def test_torchvision_weights_from_a_file_with_classes_of_its_own(tmp_path: Path)
     check(detector, noise(2, 320, 320))
 
 
-def test_torchvision_names_what_it_has() -> None:
+def test_an_unknown_torchvision_model_is_answered_with_the_known_names() -> None:
     with pytest.raises(ModelError, match="ssdlite320_mobilenet_v3_large"):
         load("torchvision:resnet18@random")
 
@@ -134,12 +134,12 @@ def test_hugging_face_from_a_folder(build: object, tmp_path: Path) -> None:
     check(detector, noise(3, 160, 128))
 
 
-def test_hugging_face_without_a_model_says_where_one_may_lie(tmp_path: Path) -> None:
+def test_a_missing_hugging_face_model_names_the_possible_places(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="hf:/path"):
         load(f"hf:{tmp_path}")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: what is said without one can't be seen")
-def test_a_gpu_that_is_not_here_is_said_so() -> None:
+def test_a_missing_gpu_is_reported() -> None:
     with pytest.raises(ModelError, match=r"torch sees 0 GPUs; cpu works everywhere \(torch "):
         load("torchvision:ssdlite320_mobilenet_v3_large@random", device="cuda")

@@ -40,8 +40,8 @@ def seen(objects: list[tuple[str, Box]], part: Box, short: float) -> list[Detect
 
 @given(grids, st.lists(places(), max_size=8), st.floats(0, 0.04))
 @example(Grid(2, 1), [(0.94, 0.0, 1.0, 0.5)], 0.03125)
-def test_each_object_is_found_once_and_where_it_is(grid: Grid, boxes: list[Box], short: float) -> None:
-    """Also where a box ends before the edge that cuts its object off."""
+def test_each_object_is_found_once_at_its_place(grid: Grid, boxes: list[Box], short: float) -> None:
+    """This holds also if a box ends before the edge that cuts its object off."""
     objects = [(str(n), box) for n, box in enumerate(boxes)]
     parts = [(0.0, 0.0, 1.0, 1.0), *grid.tiles()] if grid.views > 1 else [(0.0, 0.0, 1.0, 1.0)]
     found = grid.join([seen(objects, part, short) for part in parts])
@@ -50,16 +50,16 @@ def test_each_object_is_found_once_and_where_it_is(grid: Grid, boxes: list[Box],
         assert o.box == pytest.approx(boxes[int(o.label)], abs=2e-4)
 
 
-def test_what_is_small_is_taken_from_the_tiles_alone() -> None:
-    """In the whole frame its box is the worse one, and two boxes of one object are two objects to a tracker."""
+def test_small_objects_come_from_the_tiles_only() -> None:
+    """The box of the whole frame is worse, and two boxes of one object are two objects to a tracker."""
     grid = Grid(2, 1)
     small = Detection(label="person", score=0.9, box=(0.2, 0.4, 0.24, 0.6))
     large = Detection(label="truck", score=0.9, box=(0.3, 0.3, 0.8, 0.9))
     assert grid.join([[small, large], [], []]) == [large]
 
 
-def test_of_two_boxes_of_one_object_the_better_stays() -> None:
-    """Where tiles overlap both see him, not quite at the same place."""
+def test_the_better_of_two_boxes_of_one_object_stays() -> None:
+    """Both overlapping tiles find the person, at slightly different places."""
     grid = Grid(2, 1)
     (begin, _, left_end, _), (right, _, _, _) = grid.tiles()
     width = left_end - begin
@@ -80,7 +80,7 @@ def test_of_two_boxes_of_one_object_the_better_stays() -> None:
 
 
 @given(grids.filter(lambda grid: grid.views > 1), st.integers(20, 90), st.integers(20, 90), st.booleans())
-def test_images_show_what_tiles_say(grid: Grid, width: int, height: int, fixed: bool) -> None:
+def test_images_match_their_tiles(grid: Grid, width: int, height: int, fixed: bool) -> None:
     size = (width, height) if fixed else None
     across, down = grid.canvas(size) or (width * grid.columns, height * grid.rows)
     pixels = np.zeros((down, across, 3), np.uint8)

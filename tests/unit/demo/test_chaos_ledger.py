@@ -1,4 +1,4 @@
-"""What chaos counts: missing video, video that is there twice, connections that went on after another."""
+"""The counts of chaos: missing video, duplicate video, and connections that outlast their successor."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ def piece(n: int, start: float, *, epoch: str = "e", seconds: float = 1.0, seq: 
     return Piece("lobby", epoch, n, start, start + seconds, seq or n + 1)
 
 
-def test_whole_video_lacks_nothing() -> None:
+def test_complete_video_has_no_gap() -> None:
     account = of_camera([piece(n, 100.0 + n) for n in range(10)])
     assert account == (0.0, 0.0, 0.0, 0, 0)
 
 
-def test_a_gap_is_as_long_as_what_is_missing() -> None:
+def test_a_gap_is_as_long_as_the_missing_video() -> None:
     account = of_camera([piece(0, 100.0), piece(1, 104.0, epoch="f"), piece(2, 106.0, epoch="f")])
     assert (account.missing_s, account.longest_s) == (4.0, 3.0)
 
 
-def test_what_two_connections_have_is_doubled() -> None:
+def test_video_of_two_connections_is_doubled() -> None:
     one = [piece(n, 100.0 + n) for n in range(5)]
     account = of_camera([*one, *(piece(n, 102.0 + n, epoch="f") for n in range(5))])
     assert (account.doubled_s, account.missing_s, account.repeated) == (2.0, 0.0, 0)
 
 
 @pytest.mark.parametrize("phase", [0.1, 0.5, 0.9])
-def test_whatever_the_phases_of_their_keyframes(phase: float) -> None:
+def test_video_of_two_connections_is_doubled_at_any_keyframe_phase(phase: float) -> None:
     """A connection begins within a segment of the one before it, and no more is there twice."""
     one = [piece(n, 100.0 + n) for n in range(5)]
     other = [piece(n, 104.0 + phase + n, epoch="f") for n in range(5)]
@@ -39,17 +39,17 @@ def test_whatever_the_phases_of_their_keyframes(phase: float) -> None:
     assert 3.0 < of_camera([*one, *both]).doubled_s < 4.5
 
 
-def test_numbers_that_are_missing_were_cut_and_not_stored() -> None:
+def test_missing_numbers_were_cut_and_not_stored() -> None:
     account = of_camera([piece(0, 100.0), piece(3, 103.0), piece(1, 104.0, epoch="f")])
     assert account.skipped == 3
 
 
-def test_a_segment_that_is_stored_twice_is_counted_and_no_gap() -> None:
+def test_a_segment_stored_twice_is_counted_and_is_no_gap() -> None:
     account = of_camera([piece(0, 100.0), piece(1, 101.0), piece(1, 101.0, seq=9)])
     assert (account.repeated, account.missing_s, account.doubled_s) == (1, 0.0, 0.0)
 
 
-def test_a_gap_of_before_is_not_counted_again() -> None:
+def test_an_earlier_gap_is_not_counted_again() -> None:
     ledger = Ledger()
     for one in (piece(0, 100.0), piece(1, 110.0), piece(2, 111.0), piece(3, 115.0)):
         ledger.segment(one)
@@ -59,10 +59,8 @@ def test_a_gap_of_before_is_not_counted_again() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5)), min_size=1, max_size=30), st.randoms())
-def test_what_is_there_and_what_is_missing_is_all_the_time_there_was(
-    spans: list[tuple[int, int]], dice: object
-) -> None:
-    """In whole seconds, against a set of them; in whatever order they are stored."""
+def test_present_and_missing_time_add_up(spans: list[tuple[int, int]], dice: object) -> None:
+    """The test compares whole seconds with a set of them, in any order of storage."""
     pieces = [piece(n, float(start), seconds=float(long)) for n, (start, long) in enumerate(spans)]
     dice.shuffle(pieces)  # type: ignore[attr-defined]
     there = {second for start, long in spans for second in range(start, start + long)}
@@ -71,7 +69,7 @@ def test_what_is_there_and_what_is_missing_is_all_the_time_there_was(
     assert TOLERATED_S < 1.0
 
 
-def test_who_has_been_seen_lately() -> None:
+def test_the_newest_segment_and_the_newest_seen_one_are_reported() -> None:
     ledger = Ledger()
     ledger.segment(piece(0, 100.0))
     ledger.segment(piece(1, 101.0))
@@ -80,7 +78,7 @@ def test_who_has_been_seen_lately() -> None:
     assert (ledger.newest("none"), ledger.newest_seen("none")) == (0.0, 0.0)
 
 
-def test_what_was_filmed_by_a_wrong_clock_is_neither_missing_nor_doubled_nor_fresh() -> None:
+def test_video_with_a_wrong_clock_is_neither_missing_nor_doubled_nor_fresh() -> None:
     ledger = Ledger()
     ledger.segment(piece(0, 100.0))
     ledger.dated = False
@@ -92,7 +90,7 @@ def test_what_was_filmed_by_a_wrong_clock_is_neither_missing_nor_doubled_nor_fre
     assert (ledger.newest("lobby"), ledger.newest_seen("lobby")) == (102.0, 0.0)
 
 
-def test_each_incident_is_told_once_and_has_one_alert() -> None:
+def test_each_incident_is_published_once_and_has_one_alert() -> None:
     ledger = Ledger()
     for id, state in (("a", "start"), ("a", "update"), ("a", "update"), ("a", "end"), ("b", "start")):
         ledger.incident(id, state)
@@ -106,7 +104,7 @@ def test_each_incident_is_told_once_and_has_one_alert() -> None:
     assert (ledger.unalerted, ledger.repeated_incidents) == (1, 2)
 
 
-def test_what_was_looked_at_less_has_one_revision_in_the_end() -> None:
+def test_a_degraded_segment_has_one_revision_in_the_end() -> None:
     ledger = Ledger()
     ledger.deferred |= {"a", "b"}
     ledger.revision("a")

@@ -12,7 +12,7 @@ from shared.runtime.errors import SettingError
 from tidegate.demo import footage
 from tidegate.demo.bank import Bank
 
-# All read one set of footage, which takes seconds to make.
+# All tests read one set of footage, which takes seconds to make.
 pytestmark = pytest.mark.xdist_group("footage")
 
 
@@ -42,7 +42,7 @@ def encode(
 
 
 @pytest.mark.slow
-def test_every_scene_is_as_a_camera_sends_it(scenes: list[Path]) -> None:
+def test_every_scene_has_the_format_of_a_camera(scenes: list[Path]) -> None:
     assert [p.stem for p in scenes[:5]] == [s.name for s in footage.SCENES]
     for path in scenes:
         times = packets(path)
@@ -63,7 +63,7 @@ def test_scenes_and_their_mirrors_show_what_they_should(scenes: list[Path]) -> N
     assert np.abs(plain - mirrored).mean() > 20
 
 
-def test_what_is_there_is_not_made_again(scenes: list[Path]) -> None:
+def test_existing_footage_is_not_made_again(scenes: list[Path]) -> None:
     before = [p.stat().st_mtime_ns for p in scenes]
     done: list[float] = []
     assert footage.embedded(scenes[0].parent, done.append) == scenes
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_made_again(scenes: list[Path]) -> None:
     assert done[-1] == 1.0
 
 
-def test_work_that_is_broken_off_leaves_no_half_file(tmp_path: Path) -> None:
+def test_interrupted_work_leaves_no_partial_file(tmp_path: Path) -> None:
     source = encode(tmp_path / "source.avi", codec="mpeg4", frames=200)
 
     def enough(done: float) -> None:
@@ -83,7 +83,7 @@ def test_work_that_is_broken_off_leaves_no_half_file(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_h264_as_cameras_send_it_is_copied(tmp_path: Path) -> None:
+def test_h264_in_the_format_of_cameras_is_copied(tmp_path: Path) -> None:
     source = encode(tmp_path / "own.mp4", bf="0", g="25")
     out = tmp_path / "out.mp4"
     footage.serveable(source, out)
@@ -109,7 +109,7 @@ def test_other_video_is_transcoded(tmp_path: Path, codec: str, suffix: str, opti
     assert len(packets(out)) == 5 * 150
 
 
-def test_wide_video_is_made_smaller(tmp_path: Path) -> None:
+def test_wide_video_is_scaled_down(tmp_path: Path) -> None:
     source = encode(tmp_path / "wide.avi", codec="mpeg4", frames=30, size=(1920, 1080))
     footage.serveable(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -118,7 +118,7 @@ def test_wide_video_is_made_smaller(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b""])
-def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_video_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     with pytest.raises(SettingError, match=r"x\.mp4 can't be used as a camera"):

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the count that the promise is judged by, the frames that are chosen, pictures and plot."""
+"""The report of a run: the count behind the promise, the chosen frames, pictures and plot."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_all_processed() -> None:
     assert (t.segments, t.processed, t.lost, t.duplicated, t.waiting) == (3, 3, 0, 0, 0)
 
 
-def test_settled_without_an_event_is_lost_and_unsettled_waits() -> None:
+def test_an_acknowledged_segment_without_event_is_lost_and_a_pending_one_waits() -> None:
     t = tally([1, 2, 3, 4, 5], [1, 3], NONE, settled=3)
     assert (t.processed, t.lost, t.waiting) == (2, 1, 2)
 
@@ -73,7 +73,7 @@ def test_dead_letters_stand_apart() -> None:
     assert (t.processed, t.lost, t.dead_lettered, t.waiting) == (1, 0, 2, 0)
 
 
-def test_more_than_one_event_is_a_duplicate_and_strangers_do_not_count() -> None:
+def test_a_second_event_is_a_duplicate_and_foreign_events_do_not_count() -> None:
     t = tally([1, 2], [1, 1, 1, 2, 99], NONE, settled=2)
     assert (t.processed, t.duplicated, t.segments) == (2, 1, 2)
 
@@ -98,7 +98,7 @@ def test_best_frame_of_each_camera_shows_most() -> None:
     assert {camera: s.event.segment.seq for camera, (s, _) in best.items()} == {"a": 2, "c": 4}
 
 
-def test_overview_prefers_frames_that_show_something_else() -> None:
+def test_overview_prefers_different_frames() -> None:
     frames = {"a": ["car", "dog"], "b": ["car", "dog"], "c": ["cat"], "d": ["cat"]}
     chosen = report.different({c: event(c, 1, *labels).frames[1] for c, labels in frames.items()}, 3)
     assert chosen == ["a", "c", "b"]
@@ -153,7 +153,7 @@ def test_summary_compares_with_a_fleet_of_the_peaks_size() -> None:
     assert (surge.workers, surge.most_waiting, surge.cameras) == (2, 21, 3)
 
 
-def test_summary_says_what_was_left_out_and_what_was_made_good() -> None:
+def test_summary_reports_deferred_and_backfilled_frames() -> None:
     whole, less = stored(event("a", 1, "car")), stored(event("a", 2, "car"))
     quality = Quality(fps=2.0, wanted=10.0, cause="backlog")
     less = StoredDetections(msgspec.structs.replace(less.event, quality=quality), less.at)
@@ -185,7 +185,7 @@ def test_table_fits_80_columns() -> None:
 # ---- pictures and plot
 
 
-def test_boxes_and_labels_are_drawn_where_they_belong() -> None:
+def test_boxes_and_labels_are_drawn_at_their_places() -> None:
     pixels = np.full((90, 160, 3), 128, np.uint8)
     image = pictures.annotated(pixels, [found("dog")], "a caption")
     assert image.width == pictures.WIDTH
@@ -225,7 +225,7 @@ def test_plot_of_nothing(tmp_path: Path) -> None:
 # ---- a real server
 
 
-async def test_a_run_is_read_back_and_written(admin: Client, tmp_path: Path) -> None:
+async def test_a_run_round_trips(admin: Client, tmp_path: Path) -> None:
     js = admin.jetstream()
     payload = video(tmp_path / "clip.mp4")
     for n in range(4):

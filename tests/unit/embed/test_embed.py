@@ -49,7 +49,7 @@ def frames(scene: Scene) -> list[Image]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("either_precision")
-def test_a_picture_is_nearest_to_those_of_its_own_scene() -> None:
+def test_a_picture_is_nearest_to_pictures_of_its_scene() -> None:
     model = load(EMBEDDED, threads=2)
     scenes = [frames(scene) for scene in SCENES]
     vectors = model.embed([image for scene in scenes for image in scene])
@@ -65,7 +65,7 @@ def test_a_picture_is_nearest_to_those_of_its_own_scene() -> None:
 
 
 @pytest.mark.usefixtures("either_precision")
-def test_a_batch_gives_what_its_images_give_alone() -> None:
+def test_a_batch_gives_the_results_of_its_single_images() -> None:
     model = load(EMBEDDED, threads=2)
     images = frames(SCENES[0])
     together = model.embed(images)
@@ -93,7 +93,7 @@ def test_machines_of_either_precision_fill_one_index(compute_in: Callable[[str],
         assert (of[likeness.argmax(axis=axis)] == of).all()
 
 
-def test_asked_for_text_it_says_what_would_understand_it() -> None:
+def test_a_text_request_names_a_model_that_supports_text() -> None:
     with pytest.raises(NoTextSide, match=r"compares images alone.*EMBED_MODEL.*ViT-B-32"):
         load(EMBEDDED).text(["a tram"])
 
@@ -108,7 +108,7 @@ def test_asked_for_text_it_says_what_would_understand_it() -> None:
         (EMBEDDED, {"threads": 0}, "threads"),
     ],
 )
-def test_what_cant_be_loaded_says_what_to_do(spec: str, options: dict[str, object], sentence: str) -> None:
+def test_a_model_that_cannot_be_loaded_names_the_remedy(spec: str, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         load(spec, **options)  # type: ignore[arg-type]
 
@@ -120,7 +120,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         load("ViT-B-32", pretrained="random")
 
 
-def test_a_replica_may_hold_two_batches_and_their_bytes() -> None:
+def test_a_replica_may_have_two_batches_in_flight() -> None:
     worker = EmbedSettings(embed_batch_size=64, embed_threads=2).worker()
     assert worker.hold == 130 and worker.hold_bytes >= 130 * 500_000
 
@@ -133,7 +133,7 @@ def test_a_replica_may_hold_two_batches_and_their_bytes() -> None:
     lengths_ms=st.lists(st.integers(40, 3000), min_size=1, max_size=200),
     fps=st.floats(0.005, 0.33),
 )
-def test_over_a_row_of_segments_each_instant_takes_one(offset_ms: int, lengths_ms: list[int], fps: float) -> None:
+def test_each_instant_takes_one_segment(offset_ms: int, lengths_ms: list[int], fps: float) -> None:
     """No segment is as long as the time between two instants, so each instant has a segment of its own."""
     edges = list(accumulate(lengths_ms, initial=offset_ms))
     taken = [(a, b) for a, b in pairwise(edges) if has_instant(DAY + dt.timedelta(milliseconds=a), (b - a) / 1000, fps)]
@@ -174,7 +174,7 @@ def test_a_keyframe_is_taken_once_if_an_instant_lies_before_the_next(gops: list[
         at += sum(lengths)
 
 
-def test_of_analysed_frames_up_to_one_a_second_the_first_is_taken() -> None:
+def test_the_first_analysed_frame_of_each_second_is_taken() -> None:
     analysed = [Frame(time=DAY + dt.timedelta(seconds=n / 5), objects=[]) for n in range(10)]
     for fps, expected in ((1.0, [0]), (2.0, [0, 2, 5, 7]), (5.0, list(range(10))), (25.0, list(range(10)))):
         assert [analysed.index(f) for f in choose(analysed, DAY, 2.0, fps)] == expected
@@ -203,7 +203,7 @@ def test_a_crop_is_inside_and_holds_the_object_as_a_square(
     assert cut(np.empty((height, width, 1), np.uint8), area).shape == (high, wide, 1)
 
 
-def test_the_best_objects_that_are_large_enough_are_cut_out() -> None:
+def test_the_best_large_objects_are_cropped() -> None:
     def thing(score: float, *box: float) -> DetectedObject:
         return DetectedObject(label="thing", score=score, box=box)  # type: ignore[arg-type]
 

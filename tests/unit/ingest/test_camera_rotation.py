@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_known_of_a_camera_is_known_in_its_next_turn() -> None:
+def test_a_camera_keeps_its_state_until_its_next_turn() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
     turns.end("lobby", revision=7, tries=5, cause="refused")
@@ -26,13 +26,13 @@ def test_what_is_known_of_a_camera_is_known_in_its_next_turn() -> None:
     assert turns.of("yard", 3).over_at == 0.0 < turns.of("lobby", 7).over_at
 
 
-def test_an_entry_that_is_another_begins_anew() -> None:
+def test_a_changed_entry_has_a_fresh_state() -> None:
     turns = CameraRotation(Clock())
     turns.end("lobby", revision=7, tries=5, cause="refused")
     assert turns.of("lobby", 8) == turns.of("yard", 1)
 
 
-def test_the_same_reason_is_said_once_an_hour() -> None:
+def test_the_same_reason_is_reported_once_an_hour() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
     unset = 0
@@ -43,7 +43,7 @@ def test_the_same_reason_is_said_once_an_hour() -> None:
     assert unset == 3
 
 
-def test_what_another_process_may_have_said_is_said_again() -> None:
+def test_a_reason_is_reported_again_after_another_process_had_the_camera() -> None:
     clock = Clock()
     turns = CameraRotation(clock)
     turns.end("lobby", revision=7, tries=5, cause="refused")
@@ -52,7 +52,7 @@ def test_what_another_process_may_have_said_is_said_again() -> None:
     assert turns.of("lobby", 7).cause is None and turns.of("lobby", 7).over_at == clock.now
 
 
-def test_cameras_that_are_gone_are_forgotten() -> None:
+def test_removed_cameras_are_forgotten() -> None:
     turns = CameraRotation(Clock())
     for camera in ("lobby", "yard", "gate"):
         turns.end(camera, revision=1, tries=1, cause=None)

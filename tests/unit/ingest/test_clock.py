@@ -16,7 +16,7 @@ STEP = 0.04
 
 def test_burst_at_connect_is_dated_back() -> None:
     clock = WallClock()
-    for i in range(100):  # the server's last GOP of 4 s, at once
+    for i in range(100):  # the server's last GOP of 4 s, in one burst
         clock.observe(i * STEP, T0 + i * 0.0001)
     assert not clock.is_settled(T0 + 0.01)
     for i in range(100, 150):
@@ -68,7 +68,7 @@ def test_drift_is_followed(ppm: int) -> None:
     assert 1 <= clock.reanchors <= 60 * 60 * abs(ppm) / 1e6 / TOLERANCE_S + 1
 
 
-def test_jump_ahead_is_told_at_once() -> None:
+def test_jump_ahead_is_detected_immediately() -> None:
     clock = WallClock()
     for i in range(50):
         clock.observe(i * STEP, T0 + i * STEP)
@@ -85,7 +85,7 @@ def test_pause_of_the_cameras_clock_is_corrected_within_two_windows() -> None:
     assert clock.wall(999 * STEP) == pytest.approx(T0 + 999 * STEP + 3.0)
 
 
-def test_our_own_clock_set_back_an_hour() -> None:
+def test_own_clock_set_back_an_hour() -> None:
     clock = WallClock()
     for i in range(100):
         clock.observe(i * STEP, T0 + i * STEP)

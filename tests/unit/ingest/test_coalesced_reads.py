@@ -48,7 +48,7 @@ def test_a_steady_camera_is_read_a_few_times_a_second() -> None:
     assert 60 <= len(network.naps) <= 100, "ten seconds of 25 frames a second"
 
 
-def test_a_fast_camera_never_gathers_more_than_a_kernel_holds() -> None:
+def test_a_fast_camera_never_exceeds_the_kernel_buffer() -> None:
     network = Network([(i * 0.04, 200_000) for i in range(250)])
     list(coalesced_reads(network.read(), lambda p: p[1], network.nap, lambda: network.now))
     assert max(network.naps) <= 1.01 * NAP_BYTES / (200_000 / 0.04)

@@ -1,4 +1,4 @@
-"""Where packets become segments: laws over any stream, and the lengths that real cameras get."""
+"""The cuts between segments: invariants for any stream, and the lengths that real cameras get."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_frame_over_the_limit_drops_the_rest_of_its_gop() -> None:
     assert [p for p in packets if p not in remaining] == packets[60:100]
 
 
-def test_clock_set_back_starts_anew_at_a_keyframe() -> None:
+def test_clock_set_back_restarts_at_a_keyframe() -> None:
     before = stream(25, 60)
     after = [P(p.time - 100, p.size, p.key) for p in stream(25, 60)[10:]]
     segments = cut_all(before + after)
@@ -103,7 +103,7 @@ streams = st.lists(
 
 
 @given(streams, st.floats(0.1, 5.0))
-def test_laws(packets: list[P], target: float) -> None:
+def test_invariants_hold_for_any_packets(packets: list[P], target: float) -> None:
     segments = cut_all(packets, target)
     remaining = [p for _, s in segments for p in s]
     assert remaining == [p for p in packets if p in set(remaining)]
@@ -124,14 +124,14 @@ def test_laws(packets: list[P], target: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-1000, 1000), st.none() | st.integers(-1000, 1000)), min_size=1, max_size=50))
-def test_decode_times_are_what_the_muxer_takes(times: list[tuple[int, int | None]]) -> None:
+def test_decode_times_suit_the_muxer(times: list[tuple[int, int | None]]) -> None:
     pts = [p for p, _ in times]
     dts = decode_times(pts, [d for _, d in times])
     assert all(a < b for a, b in itertools.pairwise(dts))
     assert all(d <= p for d, p in zip(dts, pts, strict=True))
 
 
-def test_decode_times_that_are_right_stay() -> None:
+def test_valid_decode_times_stay() -> None:
     assert decode_times([0, 4, 2, 1, 3], [-2, -1, 0, 1, 2]) == [-2, -1, 0, 1, 2]
     assert decode_times([0, 4, 2, 1, 3], [None, -1, 0, 1, 2]) == [-2, -1, 0, 1, 2]
 
@@ -145,7 +145,7 @@ def test_sequence_parameters_are_found_in_band() -> None:
     assert sequence_parameters("h264", b"") is None
 
 
-def test_a_gop_without_an_end_is_left_until_the_next_keyframe() -> None:
+def test_an_endless_gop_is_dropped_until_the_next_keyframe() -> None:
     cutter = Cutter(1.0, 10_000_000)
     cuts = [cutter.push(n / 5, 1000, key=n == 0) for n in range(5 * 70)]
     assert cuts.count(Cut.ENDLESS) == 1

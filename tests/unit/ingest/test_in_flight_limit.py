@@ -1,4 +1,4 @@
-"""What is in flight: bounded by bytes, first come, first served, and nothing waits for ever."""
+"""Messages in flight: bounded by bytes, in order of arrival, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 
 class Sky:
-    """Messages that ask for room, and land when told to."""
+    """Messages that ask for room, and land on command."""
 
     def __init__(self, max_bytes: int, sizes: list[int]) -> None:
         self.held_up = False
@@ -43,7 +43,7 @@ class Sky:
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.data())
-def test_laws(sizes: list[int], data: st.DataObject) -> None:
+def test_invariants_hold_for_any_messages(sizes: list[int], data: st.DataObject) -> None:
     async def fly() -> None:
         sky = Sky(50, sizes)
         given_up = set(data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=3)))
@@ -63,7 +63,7 @@ def test_laws(sizes: list[int], data: st.DataObject) -> None:
     asyncio.run(fly())
 
 
-async def test_nothing_is_added_to_what_the_network_has_not_taken() -> None:
+async def test_no_message_is_added_while_the_network_is_blocked() -> None:
     sky = Sky(50, [10, 10])
     sky.held_up = True
     await sky.settle()

@@ -116,7 +116,7 @@ def test_starts_at_a_keyframe(tmp_path: Path) -> None:
 
 
 def test_first_packets_without_timestamps(tmp_path: Path) -> None:
-    """As RTSP sessions begin: the muxer refuses them as they are."""
+    """RTSP sessions begin like this; the muxer would refuse such packets."""
     stream, packets = demux(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2))
     packets[0].pts = packets[0].dts = None
     packets[1].dts = None
@@ -128,8 +128,8 @@ def test_first_packets_without_timestamps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("at", [0, 10, 24, 25, 49, 50])
-def test_a_frame_that_is_sent_twice_is_taken_once(tmp_path: Path, codec: str, at: int) -> None:
-    """As by a server that tries again although it had succeeded: H.265 gives one picture for both, H.264 two."""
+def test_a_frame_sent_twice_is_stored_once(tmp_path: Path, codec: str, at: int) -> None:
+    """A server that retries after a success does this: H.265 gives one picture for both, H.264 two."""
     path = footage.make(tmp_path / "v.mp4", codec=codec, gop=50)
     once, _ = segments(*demux(path))
     stream, packets = demux(path)
@@ -140,8 +140,8 @@ def test_a_frame_that_is_sent_twice_is_taken_once(tmp_path: Path, codec: str, at
     assert segmenter.dropped == {"repeated": 1}
 
 
-def test_frames_that_look_alike_are_all_taken(tmp_path: Path) -> None:
-    """Of a still scene, the same bytes come again and again, each time later."""
+def test_identical_looking_frames_are_all_stored(tmp_path: Path) -> None:
+    """A still scene repeats the same bytes, each time at a later time."""
     stream, packets = demux(footage.make(tmp_path / "v.mp4", gop=1, frames=1))
     still = [*packets, *(demux(tmp_path / "v.mp4")[1][0] for _ in range(24))]
     for n, packet in enumerate(still):
@@ -165,7 +165,7 @@ def test_clock_set_back_is_a_new_epoch(tmp_path: Path) -> None:
 
 
 def test_new_resolution_mid_stream_is_a_new_epoch(tmp_path: Path) -> None:
-    """In Annex B, as RTSP has it, with parameter sets in band."""
+    """The stream is Annex B, as in RTSP, with parameter sets in band."""
     small = footage.make(tmp_path / "small.h264", gop=25)
     large = footage.make(tmp_path / "large.h264", gop=25, size=(640, 480))
     stream, packets = demux(small)

@@ -43,7 +43,7 @@ class Box:
             self.taken.append(item)
 
     def fail(self) -> None:
-        """What was taken last can't be stored."""
+        """Fail to store the message that was taken last."""
         if self.taken:
             self.outbox.drop_gop(self.taken[-1].gop, "oversize")
 
@@ -52,7 +52,7 @@ class Box:
         self.causes += [cause] * len(items)
 
     def check(self) -> None:
-        """What holds of each outbox, whatever was done to it; empties it."""
+        """Assert the invariants of each outbox after any steps, and empty it."""
         left = []
         while item := self.outbox.take():
             left.append(item)
@@ -75,7 +75,7 @@ def test_oldest_gop_goes_whole() -> None:
     assert box.outbox.take() is None
 
 
-def test_rest_of_a_dropped_gop_is_refused() -> None:
+def test_the_rest_of_a_dropped_gop_is_refused() -> None:
     box = Box(Outboxes(UNBOUNDED), 100)
     a0, a1, a2, b0 = Item("a", 0, 60), Item("a", 1, 60), Item("a", 2, 1), Item("b", 0, 60)
     for item in (a0, a1, a2, b0):
@@ -84,7 +84,7 @@ def test_rest_of_a_dropped_gop_is_refused() -> None:
     assert box.outbox.take() == b0
 
 
-def test_the_camera_that_holds_most_pays() -> None:
+def test_the_camera_with_the_largest_buffer_drops() -> None:
     outboxes = Outboxes(100)
     large, small = Box(outboxes), Box(outboxes)
     large.put(Item("a", 0, 40))
@@ -95,7 +95,7 @@ def test_the_camera_that_holds_most_pays() -> None:
     assert small.dropped == []
 
 
-def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
+def test_a_message_being_sent_counts_and_is_never_dropped() -> None:
     outboxes = Outboxes(100)
     sending, other = Box(outboxes), Box(outboxes)
     sending.put(Item("a", 0, 90))
@@ -107,7 +107,7 @@ def test_what_is_being_sent_counts_and_is_never_dropped() -> None:
     assert outboxes.total_bytes == 20 and len(other.dropped) == 1, "once it is stored there is room again"
 
 
-def test_a_camera_that_is_gone_holds_nothing() -> None:
+def test_a_removed_camera_holds_no_bytes() -> None:
     outboxes = Outboxes(100)
     box = Box(outboxes)
     items = [Item("a", 0, 30), Item("a", 1, 30), Item("b", 0, 30)]
@@ -124,7 +124,7 @@ commands = st.lists(
 
 
 @given(commands, st.integers(1, 150), st.integers(1, 300))
-def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None:
+def test_invariants_hold_for_any_steps(steps: list[tuple[str, int, int]], limit: int, total: int) -> None:
     outboxes = Outboxes(total)
     boxes = [Box(outboxes, limit) for _ in range(4)]
     for step, n, size in steps:
@@ -145,7 +145,7 @@ def test_laws(steps: list[tuple[str, int, int]], limit: int, total: int) -> None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(1, 60)), max_size=100), st.integers(60, 300))
-def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: int) -> None:
+def test_no_camera_drops_for_one_with_a_larger_buffer(steps: list[tuple[int, bool, int]], total: int) -> None:
     outboxes = Outboxes(total)
     boxes = [Box(outboxes) for _ in range(4)]
     for n, begins, size in steps:
@@ -159,7 +159,7 @@ def test_none_pays_for_a_larger_one(steps: list[tuple[int, bool, int]], total: i
 
 
 @given(commands, st.integers(0, 100))
-def test_what_is_handed_over_is_the_oldest_of_what_waits(steps: list[tuple[str, int, int]], count: int) -> None:
+def test_the_oldest_waiting_messages_are_handed_over(steps: list[tuple[str, int, int]], count: int) -> None:
     outboxes = Outboxes(UNBOUNDED)
     box = Box(outboxes)
     for step, _, size in steps:

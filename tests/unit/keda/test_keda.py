@@ -26,7 +26,7 @@ def test_activity_starts_one_replica_in_one_write_at_a_poll() -> None:
     assert cluster.changes == [(30, 0, 1)]
 
 
-def test_activity_starts_min_replicas_at_once() -> None:
+def test_activity_starts_min_replicas_immediately() -> None:
     assert Cluster(scaled(minReplicaCount=3)).run(0, 500.0).changes == [(0, 0, 3)]
 
 
@@ -35,7 +35,7 @@ def test_active_means_over_the_activation_threshold() -> None:
     assert Cluster(scaled(activation=5)).run(0, 6.0).replicas == 1
 
 
-def test_a_cooldown_after_the_last_active_poll_all_go_in_one_write() -> None:
+def test_all_replicas_end_in_one_write_a_cooldown_after_the_last_active_poll() -> None:
     cluster = Cluster(scaled(pollingInterval=30, cooldownPeriod=60), replicas=7)
     cluster.run(30, 70.0)  # last active poll
     cluster.run(89, 0.0)
@@ -50,13 +50,13 @@ def test_the_cooldown_writes_past_the_hpa_s_policies() -> None:
     assert cluster.run(0, 70.0).run(600, 0.0).changes == [(60, 7, 0)]
 
 
-def test_the_cooldown_touches_nothing_where_the_minimum_is_not_zero() -> None:
+def test_the_cooldown_changes_nothing_if_the_minimum_is_above_zero() -> None:
     cluster = Cluster(scaled(minReplicaCount=2, cooldownPeriod=0), replicas=5)
     assert cluster.run(0, 0.0).replicas == 5
     assert cluster.run(3600, 0.0).replicas == 2
 
 
-def test_an_inactive_pool_is_brought_up_to_the_minimum() -> None:
+def test_an_inactive_pool_scales_up_to_the_minimum() -> None:
     assert Cluster(scaled(minReplicaCount=2)).run(0, 0.0).changes == [(0, 0, 2)]
 
 
@@ -87,12 +87,12 @@ def test_each_direction_may_have_its_own_tolerance() -> None:
 
 
 def test_the_hpa_leaves_zero_alone() -> None:
-    """Also from Kubernetes 1.37 on, whose HPA could: KEDA gives it a minimum of 1."""
+    """This holds from Kubernetes 1.37 on as well, whose HPA could scale from zero: KEDA sets its minimum to 1."""
     assert Cluster(scaled(pollingInterval=1_000_000)).run(0, 0.0).run(600, 500.0).replicas == 0
     assert Cluster(scaled(pollingInterval=1_000_000, behavior=AT_ONCE), 3).run(0, 5.0).run(3600, 0.0).replicas == 1
 
 
-def test_bounds_are_restored_without_asking_for_metrics() -> None:
+def test_bounds_are_restored_without_metrics() -> None:
     assert Cluster(scaled(maxReplicaCount=5, minReplicaCount=1), 9).sync(AWAY) == 5
     assert Cluster(scaled(minReplicaCount=4, pollingInterval=1000), 3).run(7.5, AWAY).replicas == 4
 
@@ -110,7 +110,7 @@ def test_unset_behavior_at_most_doubles_or_reaches_four() -> None:
     assert [cluster.sync(1000.0) for _ in range(5)] == [4, 8, 16, 32, 64]
 
 
-def test_unset_behavior_comes_down_to_the_highest_of_300_s() -> None:
+def test_unset_behavior_scales_down_to_the_highest_recommendation_of_300_s() -> None:
     cluster = Cluster(scaled(**HPA_ONLY), 8)
     cluster.run(7.5, 80.0)
     assert cluster.run(7.5 + 300, 20.0).replicas == 8
@@ -122,7 +122,7 @@ def test_set_behavior_defaults_up_to_four_pods_or_double_in_15_s() -> None:
     assert [cluster.sync(1000.0) for _ in range(4)] == [5, 10, 20, 40]
 
 
-def test_set_behavior_defaults_down_after_300_s_and_then_all_at_once() -> None:
+def test_set_behavior_defaults_down_after_300_s_and_then_fully() -> None:
     cluster = Cluster(scaled(behavior={}, **HPA_ONLY), 8)
     cluster.run(7.5, 80.0)
     assert cluster.run(7.5 + 299, 20.0).replicas == 8
@@ -135,7 +135,7 @@ def test_policies_count_the_events_of_their_period() -> None:
     assert cluster.changes == [(7.5, 1, 3), (67.5, 3, 5), (127.5, 5, 7), (187.5, 7, 9)]
 
 
-def test_percent_up_rounds_up_and_down_is_cut() -> None:
+def test_percent_up_rounds_up_and_percent_down_truncates() -> None:
     up = {"scaleUp": {"policies": [{"type": "Percent", "value": 10, "periodSeconds": 15}]}}
     assert Cluster(scaled(behavior=up, **HPA_ONLY), 3).sync(1000.0) == 4  # 3.3
     down = {
@@ -166,7 +166,7 @@ def test_the_up_window_waits_for_the_lowest_recommendation() -> None:
     assert cluster.run(7.5 + 60, 50.0).replicas == 5
 
 
-def test_stabilised_first_then_limited_in_rate() -> None:
+def test_stabilisation_precedes_the_rate_limit() -> None:
     behavior = {
         "scaleDown": {
             "stabilizationWindowSeconds": 60,
@@ -198,20 +198,20 @@ def test_a_late_call_runs_each_clock_once() -> None:
     assert keda.next_at == 1015.0
 
 
-def test_the_reason_is_of_the_controller_that_changed_the_count() -> None:
+def test_the_reason_names_the_controller_that_changed_the_count() -> None:
     cluster = Cluster(scaled(cooldownPeriod=60), replicas=3).run(0, 30.0)
     decision = cluster.keda.step(1000.0, [0.0], 3)  # both clocks are due
     assert (decision.desired, decision.reason) == (0, "no trigger was active for 60 s")
 
 
-def test_a_reason_stays_what_it_was() -> None:
+def test_a_reason_stays_until_the_next_change() -> None:
     keda = Keda(scaled(**HPA_ONLY), 0.0)
     first = keda.step(7.5, [100.0], 1)
     keda.step(22.5, [50.0], first.desired)
     assert first.reason == "lag 100 of 10 a replica: 10 wanted, 4 within policies and bounds"
 
 
-def test_the_reason_says_how_the_count_came_about() -> None:
+def test_the_reason_explains_the_count() -> None:
     cluster = Cluster(scaled(maxReplicaCount=6, **HPA_ONLY), 1)
     cluster.sync(100.0)
     assert cluster.history[-1][3] == "lag 100 of 10 a replica: 10 wanted, 4 within policies and bounds"
@@ -277,7 +277,7 @@ def test_more_metric_never_means_fewer_replicas(so: ScaledObject, values: list[M
 
 
 @given(objects(), metrics)
-def test_all_that_waits_is_provided_for_in_the_end(so: ScaledObject, values: list[Metric]) -> None:
+def test_a_backlog_gets_its_replicas_in_the_end(so: ScaledObject, values: list[Metric]) -> None:
     cluster = play(so, values)
     target = so.triggers[0].lag_threshold
     cluster.run(cluster.now + HOUR * 2, 200.0)
@@ -288,7 +288,7 @@ def test_all_that_waits_is_provided_for_in_the_end(so: ScaledObject, values: lis
 
 @settings(max_examples=examples(50))
 @given(st.integers(1, 5), st.sampled_from([15, 30, 60]), metrics)
-def test_no_faster_up_than_the_policy_in_any_period(pods: int, period: int, values: list[Metric]) -> None:
+def test_scaling_up_never_exceeds_the_policy_in_any_period(pods: int, period: int, values: list[Metric]) -> None:
     rules = {"policies": [{"type": "Pods", "value": pods, "periodSeconds": period}]}
     so = scaled(behavior={"scaleUp": rules, "scaleDown": {"stabilizationWindowSeconds": 3600}}, **HPA_ONLY)
     history = play(so, values).history[1:]  # the first is KEDA's own write
@@ -298,7 +298,7 @@ def test_no_faster_up_than_the_policy_in_any_period(pods: int, period: int, valu
 
 @settings(max_examples=examples(50))
 @given(st.sampled_from([60, 300]), metrics)
-def test_never_under_what_was_wanted_inside_the_window(window: int, values: list[Metric]) -> None:
+def test_the_count_never_falls_below_recommendations_inside_the_window(window: int, values: list[Metric]) -> None:
     behavior = {"scaleUp": {}, "scaleDown": {"stabilizationWindowSeconds": window}}
     cluster = Cluster(scaled(behavior=behavior, **HPA_ONLY), 20)
     wanted: list[tuple[float, int]] = []
@@ -313,7 +313,7 @@ def test_never_under_what_was_wanted_inside_the_window(window: int, values: list
 
 
 @given(objects(), metrics, st.integers(0, 20))
-def test_a_second_push_changes_nothing_more(so: ScaledObject, values: list[Metric], current: int) -> None:
+def test_a_second_push_changes_nothing(so: ScaledObject, values: list[Metric], current: int) -> None:
     cluster = play(so, values)
     first = cluster.keda.push(cluster.now, current).desired
     assert first >= current
@@ -322,8 +322,8 @@ def test_a_second_push_changes_nothing_more(so: ScaledObject, values: list[Metri
 
 
 @given(objects(), metrics)
-def test_a_formula_of_one_trigger_alone_is_that_trigger(so: ScaledObject, values: list[Metric]) -> None:
-    """Where nothing fails: errors are KEDA's to treat differently."""
+def test_a_formula_of_one_trigger_equals_that_trigger(so: ScaledObject, values: list[Metric]) -> None:
+    """The test has no errors, since KEDA treats them differently."""
     trigger = msgspec.structs.replace(so.triggers[0], name="a")
     modifiers = ScalingModifiers(formula="a", target=str(so.triggers[0].lag_threshold))
     advanced = msgspec.structs.replace(so.spec.advanced or Advanced(), scaling_modifiers=modifiers)

@@ -31,7 +31,7 @@ def test_a_failed_trigger_stops_scaling_down_but_not_up() -> None:
 def test_fallback_after_more_failures_than_the_threshold() -> None:
     so = scaled(pollingInterval=30, fallback={"failureThreshold": 3, "replicas": 4}, behavior={})
     cluster = Cluster(so, replicas=1)
-    cluster.run(22.5, AWAY)  # asked at 0, 7.5, 22.5
+    cluster.run(22.5, AWAY)  # polled at 0, 7.5, 22.5
     assert cluster.replicas == 1
     cluster.run(30, AWAY)  # the fourth failure: served from here, to the HPA at its next sync
     assert cluster.run(37.5, AWAY).changes == [(37.5, 1, 4)]
@@ -51,7 +51,7 @@ def test_fallback_behaviors(behavior: str, desired: int) -> None:
     assert Cluster(scaled(fallback=fallback, behavior=FREE, **HPA_ONLY), 6).sync(AWAY) == desired
 
 
-def test_without_any_activity_yet_there_is_no_cooldown() -> None:
+def test_no_cooldown_runs_before_the_first_activity() -> None:
     assert Cluster(scaled(), replicas=3).run(0, 0.0).replicas == 0
 
 
@@ -60,7 +60,7 @@ def test_the_fallback_activates_an_empty_pool() -> None:
     assert Cluster(so).run(20, AWAY).changes == [(20, 0, 1)]
 
 
-def test_an_external_scaler_says_whether_it_is_active() -> None:
+def test_an_external_scaler_reports_its_activity() -> None:
     so = scaled(triggers=[external()], cooldownPeriod=0)
     assert Cluster(so).run(600, Reading(5.0, False)).replicas == 0
     cluster = Cluster(so).run(0, Reading(0.0, True))
@@ -95,7 +95,7 @@ def test_a_query_is_compared_with_its_threshold_in_thousandths() -> None:
     assert Cluster(utilisation(FREE), 4).sync(1.4) == 2
 
 
-def test_utilisation_can_ask_for_no_more_than_what_runs_over_the_threshold() -> None:
+def test_utilisation_asks_for_at_most_the_running_replicas_over_the_threshold() -> None:
     """However much waits, four busy replicas are a sum of 4: six by 0.7, and nine once six are busy."""
     cluster = Cluster(utilisation(FREE), 4)
     assert [cluster.sync(float(n)) for n in (4, 6, 9)] == [6, 9, 13]
@@ -107,14 +107,14 @@ def test_a_query_is_active_over_its_activation_threshold() -> None:
 
 
 @pytest.mark.parametrize("nothing", [NoSeries("the query found nothing"), math.nan, math.inf])
-def test_what_is_null_is_zero(nothing: Metric) -> None:
-    """At zero nothing exports anything: that is no work, and not a failure."""
+def test_null_is_zero(nothing: Metric) -> None:
+    """At zero replicas there are no exporters: that means no work, and not a failure."""
     assert Cluster(utilisation(FREE), 6).sync(nothing) == 1
-    # It is a null value to Prometheus' trigger alone.
+    # Only the trigger of Prometheus reads this as a null value.
     assert Cluster(scaled(behavior=FREE, **HPA_ONLY), 6).sync(NoSeries("nothing")) == 6
 
 
-def test_what_is_null_is_compared_with_the_activation_threshold() -> None:
+def test_null_is_compared_with_the_activation_threshold() -> None:
     assert Cluster(utilisation(activationThreshold="-1")).run(30, NoSeries("nothing")).replicas == 1
 
 
@@ -130,7 +130,7 @@ def test_another_trigger_wakes_a_service_whose_query_has_no_series() -> None:
     assert cluster.run(2 * HOUR, 0.0, nothing).replicas == 0
 
 
-def test_a_push_activates_at_once() -> None:
+def test_a_push_activates_immediately() -> None:
     keda = Keda(scaled(triggers=[external()]), 0.0)
     assert keda.step(0, [Reading(0, False)], 0).desired == 0
     decision = keda.push(3.0, 0)
@@ -154,21 +154,21 @@ def summed(**spec: Any) -> ScaledObject:
     return scaled(triggers=[external("a"), external("b")], modifiers=modifiers, behavior=AT_ONCE, **spec)
 
 
-def test_a_sum_is_what_the_hpa_follows() -> None:
+def test_the_hpa_follows_a_sum() -> None:
     cluster = Cluster(summed(**HPA_ONLY), 2)
     assert cluster.sync(Reading(60, True), 20.0) == 6  # up by 4 at most
     assert cluster.history[-1][3] == "formula 80 of 10 a replica: 8 wanted, 6 within policies and bounds"
     assert cluster.sync(15.0, 5.5) == 3
 
 
-def test_activity_is_then_the_sum_s() -> None:
+def test_activity_follows_the_sum() -> None:
     cluster = Cluster(summed(cooldownPeriod=30, pollingInterval=10))
     assert cluster.run(20, Reading(0, True), Reading(0, True)).replicas == 0
     assert cluster.run(30, Reading(0, False), Reading(3, False)).changes == [(30, 0, 1)]
     assert cluster.run(60, Reading(0, True), Reading(0, True)).changes[-1] == (60, 1, 0)
 
 
-def test_a_push_activates_past_a_sum() -> None:
+def test_a_push_activates_despite_a_sum() -> None:
     assert Keda(summed(), 0.0).push(1.0, 0).desired == 1
 
 
@@ -181,7 +181,7 @@ def test_an_error_of_any_trigger_of_a_sum_holds() -> None:
 def test_the_fallback_takes_the_place_of_the_sum() -> None:
     so = summed(fallback={"failureThreshold": 2, "replicas": 4}, **HPA_ONLY)
     cluster = Cluster(so, 2)
-    assert cluster.run(7.5, 5.0, AWAY).replicas == 2  # asked at 0 and 7.5
+    assert cluster.run(7.5, 5.0, AWAY).replicas == 2  # polled at 0 and 7.5
     assert cluster.sync(5.0, AWAY) == 4
     assert cluster.history[-1][3] == "fallback, as nats is away: formula 40 of 10 a replica: 4 wanted"
     assert cluster.sync(5.0, 15.0) == 2

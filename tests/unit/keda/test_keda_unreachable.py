@@ -1,4 +1,4 @@
-"""What KEDA does while a scaler can't be reached, and where it was not there when the ScaledObject came.
+"""KEDA with an unreachable scaler, and with one that was absent when the ScaledObject was created.
 
 Seen with KEDA 2.20.2, its adapter and the HPA of Kubernetes 1.36; the rules are in KEDA's `controllers/keda/hpa.go`,
 `controllers/keda/util/predicate.go`, `pkg/scaling/scale_handler.go` and `pkg/scaling/executor/scale_scaledobjects.go`.
@@ -41,8 +41,8 @@ def with_net(demand: dict[str, Any], **spec: Any) -> ScaledObject:
 FAST = [{"type": "Percent", "value": 900, "periodSeconds": 15}]
 
 
-def test_the_hpa_is_made_of_the_triggers_that_answer_at_that_moment() -> None:
-    """It stays without demand while it idles: KEDA says Ready, and asks for no more than the HPA has."""
+def test_the_hpa_has_the_triggers_that_answer_at_its_creation() -> None:
+    """The HPA stays without demand while idle: KEDA reports Ready, and polls only the metrics of the HPA."""
     cluster = Cluster(with_net(external(), fallback=FALLBACK)).run(20, NOBODY, 0.0)
     assert cluster.keda.ready is True
     cluster.run(300, IDLE, 0.0)
@@ -50,14 +50,14 @@ def test_the_hpa_is_made_of_the_triggers_that_answer_at_that_moment() -> None:
     assert cluster.replicas == 1
 
 
-def test_activity_beside_an_error_is_healed_once_the_scaler_answers() -> None:
+def test_an_active_object_with_an_error_recovers_when_the_scaler_answers() -> None:
     cluster = Cluster(with_net(external(), fallback=FALLBACK)).run(20, NOBODY, 10.0)
     assert (cluster.replicas, cluster.keda.ready) == (1, None)
     cluster.run(45, FIVE, 10.0)
     assert (cluster.replicas, cluster.keda.ready) == (5, True)
 
 
-def test_without_a_fallback_an_idle_one_is_healed_too() -> None:
+def test_an_idle_object_without_fallback_recovers_too() -> None:
     cluster = Cluster(with_net(external())).run(20, NOBODY, 0.0)
     assert (cluster.replicas, cluster.keda.ready) == (0, False)
     cluster.run(30, IDLE, 0.0)
@@ -65,8 +65,8 @@ def test_without_a_fallback_an_idle_one_is_healed_too() -> None:
     assert cluster.run(60, FIVE, 10.0).replicas == 5
 
 
-def test_a_start_from_nothing_takes_the_metric_of_an_unreachable_scaler_from_the_hpa() -> None:
-    """KEDA says Ready as it starts the first, and makes the HPA anew with what answers then."""
+def test_a_start_from_zero_removes_the_metric_of_an_unreachable_scaler() -> None:
+    """KEDA reports Ready as it starts the first replica, and rebuilds the HPA from the triggers that answer then."""
     cluster = Cluster(with_net(external())).run(30, IDLE, 0.0).run(60, NOBODY, 0.0).run(65, NOBODY, 10.0)
     assert (cluster.replicas, cluster.keda.ready) == (1, True)
     back_before_the_next_poll = copy.deepcopy(cluster).run(600, FIVE, 10.0)
@@ -74,7 +74,7 @@ def test_a_start_from_nothing_takes_the_metric_of_an_unreachable_scaler_from_the
     assert cluster.run(75, NOBODY, 10.0).run(120, FIVE, 10.0).replicas == 5
 
 
-def test_a_push_for_a_metric_that_the_hpa_has_not_is_dropped() -> None:
+def test_a_push_for_a_metric_outside_the_hpa_is_dropped() -> None:
     cluster = Cluster(with_net(external(), fallback=FALLBACK)).run(20, NOBODY, 0.0)
     assert cluster.keda.push(21.0, 0).desired == 0
     healthy = Cluster(with_net(external(), fallback=FALLBACK)).run(20, IDLE, 0.0)
@@ -90,12 +90,12 @@ def test_while_one_trigger_has_no_metric_spec_every_metric_is_refused(fallback: 
     assert "nobody answers at scaler:9090" in cluster.keda.step(cluster.keda.next_at, [NOBODY, 1000.0], 2).reason
 
 
-def test_where_the_scaler_itself_says_that_it_fails_the_net_holds() -> None:
+def test_the_fallback_trigger_holds_if_the_scaler_reports_a_failure() -> None:
     cluster = Cluster(with_net(external()), 2).run(10, Reading(2.0, True), 20.0)
     assert cluster.run(60, AWAY, 1000.0).replicas == 10
 
 
-def test_from_nothing_the_net_starts_one_and_no_more() -> None:
+def test_the_fallback_trigger_starts_at_most_one_replica_from_zero() -> None:
     cluster = Cluster(with_net(external())).run(300, NOBODY, 1000.0)
     assert cluster.replicas == 1
 
@@ -110,21 +110,21 @@ def test_without_any_answer_there_is_no_hpa_and_no_poll() -> None:
 
 
 @given(st.floats(0.1, 900))
-def test_demand_alone_is_found_after_as_long_again(away_s: float) -> None:
-    """Which is why it is no cure for a scaler that takes minutes to start."""
+def test_demand_alone_recovers_after_twice_the_outage(away_s: float) -> None:
+    """Demand alone is therefore no cure for a scaler that takes minutes to start."""
     cluster = Cluster(scaled(triggers=[external()], pollingInterval=5)).run(away_s, NOBODY)
     cluster.run(2 * away_s + 1, FIVE)
     assert cluster.replicas >= 1
 
 
-def test_a_trigger_that_keda_asks_by_http_has_its_metric_always() -> None:
+def test_a_trigger_polled_by_http_always_has_its_metric() -> None:
     so = with_net(over_http())
     cluster = Cluster(so).run(20, NOBODY, 0.0)
     assert (cluster.replicas, cluster.keda.ready) == (0, False)
     assert cluster.run(40, 5.0, 10.0).replicas == 5
 
 
-def test_and_the_net_beside_it_scales_while_nobody_answers() -> None:
+def test_the_fallback_trigger_scales_during_an_outage_of_http_demand() -> None:
     cluster = Cluster(with_net(over_http(), maxReplicaCount=8)).run(60, NOBODY, 1000.0)
     assert cluster.replicas == 8
     assert cluster.run(600, NOBODY, 0.0).replicas == 8, "what can't be known lets nothing go"
@@ -134,10 +134,10 @@ def test_and_the_net_beside_it_scales_while_nobody_answers() -> None:
     st.lists(st.tuples(st.booleans(), st.sampled_from([0, 50, 150, 1000])), max_size=40),
     st.floats(1, 600),
 )
-def test_whatever_came_before_demand_by_http_is_followed_within_a_minute(
+def test_demand_by_http_is_followed_within_a_minute_of_any_history(
     before: list[tuple[bool, int]], each_s: float
 ) -> None:
-    """In whatever order the scaler, the video and NATS came and went."""
+    """The scaler, the video and NATS come and go in any order."""
     cluster = Cluster(with_net(over_http(), maxReplicaCount=8))
     for there, lag in before:
         metric: Metric = min(8.0, lag / 50) if there else NOBODY

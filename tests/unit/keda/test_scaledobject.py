@@ -60,7 +60,7 @@ def test_an_empty_behavior_is_set() -> None:
     assert parse(yaml.safe_dump(document(advanced=advanced))).spec.behavior is not None
 
 
-def test_takes_the_scaledobject_among_documents() -> None:
+def test_finds_the_scaledobject_among_documents() -> None:
     other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}
     assert parse(yaml.safe_dump_all([other, document()])).name == "tidegate-cv"
     with pytest.raises(SettingError, match="holds 0 documents of kind ScaledObject: it needs exactly one"):
@@ -87,7 +87,7 @@ def test_takes_the_scaledobject_among_documents() -> None:
         ({"advanced": {"scalingmodifiers": {}}}, "spec.advanced: field `scalingmodifiers`", "remove it"),
     ],
 )
-def test_refuses_and_says_what_to_do(spec: dict[str, Any], where: str, remedy: str) -> None:
+def test_refusals_name_the_remedy(spec: dict[str, Any], where: str, remedy: str) -> None:
     text = refusal(document(**spec))
     assert where in text and remedy in text
 
@@ -143,7 +143,7 @@ def test_authentication_may_hold_the_endpoint() -> None:
     assert parsed.account == ""
 
 
-def test_an_account_may_go_by_its_id() -> None:
+def test_an_account_may_be_given_by_its_id() -> None:
     content = document()
     metadata = content["spec"]["triggers"][0]["metadata"]
     metadata["accountID"] = metadata.pop("account")
@@ -157,7 +157,7 @@ def with_external(kind: str = "external-push", metadata: dict[str, str] | None =
 
 
 @pytest.mark.parametrize(("kind", "push"), [("external", False), ("external-push", True)])
-def test_an_external_trigger_keeps_what_its_scaler_reads(kind: str, push: bool) -> None:
+def test_an_external_trigger_keeps_the_metadata_of_its_scaler(kind: str, push: bool) -> None:
     own = {"service": "cv", "stream": "MEDIA", "latencyTarget": "2", "enableTLS": "true", "unsafeSsl": "false"}
     content = with_external(kind, own, name="demand")
     assert parse(yaml.safe_dump(content)).triggers == (
@@ -217,7 +217,7 @@ def test_refuses_prometheus_triggers(metadata: dict[str, str], says: str) -> Non
     assert says in refusal(document(triggers=[prometheus_trigger(**metadata)]))
 
 
-def test_what_changes_no_count_is_taken() -> None:
+def test_fields_that_change_no_count_are_accepted() -> None:
     advanced = {"restoreToOriginalReplicaCount": True, "horizontalPodAutoscalerConfig": {"name": "cv"}}
     content = document(advanced=advanced)
     content["spec"]["scaleTargetRef"]["envSourceContainerName"] = "cv"
@@ -268,7 +268,7 @@ def test_the_sum_of_all_triggers(formula: str) -> None:
         ("", "is ''"),
     ],
 )
-def test_refuses_every_other_formula_and_names_what_it_has(formula: str, construct: str) -> None:
+def test_refuses_other_formulas_and_names_the_supported_one(formula: str, construct: str) -> None:
     text = refusal(with_modifiers(formula=formula))
     assert f"spec.advanced.scalingModifiers.formula {construct}" in text
     assert "write lag + gpu, or take the formula out" in text
@@ -315,12 +315,12 @@ UNMODELLED: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_page_lists_what_is_refused() -> None:
+def test_the_page_lists_the_refused_fields() -> None:
     assert UNMODELLED.keys() == {name for name, _ in REFUSED}
 
 
 @pytest.mark.parametrize("name", UNMODELLED)
-def test_what_is_not_modelled_is_refused_by_name(name: str) -> None:
+def test_unmodelled_fields_are_refused_by_name(name: str) -> None:
     text = refusal(UNMODELLED[name])
     path, _, field = name.rpartition(".")
     assert field in text and path.partition("keda")[0] in text
@@ -340,7 +340,7 @@ def test_triggers_of_a_formula_have_names_of_their_own() -> None:
     assert "spec.triggers has two of name 'lag': rename one" in refusal(content)
 
 
-def test_a_parsed_file_can_go_to_another_process() -> None:
+def test_a_parsed_file_can_be_pickled() -> None:
     scaled = parse(yaml.safe_dump(with_modifiers()))
     assert pickle.loads(pickle.dumps(scaled)) == scaled
 

@@ -1,4 +1,4 @@
-"""The threshold's two bounds, told by the HPA's own arithmetic rather than by the formula again."""
+"""The threshold's two bounds, checked by the HPA's own arithmetic and not by the formula again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ gpus = st.integers(1, 8)
 
 
 def wanted(t: Threshold, replicas: int, metric: float) -> int:
-    """What KEDA and the HPA would run at once, without windows and rate limits."""
+    """The replicas that KEDA and the HPA would run immediately, without windows and rate limits."""
     at_once = {
         "stabilizationWindowSeconds": 0,
         "policies": [{"type": "Percent", "value": 10_000, "periodSeconds": 15}],
@@ -40,7 +40,7 @@ def test_the_shipped_detector() -> None:
 
 
 @given(rates, latencies, holds, gpus, st.integers(1, 50))
-def test_full_hands_of_any_number_of_replicas_ask_for_no_more(
+def test_replicas_with_full_in_flight_limits_ask_for_no_more(
     rate: float, latency: float, hold: int, count: int, replicas: int
 ) -> None:
     t = lag_threshold(rate, latency, max_in_flight=hold, gpus=count)
@@ -48,7 +48,7 @@ def test_full_hands_of_any_number_of_replicas_ask_for_no_more(
 
 
 @given(st.floats(10, 2000), st.floats(1, 60), gpus, st.integers(1, 50))
-def test_a_backlog_of_the_target_s_size_asks_for_more(rate: float, latency: float, count: int, replicas: int) -> None:
+def test_a_backlog_of_the_target_size_asks_for_more(rate: float, latency: float, count: int, replicas: int) -> None:
     t = lag_threshold(rate, latency, gpus=count)
     assert wanted(t, replicas, replicas * rate * count * latency) > replicas
     assert t.stays_s <= latency
@@ -64,12 +64,12 @@ def test_bounds(rate: float, latency: float, hold: int, count: int, cold_start: 
     assert t.fallback >= t.rate * cold_start
 
 
-def test_gpus_multiply_the_rate_and_the_hands() -> None:
+def test_gpus_multiply_the_rate_and_the_in_flight_limit() -> None:
     one, four = lag_threshold(100, 2, max_in_flight=10), lag_threshold(100, 2, max_in_flight=10, gpus=4)
     assert (one.value, four.value, four.in_flight) == (150, 600, 40)
 
 
-def test_says_where_the_hands_make_the_target_unreachable() -> None:
+def test_reports_an_in_flight_limit_that_makes_the_target_unreachable() -> None:
     t = lag_threshold(2, 1, max_in_flight=8)
     assert (t.value, t.is_bounded_by_in_flight) == (9, True)
     assert "too late for the target" in explain(t) and "hold less" in explain(t)

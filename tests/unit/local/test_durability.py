@@ -16,7 +16,7 @@ from tidegate.local.server import Member, NatsServer
 
 
 async def configured(folder: Path) -> dict[str, Any]:
-    """How a server started with the settings of the environment says that it stores."""
+    """Return the JetStream configuration of a server that was started with the environment's settings."""
     port = free_port(0)
     (folder / "secrets").mkdir()
     async with NatsServer(folder, member=Member(0, folder / "secrets", f"http: 127.0.0.1:{port}\n")):
@@ -41,7 +41,7 @@ async def test_how_often_the_disk_is_synced_is_a_setting(
         assert config["sync_interval"] == interval_s * 1e9
 
 
-async def test_what_is_no_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_SYNC_S", "always")
     with pytest.raises(SettingError, match="STORE_SYNC_S"):
         await NatsServer(tmp_path).start()

@@ -1,4 +1,4 @@
-"""On one machine: what a ScaledObject by demand asks is defended, and by the pending count alone nothing bends."""
+"""On one machine: work degrades to defend the target of a ScaledObject by demand; the pending count defends none."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("service", scaled_objects.DEGRADABLE)
-def test_by_demand_its_target_is_defended(service: str) -> None:
+def test_demand_defends_its_target(service: str) -> None:
     scaled = scaled_objects.with_query(scaled_object(service), latencyTarget=3.5)
     assert scaled_objects.environment(service, scaled) == {f"{service.upper()}_LATENCY_TARGET_S": "3.5"}
     assert not scaled_objects.unused(service, scaled)
 
 
 @pytest.mark.parametrize("service", scaled_objects.DEGRADABLE)
-def test_by_the_pending_count_nothing_bends_and_a_target_is_said_to_be_unused(
+def test_the_pending_count_degrades_nothing_and_an_unused_target_is_reported(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_lag = load(KEDA / f"{service}.yaml")
@@ -38,12 +38,12 @@ def test_by_the_pending_count_nothing_bends_and_a_target_is_said_to_be_unused(
     assert "deploy/keda/demand" in scaled_objects.unused(service, by_lag)
 
 
-def test_what_an_operator_sets_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_an_operator_override_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CV_LATENCY_TARGET_S", "7")
     assert scaled_objects.environment("cv", scaled_object("cv")) == {"CV_LATENCY_TARGET_S": "7"}
 
 
-def test_other_services_are_told_nothing() -> None:
+def test_other_services_get_no_target() -> None:
     assert scaled_objects.environment("search", scaled_object("cv")) == {}
 
 
@@ -54,7 +54,7 @@ def test_one_machine_scales_by_demand(service: str) -> None:
     assert queries.service == service
 
 
-def test_asking_changes_what_is_named_and_keeps_the_rest() -> None:
+def test_a_request_changes_the_named_fields_only() -> None:
     scaled: ScaledObject = scaled_object("cv")
     (before,), (after,) = (
         scaled_objects.demand_queries(scaled),

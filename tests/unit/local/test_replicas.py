@@ -19,7 +19,7 @@ from shared.runtime.backoff import Backoff
 from tests.support.waiting import until
 from tidegate.local.scaling.replicas import Replicas
 
-# Says who it is, drains for a moment on SIGTERM, and is gone.
+# It prints its name, drains briefly on SIGTERM, and exits.
 GOOD = """
     import os, signal, sys, time
     def drain(*_):
@@ -75,7 +75,7 @@ async def test_starts_named_workers_and_drains_the_newest(make: Make, tmp_path: 
     assert "drained" in text(tmp_path / "cv-0.log")
 
 
-async def test_draining_does_not_hold_up_scaling_up_and_keeps_its_name(make: Make, tmp_path: Path) -> None:
+async def test_draining_does_not_delay_scaling_up_and_keeps_its_name(make: Make, tmp_path: Path) -> None:
     pool = make(STUBBORN, grace_s=5.0)
     await pool.scale_to(2)
     await until(lambda: "up" in text(tmp_path / "cv-0.log") and "up" in text(tmp_path / "cv-1.log"))
@@ -89,7 +89,7 @@ async def test_draining_does_not_hold_up_scaling_up_and_keeps_its_name(make: Mak
     assert pool.names == ["cv-2", "cv-3", "cv-0"]
 
 
-async def test_restarts_what_crashed(make: Make, tmp_path: Path) -> None:
+async def test_restarts_crashed_workers(make: Make, tmp_path: Path) -> None:
     pool = make(GOOD)
     await pool.scale_to(1)
     log = tmp_path / "cv-0.log"
@@ -100,7 +100,7 @@ async def test_restarts_what_crashed(make: Make, tmp_path: Path) -> None:
     assert (pool.count, pool.restarts) == (1, 1)
 
 
-async def test_says_what_a_misconfigured_worker_said(make: Make) -> None:
+async def test_reports_the_error_of_a_misconfigured_worker(make: Make) -> None:
     pool = make(MISCONFIGURED)
     with structlog.testing.capture_logs() as logs:
         await pool.scale_to(1)
@@ -132,7 +132,7 @@ async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypat
     assert delays[-1] == 0.02
 
 
-async def test_a_command_that_is_not_there_is_retried(tmp_path: Path) -> None:
+async def test_a_missing_command_is_retried(tmp_path: Path) -> None:
     pool = Replicas("cv", [str(tmp_path / "none")], {}, tmp_path, backoff=Backoff(first_s=0.01, longest_s=0.01))
     with structlog.testing.capture_logs() as logs:
         await pool.scale_to(1)

@@ -1,4 +1,4 @@
-"""However often whoever records is killed, each segment is in one file that is known, and none is lost."""
+"""However often the recorder is killed, each segment is in one listed file, and none is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Killed(Exception):
 
 
 class World:
-    """A store, an entry, and who records: killed at any of its steps. times: when each segment was filmed."""
+    """A store, an entry, and a recorder that is killed at any of its steps. times: when each segment was filmed."""
 
     def __init__(self, times: list[dt.datetime], kills: list[int]) -> None:
         self.times = times
@@ -90,7 +90,7 @@ class World:
     st.lists(st.sampled_from([1, 1, 1, 300, 2400, 7200, -3000]), max_size=40),
     st.lists(st.integers(1, 150), max_size=30),
 )
-def test_each_segment_is_in_one_file_that_is_known(steps: list[int], kills: list[int]) -> None:
+def test_each_segment_is_in_one_listed_file(steps: list[int], kills: list[int]) -> None:
     times, at = [], BEGIN
     for step in steps:
         at += dt.timedelta(seconds=step)

@@ -1,4 +1,4 @@
-"""What is kept of a camera, and what goes: the nearest policy, age and size."""
+"""Which recordings of a camera stay, and which are deleted: the nearest policy, age and size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.recordings.retention import GB, Aged, expires_at, files_to_remove
 NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
 
 
-def test_the_nearest_says_each_field() -> None:
+def test_the_nearest_policy_decides_each_field() -> None:
     policies = {
         "default": Policy(record="activity", keep_days=3, labels=("person",)),
         "group.doors": Policy(cameras=("lobby", "gate"), keep_days=14, before_s=5),
@@ -32,7 +32,7 @@ def test_the_nearest_says_each_field() -> None:
 
 
 @pytest.mark.parametrize("key", ["default", "group.doors", "camera.lobby"])
-def test_a_hold_counts_wherever_it_is(key: str) -> None:
+def test_a_hold_counts_at_any_level(key: str) -> None:
     policies = dict.fromkeys(("default", "group.doors", "camera.lobby"), Policy(cameras=("lobby",), hold=False))
     assert not nearest("lobby", policies).hold
     assert nearest("lobby", policies | {key: Policy(cameras=("lobby",), hold=True)}).hold
@@ -47,7 +47,7 @@ def test_a_hold_counts_wherever_it_is(key: str) -> None:
         ('{"before_s": 601}', "before_s"),
     ],
 )
-def test_what_is_no_policy_is_refused_in_words(text: str, words: str) -> None:
+def test_an_invalid_policy_is_refused_with_a_reason(text: str, words: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=re.escape(words)):
         msgspec.json.decode(text, type=Policy)
 
@@ -72,7 +72,7 @@ POLICIES = st.builds(
 
 
 @given(FILES, POLICIES)
-def test_what_is_old_or_too_much_goes_and_nothing_else(files: list[Aged], policy: EffectivePolicy) -> None:
+def test_only_old_or_excess_recordings_are_deleted(files: list[Aged], policy: EffectivePolicy) -> None:
     missing = files_to_remove(files, policy, NOW)
     left = [file for file in files if file not in missing]
     assert (

@@ -28,7 +28,7 @@ def recorded(pieces: list[Piece]) -> files.VideoFile:
 
 
 def live(pieces: list[Piece], n: int) -> Decoded:
-    """As a worker has it: with what is before it in its group of pictures."""
+    """Decode a segment as a worker does: with the preceding part of its group of pictures."""
     begin = next(k for k, piece in enumerate(pieces) if piece.segment.message_id == pieces[n].gop)
     before = [piece.payload for piece in pieces[begin:n]]
     return decode(pieces[n].payload, before=before, fps=FPS, frames=pieces[n].segment.frames)
@@ -39,9 +39,7 @@ def live(pieces: list[Piece], n: int) -> Decoded:
     ("codec", "gop", "b_frames"),
     [("libx264", 25, 0), ("libx264", 100, 0), ("libx264", 50, 2), ("libx264", 13, 0), ("libx265", 75, 0)],
 )
-def test_each_segment_s_pictures_are_those_that_were_seen_live(
-    tmp_path: Path, codec: str, gop: int, b_frames: int
-) -> None:
+def test_recorded_segments_decode_to_their_live_pictures(tmp_path: Path, codec: str, gop: int, b_frames: int) -> None:
     video = footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250)
     pieces = clips.pieces(video, "lobby")
     videos = recorded(pieces)
@@ -59,7 +57,7 @@ def test_each_segment_s_pictures_are_those_that_were_seen_live(
             assert np.array_equal(a.pixels, b.pixels)
 
 
-def test_a_file_that_is_not_what_its_index_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_contradicts_its_index_is_refused(tmp_path: Path) -> None:
     videos = recorded(clips.pieces(footage.make(tmp_path / "v.mp4", frames=100), "lobby"))
     data = b"".join(videos.buffers)
     other = recorded(clips.pieces(footage.make(tmp_path / "w.mp4", frames=50), "lobby"))

@@ -1,4 +1,4 @@
-"""What is recorded of a camera: cut into files, found again by time, and kept in a folder."""
+"""Recordings of a camera: cut into files, found by time, and stored in a folder."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def test_a_file_is_a_minute_from_keyframe_to_keyframe() -> None:
     assert window(odd, ended=False) == (0, 63, "full")
 
 
-def test_what_can_not_be_decoded_is_passed() -> None:
+def test_undecodable_segments_are_skipped() -> None:
     heads = [head(n, n, key=n == 3) for n in range(5)]
     assert window(heads, ended=True) == (3, 2, "end")
     assert window(heads[:3], ended=False) == (3, 0, "end")
     assert window([], ended=True) is None
 
 
-def test_a_hole_another_size_and_a_new_connection_end_a_file() -> None:
+def test_a_gap_a_new_size_and_a_new_connection_end_a_file() -> None:
     heads = [head(0, 0), head(1, 1)]
     assert window([*heads, head(2, 2 + HOLE.total_seconds() + 0.01)], ended=False) == (0, 2, "hole")
     assert window([*heads, head(2, 0.5)], ended=False) is None
@@ -80,7 +80,7 @@ def test_a_hole_another_size_and_a_new_connection_end_a_file() -> None:
     assert window([*heads, head(0, 2, epoch="f")], ended=False) == (0, 2, "other")
 
 
-def test_memory_is_bounded_where_no_keyframe_comes() -> None:
+def test_memory_is_bounded_without_keyframes() -> None:
     heads = [head(n, n, key=n == 0) for n in range(400)]
     found = window(heads, ended=False)
     assert found == (0, LONGEST // s(1), "long")
@@ -92,7 +92,7 @@ def test_memory_is_bounded_where_no_keyframe_comes() -> None:
     st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.0, 0.0, 0.4, 30.0]), st.booleans()), max_size=200),
     st.booleans(),
 )
-def test_every_segment_is_in_one_file_or_passed(rows: list[tuple[bool, float, bool]], ended: bool) -> None:
+def test_every_segment_is_in_one_file_or_skipped(rows: list[tuple[bool, float, bool]], ended: bool) -> None:
     heads, at, epoch = [], 0.0, 0
     for n, (key, late, again) in enumerate(rows):
         at, epoch = at + late + 1, epoch + again
@@ -149,7 +149,7 @@ def test_a_file_is_the_video_and_its_record_finds_every_second(path: Path, piece
         assert abs(shown[0][1].astype(int) - source[first]).mean() < 1
 
 
-def test_what_is_damaged_is_left_out_with_what_needs_it(pieces: list[Piece]) -> None:
+def test_damaged_segments_are_skipped_with_their_dependents(pieces: list[Piece]) -> None:
     read = read_of(pieces)
     second = next(n for n, one in enumerate(read) if n and one.head.segment.starts_gop)
     spoiled = [*read[:1], read[1]._replace(payload=b"no video"), *read[2:]]
@@ -164,7 +164,7 @@ def hole_of(read: Sequence[Read]) -> records.Hole:
     return records.Hole(since=read[0].head.segment.start, until=read[-1].head.end, cause="damaged", segments=len(read))
 
 
-def test_an_index_is_read_as_it_was_written(pieces: list[Piece]) -> None:
+def test_an_index_round_trips(pieces: list[Piece]) -> None:
     (videos,), holes = files(read_of(pieces), "t")
     hour = Hour(camera="cam", hour=hour_of(videos.record.start), files=(videos.record,), holes=tuple(holes))
     assert records.decode(records.encode(hour), Hour) == hour
@@ -177,9 +177,7 @@ INSTANTS = st.datetimes(dt.datetime(2020, 1, 1), dt.datetime(2100, 1, 1), timezo
 
 
 @given(INSTANTS, st.floats(0, 400_000), st.floats(0, 300))
-def test_the_hours_of_a_range_have_every_file_that_shows_something_of_it(
-    since: dt.datetime, length: float, before: float
-) -> None:
+def test_the_hours_of_a_range_have_every_file_of_that_range(since: dt.datetime, length: float, before: float) -> None:
     until = since + s(length)
     hours = hours_of(since, until, LONGEST)
     for start in (since - min(s(before), LONGEST), since, since + s(length / 2), until):
@@ -207,7 +205,7 @@ def test_groups_cover_a_file(rows: list[tuple[int, int]], data: st.DataObject) -
 # ---- a folder; test_recording_buckets.py tries what both stores do
 
 
-async def test_nothing_is_left_of_a_folder_that_was_emptied(tmp_path: Path) -> None:
+async def test_an_emptied_folder_is_removed(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "store")
     await folder.put("cam/2026-11-29/10/a.mp4", [b"x"])
     await folder.remove(["cam/2026-11-29/10/a.mp4"])
@@ -215,7 +213,7 @@ async def test_nothing_is_left_of_a_folder_that_was_emptied(tmp_path: Path) -> N
     await folder.close()
 
 
-async def test_a_folder_that_can_not_be_used_is_said(tmp_path: Path) -> None:
+async def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     folder = Folder(tmp_path / "store")
     with pytest.raises(Unkept, match=r"the folder of recordings .*store can't be used: "):
@@ -225,7 +223,7 @@ async def test_a_folder_that_can_not_be_used_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-async def test_nothing_is_left_of_what_did_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_did_not_fit_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder(tmp_path)
 
     def full(file: int, buffers: object) -> int:
@@ -267,7 +265,7 @@ def part(videos: VideoFile, play: Play) -> bytes:
     return fmp4.later(content(videos)[play.begin : play.end], play.ticks, play.n)
 
 
-def test_files_play_as_one_video_without_a_jump(tmp_path: Path, pieces: list[Piece]) -> None:
+def test_files_play_as_one_continuous_video(tmp_path: Path, pieces: list[Piece]) -> None:
     videos = {one.record.key: one for one in rows_of(pieces)}
     records_ = [one.record for one in videos.values()]
     row = plays(records_, records_[0].start, records_[-1].end)
@@ -278,7 +276,7 @@ def test_files_play_as_one_video_without_a_jump(tmp_path: Path, pieces: list[Pie
     assert [t for t, _ in frames(video)] == pytest.approx([n / 25 for n in range(250)], abs=0.0011)
 
 
-def test_players_take_the_playlist(tmp_path: Path, pieces: list[Piece]) -> None:
+def test_players_accept_the_playlist(tmp_path: Path, pieces: list[Piece]) -> None:
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
     videos = {one.record.key: one for one in rows_of(pieces)}
@@ -299,12 +297,12 @@ def test_players_take_the_playlist(tmp_path: Path, pieces: list[Piece]) -> None:
 
 
 @pytest.mark.parametrize("spoiled", [b"", b"\0\0\0\x08free", b"\0\0\0\x08moof", b"moof"])
-def test_what_is_no_group_is_refused(spoiled: bytes) -> None:
+def test_an_invalid_group_is_refused(spoiled: bytes) -> None:
     with pytest.raises(BadSegment):
         fmp4.later(spoiled, 1)
 
 
-def test_another_track_has_a_head_of_its_own(tmp_path: Path, pieces: list[Piece]) -> None:
+def test_another_track_has_its_own_header(tmp_path: Path, pieces: list[Piece]) -> None:
     first, second, third = (one.record for one in rows_of(pieces))
     other = msgspec.structs.replace(second, track="another")
     row = plays([first, other, third], first.start, third.end)

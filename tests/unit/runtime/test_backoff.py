@@ -12,7 +12,7 @@ SHARES = st.floats(0, 1)
 
 
 @given(st.integers(1, 100_000), st.floats(0.01, 10), st.floats(0.01, 100), SHARES, SHARES)
-def test_it_doubles_up_to_the_longest_and_chance_takes_away_its_share(
+def test_it_doubles_up_to_the_maximum_and_jitter_only_shortens_it(
     tries: int, first_s: float, longest_s: float, jitter: float, chance: float
 ) -> None:
     backoff = Backoff(first_s=first_s, longest_s=longest_s, jitter=jitter, chance=lambda: chance)
@@ -20,7 +20,7 @@ def test_it_doubles_up_to_the_longest_and_chance_takes_away_its_share(
     assert backoff.after(tries) == pytest.approx(nominal * (1 - jitter + jitter * chance))
 
 
-def test_what_failed_together_does_not_return_together() -> None:
+def test_clients_that_failed_together_do_not_retry_together() -> None:
     delays = sorted(Backoff(first_s=1, longest_s=9).after(3) for _ in range(1000))
     assert 2 <= delays[0] < 2.1 and 3.9 < delays[-1] <= 4
     assert len(set(delays)) > 900
@@ -28,7 +28,7 @@ def test_what_failed_together_does_not_return_together() -> None:
     assert full[0] < 0.1 and 3.9 < full[-1] <= 4
 
 
-def test_the_other_side_may_ask_for_more_up_to_a_limit_and_never_for_less() -> None:
+def test_the_peer_may_ask_for_a_longer_wait_up_to_a_limit_and_never_a_shorter_one() -> None:
     backoff = Backoff(first_s=1.0, longest_s=300.0, longest_requested_s=600.0)
     assert backoff.after(1, 120) == 120 and backoff.after(1, 10**9) == 600
     assert all(2 ** (n - 1) / 2 <= backoff.after(n) <= 2 ** (n - 1) for n in range(1, 9))
@@ -51,7 +51,7 @@ def breaker_at(clock: Clock, **options: object) -> Breaker:
     return Breaker(probes, clock=clock, **options)  # type: ignore[arg-type]
 
 
-def test_failures_in_a_row_open_it_and_one_success_closes_it() -> None:
+def test_consecutive_failures_open_it_and_one_success_closes_it() -> None:
     breaker = breaker_at(clock := Clock())
     for _ in range(FAILURES - 1):
         assert not breaker.failed("refused")
@@ -67,14 +67,14 @@ def test_failures_in_a_row_open_it_and_one_success_closes_it() -> None:
     assert breaker.is_open and breaker.open_s == 0
 
 
-def test_one_that_starts_with_a_reason_is_open_from_then_on() -> None:
+def test_a_breaker_that_starts_with_a_reason_is_open() -> None:
     breaker = breaker_at(clock := Clock(), reason="it starts")
     clock.now += 3
     assert breaker.is_open and breaker.open_s == 3 and breaker.reason == "it starts"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["well", "failed", "certain"]), st.integers(0, 9))), st.integers(1, 5))
-def test_it_is_open_by_what_happened_since_the_last_success(steps: list[tuple[str, int]], limit: int) -> None:
+def test_only_failures_since_the_last_success_open_it(steps: list[tuple[str, int]], limit: int) -> None:
     breaker = breaker_at(clock := Clock(), failures=limit)
     row: list[str] = []
     since = 0.0
@@ -94,7 +94,7 @@ def test_it_is_open_by_what_happened_since_the_last_success(steps: list[tuple[st
         assert breaker.reason == (row[-1] if row else "")
 
 
-def test_one_request_alone_does_not_open_it_and_different_ones_do() -> None:
+def test_failures_of_a_single_request_do_not_open_it() -> None:
     breaker = breaker_at(clock := Clock())
     for _ in range(10):
         breaker.failed("500", of=1, begun=clock.now)
@@ -106,7 +106,7 @@ def test_one_request_alone_does_not_open_it_and_different_ones_do() -> None:
     assert breaker.is_open and 0.5 <= breaker.wait_s <= 1.0
 
 
-def test_probes_are_further_apart_each_time_and_one_that_succeeds_closes() -> None:
+def test_probes_grow_further_apart_and_a_successful_one_closes_it() -> None:
     breaker = breaker_at(clock := Clock())
     breaker.failed("refused", of=1, begun=clock.now, certain=True)
     for longest in (1, 2, 4, 8, 16, 30, 30):
@@ -121,7 +121,7 @@ def test_probes_are_further_apart_each_time_and_one_that_succeeds_closes() -> No
     assert breaker.wait_s <= 1
 
 
-def test_what_was_asked_before_it_opened_changes_nothing_but_a_longer_wait_that_is_asked_for() -> None:
+def test_earlier_requests_change_an_open_breaker_only_by_a_longer_wait() -> None:
     breaker = breaker_at(clock := Clock())
     before = clock.now
     clock.now += 1

@@ -1,4 +1,4 @@
-"""Ports of loopback: nobody else has what was found, also where others look at the same time."""
+"""Ports of loopback: a chosen port is free, even if other processes choose at the same time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidegate.local.server import NatsServer
 FINDS = "from shared.runtime.ports import free_port; print(*[free_port(0) for _ in range(60)]); input()"
 
 
-async def test_processes_that_look_at_the_same_time_find_different_ports() -> None:
+async def test_concurrent_processes_find_different_ports() -> None:
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-c", FINDS)
     looking = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe) for _ in range(4)]
@@ -29,18 +29,18 @@ async def test_processes_that_look_at_the_same_time_find_different_ports() -> No
     assert len(set(found)) == len(found) == 240
 
 
-def test_a_port_is_none_that_outgoing_connections_have() -> None:
+def test_a_port_is_outside_the_range_of_outgoing_connections() -> None:
     assert free_port(0) < 32_768
 
 
-def test_the_preferred_port_is_found_again_and_again_unless_somebody_listens_there() -> None:
+def test_the_preferred_port_is_chosen_unless_it_is_in_use() -> None:
     port = free_port(0)
     assert [free_port(port), free_port(port)] == [port, port]
     with contextlib.closing(socket.create_server(("127.0.0.1", port))):
         assert free_port(port) != port
 
 
-async def test_who_listens_at_its_port_does_not_pass_for_our_server(tmp_path: Path) -> None:
+async def test_a_foreign_listener_does_not_pass_for_the_server(tmp_path: Path) -> None:
     """Clients would send it their passwords."""
     server = NatsServer(tmp_path)
     port = int(server.url.rpartition(":")[2])

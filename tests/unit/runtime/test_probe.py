@@ -1,4 +1,4 @@
-"""What an image's HEALTHCHECK runs: 0 where the service lives, also by TLS, and else 1 and why."""
+"""The HEALTHCHECK of an image: 0 if the service lives, also over TLS, and else 1 and the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def probe(**environment: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_service_that_lives_and_one_that_hangs(secured: bool, host: str, tmp_path: Path) -> None:
+def test_a_live_service_passes_and_a_hung_one_fails(secured: bool, host: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("cv")
     files = {"metrics_cert": pair.cert, "metrics_key": pair.key} if secured else {}
     given = {"METRICS_HOST": host, "METRICS_CERT": pair.cert if secured else ""}
@@ -37,7 +37,7 @@ def test_a_service_that_lives_and_one_that_hangs(secured: bool, host: str, tmp_p
     assert code == 1 and "has not moved" in output
 
 
-def test_where_nobody_answers() -> None:
+def test_no_answer_fails() -> None:
     port = free_port(0)
     code, output = probe(METRICS_PORT=str(port))
     assert code == 1 and f"METRICS_PORT={port}" in output

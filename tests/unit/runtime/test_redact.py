@@ -59,12 +59,12 @@ _texts = st.lists(st.sampled_from([*_MARKS, "letter"]), max_size=40).map(
 @pytest.mark.parametrize(
     "query", ["loginuse=me&loginpas=S3cret", "usr=me&psw=S3cret", "pw=S3cret", "access_token=S3cret", "api_key=S3cret"]
 )
-def test_what_cameras_call_a_password_is_hidden(query: str) -> None:
+def test_password_parameters_of_cameras_are_hidden(query: str) -> None:
     assert "S3cret" not in redact(f"rtsp://10.0.0.7/live?channel=1&{query}&stream=0")
 
 
 def test_a_password_in_the_path_may_hold_an_at_sign() -> None:
-    """What came after it was taken for the host."""
+    """The text after the sign once passed for the host."""
     assert "cret" not in redact("rtsp://10.0.0.7/user=me_password=S3@cret_channel=1")
     assert redact("rtsp://me:a/pass=b@10.0.0.7/live") == "rtsp://***"
 
@@ -76,7 +76,7 @@ def letters(text: str) -> set[str]:
 @given(_texts)
 @example("://a://pass=\u4e00")
 @example("x://\u4e00@\u4e01?://\u4e02/pass=\u4e03")
-def test_what_the_patterns_hide_is_hidden(text: str) -> None:
+def test_matches_of_the_patterns_are_hidden(text: str) -> None:
     assert letters(redact(text)) <= letters(by_patterns(text))
 
 
@@ -96,7 +96,7 @@ _urls = st.builds(
 
 
 @given(st.lists(st.one_of(_urls, _words), max_size=5))
-def test_no_more_of_an_ordinary_url_is_hidden_than_its_credentials(words: list[str]) -> None:
+def test_only_the_credentials_of_an_ordinary_url_are_hidden(words: list[str]) -> None:
     text = " ".join(words)
     assert redact(text) == by_patterns(text)
 
@@ -104,18 +104,18 @@ def test_no_more_of_an_ordinary_url_is_hidden_than_its_credentials(words: list[s
 @given(_texts, st.integers(0, 60))
 @example("rtsp://\u4e00:\u4e01@\u4e02", 9)
 @example("://://pass=@\u4e00", 13)
-def test_a_cut_text_shows_nothing_that_the_whole_hides(text: str, most: int) -> None:
+def test_truncated_text_reveals_nothing_hidden_in_the_whole(text: str, most: int) -> None:
     cut = redact(text, most)
     assert letters(cut) <= letters(by_patterns(text))
     assert len(text) <= most or letters(cut) <= letters(text[:most])
 
 
-def test_a_cut_within_a_password_hides_what_is_left_of_it() -> None:
+def test_a_truncated_password_is_hidden() -> None:
     text = "x" * (MOST - len(" rtsp://admin:hun")) + " rtsp://admin:hunter2@10.0.0.7/stream"
     assert redact(text).endswith("x rtsp://***…")
 
 
 @pytest.mark.parametrize("n", range(len(HOSTILE)))
-def test_a_hostile_text_is_done_in_one_pass(n: int) -> None:
+def test_hostile_text_takes_one_pass(n: int) -> None:
     imports = "from shared.runtime.redact import redact; from tests.support.hostile_texts import HOSTILE"
     assert_cheap(imports, f"redact(HOSTILE[{n}], len(HOSTILE[{n}]))")

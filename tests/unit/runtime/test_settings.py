@@ -25,7 +25,7 @@ class Example(msgspec.Struct, frozen=True):
     example_text: Annotated[str, Meta(max_length=4)] = ""
 
 
-def test_settings_name_the_variable() -> None:
+def test_errors_name_the_variable() -> None:
     assert load(Example, {}).example_count == 3
     assert load(Example, {"EXAMPLE_COUNT": "5"}).example_count == 5
     assert "EXAMPLE_COUNT" in describe(Example)
@@ -44,12 +44,12 @@ def test_settings_name_the_variable() -> None:
         ("EXAMPLE_TEXT", "12345", "a text of at most 4 characters"),
     ],
 )
-def test_an_error_says_what_a_variable_should_hold(name: str, value: str, wanted: str) -> None:
+def test_an_error_states_the_expected_value_of_a_variable(name: str, value: str, wanted: str) -> None:
     with pytest.raises(SettingError, match=re.escape(f"{name}={value!r} can't be used: give {wanted}") + "$"):
         load(Example, {name: value})
 
 
-def test_a_misspelt_variable_is_noticed_and_a_stranger_is_not() -> None:
+def test_a_misspelt_variable_is_reported_and_a_foreign_one_is_not() -> None:
     environ = {"EXAMPLE_COUNTS": "5", "EXAMPLE_COUNT": "4", "EXAMPLE_PORT": "tcp://10.0.0.1:80", "XEXAMPLE_COUNT": "3"}
     assert misspelt(Example, environ) == {"EXAMPLE_COUNTS": "EXAMPLE_COUNT"}
 

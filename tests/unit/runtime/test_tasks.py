@@ -33,14 +33,14 @@ class Lasting:
             self.ended = True
 
 
-async def test_the_error_of_the_first_to_end_is_raised_and_the_others_are_ended() -> None:
+async def test_the_first_error_is_raised_and_other_tasks_are_cancelled() -> None:
     lasting = Lasting()
     with pytest.raises(Failed):
         await supervise(lasting.run(), fails(), stop=asyncio.Event())
     assert lasting.begun.is_set() and lasting.ended
 
 
-async def test_told_to_stop_it_ends_what_it_began() -> None:
+async def test_a_stop_ends_its_own_tasks() -> None:
     lasting, stop = Lasting(), asyncio.Event()
     supervising = asyncio.create_task(supervise(lasting.run(), stop=stop))
     await lasting.begun.wait()
@@ -50,7 +50,7 @@ async def test_told_to_stop_it_ends_what_it_began() -> None:
     assert lasting.ended
 
 
-async def test_a_task_is_left_to_whoever_made_it() -> None:
+async def test_a_foreign_task_is_left_to_its_owner() -> None:
     lasting = Lasting()
     task = asyncio.create_task(lasting.run())
     with pytest.raises(Failed):
@@ -63,7 +63,7 @@ async def test_a_task_is_left_to_whoever_made_it() -> None:
     assert lasting.ended
 
 
-async def test_cancelled_it_ends_what_it_began() -> None:
+async def test_a_cancellation_ends_its_own_tasks() -> None:
     lasting = Lasting()
     supervising = asyncio.create_task(supervise(lasting.run()))
     await lasting.begun.wait()
@@ -71,7 +71,7 @@ async def test_cancelled_it_ends_what_it_began() -> None:
     assert lasting.ended
 
 
-async def test_unless_gives_the_result_or_nothing_once_it_is_told_to_stop() -> None:
+async def test_unless_returns_the_result_or_none_after_a_stop() -> None:
     async def seven() -> int:
         await asyncio.sleep(0)
         return 7

@@ -1,4 +1,4 @@
-"""How many replicas demand asks for: in properties, in a small world that does as it is told, and in words."""
+"""How many replicas demand asks for: in properties, in a small world that follows each request, and in words."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_larger_backlog_never_asks_for_less(s: DemandSettings, history: list[O
     assert copy.deepcopy(demand).observe(larger).replicas >= copy.deepcopy(demand).observe(last).replicas - 1e-9
 
 
-def test_a_sum_gone_wild_is_borne() -> None:
+def test_an_extreme_sum_gives_a_finite_estimate() -> None:
     # Work that never ends drives the measured rate towards nothing.
     demand = Demand(DemandSettings())
     for t in range(0, 40_000, 20):
@@ -116,7 +116,7 @@ def test_a_sum_gone_wild_is_borne() -> None:
 
 
 @pytest.mark.parametrize(("rate", "cold"), [(2, 60), (10, 4), (10, 60), (10, 300), (30, 60)])
-def test_a_steady_site_gets_what_it_needs_and_is_left_alone(rate: int, cold: int) -> None:
+def test_a_steady_site_gets_its_replicas_and_no_changes(rate: int, cold: int) -> None:
     load = Workload(service_rate=4, cold_start_s=cold)
     trace = Trace("steady", 1.0, np.random.default_rng(2).poisson(rate, 3 * 3600).astype(np.int64))
     policy = KedaDemand("demand", compare.demand_scaled(SCALED, load), compare.demand_settings(load))
@@ -124,12 +124,12 @@ def test_a_steady_site_gets_what_it_needs_and_is_left_alone(rate: int, cold: int
     need = math.ceil(rate / 4)
     assert need - 0.2 <= result.replica_hours / 3 <= need * 1.15 + 0.5
     assert result.attainment > 0.985 and result.window_attainment > 0.9
-    # Some sites lie at the border of one replica more.
+    # Some sites lie at the border to one more replica.
     assert result.reversals_per_hour <= 25
 
 
 @pytest.mark.parametrize("cold", [4, 60, 300])
-def test_a_burst_from_nothing_is_caught_up_with_and_not_asked_for_twice(cold: int) -> None:
+def test_a_burst_from_zero_is_worked_off_and_requested_once(cold: int) -> None:
     world = World(lambda t: 20 if t >= 100 else 0, cold=cold).run(100)
     assert not world.last.active and world.last.replicas == 0
     world.run(3 * cold + 120)
@@ -140,7 +140,7 @@ def test_a_burst_from_nothing_is_caught_up_with_and_not_asked_for_twice(cold: in
     assert max(world.replicas[-100:]) <= 7
 
 
-def test_one_message_on_an_idle_stream_is_answered_at_once() -> None:
+def test_one_message_on_an_idle_stream_starts_a_replica_immediately() -> None:
     world = World(lambda t: 0).run(300)
     world.arrived += 1
     world.left += 1
@@ -161,7 +161,7 @@ def test_replicas_are_ready_before_a_ramp_needs_them(slope: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_day_is_followed_for_much_less_than_its_peak() -> None:
+def test_a_daily_pattern_costs_much_less_than_its_peak() -> None:
     days = generated()[0]
     day = Trace("day", days.step_s, days.counts[: len(days.counts) // 4])
     load = Workload(service_rate=2, cold_start_s=60)
@@ -171,7 +171,7 @@ def test_a_day_is_followed_for_much_less_than_its_peak() -> None:
     assert result.busy_hours < result.replica_hours < 0.7 * compare.peak(day, load) * 24
 
 
-def test_a_quiet_stream_goes_to_zero_and_stays_there() -> None:
+def test_an_idle_stream_scales_to_zero_and_stays_there() -> None:
     world = World(lambda t: 8 if t < 900 else 0).run(900)
     assert world.replicas[-1] >= 2
     world.run(200)
@@ -209,13 +209,13 @@ def test_one_question_costs_one_start(cold: int, questions: int) -> None:
 
 @pytest.mark.parametrize("name", phases.LOADS)
 @pytest.mark.parametrize("cold", phases.COLD_STARTS_S)
-def test_what_a_load_costs_hardly_hangs_on_the_hpa_s_clock(name: str, cold: float) -> None:
+def test_costs_hardly_depend_on_the_phase_of_the_hpa(name: str, cold: float) -> None:
     costs = phases.costs(name, cold, range(0, phases.PHASES, 5))
     assert phases.spread(costs) <= phases.TARGET
 
 
 @pytest.mark.parametrize("offset", range(15))
-def test_the_end_of_a_surge_is_seen_whenever_it_comes(offset: int) -> None:
+def test_the_end_of_a_surge_is_detected_at_any_phase(offset: int) -> None:
     """Its beginning was taken for chance, which hid the end: for two minutes its rate was reckoned with."""
     begins, ends = 120 + offset, 180 + offset
     world = World(lambda t: 13.5 if begins <= t < ends else 2.7, cold=5)
@@ -223,8 +223,8 @@ def test_the_end_of_a_surge_is_seen_whenever_it_comes(offset: int) -> None:
     assert world.last.arrival_rate < 2 * 2.7
 
 
-def test_what_was_there_a_minute_ago_starts_nothing_once_all_are_gone() -> None:
-    """What will come by the forecast is all backlog where no replica is left to work it off."""
+def test_old_arrivals_start_no_replica_after_scaling_to_zero() -> None:
+    """Without any replica the forecast of arrivals is all backlog."""
     world = World(lambda t: 2.7 if t < 300 else 0.0, cold=20).run(300).run(600)
     falls = [i for i, n in enumerate(world.replicas) if n == 0]
     assert falls and all(n == 0 for n in world.replicas[falls[0] :])
@@ -243,7 +243,7 @@ def test_workers_twice_as_slow_are_followed_within_two_minutes() -> None:
     assert world.left < 10 * 5
 
 
-def test_without_heartbeats_the_lag_rule_holds_and_with_them_demand_does() -> None:
+def test_the_lag_rule_applies_without_heartbeats_and_demand_with_them() -> None:
     world = World(lambda t: 10).run(600)
     assert world.last.basis == "demand"
     world.unheard = world.deaf = True
@@ -259,7 +259,7 @@ def test_without_heartbeats_the_lag_rule_holds_and_with_them_demand_does() -> No
     assert world.last.basis == "demand"
 
 
-def test_where_nobody_works_the_known_rate_serves_on() -> None:
+def test_the_measured_rate_stays_in_use_without_replicas() -> None:
     world = World(lambda t: 8 if t < 600 else 0).run(1200)
     assert world.replicas[-1] == 0
     world.arrivals = lambda t: 8
@@ -269,17 +269,17 @@ def test_where_nobody_works_the_known_rate_serves_on() -> None:
     assert world.last.arrival_replicas == pytest.approx(2, rel=0.5)
 
 
-def test_replicas_that_warm_up_are_kept_while_they_will_be_needed() -> None:
+def test_warming_replicas_stay_while_they_will_be_needed() -> None:
     world = World(lambda t: 20 if t >= 10 else 0, cold=120).run(60)
     request = world.replicas[-1]
     assert request >= 5 and world.ready == 0
-    # All of the cold start long, with a backlog that grows: nothing is let go, and little asked for again.
+    # During the whole cold start the backlog grows: no replica is released, and few more are requested.
     world.run(70)
     assert min(world.replicas) >= request and max(world.replicas) <= 3 * 5 * 1.3
     assert world.last.warming == 0 or world.last.warming <= 3 * 5 * 1.3
 
 
-def test_what_was_asked_for_and_is_not_heard_of_yet_counts() -> None:
+def test_requested_replicas_count_before_their_first_heartbeat() -> None:
     # A pod that waits for a node sends no heartbeat. Without the memory of it, the wish would grow with the backlog.
     demand = Demand(DemandSettings(latency_target_s=5, cold_start_s=60))
     processed, working, arrived, estimates = 0.0, 0.0, 0, []
@@ -300,7 +300,7 @@ def test_what_was_asked_for_and_is_not_heard_of_yet_counts() -> None:
 
 
 @pytest.mark.parametrize(("arrivals", "need"), [(0, 1), (2, 1), (6, 2), (12, 4)])
-def test_messages_that_fail_and_come_again_do_not_hold_a_fleet(arrivals: int, need: int) -> None:
+def test_redelivered_failures_do_not_hold_replicas(arrivals: int, need: int) -> None:
     world = World(lambda t: arrivals, poison=200, ready=need).run(900)
     world.run(1800)
     # A replica more while it is tried whether there is room, which there must be by 1.3 times.
@@ -308,10 +308,10 @@ def test_messages_that_fail_and_come_again_do_not_hold_a_fleet(arrivals: int, ne
     assert max(world.replicas) <= need + 1
 
 
-def test_messages_that_keep_workers_for_ever_are_worked_around() -> None:
+def test_messages_that_never_end_do_not_block_the_others() -> None:
     world = World(lambda t: 2, hogs=1, ready=1).run(900)
     world.run(1800)
-    # One is kept busy for ever, and one or two serve the others.
+    # One replica stays busy for ever, and one or two serve the other messages.
     assert min(world.replicas) >= 2 and sum(world.replicas) / 1800 <= 3
     assert world.left < 2 * 5
     alone = World(lambda t: 0, hogs=1, ready=1).run(900)
@@ -321,14 +321,14 @@ def test_messages_that_keep_workers_for_ever_are_worked_around() -> None:
 # ---- the observer itself
 
 
-def test_a_new_observer_lets_go_of_nothing_at_once() -> None:
+def test_a_new_observer_releases_nothing_immediately() -> None:
     world = World(lambda t: 20, ready=8).run(44)
     assert set(world.replicas) == {8} and min(e.replicas for e in world.estimates) >= 8
     world.run(120)
     assert 5 <= world.replicas[-1] <= 7
 
 
-def test_looking_every_five_seconds_decides_about_the_same() -> None:
+def test_an_interval_of_five_seconds_decides_nearly_the_same() -> None:
     def rate(t: float) -> float:
         return 10 + 6 * math.sin(t / 900)
 
@@ -337,7 +337,7 @@ def test_looking_every_five_seconds_decides_about_the_same() -> None:
 
 
 @pytest.mark.parametrize("gap", [30, 300, 86_400])
-def test_a_gap_between_looks_is_no_burst(gap: int) -> None:
+def test_a_gap_between_observations_is_no_burst(gap: int) -> None:
     world = World(lambda t: 10, seed=None).run(900)
     before = world.last.replicas
     world.now += gap
@@ -349,7 +349,7 @@ def test_a_gap_between_looks_is_no_burst(gap: int) -> None:
     assert min(e.replicas for e in world.estimates) >= 2.2
 
 
-def test_a_count_that_begins_anew_is_tolerated() -> None:
+def test_a_reset_counter_is_tolerated() -> None:
     world = World(lambda t: 10, seed=None).run(900)
     before = world.last
     world.arrived = 0
@@ -363,7 +363,7 @@ def test_a_count_that_begins_anew_is_tolerated() -> None:
 # ---- in words
 
 
-def test_the_sum_is_told_in_words() -> None:
+def test_the_sum_is_explained_in_words() -> None:
     world = World(lambda t: 10).run(1500)
     e = world.last
     text = " | ".join(e.explain())
@@ -389,7 +389,7 @@ def test_a_rate_that_is_assumed_is_not_called_measured() -> None:
     assert "not yet measured, a busy replica may do 8.00 a second" in " ".join(e.explain())
 
 
-def test_the_lag_rule_is_told_in_words() -> None:
+def test_the_lag_rule_is_explained_in_words() -> None:
     demand = Demand(DemandSettings(lag_threshold=10))
     e = demand.observe(Observation(time=0, arrived=25, waiting=20, in_work=5, fleet=None))
     assert e.basis == "lag" and e.active and e.replicas == 2.5
@@ -403,7 +403,7 @@ def test_the_lag_rule_is_told_in_words() -> None:
     assert missing.replicas == 0 and not missing.active
 
 
-def test_a_stuck_backlog_and_held_replicas_are_told() -> None:
+def test_a_stuck_backlog_and_held_replicas_are_explained() -> None:
     world = World(lambda t: 0, poison=200, ready=1).run(300)
     assert world.last.backlog_stuck and "have not drained though there was room: not counted" in " ".join(
         world.last.explain()
@@ -414,7 +414,7 @@ def test_a_stuck_backlog_and_held_replicas_are_told() -> None:
 
 @pytest.mark.parametrize("away_min", [2, 10, 20, 55])
 @pytest.mark.parametrize("since_min", [1, 3, 10])
-def test_who_was_away_lets_go_of_nothing_that_is_needed(away_min: int, since_min: int) -> None:
+def test_an_observer_that_was_away_releases_no_needed_replica(away_min: int, since_min: int) -> None:
     """Back in the middle of a rush of which it has seen nothing, it spread what had come over all that time: 2 of the 6
     replicas that are needed.
     """
@@ -436,7 +436,7 @@ def test_who_was_away_lets_go_of_nothing_that_is_needed(away_min: int, since_min
 
 @pytest.mark.parametrize("field", ["headroom", "latency_target_s", "lag_threshold", "cold_start_s"])
 @pytest.mark.parametrize("value", [math.inf, math.nan, 1e300, 1e-320, -1.0])
-def test_no_setting_is_beyond_all_bounds(field: str, value: float) -> None:
+def test_every_setting_is_bounded(field: str, value: float) -> None:
     try:
         found = msgspec.convert({field: value}, DemandSettings)
     except msgspec.ValidationError:

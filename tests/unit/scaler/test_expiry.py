@@ -1,4 +1,4 @@
-"""What expired before a consumer saw it: never over the truth, never counted twice."""
+"""Messages that expired before a consumer saw them: never overcounted, never counted twice."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def counter(first: int = 1, stream: int = 0, consumer: int = 0) -> ExpiryCounter
 def test_a_consumer_that_keeps_up_loses_nothing() -> None:
     expiry = counter()
     assert expiry.count(first_seq=1, stream_seq=50, consumer_seq=50) == 0
-    # What it was given may expire.
+    # Delivered messages may expire.
     assert expiry.count(first_seq=40, stream_seq=90, consumer_seq=90) == 0
 
 
-def test_what_it_skipped_has_expired() -> None:
+def test_skipped_messages_have_expired() -> None:
     expiry = counter(stream=10, consumer=10)
     assert expiry.count(first_seq=30, stream_seq=35, consumer_seq=16) == 19  # 11..29
 
 
-def test_what_expired_ahead_of_it_counts_before_it_moves_and_only_then() -> None:
+def test_messages_expired_ahead_of_it_count_once_before_it_moves() -> None:
     expiry = counter(stream=10, consumer=10)
     assert expiry.count(first_seq=31, stream_seq=10, consumer_seq=10) == 20  # 11..30
     assert expiry.count(first_seq=31, stream_seq=10, consumer_seq=10) == 0
@@ -42,12 +42,12 @@ def test_redeliveries_lower_the_bound_but_never_the_count() -> None:
     assert expiry.total == 7
 
 
-def test_what_had_expired_before_the_first_look_is_not_ours() -> None:
+def test_expiries_before_the_first_observation_do_not_count() -> None:
     expiry = counter(first=100, stream=10, consumer=10)
     assert expiry.count(first_seq=100, stream_seq=105, consumer_seq=16) == 0
 
 
-def test_a_new_consumer_or_stream_starts_anew() -> None:
+def test_a_new_consumer_or_stream_resets_the_count() -> None:
     expiry = counter(first=100, stream=500, consumer=400)
     assert expiry.count(first_seq=100, stream_seq=450, consumer_seq=0) == 0
     assert expiry.count(first_seq=1, stream_seq=3, consumer_seq=3) == 0
@@ -67,7 +67,7 @@ actions = st.lists(
 
 
 @given(actions)
-def test_a_lower_bound_that_is_exact_without_redeliveries(steps: list[tuple[str, int]]) -> None:
+def test_the_count_is_a_lower_bound_and_exact_without_redeliveries(steps: list[tuple[str, int]]) -> None:
     last, first, place, deliveries, lost, redelivered = 0, 1, 0, 0, 0, False
     expiry = counter()
     for what, n in [*steps, ("look", 0)]:
@@ -89,7 +89,7 @@ def test_a_lower_bound_that_is_exact_without_redeliveries(steps: list[tuple[str,
                 place, deliveries = max(place + 1, first), deliveries + 1
 
 
-def test_nothing_has_expired_of_a_stream_that_was_made_anew_and_begins_late() -> None:
+def test_a_recreated_stream_that_begins_late_has_no_expiries() -> None:
     expiry = ExpiryCounter()
     assert expiry.count(first_seq=1, stream_seq=0, consumer_seq=0, created="then") == 0
     assert expiry.count(first_seq=10**12, stream_seq=0, consumer_seq=0, created="now") == 0

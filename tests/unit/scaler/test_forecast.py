@@ -1,4 +1,4 @@
-"""What is measured of a consumer: the arrival rate, what it may become, and what a replica does."""
+"""The measurements of a consumer: its arrival rate, its forecast, and the rate of a replica."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def fed(arrivals: Arrivals, counts: list[int], every: int = 1) -> Arrivals:
 # ---- the arrival rate
 
 
-def test_an_even_stream_has_its_rate() -> None:
+def test_a_steady_stream_has_its_rate() -> None:
     a = fed(Arrivals(150), cumulated(lambda t: 4, 600))
     assert a.level == 4 and a.span_s == 150 and a.dispersion == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_chance_is_averaged_out_over_the_window(seed: int) -> None:
+def test_noise_is_averaged_out_over_the_window(seed: int) -> None:
     a = fed(Arrivals(150), cumulated(lambda t: 10, 1200, seed))
     # The deviation of the mean of 150 s is 0.26; where chance looked like a change, the window is shorter.
     assert a.level == pytest.approx(10, abs=1.5)
@@ -52,18 +52,18 @@ def test_chance_is_averaged_out_over_the_window(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 12), (12, 2), (0, 5), (5, 0)])
-def test_a_real_change_cuts_the_window_short(before: int, after: int) -> None:
+def test_a_level_shift_shortens_the_window(before: int, after: int) -> None:
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 600 + int(SHORT_S) + 5))
     assert a.level == pytest.approx(after, abs=0.35 * abs(after - before))
     assert a.span_s < 30
-    # It is cut where it was noticed, which leaves some seconds of before in it until the window has moved on.
+    # The cut is where the shift was detected: some earlier seconds stay until the window has moved on.
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 640))
     assert a.level == pytest.approx(after, abs=0.15 * abs(after - before))
     a = fed(Arrivals(150), cumulated(lambda t: before if t < 600 else after, 800))
     assert a.level == pytest.approx(after, abs=0.05)
 
 
-def test_bursts_are_told_from_chance_by_the_dispersion() -> None:
+def test_the_dispersion_distinguishes_bursts_from_noise() -> None:
     rng = random.Random(1)
     total, counts = 0, []
     for _ in range(3600):
@@ -74,13 +74,13 @@ def test_bursts_are_told_from_chance_by_the_dispersion() -> None:
 
 @given(st.integers(1, 29), st.integers(0, 5))
 @settings(max_examples=examples(40))
-def test_any_interval_gives_about_the_same(every: int, seed: int) -> None:
+def test_any_interval_gives_nearly_the_same_rate(every: int, seed: int) -> None:
     counts = cumulated(lambda t: 20, 900, seed)
     seldom = fed(Arrivals(150), counts, every)
     assert seldom.level == pytest.approx(20, rel=0.2)
 
 
-def test_a_gap_between_two_looks_is_no_burst() -> None:
+def test_a_gap_between_two_observations_is_no_burst() -> None:
     for gap in (20, 60, 600, 86_400):
         a = fed(Arrivals(150), cumulated(lambda t: 10, 600))
         a.observe(600.0 + gap, 6000 + 10 * gap)
@@ -94,7 +94,7 @@ def test_a_gap_between_two_looks_is_no_burst() -> None:
     st.floats(120, 900),
 )
 @settings(max_examples=examples(150))
-def test_rates_are_never_below_zero_nor_above_what_came(steps: list[tuple[float, int]], window: float) -> None:
+def test_rates_are_between_zero_and_the_arrivals(steps: list[tuple[float, int]], window: float) -> None:
     a = Arrivals(window)
     now, arrived = 0.0, 0
     for after, came in steps:
@@ -125,7 +125,7 @@ def forecast(counts: list[int], quantile: float, horizon: float = 60, period: fl
 
 
 @pytest.mark.parametrize("kind", ["poisson", "bursts", "day"])
-def test_a_quantile_is_exceeded_about_as_often_as_it_says(kind: str) -> None:
+def test_a_quantile_is_exceeded_at_its_rate(kind: str) -> None:
     rng = random.Random(3)
     until = [0]
 
@@ -138,25 +138,25 @@ def test_a_quantile_is_exceeded_about_as_often_as_it_says(kind: str) -> None:
     pairs = forecast(cumulated(rate[kind], 20_000, 5), 0.9)
     exceeded = sum(came > reply for reply, came in pairs) / len(pairs)
     assert 0.02 <= exceeded <= 0.2
-    # And it is no headroom for the sake of it.
+    # The quantile has no needless headroom.
     assert np.mean([reply for reply, _ in pairs]) < (1.35 if kind == "poisson" else 3) * np.mean([c for _, c in pairs])
 
 
-def test_a_steady_site_earns_a_small_margin_and_a_restless_one_what_it_needs() -> None:
+def test_a_steady_site_gets_a_small_margin_and_a_bursty_one_a_larger_one() -> None:
     even = forecast(cumulated(lambda t: 10, 7200), 0.9)
     assert even[-1][0] == pytest.approx(10, rel=0.03)
     restless = forecast(cumulated(lambda t: 20 if t // 45 % 2 else 5, 7200), 0.9)
     assert np.mean([reply for reply, _ in restless[-40:]]) > 14
 
 
-def test_a_ramp_is_led() -> None:
-    # By the margin that it learns: at the horizon the rate is 10 % up.
+def test_a_ramp_is_anticipated() -> None:
+    # The learned margin covers it: at the horizon the rate is 10 % higher.
     pairs = forecast(cumulated(lambda t: 5 + 0.01 * t, 9000), 0.9)
     late = [reply < came * 0.97 for reply, came in pairs[-100:]]
     assert sum(late) <= 15
 
 
-def test_the_name_says_which_candidate_is_used() -> None:
+def test_the_name_states_the_chosen_candidate() -> None:
     f = Forecast(60, 0.9, 30)
     assert f.name == "the level goes on, and 6% more"
     counts = cumulated(lambda t: 20 if t // 45 % 2 else 5, 7200)
@@ -186,7 +186,7 @@ def fleet(ready: int, processed: float, working_s: float) -> Workers:
     return Workers(ready=ready, loading=0, processed=processed, working_s=working_s)
 
 
-def test_nothing_is_known_before_five_seconds_of_work() -> None:
+def test_there_is_no_rate_before_five_seconds_of_work() -> None:
     rate = ServiceRate()
     assert rate.value is None
     for t in range(5):
@@ -203,7 +203,7 @@ def test_idle_time_does_not_count() -> None:
     assert rate.value == pytest.approx(4)
 
 
-def test_batches_that_grow_under_load_are_what_it_can_do() -> None:
+def test_the_rate_is_that_of_full_batches_under_load() -> None:
     rate = ServiceRate()
     processed = working = 0.0
     for t in range(200):
@@ -227,7 +227,7 @@ def test_a_worker_that_slows_down_is_followed() -> None:
     assert rate.value == pytest.approx(2, rel=0.02)
 
 
-def test_a_fleet_that_is_not_heard_is_not_measured() -> None:
+def test_a_fleet_without_heartbeats_is_not_measured() -> None:
     rate = ServiceRate()
     rate.observe(0.0, 0, fleet(1, 0, 0))
     rate.observe(10.0, 0, fleet(1, 40, 10))
@@ -236,7 +236,7 @@ def test_a_fleet_that_is_not_heard_is_not_measured() -> None:
     assert rate.value == pytest.approx(4)
 
 
-def test_work_that_never_ends_does_not_make_a_rate_of_nothing() -> None:
+def test_endless_work_gives_no_rate_of_zero() -> None:
     rate = ServiceRate()
     rate.observe(0.0, 1, fleet(1, 0, 0))
     rate.observe(10.0, 1, fleet(1, 40, 10))

@@ -12,7 +12,7 @@ from tests.support.effort import assert_cheap
 from tests.support.heartbeats import beat
 
 
-def test_nobody_heard_is_nobody_known() -> None:
+def test_no_heartbeats_give_no_fleet() -> None:
     heartbeats = Heartbeats()
     assert heartbeats.fleet(0.0) is None
     heartbeats.beat(beat(), 1.0)
@@ -20,7 +20,7 @@ def test_nobody_heard_is_nobody_known() -> None:
     assert heartbeats.fleet(1.1 + SILENCE_S) is None
 
 
-def test_states_are_counted_and_those_that_drain_are_neither() -> None:
+def test_states_are_counted_and_draining_replicas_are_excluded() -> None:
     heartbeats = Heartbeats()
     for n, state in enumerate(("ready", "ready", "loading", "draining")):
         heartbeats.beat(beat(f"cv-{n}", state=state), 0.0)
@@ -29,7 +29,7 @@ def test_states_are_counted_and_those_that_drain_are_neither() -> None:
     assert [r.replica for r in heartbeats.replicas(0.0)] == ["cv-0", "cv-1", "cv-2", "cv-3"]
 
 
-def test_what_was_done_before_is_no_part_of_the_sum() -> None:
+def test_work_before_the_first_heartbeat_is_not_in_the_sum() -> None:
     heartbeats = Heartbeats()
     heartbeats.beat(beat(processed=1000, working_s=500), 0.0)
     heartbeats.beat(beat(processed=1010, working_s=501), 1.0)
@@ -38,7 +38,7 @@ def test_what_was_done_before_is_no_part_of_the_sum() -> None:
 
 
 @pytest.mark.parametrize("pid", [1, 2])
-def test_a_process_that_starts_anew_counts_from_zero(pid: int) -> None:
+def test_a_restarted_process_counts_from_zero(pid: int) -> None:
     heartbeats = Heartbeats()
     heartbeats.beat(beat(processed=0), 0.0)
     heartbeats.beat(beat(processed=50, working_s=5), 1.0)
@@ -47,7 +47,7 @@ def test_a_process_that_starts_anew_counts_from_zero(pid: int) -> None:
     assert fleet is not None and (fleet.processed, fleet.working_s) == (54, 6)
 
 
-def test_one_that_was_silent_goes_on_from_where_it_was() -> None:
+def test_a_replica_continues_its_count_after_silence() -> None:
     heartbeats = Heartbeats()
     heartbeats.beat(beat(processed=0), 0.0)
     assert heartbeats.fleet(60.0) is None
@@ -65,7 +65,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> None:  # type: ignore[type-arg]
+def test_totals_only_grow_and_include_every_heartbeat(history: list) -> None:  # type: ignore[type-arg]
     """Any workers, restarts and silences: the sums are what the processes did since each replica was first heard."""
     heartbeats = Heartbeats()
     now = 0.0
@@ -76,7 +76,7 @@ def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> N
         now += pause
         before = processes.get(replica)
         if before is None or what == "restart":
-            # As our workers do, each process says `loading` before it has done anything.
+            # Like a worker, each process reports `loading` before any work.
             processes[replica] = beat(f"cv-{replica}", pid=(before.pid if before else 0) + 1, state="loading")
         else:
             processes[replica] = beat(
@@ -94,8 +94,8 @@ def test_totals_only_grow_and_miss_nothing_of_what_was_heard(history: list) -> N
     assert last[1] == pytest.approx(spent)
 
 
-def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
-    """Each was kept for ten minutes, and all of them were looked at with each new one."""
+def test_only_the_latest_of_invented_replicas_stay() -> None:
+    """Each heartbeat once stayed for ten minutes, and each new one read all of them."""
     heartbeats = Heartbeats()
     for n in range(2 * MOST):
         heartbeats.beat(beat(f"made-up-{n}"), 1.0)
@@ -109,7 +109,7 @@ def test_of_made_up_replicas_those_heard_last_are_kept() -> None:
     )
 
 
-# ---- work that bends
+# ---- work that degrades
 
 
 def bent(processed: int, *, analysed: int, wanted: int, work_s: float, wanted_s: float, pid: int = 1) -> Beat:
@@ -119,7 +119,7 @@ def bent(processed: int, *, analysed: int, wanted: int, work_s: float, wanted_s:
     )  # fmt: skip
 
 
-def test_what_was_looked_at_in_part_is_less_work_and_no_faster_replica() -> None:
+def test_a_partial_analysis_is_less_work_and_no_faster_replica() -> None:
     heartbeats = Heartbeats()
     heartbeats.beat(bent(10, wanted=50, analysed=50, work_s=5.0, wanted_s=5.0), 0.0)
     heartbeats.beat(bent(30, wanted=150, analysed=70, work_s=7.0, wanted_s=15.0), 1.0)
@@ -129,7 +129,7 @@ def test_what_was_looked_at_in_part_is_less_work_and_no_faster_replica() -> None
     assert fleet.work == pytest.approx(4.0)
 
 
-def test_a_service_that_says_nothing_of_work_does_whole_messages() -> None:
+def test_a_service_that_reports_no_work_does_whole_messages() -> None:
     heartbeats = Heartbeats()
     for n in (10, 30):
         heartbeats.beat(Beat(replica="cv-0", pid=1, state="ready", processed=n, working_s=float(n)), n / 10)
@@ -137,7 +137,7 @@ def test_a_service_that_says_nothing_of_work_does_whole_messages() -> None:
     assert fleet and (fleet.processed, fleet.work, fleet.wanted, fleet.analysed) == (20.0, None, None, None)
 
 
-def test_what_a_replica_did_before_it_was_started_anew_counts_once() -> None:
+def test_work_before_a_restart_counts_once() -> None:
     heartbeats = Heartbeats()
     heartbeats.beat(bent(10, wanted=50, analysed=10, work_s=1.0, wanted_s=5.0), 0.0)
     heartbeats.beat(bent(4, wanted=20, analysed=20, work_s=2.0, wanted_s=2.0, pid=2), 1.0)
@@ -146,7 +146,7 @@ def test_what_a_replica_did_before_it_was_started_anew_counts_once() -> None:
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1e6)] * 6), min_size=2, max_size=8))
-def test_sums_never_fall_and_work_is_never_more_than_messages(rows: list[tuple[float, ...]]) -> None:
+def test_sums_never_fall_and_work_never_exceeds_messages(rows: list[tuple[float, ...]]) -> None:
     """Whatever a worker says: its heartbeats are anybody's on a server without logins."""
     heartbeats, before = Heartbeats(), (0.0, 0.0, 0.0, 0.0)
     for n, (processed, working_s, wanted_s, work_s, wanted, looked) in enumerate(rows):

@@ -32,7 +32,7 @@ from tests.support.waiting import patience_s, until
 from tidegate.keda.scaledobject import JetStreamTrigger, MetricsApiTrigger, load
 
 
-def test_metadata_says_what_is_asked() -> None:
+def test_metadata_states_the_query() -> None:
     keda = {"scalerAddress": "scaler:9090", "enableTLS": "true"}
     assert parse({"service": "cv"} | keda) == DemandQuery(service="cv", stream="MEDIA", consumer="cv")
     together = "vlm-verify,vlm-ask,vlm-caption"
@@ -51,7 +51,7 @@ def test_metadata_says_what_is_asked() -> None:
     assert parse({"service": "ingest", "camerasPerReplica": "50"}) == CamerasQuery(cameras_per_replica=50)
 
 
-def test_the_files_that_are_shipped_ask_what_is_known() -> None:
+def test_the_shipped_files_ask_known_queries() -> None:
     shipped = [p for p in (ROOT / "deploy/keda/demand").glob("*.yaml") if "kind: ScaledObject" in p.read_text()]
     triggers = [t for p in shipped for t in load(p).triggers if not isinstance(t, JetStreamTrigger)]
     assert all(isinstance(t, MetricsApiTrigger) for t in triggers)
@@ -82,7 +82,7 @@ def test_any_metadata_is_understood_or_refused(given_metadata: dict[str, str]) -
 @given(
     st.lists(st.tuples(st.sampled_from(["arrive", "deliver", "expire", "skip"]), st.integers(0, 20)), max_size=60),
 )
-def test_arrivals_are_what_came_whatever_expires(history: list[tuple[str, int]]) -> None:
+def test_expiries_do_not_change_arrivals(history: list[tuple[str, int]]) -> None:
     """A consumer's sequences as JetStream moves them; expiry that it has not noticed makes the sum fall for a while."""
     arrivals = ArrivedCounter()
     came = reached = 0
@@ -105,12 +105,12 @@ def test_arrivals_are_what_came_whatever_expires(history: list[tuple[str, int]])
     assert arrivals.reach("once", came, 0) == came
 
 
-def test_a_consumer_made_anew_adds_to_what_came() -> None:
+def test_a_recreated_consumer_adds_to_arrivals() -> None:
     arrivals = ArrivedCounter()
     assert arrivals.reach("a", 90, 10) == 100
     assert arrivals.reach("b", 0, 0) == 100
     assert arrivals.reach("b", 3, 2) == 105
-    # Its stream was lost, and begins late.
+    # The stream was lost, and its new sequence begins late.
     assert arrivals.reach("c", 10**12, 4) == 109
     assert arrivals.reach("c", 10**12 + 4, 1) == 110
 
@@ -127,13 +127,13 @@ def test_a_consumer_made_anew_adds_to_what_came() -> None:
         ("media.*", "stored.*", ["media.lobby"], []),
     ],
 )
-def test_where_a_stream_tells_of_what_it_stores(
+def test_republished_subjects_follow_the_filters(
     source: str, destination: str, filters: list[str], expected: list[str]
 ) -> None:
     assert republished_subjects(source, destination, filters) == expected
 
 
-async def test_a_wake_up_comes_once_and_costs_a_busy_stream_nothing(admin: Client) -> None:
+async def test_a_wake_up_comes_once_and_a_busy_stream_has_none(admin: Client) -> None:
     wakeups = Wakeups(admin)
     woken: list[str] = []
 
@@ -158,7 +158,7 @@ async def test_a_wake_up_comes_once_and_costs_a_busy_stream_nothing(admin: Clien
     assert len(woken) == 2 and admin.stats["in_msgs"] - before == 1
 
 
-def test_a_federated_page_has_a_replica_a_series() -> None:
+def test_a_federated_page_has_one_series_for_each_replica() -> None:
     found = beats(PAGE)
     assert [(b.processed, b.working_s) for b in found["cv"]] == [(120, 30), (80, 20.5)]
     assert len({b.replica for b in found["cv"]}) == 2
@@ -175,7 +175,7 @@ def test_a_workers_own_page_is_read_as_well() -> None:
     assert beat == Beat(replica="", pid=0, state="ready", processed=7, working_s=3.5)
 
 
-async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_replace_heartbeats(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_page, "EVERY_S", 0.1)
     pages, requests = [PAGE.encode()], list[None]()
 
@@ -207,7 +207,7 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
     assert warnings() == ["workers' metrics can't be read: the lag rule applies", "workers' metrics can be read again"]
 
 
-async def test_a_page_that_is_gone_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_page_leaves_no_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     with structlog.testing.capture_logs() as logs:
         page = MetricsPage("http://127.0.0.1:1/metrics")
         await until(lambda: logs)
@@ -225,7 +225,7 @@ def test_heartbeats_of_a_page_outlive_its_pauses() -> None:
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(0, 60), st.integers(0, 60))
-def test_what_waits_in_a_work_queue_is_told_by_its_stream(left: set[int], place: int, got: int) -> None:
+def test_the_backlog_of_a_work_queue_comes_from_its_stream(left: set[int], place: int, got: int) -> None:
     """Of 60 messages those that are left, worked off up to a place, and some more got since the stream was read."""
     last = 60
     in_work = sum(seq <= place for seq in left)
@@ -234,7 +234,7 @@ def test_what_waits_in_a_work_queue_is_told_by_its_stream(left: set[int], place:
     assert waiting(len(left), last, last, in_work) == 0
 
 
-async def test_a_question_that_waits_is_counted_though_others_expired_as_it_was_asked_for(admin: Client) -> None:
+async def test_a_waiting_job_counts_although_others_expired_during_the_request(admin: Client) -> None:
     """Red now and then without the stream's count: nats-server then says 0 for good."""
     js = admin.jetstream()
     consumers = Consumers(admin, every_s=0.1)
@@ -253,7 +253,7 @@ async def test_a_question_that_waits_is_counted_though_others_expired_as_it_was_
         await consumers.close()
 
 
-async def test_a_listener_that_fails_keeps_the_answers_of_several_consumers_from_no_other(admin: Client) -> None:
+async def test_a_failing_listener_keeps_no_answer_from_the_others(admin: Client) -> None:
     consumers = Consumers(admin)
     reader = consumers.get("VLM,CAPTIONS", "vlm-verify,vlm-caption", service="vlm")
     calls: list[str] = []

@@ -31,7 +31,7 @@ TAGS = (None, "person", "dog")
 
 
 def vector_row(n: int, model: str = "m") -> VectorRow:
-    """Of second n."""
+    """The row of second n."""
     scene = np.random.default_rng(n % 7).normal(size=DIMENSION)
     vector = normalise((scene + 0.2 * np.random.default_rng(n).normal(size=DIMENSION)).astype(np.float32))
     return VectorRow(
@@ -65,7 +65,7 @@ def label_row(n: int) -> LabelRow:
 
 
 def again(index: Index, folder: str | Path) -> Index:
-    """As after a restart."""
+    """Open the index as after a restart."""
     index.close()
     return Index(str(folder), vectors=50)
 
@@ -115,7 +115,7 @@ wheres = st.builds(
 @pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(wheres, st.integers(0, 1000), st.integers(1, 30))
-def test_what_is_found_is_what_a_list_would_answer(filled: Index, where: Where, seed: int, limit: int) -> None:
+def test_results_equal_those_of_a_list(filled: Index, where: Where, seed: int, limit: int) -> None:
     query = normalise(np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32))
     rows = [vector_row(n) for n in range(300)]
     found, wanted = filled.similar("m", query, where, limit), nearest(rows, query, where, limit)
@@ -144,7 +144,7 @@ def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
 
 @settings(max_examples=examples(15))
 @given(batches=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=25), min_size=1, max_size=8))
-def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
+def test_repeated_rows_are_stored_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
     folder = str(tmp_path_factory.mktemp("index"))
     index = Index(folder, vectors=15, labels=10)
     for batch in batches:
@@ -157,7 +157,7 @@ def test_whatever_comes_again_is_there_once(tmp_path_factory: pytest.TempPathFac
         index = again(index, folder)
 
 
-def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_rows_and_their_bytes_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     index = Index(str(tmp_path), vectors=50, labels=1000)
     for first in range(0, 300, 10):
@@ -176,7 +176,7 @@ def test_old_rows_go_and_their_bytes_with_them(tmp_path: Path, monkeypatch: pyte
     assert index.tables.count() == 1
 
 
-def test_what_was_added_first_goes_first_though_the_clock_steps_back(
+def test_the_first_added_row_is_deleted_first_even_if_the_clock_steps_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Index(str(tmp_path), vectors=4, labels=1000)
@@ -196,7 +196,7 @@ def test_what_was_added_first_goes_first_though_the_clock_steps_back(
     assert index.tables.count() == 1
 
 
-def test_an_index_of_an_older_version_goes_on(tmp_path: Path) -> None:
+def test_an_index_of_an_older_version_stays_usable(tmp_path: Path) -> None:
     """Its rows do not tell when they were added: their times stand for that."""
     before = Index(str(tmp_path))
     before.add([vector_row(n) for n in range(4)], [label_row(0)])
@@ -212,8 +212,8 @@ def test_an_index_of_an_older_version_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With limits so low that chunks are indexed, in parts, and rebuilt when they are full; read meanwhile."""
+def test_an_index_of_codes_finds_the_results_of_exact_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are so low that chunks are indexed in parts and rebuilt when full, with reads in between."""
     low = msgspec.structs.replace(chunk.TUNING, exact=5, fresh=400, most_files=4, most_parts=3)
     monkeypatch.setattr(chunk, "TUNING", low)
     index = Index(str(tmp_path), vectors=1500)
@@ -249,7 +249,7 @@ def test_an_index_of_codes_finds_what_exact_search_finds(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("dimension", [1, 12, 16])
-def test_vectors_of_any_dimension_are_tidied_and_found(
+def test_vectors_of_any_dimension_are_compacted_and_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int
 ) -> None:
     """LanceDB's index of codes takes multiples of eight alone."""
@@ -266,7 +266,7 @@ def test_vectors_of_any_dimension_are_tidied_and_found(
     assert best.seq == 7
 
 
-def test_a_chunk_that_can_t_be_tidied_keeps_no_other_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_that_cannot_be_compacted_blocks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     index = Index(str(tmp_path))
     for n in range(40):
@@ -290,7 +290,7 @@ def test_a_model_is_forgotten_with_its_last_vector(tmp_path: Path) -> None:
     assert index.tables.count() == 4 and index.known_labels()
 
 
-def test_so_many_labels_are_known_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_named_labels_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, most_labels=5))
     index = Index(str(tmp_path))
     many = [msgspec.structs.replace(label_row(n), id=f"{n}", label=f"label {n}") for n in range(9)]
@@ -313,9 +313,7 @@ def test_clear_forgets_everything(tmp_path: Path) -> None:
     assert (index.tables.count(), index.tables.origin) == (1, "two")
 
 
-def test_an_index_of_a_version_that_knew_no_runs_goes_on_and_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_from_before_runs_upgrades_and_downgrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables lacked a column: what is added goes into new ones, and the version before takes those as they are."""
 
     def old() -> None:
@@ -350,8 +348,8 @@ def test_an_index_of_a_version_that_knew_no_runs_goes_on_and_back(
     assert with_index(5, run="later") == {1: None, 2: None, 3: "again", 4: None, 5: "later"}
 
 
-def test_vectors_of_an_event_are_there_all_or_none(tmp_path: Path) -> None:
-    """A look at other frames of a segment has other vectors under the same numbers."""
+def test_vectors_of_an_event_are_stored_all_or_none(tmp_path: Path) -> None:
+    """An analysis of other frames of a segment has other vectors under the same numbers."""
     held = Index(str(tmp_path))
     live = vector_row(1)
     held.add([live], [])
@@ -360,7 +358,7 @@ def test_vectors_of_an_event_are_there_all_or_none(tmp_path: Path) -> None:
     assert held.tables.count() == 1
     held.add([msgspec.structs.replace(row, id=row.id.replace("/1#", "/11#")) for row in other], [])
     assert held.tables.count() == 4
-    # Also where both come at once; of labels each is there.
+    # The same holds if both come together; each label is there.
     row = [msgspec.structs.replace(one, id=one.id.replace("/1#", "/12#")) for one in other]
     past = [msgspec.structs.replace(one, run="again") for one in row]
     label = label_row(50)

@@ -41,7 +41,7 @@ def moment(
 
 
 def lists(*, label: bool) -> st.SearchStrategy[list[Hit]]:
-    """Of few values, so that ties and touching spans are common."""
+    """Lists of few distinct values, so that ties and touching spans are common."""
     one = st.builds(
         hit,
         start=st.integers(0, 40),
@@ -68,14 +68,14 @@ def test_every_hit_is_in_exactly_one_moment(found: list[Hit], merge_s: float) ->
 
 
 @given(hits, apart)
-def test_moments_of_a_camera_are_further_apart_than_what_is_merged(found: list[Hit], merge_s: float) -> None:
+def test_moments_of_a_camera_are_further_apart_than_the_merge_distance(found: list[Hit], merge_s: float) -> None:
     moments = sorted(merge(found, merge_s), key=lambda m: (m.camera, m.start))
     for a, b in itertools.pairwise(moments):
         assert a.camera != b.camera or (b.start - a.end).total_seconds() > merge_s
 
 
 @given(hits, apart)
-def test_best_first_and_newest_of_equals(found: list[Hit], merge_s: float) -> None:
+def test_moments_are_ordered_by_score_and_then_newest_first(found: list[Hit], merge_s: float) -> None:
     ranks = [(m.similarity or 0, m.time) for m in merge(found, merge_s)]
     assert ranks == sorted(ranks, reverse=True)
 
@@ -86,7 +86,7 @@ def test_the_order_of_hits_makes_no_difference(both: tuple[list[Hit], Sequence[H
     assert merge(found, merge_s) == merge(shuffled, merge_s)
 
 
-def test_a_moment_is_told_by_its_best_hit() -> None:
+def test_a_moment_is_represented_by_its_best_hit() -> None:
     found = [hit(0, seq=1, score=0.2), hit(3, seq=2, score=0.8), hit(6.5, seq=3, score=0.3), hit(20, seq=4, score=0.5)]
     first, second = merge(found, 3.0)
     assert (first.start, first.end, first.hits) == (at(0), at(7.5), 3)
@@ -96,7 +96,7 @@ def test_a_moment_is_told_by_its_best_hit() -> None:
     assert (labelled.similarity, labelled.score, labelled.by) == (None, 0.2, ["labels"])
 
 
-def test_both_rankings_lift_what_both_found() -> None:
+def test_a_moment_in_both_rankings_ranks_higher() -> None:
     vectors = [moment(0, 2, 0.9, "vectors"), moment(50, 2, 0.8, "vectors"), moment(100, 2, 0.7, "vectors")]
     labels = [moment(200, 2, 0.99, "labels"), moment(101, 10, 0.6, "labels")]
     fused = fuse(vectors, labels, 10)
@@ -106,14 +106,14 @@ def test_both_rankings_lift_what_both_found() -> None:
     assert (both.time, both.seq, both.hits) == (vectors[2].time, vectors[2].seq, 1)
 
 
-def test_moments_that_touch_are_told_once_and_other_cameras_apart() -> None:
+def test_touching_moments_are_merged_and_other_cameras_stay_separate() -> None:
     vectors = [moment(0, 2, 0.9, "vectors")]
     (one,) = fuse(vectors, [moment(2, 2, 0.8, "labels")], 10)
     assert (one.start, one.end, one.score) == (at(0), at(2), 0.8)
     assert len(fuse(vectors, [moment(0, 2, 0.9, "labels", camera="lobby")], 10)) == 2
 
 
-def test_a_label_that_is_there_all_day_does_not_swallow_what_vectors_tell_apart() -> None:
+def test_a_label_present_all_day_does_not_merge_distinct_vector_moments() -> None:
     vectors = [moment(0, 2, 0.9, "vectors"), moment(50, 2, 0.8, "vectors")]
     fused = fuse(vectors, [moment(0, 36000, 0.9, "labels")], 10)
     assert [(m.start, m.end) for m in fused] == [(at(0), at(2)), (at(50), at(52))]
@@ -134,7 +134,7 @@ def test_disjoint_rankings_keep_their_own_order(found: tuple[list[Hit], list[Hit
 
 
 @given(rankings, st.integers(0, 10))
-def test_nothing_found_is_lost_or_told_twice(found: tuple[list[Hit], list[Hit], float], k: int) -> None:
+def test_fusion_loses_and_duplicates_no_moment(found: tuple[list[Hit], list[Hit], float], k: int) -> None:
     vectors, labels = merge(found[0], found[2]), merge(found[1], found[2])
     fused = fuse(vectors, labels, 1000)
     own = [msgspec.structs.replace(m, score=None, by=["vectors"]) for m in fused if "vectors" in m.by]

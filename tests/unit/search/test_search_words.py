@@ -22,7 +22,7 @@ def plural(label: str) -> str:
     return OWN_PLURALS.get(label) or label + ("es" if label.endswith(ADD_ES) else "s")
 
 
-def test_each_label_finds_itself_alone() -> None:
+def test_each_label_finds_only_itself() -> None:
     joined = [name.replace(" ", "_") for name in LABELS]
     wrong: dict[str, list[str]] = {}
     for label in LABELS:
@@ -73,13 +73,13 @@ def test_everyday_words(text: str, labels: list[str]) -> None:
     assert named_labels(text, LABELS) == labels
 
 
-def test_a_synonym_gives_only_what_is_known() -> None:
+def test_a_synonym_gives_only_known_labels() -> None:
     assert named_labels("a cyclist", ["person", "dog"]) == ["person"]
     assert named_labels("a lorry and a sofa", ["lorry", "truck"]) == ["lorry"]
     assert named_labels("a man", ["dog"]) == []
 
 
-def test_any_number_of_labels_that_a_detector_makes_up_costs_their_number() -> None:
+def test_the_cost_is_linear_in_the_number_of_labels() -> None:
     """Each was compared with each everyday word, in a loop that answers everybody else too."""
     existing = "frozenset(f'label {n}' for n in range(400_000))"
     assert_cheap("from services.search.words import named_labels", f"named_labels('two men and a dog', {existing})")

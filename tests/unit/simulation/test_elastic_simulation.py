@@ -1,4 +1,4 @@
-"""Work that bends, in the simulator and in what demand plans: by hand, by properties, and on small surges."""
+"""Degradable work, in the simulator and in the plans of demand: by hand, by properties, and on small surges."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from tidegate.simulation.queue import Elastic
 from tidegate.simulation.trace import Trace
 
 SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
-# One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and looks at one frame of five.
+# One threshold for all, at 3.5 of 10 s; the floor takes 0.16 s of one, and analyses one frame of five.
 STEP = Elastic(costs=(1.0, 0.16), analysed=(1.0, 0.2), tuning=BrownoutTuning(begins=(0.35,), spread=0.0))
 ONE = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=10, elastic=STEP)
 
-# ---- by hand: twenty at once, a replica that does one a second
+# ---- by hand: a burst of twenty, a replica that does one a second
 
 
 def twenty(seconds: int, load: Workload) -> Result:
     return static(counts(20, *[0] * (seconds * 1000 - 1), step_s=1e-3), load, 1)
 
 
-def test_what_waits_past_its_threshold_bends_and_is_in_time() -> None:
-    """Four are looked at in full, begun after 0 to 3 s; sixteen take 0.16 s each. Rigid ten are late."""
+def test_segments_past_the_threshold_degrade_and_are_in_time() -> None:
+    """Four get a full analysis, started after 0 to 3 s; sixteen take 0.16 s each. Without degrading, ten are late."""
     result = twenty(60, ONE)
     assert result.attainment == 1 and result.worst_s == pytest.approx(4 + 16 * 0.16, abs=0.01)
     assert result.deferred == 16 and result.deferred_share == pytest.approx(16 * 0.8 / 20)
@@ -53,21 +53,21 @@ def test_what_waits_past_its_threshold_bends_and_is_in_time() -> None:
     assert twenty(60, msgspec.structs.replace(ONE, elastic=None)).attainment == pytest.approx(0.5, abs=0.051)
 
 
-def test_an_idle_replica_looks_again_at_what_was_deferred_and_it_costs_all_of_the_work() -> None:
-    """From 6.56 s on, one a second: after 20 s the fourteenth is in work, and two wait."""
+def test_an_idle_replica_backfills_deferred_segments_at_full_cost() -> None:
+    """One a second from 6.56 s on: after 20 s the fourteenth is in work, and two wait."""
     whole, cut = twenty(60, ONE), twenty(20, ONE)
     assert (whole.backfilled, whole.expired, cut.backfilled, cut.expired) == (16, 0, 14, 0)
 
 
 @pytest.mark.slow
-def test_what_is_too_old_is_expired_and_what_is_left_at_the_end_is_neither() -> None:
+def test_old_deferred_segments_expire_and_those_left_at_the_end_do_not() -> None:
     aged = twenty(60, msgspec.structs.replace(ONE, max_age_s=12))
     assert (aged.deferred, aged.backfilled, aged.expired) == (16, 6, 10)
     cut = twenty(10, ONE)
     assert (cut.deferred, cut.backfilled, cut.expired) == (16, 4, 0)
 
 
-def test_a_replica_that_is_let_go_finishes_what_it_looks_at_again() -> None:
+def test_a_released_replica_finishes_its_backfill() -> None:
     arrivals = counts(20, *[0] * 59_999, step_s=1e-3)
     result = run(Fixed("down", [(0.0, 1), (7.0, 0)]), arrivals, ONE, initial=1)
     assert (result.deferred, result.backfilled) == (16, 1)
@@ -79,7 +79,7 @@ def test_a_replica_that_is_let_go_finishes_what_it_looks_at_again() -> None:
 
 @given(worlds())
 @settings(max_examples=examples(100))
-def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhere(world: World) -> None:
+def test_deferred_segments_are_backfilled_expired_or_left(world: World) -> None:
     arrivals, load, schedule, first = world
     load = msgspec.structs.replace(load, elastic=Elastic())
     result = run(Fixed("schedule", [(0.0, first), *schedule]), arrivals, load, initial=first)
@@ -90,8 +90,8 @@ def test_what_is_wanted_is_looked_at_or_left_out_and_what_is_deferred_is_somewhe
 
 @given(worlds())
 @settings(max_examples=examples(60))
-def test_bending_loses_no_more_and_serves_no_fewer(world: World) -> None:
-    """Where nothing is looked at again: a job for later may be in work as a segment comes."""
+def test_degrading_loses_no_more_and_serves_no_fewer(world: World) -> None:
+    """This holds without backfills only: a backfill may be in work as a segment comes."""
     arrivals, load, schedule, first = world
     policy = [(0.0, first), *schedule]
     once = msgspec.structs.replace(load, batch=1, service_cv=0.0)
@@ -104,7 +104,7 @@ def test_bending_loses_no_more_and_serves_no_fewer(world: World) -> None:
 # ---- demand in work
 
 
-def test_a_replica_is_no_faster_for_leaving_frames_out() -> None:
+def test_deferring_frames_does_not_raise_the_measured_rate() -> None:
     """Four replicas do two a second in full; bent they do 12.5, which are two a second in work."""
     rate = ServiceRate()
     done = work = working = 0.0
@@ -130,7 +130,7 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
     return found
 
 
-def test_without_a_budget_or_without_frames_demand_is_what_it_was() -> None:
+def test_demand_is_unchanged_without_a_budget_or_frames() -> None:
     def planned_replicas(budget: float, *, says: bool) -> list[float]:
         demand = Demand(DemandSettings(defer_budget=budget))
         return [demand.observe(o).replicas for o in observations(says=says)]
@@ -140,7 +140,7 @@ def test_without_a_budget_or_without_frames_demand_is_what_it_was() -> None:
     assert planned_replicas(0.05, says=True) != as_before
 
 
-def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
+def test_the_explanation_states_deferred_frames_and_the_budget() -> None:
     demand = Demand(DemandSettings(defer_budget=0.05))
     estimate = [demand.observe(o) for o in observations(says=True, short=0.0)][-1]
     (line,) = (line for line in estimate.explain() if "left out" in line)
@@ -154,7 +154,7 @@ def test_the_words_tell_what_was_left_out_and_what_may_be() -> None:
 def fed(
     thrift: DeferralController, hours: float, short: float, start: tuple[float, float, float] = (0, 0, 0)
 ) -> list[float]:
-    """Some hours in which a share of frames is left out; ends as (time, wanted, looked)."""
+    """Feed some hours in which a share of frames is deferred; return (time, wanted, analysed)."""
     now, wanted, looked = start
     for _ in range(int(hours * 720)):
         now, wanted, looked = now + 5, wanted + 50, looked + 50 * (1 - short)
@@ -165,7 +165,7 @@ def fed(
 
 
 @given(st.floats(0, 0.3), st.lists(st.tuples(st.floats(0.01, 3), st.floats(0, 1)), min_size=1, max_size=6))
-def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_out(
+def test_the_deferral_share_stays_bounded_and_never_grows_over_budget(
     budget: float, hours: list[tuple[float, float]]
 ) -> None:
     thrift = DeferralController(budget)
@@ -179,8 +179,8 @@ def test_a_plan_is_leaner_by_no_more_than_is_said_and_never_while_more_was_left_
 
 @pytest.mark.parametrize("budget", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
-def test_the_budget_is_kept_whatever_margin_the_forecast_has(budget: float, margin: float) -> None:
-    """What is left out follows the plan by ten minutes, and is what the plan is leaner by than the margin."""
+def test_the_budget_holds_with_any_margin_of_the_forecast(budget: float, margin: float) -> None:
+    """Deferrals follow the plan by ten minutes; their share is the planned share less the margin."""
     thrift, plans = DeferralController(budget), [0.0] * 120
     at, left = [0.0, 0.0, 0.0], []
     for _ in range(24 * 720):
@@ -192,7 +192,7 @@ def test_the_budget_is_kept_whatever_margin_the_forecast_has(budget: float, marg
     assert max(left[6 * 720 :]) < 2 * budget
 
 
-def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
+def test_deferrals_of_a_surge_are_repaid_before_the_plan_defers_again() -> None:
     thrift = DeferralController(0.05)
     at = fed(thrift, 0.1, 0.8)
     at = fed(thrift, 0.5, 0.0, tuple(at))  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def test_a_surge_is_a_debt_that_is_paid_before_the_plan_is_lean_again() -> None:
 
 
 def with_net(load: Workload, *, deferred: bool) -> scaledobject.ScaledObject:
-    """As shipped, with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
+    """The shipped file with thresholds for the load. deferred: with the trigger that the component `elastic` adds."""
     t = lag_threshold(
         load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s, retention_s=load.max_age_s
     )
@@ -226,9 +226,7 @@ def steady(rate: float, seconds: int) -> Trace:
 
 
 @pytest.mark.parametrize(("times", "grows_to"), [(1.5, 2), (2, 2), (4, 4)])
-def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bending_hides(
-    times: float, grows_to: int
-) -> None:
+def test_deferred_work_adds_replicas_while_the_scaler_is_away(times: float, grows_to: int) -> None:
     arrivals = steady(times * NET.service_rate, 2400)
 
     def away(*, deferred: bool) -> Result:
@@ -240,7 +238,7 @@ def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bendin
     assert grown.timeline[-1][1] == grows_to and grown.window_attainment == bent.window_attainment == 1
 
 
-def test_what_was_put_off_starts_no_first_replica() -> None:
+def test_deferred_work_starts_no_first_replica() -> None:
     """None runs while the scaler is away and no video comes, whatever is left."""
     left = ScalerView(
         arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
@@ -250,7 +248,7 @@ def test_what_was_put_off_starts_no_first_replica() -> None:
 
 
 @pytest.mark.parametrize("times", [4, 8])
-def test_beside_demand_that_works_it_changes_nothing(times: float) -> None:
+def test_the_deferred_trigger_changes_nothing_next_to_working_demand(times: float) -> None:
     """A surge for ten minutes to four and eight times what a replica does, from 0.7 of it and back."""
     r, load = NET.service_rate, msgspec.structs.replace(NET, max_replicas=20)
     rates = np.repeat([0.7 * r, times * r, 0.7 * r, 0.0], [1800, 600, 1800, 300])
@@ -273,7 +271,7 @@ def bursts() -> Trace:
     return Trace(whole.name, whole.step_s, whole.counts[: 3 * 3600])
 
 
-def test_a_surge_bends_the_frames_and_not_the_latency(bursts: Trace) -> None:
+def test_a_surge_degrades_the_frames_and_not_the_latency(bursts: Trace) -> None:
     load = Workload(service_rate=2, cold_start_s=60, latency_target_s=10, max_replicas=40, defer_budget=0.06)
     rigid, bound, bent = compare.with_and_without(bursts, load, SCALED, ("demand", "clairvoyant"))
     assert (rigid.name, bound.name, bent.name) == ("demand", "clairvoyant", "demand, elastic")
@@ -282,7 +280,7 @@ def test_a_surge_bends_the_frames_and_not_the_latency(bursts: Trace) -> None:
     assert 0 < bent.deferred_share < 0.2 and bent.backfilled >= 0.95 * bent.deferred
 
 
-def test_simulate_says_what_was_left_out() -> None:
+def test_simulate_reports_deferred_frames() -> None:
     requests = ("--trace", "bursts", "--hours", "1", "--service-rate", "2", "--policy", "demand", "--json")
     rigid, bent = (
         json.loads(CliRunner().invoke(simulate, [*requests, *more]).stdout)["policies"]["demand"]

@@ -124,7 +124,7 @@ def search(
 @pytest.mark.slow
 @pytest.mark.parametrize("cold", [3.0, 10.0, 40.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: float, seed: int) -> None:
+def test_it_is_the_optimum_of_a_tiny_instance_within_its_relaxation(cold: float, seed: int) -> None:
     trace = counts(*np.random.default_rng(seed).integers(1, 5, 5).tolist())
     load = Workload(
         service_rate=2, service_cv=0, cold_start_s=cold, latency_target_s=2, batch=1, max_replicas=2, seed=seed
@@ -138,8 +138,8 @@ def test_it_is_the_optimum_of_a_tiny_instance_within_what_was_loosened(cold: flo
 
 
 @pytest.mark.slow
-def test_where_nothing_changes_it_is_the_work_to_a_percent_or_two() -> None:
-    # Two replicas' work exactly, in every second: whoever is there at first stays.
+def test_a_constant_load_costs_its_work_within_two_percent() -> None:
+    # Each second has exactly the work of two replicas: the first replicas stay.
     trace = counts(*[8] * 600)
     load = Workload(service_rate=4, service_cv=0, cold_start_s=60, batch=1)
     assert seconds(run_oracle(trace, load, initial=2, late=0.0)) == pytest.approx(1200, rel=0.015)
@@ -152,7 +152,7 @@ def test_a_first_replica_costs_no_cold_start_and_others_do() -> None:
     assert 2 * (60 - 2 * 2.5) <= none - both <= 2 * 60
 
 
-def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
+def test_the_minimum_replicas_run_for_the_trace_and_no_longer() -> None:
     trace = counts(1, *[0] * 599)
     load = Workload(service_rate=4, service_cv=0, min_replicas=3, batch=1)
     result = run(Fixed("static", [(0.0, 3)]), trace, load, initial=3)
@@ -164,7 +164,7 @@ def test_the_least_replicas_run_through_the_trace_and_no_longer() -> None:
 
 @given(st.integers(0, 5))
 @settings(max_examples=examples(6))
-def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed: int) -> None:
+def test_a_longer_cold_start_never_costs_less_and_a_later_deadline_never_more(seed: int) -> None:
     rate = np.concatenate([np.full(150, 2.0), np.full(100, 12.0), np.full(150, 5.0)])
     trace = Trace("steps", 1.0, np.random.default_rng(seed).poisson(rate).astype(np.int64))
 
@@ -183,15 +183,15 @@ def test_a_longer_cold_start_is_not_cheaper_and_a_later_deadline_not_dearer(seed
 
 
 @pytest.mark.slow
-def test_a_long_deadline_lets_all_wait_for_one_replica() -> None:
-    # 200 s of work come at once, and may wait for ten minutes: one replica does it, with one cold start.
+def test_a_long_deadline_needs_one_replica() -> None:
+    # 200 s of work arrive together, and may wait for ten minutes: one replica does it, with one cold start.
     trace = counts(400, *[0] * 599)
     load = Workload(service_rate=2, service_cv=0, cold_start_s=60, latency_target_s=600, batch=1)
     assert 200 + 60 - 2 * 15 - 15 <= seconds(run_oracle(trace, load, late=0.0)) <= 200 + 60
 
 
 @pytest.mark.slow
-def test_what_it_says_of_its_schedule_holds() -> None:
+def test_the_reported_figures_of_its_schedule_hold() -> None:
     trace = poisson(6, 1200)
     load = Workload(service_rate=4, cold_start_s=30)
     result = run_oracle(trace, load, initial=2)

@@ -29,12 +29,12 @@ def kpa(*seen: tuple[int, int, int | None]) -> list[int]:
     return [policy.decide(2.0 * i, view(*s)) for i, s in enumerate(seen)]
 
 
-def test_knative_averages_a_minute_and_aims_at_seven_tenths() -> None:
+def test_knative_averages_a_minute_and_targets_seven_tenths() -> None:
     assert kpa(*[(7, 1, None)] * 5) == [1] * 5
     assert kpa(*[(8, 1, None)] * 3)[-1] == 2
     # A minute of 30 ticks: after 15 at 6 and 15 at 12 the mean is 9 of 7.
     assert kpa(*[(6, 1, None)] * 15, *[(12, 1, None)] * 15)[-1] == 2
-    # What was more than a minute ago is forgotten.
+    # Values older than a minute are forgotten.
     assert kpa(*[(12, 1, None)] * 10, *[(6, 1, None)] * 60)[-1] == 1
 
 
@@ -43,7 +43,7 @@ def test_knative_panics_at_twice_what_is_ready_and_then_only_grows() -> None:
     rising = kpa(*quiet, (40, 1, None), (40, 1, None), (40, 1, None))
     # The panic window is three ticks: 42/3 of 7 is 2, at which it begins, then 81/3, then 40.
     assert rising[29:] == [1, 2, 4, 6]
-    # Over again, it holds the most for a minute after the last tick that was over, and a tick more to let go.
+    # After the burst it holds the maximum for a minute after the last tick over the threshold, and one tick more.
     calm = kpa(*quiet, *[(40, 1, 6)] * 3, *[(1, 6, None)] * 40)
     assert calm[30:33] == [1, 1, 2] or max(calm) <= 6
     held = kpa(*quiet, *[(40, 1, None)] * 3, *[(1, 6, None)] * 40)
@@ -70,7 +70,7 @@ def ray(*seen: tuple[int, int, int | None]) -> list[int]:
 def test_ray_scales_up_when_thirty_seconds_called_for_it() -> None:
     up = ray(*[(35, 1, None)] * 31)
     assert up[:30] == [1] * 30 and up[30] == 4
-    # One look that does not call for it begins anew.
+    # One tick that does not call for more restarts the count.
     assert ray(*[(35, 1, None)] * 20, (0, 4, None), *[(35, 1, None)] * 30)[-1] == 1
 
 
@@ -79,12 +79,12 @@ def test_ray_scales_down_when_ten_minutes_called_for_it() -> None:
     assert down[:600] == [4] * 600 and down[600] == 1
 
 
-def test_ray_goes_to_zero_from_one_alone() -> None:
+def test_ray_goes_to_zero_only_from_one() -> None:
     down = ray(*[(0, 4, None)] * 601, *[(0, 1, None)] * 601)
     assert down[600] == 1 and down[-2:] == [1, 0]
 
 
-def test_ray_asks_for_one_where_none_runs_and_for_no_more_until_it_does() -> None:
+def test_ray_asks_for_one_replica_until_it_runs() -> None:
     assert ray((0, 0, 0), (0, 0, 0), (30, 0, 0)) == [0, 0, 1]
     starting = ray(*[(100, 1, 0)] * 90, *[(100, 1, 1)] * 31)
     assert starting[:120] == [1] * 120 and starting[120] == 10
@@ -96,8 +96,8 @@ def busy(replicas: int, working_s: float) -> ScalerView:
     )
 
 
-def test_prometheus_has_what_gpus_did_in_the_last_interval_and_has_it_late() -> None:
-    """Two replicas are busy from the first second on: a sum of 2 that nobody hears of for 37.5 s."""
+def test_prometheus_has_late_gpu_figures_of_the_last_interval() -> None:
+    """Two replicas are busy from the first second on: the sum of 2 becomes visible after 37.5 s."""
     gpus, heard = Gpus(), {}
     while gpus.next_at <= 120:
         now = gpus.next_at
@@ -107,7 +107,7 @@ def test_prometheus_has_what_gpus_did_in_the_last_interval_and_has_it_late() -> 
     assert {at: heard[at] for at in (22.5, 37.5, 52.5, 67.5, 97.5)} == {22.5: 0, 37.5: 2, 52.5: 2, 67.5: 1, 97.5: 0}
 
 
-def test_nothing_runs_and_no_series_is_there() -> None:
+def test_there_is_no_series_without_replicas() -> None:
     gpus = Gpus()
     assert isinstance(gpus.query(), NoSeries)
     while gpus.next_at <= 60:
@@ -131,27 +131,27 @@ def test_utilisation_alone_never_starts_a_service_that_is_at_zero() -> None:
     assert woken.attainment > 0.9 and woken.lost == 0
 
 
-def test_utilisation_settles_where_gpus_are_as_busy_as_its_threshold() -> None:
+def test_utilisation_settles_at_its_threshold() -> None:
     """Seven a second keep three and a half replicas busy: five by 0.7, and seven by 0.5."""
     load = Workload(service_rate=2, cold_start_s=20)
     for threshold, replicas in (("0.7", 5), ("0.5", 7)):
         scaled = by_utilisation(WAKES, prometheus_trigger(threshold=threshold))
         result = run(KedaUtilisation("u", scaled), poisson(7, 3600), load, initial=4)
-        # What had piled up before the first replica was there is forgotten by then.
+        # The backlog from before the first replica is gone by then.
         last = [n for at, n in result.timeline if at >= 1800] or [result.timeline[-1][1]]
         assert last == pytest.approx([replicas] * len(last), abs=1)
 
 
-def test_utilisation_does_not_say_how_much_is_missing() -> None:
+def test_utilisation_does_not_measure_the_missing_capacity() -> None:
     """Work for ten replicas comes from the first second on; each step adds three sevenths of those that run."""
     load = Workload(service_rate=1, service_cv=0, cold_start_s=0, latency_target_s=30)
     scaled = by_utilisation(WAKES, prometheus_trigger())
     result = run(KedaUtilisation("u", scaled), counts(*[10] * 900), load, initial=0)
     requests = [n for _, n in result.timeline]
     assert all(b <= math.ceil(a / 0.7) for a, b in pairwise(requests) if b > a > 0)
-    # The lag would have asked for all of them at its second look.
+    # The lag rule would have requested all ten at its second tick.
     assert next(at for at, n in result.timeline if n >= 10) > 150
-    # Whoever waits keeps the GPUs busy, so that it asks for more for as long as there is a backlog.
+    # The backlog keeps the GPUs busy, so utilisation requests more replicas until the backlog is gone.
     assert result.peak_replicas > 20
 
 
@@ -171,7 +171,7 @@ def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pyte
     assert by_name["static_peak"].attainment == 1.0
 
 
-def test_utilisation_is_tuned_with_and_without_the_lag_rule_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_utilisation_is_tuned_with_and_without_the_lag_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "UTILISATIONS", (0.7, 0.9))
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (300,))
     load = Workload(service_rate=4, cold_start_s=30)
@@ -183,7 +183,7 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule_beside_it(monkeypatc
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 
 
-def test_the_tuned_keda_is_the_cheapest_that_serves_as_many_minutes() -> None:
+def test_the_tuned_keda_is_the_cheapest_with_equal_service() -> None:
     def of(hours: float, served: float) -> Result:
         values = dict.fromkeys(Result.__struct_fields__, 0)
         return Result(**{**values, "name": "x", "replica_hours": hours, "window_attainment": served})
@@ -202,7 +202,7 @@ def test_a_static_fleet_is_as_large_as_the_busiest_stretch_needs() -> None:
     assert compare.initial(counts(*[5] * 60), load) == 3
 
 
-def test_demand_needs_a_scaled_object_that_scales_by_it() -> None:
+def test_demand_needs_a_scaled_object_with_a_demand_trigger() -> None:
     scaled = scaledobject.load(ROOT / "deploy/keda/cv.yaml")
     with pytest.raises(SettingError, match="Tidegate's scaler"):
         compare.demand_scaled(scaled, TEN)

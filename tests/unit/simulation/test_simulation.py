@@ -28,7 +28,7 @@ from tidegate.simulation.trace import Trace
 class Naive:
     """latencies of what was served, in order of arrival; lost; cost until `until`; finished: the last end.
 
-    later: what is to be looked at again, as (from, segment). deferred: so many ever were.
+    later: segments to analyse again, as (from, segment). deferred: how many ever were.
     """
 
     def __init__(self, arrivals: Trace, load: Workload, schedule: list[tuple[float, int]], initial: int) -> None:
@@ -41,7 +41,7 @@ class Naive:
         for at, n in schedule:
             heapq.heappush(self.events, (at, 0, "scale", n))
         self.waiting: deque[int] = deque()
-        self.workers: list[list[float]] = []  # [ready, free, asked at]
+        self.workers: list[list[float]] = []  # [ready, free, requested at]
         self.latency: dict[int, float] = {}
         self.lost = 0
         self.cost = 0.0
@@ -97,7 +97,7 @@ class Naive:
                 heapq.heappush(self.events, (end, 2, "free", 0))
 
     def _ends(self, now: float, batch: list[int]) -> float:
-        """When a batch is done, of which some may be put off."""
+        """Return when a batch is done, of which some may be deferred."""
         end, put_off = now, []
         for i in batch:
             level = 0
@@ -116,7 +116,7 @@ class Naive:
 
 @given(worlds())
 @settings(max_examples=examples(250))
-def test_the_kernel_does_what_a_naive_simulation_does(world: World) -> None:
+def test_the_kernel_equals_a_naive_simulation(world: World) -> None:
     arrivals, load, schedule, first = world
     naive = Naive(arrivals, load, schedule, first)
     last = schedule[-1][1] if schedule else first
@@ -160,7 +160,7 @@ def test_a_fleet_that_never_changes_costs_its_size_times_the_time() -> None:
         assert result.timeline == [(0.0, n)]
 
 
-def test_work_left_at_the_end_of_the_trace_is_paid_until_it_is_done() -> None:
+def test_remaining_work_after_the_trace_is_paid_until_it_is_done() -> None:
     # 40 seconds of work come in the last of ten seconds.
     result = static(counts(*[0] * 9, 40), Workload(service_rate=1, service_cv=0, batch=1), 2)
     assert result.attainment == pytest.approx(10 / 40)
@@ -169,7 +169,7 @@ def test_work_left_at_the_end_of_the_trace_is_paid_until_it_is_done() -> None:
 
 
 def test_segments_are_served_in_order_one_after_another() -> None:
-    # Ten at once, two replicas, one second each: done after 1, 1, 2, 2, ... 5 s, less the moments they came apart.
+    # A burst of ten, two replicas, one second each: done after 1, 1, 2, 2, ... 5 s, less the gaps between arrivals.
     arrivals = counts(10, *[0] * 20, step_s=1e-6)
     load = Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=3.0001)
     result = static(arrivals, load, 2)
@@ -187,7 +187,7 @@ def test_a_batch_is_done_when_its_last_segment_is() -> None:
     assert result.busy_hours * 3600 == pytest.approx(8)
 
 
-def test_nobody_serves_before_the_cold_start_is_over() -> None:
+def test_no_replica_serves_before_its_cold_start_is_over() -> None:
     arrivals = counts(1, *[0] * 99)
     load = Workload(service_rate=2, service_cv=0, cold_start_s=30, batch=1)
     (at,), _ = instants(arrivals, load)
@@ -198,7 +198,7 @@ def test_nobody_serves_before_the_cold_start_is_over() -> None:
 
 
 @pytest.mark.slow
-def test_a_replica_told_to_go_finishes_its_batch_and_is_paid_for_it() -> None:
+def test_a_stopped_replica_finishes_its_batch_and_is_paid_for_it() -> None:
     arrivals = counts(2, *[0] * 99, step_s=1.0)
     load = Workload(service_rate=0.1, service_cv=0, batch=1, max_age_s=1000)
     arrived, _ = instants(arrivals, load)
@@ -207,7 +207,7 @@ def test_a_replica_told_to_go_finishes_its_batch_and_is_paid_for_it() -> None:
     assert result.replica_hours * 3600 == pytest.approx(sum(at + 10 for at in arrived))
 
 
-def test_a_replica_let_go_while_it_warms_up_costs_what_it_lived() -> None:
+def test_a_replica_released_during_warm_up_costs_its_lifetime() -> None:
     load = Workload(service_rate=1, cold_start_s=60)
     result = run(Fixed("waver", [(0.0, 0), (10.0, 3), (30.0, 0)]), counts(1, *[0] * 99), load, initial=0)
     assert result.replica_hours * 3600 == pytest.approx(3 * 20)
@@ -215,7 +215,7 @@ def test_a_replica_let_go_while_it_warms_up_costs_what_it_lived() -> None:
 
 
 @pytest.mark.slow
-def test_what_waits_past_max_age_is_lost_and_counts_as_missed() -> None:
+def test_segments_past_max_age_are_lost_and_count_as_missed() -> None:
     arrivals = counts(*[1] * 10, *[0] * 110)
     load = Workload(service_rate=10, service_cv=0, cold_start_s=0, max_age_s=20, latency_target_s=50, batch=1)
     arrived, _ = instants(arrivals, load)
@@ -225,7 +225,7 @@ def test_what_waits_past_max_age_is_lost_and_counts_as_missed() -> None:
     assert result.attainment == pytest.approx(1 - lost / 10)
 
 
-def test_one_replica_waits_as_pollaczek_and_khinchine_say() -> None:
+def test_one_replica_matches_the_pollaczek_khinchine_formula() -> None:
     # M/D/1: the mean wait is rho / (2 mu (1 - rho)). The mean of binned latencies is good to a percent.
     rate, load = 0.7, Workload(service_rate=1, service_cv=0, batch=1, latency_target_s=1000)
     arrivals = poisson(rate, 200_000)
@@ -238,7 +238,7 @@ def test_one_replica_waits_as_pollaczek_and_khinchine_say() -> None:
     assert result.p99_s == pytest.approx(values[int(0.99 * len(values))], rel=0.011)
 
 
-def test_several_replicas_wait_as_erlang_says() -> None:
+def test_several_replicas_match_the_erlang_formula() -> None:
     # M/M/3: exponential work is a coefficient of variation of 1. P(wait) is Erlang's C, P(T <= t) follows from it.
     load = Workload(service_rate=1, service_cv=1, batch=1, latency_target_s=2.0, max_age_s=1e6)
     a, c = 2.1, 3
@@ -250,7 +250,7 @@ def test_several_replicas_wait_as_erlang_says() -> None:
 
 
 @pytest.mark.slow
-def test_the_borders_of_chunks_are_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_borders_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     # The generator draws chunk by chunk, so only work that is no draw, at times that are none, can be compared.
     arrivals = Trace("even", 1.0, np.ones(400, dtype=np.int64))
     monkeypatch.setattr(trace, "_sloped", lambda u, slope: np.full(len(u), 0.25))
@@ -263,7 +263,7 @@ def test_the_borders_of_chunks_are_invisible(monkeypatch: pytest.MonkeyPatch) ->
         assert _plain(parts) == _plain(whole)
 
 
-def test_the_same_seed_gives_the_same_result_and_another_another() -> None:
+def test_a_seed_fixes_the_result_and_another_changes_it() -> None:
     arrivals = poisson(5, 600)
     load = Workload(service_rate=2, latency_target_s=1)
     assert _plain(static(arrivals, load, 3)) == _plain(static(arrivals, load, 3))
@@ -307,11 +307,11 @@ def test_a_scaler_sees_the_segments_that_came_and_where_they_are() -> None:
     working = [view.working_s for _, view in seen]
     done = [view.processed for _, view in seen]
     assert working == sorted(working) and done == sorted(done)
-    # After the trace they are looked at once a second or more, until the last is done.
+    # After the trace the scaler runs each second or more often, until the last segment is done.
     assert seen[-1][1].processed == arrivals.total or seen[-2][1].in_work
 
 
-def test_a_policy_that_wakes_hears_of_the_first_segment_at_once() -> None:
+def test_a_policy_that_wakes_gets_the_first_segment_immediately() -> None:
     arrivals = counts(*[0] * 50, 1, *[0] * 49)
     load = Workload(
         service_rate=1, service_cv=0, cold_start_s=10, batch=1, latency_target_s=10 + 1 + engine.WAKE_S + 1e-6
@@ -322,7 +322,7 @@ def test_a_policy_that_wakes_hears_of_the_first_segment_at_once() -> None:
 
 
 @pytest.mark.parametrize("policy", [Kpa, RayServe])
-def test_nobody_is_started_for_nothing_when_a_trace_ends_between_ticks(policy: type[Kpa] | type[RayServe]) -> None:
+def test_no_replica_starts_for_nothing_when_a_trace_ends_between_ticks(policy: type[Kpa] | type[RayServe]) -> None:
     load = Workload(service_rate=1, cold_start_s=0)
     arrivals = counts(1, *[0] * 1500, step_s=0.9)
     result = run(policy("p", load), arrivals, load, initial=0)

@@ -39,7 +39,7 @@ def test_arrivals_are_counted_once() -> None:
 
 
 @pytest.mark.parametrize("minutes", [1, 10, 240, 5000])
-def test_the_share_in_time_is_of_the_minutes_that_have_one(minutes: int) -> None:
+def test_the_share_in_time_ignores_minutes_without_segments(minutes: int) -> None:
     shares = np.where(np.arange(minutes) < minutes / 2, 0.25, 1.0)
     shown = simulation._share(shares, simulation.BINS)
     assert len(shown) == simulation.BINS

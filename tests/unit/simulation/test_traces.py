@@ -43,14 +43,14 @@ def write(path: Path, text: str) -> Path:
         ("t_s,arrivals\n0,0\n1,0\n", "holds no arrivals"),
     ],
 )
-def test_a_bad_trace_is_refused_in_words(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_bad_trace_is_refused_with_a_reason(tmp_path: Path, text: str, problem: str) -> None:
     path = write(tmp_path / "bad.csv", text)
     with pytest.raises(SettingError) as e:
         read(path)
     assert problem in str(e.value) and str(path) in str(e.value)
 
 
-def test_a_trace_that_cannot_be_read_is_refused_in_words(tmp_path: Path) -> None:
+def test_an_unreadable_trace_is_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"t_s,arrivals\n\xff\xfe,1\n")
     for path in (tmp_path / "none.csv", tmp_path, tmp_path / "binary.csv"):
         with pytest.raises(SettingError, match="can't be read") as e:
@@ -58,7 +58,7 @@ def test_a_trace_that_cannot_be_read_is_refused_in_words(tmp_path: Path) -> None
         assert str(path) in str(e.value)
 
 
-def test_rows_left_out_are_steps_without_arrivals(tmp_path: Path) -> None:
+def test_missing_rows_are_steps_without_arrivals(tmp_path: Path) -> None:
     t = read(write(tmp_path / "gaps.csv", "t_s,arrivals\n100,3\n110,1\n140,2\n150,4\n"))
     assert t.name == "gaps" and t.step_s == 10
     assert t.counts.tolist() == [3, 1, 0, 0, 2, 4]
@@ -69,7 +69,7 @@ def test_rows_left_out_are_steps_without_arrivals(tmp_path: Path) -> None:
     st.lists(st.integers(0, 60), min_size=3, max_size=40), st.sampled_from([0.5, 1.0, 60.0, 1800.0]), st.integers(0, 9)
 )
 @settings(max_examples=examples(80))
-def test_counts_of_steps_are_kept_exactly_and_slopes_stay_inside_them(n: list[int], step: float, seed: int) -> None:
+def test_counts_of_steps_are_exact_and_slopes_stay_inside_them(n: list[int], step: float, seed: int) -> None:
     t = Trace("t", step, np.array([*n, 1], dtype=np.int64))
     arrived, work = instants(t, Workload(service_rate=2, seed=seed))
     assert arrived == sorted(arrived) and len(work) == t.total
@@ -85,13 +85,13 @@ def test_a_long_step_slopes_as_its_neighbours_do() -> None:
     assert (within < 2700).mean() == pytest.approx(2500 / 6000, abs=0.03)
 
 
-def test_work_has_the_rate_and_the_spread_asked_for() -> None:
+def test_work_has_the_requested_rate_and_spread() -> None:
     work = np.array(instants(poisson(50, 1000), Workload(service_rate=4, service_cv=0.5))[1])
     assert work.mean() == pytest.approx(0.25, rel=0.01)
     assert work.std() / work.mean() == pytest.approx(0.5, rel=0.02)
 
 
-def test_made_up_traces_are_the_same_for_the_same_seed() -> None:
+def test_generated_traces_are_the_same_for_the_same_seed() -> None:
     one, same, other = generated(1), generated(1), generated(2)
     assert [t.name for t in one] == ["days", "bursts", "flash_crowd", "ramp", "outage"]
     for a, b, c in zip(one, same, other, strict=True):

@@ -1,4 +1,4 @@
-"""What a segment may cost to decode: few bytes that ask for much work are refused before it is done."""
+"""The decoding budget of a segment: small data that causes much work is refused before decoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def large() -> hostile.Still:
 
 
 def packets_decoded(payload: bytes, budget: Budget, **wanted: object) -> int:
-    """How many packets were decoded before the segment was refused."""
+    """Return how many packets were decoded before the segment was refused."""
     count = 0
 
     def alive() -> None:
@@ -62,34 +62,34 @@ def test_a_minute_of_8k_that_repeats_one_picture_is_refused_for_a_frame() -> Non
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("says", [SMALL, (64, 64), (7680, 4320)])
-def test_the_size_is_that_of_the_parameter_sets(codec: str, says: tuple[int, int]) -> None:
+def test_the_size_comes_from_the_parameter_sets(codec: str, says: tuple[int, int]) -> None:
     """Whatever the container says: neither is a lie believed, nor is a camera refused for one."""
     payload = hostile.lying(still(codec).mp4, says)
     assert len(decode(payload, fps=25, budget=Budget(320 * 240 * 17.5 / 1e9)).pictures) == 17
     assert packets_decoded(payload, Budget(320 * 240 * 16.5 / 1e9), fps=25) == 0
 
 
-def test_the_budget_is_for_what_is_decoded_and_not_for_what_is_there() -> None:
+def test_the_budget_counts_decoded_frames_only() -> None:
     payload = hostile.repeated(still(), 5000)
     assert len(decode(payload, at=[0.0], budget=HUNDRED).pictures) == 1
     assert len(decode(payload, at=[3.96], budget=HUNDRED).pictures) == 1
     assert packets_decoded(payload, HUNDRED, at=[4.04]) == 0
 
 
-def test_what_comes_before_a_dependent_segment_counts() -> None:
+def test_segments_before_a_dependent_segment_count() -> None:
     after = hostile.muxed(still(), [still().skips[98 % 16]], keyframe=False)
     assert len(decode(after, before=[hostile.repeated(still(), 99)], fps=5, budget=HUNDRED).pictures) == 1
     assert packets_decoded(after, HUNDRED, before=[hostile.repeated(still(), 115)]) == 0
 
 
-def test_all_packets_that_are_read_for_a_segment_are_bounded() -> None:
+def test_the_packets_read_for_a_segment_are_bounded() -> None:
     """Each of the segments before it may hold few, and there may be many of those."""
     part = hostile.repeated(still(), 4000)
     with pytest.raises(OverBudget, match="10000 frames"):
         decode(part, before=[part, part, part], at=[0.0])
 
 
-def test_a_picture_that_grows_inside_the_segment_is_refused_as_it_grows() -> None:
+def test_a_picture_that_grows_within_a_segment_is_refused_at_that_frame() -> None:
     grown = [hostile.with_parameters(large()), *(large().skips[n % 16] for n in range(80))]
     payload = hostile.muxed(still(), [still().key, *still().skips[:4], *grown])
     assert len(decode(payload, fps=25).pictures) == 86
@@ -117,7 +117,7 @@ def test_slices_are_found_between_start_codes_too() -> None:
     assert packets_decoded(hostile.muxed(still(), [key, inside]), Budget(), fps=25) == 1
 
 
-def test_what_takes_too_long_is_refused_although_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_video_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_SECONDS_PER_GIGAPIXEL", 0.0)
     monkeypatch.setattr(bounds, "_LEAST_CPU_S", 0.0)
     assert packets_decoded(still().mp4, Budget(), fps=25) == 0

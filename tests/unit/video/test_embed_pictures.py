@@ -37,7 +37,7 @@ WRITTEN = [(kind, mode) for kind in ("PNG", "WEBP", "BMP") for mode in MODES]
 
 
 @pytest.mark.parametrize(("kind", "mode"), [*WRITTEN, ("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK")])
-def test_what_browsers_and_telephones_write(kind: str, mode: str) -> None:
+def test_formats_of_browsers_and_telephones_are_read(kind: str, mode: str) -> None:
     image = picture().convert(mode)
     found = read(encoded(image, kind))
     assert found.shape == (40, 60, 3) and found.dtype == np.uint8 and found.flags.c_contiguous
@@ -47,7 +47,7 @@ def test_what_browsers_and_telephones_write(kind: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_photograph_is_turned_as_the_telephone_was_held(orientation: int) -> None:
+def test_a_photograph_is_rotated_by_its_orientation(orientation: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     data = encoded(picture(), "JPEG", exif=exif, subsampling=0, quality=95)
@@ -62,7 +62,7 @@ def test_a_photograph_is_turned_as_the_telephone_was_held(orientation: int) -> N
     [b"", b"\xff\xd8\xff", b"not a picture", b"#EXTM3U\nhttp://127.0.0.1/x.png", encoded(picture(), "GIF"), b"BM"],
     ids=["empty", "a mark alone", "text", "a playlist", "gif", "bmp's mark"],
 )
-def test_what_is_no_picture_is_said_so(data: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_as_such(data: bytes) -> None:
     with pytest.raises(BadPicture, match=r"no picture|can't be decoded"):
         read(data)
 
@@ -80,7 +80,7 @@ def test_a_picture_of_too_many_pixels_is_refused() -> None:
     remaining=st.floats(0, 1),
 )
 @settings(max_examples=examples(200))
-def test_any_damage_is_a_bad_picture_or_a_picture(
+def test_damaged_data_is_a_bad_picture_or_a_picture(
     kind: str, changes: list[tuple[float, int]], remaining: float
 ) -> None:
     data = bytearray(encoded(picture(), kind))
@@ -95,14 +95,14 @@ def test_any_damage_is_a_bad_picture_or_a_picture(
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 500, 3), (37, 5, 3)])
-def test_anything_can_be_stretched(shape: tuple[int, int, int]) -> None:
+def test_any_picture_can_be_stretched(shape: tuple[int, int, int]) -> None:
     found = resize(np.full(shape, 77, np.uint8), (20, 10))
     assert found.shape == (10, 20, 3) and found.flags.c_contiguous
     assert (found == 77).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_picture_leaves_nothing_behind(kind: str) -> None:
+def test_a_picture_leaks_no_memory(kind: str) -> None:
     """A process that encodes queries came to 80 threads and 30 MB more in an hour, at a hundred queries."""
     file = io.BytesIO()
     Pillow.new("RGB", (640, 480), "red").save(file, kind)

@@ -81,7 +81,7 @@ def alone(pieces: Sequence[Piece]) -> Iterator[tuple[int, Fraction, np.ndarray]]
 
 
 def run_tool(*command: str) -> str:
-    """What ffmpeg or ffprobe of the system says of a file."""
+    """Return the report of the system's ffmpeg or ffprobe on a file."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed: apt-get install ffmpeg")
     done = subprocess.run([*command], capture_output=True, text=True, check=True)
@@ -89,7 +89,7 @@ def run_tool(*command: str) -> str:
 
 
 @pytest.mark.parametrize("video", VIDEOS)
-def test_joined_segments_are_those_segments_picture_by_picture(tmp_path: Path, video: dict[str, Any]) -> None:
+def test_joined_segments_equal_their_segments_picture_by_picture(tmp_path: Path, video: dict[str, Any]) -> None:
     path = footage.make(tmp_path / "v.mp4", frames=130, **video)
     pieces = clips.pieces(path, "cam")
     assert len(pieces) > 3
@@ -104,7 +104,7 @@ def test_joined_segments_are_those_segments_picture_by_picture(tmp_path: Path, v
 
 
 @pytest.mark.parametrize("video", VIDEOS)
-def test_players_take_it_without_a_word(tmp_path: Path, video: dict[str, Any]) -> None:
+def test_players_accept_it_without_warnings(tmp_path: Path, video: dict[str, Any]) -> None:
     pieces = clips.pieces(footage.make(tmp_path / "v.mp4", frames=130, **video), "cam")
     _, data = joined(pieces)
     path = tmp_path / "joined.mp4"
@@ -132,7 +132,7 @@ def test_players_seek_in_it(tmp_path: Path, video: dict[str, Any]) -> None:
             found = [(f.pts * stream.time_base, f.to_ndarray(format="gray")) for f in container.decode(stream)]
         assert found[0][0] <= Fraction(wanted)
         assert found[0][0] > wanted - 2.5
-        # To its end: none is passed over.
+        # Read to its end: no frame is skipped.
         assert [time for time, _ in found] == [time for time, _ in whole if time >= found[0][0]]
         for time, picture in found:
             assert np.array_equal(picture, dict(whole)[time])
@@ -148,7 +148,7 @@ def test_real_footage_joins_from_any_gop() -> None:
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(shown, source[before:], strict=False))
 
 
-def test_a_part_of_a_gop_is_joined_too(tmp_path: Path) -> None:
+def test_a_partial_gop_is_joined(tmp_path: Path) -> None:
     """What an earlier clip ended with: its own pictures can't be decoded, those of the next GOP can."""
     pieces = clips.pieces(footage.make(tmp_path / "v.mp4", frames=130, gop=50), "cam")
     assert pieces[1].dependent
@@ -186,7 +186,7 @@ def test_frames_reordered_more_in_some_segments(tmp_path: Path) -> None:
     assert all(a < b for a, b in itertools.pairwise(times))
 
 
-def test_a_hole_keeps_the_clock(tmp_path: Path) -> None:
+def test_a_gap_keeps_the_clock(tmp_path: Path) -> None:
     pieces = clips.pieces(footage.make(tmp_path / "v.mp4"), "cam")
     clip = fmp4.join([part(p) for p in pieces[:2]] + [part(p, late=1.5) for p in pieces[2:]])
     data = b"".join(clip.buffers([p.payload for p in pieces]))
@@ -196,7 +196,7 @@ def test_a_hole_keeps_the_clock(tmp_path: Path) -> None:
     assert clip.duration == pytest.approx(5.5, abs=1e-3)
 
 
-def test_a_hole_of_a_day_is_written() -> None:
+def test_a_gap_of_a_day_is_written() -> None:
     """Fields of 32 bits end at 13 hours of a camera's clock."""
     payload = mp4([(0, [Sample(40, 100, True, 0)])], Track(**fields_of(TRACK) | {"timescale": 90_000}))
     parts = [Part(fmp4.read(payload), T0 + s(n * 86400), 0.04) for n in range(3)]
@@ -207,7 +207,7 @@ def test_a_hole_of_a_day_is_written() -> None:
 
 
 @pytest.mark.slow
-def test_another_track_ends_it(tmp_path: Path) -> None:
+def test_another_track_ends_the_join(tmp_path: Path) -> None:
     small = clips.pieces(footage.make(tmp_path / "a.mp4"), "cam")
     large = clips.pieces(footage.make(tmp_path / "b.mp4", size=(640, 480)), "cam")
     hevc = clips.pieces(footage.make(tmp_path / "c.mp4", codec="libx265"), "cam")
@@ -219,8 +219,8 @@ def test_another_track_ends_it(tmp_path: Path) -> None:
     assert fmp4.same_track(part(small[0]).video, part(small[-1]).video)
 
 
-def test_what_x265_says_of_itself_makes_no_other_track(tmp_path: Path) -> None:
-    """It writes its options into the head: a camera that was restarted may say others, and its video is the same."""
+def test_the_banner_of_x265_makes_no_other_track(tmp_path: Path) -> None:
+    """x265 writes its options into the header: a restarted camera may have other options and the same video."""
     piece = clips.pieces(footage.make(tmp_path / "v.mp4", codec="libx265"), "cam")[0]
     at = piece.payload.index(b"x265")
     other = piece._replace(payload=piece.payload[:at] + b"y266" + piece.payload[at + 4 :])
@@ -232,7 +232,7 @@ def test_what_x265_says_of_itself_makes_no_other_track(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("video", VIDEOS)
 def test_segments_on_a_running_clock(tmp_path: Path, video: dict[str, Any]) -> None:
-    """As MSE takes them: the head once, then each segment by itself, on one clock."""
+    """The form that MSE takes: the header once, then each segment by itself, on one clock."""
     path = footage.make(tmp_path / "v.mp4", frames=130, **video)
     pieces = clips.pieces(path, "cam")
     timeline = Timeline(pieces[0].segment.start - s(90))
@@ -250,7 +250,7 @@ def test_segments_on_a_running_clock(tmp_path: Path, video: dict[str, Any]) -> N
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(shown, frames(path.read_bytes()), strict=True))
 
 
-def test_a_picture_that_stands_alone_lasts_as_its_header_says(tmp_path: Path) -> None:
+def test_a_single_picture_has_the_duration_of_its_header(tmp_path: Path) -> None:
     """Its own MP4 can't say how long it is shown: nothing follows it there."""
     payload = mp4([(0, [Sample(0, 5, True, 0)])])
     video = fmp4.read(payload)
@@ -259,7 +259,7 @@ def test_a_picture_that_stands_alone_lasts_as_its_header_says(tmp_path: Path) ->
     assert again.length == 500
 
 
-def test_codecs_in_the_words_of_browsers(tmp_path: Path) -> None:
+def test_codecs_are_named_as_browsers_expect(tmp_path: Path) -> None:
     """The first is H.264's high profile at level 3.1; the second ISO/IEC 14496-15's own example, in E.3."""
     assert parameter_sets.of_avc(bytes([1, 0x64, 0, 0x1F, 0xFF, 0xE1, 0])).codec == "avc1.64001f"
     assert parameter_sets.of_avc(bytes([1, 0x64, 0, 0x1F, 0xFF, 0xE0, 0])).codec == "avc3.64001f"
@@ -286,7 +286,7 @@ def test_parameter_sets_are_in_front_once(tmp_path: Path) -> None:
     assert again.track.same(part(pieces[0]).video.track)
 
 
-def test_a_turned_picture_stays_turned(tmp_path: Path) -> None:
+def test_a_rotated_picture_stays_rotated(tmp_path: Path) -> None:
     """A telephone films sideways, and says so in a matrix."""
     piece = clips.pieces(footage.make(tmp_path / "v.mp4"), "cam")[0]
     at = piece.payload.index(b"tkhd") + 4 + 40

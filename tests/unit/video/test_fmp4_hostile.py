@@ -1,4 +1,4 @@
-"""Fragmented MP4 that nobody of ours wrote: any rows, and what is refused in words."""
+"""Fragmented MP4 from other writers: any sequence of segments, and refusals with a reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.video.fragments import AVCC, T0, TRACK, fields_of, mp4, paylo
 
 
 @given(payloads())
-def test_what_is_written_is_read(payload: bytes) -> None:
+def test_a_moved_video_keeps_its_samples_and_times(payload: bytes) -> None:
     video = fmp4.read(payload)
     begin = T0 + s(1)
     again = fmp4.read(
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(payload: bytes) -> None:
 
 
 @given(st.lists(st.tuples(payloads(), st.integers(-200, 1500)), min_size=1, max_size=6))
-def test_any_row_is_decoded_in_order_and_shown_in_order(row: list[tuple[bytes, int]]) -> None:
+def test_any_sequence_has_ordered_decode_and_display_times(row: list[tuple[bytes, int]]) -> None:
     """However its segments overlap, or lie apart."""
     parts, clock = [], 0
     for payload, gap in row:
@@ -89,7 +89,7 @@ def test_the_index_leads_to_every_keyframe() -> None:
     assert durations == [200, 1800, 200, 200]
 
 
-def test_any_cut_is_refused_in_words() -> None:
+def test_any_truncation_is_refused_with_a_reason() -> None:
     payload = mp4([(0, [Sample(40, 100, True, 0)] * 3)])
     for length in range(len(payload)):
         with pytest.raises(BadSegment):
@@ -115,7 +115,7 @@ def nested(payload: bytes, kind: bytes) -> int:
         pytest.param(lambda p: p + p[nested(p, b"moof") :], "one after the other", id="twice"),
     ],
 )
-def test_what_no_ingest_writes_is_refused(spoil: Any, words: str) -> None:
+def test_files_that_no_ingest_writes_are_refused(spoil: Any, words: str) -> None:
     payload = mp4([(0, [Sample(40, 100, True, 0)] * 3)])
     with pytest.raises(BadSegment, match=words):
         fmp4.read(spoil(payload))
@@ -130,7 +130,7 @@ def run(count: int, flags: int, table: bytes = b"") -> bytes:
     return head + box(b"moof", full(b"mfhd", 0, 0, bytes(4)), traf) + box(b"mdat", bytes(3000))
 
 
-def test_frames_can_not_be_more_than_the_bytes_that_are_there() -> None:
+def test_more_frames_than_bytes_are_refused() -> None:
     """A few bytes that say each frame lies where the one before it does would be written out as gigabytes."""
     with pytest.raises(BadSegment, match="announces 4294967295 frames"):
         fmp4.read(run(2**32 - 1, 0))

@@ -107,7 +107,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, codec: str) -> Path:
 
 @pytest.fixture(scope="module")
 def joined(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a viewer gets who joins later: it begins at a recovery point, and has no keyframe."""
+    """The video of a viewer that joins later: it begins at a recovery point, and has no keyframe."""
     path = tmp_path_factory.mktemp("joined") / "joined.mp4"
     with av.open(str(whole)) as source, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
@@ -135,7 +135,7 @@ def psnr(one: Image, other: Image) -> float:
 
 
 def best(found: Image, shown: list[Image]) -> tuple[float, int]:
-    """How near the nearest of the frames is, and which it is."""
+    """Return the similarity and the index of the nearest frame."""
     # One pixel in 64 tells which frames are near; these alone are compared whole.
     few = (slice(None, None, 8), slice(None, None, 8))
     rough = [float(((found[few].astype(float) - frame[few]) ** 2).mean()) for frame in shown]
@@ -150,7 +150,7 @@ def camera(joined: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-async def test_a_camera_without_keyframes_is_decoded_as_it_is(
+async def test_a_camera_without_keyframes_decodes_correctly(
     admin: Client, bus: Bus, start: Callable[..., Ingest], camera: str, shown: list[Image]
 ) -> None:
     """Through a real RTSP server, ingest and JetStream: every frame after the first round equals the plain one's."""
@@ -173,7 +173,7 @@ async def test_a_camera_without_keyframes_is_decoded_as_it_is(
 
 
 @pytest.mark.slow
-def test_no_segment_is_decoded_from_further_back_than_it_must(joined: Path, shown: list[Image]) -> None:
+def test_no_segment_is_decoded_from_further_back_than_necessary(joined: Path, shown: list[Image]) -> None:
     pieces = clips.pieces(joined, "lobby", segment_s=0.5)
     index = {piece.segment.message_id: n for n, piece in enumerate(pieces)}
     assert [piece.segment.recovery is not None for piece in pieces].count(True) >= 4
@@ -186,8 +186,8 @@ def test_no_segment_is_decoded_from_further_back_than_it_must(joined: Path, show
             assert all(best(p.pixels, shown)[0] > 60 for p in decoded.pictures)
 
 
-def test_of_the_first_segment_only_right_pictures_are_taken(joined: Path, shown: list[Image]) -> None:
-    """Of each half second asked for, the frame that is nearest after the first round."""
+def test_only_correct_pictures_of_the_first_segment_are_returned(joined: Path, shown: list[Image]) -> None:
+    """For each requested half second: the nearest frame after the first refresh round."""
     (first, *_) = clips.pieces(joined, "lobby", segment_s=1.5)
     assert first.segment.recovery is not None
     decoded = decode(first.payload, fps=2)
@@ -197,7 +197,7 @@ def test_of_the_first_segment_only_right_pictures_are_taken(joined: Path, shown:
     assert decode(first.payload, at=[0.0]).pictures[0].offset == decoded.pictures[0].offset
 
 
-def test_a_first_segment_without_any_right_picture_says_why(joined: Path) -> None:
+def test_a_first_segment_without_correct_pictures_states_the_reason(joined: Path) -> None:
     (first, *_) = clips.pieces(joined, "lobby", segment_s=0.4)
     with pytest.raises(BadSegment, match="intra refresh"):
         decode(first.payload, fps=5)
@@ -209,7 +209,7 @@ def recorded(video: Path) -> tuple[Recorded, bytes]:
     return videos.record, b"".join(videos.buffers)
 
 
-def test_what_is_recorded_is_decoded_as_it_was_live(joined: Path, shown: list[Image]) -> None:
+def test_recorded_video_decodes_as_it_did_live(joined: Path, shown: list[Image]) -> None:
     pieces = clips.pieces(joined, "lobby", segment_s=0.5)
     for piece, one in zip(pieces, cutting.segments("lobby", *recorded(joined)), strict=True):
         assert one.segment.recovery == piece.segment.recovery
@@ -218,7 +218,7 @@ def test_what_is_recorded_is_decoded_as_it_was_live(joined: Path, shown: list[Im
     assert one.before, "pictures are right only some frames after one begins"
 
 
-def test_recovery_points_are_no_keyframes_to_be_kept_alone(joined: Path, whole: Path) -> None:
+def test_recovery_points_are_not_stored_alone_as_keyframes(joined: Path, whole: Path) -> None:
     for video, keys in ((joined, 0), (whole, 1)):
         thin = keyframe_segments("lobby", *recorded(video))
         assert [one.head.segment.frames for one in thin] == [1] * keys
@@ -228,7 +228,7 @@ def test_recovery_points_are_no_keyframes_to_be_kept_alone(joined: Path, whole: 
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 120)), min_size=1, max_size=30))
-def test_a_base_is_the_nearest_that_is_right_in_time(steps: list[tuple[int, int]]) -> None:
+def test_the_base_is_the_nearest_one_that_recovers_in_time(steps: list[tuple[int, int]]) -> None:
     """steps: frames that have passed, and after how many the pictures are right; 0 is a keyframe."""
     waves = RecoveryPoints()
     at, points = 0, []
@@ -246,7 +246,7 @@ def test_a_base_is_the_nearest_that_is_right_in_time(steps: list[tuple[int, int]
         at += frames
 
 
-def test_headers_say_where_decoding_may_begin() -> None:
+def test_headers_state_where_decoding_may_begin() -> None:
     head = from_headers(
         {
             "Camera": "lobby", "Epoch": "e1", "Segment": "3", "Start": "2026-11-24T13:00:00.000Z", "Duration": "1.0",
@@ -261,7 +261,7 @@ def test_headers_say_where_decoding_may_begin() -> None:
 # ---- recovery points
 
 
-def test_recovery_points_are_read_from_what_cameras_send(whole: Path, joined: Path, codec: str) -> None:
+def test_recovery_points_of_cameras_are_read(whole: Path, joined: Path, codec: str) -> None:
     with av.open(str(whole)) as container:
         packets = [bytes(p) for p in container.demux(container.streams.video[0]) if p.size]
     found = {n: recovery_frames(codec, data, 4) for n, data in enumerate(packets)}
@@ -278,14 +278,14 @@ def test_recovery_points_are_read_from_what_cameras_send(whole: Path, joined: Pa
 
 
 @given(st.binary(max_size=300), st.sampled_from([0, 1, 2, 4]))
-def test_any_bytes_are_read(data: bytes, length_size: int) -> None:
+def test_any_bytes_are_parsed_without_error(data: bytes, length_size: int) -> None:
     for codec, sei, plain in (("h264", b"\x06", b"\x01"), ("hevc", b"\x4e\x01", b"\x02\x01")):
         found = recovery_frames(codec, b"\0\0\1" + sei + data + b"\0\0\1" + plain, length_size)
         assert found is None or found > 0
 
 
 @given(st.integers(1, 60_000))
-def test_what_an_encoder_of_h265_writes_is_read(frames: int) -> None:
+def test_recovery_points_of_h265_are_read(frames: int) -> None:
     plain, keyframe = b"\0\0\1\x02\x01", b"\0\0\1\x2a\x01"
     assert recovery_frames("hevc", message(frames) + plain) == frames
     assert recovery_frames("hevc", message(frames) + keyframe) is None
@@ -294,8 +294,8 @@ def test_what_an_encoder_of_h265_writes_is_read(frames: int) -> None:
 # ---- without any
 
 
-def test_a_camera_that_sends_no_keyframe_is_said_so(whole: Path) -> None:
-    """As its packets come, without the messages that would make recovery points of them."""
+def test_a_camera_without_keyframes_is_reported(whole: Path) -> None:
+    """The packets lack the messages that would mark recovery points."""
 
     class Clock:
         reanchors = 0

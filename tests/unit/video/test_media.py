@@ -64,7 +64,7 @@ def cut(payload: bytes, frames: int) -> list[bytes]:
 
 
 def numbers(decoded: media.Decoded) -> list[int]:
-    """Which frames of the video the pictures are, read from their brightness below the edge."""
+    """Return the frame numbers of the pictures, read from their brightness below the edge."""
     return [round((float(p.pixels[40:].mean()) - 16) / 4) for p in decoded.pictures]
 
 
@@ -90,7 +90,7 @@ KINDS = [
         (500, list(range(25))),
     ],
 )
-def test_frames_are_those_of_the_grid(kind: dict[str, object], threads: int, fps: float, expected: list[int]) -> None:
+def test_frames_lie_on_the_grid(kind: dict[str, object], threads: int, fps: float, expected: list[int]) -> None:
     decoded = decode(clip(**kind), fps=fps, frames=FPS, threads=threads)  # type: ignore[arg-type]
     assert numbers(decoded) == expected
     assert [p.offset for p in decoded.pictures] == pytest.approx([n / FPS for n in expected])
@@ -98,7 +98,7 @@ def test_frames_are_those_of_the_grid(kind: dict[str, object], threads: int, fps
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frames_are_those_nearest_to_the_times_asked(kind: dict[str, object]) -> None:
+def test_frames_are_the_nearest_to_the_requested_times(kind: dict[str, object]) -> None:
     """Whatever their order, each once; what lies outside is taken at the end that is nearer."""
     payload = clip(**kind)  # type: ignore[arg-type]
     for at, expected in (
@@ -115,13 +115,13 @@ def test_frames_are_those_nearest_to_the_times_asked(kind: dict[str, object]) ->
     assert numbers(decode(second, before=[first], at=[0.2], frames=12)) == [18] or "b" in kind
 
 
-def test_one_of_a_rate_and_times_is_given() -> None:
+def test_exactly_one_of_rate_and_times_is_required() -> None:
     for given_both in ({}, {"at": []}, {"fps": 5, "at": [0.2]}):
         with pytest.raises(ValueError, match="one of fps and at"):
             decode(clip(5), **given_both)  # type: ignore[arg-type]
 
 
-def test_pictures_are_stretched_to_the_size_asked() -> None:
+def test_pictures_are_stretched_to_the_requested_size() -> None:
     payload = clip(5)
     assert {p.pixels.shape for p in decode(payload, fps=5).pictures} == {(96, 160, 3)}
     picture = decode(payload, fps=5, size=(30, 40)).pictures[0].pixels
@@ -146,7 +146,7 @@ def test_dependent_segments_decode_after_the_ones_before_them(kind: dict[str, ob
         decode(pieces[1], fps=5)
 
 
-def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreferenced_frames_and_the_tail_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[tuple[int, str]] = []
     frames = media._frames
 
@@ -180,7 +180,7 @@ def test_frames_that_nothing_refers_to_and_the_tail_are_not_decoded(monkeypatch:
     [b"", b"\0" * 1000, bytes(np.random.default_rng(0).integers(0, 256, 100_000, np.uint8))],
     ids=["empty", "zeros", "random"],
 )
-def test_what_is_no_video_is_a_bad_segment(payload: bytes) -> None:
+def test_data_that_is_no_video_is_a_bad_segment(payload: bytes) -> None:
     with pytest.raises(BadSegment):
         decode(payload, fps=5)
 
@@ -196,7 +196,7 @@ def test_video_of_another_codec_is_a_bad_segment() -> None:
         decode(out.getvalue(), fps=5)
 
 
-def test_text_that_is_not_utf_8_makes_no_video_unreadable() -> None:
+def test_invalid_utf_8_does_not_make_video_unreadable() -> None:
     out = io.BytesIO()
     with av.open(io.BytesIO(clip())) as source, av.open(out, "w", format="mp4", options=FRAGMENTED) as target:
         target.metadata["title"] = "TITLE"
@@ -210,7 +210,7 @@ def test_text_that_is_not_utf_8_makes_no_video_unreadable() -> None:
     assert len(decode(payload.replace(b"TITLE", b"T\xeetre"), fps=5).pictures) == 5
 
 
-def test_a_truncated_segment_gives_what_decodes_and_says_so() -> None:
+def test_a_truncated_segment_gives_its_decodable_part_and_reports_damage() -> None:
     payload = clip()
     remaining = 0
     for length in range(0, len(payload), 97):
@@ -254,7 +254,7 @@ _PAYLOADS = {codec: clip(codec=codec, b=2) for codec in ("libx264", "libx265")}
     head=st.booleans(),
 )
 @settings(max_examples=examples(150))
-def test_any_damage_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple[float, int]], head: bool) -> None:
+def test_damaged_data_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple[float, int]], head: bool) -> None:
     damaged = bytearray(_PAYLOADS[codec])
     for place, value in changes:
         damaged[int(place * (1500 if head else len(damaged)))] = value
@@ -267,7 +267,7 @@ def test_any_damage_is_a_bad_segment_or_pictures(codec: str, changes: list[tuple
         assert all(0 <= p.offset <= media.MAX_SECONDS and p.pixels.shape == (32, 32, 3) for p in decoded.pictures)
 
 
-def test_threads_decode_side_by_side() -> None:
+def test_threads_decode_in_parallel() -> None:
     payload = clip(b=2)
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: numbers(decode(payload, fps=5)), range(40)))
@@ -279,7 +279,7 @@ def test_threads_decode_side_by_side() -> None:
     fps=st.floats(0.05, 120),
 )
 @example(gaps=[0.04] * 25, fps=5)
-def test_sample_is_as_many_as_asked_and_starts_at_the_first(gaps: list[float], fps: float) -> None:
+def test_sample_has_the_requested_count_and_starts_at_the_first(gaps: list[float], fps: float) -> None:
     offsets = [0.0, *itertools.accumulate(gaps[:-1])]
     duration = offsets[-1] + gaps[-1]
     taken = sample(offsets, duration, fps)
@@ -303,7 +303,7 @@ sizes = st.tuples(st.integers(2, 8192), st.integers(2, 8192))
 
 
 @given(sizes, st.integers(32, 4096))
-def test_frames_are_even_and_keep_their_aspect(size: tuple[int, int], side: int) -> None:
+def test_frame_sizes_are_even_and_keep_their_aspect(size: tuple[int, int], side: int) -> None:
     found = fitted(size, (side, side))
     scale = min(1.0, side / max(size))
     for pixels, was in zip(found, size, strict=True):
@@ -312,14 +312,14 @@ def test_frames_are_even_and_keep_their_aspect(size: tuple[int, int], side: int)
 
 
 @given(sizes, st.integers(32, 4096))
-def test_frames_are_never_larger_than_they_were_nor_than_is_asked_for(size: tuple[int, int], side: int) -> None:
+def test_frames_are_never_larger_than_the_original_or_the_request(size: tuple[int, int], side: int) -> None:
     found = fitted(size, (side, side))
     assert max(found) <= side
     assert found[0] <= size[0] and found[1] <= size[1]
 
 
 @given(sizes, st.integers(32, 4096))
-def test_a_bound_on_the_width_alone_leaves_the_height_to_the_aspect(size: tuple[int, int], side: int) -> None:
+def test_the_height_follows_the_aspect_if_only_the_width_is_bounded(size: tuple[int, int], side: int) -> None:
     assert fitted(size, (side, 16 * 8192 * 8192))[0] <= max(2, side)
     assert fitted(size[::-1], (side, side)) == fitted(size, (side, side))[::-1]
 
@@ -346,7 +346,7 @@ def test_a_video_that_announces_millions_of_frames_is_refused_before_libav_lists
             pass
 
 
-def test_what_ingest_cuts_announces_its_frames_and_no_more() -> None:
+def test_segments_of_ingest_announce_exactly_their_frames() -> None:
     for piece in [*good.pieces(), *good.pieces("libx265")]:
         assert announced.frames(piece.payload) == piece.segment.frames
 
@@ -354,7 +354,7 @@ def test_what_ingest_cuts_announces_its_frames_and_no_more() -> None:
 @given(st.binary(max_size=400))
 @example(b"\x00\x00\x00\x01mdat" + b"\x00" * 8)
 @example(b"\x00\x00\x00\x08cmov")
-def test_whatever_is_no_video_can_be_counted(data: bytes) -> None:
+def test_counting_frames_accepts_any_data(data: bytes) -> None:
     assert announced.frames(data) >= 0
-    # The bytes of frames are not looked at: they may hold any name.
+    # The bytes of frames are not parsed: they may hold any name.
     assert announced.frames(struct.pack(">I4s", 8 + len(data), b"mdat") + data) == 0

@@ -62,7 +62,7 @@ def any_job(draw: st.DrawFn) -> Job:
 
 
 @given(any_job())
-def test_a_job_is_read_as_it_was_written_and_keeps_to_its_schema(job: Job) -> None:
+def test_a_job_round_trips_and_matches_its_schema(job: Job) -> None:
     at, text = jobs.subject(job), jobs.encode(job)
     assert at == f"jobs.vlm.{job.kind}.{job.camera}"
     assert jobs.decode(at, text) == job
@@ -70,19 +70,19 @@ def test_a_job_is_read_as_it_was_written_and_keeps_to_its_schema(job: Job) -> No
 
 
 @given(any_job())
-def test_a_job_keeps_to_the_schema_of_all_jobs(job: Job) -> None:
+def test_a_job_matches_the_schema_of_all_jobs(job: Job) -> None:
     Validator(SCHEMA).validate(json.loads(jobs.encode(job)))
 
 
 @given(any_job())
-def test_the_schema_refuses_what_is_no_job(job: Job) -> None:
+def test_the_schema_refuses_invalid_jobs(job: Job) -> None:
     text = json.loads(jobs.encode(job))
     for wrong in (text | {"camera": "a b"}, {k: v for k, v in text.items() if k != "camera"}):
         assert not OF_KIND[type(job)].is_valid(wrong)
         assert not Validator(SCHEMA).is_valid(wrong)
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Validator.check_schema(SCHEMA)
     assert set(SCHEMA["$defs"]) == {"Verify", "Check", "Ask", "Summarize", "Caption"}
 
@@ -113,7 +113,7 @@ def test_captions_of_one_stretch_are_the_same_job(
         assert other.message_id != one.message_id
 
 
-def test_questions_and_summaries_are_known_by_their_id_alone() -> None:
+def test_questions_and_summaries_are_identified_by_their_id_only() -> None:
     start, end = NOW - MINUTE, NOW
     assert Ask(camera="lobby", question="Who?", start=start, end=end).message_id is None
     assert Summarize(camera="lobby", start=start, end=end).message_id is None
@@ -164,13 +164,13 @@ VERIFY = {"camera": "lobby", "incident": "i-17", "prompt": "A fall", "segments":
         ("jobs.vlm.verify.lobby", VERIFY | {"rule": "x" * 201}, "$.rule"),
     ],
 )
-def test_what_is_no_job_is_told_by_its_field_or_subject(at: str, data: Any, says: str) -> None:
+def test_an_invalid_job_is_refused_by_its_field_or_subject(at: str, data: Any, says: str) -> None:
     with pytest.raises(BadMessage) as e:
         jobs.decode(at, data if isinstance(data, bytes) else json.dumps(data).encode())
     assert says in str(e.value)
 
 
-def test_fields_that_are_unknown_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     job = jobs.decode("jobs.vlm.verify.lobby", json.dumps(VERIFY | {"site": "north"}).encode())
     assert job == Verify(camera="lobby", incident="i-17", prompt="A fall", segments=[1])
 
@@ -211,7 +211,7 @@ def test_every_question_is_a_job_of_its_own_that_can_be_published(camera: str, k
     assert jobs.decode(jobs.subject(job), jobs.encode(job)) == job
 
 
-def test_the_last_minute_is_asked_about_where_nobody_says_when() -> None:
+def test_the_default_range_is_the_last_minute() -> None:
     def stretch(**request: str) -> tuple[dt.datetime, dt.datetime]:
         job = job_of(kind="ask", camera="lobby", question="Who?", **request)
         assert isinstance(job, Ask)
@@ -260,7 +260,7 @@ PROOF = {"kind": "verify", "camera": "lobby", "prompt": "A fall", "segments": [1
         ({"kind": "verify", "camera": "lobby", "prompt": "A fall"}, "`segments`"),
     ],
 )
-def test_what_is_no_question_is_refused_by_its_field(question: Any, says: str) -> None:
+def test_an_invalid_question_is_refused_by_its_field(question: Any, says: str) -> None:
     data = question if isinstance(question, bytes) else json.dumps(question).encode()
     with pytest.raises(Refusal) as e:
         query.job_of(query.read(data), NOW)
@@ -293,7 +293,7 @@ def test_every_caption_is_in_one_group_and_in_order(parts: list[Part], character
 
 
 @given(captions(), rooms)
-def test_only_what_would_fill_half_a_prompt_is_cut_short(parts: list[Part], characters: int) -> None:
+def test_only_captions_over_half_a_prompt_are_truncated(parts: list[Part], characters: int) -> None:
     remaining = [part for one in group(parts, characters) for part in one]
     for part, whole in zip(remaining, parts, strict=True):
         if len(whole.text) <= characters // 2 - 30:
@@ -308,21 +308,21 @@ def test_a_group_fits_the_prompt(parts: list[Part], characters: int) -> None:
 
 
 @given(captions(), rooms)
-def test_a_group_takes_all_that_fits(parts: list[Part], characters: int) -> None:
+def test_a_group_has_as_many_captions_as_fit(parts: list[Part], characters: int) -> None:
     groups = group(parts, characters)
     for one, following in itertools.pairwise(groups):
         assert len("\n".join(map(line, [*one, following[0]]))) >= characters
 
 
 @given(captions(), rooms | st.integers(1, 200))
-def test_every_group_but_the_last_leaves_less_to_be_read(parts: list[Part], characters: int) -> None:
+def test_every_group_but_the_last_has_the_minimum_of_parts(parts: list[Part], characters: int) -> None:
     groups = group(parts, characters)
     assert all(len(one) >= FEWEST for one in groups[:-1]) and all(groups)
     assert len(groups) <= math.ceil(len(parts) / 2)
 
 
 @given(captions(), rooms | st.integers(1, 200), st.integers(0, 3000))
-def test_grouping_again_and_again_ends_in_one(parts: list[Part], characters: int, count: int) -> None:
+def test_repeated_grouping_ends_in_one_group(parts: list[Part], characters: int, count: int) -> None:
     rounds = 0
     while len(parts) > 1:
         groups = group(parts, characters)
@@ -331,7 +331,7 @@ def test_grouping_again_and_again_ends_in_one(parts: list[Part], characters: int
         assert rounds <= 6 < MOST_ROUNDS
 
 
-def test_nothing_makes_no_group() -> None:
+def test_no_captions_make_no_group() -> None:
     assert group([], 1000) == []
 
 
@@ -345,6 +345,6 @@ def test_a_line_is_one_line_with_its_times(parts: list[Part]) -> None:
         assert words.split() == part.text.split()
 
 
-def test_a_line_reads_as_a_log_does() -> None:
+def test_a_line_has_the_form_of_a_log() -> None:
     part = Part(start=NOW, end=NOW + MINUTE / 2, text=" A man\nwalks  in.\n")
     assert line(part) == "11-24 13:00:00-13:00:30 A man walks in."

@@ -1,4 +1,4 @@
-"""What a model is shown, when, and how it is asked: the arithmetic and the texts of vlm, without a model."""
+"""Which frames a model gets, when, and with which prompt: the arithmetic and the texts of vlm, without a model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def segment(
     epoch: str = "e",
     size: tuple[int, int] = (64, 64),
 ) -> Segment:
-    """It starts at(start) and lasts `ms`."""
+    """A segment that starts at at(start) and lasts `ms`."""
     return Segment(
         camera=camera,
         epoch=epoch,
@@ -112,7 +112,7 @@ plans = st.builds(
 
 
 @given(cameras, starts, durations, plans)
-def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
+def test_every_interval_starts_on_time_or_shortly_after(
     camera: str, start: int, lengths: list[int], plan: CaptionPlan
 ) -> None:
     segments, start, end = row(camera, start, lengths)
@@ -125,20 +125,20 @@ def test_every_stretch_is_begun_as_it_begins_or_shortly_after(
 
 
 @given(cameras, plans)
-def test_what_ended_as_the_camera_came_is_not_captioned(camera: str, plan: CaptionPlan) -> None:
+def test_an_interval_that_ends_as_the_camera_appears_is_not_captioned(camera: str, plan: CaptionPlan) -> None:
     row = [segment(n * 200_000, 200_000, n + 1, camera) for n in range(2)]
     existing = begun(row, plan)[-1]
     end = milliseconds(existing.end)
     assert existing not in begun_by(segment(end, 1000, 0, camera), plan)
     assert existing in begun_by(segment(end - 1, 1000, 0, camera), plan)
-    # One that begins as a segment does is that segment's, and not the one's before.
+    # An interval that begins with a segment belongs to that segment, and not to the previous one.
     start = milliseconds(existing.start)
     assert existing in begun_by(segment(start, 1000, 2, camera), plan)
     assert existing not in begun_by(segment(start - 1000, 1000, 1, camera), plan)
 
 
 @given(cameras, starts, durations, plans)
-def test_ends_are_evenly_apart_and_all_stretches_equally_long(
+def test_intervals_are_evenly_spaced_and_equally_long(
     camera: str, start: int, lengths: list[int], plan: CaptionPlan
 ) -> None:
     found = begun(row(camera, start, lengths).segments, plan)
@@ -150,7 +150,7 @@ def test_ends_are_evenly_apart_and_all_stretches_equally_long(
 
 
 @given(cameras, starts, st.integers(1, 12_000), st.integers(1, 10**6), plans)
-def test_a_stretch_is_known_by_the_camera_and_the_time_alone(
+def test_an_interval_depends_only_on_the_camera_and_the_time(
     camera: str, start: int, ms: int, n: int, plan: CaptionPlan
 ) -> None:
     one = segment(start, ms, n, camera)
@@ -158,14 +158,14 @@ def test_a_stretch_is_known_by_the_camera_and_the_time_alone(
     assert begun_by(from_headers(to_headers(one)), plan) == begun_by(one, plan)
 
 
-def test_the_grid_is_counted_since_1970_and_no_process_has_its_own() -> None:
+def test_the_grid_counts_from_1970_in_every_process() -> None:
     (stretch,) = begun_by(segment(0, 60_000, 1), CaptionPlan(every_s=60))
     assert stretch == (at(56_279), at(116_279))
     assert (stretch.end - EPOCH) // MS % 60_000 == 56_279
 
 
 @given(cameras, starts, durations, durations, st.just(0) | st.integers(1, 600_000), plans)
-def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
+def test_a_returning_camera_gets_the_same_intervals_and_no_more(
     camera: str, start: int, before: list[int], after: list[int], gap: int, plan: CaptionPlan
 ) -> None:
     first = row(camera, start, before)
@@ -175,7 +175,7 @@ def test_a_camera_that_came_back_gets_what_it_would_have_had_and_no_more(
     assert found == sorted({*parts[0], *parts[1]})
     if not gap:
         assert found == begun(row(camera, start, before + after).segments, plan)
-    # Those that lie in both are planned twice, and are the same job.
+    # Intervals in both are planned twice, and are the same job.
     ids = {Caption(camera=camera, start=s.start, end=s.end, prompt=str(n)).message_id for n, s in enumerate(found)}
     assert len(ids) == len(found)
 
@@ -185,12 +185,12 @@ def test_nothing_is_captioned_without_an_interval(camera: str, start: int, every
     assert begun_by(segment(start, 10_000, 0, camera), CaptionPlan(every_s=every_s, chunk_s=chunk_s)) == []
 
 
-def test_a_segment_that_says_that_it_is_of_an_hour_begins_stretches_of_minutes() -> None:
+def test_a_segment_that_claims_an_hour_starts_intervals_of_minutes() -> None:
     plan = CaptionPlan(every_s=1, chunk_s=300)
     assert len(begun_by(segment(0, 3_600_000, 0, "lobby"), plan)) == 600
 
 
-def test_cameras_do_not_all_ask_at_once() -> None:
+def test_cameras_do_not_all_ask_at_the_same_time() -> None:
     ends = {begun_by(segment(0, 60_000, 1, f"camera-{n}"), CaptionPlan(every_s=60))[0].end for n in range(50)}
     assert len(ends) > 40
     assert len({end.second for end in ends}) > 20
@@ -210,7 +210,7 @@ def test_instants_are_in_the_middle_of_equal_shares(start: int, ms: int, count: 
 
 
 @given(st.lists(st.integers(1, 10**6), unique=True, max_size=200).map(sorted), st.integers(1, 40))
-def test_items_are_left_out_evenly(items: list[int], count: int) -> None:
+def test_items_are_dropped_evenly(items: list[int], count: int) -> None:
     found = sampling.evenly(items, count)
     assert len(found) == min(count, len(items))
     assert found == sorted(set(found)) and set(found) <= set(items)
@@ -224,7 +224,7 @@ def test_items_are_left_out_evenly(items: list[int], count: int) -> None:
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=30), st.integers(1, 40))
-def test_frames_are_spread_over_segments_as_long_as_they_are(lengths: list[int], count: int) -> None:
+def test_frames_are_spread_over_segments_by_duration(lengths: list[int], count: int) -> None:
     seconds = [ms / 1000 for ms in lengths]
     found = sampling.offsets(seconds, count)
     assert len(found) == len(seconds) and sum(map(len, found)) == count
@@ -239,7 +239,7 @@ def test_frames_are_spread_over_segments_as_long_as_they_are(lengths: list[int],
         begin += duration
 
 
-# ---- what is asked
+# ---- the prompts
 
 
 jpegs = st.binary(min_size=9, max_size=60).map(lambda data: b"\xff\xd8" + data)
@@ -273,7 +273,7 @@ def test_every_image_follows_its_time_and_the_question_comes_last(shown: list[Jp
 
 
 @given(frames)
-def test_a_video_is_all_frames_in_one_with_their_times_beside_it(shown: list[JpegFrame]) -> None:
+def test_a_video_holds_all_frames_and_lists_their_times(shown: list[JpegFrame]) -> None:
     assume(len(shown) > 1)
     body = prompt.request(Prompt(text="What happens?", frames=shown, max_tokens=99), media="video", temperature=0)
     video, times, question = content(body)
@@ -292,7 +292,7 @@ def test_one_frame_makes_no_video() -> None:
 
 @pytest.mark.parametrize("answer", [VerdictAnswer, QuestionAnswer])
 @pytest.mark.parametrize("media", ["images", "video"])
-def test_an_answer_of_a_struct_is_asked_for_by_its_schema(
+def test_a_structured_answer_is_requested_by_its_schema(
     answer: type[msgspec.Struct], media: Literal["images", "video"]
 ) -> None:
     question = Prompt(text="Is it so?", answer=answer, max_tokens=99)
@@ -328,7 +328,7 @@ def test_an_answer_of_a_struct_is_asked_for_by_its_schema(
         ),
     ],
 )
-def test_the_schema_takes_what_the_struct_takes(
+def test_the_schema_accepts_what_the_struct_accepts(
     answer: type[msgspec.Struct], good: dict[str, Any], bad: list[dict[str, Any]]
 ) -> None:
     schema = Validator(prompt.schema(answer))
@@ -340,18 +340,18 @@ def test_the_schema_takes_what_the_struct_takes(
         assert not schema.is_valid({k: v for k, v in good.items() if k != name}), name
 
 
-def test_the_verdict_is_given_before_the_reason() -> None:
+def test_the_verdict_precedes_the_reason() -> None:
     assert list(prompt.schema(VerdictAnswer)["properties"]) == ["verdict", "confidence", "reason"]
 
 
-# ---- what is said
+# ---- the answers
 
 controls = st.characters(categories=["Cc"])
 answers = st.text(st.characters(exclude_categories=["Cs"]) | controls, max_size=80).filter(lambda t: "think>" not in t)
 
 
 @given(answers)
-def test_what_is_said_is_one_paragraph_that_no_terminal_obeys(text: str) -> None:
+def test_an_answer_is_one_paragraph_without_control_characters(text: str) -> None:
     found = prompt.spoken(text)
     assert not any(unicodedata.category(c) == "Cc" for c in found)
     assert found == " ".join(found.split()) == prompt.spoken(found)
@@ -360,18 +360,18 @@ def test_what_is_said_is_one_paragraph_that_no_terminal_obeys(text: str) -> None
 
 
 @given(answers, answers)
-def test_what_was_thought_before_is_not_said(thought: str, text: str) -> None:
+def test_reasoning_is_removed_from_the_answer(thought: str, text: str) -> None:
     assert prompt.spoken(f"\n<think>{thought}</think>\n\n{text}") == prompt.spoken(text)
     # Later on it is what is spoken of.
     assert prompt.spoken(f"It says <think>{text}</think>").startswith("It says <think>")
 
 
 @given(answers, answers)
-def test_a_thought_whose_beginning_the_template_has_is_not_said(thought: str, text: str) -> None:
+def test_reasoning_that_starts_in_the_template_is_removed(thought: str, text: str) -> None:
     assert prompt.spoken(f"{thought}</think>\n\n{text}") == prompt.spoken(text)
 
 
-def test_white_space_without_end_costs_nothing() -> None:
+def test_endless_white_space_costs_little() -> None:
     assert prompt.spoken(" " * 200_000 + "x") == "x"
     assert prompt.spoken("\n" * 200_000 + "<think>" + " " * 200_000 + "</think> y") == "y"
 
@@ -385,7 +385,7 @@ def test_a_missing_segment_loses_no_caption() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\\') | controls, max_size=80))
-def test_json_with_raw_control_characters_in_it_can_be_read(reason: str) -> None:
+def test_json_with_raw_control_characters_is_parsed(reason: str) -> None:
     assume("think>" not in reason)
     text = f'<think>\nHm. {{}}</think>\n{{\n\t"verdict": "confirmed", "confidence": 90,\r\n"reason": "{reason}"}}\n'
     found = msgspec.json.decode(prompt.json_of(text), type=VerdictAnswer)
@@ -393,7 +393,7 @@ def test_json_with_raw_control_characters_in_it_can_be_read(reason: str) -> None
     assert found.reason.split() == prompt.spoken(reason).split()
 
 
-def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
+def test_times_of_frames_are_written_to_a_tenth_of_a_second() -> None:
     assert prompt.at(JpegFrame(dt.datetime(2026, 11, 24, 13, 0, 5, 299_999, tzinfo=dt.UTC), 1, b"")) == "13:00:05.2"
     assert prompt.at(JpegFrame(dt.datetime(2026, 11, 24, 0, 0, tzinfo=dt.UTC), 1, b"")) == "00:00:00.0"
 
@@ -402,7 +402,7 @@ def test_times_of_frames_are_told_to_a_tenth_of_a_second() -> None:
 
 
 @given(frames, medias)
-def test_a_trace_tells_the_question_and_images_by_reference(
+def test_a_trace_has_the_question_and_images_by_reference(
     shown: list[JpegFrame], media: Literal["images", "video"]
 ) -> None:
     question = Prompt(text="Is it so?", frames=shown, answer=VerdictAnswer, max_tokens=99)
@@ -427,7 +427,7 @@ def test_a_trace_tells_the_question_and_images_by_reference(
     assert all(isinstance(value, str | int | float) for value in found.values())
 
 
-def test_a_trace_tells_the_answer_and_what_it_cost() -> None:
+def test_a_trace_has_the_answer_and_its_cost() -> None:
     completion = Completion(
         text="A man.", finish="stop", prompt_tokens=900, completion_tokens=20, first_token_s=0.25, seconds=1.5
     )
@@ -466,7 +466,7 @@ def test_a_job_is_a_chain_of_requests() -> None:
         ({"VLM_MODEL": "m", "VLM_TEMPERATURE": "3"}, ["VLM_TEMPERATURE"]),
     ],
 )
-def test_what_can_t_be_used_is_named(environ: dict[str, str], says: list[str]) -> None:
+def test_an_unusable_setting_is_named(environ: dict[str, str], says: list[str]) -> None:
     with pytest.raises(SettingError) as e:
         load(VlmSettings, environ)
     for text in says:
@@ -483,7 +483,7 @@ def test_credentials_in_the_url_are_refused_and_not_shown(url: str, secret: str)
 
 @example("http://", "[::1")
 @given(st.sampled_from(["", "http://", "https://", "//"]), st.text(st.characters(codec="utf-8")))
-def test_any_text_is_a_url_or_refused_by_the_variable_s_name(scheme: str, rest: str) -> None:
+def test_any_text_is_a_url_or_is_refused_with_the_variable_s_name(scheme: str, rest: str) -> None:
     try:
         loaded = load(VlmSettings, {"VLM_URL": scheme + rest, "VLM_MODEL": "m"})
     except SettingError as e:
@@ -498,7 +498,7 @@ def test_a_front_needs_no_model_and_captions_longer_intervals_by_chunks() -> Non
     assert load(VlmSettings, {"VLM_MODE": "front", "VLM_CAPTION_OVERLAP_S": "600"}).vlm_caption_every_s == 0
 
 
-def test_a_worker_runs_on_each_gpu_where_it_starts_its_own_vllm() -> None:
+def test_a_worker_with_its_own_vllm_runs_on_each_gpu() -> None:
     gpus = {"NUM_GPUS": "4", "VLM_MODEL": "m"}
     assert load(VlmSettings, gpus).replicas == 1
     assert load(VlmSettings, gpus | {"VLM_GPUS_AS": "replicas"}).replicas == 4
@@ -506,19 +506,19 @@ def test_a_worker_runs_on_each_gpu_where_it_starts_its_own_vllm() -> None:
 
 
 @given(st.integers(1, 1024), st.integers(1, 64))
-def test_the_loop_holds_what_keeps_its_slots_busy(jobs: int, threads: int) -> None:
+def test_the_loop_has_enough_jobs_in_flight_for_its_slots(jobs: int, threads: int) -> None:
     environ = {"VLM_MODEL": "m", "VLM_BATCH_SIZE": str(jobs), "VLM_THREADS": str(threads), "REPLICA": "vlm-3"}
     worker = load(VlmSettings, environ | {"VLM_GRACE_S": "33"}).worker()
     assert (worker.batch_size, worker.batch_wait_s, worker.slots) == (1, 0, jobs)
     assert (worker.replica, worker.grace_s) == ("vlm-3", 33)
-    # One is in each slot while another is prepared for it.
+    # Each slot has one job while the next one is prepared.
     assert worker.slots + worker.threads <= worker.hold <= 4 * (jobs + threads)
 
 
 # ---- the model's name
 
 
-def test_a_model_is_called_by_its_name_on_the_hub_or_its_folder(tmp_path: Path) -> None:
+def test_a_model_is_named_by_its_hub_name_or_its_folder(tmp_path: Path) -> None:
     loaded = load(VlmSettings, {"VLM_MODEL": "m"})
     assert event_name(loaded, "Qwen/Qwen3-VL-2B-Instruct") == "Qwen-Qwen3-VL-2B-Instruct"
     assert event_name(loaded, "/models/my model") == "my-model"
@@ -537,7 +537,7 @@ def test_a_model_is_called_by_its_name_on_the_hub_or_its_folder(tmp_path: Path) 
         "--load-format 'dummy'",
     ],
 )
-def test_weights_that_nobody_trained_are_said_to_be_so(args: str) -> None:
+def test_untrained_weights_are_reported_as_such(args: str) -> None:
     loaded = load(VlmSettings, {"VLM_MODEL": "a/b", "VLLM_ARGS": args})
     assert event_name(loaded, "a/b") == "a-b-untrained"
 
@@ -549,7 +549,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60)), max_size=20
 
 
 @given(SPANS, SPANS)
-def test_what_was_said_live_counts_and_the_past_where_nobody_said_anything(
+def test_live_captions_override_captions_of_recordings(
     past: list[tuple[int, int]], live: list[tuple[int, int]]
 ) -> None:
     def parts(spans: list[tuple[int, int]]) -> list[Part]:
