@@ -29,7 +29,7 @@ class Facts(NamedTuple):
 
 @cache
 def facts(file: str) -> Facts:
-    """No tree is kept: a million nodes would slow every later garbage collection."""
+    """Keep no tree: a million nodes would slow every later garbage collection."""
     tree = ast.parse((ROOT / file).read_text())
     found = Facts(not tree.body, ast.get_docstring(tree), [], [])
     for node in statements(tree):

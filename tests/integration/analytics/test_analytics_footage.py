@@ -99,7 +99,7 @@ async def test_who_crosses_the_line_in_a_minute_is_who_did(
 
 
 async def all_read(admin: Client) -> None:
-    """Wait for a checkpoint that is behind the last detections: all that follows from them is said before it."""
+    """Wait for a checkpoint behind the last detections; analytics publishes all that follows from them before it."""
     js = admin.jetstream()
     last = (await js.get_msg(names.EVENTS, subject=names.event("detections", "campus"), direct=True)).seq
     bucket = await js.key_value(names.ANALYTICS)

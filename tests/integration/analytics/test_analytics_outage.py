@@ -1,4 +1,4 @@
-"""analytics after an outage that lasts longer than EVENTS knows ids: nothing is said twice."""
+"""analytics publishes nothing twice after an outage that is longer than the deduplication window of EVENTS."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
 
 
 class Turn(NamedTuple):
-    """Detections of cameras come, and so many are read. Then a checkpoint; or a kill, once so much was said of each."""
+    """The cameras of new detections, and how many are read. Then a checkpoint, or a kill after some events of each."""
 
     cameras: list[str]
     read: int
@@ -119,7 +119,7 @@ KILLED_AT_ONCE = Turn([], 1, False, {"a": 0, "b": 0})
 @given(st.lists(TURNS, max_size=30))
 @example([KILLED_BEHIND_A, Turn([], 1, True, None), KILLED_AT_ONCE])
 def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> None:
-    log: list[tuple[str, str]] = []  # (camera, id of what was said; or "" for detections): its sequences begin at 1
+    log: list[tuple[str, str]] = []  # (camera, id of the event; or "" for detections): its sequences begin at 1
     checkpoint = (1, 1)
 
     def taken() -> Partition:

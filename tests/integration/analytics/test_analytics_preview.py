@@ -1,4 +1,4 @@
-"""What rules would have told of the past is what they tell live, and nothing that comes in holds anybody up."""
+"""A preview of rules reports the incidents that the service reports live, and no input blocks the process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from tidegate.local.server import NatsServer
 
 HOUR = dt.timedelta(hours=1)
 SINCE, UNTIL = START - HOUR, START + HOUR
-# Nothing is asked of a model, and no alert waits for its verdict.
+# These rules need no model, and no alert waits for a verdict.
 ALONE: dict[str, Any] = RULES | {
     "rules": [{k: v for k, v in rule.items() if k not in ("verify", "alert")} for rule in RULES["rules"]]
 }
@@ -76,7 +76,7 @@ def preview_of(
 
 
 def answered(text: bytes, limits: Limits = LIMITS) -> list[Answer]:
-    """Each as whoever asked reads it."""
+    """Return each answer as the caller decodes it."""
     return [preview.answer(preview.line_of(one)) for one in answers(io.BytesIO(text), limits)]
 
 
@@ -116,7 +116,7 @@ def over(found: Sequence[Any], n: int) -> bool:
     return not lasting and not followed and any(isinstance(e, Tracks) and e.segment.n == n for e in found)
 
 
-# ---- as it is told live
+# ---- the same as live
 
 
 async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, admin: Client) -> None:
@@ -269,7 +269,7 @@ def test_more_than_it_may_take_is_refused(monkeypatch: pytest.MonkeyPatch, bound
 # ---- a process
 
 
-# What is asked, and a second of nothing in the middle of its time.
+# The request, and a second without objects in the middle of its time.
 HALF = preview_of([Stored(1, "", START, {}, events.encode(detections([], 1)[0]))], rules={}, end=None)
 
 
@@ -343,7 +343,7 @@ def test_it_ends_quietly_once_nobody_reads() -> None:
 
 
 def test_it_ends_with_whoever_started_it() -> None:
-    """Its input is held open by another, so that only the kernel tells it."""
+    """Another process holds its input open, so that only the kernel reports the parent's death."""
     reading, writing = os.pipe()
     program = (
         "import subprocess, sys; from shared.runtime.child import bound, python; "

@@ -64,7 +64,7 @@ async def stored(client: Client, subject: str) -> list[Stored]:
 
 
 async def second_pass_outcome(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
-    """What the second passes say of what EVENTS has, worked out here and at once, up to where all of it is read."""
+    """Compute in this process what the second passes publish about everything in EVENTS."""
     read = [
         s for subject in ("events.detections.*", "events.revisions.detections.*") for s in await stored(client, subject)
     ]
@@ -80,7 +80,7 @@ async def second_pass_outcome(client: Client, book: dict[str, Any]) -> dict[str,
 
 
 async def settled(client: Client) -> dict[str, bytes]:
-    """What second passes have said; each thing once."""
+    """Return the events of the second passes; each is there once."""
     found = [(id, events.encode(event)) for id, event in await stored_events(client) if id.startswith("settled/")]
     assert len(dict(found)) == len(found)
     return dict(found)

@@ -1,4 +1,4 @@
-"""analytics as a service: what it says of detections, whoever says it, and whatever happens to it."""
+"""analytics as a service: the events it publishes for detections, through restarts, outages and bad input."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(serv
 
 
 async def _shared_out(client: Client, shares: list[int]) -> None:
-    """Wait until processes hold so many of the four partitions each."""
+    """Wait until the processes hold `shares` of the four partitions."""
     bucket = await client.jetstream().key_value(names.PARTITIONS)
     async with asyncio.timeout(patience_s()):
         while True:
@@ -218,7 +218,7 @@ async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(serv
         (alert,) = [e for e in found if isinstance(e, Alert)]
         assert (alert.verification, alert.reason) == ("unverified", "no verdict within 1 s")
         assert incidents(found, "update")[0].verification == "unverified"
-        # A rejection that comes after the alert is told in an update of the same incident.
+        # A rejection that comes after the alert is an update of the same incident.
         await tell(admin, verdict(alert, "rejected"))
         found = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
     assert incidents(found, "update")[1].verification == "rejected"
@@ -267,7 +267,7 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
 async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
     server: NatsServer, admin: Client
 ) -> None:
-    """Its start and its end follow from segments that are read at once."""
+    """One read has the segments of its start and its end."""
     await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     await publish(admin, detections([ACROSS], 14))
@@ -486,7 +486,7 @@ async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServe
 async def test_a_clock_that_was_set_ends_no_track(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an hour behind, and back, every track was over as soon as it was said, for a minute or two."""
+    """Regression: after an hour behind, and back, every track ended on publication for a minute or two."""
     right, ahead_s = time.time, -3600.0
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     walk = detections([Walk(0, 60, (0.1, 0.7), (0.9, 0.7))], 4)

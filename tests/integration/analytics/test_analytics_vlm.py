@@ -54,7 +54,7 @@ async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server:
 
 
 async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: Client) -> None:
-    """While all that may be asked waits, an incident is verified; without a worker it is an alert all the same."""
+    """The service verifies an incident while the queue of questions is full; without a worker it still alerts."""
     most = 30
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=most, vlm_max_asks=most))
     await use(admin, "lobby", ASKING)

@@ -1,4 +1,4 @@
-"""Events that no service says, from whoever may publish: each is a dead letter, and those beside it are worked on."""
+"""Events that no service publishes, from a holder of the right: each is dead-lettered, and the others are processed."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_these_are_events_but_for_what_is_said_of_them() -> None:
 
 @pytest.mark.parametrize("kind", events.KINDS, ids=lambda kind: kind.kind)
 def test_every_number_and_text_of_an_event_is_bounded(kind: type[events.Event]) -> None:
-    """By its schema, so that whoever writes a reader of their own knows the bounds too."""
+    """The schema has the bounds, so that authors of other readers know them too."""
     schema = events.json_schema()["$defs"]
 
     def look(what: dict[str, Any], where: str) -> None:
@@ -303,7 +303,7 @@ async def until_letters(admin: Client, count: int) -> None:
 async def test_what_is_too_large_for_the_dead_letters_is_buried_by_name(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """It held up search, which was given it again and again, and analytics, which began anew each time."""
+    """Regression: it blocked search through endless redelivery, and restarted analytics each time."""
     js = admin.jetstream()
     config = (await js.stream_info(names.DLQ)).config
     config.max_msg_size = 4000

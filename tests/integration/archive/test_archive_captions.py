@@ -59,7 +59,7 @@ SECOND = dt.timedelta(seconds=1)
 
 
 class Model(OpenAiServer):
-    """It says how many pictures it sees. asked: the question and the pictures of each request."""
+    """A model that replies with the number of pictures. requests: the question and the pictures of each."""
 
     def __init__(self) -> None:
         super().__init__(then=self._answer)
@@ -294,7 +294,7 @@ async def test_without_a_model_nothing_is_begun(world: World) -> None:
 
 
 async def until_captioned(world: World, process: subprocess.Popen[str], count: int) -> None:
-    """So many captions were asked for beside those of the measurement."""
+    """Wait until the model has `count` requests, those of the measurement included."""
     await until(lambda: len(world.model.requests) >= count or process.poll() is not None)
     assert process.poll() is None, "it was to be killed, too"
 
@@ -320,7 +320,7 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
     assert each_once(world) and {path: path.stat().st_mtime_ns for path in whole} == whole
     again = len(world.model.requests) - before
     assert again < len(world.captions()) - 32 + 20, "what was written is not done again, but for the measurement"
-    # Once more there is nothing to do, and nobody is asked.
+    # Another resume has no work and makes no request.
     before = len(world.model.requests)
     await world.done(*world.resume())
     assert len(world.model.requests) == before
@@ -412,7 +412,7 @@ async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
     assert "s3cr3t" not in out + err and b"s3cr3t" not in written
 
 
-# ---- told
+# ---- events
 
 
 @pytest.mark.slow
@@ -432,7 +432,7 @@ async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
     await world.done(*world.run("--camera", "alley", "--events"))
     captions = world.captions()
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == len(captions) and not heard
-    # Told once more, nothing is; by another run, what it says counts.
+    # A second publication adds nothing.
     await world.done(*world.resume(), "--events")
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == len(captions)
     second = captions[1]

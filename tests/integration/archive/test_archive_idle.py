@@ -46,7 +46,7 @@ MODEL = "ssd_mobilenet_v2_coco"
 
 
 class World:
-    """A server, replicas of cv, and a run that they do. said: what whoever waits for the run was told."""
+    """A server, replicas of cv, and a run that they process. messages: the output for the user of the run."""
 
     def __init__(self, server: NatsServer, folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.messages: list[str] = []
@@ -73,7 +73,7 @@ class World:
         return await asyncio.to_thread(planned, self._store, self.output, model=f"cv:{MODEL}", device="", **more)
 
     async def run(self, *, pieces: int | None = None) -> Run:
-        """Look, and follow what was seen. pieces: stop after so many."""
+        """Analyse, and follow the results. pieces: stop after that many."""
         job, todo = await self.planned()
         self.reach()
         return await asyncio.to_thread(self._work, job, todo, pieces)
@@ -124,14 +124,14 @@ async def test_they_see_what_processes_see(world: World, whole: Path, admin: Cli
     run = await world.run()
     assert seen(world.output) == seen(whole) and table(world.output, "tracks") == table(whole, "tracks")
     assert run.job.models == MODEL and not world.messages
-    # Nothing of it is said where live video is.
+    # None of its events go where those of live video go.
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == 0
     assert await cv.end() == 0
 
 
 @pytest.mark.slow
 async def test_live_video_comes_first(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
-    """While live video waits, no replica asks; one that has a task in hand looks at live video first."""
+    """While live video waits, no replica requests tasks; one with a task in flight analyses live video first."""
     cv = await world.cv()
     requests: list[int] = []
     events = await admin.subscribe(names.event("detections", "cam"))
@@ -213,7 +213,7 @@ def task(id: str, *sizes: int, segment: Segment | None = None) -> bytes:
 
 
 class Asker:
-    """Whoever wants looks, by hand. given: tasks, each for one who asks. answers: to a fetch. heard: of tasks."""
+    """A requester without a run. given: tasks, one for each request. answers: to a fetch. heard: replies to tasks."""
 
     def __init__(self, admin: Client, given: Iterator[bytes], answers: Callable[[Fetch], bytes]) -> None:
         self.heard: list[Seen] = []
@@ -392,7 +392,7 @@ def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: in
             id = hands.pop()
             assert tasks.finish(id) == (id not in done)
             done.add(id)
-    # Whoever is left does the rest.
+    # The remaining replicas do the rest.
     while (id := tasks.take(now := now + 11)) is not None:
         assert tasks.finish(id) and id not in done
         done.add(id)

@@ -46,7 +46,7 @@ NEAR = 0.01
 async def planned_beside(
     world: World, monkeypatch: pytest.MonkeyPatch, folder: Path, **more: Any
 ) -> tuple[Job, list[Part], planning.SystemState]:
-    """A run over the hour that goes on, by the system that records it. more: of `asked`."""
+    """A run over the current hour, by the system that records it. more: arguments of `run_request`."""
     for name, value in world.server.environment("admin").items():
         monkeypatch.setenv(name, value)
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)

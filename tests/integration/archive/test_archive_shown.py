@@ -49,7 +49,7 @@ class World:
         )
 
     async def end(self, sig: int = 0) -> tuple[int, str, str]:
-        """Its exit code, and what it has said, once it has ended."""
+        """Wait for its end; return its exit code, stdout and stderr."""
         assert self.process
         if sig:
             self.process.send_signal(sig)
@@ -61,7 +61,7 @@ class World:
         return await self.end()
 
     async def until_done(self, pieces: int) -> None:
-        """So many pieces of the results are there."""
+        """Wait until that many pieces of the results are there."""
         await until(lambda: len(list((self.output / "segments").rglob("*.parquet"))) >= pieces)
 
     async def listed_run(self) -> Reanalysis:

@@ -1,4 +1,4 @@
-"""What a run found is told to search alone: found once, marked with its run, and heard by nobody else."""
+"""Search alone gets the results of a run: each is found once, is marked with its run, and reaches no subscriber."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ async def recorded(server: NatsServer, admin: Client, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def results(whole: Path, tmp_path: Path) -> Path:
-    """Those of a run of which nothing was told."""
+    """The results of a run that has published nothing."""
     return shutil.copytree(whole, tmp_path / "results")
 
 
 def indexed_pieces(results: Path, run: str = "again", pieces: int | None = None) -> int:
-    """How many events were told. pieces: so many were, and then the command died before it had marked the last."""
+    """Publish a run and count its events. pieces: the command dies after that many, before it marks the last."""
     with SyncStore(str(results), "--resume") as place:
         found = Run.load(place)
         job = msgspec.structs.replace(found.job, run=run)
@@ -119,7 +119,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
         assert not (await find(admin, labels=[label], run="another", k=100)).moments
         assert (await find(admin, like=f"{like['id']}#0", run="again", k=5)).moments == found
         assert not (await find(admin, like=f"{like['id']}#0", run="another", k=5)).moments
-        # Told once more, beyond what the stream remembers, it is there once.
+        # A second publication, beyond the stream's deduplication window, adds no copy.
         hits = (await find(admin, labels=[label], k=100)).moments
         for path in (results / "told").rglob("*.json"):
             path.unlink()

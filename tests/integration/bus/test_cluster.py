@@ -111,7 +111,7 @@ async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(clust
 
 
 async def test_no_stranger_joins_the_cluster(cluster: NatsCluster) -> None:
-    """A route carries all accounts: whoever had one would hear and say everything."""
+    """A route carries all accounts: its holder could read and publish everything."""
     config = (cluster.servers[0].secrets / "nats-0.conf").read_text()
     (port,) = re.findall(r"listen: 127\.0\.0\.1:(\d+)", config)
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))

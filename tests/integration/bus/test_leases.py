@@ -193,7 +193,7 @@ async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Star
 
 @pytest.mark.parametrize("ago_s", [3600, -3600])
 async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float) -> None:
-    """All that the holder had not stored yet was dropped, as the other one said that it had had it for an hour."""
+    """Regression: the holder dropped all unstored video, because the other claimed an hour's possession."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -343,7 +343,7 @@ async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None
 
 
 async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
-    """A process that was started and told to stop at once."""
+    """A process that starts and stops immediately."""
     holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
     await other.leases.release("lobby")
     await has_taken(holder)
@@ -444,7 +444,7 @@ async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(proce
 
 @pytest.mark.slow
 async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, process: Start) -> None:
-    """Whoever was back first took all: the server had let the leases run out."""
+    """Regression: the first process to return took all cameras, because the server had let the leases expire."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
     await server.stop()
@@ -504,7 +504,7 @@ async def test_who_was_gone_before_an_outage_is_gone_after_it(
 
 
 async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, process: Start) -> None:
-    """Ingests that had crashed within the hour kept the next from cameras for a lease: nobody read those."""
+    """Regression: ingests that had crashed within the hour blocked cameras for the next one for a lease."""
     await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
     await asyncio.sleep(LEASE_S * 1.25)
     one = await process("one")
@@ -516,7 +516,7 @@ async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, pr
 
 
 async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
-    """It kept the camera from whoever came next for a lease, as where an ingest is restarted."""
+    """Regression: it blocked the camera for the next holder for a lease, as after a restart of ingest."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
     await (await admin.jetstream().key_value(names.LEASES)).put("camera.lobby", b"holder/2")
@@ -541,7 +541,7 @@ class Behind:
 
 
 async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: Start) -> None:
-    """It said that the holder before us has it, and what we had buffered was thrown away."""
+    """Regression: it named the previous holder, and ingest dropped what it had buffered."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.lobby", b"before/2")
     behind = Behind(kv, await kv.get("camera.lobby"))

@@ -48,7 +48,7 @@ async def test_it_is_read_from_a_time_on(admin: Client) -> None:
     await put(admin, 1, "yard")
     async with Log(admin, names.EVENTS) as log:
         every = await log.read("events.detections.lobby", 1)
-        # The server is asked in milliseconds.
+        # The request to the server is in milliseconds.
         time = every[2].time.replace(microsecond=every[2].time.microsecond // 1000 * 1000)
         found = await log.since("events.detections.lobby", time)
         assert [s.seq for s in found] == [s.seq for s in every if s.time >= time]

@@ -1,4 +1,4 @@
-"""A stream of two is lost, and made anew: nothing of it is taken for what was in the lost one."""
+"""One of two streams is lost and created again: its new messages never pass for those of the lost one."""
 
 from __future__ import annotations
 

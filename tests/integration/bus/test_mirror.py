@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 @pytest_asyncio.fixture
 async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mirror]:
-    """One of the leases, which is read anew all the time."""
+    """A mirror of the leases that reads the bucket again all the time."""
     monkeypatch.setattr(mirrors, "_RESYNC_S", 0.05)
     kv = await admin.jetstream().key_value(names.LEASES)
     for key in ("kept", "written", "deleted"):
@@ -35,7 +35,7 @@ async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
     admin: Client, copy: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that hung kept it from hearing of anything for seconds; what is read may be older than what is said."""
+    """Regression: a hung server delayed updates for seconds. A read may be older than an update."""
     kv = await admin.jetstream().key_value(names.LEASES)
     requests, answered, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     read = Log.all

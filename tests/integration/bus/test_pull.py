@@ -31,7 +31,7 @@ async def in_flight(client: Client) -> int:
 @pytest.mark.slow
 @pytest.mark.long
 async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: NatsServer, admin: Client) -> None:
-    """Whatever it is asked while it hangs waits in its socket, and all of that is served when it goes on."""
+    """Requests to a hung server wait in its socket, and it serves all of them when it goes on."""
     # So patient that what was delivered to nobody would be missed.
     await admin.jetstream().delete_consumer(names.MEDIA, "cv")
     await admin.jetstream().add_consumer(names.MEDIA, ConsumerConfig(durable_name="cv", ack_wait=600))

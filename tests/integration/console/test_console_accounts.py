@@ -1,4 +1,4 @@
-"""The room People: who lets whom in, what they may give, and what is never told. Tokens of one's own."""
+"""The page People: accounts, the roles that each may assign, secrets that stay hidden, and personal tokens."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ async def test_each_person_has_so_many_questions_under_way(server: NatsServer, a
 
 
 async def jobs(admin: Client, count: int) -> None:
-    """Wait until so many questions wait for a model."""
+    """Wait until `count` questions wait for a model."""
     async with asyncio.timeout(patience_s()):
         while await waiting(admin, names.ASKS) < count:
             await asyncio.sleep(0.05)

@@ -53,7 +53,7 @@ async def audited(admin: Client) -> list[dict[str, Any]]:
 
 
 async def test_a_camera_is_listed_as_it_does(server: NatsServer, admin: Client) -> None:
-    """What was said before the console began counts as what is said while it runs."""
+    """Events from before the console's start count like events while it runs."""
     for id in ("online", "offline", "unreadable", "new", "off"):
         await add_camera(admin, id, enabled=id != "off")
     await say(admin, status("offline", "offline", "nothing listens at the camera's address"), "1")
@@ -142,7 +142,7 @@ async def test_a_camera_that_one_may_not_see_is_none(server: NatsServer, admin: 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 async def test_who_may_not_change_cameras_does_not(server: NatsServer, admin: Client, role: Any) -> None:
-    """Whoever gives an address decides what is seen at it, so that a part of the cameras is not enough for that."""
+    """The author of an address decides what the camera shows, so that access to some cameras does not suffice."""
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         eve = await console.person("eve", role, cameras=["lobby"])

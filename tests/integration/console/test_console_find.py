@@ -1,4 +1,4 @@
-"""Finding moments by the console: by whatever is asked, of what somebody may see, and not a word of the rest."""
+"""Search by the console: every kind of query, over the cameras that a person may see, and nothing about the others."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_words_are_no_way_to_learn_what_others_saw(server: NatsServer, adm
 
 
 async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer, admin: Client) -> None:
-    """Whatever comes of other cameras is dropped, even where the service was told which may be seen."""
+    """The console drops results of other cameras, although its request names the permitted ones."""
     search = await bus.connect(server.settings("search"), "search")
     queries: list[Query] = []
 
@@ -155,7 +155,7 @@ async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer
 
 
 async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServer, admin: Client) -> None:
-    """Each person has so many at once: what nobody waits for must not count."""
+    """Each person has a limit of concurrent searches: abandoned ones must not count."""
     search = await bus.connect(server.settings("search"), "search")
     queries, go = [], asyncio.Event()
 

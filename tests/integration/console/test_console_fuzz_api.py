@@ -22,7 +22,7 @@ from tests.support.waiting import until
 from tests.support.worlds.incidents import incident, say
 from tidegate.local.server import NatsServer
 
-# Of each route so many, of which the first is the simplest that there is.
+# Requests of each route; the first is the simplest.
 EACH = 4
 NAMES = {
     "camera": ["lobby", "gate", "nowhere"],
@@ -156,6 +156,6 @@ async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsSer
 
 
 def _late(each: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool]:
-    """What takes away comes late, and whoever is signed out is answered 401 from then on."""
+    """Order deletions late and signing out last: after that, each answer is 401."""
     method, _, operation = each
     return operation["operationId"].startswith(SIGN_OUT), method == "DELETE"

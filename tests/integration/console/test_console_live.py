@@ -134,7 +134,7 @@ async def test_who_comes_later_begins_with_a_keyframe(admin: Client, pieces: lis
         assert late.heads()[0]["start"] == to_headers(pieces[keys[1]].segment)["Start"]
         await until(lambda: len(early.heads()) == keys[1] + 1)
         assert late.heads()[0] == early.heads()[-1] | {"dropped": 0}
-        # One who comes just after a keyframe has that one at once.
+        # A viewer that comes just after a keyframe gets that one immediately.
         third = Browser(_)
         await third.viewer.hear('{"watch": ["cam"]}')
         await until(lambda: third.heads())

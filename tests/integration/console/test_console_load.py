@@ -1,4 +1,4 @@
-"""Many browsers at once, one that stops reading, and servers that go: nobody harms anybody, and all come back."""
+"""Many concurrent browsers, one that stops reading, and lost servers: none harms another, and all recover."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def say(admin: Client, first: int, count: int, size: int = 0) -> None:
 
 
 class Heard:
-    """What one browser got: how many alerts, and how many it was told that it missed."""
+    """What one browser got: its alerts, and the reported number of missed ones."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.alerts: list[int] = []

@@ -93,12 +93,12 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
             assert money["spent"] == pytest.approx(time["used_s"] / 100, abs=0.002)
             assert time["busy_s"] + time["idle_s"] + time["warming_s"] == pytest.approx(time["used_s"], abs=0.2)
         assert after["segments"] > 0 and after["bytes"] > 0 and after["connected"]
-        # Nobody runs these, and nobody has asked for them.
+        # These do not run, and nothing has requested them.
         assert not any(of(after, name) for name in ("embed", "vlm", "search", "webhook", "analytics"))
 
 
 async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(server: NatsServer, admin: Client) -> None:
-    """JetStream's floor of acknowledgements stays below it: what waits is told by what nobody was given."""
+    """JetStream's acknowledgement floor stays below it: the backlog is what was never delivered."""
     js = admin.jetstream()
     config = (await js.consumer_info("MEDIA", "cv")).config
     await js.add_consumer("MEDIA", config.evolve(ack_wait=0.5, max_deliver=1))
@@ -154,7 +154,7 @@ async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServe
         assert (none["services"], none["segments"], none["bytes"]) == ([], None, None)
         assert (none["cameras"], none["online"], none["cameras_more"]) == ([], 0, 0)
         assert "yard" not in (await bea.get("now")).text + (await nobody.get("now")).text
-        # A camera that is removed is gone at once.
+        # A removed camera disappears immediately.
         await (await admin.jetstream().key_value(names.CAMERAS)).delete("yard")
         await poll_until(anna, "now", lambda n: len(n["cameras"]) == 2 and not n["attention"])
 
@@ -194,7 +194,7 @@ async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
             await say(admin, begun("yard", n), f"i/{n}")
         assert (await bea.get("markers", params=later)).json() == before and before["markers"]
         monkeypatch.setattr(markers, "MOST_READ", 5000)
-        # One who sees many cameras is served by reading all, and told of theirs alone.
+        # For a person with many cameras the console reads all of them, and returns the person's alone.
         many = await console.person("dora", cameras=["yard", *(f"c{n}" for n in range(50))])
         answer = (await many.get("markers")).json()
         assert [m["incident"] for m in answer["markers"]] == [*(f"i-{n}" for n in (1, 3, 5, 7, 9, *range(10, 20)))]

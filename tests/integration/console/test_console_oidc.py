@@ -98,7 +98,7 @@ async def test_a_token_that_is_not_right_signs_nobody_in(
         back = await begin(browser)
         if twist == {"nonce": ["NONCE"]}:
             twist = {"nonce": [next(iter(provider.codes.values()))["nonce"]]}
-        # Times are said from now on.
+        # Times in `twist` are relative to now.
         provider.twist = {k: int(time.time()) + v if isinstance(v, int) else v for k, v in twist.items()}
         answer = await browser.get(back)
         assert answer.status_code == 401, answer.text
@@ -152,7 +152,7 @@ async def test_what_the_provider_refuses_is_said(server: NatsServer, admin: Clie
 
 
 async def test_a_name_alone_is_nobody(server: NatsServer, admin: Client) -> None:
-    """Whoever can choose their name at the provider is not somebody who is there under that name."""
+    """A name that a person chose at the provider does not make them the existing account of that name."""
     async with both(server, admin) as (provider, console):
         root = await console.person("root", "admin", sees_all=True)
         provider.claims = {"sub": "evil", "preferred_username": "root", "groups": ["it"]}

@@ -1,4 +1,4 @@
-"""Recordings by the console's API: for whoever may see the camera, hour by hour, and as a video that players take."""
+"""Recordings by the console's API: for people who may see the camera, by the hour, and as a video for players."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: who sees which, in pages, with their evidence; marks; and what was said before."""
+"""Incidents over HTTP: access, pages, evidence, marks, and events from before the console's start."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ async def test_an_incident_has_its_paths_and_what_was_put_off(server: NatsServer
 async def test_an_incident_has_its_picture_and_its_clip(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
-    """Also where the camera was removed meanwhile, and not for whoever may not see it."""
+    """This holds for a removed camera too, and not for people who may not see it."""
     seqs = await publish(admin, pieces, "lobby")
     start = pieces[0].segment.start + dt.timedelta(seconds=4)
     shows = Snapshot(stream="MEDIA", seq=seqs[5], time=start)

@@ -1,4 +1,4 @@
-"""Who may what, asked over HTTP of every route there is: see `tests/support/console/rights.py`."""
+"""The rights of each role, by HTTP requests to every route: see `tests/support/console/rights.py`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _askers(world: World, row: Row) -> list[tuple[str, httpx.AsyncClient, tuple[
 
 @pytest.mark.slow
 async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server: NatsServer, admin: Client) -> None:
-    """Byte for byte, whatever is asked of it, by whom: but for its name, which whoever asks knows."""
+    """The answers to each request by each role are equal byte for byte, except for the name in the request."""
     wrong: list[str] = []
     tried = 0
     async with world_on(server, admin) as world:
@@ -103,7 +103,7 @@ async def _outcome(world: World, method: str, row: Row, role: str, camera: str) 
 
 
 async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> None:
-    """A handshake is refused before anything is said, and one that another site's page begins."""
+    """The server refuses the handshake itself, also one that another site's page begins."""
     async with world_on(server, admin) as world:
         url = f"{world.console.url.replace('http', 'ws', 1)}api/v1/live"
         cookie = f"{COOKIE}={world.some['viewer'].cookies[COOKIE]}"
@@ -121,7 +121,7 @@ async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> N
 
 
 async def test_lists_tell_of_no_other_camera(server: NatsServer, admin: Client) -> None:
-    """Whatever is asked without a camera's name, by people of each role who see one of two."""
+    """Each route without a camera's name, for people of each role who see one of two cameras."""
     async with world_on(server, admin) as world:
         await world.names(ROWS["GET", "/letters/{seq}"], HIDDEN)
         await world.all["admin"].patch(f"cameras/{HIDDEN}", json={"min_score": 0.5})

@@ -1,4 +1,4 @@
-"""The console's page Scaling: what the scaler says, and what-ifs, by whoever may see and start them."""
+"""The console's page Scaling: the scaler's reports, and what-ifs, with the rights to see and start them."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ async def test_a_field_that_can_t_be_used_is_named(
 
 @pytest.mark.slow
 async def test_one_a_person_runs_and_two_at_once(server: NatsServer, admin: Client) -> None:
-    """Whoever ends theirs makes room; the console's end is the end of all."""
+    """A person who ends theirs makes room; the console's end is the end of all."""
     async with console_on(server, admin) as console:
         olga, first = await begun(console, "olga", LONG)
         assert (await olga.post("whatif", json=LONG)).status_code == 409
@@ -260,7 +260,7 @@ async def test_a_child_that_reads_nothing_holds_nobody_up() -> None:
 
 
 async def test_arrivals_that_stop_coming_are_no_arrivals() -> None:
-    """What was told so far would have been simulated."""
+    """Regression: it would have simulated the arrivals received so far."""
 
     async def usage() -> AsyncGenerator[UsageLine, None]:
         yield UsageLine(subject="usage.cv", stored_at=1.0, data=b"x")

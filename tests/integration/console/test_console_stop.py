@@ -16,7 +16,7 @@ BODY = b'{"token": "guessed"}'
 
 
 async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin: Client) -> None:
-    """It takes no new connection once it is told to stop, and ends those that there are when they are done."""
+    """After the stop signal it takes no new connection, and closes each existing one after its answer."""
     async with console_on(server, admin) as console:
         parts = urlsplit(console.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -130,7 +130,7 @@ async def test_a_letter_is_deleted_once(server: NatsServer, admin: Client) -> No
 
 
 async def test_a_forged_letter_is_not_replayed(server: NatsServer, admin: Client) -> None:
-    """A service's password leads to its own work alone, whoever replays what it has buried."""
+    """A service's password leads to its own work alone, also when the admin replays its dead letters."""
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         headers = {"Dlq-Reason": "x", "Dlq-Stream": "EVENTS", "Dlq-Seq": "1", "Dlq-Subject": "events.alerts.lobby"}

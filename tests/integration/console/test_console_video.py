@@ -1,4 +1,4 @@
-"""Pictures out of a real MEDIA: each is the frame that was asked for, and no decoder takes the console with it."""
+"""Pictures out of a real MEDIA: each is the requested frame, and no decoder's crash ends the console."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_pictures_arrive_whole_whatever_their_number(device: str) -> None:
 
 
 def trained_for_nothing(name: str, folder: Path) -> str:
-    """A spec of torchvision with weights of a file, whose classes are told apart, so that something is found."""
+    """A torchvision spec with weights of a file whose classes differ, so that the model detects something."""
     from torchvision.models import get_model
 
     torch.manual_seed(0)
@@ -125,7 +125,7 @@ def test_rt_detr_finds_the_same_objects(device: str, tmp_path: Path) -> None:
     wanted = load(spec, threads=2, min_score=0.1, batch_size=1).detect(images)
     found = load(spec, device=device, min_score=0.05, batch_size=3).detect(images)
     assert all(near(a, b, share=0.7) for a, b in zip(found, wanted, strict=True))
-    # As many are found as were asked for, in the mean.
+    # The mean number of detections is the requested one.
     assert sum(map(len, wanted)) == pytest.approx(12 * len(images), abs=len(images))
 
 

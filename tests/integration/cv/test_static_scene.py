@@ -1,4 +1,4 @@
-"""Quiet video costs little, and nothing is missed for it: the pure parts, and cv on a real server."""
+"""A static scene costs little, and cv misses nothing for it: the pure parts, and cv on a real server."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def seen(of: np.ndarray, seed: int, level: float = 1.0) -> Grey:
 
 
 def after(pictures: int, seed: int) -> Scene:
-    """What is known after so many full looks at a still scene."""
+    """The scene after `pictures` full inferences of a still picture."""
     state = scene.new()
     for n in range(pictures):
         state, _ = scene.learn(state, [seen(ground(seed), seed + n)], float(n), [[]])
@@ -80,7 +80,7 @@ def test_each_moment_of_a_full_look_is_in_one_segment(
     starts = np.cumsum([begin, *lengths]).tolist()
     looks = sum(full_inference.falls_in(camera, a, b - a, every_s) for a, b in pairwise(starts))
     moments = (starts[-1] - begin) / every_s
-    # A segment that is longer than the interval holds several, and is looked at once.
+    # A segment that is longer than the interval has several moments, and one full inference.
     assert looks <= moments + 1
     if max(lengths) <= every_s:
         assert looks >= moments - 1
@@ -237,7 +237,7 @@ def test_a_replica_knows_at_once_what_another_has_shared(seed: int) -> None:
     assert gate.must_read(LOBBY, 13.0)
     gate.adopt(LOBBY, data, 13.0)
     assert scene.find_match(gate.scene(LOBBY), seen(ground(seed), seed + 80), 13.0) is not None
-    # It has nothing that others do not know, and does not ask again at once.
+    # It has nothing that others lack, and does not retry immediately.
     assert not gate.may_share(LOBBY)
     assert not gate.must_read(LOBBY, 14.0)
 
@@ -404,7 +404,7 @@ async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
 
 
 async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """And puts off the segment that the other said to be unchanged."""
+    """It defers the segment that the other replica reported unchanged."""
     pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))
     one, other = Squares(), Squares()
     async with cv(server, one):

@@ -297,7 +297,7 @@ async def test_objects_that_cv_found_are_embedded(server: NatsServer, admin: Cli
 
 
 async def test_a_crop_is_of_what_is_in_its_box(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """Its vector is that of the same picture cut out here and asked for by hand, at each of the analysed times."""
+    """Its vector equals that of a request for the same crop, made here, at each analysed time."""
     await with_crops(admin)
     piece = clips.pieces(videos[0], "lobby")[0]
     seq = await publish(admin, piece, 0)

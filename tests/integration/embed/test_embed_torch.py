@@ -146,7 +146,7 @@ def test_weights_that_don_t_fit_are_refused(tiny: str, tmp_path: Path) -> None:
 async def test_texts_pictures_and_segments_meet_in_one_space(
     server: NatsServer, admin: Client, tiny: str, tmp_path: Path
 ) -> None:
-    """The service over a real server: every vector is that of the model, by whatever way it was asked."""
+    """The service over a real server: every vector is the model's, for each kind of request."""
     model = load(tiny, pretrained="random")
     pieces = clips.pieces(make(tmp_path / "clip.mp4"), "lobby")
     for n, piece in enumerate(pieces):

@@ -1,7 +1,7 @@
-"""A camera's password goes to the address it was given for, and to no other: attacks on it, with a real ingest.
+"""A camera's password goes to the address it belongs to, and to no other: attacks on it, with a real ingest.
 
-Whoever could write the bucket `cameras` would send ingest wherever they like. What listens here is no camera: it asks
-for a password, as one does, and keeps what it is told.
+A writer of the bucket `cameras` can send ingest to any address. The listener here is no camera: it asks
+for a password, as a camera does, and stores each request.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def test_a_changed_entry_gets_no_password(
         if thief.heard:
             reason = await reason_of(bus, "--password-stdin")
             assert f"rtsp://{camera.address}" in reason, "for which address it is"
-        # A second camera has come and been asked by then: whatever was to happen to the first has happened.
+        # Once ingest has connected to a second camera, it has handled the first.
         await add(admin, "hall", f"rtsp://{LOGIN}@{camera.address}/hall")
         await until(lambda: any("/hall" in request and BASIC in request for request in camera.heard))
     assert not thief.saw_password, thief.heard

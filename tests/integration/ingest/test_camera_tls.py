@@ -1,4 +1,4 @@
-"""Cameras over TLS: whose certificate is taken, and what people are told where it is not. All of it is real."""
+"""Cameras over TLS: which certificates ingest accepts, and how it reports the others. All of it is real."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
         await add(admin, "lobby", f"rtsps://{LOGIN}@127.0.0.1:{port}/live")
         start(INGEST_CA=written(ours, tmp_path / "ca.pem"))
         await until(lambda: "is not trusted" in reasons(bus, "offline").get("lobby", ""))
-        # Whoever can write the entry, and answer for the camera, would have it unchecked.
+        # An attacker who writes the entry, and answers for the camera, must not turn the check off.
         entry = await registry.read(admin.jetstream(), "lobby")
         forged = msgspec.structs.replace(entry, verify_tls=False)
         await (await admin.jetstream().key_value(names.CAMERAS)).put("lobby", cameras.encode(forged))

@@ -1,4 +1,4 @@
-"""Connecting to cameras: so many at a time, who may well be there first, and nobody waits for ever."""
+"""Connecting to cameras: a limited number at a time, likely ones first, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.waiting import until
 
 
 class Line:
-    """Cameras that ask for a place; each keeps it until it is told to go."""
+    """Cameras that ask for a place; each has it until the test releases it."""
 
     def __init__(self, attempts: ConnectQueue) -> None:
         self._connect_queue = attempts
@@ -64,7 +64,7 @@ async def settle() -> None:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> int:
-    """So many places, fewer than usual."""
+    """Reduce the number of places, and return it."""
     monkeypatch.setattr(connect_queue, "MOST", 3)
     return 3
 

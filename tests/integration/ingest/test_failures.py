@@ -1,4 +1,4 @@
-"""Why a camera or file gives no video: what people are told, with real servers and files, and the remedy in it."""
+"""Why a camera or file gives no video: the messages with their remedies, with real servers and files."""
 
 from __future__ import annotations
 

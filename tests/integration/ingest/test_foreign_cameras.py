@@ -52,7 +52,7 @@ async def test_every_kind_of_camera(
     admin: Client, bus: Bus, start: Callable[..., Ingest], foreign: tuple[str, str]
 ) -> None:
     url, private = foreign
-    # Ten encoders start at once, on a machine that may be busy.
+    # Ten encoders start together, on a machine that may be busy.
     ingest = start(INGEST_TIMEOUT_S="60")
     names = [f"{path}-{transport}" for path in ("h264", "h265", "reordered", "sound") for transport in ("tcp", "udp")]
     for name in names:

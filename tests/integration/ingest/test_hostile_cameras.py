@@ -146,7 +146,7 @@ async def test_what_a_camera_sends_does_not_fill_memory(
 
 @pytest.mark.slow
 async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
-    """Of the connection that libav makes, whatever an earlier one was told."""
+    """The limit holds for the connection that libav makes, whatever an earlier one received."""
     body = description(more=f"a=x:{'y' * 1000}\r\n" * 300_000)
 
     def answer(number: int, request: str) -> str:
@@ -161,7 +161,7 @@ async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, 
 
 
 def test_timestamps_that_stand_still_are_said(still: list[list[bytes]]) -> None:
-    """Nothing is cut where no time passes; what is kept until then is bounded."""
+    """No segment ends while no time passes; the buffer until then is bounded."""
     with HostileCamera(sending((still[min(n, 1 + n % 24)], 7) for n in range(6000))) as camera:
         pieces, failure = read(camera.url, max_bytes=64 * MB)
     assert len(pieces) <= 1

@@ -163,7 +163,7 @@ async def test_server_restart_under_load_loses_nothing(
         await add(admin, name, looped(rtsp, "long" if name > "cam5" else "short"))
     await until(lambda: all(len(bus.of(n)) >= 2 for n in names))
     await server.stop(sig)
-    # Longer than a lease: nobody publishes then, but what the cameras send is kept.
+    # Longer than a lease: nobody publishes then, but ingest buffers what the cameras send.
     await asyncio.sleep(LEASE_S + 1.5)
     await server.start()
     await until(lambda: admin.is_connected)
@@ -268,7 +268,7 @@ async def test_two_processes_share_and_take_over(
     killed = time.monotonic()
     await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5)
     await until(lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims))
-    # Never two at once: an epoch, once followed by another, is over.
+    # Never two together: an epoch is over once another follows it.
     for name in names:
         order = [s.epoch for s in sorted(bus.of(name), key=lambda s: s.start)]
         assert len(list(dict.fromkeys(order))) == len([e for i, e in enumerate(order) if i == 0 or order[i - 1] != e])

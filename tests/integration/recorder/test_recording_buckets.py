@@ -1,4 +1,4 @@
-"""Recordings in a bucket are kept as those in a folder are, and what is wrong with a bucket is said in one sentence."""
+"""A bucket stores recordings as a folder does, and each fault of a bucket is one sentence."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def doing(request: pytest.FixtureRequest) -> Doing:
 
 
 async def test_a_bucket_that_is_none_is_said(page: S3Page, doing: Doing) -> None:
-    """And what would be there is not missing: who thinks so begins anew."""
+    """Its objects must not count as missing: a caller would begin again without them."""
     bucket = Bucket("s3://no-such-bucket/below")
     with pytest.raises(Unkept) as error:
         await doing(bucket)
@@ -321,7 +321,7 @@ async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Pa
 async def test_no_credentials_are_said_to_be_missing(
     url: str, page: S3Page, doing: Doing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the machine is asked for those of its role."""
+    """Without them the client requests those of the machine's role."""
     for name in CREDENTIALS.keys() - {"AWS_REGION"}:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", page.environment["AWS_ENDPOINT_URL"])

@@ -46,7 +46,7 @@ async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: N
 
 
 async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin: Client) -> None:
-    """Of each service all replicas answer; without a name, whoever asks one service finds that one."""
+    """All replicas of each service answer; without a name, a client of one service finds that one."""
     embed = [await bus.connect(server.settings("embed"), "embed") for _ in range(2)]
     search = await bus.connect(server.settings("search"), "search")
     finder = await bus.connect(server.settings("finder"), "finder")

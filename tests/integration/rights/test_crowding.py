@@ -1,4 +1,4 @@
-"""Whoever holds one password takes neither the server's connections, nor its memory, nor its files from the others."""
+"""The holder of one password takes neither the server's connections, nor its memory, nor its files from the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 1500
 
 
 class Crowd:
-    """Connections of one user, as many as the server takes."""
+    """Connections of one user, up to the server's limit."""
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class Crowd:
             writer.close()
 
     async def grow(self, most: int) -> tuple[int, bytes]:
-        """How many connections the server took of `most`, and what it said to the first that it did not."""
+        """Return how many connections of `most` the server accepted, and its reply to the first refused one."""
         for taken in range(most):
             reply, _ = await self.join()
             if reply != b"PONG\r\n":
@@ -169,7 +169,7 @@ async def test_connections_leave_the_store_its_files_and_others_their_connection
         admin = await bus.connect(settings["admin"], "admin")
         stack.push_async_callback(admin.close)
         crowd = await stack.enter_async_context(Crowd(settings["cv"]))
-        # Those that it does not take it lets go at once.
+        # The server closes refused connections immediately.
         for _ in range(4):
             taken, reply = await crowd.grow(FEW)
         assert (taken, await stored(admin)) == (0, 40), reply

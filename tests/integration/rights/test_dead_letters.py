@@ -99,7 +99,7 @@ async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
 
 
 async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, admin: Client) -> None:
-    """Apps hear events: whoever writes letters for the webhook must not have admin raise its alarms."""
+    """Apps receive events: a writer of the webhook's dead letters must not make admin raise alarms."""
     js = admin.jetstream()
     true = await js.publish("events.alerts.lobby", b"true", headers={"ce-id": "1", "Nats-Msg-Id": "1"})
     other = await js.publish("events.tracks.lobby", b"not for it")
@@ -109,7 +109,7 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
         letter = await forge(server, "webhook", advisory("events.alerts.lobby", names.EVENTS, seq))
         with pytest.raises(BusError, match="does not show that it was said"):
             await dlq.replay(admin, letter)
-    # What was said is replayed as it was said, whatever else its letter holds.
+    # A published event is replayed as it was published, whatever else its dead letter has.
     given = advisory("events.alerts.lobby", names.EVENTS, true.seq) | {"ce-id": "forged", "X-More": "forged"}
     new = await dlq.replay(admin, await forge(server, "webhook", given, b"true"))
     stored = await js.get_msg(names.EVENTS, new, direct=True)

@@ -129,7 +129,7 @@ async def test_a_plain_store_is_encrypted_with_all_that_is_in_it(data: Path, mon
 
 
 async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain store is kept until the server runs with the encrypted one."""
+    """The plain store stays until the server runs with the encrypted one."""
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     before = content(data / "jetstream")
@@ -148,7 +148,7 @@ async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypa
 
 
 async def test_an_older_version_finds_no_half_of_a_copy(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept away before the copy is begun, and only where one is."""
+    """A folder in place of nats.conf blocks it before the copy begins, and only where there is a copy."""
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     shutil.rmtree(data / "nats.conf")

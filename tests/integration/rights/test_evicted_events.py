@@ -27,7 +27,7 @@ __all__ = ["house"]
 
 
 async def copied(admin: Client, count: int) -> None:
-    """Wait until the server has copied so many events: it begins some 100 ms after it has started."""
+    """Wait until the server has copied `count` events: it begins some 100 ms after its start."""
     async with asyncio.timeout(4 * patience_s()):
         while (await admin.jetstream().stream_info(names.ALERTS)).state.messages < count:
             await asyncio.sleep(0.02)

@@ -35,7 +35,7 @@ async def hostile(client: Client, prefix: bytes = b"events.tracks.", put: Put = 
 
 @pytest_asyncio.fixture
 async def analytics(server: NatsServer) -> AsyncIterator[Client]:
-    """Whoever may write tracks. What crosses accounts has a block of headers that the server has made anew."""
+    """A client that may write tracks. The server rewrites the headers of messages that cross accounts."""
     client = await bus.connect(server.settings("analytics"), "analytics")
     yield client
     await client.close()
@@ -78,7 +78,7 @@ async def test_a_log_reads_on_whatever_a_message_holds(admin: Client, analytics:
 async def test_no_message_has_a_watcher_publish(
     server: NatsServer, admin: Client, description: bytes, line: bool
 ) -> None:
-    """Whoever may write an event could have purged a stream by the hand of the operator who watches events."""
+    """Regression: a writer of events could purge a stream by way of an operator who watches events."""
     js = admin.jetstream()
     await js.publish("events.captions.lobby", b"{}")
     status = b" 100 %s\r\n" % description if line else b"\r\nStatus: 100\r\nDescription: %s\r\n" % description

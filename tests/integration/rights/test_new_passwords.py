@@ -47,7 +47,7 @@ async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
 
 
 class Pod:
-    """Where a kubelet puts an identity's Secret, and what the pod is told of it."""
+    """The folder where a kubelet mounts an identity's Secret, and the settings that name it."""
 
     def __init__(self, server: OwnServer, folder: Path, identity: str) -> None:
         self._secrets, self._identity = server.secrets, identity
@@ -71,14 +71,14 @@ class Pod:
 
 
 async def film(server: OwnServer, first: int, count: int) -> None:
-    """Store segments of a second each, as whoever has the admin's password now."""
+    """Store segments of a second each, with the admin's current password."""
     client = await bus.connect(server.settings("admin"), "admin")
     await jobs_world.film(client, count, first=first)
     await client.close()
 
 
 async def embedded(server: OwnServer, count: int) -> None:
-    """Until each of so many segments has one event, and no more come."""
+    """Wait until each of `count` segments has one event, and no more come."""
     client = await bus.connect(server.settings("admin"), "admin")
     await settled(client)
     state = await client.jetstream().stream_info("EVENTS", subjects_filter=names.event("embeddings", "lobby"))
@@ -211,7 +211,7 @@ def test_who_is_rotated(tmp_path: Path) -> None:
     last = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
     assert last["cv.msg-id-key"] == before["cv"] and last["cv"] != after["cv"]
     assert last["ingest"] != before["ingest"] and last["ingest.msg-id-key"] == before["ingest"]
-    # The servers know each other by theirs, and would have to change it all at once.
+    # The servers share this one, and would all have to change it together.
     assert last[ROUTES] == before[ROUTES]
     for wrong in ("nobody", ROUTES):
         done = CliRunner().invoke(tidegate, ["cluster", "init", str(folder), "--rotate", wrong])

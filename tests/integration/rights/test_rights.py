@@ -90,7 +90,7 @@ class World:
             if not (identity == "admin" and message.subject.startswith("$JS.S.")):
                 self.heard.append((identity, message))
             if message.reply and any(matches(pattern, message.subject) for pattern in answered):
-                # As a service answers what it can't read: with an error that repeats what was asked.
+                # As a service answers an unreadable request: with an error that repeats its start.
                 await client.publish(message.reply, b"answer " + message.data[:20])
 
         return listen
@@ -126,7 +126,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def by_commands() -> tuple[str, ...]:
-    """What is asked of no service, but of commands, which run as `admin`."""
+    """Subjects of requests that commands answer, not services; commands run as `admin`."""
     every = attacks.RIGHTS.values()
     services = {subject for rights in every for subject in (*rights.answered, *rights.collected)}
     return tuple({subject for rights in every for subject in rights.requests} - services)
@@ -193,7 +193,7 @@ async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> N
 
 
 async def test_no_block_of_headers_ends_the_server(world: World) -> None:
-    """A block of one byte ends nats-server where its stream republishes, and whoever crosses no account may send it."""
+    """A block of one byte ends nats-server if its stream republishes; a client of the same account may send it."""
     for identity, client in world.clients.items():
         for subject in map(example, attacks.PERMISSIONS[identity]["publish"]):
             for headers in raw.BLOCKS:

@@ -32,7 +32,7 @@ __all__ = ["authority", "stranger"]
 
 
 class Server:
-    """A nats-server that takes user and password, and TLS as it is told."""
+    """A nats-server with user and password, and the TLS settings of its caller."""
 
     def __init__(self, folder: Path, pair: Pair, **tls: Any) -> None:
         self.port = free_port(0)
@@ -115,7 +115,7 @@ async def test_a_refusal_of_which_only_the_end_is_heard_is_named_too(tmp_path: P
                     b"INFO " + json.dumps(info | {"tls_required": True, "tls_verify": True}).encode() + b"\r\n"
                 )
                 secure = context.wrap_socket(connection, server_side=True)
-                # Gone at once, and with what the client sends meanwhile.
+                # Close immediately, and drop what the client sends meanwhile.
                 secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 secure.close()
 
@@ -158,7 +158,7 @@ async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Pa
 async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offered(
     tls: dict[str, str], authority: Authority
 ) -> None:
-    """Whoever sits between says that the server has no TLS."""
+    """An attacker in between claims that the server has no TLS."""
     heard = b""
     waits = asyncio.Event()
 

@@ -96,7 +96,7 @@ def pages(secured: bool, authority: Authority) -> tuple[str, ssl.SSLContext | No
 
 
 def slow_client(url: str, context: ssl.SSLContext | None, says: bytes) -> socket.socket:
-    """One that has said so much, and reads nothing. It has room for little of an answer."""
+    """A client that has sent `says`, and reads nothing. Its buffer takes little of an answer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", int(url.rpartition(":")[2])))

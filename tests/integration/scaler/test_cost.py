@@ -36,7 +36,7 @@ SCALED = load(ROOT / "deploy/keda/cv.yaml")
 IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 PARTS = ("busy", "idle", "warming")
 
-# Seconds since the last update, replicas asked for, living, warming, and what was lived and worked meanwhile.
+# Seconds since the last update; replicas requested, alive and warming; time alive and busy meanwhile.
 seconds = st.floats(0, 1000)
 counts = st.integers(0, 50)
 updates = st.lists(st.tuples(seconds, counts, counts, counts, seconds, seconds), max_size=60)
@@ -131,7 +131,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
             assert autoscaler.state.busy_seconds == 0
             began = time.monotonic()
             async with asyncio.timeout(patience_s()):
-                while autoscaler.state.busy_seconds < 0.3:  # half of the time it has something in hand
+                while autoscaler.state.busy_seconds < 0.3:  # half of the time it has something in flight
                     busy_s = (time.monotonic() - began) / 2
                     await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], busy_s))
                     await asyncio.sleep(0.25)

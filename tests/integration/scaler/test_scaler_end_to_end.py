@@ -164,7 +164,7 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
 
             await publish(admin, pieces, 1, 150)
             await until(lambda: counts.add(pool.count) or pool.count > 1)
-            # KEDA goes on by itself over a restart: errors, and then streams opened anew.
+            # KEDA goes on by itself over a restart: errors, and then new streams.
             opened = driver.opened
             await scaler.stop()
             await until(lambda: "UNAVAILABLE" in driver.errors)

@@ -157,7 +157,7 @@ def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
 
 @asynccontextmanager
 async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[None]:
-    """So many workers of cv that are busy and say so, each by its own heartbeats."""
+    """Run `count` busy workers of cv, each with its own heartbeats."""
     client = await bus.connect(server.settings("cv"), "cv")
     began = time.monotonic()
 
@@ -195,7 +195,7 @@ async def measured(demand: LiveDemand) -> float:
 
 
 async def test_the_other_scaler_knows_what_the_first_has_measured(server: NatsServer, admin: Client) -> None:
-    """Though nobody ever asked it: KEDA asks one of the two."""
+    """It knows this without any request: KEDA calls one of the two."""
     async with scaler(server) as standby, workers(server, 4, rate=3.0):
         async with scaler(server) as first:
             await publish(admin, 200)
@@ -240,7 +240,7 @@ async def test_what_is_no_history_costs_a_fresh_start(
 async def test_without_the_bucket_it_works_and_says_what_to_do(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that was set up before there was one. Once it is there, what was seen is kept."""
+    """A version without the bucket set up the cluster. The scaler stores its history once the bucket is there."""
     monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
     await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
     async with scaler(server) as one:
@@ -280,7 +280,7 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
 
 
 async def stored(admin: Client) -> None:
-    """Until something is kept."""
+    """Wait until the bucket has an entry."""
     async with asyncio.timeout(patience_s()):
         while not (await admin.jetstream().stream_info(f"KV_{names.SCALER}")).state.messages:
             await asyncio.sleep(0.05)

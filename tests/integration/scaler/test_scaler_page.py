@@ -1,4 +1,4 @@
-"""The page /demand over a real server, asked as KEDA's trigger of type `metrics-api` asks."""
+"""The page /demand over a real server, with the requests of KEDA's trigger of type `metrics-api`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) ->
 
 
 async def test_the_first_message_is_in_the_next_answer(server: NatsServer, admin: Client) -> None:
-    """By the stream's own word, before the scaler has asked JetStream again: something, however little."""
+    """The stream's republished message counts before the scaler's next read of JetStream; the demand is small."""
     async with running(server) as url:
         assert (await ask(url, CV))[1]["active"] is False
         await publish(admin, 1)
@@ -159,7 +159,7 @@ async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer
         await server.stop()
         code, reply = await until_async(lambda: ask(url, CV), lambda a: a[0] != 200)
         assert code == 503 and "NATS is not connected" in reply["error"]
-        # A service that is new to it is told the same, before KEDA gives up.
+        # A service that is new to it gets the same answer, before KEDA gives up.
         assert (await ask(url, CV | {"headroom": "0.5"}))[0] == 503
         await server.start()
         assert (await until_async(lambda: ask(url, CV), lambda a: a[0] == 200))[1]["demand"] == 0.0

@@ -1,4 +1,4 @@
-"""The external scaler over real gRPC and a real server, asked by an independent client as KEDA asks."""
+"""The external scaler over real gRPC and a real server; an independent client makes KEDA's calls."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
         await until(lambda: active.results == [False, True])
         for kind in ("verify", "ask", "summarize", "caption", "verify"):
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
-        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
+        # Without a heartbeat, the lag rule: 6 messages at 2 a replica. The scaler reads each consumer once a second.
         async with asyncio.timeout(patience_s()):
             while await keda.metric(request) != (pytest.approx(3), True):
                 await asyncio.sleep(0.1)
@@ -225,7 +225,7 @@ async def test_without_jetstream_it_says_so_and_streams_outlive_it(
                     assert e.code == "UNAVAILABLE" and "NATS is not connected" in e.details
                     break
                 await asyncio.sleep(0.05)
-        # A ScaledObject that is new to us is told the same, at once.
+        # A ScaledObject that is new to us gets the same answer, immediately.
         with pytest.raises(Refused) as refused:
             await keda.metric(CV | {"headroom": "0.5"})
         assert refused.value.code == "UNAVAILABLE"

@@ -133,7 +133,7 @@ async def test_filters_narrow_both_rankings(server: NatsServer, admin: Client, t
 async def test_however_many_labels_are_asked_for_so_many_hits_are_looked_at(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each label had as many as one alone: a query of a hundred took gigabytes."""
+    """Regression: each label had the limit of a single one, and a query of a hundred took gigabytes."""
     limits: list[int] = []
     whole = Index.labelled
 
@@ -378,7 +378,7 @@ async def test_retention_by_size_drops_what_came_first_and_no_more_than_it_must(
 async def test_its_memory_does_not_grow_with_what_it_has_written(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """What LanceDB keeps of one write was kept for good: 1.4 GB after 3000 writes."""
+    """Regression: LanceDB's cache of each write was never freed: 1.4 GB after 3000 writes."""
     async with searching(server, tmp_path, search_cache_mb=1, search_batch_size=1):
         for second in range(80):
             await embedded(admin, "lobby", second, scene(second))

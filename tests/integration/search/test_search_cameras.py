@@ -1,4 +1,4 @@
-"""What is asked of some cameras tells nothing of the others: not what they saw, nor that they saw anything."""
+"""A query over some cameras reveals nothing of the others: neither what they saw, nor that they saw anything."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_labels_are_those_of_the_cameras_asked_for(server: NatsServer, adm
 async def test_words_mean_the_labels_of_the_cameras_asked_for(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """A label that only another camera has seen is told neither by an error, nor by what the words do not find."""
+    """Neither an error nor a lack of results reveals a label that only another camera has seen."""
     await detected(admin, "lobby", 0, [("dog", 0.9)])
     await detected(admin, "vault", 0, [("hot dog", 0.9), ("bus", 0.9)])
     async with searching(server, tmp_path):

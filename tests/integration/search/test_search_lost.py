@@ -1,4 +1,4 @@
-"""An index that is gone, or can't be read, is built again from EVENTS, and somebody is told."""
+"""Search rebuilds a lost or unreadable index from EVENTS, and reports it."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ async def test_in_whatever_order_they_come_and_however_often(
 async def test_a_revision_in_which_nothing_is_seen_leaves_nothing(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """Also where it comes first: what was said without it must not stay."""
+    """This holds also if the revision comes first: the original event's rows must not stay."""
     await tell(admin, labelled(0, "car"), labelled(0), ["first", "revision"])
     await tell(admin, labelled(1, "car"), labelled(1), ["revision", "first"])
     await tell(admin, labelled(2, "car"), labelled(2), ["first", "lost"])

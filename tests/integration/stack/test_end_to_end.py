@@ -91,7 +91,7 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
 
 @pytest.mark.slow
 async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path) -> None:
-    """Random bytes, half a segment, lying headers, nothing at all, 7.9 MB: each processed or buried with a reason."""
+    """Random bytes, half a segment, lying headers, no bytes, 7.9 MB: each processed or dead-lettered with a reason."""
     js = admin.jetstream()
     good = clips.pieces(videos[0], "lobby")[0]
     head = to_headers(good.segment)
@@ -105,7 +105,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         "no headers": (good.payload, {}),
         "nonsense headers": (good.payload, head | {"Frames": "many", "Start": "yesterday"}),
         "empty": (b"", head),
-        # Of another camera: the second segment in a row that a camera sends of one fault is counted, not buried.
+        # Of another camera: a camera's second segment in a row with one fault is counted, not dead-lettered.
         "large": (os.urandom(7_900_000), head | {"Camera": "yard"}),
     }
     seqs = {}

@@ -85,7 +85,7 @@ async def up(tmp_path: Path, environment: dict[str, str]) -> AsyncIterator[Path]
 
 
 def detections(n: int, *people: int) -> Detections:
-    """Of a segment in whose frames so many people are seen, and a dog."""
+    """The detections of segment `n`: that many people in each frame, and a dog."""
     box = (0.1, 0.1, 0.2, 0.5)
     dog = DetectedObject(label="dog", score=0.9, box=box)
     person = DetectedObject(label="person", score=0.9, box=box)
@@ -134,7 +134,7 @@ async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
         await publish(admin, detections(2))
         assert msgspec.json.decode((await heard.next_msg(timeout=patience_s())).data)["most"] == 0
 
-        # What it can't read is buried under its own right.
+        # It dead-letters unreadable messages under its own right.
         await admin.jetstream().publish("events.detections.lobby", b"?", headers={"Nats-Msg-Id": "x"})
         letters = []
         while not letters:

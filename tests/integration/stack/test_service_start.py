@@ -49,7 +49,7 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
         await service.until_it_says("/readyz", "^waiting for JetStream: ")
         assert '"waiting for JetStream"' in service.log
         assert await service.says("/healthz") == "ok"
-    # One that is told to stop waits no longer.
+    # A stop signal ends the wait.
     reply = start("webhook", cluster.environment("webhook"))
     await reply.until_it_says("/readyz", "^waiting for JetStream: ")
     assert await reply.end() == 0

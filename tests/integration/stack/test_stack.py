@@ -49,7 +49,7 @@ async def test_explain_is_answered_once_however_many_services_are_scaled(tmp_pat
 
 
 async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
-    """With all that `--vlm` starts, and a model that is away: the question waits, and its asker is told so."""
+    """With all that `--vlm` starts, and an absent model: the question waits, and the command reports this."""
     nowhere = {"vlm": {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_MODEL": "m"}}
     async with Stack(tmp_path, SCALED, steady=stack_of("--vlm"), env=nowhere, port=0) as stack:
         asker = await bus.connect(stack.server.settings("asker"), "asker")

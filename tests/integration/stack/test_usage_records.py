@@ -1,4 +1,4 @@
-"""What was used is kept exactly, holds nothing up, and adds up to the same in whatever order it is read."""
+"""Usage records are exact, block nothing, and have the same sum in each order of reading."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
     async with fronting(server):
         assert await flood(server, 40, wait_s=0.5) == {"504": 40}
         waits = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
-        # By the stream: a consumer that is asked while messages expire counts too few from then on.
+        # Read the stream, not the consumer: a consumer info during expiry makes its later counts too low.
         async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) != 1:
                 assert not waits.done(), waits.result()
@@ -271,7 +271,7 @@ async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: Nat
     assert (await js.stream_info(names.ASKS)).config.max_msgs == 10
     assert await topology.apply(js, limits) == []
     moved = await js.get_msg(names.ASKS, seq=1)
-    # Whoever still ends it says so under the same id.
+    # A worker that still finishes it publishes under the same id.
     assert (moved.headers or {})["Replay-Of"] == f"VLM/{held.metadata.sequence.stream}"
     assert (moved.data, (moved.headers or {})["Nats-Msg-Id"]) == (held.data, (held.headers or {})["Nats-Msg-Id"])
 

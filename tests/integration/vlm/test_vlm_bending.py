@@ -44,7 +44,7 @@ from tidegate.view.events import describe
 
 NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 FULL, FLOOR = LEVELS[0], LEVELS[-1]
-# Of so many seconds and so many frames at most is a caption in these tests.
+# The seconds and the maximum of frames of a caption in these tests.
 EVERY_S = 5
 FRAMES = 4
 KILLS_A_POINT = 3
@@ -117,7 +117,7 @@ def test_the_target_reaches_the_loop_and_is_off_by_default() -> None:
 
 
 async def ask_for(admin: Client, seqs: list[int], count: int = 3) -> None:
-    """So many captions of the last seconds, and one job of each kind beside them."""
+    """Publish `count` captions of the last seconds, and one job of each other kind."""
     now = dt.datetime.now(dt.UTC)
     since = now - dt.timedelta(seconds=len(seqs))
     for n in range(count):
@@ -221,7 +221,7 @@ async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin:
         try:
             async with asyncio.timeout(3 * patience_s()):
                 while workers.restarts < len(WORKER) * KILLS_A_POINT or fronts.restarts < len(FRONT) * KILLS_A_POINT:
-                    # All of its stretches are over at once.
+                    # All of its stretches are in the past.
                     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=40)
                     await film(admin, 20, camera=f"camera-{cameras}", start=start)
                     cameras += 1

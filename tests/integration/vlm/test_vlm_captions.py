@@ -31,7 +31,7 @@ MS = dt.timedelta(milliseconds=1)
 
 
 async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin: Client) -> None:
-    """By two fronts at once, the settings those of the service or the camera's own."""
+    """Two fronts plan together, with the settings of the service or of the camera."""
     await add_camera(admin, "lobby")
     await add_camera(admin, "street", caption_every_s=7.0, caption_prompt="Is the road free?")
     await add_camera(admin, "store", caption_every_s=0.0)

@@ -67,7 +67,7 @@ async def test_an_endpoint_without_pages_is_asked_for_a_token_before_it_gets_job
 async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
     server: NatsServer, admin: Client, lists: int
 ) -> None:
-    """Also where it lists its models meanwhile. In hand for longer than VLM_OUTAGE_TIMEOUT_S, and delivered once."""
+    """Also where it lists its models meanwhile. In flight for longer than VLM_OUTAGE_TIMEOUT_S, and delivered once."""
     seqs = await film(admin, 2)
     async with databricks() as endpoint:
         endpoint.lists = lists
@@ -86,7 +86,7 @@ async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
 
 @pytest.mark.slow
 async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: NatsServer, admin: Client) -> None:
-    """For longer than VLM_TIMEOUT_S: it looks no different from one that hangs, and jobs are kept all the same."""
+    """For longer than VLM_TIMEOUT_S: it is indistinguishable from a hung one, and the worker loses no job."""
     seqs = await film(admin, 2)
     hasty = {"vlm_timeout_s": 0.3, "vlm_outage_timeout_s": 0.5}
     async with databricks() as endpoint, worker(server, endpoint.url, vlm_model="fake", **hasty) as health:

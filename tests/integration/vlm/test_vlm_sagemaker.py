@@ -45,7 +45,7 @@ BODY = {"model": "x", "messages": [{"role": "user", "content": "Ünïcode, and \
 
 @pytest_asyncio.fixture
 async def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[SageMakerServer]:
-    """The page, found as programs of AWS are told, and nothing else of AWS."""
+    """The page, by the environment variables of AWS, and nothing else of AWS."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
@@ -214,7 +214,7 @@ async def test_no_credentials_and_no_region_are_said(aws: SageMakerServer, monke
 async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
-    """Away for longer than VLM_OUTAGE_TIMEOUT_S. It is asked again and again meanwhile, as that has it scaled up."""
+    """Away for longer than VLM_OUTAGE_TIMEOUT_S. The worker repeats the request: requests scale the endpoint up."""
     seqs = await film(admin, 2)
     async with worker(server, URL, vlm_outage_timeout_s=0.2) as health:
         assert health.ready is None

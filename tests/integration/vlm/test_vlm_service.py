@@ -171,7 +171,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
 
 
 def losing_acknowledgements(server: NatsServer) -> NetworkProxy:
-    """What is said on it as done gets to the server as still worked on."""
+    """A proxy that turns acknowledgements into reports of progress."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 20):
@@ -256,7 +256,7 @@ async def test_video_that_the_server_gives_a_little_later_is_judged_all_the_same
         await bus.publish_job(admin, verify(1, [1, 2, 3]))
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
         await until(lambda: count("tidegate_failed_total", **failed) >= before + 2)
-        # Who waits for an answer gets it at once, and may ask again.
+        # A waiting asker gets the answer immediately, and may ask again.
         question = jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end, wait_s=60.0)
         await bus.publish_job(admin, question)
         while not await stored_results(admin):
@@ -503,7 +503,7 @@ async def test_a_worker_that_is_told_to_go_hands_back_what_waits(server: NatsSer
             for n in range(4):
                 await bus.publish_job(admin, verify(n, seqs))
             await until(lambda: len(busy.requests) >= 4)
-        # Drained at once, not in ten minutes; what it had is there for the next.
+        # It drains immediately, not in ten minutes; the next replica gets its job.
         async with worker(server, well.url):
             await settled(admin)
     assert len(await stored_results(admin)) == 4 and await letters(admin) == []
@@ -709,7 +709,7 @@ async def test_what_jobs_took_is_counted(server: NatsServer, admin: Client, open
 async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
     server: NatsServer, admin: Client, openai: OpenAiServer, tokens: int
 ) -> None:
-    """Less than none ended the job as a dead letter, and of so many no reader took the event."""
+    """Regression: a negative count dead-lettered the job, and readers refused events with huge counts."""
     seqs = await film(admin, 3)
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
 

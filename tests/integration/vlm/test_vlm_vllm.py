@@ -175,7 +175,7 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
 async def test_two_hundred_verdicts_whatever_dies(
     server: NatsServer, admin: Client, vllm: VllmProcess, tmp_path: Path
 ) -> None:
-    """A worker killed twice and told to go once, vLLM killed and started again: every job has its verdict, once."""
+    """A worker killed twice and drained once, vLLM killed and started again: every job has its verdict, once."""
     seqs = await film(admin, 40)
     for n in range(200):
         await bus.publish_job(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))

@@ -179,7 +179,8 @@ async def test_no_secret_is_logged_counted_told_or_buried(
                 tells.append(str(health.ready))
             await receiver.stop()
             n = 4
-            while "can't be reached" not in str(health.ready):  # until the next probe what comes is buried unasked
+            # Until the next probe, events are dead-lettered without a request.
+            while "can't be reached" not in str(health.ready):
                 await say(admin, n := n + 1)
                 await asyncio.sleep(0.1)
             tells.append(str(health.ready))

@@ -87,7 +87,7 @@ async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: Nat
 
 
 async def test_urgent_work_waits_for_one_segment_at_most(server: NatsServer, admin: Client) -> None:
-    """Of ten that are put off the device has one; what comes then is next."""
+    """The device has one of ten deferred segments; urgent work that comes then is next."""
     service = Bending(infer_s=0.3)
     async with bending(server, service, threads=3):
         await publish(admin, [f"low {n}" for n in range(10)])

@@ -1,4 +1,4 @@
-"""Work that was put off and can't be done later: it is counted as lost, and holds up nothing."""
+"""Deferred work that can't be done later: it is counted as lost, and blocks nothing."""
 
 from __future__ import annotations
 

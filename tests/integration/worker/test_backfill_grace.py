@@ -1,4 +1,4 @@
-"""What was put off and is about to expire calls for replicas where `backfillGrace` says so: by counts, and for real."""
+"""Deferred video that is about to expire requests replicas if `backfillGrace` is set: by counts, and for real."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
 def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
     seconds: list[tuple[int, int]], grace: int, remaining: int
 ) -> None:
-    """Against a queue that knows when each was put off. The oldest are made good first, or have expired."""
+    """Compare with a queue that has the time of each deferral. The oldest are backfilled first, or have expired."""
     due, waiting, ever = ExpiryForecast(grace), [], 0
     for now, (more, done) in enumerate(seconds):
         waiting += [now] * more
         ever += more
-        # What is put off at the first look may be older than that: it is taken to be new.
+        # Deferred video at the first observation may be older than that: the forecast counts it as new.
         del waiting[: done if now else 0]
         put_off = DeferredSegments(ever=ever, waiting=len(waiting), retention_s=remaining)
         expected = [at for at in waiting if max(0, remaining - grace) <= now - at < remaining]
@@ -75,11 +75,11 @@ def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() 
     assert put_off is not None and put_off.retention_s == 3600
 
 
-# ---- what is asked for
+# ---- requested replicas
 
 
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
-    """Nothing comes, and so much was put off at 0 s."""
+    """No arrivals, and `waiting` deferred at 0 s."""
     put_off = DeferredSegments(ever=waiting, waiting=waiting, retention_s=600)
     return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, deferred=put_off)
 

@@ -73,7 +73,7 @@ def test_a_camera_of_high_priority_bends_after_the_last_of_others(
 def test_an_age_that_wavers_flaps_no_camera_but_those_about_the_threshold(
     target: float, age: float, wavers: float
 ) -> None:
-    """Of a hundred cameras only so many change their level as the part of the spread over which the age wavers."""
+    """The fraction of cameras that change their level is the fraction of the spread over which the age varies."""
     brownout = Brownout(target)
     places = [(n + 0.5) / 100 for n in range(100)]
     changed = sum(
@@ -243,7 +243,7 @@ async def test_cv_says_which_cameras_have_a_high_priority(
 async def test_ages_are_by_the_server_s_clock(
     server: NatsServer, admin: Client, second: bytes, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
-    """A worker whose clock is two hours off neither bends all it sees nor nothing."""
+    """A worker whose clock is two hours off degrades neither all segments nor none."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     await stored(admin, second)
@@ -290,7 +290,7 @@ async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
 async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
     server: NatsServer, admin: Client, second: bytes
 ) -> None:
-    """By them the scaler plans a leaner fleet, which is right only where a fleet that is too small bends."""
+    """The scaler plans a leaner fleet by them, which is right only if a fleet that is too small degrades."""
     heard = await hearing(admin)
     await stored(admin, second)
     async with detecting(server, cv_static_scene_refresh_s=0.0):

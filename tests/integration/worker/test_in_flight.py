@@ -1,4 +1,4 @@
-"""What is in hand, over a real server: answered for once, and delivered again where it was not."""
+"""Messages in flight, over a real server: answered once, and redelivered without an answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def store(admin: Client, count: int) -> None:
 
 
 async def set_up(admin: Client, *, ack_wait_s: float) -> None:
-    """The consumer anew, so patient."""
+    """Create the consumer again, with this acknowledgement wait."""
     await admin.jetstream().delete_consumer(names.MEDIA, CONSUMER)
     config = ConsumerConfig(durable_name=CONSUMER, ack_wait=ack_wait_s, max_deliver=5)
     await admin.jetstream().add_consumer(names.MEDIA, config)

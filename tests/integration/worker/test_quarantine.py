@@ -186,7 +186,7 @@ async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(serv
         await publish_job(admin, "caption", f"suspect {n}", n)
     sub = await js.pull_subscribe_bind("vlm-caption", "CAPTIONS")
     for _ in range(SUSPECT_JOB - 1):
-        # A fetch gives what is there at once: what was handed back just now may not be.
+        # A fetch returns only what is available: a message that was just handed back may be missing.
         taken = []
         while len(taken) < 2:
             taken += await sub.fetch(2 - len(taken))

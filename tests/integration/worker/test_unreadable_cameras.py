@@ -35,7 +35,7 @@ class Clock:
         return self.now
 
 
-# ---- what is said and buried
+# ---- events and dead letters
 
 
 def test_the_first_of_each_cause_is_evidence_and_the_others_are_like_it() -> None:
@@ -143,7 +143,7 @@ async def publish(client: Client, camera: str, n: int, payload: bytes) -> int:
 
 
 async def online(client: Client, camera: str) -> None:
-    """As ingest would have said."""
+    """Publish the event of ingest that the camera is online."""
     await registry.put(client.jetstream(), camera, registry.Camera(url="rtsp://10.0.0.7/1"), None)
     status = CameraStatus(
         camera=camera,
@@ -210,7 +210,7 @@ async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
 
 
 async def test_a_replay_that_fails_again_is_buried_again(server: NatsServer, admin: Client) -> None:
-    """Somebody has asked for it, and shall see what comes of it."""
+    """A person requested the replay, and must see its result."""
     seq = await publish(admin, "lobby", 0, bad())
     async with detecting(server):
         async with asyncio.timeout(patience_s()):

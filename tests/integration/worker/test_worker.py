@@ -180,7 +180,7 @@ async def test_a_replay_is_for_its_service_alone_and_counts_once(server: NatsSer
 
 
 async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, admin: Client) -> None:
-    """Nobody answered, deliveries ran out: only the advisory tells, and it is kept."""
+    """Without an answer the deliveries run out: only the advisory reports it, and it is a dead letter."""
     await shorten(admin, max_deliver=1, ack_wait=0.5)
     seqs = await publish(admin, ["deadly"])
     sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
@@ -249,7 +249,7 @@ async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: Na
     for n in range(30):
         await publish_job(admin, "caption", f"c{n}", n)
     async with serving_jobs(server, service):
-        # Three on the device, and as many as may be prepared behind them.
+        # Three on the device, and the permitted number prepared behind them.
         await until(lambda: service.at_once == 3 and len(service.prepared) >= 6)
         await publish_job(admin, "ask", "question", 100)
         await publish_job(admin, "verify", "urgent", 101)

@@ -125,7 +125,7 @@ class Values:
         more = {name: self.right(part, name) for name, part in parts.items() if name not in needed}
         if not more:
             return st.fixed_dictionaries(always)
-        # Few at once: some go together with none of the others.
+        # Few together: some exclude all others.
         some = st.lists(st.sampled_from(sorted(more)), unique=True, max_size=3)
         return some.flatmap(lambda names: st.fixed_dictionaries(always | {name: more[name] for name in names}))
 

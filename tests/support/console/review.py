@@ -22,7 +22,7 @@ async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def until_listed(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
-    """The cards, once there are so many and all is read."""
+    """The cards, once there are `count` and all is read."""
 
     async def ask() -> list[dict[str, Any]] | None:
         found = (await client.get("incidents")).json()

@@ -14,11 +14,11 @@ from services.console.web.asker import Role
 
 
 class Row(NamedTuple):
-    """role: the least one; None: for everybody. status: of an answer to whoever may, and sees all that it is of.
+    """role: the lowest one; None: for everybody. status: the answer to a person with the role and all its cameras.
 
-    at: the path below api/v1. query, body: what goes with it. everything: it is of all cameras together: whoever sees
-    some alone may not. by_hand: programs may not, whatever their token says. changes: what it needs is made anew before
-    each try. note: why it is as it is.
+    at: the path below api/v1. query, body: of the request. everything: it covers all cameras together: a person with
+    some alone may not. by_hand: programs may not, whatever their token says. changes: the test creates what it needs
+    before each try. note: why it is as it is.
     """
 
     role: Role | None
@@ -50,7 +50,7 @@ ROWS: dict[tuple[str, str], Row] = {
         "viewer", 201, "me/tokens", body={"label": "wall", "cameras": ["{camera}"]}, by_hand=True
     ),
     ("DELETE", "/me/tokens/{id}"): Row("viewer", 404, "me/tokens/0123456789abcdef", by_hand=True),
-    # ---- people: whoever sees some cameras alone would give themselves the others
+    # ---- people: a person with some cameras would grant themselves the others
     ("GET", "/people"): Row("admin", 200, "people", everything=True),
     ("PUT", "/people/{name}"): Row("admin", 200, "people/{guest}", body=BODY, everything=True),
     ("DELETE", "/people/{name}"): Row("admin", 204, "people/{guest}", everything=True),

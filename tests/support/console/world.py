@@ -76,7 +76,7 @@ async def world(folder: Path) -> AsyncIterator[Site]:
 
 
 async def _incidents(client: Client, count: int) -> None:
-    """Wait until so many have been told of."""
+    """Wait until `count` incidents are listed."""
     async with asyncio.timeout(2 * patience_s()), Log(client, names.EVENTS) as log:
         while len(await log.read(names.event("incidents", ">"), 1)) < count:
             await asyncio.sleep(0.2)

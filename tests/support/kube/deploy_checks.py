@@ -168,7 +168,7 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
 
 
 def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -> None:
-    """What was put off is counted where work bends, and nowhere else. It starts no first replica."""
+    """Deferred work counts where work is degradable, and nowhere else. It starts no first replica."""
     deployment = of(docs, "Deployment").get(f"tidegate-{service}")
     given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
     bends = f"{service.upper()}_LATENCY_TARGET_S" in given
@@ -232,7 +232,7 @@ def check_confined(pod: Document) -> None:
 
 
 def check_pod_speaks_tls(name: str, workload: Document) -> None:
-    """Its certificate is its own, it is told where, and its probes ask as it answers."""
+    """It has a certificate of its own, settings that name it, and probes over the same scheme."""
     container = container_of(workload)
     (volume,) = (v for v in pod_of(workload)["volumes"] if v["name"] == "certificates")
     assert volume["secret"]["secretName"] == f"tidegate-tls-{name.removeprefix('tidegate-')}"

@@ -6,7 +6,7 @@
         api.pages["/api/v1/…/proxy/jsz"] = answer
 
 It stores what is applied and checks it by the schemas of Kubernetes; nothing acts on it. Secrets are listed as a table,
-as kubectl asks for one; `told` is each Secret that left the page whole.
+as kubectl asks for one; `listed_secrets` has each Secret that left the page whole.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def needed(workload: Document) -> set[str]:
 
 
 def fetches(workload: Document) -> bool:
-    """Whether any of its containers is told of a model by its name on the hub, and not of a folder."""
+    """Whether the settings of a container name a model on the hub, and not a folder."""
     for container in (*pod_of(workload).get("initContainers", []), container_of(workload)):
         text = [a.partition("=")[2] for a in container.get("args", []) if a.startswith("--model=")]
         own = {e["name"]: e.get("value", "") for e in container.get("env", [])}

@@ -106,7 +106,7 @@ def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
 
 
 def check_search(docs: list[Document], password: Path) -> None:
-    """One process writes the index; its volume outlives the pod, and has room for what tidying writes anew."""
+    """One process writes the index; its volume outlives the pod, and has room for compaction."""
     workload = of(docs, "StatefulSet")["tidegate-search"]
     search = settings.load(SearchSettings, variables(workload, password))
     assert workload["spec"]["replicas"] == 1
@@ -143,7 +143,7 @@ def check_recorder(docs: list[Document], password: Path) -> None:
     # Leases are given up, and threads of the store end, after what was being written.
     assert pod["terminationGracePeriodSeconds"] >= recorder.GRACE_S + 15
     resources = container_of(workload)["resources"]
-    # A minute of a camera of 16 Mbit/s, for each file that is written at once, twice while it is made; and Python.
+    # A minute of a camera of 16 Mbit/s for each concurrent writer, twice while it builds the file; and Python.
     assert mebibytes(resources["limits"]["memory"]) >= 100 + given.recorder_writers * 2 * 120
     assert GPU not in resources["limits"]
     service = of(docs, "Service")[workload["spec"]["serviceName"]]["spec"]
@@ -198,7 +198,7 @@ def check_analytics(docs: list[Document], password: Path) -> None:
     assert 2 <= spec["replicas"] <= loaded.analytics_partitions / 4
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert spec["minReadySeconds"] >= 5
-    # Checkpoints are written, and leases given up, after what was being said.
+    # analytics writes checkpoints and releases leases after the events in flight.
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= analytics.GRACE_S + 15
     assert GPU not in resources["limits"] and "tidegate.dev/gpu" not in deployment["metadata"]["labels"]
     # One loop: more than a core it can't use. 1.93 ms a camera-second and 166 MB were measured with 1000 cameras.

@@ -36,7 +36,7 @@ class Plan:
         self._folder = folder
         self._left = random.randint(1, 3)
         with (folder / "lock").open("w") as lock:
-            # Of two that start at once one would find the file of the other half written, and a point would be lost.
+            # Of two concurrent starts, one would read the other's half-written file, and a point would be lost.
             fcntl.flock(lock, fcntl.LOCK_EX)
             points = (folder / "plan").read_text().split()
             self._point = points[0] if points else ""

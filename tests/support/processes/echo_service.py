@@ -133,7 +133,7 @@ async def shorten(client: Client, **changes: float) -> None:
 
 
 class Served(Echo):
-    """As Echo, its device a server: `infer` is a coroutine, and waits for whatever it is told to."""
+    """As Echo, its device a server: `infer` is a coroutine, and waits for `gate`."""
 
     def __init__(self, **fields: object) -> None:
         super().__init__(name="vlm", **fields)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from tools.image.build import build, chosen_base, tag
 from tools.image.engine import NEEDED, PACKAGES, Engine
 
 SMALL, CPU = "small", "cpu"
-# Which image has what a service needs, and what it is told beside who it is.
+# The image with what a service needs, and the settings that it needs besides its identity.
 SERVICES = {
     "ingest": SMALL,
     "analytics": SMALL,

@@ -204,7 +204,7 @@ class Pods:
         return self._engine.log(self._container(workload))
 
     def described(self, workload: str) -> str:
-        """How its pod is, for a person: of each container its state, and the last that it said."""
+        """The state of its pod, for a person: of each container its state, and the end of its log."""
         pod = json.loads(self._podman("pod", "inspect", f"{workload}-pod"))[0]
         lines = [f"{workload}: {pod['State']} at {self.address(workload)!r}"]
         for container in pod["Containers"]:

@@ -48,7 +48,7 @@ async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed"
 
 
 async def counted(client: Client, messages: int, stream: str = "MEDIA", consumer: str = "cv") -> tuple[int, int]:
-    """(in flight, pending) once the consumer counts so many: it hears of a message after its publisher's PubAck."""
+    """(in flight, pending) once the consumer counts `messages`: it learns of a message after its publisher's PubAck."""
     async with asyncio.timeout(patience_s()):
         while True:
             info = await client.jetstream().consumer_info(stream, consumer)

@@ -1,4 +1,4 @@
-"""A service as a process of its own, as whoever runs it sees it: its log, its probes, its exit code."""
+"""A service as a process of its own, as its operator sees it: its log, its probes, its exit code."""
 
 from __future__ import annotations
 

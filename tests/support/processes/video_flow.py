@@ -14,7 +14,7 @@ from tidegate.demo.report import Tally, read_back, tally
 
 
 async def stored(admin: Client, segments: int) -> None:
-    """Wait until MEDIA has so many."""
+    """Wait until MEDIA has that many segments."""
 
     async def there() -> bool:
         return (await admin.jetstream().stream_info("MEDIA")).state.messages >= segments
@@ -23,7 +23,7 @@ async def stored(admin: Client, segments: int) -> None:
 
 
 async def until_processed(admin: Client) -> None:
-    """Wait until cv has nothing left, and nothing in hand."""
+    """Wait until cv has nothing pending, and nothing in flight."""
 
     async def done() -> bool:
         info = await admin.jetstream().consumer_info("MEDIA", "cv")
@@ -39,7 +39,7 @@ async def counted(admin: Client) -> Tally:
 
 
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
-    """Where a server was killed nobody answers until another leads: it is asked again."""
+    """After the kill of a server nobody answers until another leads: repeat the request."""
     async with asyncio.timeout(3 * patience_s()):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A search service that answers as a test tells it."""
+"""A search service whose answers the test defines."""
 
 from __future__ import annotations
 

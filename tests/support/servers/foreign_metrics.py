@@ -1,4 +1,4 @@
-"""Metrics that alerts and dashboards read and that are not ours: their labels, by whoever exports them."""
+"""Metrics that alerts and dashboards read and that are not ours: their labels, by exporter."""
 
 from __future__ import annotations
 

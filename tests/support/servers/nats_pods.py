@@ -85,7 +85,7 @@ class NatsPods:
         return (self._root / f"nats-{n}.log").read_text()
 
     def settings(self, identity: str, secret: str, **more: str) -> BusSettings:
-        """As a pod is told that is this identity and mounts this Secret."""
+        """The settings of a pod that has this identity and mounts this Secret."""
         url = f"localhost:{self.clients[0]}"
         given = {"nats_user": identity, "nats_password": (self.secrets / identity).read_text()}
         if not self._mounts:

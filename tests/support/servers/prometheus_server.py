@@ -20,7 +20,7 @@ from tests.support.waiting import patience_s
 
 
 class Prometheus:
-    """With our alerts, which fire at once, and targets that are found as `tidegate up` has them found."""
+    """Prometheus with our alerts, which fire immediately, and the target discovery of `tidegate up`."""
 
     def __init__(self, folder: Path, *scrapes: dict[str, Any]) -> None:
         self._folder, self.url = folder, f"http://127.0.0.1:{free_port(0)}"

@@ -1,6 +1,6 @@
-"""A server that speaks as S3: moto's, in a process of its own, and before it a page that breaks what it is told.
+"""A server that speaks as S3: moto's, in a process of its own, and before it a page that injects faults.
 
-What was put stays there while the page is away. Signatures are not checked.
+Stored objects stay there while the page is away. Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class S3Page(AioPage):
     """Answers as S3 does, while it is entered.
 
-    faults: one for each of the next requests. always: for all the others. asked: `METHOD /path` of all there were.
+    faults: one for each of the next requests. always: for all the others. requests: `METHOD /path` of each.
     """
 
     def __init__(self, moto: str) -> None:
@@ -116,7 +116,7 @@ def refused(status: int, code: str) -> Fault:
 
 
 def of(method: str, fault: Fault) -> Fault:
-    """What is asked otherwise is answered."""
+    """Restrict the fault to requests of `method`."""
 
     async def some(request: web.Request, page: S3Page) -> web.StreamResponse | None:
         return await fault(request, page) if request.method == method else None

@@ -1,6 +1,6 @@
-"""A page of Amazon SageMaker's runtime, which checks who asks as AWS does; behind it a vLLM, or answers of our own.
+"""A page of Amazon SageMaker's runtime, which checks callers as AWS does; behind it a vLLM, or answers of our own.
 
-The signature is computed anew from what was received, after AWS's description of Signature Version 4, and without the
+The page computes the signature again from the request, after AWS's description of Signature Version 4, and without the
 library that signs: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 

@@ -3,7 +3,7 @@
     with HostileCamera(play=lambda rtp: rtp.picture(units, 0)) as camera:
         camera.url
 
-It speaks to each connection in a thread of its own, as many as come.
+It serves each connection in a thread of its own, without a limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def description(codec: str = "H264", rate: int = 90_000, more: str = "") -> str:
 
 
 class Rtp:
-    """What a camera sends once it plays. hevc: how units are told apart, and put into fragments."""
+    """What a camera sends once it plays. hevc: how units are distinguished, and split into fragments."""
 
     def __init__(self, connection: socket.socket, hevc: bool) -> None:
         self.connection = connection

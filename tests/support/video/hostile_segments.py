@@ -1,4 +1,4 @@
-"""Segments that ask for far more work than their bytes look like: made by real encoders, then put together anew."""
+"""Segments that need far more work than their size suggests: from real encoders, then reassembled."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def still(
 
 
 def repeated(of: Still, frames: int) -> bytes:
-    """The still picture for so many frames, of which H.264 needs some ten bytes each."""
+    """The still picture for `frames` frames; H.264 needs some ten bytes for each."""
     return muxed(of, [of.key, *(of.skips[n % _CYCLE] for n in range(frames - 1))])
 
 
 def muxed(template: Still, packets: Sequence[bytes], keyframe: bool = True) -> bytes:
     """The packets, which need not be of `template`, with its parameter sets and size. keyframe: whether the first is
-    said to be one."""
+    marked as one."""
     out = io.BytesIO()
     with (
         av.open(io.BytesIO(template.mp4)) as source,
@@ -91,7 +91,7 @@ def lying(mp4: bytes, size: tuple[int, int]) -> bytes:
 
 
 def in_slices(packet: bytes, times: int) -> bytes:
-    """One frame whose last slice, which may cover all of it, is there so many times."""
+    """One frame whose last slice, which may cover all of it, is there `times` times."""
     units = _units(packet)
     return _joined([*units[:-1], *units[-1:] * times])
 

@@ -52,7 +52,7 @@ def segments(
 
 
 class Squares:
-    """A detector that finds a bright square, and counts what it was asked for."""
+    """A detector that finds a bright square, and counts its requests."""
 
     name = "squares"
     labels = ("person",)

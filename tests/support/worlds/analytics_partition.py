@@ -88,7 +88,7 @@ def wait(camera: Partition, seconds: float = AFTER) -> Outs:
 
 
 def play(arrivals: Iterable[Arrival], book: Rules = BOOK, limits: Limits = LIMITS) -> Outs:
-    """All that is said of it, to the end."""
+    """All outputs of it, to the end."""
     camera = partition(book, limits)
     return read(camera, log(arrivals)) + wait(camera)
 

@@ -34,7 +34,7 @@ EMBED = Embed(model="openvino:efficientnet_lite3")
 
 
 def recorded(store: Path, cameras: Sequence[str], files: int, *, seconds: int = 10) -> None:
-    """So many files of each camera. cameras: each has another film."""
+    """Record that many files of each camera. cameras: each has another film."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     for camera, video in zip(cameras, videos[1:], strict=False):
         asyncio.run(_fill(store, camera, video, files, seconds))

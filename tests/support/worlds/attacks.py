@@ -1,4 +1,4 @@
-"""What whoever holds an identity's password can try on the bus, made of the catalog: calls, subjects, headers."""
+"""What the holder of an identity's password can try on the bus, from the catalog: calls, subjects, headers."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def revisions(admin: Client) -> list[DetectionsRevision]:
 
 
 async def be_patient(admin: Client, stream: str, consumer: str) -> None:
-    """With so many kills as here, no segment's deliveries run out."""
+    """Raise the limits, so that no segment's deliveries run out despite the kills."""
     js = admin.jetstream()
     config = (await js.consumer_info(stream, consumer)).config
     config.ack_wait, config.max_deliver = ACK_WAIT_S, 100

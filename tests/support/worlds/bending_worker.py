@@ -90,7 +90,7 @@ class Gated(Bending):
 
 @contextlib.asynccontextmanager
 async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> AsyncIterator[tuple[Gated, int]]:
-    """A worker that has something urgent on its device, and a segment that was put off, in hand; its sequence."""
+    """A worker with urgent work on its device, and a deferred segment in flight; the segment's sequence."""
     service = Gated()
     (seq,) = await publish(admin, ["urgent"])
     async with bending(server, service, tuning, batch_size=1):

@@ -1,4 +1,4 @@
-"""A small world of a consumer and workers that scales as demand tells it."""
+"""A small world of a consumer and workers that scales by demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYNC_S = 15
 
 
 class World:
-    """A consumer and workers that do `rate` a second each; asked for every 15 s, and there after a cold start.
+    """A consumer and workers that do `rate` a second each; requested every 15 s, and there after a cold start.
 
     poison: messages that come again as soon as they have failed. hogs: messages that keep a worker for ever. `unheard`
     loses all heartbeats, and `deaf` does not scale.

@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 
 def now() -> dt.datetime:
-    """When the test that runs asked first: all its times are counted from then, and not from when tests began."""
+    """The time of the running test's first call: all its times count from then, and not from the start of the run."""
     return _began(os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0])
 
 

@@ -46,7 +46,7 @@ async def film(
     epoch: str = "e",
     first: int = 0,
 ) -> list[int]:
-    """So many segments, the last of which ends now, or the first begins at `start`; their sequences."""
+    """Store `count` segments, of which the last ends now, or the first begins at `start`; their sequences."""
     begin = start or dt.datetime.now(dt.UTC) - dt.timedelta(seconds=count)
     seqs = []
     for n in range(count):
@@ -78,7 +78,7 @@ async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]
 
 
 async def stored_results(client: Client) -> list[tuple[str, VlmResult]]:
-    """(ce-id, event) of all that vlm said, in the order of EVENTS; each keeps to its schema."""
+    """(ce-id, event) of all that vlm published, in the order of EVENTS; each matches its schema."""
     js = client.jetstream()
     found = []
     for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):

@@ -1,4 +1,4 @@
-"""A recorder as a process of its own, over a real MEDIA, and what it has kept. Fixtures are imported by name."""
+"""A recorder as a process of its own, over a real MEDIA, and its recordings. Fixtures are imported by name."""
 
 from __future__ import annotations
 

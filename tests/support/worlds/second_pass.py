@@ -129,7 +129,7 @@ class Saved(NamedTuple):
 
 
 class Outcome:
-    """What is said by its id: never two things under one."""
+    """The outputs by id: never two different ones under one id."""
 
     def __init__(self) -> None:
         self.live: dict[str, Out] = {}
