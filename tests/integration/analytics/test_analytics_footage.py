@@ -70,7 +70,7 @@ def h264(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("tiles", ["1x1", "2x1"])
-async def test_who_crosses_the_line_in_a_minute_is_who_did(
+async def test_a_minute_of_footage_has_the_true_line_crossings(
     server: NatsServer, admin: Client, minute: list[Piece], tiles: str
 ) -> None:
     """With tiles, who is in the zone and when, too: without, two or three of thirteen stays are off.
@@ -113,7 +113,7 @@ async def all_read(admin: Client) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_surge_is_made_good(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
+async def test_a_surge_is_backfilled(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
     """A minute waits for cv, which looks at a frame a second of it, and then at the rest; and so does analytics."""
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.4, classes=["person"], tiles="2x1")
     await registry.put(admin.jetstream(), "campus", camera, None)

@@ -61,7 +61,7 @@ async def questions(client: Client) -> int:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server: NatsServer, admin: Client) -> None:
+async def test_events_after_the_last_checkpoint_are_not_repeated(server: NatsServer, admin: Client) -> None:
     await forget_soon(admin)
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
@@ -118,7 +118,7 @@ KILLED_AT_ONCE = Turn([], 1, False, {"a": 0, "b": 0})
 
 @given(st.lists(TURNS, max_size=30))
 @example([KILLED_BEHIND_A, Turn([], 1, True, None), KILLED_AT_ONCE])
-def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> None:
+def test_a_kill_at_any_time_leaves_each_event_once(turns: list[Turn]) -> None:
     log: list[tuple[str, str]] = []  # (camera, id of the event; or "" for detections): its sequences begin at 1
     checkpoint = (1, 1)
 

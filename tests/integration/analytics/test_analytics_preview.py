@@ -119,7 +119,7 @@ def over(found: Sequence[Any], n: int) -> bool:
 # ---- the same as live
 
 
-async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, admin: Client) -> None:
+async def test_a_preview_reports_the_incidents_of_the_service(server: NatsServer, admin: Client) -> None:
     """A segment is missing, one comes late, another twice, and some are no detections."""
     await use(admin, "lobby", ALONE)
     scene = detections(BUSY, 26, fps=4)
@@ -150,7 +150,7 @@ async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, 
 @given(scenes, lateness)
 @example(detections(BUSY, 26, fps=4, start=BEGIN), [0] * 24)
 @settings(max_examples=examples(25))
-def test_it_tells_what_follows_live_whatever_the_order(found: list[Detections], tenths: list[int]) -> None:
+def test_a_preview_reports_the_live_events_in_any_order(found: list[Detections], tenths: list[int]) -> None:
     arrivals = delayed(found, tenths)
     outs = play(arrivals, msgspec.convert(ALONE, Rules))
     end = BEGIN + dt.timedelta(seconds=AFTER)
@@ -165,7 +165,7 @@ def last_of(found: Iterable[Incident]) -> dict[str, Incident]:
 @given(scenes, st.integers(0, 26), st.integers(1, 26))
 @example(detections(BUSY, 26, fps=4, start=BEGIN), 13, 2)
 @settings(max_examples=examples(25))
-def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections], first: int, seconds: int) -> None:
+def test_incidents_outside_the_time_are_not_reported(found: list[Detections], first: int, seconds: int) -> None:
     since = BEGIN + dt.timedelta(seconds=first)
     until = since + dt.timedelta(seconds=seconds)
     end = BEGIN + dt.timedelta(seconds=AFTER)
@@ -174,7 +174,7 @@ def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections
     assert event == {id: i for id, i in of_all.items() if i.start <= until and i.end and i.end >= since}
 
 
-def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
+def test_an_ongoing_incident_is_reported_without_an_end(tmp_path: Path) -> None:
     """Who stays has been there since before, and is there still."""
     scene = log(in_time(detections(BUSY, 20, fps=4, start=BEGIN)))
     since = BEGIN + dt.timedelta(seconds=15)
@@ -184,7 +184,7 @@ def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
     assert stop.objects[0].label == "car" and stop.snapshot.time < since
 
 
-def test_no_model_is_asked_and_nothing_is_an_alert() -> None:
+def test_a_preview_uses_no_model_and_raises_no_alert() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     end = BEGIN + dt.timedelta(seconds=AFTER)
     asking = incidents(answered(preview_of(stored, rules=RULES, end=end)))
@@ -192,7 +192,7 @@ def test_no_model_is_asked_and_nothing_is_an_alert() -> None:
     assert asking == incidents(answered(preview_of(stored, end=end)))
 
 
-def test_progress_grows_to_the_whole() -> None:
+def test_progress_grows_to_one() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     found = answered(preview_of(stored, since=BEGIN, until=BEGIN + dt.timedelta(seconds=26)))
     done = [one.done for one in found if one.done is not None]
@@ -202,7 +202,7 @@ def test_progress_grows_to_the_whole() -> None:
 # ---- what can't be answered
 
 
-def test_every_mistake_in_the_rules_is_told_with_its_path() -> None:
+def test_every_mistake_in_the_rules_is_reported_with_its_path() -> None:
     wrong = {"zones": {"door": {"polygon": [[0, 0], [1, 1]]}}, "rules": [{"id": "a", "kind": "enter", "zone": "dor"}]}
     code, (only,) = run(preview_of([], rules=wrong))
     assert code == 0 and only.mistakes
@@ -234,17 +234,17 @@ FIRST = preview.request("lobby", ALONE, SINCE, UNTIL)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_question_is_refused(text: bytes, why: str) -> None:
+def test_an_invalid_request_is_refused(text: bytes, why: str) -> None:
     with pytest.raises(BadMessage, match=re.escape(why)):
         answered(text)
 
 
-def test_a_refusal_is_one_line_and_the_exit_code() -> None:
+def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     code, (only,) = run(FIRST + b"nonsense\n")
     assert (code, only) == (2, Answer(error="line 2 can't be read: JSON is malformed: invalid character (byte 4)"))
 
 
-def test_a_setting_that_is_none_is_one_clear_error() -> None:
+def test_an_invalid_setting_is_one_clear_error() -> None:
     code, (only,) = run(preview_of([]), ANALYTICS_FPS="many")
     assert code == 2 and "ANALYTICS_FPS='many' can't be used" in (only.error or "")
 
@@ -258,7 +258,7 @@ def test_a_setting_that_is_none_is_one_clear_error() -> None:
         ("MOST_INCIDENTS", 3, "more than 3 incidents"),
     ],
 )
-def test_more_than_it_may_take_is_refused(monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str) -> None:
+def test_input_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str) -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     simple = {"rules": [{"id": "some", "kind": "count", "over": 0}]} if bound == "MOST_LINE" else ALONE
     monkeypatch.setattr(preview, bound, most)
@@ -299,7 +299,7 @@ def feed(child: subprocess.Popen[bytes], lines: Sequence[bytes]) -> list[Answer]
     return [preview.answer(line) for line in child.stdout.read().splitlines()]
 
 
-def test_it_takes_no_more_of_a_processor_than_it_may() -> None:
+def test_a_preview_has_a_processor_limit() -> None:
     with process() as child:
         begin(child)
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
@@ -310,7 +310,7 @@ def test_it_takes_no_more_of_a_processor_than_it_may() -> None:
     assert "choose a shorter time" in (found[-1].error or "")
 
 
-def test_it_takes_no_more_memory_than_it_may() -> None:
+def test_a_preview_has_a_memory_limit() -> None:
     with process() as child:
         begin(child)
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_AS)
@@ -322,7 +322,7 @@ def test_it_takes_no_more_memory_than_it_may() -> None:
     assert "MB: choose a shorter time" in (found[-1].error or "")
 
 
-def test_it_ends_once_nobody_asks() -> None:
+def test_a_preview_ends_when_its_input_closes() -> None:
     with process() as child:
         begin(child)
         assert child.stdin and child.stdout
@@ -330,7 +330,7 @@ def test_it_ends_once_nobody_asks() -> None:
         assert child.wait(patience_s()) == 2
 
 
-def test_it_ends_quietly_once_nobody_reads() -> None:
+def test_a_preview_ends_silently_when_its_output_closes() -> None:
     with process() as child:
         begin(child)
         assert child.stdin and child.stdout and child.stderr
@@ -342,7 +342,7 @@ def test_it_ends_quietly_once_nobody_reads() -> None:
         assert child.stderr.read() == b""
 
 
-def test_it_ends_with_whoever_started_it() -> None:
+def test_a_preview_ends_with_its_parent() -> None:
     """Another process holds its input open, so that only the kernel reports the parent's death."""
     reading, writing = os.pipe()
     program = (

@@ -106,7 +106,7 @@ async def in_bucket(client: Client, camera: str, partitions: int = 4) -> bytes |
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer, admin: Client) -> None:
+async def test_a_killed_second_pass_publishes_the_same_once(server: NatsServer, admin: Client) -> None:
     await forget_soon(admin)
     by_camera = {camera: scene(camera) for camera in CAMERAS}
     for camera in CAMERAS:
@@ -147,7 +147,7 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
     assert {e.revises for id, e in by_id.items() if id in found and isinstance(e, Counts)} <= live
 
 
-async def test_a_pass_that_is_over_leaves_nothing_behind(
+async def test_a_finished_pass_leaves_no_state(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from services.analytics.second_pass import reading, state

@@ -77,7 +77,7 @@ async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: Na
     assert not [e for e in found if isinstance(e, Alert)]
 
 
-async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(server: NatsServer, admin: Client) -> None:
+async def test_order_and_number_of_replicas_change_no_event(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     waiting = []
     for camera in CAMERAS:
@@ -100,7 +100,7 @@ async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(ser
     assert len(found) == len(expected)
 
 
-async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(server: NatsServer, admin: Client) -> None:
+async def test_replicas_share_the_partitions_and_hand_over_on_leaving(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
     for camera, given in by_camera.items():
@@ -134,9 +134,7 @@ async def _shared_out(client: Client, shares: list[int]) -> None:
 
 
 @pytest.mark.slow
-async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_after_kill_9_another_continues_without_loss_or_duplicates(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
     for camera, given in by_camera.items():
@@ -159,7 +157,7 @@ async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice
     assert len(found) == len(expected)
 
 
-async def test_a_restart_goes_on_with_tracks_and_says_nothing_twice(server: NatsServer, admin: Client) -> None:
+async def test_a_restart_continues_tracks_without_duplicates(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     async with running(server):
@@ -209,7 +207,7 @@ async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client
     assert not [e for e in found if isinstance(e, Alert)]
 
 
-async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_without_a_timely_verdict_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
     """The model is dead, or at zero replicas: nothing answers."""
     await use(admin, "lobby", ASKING)
     async with running(server, analytics_verify_s=1.0):
@@ -226,7 +224,7 @@ async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(serv
     assert len([e for e in found if isinstance(e, Alert)]) == 1
 
 
-async def test_a_rule_may_be_told_to_alert_of_nothing_unconfirmed(server: NatsServer, admin: Client) -> None:
+async def test_a_rule_can_suppress_unconfirmed_alerts(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", {**ASKING, "rules": [ASKING["rules"][0] | {"alert": "confirmed"}]})
     async with running(server, analytics_verify_s=1.0):
         await publish(admin, detections([ACROSS], 14))
@@ -245,7 +243,7 @@ async def fill_vlm(client: Client) -> None:
     await js.publish("jobs.vlm.verify.other", b"{}")
 
 
-async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
+async def test_a_full_job_queue_blocks_nothing_else(server: NatsServer, admin: Client) -> None:
     await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     async with running(server):
@@ -264,7 +262,7 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
     assert {a.incident for a in alerts} == {i.incident for i in incidents(found, "start")}
 
 
-async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
+async def test_the_last_event_of_an_unverifiable_incident_is_unverified_and_ended(
     server: NatsServer, admin: Client
 ) -> None:
     """One read has the segments of its start and its end."""
@@ -277,7 +275,7 @@ async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
     assert last.verification == "unverified" and last.end is not None
 
 
-async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is_dead_lettered(
+async def test_only_the_failing_reordered_segment_is_dead_lettered(
     server: NatsServer, admin: Client, stumble: Callable[[dt.datetime], None]
 ) -> None:
     given = detections([ACROSS], 14)
@@ -291,7 +289,7 @@ async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is
     assert json.loads(letter.payload or b"")["segment"]["n"] == 5 and "ZeroDivisionError" in letter.reason
 
 
-async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: Client) -> None:
+async def test_an_invalid_trace_is_not_propagated(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     for event, trace in zip(detections([ACROSS], 14), itertools.cycle(["x" * 60_000, TRACE]), strict=False):
         await admin.jetstream().publish(events.subject(event), events.encode(event), headers={"traceparent": trace})
@@ -302,9 +300,7 @@ async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: 
 
 
 @pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
-async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
-    server: NatsServer, admin: Client, epoch: str
-) -> None:
+async def test_an_incident_of_any_epoch_is_verified(server: NatsServer, admin: Client, epoch: str) -> None:
     """vlm refused the job, and its alert came only once no verdict had come."""
     await use(admin, "lobby", ASKING)
     async with running(server):
@@ -317,7 +313,7 @@ async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
     assert isinstance(job, jobs.Verify) and job.incident == incidents([e for _, e in found], "start")[0].incident
 
 
-async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:
+async def test_an_invalid_verdict_blocks_nothing(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", ASKING)
     js = admin.jetstream()
     async with running(server):
@@ -330,7 +326,7 @@ async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: C
     assert [i.verification for i in incidents(found, "update")] == ["confirmed"]
 
 
-async def test_a_dead_letter_that_is_replayed_for_another_is_passed_over(server: NatsServer, admin: Client) -> None:
+async def test_a_replay_for_another_service_is_skipped(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     async with running(server):
@@ -343,9 +339,7 @@ async def test_a_dead_letter_that_is_replayed_for_another_is_passed_over(server:
     assert {id: events.encode(e) for id, e in found} == alone("lobby", given)
 
 
-async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_other(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_invalid_detections_are_dead_lettered_and_harm_no_other(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
     bad = [b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}']
@@ -364,7 +358,7 @@ async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_othe
     assert all("not an event of detections" in x.reason for x in letters)
 
 
-async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_no_other(
+async def test_a_camera_that_breaks_analytics_is_reset_and_harms_no_other(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no test has thought of must not stop the others: an error put in by hand stands for it."""
@@ -390,7 +384,7 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
     assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2
 
 
-async def test_leases_are_renewed_while_a_segment_is_worked_on(
+async def test_leases_are_renewed_during_a_slow_segment(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partition that was lost over a large event was read again from before it, and lost again."""
@@ -420,7 +414,7 @@ async def test_leases_are_renewed_while_a_segment_is_worked_on(
     assert {id: events.encode(event) for id, event in found} == expected
 
 
-async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:
+async def test_unusable_rules_leave_the_previous_ones_in_force(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     bucket = await admin.jetstream().key_value(names.RULES)
     given = detections([ACROSS, Walk(11, 19, (0.1, 0.7), (0.9, 0.7))], 24)
@@ -435,7 +429,7 @@ async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsS
     assert len(incidents(found, "start", "cross")) == 2
 
 
-async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer, admin: Client) -> None:
+async def test_removed_rules_end_their_incidents(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([Walk(0, 30, (0.5, 0.7), (0.5, 0.71))], 10)
     async with running(server):
@@ -446,7 +440,7 @@ async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer,
     assert len(incidents(found, "end")) == 1
 
 
-async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer, admin: Client) -> None:
+async def test_a_camera_without_video_ends_its_tracks(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     async with running(server, analytics_reorder_s=0.5, analytics_idle_s=1.0):
         await publish(admin, detections([Walk(0, 60, (0.5, 0.7), (0.5, 0.71))], 6))
@@ -457,7 +451,7 @@ async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer,
     assert minute.labels["person"].objects == 1
 
 
-async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(server: NatsServer, admin: Client) -> None:
+async def test_another_number_of_partitions_is_an_error_with_a_remedy(server: NatsServer, admin: Client) -> None:
     async with running(server):
         await publish(admin, detections([ACROSS], 5))
         await until(admin, lambda f: f)
@@ -468,7 +462,7 @@ async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(ser
     await client.close()
 
 
-async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_server_outage_loses_nothing(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     expected = alone("lobby", given)
@@ -483,9 +477,7 @@ async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServe
     assert {id: events.encode(e) for id, e in found} == expected
 
 
-async def test_a_clock_that_was_set_ends_no_track(
-    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_clock_change_ends_no_track(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression: after an hour behind, and back, every track ended on publication for a minute or two."""
     right, ahead_s = time.time, -3600.0
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)

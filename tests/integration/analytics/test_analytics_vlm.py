@@ -53,7 +53,7 @@ async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server:
     assert alert.reason == "A person is there."
 
 
-async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: Client) -> None:
+async def test_a_flood_of_questions_silences_no_alert(server: NatsServer, admin: Client) -> None:
     """The service verifies an incident while the queue of questions is full; without a worker it still alerts."""
     most = 30
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=most, vlm_max_asks=most))

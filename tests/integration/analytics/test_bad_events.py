@@ -127,7 +127,7 @@ def bodies(whole: Callable[..., dict[str, Any]], given: Sequence[dict[str, Any]]
 BAD_DETECTIONS, BAD_EMBEDDINGS = bodies(detection, OF_BOTH + OF_DETECTIONS), bodies(embedding, OF_BOTH + OF_EMBEDDINGS)
 
 
-def test_these_are_events_but_for_what_is_said_of_them() -> None:
+def test_the_examples_are_valid_before_their_change() -> None:
     for kind, whole in ((Detections, detection()), (Embeddings, embedding())):
         assert events.decode(json.dumps(whole).encode(), kind, f"events.{kind.kind}.lobby").camera == "lobby"
 
@@ -164,7 +164,7 @@ def test_every_number_and_text_of_an_event_is_bounded(kind: type[events.Event]) 
 # ---- search
 
 
-async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_no_bad_event_stops_search(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """Good ones lie between: all of them are found, and all others are dead letters with a reason."""
     js = admin.jetstream()
     bad = [("events.detections.lobby", body) for body in BAD_DETECTIONS]
@@ -187,7 +187,7 @@ async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path
     assert all(x.reason and x.payload is not None for x in found)
 
 
-async def test_an_event_takes_no_other_kind_s_row(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_an_event_replaces_no_row_of_another_kind(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """A message id is for the stream alone: rows are known by the event's own id, and each kind has its own."""
     js = admin.jetstream()
     async with searching(server, tmp_path / "index"):
@@ -203,7 +203,7 @@ async def test_an_event_takes_no_other_kind_s_row(server: NatsServer, admin: Cli
 
 
 @pytest.mark.parametrize("kinds", [("culprit",), ("culprit", "other culprit")])
-async def test_a_batch_that_fails_is_halved_until_the_culprit_is_buried(
+async def test_a_failing_batch_is_halved_until_the_culprit_is_dead_lettered(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]
 ) -> None:
     """What no test has thought of must not stop the others: an error put in by hand stands for it."""
@@ -230,7 +230,7 @@ async def test_a_batch_that_fails_is_halved_until_the_culprit_is_buried(
     assert rows(tmp_path / "index") == 60 - len(kinds)
 
 
-async def test_an_index_that_can_not_be_written_blames_no_event(
+async def test_an_unwritable_index_blames_no_event(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor one that is tried once more just before the index can be written again."""
@@ -262,7 +262,7 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
 # ---- analytics
 
 
-async def test_no_event_stops_analytics(server: NatsServer, admin: Client) -> None:
+async def test_no_bad_event_stops_analytics(server: NatsServer, admin: Client) -> None:
     """Neither its camera, which goes on, nor its partition's checkpoint: the next process goes on from it."""
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
@@ -300,7 +300,7 @@ async def until_letters(admin: Client, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_what_is_too_large_for_the_dead_letters_is_buried_by_name(
+async def test_an_event_too_large_for_the_dead_letters_is_dead_lettered_without_payload(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """Regression: it blocked search through endless redelivery, and restarted analytics each time."""
@@ -353,7 +353,7 @@ def mutated(draw: st.DrawFn, whole: Callable[..., dict[str, Any]]) -> bytes:
 @pytest.mark.slow
 @settings(max_examples=examples(2000))
 @given(mutated(detection), mutated(embedding))
-def test_whatever_is_read_of_an_event_is_an_event_or_a_bad_message(one: bytes, other: bytes) -> None:
+def test_any_bytes_decode_to_an_event_or_a_bad_message(one: bytes, other: bytes) -> None:
     for body, kind in ((one, Detections), (other, Embeddings), (one, events.Verdict), (other, events.CameraStatus)):
         try:
             found = events.decode(body, kind, f"events.{kind.kind}.lobby")

@@ -130,7 +130,7 @@ async def world(store: Path, tmp_path: Path) -> AsyncIterator[World]:
     st.integers(0, 60_000),
     st.integers(0, 20_000),
 )
-def test_stretches_of_a_time_are_those_that_are_planned_live(
+def test_stretches_of_a_time_equal_those_planned_live(
     camera: str, since: int, count: int, every: int, chunk: int, overlap: int
 ) -> None:
     plan = CaptionPlan(every_s=every / 1000, chunk_s=chunk / 1000, overlap_s=overlap / 1000)
@@ -148,7 +148,7 @@ def test_stretches_of_a_time_are_those_that_are_planned_live(
 
 
 @pytest.mark.slow
-async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(world: World) -> None:
+async def test_every_stretch_with_video_has_one_caption_of_its_frames(world: World) -> None:
     output, _ = await world.done(*world.run())
     found = world.captions()
     by_camera = {camera: [row for row in found if row["camera"] == camera] for camera in ("alley", "crossing")}
@@ -172,7 +172,7 @@ async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(w
 
 
 @pytest.mark.slow
-async def test_it_is_shown_what_was_filmed_then(world: World) -> None:
+async def test_the_model_sees_the_frames_of_the_stretch(world: World) -> None:
     await world.done(*world.run("--camera", "alley", "--until", str(BEGIN + 4 * SECOND), "--caption-every", "60"))
     (row,) = world.captions()
     assert (row["start"], row["end"]) == (BEGIN, BEGIN + 4 * SECOND), "no more of it than was asked for"
@@ -220,7 +220,7 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
 
 
 @pytest.mark.slow
-async def test_captions_are_made_beside_detections(world: World) -> None:
+async def test_captions_run_together_with_detections(world: World) -> None:
     world.model.words = "<script>alert(1)</script> & so on"
     options = [option for option in world.run("--camera", "alley") if option not in ("--model", "none")]
     output, _ = await world.done(*options)
@@ -233,7 +233,7 @@ async def test_captions_are_made_beside_detections(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_the_console_hears_how_far_captions_are(world: World, server: NatsServer, admin: Client) -> None:
+async def test_the_console_gets_the_progress_of_captions(world: World, server: NatsServer, admin: Client) -> None:
     heard: list[Reanalysis] = []
 
     async def hear(message: Msg) -> None:
@@ -250,7 +250,7 @@ async def test_the_console_hears_how_far_captions_are(world: World, server: Nats
     assert going == sorted(going) and 0 < going[0] < run.captions
 
 
-async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
+async def test_a_dry_run_estimates_captions(world: World) -> None:
     out, _ = await world.done(*world.run("--dry-run", "--json", "--price", "2"))
     reply = json.loads(out)
     assert reply["captioner"] == "fake" and reply["frames"] == 0 and reply["captions"] >= 16
@@ -268,7 +268,7 @@ async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
         (("--caption", "--model", "none", "--events"), "NATS_URL"),
     ],
 )
-async def test_mistakes_are_said_before_anything_is_done(world: World, options: tuple[str, ...], words: str) -> None:
+async def test_mistakes_are_reported_before_the_work(world: World, options: tuple[str, ...], words: str) -> None:
     process = world.begin(*command(world._store, "--output", str(world.output), *options))
     _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode in (1, 2) and words in output and "Traceback" not in output
@@ -276,7 +276,7 @@ async def test_mistakes_are_said_before_anything_is_done(world: World, options: 
 
 
 @pytest.mark.slow
-async def test_without_a_model_nothing_is_begun(world: World) -> None:
+async def test_nothing_starts_without_a_model(world: World) -> None:
     del world.environment["VLM_URL"]
     _, output = await world.done(*world.run(), code=1)
     assert "neither VLM_URL nor VLM_MODEL is set" in output
@@ -305,7 +305,7 @@ def each_once(world: World) -> bool:
 
 
 @pytest.mark.slow
-async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(world: World) -> None:
+async def test_a_killed_run_is_resumed_and_each_stretch_is_captioned_once(world: World) -> None:
     """One a second: of 40 stretches of a camera 32 are one object, which is not made again."""
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
@@ -328,7 +328,7 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
 
 
 @pytest.mark.slow
-async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: World) -> None:
+async def test_ctrl_c_and_a_lost_model_end_the_run_with_the_resume_command(world: World) -> None:
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 30)
@@ -348,7 +348,7 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
 
 
 @pytest.mark.slow
-async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) -> None:
+async def test_one_refusal_is_reported_and_refusal_of_all_ends_the_run(world: World) -> None:
     seen = 0
 
     async def some(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -376,7 +376,7 @@ async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) 
 
 
 @pytest.mark.slow
-async def test_another_model_does_not_go_on_with_it(world: World) -> None:
+async def test_another_model_cannot_resume_the_run(world: World) -> None:
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 20)
@@ -388,7 +388,7 @@ async def test_another_model_does_not_go_on_with_it(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Path, tmp_path: Path) -> None:
+async def test_missing_or_damaged_video_is_reported(world: World, store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
     first, second, *_ = sorted((copied / "alley").rglob("*.mp4"))
@@ -404,7 +404,7 @@ async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Pa
 
 
 @pytest.mark.slow
-async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
+async def test_the_key_of_the_model_is_in_no_output(world: World) -> None:
     world.environment["VLM_KEY"] = "s3cr3t-of-the-model"
     out, err = await world.done(*world.run("--camera", "alley"))
     assert set(world.model.keys) == {"Bearer s3cr3t-of-the-model"}
@@ -416,7 +416,7 @@ async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
+async def test_captions_of_a_run_are_summarised_where_live_has_none(
     world: World, server: NatsServer, admin: Client
 ) -> None:
     kv = await admin.jetstream().key_value(names.RECORDER)
@@ -462,7 +462,7 @@ async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
 @pytest.mark.alone
 @pytest.mark.xdist_group("computing")
 @pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm")
-async def test_a_vllm_that_is_started_for_it_may_die_and_ends_with_it(world: World) -> None:
+async def test_a_vllm_of_the_run_may_die_and_ends_with_the_run(world: World) -> None:
     """It takes longer to load than an endpoint may be away, both times."""
     seed = f"--seed={os.getpid()}"
     del world.environment["VLM_URL"]

@@ -119,7 +119,7 @@ def world(server: NatsServer, tmp_path: Path, store: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-async def test_they_see_what_processes_see(world: World, whole: Path, admin: Client) -> None:
+async def test_replicas_find_the_same_as_processes(world: World, whole: Path, admin: Client) -> None:
     cv = await world.cv()
     run = await world.run()
     assert seen(world.output) == seen(whole) and table(world.output, "tracks") == table(whole, "tracks")
@@ -130,7 +130,7 @@ async def test_they_see_what_processes_see(world: World, whole: Path, admin: Cli
 
 
 @pytest.mark.slow
-async def test_live_video_comes_first(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
+async def test_live_video_has_priority(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
     """While live video waits, no replica requests tasks; one with a task in flight analyses live video first."""
     cv = await world.cv()
     requests: list[int] = []
@@ -157,7 +157,7 @@ async def test_live_video_comes_first(world: World, whole: Path, admin: Client, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_replica_that_goes_loses_nothing(
+async def test_a_lost_replica_loses_nothing(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     # What is given up is not waited for; what falls silent is.
@@ -175,7 +175,7 @@ async def test_a_replica_that_goes_loses_nothing(
 
 
 @pytest.mark.slow
-async def test_a_run_that_goes_harms_no_replica(world: World, whole: Path, server: NatsServer, admin: Client) -> None:
+async def test_a_lost_run_harms_no_replica(world: World, whole: Path, server: NatsServer, admin: Client) -> None:
     cv = await world.cv()
     half = await world.run(pieces=2)
     assert 0 < half.pieces_left < len(half.pieces)
@@ -235,7 +235,7 @@ class Asker:
 
 
 @pytest.mark.slow
-async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Client, media: list[Piece]) -> None:
+async def test_a_replica_survives_any_task(world: World, admin: Client, media: list[Piece]) -> None:
     video = media[0].payload
     good = task("good", len(video), segment=media[0].segment)
     given = [
@@ -270,7 +270,7 @@ async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Clien
     assert await cv.end() == 0
 
 
-async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_survives_any_message(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica by hand, which knows no manners."""
     heard = await beat_as(admin, MODEL)
     run = asyncio.create_task(world.run(pieces=1))
@@ -336,9 +336,7 @@ async def asking(admin: Client, subject: str, data: bytes) -> bytes:
 
 
 @pytest.mark.slow
-async def test_what_is_wrong_is_said_before_anything_is_done(
-    world: World, admin: Client, store: Path, tmp_path: Path
-) -> None:
+async def test_mistakes_are_reported_before_the_work(world: World, admin: Client, store: Path, tmp_path: Path) -> None:
     job, todo = await world.planned()
     world.reach()
 
@@ -373,7 +371,7 @@ async def test_what_is_wrong_is_said_before_anything_is_done(
 
 
 @given(st.lists(st.sampled_from(["take", "wait", "give up", "done", "heard"]), max_size=60), st.integers(1, 6))
-def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: int) -> None:
+def test_each_task_is_done_once_despite_silent_replicas(steps: list[str], count: int) -> None:
     tasks, now, done, hands = TaskQueue(10, 1000), 0.0, set(), list[int]()
     for id in range(count):
         tasks.add(id)
@@ -399,7 +397,7 @@ def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: in
     assert done == set(range(count))
 
 
-def test_what_silences_each_that_has_it_is_named() -> None:
+def test_a_task_that_silences_replicas_is_named() -> None:
     tasks = TaskQueue(10, 3)
     tasks.add(7)
     for n in range(3):
@@ -410,7 +408,7 @@ def test_what_silences_each_that_has_it_is_named() -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=6), st.integers(1, 40))
-def test_parts_are_the_video(video: list[bytes], part: int) -> None:
+def test_parts_add_up_to_the_video(video: list[bytes], part: int) -> None:
     found = b""
     while more := task_server.video_part(video, len(found), part):
         assert len(more) <= part
@@ -419,7 +417,7 @@ def test_parts_are_the_video(video: list[bytes], part: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_word_or_are_refused(data: bytes) -> None:
+def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     for read in (reanalysis.task, reanalysis.free, reanalysis.of_task):
         try:
             read(data)

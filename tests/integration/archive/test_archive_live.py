@@ -54,7 +54,9 @@ async def planned_beside(
     return await planning.plan(wanted, folder)
 
 
-async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_recording_has_the_same_detections_as_live(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     js = world.admin.jetstream()
     await registry.put(js, "cam", *new_camera("rtsp://127.0.0.1:9/x", fps=3.0, min_score=0.3, tiles="2x1"))
     await stored.put(world.admin, "cam", book.read(RULES, "here"))
@@ -100,7 +102,7 @@ def same(found: list[DetectedObject], expected: list[DetectedObject]) -> None:
 
 
 @pytest.mark.parametrize("fps", [0.3, 1.0, 3.0])
-async def test_the_same_is_embedded_in_a_recording(
+async def test_a_recording_has_the_same_vectors_as_live(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fps: float
 ) -> None:
     """Keyframes are further apart than a second: which of them are taken, and on whose behalf, is as live."""

@@ -43,7 +43,7 @@ def cluster() -> Iterator[Any]:
         instance.shutdown()
 
 
-def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
+def test_a_dead_machine_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
     """Its workers had no room elsewhere, and were waited for."""
     from tidegate.archive.engines import ray_engine
 
@@ -65,7 +65,7 @@ def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: P
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Path, cluster: Any) -> None:
+def test_an_error_on_another_machine_is_reported_here(store: Path, tmp_path: Path, cluster: Any) -> None:
     from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", model="openvino:none")
@@ -74,7 +74,7 @@ def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Pa
     assert "Traceback" not in str(raised.value)
 
 
-def test_pictures_of_any_size_go_from_one_process_to_the_next(
+def test_pictures_of_any_size_pass_between_processes(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector that takes any is given tiles that are smaller than the whole; an embedder has a size of its own."""
@@ -125,13 +125,13 @@ def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_p
     assert seen(tmp_path / "out") == expected
 
 
-def test_a_cluster_without_gpus_is_said_to_have_none(store: Path, tmp_path: Path) -> None:
+def test_a_cluster_without_gpus_is_reported(store: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--ray", "here", "--device", "cuda")
     refused = tidegate(tmp_path, *command(store, *options), check=False)
     assert refused.returncode == 1 and "has no GPU now" in refused.stderr and "--device cpu" in refused.stderr
 
 
-def test_ray_is_started_here_where_that_is_asked(store: Path, whole: Path, tmp_path: Path) -> None:
+def test_ray_is_started_locally_on_request(store: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     printed = tidegate(tmp_path, *command(store, "--output", str(output), "--ray", "here", "--camera", "alley"))
     assert "report: " in printed.stdout and "Traceback" not in printed.stderr and "WARNING" not in printed.stderr, (

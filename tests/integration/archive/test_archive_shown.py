@@ -80,7 +80,7 @@ async def world(server: NatsServer, admin: Client, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.slow
-async def test_a_run_is_seen_as_it_goes(world: World, store: Path, whole: Path) -> None:
+async def test_a_run_shows_its_progress(world: World, store: Path, whole: Path) -> None:
     heard: list[Reanalysis] = []
 
     async def hear(message: Msg) -> None:
@@ -105,7 +105,7 @@ async def test_a_run_is_seen_as_it_goes(world: World, store: Path, whole: Path) 
 
 
 @pytest.mark.slow
-async def test_one_that_is_stopped_or_killed_is_known_as_such(
+async def test_a_stopped_or_killed_run_is_marked(
     world: World, store: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.begin(*command(store, "--output", str(world.output), "--workers", "1"))
@@ -142,7 +142,7 @@ async def test_one_that_is_stopped_or_killed_is_known_as_such(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["goes", "hangs"])
-async def test_a_server_that_is_lost_harms_no_run(world: World, store: Path, whole: Path, how: str) -> None:
+async def test_a_lost_server_harms_no_run(world: World, store: Path, whole: Path, how: str) -> None:
     world.begin(*command(store, "--output", str(world.output), "--workers", "1", "--json"))
     await world.until_done(1)
     if how == "goes":
@@ -163,7 +163,7 @@ async def test_a_server_that_is_lost_harms_no_run(world: World, store: Path, who
 
 
 @pytest.mark.slow
-async def test_an_older_system_without_the_bucket_is_no_matter(world: World, whole: Path) -> None:
+async def test_an_older_system_without_the_bucket_works(world: World, whole: Path) -> None:
     shutil.copytree(whole, world.output)
     await world.admin.jetstream().delete_stream(f"KV_{names.RUNS}")
     code, _, err = await world.run("reanalyze", "--resume", str(world.output))
@@ -177,7 +177,7 @@ async def test_an_older_system_without_the_bucket_is_no_matter(world: World, who
     assert (run.state, run.pieces_done, run.tracks) == ("done", 8, len(table(whole, "tracks")))
 
 
-async def test_what_it_says_holds_no_credentials(
+async def test_the_bucket_has_no_credentials(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in world.server.environment("admin").items():

@@ -88,7 +88,7 @@ def labels(results: Path) -> int:
     return len({(row["segment"], row["label"]) for row in of_alley(results, "detections")})
 
 
-async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
+async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     viewer = await bus.connect(server.settings("viewer"), "viewer")
@@ -142,7 +142,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
     await viewer.close()
 
 
-async def test_a_moment_that_live_had_indexed_is_not_found_twice(
+async def test_a_moment_indexed_live_is_not_found_twice(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     """Whichever comes first, and though live had looked at other frames."""
@@ -168,7 +168,7 @@ async def say(client: Client, event: Embeddings, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
-async def test_what_can_not_be_told_is_said_before_hours_of_work(
+async def test_an_impossible_publication_is_reported_before_the_work(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     js = admin.jetstream()
@@ -203,7 +203,7 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
 
 
 @pytest.mark.slow
-async def test_the_command_tells_what_an_earlier_run_has_found(
+async def test_the_command_publishes_results_of_an_earlier_run(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):

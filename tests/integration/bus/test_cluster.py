@@ -45,14 +45,14 @@ async def test_every_identity_connects_to_each_server(cluster: NatsCluster) -> N
             await client.close()
 
 
-async def test_every_stream_is_on_all_three(cluster: NatsCluster) -> None:
+async def test_every_stream_is_on_all_three_servers(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     for info in await admin.jetstream().streams_info():
         assert len(info.cluster.replicas) == 2, info.config.name
     await admin.close()
 
 
-async def test_who_says_nothing_of_copies_has_as_many_as_before(cluster: NatsCluster) -> None:
+async def test_setup_without_a_replica_setting_keeps_the_number_of_replicas(cluster: NatsCluster) -> None:
     """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
     admin = await bus.connect(cluster.settings("admin"), "admin")
     js = admin.jetstream()
@@ -81,7 +81,7 @@ async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: NatsCluster
 
 
 @pytest.mark.long
-async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -> None:
+async def test_a_server_without_its_store_gets_a_copy(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     await publish(admin, range(20))
     lost, *others = cluster.servers
@@ -97,7 +97,7 @@ async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -
     await admin.close()
 
 
-async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(cluster: NatsCluster) -> None:
+async def test_the_cluster_works_with_one_frozen_server(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     still = next(s for s in cluster.servers if s.url.removeprefix("nats://") != admin.connected_url.netloc)
     still.pause()
@@ -110,7 +110,7 @@ async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(clust
     await admin.close()
 
 
-async def test_no_stranger_joins_the_cluster(cluster: NatsCluster) -> None:
+async def test_no_stranger_can_join_the_cluster(cluster: NatsCluster) -> None:
     """A route carries all accounts: its holder could read and publish everything."""
     config = (cluster.servers[0].secrets / "nats-0.conf").read_text()
     (port,) = re.findall(r"listen: 127\.0\.0\.1:(\d+)", config)

@@ -23,7 +23,7 @@ MB = 1024 * 1024
 
 
 @pytest.mark.parametrize("unsent", [0, 30 * MB])
-async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
+async def test_clients_of_a_hung_server_go_to_another(tmp_path: Path, unsent: int) -> None:
     """Half a minute later they noticed, and then waited until it had taken all that was written to it."""
     async with NatsServer(tmp_path / "one") as one:
         shutil.copytree(tmp_path / "one" / "secrets", tmp_path / "other" / "secrets")
@@ -44,7 +44,7 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
 
 
 @pytest.mark.slow
-async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
+async def test_the_hung_server_is_tried_last(server: NatsServer) -> None:
     """It takes connections, and each try costs half a lease, of which two fifths are left."""
     async with NetworkProxy(server.url) as one, NetworkProxy(server.url) as other:
         settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=2 * LEASE_S)
@@ -76,7 +76,7 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
         await client.close()
 
 
-async def test_a_connection_that_only_the_client_still_has_is_left(server: NatsServer) -> None:
+async def test_a_half_open_connection_is_left(server: NatsServer) -> None:
     """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
     async with NetworkProxy(server.url) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")

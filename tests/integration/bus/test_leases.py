@@ -116,7 +116,7 @@ async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
     return holder, other
 
 
-async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
+async def test_a_silent_holder_is_replaced(process: Start) -> None:
     holder, other = await two(process)
     await holder.freeze()
     await has_taken(other)
@@ -125,7 +125,7 @@ async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
     await until(lambda: "lobby" in holder.lost)
 
 
-async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None:
+async def test_a_lease_longer_than_the_own_one_is_respected(process: Start) -> None:
     """LEASE_S is changed for one replica after the other."""
     holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")
     await has_taken(holder)
@@ -144,7 +144,7 @@ async def heard(holder: Process) -> float | None:
     return holder.lost["lobby"].until
 
 
-async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Start) -> None:
+async def test_the_holder_keeps_an_offered_camera_until_the_next_one_has_begun(process: Start) -> None:
     """It was given up once another had it, which then had to connect: nobody filmed meanwhile."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -166,7 +166,7 @@ def begin(process: Process, ago_s: float = 0.0) -> float:
     return at
 
 
-async def test_who_hears_late_hears_the_same(process: Start) -> None:
+async def test_a_holder_that_hears_late_hears_the_same_begin(process: Start) -> None:
     """Who is frozen has seconds of the camera's video before it: the other one has them, too."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -178,7 +178,7 @@ async def test_who_hears_late_hears_the_same(process: Start) -> None:
     assert await heard(holder) == begun
 
 
-async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Start) -> None:
+async def test_a_holder_that_hears_after_its_lease_hears_the_same_begin(process: Start) -> None:
     """It took the end of its lease for the end of what it had, and nobody had what came then."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -192,7 +192,7 @@ async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Star
 
 
 @pytest.mark.parametrize("ago_s", [3600, -3600])
-async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float) -> None:
+async def test_a_wrong_clock_loses_nothing(process: Start, ago_s: float) -> None:
     """Regression: the holder dropped all unstored video, because the other claimed an hour's possession."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -201,7 +201,7 @@ async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float)
     assert await heard(holder) is None
 
 
-async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_own(process: Start) -> None:
+async def test_a_begin_after_the_take_back_owns_nothing(process: Start) -> None:
     """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
     holder, other = await moving(process)
     await other.freeze()
@@ -213,7 +213,7 @@ async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_ow
     assert holder.leases.holds("lobby") and not holder.lost
 
 
-async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
+async def test_a_holder_that_needs_exclusive_access_makes_the_previous_one_stop(process: Start) -> None:
     """There are cameras that have one connection at a time."""
     holder, other = await moving(process, holds_s=LONG_S)
     other.handover.start("lobby", None)
@@ -222,7 +222,7 @@ async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> Non
 
 
 @pytest.mark.slow
-async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
+async def test_a_slow_begin_is_waited_for(process: Start) -> None:
     """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
     holder, other = await moving(process)
     late = time.monotonic() + 3 * LEASE_S
@@ -235,7 +235,7 @@ async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
 
 
 @pytest.mark.slow
-async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) -> None:
+async def test_a_holder_that_dies_before_its_begin_is_not_waited_for(process: Start) -> None:
     holder, other = await two(process)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -244,7 +244,7 @@ async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) ->
 
 
 @pytest.mark.slow
-async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, process: Start) -> None:
+async def test_no_holder_releases_while_the_server_is_away(server: NatsServer, process: Start) -> None:
     """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
     holder, other = await moving(process)
     await server.stop()
@@ -258,7 +258,7 @@ async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, proc
     assert await heard(holder) == begun
 
 
-async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -> None:
+async def test_a_camera_that_has_not_begun_is_not_offered(admin: Client, process: Start) -> None:
     """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
@@ -278,7 +278,7 @@ async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -
     await has_taken(third)
 
 
-async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start) -> None:
+async def test_a_holder_that_missed_another_does_not_wait_for_the_next(process: Start) -> None:
     """It worked on, and stored what the one in between had, for as long as the third took to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
@@ -307,7 +307,7 @@ class Unanswered:
         return revision
 
 
-async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Client, process: Start) -> None:
+async def test_a_holder_whose_begin_was_heard_keeps_its_video(admin: Client, process: Start) -> None:
     """It was cut off as it began, and the one before, which had heard it, took it back later: nobody had the rest."""
     holder = await process("holder")
     other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
@@ -323,7 +323,7 @@ async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Clien
     assert begun < (other.lost["lobby"].until or 0) < time.time()
 
 
-async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None:
+async def test_nothing_is_owned_before_the_begin(process: Start) -> None:
     holder, other = await two(process, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -342,7 +342,7 @@ async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None
     assert await heard(holder) == begun
 
 
-async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
+async def test_a_camera_that_its_next_holder_releases_continues(process: Start) -> None:
     """A process that starts and stops immediately."""
     holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
     await other.leases.release("lobby")
@@ -352,7 +352,7 @@ async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     assert holder.leases.holds("lobby")
 
 
-async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(process: Start) -> None:
+async def test_a_camera_that_its_next_holder_releases_continues_until_another_begins(process: Start) -> None:
     """It was stopped as soon as the third had taken it, which then had to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
@@ -377,7 +377,7 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
         b"\xff/\xff/",
     ],
 )
-async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, line: bytes) -> None:
+async def test_a_holder_without_a_begin_time_owns_from_now_on(admin: Client, process: Start, line: bytes) -> None:
     """As an older version; and what nobody of ours writes ends no process."""
     holder = await process("holder", lease_s=LONG_S)
     await has_taken(holder)
@@ -386,7 +386,7 @@ async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client,
     assert await heard(holder) is None
 
 
-async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None:
+async def test_an_own_entry_is_not_taken_for_another_holders(process: Start) -> None:
     """Who has not heard of the next holder, but was refused a renewal, dropped all that it had filmed."""
     first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     await first.handover.offer(["lobby"])
@@ -403,7 +403,7 @@ async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None
     assert holder.handover.leaving == {"lobby"} and not holder.lost
 
 
-async def test_an_offer_is_taken_back(process: Start) -> None:
+async def test_an_offer_can_be_withdrawn(process: Start) -> None:
     holder, other = await two(process)
     await holder.handover.offer(["lobby"])
     await until(lambda: other.leases.is_free("lobby"))
@@ -413,7 +413,7 @@ async def test_an_offer_is_taken_back(process: Start) -> None:
     assert not other.leases.is_free("lobby") and holder.leases.holds("lobby")
 
 
-async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start) -> None:
+async def test_an_offer_that_is_withdrawn_too_late_ends_in_order(process: Start) -> None:
     """It was ours until another had it: it is not as if the lease had run out."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -423,7 +423,7 @@ async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start
     assert await heard(holder) == begun
 
 
-async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Client, process: Start) -> None:
+async def test_a_claim_without_an_answer_is_repeated_immediately(admin: Client, process: Start) -> None:
     """The server stored the entry and was gone before it could say so."""
     one = await process("one")
     await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
@@ -431,7 +431,7 @@ async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Cl
     assert one.leases.is_free("lobby") and await one.leases.claim("lobby")
 
 
-async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(process: Start) -> None:
+async def test_a_stale_free_entry_takes_no_camera_from_its_holder(process: Start) -> None:
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third")
     await holder.handover.offer(["lobby"])
@@ -443,7 +443,7 @@ async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(proce
 
 
 @pytest.mark.slow
-async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, process: Start) -> None:
+async def test_each_holder_keeps_its_cameras_after_an_outage(server: NatsServer, process: Start) -> None:
     """Regression: the first process to return took all cameras, because the server had let the leases expire."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
@@ -460,7 +460,7 @@ async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, proces
     trying.cancel()
 
 
-async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
+async def test_a_camera_that_another_held_meanwhile_is_lost(process: Start) -> None:
     """It found no lease when it woke, took one, and published what it had buffered: the same video twice."""
     holder, other = await two(process)
     await holder.freeze()
@@ -473,7 +473,7 @@ async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: Client, process: Start) -> None:
+async def test_a_released_camera_is_taken_immediately_even_by_a_thawed_process(admin: Client, process: Start) -> None:
     """It waited for a lease, as after an outage, and nobody had the camera meanwhile."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.yard", b"silent/2")
@@ -487,7 +487,7 @@ async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: C
     assert not other.leases.is_free("yard"), "of the silent it can't judge yet"
 
 
-async def test_who_was_gone_before_an_outage_is_gone_after_it(
+async def test_a_process_that_ended_before_an_outage_is_absent_after_it(
     server: NatsServer, admin: Client, process: Start
 ) -> None:
     """Cameras were given up for it, and nobody took them."""
@@ -503,7 +503,7 @@ async def test_who_was_gone_before_an_outage_is_gone_after_it(
     assert set(counted) == {1}
 
 
-async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, process: Start) -> None:
+async def test_a_process_that_ended_before_the_start_has_no_share(admin: Client, process: Start) -> None:
     """Regression: ingests that had crashed within the hour blocked cameras for the next one for a lease."""
     await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
     await asyncio.sleep(LEASE_S * 1.25)
@@ -515,7 +515,7 @@ async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, pr
     assert two.leases.presence.count() == 2, "the first lives"
 
 
-async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
+async def test_a_pending_renewal_does_not_outlive_a_release(admin: Client, process: Start) -> None:
     """Regression: it blocked the camera for the next holder for a lease, as after a restart of ingest."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
@@ -540,7 +540,7 @@ class Behind:
         return self._entry if self.reads <= 2 else await self._kv.get(key)
 
 
-async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: Start) -> None:
+async def test_a_stale_server_loses_no_lease(admin: Client, process: Start) -> None:
     """Regression: it named the previous holder, and ingest dropped what it had buffered."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.lobby", b"before/2")
@@ -555,7 +555,7 @@ async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: St
     assert not holder.lost
 
 
-async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, process: Start) -> None:
+async def test_in_a_recreated_bucket_a_camera_of_another_holder_is_lost(admin: Client, process: Start) -> None:
     holder, other = await two(process)
     await holder.freeze()
     await admin.jetstream().purge_stream("KV_leases")
@@ -567,7 +567,7 @@ async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, pro
     await until(lambda: holder.lost)
 
 
-async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, process: Start) -> None:
+async def test_a_lease_that_the_server_lost_is_taken_again(admin: Client, process: Start) -> None:
     holder, _ = await two(process)
     await admin.jetstream().purge_stream("KV_leases")
     await asyncio.sleep(LEASE_S)
@@ -575,7 +575,7 @@ async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, proce
     assert not holder.lost
 
 
-async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process: Start) -> None:
+async def test_the_entries_of_a_handover_have_fixed_bytes(admin: Client, process: Start) -> None:
     """Recorded: in a rolling upgrade other versions read what this one writes."""
     kv = await bind(admin.jetstream(), names.LEASES)
 
@@ -608,7 +608,7 @@ async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process:
         await kv.get("camera.lobby")
 
 
-async def test_the_entry_of_what_can_t_begin_beside_another_is_of_a_plain_lease(admin: Client, process: Start) -> None:
+async def test_the_entry_of_an_exclusive_camera_is_a_plain_lease(admin: Client, process: Start) -> None:
     kv = await bind(admin.jetstream(), names.LEASES)
     _, other = await moving(process)
     other.handover.start("lobby", None)

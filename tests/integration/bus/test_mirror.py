@@ -32,7 +32,7 @@ async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await end(following)
 
 
-async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
+async def test_an_update_during_a_read_is_applied_immediately_and_stays(
     admin: Client, copy: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Regression: a hung server delayed updates for seconds. A read may be older than an update."""
@@ -63,7 +63,7 @@ async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
     assert copy.seen == seen, "nobody has been away"
 
 
-async def test_in_a_bucket_that_was_made_anew_it_holds_what_is_there(admin: Client, copy: Mirror) -> None:
+async def test_a_mirror_of_a_recreated_bucket_has_its_entries(admin: Client, copy: Mirror) -> None:
     """Which counts from 1 again."""
     js = admin.jetstream()
     config = (await js.stream_info("KV_leases")).config

@@ -30,7 +30,7 @@ async def in_flight(client: Client) -> int:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: NatsServer, admin: Client) -> None:
+async def test_a_hung_server_delivers_no_more_than_the_free_room(server: NatsServer, admin: Client) -> None:
     """Requests to a hung server wait in its socket, and it serves all of them when it goes on."""
     # So patient that what was delivered to nobody would be missed.
     await admin.jetstream().delete_consumer(names.MEDIA, "cv")
@@ -62,9 +62,7 @@ async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: 
     await client.close()
 
 
-async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_hold(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_a_stalled_replica_keeps_its_connection_at_any_credit(server: NatsServer, admin: Client) -> None:
     """The server closes a connection for which more than its `max_pending` waits."""
     for n in range(24):
         await admin.jetstream().publish(names.media("lobby"), bytes([n]) * (2 << 20))

@@ -35,7 +35,7 @@ def counters(found: Sequence[reading.StoredSegment]) -> list[int]:
     return [one.segment.n for one in found]
 
 
-async def test_a_stretch_has_what_is_there_in_order(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
+async def test_a_stretch_has_its_segments_in_order(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
     """Of two epochs with hours between them, without a segment that is missing, a replay, and what is no segment."""
     js = admin.jetstream()
     first, second = seconds(), seconds()
@@ -76,7 +76,7 @@ async def sent(clip: Any, first: int = 0, last: int | None = None) -> bytes:
     return b"".join([bytes(buffer) async for buffer in clip.read(first, last)])
 
 
-async def test_a_clip_is_what_the_camera_sent(
+async def test_a_clip_is_the_video_of_the_camera(
     admin: Client, pieces: list[Piece], source: list[np.ndarray], path: Path
 ) -> None:
     await publish(admin, pieces)

@@ -130,7 +130,7 @@ async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]
 
 
 @pytest.mark.slow
-async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsServer, admin: Client) -> None:
+async def test_every_answer_matches_the_openapi_document(server: NatsServer, admin: Client) -> None:
     document = app.document()
     await add_camera(admin, "lobby")
     await add_camera(admin, "gate")

@@ -53,7 +53,7 @@ class Heard:
 
 
 @pytest.mark.slow
-async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client) -> None:
+async def test_fifty_browsers_get_every_event(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
@@ -70,7 +70,7 @@ async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client)
 
 
 @pytest.mark.slow
-async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(server: NatsServer, admin: Client) -> None:
+async def test_a_stalled_browser_gets_its_missed_count_and_takes_no_memory(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna, bert = await console.person("anna", sees_all=True), await console.person("bert", sees_all=True)
@@ -99,7 +99,7 @@ async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(serv
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def test_events_come_again_after_the_server_was_away(server: NatsServer, admin: Client) -> None:
+async def test_events_resume_after_a_server_outage(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
@@ -120,7 +120,7 @@ async def test_events_come_again_after_the_server_was_away(server: NatsServer, a
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_sessions_outlive_the_console(server: NatsServer, admin: Client) -> None:
+async def test_sessions_survive_a_restart_of_the_console(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as first:
         anna = await first.person("anna")
         cookies = dict(anna.cookies)

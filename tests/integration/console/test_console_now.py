@@ -59,7 +59,7 @@ def of(now: Answer, service: str) -> Answer:
     return next((s for s in now["services"] if s["name"] == service), {})
 
 
-async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: NatsServer, admin: Client) -> None:
+async def test_a_backlog_has_its_age_and_the_scalers_reason(server: NatsServer, admin: Client) -> None:
     """What was stored before the console began is fetched once; of what comes later the server says when it came."""
     await publish(admin, [f"s{n}" for n in range(20)])
     async with estimating(server) as scaler, console_on(server, admin, cost_per_hour=36.0) as console:
@@ -97,7 +97,7 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
         assert not any(of(after, name) for name in ("embed", "vlm", "search", "webhook", "analytics"))
 
 
-async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(server: NatsServer, admin: Client) -> None:
+async def test_a_deadly_message_does_not_count_as_waiting(server: NatsServer, admin: Client) -> None:
     """JetStream's acknowledgement floor stays below it: the backlog is what was never delivered."""
     js = admin.jetstream()
     config = (await js.consumer_info("MEDIA", "cv")).config
@@ -116,7 +116,7 @@ async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(serve
         assert of(now, "cv")["age_s"] <= sent.total_seconds() + 1.5
 
 
-async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServer, admin: Client) -> None:
+async def test_no_person_learns_of_a_hidden_camera(server: NatsServer, admin: Client) -> None:
     for camera in ("lobby", "yard", "attic"):
         await add_camera(admin, camera)
     await say(admin, status("yard", "offline"), "before/yard")
@@ -159,7 +159,7 @@ async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServe
         await poll_until(anna, "now", lambda n: len(n["cameras"]) == 2 and not n["attention"])
 
 
-async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
+async def test_markers_are_of_the_range_and_of_visible_cameras(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(markers, "MOST", 4)
@@ -215,25 +215,27 @@ async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
         pytest.param("since=" + "9" * 5000, id="long"),
     ],
 )
-async def test_a_bad_time_is_a_sentence(bare: httpx.AsyncClient, path: str, query: str) -> None:
+async def test_a_bad_time_is_refused_with_a_sentence(bare: httpx.AsyncClient, path: str, query: str) -> None:
     answer = await bare.get(path + query)
     assert answer.status_code == 400 and len(answer.json()["error"]) > 20, answer.text
 
 
 @pytest.mark.parametrize("query", ["service=cv&step=nan", "service=cv&step=-1", "service=cv&step=0.001", ""])
-async def test_a_bad_step_and_no_service_are_sentences(bare: httpx.AsyncClient, query: str) -> None:
+async def test_a_bad_step_and_a_missing_service_are_refused_with_a_sentence(
+    bare: httpx.AsyncClient, query: str
+) -> None:
     answer = await bare.get(f"history?{query}")
     assert answer.status_code == 400 and answer.json()["error"]
 
 
 @pytest.mark.parametrize("service", ["nobody", 'cv"}', "cv|embed", ".*", "cv\n", "", "%2e%2e"])
-async def test_a_service_that_there_is_not_is_not_found(bare: httpx.AsyncClient, service: str) -> None:
+async def test_an_unknown_service_is_not_found(bare: httpx.AsyncClient, service: str) -> None:
     answer = await bare.get("history", params={"service": service})
     assert answer.status_code == 404 and "there are ingest, cv" in answer.json()["error"]
 
 
 @pytest.mark.slow
-async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client) -> None:
+async def test_history_is_what_the_console_measured(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin, cost_per_hour=10.0) as console, working(server, Echo(infer_s=0.01)):
         anna = await console.person("anna", sees_all=True)
         sending = asyncio.create_task(_send_for_ever(admin))
@@ -255,7 +257,7 @@ async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client
 
 
 @pytest.mark.slow
-async def test_a_server_that_was_away_is_a_marker(server: NatsServer, admin: Client) -> None:
+async def test_a_server_outage_is_a_marker(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
         await poll_until(anna, "now", lambda n: n["connected"])
@@ -313,7 +315,7 @@ async def _drops(request: web.Request) -> web.Response:
         (_drops, "can't be asked"),
     ],
 )
-async def test_a_prometheus_that_fails_is_told_of_and_the_console_tells_what_it_knows(
+async def test_a_failing_prometheus_is_reported_and_the_console_shows_its_own_data(
     server: NatsServer, admin: Client, then: Any, says: str
 ) -> None:
     async with Odd(then) as page:
@@ -326,7 +328,7 @@ async def test_a_prometheus_that_fails_is_told_of_and_the_console_tells_what_it_
             assert says in found["problem"] and "S3cret" not in answer.text
 
 
-async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsServer, admin: Client) -> None:
+async def test_data_of_prometheus_has_the_format_of_the_ring(server: NatsServer, admin: Client) -> None:
     requests: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -352,7 +354,7 @@ async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsSer
 
 
 @pytest.mark.foreign
-def test_the_queries_are_queries_of_metrics_that_there_are(tmp_path: Path) -> None:
+def test_all_queried_metrics_exist(tmp_path: Path) -> None:
     queries = [q.format(service="cv", over="120s") for q in QUERIES.values()]
     promql.checked(tmp_path, queries)
     assert tuple(QUERIES) == SERIES
@@ -361,7 +363,7 @@ def test_the_queries_are_queries_of_metrics_that_there_are(tmp_path: Path) -> No
 
 @pytest.mark.foreign
 @pytest.mark.slow
-async def test_a_real_prometheus_knows_what_was_before_the_console(
+async def test_a_real_prometheus_has_data_from_before_the_console(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     if not shutil.which("prometheus"):

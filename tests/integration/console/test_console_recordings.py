@@ -28,7 +28,7 @@ async def parts(asker: httpx.AsyncClient, playlist: httpx.Response) -> list[http
 
 
 @pytest.mark.slow
-async def test_what_is_recorded_is_shown_and_played(world: World, second: Sequence[Piece]) -> None:
+async def test_recordings_are_shown_and_played(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     for camera in ("cam", "vault"):
         await add_camera(world.admin, camera)

@@ -52,7 +52,7 @@ async def token(console: Running, person: str) -> httpx.AsyncClient:
     return console.nobody(Authorization=f"Bearer {TOKEN_PREFIX}secret")
 
 
-async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_is_assembled_from_its_events(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna = await console.person("anna", cameras=["lobby"])
@@ -74,7 +74,7 @@ async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, adm
         assert details["segments"][0]["seq"] == 7 and details["objects"][0]["label"] == "person"
 
 
-async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin: Client) -> None:
+async def test_events_from_before_the_start_are_read(server: NatsServer, admin: Client) -> None:
     """More than one read brings, of two kinds, and with what is no event among it."""
     incidents = [incident(f"i.{n}", start=ago(1000 - n)) for n in range(300)]
     await asyncio.gather(*(say(admin, event) for event in incidents))
@@ -115,7 +115,7 @@ async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monk
         assert (await until_so(lambda: listed(anna, incident="unheard"))) == ["unheard"]
 
 
-async def test_whoever_may_not_see_a_camera_learns_nothing_of_it(server: NatsServer, admin: Client) -> None:
+async def test_a_person_learns_nothing_of_a_hidden_camera(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for camera in ("lobby", "vault"):
             await add_camera(admin, camera)
@@ -144,7 +144,7 @@ async def test_whoever_may_not_see_a_camera_learns_nothing_of_it(server: NatsSer
         assert (await anna.get(f"incidents/{secret}")).status_code == 200
 
 
-async def test_filters(server: NatsServer, admin: Client) -> None:
+async def test_incidents_are_filtered(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for camera in ("lobby", "gate"):
             await add_camera(admin, camera)
@@ -183,7 +183,7 @@ async def test_filters(server: NatsServer, admin: Client) -> None:
         assert (await anna.get("incidents", params={"cursor": "x"})).status_code == 400
 
 
-async def test_each_has_their_own_marks(server: NatsServer, admin: Client) -> None:
+async def test_each_person_has_their_own_marks(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna, ben = await console.person("anna", sees_all=True), await console.person("ben", cameras=["lobby"])
@@ -246,7 +246,7 @@ async def test_a_timeline_has_incidents_and_gaps(server: NatsServer, admin: Clie
         ).status_code == 400
 
 
-async def test_an_incident_has_its_paths_and_what_was_put_off(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_has_its_paths_and_deferred_segments(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna = await console.person("anna", cameras=["lobby"])

@@ -38,13 +38,13 @@ def routes() -> dict[tuple[str, str], Any]:
     return found
 
 
-def test_every_route_has_a_row_that_says_its_role() -> None:
+def test_every_route_has_a_row_with_its_role() -> None:
     there = {key: handler.opt["role"] for key, handler in routes().items()}
     assert {key: row.role for key, row in ROWS.items()} == there
 
 
 @pytest.mark.slow
-async def test_each_may_what_the_table_says(server: NatsServer, admin: Client) -> None:
+async def test_each_role_has_the_rights_of_the_table(server: NatsServer, admin: Client) -> None:
     wrong: list[str] = []
     async with world_on(server, admin) as world:
         for (method, path), row in ROWS.items():
@@ -71,7 +71,7 @@ def _askers(world: World, row: Row) -> list[tuple[str, httpx.AsyncClient, tuple[
 
 
 @pytest.mark.slow
-async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server: NatsServer, admin: Client) -> None:
+async def test_a_hidden_camera_is_indistinguishable_from_a_missing_one(server: NatsServer, admin: Client) -> None:
     """The answers to each request by each role are equal byte for byte, except for the name in the request."""
     wrong: list[str] = []
     tried = 0
@@ -102,7 +102,7 @@ async def _outcome(world: World, method: str, row: Row, role: str, camera: str) 
     return answer.status_code, headers, re.sub(r"letter \d+", "letter …", body)
 
 
-async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> None:
+async def test_live_video_needs_a_session(server: NatsServer, admin: Client) -> None:
     """The server refuses the handshake itself, also one that another site's page begins."""
     async with world_on(server, admin) as world:
         url = f"{world.console.url.replace('http', 'ws', 1)}api/v1/live"
@@ -120,7 +120,7 @@ async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> N
             assert answers[0] == answers[1]
 
 
-async def test_lists_tell_of_no_other_camera(server: NatsServer, admin: Client) -> None:
+async def test_lists_reveal_no_hidden_camera(server: NatsServer, admin: Client) -> None:
     """Each route without a camera's name, for people of each role who see one of two cameras."""
     async with world_on(server, admin) as world:
         await world.names(ROWS["GET", "/letters/{seq}"], HIDDEN)
@@ -171,7 +171,7 @@ def _bodies(row: Row) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.slow
-async def test_no_input_makes_it_fail(server: NatsServer, admin: Client) -> None:
+async def test_no_input_makes_the_console_fail(server: NatsServer, admin: Client) -> None:
     """Whatever is sent is answered, and never by a failure of the console itself."""
     async with world_on(server, admin) as world:
         client = world.all["admin"]
@@ -237,7 +237,7 @@ async def test_no_path_leads_out_of_the_pages(server: NatsServer, admin: Client,
         assert b"root:" not in answer and b"ConsoleSettings" not in answer
 
 
-async def test_whoever_is_right_takes_no_tries_from_others(server: NatsServer, admin: Client) -> None:
+async def test_a_successful_sign_in_takes_no_tries_from_others(server: NatsServer, admin: Client) -> None:
     """All of an office, or all behind a proxy, come from one address."""
     async with console_on(server, admin) as console:
         for n in range(30):
@@ -245,7 +245,7 @@ async def test_whoever_is_right_takes_no_tries_from_others(server: NatsServer, a
 
 
 @pytest.mark.slow
-async def test_guessing_gets_nowhere(server: NatsServer, admin: Client) -> None:
+async def test_guessing_is_rate_limited(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         guesser = console.nobody()
         began = time.monotonic()
@@ -266,7 +266,7 @@ async def test_guessing_gets_nowhere(server: NatsServer, admin: Client) -> None:
 # ---- a proxy that says who asks
 
 
-async def test_a_proxy_is_believed_and_nobody_else_is(server: NatsServer, admin: Client) -> None:
+async def test_only_the_configured_proxy_is_trusted(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header, console_proxies="127.0.0.1/32") as console:
         await console.person("anna", sees_all=True)
@@ -283,7 +283,7 @@ async def test_a_proxy_is_believed_and_nobody_else_is(server: NatsServer, admin:
         assert (await nobody.get("me", headers=stale)).status_code == 401, "a session counts first"
 
 
-async def test_a_header_from_elsewhere_says_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_proxy_header_from_elsewhere_is_ignored(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header, console_proxies="10.0.0.0/8") as console:
         await console.person("anna")
@@ -293,7 +293,7 @@ async def test_a_header_from_elsewhere_says_nothing(server: NatsServer, admin: C
         assert (await console.nobody().get("me", headers={header: "anna"})).status_code == 401, "no header is set"
 
 
-async def test_a_proxy_lets_nobody_in_who_is_switched_off(server: NatsServer, admin: Client) -> None:
+async def test_a_proxy_signs_in_no_disabled_account(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header) as console:
         root = await console.person("root", "admin", sees_all=True)

@@ -55,7 +55,7 @@ class Heard:
         return [event["run"] for kind, event in self.events if kind == "runs"]
 
 
-async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, admin: Client) -> None:
+async def test_a_run_is_visible_to_people_who_see_all_its_cameras(server: NatsServer, admin: Client) -> None:
     for camera in ("cam", "door", "vault"):
         await add_camera(admin, camera)
     async with console_on(server, admin) as console:
@@ -103,7 +103,7 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
         assert strange.status_code == 400 and "runs" in strange.json()["error"]
 
 
-async def test_the_latest_come_first_and_what_has_expired_goes(server: NatsServer, admin: Client) -> None:
+async def test_the_latest_runs_come_first_and_expired_ones_disappear(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", sees_all=True)
         built: list[Reanalysis] = [reanalysis(f"r{n}", "cam") for n in range(3)]

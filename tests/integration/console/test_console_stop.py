@@ -15,7 +15,7 @@ from tidegate.local.server import NatsServer
 BODY = b'{"token": "guessed"}'
 
 
-async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin: Client) -> None:
+async def test_started_answers_are_finished(server: NatsServer, admin: Client) -> None:
     """After the stop signal it takes no new connection, and closes each existing one after its answer."""
     async with console_on(server, admin) as console:
         parts = urlsplit(console.url)
@@ -35,7 +35,7 @@ async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin
         await console.serving
 
 
-async def test_nothing_of_it_is_left_in_the_loop(server: NatsServer, admin: Client) -> None:
+async def test_a_stopped_console_leaves_nothing_in_the_loop(server: NatsServer, admin: Client) -> None:
     """What is polled by a number that is closed would keep the next one of that number from being polled."""
     async with console_on(server, admin) as console:
         assert (await console.nobody().get("health")).status_code == 200

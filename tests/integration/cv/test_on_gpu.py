@@ -83,7 +83,7 @@ def near(found: list[Detection], wanted: list[Detection], share: float = 0.9) ->
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_pictures_arrive_whole_whatever_their_number(device: str) -> None:
+def test_any_number_of_pictures_arrives_intact(device: str) -> None:
     for images in (noise(1, 64, 48), noise(5, 64, 48), [*noise(1, 32, 16), *noise(1, 64, 48)]):
         for given, tensor in zip(images, upload(images, torch.device(device)), strict=True):
             assert (tensor.permute(1, 2, 0).cpu().numpy() == given).all()
@@ -130,7 +130,7 @@ def test_rt_detr_finds_the_same_objects(device: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_vectors_are_nearly_the_same(device: str) -> None:
+def test_vectors_are_nearly_equal(device: str) -> None:
     on_cpu = load_embedder("ViT-B-32", pretrained="random", threads=2, batch_size=1)
     there = load_embedder("ViT-B-32", pretrained="random", device=device, batch_size=1)
     images = noise(3, *on_cpu.size)
@@ -152,7 +152,7 @@ def test_each_stage_is_measured(device: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_a_frame_that_the_gpu_decodes_is_that_of_the_cpu(tmp_path: Path) -> None:
+def test_a_frame_decoded_by_the_gpu_equals_that_of_the_cpu(tmp_path: Path) -> None:
     from av.codec.hwaccel import HWAccel
 
     (piece, *_) = clips.pieces(make(tmp_path / "clip.mp4", frames=25, size=(640, 480)), "lobby")

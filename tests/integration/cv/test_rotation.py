@@ -114,7 +114,7 @@ def with_orientation_message(payload: bytes, degrees: int) -> bytes:
 
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_pictures_are_upright(turn: Turn, codec: str) -> None:
+def test_rotated_pictures_are_upright(turn: Turn, codec: str) -> None:
     decoded = decode(film(turn, codec=codec, **FRAGMENTED), fps=FPS)
     assert len(decoded.pictures) == FPS and decoded.size == (96, 160)
     for picture in decoded.pictures:
@@ -123,7 +123,7 @@ def test_pictures_are_upright(turn: Turn, codec: str) -> None:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_pictures_have_the_size_that_is_asked_for_upright(turn: Turn) -> None:
+def test_upright_pictures_have_the_requested_size(turn: Turn) -> None:
     payload = film(turn, **FRAGMENTED)
     for size in ((300, 300), (64, 32)):
         decoded = decode(payload, at=[0.5], size=size)
@@ -135,7 +135,7 @@ def test_pictures_have_the_size_that_is_asked_for_upright(turn: Turn) -> None:
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_message_in_the_video_itself_is_obeyed_from_its_keyframe_on(degrees: int) -> None:
+def test_a_rotation_message_in_the_video_applies_from_its_keyframe_on(degrees: int) -> None:
     """An RTSP camera has no matrix: H.264 says in the video itself how it is shown."""
     turn = Turn(degrees)
     plain = film(Turn(0), (turn.stored(upright()) for _ in range(2 * FPS)), gop=FPS, **FRAGMENTED)
@@ -145,7 +145,7 @@ def test_a_message_in_the_video_itself_is_obeyed_from_its_keyframe_on(degrees: i
         assert_upright(picture.pixels)
 
 
-def test_a_dependent_segment_is_turned_as_the_start_of_its_gop_says() -> None:
+def test_a_dependent_segment_has_the_rotation_of_its_gop() -> None:
     turn = Turn(90)
     plain = film(Turn(0), (turn.stored(upright()) for _ in range(FPS)), gop=FPS, **FRAGMENTED)
     whole = with_orientation_message(plain, 90)
@@ -166,7 +166,7 @@ def test_a_dependent_segment_is_turned_as_the_start_of_its_gop_says() -> None:
 
 
 @pytest.mark.parametrize("turn", [Turn(90), Turn(180), Turn(270, mirrored=True)])
-async def test_a_file_is_upright_after_ingest_in_clips_and_pictures(
+async def test_a_rotated_file_is_upright_in_clips_and_pictures(
     turn: Turn, bus: Bus, admin: Client, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     (tmp_path / "phone.mp4").write_bytes(film(turn, (upright() for _ in range(3 * FPS)), gop=FPS))
@@ -186,7 +186,7 @@ def shown(jpeg: bytes) -> Image:
         return next(container.decode(video=0)).to_ndarray(format="rgb24")
 
 
-async def test_boxes_are_of_the_upright_frame(server: NatsServer, admin: Client) -> None:
+async def test_boxes_refer_to_the_upright_frame(server: NatsServer, admin: Client) -> None:
     """What is found in a street filmed sideways is what is found in it filmed upright, at the same places."""
     street = demo_footage.embedded(demo_footage.cache() / f"footage-{demo_footage.VERSION}")[0]
     with av.open(str(street)) as container:

@@ -62,7 +62,9 @@ async def test_a_changed_entry_gets_no_password(
     assert "S3cretPass" not in ingest.log + json.dumps(bus.events)
 
 
-async def test_another_path_of_the_same_address_gets_it(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
+async def test_another_path_of_the_same_address_gets_the_password(
+    admin: Client, bus: Bus, start: Callable[..., Ingest]
+) -> None:
     async with listening() as camera:
         await add(admin, "lobby", f"rtsp://{LOGIN}@{camera.address}/live")
         start()
@@ -72,7 +74,7 @@ async def test_another_path_of_the_same_address_gets_it(admin: Client, bus: Bus,
 
 
 @pytest.mark.parametrize("asks_first", [True, False])
-async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
+async def test_a_redirect_of_a_camera_does_not_pass_its_password_on(
     admin: Client, bus: Bus, start: Callable[..., Ingest], asks_first: bool
 ) -> None:
     async with listening() as camera, listening() as thief:
@@ -87,7 +89,7 @@ async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
 
 
 @pytest.mark.parametrize("challenge", ["Digest realm=, nonce=", "Digest", "Digest realm", "Digest =, ,=x"])
-async def test_a_challenge_that_says_nothing_is_answered(
+async def test_an_empty_challenge_is_answered(
     admin: Client, bus: Bus, start: Callable[..., Ingest], challenge: str
 ) -> None:
     async with listening() as camera:
@@ -97,7 +99,7 @@ async def test_a_challenge_that_says_nothing_is_answered(
         assert "--password-stdin" in await reason_of(bus, "the camera refuses this user or password")
 
 
-async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
+async def test_a_password_in_the_url_stays_with_its_address(
     admin: Client, bus: Bus, start: Callable[..., Ingest]
 ) -> None:
     async with listening() as camera, listening() as thief:
@@ -112,7 +114,7 @@ async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
         assert not thief.saw_password, thief.heard
 
 
-async def test_a_password_of_an_earlier_version_is_used_once_the_admin_has_bound_it(
+async def test_an_older_password_is_used_once_the_admin_has_bound_it(
     admin: Client, bus: Bus, start: Callable[..., Ingest]
 ) -> None:
     async with listening() as camera:

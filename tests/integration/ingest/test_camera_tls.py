@@ -118,7 +118,7 @@ def self_signed(folder: Path) -> tuple[str, str]:
     return str(folder / "camera.pem"), str(folder / "camera.key")
 
 
-async def test_a_camera_that_signs_for_itself_is_trusted_by_its_own_certificate(
+async def test_a_self_signed_camera_is_trusted_by_its_own_certificate(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, tmp_path: Path
 ) -> None:
     certificate, key = self_signed(tmp_path)
@@ -133,7 +133,7 @@ async def test_a_camera_that_signs_for_itself_is_trusted_by_its_own_certificate(
     assert reasons(bus, "online") == {"lobby": "video arrives"}
 
 
-async def test_libav_finds_the_system_s_certificates_where_python_has_a_folder_of_them(
+async def test_libav_finds_system_certificates_that_are_a_folder(
     rtsp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As uv's Python has on Debian: it knows the folder there, and not the file in it, which libav needs."""
@@ -170,7 +170,7 @@ async def test_libav_checks_the_certificate_itself(rtsp: str, tmp_path: Path) ->
             (await asyncio.to_thread(open_source, unchecked, None, reaching)).close()
 
 
-async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
+async def test_no_password_goes_to_a_server_with_another_certificate(
     admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     ours, stranger = trustme.CA(), trustme.CA()
@@ -192,7 +192,7 @@ async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
         await until(lambda: any(BASIC in request for request in inner.heard))
 
 
-async def test_a_file_of_certificates_that_is_none_stops_ingest_with_the_setting(
+async def test_an_invalid_certificate_file_stops_ingest_with_its_setting(
     start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")

@@ -48,7 +48,7 @@ def foreign() -> Iterator[tuple[str, str]]:
     process.wait(5)
 
 
-async def test_every_kind_of_camera(
+async def test_every_kind_of_camera_is_published(
     admin: Client, bus: Bus, start: Callable[..., Ingest], foreign: tuple[str, str]
 ) -> None:
     url, private = foreign

@@ -122,7 +122,7 @@ def unended(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
 
 
 @pytest.mark.parametrize("attack", [untimed, unended])
-async def test_what_a_camera_sends_does_not_fill_memory(
+async def test_data_of_a_camera_does_not_fill_memory(
     admin: Client,
     bus: Bus,
     start: Callable[..., Ingest],
@@ -160,7 +160,7 @@ async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, 
         assert most_mb(ingest) < 250
 
 
-def test_timestamps_that_stand_still_are_said(still: list[list[bytes]]) -> None:
+def test_constant_timestamps_are_reported(still: list[list[bytes]]) -> None:
     """No segment ends while no time passes; the buffer until then is bounded."""
     with HostileCamera(sending((still[min(n, 1 + n % 24)], 7) for n in range(6000))) as camera:
         pieces, failure = read(camera.url, max_bytes=64 * MB)
@@ -171,7 +171,7 @@ def test_timestamps_that_stand_still_are_said(still: list[list[bytes]]) -> None:
 # ---- the processor
 
 
-def test_ingest_decodes_nothing_of_what_a_camera_sends(still: list[list[bytes]]) -> None:
+def test_ingest_decodes_no_frame_of_a_camera(still: list[list[bytes]]) -> None:
     """A decoder has no time limit: some kilobytes of H.265, of thousands of slices, would take it minutes.
 
     Only who has decoded knows a picture's format.
@@ -183,14 +183,14 @@ def test_ingest_decodes_nothing_of_what_a_camera_sends(still: list[list[bytes]])
         source.close()
 
 
-def test_nor_where_its_parameters_change(still: list[list[bytes]]) -> None:
+def test_ingest_decodes_no_frame_after_changed_parameters(still: list[list[bytes]]) -> None:
     keyframe = b"".join(b"\0\0\0\1" + unit for unit in still[0])
     stream = Probe("h264", keyframe).stream
     assert (stream.width, stream.height, stream.codec_context.pix_fmt) == (320, 240, None)
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_second_video_that_comes_first_hides_nothing(still: list[list[bytes]], alone: bool) -> None:
+def test_a_second_video_stream_that_comes_first_hides_nothing(still: list[list[bytes]], alone: bool) -> None:
     """alone: whether the parameter sets are in the camera's description alone, and not in its video too."""
     kinds = {7: "", 8: ""}
     kinds |= {unit[0] & 31: base64.b64encode(unit).decode() for unit in still[0] if unit[0] & 31 in kinds}
@@ -247,7 +247,7 @@ def test_a_camera_does_not_flood_the_bus_with_segments(
 
 
 @given(st.lists(st.floats(0, 5), max_size=500))
-def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
+def test_segments_pass_at_most_at_the_rate_limit(waits: list[float]) -> None:
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     now, passed = 0.0, 0
     for wait in waits:
@@ -256,7 +256,7 @@ def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
     assert passed <= 121 + 4 * now
 
 
-def test_what_a_steady_camera_sends_passes() -> None:
+def test_a_steady_camera_passes_the_rate_limit() -> None:
     """After a minute without network too, and where its bit rate alone makes many segments."""
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     assert all(pace.admits(1000, 0.0) for _ in range(60))
@@ -264,7 +264,7 @@ def test_what_a_steady_camera_sends_passes() -> None:
     assert all(pace.admits(MB * 2 // 3, 1000.0) for _ in range(1000))
 
 
-def test_a_size_that_headers_can_not_say_is_no_segment() -> None:
+def test_a_size_beyond_the_headers_is_no_segment() -> None:
     """Each would be a dead letter. The parameter sets are H.265's: 16640 pixels wide, 64 high."""
     with HostileCamera(sending((WIDE, n * TICKS) for n in range(100)), codec="H265") as camera:
         pieces, failure = read(camera.url)

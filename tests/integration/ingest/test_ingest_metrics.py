@@ -38,7 +38,7 @@ def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     return Runner(name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda _: False))
 
 
-async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: Path) -> None:
+async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: Path) -> None:
     file = footage.make(tmp_path / "x.mp4").as_uri()
     announcer = Announcer(admin, admin.jetstream(), "ingest-1")
     announcing = asyncio.create_task(announcer.run())

@@ -46,7 +46,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_goes(
+async def test_an_unstorable_segment_is_dropped_and_the_next_is_published(
     server: NatsServer, admin: Client, refused: Piece
 ) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
@@ -57,7 +57,7 @@ async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_g
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
-async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, refused: Piece) -> None:
+async def test_any_other_unstorable_message_is_dropped(server: NatsServer, admin: Client, refused: Piece) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
     headers = to_headers(refused.segment)
     async with asyncio.timeout(patience_s()):

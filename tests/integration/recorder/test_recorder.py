@@ -37,7 +37,7 @@ def shown(world: World, file: Recorded) -> int:
 
 
 @pytest.mark.slow
-async def test_a_minute_is_a_file_that_plays(world: World, second: Sequence[Piece]) -> None:
+async def test_a_minute_is_a_playable_file(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(130)))
     files, holes = await world.until_recorded(120)
@@ -50,7 +50,7 @@ async def test_a_minute_is_a_file_that_plays(world: World, second: Sequence[Piec
 
 
 @pytest.mark.slow
-async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: Sequence[Piece]) -> None:
+async def test_a_restart_continues_where_the_killed_one_stopped(world: World, second: Sequence[Piece]) -> None:
     """Twenty times, at any moment, over the end of an hour, with three cameras."""
     cameras = ("a", "b", "c")
     chance = random.Random(1)
@@ -76,7 +76,7 @@ async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: 
 
 
 @pytest.mark.slow
-async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequence[Piece]) -> None:
+async def test_gaps_are_reported_with_their_cause(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     recorder = world.recorder()
     # The camera is away; ingest has dropped some; another connection.
@@ -107,7 +107,7 @@ async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequ
 
 
 @pytest.mark.slow
-async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: Sequence[Piece]) -> None:
+async def test_an_absent_or_full_store_loses_nothing(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(70)))
     await world.until_recorded(60)
@@ -126,7 +126,7 @@ async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: 
 
 
 @pytest.mark.slow
-async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second: Sequence[Piece]) -> None:
+async def test_two_recorders_share_the_cameras_and_one_continues_alone(world: World, second: Sequence[Piece]) -> None:
     cameras = [f"cam-{n}" for n in range(6)]
     one, other = world.recorder(), world.recorder()
     row = filmed(second, range(190))
@@ -145,7 +145,7 @@ async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second:
 
 
 @pytest.mark.slow
-async def test_a_clock_that_steps_back_records_all_the_same(world: World, second: Sequence[Piece]) -> None:
+async def test_a_clock_that_steps_back_loses_no_recording(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     row = filmed(second, range(70))
     back = filmed(second, range(70, 140), begin=BEGIN - s(3600))
@@ -174,7 +174,7 @@ async def test_damaged_video_harms_no_other(world: World, second: Sequence[Piece
 
 
 @pytest.mark.slow
-async def test_never_records_nothing_until_it_is_wanted(world: World, second: Sequence[Piece]) -> None:
+async def test_policy_never_records_nothing_until_requested(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"record": "never"}')
     recorder = world.recorder()
@@ -189,7 +189,7 @@ async def test_never_records_nothing_until_it_is_wanted(world: World, second: Se
 
 
 @pytest.mark.slow
-async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Piece]) -> None:
+async def test_unwanted_video_is_not_a_loss(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(60)))
@@ -208,7 +208,7 @@ async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Pie
 
 
 @pytest.mark.slow
-async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, second: Sequence[Piece]) -> None:
+async def test_a_server_restart_costs_nothing(world: World, second: Sequence[Piece]) -> None:
     """What was stored while the recorder did not hear of it is learned."""
     recorder = world.recorder()
     row = filmed(second, range(260))
@@ -230,7 +230,7 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, sec
 
 
 @pytest.mark.slow
-async def test_what_is_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
+async def test_a_segment_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
     """By an ingest that MEDIA had forgotten, and as a dead letter that was put back."""
     recorder = world.recorder()
     row = filmed(second, range(130))
@@ -265,7 +265,7 @@ async def test_a_full_disk_loses_nothing(world: World, second: Sequence[Piece], 
         assert await recorder.end() == 0
 
 
-async def test_who_has_not_heard_of_all_records_nothing_again(world: World, second: Sequence[Piece]) -> None:
+async def test_a_recorder_that_missed_updates_records_nothing_again(world: World, second: Sequence[Piece]) -> None:
     """It takes a camera over from who has recorded what it did not hear of."""
     js = world.admin.jetstream()
     kv = await js.key_value(names.RECORDER)
@@ -289,7 +289,7 @@ async def test_who_has_not_heard_of_all_records_nothing_again(world: World, seco
 
 
 @pytest.mark.slow
-async def test_media_that_was_made_anew_is_recorded_from_its_start(world: World, second: Sequence[Piece]) -> None:
+async def test_a_recreated_media_stream_is_recorded_from_its_start(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     await publish(world.admin, filmed(second, range(70)))
     recorder = world.recorder()

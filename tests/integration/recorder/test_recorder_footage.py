@@ -34,7 +34,7 @@ def offsets_of(found: Sequence[dt.datetime]) -> list[float]:
 
 
 @pytest.mark.slow
-async def test_frames_of_a_time_that_is_recorded(world: World, second: Sequence[Piece]) -> None:
+async def test_frames_of_a_recorded_time_are_read(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)
@@ -54,7 +54,7 @@ async def test_frames_of_a_time_that_is_recorded(world: World, second: Sequence[
     assert await recorder.end() == 0
 
 
-async def test_without_a_recorder_it_is_said_that_the_video_is_gone(world: World, second: Sequence[Piece]) -> None:
+async def test_without_a_recorder_expired_video_is_reported(world: World, second: Sequence[Piece]) -> None:
     await publish(world.admin, filmed(second, range(20)))
     await world.admin.jetstream().purge_stream(names.MEDIA)
     client = await vlm(world)
@@ -65,7 +65,7 @@ async def test_without_a_recorder_it_is_said_that_the_video_is_gone(world: World
 
 
 @pytest.mark.slow
-async def test_the_console_plays_and_shows_what_media_has_let_go(world: World, second: Sequence[Piece]) -> None:
+async def test_the_console_plays_and_shows_video_that_media_has_expired(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)

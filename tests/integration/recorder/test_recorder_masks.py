@@ -75,7 +75,7 @@ def test_every_point_inside_is_covered_whatever_the_polygon(
             assert any(begin <= column // 2 < end for begin, end in small[line // 2])
 
 
-def test_what_is_not_near_a_polygon_is_not_covered() -> None:
+def test_points_far_from_a_polygon_are_not_covered() -> None:
     rows = covered_runs([[(0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5)]], 100, 80)
     assert {n for n, row in enumerate(rows) if row} == set(range(19, 41))
     assert {row[0] for row in rows if row} == {(24, 51)}
@@ -98,7 +98,7 @@ def linked(pieces: Sequence[Piece]) -> list[Piece]:
     ]
 
 
-async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(pieces: list[Piece]) -> None:
+async def test_b_frames_keep_their_times(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
     stored = await masker.mask_window(read, MASKS)
     assert not stored.holes and [one.head.segment.n for one in stored.read] == [one.head.segment.n for one in read]
@@ -110,7 +110,7 @@ async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(piec
     assert len(videos.record.groups_ms) == 3
 
 
-async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: list[Piece]) -> None:
+async def test_undecodable_video_is_skipped_with_its_dependents(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
     begins = [n for n, one in enumerate(read) if one.head.segment.starts_gop]
     spoiled = [
@@ -126,7 +126,7 @@ async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: li
 
 
 @pytest.mark.parametrize("fault", ["hangs", "dies", "floods"])
-async def test_a_process_that_dies_or_hangs_takes_its_window_alone(
+async def test_a_dead_or_hung_process_loses_only_its_window(
     pieces: list[Piece], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     read = read_of(linked(pieces))[:3]
@@ -142,9 +142,7 @@ async def test_a_process_that_dies_or_hangs_takes_its_window_alone(
     assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
-async def test_a_process_that_can_t_be_started_is_waited_for(
-    pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_process_start_is_retried(pieces: list[Piece], monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the video's fault: MEDIA keeps that."""
     read = read_of(linked(pieces))[:3]
     with monkeypatch.context() as patched:
@@ -158,7 +156,7 @@ async def test_a_process_that_can_t_be_started_is_waited_for(
     assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
-def test_the_process_is_given_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NATS_PASSWORD", "NATS_PASSWORD_FILE", "RECORDER_KEY_FILE", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "S3cret")
     assert "S3cret" not in plain_environment().values() and "PATH" in plain_environment()
@@ -168,9 +166,7 @@ def test_the_process_is_given_no_password(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
-    world: World, second: Sequence[Piece]
-) -> None:
+async def test_no_unmasked_video_of_a_masked_camera_is_stored_or_served(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", msgspec.json.encode({"masks": MASKS}))
     recorder = world.recorder()
@@ -200,7 +196,7 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
 
 
 @pytest.mark.slow
-async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second: Sequence[Piece]) -> None:
+async def test_an_unreadable_policy_may_have_masks(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"masks": "all"}')
     recorder = world.recorder()

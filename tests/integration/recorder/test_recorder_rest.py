@@ -70,9 +70,7 @@ def shown(data: bytes) -> list[tuple[float, bool, np.ndarray]]:
     ("codec", "gop", "b_frames"),
     [("libx264", 25, 0), ("libx264", 100, 0), ("libx264", 50, 2), ("libx264", 13, 0), ("libx265", 75, 0)],
 )
-def test_keyframes_are_those_of_the_file_each_until_the_next(
-    tmp_path: Path, codec: str, gop: int, b_frames: int
-) -> None:
+def test_keyframes_of_a_file_last_until_the_next(tmp_path: Path, codec: str, gop: int, b_frames: int) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
     (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
@@ -102,7 +100,7 @@ def test_keyframes_are_those_of_the_file_each_until_the_next(
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed: apt-get install ffmpeg")
-def test_ffmpeg_plays_it_without_a_word(tmp_path: Path) -> None:
+def test_ffmpeg_plays_it_without_warnings(tmp_path: Path) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
     (thin,), _ = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     path = tmp_path / "k.mp4"
@@ -159,7 +157,7 @@ async def house(admin: Client, tmp_path: Path) -> AsyncIterator[House]:
     await house.library.store.close()
 
 
-async def test_an_hour_keeps_what_counts_whole_and_keyframes_of_the_rest(house: House) -> None:
+async def test_an_hour_keeps_important_video_and_keyframes_of_the_rest(house: House) -> None:
     await house.keeper.keep("cam", RATHER, SETTLED)
     found = await house.files()
     assert [(file.keyframes, file.incident) for file in found] == [
@@ -179,14 +177,14 @@ async def test_an_hour_keeps_what_counts_whole_and_keyframes_of_the_rest(house: 
     assert hour and [file.incident for file in hour.files] == [True]
 
 
-async def test_nothing_stays_of_the_rest_where_nobody_says_so(house: House) -> None:
+async def test_rest_nothing_keeps_nothing_of_the_rest(house: House) -> None:
     await house.keeper.keep("cam", replace(RATHER, rest="nothing"), SETTLED)
     hour = await house.library.hour("cam", AT)
     assert hour and [file.incident for file in hour.files] == [True] and len(hour.holes) == 3
 
 
 @pytest.mark.parametrize("dies", range(1, 10))
-async def test_whoever_dies_on_the_way_another_goes_on(
+async def test_another_process_continues_after_a_crash(
     house: House, monkeypatch: pytest.MonkeyPatch, dies: int
 ) -> None:
     """At each of the calls to the store that change it, once."""
@@ -217,7 +215,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
     assert [file.start for file in found] == [file.start for file in house.whole]
 
 
-async def test_what_can_t_be_thinned_stays_whole(house: House) -> None:
+async def test_video_that_cannot_be_thinned_stays_whole(house: House) -> None:
     first, second, *_ = house.whole
     (house.path / first.key).write_bytes(b"x" * first.size)
     (house.path / second.key).unlink()

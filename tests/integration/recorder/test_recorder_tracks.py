@@ -41,7 +41,7 @@ async def follow(client: Client, first: float, last: float) -> None:
 
 
 @pytest.mark.slow
-async def test_tracks_are_saved_wherever_their_video_is(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_tracks_are_saved_with_their_video(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)

@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(size=SIZES, cuts=st.lists(st.integers(0, 4 * CHUNK), max_size=5), data=st.data())
 @settings(max_examples=examples(50), deadline=None)
-def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[int], data: st.DataObject) -> None:
+def test_any_range_of_an_object_is_read(folder: Path, size: int, cuts: list[int], data: st.DataObject) -> None:
     plain = bytes_of(size)
     row = sorted({0, size, *(cut for cut in cuts if cut < size)})
     parts = [memoryview(plain)[a:b] for a, b in pairwise(row)]
@@ -89,7 +89,7 @@ def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[
 
 @given(size=SIZES, data=st.data())
 @settings(max_examples=examples(75), deadline=None)
-def test_a_bit_that_is_wrong_anywhere_is_an_error(folder: Path, size: int, data: st.DataObject) -> None:
+def test_any_flipped_bit_is_an_error(folder: Path, size: int, data: st.DataObject) -> None:
     plain = bytes_of(size)
     store = sealed(folder, FIRST)
     asyncio.run(store.put(KEY, [plain]))
@@ -132,7 +132,7 @@ FORGED: dict[str, Callable[[bytes, bytes, bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", FORGED)
-async def test_who_writes_to_the_store_can_put_nothing_for_something_else(tmp_path: Path, how: str) -> None:
+async def test_a_writer_of_the_store_cannot_swap_objects(tmp_path: Path, how: str) -> None:
     plain = bytes_of(3 * CHUNK)
     await sealed(tmp_path, FIRST).put(KEY, [plain])
     older = (tmp_path / KEY).read_bytes()
@@ -153,7 +153,7 @@ async def test_who_writes_to_the_store_can_put_nothing_for_something_else(tmp_pa
 # ---- whose key it is
 
 
-async def test_without_its_key_nothing_is_taken_for_damage_and_nothing_is_written(tmp_path: Path) -> None:
+async def test_without_its_key_a_store_is_neither_damaged_nor_written(tmp_path: Path) -> None:
     await sealed(tmp_path, FIRST).put(KEY, [b"{}"])
     for store, reply in (
         (sealed(tmp_path), rf": set {SETTING} to the file with its key$"),
@@ -165,7 +165,7 @@ async def test_without_its_key_nothing_is_taken_for_damage_and_nothing_is_writte
     assert not (tmp_path / OTHER).exists()
 
 
-async def test_a_store_is_encrypted_from_some_time_on_and_by_a_new_key_from_another(tmp_path: Path) -> None:
+async def test_a_store_may_mix_plain_objects_and_two_keys(tmp_path: Path) -> None:
     for n, store in enumerate((sealed(tmp_path), sealed(tmp_path, FIRST), sealed(tmp_path, SECOND, FIRST))):
         await store.put(f"cam/{n}", [b'{"n": %d}' % n])
         assert [await store.read(f"cam/{k}") for k in range(n + 1)] == [b'{"n": %d}' % k for k in range(n + 1)]
@@ -198,7 +198,7 @@ async def test_a_damaged_index_is_set_aside_and_recording_goes_on(tmp_path: Path
 # ---- the file of keys
 
 
-def test_a_key_is_made_for_its_owner_alone_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_readable_by_its_owner_alone_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTING, raising=False)
     path = tmp_path / "new" / "recordings.key"
 
@@ -219,7 +219,7 @@ def test_a_key_is_made_for_its_owner_alone_and_never_shown(tmp_path: Path, monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away: run the tests as root")
-def test_who_rotates_as_root_leaves_it_to_its_owner(tmp_path: Path) -> None:
+def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
     """A recorder of another user would not start any more."""
     path = tmp_path / "recordings.key"
     path.write_text(keys.text_of(Keys((Secret.new(),))))
@@ -250,7 +250,7 @@ def assert_silent(secret: Secret, *texts: str) -> None:
         ("# x\n" * 20_000 + "<key>", 0o600, "has no key, or is too long"),
     ],
 )
-def test_a_file_that_is_none_is_said_without_what_is_in_it(
+def test_an_invalid_key_file_is_reported_without_its_content(
     tmp_path: Path, text: str | None, mode: int, words: str
 ) -> None:
     path, line = tmp_path / "keys", base64.urlsafe_b64encode(FIRST.bytes).decode()
@@ -262,7 +262,7 @@ def test_a_file_that_is_none_is_said_without_what_is_in_it(
     assert_silent(FIRST, str(error.value), str(error.getrepr(style="long", showlocals=False)))
 
 
-def test_a_file_of_a_kubernetes_secret_is_taken(tmp_path: Path) -> None:
+def test_a_file_of_a_kubernetes_secret_is_accepted(tmp_path: Path) -> None:
     path = Path(key_file(tmp_path / "keys", FIRST, SECOND))
     path.chmod(0o440)
     link = tmp_path / "link"
@@ -305,7 +305,7 @@ async def test_a_recorder_with_a_key_leaves_nothing_to_read(
 
 
 @pytest.mark.slow
-async def test_a_recorder_without_the_key_waits_and_writes_nothing_plain(
+async def test_a_recorder_without_the_key_waits_and_writes_no_plain_text(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     row = filmed(second, range(190))
@@ -357,7 +357,7 @@ async def test_a_damaged_file_harms_nothing_else(world: World, second: Sequence[
 # ---- looked at again
 
 
-def test_what_is_encrypted_is_looked_at_again_by_a_path_alone(archive: Path, tmp_path: Path) -> None:
+def test_an_encrypted_store_is_reanalysed_by_its_path_alone(archive: Path, tmp_path: Path) -> None:
     async def encrypt() -> None:
         store = sealed(tmp_path / "recordings", FIRST)
         for path in archive.rglob("*.*"):

@@ -27,7 +27,7 @@ USUAL_S = 120.0
 
 
 @pytest.mark.slow
-async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: NatsServer) -> None:
+async def test_an_answer_may_take_longer_than_the_servers_default(server: NatsServer) -> None:
     """A question waits for a replica to start. The server's own limits for answers are two minutes."""
     asker = await bus.connect(server.settings("asker"), "asker")
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")

@@ -62,7 +62,7 @@ class Crowd:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("user", ["reader-desk", "viewer", "cv"])
-async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: str) -> None:
+async def test_one_identity_cannot_take_all_connections(tmp_path: Path, user: str) -> None:
     desk = Reader(name="desk")
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
@@ -72,7 +72,7 @@ async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: 
 
 
 @pytest.mark.slow
-async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
+async def test_the_admin_of_a_tenant_cannot_take_all_connections(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server, Crowd(server.settings("ACME-admin")) as crowd:
@@ -85,7 +85,7 @@ async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
     ["events.detections.a.b", f"events.detections.{'a' * 500}", "media.a.b"],
     ids=["two tokens", "a long one", "video"],
 )
-async def test_what_is_published_has_a_short_subject_of_one_camera(server: NatsServer, subject: str) -> None:
+async def test_a_published_subject_is_short_and_of_one_camera(server: NatsServer, subject: str) -> None:
     """The server keeps each subject of a stream in memory: 210,000 of 3000 letters took it 2.25 GB."""
     user = "ingest" if subject.startswith("media") else "cv"
     async with Crowd(server.settings(user)) as crowd:
@@ -99,7 +99,7 @@ async def test_what_is_published_has_a_short_subject_of_one_camera(server: NatsS
     await admin.close()
 
 
-async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> None:
+async def test_a_connection_has_a_limit_of_subscriptions(server: NatsServer) -> None:
     """A million subscriptions take the server 0.8 GB."""
     async with Crowd(server.settings("viewer")) as crowd:
         _, (reader, writer) = await crowd.join()
@@ -111,7 +111,7 @@ async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> N
 
 
 @pytest.mark.parametrize("user", ["reader-desk", "viewer"])
-async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path: Path, user: str) -> None:
+async def test_an_app_gets_an_event_at_most_a_thousand_times(tmp_path: Path, user: str) -> None:
     """That is done before the next event is stored: with 20,000 subscriptions one app held up the events of all."""
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], Reader(name="desk")))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
@@ -185,7 +185,7 @@ async def test_connections_leave_the_store_its_files_and_others_their_connection
         ("ingest", "$KV.leases.camera.c{n}", 2000),
     ],
 )
-async def test_who_writes_a_bucket_does_not_fill_the_disk(
+async def test_a_writer_of_a_bucket_cannot_fill_the_disk(
     server: NatsServer, admin: Client, user: str, key: str, size: int
 ) -> None:
     """A disk that is full stops every stream."""

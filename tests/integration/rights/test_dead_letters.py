@@ -88,7 +88,7 @@ BEYOND = (
 
 
 @pytest.mark.parametrize(("service", "subject", "stream"), BEYOND)
-async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
+async def test_a_dead_letter_leads_only_to_messages_of_its_service(
     server: NatsServer, admin: Client, service: str, subject: str, stream: str
 ) -> None:
     before = await everything(admin)
@@ -98,7 +98,7 @@ async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
     assert await everything(admin) == before
 
 
-async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, admin: Client) -> None:
+async def test_an_event_that_was_never_published_is_not_replayed(server: NatsServer, admin: Client) -> None:
     """Apps receive events: a writer of the webhook's dead letters must not make admin raise alarms."""
     js = admin.jetstream()
     true = await js.publish("events.alerts.lobby", b"true", headers={"ce-id": "1", "Nats-Msg-Id": "1"})
@@ -117,7 +117,7 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
     assert (stored.headers or {})["ce-id"] == "1" and "X-More" not in (stored.headers or {})
 
 
-async def test_a_segment_that_has_expired_is_replayed_from_its_letter(server: NatsServer, admin: Client) -> None:
+async def test_an_expired_segment_is_replayed_from_its_dead_letter(server: NatsServer, admin: Client) -> None:
     letter = await forge(
         server, "cv", advisory("media.lobby", seq=9) | {"Camera": "lobby", "traceparent": "t"}, b"video"
     )
@@ -150,7 +150,7 @@ FORGED = (
 TRUE = (b"Dlq-Stream: MEDIA", b"Dlq-Seq: 9", b"Dlq-Subject: media.lobby", b"Camera: lobby")
 
 
-async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(admin: Client) -> None:
+async def test_a_replay_has_no_control_headers(admin: Client) -> None:
     js = admin.jetstream()
     remaining = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
     # A letter whose own headers have an effect on DLQ is another's matter: here they are as they would be stored.
@@ -170,7 +170,7 @@ async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(ad
 ANSWERED = {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"}
 
 
-async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
+async def test_every_dead_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
     """One header at a time, as bytes: none of them keeps a letter from being listed and put back to work."""
     harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
     for line in harmless:
@@ -206,7 +206,7 @@ TAKEN_FOR_ITSELF = (
 
 
 @pytest.mark.parametrize("forged", TAKEN_FOR_ITSELF)
-def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forged: str) -> None:
+def test_a_forged_replay_takes_no_other_results_id(forged: str) -> None:
     assert origin("MEDIA", 50, {"Replay-Of": forged}) == "MEDIA/50"
     letter = deadletters.read(
         1, "dlq.cv", advisory("media.lobby", seq=50) | {"Dlq-Of": forged, "Replay-Of": forged}, b""
@@ -214,7 +214,7 @@ def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forge
     assert deadletters.replay_headers(letter)["Replay-Of"] == "MEDIA/50"
 
 
-def test_a_replay_of_a_replay_is_of_the_first() -> None:
+def test_a_replay_of_a_replay_names_the_first_message() -> None:
     first = deadletters.dead_letter_headers(
         "cv", "x", stream="MEDIA", seq=50, subject="media.a", deliveries=1, headers={"Replay-Of": "MEDIA/7"}
     )
@@ -238,7 +238,7 @@ REFERENCES: tuple[dict[str, str], ...] = (
 )
 
 
-async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, admin: Client) -> None:
+async def test_no_identity_reads_anothers_stream_by_a_dead_letter(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await (await js.key_value(names.CREDENTIALS)).put("lobby", SECRET.encode())
     await js.publish("events.alerts.lobby", SECRET.encode())
@@ -264,7 +264,7 @@ async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, adm
         assert await log.all(">") == []
 
 
-async def test_what_workers_died_on_is_read_from_the_stream_that_the_server_names(admin: Client) -> None:
+async def test_a_deadly_message_is_read_from_the_stream_that_the_server_names(admin: Client) -> None:
     js = admin.jetstream()
     seq = (await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})).seq
     lie: dict[str, Any] = {"stream": "KV_credentials", "consumer": "embed", "stream_seq": seq, "deliveries": 5}

@@ -101,7 +101,7 @@ async def test_doctor_names_the_message_that_the_copy_stops_at(
     assert await copying.stuck_at(admin, now) is None
 
 
-async def test_a_stream_that_is_made_again_is_copied_on(admin: Client) -> None:
+async def test_a_recreated_stream_is_copied_on(admin: Client) -> None:
     js = admin.jetstream()
     await say(admin, incident("a"))
     await copied(admin, 1)
@@ -111,7 +111,7 @@ async def test_a_stream_that_is_made_again_is_copied_on(admin: Client) -> None:
     await copied(admin, 2)
 
 
-async def test_a_store_of_before_has_its_incidents_copied(admin: Client) -> None:
+async def test_an_older_store_has_its_incidents_copied(admin: Client) -> None:
     js = admin.jetstream()
     await js.delete_stream(names.ALERTS)
     await say(admin, incident("a"), incident("a", state="end"), incident("b"))

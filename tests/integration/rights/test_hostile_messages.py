@@ -41,13 +41,13 @@ async def analytics(server: NatsServer) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def test_a_consumer_reads_on_whatever_a_message_holds(admin: Client, analytics: Client) -> None:
+async def test_a_consumer_reads_on_after_any_message(admin: Client, analytics: Client) -> None:
     count = await hostile(analytics)
     heard = await admin.jetstream().subscribe("events.tracks.>", stream=names.EVENTS)
     await check_heard(heard, count)
 
 
-async def test_a_subscriber_reads_on_whatever_a_message_holds(server: NatsServer, admin: Client) -> None:
+async def test_a_subscriber_reads_on_after_any_message(server: NatsServer, admin: Client) -> None:
     """Within one account the server passes on every byte."""
     reader = await bus.connect(server.settings("admin"), "admin")
     try:
@@ -65,7 +65,7 @@ async def check_heard(heard: Subscription, count: int) -> None:
     assert [m.data for m in found[:-1] if not m.data.endswith(b"x")] == []
 
 
-async def test_a_log_reads_on_whatever_a_message_holds(admin: Client, analytics: Client) -> None:
+async def test_a_log_reads_on_after_any_message(admin: Client, analytics: Client) -> None:
     count = await hostile(analytics)
     async with Log(admin, names.EVENTS) as log:
         found = await log.read("events.tracks.>", 1)
@@ -75,7 +75,7 @@ async def test_a_log_reads_on_whatever_a_message_holds(admin: Client, analytics:
 
 @pytest.mark.parametrize("description", [b"Idle Heartbeat", b"FlowControl Request"])
 @pytest.mark.parametrize("line", [True, False], ids=["in the first line", "as headers"])
-async def test_no_message_has_a_watcher_publish(
+async def test_no_message_makes_a_watcher_publish(
     server: NatsServer, admin: Client, description: bytes, line: bool
 ) -> None:
     """Regression: a writer of events could purge a stream by way of an operator who watches events."""

@@ -88,7 +88,7 @@ async def embedded(server: OwnServer, count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["server", "pod"])
-async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: Path, first: str) -> None:
+async def test_a_service_continues_with_a_new_password(own: OwnServer, tmp_path: Path, first: str) -> None:
     pod = Pod(own, tmp_path, IDENTITY)
     (tmp_path / "logs").mkdir()
     service = ServiceProcess(IDENTITY, pod.environment, tmp_path / "logs")
@@ -113,7 +113,7 @@ async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: P
         assert await service.ended() == 0
 
 
-async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_path: Path) -> None:
+async def test_messages_of_a_pod_are_the_same_after_the_change(own: OwnServer, tmp_path: Path) -> None:
     """A segment that is worked on twice, by a pod of before and by one that starts after, has one event."""
     pod = Pod(own, tmp_path, IDENTITY)
     before = await bus.connect(pod.settings(), IDENTITY)
@@ -137,7 +137,7 @@ async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_pa
         await before.close()
 
 
-async def test_servers_that_change_one_after_the_other(own: OwnServer, tmp_path: Path) -> None:
+async def test_servers_can_change_one_after_the_other(own: OwnServer, tmp_path: Path) -> None:
     """Two servers, of which one has the new password and one the old: a client is at home at both."""
     pod = Pod(own, tmp_path, IDENTITY)
     other_folder = tmp_path / "other"
@@ -158,7 +158,7 @@ async def test_servers_that_change_one_after_the_other(own: OwnServer, tmp_path:
 
 
 @given(st.lists(st.sampled_from(["file", "reload a", "reload b"]), max_size=8), st.booleans())
-def test_no_order_keeps_a_client_out(steps: list[str], whole: bool) -> None:
+def test_no_order_of_changes_locks_a_client_out(steps: list[str], whole: bool) -> None:
     """Each server takes one password: as long as client or file has had it, one of a few tries gets in."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "password"
@@ -183,7 +183,7 @@ def _enters(password: Password, server: str, taken: str) -> bool:
     return True
 
 
-def test_a_file_that_is_gone_or_no_text_is_as_it_was(tmp_path: Path) -> None:
+def test_a_missing_or_binary_password_file_leaves_the_old_password(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("first\n")
     password = Password("first", file)
@@ -197,7 +197,7 @@ def test_a_file_that_is_gone_or_no_text_is_as_it_was(tmp_path: Path) -> None:
     assert not Password("other", file).is_of_file
 
 
-def test_who_is_rotated(tmp_path: Path) -> None:
+def test_rotation_replaces_only_the_named_passwords(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     init(folder)
     before = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}

@@ -48,7 +48,9 @@ from tidegate.local.stack import Stack
         (("alerts", "alerts"), ("a", "a"), ("events.alerts.a",)),
     ],
 )
-def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+def test_a_reader_reads_its_subjects(
+    kinds: tuple[str, ...], cameras: tuple[str, ...], subjects: tuple[str, ...]
+) -> None:
     assert readers.new_reader("desk", kinds, cameras).subjects == subjects
 
 
@@ -61,7 +63,7 @@ def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], s
         ("desk", ("alerts",), ("*",), r"camera id '\*' can't be used"),
     ],
 )
-def test_what_is_no_reader(name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], words: str) -> None:
+def test_unusable_readers_are_refused(name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         readers.new_reader(name, kinds, cameras)
 
@@ -120,7 +122,7 @@ async def pulled(settings: BusSettings, reader: str) -> list[str]:
 
 
 @pytest.mark.slow
-async def test_a_reader_comes_to_a_server_that_runs_and_goes(tmp_path: Path) -> None:
+async def test_readers_are_added_to_and_removed_from_a_running_server(tmp_path: Path) -> None:
     others = Others()
     async with Stack(tmp_path, {}, port=0) as stack:
         await others.connect(stack.server.settings)
@@ -172,7 +174,7 @@ async def test_readers_outlive_the_server_and_its_store(tmp_path: Path) -> None:
             await admin.close()
 
 
-async def test_readers_go_while_the_server_reads_its_accounts(server: NatsServer) -> None:
+async def test_readers_can_be_removed_while_the_server_reads_its_accounts(server: NatsServer) -> None:
     """It answers nobody for some milliseconds each time."""
     admin = await bus.connect(server.settings("admin"), "admin")
     await server.set_up(admin)
@@ -211,14 +213,14 @@ async def desks(client: Client) -> list[str] | None:
         return None
 
 
-async def test_a_file_that_can_not_be_read_changes_nothing(server: NatsServer, tmp_path: Path) -> None:
+async def test_an_unreadable_file_changes_nothing(server: NatsServer, tmp_path: Path) -> None:
     (tmp_path / "nats/secrets" / tenants.FILE).write_text('{"tenants": [{"nam')
     with pytest.raises(SettingError, match=r"tenants\.json can't be read .*put it back"):
         await server.reload()
     await (await bus.connect(server.settings("cv"), "cv")).close()
 
 
-async def test_a_reader_hears_only_what_it_may(tmp_path: Path) -> None:
+async def test_a_reader_receives_only_its_subjects(tmp_path: Path) -> None:
     """By a core subscription: what it pulls, and what else it might try, the matrix of rights has."""
     desk = Reader(name="desk", kinds=("alerts",), cameras=("yard",))
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
@@ -244,7 +246,7 @@ async def test_a_reader_hears_only_what_it_may(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_reader_of_a_server_of_ones_own(tmp_path: Path) -> None:
+async def test_a_reader_works_on_an_own_server(tmp_path: Path) -> None:
     accounts(tmp_path)
     async with OwnServer(tmp_path) as server:
         assert (await server.tidegate("setup")).returncode == 0

@@ -175,7 +175,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("identity", IDENTITIES)
-async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> None:
+async def test_no_identity_reaches_beyond_its_rights(world: World, identity: str) -> None:
     for kind, tries in (
         ("direct", attacks.direct(identity, f"_INBOX_{identity}.direct")),
         ("by reply", attacks.by_reply(identity)),
@@ -202,7 +202,7 @@ async def test_no_block_of_headers_ends_the_server(world: World) -> None:
         assert not world.server.has_died, identity
 
 
-async def test_nothing_is_heard_but_by_right(world: World) -> None:
+async def test_no_identity_hears_beyond_its_rights(world: World) -> None:
     """Whatever it subscribes to, also as one of a queue group, which would take the messages from others."""
     heard: dict[str, set[str]] = {identity: set() for identity in IDENTITIES}
 
@@ -236,7 +236,7 @@ async def test_nothing_is_heard_but_by_right(world: World) -> None:
     assert any(heard.values())
 
 
-async def test_what_is_a_right_works(world: World) -> None:
+async def test_every_right_works(world: World) -> None:
     """Each subject that an identity may publish to reaches the one who answers, and the answer comes back."""
     absent = [f"{c.stream}.{c.name}" for s in catalog.services() for c in s.consumers if c.when]
     failed = []
@@ -262,7 +262,7 @@ async def test_what_is_a_right_works(world: World) -> None:
     assert not failed
 
 
-async def test_an_id_can_not_be_used_up_by_another(server: NatsServer, admin: Client) -> None:
+async def test_no_identity_can_use_up_anothers_id(server: NatsServer, admin: Client) -> None:
     """JetStream drops by `Nats-Msg-Id` alone, whatever the subject: a real result would be lost, and acknowledged."""
     cv = await bus.connect(server.settings("cv"), "cv")
     embed = await bus.connect(server.settings("embed"), "embed")
@@ -316,7 +316,7 @@ async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Clien
     assert (await cameras.get("lobby")).value == b"kept"
 
 
-async def test_nobody_but_admin_makes_or_deletes_anything() -> None:
+async def test_only_admin_creates_or_deletes_anything() -> None:
     """Of the requests to JetStream that change something, no other identity has any but the console's two.
 
     An operator's old password of a camera is overwritten on disk, and a dead letter that was put back is gone.

@@ -61,7 +61,7 @@ async def flood(client: Client, server: NatsServer) -> int:
     return most
 
 
-async def test_clients_that_do_not_read_are_closed_before_they_take_the_memory(
+async def test_clients_that_do_not_read_are_closed_before_memory_runs_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `max_pending` of 64 MB, as by default, these took 0.8 GB."""
@@ -79,7 +79,7 @@ async def test_clients_that_do_not_read_are_closed_before_they_take_the_memory(
 
 
 @pytest.mark.parametrize("identity", ["cv", "viewer"])
-async def test_one_password_opens_no_more_connections_than_the_memory_is_for(server: NatsServer, identity: str) -> None:
+async def test_one_password_opens_no_more_connections_than_memory_allows(server: NatsServer, identity: str) -> None:
     login = server.settings(identity)
     with ExitStack() as open_:
         for _ in range(memory.CONNECTIONS):
@@ -90,7 +90,7 @@ async def test_one_password_opens_no_more_connections_than_the_memory_is_for(ser
         await (await bus.connect(server.settings("embed"), "embed")).close()
 
 
-def test_more_connections_are_the_operators_choice_and_so_is_the_memory() -> None:
+def test_the_operator_can_raise_connections_and_memory() -> None:
     tenant = Tenant(max_connections=200)
     accounts = json.loads(block(dict.fromkeys(tenant.users.values(), "x"), [tenant]).partition(": ")[2])
     given = {name: account["limits"]["max_connections"] for name, account in accounts.items()}

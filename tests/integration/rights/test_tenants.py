@@ -58,7 +58,7 @@ def everything(identity: str) -> list[Try]:
 
 
 @pytest.mark.slow
-async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
+async def test_no_tenant_reaches_another(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server:
@@ -101,7 +101,7 @@ async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
         await owner.close()
 
 
-async def test_what_is_a_right_works_in_a_tenant(tmp_path: Path) -> None:
+async def test_every_right_works_in_a_tenant(tmp_path: Path) -> None:
     """Services need nothing but the user's name; an event of one tenant is heard by its own viewers alone."""
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")
@@ -214,7 +214,7 @@ def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme", "A-B", "A.B", "", "$SYS", "A" * 33, "A\n"])
-def test_what_is_no_tenant(tmp_path: Path, name: str) -> None:
+def test_unusable_tenants_are_refused(tmp_path: Path, name: str) -> None:
     done = subprocess.run(
         [*COMMAND, "accounts", "secrets", "--tenant", name], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
@@ -222,7 +222,7 @@ def test_what_is_no_tenant(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "secrets/tenants.json").exists()
 
 
-def test_a_folder_of_other_things_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_of_other_things_stays_unchanged(tmp_path: Path) -> None:
     """It would be closed to the server that reads its configuration there, and left out of its repository."""
     (tmp_path / "nats.conf").write_text("port: 4222")
     tmp_path.chmod(0o755)

@@ -40,7 +40,7 @@ def test_pages_are_served_by_tls(authority: Authority, stranger: Authority) -> N
     assert answer(f"https://localhost:{port}/healthz", authority.ca) == 200
 
 
-def test_metrics_are_for_who_shows_a_certificate_and_probes_for_all(authority: Authority, stranger: Authority) -> None:
+def test_metrics_need_a_client_certificate_and_probes_need_none(authority: Authority, stranger: Authority) -> None:
     """A kubelet has none to show."""
     pair, prometheus = authority.issue(), authority.issue("prometheus")
     asking = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_client_ca=authority.ca)
@@ -56,7 +56,7 @@ def test_a_client_ca_without_a_certificate_is_refused(authority: Authority) -> N
         monitoring.serve(BusSettings(metrics_client_ca=authority.ca), Health())
 
 
-def test_pages_show_a_renewed_certificate_once_it_can_be_used(tmp_path: Path) -> None:
+def test_pages_use_a_renewed_certificate_once_it_is_usable(tmp_path: Path) -> None:
     before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
     cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     old, new = before.issue(), after.issue()
@@ -72,7 +72,7 @@ def test_pages_show_a_renewed_certificate_once_it_can_be_used(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
-def test_clients_that_say_nothing_keep_no_probe_waiting(secured: bool, authority: Authority) -> None:
+def test_silent_clients_delay_no_probe(secured: bool, authority: Authority) -> None:
     """One such client was enough for a kubelet to end the pod."""
     pair = authority.issue()
     settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key) if secured else BusSettings()
@@ -131,7 +131,7 @@ async def test_a_probe_takes_the_place_of_the_slowest_client(
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
-async def test_a_client_is_let_go_however_often_it_sends_a_byte(
+async def test_a_slow_client_is_closed_however_often_it_sends_a_byte(
     secured: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", 1.0)
@@ -143,7 +143,7 @@ async def test_a_client_is_let_go_however_often_it_sends_a_byte(
                 await asyncio.sleep(0.02)
 
 
-async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
+async def test_hanging_metrics_delay_no_probe() -> None:
     go_on, url = threading.Event(), f"http://localhost:{monitoring.serve(BusSettings(), Health())}"
     hanging = Gauge("test_hanging", "Waits.")
     hanging.set_function(lambda: float(go_on.wait()))
@@ -167,7 +167,7 @@ async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
         await until(lambda: status("metrics") == 200)
 
 
-async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_clients_takes_only_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     port = monitoring.serve(BusSettings(), Health(limit_s=math.inf))
     before = threading.active_count()
@@ -186,7 +186,7 @@ async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkey
         await until(lambda: threading.active_count() <= before + serving.MOST_CLIENTS)
 
 
-def test_prometheus_is_told_to_use_tls(authority: Authority, tmp_path: Path) -> None:
+def test_prometheus_is_configured_for_tls(authority: Authority, tmp_path: Path) -> None:
     pair = authority.issue()
     settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_targets=str(tmp_path / "targets"))
     monitoring.tell_prometheus(settings, "cv", 9102)

@@ -43,7 +43,7 @@ updates = st.lists(st.tuples(seconds, counts, counts, counts, seconds, seconds),
 
 
 @given(updates)
-def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int, int, float, float]]) -> None:
+def test_used_time_is_busy_idle_or_warming(steps: list[tuple[float, int, int, int, float, float]]) -> None:
     cost = Cost(0.0)
     now = used = working = 0.0
     last = cost.spent
@@ -62,7 +62,7 @@ def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.integers(1, 8), st.integers(1, 20))
-def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas: int, looks: int) -> None:
+def test_late_reports_of_work_are_counted_once(shares: list[float], replicas: int, looks: int) -> None:
     """Heartbeats come once a second, and the account is looked at more often: all work is found in the end."""
     cost = Cost(0.0)
     working = used = now = 0.0
@@ -75,7 +75,7 @@ def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas
     assert cost.spent.busy_s == pytest.approx(working)
 
 
-def test_a_fleet_of_the_peaks_size_saves_nothing_and_nothing_saves_all() -> None:
+def test_a_peak_sized_fleet_saves_nothing_and_no_fleet_saves_all() -> None:
     cost = Cost(100.0)
     assert cost.spent.saving == 0.0
     spent = cost.charge(100.0, replicas=0, living=0, warming=0, used_s=0.0, working_s=0.0)
@@ -88,7 +88,7 @@ def test_a_fleet_of_the_peaks_size_saves_nothing_and_nothing_saves_all() -> None
     assert spent.describe().splitlines()[1] == "a static fleet for the peak of 2 workers: 40; saved: 50%"
 
 
-def test_heartbeats_tell_of_the_time_between_them_and_of_no_silence() -> None:
+def test_heartbeats_cover_the_time_between_them_and_no_silence() -> None:
     heartbeats = Heartbeats()
 
     def beat(at: float, pid: int = 1, working_s: float = 0.0) -> None:
@@ -116,7 +116,7 @@ def worker(replica: str, working_s: float, state: str = "ready") -> bytes:
     )
 
 
-async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_path: Path) -> None:
+async def test_the_local_autoscaler_separates_busy_and_idle_time(admin: Client, tmp_path: Path) -> None:
     def sample(part: str) -> float:
         return REGISTRY.get_sample_value(f"tidegate_replica_{part}seconds_total", {"service": "cv"}) or 0.0
 
@@ -150,7 +150,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
     assert saving is not None and 0 <= saving < 1
 
 
-async def test_the_external_scaler_tells_it_from_heartbeats_alone(
+async def test_the_external_scaler_separates_them_by_heartbeats_alone(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     log, page = tmp_path / "scaler.log", ""
@@ -195,5 +195,5 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
     assert 0 <= value("saving_ratio") < 1
 
 
-def test_a_run_without_a_worker_is_told_of() -> None:
+def test_a_run_without_a_worker_is_described() -> None:
     assert Spent(seconds=5.0).describe().count("\n") == 0

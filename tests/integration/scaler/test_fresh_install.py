@@ -85,7 +85,7 @@ async def answers(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_the_scaler_may_start_last_and_restart(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     port = free_port(0)
     scaler = ScalerProcess(server, tmp_path, http_port=port)
     cluster = Cluster(scaled_object(port), admin)
@@ -115,7 +115,7 @@ async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, adm
         await scaler.kill()
 
 
-async def test_what_is_mistyped_is_said_and_takes_the_net_from_nobody(
+async def test_a_mistyped_trigger_is_reported_and_disables_no_fallback(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     port = free_port(0)

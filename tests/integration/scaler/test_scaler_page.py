@@ -45,7 +45,7 @@ async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
         yield url
 
 
-async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) -> None:
+async def test_the_page_reports_the_needed_replicas(server: NatsServer, admin: Client) -> None:
     async with running(server) as url:
         assert await ask(url, CV) == (200, {"demand": 0.0, "active": False})
         await publish(admin, 30)
@@ -87,7 +87,7 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
     assert "demand can't be answered" in logged and "s3cret" not in logged
 
 
-async def test_only_pages_that_the_settings_name_are_read(server: NatsServer) -> None:
+async def test_only_configured_pages_are_read(server: NatsServer) -> None:
     """A query must not make the scaler fetch any URL: it reaches addresses that the client does not."""
     reads = list[None]()
     with serving([PAGE.encode()], reads) as page:
@@ -115,7 +115,7 @@ async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: p
         assert (await ask(url, CV))[0] == 200
 
 
-async def test_a_consumer_that_is_not_there_keeps_no_place(server: NatsServer) -> None:
+async def test_a_missing_consumer_takes_no_place(server: NatsServer) -> None:
     async with estimating(server) as one, serving_page(one, ScalerSettings(scaler_http_port=0)) as url:
         assert (await ask(url, CV))[0] == 200
         for n in range(3):
@@ -125,7 +125,7 @@ async def test_a_consumer_that_is_not_there_keeps_no_place(server: NatsServer) -
         assert [live.query.service for live in one.lives()] == ["cv"]
 
 
-async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) -> None:
+async def test_unbounded_numbers_harm_no_other_query(server: NatsServer) -> None:
     """One query that failed on each answer took the others of its consumer along."""
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
@@ -137,7 +137,7 @@ async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) ->
         assert (await ask(url, CV))[0] == 200
 
 
-async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
+async def test_a_problem_is_logged_at_its_start_and_end(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """KEDA shows the code alone."""
@@ -153,7 +153,7 @@ async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
     assert logged.count("demand is answered again") == 1
 
 
-async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer, admin: Client) -> None:
+async def test_a_jetstream_outage_is_reported_and_recovered(server: NatsServer, admin: Client) -> None:
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         await server.stop()
@@ -165,7 +165,7 @@ async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer
         assert (await until_async(lambda: ask(url, CV), lambda a: a[0] == 200))[1]["demand"] == 0.0
 
 
-async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Client) -> None:
+async def test_ingest_is_scaled_by_its_cameras(server: NatsServer, admin: Client) -> None:
     for n in range(3):
         await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"), None)
     async with running(server) as url:
@@ -176,7 +176,7 @@ async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Cli
         )
 
 
-async def test_nothing_else_is_there(server: NatsServer) -> None:
+async def test_other_paths_are_not_found(server: NatsServer) -> None:
     async with running(server) as url:
         assert (await asyncio.to_thread(get, url.replace("/demand", "/")))[0] == 404
         assert (await asyncio.to_thread(get, url.replace("/demand", "/metrics")))[0] == 404
@@ -219,7 +219,7 @@ def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
     assert certificates(ScalerSettings()) is None
 
 
-async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
+async def test_a_port_in_use_is_named(server: NatsServer) -> None:
     async with running(server) as url:
         port = int(url.rpartition(":")[2].partition("/")[0])
         async with estimating(server) as estimator:

@@ -115,7 +115,7 @@ async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, p
             assert requests(consumer) == 1, "the push waited for a poll"
 
 
-async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
+async def test_a_stream_without_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
     js = admin.jetstream()
     config = (await js.stream_info("ASKS")).config
     config.republish = None
@@ -149,7 +149,7 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
                 await asyncio.sleep(0.1)
 
 
-async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaClient) -> None:
+async def test_jetstream_gets_one_request_a_second_for_any_number_of_callers(admin: Client, keda: KedaClient) -> None:
     """Fifty ScaledObjects with their own settings, and streams: JetStream hears of one."""
     many = [CV | {"latencyTarget": str(1 + n / 10)} for n in range(50)]
     await keda.metric(CV)
@@ -164,7 +164,7 @@ async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaC
     assert requests() - before <= passed + 1
 
 
-async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
+async def test_a_missing_consumer_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
     await admin.jetstream().delete_stream("VLM")
     await admin.jetstream().delete_consumer("MEDIA", "embed")
     for metadata, what in (({"service": "embed"}, "consumer embed of stream MEDIA"), ({"service": "vlm"}, "VLM")):
@@ -186,7 +186,7 @@ async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: Ked
         await until(lambda: active.results == [False])
 
 
-async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Client, keda: KedaClient) -> None:
+async def test_embed_is_scaled_by_the_detections_it_reads(admin: Client, keda: KedaClient) -> None:
     js = admin.jetstream()
     await topology.apply(js, topology.TopologySettings(embed_crops="detections"))
     metadata = {"service": "embed", "stream": "EVENTS"}
@@ -210,7 +210,7 @@ async def test_bad_metadata_names_its_key(keda: KedaClient) -> None:
         await keda.call("GetMetrics", CV, metric="lag")
 
 
-async def test_without_jetstream_it_says_so_and_streams_outlive_it(
+async def test_a_jetstream_outage_is_reported_and_push_streams_outlive_it(
     server: NatsServer, admin: Client, keda: KedaClient
 ) -> None:
     assert await keda.metric(CV) == (0.0, False)
@@ -275,7 +275,7 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
         await print_explained(admin, "vlm", console, as_json=False)
 
 
-async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client) -> None:
+async def test_explain_marks_the_current_request(server: NatsServer, admin: Client) -> None:
     """After a change of a setting both are known for some minutes."""
     async with estimating(server) as estimator:
         former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
@@ -290,7 +290,7 @@ async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client
     assert text.index("cold_start_s 25") < text.index("cold_start_s 10")
 
 
-async def test_explain_without_a_scaler_says_how_to_start_one(admin: Client) -> None:
+async def test_explain_without_a_scaler_names_the_remedy(admin: Client) -> None:
     with pytest.raises(BusError, match="tidegate up"):
         await explain.ask(admin, "cv")
 
@@ -431,7 +431,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
         process.wait()
 
 
-def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
+def test_the_committed_code_matches_the_proto(tmp_path: Path) -> None:
     """The descriptor, and not the text: other releases of protoc write that another way."""
     out = tmp_path / "descriptors"
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
@@ -445,7 +445,7 @@ def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
     assert fresh == committed
 
 
-async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer, admin: Client) -> None:
+async def test_unrequested_consumers_are_not_read(server: NatsServer, admin: Client) -> None:
     from services.scaler.live.metadata import parse
 
     client = await bus.connect(server.settings("scaler"), "scaler")
@@ -467,7 +467,7 @@ async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer,
     await client.close()
 
 
-async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin: Client, generated: Path) -> None:
+async def test_a_foreign_stream_is_read_too(server: NatsServer, admin: Client, generated: Path) -> None:
     """Filtered consumers: arrivals, and the wake-up by their own subject alone."""
     js = admin.jetstream()
     heads = RePublish(src="plant.>", dest="told.>", headers_only=True)

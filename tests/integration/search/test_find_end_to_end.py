@@ -86,7 +86,7 @@ def picture(path: Path, chance: random.Random) -> bytes:
     return jpeg(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
-async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:
+async def test_seen_objects_are_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:
     stack, videos = seen
     chance = random.Random(1)
     for n in range(12):

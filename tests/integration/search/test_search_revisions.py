@@ -84,7 +84,7 @@ def indexed(folder: Path, kind: str) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-async def test_in_whatever_order_they_come_and_however_often(
+async def test_order_and_repetition_of_revisions_change_nothing(
     server: NatsServer, admin: Client, tmp_path: Path, batch: int
 ) -> None:
     """A restart lies between: what the index knows of it is on disk."""
@@ -107,9 +107,7 @@ async def test_in_whatever_order_they_come_and_however_often(
     )
 
 
-async def test_a_revision_in_which_nothing_is_seen_leaves_nothing(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_an_empty_revision_leaves_no_rows(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """This holds also if the revision comes first: the original event's rows must not stay."""
     await tell(admin, labelled(0, "car"), labelled(0), ["first", "revision"])
     await tell(admin, labelled(1, "car"), labelled(1), ["revision", "first"])
@@ -149,7 +147,7 @@ async def test_a_revision_replaces_rows_of_its_own_kind_alone(
     assert [id for _, id in indexed(tmp_path, "labels")] == ["victim/1#car"]
 
 
-async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_index_stays(
+async def test_setup_adds_revisions_to_an_older_consumer_and_the_index_stays(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     js = admin.jetstream()
@@ -168,7 +166,7 @@ async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_inde
         assert [m.labels for m in (await find(admin, labels=["car", "bus"])).moments] == [["bus"]]
 
 
-def test_of_an_event_that_says_who_revises_it_nothing_is_missing() -> None:
+def test_an_event_that_names_its_reviser_is_complete() -> None:
     """`Backfill` has what a revision says of a segment that is gone."""
     job: Backfill = backfill.job_of(embedded(3), "an/id", stream="MEDIA", seq=9)
     lost = backfill.lost(job, "no_room")

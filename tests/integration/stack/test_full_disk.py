@@ -99,7 +99,7 @@ async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Path) -> None:
+async def test_video_sent_during_a_full_disk_is_stored(disk: Disk, tmp_path: Path) -> None:
     film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
     async with Stack(disk.path / "data", {}, port=0) as stack:
         js = stack.admin.jetstream()
@@ -134,9 +134,7 @@ class Clock:
         return self.now
 
 
-async def test_a_disk_that_streams_have_filled_empties_as_they_expire(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_filled_by_streams_empties_as_they_expire(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is started seldom for it. A stream that has stopped expires nothing until then."""
     monkeypatch.setenv("MEDIA_MAX_AGE_S", "3")
     clock = Clock()
@@ -160,7 +158,7 @@ async def test_a_disk_that_streams_have_filled_empties_as_they_expire(
         assert not healing.trouble
 
 
-async def test_a_server_that_dies_on_a_full_disk_is_started_and_has_all(disk: Disk) -> None:
+async def test_a_server_that_dies_on_a_full_disk_restarts_with_all_data(disk: Disk) -> None:
     async with NatsServer(disk.path / "nats") as server, connected(server) as admin:
         await server.set_up(admin)
         payload = os.urandom(100_000)
@@ -198,7 +196,7 @@ async def test_ingest_is_not_ready_while_nothing_is_stored(disk: Disk, tmp_path:
             await until(lambda: health.ready is None and waiting_s() == 0)
 
 
-async def test_doctor_names_the_streams_that_have_stopped(disk: Disk) -> None:
+async def test_doctor_names_the_stopped_streams(disk: Disk) -> None:
     async with NatsServer(disk.path) as server, connected(server) as admin:
         await server.set_up(admin)
         (disk.path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
@@ -228,7 +226,7 @@ async def test_a_replica_that_starts_on_a_full_disk_works_once_there_is_room(
     assert await search.end() == 0
 
 
-async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:
+async def test_only_admin_sees_whether_streams_store(server: NatsServer, admin: Client) -> None:
     assert await healing.stopped_streams(admin) == {}
     for identity in ("scaler", "viewer"):
         client = await bus.connect(server.settings(identity), identity)

@@ -108,7 +108,7 @@ def test_its_settings_are_described(environment: dict[str, str]) -> None:
     assert "PEOPLE_LABEL" in done.stdout
 
 
-def test_a_record_that_can_not_be_loaded_names_its_entry_point(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_unloadable_record_names_its_entry_point(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "site" / "people" / "record.py").write_text("import nothing_of_that_name")
     done = subprocess.run(
         [*COMMAND, "up", "--data", str(tmp_path / "data")], env=environment, capture_output=True, text=True
@@ -118,7 +118,7 @@ def test_a_record_that_can_not_be_loaded_names_its_entry_point(tmp_path: Path, e
 
 
 @pytest.mark.slow
-async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
+async def test_the_service_of_the_page_runs_and_publishes(up: Path) -> None:
     admin, viewer = await connect(up), await connect(up, "viewer")
     heard = await viewer.subscribe("events.people.>")
     await viewer.flush()

@@ -61,7 +61,7 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
     assert [await service.end() for service in services] == [0] * len(services)
 
 
-async def test_a_service_told_to_stop_waits_no_longer(server: NatsServer, start: Start) -> None:
+async def test_a_stop_signal_ends_the_wait(server: NatsServer, start: Start) -> None:
     await server.stop()
     webhook = start("webhook", server.environment("webhook"))
     await webhook.until_it_says("/readyz", "^waiting for NATS at ")
@@ -80,7 +80,7 @@ async def test_a_service_that_starts_before_its_server_waits_for_it(server: Nats
     await webhook.until_it_says("/readyz", "^ok$")
 
 
-async def test_no_right_is_not_waited_for(server: NatsServer, start: Start) -> None:
+async def test_a_missing_right_is_not_waited_for(server: NatsServer, start: Start) -> None:
     webhook = start("webhook", server.environment("viewer"))
     assert await webhook.ended() == 1
     assert "may this user read it?" in webhook.log

@@ -36,7 +36,7 @@ def violations(stack: Stack) -> list[str]:
     return [line for line in stack.server.log.read_text().splitlines() if "Violation" in line]
 
 
-async def test_explain_is_answered_once_however_many_services_are_scaled(tmp_path: Path) -> None:
+async def test_explain_has_one_answer_for_any_number_of_services(tmp_path: Path) -> None:
     async with Stack(tmp_path, SCALED, port=0) as stack:
         # Each has begun to read what it scales by.
         await until(lambda: all(a.state.pending is not None for a in stack.autoscalers.values()))
@@ -92,7 +92,7 @@ def settings_of(stack: Stack) -> dict[str, str]:
     return {e["labels"]["replica"]: e["targets"][0] for [e] in entries}
 
 
-async def test_prometheus_is_told_of_each_process_as_it_comes_and_goes(tmp_path: Path) -> None:
+async def test_prometheus_discovers_each_process(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "cv-7.json").write_text("left by a run that was killed")
     async with Stack(tmp_path, {}, port=0) as stack:

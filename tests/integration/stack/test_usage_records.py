@@ -77,7 +77,7 @@ async def test_a_message_is_counted_once_in_the_minute_in_which_it_was_stored(
     assert sum(w.busy_s for w in found.workers) >= 20 * 0.02
 
 
-async def test_work_goes_on_where_usage_can_t_be_kept(server: NatsServer, admin: Client) -> None:
+async def test_work_continues_if_usage_cannot_be_stored(server: NatsServer, admin: Client) -> None:
     """An older server has neither the stream nor the right."""
     await admin.jetstream().delete_stream("USAGE")
     seqs, before = await publish(admin, ["a", "b"]), dropped()
@@ -98,7 +98,7 @@ async def test_usage_that_no_longer_fits_pushes_out_the_oldest(server: NatsServe
 
 
 @pytest.mark.parametrize("to", ["usage.embed", "usage.ingest", "usage.cv.more"])
-async def test_nobody_says_what_others_have_used(server: NatsServer, admin: Client, to: str) -> None:
+async def test_no_identity_publishes_usage_of_others(server: NatsServer, admin: Client, to: str) -> None:
     cv = await bus.connect(server.settings("cv"), "cv")
     await cv.publish(to, b"x")
     await cv.publish("usage.cv", b"x")
@@ -112,7 +112,7 @@ async def test_nobody_says_what_others_have_used(server: NatsServer, admin: Clie
 
 
 @pytest.mark.xdist_group("ingest")
-async def test_what_a_camera_sent_is_what_is_stored_of_it(
+async def test_usage_of_a_camera_equals_its_stored_video(
     admin: Client, heard: Bus, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     url = footage.make(tmp_path / "x.mp4", gop=25).as_uri()
@@ -217,7 +217,7 @@ def ingest(segments: list[int], *, begin: int = 0, end: int = 30, camera: str = 
     )
 
 
-def test_cameras_stand_in_for_minutes_of_which_no_worker_has_said_anything() -> None:
+def test_cameras_supply_minutes_without_a_worker_report() -> None:
     book = read(
         [
             ("usage.ingest", ingest([60] * 10, end=9, last=True)),
@@ -230,7 +230,7 @@ def test_cameras_stand_in_for_minutes_of_which_no_worker_has_said_anything() -> 
     assert book.of("vlm") is None
 
 
-def test_who_lives_and_has_not_told_yet_is_waited_for() -> None:
+def test_a_living_worker_without_a_report_is_waited_for() -> None:
     reply = worker(end=20, arrivals={"cv": {T + 15: 5}})
     other = encode(WorkerUsage(process="x", n=0, since=T * 60, until=(T + 12) * 60, arrivals={"cv": {T + 3: 1}}))
     found = read([("usage.cv", reply), ("usage.cv", other)]).of("cv")
@@ -255,20 +255,20 @@ def test_who_lives_and_has_not_told_yet_is_waited_for() -> None:
         ("usage.cv", zlib.compress(b" " * (MOST_BYTES + 1))),
     ],
 )
-def test_what_can_t_be_is_passed_over_and_counted(subject: str, data: bytes) -> None:
+def test_impossible_records_are_skipped_and_counted(subject: str, data: bytes) -> None:
     book = read([(subject, data), ("usage.cv", worker(5, arrivals={"cv": {T + 5: 2}}, is_last=True))])
     found = book.of("cv")
     assert book.bad == 1 and found and found.arrivals.sum() == 2
 
 
-def test_cameras_that_nobody_has_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invented_cameras_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MOST_CAMERAS", 2)
     messages = [("usage.ingest", ingest([n], begin=n, camera=f"made-up-{n}")) for n in range(1, 6)]
     book = read(messages)
     assert (len(book.cameras), book.bad) == (2, 3)
 
 
-def test_a_bomb_is_not_unpacked() -> None:
+def test_a_compression_bomb_is_not_unpacked() -> None:
     with pytest.raises(BadMessage, match="larger than"):
         decode("usage.cv", zlib.compress(bytes(500 * 1024 * 1024), 1))
 
@@ -292,7 +292,7 @@ def test_a_thousand_cameras_fit_for_two_months() -> None:
     assert topology.USAGE_BYTES / a_day > 60
 
 
-async def test_ends_at_once_where_the_server_is_gone(server: NatsServer, admin: Client) -> None:
+async def test_close_does_not_wait_for_an_absent_server(server: NatsServer, admin: Client) -> None:
     """A drained worker does not wait for usage to be stored."""
     before = dropped()
     client = await bus.connect(server.settings("cv"), "cv")

@@ -43,7 +43,9 @@ def verify(n: int, segments: list[int] | None = None) -> jobs.Verify:
 # ---- what may wait of each kind
 
 
-async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(server: NatsServer, admin: Client) -> None:
+async def test_questions_take_neither_room_nor_priority_of_verdicts_and_captions(
+    server: NatsServer, admin: Client
+) -> None:
     limits = TopologySettings(vlm_max_msgs=40, vlm_max_asks=40, vlm_max_captions=40)
     await topology.apply(admin.jetstream(), limits)
     analytics = await bus.connect(server.settings("analytics"), "analytics")
@@ -64,7 +66,7 @@ async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(ser
     await asyncio.gather(analytics.close(), front.close())
 
 
-async def test_no_kind_takes_the_room_of_another_whoever_publishes_it(server: NatsServer, admin: Client) -> None:
+async def test_no_kind_of_job_takes_the_room_of_another(server: NatsServer, admin: Client) -> None:
     """As `vlm-front`, by all that it may publish: the server refuses, without its courtesy."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=5, vlm_max_asks=5, vlm_max_captions=5))
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")
@@ -83,7 +85,7 @@ async def test_no_kind_takes_the_room_of_another_whoever_publishes_it(server: Na
 
 
 @pytest.mark.parametrize("stream", [stream for stream, _ in names.VLM_WORK])
-async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client, stream: str) -> None:
+async def test_jobs_of_one_priority_take_a_bounded_part_of_the_disk(admin: Client, stream: str) -> None:
     js = admin.jetstream()
     kind = {names.VLM: "verify", names.ASKS: "ask", names.CAPTIONS: "caption"}[stream]
     most = topology.JOBS_BYTES // (topology.JOB_BYTES - 200) + 1
@@ -101,7 +103,7 @@ async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client
 # ---- questions that nobody waits for any more
 
 
-async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer, admin: Client) -> None:
+async def test_an_abandoned_question_expires_without_a_worker(server: NatsServer, admin: Client) -> None:
     """So it asks for no replica either: what is pending is what a scaler counts."""
     before = sum(count("tidegate_vlm_queries_total", kind=q["kind"], code="504") for q in QUESTIONS)
     js = admin.jetstream()
@@ -120,7 +122,7 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
     assert after - before == 40, "nothing disappears silently"
 
 
-async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand(admin: Client) -> None:
+async def test_a_scaler_counts_abandoned_questions_as_expired_and_not_as_demand(admin: Client) -> None:
     consumers = Consumers(admin, every_s=0.1)
     reader = consumers.get(names.ASKS, "vlm-ask", service="vlm")
     try:
@@ -136,7 +138,7 @@ async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand
         await consumers.close()
 
 
-async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server: NatsServer, admin: Client) -> None:
+async def test_an_abandoned_question_in_flight_is_not_processed(server: NatsServer, admin: Client) -> None:
     await film(admin, 4)
     before = count("tidegate_vlm_jobs_total", kind="ask", outcome="late")
     async with OpenAiServer(then=hang) as openai, worker(server, openai.url, vlm_batch_size=1, vlm_timeout_s=4.0):
@@ -157,7 +159,7 @@ async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server:
     assert count("tidegate_vlm_jobs_total", kind="ask", outcome="late") == before + 2
 
 
-async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
+async def test_only_the_servers_clock_makes_a_question_late(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose clock is an hour fast answers as any other."""
@@ -175,7 +177,7 @@ async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
 # ---- one asker and the front
 
 
-async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, admin: Client) -> None:
+async def test_a_front_has_a_limit_of_questions(server: NatsServer, admin: Client) -> None:
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10 * MOST_WAITING))
     async with fronting(server):
         flooding = asyncio.create_task(flood(server, MOST_WAITING + 50, wait_s=20))
@@ -189,7 +191,7 @@ async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, a
     await asyncio.gather(flooding, return_exceptions=True)
 
 
-async def test_however_short_the_wait_a_front_answers_and_forgets(server: NatsServer, admin: Client) -> None:
+async def test_a_front_answers_and_forgets_after_any_wait(server: NatsServer, admin: Client) -> None:
     """A wait that is over while its job is being published: the front once held such questions for good."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10_000))
     async with fronting(server):
@@ -198,7 +200,7 @@ async def test_however_short_the_wait_a_front_answers_and_forgets(server: NatsSe
             assert sum(await asyncio.gather(*rounds), Counter[str]()) == {"504": 300}
 
 
-async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServer, admin: Client) -> None:
+async def test_large_questions_take_no_more_memory_of_a_front(server: NatsServer, admin: Client) -> None:
     """Spaces make each as long as a question may be."""
     async with fronting(server):
         client = await bus.connect(server.settings("asker"), "asker")
@@ -222,7 +224,7 @@ async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServ
 @pytest.mark.parametrize(
     "wait_s", ["1e400", "-1", "0", "NaN", "Infinity", "600.0001", "1e-400", "null", "true", '"5"', "9" * 400]
 )
-async def test_a_wait_that_is_none_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
+async def test_an_invalid_wait_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
     async with fronting(server):
         request = f'{{"kind":"ask","camera":"lobby","question":"Who?","wait_s":{wait_s}}}'
         answer = await admin.request(names.ASK, request.encode(), timeout=30)
@@ -251,7 +253,7 @@ async def old_store(client: Client) -> None:
         )
 
 
-async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: NatsServer, admin: Client) -> None:
+async def test_setup_moves_the_jobs_of_an_older_store_without_loss(server: NatsServer, admin: Client) -> None:
     """More wait than the new limits allow, and one is in the hands of a worker of the older version."""
     js = admin.jetstream()
     await film(admin, 4)
@@ -276,7 +278,7 @@ async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: Nat
     assert (moved.data, (moved.headers or {})["Nats-Msg-Id"]) == (held.data, (held.headers or {})["Nats-Msg-Id"])
 
 
-async def test_a_move_that_was_broken_off_goes_on_where_it_was(server: NatsServer, admin: Client) -> None:
+async def test_an_interrupted_move_resumes(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await old_store(admin)
     for n in range(20):

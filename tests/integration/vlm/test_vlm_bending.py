@@ -68,9 +68,7 @@ def job_of(kind: type[jobs.Job]) -> jobs.Job:
 
 
 @given(kind=st.sampled_from(jobs.KINDS), frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_captions_alone_are_shown_fewer_frames_and_never_fewer_than_the_floor(
-    kind: type[jobs.Job], frames: int, floor: int
-) -> None:
+def test_only_captions_are_degraded_and_never_below_the_floor(kind: type[jobs.Job], frames: int, floor: int) -> None:
     look = frames_of(job_of(kind), lambda: FLOOR, wanted=frames, floor=floor)
     if kind is jobs.Summarize:
         assert (look.frames, look.wanted) == (0, 0)
@@ -83,13 +81,13 @@ def test_captions_alone_are_shown_fewer_frames_and_never_fewer_than_the_floor(
 
 
 @given(kind=st.sampled_from(jobs.KINDS), frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_what_is_in_time_is_shown_whole(kind: type[jobs.Job], frames: int, floor: int) -> None:
+def test_a_timely_job_gets_all_frames(kind: type[jobs.Job], frames: int, floor: int) -> None:
     look = frames_of(job_of(kind), lambda: FULL, wanted=frames, floor=floor)
     assert look.frames == look.wanted and look.quality is None and look.images == look.wanted_images == 1
 
 
 @given(frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_a_job_takes_less_of_a_replica_but_never_as_little_as_its_share_of_frames(frames: int, floor: int) -> None:
+def test_a_degraded_job_takes_less_but_more_than_its_share_of_frames(frames: int, floor: int) -> None:
     """The text of an answer is as long as it was. So the scaler takes a replica for no faster than it is."""
     look = frames_of(job_of(jobs.Caption), lambda: FLOOR, wanted=frames, floor=floor)
     assert look.frames / look.wanted <= look.images / look.wanted_images <= 1
@@ -101,7 +99,7 @@ def test_the_rate_of_frames_is_that_of_the_stretch() -> None:
 
 
 @given(seconds=st.floats(0.001, LONGEST_CAPTION_S), wanted=st.integers(1, 16), floor=st.integers(1, 16))
-def test_an_event_tells_how_many_frames_were_wanted(seconds: float, wanted: int, floor: int) -> None:
+def test_an_event_has_the_number_of_wanted_frames(seconds: float, wanted: int, floor: int) -> None:
     job = jobs.Caption(camera="lobby", start=NOW, end=NOW + dt.timedelta(seconds=seconds))
     look = frames_of(job, lambda: FLOOR, wanted=wanted, floor=floor)
     assert look.quality is None or look.quality.frames_wanted(look.frames) == wanted
@@ -130,9 +128,7 @@ def frames_counted(what: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"tidegate_frames_{what}_total", {"service": "vlm", **labels}) or 0.0
 
 
-async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_only_late_captions_get_fewer_frames(server: NatsServer, admin: Client) -> None:
     await ask_for(admin, await film(admin, 8))
     before = [frames_counted("wanted"), frames_counted("analysed"), frames_counted("deferred", cause="backlog")]
     await asyncio.sleep(2 * LATE_S)
@@ -159,7 +155,7 @@ async def both(request: Any, body: dict[str, Any]) -> Any:
     return await text(answers.get(form, "A man walks by."))(request, body)
 
 
-async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsServer, admin: Client) -> None:
+async def test_timely_captions_and_those_without_a_target_get_all_frames(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 8)
     for settings in (
         {},
@@ -174,7 +170,7 @@ async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsS
     assert {(len(event.frames), event.quality) for event in captions} == {(FRAMES, None)}
 
 
-async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin: Client) -> None:
+async def test_a_caption_without_video_has_no_quality(server: NatsServer, admin: Client) -> None:
     await film(admin, 2, camera="other")
     await ask_for(admin, [1])
     await asyncio.sleep(2 * LATE_S)
@@ -184,9 +180,7 @@ async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin:
     assert [(event.cause, event.quality) for event in captions] == [("no_video", None)] * 3
 
 
-async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_a_degrading_replica_does_not_count_as_faster(server: NatsServer, admin: Client) -> None:
     heard: list[WorkerStats] = []
 
     async def hear(message: Any) -> None:
@@ -208,7 +202,9 @@ async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_kill_of_any_process_leaves_one_caption_for_all_time(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     """Two workers and two fronts, killed at every point between a segment and its caption."""
     for stream, consumer in (("CAPTIONS", "vlm-caption"), ("MEDIA", names.VLM_PLAN)):
         await be_patient(admin, stream, consumer)

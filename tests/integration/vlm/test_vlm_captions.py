@@ -56,7 +56,7 @@ async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin:
     assert not [job for job in found if job.camera == "store"]
 
 
-async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
+async def test_a_stretch_is_planned_once_its_video_is_there_even_over_a_restart(
     server: NatsServer, admin: Client
 ) -> None:
     await add_camera(admin, "lobby", caption_every_s=3.0)
@@ -78,7 +78,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
     assert dt.datetime.now(dt.UTC) >= last
 
 
-async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
+async def test_a_stopping_front_returns_unread_segments(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     js = admin.jetstream()
@@ -107,7 +107,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
     assert {(j.camera, j.start, j.end) for j in await planned(admin)} == mine
 
 
-async def test_a_front_that_can_not_follow_the_cameras_ends(
+async def test_a_front_that_cannot_follow_the_cameras_ends(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(mirror: Mirror) -> None:
@@ -156,7 +156,7 @@ async def test_video_becomes_captions_and_captions_a_summary(server: NatsServer,
     assert (whole.captions, whole.text, whole.parts) == (len(captions), f"Summary of {len(captions)}.", [])
 
 
-async def test_a_day_of_captions_is_summed_up_in_parts_that_fit(server: NatsServer, admin: Client) -> None:
+async def test_a_day_of_captions_is_summarised_in_fitting_parts(server: NatsServer, admin: Client) -> None:
     """The context has 4096 tokens, the model counts two characters for one, and refuses what is longer."""
     count, day = 1440, dt.datetime.now(dt.UTC) - dt.timedelta(hours=24)
     client = await bus.connect(server.settings("admin"), "admin")

@@ -76,7 +76,7 @@ def shows(second: Sequence[Piece], jpeg: bytes, at: float) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, second: Sequence[Piece]) -> None:
+async def test_a_summary_without_captions_uses_recordings(world: World, second: Sequence[Piece]) -> None:
     async with recorded_model(world, second) as model:
         whole = msgspec.convert(
             await ask(world.admin, kind="summarize", camera="cam", **span(10, 70)), Summary, strict=False
@@ -98,7 +98,7 @@ async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, s
         assert nobody["cause"] == "no_captions" and nobody["text"] == "" and "is not kept in MEDIA" in nobody["reason"]
 
 
-async def test_what_search_finds_in_recordings_is_shown_and_saved(
+async def test_search_results_in_recordings_are_used_and_saved(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     at = BEGIN + s(42.4)
@@ -118,7 +118,7 @@ async def test_what_search_finds_in_recordings_is_shown_and_saved(
     await search.close()
 
 
-async def test_an_incident_that_media_has_half_of_is_judged_by_all_of_it(world: World, second: Sequence[Piece]) -> None:
+async def test_a_partially_expired_incident_is_judged_by_all_its_video(world: World, second: Sequence[Piece]) -> None:
     async with recorded_model(world, second) as model:
         job = jobs.Verify(
             camera="cam", incident="i-1", prompt="A tram", segments=list(range(81, 101)), start=BEGIN + s(80),

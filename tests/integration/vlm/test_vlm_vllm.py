@@ -70,7 +70,7 @@ def verify(name: str, seqs: list[int]) -> jobs.Verify:
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
-async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
+async def test_every_kind_of_job_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
     seqs = await film(admin, 18, start=start)
     end = start + dt.timedelta(seconds=18)
@@ -94,7 +94,7 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
-async def test_jobs_are_answered_by_way_of_sagemaker(
+async def test_jobs_are_answered_through_sagemaker(
     server: NatsServer, admin: Client, vllm: VllmProcess, media: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM's own `/invocations`, behind a page that checks signatures as AWS does."""
@@ -130,7 +130,7 @@ async def test_jobs_are_answered_by_way_of_sagemaker(
     assert all("model" not in body and "stream" not in body for body in requests) and len(requests) >= 2
 
 
-async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
+async def test_a_truncated_answer_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
     seqs = await film(admin, 3)
     async with worker(server, vllm.url, vlm_max_tokens=16):
         await bus.publish_job(admin, verify("cut", seqs))
@@ -140,7 +140,7 @@ async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin:
     assert "cut off after 16 tokens" in verdict.reason
 
 
-async def test_a_verify_comes_before_a_backlog_of_captions(
+async def test_a_verify_job_overtakes_a_backlog_of_captions(
     server: NatsServer, admin: Client, vllm: VllmProcess
 ) -> None:
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
@@ -172,7 +172,7 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
     assert 0 <= between <= SLOTS
 
 
-async def test_two_hundred_verdicts_whatever_dies(
+async def test_two_hundred_verdicts_survive_any_kill(
     server: NatsServer, admin: Client, vllm: VllmProcess, tmp_path: Path
 ) -> None:
     """A worker killed twice and drained once, vLLM killed and started again: every job has its verdict, once."""
@@ -254,9 +254,7 @@ def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
         )
 
 
-async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_an_own_vllm_is_started_watched_and_ended(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     log = tmp_path / "vlm.log"
     seqs = await film(admin, 4)
     process = start(server, log)
@@ -286,7 +284,7 @@ async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
             os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: NatsServer, tmp_path: Path) -> None:
+async def test_a_vllm_that_cannot_start_ends_the_process_with_a_reason(server: NatsServer, tmp_path: Path) -> None:
     log = tmp_path / "vlm.log"
     process = start(server, log, VLLM_ARGS="--no-such-argument")
     assert await asyncio.to_thread(process.wait, 90) == 2
@@ -299,7 +297,7 @@ async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: Nats
 # ---- the command line
 
 
-def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_path: Path) -> None:
+def test_the_command_line_answers_a_question_about_a_camera(vllm: VllmProcess, tmp_path: Path) -> None:
     """From no worker at all: the question has one started. Captions are made meanwhile, and summed up."""
     data = tmp_path / "data"
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]

@@ -42,7 +42,7 @@ SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
     st.integers(1, 40),
     st.integers(1, 60),
 )
-def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
+def test_deferred_video_is_due_within_the_grace_of_its_expiry(
     seconds: list[tuple[int, int]], grace: int, remaining: int
 ) -> None:
     """Compare with a queue that has the time of each deferral. The oldest are backfilled first, or have expired."""
@@ -57,12 +57,12 @@ def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
         assert due.measure(now, put_off) == len(expected)
 
 
-def test_without_a_grace_or_an_answer_nothing_is_due() -> None:
+def test_nothing_is_due_without_a_grace_or_an_answer() -> None:
     assert ExpiryForecast(0).measure(1e6, DeferredSegments(ever=50, waiting=50, retention_s=60)) == 0
     assert ExpiryForecast(60).measure(1e6, None) == 0
 
 
-def test_a_count_that_begins_anew_is_tolerated() -> None:
+def test_a_count_that_restarts_is_tolerated() -> None:
     due = ExpiryForecast(50)
     due.measure(0, DeferredSegments(ever=90, waiting=20, retention_s=60))
     assert due.measure(20, DeferredSegments(ever=90, waiting=20, retention_s=60)) == 20
@@ -70,7 +70,7 @@ def test_a_count_that_begins_anew_is_tolerated() -> None:
     assert due.measure(45, DeferredSegments(ever=5, waiting=5, retention_s=60)) == 5
 
 
-def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() -> None:
+def test_a_faster_clock_scales_the_retention_of_video() -> None:
     put_off = faster(idle(10.0, None, 5), 6.0).deferred
     assert put_off is not None and put_off.retention_s == 3600
 
@@ -85,7 +85,7 @@ def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
 
 
 @pytest.mark.parametrize("heard", [True, False])
-def test_a_replica_is_started_in_time_for_what_would_expire_and_not_before(heard: bool) -> None:
+def test_a_replica_starts_just_in_time_for_expiring_video(heard: bool) -> None:
     def active(grace_s: float) -> list[bool]:
         demand = Demand(DemandSettings(cold_start_s=30, backfill_grace_s=grace_s, lag_threshold=15))
         fleet = Workers(ready=0, loading=0, processed=0, working_s=0) if heard else None
@@ -97,7 +97,7 @@ def test_a_replica_is_started_in_time_for_what_would_expire_and_not_before(heard
     assert not any(active(0)[60:])
 
 
-def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> None:
+def test_enough_replicas_are_requested_for_a_timely_backfill() -> None:
     """Ten a second of one replica, 72.5 s left once it is there."""
     demand = Demand(DemandSettings(cold_start_s=60, latency_target_s=2, lag_threshold=15, backfill_grace_s=140))
     for t in range(0, 465, 5):
@@ -108,7 +108,7 @@ def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> Non
     assert line.startswith("2900 segments of which frames were left out") and "+4.00" in line
 
 
-def test_metadata_that_can_t_be_meant_are_refused() -> None:
+def test_implausible_metadata_is_refused() -> None:
     assert parse({"service": "cv", "coldStart": "60", "backfillGrace": "2m"}) == parse(
         {"service": "cv", "backfillGrace": "120"}
     )
@@ -122,7 +122,7 @@ def test_metadata_that_can_t_be_meant_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
+def test_expiring_video_under_constant_load_is_backfilled() -> None:
     whole = next(t for t in generated() if t.name == "ramp")
     ramp = Trace(whole.name, whole.step_s, whole.counts[: 4 * 3600])
     load = Workload(
@@ -141,7 +141,7 @@ def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
 
 
 @pytest.mark.slow
-def test_simulate_takes_a_grace_where_work_bends() -> None:
+def test_simulate_accepts_a_grace_for_degradable_work() -> None:
     requests = ("--trace", "ramp", "--hours", "0.5", "--service-rate", "2", "--policy", "demand", "--json")
     done = CliRunner().invoke(simulate, [*requests, "--defer-budget", "0.06", "--backfill-grace", "200"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"]["demand"]["deferred"] >= 0
@@ -153,7 +153,7 @@ def test_simulate_takes_a_grace_where_work_bends() -> None:
 # ---- for real
 
 
-async def test_what_is_put_off_on_a_real_server_calls_for_a_replica(server: NatsServer, admin: Client) -> None:
+async def test_deferred_video_on_a_real_server_requests_a_replica(server: NatsServer, admin: Client) -> None:
     """With the scaler's few rights: what cv puts off is counted by its consumer, and what embed does is not."""
     js = admin.jetstream()
     config = (await js.stream_info(names.MEDIA)).config

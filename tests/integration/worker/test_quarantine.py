@@ -44,7 +44,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES)
-def test_what_is_no_suspect_comes_first_and_suspects_come_alone(arrived: list[Arrived]) -> None:
+def test_suspects_come_last_and_alone(arrived: list[Arrived]) -> None:
     turn = QUARANTINE.next(arrived)
     well = [m for m in arrived if m.deliveries < THRESHOLDS[m.rank]]
     assert all(QUARANTINE.is_suspect(m.rank, m.deliveries) == (m not in well) for m in arrived)
@@ -62,9 +62,7 @@ def test_what_is_no_suspect_comes_first_and_suspects_come_alone(arrived: list[Ar
     st.integers(0, 7),
     st.integers(0, 1),
 )
-def test_within_two_deliveries_a_poison_message_is_all_that_is_left(
-    held: set[tuple[int, int]], which: int, later: int
-) -> None:
+def test_two_further_deliveries_isolate_a_poison_message(held: set[tuple[int, int]], which: int, later: int) -> None:
     """A process that dies of it is started again, and is given the same messages, one delivery further."""
     poison = sorted(held)[which % len(held)]
     left, deliveries = set(held), max(THRESHOLDS) + later
@@ -91,7 +89,7 @@ def test_the_choice_of_a_suspect_does_not_depend_on_the_order_of_arrival(
     assert (turn and suspects[turn.which]) == (other and shuffled[other.which])
 
 
-def test_a_server_may_restart_half_of_the_deliveries_before_a_message_is_a_suspect() -> None:
+def test_a_message_of_a_model_server_is_a_suspect_after_half_of_its_deliveries() -> None:
     assert suspect_from(10, at_least=3, is_server=True) == 5
     assert suspect_from(5, at_least=3, is_server=True) == 3
     assert suspect_from(10, at_least=3, is_server=False) == 3
@@ -99,7 +97,7 @@ def test_a_server_may_restart_half_of_the_deliveries_before_a_message_is_a_suspe
 
 
 @pytest.mark.slow
-async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
+async def test_a_deadly_message_does_not_dead_letter_its_neighbours(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """Five deliveries of a deadly message kill five workers, each with its hands full."""
@@ -125,7 +123,7 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     assert pool.restarts == 5
 
 
-async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: NatsServer, admin: Client) -> None:
+async def test_a_suspect_of_another_service_blocks_nothing(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await js.publish(names.media("lobby"), b"other's", headers=head(0) | {deadletters.REPLAY_FOR: "embed"})
     sub = await js.pull_subscribe_bind("cv", "MEDIA")
@@ -138,7 +136,7 @@ async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: Na
     assert sorted(await results(admin)) == seqs
 
 
-async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: NatsServer, admin: Client) -> None:
+async def test_a_worker_with_a_suspect_gets_no_other_message(server: NatsServer, admin: Client) -> None:
     """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
     js = admin.jetstream()
     await publish(admin, ["suspect"])
@@ -167,7 +165,7 @@ async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: 
 SUSPECT_JOB = 5
 
 
-async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(server: NatsServer, admin: Client) -> None:
+async def test_a_suspect_runs_alone_and_blocks_no_urgent_work(server: NatsServer, admin: Client) -> None:
     """Two captions that may have killed workers, beside work of other urgencies that has not."""
     js = admin.jetstream()
     held: list[int] = []
