@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-# What is tested takes a few seconds at most. What took time by the square of its input took minutes to hours.
+# The tested code takes a few seconds at most. Quadratic code took minutes to hours.
 MOST_S = 20
 
 _LIMIT = f"""

@@ -83,7 +83,7 @@ async def tidegate(
 
 @asynccontextmanager
 async def answering(server: NatsServer, subject: str, payload: bytes | Refusal) -> AsyncIterator[None]:
-    """A service that somebody else runs."""
+    """A service of another operator."""
     client = await bus.connect(server.settings("admin"), "admin")
 
     async def answer(_: bytes) -> tuple[bytes, dict[str, str]]:

@@ -12,7 +12,7 @@ import pytest
 
 
 def installed(config: pytest.Config, package: str, version: str, *more: str) -> Path:
-    """The folder of a package in pytest's cache. Skips where npm can't be had, but not in CI.
+    """The folder of a package in pytest's cache. Skips without npm, except in CI.
 
     more: what is installed next to it, in npm's form: `name@version`.
     """

@@ -13,7 +13,7 @@ GENERATED = ("services/scaler/externalscaler_pb2.py", "services/scaler/externals
 
 
 def files(*folders: str) -> list[str]:
-    """Their Python files as paths from the root, those that a program wrote left out."""
+    """Their Python files as paths from the root, without generated ones."""
     found = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted(set(found) - set(GENERATED))
 

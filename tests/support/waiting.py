@@ -17,7 +17,7 @@ LONGEST_S = BASE_S * MOST_LOAD
 
 
 def load() -> float:
-    """Processes that want each core: at least 1, and at most what earns patience."""
+    """The load of each core: at least 1, and at most the load that patience allows for."""
     return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_LOAD)
 
 

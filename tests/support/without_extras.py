@@ -1,4 +1,4 @@
-"""This environment without some of its packages: what somebody has who has not installed an extra."""
+"""This environment without some of its packages, as without an installed extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real surveillance footage, from the video to the incident: against a list that was made by hand. See bench/vtest."""
+"""Real surveillance footage, from the video to the incident, against hand-written annotations. See bench/vtest."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def h264(path: Path) -> Path:
 async def test_a_minute_of_footage_has_the_true_line_crossings(
     server: NatsServer, admin: Client, minute: list[Piece], tiles: str
 ) -> None:
-    """With tiles, who is in the zone and when, too: without, two or three of thirteen stays are off.
+    """With tiles, the stays in the zone match too: without, two or three of thirteen stays are off.
 
-    Where a CPU computes in float32, one man is not seen to cross without tiles.
+    On a CPU that computes in float32, the model misses one man's crossing without tiles.
     """
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.3, classes=["person"], tiles=tiles)
     await registry.put(admin.jetstream(), "campus", camera, None)
@@ -114,7 +114,7 @@ async def all_read(admin: Client) -> None:
 
 
 async def test_a_surge_is_backfilled(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
-    """A minute waits for cv, which looks at a frame a second of it, and then at the rest; and so does analytics."""
+    """A minute waits for cv, which analyses a frame a second of it, and then the rest; analytics follows both."""
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.4, classes=["person"], tiles="2x1")
     await registry.put(admin.jetstream(), "campus", camera, None)
     await use(admin, "campus", footage.RULES)
@@ -137,7 +137,7 @@ async def test_a_surge_is_backfilled(server: NatsServer, admin: Client, minute: 
 
 
 async def as_if_nothing_was_left_out(admin: Client) -> list[Out]:
-    """What live analytics says of what cv has seen in the end."""
+    """The events of live analytics for the final detections of cv."""
     async with Log(admin, names.EVENTS) as log:
         first = await log.all("events.detections.campus")
         better = await log.all("events.revisions.detections.campus")

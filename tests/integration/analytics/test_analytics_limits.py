@@ -55,7 +55,7 @@ def stored(event: Detections, seq: int, at: float = 0.0) -> Stored:
 
 
 def crowd(camera: str, n: int, objects: int = 300, frames: int = 10) -> Detections:
-    """A segment with as many objects as are looked at, each at another place."""
+    """A segment with the maximum of analysed objects, each at another place."""
     (event,) = detections([], 1, camera=camera, fps=frames, first=n, seq=1 + n, start=START + dt.timedelta(seconds=n))
     boxes = ((k % 20 * 0.05, k // 20 * 0.03) for k in range(objects))
     found = [DetectedObject(label="person", score=0.9, box=(x, y, x + 0.01, y + 0.01)) for x, y in boxes]
@@ -168,7 +168,7 @@ def test_waiting_segments_come_out_in_order() -> None:
     ],
 )
 def test_a_forged_segment_blinds_a_camera_only_briefly(epoch: str, n: int, seq: int, start: dt.datetime) -> None:
-    """What it says comes after it was taken for older, for good: also after restarts, and new connections."""
+    """Regression: its later segments counted as older for ever, also after restarts and new connections."""
     camera = CameraAnalytics("yard", LIMITS, BOOK)
 
     def incidents_of(found: list[Detections]) -> int:

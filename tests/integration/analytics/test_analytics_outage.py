@@ -74,7 +74,7 @@ async def test_events_after_the_last_checkpoint_are_not_repeated(server: NatsSer
         for camera, those in by_camera.items():
             await publish(admin, those[:9])
             begun |= alone(camera, those[:9], ALERTING).keys()
-        # A question goes out ahead of the event that says so: killed between the two, a process asks it again.
+        # A request goes out before the event that records it: a process killed in between repeats the request.
         async with asyncio.timeout(patience_s()):
             while not begun <= dict(before := await stored_events(admin)).keys():
                 await asyncio.sleep(0.1)

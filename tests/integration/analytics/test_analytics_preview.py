@@ -175,7 +175,7 @@ def test_incidents_outside_the_time_are_not_reported(found: list[Detections], fi
 
 
 def test_an_ongoing_incident_is_reported_without_an_end(tmp_path: Path) -> None:
-    """Who stays has been there since before, and is there still."""
+    """An object that stays was there before the time, and is still there after it."""
     scene = log(in_time(detections(BUSY, 20, fps=4, start=BEGIN)))
     since = BEGIN + dt.timedelta(seconds=15)
     event = incidents(answered(preview_of(scene, since=since, end=scene[-1].time)))

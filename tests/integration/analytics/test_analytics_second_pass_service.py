@@ -41,7 +41,7 @@ async def say(client: Client, event: events.Event, id: str) -> None:
 
 
 async def say_one_before_its_first(client: Client, event: Detections) -> None:
-    """As where a worker died between the two, and another says the event."""
+    """As after the death of a worker between the two, when another publishes the event."""
     await say(client, revision(event), f"{first_id(event)}/full")
     await say_first(client, event)
 

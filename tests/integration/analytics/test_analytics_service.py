@@ -84,7 +84,7 @@ async def test_order_and_number_of_replicas_change_no_event(server: NatsServer, 
         await use(admin, camera, RULES)
         given = detections([ACROSS, BACK], 20, camera=camera)
         expected |= alone(camera, given)
-        # The first is there first: in the middle of an epoch nobody could know where it begins.
+        # The first segment comes first: in the middle of an epoch its start is unknown.
         waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
     shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
     # What comes late is late in their order alone, however long a busy machine takes to publish it.
@@ -486,7 +486,7 @@ async def test_a_clock_change_ends_no_track(server: NatsServer, admin: Client, m
         await publish(admin, walk[:2])
         await until(admin, bool)
         ahead_s = 0.0
-        # It looks several times whether anything has come, while nothing does.
+        # It polls several times while nothing comes.
         await asyncio.sleep(2)
         await publish(admin, walk[2:])
         found = await until(admin, lambda found: any(e.segment.n > 1 for e in found if isinstance(e, Tracks)))

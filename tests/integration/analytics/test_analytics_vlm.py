@@ -1,4 +1,4 @@
-"""From a detection to a confirmed alert: analytics asks, vlm looks at the video and answers, analytics tells."""
+"""From a detection to a confirmed alert: analytics publishes a job, vlm analyses the video, analytics alerts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO = text('{"verdict":"rejected","confidence":80,"reason":"It is a shadow."}')
 
 
 async def filmed(admin: Client) -> list[Detections]:
-    """Of two people who cross, one after the other, in video that is stored."""
+    """The detections of two people who cross, one after the other, in stored video."""
     given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
     seqs = await film(admin, 24)
     return [

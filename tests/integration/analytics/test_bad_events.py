@@ -43,7 +43,7 @@ NOON = dt.datetime.fromisoformat(AT)
 
 
 def detection(**fields: Any) -> dict[str, Any]:
-    """What cv says, as JSON has it."""
+    """An event of cv, as JSON."""
     frame = {"time": AT, "objects": [{"label": "dog", "score": 0.5, "box": BOX}]}
     timing = {"queued_ms": 1, "decode_ms": 1, "infer_ms": 1}
     whole = {"camera": "lobby", "segment": REF, "start": AT, "duration": 1.0, "model": "m", "frames": [frame]}
@@ -51,7 +51,7 @@ def detection(**fields: Any) -> dict[str, Any]:
 
 
 def embedding(**fields: Any) -> dict[str, Any]:
-    """What embed says, as JSON has it."""
+    """An event of embed, as JSON."""
     event = Embeddings(
         camera="lobby", segment=msgspec.convert(REF, events.SegmentRef), start=NOON, duration=1.0, model="m",
         dimension=DIMENSION, vectors=[Vector(time=NOON, vector=vectors.pack(scene(1)))], timing=TIMING,
@@ -64,7 +64,7 @@ def segment(**fields: Any) -> dict[str, Any]:
     return {"segment": REF | fields}
 
 
-# What is no event of detections, and no event of embeddings either.
+# Neither an event of detections nor one of embeddings.
 OF_BOTH: tuple[dict[str, Any], ...] = (
     *(segment(seq=n) for n in (2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**400, -1, 1.5, "7", None)),
     *(segment(n=n) for n in (2**63, -1, True)),
@@ -165,7 +165,7 @@ def test_every_number_and_text_of_an_event_is_bounded(kind: type[events.Event]) 
 
 
 async def test_no_bad_event_stops_search(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Good ones lie between: all of them are found, and all others are dead letters with a reason."""
+    """Good events lie between: search finds all of them, and dead-letters all others with a reason."""
     js = admin.jetstream()
     bad = [("events.detections.lobby", body) for body in BAD_DETECTIONS]
     bad += [("events.embeddings.lobby", body) for body in BAD_EMBEDDINGS]
@@ -188,7 +188,7 @@ async def test_no_bad_event_stops_search(server: NatsServer, admin: Client, tmp_
 
 
 async def test_an_event_replaces_no_row_of_another_kind(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """A message id is for the stream alone: rows are known by the event's own id, and each kind has its own."""
+    """A message id is for the stream alone: rows have the event's own id, and each kind has its own."""
     js = admin.jetstream()
     async with searching(server, tmp_path / "index"):
         fields = {"ce-id": "cv/m/MEDIA/7"}
@@ -233,7 +233,7 @@ async def test_a_failing_batch_is_halved_until_the_culprit_is_dead_lettered(
 async def test_an_unwritable_index_blames_no_event(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor one that is tried once more just before the index can be written again."""
+    """This holds also for an event that is retried just before the index is writable again."""
     add, try_out = Index.add, Tables.try_out
     tried = 0
 
@@ -263,7 +263,7 @@ async def test_an_unwritable_index_blames_no_event(
 
 
 async def test_no_bad_event_stops_analytics(server: NatsServer, admin: Client) -> None:
-    """Neither its camera, which goes on, nor its partition's checkpoint: the next process goes on from it."""
+    """It stops neither its camera nor its partition's checkpoint: the next process continues from it."""
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
     given = detections([ACROSS], 14)

@@ -1,4 +1,4 @@
-"""`tidegate reanalyze`: what was recorded is looked at again, each segment once, whatever dies on the way."""
+"""`tidegate reanalyze`: recordings are analysed again, each segment once, despite the death of any process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ __all__ = ["store", "whole"]
 RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start, verify: Who is there?}]"
 
 
-# ---- what is done
+# ---- the results
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_tracks_and_incidents_follow_from_detections(store: Path, whole: Path, t
     tracks = table(whole, "tracks")
     assert {row["camera"] for row in tracks} == {"alley", "crossing"} and not table(whole, "incidents")
     assert all(row["path"] and row["first"] <= row["last"] for row in tracks)
-    # By rules, and from what was seen alone.
+    # By rules, and from the detections alone.
     run = done(*planned(store, tmp_path / "out", rules=book.read(RULES, "here"), cameras=("alley",)))
     (incident, *_) = table(tmp_path / "out", "incidents")
     assert (incident["camera"], incident["rule"], incident["condition"]) == ("alley", "somebody", "count")
@@ -264,7 +264,7 @@ def workers(leader: psutil.Process) -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_a_kill_of_any_process_loses_and_repeats_nothing(store: Path, whole: Path, tmp_path: Path) -> None:
-    """Workers one by one, and then who leads them."""
+    """Kill the workers one by one, and then their leader."""
     output = tmp_path / "out"
     process = subprocess.Popen(
         [*COMMAND, *command(store, "--output", str(output), "--workers", "2", "--embed", EMBED.model)],
@@ -311,7 +311,7 @@ def test_ctrl_c_prints_the_resume_command(store: Path, whole: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_unreadable_files_are_reported_and_harm_nothing_else(store: Path, whole: Path, tmp_path: Path) -> None:
-    """A file that has gone since, one that is cut short, and one with a damaged segment."""
+    """A file that is missing by now, a truncated one, and one with a damaged segment."""
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
     first, second, third, *_ = sorted((copied / "alley").rglob("*.mp4"))

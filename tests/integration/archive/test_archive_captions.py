@@ -1,4 +1,4 @@
-"""`tidegate reanalyze --caption`: stretches of what was recorded are captioned, each once, whatever dies on the way."""
+"""`tidegate reanalyze --caption`: stretches of recordings get one caption each, despite the death of any process."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class World:
         return ["reanalyze", "--resume", str(self.output)]
 
     async def done(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        """What a command says."""
+        """The output of a command."""
         process = self.begin(*arguments)
         out, err = await asyncio.to_thread(process.communicate, timeout=patience_s())
         assert process.returncode == code and "Traceback" not in err, err
@@ -185,7 +185,7 @@ async def test_the_model_sees_the_frames_of_the_stretch(world: World) -> None:
         sent += [(start + dt.timedelta(seconds=picture.offset), picture.pixels) for picture in pictures]
         start += dt.timedelta(seconds=piece.segment.duration)
     for time, jpeg in shown.items():
-        # It looks alike again after two seconds.
+        # The picture repeats after two seconds.
         near = [(at, picture) for at, picture in sent if abs(at - time) < SECOND]
         differ = [abs(pixels(jpeg).astype(float) - picture).mean() for _, picture in near]
         assert abs(near[differ.index(min(differ))][0] - time) <= dt.timedelta(milliseconds=80)
@@ -216,7 +216,7 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
     assert "give --caption-every" in output
 
 
-# ---- beside what else a run does
+# ---- together with the other work of a run
 
 
 @pytest.mark.slow
@@ -306,7 +306,7 @@ def each_once(world: World) -> bool:
 
 @pytest.mark.slow
 async def test_a_killed_run_is_resumed_and_each_stretch_is_captioned_once(world: World) -> None:
-    """One a second: of 40 stretches of a camera 32 are one object, which is not made again."""
+    """One a second: of 40 stretches of a camera 32 are one object, which is not written again."""
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until(lambda: bool(list((world.output / "captions").rglob("*.parquet"))) or process.poll() is not None)

@@ -1,4 +1,4 @@
-"""`reanalyze --live`: cv's replicas look at recordings whenever they have nothing else to do, and only then."""
+"""`reanalyze --live`: cv's replicas analyse recordings whenever they are idle, and only then."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_live_video_has_priority(world: World, whole: Path, admin: Client,
     async def hear(message: Msg) -> None:
         requests.append(events._received)
 
-    # Beside the run, whose requests these are.
+    # Next to the run, whose requests these are.
     await until(lambda: (world.output / "segments").exists())
     await admin.subscribe(names.reanalysis("cv"), cb=hear)
     await publish(admin, media)
@@ -160,7 +160,7 @@ async def test_live_video_has_priority(world: World, whole: Path, admin: Client,
 async def test_a_lost_replica_loses_nothing(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    # What is given up is not waited for; what falls silent is.
+    # The run does not wait for a released task; it does for a silent one.
     monkeypatch.setattr(task_server, "SILENT_S", 3600.0 if how is signal.SIGTERM else 2.0)
     cv = await world.cv()
     run = asyncio.create_task(world.run())
@@ -201,7 +201,7 @@ async def test_two_replicas_share_a_run(world: World, whole: Path, admin: Client
         assert await cv.end() == 0
 
 
-# ---- what it is given
+# ---- tasks
 
 
 def task(id: str, *sizes: int, segment: Segment | None = None) -> bytes:
@@ -293,7 +293,7 @@ async def test_a_run_survives_any_message(world: World, admin: Client, monkeypat
         assert len(part) <= PART_BYTES
         video += part
     assert len(video) == sum(given.sizes)
-    # It is given to another once it is given up, and what is answered twice counts once.
+    # Another replica gets a released task, and a second answer does not count.
     await asking(admin, subject, reanalysis.encode(Seen(id=given.id, gave_up=True)))
     done = 0
     while not run.done():
@@ -324,7 +324,7 @@ async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
 
 
 async def asking(admin: Client, subject: str, data: bytes) -> bytes:
-    """What is answered; nothing while nobody is there."""
+    """The answer; nothing while there is no responder."""
     try:
         return (await ask(admin, subject, data, timeout_s=5)).data
     except TidegateError:

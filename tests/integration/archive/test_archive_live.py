@@ -1,4 +1,4 @@
-"""What is seen in recordings is what was seen live: the same events, under the same ids, with the same boxes."""
+"""Recordings give the results of live video: the same events, under the same ids, with the same boxes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 SEGMENTS = 20
 RULES = b"rules: [{id: somebody, kind: count, over: 0}]"
 E = TypeVar("E", Detections, Embeddings)
-# What is less sure by this is in or out by rounding.
+# Scores within this of the threshold are in or out by rounding.
 NEAR = 0.01
 
 
@@ -69,7 +69,7 @@ async def test_a_recording_has_the_same_detections_as_live(
     await world.until_recorded(SEGMENTS)
     assert await recorder.end() == await cv.end() == 0
     job, pieces, existing = await planned_beside(world, monkeypatch, tmp_path)
-    # The running hour is there, and the camera is looked at as live.
+    # The running hour is there, and the camera has its live settings.
     assert (
         existing.reached
         and job.looks == {"cam": DetectionSettings(fps=3.0, min_score=0.3, tiles="2x1")}
@@ -133,7 +133,7 @@ async def test_a_recording_has_the_same_vectors_as_live(
 
 
 async def publish_groups(client: Client, pieces: list[Piece]) -> None:
-    """Segments that say where their group of pictures begins."""
+    """Segments with the start of their group of pictures."""
     began: dict[str, int] = {}
     for piece in pieces:
         key_seq = began.get(piece.gop) if piece.dependent else None

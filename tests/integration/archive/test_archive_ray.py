@@ -22,7 +22,7 @@ from tidegate.archive.sync_store import SyncStore
 __all__ = ["store", "whole"]
 
 # Tests import Ray themselves: it takes a second of CPU, and the quick tests need none.
-# Ray's own servers take a machine that is busy for one that is gone.
+# Ray's own servers take a busy machine for a dead one.
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.xdist_group("computing")]
 
 # Of each machine: its share of memory for what goes from one process to another.
@@ -32,7 +32,7 @@ MACHINE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two machines of one core."""
-    # Nobody else has to have it in memory.
+    # No other process needs it in memory.
     from ray.cluster_utils import Cluster
 
     instance = Cluster(initialize_head=True, head_node_args=MACHINE)

@@ -1,4 +1,4 @@
-"""A run says how far it is to the system that runs here, and no such system can stop it, or slow it down."""
+"""A run reports its progress to the local system, which can neither stop it nor slow it down."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class World:
         await until(lambda: len(list((self.output / "segments").rglob("*.parquet"))) >= pieces)
 
     async def listed_run(self) -> Reanalysis:
-        """What the bucket says of the one run."""
+        """The bucket's entry of the only run."""
         (run,) = (await stored(self.admin)).values()
         return run
 
@@ -125,7 +125,7 @@ async def test_a_stopped_or_killed_run_is_marked(
         root = await console.person("root", "admin", sees_all=True)
         (look,) = (await root.get("runs")).json()["runs"]
         assert (look["heard"], look["of"]["state"]) == (True, "looking")
-        # Nobody wants to wait for a minute here.
+        # Shorten the minute for this test.
         monkeypatch.setattr(runs, "SILENT_S", 0.5)
         while look["heard"]:
             await asyncio.sleep(0.1)
@@ -172,7 +172,7 @@ async def test_an_older_system_without_the_bucket_works(world: World, whole: Pat
     assert code == 0 and f"bucket {names.RUNS} created" in out
     code, _, err = await world.run("reanalyze", "--resume", str(world.output))
     assert code == 0 and "setup" not in err
-    # There was nothing left to do: what it says are the sums of before.
+    # There was no work left: it reports the earlier sums.
     run = await world.listed_run()
     assert (run.state, run.pieces_done, run.tracks) == ("done", 8, len(table(whole, "tracks")))
 

@@ -84,7 +84,7 @@ def of_alley(results: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def labels(results: Path) -> int:
-    """How many rows the index has of what was detected."""
+    """Count the index's rows of detections."""
     return len({(row["segment"], row["label"]) for row in of_alley(results, "detections")})
 
 
@@ -103,7 +103,7 @@ async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
         await client.flush()
     label = of_alley(results, "detections")[0]["label"]
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):
-        # Killed on the way, and gone on with.
+        # Killed midway, and resumed.
         assert await run(lambda: indexed_pieces(results, pieces=3)) > 0
         await run(lambda: indexed_pieces(results))
         assert await run(lambda: indexed_pieces(results)) == 0, "all is marked"
@@ -128,7 +128,7 @@ async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
         await settled(admin)
         assert rows(tmp_path / "index") == 40 + labels(results)
         assert (await find(admin, labels=[label], k=100)).moments == hits
-    # Of those who live in the present nobody has heard, and nobody will.
+    # No live subscriber has received an event, and none will.
     async with Log(admin, names.EVENTS) as log:
         assert not await log.read(f"{names.EVENT}.>", 1) and await log.read(f"{names.PAST}.>", 1)
     for service in catalog.services():
@@ -145,7 +145,7 @@ async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
 async def test_a_moment_indexed_live_is_not_found_twice(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
-    """Whichever comes first, and though live had looked at other frames."""
+    """In either order, and although live analysed other frames."""
     live = dict(parquet.embedding_events(of_alley(results, "embeddings")))
     for id, event in list(live.items())[:20]:
         late = [msgspec.structs.replace(v, time=v.time.replace(microsecond=999_000)) for v in event.vectors]
@@ -172,7 +172,7 @@ async def test_an_impossible_publication_is_reported_before_the_work(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     js = admin.jetstream()
-    # Nobody indexes.
+    # No indexer runs.
     monkeypatch.setattr(past_events, "_MOST_WAITING", 1)
     monkeypatch.setattr(past_events, "_TIMEOUT_S", 0.0)
     with pytest.raises(TidegateError, match=r"wait for search, which takes none: .*--search"):

@@ -1,4 +1,4 @@
-"""The connection: that it ends, and which error says what JetStream does not take."""
+"""The connection: its end, and the errors for messages that JetStream refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def publish(client: Client, subject: str, payload: bytes = b"{}", **header
 
 
 async def test_a_client_closed_while_it_reconnects_has_ended(server: NatsServer) -> None:
-    """Closed at every turn of the loop, with one server that is there and one that is not."""
+    """Close it at every turn of the loop, with one present server and one absent one."""
     found = server.settings("admin")
     both = msgspec.structs.replace(found, nats_url=f"{found.nats_url},nats://127.0.0.1:{free_port(0)}")
     before = asyncio.all_tasks()
@@ -93,7 +93,7 @@ async def test_a_subject_without_a_stream_is_another_error(admin: Client) -> Non
 
 
 async def test_nothing_is_delivered_to_a_puller_that_pauses(server: NatsServer, admin: Client) -> None:
-    """The server may serve a request that was just withdrawn, if it is not made to look who listens."""
+    """The server may serve a request that was just withdrawn, unless it checks for interest."""
     js = admin.jetstream()
     client = await bus.connect(server.settings("cv"), "cv")
     try:

@@ -1,4 +1,4 @@
-"""Three real nats-servers as one: what is acknowledged stays, whichever of them goes."""
+"""Three real nats-servers as one: acknowledged messages survive the loss of any of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_every_stream_is_on_all_three_servers(cluster: NatsCluster) -> Non
 
 
 async def test_setup_without_a_replica_setting_keeps_the_number_of_replicas(cluster: NatsCluster) -> None:
-    """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
+    """As a Job of setup without STREAM_REPLICAS, on a cluster that was set up with it."""
     admin = await bus.connect(cluster.settings("admin"), "admin")
     js = admin.jetstream()
     await apply(js, TopologySettings(media_max_age_s=590))
@@ -89,7 +89,7 @@ async def test_a_server_without_its_store_gets_a_copy(cluster: NatsCluster) -> N
     shutil.rmtree(lost.store)
     await lost.start()
     await cluster.ready()
-    # One that had everything all the time is no majority: it takes the one that had lost it.
+    # The only complete copy is no majority: the cluster needs the server that had lost its own.
     await others[0].stop(signal.SIGKILL)
     await cluster.ready()
     assert (await stored(admin)).state.messages == 20

@@ -1,4 +1,4 @@
-"""A server that hangs takes connections and says nothing: its clients go to another one."""
+"""A hung server accepts connections and sends nothing: its clients go to another one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
 
 
 async def test_a_half_open_connection_is_left(server: NatsServer) -> None:
-    """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
+    """As after the restart of a router in between: sent data is lost without an error."""
     async with NetworkProxy(server.url) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         way.forget()

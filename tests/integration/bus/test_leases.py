@@ -30,9 +30,7 @@ LONG_S = 20.0
 
 
 class Process:
-    """What of a process has to do with leases. `live` has it renew them; without, it is frozen. following: its copy of
-    what others say.
-    """
+    """The leases of a process. `live` makes it renew them; without, it is frozen. following: its copy of the bucket."""
 
     def __init__(self, leases: Leases, mirror: Mirror, following: asyncio.Task[None]) -> None:
         self.leases = leases
@@ -59,7 +57,7 @@ Start = Callable[..., Awaitable[Process]]
 
 @pytest_asyncio.fixture
 async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
-    """Makes one that lives."""
+    """Creates a live process."""
     created: list[tuple[Client, asyncio.Task[None]]] = []
     lived: list[Process] = []
 
@@ -95,7 +93,7 @@ async def has_taken(process: Process) -> None:
 
 
 async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple[Process, Process]:
-    """One that holds the camera, and another that has seen so."""
+    """A holder of the camera, and another process that has seen its entry."""
     holder, other_one = await process("holder", lease_s=holds_s), await process("other", **other)
     await has_taken(holder)
     await until(lambda: not other_one.leases.is_free("lobby") and "camera.lobby" in other_one.mirror.values)
@@ -103,14 +101,14 @@ async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple
 
 
 async def hand_on(holder: Process, other: Process) -> None:
-    """Have it offer the camera, which the other one takes, and has not begun with."""
+    """Make the holder offer the camera; the other one takes it, and has not begun."""
     await holder.handover.offer(["lobby"])
     await has_taken(other)
     await until(lambda: holder.handover.update() or holder.handover.leaving)
 
 
 async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
-    """`two`, of which the other one has taken the camera, and not begun with it."""
+    """`two`, of which the other one has taken the camera, and has not begun."""
     holder, other = await two(process, **leases)
     await hand_on(holder, other)
     return holder, other
@@ -135,7 +133,7 @@ async def test_a_lease_longer_than_the_own_one_is_respected(process: Start) -> N
 
 
 async def heard(holder: Process) -> float | None:
-    """Until when what it offered was its own, once that is known."""
+    """Wait for the time until which the offered camera was its own."""
     while not holder.lost:
         holder.handover.update()
         await asyncio.sleep(0.02)
@@ -145,7 +143,7 @@ async def heard(holder: Process) -> float | None:
 
 
 async def test_the_holder_keeps_an_offered_camera_until_the_next_one_has_begun(process: Start) -> None:
-    """It was given up once another had it, which then had to connect: nobody filmed meanwhile."""
+    """Regression: the holder released it once another had the entry; nobody recorded while that one connected."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     assert holder.leases.holds("lobby")
@@ -160,14 +158,14 @@ async def test_the_holder_keeps_an_offered_camera_until_the_next_one_has_begun(p
 
 
 def begin(process: Process, ago_s: float = 0.0) -> float:
-    """Have it work on what was offered, since so long; since when, in Unix seconds."""
+    """Begin work on the offered camera, `ago_s` seconds ago; return that time in Unix seconds."""
     at = int((time.time() - ago_s) * 1000) / 1000
     assert process.handover.start("lobby", at)
     return at
 
 
 async def test_a_holder_that_hears_late_hears_the_same_begin(process: Start) -> None:
-    """Who is frozen has seconds of the camera's video before it: the other one has them, too."""
+    """A frozen holder still has seconds of the camera's unread video: the other one has them, too."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -179,7 +177,7 @@ async def test_a_holder_that_hears_late_hears_the_same_begin(process: Start) -> 
 
 
 async def test_a_holder_that_hears_after_its_lease_hears_the_same_begin(process: Start) -> None:
-    """It took the end of its lease for the end of what it had, and nobody had what came then."""
+    """Regression: it took the end of its lease for the end of its video, and the video after it was lost."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await holder.freeze()
@@ -223,7 +221,7 @@ async def test_a_holder_that_needs_exclusive_access_makes_the_previous_one_stop(
 
 @pytest.mark.slow
 async def test_a_slow_begin_is_waited_for(process: Start) -> None:
-    """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
+    """Regression: a camera may send no keyframe for a minute; its release after two leases lost its video."""
     holder, other = await moving(process)
     late = time.monotonic() + 3 * LEASE_S
     while time.monotonic() < late:
@@ -279,7 +277,7 @@ async def test_a_camera_that_has_not_begun_is_not_offered(admin: Client, process
 
 
 async def test_a_holder_that_missed_another_does_not_wait_for_the_next(process: Start) -> None:
-    """It worked on, and stored what the one in between had, for as long as the third took to connect."""
+    """Regression: it worked on until the third had connected, and stored video of the holder in between."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await hand_on(holder, other)
@@ -292,7 +290,7 @@ async def test_a_holder_that_missed_another_does_not_wait_for_the_next(process: 
 
 
 class Unanswered:
-    """A bucket that stores since when something is worked on, and whose answer to that is lost."""
+    """A bucket that stores the begin of a camera, and whose answer is lost."""
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
@@ -308,7 +306,7 @@ class Unanswered:
 
 
 async def test_a_holder_whose_begin_was_heard_keeps_its_video(admin: Client, process: Start) -> None:
-    """It was cut off as it began, and the one before, which had heard it, took it back later: nobody had the rest."""
+    """Regression: it lost its connection at its begin, the previous holder took the camera back, and video was lost."""
     holder = await process("holder")
     other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
     await has_taken(holder)
@@ -378,7 +376,7 @@ async def test_a_camera_that_its_next_holder_releases_continues_until_another_be
     ],
 )
 async def test_a_holder_without_a_begin_time_owns_from_now_on(admin: Client, process: Start, line: bytes) -> None:
-    """As an older version; and what nobody of ours writes ends no process."""
+    """As an older version; and foreign entries end no process."""
     holder = await process("holder", lease_s=LONG_S)
     await has_taken(holder)
     await holder.handover.offer(["lobby"])
@@ -387,7 +385,7 @@ async def test_a_holder_without_a_begin_time_owns_from_now_on(admin: Client, pro
 
 
 async def test_an_own_entry_is_not_taken_for_another_holders(process: Start) -> None:
-    """Who has not heard of the next holder, but was refused a renewal, dropped all that it had filmed."""
+    """Regression: a holder whose renewal was refused, and that had not heard of the next one, dropped its video."""
     first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     await first.handover.offer(["lobby"])
     await has_taken(holder)
@@ -424,7 +422,7 @@ async def test_an_offer_that_is_withdrawn_too_late_ends_in_order(process: Start)
 
 
 async def test_a_claim_without_an_answer_is_repeated_immediately(admin: Client, process: Start) -> None:
-    """The server stored the entry and was gone before it could say so."""
+    """The server stored the entry and died before its answer."""
     one = await process("one")
     await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
     await until(lambda: "camera.lobby" in one.mirror.values)
@@ -474,7 +472,7 @@ async def test_a_camera_that_another_held_meanwhile_is_lost(process: Start) -> N
 @pytest.mark.slow
 @pytest.mark.long
 async def test_a_released_camera_is_taken_immediately_even_by_a_thawed_process(admin: Client, process: Start) -> None:
-    """It waited for a lease, as after an outage, and nobody had the camera meanwhile."""
+    """Regression: it waited for a lease, as after an outage, and the camera had no holder meanwhile."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.yard", b"silent/2")
     holder, other = await two(process, lease_s=LONG_S)
@@ -490,7 +488,7 @@ async def test_a_released_camera_is_taken_immediately_even_by_a_thawed_process(a
 async def test_a_process_that_ended_before_an_outage_is_absent_after_it(
     server: NatsServer, admin: Client, process: Start
 ) -> None:
-    """Cameras were given up for it, and nobody took them."""
+    """Regression: holders released cameras for it, and nobody took them."""
     await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
     one = await process("one")
     await until(lambda: one.leases.presence.count() == 1)

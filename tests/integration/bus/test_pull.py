@@ -32,7 +32,7 @@ async def in_flight(client: Client) -> int:
 @pytest.mark.long
 async def test_a_hung_server_delivers_no_more_than_the_free_room(server: NatsServer, admin: Client) -> None:
     """Requests to a hung server wait in its socket, and it serves all of them when it goes on."""
-    # So patient that what was delivered to nobody would be missed.
+    # The ack wait is so long that a message delivered to nobody would be missed.
     await admin.jetstream().delete_consumer(names.MEDIA, "cv")
     await admin.jetstream().add_consumer(names.MEDIA, ConsumerConfig(durable_name="cv", ack_wait=600))
     for n in range(100):

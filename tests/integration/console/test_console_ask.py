@@ -1,4 +1,4 @@
-"""Asking a model by the console: what is waited for, answers as they come, and nothing of cameras that are hidden."""
+"""Questions to a model by the console: waiting, streamed answers, and nothing of hidden cameras."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def lines(answer: httpx.Response) -> AsyncIterator[Line]:
 
 
 async def reply_lines(client: httpx.AsyncClient, path: str = "ask", **request: Any) -> list[Line]:
-    """All but what is waited for."""
+    """All events but those of waiting."""
     own = {"question": "Who?"} if path == "ask" else {}
     async with client.stream("POST", path, json={**own, **request}) as answer:
         assert answer.status_code == 200, await answer.aread()
@@ -143,7 +143,7 @@ async def test_each_person_has_a_limit_of_questions(server: NatsServer, admin: C
         async def begin(client: httpx.AsyncClient) -> None:
             answer = await stack.enter_async_context(client.stream("POST", "ask", json=request))
             assert answer.status_code == 200, await answer.aread()
-            heard.append(lines(answer))  # a stream that nobody holds is closed
+            heard.append(lines(answer))  # a stream without a reference is closed
             assert (await anext(heard[-1]))[0] == "waiting"
 
         for _ in range(MOST_AT_ONCE):

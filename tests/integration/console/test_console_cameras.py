@@ -1,4 +1,4 @@
-"""Cameras by the console: how they do, who may change them, what a camera shows before it is saved, and no secret."""
+"""Cameras by the console: state, rights to change them, the picture before saving, and no secret."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ async def test_a_camera_shows_its_picture_before_it_is_saved(
 
 
 async def test_a_password_is_tried_only_at_its_own_address(server: NatsServer, admin: Client) -> None:
-    """A listener that asks for a password hears none of a camera's that was given for another address."""
+    """A listener that asks for a password gets none that belongs to another address."""
     heard = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -36,7 +36,7 @@ def counters(found: Sequence[reading.StoredSegment]) -> list[int]:
 
 
 async def test_a_stretch_has_its_segments_in_order(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
-    """Of two epochs with hours between them, without a segment that is missing, a replay, and what is no segment."""
+    """Two epochs with hours between them, a missing segment, a replay, and a message that is no segment."""
     js = admin.jetstream()
     first, second = seconds(), seconds()
     start = first[0].segment.start
@@ -64,7 +64,7 @@ async def test_a_stretch_begins_with_a_keyframe(admin: Client, pieces: list[Piec
     found = await walked(admin, begin, begin + s(1))
     assert found[0].seq == seqs[keys[1]]
     assert counters(found) == list(range(keys[1], found[-1].segment.n + 1))
-    # Where the keyframe is gone, what needs it is left out.
+    # Without the keyframe, its dependent segments are skipped.
     await admin.jetstream().purge_stream(names.MEDIA, seq=seqs[keys[1] + 1])
     assert counters(await walked(admin, begin, begin + s(100))) == list(range(keys[2], len(pieces)))
 
@@ -98,7 +98,7 @@ async def test_a_clip_is_the_video_of_the_camera(
 
 
 async def test_parts_of_a_clip_are_its_bytes(admin: Client, pieces: list[Piece]) -> None:
-    """As a browser asks when somebody seeks. It is found once."""
+    """The requests of a browser that seeks. The clip is assembled once."""
     await publish(admin, pieces)
     clips = Clips(admin, 256)
     span = (pieces[0].segment.start, pieces[-1].segment.start)

@@ -117,7 +117,7 @@ async def test_a_person_with_one_camera_learns_nothing_of_the_others(
 
 
 async def test_words_reveal_nothing_of_hidden_cameras(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Where no model reads texts the service says which labels it knows."""
+    """Without a text model, the service names the labels it knows."""
     await detected(admin, "lobby", 0, [("dog", 0.9)])
     await detected(admin, "vault", 0, [("safe", 0.9)])
     async with searching(server, tmp_path), console_on(server, admin) as console:

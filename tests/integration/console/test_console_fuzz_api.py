@@ -1,4 +1,4 @@
-"""Whatever a viewer or an admin sends to any route, right or wrong, is answered as the OpenAPI document says."""
+"""Every answer to a viewer or an admin, to valid and invalid requests of any route, matches the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAMES = {
     "action": ["camera.add", "person.*", "*"],
 }
 SIGN_OUT = "sign_out"
-# Bodies that are no JSON, or more of it than it looks.
+# Bodies that are no JSON, or that expand beyond their size.
 RAW = st.binary(max_size=64) | st.sampled_from([b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"NaN"])
 
 Answer = tuple[str, httpx.Response]
@@ -80,7 +80,7 @@ def requests(draw: st.DrawFn, values: Values, method: str, path: str, operation:
 
 
 async def answered(client: httpx.AsyncClient, query: Request) -> httpx.Response:
-    """The answer; of one that goes on for ever, no more than its head."""
+    """The answer; of an endless one, only its head."""
     content = {"content": query.body} if isinstance(query.body, bytes) else {"json": query.body}
     headers = {"Content-Type": "application/json", **query.headers}
     request = client.build_request(query.method, query.at, params=query.query, headers=headers, **content)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def check(document: dict[str, Any], request: Request, answer: httpx.Response) ->
 
 
 async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]:
-    """Something of each kind, and who asks for it."""
+    """An object of each kind, and the clients that request them."""
     await say(admin, incident(camera="lobby"))
     await until(lambda: any(console.pages.review.index.all(EVER.fits)))
     people = {

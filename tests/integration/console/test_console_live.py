@@ -1,4 +1,4 @@
-"""Live video: every browser gets what it can decode, and a slow one delays nobody."""
+"""Live video: every browser gets decodable video, and a slow one delays nobody."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["path", "pieces", "seconds"]
 
 
 class Browser:
-    """What a browser gets. Where it is slow, it takes a message when it is let."""
+    """The messages of a browser. A slow one takes a message when the test permits it."""
 
     def __init__(self, live: Any, sees: Callable[[str], bool] = lambda camera: True, *, slow: bool = False) -> None:
         self.messages: list[dict[str, Any]] = []

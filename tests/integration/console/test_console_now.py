@@ -1,4 +1,4 @@
-"""The page Now over HTTP: a real server, real workers, a scaler that explains, and people who see some cameras."""
+"""The page Now over HTTP: a real server, real workers, the scaler's explanations, and people with some cameras."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def of(now: Answer, service: str) -> Answer:
 
 
 async def test_a_backlog_has_its_age_and_the_scalers_reason(server: NatsServer, admin: Client) -> None:
-    """What was stored before the console began is fetched once; of what comes later the server says when it came."""
+    """The console fetches messages from before its start once; the server reports the time of later ones."""
     await publish(admin, [f"s{n}" for n in range(20)])
     async with estimating(server) as scaler, console_on(server, admin, cost_per_hour=36.0) as console:
         scaler.get(DemandQuery(service="cv", stream="MEDIA", consumer="cv")).listeners.add(lambda: None)
@@ -147,7 +147,7 @@ async def test_no_person_learns_of_a_hidden_camera(server: NatsServer, admin: Cl
         ]
         some = (await bea.get("now")).json()
         assert [c["id"] for c in some["cameras"]] == ["lobby"] and some["online"] == 1 and not some["attention"]
-        # What services do is of all cameras together: how much there is of it would tell.
+        # The work of services is over all cameras: its amount would reveal hidden ones.
         assert everything["services"] and everything["segments"] and everything["bytes"]
         assert (some["services"], some["segments"], some["bytes"]) == ([], None, None)
         none = (await nobody.get("now")).json()
@@ -251,7 +251,7 @@ async def test_history_is_what_the_console_measured(server: NatsServer, admin: C
         last = {name: [v for v in values if v is not None][-1:] for name, values in found["series"].items()}
         assert last["ready"] == [1.0] and last["arriving"][0] > 1 and last["clearing"][0] > 1
         assert last["cost"][0] == pytest.approx(10.0, rel=0.3) and last["wanted"] == []
-        # What nobody remembers any more is not made up.
+        # Forgotten data is not invented.
         old = (await anna.get("history?service=cv&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z")).json()
         assert old["source"] == "ring" and set(old["series"]["busy"]) == {None} and old["known_since"] > old["until"]
 
@@ -392,6 +392,6 @@ async def test_a_real_prometheus_has_data_from_before_the_console(
 
 @pytest_asyncio.fixture
 async def bare(server: NatsServer, admin: Client) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody at a console with nothing to see."""
+    """A person at a console without data."""
     async with console_on(server, admin) as console:
         yield await console.person("anna", sees_all=True)

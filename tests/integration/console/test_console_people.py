@@ -1,4 +1,4 @@
-"""Who may use the console: links, passwords, sessions, tokens, and attacks on all of them."""
+"""Access to the console: links, passwords, sessions, tokens, and attacks on all of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_guessing_is_slowed_down(server: NatsServer, admin: Client) -> Non
 
 
 async def test_a_preset_session_cookie_is_replaced(server: NatsServer, admin: Client) -> None:
-    """An attacker who could set a cookie would know the session that somebody signs in to."""
+    """An attacker who could set a cookie would know the session of a victim's sign-in."""
     async with console_on(server, admin) as console:
         victim = console.nobody()
         victim.cookies.set(COOKIE, "chosen-by-somebody-else", domain="127.0.0.1", path="/")

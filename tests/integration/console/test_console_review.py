@@ -46,7 +46,7 @@ async def listed(client: httpx.AsyncClient, **request: Any) -> list[str]:
 
 
 async def token(console: Running, person: str) -> httpx.AsyncClient:
-    """A program of somebody's."""
+    """A program with a person's token."""
     entry = ApiToken(person=person, label="t", role="admin", began=time.time(), expires=time.time() + 3600)
     await console.put(hashed("token", f"{TOKEN_PREFIX}secret"), msgspec.json.encode(entry))
     return console.nobody(Authorization=f"Bearer {TOKEN_PREFIX}secret")
@@ -75,7 +75,7 @@ async def test_an_incident_is_assembled_from_its_events(server: NatsServer, admi
 
 
 async def test_events_from_before_the_start_are_read(server: NatsServer, admin: Client) -> None:
-    """More than one read brings, of two kinds, and with what is no event among it."""
+    """More than one read returns, of two kinds, with invalid messages among them."""
     incidents = [incident(f"i.{n}", start=ago(1000 - n)) for n in range(300)]
     await asyncio.gather(*(say(admin, event) for event in incidents))
     await admin.jetstream().publish("events.incidents.lobby", b'{"camera": "lobby"}', headers={"Nats-Msg-Id": "bad"})
@@ -101,7 +101,7 @@ async def test_events_from_before_the_start_are_read(server: NatsServer, admin: 
 
 
 async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In steps back in time, each up to what the one before has read; and what the bus did not say is in the log."""
+    """Steps go back in time, each up to the start of the previous one; a failed read is in the log."""
     monkeypatch.setattr(event_reader, "_BACK_S", (0.1, 0.5, 1.0, 3600.0))
     for part in range(4):
         await say(admin, *(incident(f"i.{part}.{n}", start=ago(100 - part)) for n in range(20)))

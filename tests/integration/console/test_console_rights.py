@@ -59,7 +59,7 @@ async def test_each_role_has_the_rights_of_the_table(server: NatsServer, admin: 
 
 
 def _askers(world: World, row: Row) -> list[tuple[str, httpx.AsyncClient, tuple[int, ...]]]:
-    """(who, their client, what they may be answered): one of every kind."""
+    """(person, their client, permitted statuses): one of every kind."""
     right = row.status if isinstance(row.status, tuple) else (row.status,)
     found = [("nobody", world.nobody, right if row.role is None else (401,))]
     for role in ROLES:
@@ -162,7 +162,7 @@ TEXTS = st.text(max_size=80) | st.sampled_from(
 
 
 def _bodies(row: Row) -> st.SearchStrategy[Any]:
-    """Anything, and what is nearly right."""
+    """Anything, and almost valid values."""
     if not isinstance(row.body, dict):
         return st.none() | VALUES
     changed = st.builds(lambda key, value: {**row.body, key: value}, st.sampled_from(sorted(row.body)), VALUES)
@@ -176,7 +176,7 @@ async def test_no_input_makes_the_console_fail(server: NatsServer, admin: Client
     async with world_on(server, admin) as world:
         client = world.all["admin"]
         paths = (await client.get(f"{world.console.url}api/openapi.json")).json()["paths"]
-        # Who signs out is answered 401 from then on.
+        # After signing out each answer is 401.
         keys = sorted(key for key, row in ROWS.items() if not row.signs_out and key[0] != "WS")
         loop = asyncio.get_running_loop()
 
@@ -263,7 +263,7 @@ async def test_guessing_is_rate_limited(server: NatsServer, admin: Client) -> No
             assert (await program.get("me")).status_code in (401, 431)
 
 
-# ---- a proxy that says who asks
+# ---- a proxy that authenticates people
 
 
 async def test_only_the_configured_proxy_is_trusted(server: NatsServer, admin: Client) -> None:

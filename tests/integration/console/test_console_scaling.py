@@ -216,7 +216,7 @@ async def test_a_dead_simulation_is_reported(server: NatsServer, admin: Client) 
         assert (await olga.post("whatif", json=LONG)).status_code == 202, "another may be tried at once"
 
 
-# ---- children that do not keep to what was agreed
+# ---- children that break the protocol
 
 
 def child(code: str) -> list[str]:

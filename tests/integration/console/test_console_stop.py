@@ -1,4 +1,4 @@
-"""How the console stops: what it has begun to answer is answered, and nothing of it is left in the loop."""
+"""The stop of the console: it finishes started answers, and leaves nothing in the loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_started_answers_are_finished(server: NatsServer, admin: Client) -
 
 
 async def test_a_stopped_console_leaves_nothing_in_the_loop(server: NatsServer, admin: Client) -> None:
-    """What is polled by a number that is closed would keep the next one of that number from being polled."""
+    """A poll of a closed descriptor would block polls of the next one with its number."""
     async with console_on(server, admin) as console:
         assert (await console.nobody().get("health")).status_code == 200
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The room System: streams, dead letters, checks, versions and the audit log, over HTTP and a real server."""
+"""The page System: streams, dead letters, checks, versions and the audit log, over HTTP and a real server."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def test_a_partially_expired_gop_has_no_picture(admin: Client, decoders: D
 
 
 class Counted(Decoders):
-    """Counts what is decoded."""
+    """Counts the decoded pictures."""
 
     reads = 0
 
@@ -113,7 +113,7 @@ async def test_a_picture_is_decoded_once(admin: Client, pieces: list[Piece]) -> 
     pictures = Pictures(admin, decoders)
     requests = [asyncio.create_task(pictures.picture("cam")) for _ in range(5)]
     await until(lambda: decoders.reads)
-    # One who no longer waits takes it from nobody.
+    # An abandoned request takes the picture from no other.
     await end(requests.pop(0))
     running = asyncio.create_task(decoders.run())
     assert len({(await one).jpeg for one in requests}) == 1

@@ -1,4 +1,4 @@
-"""Video that was filmed sideways, as telephones do, and says so: everything made of it stands upright.
+"""Video that was filmed sideways, as by telephones, and is marked so: all results of it are upright.
 
 The picture has four colours, so that no turn and no mirror image of it is another.
 """
@@ -75,7 +75,7 @@ def assert_upright(pixels: Image) -> None:
 def film(
     turn: Turn, pictures: Iterator[Image] | None = None, *, codec: str = "libx264", gop: int = 10, **options: str
 ) -> bytes:
-    """An MP4 whose matrix says how to turn what is stored. A second of `upright`, unless pictures are given."""
+    """An MP4 whose matrix has the rotation of its pictures. A second of `upright`, unless pictures are given."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=options) as container:
         stream: Any = container.add_stream(codec, rate=FPS, options={"preset": "ultrafast", "crf": "12"})
@@ -136,7 +136,7 @@ def test_upright_pictures_have_the_requested_size(turn: Turn) -> None:
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_rotation_message_in_the_video_applies_from_its_keyframe_on(degrees: int) -> None:
-    """An RTSP camera has no matrix: H.264 says in the video itself how it is shown."""
+    """An RTSP camera has no matrix: H.264 has the orientation in the video itself."""
     turn = Turn(degrees)
     plain = film(Turn(0), (turn.stored(upright()) for _ in range(2 * FPS)), gop=FPS, **FRAGMENTED)
     decoded = decode(with_orientation_message(plain, degrees), fps=FPS)
@@ -187,7 +187,7 @@ def shown(jpeg: bytes) -> Image:
 
 
 async def test_boxes_refer_to_the_upright_frame(server: NatsServer, admin: Client) -> None:
-    """What is found in a street filmed sideways is what is found in it filmed upright, at the same places."""
+    """A street filmed sideways gives the detections of one filmed upright, at the same places."""
     street = demo_footage.embedded(demo_footage.cache() / f"footage-{demo_footage.VERSION}")[0]
     with av.open(str(street)) as container:
         frames = [f.to_ndarray(format="rgb24") for f, _ in zip(container.decode(video=0), range(10), strict=False)]
@@ -215,7 +215,7 @@ async def test_boxes_refer_to_the_upright_frame(server: NatsServer, admin: Clien
 
 
 def test_a_file_for_the_demo_is_upright(tmp_path: Path) -> None:
-    """A camera's viewers get no matrix: what says how it is turned is turned."""
+    """A camera's viewers get no matrix: the file itself is rotated."""
     (tmp_path / "phone.mp4").write_bytes(film(Turn(90), gop=FPS))
     assert not demo_footage.is_serveable(tmp_path / "phone.mp4")
     demo_footage.serveable(tmp_path / "phone.mp4", tmp_path / "camera.mp4")

@@ -65,7 +65,7 @@ def after(pictures: int, seed: int) -> Scene:
     return state
 
 
-# ---- when a full look falls
+# ---- times of full inferences
 
 
 @given(
@@ -173,7 +173,7 @@ def test_a_detected_person_desensitises_no_block(seed: int) -> None:
 
 @given(seeds, st.sampled_from([0.4, 1.0, 1.4, 2.0, 4.0, 10.0]), st.floats(0, 1))
 def test_a_segment_matches_once_its_pictures_of_every_second_do(seed: int, duration: float, share: float) -> None:
-    """Also one with a single keyframe in ten seconds, in which somebody stays for longer than a second."""
+    """Also a segment with a single keyframe in ten seconds, and a person for longer than a second."""
     state, comes = after(12, seed), share * duration
     for somebody in (False, True):
         check, enough, looked = SceneCheck(state, watch=False, start=12.0, duration=duration), False, 0
@@ -213,7 +213,7 @@ def test_nothing_is_decoded_after_a_sufficient_probe(tmp_path: Path) -> None:
         assert decoded.damaged is None
 
 
-# ---- what is shared
+# ---- shared entries
 
 
 @given(seeds, seeds)
@@ -291,7 +291,7 @@ def test_an_entry_decodes_to_its_scene(seed: int) -> None:
 
 
 def twice(state: Scene) -> Scene:
-    """With its last look seen again, so that it is one to share."""
+    """The state after a second sight of its last reference frame, so that it can be shared."""
     if state.last is None:
         return state
     match = scene.Match(state.last, np.zeros(SHAPE, np.float32))
@@ -358,7 +358,7 @@ async def test_a_still_camera_seldom_uses_the_device(server: NatsServer, admin: 
         await send(admin, pieces)
     found = await stored_detections(admin)
     assert len(found) == len(pieces) == 40
-    # Four watches, and some looks at first.
+    # Four checks, and some full inferences at first.
     assert 5 * 4 <= finder.images <= 5 * 12
     quiet = [event for event in found if event.unchanged]
     assert len(quiet) == 40 - finder.images / 5

@@ -143,7 +143,7 @@ async def test_a_long_gop_is_embedded_by_its_keyframes(
     assert [len(found[seq].vectors) for seq in seqs] == counts
     for n, seq in enumerate(seqs):
         event = found[seq]
-        # What was seen, and where it is to be seen: a keyframe's own segment.
+        # The picture and the segment that has it: a keyframe's own.
         seen = n // 4 * 4 if fps < 1 and event.vectors else n
         assert (event.segment.seq, event.segment.n) == (seqs[seen], seen)
         assert event.start == START + dt.timedelta(seconds=seen + 1.5)
@@ -184,7 +184,7 @@ async def test_a_late_segment_is_partially_embedded_and_a_single_keyframe_fully(
     piece = clips.pieces(videos[0], "lobby")[0]
     for n in range(3):
         await publish(admin, piece, n)
-    # So long that the floor is reached, however soon it is looked at.
+    # So long that the floor applies, however soon the segment is processed.
     await asyncio.sleep(0.2)
     async with running(server, embed_fps=5.0, embed_latency_target_s=0.1):
         await settled(admin)

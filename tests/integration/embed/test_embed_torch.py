@@ -78,7 +78,7 @@ def test_a_batch_equals_its_single_images(tiny: str) -> None:
 
 
 def test_pixels_equal_those_of_the_models_own_preparation(tiny: str) -> None:
-    """Beside open_clip's transform, on an image of the model's size: nothing but scale, mean and deviation is done."""
+    """Compare with open_clip's transform, on an image of the model's size: only scale, mean and deviation apply."""
     from PIL import Image as Pillow
 
     ours = load(tiny, pretrained="random")

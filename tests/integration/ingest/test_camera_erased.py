@@ -1,4 +1,4 @@
-"""A password that was removed or replaced is gone from the server's files, not only from the stream."""
+"""A removed or replaced password disappears from the server's files, not only from the stream."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_an_interrupted_setup_loses_no_password(someone: Client, monkeypat
 
 
 async def test_a_short_list_of_keys_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's own list takes a consumer that has sent all for one that has nothing to send: put in by hand."""
+    """The client's own list ends early, when a consumer has sent all: the test provokes it."""
     js = someone.jetstream()
     for name in (names.CAMERAS, names.CREDENTIALS):
         await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))

@@ -101,7 +101,7 @@ async def test_a_certificate_is_checked_unless_the_camera_says_otherwise(
 
 
 def self_signed(folder: Path) -> tuple[str, str]:
-    """Files of a certificate that nobody else has signed, as most cameras have one, and of its key."""
+    """Files of a self-signed certificate, as most cameras have one, and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "camera")])
     now = dt.datetime.now(dt.UTC)
@@ -151,7 +151,7 @@ async def test_libav_finds_system_certificates_that_are_a_folder(
 
 
 async def test_libav_checks_the_certificate_itself(rtsp: str, tmp_path: Path) -> None:
-    """What we looked at is another connection: somebody else may answer the next."""
+    """The check was of another connection: another server may answer the next."""
     ours, stranger = trustme.CA(), trustme.CA()
     reaching = Reaching(5.0, written(ours, tmp_path / "ca.pem"))
     for ca, name, trusted in (

@@ -135,7 +135,7 @@ def unreachable() -> Iterator[tuple[int, int]]:
         refusing, silent = (stack.enter_context(socket.socket()) for _ in range(2))
         refusing.bind(("127.0.0.1", 0))
         silent.bind(("127.0.0.1", 0))
-        # The kernel answers no more connections than one that nobody takes.
+        # The kernel answers only one connection that nobody accepts.
         silent.listen(0)
         for _ in range(2):
             filling = stack.enter_context(socket.socket())

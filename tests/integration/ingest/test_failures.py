@@ -46,9 +46,9 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def answering(statuses: list[str]) -> AsyncIterator[str]:
-    """Address of what takes OPTIONS, and answers all else with the first status, or with nothing where that is empty.
+    """Address of a server that accepts OPTIONS, and answers all else with the first status, or not if that is empty.
 
-    It is for what neither server at hand ever says. A status is added for each request that was answered.
+    It gives answers that neither real server gives. A status is added for each answered request.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -33,7 +33,7 @@ raise SystemExit(" ".join(missing) or 0)
 
 @pytest.fixture(scope="module")
 def foreign() -> Iterator[tuple[str, str]]:
-    """(URL of the open server, address of the one that asks for a password)."""
+    """(URL of the open server, address of the one with a password)."""
     if not Path(PYTHON).exists() or subprocess.run([PYTHON, "-c", NEEDS], capture_output=True).returncode:
         pytest.skip(
             "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good -bad -ugly: not here"

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.xdist_group("ingest")
 
 TICKS = 3600
 MB = 1024 * 1024
-# A keyframe of H.265 that says it is 16640 pixels wide: parameter sets, and the beginning of a slice.
+# A keyframe of H.265 that claims 16640 pixels of width: parameter sets, and the start of a slice.
 WIDE = [
     bytes.fromhex(unit)
     for unit in (
@@ -97,7 +97,7 @@ def sending(all: Iterable[tuple[list[bytes], int]]) -> Callable[[Rtp], None]:
 
 
 def untimed(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
-    """Pictures whose timestamp is the one that libav takes for none."""
+    """Pictures with the timestamp that libav reads as none."""
 
     def play(rtp: Rtp) -> None:
         for _ in range(2000):
@@ -109,7 +109,7 @@ def untimed(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
 
 
 def unended(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
-    """A picture that goes on and on."""
+    """A picture without an end."""
 
     def play(rtp: Rtp) -> None:
         rtp.picture(still[0], 0)
@@ -174,7 +174,7 @@ def test_constant_timestamps_are_reported(still: list[list[bytes]]) -> None:
 def test_ingest_decodes_no_frame_of_a_camera(still: list[list[bytes]]) -> None:
     """A decoder has no time limit: some kilobytes of H.265, of thousands of slices, would take it minutes.
 
-    Only who has decoded knows a picture's format.
+    Only a decoder knows a picture's format.
     """
     with HostileCamera(playing(still)) as camera:
         source = open_source(Camera(url=camera.url), None, Reaching(10.0))

@@ -98,7 +98,7 @@ async def test_cameras_are_added_changed_and_removed(
         assert_gapless(bus.of(name))
     assert ingest.metric("tidegate_ingest_dropped_segments_total") == 0
     assert ingest.metric("tidegate_ingest_cameras_online") == 3
-    # Video goes on between a look at the one and at the other.
+    # Video goes on between the two reads.
     await until(lambda: ingest.metric("tidegate_ingest_segments_total", camera="long") == len(bus.of("long")))
 
     assert ingest.stop() == 0
@@ -353,7 +353,7 @@ async def test_a_frozen_process_publishes_nothing_after_its_lease(
 async def test_credentials_are_in_no_output(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
     ingest = start()
     await add(admin, "live", looped(rtsp, "short").replace("://", f"://admin:{SECRET}@"))
-    # Where a path or a query has a secret nobody can tell by its name.
+    # A secret in a path or a query cannot be recognised by its name.
     await add(admin, "dead", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port(0)}/t0ken/x?stream=t0ken")
     await add(admin, "lost", f"rtsp://admin:{SECRET}@no-such-host.invalid/x")
     await until(lambda: len(bus.of("live")) >= 2 and bus.states("dead") and bus.states("lost"))

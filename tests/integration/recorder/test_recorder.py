@@ -1,4 +1,4 @@
-"""What cameras send is recorded once, from keyframe to keyframe, whatever dies, and what is missing is explained."""
+"""Video is recorded once, from keyframe to keyframe, despite the death of any process, and gaps are explained."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_minute_is_a_playable_file(world: World, second: Sequence[Piece]
     files, holes = await world.until_recorded(120)
     assert [file.segments for file in files[:2]] == [60, 60] and not holes
     assert shown(world, files[0]) == 60 * 25
-    # What is not a minute yet is one once nothing more comes.
+    # A partial minute is closed once nothing more comes.
     files, holes = await world.until_recorded(130)
     assert [file.segments for file in files] == [60, 60, 10] and not holes
     assert await recorder.end() == 0
@@ -94,7 +94,7 @@ async def test_gaps_are_reported_with_their_cause(world: World, second: Sequence
         Hole(since=BEGIN + s(150), until=BEGIN + s(155), cause="dropped", segments=5),
         Hole(since=BEGIN + s(215), until=BEGIN + s(230), cause="camera"),
     ]
-    # MEDIA lets go what nobody has recorded.
+    # MEDIA expires unrecorded segments.
     assert await recorder.end() == 0
     await publish(world.admin, filmed(second, range(60, 150), epoch="e2", begin=BEGIN + s(230)))
     await js.purge_stream(names.MEDIA, seq=240 + 31)
@@ -113,7 +113,7 @@ async def test_an_absent_or_full_store_loses_nothing(world: World, second: Seque
     await world.until_recorded(60)
     away = world.store.with_name("away")
     world.store.rename(away)
-    # In its place is what no folder can be made in.
+    # A file in its place blocks the creation of a folder.
     world.store.write_text("")
     await publish(world.admin, filmed(second, range(70, 400)))
     await until(lambda: "recordings wait" in recorder.log)
@@ -209,7 +209,7 @@ async def test_unwanted_video_is_not_a_loss(world: World, second: Sequence[Piece
 
 @pytest.mark.slow
 async def test_a_server_restart_costs_nothing(world: World, second: Sequence[Piece]) -> None:
-    """What was stored while the recorder did not hear of it is learned."""
+    """The recorder learns of segments that were stored during its outage."""
     recorder = world.recorder()
     row = filmed(second, range(260))
     await publish(world.admin, row[:65])
@@ -231,7 +231,7 @@ async def test_a_server_restart_costs_nothing(world: World, second: Sequence[Pie
 
 @pytest.mark.slow
 async def test_a_segment_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
-    """By an ingest that MEDIA had forgotten, and as a dead letter that was put back."""
+    """By an ingest beyond the deduplication window of MEDIA, and as a replayed dead letter."""
     recorder = world.recorder()
     row = filmed(second, range(130))
     await publish(world.admin, row[:40])
@@ -266,7 +266,7 @@ async def test_a_full_disk_loses_nothing(world: World, second: Sequence[Piece], 
 
 
 async def test_a_recorder_that_missed_updates_records_nothing_again(world: World, second: Sequence[Piece]) -> None:
-    """It takes a camera over from who has recorded what it did not hear of."""
+    """It takes over a camera whose previous recorder has recorded segments it does not know."""
     js = world.admin.jetstream()
     kv = await js.key_value(names.RECORDER)
 

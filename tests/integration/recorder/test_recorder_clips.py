@@ -1,4 +1,4 @@
-"""The video of any time: recorded, not recorded yet, or both, as one that plays without a jump."""
+"""The video of any time: recorded, not recorded yet, or both, as one clip without a jump."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of what was recorded: what stays of each hour, what goes when, and that nothing else does."""
+"""Retention of recordings: what stays of each hour, what is removed when, and that nothing else is."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_a_past_hour_is_closed_even_if_nothing_follows(house: House) -> No
         (EffectivePolicy(), [0, 1, 2, 3, 4, 5]),
         (EffectivePolicy(record="never"), []),
         (EffectivePolicy(record="never", hold=True), [0, 1, 2, 3, 4, 5]),
-        # Nobody has looked at the last one.
+        # The last one was never analysed.
         (EffectivePolicy(record="activity", before_s=0, after_s=0), [0, 3, 4, 5]),
         (EffectivePolicy(record="activity", before_s=0, after_s=0, labels=("person",)), [3, 4, 5]),
         (EffectivePolicy(record="activity", before_s=0, after_s=40, labels=("dog",)), [0, 1, 4, 5]),
@@ -160,7 +160,7 @@ async def test_unknown_files_are_swept(house: House) -> None:
     part = folder / "0100-dead-0.mp4.1234.part"
     for path in (left, part):
         path.write_bytes(b"x")
-    # What is young may be on its way into an index.
+    # A young file may be on its way into an index.
     os.utime(left, (0, (SETTLED.timestamp() - UNKNOWN_S) + 60))
     os.utime(part, (0, SETTLED.timestamp() - UNKNOWN_S - 60))
     await house.keep(EffectivePolicy(), SETTLED)
@@ -188,7 +188,7 @@ async def test_the_oldest_video_of_all_cameras_goes_if_the_disk_is_short(
 async def test_another_process_continues_after_a_crash(
     house: House, admin: Client, monkeypatch: pytest.MonkeyPatch, dies: int
 ) -> None:
-    """At each of the calls to the store, once: settling, sweeping and removing by age end as if nobody had."""
+    """Die at each call to the store, once: settling, sweeping and removal by age end as without a death."""
     await house.record(AT, range(4))
     await say(admin, *(detected(n, *(["person"] if n == 2 else [])) for n in range(4)))
     policy = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
@@ -236,7 +236,7 @@ async def test_a_damaged_index_costs_neither_recording_nor_files(house: House) -
         os.utime(path, (0, 0))
     await house.keep(EffectivePolicy(), SETTLED)
     assert len([*index.parent.glob("*.mp4")]) == 4
-    # One that is damaged once its hour is over keeps nothing else from going, and goes with its hour.
+    # An index that is damaged after its hour blocks no other removal, and is removed with its hour.
     index.write_bytes(b"{")
     await house.record(AT + HOUR, range(2))
     await house.keep(EffectivePolicy(keep_days=1), AT + DAY)

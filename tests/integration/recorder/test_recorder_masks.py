@@ -35,13 +35,13 @@ from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s
 __all__ = ["path", "pieces", "second", "world"]
 # The left upper quarter of 320x240, and a triangle at the right.
 MASKS = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)), ((1.0, 0.6), (1.0, 1.0), (0.7, 1.0)))
-# Black, and what encoding makes of it beside what is not.
+# Black, and the coding artefacts next to other colours.
 DARK = 24
 SHARE = st.floats(0, 1)
 
 
 def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None = None) -> None:
-    """That what is masked is black and, where the source is given, the rest is as it was."""
+    """Assert that the mask is black and, if the source is given, that the rest is unchanged."""
     assert pictures
     for n, picture in enumerate(pictures):
         assert picture[:116, :156].max() <= DARK and picture[225:, 310:].max() <= DARK
@@ -105,7 +105,7 @@ async def test_b_frames_keep_their_times(pieces: list[Piece]) -> None:
     before, after = (frames(b"".join(files(row, "t")[0][0].buffers)) for row in (read, stored.read))
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
     checked([picture for _, picture in after], [picture for _, picture in before])
-    # Each group of pictures can be begun with.
+    # Each group of pictures is a starting point.
     (videos,), _ = files(stored.read, "t")
     assert len(videos.record.groups_ms) == 3
 
@@ -188,7 +188,7 @@ async def test_no_unmasked_video_of_a_masked_camera_is_stored_or_served(world: W
         assert next(video.decode(video=0)).to_ndarray(format="gray")[:120, :160].max() > 100
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(200))
     assert {play.file for play in found.plays} <= {file.key for file in (await world.recorded())[0]}
-    # Nor for who makes up the name of what is not recorded yet.
+    # Nor for a client that guesses the name of a future file.
     with pytest.raises(Refusal, match="cam has masks"):
         await client_of.video(world.admin, VideoRequest(camera="cam", file="live.cam/291-300", begin=0, end=1000))
     assert 'outcome="unmasked"} 2' in await recorder.says("/metrics")
@@ -203,7 +203,7 @@ async def test_an_unreadable_policy_may_have_masks(world: World, second: Sequenc
     await publish(world.admin, filmed(second, range(70)))
     await until(lambda: "may have masks" in recorder.log)
     assert await world.recorded() == ([], []) and not [*world.store.rglob("*.mp4")]
-    # Nor is it given out of MEDIA.
+    # Nor is it served from MEDIA.
     with pytest.raises(Refusal, match="may have masks"):
         await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(70))
     with pytest.raises(Refusal, match="may have masks"):

@@ -1,4 +1,4 @@
-"""Of what nobody wanted keyframes stay, where a policy says so: each shown until the next, none lost, none changed."""
+"""Keyframes of unimportant video stay by policy: each lasts until the next, none is lost, none changes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_keyframes_of_a_file_last_until_the_next(tmp_path: Path, codec: str, gop
     whole = video_file(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
     (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
-    # Of an open group of pictures libav leaves out what it shows before the keyframe.
+    # libav skips the pictures of an open group that are shown before its keyframe.
     keys = [one for one in shown(data_of(whole)) if one[1]]
     found = shown(data_of(thin))
     assert len(found) == len(keys) == -(-250 // gop)

@@ -111,7 +111,7 @@ async def test_an_absent_object_is_missing(store: Store) -> None:
     for begin, end in ((0, None), (3, None), (0, 5), (3, 3)):
         with pytest.raises(Missing, match=r"^cam/b is not among the recordings$"):
             await store.read("cam/b", begin, end)
-    # What is below it is no object.
+    # A key below it is no object.
     with pytest.raises((Missing, Unkept)):
         await store.read("cam/2026-11-29")
     assert await store.list_objects("other") == []
@@ -188,7 +188,7 @@ async def test_an_object_has_its_content_type(bucket: Bucket, url: str, key: str
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """What is sent in four parts: S3 takes none below 5 MiB."""
+    """An object of four parts: S3 accepts none below 5 MiB."""
     monkeypatch.setattr(buckets, "WHOLE_BYTES", 6 * 2**20)
     monkeypatch.setattr(buckets, "PART_BYTES", 5 * 2**20)
     return os.urandom(16 * 2**20)
@@ -210,7 +210,7 @@ async def test_a_failed_upload_leaves_nothing(bucket: Bucket, url: str, page: S3
 
 
 async def test_an_upload_that_fails_at_its_end_is_invisible(url: str, page: S3Page, small_parts: bytes) -> None:
-    """Its parts are the bucket's own rule's, as there is nobody left who could take them back."""
+    """The bucket's own lifecycle rule removes its parts, because no process is left to abort the upload."""
     bucket = Bucket(url, ask_s=0.3)
     page.faults = [passed] * 5
     page.always = refused(503, "SlowDown")

@@ -1,4 +1,4 @@
-"""Recordings that are encrypted: the store tells nothing, and nothing in it can be put for something else."""
+"""Encrypted recordings: the store reveals nothing, and its objects cannot be swapped."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sealed")
 
 
-# ---- what is sealed
+# ---- sealed objects
 
 
 @given(size=SIZES, cuts=st.lists(st.integers(0, 4 * CHUNK), max_size=5), data=st.data())
@@ -170,7 +170,7 @@ async def test_a_store_may_mix_plain_objects_and_two_keys(tmp_path: Path) -> Non
         await store.put(f"cam/{n}", [b'{"n": %d}' % n])
         assert [await store.read(f"cam/{k}") for k in range(n + 1)] == [b'{"n": %d}' % k for k in range(n + 1)]
         assert [await store.read(f"cam/{k}", 2, 3) for k in range(n + 1)] == [b"n"] * (n + 1)
-    # The first key is wanted no more where what it encrypted has gone.
+    # The first key is not needed once its objects are removed.
     await sealed(tmp_path, SECOND).put("cam/3", [b"x"])
     only = sealed(tmp_path, SECOND, FIRST, only=True)
     assert await only.read("cam/1") == b'{"n": 1}'
@@ -274,7 +274,7 @@ def test_a_file_of_a_kubernetes_secret_is_accepted(tmp_path: Path) -> None:
 
 
 def plain_in(folder: Path, pieces: Sequence[Piece]) -> list[str]:
-    """The files in which something can be read, but for what says that they are encrypted."""
+    """The files with readable text, except for the marker of encryption."""
     words = [b"\0\0\0\x10mfhd", b"VideoHandler", b'"camera"', b'"hour"', *(piece.payload[-64:-16] for piece in pieces)]
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
@@ -329,7 +329,7 @@ async def test_a_recorder_without_the_key_waits_and_writes_no_plain_text(
     recorder = world.recorder(**{SETTING: key_file(tmp_path / "both", SECOND, FIRST)})
     files, holes = await world.until_recorded(190)
     assert seconds_of(files) == {piece.segment.start: 1 for piece in row} and not holes
-    # What was written before there was a key, by the first, and by the second, as one video.
+    # Objects without a key, by the first and by the second key, as one video.
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(190))
     assert sum(play.seconds for play in found.plays) == pytest.approx(190)
     heads = [sealing.Head.read((world.store / file.key).read_bytes()) for file in files]
@@ -354,7 +354,7 @@ async def test_a_damaged_file_harms_nothing_else(world: World, second: Sequence[
     assert await recorder.end() == 0
 
 
-# ---- looked at again
+# ---- reanalysis
 
 
 def test_an_encrypted_store_is_reanalysed_by_its_path_alone(archive: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from shared.runtime.ports import free_port, takes_connections
 from tests.support.waiting import patience_s, until
 from tidegate.local.server import NatsServer, find_executable
 
-# Of an export, where it says nothing else, and of `allow_responses`.
+# The default of an export and of `allow_responses`.
 USUAL_S = 120.0
 
 

@@ -48,7 +48,7 @@ class Crowd:
         return most, b""
 
     async def join(self) -> tuple[bytes, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """One connection more: what the server says to it, and its ends."""
+        """Open one more connection: the server's reply, and the connection's ends."""
         host, _, port = self._settings.nats_url.removeprefix("nats://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
         self._writers.append(writer)
@@ -86,7 +86,7 @@ async def test_the_admin_of_a_tenant_cannot_take_all_connections(tmp_path: Path)
     ids=["two tokens", "a long one", "video"],
 )
 async def test_a_published_subject_is_short_and_of_one_camera(server: NatsServer, subject: str) -> None:
-    """The server keeps each subject of a stream in memory: 210,000 of 3000 letters took it 2.25 GB."""
+    """The server has each subject of a stream in memory: 210,000 of 3000 characters took it 2.25 GB."""
     user = "ingest" if subject.startswith("media") else "cv"
     async with Crowd(server.settings(user)) as crowd:
         _, (reader, writer) = await crowd.join()
@@ -131,7 +131,7 @@ async def test_an_app_gets_an_event_at_most_a_thousand_times(tmp_path: Path, use
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
-    """All that the server says until the answer to a ping."""
+    """Everything that the server sends until the answer to a ping."""
     async with asyncio.timeout(patience_s()):
         return await reader.readuntil(b"PONG\r\n")
 
@@ -163,7 +163,7 @@ async def stored(admin: Client) -> int:
 
 
 async def test_connections_leave_the_store_its_files_and_others_their_connections(tmp_path: Path) -> None:
-    """A stream that found none stored nothing more, not even once the connections were gone (nats-server 2.15.1)."""
+    """A stream without a descriptor stored nothing more, even after the connections closed (nats-server 2.15.1)."""
     async with AsyncExitStack() as stack:
         settings = await stack.enter_async_context(with_few_files(tmp_path))
         admin = await bus.connect(settings["admin"], "admin")

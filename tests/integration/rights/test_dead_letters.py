@@ -1,4 +1,4 @@
-"""Dead letters that lie: replaying has all rights, and a letter is what its service says."""
+"""Forged dead letters: a replay has all rights, and the service writes the content of a dead letter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def tidegate(server: NatsServer, *arguments: str) -> subprocess.CompletedP
 
 
 async def forge(server: NatsServer, service: str, headers: Mapping[str, str], payload: bytes = b"forged") -> DeadLetter:
-    """A letter that a service's own identity writes."""
+    """Write a dead letter as a service's own identity."""
     identity = catalog.find(service).identity
     client = await bus.connect(server.settings(identity), identity)
     try:
@@ -153,7 +153,7 @@ TRUE = (b"Dlq-Stream: MEDIA", b"Dlq-Seq: 9", b"Dlq-Subject: media.lobby", b"Came
 async def test_a_replay_has_no_control_headers(admin: Client) -> None:
     js = admin.jetstream()
     remaining = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
-    # A letter whose own headers have an effect on DLQ is another's matter: here they are as they would be stored.
+    # Effects of a dead letter's own headers on DLQ are not tested here: here they are as they would be stored.
     headers = dict(line.decode(errors="replace").split(": ", 1) for line in (*TRUE, *FORGED) if b": " in line)
     for _ in range(5):
         await js.publish("dlq.cv", b"video")
@@ -171,7 +171,7 @@ ANSWERED = {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"}
 
 
 async def test_every_dead_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
-    """One header at a time, as bytes: none of them keeps a letter from being listed and put back to work."""
+    """One header at a time, as bytes: none of them blocks the listing or the replay of a dead letter."""
     harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
     for line in harmless:
         await raw.store(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
@@ -223,7 +223,7 @@ def test_a_replay_of_a_replay_names_the_first_message() -> None:
     assert origin("MEDIA", 80, deadletters.replay_headers(letter)) == "MEDIA/7"
 
 
-# ---- what a letter refers to
+# ---- the message of a dead letter
 
 REFERENCES: tuple[dict[str, str], ...] = (
     advisory("$KV.credentials.lobby", "KV_credentials"),

@@ -1,4 +1,4 @@
-"""What is on the disk of the embedded server: no password, nothing to read without the key, no store without it."""
+"""The disk of the embedded server: no password, nothing readable without the key, and no store without it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def check_all_is_there(data: Path) -> None:
 
 
 async def check_refused(data: Path, *words: str) -> None:
-    """The server does not start, the error says each of the words, and no file of the store is another."""
+    """Assert that the server does not start, its error has each of the words, and no file of the store changes."""
     before = content(data / "jetstream")
     with pytest.raises(SettingError) as refused:
         await NatsServer(data).start()

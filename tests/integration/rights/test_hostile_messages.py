@@ -1,4 +1,4 @@
-"""Subjects and headers that no client of ours would send, and that the server passes on: nobody stops reading."""
+"""Subjects and headers that no client of ours would send, and that the server passes on: no reader stops."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_subscriber_reads_on_after_any_message(server: NatsServer, admin
 async def check_heard(heard: Subscription, count: int) -> None:
     found = [await heard.next_msg(timeout=30) for _ in range(count)]
     assert found[-1].data == b"last" and (found[-1].headers or {})["Last"] == "yes"
-    # Of a block that is shorter than a line the server makes a part of the payload, where it writes headers of its own.
+    # The server makes a block that is shorter than a line part of the payload, if it writes headers of its own.
     assert [m.data for m in found[:-1] if not m.data.endswith(b"x")] == []
 
 

@@ -1,4 +1,4 @@
-"""New passwords while everything runs: whichever of server and service has them first, nobody ends, nothing doubles."""
+"""New passwords at run time: in either order of server and service, no process ends and no message doubles."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_service_continues_with_a_new_password(own: OwnServer, tmp_path:
 
 
 async def test_messages_of_a_pod_are_the_same_after_the_change(own: OwnServer, tmp_path: Path) -> None:
-    """A segment that is worked on twice, by a pod of before and by one that starts after, has one event."""
+    """A segment that an earlier and a later pod both process has one event."""
     pod = Pod(own, tmp_path, IDENTITY)
     before = await bus.connect(pod.settings(), IDENTITY)
     subject = names.event("embeddings", "lobby")
@@ -204,7 +204,7 @@ def test_rotation_replaces_only_the_named_passwords(tmp_path: Path) -> None:
     assert "1 passwords made (cv)" in init(folder, "--rotate", "cv")
     after = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
     changed = {n for n in after if after[n] != before.get(n)} - {"accounts.conf", "kustomization.yaml"}
-    # The old password is no password any more: it goes on making the ids of what cv stores.
+    # The old password is invalid now: it still makes the ids of cv's messages.
     assert changed == {"cv", "cv.msg-id-key"} and after["cv.msg-id-key"] == before["cv"]
     assert "files: [password=cv, password.msg-id-key=cv.msg-id-key]" in after["kustomization.yaml"]
     init(folder, "--rotate", "all")

@@ -1,4 +1,4 @@
-"""Readers: added to a server that runs, they read what they may, miss nothing, and disturb nobody."""
+"""Readers: added to a running server, they read what they may, miss nothing, and disturb nobody."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Others:
         await self.clients["viewer"].flush()
 
     async def still_work(self, camera: str) -> None:
-        """What is stored by one is heard by another, over the connections and subscriptions that they had."""
+        """Another client hears what one stores, over their existing connections and subscriptions."""
         await self.clients["cv"].jetstream().publish(f"events.detections.{camera}", b"{}")
         await until(lambda: f"events.detections.{camera}" in self.heard)
         await self.clients["analytics"].jetstream().publish(f"events.alerts.{camera}", b"{}")

@@ -1,6 +1,6 @@
-"""No identity gets further than its rights, whatever it sends: attacked for real, and judged by the effect.
+"""No identity gets further than its rights with any message: the attacks are real, and the effect decides.
 
-The attempts are made of the catalog, so that a new service attacks and is attacked. What each identity may do is in
+The attempts come from the catalog, so that a new service attacks and is attacked. The rights of each identity are in
 rights.json, which is reviewed.
 """
 
@@ -69,7 +69,7 @@ class World:
 
     async def _connect(self, identity: str) -> Client:
         async def ignore(error: Exception) -> None:
-            """That the server refuses is what is expected: what counts is the effect."""
+            """Ignore refusals of the server: only the effect counts."""
 
         s = self.server.settings(identity)
         return await nats.connect(
@@ -86,7 +86,7 @@ class World:
         answered = (*rights.answered, *rights.collected) if identity in attacks.RIGHTS else by_commands()
 
         async def listen(message: Msg) -> None:
-            # By this the server itself copies ALERTS, and says once a second that it is there.
+            # The server itself copies ALERTS by this, and sends a heartbeat once a second.
             if not (identity == "admin" and message.subject.startswith("$JS.S.")):
                 self.heard.append((identity, message))
             if message.reply and any(matches(pattern, message.subject) for pattern in answered):
@@ -106,9 +106,9 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """With two readers beside all identities. Apps subscribe as often as services: more is tried than they may.
+    """Two readers and all identities. Apps subscribe as often as services, so they try more than their rights.
 
-    What is pulled by right does not come again however long a test takes: the server itself would tell of that in DLQ.
+    Rightfully pulled messages are not redelivered during a test: the server itself would report that in DLQ.
     """
     monkeypatch.setattr(catalog, "ACK_WAIT_S", 3600.0)
     for fewer in ("APP_LIMITS", "READER_LIMITS"):
@@ -133,7 +133,7 @@ def by_commands() -> tuple[str, ...]:
 
 
 def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """What is stored otherwise than the identity's rights allow."""
+    """Changes of the store that the identity's rights forbid."""
     for name in before.keys() | after.keys():
         if name not in before or name not in after:
             yield f"{name} {'is new' if name in after else 'is gone'}"
@@ -164,7 +164,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
             continue
         if who == identity:
             continue
-        source = subject.removeprefix("stored.")  # what the server says of what it stored
+        source = subject.removeprefix("stored.")  # the server's report of a stored message
         if source.startswith("changes."):
             source = f"$KV.{source.removeprefix('changes.')}"
         # The server's delivery of what it may pull: its subject is the message's own.
@@ -237,7 +237,7 @@ async def test_no_identity_hears_beyond_its_rights(world: World) -> None:
 
 
 async def test_every_right_works(world: World) -> None:
-    """Each subject that an identity may publish to reaches the one who answers, and the answer comes back."""
+    """Each subject that an identity may publish to reaches its responder, and the answer comes back."""
     absent = [f"{c.stream}.{c.name}" for s in catalog.services() for c in s.consumers if c.when]
     failed = []
     for identity, client in world.clients.items():
@@ -247,7 +247,7 @@ async def test_every_right_works(world: World) -> None:
                 continue
             bodies = {".MSG.NEXT.": b'{"batch": 1, "no_wait": true}', ".INFO.": b""}
             body = next((b for part, b in bodies.items() if part in subject), b'{"seq": 1}')
-            if ".DIRECT.GET." in subject and subject.count(".") > 4:  # the subject says which message
+            if ".DIRECT.GET." in subject and subject.count(".") > 4:  # the subject has the message's number
                 body = b""
             # A pulled message has its own subject, by which a request would not know it.
             inbox = client.new_inbox()
@@ -319,7 +319,7 @@ async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Clien
 async def test_only_admin_creates_or_deletes_anything() -> None:
     """Of the requests to JetStream that change something, no other identity has any but the console's two.
 
-    An operator's old password of a camera is overwritten on disk, and a dead letter that was put back is gone.
+    A camera's old password is overwritten on disk, and a replayed dead letter is removed.
     """
     deletes = {
         ("console-operator", f"STREAM.MSG.DELETE.KV_{names.CREDENTIALS}"),

@@ -25,7 +25,7 @@ from tidegate.local.server import NatsServer
 SILENT = 12
 # Of the server's memory: what it takes without them, and what these may leave unread.
 LIMIT = 250 * MB + int(1.3 * SILENT * memory.MAX_PENDING)
-# What is published while they do not read: more than the server may hold for each.
+# Published while they do not read: more than the server may buffer for each.
 FLOOD, PART = 60 * MB, 100_000
 
 

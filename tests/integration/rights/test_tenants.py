@@ -30,7 +30,7 @@ async def connect(server: OwnServer, tenant: str, identity: str) -> Client:
     """As a script would, which takes no part in what we check."""
 
     async def ignore(error: Exception) -> None:
-        """That the server refuses is what is expected: what counts is the effect."""
+        """Ignore refusals of the server: only the effect counts."""
 
     s = server.settings(contract.user_of(tenant, identity))
     return await nats.connect(
@@ -40,7 +40,7 @@ async def connect(server: OwnServer, tenant: str, identity: str) -> Client:
 
 
 def everything(identity: str) -> list[Try]:
-    """All that is tried within one account, and for `admin`, who may do all of it there, the most that it could say."""
+    """All attempts within one account, and for `admin`, which may do all of them, the largest possible requests."""
     if identity != "admin":
         tries = [*attacks.direct(identity, f"_INBOX_{identity}.x"), *attacks.by_header(identity)]
         return tries + (list(attacks.by_reply(identity)) if identity == "cv" else [])
@@ -92,7 +92,7 @@ async def test_no_tenant_reaches_another(tmp_path: Path) -> None:
             sent += await attacks.send(client, everything(identity))
             await client.close()
         await owner.flush()
-        # What the owner's own requests for the state say is not what another account sent.
+        # The owner's own requests for the state are not messages of another account.
         own = "$JS.EVENT.ADVISORY.API", "$JS.S.", "_INBOX_admin"
         alien = [subject for subject in heard if not subject.startswith(own)]
         assert (sent > 10_000, alien) == (True, [])
@@ -185,7 +185,7 @@ async def test_a_quota_bounds_what_the_server_does_not_count(tmp_path: Path) -> 
 
 
 def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
-    """Each tenant is added to what is there; passwords and quotas stay; nothing that is no tenant's name is taken."""
+    """A new tenant leaves existing passwords and quotas unchanged; invalid names are refused."""
     first = accounts(tmp_path)
     assert "NATS_USER=admin NATS_PASSWORD_FILE=secrets/admin tidegate setup" in first
     admin = (tmp_path / "secrets/admin").read_text()
@@ -229,7 +229,7 @@ def test_a_folder_of_other_things_stays_unchanged(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "accounts", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "has other files in it: name a folder of its own" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["nats.conf"] and tmp_path.stat().st_mode & 0o777 == 0o755
-    # Passwords that somebody has made before are no other files, and nor is what comes to ours later.
+    # Existing passwords are not foreign files, and neither are later additions to ours.
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/cv").write_text("mine")
     (tmp_path / "secrets/webhook-url").write_text("https://example.org")

@@ -1,4 +1,4 @@
-"""TLS of /healthz, /readyz and /metrics: who is served, and what a slow client takes from others."""
+"""TLS of /healthz, /readyz and /metrics: access, and the effect of a slow client on others."""
 
 from __future__ import annotations
 

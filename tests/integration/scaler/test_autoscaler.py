@@ -135,7 +135,7 @@ async def test_a_missing_consumer_is_named(admin: Client, tmp_path: Path) -> Non
 async def test_a_trigger_of_our_scaler_is_answered_locally(
     admin: Client, tmp_path: Path, trigger: ExternalTrigger | None, reason: str
 ) -> None:
-    """The shipped one is polled. At the clock's own speed, one that pushes does so long before a poll of 30 s."""
+    """The shipped trigger is polled. At the clock's own speed, a push trigger fires long before a poll of 30 s."""
     scaled = load(ROOT / "deploy/keda/demand/cv.yaml")
     if trigger:
         spec = msgspec.structs.replace(scaled.spec, polling_interval=30)

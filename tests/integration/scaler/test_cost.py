@@ -63,7 +63,7 @@ def test_used_time_is_busy_idle_or_warming(steps: list[tuple[float, int, int, in
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.integers(1, 8), st.integers(1, 20))
 def test_late_reports_of_work_are_counted_once(shares: list[float], replicas: int, looks: int) -> None:
-    """Heartbeats come once a second, and the account is looked at more often: all work is found in the end."""
+    """Heartbeats come once a second, and the account is read more often: it counts all work in the end."""
     cost = Cost(0.0)
     working = used = now = 0.0
     for share in [*shares, 0.0, 0.0]:

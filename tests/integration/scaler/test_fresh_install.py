@@ -89,7 +89,7 @@ async def test_the_scaler_may_start_last_and_restart(server: NatsServer, admin: 
     port = free_port(0)
     scaler = ScalerProcess(server, tmp_path, http_port=port)
     cluster = Cluster(scaled_object(port), admin)
-    # Applied long before the scaler's pods have their image: nothing runs, and KEDA says that it can't know.
+    # Applied long before the scaler's pods have their image: nothing runs, and KEDA reports an unknown state.
     assert await cluster.run(300) == 0
     assert cluster.keda.ready is False
     # Video comes all the same: the net starts the first replica, and no more for what one may still work off.

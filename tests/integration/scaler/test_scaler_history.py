@@ -55,7 +55,7 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
 def test_another_machine_reads_the_same_history(
     rows: list[tuple[float, int, bool, bool]], later_s: float, monotonic: float
 ) -> None:
-    """In its own time: what was a minute ago then, is a minute and the way here ago now."""
+    """In the machine's own time: an age of a minute becomes a minute plus the transfer."""
     history, now = History(), 100.0
     for step, arrived, anew, heard in rows:
         now += step

@@ -176,7 +176,7 @@ async def test_a_missing_consumer_is_named_with_the_remedy(admin: Client, keda: 
     with pytest.raises(Refused, match="may this user ask") as refused:
         await keda.call("IsActive", {"service": "cv", "stream": "DLQ"})
     assert refused.value.code == "UNAVAILABLE"
-    # The HPA can be made all the same, and a stream waits for the consumer to come.
+    # The HPA can still be created, and a stream waits for the consumer.
     assert await keda.call("GetMetricSpec", {"service": "embed"})
     async with keda.stream("StreamIsActive", {"service": "embed"}) as active:
         polls = requests("embed")
@@ -276,7 +276,7 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
 
 
 async def test_explain_marks_the_current_request(server: NatsServer, admin: Client) -> None:
-    """After a change of a setting both are known for some minutes."""
+    """After a change of a setting the scaler has both for some minutes."""
     async with estimating(server) as estimator:
         former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
         await former.answer()

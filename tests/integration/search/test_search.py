@@ -232,7 +232,7 @@ async def test_invented_models_take_no_room_of_others(server: NatsServer, admin:
 
 
 async def test_events_of_the_future_are_not_indexed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """It would outlive all that was seen: what is over SEARCH_MAX_BYTES is dropped by its age."""
+    """It would outlive all real events: the oldest rows beyond SEARCH_MAX_BYTES are dropped."""
     await embedded(admin, "lobby", 0, scene(0))
     await embedded(admin, "lobby", 30 * 86_400, scene(0))
     await detected(admin, "lobby", 30 * 86_400, [("person", 0.5)])
@@ -357,7 +357,7 @@ def stored(folder: Path) -> int:
 async def test_retention_by_size_drops_the_oldest_and_no_more(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dates: Sequence[int]
 ) -> None:
-    """Whatever dates the rows have: who sends old ones could keep the index from getting smaller."""
+    """Whatever dates the rows have: old dates could otherwise block the index from shrinking."""
     monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     wide = [vectors.normalise(np.random.default_rng(n).normal(size=2000).astype(np.float32)) for n in range(200)]
     for second, vector in zip(dates, wide, strict=True):

@@ -118,7 +118,7 @@ def test_real_footage_joins_from_any_gop() -> None:
 
 
 def test_a_hole_keeps_the_clock(tmp_path: Path) -> None:
-    """What ingest had to drop between two segments: the last frame stays until video goes on."""
+    """A gap between two segments that ingest had to drop: the last frame stays until video goes on."""
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     late = msgspec.structs.replace(pieces[2].segment, start=pieces[2].segment.start + s(1.5))
     clip = join([*pieces[:2], pieces[2]._replace(segment=late)])
@@ -159,7 +159,7 @@ def test_a_truncated_segment_gives_its_readable_frames(tmp_path: Path) -> None:
     assert counts[0] < 60 and counts[-1] > 70
 
 
-# ---- what is near
+# ---- adjacent segments
 
 
 def one(n: int, size: int, key: bool) -> StoredSegment:
@@ -281,7 +281,7 @@ async def test_replays_and_foreign_messages_are_skipped(admin: Client, video: li
     found = await collect(js, "cam", seqs[4], start, start + s(6), max_bytes=8 * MB)
     assert numbers(found) == [0, 1, 2, 3, 4, 5]
     assert [x.seq for x in found] == seqs[:6]
-    # An event made from a replay names the replay: it stands alone.
+    # An event from a replay names the replay: it stands alone.
     alone = await collect(js, "cam", replayed, start, start + s(6), max_bytes=8 * MB)
     assert [x.seq for x in alone] == [replayed]
 

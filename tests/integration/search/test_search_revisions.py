@@ -1,4 +1,4 @@
-"""Of a segment that was looked at again the index has what its revision says, in whatever order the two come."""
+"""The index has the revision of a reanalysed segment, in whatever order the two events come."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ async def test_setup_adds_revisions_to_an_older_consumer_and_the_index_stays(
 
 
 def test_an_event_that_names_its_reviser_is_complete() -> None:
-    """`Backfill` has what a revision says of a segment that is gone."""
+    """`Backfill` has the fields of a revision for an expired segment."""
     job: Backfill = backfill.job_of(embedded(3), "an/id", stream="MEDIA", seq=9)
     lost = backfill.lost(job, "no_room")
     assert (lost.start, lost.segment.seq, events.subject(lost)) == (

@@ -1,4 +1,4 @@
-"""A disk that was full for a while, or a server without file descriptors, costs seconds: nobody has to restart it."""
+"""A temporarily full disk, or a server without file descriptors, costs seconds: it needs no restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service of one's own, made of the code that docs/how-to/extend.md shows, beside a real `tidegate up`."""
+"""A custom service with the code of docs/how-to/extend.md, next to a real `tidegate up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that starts before what it needs is there waits for it, and says so. What waiting does not mend ends it."""
+"""A service that starts before its dependencies waits for them, and reports it. A permanent fault ends it."""
 
 from __future__ import annotations
 

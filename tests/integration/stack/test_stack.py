@@ -38,7 +38,7 @@ def violations(stack: Stack) -> list[str]:
 
 async def test_explain_has_one_answer_for_any_number_of_services(tmp_path: Path) -> None:
     async with Stack(tmp_path, SCALED, port=0) as stack:
-        # Each has begun to read what it scales by.
+        # Each has begun to read its consumer.
         await until(lambda: all(a.state.pending is not None for a in stack.autoscalers.values()))
         for service in ("cv", "vlm", "cv"):
             [answer] = await explain.ask(stack.admin, service)

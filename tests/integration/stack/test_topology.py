@@ -32,7 +32,7 @@ async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) ->
 
 @given(st.floats(1, topology.MOST_AGE_S))
 def test_a_repeated_message_is_deduplicated_by_its_id(media_max_age_s: float) -> None:
-    """A segment is worked on again for as long as MEDIA has it, a job for an hour; longer than that no id is known."""
+    """MEDIA redelivers a segment while it has it, a job for an hour; the server needs no id for longer."""
     limits = topology.TopologySettings(media_max_age_s=media_max_age_s)
     found = {stream.name: stream for stream in topology.streams(limits)}
     an_hour = 3600.0

@@ -54,7 +54,7 @@ async def stored_usage(admin: Client, service: str) -> ServiceUsage:
 async def test_a_message_is_counted_once_in_the_minute_in_which_it_was_stored(
     server: NatsServer, admin: Client
 ) -> None:
-    """It was stored before there was a worker, is given to two, and comes again once."""
+    """It was stored before the first worker, is delivered to two, and is redelivered once."""
     seqs = await publish(admin, [f"s{i}" for i in range(20)])
     stored = [(await admin.jetstream().get_msg("MEDIA", seq)).time for seq in seqs]
     minutes = Counter(int(time.timestamp() // MINUTE_S) for time in stored if time)
@@ -131,7 +131,7 @@ async def test_usage_of_a_camera_equals_its_stored_video(
         assert total.seconds == pytest.approx(sum(s.duration for s in sent), abs=0.6)
         alone = (await usage.read(admin, LONG_AGO, camera=camera)).of("cv")
         assert alone and alone.arrivals.sum() == len(sent)
-    # No worker has run: what cv has to do is known all the same.
+    # No worker has run: the demand on cv is recorded nevertheless.
     found = book.of("cv")
     assert found and found.arrivals.sum() == (await js.stream_info("MEDIA")).state.messages
     assert found.from_cameras and not found.workers and book.services == ["cv", "embed"]
@@ -274,7 +274,7 @@ def test_a_compression_bomb_is_not_unpacked() -> None:
 
 
 def test_a_thousand_cameras_fit_for_two_months() -> None:
-    """As 17 ingests and 16 workers say it; 130 bytes is what headers, subject and the server add to a message."""
+    """Records of 17 ingests and 16 workers; headers, subject and the server add 130 bytes to a message."""
     dice = np.random.default_rng(1)
 
     def sent() -> CameraUsage:

@@ -1,4 +1,4 @@
-"""What one who may ask can do to others: take the room and the turn of verdicts, of captions, and of other askers."""
+"""Attacks of an asker: on the room and the priority of verdicts, of captions, and of other askers."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ async def test_jobs_of_one_priority_take_a_bounded_part_of_the_disk(admin: Clien
     assert (await js.stream_info(stream)).state.bytes <= topology.JOBS_BYTES
 
 
-# ---- questions that nobody waits for any more
+# ---- abandoned questions
 
 
 async def test_an_abandoned_question_expires_without_a_worker(server: NatsServer, admin: Client) -> None:
-    """So it asks for no replica either: what is pending is what a scaler counts."""
+    """So it requests no replica either: a scaler counts pending messages."""
     before = sum(count("tidegate_vlm_queries_total", kind=q["kind"], code="504") for q in QUESTIONS)
     js = admin.jetstream()
     async with fronting(server):
@@ -236,7 +236,7 @@ async def test_an_invalid_wait_is_refused_by_its_field(server: NatsServer, admin
 
 
 async def old_store(client: Client) -> None:
-    """VLM as 0.2.0 made it: one stream, and one limit, for all kinds."""
+    """VLM as in 0.2.0: one stream, and one limit, for all kinds."""
     js = client.jetstream()
     for stream, _ in names.VLM_WORK:
         await js.delete_stream(stream)

@@ -1,4 +1,4 @@
-"""Captions over a real server: planned for every stretch of video, made, and summed up."""
+"""Captions over a real server: planned for every stretch of video, generated, and summarised."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_even_over_a_restart(
                 await asyncio.sleep(0.02)
         early = [job for job in await planned(admin) if job.end > dt.datetime.now(dt.UTC)]
         assert not early, "its video is not over"
-    # The front is gone, and the server with it: what it put back comes again.
+    # The front and the server have restarted: returned segments are redelivered.
     await server.restart()
     async with fronting(server):
         await looked_through(admin)
@@ -157,7 +157,7 @@ async def test_video_becomes_captions_and_captions_a_summary(server: NatsServer,
 
 
 async def test_a_day_of_captions_is_summarised_in_fitting_parts(server: NatsServer, admin: Client) -> None:
-    """The context has 4096 tokens, the model counts two characters for one, and refuses what is longer."""
+    """The context has 4096 tokens, the model counts two characters for one, and refuses longer prompts."""
     count, day = 1440, dt.datetime.now(dt.UTC) - dt.timedelta(hours=24)
     client = await bus.connect(server.settings("admin"), "admin")
     zero = {"queued_ms": 0.0, "decode_ms": 0.0, "infer_ms": 0.0}

@@ -28,7 +28,7 @@ NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 
 
 def databricks(*replies: Reply, then: Reply = good) -> OpenAiServer:
-    """It lists no models, and has no page that says whether it is well."""
+    """An endpoint that lists no models, and has no health page."""
     server = OpenAiServer(*replies, then=then, base="/serving-endpoints")
     server.health = server.lists = 404
     return server
@@ -122,7 +122,7 @@ async def test_a_nim_that_loads_its_model_gets_no_request(server: NatsServer, ad
 async def test_a_key_that_may_only_list_models_loses_no_job(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lists its models to everybody says nothing of keys. A new one counts without a restart."""
+    """A public list of models does not verify a key. A new key applies without a restart."""
     seqs = await film(admin, 2)
     key = tmp_path / "key"
     key.write_text("nvapi-old")

@@ -32,7 +32,7 @@ __all__ = ["second", "world"]
 
 
 class Model(OpenAiServer):
-    """shown: the pictures of each question. It says how many there are, and of a text alone how often it says so."""
+    """shown: the pictures of each question. The reply has their number; for a text, how often it has such replies."""
 
     def __init__(self) -> None:
         super().__init__(then=self._answer)
@@ -69,7 +69,7 @@ def span(since: float, until: float) -> dict[str, str]:
 
 
 def shows(second: Sequence[Piece], jpeg: bytes, at: float) -> bool:
-    """Whether a picture is of the frame of that time, or one beside it."""
+    """Whether a picture is of the frame of that time, or an adjacent one."""
     (piece,) = filmed(second, [int(at)])
     sent = [luma for _, luma in frames(piece.payload)]
     return abs(nearest(jpeg, sent) - at % 1 * 25) <= 1

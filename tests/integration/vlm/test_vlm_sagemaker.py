@@ -73,7 +73,7 @@ async def redelivered(client: Client) -> int:
     return (await client.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered or 0
 
 
-# ---- who asks
+# ---- callers
 
 
 @pytest.mark.parametrize("key", [Key(), ROLE], ids=["a user", "a role"])

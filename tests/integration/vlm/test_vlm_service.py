@@ -394,7 +394,7 @@ async def test_jobs_in_flight_go_to_other_replicas_when_the_endpoint_stays_away(
         await until(lambda: health.ready and "/health answers 500" in health.ready)
         async with worker(server, well.url):
             await settled(admin)
-        # What is sick takes nothing, and comes back by itself.
+        # A worker with a sick endpoint takes no job, and recovers by itself.
         sick.health, sick.then = 200, text('{"verdict":"rejected","confidence":1,"reason":"back"}')
         await until(lambda: health.ready is None)
         await bus.publish_job(admin, verify(9, seqs))
@@ -676,7 +676,7 @@ async def test_half_of_the_frames_come_from_search(server: NatsServer, admin: Cl
     assert times == sorted(times) and (times[-1] - times[0]).total_seconds() > 10
 
 
-# ---- what is measured
+# ---- metrics
 
 
 async def test_resources_of_jobs_are_counted(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
@@ -730,7 +730,7 @@ async def test_an_endless_caption_is_readable(server: NatsServer, admin: Client,
 
 
 def test_an_endless_page_of_gauges_is_read_in_linear_time() -> None:
-    """A line of four megabytes took the square of its quotes, in the loop that tells JetStream that work goes on."""
+    """Regression: a line of four megabytes took quadratic time, in the loop that extends the ack wait."""
     imports = r"""
 import asyncio
 from services.vlm.endpoints.openai import ModelEndpoint

@@ -111,7 +111,7 @@ async def test_jobs_are_answered_through_sagemaker(
             await bus.publish_job(admin, verify("signed", seqs[:4]))
             await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
             await settled(admin)
-        # Longer than its context: what vLLM says of it comes back in SageMaker's words.
+        # Longer than its context: vLLM's error comes back in SageMaker's format.
         async with worker(server, url, vlm_max_tokens=vllm_process.CONTEXT + 1):
             await bus.publish_job(admin, verify("long", seqs[:4]))
             await settled(admin)
@@ -223,14 +223,14 @@ async def test_two_hundred_verdicts_survive_any_kill(
 
 
 def _pids(pattern: str) -> list[int]:
-    """Of whatever runs here: those whose parent is gone, too."""
+    """The matching processes of this machine, orphans included."""
     found = subprocess.run(["pgrep", "-f", f"python.* -m {pattern}"], capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]
 
 
 # ---- a vLLM of our own
 
-# Tests may run beside others of theirs.
+# Other tests with a vLLM may run concurrently.
 OURS = f"--seed={os.getpid()}"
 SERVER = f"vllm.entrypoints.openai.api_server .*{OURS}"
 
@@ -298,7 +298,7 @@ async def test_a_vllm_that_cannot_start_ends_the_process_with_a_reason(server: N
 
 
 def test_the_command_line_answers_a_question_about_a_camera(vllm: VllmProcess, tmp_path: Path) -> None:
-    """From no worker at all: the question has one started. Captions are made meanwhile, and summed up."""
+    """Start without a worker: the question starts one. Captions are generated meanwhile, and summarised."""
     data = tmp_path / "data"
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
     env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": "1200", "VLM_FRAMES": "4", "VLM_SIZE": "224", "CV_FPS": "1"}

@@ -133,7 +133,7 @@ async def test_a_backfill_job_without_room_does_not_delay_its_event(server: Nats
 
 
 async def test_a_drain_returns_its_jobs_immediately(server: NatsServer, admin: Client) -> None:
-    """What is not handed back comes again after the ack wait, which is longer than this test waits."""
+    """A job that is not returned is redelivered after the ack wait, which is longer than this test waits."""
     js = admin.jetstream()
     config = (await js.consumer_info("BACKFILL", "cv-backfill")).config
     config.ack_wait = 3000.0
@@ -174,7 +174,7 @@ async def test_a_replay_of_a_dead_letter_has_the_ids_of_the_original(server: Nat
 
 
 async def test_the_first_stored_event_stands(server: NatsServer, admin: Client) -> None:
-    """A worker has died after its event: both PubAcks say to the next that it is known."""
+    """A worker has died after its event: both PubAcks report a duplicate to the next worker."""
     js = admin.jetstream()
     (seq,) = await publish(admin, ["low"])
     id = f"cv/echo/MEDIA/{seq}"

@@ -57,7 +57,7 @@ async def test_a_failing_backfill_job_is_retried_and_finally_lost(server: NatsSe
 
 
 async def test_a_suspect_job_is_abandoned(server: NatsServer, admin: Client) -> None:
-    """It was delivered four times, and nobody has answered: it is not tried once more."""
+    """After four deliveries without an answer it is not tried again."""
     (seq,) = await publish(admin, ["b"])
     await put_off(admin, seq)
     sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")

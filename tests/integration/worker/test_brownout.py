@@ -1,4 +1,4 @@
-"""Less of a segment is looked at the longer it has waited, by the server's clock, and the event says so."""
+"""The longer a segment has waited, by the server's clock, the fewer frames are analysed; the event has both numbers."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, flo
 
 
 def test_keyframes_alone_do_not_predict_the_cost_of_all_frames() -> None:
-    """However long the floor lasts, what all frames would take is known as well as before."""
+    """The estimated cost of all frames stays accurate, however long the floor lasts."""
     costs = CostMeter(threads=1)
     costs.record_decode(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
     for _ in range(1000):
@@ -174,7 +174,7 @@ async def stored_detections(admin: Client) -> list[Detections]:
 
 
 async def aged(seconds: float) -> None:
-    """Let what is stored wait for at least so long."""
+    """Let stored messages wait for at least that long."""
     await asyncio.sleep(seconds)
 
 

@@ -123,7 +123,7 @@ def test_no_quarantine_is_longer_than_the_maximum_wait(steps: list[tuple[float, 
         cameras.record_success("lobby") if works else cameras.record_failure("lobby", OverBudget("too much"))
 
 
-# ---- decoding of what is stored
+# ---- decoding of stored segments
 
 
 def head(n: int, *, key_seq: int | None = None, camera: str = "lobby") -> Segment:
@@ -164,7 +164,7 @@ async def test_a_quarantined_camera_costs_no_decoding_and_comes_back(admin: Clie
 
 
 async def test_a_gop_over_the_limit_is_not_read(admin: Client) -> None:
-    """By the headers of its segments it is known to be over the budget."""
+    """The headers of its segments show that it is over the budget."""
     js = admin.jetstream()
     key = await publish(admin, head(0), b"key")
     for n in range(1, 6):

@@ -63,7 +63,7 @@ def test_suspects_come_last_and_alone(arrived: list[Arrived]) -> None:
     st.integers(0, 1),
 )
 def test_two_further_deliveries_isolate_a_poison_message(held: set[tuple[int, int]], which: int, later: int) -> None:
-    """A process that dies of it is started again, and is given the same messages, one delivery further."""
+    """A process that dies of it restarts, and gets the same messages, one delivery further."""
     poison = sorted(held)[which % len(held)]
     left, deliveries = set(held), max(THRESHOLDS) + later
     for _ in range(2):
@@ -166,7 +166,7 @@ SUSPECT_JOB = 5
 
 
 async def test_a_suspect_runs_alone_and_blocks_no_urgent_work(server: NatsServer, admin: Client) -> None:
-    """Two captions that may have killed workers, beside work of other urgencies that has not."""
+    """Two suspect captions, together with other work that is not suspect."""
     js = admin.jetstream()
     held: list[int] = []
 
@@ -199,5 +199,5 @@ async def test_a_suspect_runs_alone_and_blocks_no_urgent_work(server: NatsServer
         await until(lambda: len(service.done) == 7)
     assert sorted(service.done[:4]) == ["a0", "a1", "v0", "v1"]
     assert service.done[4].startswith("suspect") and service.done[5] == "urgent"
-    # The second caption waits here while the first is worked on: nothing that is no suspect does.
+    # The second caption waits here during the first: only suspects do.
     assert held == [2, 1]

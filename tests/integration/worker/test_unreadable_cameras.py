@@ -1,4 +1,4 @@
-"""A camera whose segments can't be read says so in its status, and does not fill the dead letters."""
+"""A camera with unreadable segments has this in its status, and does not fill the dead letters."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def good() -> bytes:
 
 
 def bad() -> bytes:
-    """Starts inside a GOP, as of a camera that sends no keyframes, whose start nobody has."""
+    """Starts inside a GOP, as of a camera without keyframes, whose start is not stored."""
     still = hostile.still(SIZE)
     return hostile.muxed(still, still.skips, keyframe=False)
 

@@ -1,4 +1,4 @@
-"""A server that can't open its files answers of all that it stores that it is missing: nobody believes it."""
+"""A server that can't open its files reports all its messages as missing: no client believes it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_no_reader_starts_with_seemingly_removed_cameras(server: NatsServe
 
 
 async def test_a_purged_camera_disappears(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing tells of it, as where an operator purges a subject."""
+    """Also without a marker, as after an operator's purge of a subject."""
     monkeypatch.setattr(mirrors, "_RESYNC_S", 0.1)
     async with on_disk_alone(server, "admin") as admin, copied(admin, names.CAMERAS) as cameras:
         await cameras.ready.wait()

@@ -140,7 +140,7 @@ async def test_heartbeats_count_the_time_with_work_in_flight(server: NatsServer,
 
 
 async def test_a_drain_returns_buffered_messages(server: NatsServer, admin: Client) -> None:
-    """What is not handed back comes again after the ack wait."""
+    """A message that is not returned is redelivered after the ack wait."""
     await shorten(admin, ack_wait=300.0)
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     async with working(server, Echo(infer_s=0.4), batch_size=2) as stop:
@@ -256,7 +256,7 @@ async def test_urgent_work_overtakes_all_work_not_on_the_device(server: NatsServ
         await until(lambda: {"question", "urgent"} <= set(service.prepared))
         service.gate.set()
         await until(lambda: len(service.done) == 32)
-    # The most urgent has a slot of its own beside the three, and waits for none of them.
+    # The most urgent message has a slot of its own next to the three, and waits for none of them.
     assert sorted(service.done[:4]) == ["c0", "c1", "c2", "urgent"]
     assert service.done[4] == "question"
     assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))

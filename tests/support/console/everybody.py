@@ -27,7 +27,7 @@ SEEN, HIDDEN, NONE = "lobby", "vault", "nowhr"
 
 
 class World:
-    """all: by role, somebody who sees every camera; some: who sees SEEN alone; programs: with a token of `all`."""
+    """all: by role, a person who sees every camera; some: one who sees SEEN alone; programs: with a token of `all`."""
 
     def __init__(self, console: Running, admin: Client) -> None:
         self.console = console
@@ -52,7 +52,7 @@ class World:
             await say(self._admin, incident(f"crowd.{camera}", camera))
         await put(self._admin, reanalysis("both", SEEN, HIDDEN))
         await put_raw(self._admin, f"of-{HIDDEN}", b"no run")
-        # From here on, and for long, numbers of letters have as many digits as that of one that is not there.
+        # From here on, numbers of dead letters have the same number of digits as that of the missing one.
         for _ in range(100):
             await self._letter(HIDDEN)
         async with asyncio.timeout(patience_s()):
@@ -76,7 +76,7 @@ class World:
         return found
 
     async def ask(self, client: httpx.AsyncClient, method: str, row: Row, camera: str = SEEN) -> httpx.Response:
-        """An answer to a row's request; of one that goes on its beginning."""
+        """An answer to a row's request; of an endless one its beginning."""
         values = await self.names(row, camera)
         at, query, body = (_filled(part, values) for part in (row.at, row.query, row.body))
         request = client.build_request(method, at, params=query, json=body)
@@ -89,7 +89,7 @@ class World:
         return answer
 
     async def _again(self, client: httpx.AsyncClient) -> None:
-        """Sign somebody in who has just been signed out."""
+        """Sign a person in again after signing out."""
         for name, browser in self._browsers.items():
             if browser is client:
                 signed = await client.post("session/link", json={"token": await self.console.link(name)})
@@ -104,7 +104,7 @@ class World:
                 await asyncio.sleep(0.01)
 
     async def _letter(self, camera: str) -> int:
-        """A new dead letter of a camera; of none a number that no letter has."""
+        """A new dead letter of a camera; without a camera, a number that no dead letter has."""
         js = self._admin.jetstream()
         if camera == NONE:
             return (await js.stream_info(names.DLQ)).state.last_seq + 10

@@ -46,7 +46,7 @@ class Values:
         self._names = names
 
     def right(self, schema: Schema, field: str = "") -> st.SearchStrategy[Any]:
-        """Values as the schema says. Of a text with a pattern, only what has a name fits it. field: whose they are."""
+        """Values of the schema. A text with a pattern has only named values. field: the field of the values."""
         schema = self._found(schema)
         for several in ("anyOf", "oneOf"):
             if several in schema:
@@ -74,7 +74,7 @@ class Values:
         return ANY
 
     def near(self, schema: Schema) -> st.SearchStrategy[Any]:
-        """Right ones, those with a part that is wrong or more than is known, and anything else."""
+        """Valid values, values with a wrong or unknown part, and anything else."""
         right = self.right(schema)
         parts = sorted(self._found(schema).get("properties", ()))
         if not parts:
@@ -131,7 +131,7 @@ class Values:
 
 
 def _bounds(schema: Schema, low: Any, high: Any) -> tuple[Any, Any]:
-    """Of both kinds; which of its ends an open bound leaves out is no matter."""
+    """A range of both kinds of bounds; the end that an open bound excludes does not matter."""
     return (
         schema.get("minimum", schema.get("exclusiveMinimum", low)),
         schema.get("maximum", schema.get("exclusiveMaximum", high)),

@@ -14,7 +14,7 @@ from tests.support.waiting import patience_s
 
 
 async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What is answered, once it is anything."""
+    """The answer, once it is not empty."""
     async with asyncio.timeout(patience_s()):
         while not (found := await ask()):
             await asyncio.sleep(0.02)
@@ -33,7 +33,7 @@ async def until_listed(client: httpx.AsyncClient, count: int) -> list[dict[str, 
 
 
 def followed(start: dt.datetime) -> Tracks:
-    """One that is in the incident, and one that is not."""
+    """A track that is in the incident, and one that is not."""
     path = [
         PathPoint(time=start + dt.timedelta(seconds=n), box=(0.1 * n, 0.2, 0.1 * n + 0.2, 0.8), score=0.9)
         for n in range(3)

@@ -1,4 +1,4 @@
-"""Who may what: every route of the console, the least role for it, and how it depends on cameras.
+"""The table of rights: every route of the console, its lowest role, and its dependence on cameras.
 
 A new route without a row fails `test_console_rights.py`. Names in braces are of `everybody.py`:
 `{camera}` is each camera in turn, `{letter}`, `{incident}` what belongs to one.
@@ -36,7 +36,7 @@ RULES = {"rules": {"zones": {}, "lines": {}, "rules": []}}
 BODY = {"role": "viewer", "cameras": ["{camera}"]}
 
 ROWS: dict[tuple[str, str], Row] = {
-    # ---- who asks
+    # ---- the caller
     ("GET", "/health"): Row(None, 200, "health"),
     ("GET", "/session"): Row(None, 200, "session"),
     ("POST", "/session"): Row(None, (401, 429), "session", body={"name": "nobody", "password": "guessed it"}),

@@ -29,7 +29,7 @@ PICTURES = {
     "scaling": ("#/scaling", "main"),
     "system": ("#/system", "main"),
 }
-# What is pressed first.
+# The button to press first.
 KEYS = {"review": "j"}
 # Charts begin with what the console has seen, and live video with what it plays.
 SEEN_S = 60.0

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Chromium, to which the kernel tells nothing of the machine's network.
+"""Chromium, which the kernel does not notify of network changes.
 
-Whenever an address comes or goes, as where containers start beside a test, it gives up all requests that wait for a
-connection, those to loopback too: ERR_NETWORK_CHANGED. It hears of that by a socket without which it does as well.
+Whenever an address comes or goes, as when containers start during a test, it aborts all requests that wait for a
+connection, those to loopback too: ERR_NETWORK_CHANGED. It learns this by a socket that it does not need.
 """
 
 from __future__ import annotations

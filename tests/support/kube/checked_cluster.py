@@ -54,7 +54,7 @@ def check(cluster: Cluster, *arguments: str) -> tuple[int, list[list[str]]]:
 
 
 def schema(document: Document) -> str | None:
-    """What Kubernetes says of one of its own kinds; KEDA's are validated elsewhere."""
+    """The validation error of Kubernetes for one of its own kinds; KEDA's are validated elsewhere."""
     return None if "keda.sh" in document["apiVersion"] else schema_problem(json.dumps(document), "1.34")
 
 
@@ -70,7 +70,7 @@ async def _streams(folder: Path) -> Document:
 
 @pytest.fixture(scope="module")
 def jsz(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    """What a real server says of the streams that `tidegate setup` makes."""
+    """The report of a real server about the streams of `tidegate setup`."""
     folder = tmp_path_factory.mktemp("server")
     accounts(folder)
     page = asyncio.run(_streams(folder))
@@ -151,7 +151,7 @@ def nodes(act: Callable[[Document], object]) -> Callable[[KubeApi], None]:
 
 
 def streams(act: Callable[[list[Document]], None]) -> Callable[[KubeApi], None]:
-    """What every server of NATS says."""
+    """Set the report of every server of NATS."""
 
     def everywhere(api: KubeApi) -> None:
         for path, page in api.pages.items():
@@ -171,7 +171,7 @@ def alone(found: list[Document]) -> None:
 
 
 def servers(**settings: int | None) -> Callable[[KubeApi], None]:
-    """What every server of NATS says of itself, otherwise."""
+    """Change the report of every server of NATS about itself."""
 
     def everywhere(api: KubeApi) -> None:
         for page in (page for path, page in api.pages.items() if path.endswith("/varz")):
@@ -186,7 +186,7 @@ def no_nats(api: KubeApi) -> None:
 
 
 def metrics_of(*left: int) -> Callable[[Document], None]:
-    """An HPA that was made while the other triggers did not answer."""
+    """An HPA that KEDA created while the other triggers did not answer."""
 
     def act(hpa: Document) -> None:
         hpa["spec"]["metrics"] = [hpa["spec"]["metrics"][i] for i in left]

@@ -42,7 +42,7 @@ KEDA_MODELS = "2.0.0"
 
 @functools.cache
 def schema_problem(document: str, version: str) -> str | None:
-    """What Kubernetes' own schema says of a document, as JSON; None where it is valid."""
+    """The error of Kubernetes' own schema for a document, as JSON; None if it is valid."""
     try:
         kubernetes_validate.validate(json.loads(document), version, strict=True)
     except kubernetes_validate.ValidationError as e:
@@ -89,7 +89,7 @@ for (const d of JSON.parse(readFileSync(0, "utf8"))) {
 
 
 def keda_problems(folder: Path, docs: list[Document]) -> list[str | None]:
-    """What KEDA's schema says of each of its kinds among `docs`."""
+    """The errors of KEDA's schema for each of its kinds among `docs`."""
     return problems(folder, "keda/keda.sh/v1alpha1", [d for d in docs if d["apiVersion"].startswith("keda.sh/")])
 
 
@@ -180,13 +180,13 @@ def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -
 
 
 def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
-    """What several triggers count is added up. Beside another they need not be: the HPA takes the largest."""
+    """The counts of several triggers are added up, unless there is another trigger: the HPA takes the largest."""
     modifiers = modifiers_of(scaled)
     assert bool(modifiers) == (alone and len(lag) > 1)
     if modifiers:
         assert sorted(modifiers["formula"].split(" + ")) == sorted(t["name"] for t in lag)
         assert modifiers["activationTarget"] == "0" and "metricType" not in modifiers
-    # A replica's threshold is what is compared with a replica's share.
+    # The HPA compares a replica's threshold with a replica's share.
     assert all(t.get("metricType", "AverageValue") == "AverageValue" for t in lag)
 
 

@@ -1,4 +1,4 @@
-"""The manifests of `deploy/`: what is shipped, what overlays build, and the parts of a workload."""
+"""The manifests of `deploy/`: shipped files, built overlays, and the parts of a workload."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def listed(*keys: str) -> set[Path]:
 
 
 PATCHES = listed("patches")
-# Values for somebody else's chart are none of it, nor is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
+# Values for a foreign chart are excluded, as is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
 FILES = sorted(
     p
     for p in DEPLOY.rglob("*.yaml")
@@ -103,9 +103,9 @@ def container_of(deployment: Document) -> Document:
 
 
 def variables(deployment: Document, password: Path) -> dict[str, str]:
-    """The environment as the kubelet makes it, with what other objects give filled in.
+    """The environment as the kubelet sets it, with the values of other objects.
 
-    password: a file; what else a Secret holds lies beside it.
+    password: a file; the other keys of the Secret lie next to it.
     """
     config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
     built = {}
@@ -185,7 +185,7 @@ _built_once = functools.cache(_built)
 
 
 def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Document]:
-    """What an overlay of one's own makes of `form`, with components and whatever else it says."""
+    """Build a custom overlay of `form`, with components and further content."""
     used = [os.path.relpath(p, folder.resolve()) for p in (OVERLAYS / form, *(DEPLOY / c for c in components))]
     content = {"resources": used[:1], "components": used[1:], **more}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
@@ -193,6 +193,6 @@ def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Docu
 
 
 def with_tls(folder: Path, form: str) -> list[Document]:
-    """An overlay with every service and all that the README says for TLS."""
+    """An overlay with every service and the README's settings for TLS."""
     components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "tls")]
     return overlay(folder, form, *components, *["keda/demand/mtls"] * form.endswith("/demand"))

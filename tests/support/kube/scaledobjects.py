@@ -18,7 +18,7 @@ def prometheus_trigger(**metadata: str) -> dict[str, Any]:
 
 
 def document(**spec: Any) -> dict[str, Any]:
-    """With that trigger alone, unless `triggers` are given."""
+    """With that trigger alone, without `triggers`."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",

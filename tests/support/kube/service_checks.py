@@ -55,7 +55,7 @@ def service_of(workload: Document) -> str:
 
 
 def identity_of(workload: Document) -> str:
-    """Who it is on the server: a part of a service may have rights of its own."""
+    """Its identity on the server: a part of a service may have rights of its own."""
     component = component_of(workload)
     return component if component in permissions() else service_of(workload)
 
@@ -110,7 +110,7 @@ def check_search(docs: list[Document], password: Path) -> None:
     workload = of(docs, "StatefulSet")["tidegate-search"]
     search = settings.load(SearchSettings, variables(workload, password))
     assert workload["spec"]["replicas"] == 1
-    # No new pod beside the old one: that is what a StatefulSet is for.
+    # No new pod next to the old one: hence a StatefulSet.
     assert workload["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
     (claim,) = claims_of(workload)
     (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == claim["name"])
@@ -140,7 +140,7 @@ def check_recorder(docs: list[Document], password: Path) -> None:
     assert Path(mount["mountPath"]) in Path(given.recorder_store).parents and not mount.get("readOnly")
     pod = pod_of(workload)
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
-    # Leases are given up, and threads of the store end, after what was being written.
+    # The recorder releases leases, and ends threads of the store, after the current writes.
     assert pod["terminationGracePeriodSeconds"] >= recorder.GRACE_S + 15
     resources = container_of(workload)["resources"]
     # A minute of a camera of 16 Mbit/s for each concurrent writer, twice while it builds the file; and Python.
@@ -156,14 +156,14 @@ def arguments(command: list[str]) -> dict[str, str]:
 
 
 def check_vlm(docs: list[Document], password: Path) -> None:
-    """As for cv, of each consumer; and beside the worker there is a vLLM like the one it would start."""
+    """As for cv, of each consumer; and next to the worker there is a vLLM like the one it would start."""
     deployment, scaled = (of(docs, kind)["tidegate-vlm"] for kind in ("Deployment", "ScaledObject"))
     vlm = settings.load(VlmSettings, variables(deployment, password))
     assert vlm.vlm_mode == "worker"
     hold = vlm.worker().hold * len(names.VLM_WORK)
     assert scaled["spec"]["maxReplicaCount"] * hold <= TopologySettings().max_ack_pending
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= vlm.vlm_grace_s + 10
-    # What is in work must not decide; what is held beyond that waits.
+    # Jobs in work must not decide; pulled jobs beyond them wait.
     rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
     assert not lag_threshold(rate, latency, max_in_flight=vlm.worker().slots).is_bounded_by_in_flight
     check_vllm(deployment, vlm)
@@ -185,7 +185,7 @@ def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
     assert GPU not in container_of(deployment)["resources"]["limits"]
     env = {e["name"]: e.get("value") for e in vllm["env"]}
     (models,) = (Path(m["mountPath"]) for m in vllm["volumeMounts"] if m["name"] == "models" and not m.get("readOnly"))
-    # What is compiled is found by HOME.
+    # HOME locates compiled code.
     assert models in Path(env["HF_HOME"]).parents and not Path(env["HOME"]).is_relative_to(models)
     assert [n for n, value in env.items() if str(value).startswith(str(models))] == ["HF_HOME"]
 
@@ -237,7 +237,7 @@ def check_webhook(docs: list[Document], password: Path) -> None:
 
 
 def secrets_by_the_readme(folder: Path) -> None:
-    """Run the README's commands for webhook's Secrets; what is in those lies in `folder` then, by their keys."""
+    """Run the README's commands for webhook's Secrets; `folder` has their values then, by their keys."""
     (block,) = re.findall(r"```\n([^`]*generic tidegate-webhook.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     (folder / "secrets").mkdir()
     (folder / "secrets/webhook").write_text("p")

@@ -1,6 +1,6 @@
 """A worker process that kills itself at a point between its PubAcks: the next of a plan. Run by test_backfill_chaos.
 
-It looks at less of some segments, by chance, so that the same segment may be of another quality when it comes again.
+It degrades some segments at random, so that the same segment may be of another quality when it is redelivered.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Job:
 
 @dataclass
 class Echo:
-    """A service whose messages say what shall happen to them."""
+    """A service whose messages name their own outcome."""
 
     name: str = "cv"
     model: str = "echo"

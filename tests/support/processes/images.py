@@ -93,7 +93,7 @@ class Container:
         return self._engine.log(self.name)
 
     def healthy(self) -> bool:
-        """What the image's HEALTHCHECK says."""
+        """The result of the image's HEALTHCHECK."""
         command = ("podman", "healthcheck", "run", self.name)
         return self._engine.status(*command) == 0
 
@@ -106,7 +106,7 @@ class Container:
             await asyncio.sleep(0.2)
 
     def kill(self, signal: str, *, must: bool = True) -> None:
-        """must: raise SystemExit where it has ended already."""
+        """must: raise SystemExit if it has ended already."""
         command = ("podman", "kill", f"--signal={signal}", self.name)
         if must:
             self._engine.run(*command, quiet=True)
@@ -124,7 +124,7 @@ class Container:
 
 
 class Host:
-    """Starts containers for one test, and removes them. server: the one that they all connect to."""
+    """Starts containers for one test, and removes them. server: the one to connect to."""
 
     def __init__(self, engine: Engine, server: NatsServer, folder: Path) -> None:
         self.server = server

@@ -1,4 +1,4 @@
-"""A real ingest process under test, and what it says on the bus. `bus` and `start` are fixtures: import them."""
+"""A real ingest process under test, and its messages on the bus. `bus` and `start` are fixtures: import them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def playable(docs: list[Document]) -> list[Document]:
 
 
 def _projected(workload: Document, secrets: dict[str, Document]) -> list[Document]:
-    """Secrets in place of its volumes that several are projected into, which podman leaves out."""
+    """Secrets in place of its projected volumes, which podman does not support."""
     created = []
     for volume in workload["spec"]["template"]["spec"]["volumes"]:
         if (projected := volume.pop("projected", None)) is None:
@@ -148,7 +148,7 @@ class Pods:
             pods = [f"{name}-pod" for kind, name in named if kind in ("Deployment", "Job")]
             self._engine.status("podman", "pod", "rm", "--force", "--time=0", *pods)
             self._engine.status("podman", "kube", "down", "--force", str(path))
-            # Of each Secret it leaves a volume, which would be found where another of a like name is looked for.
+            # It leaves a volume for each Secret, which a later Secret of the same name would find.
             secrets = [name for kind, name in named if kind in ("ConfigMap", "Secret")]
             self._engine.status("podman", "volume", "rm", "--force", *secrets)
         self._engine.status("podman", "rm", "--force", "--time=0", self._name)

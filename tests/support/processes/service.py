@@ -38,7 +38,7 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
 async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
     """Wait until nothing is pending and nothing is held. Raises TimeoutError where that comes no nearer for long."""
     js, left, quiet = client.jetstream(), -1, 0
-    # A consumer hears of a message after its publisher's PubAck: one look may come too early.
+    # A consumer learns of a message after its publisher's PubAck: one read may come too early.
     while quiet < 2:
         async with asyncio.timeout(patience_s()):
             while (now := _left(await js.consumer_info(stream, consumer))) == left != 0:

@@ -1,4 +1,4 @@
-"""Video that crosses the bus while a test looks on: stored, worked off by cv, and counted."""
+"""Video that crosses the bus during a test: stored, processed by cv, and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of aiohttp, in the test's own loop: what answers in place of somebody else's service."""
+"""A page of aiohttp, in the test's own loop, in place of a foreign service."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def _key() -> RSAKey:
 
 
 class OidcProvider:
-    """See the module. client, secret: of the one client that it knows. twist: claims in place of right ones; `alg` is
-    the signature's. codes: those that it has given and nobody has redeemed.
+    """See the module. client, secret: of its only client. twist: claims in place of right ones; `alg` is
+    the signature's. codes: the issued ones that are not redeemed.
     """
 
     def __init__(self, client: str, secret: str) -> None:

@@ -1,4 +1,4 @@
-"""A page of an OpenAI-compatible server, for faults that a real one can't be made to show.
+"""A page of an OpenAI-compatible server, for faults that a real one can't show on request.
 
 Run as a module with PORT and MODEL, it stands in for vLLM in a container, and has one answer to every question.
 """

@@ -1,4 +1,4 @@
-"""A nats-server as an operator runs it: its configuration includes what `tidegate accounts` made."""
+"""A nats-server as an operator runs it: its configuration includes the output of `tidegate accounts`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class OwnServer:
         await until(lambda: self.log.read_text().count("Reloaded server configuration") > before)
 
     async def tidegate(self, *arguments: str, user: str = "admin", **env: str) -> subprocess.CompletedProcess[str]:
-        """A command, as somebody runs it who has a user's password."""
+        """Run a command with a user's password."""
         fields = {"NATS_URL": self.url, "NATS_USER": user, "NATS_PASSWORD_FILE": str(self.secrets / user)}
         return await asyncio.to_thread(
             subprocess.run, [*COMMAND, *arguments], env=os.environ | fields | env, cwd=self.folder, capture_output=True,
@@ -65,6 +65,6 @@ class OwnServer:
 
 
 def accounts(folder: Path, *arguments: str) -> str:
-    """Run `tidegate accounts secrets` in the folder; what it says."""
+    """Run `tidegate accounts secrets` in the folder, and return its output."""
     command = [*COMMAND, "accounts", "secrets", *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout

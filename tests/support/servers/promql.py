@@ -1,4 +1,4 @@
-"""What a query of Prometheus reads: metrics, and labels. promtool says whether it is a query at all."""
+"""The metrics and labels that a query of Prometheus reads. promtool checks its syntax."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def promtool() -> str:
 
 
 def checked(folder: Path, queries: list[str]) -> None:
-    """Each is a query of Prometheus, by promtool. Raises AssertionError with what it says."""
+    """Check by promtool that each is a query of Prometheus. Raises AssertionError with its output."""
     rules = [{"record": f"query:{i}", "expr": query} for i, query in enumerate(queries)]
     file = folder / "queries.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
@@ -68,7 +68,7 @@ def _outside_of_texts(query: str) -> str:
 
 
 def strangers(query: str, shown: str = "") -> list[str]:
-    """What it reads and does not exist. shown: a template beside it, such as a legend with {{label}}."""
+    """The names that it reads and that do not exist. shown: a template with it, such as a legend with {{label}}."""
     read = selected(query)
     wrong = [f"no metric {name}" for name in read if name not in metric_labels()]
     labels = set().union(*(metric_labels().get(name, frozenset()) for name in read), _COMPOSED.findall(query))

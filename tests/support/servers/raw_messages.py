@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nats.aio.client import Client
 
-# Blocks of headers that are none, or that say what only the server says.
+# Invalid blocks of headers, and blocks with headers that only the server sends.
 BLOCKS = (
     b"NATS/1.0 \xff\xff\xff\r\n\r\n",
     b"NATS/1.0 404 \xff\xff\r\n\r\n",

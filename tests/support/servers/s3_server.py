@@ -26,7 +26,7 @@ from tests.support.waiting import patience_s
 
 # What answers in place of S3; None: S3 does.
 Fault = Callable[[web.Request, "S3Page"], Awaitable[web.StreamResponse | None]]
-# Of the request, or the answer, to who sent it.
+# Headers of one connection, which the page does not pass on.
 _NOT_PASSED = {"host", "connection", "content-length", "transfer-encoding", "date", "server"}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "SECRETEXAMPLE", "AWS_REGION": "eu-west-1"}
 
@@ -73,7 +73,7 @@ class S3Page(AioPage):
         return name
 
     async def unfinished(self, bucket: str) -> list[str]:
-        """The ids of uploads that were begun and are neither complete nor taken back."""
+        """The ids of uploads that are neither complete nor aborted."""
         return re.findall(r"<UploadId>([^<]+)</UploadId>", await self._ask("GET", f"/{bucket}?uploads"))
 
     def application(self) -> web.Application:
@@ -109,7 +109,7 @@ class S3Page(AioPage):
 
 
 def refused(status: int, code: str) -> Fault:
-    """An error as S3 says it; code "": without a word."""
+    """An error in S3's format; code "": without a body."""
 
     text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>In words</Message></Error>"
     return failing(status, text if code else "")

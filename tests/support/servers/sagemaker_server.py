@@ -36,14 +36,14 @@ Reply = Callable[[dict[str, Any]], Awaitable[web.Response]]
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What somebody signs with. token: of a session, where the key is one of a role."""
+    """The credentials of a signature. token: of a session, if the key is one of a role."""
 
     id: str = "AKIDEXAMPLE"
     secret: str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     token: str = ""
 
     def environment(self) -> dict[str, str]:
-        """As programs of AWS are given it."""
+        """The environment variables of AWS."""
         given = {"AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret}
         return given | ({"AWS_SESSION_TOKEN": self.token} if self.token else {})
 
@@ -59,7 +59,7 @@ def text_reply(answer: str) -> Reply:
 
 
 def refused(status: int, kind: str, message: str, **more: Any) -> Reply:
-    """An error as SageMaker says it."""
+    """An error in SageMaker's format."""
 
     async def reply(body: dict[str, Any]) -> web.Response:
         return error(status, kind, message, **more)
@@ -103,7 +103,7 @@ class SageMakerServer(AioPage):
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """What a worker is given to find it, with the first key."""
+        """The settings of a worker to find it, with the first key."""
         return {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url, "AWS_REGION": REGION} | self.keys[0].environment()
 
     def application(self) -> web.Application:
@@ -136,7 +136,7 @@ class SageMakerServer(AioPage):
             return await of_model(answer.status, text)({})
 
     def _refusal(self, request: web.Request, data: bytes) -> web.Response | None:
-        """Why AWS would not take it; None where it would."""
+        """The reason for which AWS would refuse it; None if it would not."""
         given = _AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
         if not given:
             return error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")

@@ -30,7 +30,7 @@ def is_installed() -> bool:
 
 
 def apart() -> list[int]:
-    """All cores but one, for a vLLM: what it spins on is not given to others, for up to seconds."""
+    """All cores but one, for a vLLM: its busy loops block a core for up to seconds."""
     *most, _ = sorted(os.sched_getaffinity(0))
     return most
 
@@ -84,7 +84,7 @@ class VllmProcess:
         raise TimeoutError(child.last_lines(self.log, 20))
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """All of it, the engine beside the server too."""
+        """All of its processes, the engine included."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, sig)

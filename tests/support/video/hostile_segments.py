@@ -83,7 +83,7 @@ def muxed(template: Still, packets: Sequence[bytes], keyframe: bool = True) -> b
 
 
 def lying(mp4: bytes, size: tuple[int, int]) -> bytes:
-    """The same video in an MP4 that says another size than its parameter sets."""
+    """The same video in an MP4 that has another size than its parameter sets."""
     entry = mp4.find(b"stsd") + 16
     assert mp4[entry:].startswith((b"avc1", b"hev1", b"hvc1"))
     # ISO/IEC 14496-12: width and height stand 28 bytes after the sample entry's name.

@@ -54,7 +54,7 @@ def pixels(jpeg: bytes) -> np.ndarray:
 
 
 def number(shown: np.ndarray, source: list[np.ndarray], near: int) -> int:
-    """Which of the camera's frames a picture shows, of whatever width. near: they look alike again after 51."""
+    """The number of the camera's frame in a picture of any width. near: the frames repeat after 51."""
     times = 320 // shown.shape[1]
     shown = np.kron(shown, np.ones((times, times, 1), int))
     first = max(0, near - 20)

@@ -82,13 +82,13 @@ def planned(store: Path, output: Path, **more: Any) -> tuple[Job, list[Piece]]:
 
 
 def table(output: Path, kind: str) -> list[dict[str, Any]]:
-    """All rows of a kind, by when they are and what they say."""
+    """All rows of a kind, by time and content."""
     found = [row for path in (output / kind).rglob("*.parquet") for row in rows.read(path.read_bytes())]
     return sorted((row | {"run": ""} for row in found), key=str)
 
 
 def seen(output: Path) -> dict[str, Any]:
-    """What was seen of each segment, by its id."""
+    """The detections of each segment, by its id."""
     found = table(output, "segments")
     by_id = {f"{row['camera']}/{row['id']}": row["frames"] for row in found}
     assert len(by_id) == len(found), "each segment once"

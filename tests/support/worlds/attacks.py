@@ -31,7 +31,7 @@ PERMISSIONS: Mapping[str, Permissions] = {
     **identities.permissions(),
     **{r.identity: identities.permitted(r.identity, RIGHTS[r.identity]) for r in READERS},
 }
-# Of every request to JetStream that there is: a stream, a consumer, and what the request says.
+# Of every request to JetStream: a stream, a consumer, and the payload.
 STREAM_CALLS = {
     "STREAM.CREATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"]}}',
     "STREAM.UPDATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"], "max_msgs": 1}}',
@@ -134,7 +134,7 @@ def may_publish(identity: str, subject: str) -> bool:
 
 
 def calls(inbox: str) -> Iterator[tuple[str, str]]:
-    """Every request to JetStream: its subject after the prefix, and what it says."""
+    """Every request to JetStream: its subject after the prefix, and its payload."""
     for stream, subject in streams().items():
         for call, body in STREAM_CALLS.items():
             names_ = {"s": stream, "subject": subject, "inbox": inbox}
@@ -147,7 +147,7 @@ def calls(inbox: str) -> Iterator[tuple[str, str]]:
 
 
 def subjects() -> list[str]:
-    """Every subject on which somebody listens, or a stream."""
+    """Every subject with a subscriber or a stream."""
     found = [names.media("lobby"), *(names.event(kind.kind, "lobby") for kind in KINDS)]
     found += [names.job(kind.kind, "lobby") for kind in JOBS]
     for service in catalog.services():
@@ -180,7 +180,7 @@ def direct(identity: str, inbox: str) -> Iterator[Try]:
 
 
 def by_reply(identity: str) -> Iterator[Try]:
-    """To what the identity may ask or tell, with the answer wanted where it may not publish."""
+    """Subjects that the identity may publish to, with the replies to subjects that it may not."""
     wanted = [f"{names.API}.{call}" for call, _ in calls(f"_INBOX_{identity}.x")] + subjects()
     forbidden = [subject for subject in dict.fromkeys(wanted) if not may_publish(identity, subject)]
     for pattern in PERMISSIONS[identity]["publish"]:
@@ -198,7 +198,7 @@ def by_header(identity: str) -> Iterator[Try]:
 
 
 async def state(js: JetStreamContext) -> dict[str, Any]:
-    """What is stored, and how it is set up. Of each stream at one moment, as the server may be writing to it."""
+    """Messages and configuration of the store. Each stream is read at one moment: the server may write to it."""
     found: dict[str, Any] = {}
     await _all_copied(js)
     for info in await js.streams_info():

@@ -10,7 +10,7 @@ from shared.contract import events, names
 from shared.contract.events import Detections, DetectionsRevision, Quality
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
-# So that what had died is given to the next in time.
+# Short, so that the next worker gets the messages of a dead one in time.
 ACK_WAIT_S = 2.0
 
 

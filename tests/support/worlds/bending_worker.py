@@ -29,7 +29,7 @@ TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
 
 
 class Bending(Echo):
-    """As Echo. Of what begins with `low` it looks at less, but when it is done again."""
+    """As Echo. It degrades messages that begin with `low`, except in their backfill."""
 
     def __init__(self, **fields: object) -> None:
         super().__init__(**fields)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def counted(result: str) -> float:
 
 
 class Gated(Bending):
-    """Its device waits for `gate` with what is urgent; not for ever, as a test that fails must end too."""
+    """Its device waits for `gate` with urgent work; not for ever, because a failing test must end too."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ class World:
         self._owed = 0.0
 
     def run(self, seconds: int) -> World:
-        """Goes on for some seconds, remembering only these."""
+        """Run for some seconds, and remember only these."""
         self.estimates, self.replicas = [], []
         for _ in range(seconds):
             self._second()

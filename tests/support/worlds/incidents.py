@@ -1,4 +1,4 @@
-"""Incidents as analytics says them, made by hand: what rooms that show them are tested with."""
+"""Hand-written incidents in the format of analytics: test data for the pages that show them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ago(seconds: float) -> dt.datetime:
 def incident(
     name: str = "crowd.1", camera: str = "lobby", *, start: dt.datetime | None = None, **fields: Any
 ) -> Incident:
-    """One that has begun, a minute ago, unless `fields` say otherwise."""
+    """An incident that began a minute ago; `fields` override this."""
     start = start or ago(60)
     given = {
         "state": "start",

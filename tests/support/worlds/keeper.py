@@ -18,7 +18,7 @@ from shared.recordings.records import HOUR, Hour, Recorded, file_key, folder_of
 from shared.recordings.stores.folder import Folder
 
 MINUTE = dt.timedelta(minutes=1)
-# An hour that is over: events that are stored now say what was then.
+# A past hour: events that are stored now refer to it.
 AT = (dt.datetime.now(dt.UTC) - 3 * HOUR).replace(minute=0, second=0, microsecond=0)
 SETTLED = AT + HOUR + SETTLE
 

@@ -55,7 +55,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[Piece]:
 def filmed(
     second: Sequence[Piece], numbers: Sequence[int], *, epoch: str = "e1", begin: dt.datetime = BEGIN
 ) -> list[Piece]:
-    """Segments of a second, each as long after `begin` as its number says; the first has number 0 in its epoch."""
+    """Segments of a second, each its number of seconds after `begin`; the first has number 0 in its epoch."""
     row = []
     for n in numbers:
         piece = second[n % len(second)]

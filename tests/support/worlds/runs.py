@@ -15,7 +15,7 @@ NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def reanalysis(run: str, *cameras: str, **fields: Any) -> Reanalysis:
-    """One that has looked at a quarter of what there is."""
+    """A run that has analysed a quarter of its video."""
     usual = {
         "since": NOW - dt.timedelta(days=1),
         "until": NOW,

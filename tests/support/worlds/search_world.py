@@ -112,7 +112,7 @@ async def find(client: Client, **query: object) -> Found:
 
 @contextlib.asynccontextmanager
 async def encoder(server: NatsServer, meaning: dict[str, np.ndarray], model: str = "m") -> AsyncIterator[None]:
-    """Answers in place of embed, as no CLIP weights are to be had: a text means the vector that is given for it."""
+    """Answers in place of embed, because no CLIP weights are available: each text has a configured vector."""
     client = await bus.connect(server.settings("embed"), "embed")
 
     async def text(payload: bytes) -> tuple[bytes, dict[str, str]]:

@@ -55,7 +55,7 @@ async def letters(client: Client) -> list[dlq.DeadLetter]:
 
 
 def is_signed(posted: Posted, key: bytes = KEY) -> bool:
-    """As a receiver tells, without any code of ours."""
+    """Verify the signature as a receiver does, without any code of ours."""
     content = f"{posted.headers['webhook-id']}.{posted.headers['webhook-timestamp']}.".encode() + posted.body
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
     return hmac.compare_digest(f"v1,{expected}", posted.headers["webhook-signature"])

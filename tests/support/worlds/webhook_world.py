@@ -19,7 +19,7 @@ Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """A request as it came. headers: by their names in small letters."""
+    """A received request. headers: by their names in lower case."""
 
     path: str
     headers: dict[str, str]

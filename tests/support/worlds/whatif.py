@@ -11,7 +11,7 @@ def ours(*, at_work: bool = False) -> list[psutil.Process]:
     """The processes that simulate for this one. at_work: those alone that have processes of their own by now."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        # Any of them may end while it is looked at.
+        # Any of them may end during the read.
         with contextlib.suppress(psutil.Error):
             if "tidegate.whatif" in " ".join(process.cmdline()) and (not at_work or process.children()):
                 found.append(process)
