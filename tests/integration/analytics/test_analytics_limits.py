@@ -1,4 +1,4 @@
-"""analytics under attack: one process publishes whatever detections it likes; honest cameras' alerts still come."""
+"""analytics under attack: one process publishes arbitrary detections; alerts of honest cameras still come."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_camera_that_is_no_longer_listed_is_dropped() -> None:
 
 
 def test_the_camera_with_the_largest_backlog_is_flushed() -> None:
-    """Segments behind a gap are held, for as long as the missing one may still come."""
+    """Segments behind a gap wait, for as long as the missing one may still come."""
     partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(waiting_bytes=200_000))
     honest = detections([ACROSS], 3, camera="yard")
     for seq, event in enumerate((honest[0], honest[2]), 1):
@@ -215,9 +215,9 @@ def numbered(camera: str, count: int) -> Iterator[Detections]:
 async def test_a_flood_of_invented_cameras_is_bounded_and_forgotten(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its keys expire, an honest camera's incident comes, and one without rules has a place again afterwards."""
+    """Its keys expire, an honest camera's incident comes, and a camera without rules has a place again afterwards."""
     monkeypatch.setattr(entries, "EXPIRES_S", 1)
-    # Of the others, this one has an entry and no rules: it is followed whatever is invented.
+    # This other camera has an entry and no rules: it is followed despite invented ones.
     await registry.put(admin.jetstream(), "plain", *new_camera("rtsp://10.0.0.7/x"))
     await use(admin, "lobby", RULES)
     given = {"analytics_reorder_s": 0.5, "analytics_idle_s": 1.0, "analytics_unlisted_cameras": 8}
@@ -256,7 +256,7 @@ async def test_states_stay_within_their_bytes_and_the_largest_is_dropped_first(
                 await asyncio.sleep(0.05)
         await publish(admin, honest[5:])
         found = [e for _, e in await until_said(admin, lambda f: incidents(f, "start", "cross"))]
-        # Its track is one, from before the crowds until after them: another state was dropped.
+        # It has one track, from before the crowds until after them: another state was dropped.
         assert len({t.id for e in found if e.camera == "lobby" for t in getattr(e, "tracks", [])}) == 1
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
     packed = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]

@@ -69,7 +69,7 @@ def preview_of(
     until: dt.datetime = UNTIL,
     end: dt.datetime | None = UNTIL,
 ) -> bytes:
-    """end: of the log, if the last line is to be there."""
+    """end: of the log; None omits the last line."""
     lines = [preview.request("lobby", rules, since, until)]
     lines += [preview.detections(s.seq, s.time, s.data) for s in stored]
     return b"".join([*lines, *([preview.end(end)] if end else [])])
@@ -86,7 +86,7 @@ def incidents(found: Iterable[Answer]) -> list[Incident]:
 
 @contextlib.contextmanager
 def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """As a console starts it, with nothing of its own environment."""
+    """As a console starts it, without the console's environment."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path.cwd()))} | environment
     command = bound(python("services.analytics.preview"))
     pipe = subprocess.PIPE
@@ -120,7 +120,7 @@ def over(found: Sequence[Any], n: int) -> bool:
 
 
 async def test_a_preview_reports_the_incidents_of_the_service(server: NatsServer, admin: Client) -> None:
-    """A segment is missing, one comes late, another twice, and some are no detections."""
+    """One segment is missing, one late, one repeated, and some messages are no detections."""
     await use(admin, "lobby", ALONE)
     scene = detections(BUSY, 26, fps=4)
     sent = [*scene[:9], *scene[10:14], scene[15], scene[14], scene[12], *scene[16:]]
@@ -199,7 +199,7 @@ def test_progress_grows_to_one() -> None:
     assert done == sorted(done) and done[-1] == 1.0 and 20 < len(done) <= 100
 
 
-# ---- what can't be answered
+# ---- invalid requests
 
 
 def test_every_mistake_in_the_rules_is_reported_with_its_path() -> None:
@@ -282,7 +282,7 @@ def crowd(n: int) -> bytes:
 
 
 def begin(child: subprocess.Popen[bytes]) -> None:
-    """It has bounded itself once it answers."""
+    """Wait for its first answer: it has set its limits by then."""
     assert child.stdin and child.stdout
     child.stdin.write(HALF)
     child.stdin.flush()
@@ -290,7 +290,7 @@ def begin(child: subprocess.Popen[bytes]) -> None:
 
 
 def feed(child: subprocess.Popen[bytes], lines: Sequence[bytes]) -> list[Answer]:
-    """What it answers until it ends by itself."""
+    """Its answers until it ends by itself."""
     assert child.stdin and child.stdout
     with contextlib.suppress(BrokenPipeError):
         for line in lines:
@@ -362,7 +362,7 @@ def test_a_preview_ends_with_its_parent() -> None:
         child = int(parent.stdout.readline())
         assert json.loads(parent.stdout.readline()) == {"done": 0.5}
         parent.send_signal(signal.SIGKILL)
-        # The pipe is the child's too.
+        # The child shares the pipe.
         assert parent.stdout.read() == b""
         assert not Path(f"/proc/{child}/exe").exists()
     finally:

@@ -1,4 +1,4 @@
-"""The second pass as a service does it: out of a real EVENTS, killed and started again, and shared by replicas."""
+"""The second pass in the service: over a real EVENTS, killed and restarted, and shared by replicas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REORDER_S = 12.0
 
 
 def scene(camera: str) -> list[Detections]:
-    """Half a minute, and over the end of one: two run through, and one walks."""
+    """Half a minute, over the end of a minute: two people run through, and one walks."""
     return detections([*RUNNERS, Walk(2, 20, (0.9, 0.9), (0.1, 0.9))], 70, camera=camera)
 
 
@@ -47,7 +47,7 @@ async def say_one_before_its_first(client: Client, event: Detections) -> None:
 
 
 async def say_first(client: Client, event: Detections) -> None:
-    """As cv does in a surge: of the first half of it a frame a second."""
+    """As cv in a surge: a frame a second of the first half."""
     await say(client, less(event, 1) if event.segment.n < 40 else event, first_id(event))
 
 

@@ -87,12 +87,12 @@ async def test_order_and_number_of_replicas_change_no_event(server: NatsServer, 
         # The first segment comes first: in the middle of an epoch its start is unknown.
         waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
     shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
-    # What comes late is late in their order alone, however long a busy machine takes to publish it.
+    # Late segments are late only in their order, however long a busy machine takes to publish them.
     patient = {"analytics_reorder_s": LONGEST_S}
     async with running(server, **patient), running(server, **patient), running(server, **patient):
         for n, event in enumerate(shuffled):
             await publish(admin, [event])
-            if n % 3 == 0:  # the second time under another id, as after the window in which JetStream knows it
+            if n % 3 == 0:  # the second time under another id, as after JetStream's deduplication window
                 headers = events.headers(event, id=f"again/{n}", source="test")
                 await admin.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
         found = await until(admin, lambda f: len(f) >= len(expected))
@@ -235,7 +235,7 @@ async def test_a_rule_can_suppress_unconfirmed_alerts(server: NatsServer, admin:
 
 
 async def fill_vlm(client: Client) -> None:
-    """It takes no more jobs."""
+    """Fill the stream of jobs."""
     js = client.jetstream()
     config = (await js.stream_info(names.VLM)).config
     config.max_msgs = 1
@@ -301,7 +301,7 @@ async def test_an_invalid_trace_is_not_propagated(server: NatsServer, admin: Cli
 
 @pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
 async def test_an_incident_of_any_epoch_is_verified(server: NatsServer, admin: Client, epoch: str) -> None:
-    """vlm refused the job, and its alert came only once no verdict had come."""
+    """Regression: vlm refused the job, and its alert came only after the timeout of the verdict."""
     await use(admin, "lobby", ASKING)
     async with running(server):
         for event in detections([ACROSS], 14):
@@ -361,7 +361,7 @@ async def test_invalid_detections_are_dead_lettered_and_harm_no_other(server: Na
 async def test_a_camera_that_breaks_analytics_is_reset_and_harms_no_other(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    """An unforeseen error must not stop the others: an injected one stands for it."""
     whole = CameraAnalytics.read
 
     def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
@@ -387,7 +387,7 @@ async def test_a_camera_that_breaks_analytics_is_reset_and_harms_no_other(
 async def test_leases_are_renewed_during_a_slow_segment(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A partition that was lost over a large event was read again from before it, and lost again."""
+    """Regression: a partition that was lost during a large event was read again from before it, and lost again."""
     whole = CameraAnalytics.read
     begun, go_on = threading.Event(), threading.Event()
 

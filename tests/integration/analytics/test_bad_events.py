@@ -91,7 +91,7 @@ OF_BOTH: tuple[dict[str, Any], ...] = (
     *({"model": model} for model in ("x" * 257, None, 3)),
     {"timing": {"queued_ms": 1e300, "decode_ms": 1, "infer_ms": 1}},
 )
-# What no JSON is, and what JSON's reader gives up on.
+# Invalid JSON, and JSON that its reader refuses.
 NO_JSON = (
     *(b"", b"{", b"null", b"[]", b"3", b'"x"', b"\xff\xfe", b'{"camera": "\xff"}', b"[" * 200_000, b'{"a":' * 200_000),
     *(b'{"camera": "lobby"}', b'{"camera": NaN}', b"\x00" * 1000, b'"\\ud800"', b"1e999999"),
@@ -206,7 +206,7 @@ async def test_an_event_replaces_no_row_of_another_kind(server: NatsServer, admi
 async def test_a_failing_batch_is_halved_until_the_culprit_is_dead_lettered(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]
 ) -> None:
-    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    """An unforeseen error must not stop the others: an injected one stands for it."""
     whole = Index.add
 
     def add(self: Index, vectors: Any, labels: Any) -> None:
@@ -332,7 +332,7 @@ things = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn, whole: Callable[..., dict[str, Any]]) -> bytes:
-    """An event of which one thing, somewhere in it, is another: or whose bytes are."""
+    """An event with one value, anywhere in it, replaced, or with changed bytes."""
     event = json.loads(json.dumps(whole()))
     if draw(st.booleans()):
         place: Any = event

@@ -141,7 +141,7 @@ def file(n: int) -> Recorded:
     )  # fmt: skip
 
 
-# ---- before it begins
+# ---- before the run
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> 
         Run.create(job, pieces, results)
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ from tidegate.local.server import NatsServer
 __all__ = ["store"]
 
 EVERY_S = 5
-# So that a run takes some seconds.
+# Delays a run to some seconds.
 SLOW_S = 0.3
 SECOND = dt.timedelta(seconds=1)
 
@@ -119,7 +119,7 @@ async def world(store: Path, tmp_path: Path) -> AsyncIterator[World]:
         yield World(model, store, tmp_path)
 
 
-# ---- which stretches
+# ---- stretches
 
 
 @given(
@@ -153,7 +153,7 @@ async def test_every_stretch_with_video_has_one_caption_of_its_frames(world: Wor
     found = world.captions()
     by_camera = {camera: [row for row in found if row["camera"] == camera] for camera in ("alley", "crossing")}
     for camera, row in by_camera.items():
-        # Forty seconds of video, and what of a stretch is before or after it shows nothing.
+        # Forty seconds of video; the parts of a stretch before and after it have no frames.
         assert row[0]["start"] == BEGIN and row[-1]["start"] < BEGIN + 40 * SECOND <= row[-1]["end"]
         assert all(a["end"] == b["start"] for a, b in itertools.pairwise(row)), camera
         assert all((one["end"] - one["start"]) == EVERY_S * SECOND for one in row[1:])
@@ -290,7 +290,7 @@ async def test_nothing_starts_without_a_model(world: World) -> None:
     assert not (world.output / "plan.json").exists()
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 async def until_captioned(world: World, process: subprocess.Popen[str], count: int) -> None:
@@ -439,7 +439,7 @@ async def test_captions_of_a_run_are_summarised_where_live_has_none(
     live = {"start": second["start"] + SECOND, "end": second["end"] - SECOND}
     event = rows.caption_event(second | live | {"text": "live.", "frames": []})
     await admin.jetstream().publish(events.subject(event), events.encode(event))
-    # A later run has others, over the end of one and the beginning of the next.
+    # A later run has other captions, over the end of one and the start of the next.
     over = {"start": captions[3]["start"] + SECOND, "end": captions[4]["end"] - SECOND, "text": "later."}
     past = events.past(rows.caption_event(captions[3] | over), "later")
     await admin.jetstream().publish(events.subject(past), events.encode(past))
@@ -463,7 +463,7 @@ async def test_captions_of_a_run_are_summarised_where_live_has_none(
 @pytest.mark.xdist_group("computing")
 @pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm")
 async def test_a_vllm_of_the_run_may_die_and_ends_with_the_run(world: World) -> None:
-    """It takes longer to load than an endpoint may be away, both times."""
+    """Both loads take longer than the permitted outage of an endpoint."""
     seed = f"--seed={os.getpid()}"
     del world.environment["VLM_URL"]
     world.environment |= tiny_vlm.ENV | {
@@ -486,6 +486,6 @@ async def test_a_vllm_of_the_run_may_die_and_ends_with_the_run(world: World) -> 
 
 
 def _pids(argument: str) -> list[int]:
-    """The server itself, and not what works for it."""
+    """The process of the server itself, without its workers."""
     found = subprocess.run(["pgrep", "-f", f"api_server .*{argument}"], capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]

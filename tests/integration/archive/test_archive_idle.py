@@ -55,7 +55,7 @@ class World:
         self._monkeypatch = monkeypatch
 
     async def cv(self) -> ServiceProcess:
-        """One more replica, at work."""
+        """Start one more replica."""
         folder = self._folder / "cv"
         folder.mkdir(exist_ok=True)
         replica = f"cv-{len(list(folder.iterdir()))}"
@@ -65,7 +65,7 @@ class World:
         return cv
 
     def reach(self) -> None:
-        """Commands of this process find the server."""
+        """Point commands of this process at the server."""
         for name, value in self._server.environment("admin").items():
             self._monkeypatch.setenv(name, value)
 
@@ -94,7 +94,7 @@ class World:
             return run
 
     def resume(self) -> None:
-        """Go on with the run, by the command."""
+        """Resume the run, by the command."""
         done = subprocess.run(
             [*COMMAND, "reanalyze", "--resume", str(self.output), "--json"],
             env=os.environ | {"TIDEGATE_DATA": str(self._folder / "data")},
@@ -108,7 +108,7 @@ class World:
 
 @pytest.fixture
 def media() -> list[Piece]:
-    """Live video, of another camera than is recorded."""
+    """Publish live video of a camera without recordings."""
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     return clips.pieces(video, "cam")[:20]
 
@@ -262,7 +262,7 @@ async def test_a_replica_survives_any_task(world: World, admin: Client, media: l
     assert failed.pop("good") == "" and all(failed.values()) and failed.keys() == {"short", "long", "garbage"}
     (seen_,) = (one for one in asker.heard if one.id == "good")
     assert len(seen_.objects) == 5 and seen_.width == media[0].segment.width
-    # Live video has not suffered.
+    # Live video had no delay.
     events = await admin.subscribe(names.event("detections", "cam"))
     await publish(admin, media[:3])
     for _ in range(3):
@@ -271,7 +271,7 @@ async def test_a_replica_survives_any_task(world: World, admin: Client, media: l
 
 
 async def test_a_run_survives_any_message(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica by hand, which knows no manners."""
+    """A fake replica that breaks the protocol."""
     heard = await beat_as(admin, MODEL)
     run = asyncio.create_task(world.run(pieces=1))
     ours = reanalysis.encode(Free(replica="r", model=MODEL))
@@ -310,7 +310,7 @@ async def test_a_run_survives_any_message(world: World, admin: Client, monkeypat
 
 
 async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
-    """Heartbeats of a replica by hand."""
+    """Send heartbeats of a fake replica."""
     counts = dict.fromkeys(("pid", "in_flight", "processed", "failed", "items"), 0)
     seconds = dict.fromkeys(("uptime_s", "busy_s", "working_s"), 0.0)
     heartbeat = WorkerStats(service="cv", replica=model, state="ready", model=model, **counts, **seconds)
@@ -332,7 +332,7 @@ async def asking(admin: Client, subject: str, data: bytes) -> bytes:
         return b""
 
 
-# ---- before it begins
+# ---- before the run
 
 
 @pytest.mark.slow
@@ -367,7 +367,7 @@ async def test_mistakes_are_reported_before_the_work(world: World, admin: Client
     assert "nothing runs on" in nobody.stderr
 
 
-# ---- which task is whose
+# ---- distribution of tasks
 
 
 @given(st.lists(st.sampled_from(["take", "wait", "give up", "done", "heard"]), max_size=60), st.integers(1, 6))

@@ -89,7 +89,7 @@ async def test_a_recording_has_the_same_detections_as_live(
 
 
 def same(found: list[DetectedObject], expected: list[DetectedObject]) -> None:
-    """Each that is in or out by no rounding has its like in the other, and there is one at least."""
+    """Each box beyond the range of rounding has its counterpart in the other, and there is at least one."""
     for some, others in ((found, expected), (expected, found)):
         for one in (o for o in some if o.score > 0.3 + NEAR):
             assert any(
@@ -105,7 +105,7 @@ def same(found: list[DetectedObject], expected: list[DetectedObject]) -> None:
 async def test_a_recording_has_the_same_vectors_as_live(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fps: float
 ) -> None:
-    """Keyframes are further apart than a second: which of them are taken, and on whose behalf, is as live."""
+    """Keyframes are further apart than a second: their choice, and the segments they stand for, are as live."""
     (tmp_path / "embed").mkdir()
     embed = ServiceProcess("embed", world.server.environment("embed"), tmp_path / "embed", EMBED_FPS=str(fps))
     recorder = world.recorder()

@@ -25,7 +25,7 @@ __all__ = ["store", "whole"]
 # Ray's own servers take a busy machine for a dead one.
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.xdist_group("computing")]
 
-# Of each machine: its share of memory for what goes from one process to another.
+# Of each machine: its memory for objects that pass between processes.
 MACHINE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
 
 
@@ -44,7 +44,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_a_dead_machine_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
-    """Its workers had no room elsewhere, and were waited for."""
+    """Regression: its workers had no room elsewhere, and the run waited for them."""
     from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", embed=EMBED)
@@ -77,7 +77,7 @@ def test_an_error_on_another_machine_is_reported_here(store: Path, tmp_path: Pat
 def test_pictures_of_any_size_pass_between_processes(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A detector that takes any is given tiles that are smaller than the whole; an embedder has a size of its own."""
+    """A detector of any size gets tiles that are smaller than the picture; an embedder has its own size."""
     from tidegate.archive.engines import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", tiles="2x1", cameras=("alley",), embed=EMBED)

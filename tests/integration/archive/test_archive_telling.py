@@ -42,7 +42,7 @@ EVER = 100 * 365 * 86_400.0
 
 @pytest_asyncio.fixture
 async def recorded(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is that of the system that recorded, and is where `tidegate` goes."""
+    """Make the server that of the recording system, and the one that `tidegate` uses."""
     for name, value in server.environment("admin").items():
         monkeypatch.setenv(name, value)
     kv = await admin.jetstream().key_value(names.RECORDER)
@@ -61,7 +61,7 @@ def indexed_pieces(results: Path, run: str = "again", pieces: int | None = None)
     with SyncStore(str(results), "--resume") as place:
         found = Run.load(place)
         job = msgspec.structs.replace(found.job, run=run)
-        # The two cameras of these recordings have segments of the same numbers, as those of one system never do.
+        # The two cameras of these recordings have equal segment numbers, which one system never produces.
         alley = [piece for piece in found.pieces if piece.camera == "alley"]
         with PastEventPublisher(results, job) as teller:
             states = list(islice(past_events.publish_past(job, alley, [], place, teller), pieces))
@@ -177,7 +177,7 @@ async def test_an_impossible_publication_is_reported_before_the_work(
     monkeypatch.setattr(past_events, "_TIMEOUT_S", 0.0)
     with pytest.raises(TidegateError, match=r"wait for search, which takes none: .*--search"):
         await run(lambda: indexed_pieces(results))
-    # EVENTS is too small, or of a version before.
+    # EVENTS is too small, or of an earlier version.
     settings = topology.TopologySettings(events_max_bytes=100_000)
     await topology.apply(js, settings)
     with pytest.raises(SettingError, match=r"EVENTS room for .* raise EVENTS_MAX_BYTES"):
@@ -195,7 +195,7 @@ async def test_an_impossible_publication_is_reported_before_the_work(
         monkeypatch.setenv(name, value)
     assert await run(lambda: indexed_pieces(results)) > 0
     assert (await js.consumer_info(names.EVENTS, "search")).num_pending
-    # It is not the system that recorded.
+    # It is not the recording system.
     await (await js.key_value(names.RECORDER)).delete(camera_key("alley"))
     refused = await run(lambda: command(server, "reanalyze", "--resume", str(results), "--events"))
     assert refused.returncode == 1 and "alley was not recorded by the system" in refused.stderr, refused.stderr

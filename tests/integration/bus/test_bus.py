@@ -45,7 +45,7 @@ async def test_a_request_to_an_absent_server_does_not_block_closing(server: Nats
 
 
 async def test_a_flush_covers_all_earlier_requests(server: NatsServer, admin: Client) -> None:
-    """Its ping went ahead of a subscription that waited to be written, and the first message was lost."""
+    """Regression: its ping overtook an unwritten subscription, and the first message was lost."""
     reader = await bus.connect(server.settings("admin"), "admin")
     try:
         for n in range(200):

@@ -57,7 +57,7 @@ async def test_setup_without_a_replica_setting_keeps_the_number_of_replicas(clus
     admin = await bus.connect(cluster.settings("admin"), "admin")
     js = admin.jetstream()
     await apply(js, TopologySettings(media_max_age_s=590))
-    # A version before had no such stream.
+    # An earlier version had no such stream.
     await js.delete_stream("ASKS")
     await apply(js, TopologySettings())
     assert {info.config.num_replicas for info in await js.streams_info()} == {3}
@@ -103,7 +103,7 @@ async def test_the_cluster_works_with_one_frozen_server(cluster: NatsCluster) ->
     still.pause()
     assert await publish(admin, range(20)) == set(range(1, 21))
     still.resume()
-    # Not once for all: a leader takes a peer for behind whenever it has just stored something.
+    # Repeat the check: a leader reports a peer as behind whenever it has just stored a message.
     async with asyncio.timeout(patience_s()):
         while {peer.current for peer in (await stored(admin)).cluster.replicas} != {True}:
             await asyncio.sleep(0.1)

@@ -25,7 +25,7 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 LEASE_S = 2.0
-# Longer than whatever a busy machine may hold up.
+# Longer than any delay of a busy machine.
 LONG_S = 20.0
 
 
@@ -85,7 +85,7 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
 
 
 async def has_taken(process: Process) -> None:
-    """Wait until it has the camera, which it takes as soon as it is free."""
+    """Claim the camera whenever it is free, until the process has it."""
     while "lobby" not in process.leases.owned:
         if process.leases.is_free("lobby"):
             await process.leases.claim("lobby")
@@ -124,7 +124,7 @@ async def test_a_silent_holder_is_replaced(process: Start) -> None:
 
 
 async def test_a_lease_longer_than_the_own_one_is_respected(process: Start) -> None:
-    """LEASE_S is changed for one replica after the other."""
+    """LEASE_S changes for one replica after the other."""
     holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")
     await has_taken(holder)
     await holder.freeze()
@@ -200,7 +200,7 @@ async def test_a_wrong_clock_loses_nothing(process: Start, ago_s: float) -> None
 
 
 async def test_a_begin_after_the_take_back_owns_nothing(process: Start) -> None:
-    """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
+    """Regression: frozen while it connected, it later stored video until its lease ended: the other had it, too."""
     holder, other = await moving(process)
     await other.freeze()
     await has_taken(holder)
@@ -212,7 +212,7 @@ async def test_a_begin_after_the_take_back_owns_nothing(process: Start) -> None:
 
 
 async def test_a_holder_that_needs_exclusive_access_makes_the_previous_one_stop(process: Start) -> None:
-    """There are cameras that have one connection at a time."""
+    """Some cameras accept one connection at a time."""
     holder, other = await moving(process, holds_s=LONG_S)
     other.handover.start("lobby", None)
     assert await heard(holder) is None
@@ -243,7 +243,7 @@ async def test_a_holder_that_dies_before_its_begin_is_not_waited_for(process: St
 
 @pytest.mark.slow
 async def test_no_holder_releases_while_the_server_is_away(server: NatsServer, process: Start) -> None:
-    """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
+    """Regression: after an outage of 10 s, a moving camera's video was dropped, uncounted, or stored twice."""
     holder, other = await moving(process)
     await server.stop()
     begun = begin(other)
@@ -257,7 +257,7 @@ async def test_no_holder_releases_while_the_server_is_away(server: NatsServer, p
 
 
 async def test_a_camera_that_has_not_begun_is_not_offered(admin: Client, process: Start) -> None:
-    """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
+    """Regression: of three processes that start in turn, two stored a camera's video until the third had it."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -328,7 +328,7 @@ async def test_nothing_is_owned_before_the_begin(process: Start) -> None:
     await has_taken(other)
     await other.freeze()
     await until(lambda: b"after" in third.mirror.values.get("camera.lobby", b""))
-    # As if it had been silent for a lease.
+    # Simulate silence for a lease.
     third.mirror.seen["camera.lobby"] -= 2 * LONG_S
     third.leases.presence._judges_from = 0.0
     await has_taken(third)
@@ -351,7 +351,7 @@ async def test_a_camera_that_its_next_holder_releases_continues(process: Start) 
 
 
 async def test_a_camera_that_its_next_holder_releases_continues_until_another_begins(process: Start) -> None:
-    """It was stopped as soon as the third had taken it, which then had to connect."""
+    """Regression: it stopped as soon as the third had taken the camera, which then had to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await hand_on(holder, other)
@@ -412,7 +412,7 @@ async def test_an_offer_can_be_withdrawn(process: Start) -> None:
 
 
 async def test_an_offer_that_is_withdrawn_too_late_ends_in_order(process: Start) -> None:
-    """It was ours until another had it: it is not as if the lease had run out."""
+    """The camera was ours until another had it: this differs from an expired lease."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -459,7 +459,7 @@ async def test_each_holder_keeps_its_cameras_after_an_outage(server: NatsServer,
 
 
 async def test_a_camera_that_another_held_meanwhile_is_lost(process: Start) -> None:
-    """It found no lease when it woke, took one, and published what it had buffered: the same video twice."""
+    """Regression: it found no lease after the freeze, took one, and published its buffer: the same video twice."""
     holder, other = await two(process)
     await holder.freeze()
     await has_taken(other)
@@ -477,7 +477,7 @@ async def test_a_released_camera_is_taken_immediately_even_by_a_thawed_process(a
     await kv.create("camera.yard", b"silent/2")
     holder, other = await two(process, lease_s=LONG_S)
     await other.freeze()
-    # Longer than it may be deaf.
+    # Longer than the permitted silence.
     await asyncio.sleep(LONG_S * 0.7)
     other.live()
     await holder.leases.release("lobby")
@@ -523,7 +523,7 @@ async def test_a_pending_renewal_does_not_outlive_a_release(admin: Client, proce
 
 
 class Behind:
-    """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
+    """A bucket through a server that was cut off from its cluster: the first reads return `entry`, which is old."""
 
     def __init__(self, kv: KeyValue, entry: KeyValue.Entry) -> None:
         self._kv = kv
@@ -546,7 +546,7 @@ async def test_a_stale_server_loses_no_lease(admin: Client, process: Start) -> N
     await kv.delete("camera.lobby")
     holder = await process("holder", kv=behind)
     await has_taken(holder)
-    # As if a renewal had been stored and its answer lost.
+    # Simulate a stored renewal with a lost answer.
     await kv.put("camera.lobby", b"holder/2")
     await until(lambda: behind.reads > 2)
     await until(lambda: holder.leases.holds("lobby") or holder.lost)
@@ -574,7 +574,7 @@ async def test_a_lease_that_the_server_lost_is_taken_again(admin: Client, proces
 
 
 async def test_the_entries_of_a_handover_have_fixed_bytes(admin: Client, process: Start) -> None:
-    """Recorded: in a rolling upgrade other versions read what this one writes."""
+    """Recorded: in a rolling upgrade other versions read the entries of this one."""
     kv = await bind(admin.jetstream(), names.LEASES)
 
     async def stored(value: bytes) -> None:

@@ -37,7 +37,7 @@ async def test_a_recreated_stream_begins_after_the_lost_sequences(admin: Client,
 
 
 async def test_an_event_of_a_new_segment_differs_from_an_old_one(server: NatsServer, admin: Client) -> None:
-    """Its id has the segment's sequence in it."""
+    """The id of an event contains the segment's sequence."""
     cv = await bus.connect(server.settings("cv"), "cv")
 
     async def segment_and_event() -> bool:

@@ -1,4 +1,4 @@
-"""The live copy of a bucket: what it holds while it is read, and after."""
+"""The live copy of a bucket: its entries during a read, and after."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_an_update_during_a_read_is_applied_immediately_and_stays(
 
 
 async def test_a_mirror_of_a_recreated_bucket_has_its_entries(admin: Client, copy: Mirror) -> None:
-    """Which counts from 1 again."""
+    """Revisions of the new bucket count from 1 again."""
     js = admin.jetstream()
     config = (await js.stream_info("KV_leases")).config
     await js.delete_stream("KV_leases")

@@ -1,4 +1,4 @@
-"""What a puller holds of its consumer, over a real server that hangs."""
+"""The messages that a puller takes from its consumer, over a real server that hangs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 from tidegate.local.server import MAX_CONTROL_LINE, NatsServer
 
 HELD = 8
-# Long enough for several requests, if each silence were followed by one.
+# Long enough for several requests, if one followed each silence.
 STALL_S = 5 * SILENCE_S
 
 
@@ -37,7 +37,7 @@ async def test_a_hung_server_delivers_no_more_than_the_free_room(server: NatsSer
     await admin.jetstream().add_consumer(names.MEDIA, ConsumerConfig(durable_name="cv", ack_wait=600))
     for n in range(100):
         await admin.jetstream().publish(names.media("lobby"), b"%d" % n)
-    # It stays: what the server then writes to a connection that was left is delivered again after the ack wait.
+    # It stays connected: messages to an abandoned connection would be redelivered after the ack wait.
     client = await bus.connect(replace(server.settings("cv"), lease_s=60.0), "cv")
     assert server.pid
     async with Puller(client, names.MEDIA, "cv", messages=HELD, max_bytes=1 << 26) as puller:
@@ -63,7 +63,7 @@ async def test_a_hung_server_delivers_no_more_than_the_free_room(server: NatsSer
 
 
 async def test_a_stalled_replica_keeps_its_connection_at_any_credit(server: NatsServer, admin: Client) -> None:
-    """The server closes a connection for which more than its `max_pending` waits."""
+    """The server closes a connection with more unread bytes than `max_pending`."""
     for n in range(24):
         await admin.jetstream().publish(names.media("lobby"), bytes([n]) * (2 << 20))
     client = await bus.connect(server.settings("cv"), "cv")
@@ -84,7 +84,7 @@ async def test_a_stalled_replica_keeps_its_connection_at_any_credit(server: Nats
 async def test_the_largest_message_on_the_longest_subject_is_delivered(
     server: NatsServer, admin: Client, stream: str, subject: str, consumer: str
 ) -> None:
-    """Else it would stay the first until it expires, and any publisher could stop a service so."""
+    """Otherwise it would stay the first until it expires, and any publisher could stop a service."""
     longest = subject + "x" * (MAX_CONTROL_LINE - 32 - len(subject))
     await admin.publish(longest, bytes(admin.max_payload))
     await admin.flush()

@@ -112,7 +112,7 @@ async def test_the_last_admin_cannot_be_removed(server: NatsServer, admin: Clien
 
 
 async def test_two_admins_cannot_remove_each_other_concurrently(server: NatsServer, admin: Client) -> None:
-    """Two consoles, so that nothing in one process keeps them apart."""
+    """Use two consoles, so that no lock of one process separates them."""
     async with console_on(server, admin) as one, console_on(server, admin) as two:
         for n in range(5):
             anna = await one.person("anna", "admin", sees_all=True)
@@ -132,7 +132,7 @@ async def test_two_admins_cannot_remove_each_other_concurrently(server: NatsServ
 
 
 async def test_an_admin_of_some_cameras_changes_no_account(server: NatsServer, admin: Client) -> None:
-    """They would give themselves the others; and so would a token that was narrowed."""
+    """They, or a narrowed token, would grant themselves the other cameras."""
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         root = await console.person("root", "admin", sees_all=True)
@@ -237,7 +237,7 @@ async def test_impossible_changes_are_refused_with_a_reason(
 
 
 async def test_a_group_with_members_cannot_be_removed(server: NatsServer, admin: Client) -> None:
-    """Another group of its name would give them its cameras."""
+    """A later group of the same name would grant its cameras to them."""
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         root = await console.person("root", "admin", sees_all=True)

@@ -36,7 +36,7 @@ async def listed(client: httpx.AsyncClient, **params: Any) -> dict[str, dict[str
 
 
 async def becomes(client: httpx.AsyncClient, id: str, **wanted: Any) -> dict[str, Any]:
-    """The camera as it is listed, once it is so."""
+    """The camera in the list, once it has this state."""
     async with asyncio.timeout(patience_s()):
         while True:
             camera = (await listed(client))[id]
@@ -46,7 +46,7 @@ async def becomes(client: httpx.AsyncClient, id: str, **wanted: Any) -> dict[str
 
 
 async def audited(admin: Client) -> list[dict[str, Any]]:
-    """All that people changed, the oldest first."""
+    """All changes by people, the oldest first."""
     js = admin.jetstream()
     last = (await js.stream_info(names.AUDIT)).state.last_seq
     return [json.loads((await js.get_msg(names.AUDIT, seq, direct=True)).data or b"") for seq in range(1, last + 1)]

@@ -1,4 +1,4 @@
-"""Clips out of a real MEDIA, frame by frame what the camera sent."""
+"""Clips out of a real MEDIA, equal to the camera's video frame by frame."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_a_clip_is_the_video_of_the_camera(
     clip = await clips.clip("cam", start + s(4.5), start + s(7))
     data = await sent(clip)
     assert len(data) == clip.size
-    # From the keyframe before on, until the segment's end.
+    # From the previous keyframe, until the segment's end.
     key = max(n for n, piece in enumerate(pieces) if not piece.dependent and piece.segment.start <= start + s(4.5))
     first = sum(piece.segment.frames for piece in pieces[:key])
     assert clip.since == rounded(pieces[key].segment.start)

@@ -184,7 +184,7 @@ async def test_a_search_ends_with_its_browser(server: NatsServer, admin: Client)
 
 
 async def until_free(client: httpx.AsyncClient) -> None:
-    """Wait until they may search again: a search that is none is refused for what it is."""
+    """Wait until they may search again: an invalid search is then refused for its content."""
     async with asyncio.timeout(patience_s()):
         while (await client.post("find", json={"like": "x", "cameras": ["nowhere"]})).status_code == 429:
             await asyncio.sleep(0.02)

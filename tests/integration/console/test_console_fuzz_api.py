@@ -94,7 +94,7 @@ async def answered(client: httpx.AsyncClient, query: Request) -> httpx.Response:
 
 
 def check(document: dict[str, Any], request: Request, answer: httpx.Response) -> None:
-    """That it is one of those that the document has, and no failure of the console itself."""
+    """Assert that the document has this answer, and that it is no failure of the console itself."""
     status, media = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
     assert status < 500 or status == 503, f"{request}: {status} {answer.text}"
     if request.operation["security"] and not request.operation["operationId"].startswith(SIGN_OUT):

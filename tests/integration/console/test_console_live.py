@@ -103,7 +103,7 @@ async def test_a_browser_gets_the_video_of_the_camera(admin: Client, pieces: lis
         assert [t - first for t, _ in shown] == pytest.approx([n / FPS for n in range(250)], abs=1e-6)
         assert heads[0]["time"] == pytest.approx(first)
         for head, piece in zip(heads, pieces, strict=True):
-            # By these a page knows when the frame it shows was captured.
+            # A page shows the capture time of its frame by these.
             start = dt.datetime.fromisoformat(head["start"])
             assert start == rounded(piece.segment.start)
             assert head["time"] - first == pytest.approx(

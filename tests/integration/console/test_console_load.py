@@ -83,7 +83,7 @@ async def test_a_stalled_browser_gets_its_missed_count_and_takes_no_memory(serve
             await until(lambda: quick.ready.is_set())
             await say(admin, 0, total, FAT)
             await until(lambda: quick.cameras_of == total)
-            # Its own buffers and the system's hold some: the rest was dropped, and is counted.
+            # Its own buffers and the system's have some: the rest was dropped, and counted.
             counted: Counter[str] = Counter()
             kind = ""
             while sum(counted.values()) < total:

@@ -40,7 +40,7 @@ Answer = dict[str, Any]
 
 
 async def poll_until(client: httpx.AsyncClient, path: str, right: Callable[[Answer], object]) -> Answer:
-    """The first answer that is right. Raises TimeoutError."""
+    """The first answer for which the condition holds. Raises TimeoutError."""
     found: Answer = {}
     try:
         async with asyncio.timeout(patience_s()):
@@ -185,7 +185,7 @@ async def test_markers_are_of_the_range_and_of_visible_cameras(
         ends = {"since": found[2]["time"], "until": found[5]["time"]}
         part = (await anna.get("markers", params=ends)).json()
         assert [m["incident"] for m in part["markers"]] == ["i-2", "i-3", "i-4"]
-        # What others' cameras do changes nothing of an answer, how much is read for it least of all.
+        # Other people's cameras change nothing in an answer, least of all the amount of reading.
         monkeypatch.setattr(markers, "MOST_READ", 1)
         until = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat().replace("+00:00", "Z")
         later = {"since": ends["since"], "until": until}
@@ -268,7 +268,7 @@ async def test_a_server_outage_is_a_marker(server: NatsServer, admin: Client) ->
         await poll_until(anna, "now", lambda n: n["connected"] and not n["attention"])
         found = await poll_until(anna, "markers", lambda m: m["markers"] and m["markers"][-1]["until"])
         assert [m["kind"] for m in found["markers"]] == ["server"]
-        # What comes after that is seen as before.
+        # Later events appear as before.
         await publish(admin, ["s"])
         await poll_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1)
 
@@ -277,7 +277,7 @@ async def test_a_server_outage_is_a_marker(server: NatsServer, admin: Client) ->
 
 
 class Odd(AioPage):
-    """What answers in place of Prometheus."""
+    """A server in place of Prometheus."""
 
     def __init__(self, then: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         super().__init__()

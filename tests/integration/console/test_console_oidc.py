@@ -27,7 +27,7 @@ from tidegate.local.server import NatsServer
 
 
 async def begin(browser: httpx.AsyncClient) -> str:
-    """The address by which the provider sends the browser back."""
+    """The address of the provider's redirect back."""
     there = await browser.get("session/oidc")
     assert there.status_code == 302, there.text
     async with httpx.AsyncClient(verify=TRUSTED) as outside:

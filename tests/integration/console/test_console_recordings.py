@@ -22,7 +22,7 @@ SPAN = {"from": rfc3339(BEGIN + s(30)), "to": rfc3339(BEGIN + s(115))}
 
 
 async def parts(asker: httpx.AsyncClient, playlist: httpx.Response) -> list[httpx.Response]:
-    """What it names, in order."""
+    """The names in it, in order."""
     found = re.findall(r"video\.mp4[^\s\"]*", playlist.text)
     return [await asker.get(f"recordings/cam/{address}") for address in found]
 

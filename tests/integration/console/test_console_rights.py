@@ -92,7 +92,7 @@ async def test_a_hidden_camera_is_indistinguishable_from_a_missing_one(server: N
 
 
 async def _outcome(world: World, method: str, row: Row, role: str, camera: str) -> tuple[int, Any, str]:
-    """(status, headers, body) without what names the camera and what belongs to it."""
+    """(status, headers, body) without the names of the camera and of its objects."""
     values = await world.names(row, camera)
     answer = await world.ask(world.some[role], method, row, camera)
     headers = {name: value for name, value in answer.headers.items() if name != "date"}
@@ -172,7 +172,7 @@ def _bodies(row: Row) -> st.SearchStrategy[Any]:
 
 @pytest.mark.slow
 async def test_no_input_makes_the_console_fail(server: NatsServer, admin: Client) -> None:
-    """Whatever is sent is answered, and never by a failure of the console itself."""
+    """Every input has an answer, and none is a failure of the console itself."""
     async with world_on(server, admin) as world:
         client = world.all["admin"]
         paths = (await client.get(f"{world.console.url}api/openapi.json")).json()["paths"]
@@ -238,7 +238,7 @@ async def test_no_path_leads_out_of_the_pages(server: NatsServer, admin: Client,
 
 
 async def test_a_successful_sign_in_takes_no_tries_from_others(server: NatsServer, admin: Client) -> None:
-    """All of an office, or all behind a proxy, come from one address."""
+    """All people of an office, or behind a proxy, share one address."""
     async with console_on(server, admin) as console:
         for n in range(30):
             await console.person(f"p{n}")

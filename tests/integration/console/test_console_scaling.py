@@ -31,13 +31,13 @@ from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 
 BY_CSV = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5, "latency_target_s": 5, "price": 3}
-# It simulates for a minute.
+# Its simulation takes a minute.
 LONG = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 0.5}
 REQUEST = WhatIfRequest(service="cv", arrivals="made_up")
 
 
 async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
-    """A what-if once it has."""
+    """A what-if after its end."""
     while True:
         found: dict[str, Any] = (await client.get(f"whatif/{id}")).raise_for_status().json()
         if found["state"] != "runs":
@@ -52,7 +52,7 @@ async def begun(console: Running, name: str, request: dict[str, Any], **more: An
     return person, answer.json()["id"]
 
 
-# ---- what runs now
+# ---- the current state
 
 
 async def test_reports_of_the_scaler_are_shown(server: NatsServer, admin: Client) -> None:
@@ -250,7 +250,7 @@ async def test_a_slow_child_is_ended() -> None:
 
 
 async def test_a_child_that_reads_nothing_blocks_nobody() -> None:
-    """More than a pipe holds is offered to it, and it refuses."""
+    """It gets more input than a pipe buffers, and refuses it."""
 
     async def usage() -> AsyncGenerator[UsageLine, None]:
         while True:

@@ -265,7 +265,7 @@ async def test_versions_cover_console_server_and_services(server: NatsServer, ad
 
 @pytest.mark.parametrize("most", [3, 50])
 async def test_pages_are_complete_despite_gaps(server: NatsServer, admin: Client, most: int) -> None:
-    """Pages are complete and in order, whatever was deleted in between and however large messages are."""
+    """Pages are complete and in order, despite deletions in between and for any size of messages."""
     js = admin.jetstream()
     await asyncio.gather(*(js.publish("dlq.cv", b"x" * (200_000 if n % 50 == 0 else 1)) for n in range(600)))
     for seq in [*range(10, 500), 550, 600]:

@@ -40,7 +40,7 @@ async def decoders() -> AsyncIterator[Decoders]:
 
 
 def children() -> list[psutil.Process]:
-    """Those that decode."""
+    """The decoding child processes."""
     found = psutil.Process().children(recursive=True)
     return [one for one in found if "services.console.video.child" in " ".join(one.cmdline())]
 
@@ -69,7 +69,7 @@ async def test_the_newest_keyframe_is_served(
 async def test_the_frame_of_a_time_is_served(
     admin: Client, decoders: Decoders, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
-    """Wherever in its GOP it is."""
+    """At any position in its GOP."""
     await publish(admin, pieces)
     pictures = Pictures(admin, decoders)
     start = pieces[0].segment.start

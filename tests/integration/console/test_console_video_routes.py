@@ -1,4 +1,4 @@
-"""Pictures, clips and live video over HTTP, as browsers and players ask for them."""
+"""Pictures, clips and live video over HTTP, by the requests of browsers and players."""
 
 from __future__ import annotations
 

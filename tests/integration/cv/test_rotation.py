@@ -41,14 +41,14 @@ COLOURS = [(250, 250, 250), (200, 0, 0), (0, 160, 0), (0, 0, 220)]
 
 
 class Turn(NamedTuple):
-    """What has to be done to the stored picture: turned by `degrees` against the clock, then mirrored."""
+    """Correct the stored picture: turn it by `degrees` counterclockwise, then mirror it."""
 
     degrees: int
     mirrored: bool = False
     flipped: bool = False
 
     def stored(self, upright: Image) -> Image:
-        """What a camera that is held so stores of it."""
+        """The stored picture of a camera that is held like this."""
         pixels = upright[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
         return np.ascontiguousarray(np.rot90(pixels, -self.degrees // 90))
 

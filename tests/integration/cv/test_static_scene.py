@@ -46,7 +46,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def ground(seed: int) -> np.ndarray:
-    """A scene with patches of several blocks, as scenes have."""
+    """A scene with patches of several blocks, as in real scenes."""
     rough = np.random.default_rng(seed).uniform(40, 160, (SHAPE[0] // 4, SHAPE[1] // 4))
     return np.kron(rough, np.ones((4, 4)))
 
@@ -91,7 +91,7 @@ def test_full_inferences_of_cameras_are_spread() -> None:
     assert min(looks) > 60 and max(looks) < 150
 
 
-# ---- what differs
+# ---- differences
 
 
 @given(seeds, st.floats(0.8, 1.25), st.floats(-20, 20), st.floats(-0.4, 0.4), st.floats(-0.4, 0.4))
@@ -313,7 +313,7 @@ async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIte
 
 
 async def revised(admin: Client, n: int) -> DetectionsRevision:
-    """The one revision that there is: of the segment `n`, in which something was that is seen in the next one."""
+    """The only revision: of the segment `n`, which already had an object that the next one shows."""
     js, subject = admin.jetstream(), names.event(DetectionsRevision.kind, "lobby")
     async with asyncio.timeout(patience_s()):
         while not (counts := (await js.stream_info(names.EVENTS, subjects_filter=subject)).state.subjects):
@@ -327,7 +327,7 @@ async def revised(admin: Client, n: int) -> DetectionsRevision:
 
 
 async def send(admin: Client, pieces: Sequence[Piece]) -> None:
-    """One by one, each once the one before is answered, as a camera's come."""
+    """Send segments one by one, each after the previous one's answer, as a camera does."""
     stored: dict[str, int] = {}
     for piece in pieces:
         head = msgspec.structs.replace(piece.segment, key_seq=stored.get(piece.gop))
@@ -381,7 +381,7 @@ async def test_a_walker_is_seen_on_entry_and_the_previous_segment_is_reanalysed(
     for event in found[21:27]:
         assert not event.unchanged
         assert all(f.objects for f in event.frames)
-    # What has come to stand still stays an object, and costs little.
+    # A stopped object stays an object, and costs little.
     quiet = [event for event in found[27:] if event.unchanged]
     assert len(quiet) >= 8
     assert all(f.objects[0].box[0] == pytest.approx((20 + 165) / 320, abs=0.02) for e in quiet for f in e.frames)

@@ -80,7 +80,7 @@ def jpeg(pixels: Any) -> bytes:
 
 @pytest.mark.slow
 async def test_every_segment_has_one_event_with_a_vector(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """And a picture from outside is nearest to the scene that it is of."""
+    """A foreign picture is nearest to its own scene."""
     scenes = videos[:5]
     pieces = [piece for video in scenes for piece in clips.pieces(video, "lobby")[:3]]
     seqs = [await publish(admin, piece, n) for n, piece in enumerate(pieces)]
@@ -134,7 +134,7 @@ async def publish_long_gops(client: Client, folder: Path) -> list[int]:
 async def test_a_long_gop_is_embedded_by_its_keyframes(
     server: NatsServer, admin: Client, tmp_path: Path, fps: float, counts: list[int]
 ) -> None:
-    """Up to one frame a second. Under that a keyframe is taken once, by the segment with the first instant since."""
+    """This holds up to one frame a second. Below, each keyframe is of the segment with the first instant since."""
     seqs = await publish_long_gops(admin, tmp_path)
     async with running(server, embed_fps=fps):
         await settled(admin)
@@ -337,7 +337,7 @@ async def test_unjoinable_detections_are_dead_lettered_and_replayable(
         await detect(admin, piece, other): f"sequence {other} of MEDIA is another segment",
         await detect(admin, piece, other, segment=elsewhere): "one of MEDIA is expected",
         (await js.publish("events.detections.lobby", b"{}")).seq: "not an event of detections",
-        # Found before its segment is there: as after a restore.
+        # The detections exist before the segment, as after a restore.
         await detect(admin, piece, 3): "its segment 3 of MEDIA has expired",
     }
     async with running(server, embed_crops="detections"):

@@ -1,4 +1,4 @@
-"""CLIP models by open_clip with random weights: shapes, wiring and batching are tested here, what they see is not."""
+"""CLIP models by open_clip with random weights: tests of shapes, wiring and batching, not of accuracy."""
 
 from __future__ import annotations
 

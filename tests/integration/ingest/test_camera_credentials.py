@@ -50,7 +50,7 @@ async def test_a_changed_entry_gets_no_password(
         await until(lambda: any(BASIC in request for request in camera.heard))
         places = {"camera": camera.address, "thief": thief.address, "thief_port": thief.port}
         await forge(admin, url=url.format(**places))
-        # Either it connects, without the password, or it takes such an entry for none.
+        # Either it connects, without the password, or it refuses the entry.
         await until(lambda: thief.heard or "camera can't be used" in ingest.log)
         if thief.heard:
             reason = await reason_of(bus, "--password-stdin")

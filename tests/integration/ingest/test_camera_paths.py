@@ -1,4 +1,4 @@
-"""The path of a camera's URL may hold a secret under any name: of the services, ingest alone can read it."""
+"""The path of a camera's URL may contain a secret under any name: of the services, only ingest can read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera that was removed: its video that waits is analysed as it was to be, and nothing else is left of it."""
+"""A removed camera: its waiting video is analysed with its settings, and nothing else is left of it."""
 
 from __future__ import annotations
 

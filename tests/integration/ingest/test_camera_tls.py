@@ -124,7 +124,7 @@ async def test_a_self_signed_camera_is_trusted_by_its_own_certificate(
     certificate, key = self_signed(tmp_path)
     async with secured(rtsp, lambda context: context.load_cert_chain(certificate, key)) as port:
         await add(admin, "lobby", f"rtsps://127.0.0.1:{port}/video.mp4?play_count=0")
-        # This machine's own authorities have not signed it.
+        # No authority of this machine has signed it.
         first = start()
         await until(lambda: "is not trusted (self-signed certificate)" in reasons(bus, "offline").get("lobby", ""))
         assert first.stop() == 0
@@ -136,7 +136,7 @@ async def test_a_self_signed_camera_is_trusted_by_its_own_certificate(
 async def test_libav_finds_system_certificates_that_are_a_folder(
     rtsp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As uv's Python has on Debian: it knows the folder there, and not the file in it, which libav needs."""
+    """As uv's Python on Debian: it knows the folder there, and not the file in it, which libav needs."""
     ours = trustme.CA()
     written(ours, tmp_path / "ca-certificates.crt")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))

@@ -57,7 +57,7 @@ class Line:
 
 
 async def settle() -> None:
-    """Let all begin that may."""
+    """Run the loop until all permitted cameras have begun."""
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -25,7 +25,7 @@ __all__ = ["bus", "start"]
 
 
 async def ending(url: str, *, timeout_s: float | None = None, **fields: object) -> tuple[str, str]:
-    """(cause, reason) that a connection to `url` ends with."""
+    """The (cause, reason) with which a connection to `url` ends."""
     camera, secret = new_camera(url, **fields)
     cutting, reaching = Cutting(1.0, 1_000_000), Reaching(timeout_s or patience_s())
     connection = Connection("door", camera, secret, cutting, reaching, lambda: None, lambda _: connection.piece_done())

@@ -61,13 +61,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> list[list[bytes]]:
 
 
 def resident_mb(ingest: Ingest) -> float:
-    """Memory that it has now."""
+    """Its current memory."""
     status = Path(f"/proc/{ingest.process.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
 def most_mb(ingest: Ingest) -> float:
-    """The most memory that it ever had."""
+    """Its peak memory."""
     status = Path(f"/proc/{ingest.process.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
 
@@ -84,7 +84,7 @@ def playing(still: list[list[bytes]]) -> Callable[[Rtp], None]:
 
 
 def sending(all: Iterable[tuple[list[bytes], int]]) -> Callable[[Rtp], None]:
-    """A camera that sends pictures with their timestamps, as fast as they are taken."""
+    """A camera that sends pictures with their timestamps, as fast as the client reads."""
 
     def play(rtp: Rtp) -> None:
         for units, timestamp in all:
@@ -220,7 +220,7 @@ def test_a_second_video_stream_that_comes_first_hides_nothing(still: list[list[b
 
 
 def jumping(still: list[list[bytes]], large: list[list[bytes]]) -> Callable[[Rtp], None]:
-    """Keyframes by turns from now and from minutes later: each begins an epoch."""
+    """Keyframes alternately from now and from minutes later: each begins an epoch."""
     return sending((still[0], n % 2 * 90_000 * 300) for n in range(10_000))
 
 
@@ -257,7 +257,7 @@ def test_segments_pass_at_most_at_the_rate_limit(waits: list[float]) -> None:
 
 
 def test_a_steady_camera_passes_the_rate_limit() -> None:
-    """After a minute without network too, and where its bit rate alone makes many segments."""
+    """This holds after a minute without network too, and if its bit rate alone causes many segments."""
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     assert all(pace.admits(1000, 0.0) for _ in range(60))
     assert all(pace.admits(1000, float(n)) for n in range(1, 1000))
@@ -273,7 +273,7 @@ def test_a_size_beyond_the_headers_is_no_segment() -> None:
 
 
 def read(url: str, max_bytes: int = 8 * MB) -> tuple[list[Piece], Failure]:
-    """What a connection gives, until it ends by itself."""
+    """The output of a connection, until it ends by itself."""
     return asyncio.run(_read(url, max_bytes))
 
 

@@ -374,7 +374,7 @@ async def test_file_cameras_are_published(
     once = footage.make(tmp_path / "once only.mp4", frames=250, gop=50, b_frames=2)
     await add(admin, "fast", f"file://{once}".replace(" ", "%20"), realtime=False)
     await add(admin, "paced", f"file://{footage.make(tmp_path / 'p.mp4', frames=50)}", loop=True)
-    # Its last segment may come after the word of its end.
+    # Its last segment may come after the event of its end.
     await until(lambda: bus.states("fast") == ["online", "offline"] and sum(s.frames for s in bus.of("fast")) >= 250)
     fast = bus.of("fast")
     assert sum(s.frames for s in fast) == 250
@@ -401,7 +401,7 @@ async def test_a_file_of_another_codec_is_reported_with_the_remedy(
 
 
 async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str) -> dt.datetime:
-    """Take the server away from an ingest with a camera; since when it is away."""
+    """Stop the server of an ingest with a camera; return the time of the stop."""
     await add(admin, "cam", looped(rtsp, "short"))
     await until(lambda: "camera online" in ingest.log)
     await server.stop()
@@ -412,7 +412,7 @@ async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str
 async def test_a_stop_stores_the_buffer_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
-    """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
+    """Regression: both restart in one rollout, and ingest dropped the whole buffer after 3 s."""
     ingest = start(INGEST_GRACE_S="60")
     away_since = await away_from(server, admin, ingest, rtsp)
     await asyncio.sleep(4)
@@ -445,7 +445,7 @@ async def test_a_second_signal_ends_immediately(
     await until(lambda: bus.of("cam"))
     await server.stop()
     ingest.process.terminate()
-    # Which of them depends on whether it has missed the server yet.
+    # The text depends on whether it has noticed the outage yet.
     await until(lambda: re.search("filming until the server is back|publishing what is buffered", ingest.log))
     assert ingest.process.poll() is None, "still trying to flush"
     ingest.process.terminate()

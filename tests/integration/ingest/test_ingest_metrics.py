@@ -1,4 +1,4 @@
-"""Series of cameras: there for as long as a camera is, and for as long as its last counts have to be scraped."""
+"""Series of cameras: they last as long as the camera, and until its last counts have been scraped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 
 
 def series(camera: str) -> dict[str, float]:
-    """What a scrape finds of a camera."""
+    """The series of a camera in a scrape."""
     lines = [line.rpartition(" ") for line in generate_latest().decode().splitlines() if f'camera="{camera}"' in line]
     return {name: float(value) for name, _, value in lines}
 

@@ -31,7 +31,7 @@ __all__ = ["second", "world"]
 
 
 def shown(world: World, file: Recorded) -> int:
-    """How many pictures a file has for any player."""
+    """Count the pictures of a file as any player sees it."""
     with av.open(str(world.store / file.key)) as video:
         return sum(1 for _ in video.decode(video=0))
 
@@ -51,7 +51,7 @@ async def test_a_minute_is_a_playable_file(world: World, second: Sequence[Piece]
 
 @pytest.mark.slow
 async def test_a_restart_continues_where_the_killed_one_stopped(world: World, second: Sequence[Piece]) -> None:
-    """Twenty times, at any moment, over the end of an hour, with three cameras."""
+    """Kill it twenty times, at any moment, over the end of an hour, with three cameras."""
     cameras = ("a", "b", "c")
     chance = random.Random(1)
     published = 0

@@ -149,7 +149,7 @@ async def test_recordings_are_listed_with_their_gaps(world: World, second: Seque
 
 @pytest.mark.slow
 async def test_a_gap_over_midnight_is_listed_once(world: World, second: Sequence[Piece]) -> None:
-    """It is in the index of the hour that ends it."""
+    """The gap is in the index of the hour in which it ends."""
     recorder = world.recorder()
     midnight = BEGIN.replace(hour=0, minute=0, second=0)
     await publish(

@@ -140,7 +140,7 @@ async def test_old_video_goes_first_then_incidents_and_held_video_stays(house: H
     assert await house.minutes(AT) == [1]
     await house.keep(policy, AT + 4 * DAY)
     assert await house.minutes(AT) == []
-    # Nothing of it is left, but that there is nothing.
+    # Only the catalogue is left.
     assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
 
 

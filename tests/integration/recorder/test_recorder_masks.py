@@ -1,4 +1,4 @@
-"""What masks cover is black in all that is stored, frames keep their times, and what can't be masked is not stored."""
+"""Masked areas are black in all stored video, frames keep their times, and unmaskable video is not stored."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None 
             assert np.abs(picture[:, 170:220].astype(int) - source[n][:, 170:220]).mean() < 12
 
 
-# ---- which pixels
+# ---- pixels
 
 
 @given(
@@ -143,7 +143,7 @@ async def test_a_dead_or_hung_process_loses_only_its_window(
 
 
 async def test_a_failed_process_start_is_retried(pieces: list[Piece], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the video's fault: MEDIA keeps that."""
+    """The video is not the cause: MEDIA still has it."""
     read = read_of(linked(pieces))[:3]
     with monkeypatch.context() as patched:
         patched.setattr(masker, "python", lambda module: ["/nowhere/python"])

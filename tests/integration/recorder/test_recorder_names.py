@@ -1,4 +1,4 @@
-"""Any publisher of segments can make up cameras' names: the recorder forgets them, and honest cameras do not wait."""
+"""Any publisher of segments can invent cameras' names: the recorder forgets them, and honest cameras do not wait."""
 
 from __future__ import annotations
 

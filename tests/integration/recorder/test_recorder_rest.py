@@ -112,7 +112,7 @@ def test_ffmpeg_plays_it_without_warnings(tmp_path: Path) -> None:
     assert float(subprocess.check_output(requests)) == pytest.approx(20, abs=0.01)
 
 
-# ---- what a recorder does with it
+# ---- the recorder
 
 
 class House:
@@ -135,7 +135,7 @@ class House:
         await self.library.close(Hour(camera="cam", hour=AT, files=tuple(self.whole)))
 
     async def files(self) -> list[Recorded]:
-        """By the index; the store has each of them, and the catalogue their sums."""
+        """The files in the index; the store has each of them, and the catalogue their sums."""
         hour = await self.library.hour("cam", AT)
         assert hour and not hour.holes
         held = {one.key: one.size for one in await self.library.store.list_objects(folder_of("cam", AT))}
@@ -171,7 +171,7 @@ async def test_an_hour_keeps_important_video_and_keyframes_of_the_rest(house: Ho
     assert not any(play.broken for play in row[1:]) and row[-1].at == pytest.approx(39, abs=0.01)
     left = {path.name for path in (house.path / folder_of("cam", AT)).iterdir()}
     assert left == {"index.json", *(file.key.rpartition("/")[2] for file in found)}
-    # It goes by age, as all does.
+    # It is removed by age, like all files.
     await house.keeper.keep("cam", RATHER, AT + 8 * 24 * HOUR)
     hour = await house.library.hour("cam", AT)
     assert hour and [file.incident for file in hour.files] == [True]
@@ -187,7 +187,7 @@ async def test_rest_nothing_keeps_nothing_of_the_rest(house: House) -> None:
 async def test_another_process_continues_after_a_crash(
     house: House, monkeypatch: pytest.MonkeyPatch, dies: int
 ) -> None:
-    """At each of the calls to the store that change it, once."""
+    """Die once at each call that changes the store."""
     left = [dies]
 
     class Dead(Exception):

@@ -379,7 +379,7 @@ async def test_an_unclear_404_makes_a_check_of_the_bucket(bucket: Bucket, page: 
 
 
 async def test_all_objects_are_removed_even_if_a_missing_one_is_an_error(bucket: Bucket, page: S3Page) -> None:
-    """As with Google Cloud Storage and Azure, where they go one by one."""
+    """As with Google Cloud Storage and Azure, where removal is one by one."""
     for n in range(3):
         await bucket.put(f"cam/{n}", [b"x"])
     page.faults = [refused(404, ""), passed, passed, refused(404, "NoSuchKey")]
@@ -447,7 +447,7 @@ async def test_an_absent_bucket_loses_nothing(
     await publish(world.admin, filmed(second, range(70, 400)))
     await until(lambda: "recordings wait" in recorder.log)
     assert f"the bucket of recordings {url} can't be used: it can't be reached" in recorder.log
-    # Comes back with too much to do, and with answers that are lost.
+    # It returns overloaded, and with lost answers.
     page.faults = [refused(503, "SlowDown"), done_unsaid, passed, done_unsaid, refused(500, "InternalError")]
     await page.__aenter__()
     files, holes = await world.until_recorded(400)

@@ -150,7 +150,7 @@ async def test_a_writer_of_the_store_cannot_swap_objects(tmp_path: Path, how: st
         raise Unreadable
 
 
-# ---- whose key it is
+# ---- keys
 
 
 async def test_without_its_key_a_store_is_neither_damaged_nor_written(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_damaged_index_is_set_aside_and_recording_goes_on(tmp_path: Path
     await library.close(Hour(camera="cam", hour=hour))
     assert await library.hour("cam", hour) == Hour(camera="cam", hour=hour)
     assert (tmp_path / f"{key}.damaged").read_bytes() == there[:-1]
-    # Nor is a catalogue missed that was damaged.
+    # A damaged catalogue is rebuilt, too.
     (tmp_path / "cam/hours.json").write_bytes(there)
     assert [one.hour for one in (await library.catalogue("cam")).hours] == [hour]
 
@@ -220,7 +220,7 @@ def test_a_key_is_readable_by_its_owner_alone_and_never_shown(tmp_path: Path, mo
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away: run the tests as root")
 def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
-    """A recorder of another user would not start any more."""
+    """Otherwise a recorder of another user would no longer start."""
     path = tmp_path / "recordings.key"
     path.write_text(keys.text_of(Keys((Secret.new(),))))
     path.chmod(0o600)
@@ -231,7 +231,7 @@ def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
 
 
 def assert_silent(secret: Secret, *texts: str) -> None:
-    """Whatever it may be written as."""
+    """Assert that no text has the key, in any encoding."""
     forms = base64.b64encode(secret.bytes), base64.urlsafe_b64encode(secret.bytes), secret.bytes.hex().encode()
     shown = [form.decode()[:40] for form in forms]
     assert not [text for text in texts for form in shown if form in text]
@@ -292,7 +292,7 @@ async def test_a_recorder_with_a_key_leaves_nothing_to_read(
     await world.until_recorded(180)
     assert len([*world.store.rglob("*.mp4")]) >= 3 and [*world.store.rglob("index.json")]
     assert plain_in(world.store, second) == []
-    # By its door all is there as ever.
+    # All video is there through the recorder's API.
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(190))
     clip = b"".join([part async for part in client_of.clip(world.admin, "cam", found.plays)])
     (tmp_path / "clip.mp4").write_bytes(clip)

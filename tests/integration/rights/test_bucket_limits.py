@@ -1,4 +1,4 @@
-"""Whatever a service may write has a limit: one password fills neither the disk nor the memory of those that mirror."""
+"""All writes of a service have a limit: one password fills neither the disk nor the memory of mirroring processes."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ async def test_a_connection_has_a_limit_of_subscriptions(server: NatsServer) -> 
 
 @pytest.mark.parametrize("user", ["reader-desk", "viewer"])
 async def test_an_app_gets_an_event_at_most_a_thousand_times(tmp_path: Path, user: str) -> None:
-    """That is done before the next event is stored: with 20,000 subscriptions one app held up the events of all."""
+    """The server delivers before it stores the next event: with 20,000 subscriptions one app delayed all events."""
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], Reader(name="desk")))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
         admin = await bus.connect(server.settings("admin"), "admin")
@@ -123,7 +123,7 @@ async def test_an_app_gets_an_event_at_most_a_thousand_times(tmp_path: Path, use
         await heard(reader)
         await admin.jetstream().publish("events.alerts.lobby", b"{}")
         await admin.close()
-        # What it asks for comes after what it was sent.
+        # The answer to its ping comes after its messages.
         await asyncio.sleep(0.5)
         writer.write(b"PING\r\n")
         copies = (await heard(reader)).count(b"MSG ")
@@ -138,7 +138,7 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
-    """How some identities connect to a server that may have few files open."""
+    """Settings of some identities for a server with a low limit of open files."""
     command = f"from tests.support.servers.small_server import serve; serve({str(data)!r})"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -154,7 +154,7 @@ async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
 
 
 async def stored(admin: Client) -> int:
-    """How many large messages are stored of 40: their stream needs new files for them."""
+    """Publish 40 large messages, and count the stored ones: their stream needs new files for them."""
     found = 0
     for _ in range(40):
         await admin.jetstream().publish("media.lobby", bytes(2**20), timeout=patience_s())
@@ -188,7 +188,7 @@ async def test_connections_leave_the_store_its_files_and_others_their_connection
 async def test_a_writer_of_a_bucket_cannot_fill_the_disk(
     server: NatsServer, admin: Client, user: str, key: str, size: int
 ) -> None:
-    """A disk that is full stops every stream."""
+    """A full disk stops every stream."""
     client = await bus.connect(server.settings(user), user)
     js = client.jetstream()
     bucket = key.split(".")[1]
@@ -196,7 +196,7 @@ async def test_a_writer_of_a_bucket_cannot_fill_the_disk(
         with pytest.raises(nats.js.errors.APIError, match="maximum"):
             for n in range(200):
                 await js.publish(key.format(n=n), bytes(size), timeout=patience_s())
-        # What its service writes has room.
+        # There is room for its own service's writes.
         await js.publish(key.format(n=0), b"its-host-7-ab12", timeout=patience_s())
     finally:
         await client.close()

@@ -55,12 +55,12 @@ def advisory(subject: str, stream: str = names.MEDIA, seq: int | str = 1, **more
 
 
 async def everything(admin: Client) -> dict[str, int]:
-    """How many messages every stream has but DLQ; buckets are streams too."""
+    """Number of messages of every stream except DLQ; buckets are streams too."""
     streams = [s for s in await admin.jetstream().streams_info() if s.config.name != names.DLQ]
     return {str(s.config.name): s.state.messages for s in streams}
 
 
-# ---- where a replay goes to
+# ---- the subject of a replay
 
 BEYOND = (
     ("cv", "$KV.cameras.lobby", "KV_cameras"),
@@ -130,7 +130,7 @@ async def test_an_expired_segment_is_replayed_from_its_dead_letter(server: NatsS
         await js.get_msg(names.DLQ, letter.seq, direct=True)
 
 
-# ---- with which headers
+# ---- the headers of a replay
 
 FORGED = (
     *(b"Nats-Rollup: all", b"nats-rollup: all", b"NATS-ROLLUP: sub", b"Nats-Msg-Id: cv/m/MEDIA/7", b"nats-msg-id: x"),
@@ -183,7 +183,7 @@ async def test_every_dead_letter_of_the_wire_is_read_and_replayed(admin: Client)
     assert [x async for x in dlq.entries(admin)] == []
 
 
-# ---- whose result it is
+# ---- the id of a result
 
 TAKEN_FOR_ITSELF = (
     "",

@@ -25,7 +25,7 @@ from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
 SECRET = b"operator:S3cret-of-the-lobby"
-# It can't be compressed to less than it is.
+# Random, and thus incompressible.
 SEGMENT = os.urandom(300_000)
 
 
@@ -45,7 +45,7 @@ async def running(data: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
 
 
 async def filled(data: Path) -> None:
-    """A store with a camera's password, two segments, and a worker that has done one of them."""
+    """Create a store with a camera's password, two segments, and a worker that has finished one of them."""
     async with running(data) as (_, admin):
         js = admin.jetstream()
         await apply(js, TopologySettings())

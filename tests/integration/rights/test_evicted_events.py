@@ -1,4 +1,4 @@
-"""A flood of one service's events pushes older ones out of EVENTS: what becomes of alerts and incidents."""
+"""A flood of one service's events evicts older ones from EVENTS: alerts and incidents remain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def copied(admin: Client, count: int) -> None:
 
 
 async def flood(server: NatsServer, admin: Client) -> None:
-    """Publish, as cv, twice what EVENTS has room for."""
+    """Publish, as cv, twice the capacity of EVENTS."""
     js = admin.jetstream()
     await topology.apply(js, TopologySettings(events_max_bytes=MB))
     cv = await bus.connect(server.settings("cv"), "cv")
@@ -81,7 +81,7 @@ async def test_no_service_empties_the_copy(server: NatsServer, admin: Client, wh
 async def test_doctor_names_the_message_that_the_copy_stops_at(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server adds a header to what it copies, and can't where the others take 64 kB already."""
+    """The server adds a header to copies, and fails if the others take 64 kB already."""
     monkeypatch.setattr(copying, "LATE", dt.timedelta(0))
     js = admin.jetstream()
     await say(admin, incident("a"))

@@ -19,12 +19,12 @@ LAST = b"NATS/1.0\r\nLast: yes\r\n\r\n"
 NAMES = (b"\xff\xfe", b"\xc3\xb6", b"\x01\x1b[2J")
 
 
-# How one is sent.
+# How to send one.
 Put = Callable[[Client, bytes, bytes, bytes], Awaitable[None]]
 
 
 async def hostile(client: Client, prefix: bytes = b"events.tracks.", put: Put = raw.store) -> int:
-    """Send all of them, and what shows that they have been read; how many they are."""
+    """Send all of them, and a final message that shows their end; return their number."""
     for headers in raw.BLOCKS:
         await put(client, prefix + b"lobby", headers, b"x")
     for name in NAMES:

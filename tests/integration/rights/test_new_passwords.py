@@ -38,7 +38,7 @@ def init(folder: Path, *more: str) -> str:
 
 @pytest_asyncio.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A server whose accounts are those of `cluster init`, set up."""
+    """A set-up server with the accounts of `cluster init`."""
     init(tmp_path / "secrets")
     async with OwnServer(tmp_path) as server:
         done = await server.tidegate("setup")
@@ -61,7 +61,7 @@ class Pod:
         self.update()
 
     def update(self) -> None:
-        """As the kubelet does within a minute after the Secret is another: the keys that its kustomization gives it."""
+        """Update the mounted keys, as the kubelet does within a minute after a change of the Secret."""
         for file in self._secrets.glob(f"{self._identity}*"):
             if file.name in (self._identity, f"{self._identity}.msg-id-key"):
                 shutil.copy(file, self.folder / file.name.replace(self._identity, "password", 1))
@@ -102,7 +102,7 @@ async def test_a_service_continues_with_a_new_password(own: OwnServer, tmp_path:
         await own.reload()
         await film(own, 4, 4)
         if first == "server":
-            # It has lost the server, and has only the password of before.
+            # It has lost the server, and has only the old password.
             await until(lambda: "Authorization Violation" in service.log)
             pod.update()
         await embedded(own, 8)
@@ -128,7 +128,7 @@ async def test_messages_of_a_pod_are_the_same_after_the_change(own: OwnServer, t
             assert (await after.jetstream().publish(subject, b"{}", headers={"Nats-Msg-Id": "one"})).duplicate
         finally:
             await after.close()
-        # The one of before has come back, by the file.
+        # The earlier one has reconnected, by the file.
         async with asyncio.timeout(patience_s()):
             while not before.is_connected:
                 await asyncio.sleep(0.05)
@@ -138,7 +138,7 @@ async def test_messages_of_a_pod_are_the_same_after_the_change(own: OwnServer, t
 
 
 async def test_servers_can_change_one_after_the_other(own: OwnServer, tmp_path: Path) -> None:
-    """Two servers, of which one has the new password and one the old: a client is at home at both."""
+    """Of two servers one has the new password and one the old: a client can use both."""
     pod = Pod(own, tmp_path, IDENTITY)
     other_folder = tmp_path / "other"
     shutil.copytree(own.secrets, other_folder / "secrets")
@@ -159,7 +159,7 @@ async def test_servers_can_change_one_after_the_other(own: OwnServer, tmp_path: 
 
 @given(st.lists(st.sampled_from(["file", "reload a", "reload b"]), max_size=8), st.booleans())
 def test_no_order_of_changes_locks_a_client_out(steps: list[str], whole: bool) -> None:
-    """Each server takes one password: as long as client or file has had it, one of a few tries gets in."""
+    """Each server accepts one password: if client or file ever had it, one of a few attempts succeeds."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "password"
         file.write_text("0")

@@ -69,7 +69,7 @@ def test_unusable_readers_are_refused(name: str, kinds: tuple[str, ...], cameras
 
 
 class Others:
-    """Identities that are connected while readers come and go, and hear events."""
+    """Identities that stay connected while readers come and go, and receive events."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -107,7 +107,7 @@ class Others:
 
 
 async def pulled(settings: BusSettings, reader: str) -> list[str]:
-    """The subjects of all that the reader's consumer has; acknowledged."""
+    """Acknowledge all messages of the reader's consumer, and return their subjects."""
     client = await bus.connect(settings, reader)
     found = []
     try:
@@ -137,7 +137,7 @@ async def test_readers_are_added_to_and_removed_from_a_running_server(tmp_path: 
         settings = BusSettings(nats_url=stack.server.url, nats_user="reader-desk", nats_password=file.read_text())
         for camera in ("yard", "lobby"):
             await others.still_work(camera)
-        # It was away while they came.
+        # It was down when they were added.
         assert await pulled(settings, "reader-desk") == ["events.alerts.yard"]
 
         again = await asyncio.to_thread(tidegate, tmp_path, "reader", "add", "desk", check=False)
@@ -175,7 +175,7 @@ async def test_readers_outlive_the_server_and_its_store(tmp_path: Path) -> None:
 
 
 async def test_readers_can_be_removed_while_the_server_reads_its_accounts(server: NatsServer) -> None:
-    """It answers nobody for some milliseconds each time."""
+    """The server answers nobody for some milliseconds each time."""
     admin = await bus.connect(server.settings("admin"), "admin")
     await server.set_up(admin)
 
@@ -221,7 +221,7 @@ async def test_an_unreadable_file_changes_nothing(server: NatsServer, tmp_path: 
 
 
 async def test_a_reader_receives_only_its_subjects(tmp_path: Path) -> None:
-    """By a core subscription: what it pulls, and what else it might try, the matrix of rights has."""
+    """By a core subscription; the matrix of rights covers pulls and all other attempts."""
     desk = Reader(name="desk", kinds=("alerts",), cameras=("yard",))
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
     heard = []

@@ -36,7 +36,7 @@ SECRET = b"operator:S3cretPass"
 
 
 class World:
-    """A server that holds something in each stream, and every identity connected and listening to all it may hear."""
+    """A server with a message in each stream, and every identity subscribed to all it may receive."""
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server
@@ -51,7 +51,7 @@ class World:
         keys = ["$KV.leases.camera.lobby", "$KV.partitions.partition.1"]
         for subject in [*attacks.streams().values(), *map(example, taken), *keys]:
             await self.js.publish(subject, SECRET)
-        # Each has something in flight, which an acknowledgement of another's would lose.
+        # Each has a message in flight, which a foreign acknowledgement would lose.
         for stream, consumer in attacks.consumers():
             pull = await self.js.pull_subscribe_bind(consumer, stream)
             await pull.fetch(1, timeout=5)
@@ -96,7 +96,7 @@ class World:
         return listen
 
     async def attack(self, identity: str, tries: Iterable[Try]) -> int:
-        """Send all of them; return how many, once the server has dealt with them."""
+        """Send all of them; return their number, once the server has processed them."""
         client = self.clients[identity]
         sent = await attacks.send(client, tries)
         for other in (*self.clients.values(), self.admin, client, self.admin):
@@ -144,7 +144,7 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
             (config, messages), (config_after, messages_after) = before[name], after[name]
             if config != config_after:
                 yield f"{name} is set up otherwise: {config_after}"
-            # A bucket keeps the last of each key, and a key has one writer.
+            # A bucket has the last of each key, and a key has one writer.
             latest = {subject for _, subject, _ in messages_after} if name.startswith("KV_") else set()
             for missing in [m for m in messages if m not in messages_after and m[1] not in latest]:
                 yield f"{missing} of {name} is gone"
@@ -154,7 +154,7 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
 
 
 def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
-    """What others heard on subjects that the identity may not publish to, and what answered it directly."""
+    """Messages that others received on subjects forbidden to the identity, and direct answers to it."""
     reply = ("_R_.", "$JS.EVENT.ADVISORY.")
     for who, message in heard:
         subject = message.subject
@@ -167,7 +167,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
         source = subject.removeprefix("stored.")  # the server's report of a stored message
         if source.startswith("changes."):
             source = f"$KV.{source.removeprefix('changes.')}"
-        # The server's delivery of what it may pull: its subject is the message's own.
+        # The server's delivery of rightful pulls: its subject is the message's own.
         pulled = message.reply.startswith("$JS.ACK.") and may_publish(identity, message.reply)
         if not may_publish(identity, source) and not pulled and not subject.startswith(reply):
             yield f"{who} heard {subject} {message.data[:60]!r} {message.reply}"
@@ -203,7 +203,7 @@ async def test_no_block_of_headers_ends_the_server(world: World) -> None:
 
 
 async def test_no_identity_hears_beyond_its_rights(world: World) -> None:
-    """Whatever it subscribes to, also as one of a queue group, which would take the messages from others."""
+    """By any subscription, also as a member of a queue group, which would take messages from others."""
     heard: dict[str, set[str]] = {identity: set() for identity in IDENTITIES}
 
     def listener(subjects: set[str]) -> Any:
@@ -217,7 +217,7 @@ async def test_no_identity_hears_beyond_its_rights(world: World) -> None:
     for identity, client in world.clients.items():
         for subject in (*subjects, *wildcards):
             await client.subscribe(subject, cb=listener(heard[identity]))
-            # A group of its own: in a common one each would hide messages from the others.
+            # A group of its own: in a common one each member would hide messages from the others.
             await client.subscribe(subject, queue=identity, cb=listener(heard[identity]))
         await client.flush()
     for speaker in (world.admin, *world.clients.values()):
@@ -249,7 +249,7 @@ async def test_every_right_works(world: World) -> None:
             body = next((b for part, b in bodies.items() if part in subject), b'{"seq": 1}')
             if ".DIRECT.GET." in subject and subject.count(".") > 4:  # the subject has the message's number
                 body = b""
-            # A pulled message has its own subject, by which a request would not know it.
+            # A pulled message has its own subject, not that of the request.
             inbox = client.new_inbox()
             answers = await client.subscribe(inbox)
             await client.publish(subject, body, inbox)
@@ -263,7 +263,7 @@ async def test_every_right_works(world: World) -> None:
 
 
 async def test_no_identity_can_use_up_anothers_id(server: NatsServer, admin: Client) -> None:
-    """JetStream drops by `Nats-Msg-Id` alone, whatever the subject: a real result would be lost, and acknowledged."""
+    """JetStream deduplicates by `Nats-Msg-Id` alone, across subjects: a real result would be lost, and acknowledged."""
     cv = await bus.connect(server.settings("cv"), "cv")
     embed = await bus.connect(server.settings("embed"), "embed")
     id = {"Nats-Msg-Id": "cv/ssd/MEDIA/7"}
@@ -283,7 +283,7 @@ async def test_no_identity_can_use_up_anothers_id(server: NatsServer, admin: Cli
 
 
 async def test_replicas_agree_on_ids(server: NatsServer) -> None:
-    """They share a password, or a key: what one stored and could not acknowledge is a repeat for the next."""
+    """They share a password, or a key: a message that one stored without acknowledging is a duplicate for the next."""
     settings = server.settings("cv")
     keyed = msgspec.structs.replace(settings, nats_msg_id_key="k")
     acks = []
@@ -295,7 +295,7 @@ async def test_replicas_agree_on_ids(server: NatsServer) -> None:
 
 
 async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Client) -> None:
-    """Version 0.1.0 made buckets as nats-py does, whose keys a header of any writer could wipe."""
+    """Version 0.1.0 created buckets as nats-py does; a header of any writer could wipe their keys."""
     js = admin.jetstream()
     limits = topology.TopologySettings()
     for bucket in topology.buckets(limits):

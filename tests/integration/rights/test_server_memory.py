@@ -1,4 +1,4 @@
-"""Memory of nats-server under clients that do not read: one password's connections, and what each may leave unread."""
+"""Memory of nats-server under clients that do not read: one password's connections, and the unread bytes of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 SILENT = 12
-# Of the server's memory: what it takes without them, and what these may leave unread.
+# Of the server's memory: its use without clients, and the clients' unread bytes.
 LIMIT = 250 * MB + int(1.3 * SILENT * memory.MAX_PENDING)
 # Published while they do not read: more than the server may buffer for each.
 FLOOD, PART = 60 * MB, 100_000
@@ -53,7 +53,7 @@ def resident(server: NatsServer) -> int:
 
 
 async def flood(client: Client, server: NatsServer) -> int:
-    """Publish events until FLOOD bytes are stored; the most memory that the server had meanwhile."""
+    """Publish events until FLOOD bytes are stored; return the server's peak memory meanwhile."""
     js, most = client.jetstream(), 0
     for _ in range(FLOOD // PART):
         await js.publish("events.detections.yard", os.urandom(PART))

@@ -1,4 +1,4 @@
-"""Two tenants on one server: nothing of one is reached from the other, and neither takes more than its quota."""
+"""Two tenants on one server: neither reaches the other, and neither takes more than its quota."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAKEN = b"operator:S3cretPass"
 
 
 async def connect(server: OwnServer, tenant: str, identity: str) -> Client:
-    """As a script would, which takes no part in what we check."""
+    """As a script that takes no part in the checks."""
 
     async def ignore(error: Exception) -> None:
         """Ignore refusals of the server: only the effect counts."""
@@ -71,7 +71,7 @@ async def test_no_tenant_reaches_another(tmp_path: Path) -> None:
             await js.publish(subject, TAKEN)
         for lasting in (names.LEASES, names.PARTITIONS):
             config = (await js.stream_info(f"KV_{lasting}")).config
-            config.max_age = 3600.0  # they would end while the test runs
+            config.max_age = 3600.0  # they would expire during the test
             await js.update_stream(config)
         before, heard = await attacks.state(js), list[str]()
 
@@ -102,7 +102,7 @@ async def test_no_tenant_reaches_another(tmp_path: Path) -> None:
 
 
 async def test_every_right_works_in_a_tenant(tmp_path: Path) -> None:
-    """Services need nothing but the user's name; an event of one tenant is heard by its own viewers alone."""
+    """Services need only the user's name; only its own viewers receive an event of a tenant."""
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server:
@@ -160,7 +160,7 @@ async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
                 stored += 1
         assert stored <= 20
         await small.close()
-        # The other has what it had.
+        # The other tenant is unchanged.
         other = await connect(server, "ACME", "admin")
         await other.jetstream().publish("media.lobby", bytes(2**20))
         await other.close()
@@ -223,7 +223,7 @@ def test_unusable_tenants_are_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_of_other_things_stays_unchanged(tmp_path: Path) -> None:
-    """It would be closed to the server that reads its configuration there, and left out of its repository."""
+    """Otherwise a server could not read its configuration there, and its repository would ignore it."""
     (tmp_path / "nats.conf").write_text("port: 4222")
     tmp_path.chmod(0o755)
     done = subprocess.run([*COMMAND, "accounts", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""TLS between clients and NATS: whom each side believes."""
+"""TLS between clients and NATS: the certificates that each side trusts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_server_may_ask_for_a_client_s_certificate(
 
 
 async def test_a_refusal_that_only_closes_the_connection_is_named_too(tmp_path: Path, authority: Authority) -> None:
-    """On a busy machine a server's word on a certificate may come after the end of its connection."""
+    """On a busy machine a server's alert about a certificate may come after the end of its connection."""
     pair, own = authority.issue(), authority.issue("cv")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.cert, pair.key)
@@ -145,7 +145,7 @@ async def test_a_websocket_speaks_tls_too(tmp_path: Path, authority: Authority, 
 
 
 async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Path, authority: Authority) -> None:
-    """Its trigger can show none, though every client of NATS has to."""
+    """Its trigger has no certificate, although every client of NATS needs one."""
     monitoring_port = free_port(0)
     server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)
     path = tmp_path / "tls.conf"
@@ -198,7 +198,7 @@ async def test_renewed_certificates_are_used_on_the_next_connection(tmp_path: Pa
 
 
 def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
-    """(certificate, key), of which something is wrong."""
+    """An invalid (certificate, key)."""
     good, other = authority.issue(), authority.issue("other")
     if case == "no key":
         return good.cert, ""

@@ -41,7 +41,7 @@ def test_pages_are_served_by_tls(authority: Authority, stranger: Authority) -> N
 
 
 def test_metrics_need_a_client_certificate_and_probes_need_none(authority: Authority, stranger: Authority) -> None:
-    """A kubelet has none to show."""
+    """A kubelet has no certificate."""
     pair, prometheus = authority.issue(), authority.issue("prometheus")
     asking = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_client_ca=authority.ca)
     root = f"https://localhost:{monitoring.serve(asking, Health())}"
@@ -73,7 +73,7 @@ def test_pages_use_a_renewed_certificate_once_it_is_usable(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
 def test_silent_clients_delay_no_probe(secured: bool, authority: Authority) -> None:
-    """One such client was enough for a kubelet to end the pod."""
+    """Regression: one such client made a kubelet end the pod."""
     pair = authority.issue()
     settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key) if secured else BusSettings()
     port = monitoring.serve(settings, Health())
@@ -87,7 +87,7 @@ def test_silent_clients_delay_no_probe(secured: bool, authority: Authority) -> N
 
 
 def pages(secured: bool, authority: Authority) -> tuple[str, ssl.SSLContext | None]:
-    """Their address, and what a client speaks to it by."""
+    """The address of the pages, and the TLS context of a client."""
     if not secured:
         return f"http://localhost:{monitoring.serve(BusSettings(), Health())}", None
     pair = authority.issue()
@@ -111,7 +111,7 @@ def slow_client(url: str, context: ssl.SSLContext | None, says: bytes) -> socket
 async def test_a_probe_takes_the_place_of_the_slowest_client(
     secured: bool, says: bytes, authority: Authority, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All places were theirs, and no probe got an answer."""
+    """Regression: they took all places, and no probe got an answer."""
     monkeypatch.setattr(serving, "MOST_CLIENTS", 3)
     monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     much = Gauge("test_much", "More than the buffers of a connection hold.", ["text"])
@@ -153,7 +153,7 @@ async def test_hanging_metrics_delay_no_probe() -> None:
             return int(urllib.request.urlopen(f"{url}/{page}", timeout=20).status)
         except HTTPError as e:
             return e.code
-        except OSError:  # it is among those that wait
+        except OSError:  # it is in the queue
             return 0
 
     with contextlib.ExitStack() as scraping:
@@ -181,7 +181,7 @@ async def test_a_flood_of_clients_takes_only_its_share(monkeypatch: pytest.Monke
     with contextlib.ExitStack() as silent:
         for _ in range(2 * serving.MOST_CLIENTS):
             silent.enter_context(socket.create_connection(("127.0.0.1", port)))
-        # Half of them are let go, while they keep their side open.
+        # The server closes half of them, while they keep their side open.
         await until(answers)
         await until(lambda: threading.active_count() <= before + serving.MOST_CLIENTS)
 

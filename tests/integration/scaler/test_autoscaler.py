@@ -1,4 +1,4 @@
-"""The autoscaler against a real server and real processes; its clock runs fast, so that minutes are seconds."""
+"""The autoscaler with a real server and real processes; its fast clock turns minutes into seconds."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_expired_messages_are_counted(admin: Client, tmp_path: Path) -> No
         await publish(admin, 10)
         await consume(admin, 4)
         await until(lambda: autoscaler.state.pending == 6)
-        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had come of age
+        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had expired
         await until(lambda: autoscaler.state.expired == 4)
         await consume(admin, 2)
         await until(lambda: autoscaler.state.pending == 0)
@@ -142,7 +142,7 @@ async def test_a_trigger_of_our_scaler_is_answered_locally(
         scaled = msgspec.structs.replace(scaled, spec=spec, triggers=(trigger,))
     async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
         await until(lambda: autoscaler.state.pending == 0)
-        # The poll that a new object begins with is over.
+        # The first poll of a new object is over.
         for _ in range(2):
             step = autoscaler.state
             await until(lambda step=step: autoscaler.state is not step)

@@ -1,4 +1,4 @@
-"""What replicas cost: the sums hold whatever happens, and both scalers export them."""
+"""The cost of replicas: the sums are always consistent, and both scalers export them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_heartbeats_cover_the_time_between_them_and_no_silence() -> None:
     beat(1.0, working_s=0.5)
     beat(2.0, working_s=1.5)
     assert (heartbeats.lived_s, heartbeats.working_s) == (2.0, 1.5)
-    beat(4.0, pid=2, working_s=0.25)  # another process: what lay between was neither's
+    beat(4.0, pid=2, working_s=0.25)  # another process: the time in between belongs to neither
     assert (heartbeats.lived_s, heartbeats.working_s) == (2.0, 1.75)
     beat(4.0 + SILENCE_S + 1, pid=2)
     assert heartbeats.lived_s == 2.0

@@ -1,4 +1,4 @@
-"""A scaler that takes over: it knows what the one before knew, and asks for as many replicas."""
+"""A scaler that takes over: it has its predecessor's history, and requests the same replicas."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ forged = st.tuples(*_row) | st.tuples(*_row, st.none() | st.tuples(counts, count
 
 @given(numbers, st.lists(forged, max_size=20))
 def test_a_forged_history_is_refused_or_harmless(at: float, rows: list[Any]) -> None:
-    """Five million replicas that load took a second and more of the scaler, and minus three all of its memory."""
+    """Regression: five million loading replicas took over a second of the scaler, and minus three all of its memory."""
     try:
         data = zlib.compress(msgspec.msgpack.encode([at, rows]))
     except (OverflowError, msgspec.MsgspecError):
@@ -126,7 +126,7 @@ def test_a_history_that_would_fill_memory_is_refused() -> None:
 @pytest.mark.parametrize("rate", [3.0, 11.0, 30.0])
 @pytest.mark.parametrize("cold", [10, 60, 180])
 def test_a_scaler_with_the_history_requests_the_same_replicas(rate: float, cold: int) -> None:
-    """Of a site that swings, at any time, whatever the other has counted of the workers' sums."""
+    """At any time of an oscillating load, whatever the other scaler has counted of the workers' sums."""
     world = World(lambda t: rate * (1.2 if t % 900 < 450 else 0.6), cold=cold)
     history = History()
     anew = []
@@ -151,7 +151,7 @@ def test_a_scaler_with_the_history_requests_the_same_replicas(rate: float, cold:
 
 
 def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
-    """One of two, that keeps what it has seen."""
+    """One of two scalers, which stores its history."""
     return estimating(server, keeps=True)
 
 

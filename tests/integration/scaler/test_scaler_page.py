@@ -88,7 +88,7 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
 
 
 async def test_only_configured_pages_are_read(server: NatsServer) -> None:
-    """A query must not make the scaler fetch any URL: it reaches addresses that the client does not."""
+    """A query must not make the scaler fetch arbitrary URLs: it reaches addresses that the client does not."""
     reads = list[None]()
     with serving([PAGE.encode()], reads) as page:
         async with running(server) as url:
@@ -104,7 +104,7 @@ async def test_only_configured_pages_are_read(server: NatsServer) -> None:
 
 
 async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes memory for ten minutes. Queries that came before are still answered."""
+    """Each takes memory for ten minutes. Earlier queries still get answers."""
     monkeypatch.setattr(estimator, "MOST_QUERIES", 5)
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
@@ -126,7 +126,7 @@ async def test_a_missing_consumer_takes_no_place(server: NatsServer) -> None:
 
 
 async def test_unbounded_numbers_harm_no_other_query(server: NatsServer) -> None:
-    """One query that failed on each answer took the others of its consumer along."""
+    """Regression: one query that failed on each answer broke the others of its consumer."""
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         for key in ("headroom", "latencyTarget", "coldStart", "lagThreshold"):
@@ -140,7 +140,7 @@ async def test_unbounded_numbers_harm_no_other_query(server: NatsServer) -> None
 async def test_a_problem_is_logged_at_its_start_and_end(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """KEDA shows the code alone."""
+    """KEDA shows only the status code."""
     await admin.jetstream().delete_consumer("MEDIA", "embed")
     async with running(server) as url:
         for _ in range(3):
@@ -229,7 +229,7 @@ async def test_a_port_in_use_is_named(server: NatsServer) -> None:
 
 
 async def until_async(ask: Any, holds: Any) -> Answer:
-    """The first answer that holds."""
+    """The first answer for which the condition holds."""
     async with asyncio.timeout(patience_s()):
         while not holds(answer := await ask()):
             await asyncio.sleep(0.05)

@@ -70,7 +70,7 @@ async def keda(server: NatsServer, generated: Path) -> AsyncIterator[KedaClient]
 
 @pytest_asyncio.fixture
 async def pushed(server: NatsServer, generated: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KedaClient]:
-    """A scaler that polls once, when it begins: whatever it then streams is pushed."""
+    """A scaler that polls once, at its start: all later messages of its streams are pushes."""
     monkeypatch.setattr("services.scaler.consumers.readers.STALE_S", float("inf"))
     async with running(server, every_s=1e6) as address, KedaClient(address, generated) as client:
         yield client
@@ -103,7 +103,7 @@ async def test_every_method_answers_as_keda_asks(admin: Client, keda: KedaClient
 
 
 async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, pushed: KedaClient) -> None:
-    """By the stream's own word alone."""
+    """By the stream's republished messages alone."""
     for n in range(4):
         consumer = f"one-{n}"
         mine = ConsumerConfig(durable_name=consumer, filter_subject=f"media.{consumer}", ack_policy="explicit")
@@ -135,7 +135,7 @@ async def test_the_first_message_of_any_consumer_is_pushed(admin: Client, pushed
 
 
 async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
-    """A service of three urgencies has three consumers: what all of them have is what its replicas are for."""
+    """A service with three priorities has three consumers: its replicas serve the messages of all."""
     request = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
     async with keda.stream("StreamIsActive", request) as active:
         await until(lambda: active.results == [False])
@@ -150,7 +150,7 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
 
 
 async def test_jetstream_gets_one_request_a_second_for_any_number_of_callers(admin: Client, keda: KedaClient) -> None:
-    """Fifty ScaledObjects with their own settings, and streams: JetStream hears of one."""
+    """Fifty ScaledObjects with their own settings, and push streams: JetStream gets the requests of one."""
     many = [CV | {"latencyTarget": str(1 + n / 10)} for n in range(50)]
     await keda.metric(CV)
     before, started = requests(), time.monotonic()
@@ -172,7 +172,7 @@ async def test_a_missing_consumer_is_named_with_the_remedy(admin: Client, keda: 
             with pytest.raises(Refused, match=f"{what}.*tidegate setup") as refused:
                 await keda.call(method, metadata)
             assert refused.value.code == "NOT_FOUND"
-    # A stream that is none of the scaler's: the server does not even answer.
+    # A stream beyond the scaler's rights: the server does not even answer.
     with pytest.raises(Refused, match="may this user ask") as refused:
         await keda.call("IsActive", {"service": "cv", "stream": "DLQ"})
     assert refused.value.code == "UNAVAILABLE"
@@ -239,7 +239,7 @@ async def test_a_jetstream_outage_is_reported_and_push_streams_outlive_it(
                 except Refused:
                     await asyncio.sleep(0.1)
         assert active.ended is None
-        # The subscription that waits has come back with the connection.
+        # The waiting subscription has come back with the connection.
         await publish(admin, 1)
         await until(lambda: active.results[-1:] == [True])
 
@@ -363,7 +363,7 @@ async def test_tls_and_mutual_tls(server: NatsServer, generated: Path, tmp_path:
             with pytest.raises(Refused) as refused:
                 await plain.call("IsActive", CV)
             assert refused.value.code == "UNAVAILABLE"
-        # A renewed certificate, of another CA: shown from the next handshake on.
+        # A renewed certificate, of another CA: in use from the next handshake on.
         folder2 = write_certificates(tmp_path / "new")
         for name in ("cert.pem", "key.pem"):
             (folder / name).write_bytes((folder2 / name).read_bytes())
@@ -432,7 +432,7 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
 
 
 def test_the_committed_code_matches_the_proto(tmp_path: Path) -> None:
-    """The descriptor, and not the text: other releases of protoc write that another way."""
+    """Compare the descriptor, not the text: other releases of protoc write another text."""
     out = tmp_path / "descriptors"
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
     subprocess.run([*protoc, f"--descriptor_set_out={out}", PROTO.name], check=True)

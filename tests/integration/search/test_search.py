@@ -217,7 +217,7 @@ async def test_an_invalid_event_is_dead_lettered_and_harms_nobody(
 
 
 async def test_invented_models_take_no_room_of_others(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Each had a table of its own, with five indexes, for ever."""
+    """Regression: each had a table of its own, with five indexes, for ever."""
     await embedded(admin, "lobby", 0, scene(0))
     for n in range(MOST_MODELS + 10):
         await embedded(admin, "lobby", 1 + n, scene(0), model=f"made-up-{n}")
@@ -469,7 +469,7 @@ async def test_a_full_disk_is_reported_and_loses_nothing(server: NatsServer, adm
     await embedded(admin, "lobby", 0, scene(0))
     await until(lambda: "ok" in ready())
     await settled(admin)
-    # No file may grow: to the process that is what a full disk is.
+    # No file may grow: to the process this is a full disk.
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
     for second in range(1, 20):
         await embedded(admin, "lobby", second, scene(0, second))

@@ -1,4 +1,4 @@
-"""Evidence: segments out of a real MEDIA, as one video and as pictures, frame by frame what the camera sent."""
+"""Evidence: segments out of a real MEDIA, as one video and as pictures, equal to the camera's video frame by frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def s(seconds: float) -> dt.timedelta:
 
 
 def frames(video: bytes) -> list[tuple[float, np.ndarray]]:
-    """Seconds and luma of every frame, in the order in which they are shown."""
+    """Seconds and luma of every frame, in presentation order."""
     with av.open(io.BytesIO(video)) as container:
         return [(float(f.pts * f.time_base), f.to_ndarray(format="gray")) for f in container.decode(video=0)]
 
@@ -52,7 +52,7 @@ def top_level(video: bytes) -> list[str]:
 
 
 def stored(pieces: Sequence[Piece]) -> list[StoredSegment]:
-    """As if they were alone in MEDIA, from sequence 1 on."""
+    """The same segments alone in MEDIA, from sequence 1 on."""
     seqs: dict[str, int] = {}
     out = []
     for seq, piece in enumerate(pieces, 1):
@@ -63,7 +63,7 @@ def stored(pieces: Sequence[Piece]) -> list[StoredSegment]:
 
 
 async def publish(client: Client, pieces: Sequence[Piece], camera: str | None = None) -> list[int]:
-    """As ingest does. Their sequences in MEDIA."""
+    """Publish as ingest does; return their sequences in MEDIA."""
     seqs: dict[str, int] = {}
     for piece in pieces:
         key_seq = seqs[piece.gop] if piece.dependent else None

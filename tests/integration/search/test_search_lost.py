@@ -25,7 +25,7 @@ from tidegate.local.stack import Stack
 
 
 async def until_found(client: Client, hits: int) -> None:
-    """Until the label was found so often."""
+    """Wait until the label has that many hits."""
     async with asyncio.timeout(patience_s()):
         while await _hits(client) != hits:
             await asyncio.sleep(0.1)
@@ -101,19 +101,19 @@ async def test_elsewhere_a_remedy_is_reported_and_new_events_are_indexed(
     ],
 )
 def test_a_transient_error_is_not_damage(error: BaseException, passes: bool) -> None:
-    """A table that could not be read for want of a file descriptor was moved out of the index."""
+    """Regression: a table that was unreadable for lack of a file descriptor was moved out of the index."""
     assert may_pass(error) is passes
 
 
 async def test_an_inaccessible_index_is_not_lost(server: NatsServer, admin: Client) -> None:
-    """`tidegate up` ended by it, with the cameras that it reads."""
+    """Regression: it ended `tidegate up`, and with it the reading of cameras."""
     await Reindexing("/" + "x" * 300).look(admin.jetstream())
 
 
 async def test_an_interrupted_rebuild_is_repeated(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It left no consumer, and search ended at every start."""
+    """Regression: it left no consumer, and search ended at every start."""
     js = admin.jetstream()
     await seen(admin, 0)
     async with searching(server, tmp_path / "index"):

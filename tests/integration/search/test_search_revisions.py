@@ -22,7 +22,7 @@ from tidegate.local.server import NatsServer
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
 Step = Literal["first", "revision", "lost"]
-# Each may come again, and each before the other.
+# Each may be repeated, and each may come before the other.
 STEPS: tuple[Step, ...] = ("first", "first", "revision", "revision", "lost")
 ORDERS = sorted(set(itertools.permutations(STEPS)))
 
@@ -87,7 +87,7 @@ def indexed(folder: Path, kind: str) -> list[tuple[int, str]]:
 async def test_order_and_repetition_of_revisions_change_nothing(
     server: NatsServer, admin: Client, tmp_path: Path, batch: int
 ) -> None:
-    """A restart lies between: what the index knows of it is on disk."""
+    """There is a restart in between: the index has its state on disk."""
     for half in (0, 1):
         for n, order in enumerate(ORDERS):
             steps = (order[:2], order[2:])[half]
@@ -133,7 +133,7 @@ async def test_a_neighbour_of_a_similar_id_is_left_alone(server: NatsServer, adm
 async def test_a_revision_replaces_rows_of_its_own_kind_alone(
     server: NatsServer, admin: Client, tmp_path: Path, order: tuple[str, str]
 ) -> None:
-    """Each kind has a service of its own, and none may erase another's."""
+    """Each kind has its own service, which may erase no other's rows."""
     for n, event, other in ((0, embedded(0, scene(0, 0)), labelled(0)), (1, labelled(1, "car"), embedded(1))):
         id = f"victim/{n}"
         for step in order:

@@ -132,7 +132,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
 async def test_dependent_segments_are_decoded_with_their_gop(
     server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path
 ) -> None:
-    """Segments a third of their GOP long, cut inside it: each has its event, with frames of its own."""
+    """Segments of a third of their GOP: each has its event, with its own frames."""
     js = admin.jetstream()
     keys: dict[str, int] = {}
     pieces = clips.pieces(videos[0], "lobby", segment_s=0.34)[:9]
@@ -143,7 +143,7 @@ async def test_dependent_segments_are_decoded_with_their_gop(
             segment = msgspec.structs.replace(segment, key_seq=keys[piece.gop])
         ack = await js.publish(names.media("lobby"), piece.payload, headers=to_headers(segment))
         keys.setdefault(piece.gop, ack.seq)
-        # A replay for another service, and what an ingest that lost its lease published late.
+        # A replay for another service, and a late message of an ingest without its lease.
         stray = to_headers(msgspec.structs.replace(segment, epoch="older", key_seq=None))
         for n, headers in enumerate((stray, stray | {"Replay-For": "embed", "Replay-Of": "MEDIA/1"})):
             mark = {"Nats-Msg-Id": f"stray/{segment.n}/{n}", "Replay-For": "embed"}

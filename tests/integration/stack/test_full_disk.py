@@ -51,7 +51,7 @@ async def connected(server: NatsServer) -> AsyncIterator[Client]:
 
 
 async def stored(client: Client, subject: str, payload: bytes) -> int | None:
-    """Its sequence, None where JetStream does not acknowledge it."""
+    """Its sequence; None if JetStream does not acknowledge it."""
     with contextlib.suppress(TimeoutError, nats.errors.Error):
         return (await client.jetstream().publish(subject, payload, timeout=5)).seq
     return None
@@ -65,7 +65,7 @@ async def until_stored(client: Client, subject: str) -> int:
 
 
 async def until_silent(client: Client, subject: str) -> None:
-    """Until JetStream acknowledges nothing more. Whatever else it answers is raised."""
+    """Publish until JetStream stops acknowledging. Raises its other errors."""
     async with asyncio.timeout(patience_s()):
         with contextlib.suppress(nats.errors.TimeoutError):
             while True:
@@ -135,7 +135,7 @@ class Clock:
 
 
 async def test_a_disk_filled_by_streams_empties_as_they_expire(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is started seldom for it. A stream that has stopped expires nothing until then."""
+    """The fix restarts the server, seldom. A stopped stream expires nothing until then."""
     monkeypatch.setenv("MEDIA_MAX_AGE_S", "3")
     clock = Clock()
     async with NatsServer(disk.path / "nats") as server, connected(server) as admin:

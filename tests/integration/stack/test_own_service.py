@@ -29,7 +29,7 @@ START = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 
 
 def shown() -> dict[str, str]:
-    """The files that the page shows: each block by the last file name in backticks before it."""
+    """The files of the page: each block by the last file name in backticks before it."""
     section = PAGE.read_text().partition("## A service of your own")[2].partition("\n## ")[0]
     prose, *blocks = re.split(r"^```(\w*)\n", section, flags=re.M)
     files = {}
@@ -41,7 +41,7 @@ def shown() -> dict[str, str]:
 
 
 def install(source: Path) -> None:
-    """What `pip install` leaves of the project in an environment: its package, and its entry points."""
+    """The installed files of the project, as after `pip install`: its package, and its entry points."""
     files = shown() | {"people/__init__.py": ""}
     for name, text in files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def install(source: Path) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of processes that find the package installed."""
+    """The environment of processes that find the installed package."""
     install(tmp_path / "site")
     return os.environ | {"PYTHONPATH": str(tmp_path / "site"), "CV_FPS": "1"}
 

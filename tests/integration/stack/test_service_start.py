@@ -17,7 +17,7 @@ from tests.support.waiting import patience_s
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer, find_executable
 
-# Those that need JetStream to start.
+# Services that need JetStream to start.
 SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook", "recorder")
 
 Start = Callable[..., ServiceProcess]
@@ -40,7 +40,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 @pytest.mark.slow
 async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start, tmp_path: Path) -> None:
     await asyncio.gather(*(server.stop() for server in cluster.servers))
-    # One of three has no majority: nothing has a leader.
+    # One of three is no majority: no stream has a leader.
     await cluster.servers[0].start()
     remaining = {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
     services = [start(service, cluster.environment(service), **remaining) for service in SERVICES]
@@ -65,7 +65,7 @@ async def test_a_stop_signal_ends_the_wait(server: NatsServer, start: Start) -> 
     await server.stop()
     webhook = start("webhook", server.environment("webhook"))
     await webhook.until_it_says("/readyz", "^waiting for NATS at ")
-    # Nor does it leave a core file, which would have its password in it.
+    # It leaves no core file, which would contain its password.
     limits = Path(f"/proc/{webhook.process.pid}/limits").read_text()
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
     assert await webhook.end() == 0

@@ -1,4 +1,4 @@
-"""The stack on one machine, as `tidegate up` has it: real processes under their own identities."""
+"""The stack of `tidegate up` on one machine: real processes under their own identities."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_explain_has_one_answer_for_any_number_of_services(tmp_path: Path)
         for service in ("cv", "vlm", "cv"):
             [answer] = await explain.ask(stack.admin, service)
             assert [e.service for e in answer.found] == [service]
-            # A trigger of KEDA's own asks for embed.
+            # One of KEDA's own triggers requests embed.
             assert answer.services == ["cv", "vlm"]
     assert violations(stack) == []
 
@@ -70,7 +70,7 @@ async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
 
 
 async def until_answered(client: Client) -> None:
-    """Until vlm's front answers questions, if only that it can't read this one."""
+    """Wait until vlm's front answers; an invalid question suffices."""
     async with asyncio.timeout(patience_s()):
         while True:
             try:
@@ -87,7 +87,7 @@ def scraped(target: str) -> str:
 
 
 def settings_of(stack: Stack) -> dict[str, str]:
-    """Where Prometheus would scrape each replica."""
+    """Prometheus' targets of the replicas."""
     entries = [json.loads(path.read_text()) for path in stack.targets.glob("*.json")]
     return {e["labels"]["replica"]: e["targets"][0] for [e] in entries}
 

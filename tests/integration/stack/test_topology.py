@@ -1,4 +1,4 @@
-"""Streams as `setup` makes them, on a new server and on one of an older version; identities and health."""
+"""Streams of `setup`, on a new server and on one of an older version; identities and health."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ LIMITS = (
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_beyond_the_servers_integers_is_refused_by_name(name: str) -> None:
-    """They end at 2**63, which for an age are nanoseconds."""
+    """They end at 2**63, in nanoseconds for an age."""
     too_much = str(2**63 // (10**9 if name.endswith("_s") else 1) + 1)
     with pytest.raises(SettingError, match=rf"{name.upper()}='{too_much}' can't be used: give .* up to 1e\+"):
         load(topology.TopologySettings, {name.upper(): too_much})
@@ -140,7 +140,7 @@ async def test_identities_have_minimal_rights(server: NatsServer) -> None:
         (scaler, "$KV.cameras.lobby"),
     ):
         await client.publish(subject, b"")
-        # The server names requests to JetStream without their prefix.
+        # The server reports requests to JetStream without their prefix.
         refused = f'{subject.removeprefix("$JS.API.")}"'.lower()
         await until(lambda refused=refused: problems[-1].lower().endswith(refused))
     video = await scaler.subscribe("media.>")
@@ -236,7 +236,7 @@ except ValueError:
 
 @pytest.mark.parametrize("format", ["json", "text"])
 def test_messages_of_libraries_and_threads_are_logged_in_the_same_format(format: str) -> None:
-    """Python prints it by itself otherwise, with the address of a camera and its password."""
+    """Otherwise Python prints it, with the address of a camera and its password."""
     done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
     output = done.stdout + done.stderr
     assert "S3CRET" not in output and "not told" not in output

@@ -137,9 +137,9 @@ async def test_usage_of_a_camera_equals_its_stored_video(
     assert found.from_cameras and not found.workers and book.services == ["cv", "embed"]
 
 
-# ---- what they add up to
+# ---- sums
 
-# Of a message: minutes since the last one of its process, how long it is of, and what arrived so long before its end.
+# Of a message: minutes since its process's last one, the minutes it covers, and arrivals by minutes before its end.
 Life = list[tuple[int, int, dict[int, int]]]
 counts = st.dictionaries(st.integers(0, 20), st.integers(0, 1000), max_size=10)
 lives = st.lists(
@@ -148,7 +148,7 @@ lives = st.lists(
 
 
 def records_of(lives: list[Life]) -> list[WorkerUsage]:
-    """Messages of several replicas that have all ended, with gaps of messages that were dropped."""
+    """Messages of several ended replicas, with gaps of dropped messages."""
     found = []
     for i, life in enumerate(lives):
         at = T
@@ -226,7 +226,7 @@ def test_cameras_supply_minutes_without_a_worker_report() -> None:
     )
     found = book.of("cv")
     assert found and found.arrivals.tolist() == [60] * 4 + [58, 61] + [60] * 4 and found.from_cameras == 8
-    # What vlm does is not what cameras send.
+    # Jobs of vlm are not segments of cameras.
     assert book.of("vlm") is None
 
 

@@ -40,7 +40,7 @@ def verify(n: int, segments: list[int] | None = None) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A fall", segments=segments or [1])
 
 
-# ---- what may wait of each kind
+# ---- limits of each kind
 
 
 async def test_questions_take_neither_room_nor_priority_of_verdicts_and_captions(
@@ -67,7 +67,7 @@ async def test_questions_take_neither_room_nor_priority_of_verdicts_and_captions
 
 
 async def test_no_kind_of_job_takes_the_room_of_another(server: NatsServer, admin: Client) -> None:
-    """As `vlm-front`, by all that it may publish: the server refuses, without its courtesy."""
+    """As `vlm-front`, with all its rights: the server itself refuses."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=5, vlm_max_asks=5, vlm_max_captions=5))
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")
     for n in range(10):
@@ -145,7 +145,7 @@ async def test_an_abandoned_question_in_flight_is_not_processed(server: NatsServ
         async with fronting(server):
             asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
             await until(lambda: openai.requests)
-            # One is with the model, and these are in the worker's hands behind it.
+            # The model has one question, and these are in flight behind it.
             late = await asyncio.gather(
                 *(ask(admin, kind="ask", camera="lobby", question=f"Who {n}?", wait_s=1) for n in range(2))
             )
@@ -162,7 +162,7 @@ async def test_an_abandoned_question_in_flight_is_not_processed(server: NatsServ
 async def test_only_the_servers_clock_makes_a_question_late(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose clock is an hour fast answers as any other."""
+    """A worker with a clock that is an hour fast answers like any other."""
     await film(admin, 4)
     now = time.time
     monkeypatch.setattr("shared.worker.service.time.time", lambda: now() + 3600)
@@ -192,7 +192,7 @@ async def test_a_front_has_a_limit_of_questions(server: NatsServer, admin: Clien
 
 
 async def test_a_front_answers_and_forgets_after_any_wait(server: NatsServer, admin: Client) -> None:
-    """A wait that is over while its job is being published: the front once held such questions for good."""
+    """Regression: the front held questions for ever whose wait ended during the publish."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10_000))
     async with fronting(server):
         for _ in range(4):
@@ -201,7 +201,7 @@ async def test_a_front_answers_and_forgets_after_any_wait(server: NatsServer, ad
 
 
 async def test_large_questions_take_no_more_memory_of_a_front(server: NatsServer, admin: Client) -> None:
-    """Spaces make each as long as a question may be."""
+    """Spaces pad each question to the maximum length."""
     async with fronting(server):
         client = await bus.connect(server.settings("asker"), "asker")
         large = json.dumps({"kind": "ask", "camera": "lobby", "question": "Who?"}).encode().ljust(query.MOST_BYTES)
@@ -254,7 +254,7 @@ async def old_store(client: Client) -> None:
 
 
 async def test_setup_moves_the_jobs_of_an_older_store_without_loss(server: NatsServer, admin: Client) -> None:
-    """More wait than the new limits allow, and one is in the hands of a worker of the older version."""
+    """More jobs wait than the new limits allow, and a worker of the older version has one in flight."""
     js = admin.jetstream()
     await film(admin, 4)
     await old_store(admin)
@@ -287,7 +287,7 @@ async def test_an_interrupted_move_resumes(server: NatsServer, admin: Client) ->
     await js.delete_consumer(names.VLM, "vlm-ask")
     await js.update_stream(vlm)
     await js.add_stream(StreamConfig(**{**vars(asks), "max_msgs": -1}))
-    # Five were stored in their new stream, and are still in the old one; the mover is still there.
+    # Five are in the new stream and still in the old one; the mover's consumer still exists.
     mover = ConsumerConfig(durable_name="moving", filter_subjects=asks.subjects, ack_policy=AckPolicy.EXPLICIT)
     await js.add_consumer(names.VLM, mover)
     for job in await (await js.pull_subscribe_bind("moving", names.VLM)).fetch(5):

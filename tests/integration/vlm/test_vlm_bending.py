@@ -1,4 +1,4 @@
-"""Captions while capacity is short: fewer frames of each, no time without one, and none with two.
+"""Captions under overload: fewer frames of each, no time without one, and none with two.
 
 tests/support/processes/crashing_captions.py is the worker, and the front, that die.
 """
@@ -48,7 +48,7 @@ FULL, FLOOR = LEVELS[0], LEVELS[-1]
 EVERY_S = 5
 FRAMES = 4
 KILLS_A_POINT = 3
-# However short the time that a job has waited, it is late by this.
+# By this target every job is late.
 LATE_S = 0.05
 
 
@@ -88,7 +88,7 @@ def test_a_timely_job_gets_all_frames(kind: type[jobs.Job], frames: int, floor: 
 
 @given(frames=st.integers(1, 256), floor=st.integers(1, 256))
 def test_a_degraded_job_takes_less_but_more_than_its_share_of_frames(frames: int, floor: int) -> None:
-    """The text of an answer is as long as it was. So the scaler takes a replica for no faster than it is."""
+    """The length of an answer does not change, so the scaler does not overestimate a replica's speed."""
     look = frames_of(job_of(jobs.Caption), lambda: FLOOR, wanted=frames, floor=floor)
     assert look.frames / look.wanted <= look.images / look.wanted_images <= 1
 
@@ -146,7 +146,7 @@ async def test_only_late_captions_get_fewer_frames(server: NatsServer, admin: Cl
 
 
 async def both(request: Any, body: dict[str, Any]) -> Any:
-    """An answer that is right for each kind of job."""
+    """A valid answer for each kind of job."""
     form = (body.get("response_format") or {}).get("json_schema", {}).get("name")
     answers = {
         "VerdictAnswer": '{"verdict":"confirmed","confidence":9,"reason":"x"}',
@@ -197,7 +197,7 @@ async def test_a_degrading_replica_does_not_count_as_faster(server: NatsServer, 
     assert 4 / 6 < beat.work_s / beat.wanted_s < 1
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ async def test_a_kill_of_any_process_leaves_one_caption_for_all_time(
                     await film(admin, 20, camera=f"camera-{cameras}", start=start)
                     cameras += 1
                     await asyncio.sleep(0.5)
-                    # However slow the machine is: what waits at the end is little.
+                    # Bound the backlog at the end, however slow the machine is.
                     while await waiting(admin, names.CAPTIONS) > 20:
                         await asyncio.sleep(0.1)
                 await looked_through(admin)

@@ -1,4 +1,4 @@
-"""The segments that wait for the end of their stretches: one for each, and no flood keeps others from waiting."""
+"""The segments that wait for the end of their stretches: one for each, and no flood displaces others."""
 
 from __future__ import annotations
 

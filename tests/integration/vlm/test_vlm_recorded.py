@@ -1,4 +1,4 @@
-"""What a model is shown of a time that MEDIA has let go: recordings, by every kind of question."""
+"""Video of a time that MEDIA has expired: the model gets recordings, for every kind of question."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Model(OpenAiServer):
 
 @contextlib.asynccontextmanager
 async def recorded_model(world: World, second: Sequence[Piece]) -> AsyncIterator[Model]:
-    """Of two minutes and a half, MEDIA has the last one, and recordings the first two."""
+    """MEDIA has the last of two and a half minutes, and recordings have the first two."""
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(150)))
     await world.until_recorded(120)
@@ -85,7 +85,7 @@ async def test_a_summary_without_captions_uses_recordings(world: World, second: 
         assert [frame.seq for frame in whole.frames] == [0] * 4
         (pictures,) = model.shown
         assert all(shows(second, jpeg, at) for jpeg, at in zip(pictures, (17.5, 32.5, 47.5, 62.5), strict=True))
-        # Half of it is in MEDIA alone.
+        # Half of it is only in MEDIA.
         both = msgspec.convert(
             await ask(world.admin, kind="summarize", camera="cam", **span(30, 150)), Summary, strict=False
         )

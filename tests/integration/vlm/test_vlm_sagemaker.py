@@ -1,4 +1,4 @@
-"""A model behind Amazon SageMaker: signed requests to a page that checks them as AWS does, and what its errors cost."""
+"""A model behind Amazon SageMaker: signed requests to a page that checks them as AWS does, and its errors."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_signed_request_is_accepted(aws: SageMakerServer, key: Key, monk
     (request,) = aws.heard
     assert request.path == "/endpoints/qwen-VL/invocations"
     assert request.headers["X-Amzn-SageMaker-Inference-Component"] == "qwen-VL-1"
-    # The endpoint has one model, and no name for it; and the answer is to come whole.
+    # The endpoint has one model without a name, and the answer comes without streaming.
     assert aws.bodies == [{k: v for k, v in BODY.items() if k != "model"}]
 
 
@@ -130,7 +130,7 @@ async def test_a_wrong_clock_is_refused(aws: SageMakerServer) -> None:
 async def test_a_signed_request_cannot_be_altered_in_transit(
     aws: SageMakerServer, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page of these tests would see it, else they would prove nothing."""
+    """Check that the page of these tests detects an alteration."""
     aws.keys = [ROLE]
     for name, value in ROLE.environment().items():
         monkeypatch.setenv(name, value)
@@ -157,7 +157,7 @@ async def test_a_signed_request_cannot_be_altered_in_transit(
 async def test_credentials_are_renewed_and_in_no_log(
     aws: SageMakerServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As on EKS: a role by a token in a file, both of which change. Each key of the role is good for one request."""
+    """As on EKS: a role by a token in a file, both of which change. Each key of the role is valid for one request."""
     token = tmp_path / "token"
     token.write_text("WEB-1")
     requests: list[str] = []
@@ -210,7 +210,7 @@ async def test_missing_credentials_and_a_missing_region_are_reported(
         SageMakerEndpoint(ADDRESS, model="", timeout_s=10)
 
 
-# ---- what errors cost
+# ---- the cost of errors
 
 
 async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_flight(
@@ -265,7 +265,7 @@ async def test_an_endpoint_that_stays_cold_gets_no_jobs_and_loses_none(
             await bus.publish_job(admin, verify(n, seqs))
         await until(lambda: health.ready and "no instance yet" in health.ready)
 
-        # Handed back once, after which nothing is taken: what comes again and again is dead in the end.
+        # Returned once, and no job is taken after it: repeated deliveries would dead-letter the job.
         request_count = len(aws.bodies)
         await until(lambda: len(aws.bodies) >= request_count + 5)
         aws.then = sagemaker_server.good
@@ -367,7 +367,7 @@ def test_each_error_has_its_meaning(status: int, kind: str, body: Any, means: ty
     assert type(found) is means and says in str(found) and "S3CRET" not in str(found)
 
 
-# ---- how it is named
+# ---- its name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The vlm worker over a real NATS server; its endpoint a page of code, for faults that a real one never shows."""
+"""The vlm worker over a real NATS server; its endpoint is a fake, for faults that a real one never shows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def openai() -> AsyncIterator[OpenAiServer]:
 
 @contextlib.asynccontextmanager
 async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[TestServer]:
-    """Any request is answered by it."""
+    """Answer each request with it."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
@@ -72,7 +72,7 @@ def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A tram is there.", segments=seqs, **changes)
 
 
-# ---- what jobs end in
+# ---- results of jobs
 
 
 async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
@@ -152,7 +152,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
 
     openai.then = slow
     js, before = admin.jetstream(), prepared()
-    # Published without the id by which JetStream would know the second one: another publisher, or an older one.
+    # Published without the id for JetStream's deduplication: by another publisher, or an older one.
     for _ in range(3):
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
     async with worker(server, openai.url):
@@ -160,7 +160,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
         await asyncio.sleep(0.3)
         gate.set()
         await settled(admin)
-        # And once more, later.
+        # A later repetition.
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
         await settled(admin)
     found = await stored_results(admin)
@@ -186,7 +186,7 @@ def losing_acknowledgements(server: NatsServer) -> NetworkProxy:
 async def test_a_job_with_a_lost_acknowledgement_is_answered_once(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    """EVENTS has forgotten its id: after a second here, and 15 minutes in the contract."""
+    """The deduplication window of EVENTS is over: a second here, and 15 minutes in the contract."""
     js, seqs = admin.jetstream(), await film(admin, 3)
     start, end = now() - dt.timedelta(seconds=30), now()
     config = (await js.stream_info(names.EVENTS)).config
@@ -246,7 +246,7 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
 async def test_video_that_the_server_returns_late_is_judged(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    """So it is where a follower is behind its cluster, or a server can't open its files for some seconds."""
+    """As with a stale follower, or a server that can't open its files for some seconds."""
     openai.then = text('{"verdict":"confirmed","confidence":90,"reason":"There it is."}')
     start = dt.datetime.now(dt.UTC)
     end = start + dt.timedelta(seconds=3)
@@ -510,7 +510,7 @@ async def test_a_draining_worker_returns_waiting_jobs(server: NatsServer, admin:
 
 
 async def test_a_healthy_server_that_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
-    """As one whose URL lacks its /v1: it lists nothing, and every request is for a path that it does not know."""
+    """As with a URL without its /v1: it lists nothing, and every request is for an unknown path."""
     seqs = await film(admin, 2)
     async with OpenAiServer(then=refused(404, "no such path"), models=["fake"]) as lost, OpenAiServer() as well:
         async with worker(server, lost.url) as health:

@@ -1,4 +1,4 @@
-"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, urgency, and a vLLM of our own."""
+"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, priorities, and an own vLLM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TOKENS = 1200
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
-    """Started once: it takes half a minute. Not for longer than this file: even idle it keeps a core busy."""
+    """Start it once, because it takes half a minute; end it with this file, because even idle it uses a core."""
     process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log", cores=vllm_process.apart())
     process.start()
     try:
@@ -272,7 +272,7 @@ async def test_an_own_vllm_is_started_watched_and_ended(server: NatsServer, admi
         process.terminate()
         assert await asyncio.to_thread(process.wait, 40) == 0
         await until(lambda: not _pids(SERVER))
-        # Whatever our own end is.
+        # However our own process ends.
         process = start(server, log)
         await until(lambda: _pids(SERVER))
         process.kill()
@@ -388,7 +388,7 @@ async def test_phoenix_shows_a_job_and_its_request(
         await bus.publish_job(admin, verify("traced", seqs), {"traceparent": parent})
         await settled(admin)
     finally:
-        # Spans that wait are sent as it ends.
+        # Buffered spans are sent at its end.
         process.terminate()
         assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
 

@@ -1,4 +1,4 @@
-"""Endpoints that fail, and a webhook service that stops: nothing is lost, and nothing is sent twice."""
+"""Failing endpoints, and a stopping webhook service: no event is lost, and none is sent twice."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def test_a_drain_returns_unfinished_events_and_starts_none(
     assert len(receiver.requests) == 2
     pulling = await admin.jetstream().pull_subscribe_bind("webhook", names.EVENTS)
     taken: list[str] = []
-    while len(taken) < 5:  # without an answer they would come after the ack wait, and this would end before
+    while len(taken) < 5:  # without an answer redelivery would come after the ack wait, beyond the end of this test
         taken += [(m.headers or {})["ce-id"] for m in await pulling.fetch(5, timeout=5)]
     assert sorted(taken) == sorted(events)
 

@@ -1,4 +1,4 @@
-"""What a worker puts off, and makes good while it has nothing else to do: over a real server, with cv's few rights."""
+"""Work that a worker defers, and backfills while it is idle: over a real server, with cv's few rights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_deferred_segments_are_backfilled_when_idle(server: NatsServer, ad
 
 
 async def test_a_backfill_has_the_segment_of_the_first_delivery(server: NatsServer, admin: Client) -> None:
-    """Data, headers, subject, stream and sequence, and how long ago it was stored."""
+    """Data, headers, subject, stream and sequence, and the age in the store."""
     (seq,) = await publish(admin, ["low"])
     service = Bending()
     async with bending(server, service):
@@ -188,7 +188,7 @@ async def test_the_first_stored_event_stands(server: NatsServer, admin: Client) 
 
 
 async def test_all_frames_of_real_video_are_finally_analysed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Also of segments that are decoded from others before them. What a worker is to defend, all of these are over."""
+    """This includes segments that depend on earlier ones. All of these are beyond the latency target."""
     js, key = admin.jetstream(), 0
     for piece in clips.pieces(make(tmp_path / "v.mp4", frames=100, fps=25, gop=50), "lobby"):
         head = replace(piece.segment, key_seq=key if piece.dependent else None)

@@ -71,7 +71,7 @@ async def test_a_suspect_job_is_abandoned(server: NatsServer, admin: Client) -> 
 
 
 async def test_an_unreadable_store_loses_nothing(server: NatsServer, admin: Client) -> None:
-    """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
+    """nats-server answers 404 for unreadable data, as for an empty stream: a single answer is not believed."""
     async with busy(server, admin, replace(TUNING, blind_s=1e9)):
         await admin.jetstream().purge_stream("MEDIA")
         await two_beats(admin)

@@ -92,13 +92,13 @@ def test_a_replica_starts_just_in_time_for_expiring_video(heard: bool) -> None:
         return [demand.observe(idle(float(t), fleet, 200)).active for t in range(0, 700, 5)]
 
     request = active(120)
-    # The first minutes are of what the observer can't know; and what has expired is no reason.
+    # In the first minutes the observer lacks data; and expired video is no reason.
     assert not any(request[60:95]) and all(request[96:120]) and not any(request[120:])
     assert not any(active(0)[60:])
 
 
 def test_enough_replicas_are_requested_for_a_timely_backfill() -> None:
-    """Ten a second of one replica, 72.5 s left once it is there."""
+    """One replica does ten a second, and has 72.5 s once it is there."""
     demand = Demand(DemandSettings(cold_start_s=60, latency_target_s=2, lag_threshold=15, backfill_grace_s=140))
     for t in range(0, 465, 5):
         estimate = demand.observe(idle(float(t), Workers(ready=0, loading=0, processed=0, working_s=0), 2900))
@@ -150,11 +150,11 @@ def test_simulate_accepts_a_grace_for_degradable_work() -> None:
         assert refused.exit_code and "--backfill-grace 200 can't be used" in str(refused.exception)
 
 
-# ---- for real
+# ---- on a real server
 
 
 async def test_deferred_video_on_a_real_server_requests_a_replica(server: NatsServer, admin: Client) -> None:
-    """With the scaler's few rights: what cv puts off is counted by its consumer, and what embed does is not."""
+    """With the scaler's few rights: cv's consumer counts its deferred segments, and not those of embed."""
     js = admin.jetstream()
     config = (await js.stream_info(names.MEDIA)).config
     config.max_age = config.duplicate_window = 60

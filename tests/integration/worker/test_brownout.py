@@ -108,7 +108,7 @@ def test_a_sampling_plan_has_a_quality_only_if_it_skips_frames(
     assert (look.quality is None) == (look.frames == look.wanted)
 
 
-# ---- what it costs
+# ---- cost
 
 
 def test_a_segment_costs_the_slower_of_decoding_and_computing() -> None:
@@ -293,7 +293,7 @@ async def test_a_worker_without_degradation_reports_no_frames(server: NatsServer
 
 
 async def hearing(admin: Client) -> list[WorkerStats]:
-    """The heartbeats of cv's workers, as they come from now on."""
+    """The heartbeats of cv's workers from now on."""
     heard: list[WorkerStats] = []
 
     async def hear(message: Msg) -> None:

@@ -1,4 +1,4 @@
-"""A camera whose segments cost too much is quarantined, comes back once it is mended, and ends no worker."""
+"""A camera with too costly segments is quarantined, returns once it has recovered, and ends no worker."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refused(cameras: CostlyCameras, camera: str = "lobby") -> bool:
     return False
 
 
-# ---- which cameras
+# ---- the choice of cameras
 
 
 def test_a_camera_over_the_budget_is_quarantined_and_retried() -> None:
@@ -201,7 +201,7 @@ async def test_a_costly_camera_delays_no_other(server: NatsServer, admin: Client
 
 
 async def test_progressing_work_is_not_a_hang(server: NatsServer, admin: Client) -> None:
-    """A preparation may last longer than a hang would: each packet that is decoded moves its beginning."""
+    """A preparation may last longer than the limit of a hang: each decoded packet restarts the limit."""
     began: list[tuple[float, float]] = []
 
     class Watched(CvService):

@@ -1,4 +1,4 @@
-"""Which message is processed next, and whether alone; and workers that a message kills."""
+"""The choice of the next message, alone or not; and workers that a message kills."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_message_of_a_model_server_is_a_suspect_after_half_of_its_deliveries()
 async def test_a_deadly_message_does_not_dead_letter_its_neighbours(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """Five deliveries of a deadly message kill five workers, each with its hands full."""
+    """Five deliveries of a deadly message kill five workers, each with other messages in flight."""
     await shorten(admin, ack_wait=3.0)
     seqs = await publish(admin, ["a", "b", "c", "deadly", "d", "e", "f", "g"])
     pool = Replicas(
@@ -137,7 +137,7 @@ async def test_a_suspect_of_another_service_blocks_nothing(server: NatsServer, a
 
 
 async def test_a_worker_with_a_suspect_gets_no_other_message(server: NatsServer, admin: Client) -> None:
-    """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
+    """If the worker died, each of those would lose a delivery, however soon after the suspect they came."""
     js = admin.jetstream()
     await publish(admin, ["suspect"])
     sub = await js.pull_subscribe_bind("cv", "MEDIA")
@@ -161,7 +161,7 @@ async def test_a_worker_with_a_suspect_gets_no_other_message(server: NatsServer,
     assert len(await results(admin)) == 4
 
 
-# Of jobs' consumers, whose most deliveries are ten.
+# For consumers of jobs, with a maximum of ten deliveries.
 SUSPECT_JOB = 5
 
 

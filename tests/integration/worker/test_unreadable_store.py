@@ -30,7 +30,7 @@ from tidegate.chaos.disk import few_files
 from tidegate.local.server import NatsServer
 
 YARD, LOBBY = Camera(url="rtsp://10.0.0.1/", fps=5.0), Camera(url="rtsp://10.0.0.2/", fps=1.0)
-# The server keeps what it has read in memory for so long.
+# The server caches read data for this long.
 FORGOTTEN_S = 11.0
 
 
@@ -74,7 +74,7 @@ async def test_no_reader_starts_with_seemingly_removed_cameras(server: NatsServe
         with few_files(server):
             async with copied(client, names.CAMERAS) as cameras:
                 await asyncio.sleep(2.0)  # clock: cameras that can't be read leave no marker
-                # Now and then a server that has just started has them in memory.
+                # A server that has just started may have them in memory.
                 assert not cameras.ready.is_set() or set(cameras.values) == {"yard", "lobby"}
         async with copied(client, names.CAMERAS) as cameras:
             await cameras.ready.wait()

@@ -1,4 +1,4 @@
-"""The worker loop over a real server, with a service whose work is a few milliseconds of nothing."""
+"""The worker loop over a real server, with a service whose work is a sleep of a few milliseconds."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_one_bad_item_does_not_fail_its_batch(server: NatsServer, admin: C
 
 
 async def test_slow_work_is_not_redelivered(server: NatsServer, admin: Client) -> None:
-    """Six seconds on the device and an ack wait of three: heartbeats keep it ours."""
+    """Six seconds on the device and an ack wait of three: progress reports prevent redelivery."""
     await shorten(admin, ack_wait=3.0)
     seqs = await publish(admin, ["a", "b"])
     service = Echo(infer_s=6.0)
@@ -114,7 +114,7 @@ async def test_slow_work_is_not_redelivered(server: NatsServer, admin: Client) -
 
 
 async def test_heartbeats_count_the_time_with_work_in_flight(server: NatsServer, admin: Client) -> None:
-    """Two bursts with a pause between: what passes in idleness is no working time, and nothing is sampled away."""
+    """Two bursts with a pause between: idle time is no working time, and no working time is lost between samples."""
     beats = await admin.subscribe("scale.cv.>")
     service = Echo(infer_s=0.3)
 
@@ -264,7 +264,7 @@ async def test_urgent_work_overtakes_all_work_not_on_the_device(server: NatsServ
 
 
 async def test_an_absent_server_ends_no_process(server: NatsServer, admin: Client) -> None:
-    """Three messages in a row that fail on a device end its process; a server that can't be reached is no device."""
+    """Three consecutive failures on a device end its process; an unreachable server is no device."""
     service = Served()
     service.gate.set()
     for n in range(4):
