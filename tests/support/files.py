@@ -15,7 +15,7 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Each file with what it holds."""
+    """Each file with its content."""
     for path in below(folder):
         with contextlib.suppress(FileNotFoundError):
             if path.is_file():

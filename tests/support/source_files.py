@@ -19,7 +19,7 @@ def files(*folders: str) -> list[str]:
 
 
 class Facts(NamedTuple):
-    """What the rules ask of a file. functions: line, name and number of lines of each."""
+    """The facts that the rules need of a file. functions: line, name and number of lines of each."""
 
     is_empty: bool
     docstring: str | None
@@ -41,7 +41,7 @@ def facts(file: str) -> Facts:
 
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Every statement below a node. Expressions hold none, and are most of a tree."""
+    """Every statement below a node. Expressions have none, and are most of a tree."""
     for field in ("body", "handlers", "orelse", "finalbody", "cases"):
         for inner in getattr(node, field, ()):
             yield inner

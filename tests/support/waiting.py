@@ -11,7 +11,7 @@ from types import FunctionType
 
 # The wait on an idle machine.
 BASE_S = 120.0
-# Load beyond this earns no more patience: a longer wait would hide a hang.
+# Load beyond this does not extend the wait: a longer wait would hide a hang.
 MOST_LOAD = 6.0
 LONGEST_S = BASE_S * MOST_LOAD
 

@@ -13,7 +13,7 @@ from tests.support.waiting import patience_s
 
 
 def without(folder: Path, *packages: str) -> Path:
-    """A folder of links to everything that is installed here, but for `packages`, names of modules."""
+    """A folder of links to all installed packages, except `packages`, names of modules."""
     folder.mkdir(parents=True)
     for installed in Path(sysconfig.get_path("purelib")).iterdir():
         if installed.name.split(".")[0] not in packages:

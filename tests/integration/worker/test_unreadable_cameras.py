@@ -143,7 +143,7 @@ async def publish(client: Client, camera: str, n: int, payload: bytes) -> int:
 
 
 async def online(client: Client, camera: str) -> None:
-    """Publish the event of ingest that the camera is online."""
+    """Add the camera, and publish ingest's event that it is online."""
     await registry.put(client.jetstream(), camera, registry.Camera(url="rtsp://10.0.0.7/1"), None)
     status = CameraStatus(
         camera=camera,

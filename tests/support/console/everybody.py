@@ -1,4 +1,4 @@
-"""A console with two cameras, what belongs to each of them, and one of every kind of person."""
+"""A console with two cameras, objects of each, and one person of every kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.worlds.incidents import incident, say
 from tests.support.worlds.runs import put, put_raw, reanalysis
 from tidegate.local.server import NatsServer
 
-# Of names of one length an answer differs by the name alone.
+# With names of one length, answers differ only by the name.
 SEEN, HIDDEN, NONE = "lobby", "vault", "nowhr"
 
 
@@ -61,7 +61,7 @@ class World:
                 self._incidents = {card["camera"]: card["id"] for card in found}
 
     async def names(self, row: Row, camera: str) -> dict[str, str]:
-        """What a row's braces stand for. camera: SEEN, HIDDEN, or NONE, of which nothing is."""
+        """The values of a row's braces. camera: SEEN, HIDDEN, or NONE, which has no objects."""
         found = {"camera": camera, "guest": "guest", "group": "ways"}
         if "{letter}" in row.at:
             found["letter"] = str(await self._letter(camera))
@@ -96,7 +96,7 @@ class World:
                 client.headers["X-CSRF-Token"] = signed.json()["csrf"]
 
     async def _there(self, camera: str) -> None:
-        """Also where a row before has removed it."""
+        """Create it again, if an earlier row has removed it."""
         if (await self.all["admin"].get(f"cameras/{camera}")).status_code != 200:
             await add_camera(self._admin, camera)
         async with asyncio.timeout(patience_s()):
@@ -137,5 +137,5 @@ def _filled(part: Any, values: dict[str, str]) -> Any:
 
 
 def _another(id: str) -> str:
-    """An id of the same length that nothing has."""
+    """An unused id of the same length."""
     return id[:-1] + ("0" if id[-1] != "0" else "1")

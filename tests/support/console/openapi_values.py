@@ -1,4 +1,4 @@
-"""The operations of an OpenAPI document, and values for them: right ones by their schema, and ones of a wrong kind.
+"""The operations of an OpenAPI document, and values for them: valid ones by their schema, and invalid ones.
 
 values = Values(document, {"camera": ["lobby"]})
 values.right({"type": "integer", "minimum": 1})     # a strategy of hypothesis
@@ -39,7 +39,7 @@ ANY = st.recursive(
 
 
 class Values:
-    """names: of what there is, by the word that a field or a parameter for it has in its name."""
+    """names: of existing objects, by the word in the name of a field or a parameter for them."""
 
     def __init__(self, document: dict[str, Any], names: Mapping[str, Sequence[str]]) -> None:
         self._schemas: dict[str, Schema] = document["components"]["schemas"]
@@ -87,7 +87,7 @@ class Values:
         return right | right | wrong | less | ANY
 
     def parameter(self, parameter: dict[str, Any]) -> st.SearchStrategy[str]:
-        """Texts for one of a path or a query: times where its words show one."""
+        """Texts for a parameter of a path or a query: times if its description mentions one."""
         right = self.right(parameter["schema"], parameter["name"])
         if re.search(r"\d{4}-\d\d|RFC 3339", parameter.get("description", "")):
             right = TIMES | st.just("") | TIMES

@@ -30,7 +30,7 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 TIMEOUT_S = 60.0
-# Every client would read the system's authorities otherwise: 10 ms of CPU each.
+# Otherwise every client would read the system's authorities: 10 ms of CPU each.
 TRUSTED = httpx.create_ssl_context()
 
 

@@ -1,4 +1,4 @@
-"""Waits for what the console answers, and tracks of an incident."""
+"""Waits for answers of the console, and tracks of an incident."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/groups/{name}"): Row("admin", 200, "groups/{group}", everything=True),
     ("PUT", "/groups/{name}"): Row("admin", 200, "groups/{group}", body={"cameras": ["{camera}"]}, everything=True),
     ("DELETE", "/groups/{name}"): Row("admin", 204, "groups/{group}", everything=True),
-    # ---- what happens
+    # ---- events
     ("GET", "/events"): Row("viewer", 200, "events", query={"cameras": "{camera}"}),
     # ---- cameras and rules
     ("GET", "/cameras"): Row("viewer", 200, "cameras"),
@@ -114,7 +114,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", "/incidents/{id}/reviewed"): Row("viewer", 204, "incidents/{incident}/reviewed", by_hand=True),
     ("DELETE", "/incidents/{id}/reviewed"): Row("viewer", 204, "incidents/{incident}/reviewed", by_hand=True),
     ("GET", "/timeline"): Row("viewer", 200, "timeline", query={"camera": "{camera}"}),
-    # ---- what happens now
+    # ---- the current state
     ("GET", "/now"): Row("viewer", 200, "now"),
     ("GET", "/history"): Row("viewer", 200, "history", query={"service": "cv"}, everything=True),
     ("GET", "/markers"): Row("viewer", 200, "markers"),

@@ -16,7 +16,7 @@ import struct
 import sys
 
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
-# Of a filter: load a word, go on or jump, and end. It finds the call's number and its first argument at these offsets.
+# Instructions of a filter: load a word, jump, and return. The offsets of the call's number and first argument.
 _LOAD, _IF_EQUAL, _END = 0x20, 0x15, 0x06
 _NUMBER, _FIRST = 0, 16
 _ALLOW, _NO_SUCH_FAMILY = 0x7FFF0000, 0x00050000 | 97
@@ -28,7 +28,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_netlink() -> None:
-    """From now on, in this process and in all that it starts, the kernel has no such sockets."""
+    """Make the kernel refuse such sockets to this process and to all its children."""
     number = _SOCKET.get(platform.machine())
     if number is None:
         return

@@ -27,7 +27,7 @@ NS = "tidegate"
 
 
 class Cluster(NamedTuple):
-    """All that a stranger has after the first two commands, and the overlay that was applied."""
+    """Everything that a new user has after the first two commands, and the applied overlay."""
 
     api: KubeApi
     overlay: Path
@@ -35,7 +35,7 @@ class Cluster(NamedTuple):
 
 
 def run(api: KubeApi, *command: str) -> subprocess.CompletedProcess[str]:
-    """As a user runs it, whose home has nothing."""
+    """Run it as a user with an empty home."""
     environment = os.environ | api.environment | {"HOME": str(Path(api.environment["KUBECONFIG"]).parent)}
     environment.pop("COLUMNS", None)
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
@@ -46,7 +46,7 @@ def tidegate(api: KubeApi, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def check(cluster: Cluster, *arguments: str) -> tuple[int, list[list[str]]]:
-    """The exit status, and each line's fields: level, what, found, remedy. In this process, which has started."""
+    """The exit status, and each line's fields: level, what, found, remedy. It runs in this process to save time."""
     environment = cluster.api.environment | {"HOME": str(cluster.folder)}
     done = CliRunner().invoke(command_line, ["cluster", "check", *arguments], env=environment)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -80,7 +80,7 @@ def jsz(tmp_path_factory: pytest.TempPathFactory) -> Document:
 
 
 def three_commands(api: KubeApi, folder: Path, jsz: Document, *components: str, tls: bool = False) -> Cluster:
-    """`cluster init` and both `kubectl apply`, as the README has them; then controllers have acted, and all is well."""
+    """Run `cluster init` and both `kubectl apply` of the README; then controllers act, and the cluster is sound."""
     overlay = folder / "overlay"
     overlay.mkdir()
     base, *used = (os.path.relpath(DEPLOY / p, overlay) for p in ("kubernetes/overlays/h100/demand", *components))
@@ -151,7 +151,7 @@ def nodes(act: Callable[[Document], object]) -> Callable[[KubeApi], None]:
 
 
 def streams(act: Callable[[list[Document]], None]) -> Callable[[KubeApi], None]:
-    """Set the report of every server of NATS."""
+    """Change the streams in the report of every server of NATS."""
 
     def everywhere(api: KubeApi) -> None:
         for path, page in api.pages.items():

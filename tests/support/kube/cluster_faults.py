@@ -1,4 +1,4 @@
-"""Faults of a cluster, each with the line and the remedy that a check gives it."""
+"""Faults of a cluster, each with its line and remedy in the check."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ WELL = {
 
 
 def kind_of(line: str) -> str:
-    """A line for each of several objects counts once."""
+    """Count the lines of several objects once."""
     return re.sub(r"\b(keda-hpa-)?tidegate-.*|^nats$", "NAME", line)
 
 

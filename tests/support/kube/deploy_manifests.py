@@ -75,7 +75,7 @@ def of(docs: list[Document], *kinds: str) -> dict[str, Document]:
 
 
 def workloads(docs: list[Document]) -> dict[str, Document]:
-    """What of ours has pods that stay."""
+    """Our workloads with permanent pods."""
     ours = [d for d in docs if d["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "tidegate"]
     return of(ours, "Deployment", "StatefulSet")
 
@@ -90,7 +90,7 @@ def pod_of(deployment: Document) -> Document:
 
 
 def claims_of(workload: Document) -> list[Document]:
-    """The volumes that a StatefulSet makes for each of its pods: name and size."""
+    """The volumes that a StatefulSet creates for each of its pods: name and size."""
     templates = workload["spec"].get("volumeClaimTemplates", [])
     return [{"name": t["metadata"]["name"], **t["spec"]["resources"]["requests"]} for t in templates]
 
@@ -123,7 +123,7 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
 
 
 def key_of_secret(deployment: Document, path: str) -> str:
-    """What a Secret has to have, for its pod to find it at `path`."""
+    """The key that a Secret needs, for its pod to find it at `path`."""
     secret = {v["name"] for v in pod_of(deployment)["volumes"] if "secret" in v}
     mounted = {m["mountPath"] for m in container_of(deployment)["volumeMounts"] if m["name"] in secret}
     folder, _, key = path.rpartition("/")
@@ -132,20 +132,20 @@ def key_of_secret(deployment: Document, path: str) -> str:
 
 
 def declared(stream: str, service: str) -> set[str]:
-    """The consumers of a stream whose messages a service works on."""
+    """The consumers of a stream that a service processes."""
     built = consumers(TopologySettings(embed_crops="detections"))
     all_of = {str(consumer.durable_name) for on, consumer in built if on == stream}
     return {name for name in all_of if catalog.service_of(name) == service}
 
 
 def modifiers_of(scaled: Document) -> Document:
-    """Its `scalingModifiers`; empty where each trigger counts by itself."""
+    """Its `scalingModifiers`; empty if each trigger counts by itself."""
     found: Document = scaled["spec"].get("advanced", {}).get("scalingModifiers", {})
     return found
 
 
 def query_of(trigger: Document) -> dict[str, str]:
-    """What the URL of a trigger asks the scaler."""
+    """The parameters in the URL of a trigger."""
     return dict(parse_qsl(urlsplit(trigger["metadata"]["url"]).query))
 
 
@@ -169,7 +169,7 @@ def secret_names(value: Any) -> Iterator[str]:
 
 
 def build(folder: Path) -> list[Document]:
-    """What kustomize makes of a folder: of ours once, as they stay as they are."""
+    """The output of kustomize for a folder; cached for ours, which do not change."""
     return _built_once(folder) if folder.is_relative_to(DEPLOY) else _built(folder)
 
 

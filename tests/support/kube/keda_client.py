@@ -34,7 +34,7 @@ def say(id: int, **what: object) -> None:
 
 
 def connect() -> grpc.Channel:
-    # As KEDA does: one connection for everybody.
+    # As KEDA does: one connection for all calls.
     if not tls:
         return grpc.insecure_channel(address)
     ca, *own = (Path(f).read_bytes() for f in tls)

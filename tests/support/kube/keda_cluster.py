@@ -49,7 +49,7 @@ class Cluster:
         self.history: list[tuple[float, int, int, str]] = []
 
     def run(self, until: float, *metrics: Metric) -> Cluster:
-        """Every poll and sync up to and at `until`, under these metrics."""
+        """Run every poll and sync up to and at `until`, under these metrics."""
         while self.keda.next_at <= until:
             self.now = self.keda.next_at
             decision = self.keda.step(self.now, metrics, self.replicas)
@@ -59,7 +59,7 @@ class Cluster:
         return self
 
     def sync(self, *metrics: Metric) -> int:
-        """One HPA sync more."""
+        """Run one more HPA sync."""
         return self.run(SYNC_S / 2 if self.now < SYNC_S / 2 else self.now + SYNC_S, *metrics).replicas
 
     @property

@@ -119,7 +119,7 @@ class KubeApi:
         del self.objects[(kind, namespace if KINDS[kind].namespaced else "", name)]
 
     def clone(self, other: KubeApi) -> None:
-        """Have what another page has."""
+        """Copy the content of another page."""
         self.objects = copy.deepcopy(other.objects)
         self.pages = copy.deepcopy(other.pages)
 
@@ -244,7 +244,7 @@ def _base(kind: Kind) -> str:
 
 
 def _at(path: str) -> tuple[str, str, str] | None:
-    """(kind, namespace, name) that a path is of."""
+    """The (kind, namespace, name) of a path."""
     for name, kind in KINDS.items():
         base = _base(kind) + "/"
         if not path.startswith(base):

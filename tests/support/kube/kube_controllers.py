@@ -154,7 +154,7 @@ def end(job: Document) -> None:
 
 
 def follow(api: KubeApi, scaled: Document) -> None:
-    """What KEDA makes of a ScaledObject all of whose triggers answer."""
+    """Set the status that KEDA gives a ScaledObject whose triggers all answer."""
     name = scaled["metadata"]["name"]
     metrics = [f"s{n}-{_called(t)}" for n, t in enumerate(scaled["spec"]["triggers"])]
     composite = "composite-metric" if scaled["spec"].get("advanced", {}).get("scalingModifiers") else ""

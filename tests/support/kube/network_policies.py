@@ -42,7 +42,7 @@ REFUSED = (
 
 
 def needed(workload: Document) -> set[str]:
-    """What its pod has to reach."""
+    """The peers that its pod must reach."""
     name = component_of(workload)
     found = {"bus", "names"} | ({"hub"} if fetches(workload) else set())
     labels = workload["spec"]["template"]["metadata"]["labels"]
@@ -70,7 +70,7 @@ def peer(workload: Document) -> Peer:
 
 
 def check(docs: list[Document], *, added: bool, scaler: bool) -> None:
-    """Every pod is closed both ways but for what it needs; and every service of the catalog has one.
+    """Every pod is closed both ways except for its needs; and every service of the catalog has one.
 
     added: whether the components of webhook, console and recorder are.
     """

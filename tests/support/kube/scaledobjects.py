@@ -1,4 +1,4 @@
-"""A ScaledObject of cv as a file would hold it, for tests that change a part of it."""
+"""A ScaledObject of cv in the form of a file, for tests that change a part of it."""
 
 from __future__ import annotations
 

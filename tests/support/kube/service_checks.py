@@ -1,4 +1,4 @@
-"""What the workload of each service must have, wherever its manifests come from."""
+"""Requirements on the workload of each service, for any source of its manifests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tidegate.keda.threshold import lag_threshold
 
 
 def service_of(workload: Document) -> str:
-    """What it runs, maybe a part of it: `vlm` for `vlm-front`."""
+    """The service that it runs: `vlm` for `vlm-front`."""
     return component_of(workload).partition("-")[0]
 
 
@@ -73,19 +73,19 @@ SERVICES = sorted(name for name in workloads(SHIPPED) if name != "tidegate-place
 
 
 def check_cv(deployment: Document, password: Path, most: int) -> WorkerSettings:
-    """How one replica's loop is bounded; `most` of them stay within what the consumer lets out."""
+    """The limits of one replica's loop; `most` replicas stay within the consumer's limit in flight."""
     cv = settings.load(CvSettings, variables(deployment, password))
     resources = container_of(deployment)["resources"]
     assert cv.num_gpus == int(resources["limits"][GPU])
     assert cv.cv_threads * cv.num_gpus == int(resources["requests"]["cpu"])
     assert most * cv.num_gpus * cv.worker().hold <= TopologySettings().max_ack_pending
-    # Closing takes seconds beyond the drain; liveness is not to end what a drain still works on.
+    # Closing takes seconds beyond the drain; liveness must not end the work of a drain.
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= cv.cv_grace_s + 10
     return cv.worker()
 
 
 def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
-    """As for cv; and queries are answered by the model that the events are of."""
+    """As for cv; and queries use the model of the events."""
     deployments, scaled = of(docs, "Deployment"), of(docs, "ScaledObject")["tidegate-embed"]
     deployment = deployments["tidegate-embed"]
     embed, queries = (
@@ -170,7 +170,7 @@ def check_vlm(docs: list[Document], password: Path) -> None:
 
 
 def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
-    """It serves what the worker asks, as a sidecar that outlives it; and its volume holds weights alone."""
+    """It serves the worker's requests, as a sidecar that outlives it; and its volume has only weights."""
     (vllm,) = pod_of(deployment)["initContainers"]
     assert vllm["restartPolicy"] == "Always"
     given = arguments(vllm["args"])
@@ -191,7 +191,7 @@ def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
 
 
 def check_analytics(docs: list[Document], password: Path) -> None:
-    """Its cameras always have an owner, and each replica is as large as what it is to carry."""
+    """Its cameras always have an owner, and each replica has the size of its load."""
     deployment = of(docs, "Deployment")["tidegate-analytics"]
     loaded = settings.load(AnalyticsSettings, variables(deployment, password))
     spec, resources = deployment["spec"], container_of(deployment)["resources"]
@@ -211,7 +211,7 @@ def check_analytics(docs: list[Document], password: Path) -> None:
 
 
 def check_webhook(docs: list[Document], password: Path) -> None:
-    """It finds its endpoint and its key in the Secret, drains in time, and reaches what it has to and nothing else."""
+    """It finds its endpoint and its key in the Secret, drains in time, and reaches only its peers."""
     deployment = of(docs, "Deployment")["tidegate-webhook"]
     given = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}
     assert {"WEBHOOK_URL_FILE", "WEBHOOK_SECRET_FILE"} <= set(given) and not {"WEBHOOK_URL", "WEBHOOK_SECRET"} & set(

@@ -30,7 +30,7 @@ POINTS = ("job", "event", "ack", "get", "prepare", "revision")
 
 
 class Plan:
-    """folder: has a file `plan` with a point a line, of which each process takes one, and one `killed` of those met."""
+    """folder: its file `plan` has a point a line, of which each process takes one; `killed` lists the reached ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

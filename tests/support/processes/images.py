@@ -49,7 +49,7 @@ MARKS = [
     pytest.mark.image,
     pytest.mark.slow,
     pytest.mark.long,
-    # One store of images: two that build into it would take each other's away.
+    # One store of images: two builds into it would remove each other's.
     pytest.mark.xdist_group("images"),
     # The first of them waits for the images.
     pytest.mark.timeout(1800),
@@ -60,7 +60,7 @@ MARKS = [
 
 @functools.cache
 def engine() -> Engine:
-    """With both images in it, as the sources are now."""
+    """An engine with both images, built from the current sources."""
     instance = Engine(ROOT / ".images")
     on = chosen_base(instance, "debian")
     for name in (SMALL, CPU):
@@ -69,7 +69,7 @@ def engine() -> Engine:
 
 
 class Container:
-    """A service in its image, as a Deployment runs it: host network, all else taken away."""
+    """A service in its image, as in a Deployment: host network, and no other privilege."""
 
     def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], secrets: Path) -> None:
         self._engine = engine

@@ -34,7 +34,7 @@ class ServiceProcess:
         return self._log.read_text()
 
     async def says(self, probe: str) -> str:
-        """What it answers on `/readyz` or `/healthz`; "" while it serves none."""
+        """Its answer on `/readyz` or `/healthz`; "" while it serves none."""
         return await asyncio.to_thread(self._says, probe)
 
     def _says(self, probe: str) -> str:

@@ -33,7 +33,7 @@ async def until_processed(admin: Client) -> None:
 
 
 async def counted(admin: Client) -> Tally:
-    """What became of each segment."""
+    """The outcome of each segment."""
     run = await read_back(admin)
     return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)
 

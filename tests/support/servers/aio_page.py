@@ -17,7 +17,7 @@ class AioPage(ABC):
 
     @abstractmethod
     def application(self) -> web.Application:
-        """What answers."""
+        """The application that answers."""
 
     async def __aenter__(self) -> Self:
         self._runner = web.AppRunner(self.application(), shutdown_timeout=0.1)

@@ -41,7 +41,7 @@ class Authority:
 
 
 def answer(url: str, ca: str, own: Pair | None = None) -> int:
-    """The status of a page. Raises URLError where the connection is refused."""
+    """The status of a page. Raises URLError if the connection is refused."""
     context = ssl.create_default_context(cafile=ca)
     if own:
         context.load_cert_chain(*own)

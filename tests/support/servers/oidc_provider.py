@@ -25,7 +25,7 @@ from shared.runtime.ports import free_port
 
 @cache
 def _key() -> RSAKey:
-    """One for all providers of a process: a key costs 0.1 s of CPU, and no test asks for two that differ."""
+    """One key for all providers of a process: a key costs 0.1 s of CPU, and no test needs two."""
     return RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
 
 

@@ -19,7 +19,7 @@ from tidegate.local.server import find_executable
 
 
 class OwnServer:
-    """folder: of this test; what `tidegate accounts` makes is in `secrets` there. monitored: on port `monitoring`."""
+    """folder: of this test; the output of `tidegate accounts` is in its `secrets`. monitored: on port `monitoring`."""
 
     def __init__(self, folder: Path, *, monitored: bool = False) -> None:
         self.folder, self.secrets, self.log = folder, folder / "secrets", folder / "nats.log"
@@ -46,11 +46,11 @@ class OwnServer:
         await asyncio.to_thread(self._process.wait, 60)
 
     def settings(self, user: str) -> BusSettings:
-        """How a user connects."""
+        """The settings of a user."""
         return BusSettings(nats_url=self.url, nats_user=user, nats_password=(self.secrets / user).read_text())
 
     async def reload(self) -> None:
-        """Until it has read its configuration again."""
+        """Wait until it has read its configuration again."""
         before = self.log.read_text().count("Reloaded server configuration")
         self._process.send_signal(signal.SIGHUP)
         await until(lambda: self.log.read_text().count("Reloaded server configuration") > before)

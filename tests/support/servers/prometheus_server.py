@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what a test names and evaluates our alerts."""
+"""A real Prometheus that scrapes a test's targets and evaluates our alerts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Prometheus:
         await asyncio.to_thread(self._process.wait, patience_s())
 
     def query(self, path: str, **arguments: str) -> Any:
-        """What its API answers; nothing while it starts."""
+        """The answer of its API; nothing while it starts."""
         assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()[-2000:]
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}") as answer:
@@ -57,7 +57,7 @@ class Prometheus:
         return {each["metric"]["component"] for each in found}
 
     def firing(self) -> dict[str, dict[str, str]]:
-        """The alerts that fire, with their labels."""
+        """The firing alerts, with their labels."""
         return {a["labels"]["alertname"]: a["labels"] for a in self.query("alerts").get("alerts", [])}
 
     def evaluated(self) -> list[dict[str, Any]]:

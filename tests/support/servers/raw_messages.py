@@ -22,7 +22,7 @@ BLOCKS = (
 
 
 async def send(client: Client, subject: bytes, headers: bytes, payload: bytes = b"", reply: bytes = b"") -> None:
-    """Publish them as they are, and wait until the server has them; its streams may store them later."""
+    """Publish them unchanged, and wait until the server has them; its streams may store them later."""
     sizes = b"%d %d" % (len(headers), len(headers) + len(payload))
     await client._send_command(b"HPUB %s %s %s\r\n" % (subject, reply, sizes) + headers + payload + b"\r\n")
     await client._flush_pending()

@@ -49,7 +49,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def text_reply(answer: str) -> Reply:
-    """A chat completion, whole."""
+    """A complete chat completion."""
 
     async def reply(body: dict[str, Any]) -> web.Response:
         choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
@@ -84,7 +84,7 @@ def error(status: int, kind: str, message: str, **more: Any) -> web.Response:
 
 class SageMakerServer(AioPage):
     """replies: for the next requests, one after the other; then `then`. upstream: the URL of a vLLM, which answers
-    instead. keys: who may ask. now: the page's clock. bodies, heard: of requests whose signature was right.
+    instead. keys: of permitted callers. now: the page's clock. bodies, heard: of correctly signed requests.
     """
 
     def __init__(self, *replies: Reply, then: Reply = good, upstream: str = "") -> None:

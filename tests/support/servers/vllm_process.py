@@ -36,12 +36,12 @@ def apart() -> list[int]:
 
 
 def on(cores: Collection[int], command: list[str]) -> list[str]:
-    """`command` on those cores alone; where there are none, on all."""
+    """`command` on those cores alone; without any, on all."""
     return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command] if cores else command
 
 
 class VllmProcess:
-    """On one port through all its lives. args: more of vLLM's. cores: the only ones that it may use."""
+    """A vLLM on one port over restarts. args: further arguments of vLLM. cores: the only ones that it may use."""
 
     model = "tiny-random"
 
@@ -54,7 +54,7 @@ class VllmProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to load."""
+        """Start to load."""
         command = [
             str(PYTHON),
             "-m",
@@ -73,7 +73,7 @@ class VllmProcess:
         self._process = child.spawn(on(self._cores, command), log=self.log, env=os.environ | tiny_vlm.ENV)
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it answers."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, urllib.error.URLError):

@@ -56,7 +56,7 @@ class Rtp:
                 self.packet(self._fragment(unit, first=not k, end=end) + part, timestamp, last and end, channel)
 
     def _fragment(self, unit: bytes, *, first: bool, end: bool) -> bytes:
-        """What stands before a part of a unit: RFC 6184, 5.8, and RFC 7798, 4.4.3."""
+        """The header of a fragment of a unit: RFC 6184, 5.8, and RFC 7798, 4.4.3."""
         marks = first << 7 | end << 6
         if self._hevc:
             return bytes([unit[0] & 0x81 | 49 << 1, unit[1], marks | unit[0] >> 1 & 63])

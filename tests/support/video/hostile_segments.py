@@ -39,7 +39,7 @@ class Still(NamedTuple):
 def still(
     size: tuple[int, int] = (320, 240), codec: str = "libx264", frames: int = 1 + _CYCLE, pixels: str = "yuv420p"
 ) -> Still:
-    """Encode it: 8K takes a few seconds."""
+    """Encode a still picture: 8K takes a few seconds."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=_FRAGMENTED) as container:
         stream = container.add_stream(codec, rate=_FPS, options=_H264 if codec == "libx264" else _HEVC)
@@ -97,7 +97,7 @@ def in_slices(packet: bytes, times: int) -> bytes:
 
 
 def with_parameters(of: Still) -> bytes:
-    """Its keyframe with the parameter sets in front, as cameras send them that change their size."""
+    """Its keyframe with the parameter sets in front, as from cameras that change their size."""
     with av.open(io.BytesIO(of.mp4)) as source:
         record = source.streams.video[0].codec_context.extradata or b""
     # ISO/IEC 14496-15, 5.3.3.1: avcC of one SPS and one PPS.

@@ -31,7 +31,7 @@ class Listener:
 
     @property
     def saw_password(self) -> bool:
-        """Whether anybody has brought a password, in whatever form."""
+        """Whether a client has sent a password, in any form."""
         return any("authorization" in request.lower() or "S3cretPass" in request for request in self.heard)
 
     def answer(self, request: str) -> str:

@@ -1,4 +1,4 @@
-"""Analytics in a test: the service, the rules that it has, what it publishes, and a fault. Import fixtures by name."""
+"""Analytics in a test: the service, its rules, its events, and a fault. Import fixtures by name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ASKING: dict[str, Any] = {
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 BACK = Walk(4, 13, (0.9, 0.9), (0.1, 0.9))
 CAMERAS = [f"cam-{n}" for n in range(6)]
-# The shortest that is worth a wait; the contract has 15 minutes.
+# The shortest practical window; the contract has 15 minutes.
 WINDOW_S = 1.0
 
 

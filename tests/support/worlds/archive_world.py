@@ -75,7 +75,7 @@ def run_request(store: Path, output: Path, **more: Any) -> planning.RunRequest:
 
 
 def planned(store: Path, output: Path, **more: Any) -> tuple[Job, list[Piece]]:
-    """Where no system runs."""
+    """Plan without a running system."""
     job, pieces, existing = asyncio.run(planning.plan(run_request(store, output, **more), store / "nobody"))
     assert not existing.reached
     return job, pieces
@@ -116,7 +116,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a run that nothing disturbed. For tests to read."""
+    """The results of an undisturbed run. For tests to read."""
 
     def make(folder: Path) -> None:
         done(*planned(store, folder, embed=EMBED))

@@ -23,7 +23,7 @@ from shared.contract.readers import Reader
 from tests.support.waiting import patience_s
 
 LIMITS = topology.TopologySettings()
-# Readers are no part of the catalog: these are on every server that is attacked.
+# Readers are not in the catalog: these are on every attacked server.
 READERS = (Reader(name="desk", kinds=("alerts",), cameras=("yard",)), Reader(name="archive"))
 TENANT = Tenant(readers=READERS)
 RIGHTS: Mapping[str, Rights] = TENANT.rights
@@ -66,7 +66,7 @@ CONSUMER_CALLS = {
     "CONSUMER.MSG.NEXT.{s}.{c}": '{{"batch": 1, "no_wait": true}}',
 }
 OTHER_CALLS = ("INFO", "STREAM.NAMES", "STREAM.LIST", "META.LEADER.STEPDOWN", "ACCOUNT.PURGE.TIDEGATE")
-# Headers by which a message that may be stored could do more than be stored.
+# Headers that could give a rightful message further effects.
 FORGED: tuple[Mapping[str, str], ...] = (
     {"Nats-Rollup": "all"},
     {"Nats-Rollup": "sub"},
@@ -86,7 +86,7 @@ FORGED: tuple[Mapping[str, str], ...] = (
 
 
 class Try(NamedTuple):
-    """A message that is sent. reply: where the answer is wanted."""
+    """A message to send. reply: the subject for the answer."""
 
     subject: str
     payload: bytes = b"?"
@@ -95,7 +95,7 @@ class Try(NamedTuple):
 
 
 def streams() -> dict[str, str]:
-    """Every stream, and a subject that it takes, or copies."""
+    """Every stream, and a subject that it stores, or copies."""
     every = [*topology.streams(LIMITS), *topology.buckets(LIMITS).values()]
     return {str(s.name): example((s.subjects or _copied(s))[0]) for s in every}
 
@@ -111,12 +111,12 @@ def consumers() -> list[tuple[str, str]]:
 
 
 def example(pattern: str) -> str:
-    """A subject of a pattern."""
+    """An example subject of a pattern."""
     return re.sub(r"[*>]", "lobby", pattern)
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """As the server has it: `*` is one token, `>` one or more."""
+    """By the server's rules: `*` is one token, `>` one or more."""
     return _compiled(pattern).fullmatch(subject) is not None
 
 
@@ -127,7 +127,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @cache
 def may_publish(identity: str, subject: str) -> bool:
-    """Under its own name, or that of an account without JetStream."""
+    """The subject under its own name, or that of an account without JetStream."""
     if subject.startswith(f"{names.API}."):
         subject = names.imported(subject)
     return any(matches(pattern, subject) for pattern in PERMISSIONS[identity]["publish"])
@@ -168,7 +168,7 @@ def subjects() -> list[str]:
 
 
 def direct(identity: str, inbox: str) -> Iterator[Try]:
-    """To whatever the identity may not publish to, under each name that it could have here."""
+    """Messages to all subjects that are forbidden to the identity, under each of their names here."""
     for call, body in calls(inbox):
         for name in (names.API, names.IMPORTED_API, "$JS.TIDEGATE.API"):
             if not may_publish(identity, f"{names.API}.{call}"):
@@ -191,7 +191,7 @@ def by_reply(identity: str) -> Iterator[Try]:
 
 
 def by_header(identity: str) -> Iterator[Try]:
-    """To what the identity may publish, with headers that could do more."""
+    """Messages to permitted subjects of the identity, with headers that could have further effects."""
     for pattern in PERMISSIONS[identity]["publish"]:
         for headers in FORGED:
             yield Try(example(pattern), b"?", "", headers)

@@ -1,4 +1,4 @@
-"""Detections and their revisions as EVENTS holds them, and consumers that outlast many kills."""
+"""Detections and their revisions in EVENTS, and consumers that outlast many kills."""
 
 from __future__ import annotations
 

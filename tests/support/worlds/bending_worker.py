@@ -1,4 +1,4 @@
-"""A worker that puts work off, and waits for what it makes of it."""
+"""A worker that defers work, and waits for its results."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> As
 
 
 async def two_beats(admin: Client) -> None:
-    """Wait until the worker has beaten twice: meanwhile it could have done what it must not."""
+    """Wait for two heartbeats of the worker: this is enough time for a wrong action."""
     beats = await admin.subscribe("scale.cv.>")
     for _ in range(2):
         await beats.next_msg(timeout=patience_s())

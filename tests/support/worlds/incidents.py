@@ -75,7 +75,7 @@ def verdict(
 
 
 async def say(client: Client, *incidents: Event, ids: list[str] | None = None) -> None:
-    """Put them into EVENTS, as services do."""
+    """Publish them to EVENTS, as services do."""
     for n, event in enumerate(incidents):
         id = ids[n] if ids else f"test/{next(_numbers)}"
         await client.jetstream().publish(

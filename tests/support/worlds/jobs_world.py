@@ -1,4 +1,4 @@
-"""Video in MEDIA, jobs in VLM, and what came of them: for the tests of vlm."""
+"""Video in MEDIA, jobs in VLM, and their results: for the tests of vlm."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ async def stored_results(client: Client) -> list[tuple[str, VlmResult]]:
 
 
 async def settled(client: Client) -> None:
-    """Wait until no job is left: a work queue forgets each once it is acknowledged. Raises TimeoutError where that
-    comes no nearer for long.
+    """Wait until no job is left: a work queue deletes acknowledged ones. Raises TimeoutError after a long
+    time without progress.
     """
     left = None
     while left != 0:
@@ -103,7 +103,7 @@ async def settled(client: Client) -> None:
 
 
 async def waiting(client: Client, stream: str) -> int:
-    """How many jobs a stream holds."""
+    """The number of jobs in a stream."""
     return (await client.jetstream().stream_info(stream)).state.messages
 
 

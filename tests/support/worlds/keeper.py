@@ -73,7 +73,7 @@ class House:
         await self.keeper.keep("cam", policy, now)
 
     async def minutes(self, hour: dt.datetime) -> list[int]:
-        """Of the files that there are, by the index, the store and the catalogue alike."""
+        """The minutes of existing files: index, store and catalogue must agree."""
         index = await self.library.hour("cam", hour)
         files = index.files if index else ()
         held = {

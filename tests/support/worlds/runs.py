@@ -1,4 +1,4 @@
-"""Runs of `tidegate reanalyze`, as the bucket has them."""
+"""Runs of `tidegate reanalyze` in the bucket."""
 
 from __future__ import annotations
 

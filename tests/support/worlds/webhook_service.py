@@ -1,4 +1,4 @@
-"""The webhook service in a test: sent from, signed, answered and dead-lettered."""
+"""The webhook service in a test: its requests, signatures, acknowledgements and dead letters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sending(server: NatsServer, url: str, **changes: Any) -> contextlib.Abstract
 
 
 async def all_answered(client: Client) -> None:
-    """Wait until the consumer is done with all of the stream. Just after a publish it may not know of it yet."""
+    """Wait until the consumer has processed the whole stream. Just after a publish it may lag behind."""
     js = client.jetstream()
     last = (await js.stream_info(names.EVENTS)).state.last_seq
     async with asyncio.timeout(patience_s()):
