@@ -58,7 +58,7 @@ def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None 
     points=st.lists(st.tuples(SHARE, SHARE), min_size=20, max_size=20),
 )
 @settings(deadline=None)
-def test_every_point_inside_is_covered_whatever_the_polygon(
+def test_every_point_inside_any_polygon_is_covered(
     polygons: list[list[tuple[float, float]]], size: tuple[int, int], points: list[tuple[float, float]]
 ) -> None:
     width, height = size

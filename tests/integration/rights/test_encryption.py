@@ -85,7 +85,7 @@ def holding(folder: Path, text: bytes) -> list[str]:
     return [name for name, held in content(folder).items() if text in held]
 
 
-async def test_no_file_holds_a_camera_s_password_or_its_video(data: Path) -> None:
+async def test_no_file_has_a_password_or_video_of_a_camera(data: Path) -> None:
     await filled(data)
     assert content(data / "jetstream")
     assert holding(data, SECRET) == []
@@ -240,7 +240,7 @@ async def test_encryption_can_be_skipped_but_not_reverted(data: Path, monkeypatc
     await check_refused(data, "STORE_ENCRYPTION='no'", "'on' or 'off'")
 
 
-async def test_the_server_s_configuration_has_no_password_that_connects(data: Path) -> None:
+async def test_the_server_configuration_has_no_usable_password(data: Path) -> None:
     async with running(data) as (server, _):
         written = (data / "secrets/nats.conf").read_text()
         plain = {user: server.settings(user).nats_password for user in permissions()}

@@ -83,7 +83,7 @@ async def test_a_server_is_trusted_by_its_ca(tmp_path: Path, authority: Authorit
             await bus.connect(other, "cv")
 
 
-async def test_a_server_may_ask_for_a_client_s_certificate(
+async def test_a_server_may_require_a_client_certificate(
     tmp_path: Path, authority: Authority, stranger: Authority
 ) -> None:
     server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)

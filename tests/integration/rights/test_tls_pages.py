@@ -131,7 +131,7 @@ async def test_a_probe_takes_the_place_of_the_slowest_client(
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
-async def test_a_slow_client_is_closed_however_often_it_sends_a_byte(
+async def test_a_client_that_sends_single_bytes_is_closed(
     secured: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", 1.0)

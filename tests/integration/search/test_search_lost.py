@@ -61,7 +61,7 @@ async def test_under_up_earlier_events_are_found_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["all", "a table", "its beginning"])
-async def test_elsewhere_a_remedy_is_reported_and_new_events_are_indexed(
+async def test_without_up_a_remedy_is_reported_and_new_events_are_indexed(
     server: NatsServer, admin: Client, tmp_path: Path, lost: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     index = tmp_path / "index"

@@ -185,7 +185,7 @@ async def test_an_overloaded_endpoint_is_up() -> None:
         (504, {}, RequestFailed),
     ],
 )
-def test_each_error_has_its_meaning(status: int, headers: dict[str, str], means: type[Exception]) -> None:
+def test_each_error_is_classified(status: int, headers: dict[str, str], means: type[Exception]) -> None:
     assert type(of(status, '{"error_code":"X","message":"said"}', headers)) is means
 
 

@@ -362,7 +362,7 @@ def model_error(status: int, message: str) -> dict[str, Any]:
         (530, "InternalDependencyException", {}, RequestFailed, "530"),
     ],
 )
-def test_each_error_has_its_meaning(status: int, kind: str, body: Any, means: type[TidegateError], says: str) -> None:
+def test_each_error_is_classified(status: int, kind: str, body: Any, means: type[TidegateError], says: str) -> None:
     found = of(status, kind, body if isinstance(body, str) else json.dumps(body), ADDRESS)
     assert type(found) is means and says in str(found) and "S3CRET" not in str(found)
 
