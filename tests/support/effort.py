@@ -1,4 +1,4 @@
-"""To bound the work of a call, whatever else the machine does: by the processor's time in a process of its own."""
+"""Bound the work of a call, independent of the machine's load: by CPU time in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-# What is tested takes a few seconds at most. What took time by the square of its input took minutes to hours.
+# The tested code takes a few seconds at most. Quadratic code took minutes to hours.
 MOST_S = 20
 
 _LIMIT = f"""
@@ -18,7 +18,7 @@ resource.setrlimit(resource.RLIMIT_CPU, (spent + {MOST_S}, spent + {MOST_S}))
 
 def assert_cheap(imports: str, call: str) -> None:
     """Run `call`, an expression, in a process that is killed if it takes more than MOST_S of a processor."""
-    # Unmeasured: to count each line that runs takes many times what running it does.
+    # Without coverage: counting each line takes many times as long as running it.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     program = f"{imports}\n{_LIMIT}\n{call}"
     ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, env=env)

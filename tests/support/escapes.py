@@ -58,7 +58,7 @@ ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066
 
 
 def assert_inert(text: str, *, lines: int | None = None) -> None:
-    """No character of `text` but our own colours is acted on, and markup and emoji codes are as they were written."""
+    """Assert that a terminal obeys only our own colours in `text`, and that markup and emoji codes are unchanged."""
     assert not (found := ACTIVE.search(OURS.sub("", text))), (found, text)
     assert "\\u001b[2J" in text and ":warning:" in text, text
     assert "[bold red]x[/] [/x]" in OURS.sub("", text), text
@@ -69,7 +69,7 @@ def assert_inert(text: str, *, lines: int | None = None) -> None:
 async def tidegate(
     server: NatsServer, *arguments: str, coloured: bool = False, ok: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """coloured: as if standard output were a terminal."""
+    """coloured: simulate a terminal as standard output."""
     environment = os.environ | server.environment("admin")
     if coloured:
         environment |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "200"}
@@ -83,7 +83,7 @@ async def tidegate(
 
 @asynccontextmanager
 async def answering(server: NatsServer, subject: str, payload: bytes | Refusal) -> AsyncIterator[None]:
-    """A service that somebody else runs."""
+    """A service of another operator."""
     client = await bus.connect(server.settings("admin"), "admin")
 
     async def answer(_: bytes) -> tuple[bytes, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""How many examples a property tries: at the gate at most GATE, at night as many as its test says."""
+"""How many examples a property tries: at the gate at most GATE, at night the number in its test."""
 
 from __future__ import annotations
 

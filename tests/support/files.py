@@ -1,4 +1,4 @@
-"""What is in a folder that a server writes in meanwhile: some of it may go while we look."""
+"""The content of a folder that a server writes meanwhile: files may disappear during the read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Each file with what it holds."""
+    """Each file with its content."""
     for path in below(folder):
         with contextlib.suppress(FileNotFoundError):
             if path.is_file():
@@ -23,7 +23,7 @@ def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def modes(folder: Path) -> dict[Path, int]:
-    """Who may do what with each, by its path from the folder on."""
+    """The mode of each file, by its path in the folder."""
     found = {}
     for path in below(folder):
         with contextlib.suppress(FileNotFoundError):

@@ -112,7 +112,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool | None:
-    """None leaves the timer to pytest-timeout: the CPU time of ended children is known on Linux only."""
+    """None leaves the timer to pytest-timeout: only Linux reports the CPU time of ended children."""
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None
     pytest_timeout_cancel_timer(item)

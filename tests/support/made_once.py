@@ -1,4 +1,4 @@
-"""Files that are dear to make, made once for all processes of a run of tests."""
+"""Expensive files, built once for all processes of a test run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def cached_file(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` makes, for tests to read. The first process that asks has it made."""
+    """A folder that `make` builds, for tests to read. The first process to call builds it."""
     base = factory.getbasetemp()
     # Each of xdist's processes has a folder within that of the run.
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name

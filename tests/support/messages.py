@@ -8,7 +8,7 @@ from shared.contract import names
 
 
 async def consume(client: Client, count: int) -> None:
-    """Take and acknowledge so many."""
+    """Take and acknowledge `count` messages."""
     consumer = await client.jetstream().pull_subscribe_bind("cv", names.MEDIA)
     while count:
         for message in await consumer.fetch(count, timeout=5):

@@ -20,7 +20,7 @@ other_total{service="cv"} 9
 
 @contextmanager
 def serving(pages: list[bytes], request: list[None]) -> Iterator[str]:
-    """URL of a page that gives the first of `pages`; `asked` grows by one for each answer."""
+    """URL of a page that serves the first of `pages`; `request` grows by one for each answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

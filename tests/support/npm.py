@@ -1,4 +1,4 @@
-"""Packages of npm that tests read, installed once and kept between runs."""
+"""Packages of npm that tests read, installed once and cached between runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 
 def installed(config: pytest.Config, package: str, version: str, *more: str) -> Path:
-    """The folder of a package in pytest's cache. Skips where npm can't be had, but not in CI.
+    """The folder of a package in pytest's cache. Skips without npm, except in CI.
 
-    more: what is installed beside it, as npm is told: `name@version`.
+    more: what is installed next to it, in npm's form: `name@version`.
     """
     if not shutil.which("npm"):
         pytest.skip("npm is not installed: apt-get install nodejs npm")
     root = Path(config.cache.mkdir(f"{package.strip('@').replace('/', '-')}-{version}"))  # type: ignore[union-attr]
     folder = root / "node_modules" / package
-    # Several test processes ask at once, and npm bears no other in its folder.
+    # Several test processes install concurrently, and npm tolerates no other process in its folder.
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "package.json").exists():

@@ -1,4 +1,4 @@
-"""Validators of JSON Schema. To import this first makes jsonschema cheap for every later import of it."""
+"""Validators of JSON Schema. Importing this module first makes later imports of jsonschema cheap."""
 
 from __future__ import annotations
 

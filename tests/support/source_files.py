@@ -13,13 +13,13 @@ GENERATED = ("services/scaler/externalscaler_pb2.py", "services/scaler/externals
 
 
 def files(*folders: str) -> list[str]:
-    """Their Python files as paths from the root, those that a program wrote left out."""
+    """Their Python files as paths from the root, without generated ones."""
     found = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted(set(found) - set(GENERATED))
 
 
 class Facts(NamedTuple):
-    """What the rules ask of a file. functions: line, name and number of lines of each."""
+    """The facts that the rules need of a file. functions: line, name and number of lines of each."""
 
     is_empty: bool
     docstring: str | None
@@ -29,7 +29,7 @@ class Facts(NamedTuple):
 
 @cache
 def facts(file: str) -> Facts:
-    """No tree is kept: a million nodes would slow every later garbage collection."""
+    """Keep no tree: a million nodes would slow every later garbage collection."""
     tree = ast.parse((ROOT / file).read_text())
     found = Facts(not tree.body, ast.get_docstring(tree), [], [])
     for node in statements(tree):
@@ -41,7 +41,7 @@ def facts(file: str) -> Facts:
 
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Every statement below a node. Expressions hold none, and are most of a tree."""
+    """Every statement below a node. Expressions have none, and are most of a tree."""
     for field in ("body", "handlers", "orelse", "finalbody", "cases"):
         for inner in getattr(node, field, ()):
             yield inner

@@ -11,13 +11,13 @@ from types import FunctionType
 
 # The wait on an idle machine.
 BASE_S = 120.0
-# Load beyond this earns no more patience: a longer wait would hide a hang.
+# Load beyond this does not extend the wait: a longer wait would hide a hang.
 MOST_LOAD = 6.0
 LONGEST_S = BASE_S * MOST_LOAD
 
 
 def load() -> float:
-    """Processes that want each core: at least 1, and at most what earns patience."""
+    """The load of each core: at least 1, and at most the load that patience allows for."""
     return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_LOAD)
 
 

@@ -1,4 +1,4 @@
-"""This environment without some of its packages: what somebody has who has not installed an extra."""
+"""This environment without some of its packages, as without an installed extra."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import patience_s
 
 
 def without(folder: Path, *packages: str) -> Path:
-    """A folder of links to everything that is installed here, but for `packages`, names of modules."""
+    """A folder of links to all installed packages, except `packages`, names of modules."""
     folder.mkdir(parents=True)
     for installed in Path(sysconfig.get_path("purelib")).iterdir():
         if installed.name.split(".")[0] not in packages:

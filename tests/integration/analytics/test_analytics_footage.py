@@ -1,4 +1,4 @@
-"""Real surveillance footage, from the video to the incident: against a list that was made by hand. See bench/vtest."""
+"""Real surveillance footage, from the video to the incident, against hand-written annotations. See bench/vtest."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def h264(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("tiles", ["1x1", "2x1"])
-async def test_who_crosses_the_line_in_a_minute_is_who_did(
+async def test_a_minute_of_footage_has_the_true_line_crossings(
     server: NatsServer, admin: Client, minute: list[Piece], tiles: str
 ) -> None:
-    """With tiles, who is in the zone and when, too: without, two or three of thirteen stays are off.
+    """With tiles, the stays in the zone match too: without, two or three of thirteen stays are off.
 
-    Where a CPU computes in float32, one man is not seen to cross without tiles.
+    On a CPU that computes in float32, the model misses one man's crossing without tiles.
     """
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.3, classes=["person"], tiles=tiles)
     await registry.put(admin.jetstream(), "campus", camera, None)
@@ -99,7 +99,7 @@ async def test_who_crosses_the_line_in_a_minute_is_who_did(
 
 
 async def all_read(admin: Client) -> None:
-    """Wait for a checkpoint that is behind the last detections: all that follows from them is said before it."""
+    """Wait for a checkpoint behind the last detections; analytics publishes all that follows from them before it."""
     js = admin.jetstream()
     last = (await js.get_msg(names.EVENTS, subject=names.event("detections", "campus"), direct=True)).seq
     bucket = await js.key_value(names.ANALYTICS)
@@ -113,8 +113,8 @@ async def all_read(admin: Client) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_surge_is_made_good(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
-    """A minute waits for cv, which looks at a frame a second of it, and then at the rest; and so does analytics."""
+async def test_a_surge_is_backfilled(server: NatsServer, admin: Client, minute: list[Piece]) -> None:
+    """A minute waits for cv, which analyses a frame a second of it, and then the rest; analytics follows both."""
     camera, _ = new_camera("rtsp://127.0.0.1/campus", fps=5, min_score=0.4, classes=["person"], tiles="2x1")
     await registry.put(admin.jetstream(), "campus", camera, None)
     await use(admin, "campus", footage.RULES)
@@ -137,7 +137,7 @@ async def test_a_surge_is_made_good(server: NatsServer, admin: Client, minute: l
 
 
 async def as_if_nothing_was_left_out(admin: Client) -> list[Out]:
-    """What live analytics says of what cv has seen in the end."""
+    """The events of live analytics for the final detections of cv."""
     async with Log(admin, names.EVENTS) as log:
         first = await log.all("events.detections.campus")
         better = await log.all("events.revisions.detections.campus")

@@ -1,4 +1,4 @@
-"""analytics under attack: one process publishes whatever detections it likes; honest cameras' alerts still come."""
+"""analytics under attack: one process publishes arbitrary detections; alerts of honest cameras still come."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stored(event: Detections, seq: int, at: float = 0.0) -> Stored:
 
 
 def crowd(camera: str, n: int, objects: int = 300, frames: int = 10) -> Detections:
-    """A segment with as many objects as are looked at, each at another place."""
+    """A segment with the maximum of analysed objects, each at another place."""
     (event,) = detections([], 1, camera=camera, fps=frames, first=n, seq=1 + n, start=START + dt.timedelta(seconds=n))
     boxes = ((k % 20 * 0.05, k // 20 * 0.03) for k in range(objects))
     found = [DetectedObject(label="person", score=0.9, box=(x, y, x + 0.01, y + 0.01)) for x, y in boxes]
@@ -75,7 +75,7 @@ def states(partition: Partition) -> int:
 
 
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(0, 5))
-def test_invented_cameras_take_no_more_than_their_places(cameras: list[int], places: int) -> None:
+def test_invented_cameras_take_only_their_places(cameras: list[int], places: int) -> None:
     partition = Partition(0, LIMITS, lambda _: BOOK, lambda camera: camera == "yard", Budget(unlisted=places))
     for seq, n in enumerate(cameras, 1):
         (event,) = detections([], 1, camera=f"fake-{n}")
@@ -86,14 +86,14 @@ def test_invented_cameras_take_no_more_than_their_places(cameras: list[int], pla
     assert list(partition.cameras) == [*first, "yard"]
 
 
-def test_crowds_leave_other_cameras_their_share() -> None:
+def test_crowds_leave_the_share_of_other_cameras() -> None:
     rate = ObjectRate(total=100, each=10)
     assert rate.allows("mall", 90, 7.1) and not rate.allows("station", 60, 7.5)
     assert rate.allows("yard", 10, 7.9) and not rate.allows("yard", 1, 7.9), "its share is always its own"
     assert rate.allows("station", 60, 8.0), "another second"
 
 
-def test_a_listed_camera_with_more_objects_than_the_process_can_follow_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listed_camera_over_the_object_limit_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     frames: list[int] = []
     read = CameraAnalytics.read
     monkeypatch.setattr(
@@ -110,7 +110,7 @@ def test_a_listed_camera_with_more_objects_than_the_process_can_follow_is_cut(mo
     assert any(isinstance(out.what, Incident) for out in outs)
 
 
-def test_a_place_is_free_again_once_its_camera_is_idle_and_that_is_stored() -> None:
+def test_a_place_is_free_once_its_idle_camera_is_stored() -> None:
     partition = Partition(0, LIMITS, lambda _: BOOK, nobody, Budget(unlisted=1))
     (event,) = detections([], 1, camera="first")
     partition.read(stored(event, 7))
@@ -123,7 +123,7 @@ def test_a_place_is_free_again_once_its_camera_is_idle_and_that_is_stored() -> N
     assert list(partition.cameras) == ["second"]
 
 
-def test_a_camera_that_is_listed_no_more_leaves() -> None:
+def test_a_camera_that_is_no_longer_listed_is_dropped() -> None:
     listed = {"yard"}
     partition = Partition(0, LIMITS, lambda _: BOOK, lambda camera: camera in listed, Budget(unlisted=0))
     (event,) = detections([], 1, camera="yard")
@@ -134,8 +134,8 @@ def test_a_camera_that_is_listed_no_more_leaves() -> None:
     assert partition.unused(8) == ["yard"]
 
 
-def test_the_camera_of_which_most_waits_waits_no_longer() -> None:
-    """Segments behind a gap are held, for as long as the missing one may still come."""
+def test_the_camera_with_the_largest_backlog_is_flushed() -> None:
+    """Segments behind a gap wait, for as long as the missing one may still come."""
     partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(waiting_bytes=200_000))
     honest = detections([ACROSS], 3, camera="yard")
     for seq, event in enumerate((honest[0], honest[2]), 1):
@@ -149,7 +149,7 @@ def test_the_camera_of_which_most_waits_waits_no_longer() -> None:
     assert (partition.cameras["yard"].order.gaps, partition.cameras["yard"].processed) == (0, 3)
 
 
-def test_what_waits_comes_out_as_it_came() -> None:
+def test_waiting_segments_come_out_in_order() -> None:
     camera, reference = (CameraAnalytics("yard", LIMITS, BOOK) for _ in range(2))
     found = detections([ACROSS], 14)
     late = [*found[:3], *found[5:9], found[4], found[3], *found[9:]]
@@ -167,10 +167,8 @@ def test_what_waits_comes_out_as_it_came() -> None:
         ("x", 2**52, 2**52, FAR),
     ],
 )
-def test_a_forged_segment_blinds_a_camera_for_no_longer_than_it_takes(
-    epoch: str, n: int, seq: int, start: dt.datetime
-) -> None:
-    """What it says comes after it was taken for older, for good: also after restarts, and new connections."""
+def test_a_forged_segment_blinds_a_camera_only_briefly(epoch: str, n: int, seq: int, start: dt.datetime) -> None:
+    """Regression: its later segments counted as older for ever, also after restarts and new connections."""
     camera = CameraAnalytics("yard", LIMITS, BOOK)
 
     def incidents_of(found: list[Detections]) -> int:
@@ -187,7 +185,7 @@ def test_a_forged_segment_blinds_a_camera_for_no_longer_than_it_takes(
     assert incidents_of(walk) == wanted
 
 
-def test_a_connection_that_lost_many_segments_goes_on() -> None:
+def test_a_connection_continues_after_many_lost_segments() -> None:
     camera = CameraAnalytics("yard", LIMITS, BOOK)
     hours = dt.timedelta(hours=10)
     for k, event in enumerate(detections([], 3)):
@@ -214,12 +212,12 @@ def numbered(camera: str, count: int) -> Iterator[Detections]:
         yield event
 
 
-async def test_a_flood_of_invented_cameras_is_bounded_and_is_forgotten(
+async def test_a_flood_of_invented_cameras_is_bounded_and_forgotten(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its keys expire, an honest camera's incident comes, and one without rules has a place again afterwards."""
+    """Its keys expire, an honest camera's incident comes, and a camera without rules has a place again afterwards."""
     monkeypatch.setattr(entries, "EXPIRES_S", 1)
-    # Of the others, this one has an entry and no rules: it is followed whatever is invented.
+    # This other camera has an entry and no rules: it is followed despite invented ones.
     await registry.put(admin.jetstream(), "plain", *new_camera("rtsp://10.0.0.7/x"))
     await use(admin, "lobby", RULES)
     given = {"analytics_reorder_s": 0.5, "analytics_idle_s": 1.0, "analytics_unlisted_cameras": 8}
@@ -244,7 +242,9 @@ async def test_a_flood_of_invented_cameras_is_bounded_and_is_forgotten(
                 await asyncio.sleep(0.2)
 
 
-async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server: NatsServer, admin: Client) -> None:
+async def test_states_stay_within_their_bytes_and_the_largest_is_dropped_first(
+    server: NatsServer, admin: Client
+) -> None:
     await use(admin, "lobby", RULES)
     dropped = dropped_states()
     async with running(server, analytics_partitions=1, analytics_state_bytes=2**20):
@@ -256,14 +256,14 @@ async def test_states_stay_within_their_bytes_and_the_largest_goes_first(server:
                 await asyncio.sleep(0.05)
         await publish(admin, honest[5:])
         found = [e for _, e in await until_said(admin, lambda f: incidents(f, "start", "cross"))]
-        # Its track is one, from before the crowds until after them: another state was dropped.
+        # It has one track, from before the crowds until after them: another state was dropped.
         assert len({t.id for e in found if e.camera == "lobby" for t in getattr(e, "tracks", [])}) == 1
     bucket = await admin.jetstream().key_value(names.ANALYTICS)
     packed = [(await bucket.get(f"camera.0.{c}")).value or b"" for c in await keys(admin, "camera")]
     assert sum(len(checkpoint.inflated(entry)) for entry in packed) <= 2**20
 
 
-async def test_what_was_followed_ends_where_its_state_is_dropped(server: NatsServer, admin: Client) -> None:
+async def test_tracks_end_if_their_state_is_dropped(server: NatsServer, admin: Client) -> None:
     async with connected(server, "analytics") as client:
         checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
         partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(state_bytes=1))
@@ -276,7 +276,7 @@ async def test_what_was_followed_ends_where_its_state_is_dropped(server: NatsSer
         assert not list(partition.due(START.timestamp())), "it is said once"
 
 
-async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
+async def test_a_full_bucket_while_a_camera_is_forgotten_ends_nothing(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(server, "analytics") as client:
@@ -303,7 +303,7 @@ async def test_a_bucket_that_is_full_while_a_camera_is_forgotten_ends_nothing(
         assert not partition.cameras
 
 
-async def test_a_listed_camera_keeps_its_state_whatever_is_invented(server: NatsServer, admin: Client) -> None:
+async def test_a_listed_camera_keeps_its_state_despite_invented_ones(server: NatsServer, admin: Client) -> None:
     async with connected(server, "analytics") as client:
         checkpoints = Checkpoints(client, await bind(client.jetstream(), names.ANALYTICS))
         partition = Partition(
@@ -319,7 +319,7 @@ async def test_a_listed_camera_keeps_its_state_whatever_is_invented(server: Nats
         assert states(partition) < 400_000
 
 
-async def test_a_full_bucket_of_checkpoints_stops_no_alert_and_is_reported(server: NatsServer, admin: Client) -> None:
+async def test_a_full_checkpoint_bucket_stops_no_alert_and_is_reported(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     config = (await js.stream_info("KV_analytics")).config
     await use(admin, "lobby", RULES)

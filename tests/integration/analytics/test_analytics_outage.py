@@ -1,4 +1,4 @@
-"""analytics after an outage that lasts longer than EVENTS knows ids: nothing is said twice."""
+"""analytics publishes nothing twice after an outage that is longer than the deduplication window of EVENTS."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def questions(client: Client) -> int:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server: NatsServer, admin: Client) -> None:
+async def test_events_after_the_last_checkpoint_are_not_repeated(server: NatsServer, admin: Client) -> None:
     await forget_soon(admin)
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
@@ -74,7 +74,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
         for camera, those in by_camera.items():
             await publish(admin, those[:9])
             begun |= alone(camera, those[:9], ALERTING).keys()
-        # A question goes out ahead of the event that says so: killed between the two, a process asks it again.
+        # A request goes out before the event that records it: a process killed in between repeats the request.
         async with asyncio.timeout(patience_s()):
             while not begun <= dict(before := await stored_events(admin)).keys():
                 await asyncio.sleep(0.1)
@@ -95,7 +95,7 @@ async def test_what_was_said_after_the_last_checkpoint_is_not_said_again(server:
 
 
 class Turn(NamedTuple):
-    """Detections of cameras come, and so many are read. Then a checkpoint; or a kill, once so much was said of each."""
+    """The cameras of new detections, and how many are read. Then a checkpoint, or a kill after some events of each."""
 
     cameras: list[str]
     read: int
@@ -118,8 +118,8 @@ KILLED_AT_ONCE = Turn([], 1, False, {"a": 0, "b": 0})
 
 @given(st.lists(TURNS, max_size=30))
 @example([KILLED_BEHIND_A, Turn([], 1, True, None), KILLED_AT_ONCE])
-def test_whenever_it_is_killed_each_thing_is_said_once(turns: list[Turn]) -> None:
-    log: list[tuple[str, str]] = []  # (camera, id of what was said; or "" for detections): its sequences begin at 1
+def test_a_kill_at_any_time_leaves_each_event_once(turns: list[Turn]) -> None:
+    log: list[tuple[str, str]] = []  # (camera, id of the event; or "" for detections): its sequences begin at 1
     checkpoint = (1, 1)
 
     def taken() -> Partition:

@@ -1,4 +1,4 @@
-"""What rules would have told of the past is what they tell live, and nothing that comes in holds anybody up."""
+"""A preview of rules reports the incidents that the service reports live, and no input blocks the process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from tidegate.local.server import NatsServer
 
 HOUR = dt.timedelta(hours=1)
 SINCE, UNTIL = START - HOUR, START + HOUR
-# Nothing is asked of a model, and no alert waits for its verdict.
+# These rules need no model, and no alert waits for a verdict.
 ALONE: dict[str, Any] = RULES | {
     "rules": [{k: v for k, v in rule.items() if k not in ("verify", "alert")} for rule in RULES["rules"]]
 }
@@ -70,14 +70,14 @@ def preview_of(
     until: dt.datetime = UNTIL,
     end: dt.datetime | None = UNTIL,
 ) -> bytes:
-    """end: of the log, if the last line is to be there."""
+    """end: of the log; None omits the last line."""
     lines = [preview.request("lobby", rules, since, until)]
     lines += [preview.detections(s.seq, s.time, s.data) for s in stored]
     return b"".join([*lines, *([preview.end(end)] if end else [])])
 
 
 def answered(text: bytes, limits: Limits = LIMITS) -> list[Answer]:
-    """Each as whoever asked reads it."""
+    """Return each answer as the caller decodes it."""
     return [preview.answer(preview.line_of(one)) for one in answers(io.BytesIO(text), limits)]
 
 
@@ -87,7 +87,7 @@ def incidents(found: Iterable[Answer]) -> list[Incident]:
 
 @contextlib.contextmanager
 def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """As a console starts it, with nothing of its own environment."""
+    """As a console starts it, without the console's environment."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path.cwd()))} | environment
     command = bound(python("services.analytics.preview"))
     pipe = subprocess.PIPE
@@ -117,11 +117,11 @@ def over(found: Sequence[Any], n: int) -> bool:
     return not lasting and not followed and any(isinstance(e, Tracks) and e.segment.n == n for e in found)
 
 
-# ---- as it is told live
+# ---- the same as live
 
 
-async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, admin: Client) -> None:
-    """A segment is missing, one comes late, another twice, and some are no detections."""
+async def test_a_preview_reports_the_incidents_of_the_service(server: NatsServer, admin: Client) -> None:
+    """One segment is missing, one late, one repeated, and some messages are no detections."""
     await use(admin, "lobby", ALONE)
     scene = detections(BUSY, 26, fps=4)
     sent = [*scene[:9], *scene[10:14], scene[15], scene[14], scene[12], *scene[16:]]
@@ -151,7 +151,7 @@ async def test_it_tells_the_incidents_that_the_service_told(server: NatsServer, 
 @given(scenes, lateness)
 @example(detections(BUSY, 26, fps=4, start=BEGIN), [0] * 24)
 @settings(max_examples=examples(25))
-def test_it_tells_what_follows_live_whatever_the_order(found: list[Detections], tenths: list[int]) -> None:
+def test_a_preview_reports_the_live_events_in_any_order(found: list[Detections], tenths: list[int]) -> None:
     arrivals = delayed(found, tenths)
     outs = play(arrivals, msgspec.convert(ALONE, Rules))
     end = BEGIN + dt.timedelta(seconds=AFTER)
@@ -166,7 +166,7 @@ def last_of(found: Iterable[Incident]) -> dict[str, Incident]:
 @given(scenes, st.integers(0, 26), st.integers(1, 26))
 @example(detections(BUSY, 26, fps=4, start=BEGIN), 13, 2)
 @settings(max_examples=examples(25))
-def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections], first: int, seconds: int) -> None:
+def test_incidents_outside_the_time_are_not_reported(found: list[Detections], first: int, seconds: int) -> None:
     since = BEGIN + dt.timedelta(seconds=first)
     until = since + dt.timedelta(seconds=seconds)
     end = BEGIN + dt.timedelta(seconds=AFTER)
@@ -175,8 +175,8 @@ def test_what_was_over_before_or_begins_after_is_not_told(found: list[Detections
     assert event == {id: i for id, i in of_all.items() if i.start <= until and i.end and i.end >= since}
 
 
-def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
-    """Who stays has been there since before, and is there still."""
+def test_an_ongoing_incident_is_reported_without_an_end(tmp_path: Path) -> None:
+    """An object that stays was there before the time, and is still there after it."""
     scene = log(in_time(detections(BUSY, 20, fps=4, start=BEGIN)))
     since = BEGIN + dt.timedelta(seconds=15)
     event = incidents(answered(preview_of(scene, since=since, end=scene[-1].time)))
@@ -185,7 +185,7 @@ def test_what_lasts_is_told_without_an_end(tmp_path: Path) -> None:
     assert stop.objects[0].label == "car" and stop.snapshot.time < since
 
 
-def test_no_model_is_asked_and_nothing_is_an_alert() -> None:
+def test_a_preview_uses_no_model_and_raises_no_alert() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     end = BEGIN + dt.timedelta(seconds=AFTER)
     asking = incidents(answered(preview_of(stored, rules=RULES, end=end)))
@@ -193,17 +193,17 @@ def test_no_model_is_asked_and_nothing_is_an_alert() -> None:
     assert asking == incidents(answered(preview_of(stored, end=end)))
 
 
-def test_progress_grows_to_the_whole() -> None:
+def test_progress_grows_to_one() -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     found = answered(preview_of(stored, since=BEGIN, until=BEGIN + dt.timedelta(seconds=26)))
     done = [one.done for one in found if one.done is not None]
     assert done == sorted(done) and done[-1] == 1.0 and 20 < len(done) <= 100
 
 
-# ---- what can't be answered
+# ---- invalid requests
 
 
-def test_every_mistake_in_the_rules_is_told_with_its_path() -> None:
+def test_every_mistake_in_the_rules_is_reported_with_its_path() -> None:
     wrong = {"zones": {"door": {"polygon": [[0, 0], [1, 1]]}}, "rules": [{"id": "a", "kind": "enter", "zone": "dor"}]}
     code, (only,) = run(preview_of([], rules=wrong))
     assert code == 0 and only.mistakes
@@ -235,17 +235,17 @@ FIRST = preview.request("lobby", ALONE, SINCE, UNTIL)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_question_is_refused(text: bytes, why: str) -> None:
+def test_an_invalid_request_is_refused(text: bytes, why: str) -> None:
     with pytest.raises(BadMessage, match=re.escape(why)):
         answered(text)
 
 
-def test_a_refusal_is_one_line_and_the_exit_code() -> None:
+def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     code, (only,) = run(FIRST + b"nonsense\n")
     assert (code, only) == (2, Answer(error="line 2 can't be read: JSON is malformed: invalid character (byte 4)"))
 
 
-def test_a_setting_that_is_none_is_one_clear_error() -> None:
+def test_an_invalid_setting_is_one_clear_error() -> None:
     code, (only,) = run(preview_of([]), ANALYTICS_FPS="many")
     assert code == 2 and "ANALYTICS_FPS='many' can't be used" in (only.error or "")
 
@@ -259,7 +259,7 @@ def test_a_setting_that_is_none_is_one_clear_error() -> None:
         ("MOST_INCIDENTS", 3, "more than 3 incidents"),
     ],
 )
-def test_more_than_it_may_take_is_refused(monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str) -> None:
+def test_input_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str) -> None:
     stored = log(in_time(detections(BUSY, 26, fps=4, start=BEGIN)))
     simple = {"rules": [{"id": "some", "kind": "count", "over": 0}]} if bound == "MOST_LINE" else ALONE
     monkeypatch.setattr(preview, bound, most)
@@ -270,7 +270,7 @@ def test_more_than_it_may_take_is_refused(monkeypatch: pytest.MonkeyPatch, bound
 # ---- a process
 
 
-# What is asked, and a second of nothing in the middle of its time.
+# The request, and a second without objects in the middle of its time.
 HALF = preview_of([Stored(1, "", START, {}, events.encode(detections([], 1)[0]))], rules={}, end=None)
 
 
@@ -283,7 +283,7 @@ def crowd(n: int) -> bytes:
 
 
 def begin(child: subprocess.Popen[bytes]) -> None:
-    """It has bounded itself once it answers."""
+    """Wait for its first answer: it has set its limits by then."""
     assert child.stdin and child.stdout
     child.stdin.write(HALF)
     child.stdin.flush()
@@ -291,7 +291,7 @@ def begin(child: subprocess.Popen[bytes]) -> None:
 
 
 def feed(child: subprocess.Popen[bytes], lines: Sequence[bytes]) -> list[Answer]:
-    """What it answers until it ends by itself."""
+    """Its answers until it ends by itself."""
     assert child.stdin and child.stdout
     with contextlib.suppress(BrokenPipeError):
         for line in lines:
@@ -300,7 +300,7 @@ def feed(child: subprocess.Popen[bytes], lines: Sequence[bytes]) -> list[Answer]
     return [preview.answer(line) for line in child.stdout.read().splitlines()]
 
 
-def test_it_takes_no_more_of_a_processor_than_it_may() -> None:
+def test_a_preview_has_a_processor_limit() -> None:
     with process() as child:
         begin(child)
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
@@ -311,7 +311,7 @@ def test_it_takes_no_more_of_a_processor_than_it_may() -> None:
     assert "choose a shorter time" in (found[-1].error or "")
 
 
-def test_it_takes_no_more_memory_than_it_may() -> None:
+def test_a_preview_has_a_memory_limit() -> None:
     with process() as child:
         begin(child)
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_AS)
@@ -323,7 +323,7 @@ def test_it_takes_no_more_memory_than_it_may() -> None:
     assert "MB: choose a shorter time" in (found[-1].error or "")
 
 
-def test_it_ends_once_nobody_asks() -> None:
+def test_a_preview_ends_when_its_input_closes() -> None:
     with process() as child:
         begin(child)
         assert child.stdin and child.stdout
@@ -331,7 +331,7 @@ def test_it_ends_once_nobody_asks() -> None:
         assert child.wait(patience_s()) == 2
 
 
-def test_it_ends_quietly_once_nobody_reads() -> None:
+def test_a_preview_ends_silently_when_its_output_closes() -> None:
     with process() as child:
         begin(child)
         assert child.stdin and child.stdout and child.stderr
@@ -343,8 +343,8 @@ def test_it_ends_quietly_once_nobody_reads() -> None:
         assert child.stderr.read() == b""
 
 
-def test_it_ends_with_whoever_started_it() -> None:
-    """Its input is held open by another, so that only the kernel tells it."""
+def test_a_preview_ends_with_its_parent() -> None:
+    """Another process holds its input open, so that only the kernel reports the parent's death."""
     reading, writing = os.pipe()
     program = (
         "import subprocess, sys; from shared.runtime.child import bound, python; "
@@ -363,7 +363,7 @@ def test_it_ends_with_whoever_started_it() -> None:
         child = int(parent.stdout.readline())
         assert json.loads(parent.stdout.readline()) == {"done": 0.5}
         parent.send_signal(signal.SIGKILL)
-        # The pipe is the child's too.
+        # The child shares the pipe.
         assert parent.stdout.read() == b""
         assert not Path(f"/proc/{child}/exe").exists()
     finally:

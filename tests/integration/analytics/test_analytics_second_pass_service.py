@@ -1,4 +1,4 @@
-"""The second pass as a service does it: out of a real EVENTS, killed and started again, and shared by replicas."""
+"""The second pass in the service: over a real EVENTS, killed and restarted, and shared by replicas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REORDER_S = 12.0
 
 
 def scene(camera: str) -> list[Detections]:
-    """Half a minute, and over the end of one: two run through, and one walks."""
+    """Half a minute, over the end of a minute: two people run through, and one walks."""
     return detections([*RUNNERS, Walk(2, 20, (0.9, 0.9), (0.1, 0.9))], 70, camera=camera)
 
 
@@ -41,13 +41,13 @@ async def say(client: Client, event: events.Event, id: str) -> None:
 
 
 async def say_one_before_its_first(client: Client, event: Detections) -> None:
-    """As where a worker died between the two, and another says the event."""
+    """As after the death of a worker between the two, when another publishes the event."""
     await say(client, revision(event), f"{first_id(event)}/full")
     await say_first(client, event)
 
 
 async def say_first(client: Client, event: Detections) -> None:
-    """As cv does in a surge: of the first half of it a frame a second."""
+    """As cv in a surge: a frame a second of the first half."""
     await say(client, less(event, 1) if event.segment.n < 40 else event, first_id(event))
 
 
@@ -64,7 +64,7 @@ async def stored(client: Client, subject: str) -> list[Stored]:
 
 
 async def second_pass_outcome(client: Client, book: dict[str, Any]) -> dict[str, bytes]:
-    """What the second passes say of what EVENTS has, worked out here and at once, up to where all of it is read."""
+    """Compute in this process what the second passes publish about everything in EVENTS."""
     read = [
         s for subject in ("events.detections.*", "events.revisions.detections.*") for s in await stored(client, subject)
     ]
@@ -80,7 +80,7 @@ async def second_pass_outcome(client: Client, book: dict[str, Any]) -> dict[str,
 
 
 async def settled(client: Client) -> dict[str, bytes]:
-    """What second passes have said; each thing once."""
+    """Return the events of the second passes; each is there once."""
     found = [(id, events.encode(event)) for id, event in await stored_events(client) if id.startswith("settled/")]
     assert len(dict(found)) == len(found)
     return dict(found)
@@ -106,7 +106,7 @@ async def in_bucket(client: Client, camera: str, partitions: int = 4) -> bytes |
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer, admin: Client) -> None:
+async def test_a_killed_second_pass_publishes_the_same_once(server: NatsServer, admin: Client) -> None:
     await forget_soon(admin)
     by_camera = {camera: scene(camera) for camera in CAMERAS}
     for camera in CAMERAS:
@@ -147,7 +147,7 @@ async def test_killed_and_started_again_it_says_the_same_once(server: NatsServer
     assert {e.revises for id, e in by_id.items() if id in found and isinstance(e, Counts)} <= live
 
 
-async def test_a_pass_that_is_over_leaves_nothing_behind(
+async def test_a_finished_pass_leaves_no_state(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from services.analytics.second_pass import reading, state

@@ -1,4 +1,4 @@
-"""analytics as a service: what it says of detections, whoever says it, and whatever happens to it."""
+"""analytics as a service: the events it publishes for detections, through restarts, outages and bad input."""
 
 from __future__ import annotations
 
@@ -78,22 +78,22 @@ async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: Na
     assert not [e for e in found if isinstance(e, Alert)]
 
 
-async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(server: NatsServer, admin: Client) -> None:
+async def test_order_and_number_of_replicas_change_no_event(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     waiting = []
     for camera in CAMERAS:
         await use(admin, camera, RULES)
         given = detections([ACROSS, BACK], 20, camera=camera)
         expected |= alone(camera, given)
-        # The first is there first: in the middle of an epoch nobody could know where it begins.
+        # The first segment comes first: in the middle of an epoch its start is unknown.
         waiting += [(0.0, given[0]), *((n + random.Random(n).uniform(0, 8), e) for n, e in enumerate(given[1:], 1))]
     shuffled = [event for _, event in sorted(waiting, key=lambda w: w[0])]
-    # What comes late is late in their order alone, however long a busy machine takes to publish it.
+    # Late segments are late only in their order, however long a busy machine takes to publish them.
     patient = {"analytics_reorder_s": LONGEST_S}
     async with running(server, **patient), running(server, **patient), running(server, **patient):
         for n, event in enumerate(shuffled):
             await publish(admin, [event])
-            if n % 3 == 0:  # the second time under another id, as after the window in which JetStream knows it
+            if n % 3 == 0:  # the second time under another id, as after JetStream's deduplication window
                 headers = events.headers(event, id=f"again/{n}", source="test")
                 await admin.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
         found = await until(admin, lambda f: len(f) >= len(expected))
@@ -101,7 +101,7 @@ async def test_it_says_the_same_whatever_the_order_and_however_many_replicas(ser
     assert len(found) == len(expected)
 
 
-async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(server: NatsServer, admin: Client) -> None:
+async def test_replicas_share_the_partitions_and_hand_over_on_leaving(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
     for camera, given in by_camera.items():
@@ -121,7 +121,7 @@ async def test_replicas_share_the_partitions_and_one_that_leaves_hands_over(serv
 
 
 async def _shared_out(client: Client, shares: list[int]) -> None:
-    """Wait until processes hold so many of the four partitions each."""
+    """Wait until the processes hold `shares` of the four partitions."""
     bucket = await client.jetstream().key_value(names.PARTITIONS)
     async with asyncio.timeout(patience_s()):
         while True:
@@ -135,9 +135,7 @@ async def _shared_out(client: Client, shares: list[int]) -> None:
 
 
 @pytest.mark.slow
-async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_after_kill_9_another_continues_without_loss_or_duplicates(server: NatsServer, admin: Client) -> None:
     expected: dict[str, bytes] = {}
     by_camera = {camera: detections([ACROSS, BACK], 20, camera=camera) for camera in CAMERAS}
     for camera, given in by_camera.items():
@@ -160,7 +158,7 @@ async def test_after_kill_9_another_goes_on_and_nothing_is_missing_or_said_twice
     assert len(found) == len(expected)
 
 
-async def test_a_restart_goes_on_with_tracks_and_says_nothing_twice(server: NatsServer, admin: Client) -> None:
+async def test_a_restart_continues_tracks_without_duplicates(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     async with running(server):
@@ -210,7 +208,7 @@ async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client
     assert not [e for e in found if isinstance(e, Alert)]
 
 
-async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_without_a_timely_verdict_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
     """The model is dead, or at zero replicas: nothing answers."""
     await use(admin, "lobby", ASKING)
     async with running(server, analytics_verify_s=1.0):
@@ -219,7 +217,7 @@ async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(serv
         (alert,) = [e for e in found if isinstance(e, Alert)]
         assert (alert.verification, alert.reason) == ("unverified", "no verdict within 1 s")
         assert incidents(found, "update")[0].verification == "unverified"
-        # A rejection that comes after the alert is told in an update of the same incident.
+        # A rejection that comes after the alert is an update of the same incident.
         await tell(admin, verdict(alert, "rejected"))
         found = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
     assert incidents(found, "update")[1].verification == "rejected"
@@ -227,7 +225,7 @@ async def test_without_a_verdict_in_time_an_incident_is_an_unverified_alert(serv
     assert len([e for e in found if isinstance(e, Alert)]) == 1
 
 
-async def test_a_rule_may_be_told_to_alert_of_nothing_unconfirmed(server: NatsServer, admin: Client) -> None:
+async def test_a_rule_can_suppress_unconfirmed_alerts(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", {**ASKING, "rules": [ASKING["rules"][0] | {"alert": "confirmed"}]})
     async with running(server, analytics_verify_s=1.0):
         await publish(admin, detections([ACROSS], 14))
@@ -238,7 +236,7 @@ async def test_a_rule_may_be_told_to_alert_of_nothing_unconfirmed(server: NatsSe
 
 
 async def fill_vlm(client: Client) -> None:
-    """It takes no more jobs."""
+    """Fill the stream of jobs."""
     js = client.jetstream()
     config = (await js.stream_info(names.VLM)).config
     config.max_msgs = 1
@@ -246,7 +244,7 @@ async def fill_vlm(client: Client) -> None:
     await js.publish("jobs.vlm.verify.other", b"{}")
 
 
-async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, admin: Client) -> None:
+async def test_a_full_job_queue_blocks_nothing_else(server: NatsServer, admin: Client) -> None:
     await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     async with running(server):
@@ -265,10 +263,10 @@ async def test_a_full_queue_of_jobs_holds_nothing_else_up(server: NatsServer, ad
     assert {a.incident for a in alerts} == {i.incident for i in incidents(found, "start")}
 
 
-async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
+async def test_the_last_event_of_an_unverifiable_incident_is_unverified_and_ended(
     server: NatsServer, admin: Client
 ) -> None:
-    """Its start and its end follow from segments that are read at once."""
+    """One read has the segments of its start and its end."""
     await fill_vlm(admin)
     await use(admin, "lobby", ASKING)
     await publish(admin, detections([ACROSS], 14))
@@ -278,7 +276,7 @@ async def test_what_is_said_last_of_an_incident_that_cant_be_asked_about_is_so(
     assert last.verification == "unverified" and last.end is not None
 
 
-async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is_dead_lettered(
+async def test_only_the_failing_reordered_segment_is_dead_lettered(
     server: NatsServer, admin: Client, stumble: Callable[[dt.datetime], None]
 ) -> None:
     given = detections([ACROSS], 14)
@@ -292,7 +290,7 @@ async def test_a_segment_that_waited_and_can_not_be_worked_on_is_the_one_that_is
     assert json.loads(letter.payload or b"")["segment"]["n"] == 5 and "ZeroDivisionError" in letter.reason
 
 
-async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: Client) -> None:
+async def test_an_invalid_trace_is_not_propagated(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     for event, trace in zip(detections([ACROSS], 14), itertools.cycle(["x" * 60_000, TRACE]), strict=False):
         await admin.jetstream().publish(events.subject(event), events.encode(event), headers={"traceparent": trace})
@@ -303,10 +301,8 @@ async def test_a_trace_that_is_none_is_not_handed_on(server: NatsServer, admin: 
 
 
 @pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
-async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
-    server: NatsServer, admin: Client, epoch: str
-) -> None:
-    """vlm refused the job, and its alert came only once no verdict had come."""
+async def test_an_incident_of_any_epoch_is_verified(server: NatsServer, admin: Client, epoch: str) -> None:
+    """Regression: vlm refused the job, and its alert came only after the timeout of the verdict."""
     await use(admin, "lobby", ASKING)
     async with running(server):
         for event in detections([ACROSS], 14):
@@ -318,7 +314,7 @@ async def test_an_incident_is_asked_about_whatever_its_connection_is_called(
     assert isinstance(job, jobs.Verify) and job.incident == incidents([e for _, e in found], "start")[0].incident
 
 
-async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: Client) -> None:
+async def test_an_invalid_verdict_blocks_nothing(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", ASKING)
     js = admin.jetstream()
     async with running(server):
@@ -331,7 +327,7 @@ async def test_what_is_no_verdict_is_in_nobodys_way(server: NatsServer, admin: C
     assert [i.verification for i in incidents(found, "update")] == ["confirmed"]
 
 
-async def test_a_dead_letter_that_is_replayed_for_another_is_passed_over(server: NatsServer, admin: Client) -> None:
+async def test_a_replay_for_another_service_is_skipped(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     async with running(server):
@@ -344,9 +340,7 @@ async def test_a_dead_letter_that_is_replayed_for_another_is_passed_over(server:
     assert {id: events.encode(e) for id, e in found} == alone("lobby", given)
 
 
-async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_other(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_invalid_detections_are_dead_lettered_and_harm_no_other(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
     bad = [b"", b"{", b"[1]", b'{"camera": "lobby"}', b"\xff\xfe", b'{"camera": "other"}']
@@ -365,10 +359,10 @@ async def test_what_is_no_event_of_detections_is_a_dead_letter_and_harms_no_othe
     assert all("not an event of detections" in x.reason for x in letters)
 
 
-async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_no_other(
+async def test_a_camera_that_breaks_analytics_is_reset_and_harms_no_other(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    """An unforeseen error must not stop the others: an injected one stands for it."""
     whole = CameraAnalytics.read
 
     def read(self: CameraAnalytics, seq: int, event: Detections, at: float) -> Outs:
@@ -391,10 +385,10 @@ async def test_a_camera_that_analytics_stumbles_over_is_followed_anew_and_harms_
     assert len({t.id for _, e in found if isinstance(e, Tracks) and e.camera == "cam-0" for t in e.tracks}) == 2
 
 
-async def test_leases_are_renewed_while_a_segment_is_worked_on(
+async def test_leases_are_renewed_during_a_slow_segment(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A partition that was lost over a large event was read again from before it, and lost again."""
+    """Regression: a partition that was lost during a large event was read again from before it, and lost again."""
     whole = CameraAnalytics.read
     begun, go_on = threading.Event(), threading.Event()
 
@@ -421,7 +415,7 @@ async def test_leases_are_renewed_while_a_segment_is_worked_on(
     assert {id: events.encode(event) for id, event in found} == expected
 
 
-async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsServer, admin: Client) -> None:
+async def test_unusable_rules_leave_the_previous_ones_in_force(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     bucket = await admin.jetstream().key_value(names.RULES)
     given = detections([ACROSS, Walk(11, 19, (0.1, 0.7), (0.9, 0.7))], 24)
@@ -436,7 +430,7 @@ async def test_rules_that_cant_be_used_leave_those_before_in_force(server: NatsS
     assert len(incidents(found, "start", "cross")) == 2
 
 
-async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer, admin: Client) -> None:
+async def test_removed_rules_end_their_incidents(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([Walk(0, 30, (0.5, 0.7), (0.5, 0.71))], 10)
     async with running(server):
@@ -447,7 +441,7 @@ async def test_rules_that_are_taken_away_end_what_they_began(server: NatsServer,
     assert len(incidents(found, "end")) == 1
 
 
-async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer, admin: Client) -> None:
+async def test_a_camera_without_video_ends_its_tracks(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     async with running(server, analytics_reorder_s=0.5, analytics_idle_s=1.0):
         await publish(admin, detections([Walk(0, 60, (0.5, 0.7), (0.5, 0.71))], 6))
@@ -458,7 +452,7 @@ async def test_a_camera_without_video_has_no_tracks_any_more(server: NatsServer,
     assert minute.labels["person"].objects == 1
 
 
-async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(server: NatsServer, admin: Client) -> None:
+async def test_another_number_of_partitions_is_an_error_with_a_remedy(server: NatsServer, admin: Client) -> None:
     async with running(server):
         await publish(admin, detections([ACROSS], 5))
         await until(admin, lambda f: f)
@@ -469,7 +463,7 @@ async def test_another_number_of_partitions_is_an_error_that_says_what_to_do(ser
     await client.close()
 
 
-async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_server_outage_loses_nothing(server: NatsServer, admin: Client) -> None:
     await use(admin, "lobby", RULES)
     given = detections([ACROSS], 14)
     expected = alone("lobby", given)
@@ -484,10 +478,8 @@ async def test_a_server_that_is_away_for_a_while_loses_nothing(server: NatsServe
     assert {id: events.encode(e) for id, e in found} == expected
 
 
-async def test_a_clock_that_was_set_ends_no_track(
-    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After an hour behind, and back, every track was over as soon as it was said, for a minute or two."""
+async def test_a_clock_change_ends_no_track(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: after an hour behind, and back, every track ended on publication for a minute or two."""
     right, ahead_s = time.time, -3600.0
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     walk = detections([Walk(0, 60, (0.1, 0.7), (0.9, 0.7))], 4)
@@ -495,7 +487,7 @@ async def test_a_clock_that_was_set_ends_no_track(
         await publish(admin, walk[:2])
         await until(admin, bool)
         ahead_s = 0.0
-        # It looks several times whether anything has come, while nothing does.
+        # It polls several times while nothing comes.
         await asyncio.sleep(2)
         await publish(admin, walk[2:])
         found = await until(admin, lambda found: any(e.segment.n > 1 for e in found if isinstance(e, Tracks)))

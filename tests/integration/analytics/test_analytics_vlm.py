@@ -1,4 +1,4 @@
-"""From a detection to a confirmed alert: analytics asks, vlm looks at the video and answers, analytics tells."""
+"""From a detection to a confirmed alert: analytics publishes a job, vlm analyses the video, analytics alerts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO = text('{"verdict":"rejected","confidence":80,"reason":"It is a shadow."}')
 
 
 async def filmed(admin: Client) -> list[Detections]:
-    """Of two people who cross, one after the other, in video that is stored."""
+    """The detections of two people who cross, one after the other, in stored video."""
     given = detections([ACROSS, Walk(12, 20, (0.1, 0.7), (0.9, 0.7))], 24)
     seqs = await film(admin, 24)
     return [
@@ -53,8 +53,8 @@ async def test_vlm_looks_at_the_evidence_and_its_verdict_makes_the_alert(server:
     assert alert.reason == "A person is there."
 
 
-async def test_an_asker_who_floods_silences_no_alert(server: NatsServer, admin: Client) -> None:
-    """While all that may be asked waits, an incident is verified; without a worker it is an alert all the same."""
+async def test_a_flood_of_questions_silences_no_alert(server: NatsServer, admin: Client) -> None:
+    """The service verifies an incident while the queue of questions is full; without a worker it still alerts."""
     most = 30
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=most, vlm_max_asks=most))
     await use(admin, "lobby", ASKING)

@@ -1,4 +1,4 @@
-"""Events that no service says, from whoever may publish: each is a dead letter, and those beside it are worked on."""
+"""Events that no service publishes, from a holder of the right: each is dead-lettered, and the others are processed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NOON = dt.datetime.fromisoformat(AT)
 
 
 def detection(**fields: Any) -> dict[str, Any]:
-    """What cv says, as JSON has it."""
+    """An event of cv, as JSON."""
     frame = {"time": AT, "objects": [{"label": "dog", "score": 0.5, "box": BOX}]}
     timing = {"queued_ms": 1, "decode_ms": 1, "infer_ms": 1}
     whole = {"camera": "lobby", "segment": REF, "start": AT, "duration": 1.0, "model": "m", "frames": [frame]}
@@ -51,7 +51,7 @@ def detection(**fields: Any) -> dict[str, Any]:
 
 
 def embedding(**fields: Any) -> dict[str, Any]:
-    """What embed says, as JSON has it."""
+    """An event of embed, as JSON."""
     event = Embeddings(
         camera="lobby", segment=msgspec.convert(REF, events.SegmentRef), start=NOON, duration=1.0, model="m",
         dimension=DIMENSION, vectors=[Vector(time=NOON, vector=vectors.pack(scene(1)))], timing=TIMING,
@@ -64,7 +64,7 @@ def segment(**fields: Any) -> dict[str, Any]:
     return {"segment": REF | fields}
 
 
-# What is no event of detections, and no event of embeddings either.
+# Neither an event of detections nor one of embeddings.
 OF_BOTH: tuple[dict[str, Any], ...] = (
     *(segment(seq=n) for n in (2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**400, -1, 1.5, "7", None)),
     *(segment(n=n) for n in (2**63, -1, True)),
@@ -91,7 +91,7 @@ OF_BOTH: tuple[dict[str, Any], ...] = (
     *({"model": model} for model in ("x" * 257, None, 3)),
     {"timing": {"queued_ms": 1e300, "decode_ms": 1, "infer_ms": 1}},
 )
-# What no JSON is, and what JSON's reader gives up on.
+# Invalid JSON, and JSON that its reader refuses.
 NO_JSON = (
     *(b"", b"{", b"null", b"[]", b"3", b'"x"', b"\xff\xfe", b'{"camera": "\xff"}', b"[" * 200_000, b'{"a":' * 200_000),
     *(b'{"camera": "lobby"}', b'{"camera": NaN}', b"\x00" * 1000, b'"\\ud800"', b"1e999999"),
@@ -127,14 +127,14 @@ def bodies(whole: Callable[..., dict[str, Any]], given: Sequence[dict[str, Any]]
 BAD_DETECTIONS, BAD_EMBEDDINGS = bodies(detection, OF_BOTH + OF_DETECTIONS), bodies(embedding, OF_BOTH + OF_EMBEDDINGS)
 
 
-def test_these_are_events_but_for_what_is_said_of_them() -> None:
+def test_the_examples_are_valid_before_their_change() -> None:
     for kind, whole in ((Detections, detection()), (Embeddings, embedding())):
         assert events.decode(json.dumps(whole).encode(), kind, f"events.{kind.kind}.lobby").camera == "lobby"
 
 
 @pytest.mark.parametrize("kind", events.KINDS, ids=lambda kind: kind.kind)
 def test_every_number_and_text_of_an_event_is_bounded(kind: type[events.Event]) -> None:
-    """By its schema, so that whoever writes a reader of their own knows the bounds too."""
+    """The schema has the bounds, so that authors of other readers know them too."""
     schema = events.json_schema()["$defs"]
 
     def look(what: dict[str, Any], where: str) -> None:
@@ -164,8 +164,8 @@ def test_every_number_and_text_of_an_event_is_bounded(kind: type[events.Event]) 
 # ---- search
 
 
-async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Good ones lie between: all of them are found, and all others are dead letters with a reason."""
+async def test_no_bad_event_stops_search(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Good events lie between: search finds all of them, and dead-letters all others with a reason."""
     js = admin.jetstream()
     bad = [("events.detections.lobby", body) for body in BAD_DETECTIONS]
     bad += [("events.embeddings.lobby", body) for body in BAD_EMBEDDINGS]
@@ -187,8 +187,8 @@ async def test_no_event_stops_search(server: NatsServer, admin: Client, tmp_path
     assert all(x.reason and x.payload is not None for x in found)
 
 
-async def test_an_event_takes_no_other_kind_s_row(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """A message id is for the stream alone: rows are known by the event's own id, and each kind has its own."""
+async def test_an_event_replaces_no_row_of_another_kind(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """A message id is for the stream alone: rows have the event's own id, and each kind has its own."""
     js = admin.jetstream()
     async with searching(server, tmp_path / "index"):
         fields = {"ce-id": "cv/m/MEDIA/7"}
@@ -203,10 +203,10 @@ async def test_an_event_takes_no_other_kind_s_row(server: NatsServer, admin: Cli
 
 
 @pytest.mark.parametrize("kinds", [("culprit",), ("culprit", "other culprit")])
-async def test_a_batch_that_fails_is_halved_until_the_culprit_is_buried(
+async def test_a_failing_batch_is_halved_until_the_culprit_is_dead_lettered(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]
 ) -> None:
-    """What no test has thought of must not stop the others: an error put in by hand stands for it."""
+    """An unforeseen error must not stop the others: an injected one stands for it."""
     whole = Index.add
 
     def add(self: Index, vectors: Any, labels: Any) -> None:
@@ -230,10 +230,10 @@ async def test_a_batch_that_fails_is_halved_until_the_culprit_is_buried(
     assert rows(tmp_path / "index") == 60 - len(kinds)
 
 
-async def test_an_index_that_can_not_be_written_blames_no_event(
+async def test_an_unwritable_index_blames_no_event(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor one that is tried once more just before the index can be written again."""
+    """This holds also for an event that is retried just before the index is writable again."""
     add, try_out = Index.add, Tables.try_out
     tried = 0
 
@@ -262,8 +262,8 @@ async def test_an_index_that_can_not_be_written_blames_no_event(
 # ---- analytics
 
 
-async def test_no_event_stops_analytics(server: NatsServer, admin: Client) -> None:
-    """Neither its camera, which goes on, nor its partition's checkpoint: the next process goes on from it."""
+async def test_no_bad_event_stops_analytics(server: NatsServer, admin: Client) -> None:
+    """It stops neither its camera nor its partition's checkpoint: the next process continues from it."""
     await use(admin, "lobby", RULES)
     js = admin.jetstream()
     given = detections([ACROSS], 14)
@@ -300,10 +300,10 @@ async def until_letters(admin: Client, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_what_is_too_large_for_the_dead_letters_is_buried_by_name(
+async def test_an_event_too_large_for_the_dead_letters_is_dead_lettered_without_payload(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """It held up search, which was given it again and again, and analytics, which began anew each time."""
+    """Regression: it blocked search through endless redelivery, and restarted analytics each time."""
     js = admin.jetstream()
     config = (await js.stream_info(names.DLQ)).config
     config.max_msg_size = 4000
@@ -332,7 +332,7 @@ things = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn, whole: Callable[..., dict[str, Any]]) -> bytes:
-    """An event of which one thing, somewhere in it, is another: or whose bytes are."""
+    """An event with one value, anywhere in it, replaced, or with changed bytes."""
     event = json.loads(json.dumps(whole()))
     if draw(st.booleans()):
         place: Any = event
@@ -353,7 +353,7 @@ def mutated(draw: st.DrawFn, whole: Callable[..., dict[str, Any]]) -> bytes:
 @pytest.mark.slow
 @settings(max_examples=examples(2000))
 @given(mutated(detection), mutated(embedding))
-def test_whatever_is_read_of_an_event_is_an_event_or_a_bad_message(one: bytes, other: bytes) -> None:
+def test_any_bytes_decode_to_an_event_or_a_bad_message(one: bytes, other: bytes) -> None:
     for body, kind in ((one, Detections), (other, Embeddings), (one, events.Verdict), (other, events.CameraStatus)):
         try:
             found = events.decode(body, kind, f"events.{kind.kind}.lobby")

@@ -1,4 +1,4 @@
-"""`tidegate reanalyze`: what was recorded is looked at again, each segment once, whatever dies on the way."""
+"""`tidegate reanalyze`: recordings are analysed again, each segment once, despite the death of any process."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ __all__ = ["store", "whole"]
 RULES = b"rules: [{id: somebody, kind: count, over: 0, alert: start, verify: Who is there?}]"
 
 
-# ---- what is done
+# ---- the results
 
 
 @pytest.mark.slow
-def test_every_segment_is_looked_at_once_under_the_id_of_its_live_event(whole: Path) -> None:
+def test_every_segment_is_analysed_once_under_its_live_id(whole: Path) -> None:
     found = table(whole, "segments")
     assert len(found) == 2 * 4 * 10 and not any(row["failed"] for row in found)
     assert {row["id"] for row in found} == {f"cv/ssd_mobilenet_v2_coco/{MEDIA}/{n}" for n in range(1, 41)}
@@ -69,7 +69,7 @@ def test_every_segment_is_looked_at_once_under_the_id_of_its_live_event(whole: P
 
 
 @pytest.mark.slow
-def test_a_frame_a_second_is_embedded_under_the_id_of_its_live_event(whole: Path) -> None:
+def test_a_frame_a_second_is_embedded_under_its_live_id(whole: Path) -> None:
     found = table(whole, "embeddings")
     assert len(found) == 2 * 4 * 10 and all(row["time"] == row["start"] for row in found)
     assert {row["id"] for row in found} == {f"embed/efficientnet_lite3/{MEDIA}/{n}" for n in range(1, 41)}
@@ -77,7 +77,7 @@ def test_a_frame_a_second_is_embedded_under_the_id_of_its_live_event(whole: Path
 
 
 @pytest.mark.slow
-def test_who_wants_vectors_alone_has_nothing_detected(store: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_for_vectors_alone_detects_nothing(store: Path, whole: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--camera", "alley", "--model", "none", "--embed", EMBED.model)
     output = json.loads(tidegate(tmp_path, *command(store, *options, "--dry-run", "--json")).stdout)
     assert (output["frames"], output["embedded"]) == (0, 40) and output["worker_hours"] > 0
@@ -91,11 +91,11 @@ def test_who_wants_vectors_alone_has_nothing_detected(store: Path, whole: Path, 
 
 
 @pytest.mark.slow
-def test_tracks_and_incidents_follow_from_it(store: Path, whole: Path, tmp_path: Path) -> None:
+def test_tracks_and_incidents_follow_from_detections(store: Path, whole: Path, tmp_path: Path) -> None:
     tracks = table(whole, "tracks")
     assert {row["camera"] for row in tracks} == {"alley", "crossing"} and not table(whole, "incidents")
     assert all(row["path"] and row["first"] <= row["last"] for row in tracks)
-    # By rules, and from what was seen alone.
+    # By rules, and from the detections alone.
     run = done(*planned(store, tmp_path / "out", rules=book.read(RULES, "here"), cameras=("alley",)))
     (incident, *_) = table(tmp_path / "out", "incidents")
     assert (incident["camera"], incident["rule"], incident["condition"]) == ("alley", "somebody", "count")
@@ -114,7 +114,7 @@ def test_a_report_has_sums_and_pictures(whole: Path) -> None:
 
 
 @given(st.integers(-5, 70), st.integers(1, 80), st.integers(1, 12))
-def test_pieces_are_the_segments_of_the_time_each_once(since: int, length: int, fps: int) -> None:
+def test_pieces_are_the_segments_of_the_time_once_each(since: int, length: int, fps: int) -> None:
     files = [file(n) for n in range(3)]
     begin = BEGIN + dt.timedelta(seconds=since)
     job = Job(
@@ -141,11 +141,11 @@ def file(n: int) -> Recorded:
     )  # fmt: skip
 
 
-# ---- before it begins
+# ---- before the run
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_what_it_would_take_and_writes_nothing(store: Path, tmp_path: Path) -> None:
+def test_a_dry_run_estimates_the_work_and_writes_nothing(store: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ("--output", str(output), "--dry-run", "--price", "2", "--json", "--workers", "4")
     printed = json.loads(tidegate(tmp_path, *command(store, *options)).stdout)
@@ -157,7 +157,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(store: Path, tmp_p
     assert not output.exists() or not list(output.iterdir())
 
 
-def test_an_estimate_counts_what_is_read_and_looked_at() -> None:
+def test_an_estimate_counts_read_and_analysed_video() -> None:
     job = Job(
         run="r", store="", output="", since=BEGIN, until=BEGIN + dt.timedelta(hours=1), model="torchvision:any",
         looks={"cam": DetectionSettings(fps=5)}, limits=limits_here(),
@@ -186,7 +186,7 @@ def test_an_estimate_counts_what_is_read_and_looked_at() -> None:
         (("--store", "ftp://x"), "s3://"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_done(
+def test_mistakes_are_reported_before_the_work(
     store: Path, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     refused = tidegate(tmp_path, *command(store, "--output", str(tmp_path / "out"), *options), check=False)
@@ -196,7 +196,7 @@ def test_mistakes_are_said_before_anything_is_done(
 
 
 @pytest.mark.slow  # it may be the first to need `whole`
-def test_resuming_takes_no_other_wishes(whole: Path, tmp_path: Path) -> None:
+def test_resuming_accepts_no_other_options(whole: Path, tmp_path: Path) -> None:
     for options, words in (
         (("--resume", str(whole), "--fps", "10"), "leave out --fps"),
         (("--resume", str(tmp_path / "nowhere")), "give --resume the place that --output named"),
@@ -205,9 +205,7 @@ def test_resuming_takes_no_other_wishes(whole: Path, tmp_path: Path) -> None:
         assert refused.returncode == 1 and words in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_a_store_that_this_machine_does_not_reach_is_no_store_whose_files_have_gone(
-    store: Path, tmp_path: Path
-) -> None:
+def test_an_unreachable_store_differs_from_one_with_missing_files(store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
     job, pieces = planned(copied, tmp_path / "out")
@@ -233,11 +231,11 @@ def test_a_second_run_in_the_same_place_is_refused(store: Path, whole: Path) -> 
         Run.create(job, pieces, results)
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 @pytest.mark.slow
-def test_who_goes_on_does_only_what_is_left(whole: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_does_only_the_rest(whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(whole, output)
     missing = sorted((output / "segments").rglob("*.parquet"))[:3]
@@ -265,8 +263,8 @@ def workers(leader: psutil.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_whatever_is_killed_nothing_is_missing_or_twice(store: Path, whole: Path, tmp_path: Path) -> None:
-    """Workers one by one, and then who leads them."""
+def test_a_kill_of_any_process_loses_and_repeats_nothing(store: Path, whole: Path, tmp_path: Path) -> None:
+    """Kill the workers one by one, and then their leader."""
     output = tmp_path / "out"
     process = subprocess.Popen(
         [*COMMAND, *command(store, "--output", str(output), "--workers", "2", "--embed", EMBED.model)],
@@ -293,7 +291,7 @@ def test_whatever_is_killed_nothing_is_missing_or_twice(store: Path, whole: Path
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(store: Path, whole: Path, tmp_path: Path) -> None:
+def test_ctrl_c_prints_the_resume_command(store: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = subprocess.Popen(
         [*COMMAND, *command(store, "--output", str(output), "--workers", "1")], stderr=subprocess.PIPE, text=True,
@@ -312,8 +310,8 @@ def test_ctrl_c_says_how_to_go_on(store: Path, whole: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: Path, tmp_path: Path) -> None:
-    """A file that has gone since, one that is cut short, and one with a damaged segment."""
+def test_unreadable_files_are_reported_and_harm_nothing_else(store: Path, whole: Path, tmp_path: Path) -> None:
+    """A file that is missing by now, a truncated one, and one with a damaged segment."""
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
     first, second, third, *_ = sorted((copied / "alley").rglob("*.mp4"))
@@ -334,7 +332,7 @@ def test_what_can_t_be_read_is_told_and_harms_nothing_else(store: Path, whole: P
 
 
 @pytest.mark.slow
-def test_a_store_that_is_full_or_away_ends_it_with_the_reason(store: Path, tmp_path: Path) -> None:
+def test_a_full_or_absent_store_ends_the_run_with_the_reason(store: Path, tmp_path: Path) -> None:
     job, pieces = planned(store, tmp_path / "out")
     with SyncStore(str(tmp_path / "out"), "--output") as results:
         run = Run.create(job, pieces, results)
@@ -343,6 +341,6 @@ def test_a_store_that_is_full_or_away_ends_it_with_the_reason(store: Path, tmp_p
             list(run.analyze(LocalEngine(workers=1, threads=1), None))
 
 
-def test_options_count_more_than_what_is_usual(store: Path, tmp_path: Path) -> None:
+def test_options_override_defaults(store: Path, tmp_path: Path) -> None:
     job, _ = planned(store, tmp_path, fps=2.0, classes=("person",))
     assert job.looks["alley"] == DetectionSettings(fps=2.0, classes=("person",))

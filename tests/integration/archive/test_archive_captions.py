@@ -1,4 +1,4 @@
-"""`tidegate reanalyze --caption`: stretches of what was recorded are captioned, each once, whatever dies on the way."""
+"""`tidegate reanalyze --caption`: stretches of recordings get one caption each, despite the death of any process."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ from tidegate.local.server import NatsServer
 __all__ = ["store"]
 
 EVERY_S = 5
-# So that a run takes some seconds.
+# Delays a run to some seconds.
 SLOW_S = 0.3
 SECOND = dt.timedelta(seconds=1)
 
 
 class Model(OpenAiServer):
-    """It says how many pictures it sees. asked: the question and the pictures of each request."""
+    """A model that replies with the number of pictures. requests: the question and the pictures of each."""
 
     def __init__(self) -> None:
         super().__init__(then=self._answer)
@@ -104,7 +104,7 @@ class World:
         return ["reanalyze", "--resume", str(self.output)]
 
     async def done(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        """What a command says."""
+        """The output of a command."""
         process = self.begin(*arguments)
         out, err = await asyncio.to_thread(process.communicate, timeout=patience_s())
         assert process.returncode == code and "Traceback" not in err, err
@@ -120,7 +120,7 @@ async def world(store: Path, tmp_path: Path) -> AsyncIterator[World]:
         yield World(model, store, tmp_path)
 
 
-# ---- which stretches
+# ---- stretches
 
 
 @given(
@@ -131,7 +131,7 @@ async def world(store: Path, tmp_path: Path) -> AsyncIterator[World]:
     st.integers(0, 60_000),
     st.integers(0, 20_000),
 )
-def test_stretches_of_a_time_are_those_that_are_planned_live(
+def test_stretches_of_a_time_equal_those_planned_live(
     camera: str, since: int, count: int, every: int, chunk: int, overlap: int
 ) -> None:
     plan = CaptionPlan(every_s=every / 1000, chunk_s=chunk / 1000, overlap_s=overlap / 1000)
@@ -149,12 +149,12 @@ def test_stretches_of_a_time_are_those_that_are_planned_live(
 
 
 @pytest.mark.slow
-async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(world: World) -> None:
+async def test_every_stretch_with_video_has_one_caption_of_its_frames(world: World) -> None:
     output, _ = await world.done(*world.run())
     found = world.captions()
     by_camera = {camera: [row for row in found if row["camera"] == camera] for camera in ("alley", "crossing")}
     for camera, row in by_camera.items():
-        # Forty seconds of video, and what of a stretch is before or after it shows nothing.
+        # Forty seconds of video; the parts of a stretch before and after it have no frames.
         assert row[0]["start"] == BEGIN and row[-1]["start"] < BEGIN + 40 * SECOND <= row[-1]["end"]
         assert all(a["end"] == b["start"] for a, b in itertools.pairwise(row)), camera
         assert all((one["end"] - one["start"]) == EVERY_S * SECOND for one in row[1:])
@@ -173,7 +173,7 @@ async def test_every_stretch_with_video_is_captioned_once_of_the_frames_it_has(w
 
 
 @pytest.mark.slow
-async def test_it_is_shown_what_was_filmed_then(world: World) -> None:
+async def test_the_model_sees_the_frames_of_the_stretch(world: World) -> None:
     await world.done(*world.run("--camera", "alley", "--until", str(BEGIN + 4 * SECOND), "--caption-every", "60"))
     (row,) = world.captions()
     assert (row["start"], row["end"]) == (BEGIN, BEGIN + 4 * SECOND), "no more of it than was asked for"
@@ -186,7 +186,7 @@ async def test_it_is_shown_what_was_filmed_then(world: World) -> None:
         sent += [(start + dt.timedelta(seconds=picture.offset), picture.pixels) for picture in pictures]
         start += dt.timedelta(seconds=piece.segment.duration)
     for time, jpeg in shown.items():
-        # It looks alike again after two seconds.
+        # The picture repeats after two seconds.
         near = [(at, picture) for at, picture in sent if abs(at - time) < SECOND]
         differ = [abs(pixels(jpeg).astype(float) - picture).mean() for _, picture in near]
         assert abs(near[differ.index(min(differ))][0] - time) <= dt.timedelta(milliseconds=80)
@@ -217,11 +217,11 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
     assert "give --caption-every" in output
 
 
-# ---- beside what else a run does
+# ---- together with the other work of a run
 
 
 @pytest.mark.slow
-async def test_captions_are_made_beside_detections(world: World) -> None:
+async def test_captions_run_together_with_detections(world: World) -> None:
     world.model.words = "<script>alert(1)</script> & so on"
     options = [option for option in world.run("--camera", "alley") if option not in ("--model", "none")]
     output, _ = await world.done(*options)
@@ -234,7 +234,7 @@ async def test_captions_are_made_beside_detections(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_the_console_hears_how_far_captions_are(world: World, server: NatsServer, admin: Client) -> None:
+async def test_the_console_gets_the_progress_of_captions(world: World, server: NatsServer, admin: Client) -> None:
     heard: list[Reanalysis] = []
 
     async def hear(message: Msg) -> None:
@@ -251,7 +251,7 @@ async def test_the_console_hears_how_far_captions_are(world: World, server: Nats
     assert going == sorted(going) and 0 < going[0] < run.captions
 
 
-async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
+async def test_a_dry_run_estimates_captions(world: World) -> None:
     out, _ = await world.done(*world.run("--dry-run", "--json", "--price", "2"))
     reply = json.loads(out)
     assert reply["captioner"] == "fake" and reply["frames"] == 0 and reply["captions"] >= 16
@@ -269,7 +269,7 @@ async def test_a_dry_run_says_what_captions_would_take(world: World) -> None:
         (("--caption", "--model", "none", "--events"), "NATS_URL"),
     ],
 )
-async def test_mistakes_are_said_before_anything_is_done(world: World, options: tuple[str, ...], words: str) -> None:
+async def test_mistakes_are_reported_before_the_work(world: World, options: tuple[str, ...], words: str) -> None:
     process = world.begin(*command(world._store, "--output", str(world.output), *options))
     _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
     assert process.returncode in (1, 2) and words in output and "Traceback" not in output
@@ -277,7 +277,7 @@ async def test_mistakes_are_said_before_anything_is_done(world: World, options: 
 
 
 @pytest.mark.slow
-async def test_without_a_model_nothing_is_begun(world: World) -> None:
+async def test_nothing_starts_without_a_model(world: World) -> None:
     del world.environment["VLM_URL"]
     _, output = await world.done(*world.run(), code=1)
     assert "neither VLM_URL nor VLM_MODEL is set" in output
@@ -291,11 +291,11 @@ async def test_without_a_model_nothing_is_begun(world: World) -> None:
     assert not (world.output / "plan.json").exists()
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 async def until_captioned(world: World, process: subprocess.Popen[str], count: int) -> None:
-    """So many captions were asked for beside those of the measurement."""
+    """Wait until the model has `count` requests, those of the measurement included."""
     await until(lambda: len(world.model.requests) >= count or process.poll() is not None)
     assert process.poll() is None, "it was to be killed, too"
 
@@ -306,8 +306,8 @@ def each_once(world: World) -> bool:
 
 
 @pytest.mark.slow
-async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(world: World) -> None:
-    """One a second: of 40 stretches of a camera 32 are one object, which is not made again."""
+async def test_a_killed_run_is_resumed_and_each_stretch_is_captioned_once(world: World) -> None:
+    """One a second: of 40 stretches of a camera 32 are one object, which is not written again."""
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until(lambda: bool(list((world.output / "captions").rglob("*.parquet"))) or process.poll() is not None)
@@ -321,7 +321,7 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
     assert each_once(world) and {path: path.stat().st_mtime_ns for path in whole} == whole
     again = len(world.model.requests) - before
     assert again < len(world.captions()) - 32 + 20, "what was written is not done again, but for the measurement"
-    # Once more there is nothing to do, and nobody is asked.
+    # Another resume has no work and makes no request.
     before = len(world.model.requests)
     await world.done(*world.resume())
     assert len(world.model.requests) == before
@@ -329,7 +329,7 @@ async def test_who_is_killed_is_gone_on_with_and_each_stretch_is_captioned_once(
 
 
 @pytest.mark.slow
-async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: World) -> None:
+async def test_ctrl_c_and_a_lost_model_end_the_run_with_the_resume_command(world: World) -> None:
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 30)
@@ -349,7 +349,7 @@ async def test_ctrl_c_and_a_model_that_goes_end_it_with_how_to_go_on(world: Worl
 
 
 @pytest.mark.slow
-async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) -> None:
+async def test_one_refusal_is_reported_and_refusal_of_all_ends_the_run(world: World) -> None:
     seen = 0
 
     async def some(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -377,7 +377,7 @@ async def test_one_that_is_refused_is_told_and_all_refused_end_it(world: World) 
 
 
 @pytest.mark.slow
-async def test_another_model_does_not_go_on_with_it(world: World) -> None:
+async def test_another_model_cannot_resume_the_run(world: World) -> None:
     world.model.delay_s = SLOW_S
     process = world.begin(*world.run("--caption-every", "1"))
     await until_captioned(world, process, 20)
@@ -389,7 +389,7 @@ async def test_another_model_does_not_go_on_with_it(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Path, tmp_path: Path) -> None:
+async def test_missing_or_damaged_video_is_reported(world: World, store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)
     first, second, *_ = sorted((copied / "alley").rglob("*.mp4"))
@@ -405,7 +405,7 @@ async def test_video_that_has_gone_or_is_damaged_is_told(world: World, store: Pa
 
 
 @pytest.mark.slow
-async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
+async def test_the_key_of_the_model_is_in_no_output(world: World) -> None:
     world.environment["VLM_KEY"] = "s3cr3t-of-the-model"
     out, err = await world.done(*world.run("--camera", "alley"))
     assert set(world.model.keys) == {"Bearer s3cr3t-of-the-model"}
@@ -413,11 +413,11 @@ async def test_the_key_of_the_model_is_nowhere(world: World) -> None:
     assert "s3cr3t" not in out + err and b"s3cr3t" not in written
 
 
-# ---- told
+# ---- events
 
 
 @pytest.mark.slow
-async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
+async def test_captions_of_a_run_are_summarised_where_live_has_none(
     world: World, server: NatsServer, admin: Client
 ) -> None:
     kv = await admin.jetstream().key_value(names.RECORDER)
@@ -433,14 +433,14 @@ async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
     await world.done(*world.run("--camera", "alley", "--events"))
     captions = world.captions()
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == len(captions) and not heard
-    # Told once more, nothing is; by another run, what it says counts.
+    # A second publication adds nothing.
     await world.done(*world.resume(), "--events")
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == len(captions)
     second = captions[1]
     live = {"start": second["start"] + SECOND, "end": second["end"] - SECOND}
     event = rows.caption_event(second | live | {"text": "live.", "frames": []})
     await admin.jetstream().publish(events.subject(event), events.encode(event))
-    # A later run has others, over the end of one and the beginning of the next.
+    # A later run has other captions, over the end of one and the start of the next.
     over = {"start": captions[3]["start"] + SECOND, "end": captions[4]["end"] - SECOND, "text": "later."}
     past = events.past(rows.caption_event(captions[3] | over), "later")
     await admin.jetstream().publish(events.subject(past), events.encode(past))
@@ -463,8 +463,8 @@ async def test_what_a_run_says_is_summed_up_where_nobody_said_anything_live(
 @pytest.mark.alone
 @pytest.mark.xdist_group("computing")
 @pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm")
-async def test_a_vllm_that_is_started_for_it_may_die_and_ends_with_it(world: World) -> None:
-    """It takes longer to load than an endpoint may be away, both times."""
+async def test_a_vllm_of_the_run_may_die_and_ends_with_the_run(world: World) -> None:
+    """Both loads take longer than the permitted outage of an endpoint."""
     seed = f"--seed={os.getpid()}"
     del world.environment["VLM_URL"]
     world.environment |= tiny_vlm.ENV | {
@@ -487,6 +487,6 @@ async def test_a_vllm_that_is_started_for_it_may_die_and_ends_with_it(world: Wor
 
 
 def _pids(argument: str) -> list[int]:
-    """The server itself, and not what works for it."""
+    """The process of the server itself, without its workers."""
     found = subprocess.run(["pgrep", "-f", f"api_server .*{argument}"], capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]

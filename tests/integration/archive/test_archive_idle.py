@@ -1,4 +1,4 @@
-"""`reanalyze --live`: cv's replicas look at recordings whenever they have nothing else to do, and only then."""
+"""`reanalyze --live`: cv's replicas analyse recordings whenever they are idle, and only then."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MODEL = "ssd_mobilenet_v2_coco"
 
 
 class World:
-    """A server, replicas of cv, and a run that they do. said: what whoever waits for the run was told."""
+    """A server, replicas of cv, and a run that they process. messages: the output for the user of the run."""
 
     def __init__(self, server: NatsServer, folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.messages: list[str] = []
@@ -56,7 +56,7 @@ class World:
         self._monkeypatch = monkeypatch
 
     async def cv(self) -> ServiceProcess:
-        """One more replica, at work."""
+        """Start one more replica."""
         folder = self._folder / "cv"
         folder.mkdir(exist_ok=True)
         replica = f"cv-{len(list(folder.iterdir()))}"
@@ -66,7 +66,7 @@ class World:
         return cv
 
     def reach(self) -> None:
-        """Commands of this process find the server."""
+        """Point commands of this process at the server."""
         for name, value in self._server.environment("admin").items():
             self._monkeypatch.setenv(name, value)
 
@@ -74,7 +74,7 @@ class World:
         return await asyncio.to_thread(planned, self._store, self.output, model=f"cv:{MODEL}", device="", **more)
 
     async def run(self, *, pieces: int | None = None) -> Run:
-        """Look, and follow what was seen. pieces: stop after so many."""
+        """Analyse, and follow the results. pieces: stop after that many."""
         job, todo = await self.planned()
         self.reach()
         return await asyncio.to_thread(self._work, job, todo, pieces)
@@ -95,7 +95,7 @@ class World:
             return run
 
     def resume(self) -> None:
-        """Go on with the run, by the command."""
+        """Resume the run, by the command."""
         done = subprocess.run(
             [*COMMAND, "reanalyze", "--resume", str(self.output), "--json"],
             env=os.environ | {"TIDEGATE_DATA": str(self._folder / "data")},
@@ -109,7 +109,7 @@ class World:
 
 @pytest.fixture
 def media() -> list[Piece]:
-    """Live video, of another camera than is recorded."""
+    """Publish live video of a camera without recordings."""
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
     return clips.pieces(video, "cam")[:20]
 
@@ -120,19 +120,19 @@ def world(server: NatsServer, tmp_path: Path, store: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-async def test_they_see_what_processes_see(world: World, whole: Path, admin: Client) -> None:
+async def test_replicas_find_the_same_as_processes(world: World, whole: Path, admin: Client) -> None:
     cv = await world.cv()
     run = await world.run()
     assert seen(world.output) == seen(whole) and table(world.output, "tracks") == table(whole, "tracks")
     assert run.job.models == MODEL and not world.messages
-    # Nothing of it is said where live video is.
+    # None of its events go where those of live video go.
     assert (await admin.jetstream().stream_info(names.EVENTS)).state.messages == 0
     assert await cv.end() == 0
 
 
 @pytest.mark.slow
-async def test_live_video_comes_first(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
-    """While live video waits, no replica asks; one that has a task in hand looks at live video first."""
+async def test_live_video_has_priority(world: World, whole: Path, admin: Client, media: list[Piece]) -> None:
+    """While live video waits, no replica requests tasks; one with a task in flight analyses live video first."""
     cv = await world.cv()
     requests: list[int] = []
     events = await admin.subscribe(names.event("detections", "cam"))
@@ -141,7 +141,7 @@ async def test_live_video_comes_first(world: World, whole: Path, admin: Client, 
     async def hear(message: Msg) -> None:
         requests.append(events._received)
 
-    # Beside the run, whose requests these are.
+    # Next to the run, whose requests these are.
     await until(lambda: (world.output / "segments").exists())
     await admin.subscribe(names.reanalysis("cv"), cb=hear)
     await publish(admin, media)
@@ -158,10 +158,10 @@ async def test_live_video_comes_first(world: World, whole: Path, admin: Client, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_replica_that_goes_loses_nothing(
+async def test_a_lost_replica_loses_nothing(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    # What is given up is not waited for; what falls silent is.
+    # The run does not wait for a released task; it does for a silent one.
     monkeypatch.setattr(task_server, "SILENT_S", 3600.0 if how is signal.SIGTERM else 2.0)
     cv = await world.cv()
     run = asyncio.create_task(world.run())
@@ -176,7 +176,7 @@ async def test_a_replica_that_goes_loses_nothing(
 
 
 @pytest.mark.slow
-async def test_a_run_that_goes_harms_no_replica(world: World, whole: Path, server: NatsServer, admin: Client) -> None:
+async def test_a_lost_run_harms_no_replica(world: World, whole: Path, server: NatsServer, admin: Client) -> None:
     cv = await world.cv()
     half = await world.run(pieces=2)
     assert 0 < half.pieces_left < len(half.pieces)
@@ -202,7 +202,7 @@ async def test_two_replicas_share_a_run(world: World, whole: Path, admin: Client
         assert await cv.end() == 0
 
 
-# ---- what it is given
+# ---- tasks
 
 
 def task(id: str, *sizes: int, segment: Segment | None = None) -> bytes:
@@ -214,7 +214,7 @@ def task(id: str, *sizes: int, segment: Segment | None = None) -> bytes:
 
 
 class Asker:
-    """Whoever wants looks, by hand. given: tasks, each for one who asks. answers: to a fetch. heard: of tasks."""
+    """A requester without a run. given: tasks, one for each request. answers: to a fetch. heard: replies to tasks."""
 
     def __init__(self, admin: Client, given: Iterator[bytes], answers: Callable[[Fetch], bytes]) -> None:
         self.heard: list[Seen] = []
@@ -236,7 +236,7 @@ class Asker:
 
 
 @pytest.mark.slow
-async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Client, media: list[Piece]) -> None:
+async def test_a_replica_survives_any_task(world: World, admin: Client, media: list[Piece]) -> None:
     video = media[0].payload
     good = task("good", len(video), segment=media[0].segment)
     given = [
@@ -263,7 +263,7 @@ async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Clien
     assert failed.pop("good") == "" and all(failed.values()) and failed.keys() == {"short", "long", "garbage"}
     (seen_,) = (one for one in asker.heard if one.id == "good")
     assert len(seen_.objects) == 5 and seen_.width == media[0].segment.width
-    # Live video has not suffered.
+    # Live video had no delay.
     events = await admin.subscribe(names.event("detections", "cam"))
     await publish(admin, media[:3])
     for _ in range(3):
@@ -271,8 +271,8 @@ async def test_whatever_it_is_given_a_replica_goes_on(world: World, admin: Clien
     assert await cv.end() == 0
 
 
-async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica by hand, which knows no manners."""
+async def test_a_run_survives_any_message(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake replica that breaks the protocol."""
     heard = await beat_as(admin, MODEL)
     run = asyncio.create_task(world.run(pieces=1))
     ours = reanalysis.encode(Free(replica="r", model=MODEL))
@@ -294,7 +294,7 @@ async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monke
         assert len(part) <= PART_BYTES
         video += part
     assert len(video) == sum(given.sizes)
-    # It is given to another once it is given up, and what is answered twice counts once.
+    # Another replica gets a released task, and a second answer does not count.
     await asking(admin, subject, reanalysis.encode(Seen(id=given.id, gave_up=True)))
     done = 0
     while not run.done():
@@ -311,7 +311,7 @@ async def test_whatever_is_said_a_run_goes_on(world: World, admin: Client, monke
 
 
 async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
-    """Heartbeats of a replica by hand."""
+    """Send heartbeats of a fake replica."""
     counts = dict.fromkeys(("pid", "in_flight", "processed", "failed", "items"), 0)
     seconds = dict.fromkeys(("uptime_s", "busy_s", "working_s"), 0.0)
     heartbeat = WorkerStats(service="cv", replica=model, state="ready", model=model, **counts, **seconds)
@@ -325,7 +325,7 @@ async def beat_as(admin: Client, model: str) -> asyncio.Task[None]:
 
 
 async def asking(admin: Client, subject: str, data: bytes) -> bytes:
-    """What is answered; nothing while nobody is there."""
+    """The answer; nothing while there is no responder."""
     try:
         return (await ask(admin, subject, data, timeout_s=5)).data
     except TidegateError:
@@ -333,13 +333,11 @@ async def asking(admin: Client, subject: str, data: bytes) -> bytes:
         return b""
 
 
-# ---- before it begins
+# ---- before the run
 
 
 @pytest.mark.slow
-async def test_what_is_wrong_is_said_before_anything_is_done(
-    world: World, admin: Client, store: Path, tmp_path: Path
-) -> None:
+async def test_mistakes_are_reported_before_the_work(world: World, admin: Client, store: Path, tmp_path: Path) -> None:
     job, todo = await world.planned()
     world.reach()
 
@@ -370,11 +368,11 @@ async def test_what_is_wrong_is_said_before_anything_is_done(
     assert "nothing runs on" in nobody.stderr
 
 
-# ---- which task is whose
+# ---- distribution of tasks
 
 
 @given(st.lists(st.sampled_from(["take", "wait", "give up", "done", "heard"]), max_size=60), st.integers(1, 6))
-def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: int) -> None:
+def test_each_task_is_done_once_despite_silent_replicas(steps: list[str], count: int) -> None:
     tasks, now, done, hands = TaskQueue(10, 1000), 0.0, set(), list[int]()
     for id in range(count):
         tasks.add(id)
@@ -393,14 +391,14 @@ def test_each_task_is_done_once_whoever_falls_silent(steps: list[str], count: in
             id = hands.pop()
             assert tasks.finish(id) == (id not in done)
             done.add(id)
-    # Whoever is left does the rest.
+    # The remaining replicas do the rest.
     while (id := tasks.take(now := now + 11)) is not None:
         assert tasks.finish(id) and id not in done
         done.add(id)
     assert done == set(range(count))
 
 
-def test_what_silences_each_that_has_it_is_named() -> None:
+def test_a_task_that_silences_replicas_is_named() -> None:
     tasks = TaskQueue(10, 3)
     tasks.add(7)
     for n in range(3):
@@ -411,7 +409,7 @@ def test_what_silences_each_that_has_it_is_named() -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=6), st.integers(1, 40))
-def test_parts_are_the_video(video: list[bytes], part: int) -> None:
+def test_parts_add_up_to_the_video(video: list[bytes], part: int) -> None:
     found = b""
     while more := task_server.video_part(video, len(found), part):
         assert len(more) <= part
@@ -420,7 +418,7 @@ def test_parts_are_the_video(video: list[bytes], part: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_word_or_are_refused(data: bytes) -> None:
+def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     for read in (reanalysis.task, reanalysis.free, reanalysis.of_task):
         try:
             read(data)

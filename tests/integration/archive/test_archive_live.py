@@ -1,4 +1,4 @@
-"""What is seen in recordings is what was seen live: the same events, under the same ids, with the same boxes."""
+"""Recordings give the results of live video: the same events, under the same ids, with the same boxes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ pytestmark = pytest.mark.slow
 SEGMENTS = 20
 RULES = b"rules: [{id: somebody, kind: count, over: 0}]"
 E = TypeVar("E", Detections, Embeddings)
-# What is less sure by this is in or out by rounding.
+# Scores within this of the threshold are in or out by rounding.
 NEAR = 0.01
 
 
 async def planned_beside(
     world: World, monkeypatch: pytest.MonkeyPatch, folder: Path, **more: Any
 ) -> tuple[Job, list[Part], planning.SystemState]:
-    """A run over the hour that goes on, by the system that records it. more: of `asked`."""
+    """A run over the current hour, by the system that records it. more: arguments of `run_request`."""
     for name, value in world.server.environment("admin").items():
         monkeypatch.setenv(name, value)
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
@@ -54,7 +54,9 @@ async def planned_beside(
     return await planning.plan(wanted, folder)
 
 
-async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_recording_has_the_same_detections_as_live(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     js = world.admin.jetstream()
     await registry.put(js, "cam", *new_camera("rtsp://127.0.0.1:9/x", fps=3.0, min_score=0.3, tiles="2x1"))
     await stored.put(world.admin, "cam", book.read(RULES, "here"))
@@ -67,7 +69,7 @@ async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest
     await world.until_recorded(SEGMENTS)
     assert await recorder.end() == await cv.end() == 0
     job, pieces, existing = await planned_beside(world, monkeypatch, tmp_path)
-    # The running hour is there, and the camera is looked at as live.
+    # The running hour is there, and the camera has its live settings.
     assert (
         existing.reached
         and job.looks == {"cam": DetectionSettings(fps=3.0, min_score=0.3, tiles="2x1")}
@@ -87,7 +89,7 @@ async def test_the_same_is_seen_in_a_recording(world: World, monkeypatch: pytest
 
 
 def same(found: list[DetectedObject], expected: list[DetectedObject]) -> None:
-    """Each that is in or out by no rounding has its like in the other, and there is one at least."""
+    """Each box beyond the range of rounding has its counterpart in the other, and there is at least one."""
     for some, others in ((found, expected), (expected, found)):
         for one in (o for o in some if o.score > 0.3 + NEAR):
             assert any(
@@ -100,10 +102,10 @@ def same(found: list[DetectedObject], expected: list[DetectedObject]) -> None:
 
 
 @pytest.mark.parametrize("fps", [0.3, 1.0, 3.0])
-async def test_the_same_is_embedded_in_a_recording(
+async def test_a_recording_has_the_same_vectors_as_live(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fps: float
 ) -> None:
-    """Keyframes are further apart than a second: which of them are taken, and on whose behalf, is as live."""
+    """Keyframes are further apart than a second: their choice, and the segments they stand for, are as live."""
     (tmp_path / "embed").mkdir()
     embed = ServiceProcess("embed", world.server.environment("embed"), tmp_path / "embed", EMBED_FPS=str(fps))
     recorder = world.recorder()
@@ -131,7 +133,7 @@ async def test_the_same_is_embedded_in_a_recording(
 
 
 async def publish_groups(client: Client, pieces: list[Piece]) -> None:
-    """Segments that say where their group of pictures begins."""
+    """Segments with the start of their group of pictures."""
     began: dict[str, int] = {}
     for piece in pieces:
         key_seq = began.get(piece.gop) if piece.dependent else None

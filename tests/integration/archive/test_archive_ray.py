@@ -22,17 +22,17 @@ from tidegate.archive.sync_store import SyncStore
 __all__ = ["store", "whole"]
 
 # Tests import Ray themselves: it takes a second of CPU, and the quick tests need none.
-# Ray's own servers take a machine that is busy for one that is gone.
+# Ray's own servers take a busy machine for a dead one.
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.xdist_group("computing")]
 
-# Of each machine: its share of memory for what goes from one process to another.
+# Of each machine: its memory for objects that pass between processes.
 MACHINE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two machines of one core."""
-    # Nobody else has to have it in memory.
+    # No other process needs it in memory.
     from ray.cluster_utils import Cluster
 
     instance = Cluster(initialize_head=True, head_node_args=MACHINE)
@@ -43,8 +43,8 @@ def cluster() -> Iterator[Any]:
         instance.shutdown()
 
 
-def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
-    """Its workers had no room elsewhere, and were waited for."""
+def test_a_dead_machine_loses_nothing(store: Path, whole: Path, tmp_path: Path, cluster: Any) -> None:
+    """Regression: its workers had no room elsewhere, and the run waited for them."""
     from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", embed=EMBED)
@@ -65,7 +65,7 @@ def test_a_machine_that_dies_loses_nothing(store: Path, whole: Path, tmp_path: P
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Path, cluster: Any) -> None:
+def test_an_error_on_another_machine_is_reported_here(store: Path, tmp_path: Path, cluster: Any) -> None:
     from tidegate.archive.engines import ray_engine
 
     job, pieces = planned(store, tmp_path / "out", model="openvino:none")
@@ -74,10 +74,10 @@ def test_what_is_wrong_on_another_machine_is_said_here(store: Path, tmp_path: Pa
     assert "Traceback" not in str(raised.value)
 
 
-def test_pictures_of_any_size_go_from_one_process_to_the_next(
+def test_pictures_of_any_size_pass_between_processes(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A detector that takes any is given tiles that are smaller than the whole; an embedder has a size of its own."""
+    """A detector of any size gets tiles that are smaller than the picture; an embedder has its own size."""
     from tidegate.archive.engines import ray_driver
 
     job, pieces = planned(store, tmp_path / "out", tiles="2x1", cameras=("alley",), embed=EMBED)
@@ -125,13 +125,13 @@ def test_the_stages_of_a_gpu_write_the_same_rows(store: Path, whole: Path, tmp_p
     assert seen(tmp_path / "out") == expected
 
 
-def test_a_cluster_without_gpus_is_said_to_have_none(store: Path, tmp_path: Path) -> None:
+def test_a_cluster_without_gpus_is_reported(store: Path, tmp_path: Path) -> None:
     options = ("--output", str(tmp_path / "out"), "--ray", "here", "--device", "cuda")
     refused = tidegate(tmp_path, *command(store, *options), check=False)
     assert refused.returncode == 1 and "has no GPU now" in refused.stderr and "--device cpu" in refused.stderr
 
 
-def test_ray_is_started_here_where_that_is_asked(store: Path, whole: Path, tmp_path: Path) -> None:
+def test_ray_is_started_locally_on_request(store: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     printed = tidegate(tmp_path, *command(store, "--output", str(output), "--ray", "here", "--camera", "alley"))
     assert "report: " in printed.stdout and "Traceback" not in printed.stderr and "WARNING" not in printed.stderr, (

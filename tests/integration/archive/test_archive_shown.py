@@ -1,4 +1,4 @@
-"""A run says how far it is to the system that runs here, and no such system can stop it, or slow it down."""
+"""A run reports its progress to the local system, which can neither stop it nor slow it down."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class World:
         )
 
     async def end(self, sig: int = 0) -> tuple[int, str, str]:
-        """Its exit code, and what it has said, once it has ended."""
+        """Wait for its end; return its exit code, stdout and stderr."""
         assert self.process
         if sig:
             self.process.send_signal(sig)
@@ -62,11 +62,11 @@ class World:
         return await self.end()
 
     async def until_done(self, pieces: int) -> None:
-        """So many pieces of the results are there."""
+        """Wait until that many pieces of the results are there."""
         await until(lambda: len(list((self.output / "segments").rglob("*.parquet"))) >= pieces)
 
     async def listed_run(self) -> Reanalysis:
-        """What the bucket says of the one run."""
+        """The bucket's entry of the only run."""
         (run,) = (await stored(self.admin)).values()
         return run
 
@@ -81,7 +81,7 @@ async def world(server: NatsServer, admin: Client, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.slow
-async def test_a_run_is_seen_as_it_goes(world: World, store: Path, whole: Path) -> None:
+async def test_a_run_shows_its_progress(world: World, store: Path, whole: Path) -> None:
     heard: list[Reanalysis] = []
 
     async def hear(message: Msg) -> None:
@@ -106,7 +106,7 @@ async def test_a_run_is_seen_as_it_goes(world: World, store: Path, whole: Path) 
 
 
 @pytest.mark.slow
-async def test_one_that_is_stopped_or_killed_is_known_as_such(
+async def test_a_stopped_or_killed_run_is_marked(
     world: World, store: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.begin(*command(store, "--output", str(world.output), "--workers", "1"))
@@ -126,7 +126,7 @@ async def test_one_that_is_stopped_or_killed_is_known_as_such(
         root = await console.person("root", "admin", sees_all=True)
         (look,) = (await root.get("runs")).json()["runs"]
         assert (look["heard"], look["of"]["state"]) == (True, "looking")
-        # Nobody wants to wait for a minute here.
+        # Shorten the minute for this test.
         monkeypatch.setattr(runs, "SILENT_S", 0.5)
         while look["heard"]:
             await asyncio.sleep(0.1)
@@ -143,7 +143,7 @@ async def test_one_that_is_stopped_or_killed_is_known_as_such(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["goes", "hangs"])
-async def test_a_server_that_is_lost_harms_no_run(world: World, store: Path, whole: Path, how: str) -> None:
+async def test_a_lost_server_harms_no_run(world: World, store: Path, whole: Path, how: str) -> None:
     world.begin(*command(store, "--output", str(world.output), "--workers", "1", "--json"))
     await world.until_done(1)
     if how == "goes":
@@ -164,7 +164,7 @@ async def test_a_server_that_is_lost_harms_no_run(world: World, store: Path, who
 
 
 @pytest.mark.slow
-async def test_an_older_system_without_the_bucket_is_no_matter(world: World, whole: Path) -> None:
+async def test_an_older_system_without_the_bucket_works(world: World, whole: Path) -> None:
     shutil.copytree(whole, world.output)
     await world.admin.jetstream().delete_stream(f"KV_{names.RUNS}")
     code, _, err = await world.run("reanalyze", "--resume", str(world.output))
@@ -173,12 +173,12 @@ async def test_an_older_system_without_the_bucket_is_no_matter(world: World, who
     assert code == 0 and f"bucket {names.RUNS} created" in out
     code, _, err = await world.run("reanalyze", "--resume", str(world.output))
     assert code == 0 and "setup" not in err
-    # There was nothing left to do: what it says are the sums of before.
+    # There was no work left: it reports the earlier sums.
     run = await world.listed_run()
     assert (run.state, run.pieces_done, run.tracks) == ("done", 8, len(table(whole, "tracks")))
 
 
-async def test_what_it_says_holds_no_credentials(
+async def test_the_bucket_has_no_credentials(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in world.server.environment("admin").items():

@@ -1,4 +1,4 @@
-"""What a run found is told to search alone: found once, marked with its run, and heard by nobody else."""
+"""Search alone gets the results of a run: each is found once, is marked with its run, and reaches no subscriber."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EVER = 100 * 365 * 86_400.0
 
 @pytest_asyncio.fixture
 async def recorded(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is that of the system that recorded, and is where `tidegate` goes."""
+    """Make the server that of the recording system, and the one that `tidegate` uses."""
     for name, value in server.environment("admin").items():
         monkeypatch.setenv(name, value)
     kv = await admin.jetstream().key_value(names.RECORDER)
@@ -52,16 +52,16 @@ async def recorded(server: NatsServer, admin: Client, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def results(whole: Path, tmp_path: Path) -> Path:
-    """Those of a run of which nothing was told."""
+    """The results of a run that has published nothing."""
     return shutil.copytree(whole, tmp_path / "results")
 
 
 def indexed_pieces(results: Path, run: str = "again", pieces: int | None = None) -> int:
-    """How many events were told. pieces: so many were, and then the command died before it had marked the last."""
+    """Publish a run and count its events. pieces: the command dies after that many, before it marks the last."""
     with SyncStore(str(results), "--resume") as place:
         found = Run.load(place)
         job = msgspec.structs.replace(found.job, run=run)
-        # The two cameras of these recordings have segments of the same numbers, as those of one system never do.
+        # The two cameras of these recordings have equal segment numbers, which one system never produces.
         alley = [piece for piece in found.pieces if piece.camera == "alley"]
         with PastEventPublisher(results, job) as teller:
             states = list(islice(past_events.publish_past(job, alley, [], place, teller), pieces))
@@ -84,11 +84,11 @@ def of_alley(results: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def labels(results: Path) -> int:
-    """How many rows the index has of what was detected."""
+    """Count the index's rows of detections."""
     return len({(row["segment"], row["label"]) for row in of_alley(results, "detections")})
 
 
-async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
+async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     viewer = await bus.connect(server.settings("viewer"), "viewer")
@@ -103,7 +103,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
         await client.flush()
     label = of_alley(results, "detections")[0]["label"]
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):
-        # Killed on the way, and gone on with.
+        # Killed midway, and resumed.
         assert await run(lambda: indexed_pieces(results, pieces=3)) > 0
         await run(lambda: indexed_pieces(results))
         assert await run(lambda: indexed_pieces(results)) == 0, "all is marked"
@@ -119,7 +119,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
         assert not (await find(admin, labels=[label], run="another", k=100)).moments
         assert (await find(admin, like=f"{like['id']}#0", run="again", k=5)).moments == found
         assert not (await find(admin, like=f"{like['id']}#0", run="another", k=5)).moments
-        # Told once more, beyond what the stream remembers, it is there once.
+        # A second publication, beyond the stream's deduplication window, adds no copy.
         hits = (await find(admin, labels=[label], k=100)).moments
         for path in (results / "told").rglob("*.json"):
             path.unlink()
@@ -128,7 +128,7 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
         await settled(admin)
         assert rows(tmp_path / "index") == 40 + labels(results)
         assert (await find(admin, labels=[label], k=100)).moments == hits
-    # Of those who live in the present nobody has heard, and nobody will.
+    # No live subscriber has received an event, and none will.
     async with Log(admin, names.EVENTS) as log:
         assert not await log.read(f"{names.EVENT}.>", 1) and await log.read(f"{names.PAST}.>", 1)
     for service in catalog.services():
@@ -142,10 +142,10 @@ async def test_what_was_never_seen_live_is_found_once_and_heard_by_nobody_else(
     await viewer.close()
 
 
-async def test_a_moment_that_live_had_indexed_is_not_found_twice(
+async def test_a_moment_indexed_live_is_not_found_twice(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
-    """Whichever comes first, and though live had looked at other frames."""
+    """In either order, and although live analysed other frames."""
     live = dict(parquet.embedding_events(of_alley(results, "embeddings")))
     for id, event in list(live.items())[:20]:
         late = [msgspec.structs.replace(v, time=v.time.replace(microsecond=999_000)) for v in event.vectors]
@@ -168,16 +168,16 @@ async def say(client: Client, event: Embeddings, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
-async def test_what_can_not_be_told_is_said_before_hours_of_work(
+async def test_an_impossible_publication_is_reported_before_the_work(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     js = admin.jetstream()
-    # Nobody indexes.
+    # No indexer runs.
     monkeypatch.setattr(past_events, "_MOST_WAITING", 1)
     monkeypatch.setattr(past_events, "_TIMEOUT_S", 0.0)
     with pytest.raises(TidegateError, match=r"wait for search, which takes none: .*--search"):
         await run(lambda: indexed_pieces(results))
-    # EVENTS is too small, or of a version before.
+    # EVENTS is too small, or of an earlier version.
     settings = topology.TopologySettings(events_max_bytes=100_000)
     await topology.apply(js, settings)
     with pytest.raises(SettingError, match=r"EVENTS room for .* raise EVENTS_MAX_BYTES"):
@@ -195,7 +195,7 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
         monkeypatch.setenv(name, value)
     assert await run(lambda: indexed_pieces(results)) > 0
     assert (await js.consumer_info(names.EVENTS, "search")).num_pending
-    # It is not the system that recorded.
+    # It is not the recording system.
     await (await js.key_value(names.RECORDER)).delete(camera_key("alley"))
     refused = await run(lambda: command(server, "reanalyze", "--resume", str(results), "--events"))
     assert refused.returncode == 1 and "alley was not recorded by the system" in refused.stderr, refused.stderr
@@ -203,7 +203,7 @@ async def test_what_can_not_be_told_is_said_before_hours_of_work(
 
 
 @pytest.mark.slow
-async def test_the_command_tells_what_an_earlier_run_has_found(
+async def test_the_command_publishes_results_of_an_earlier_run(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
     async with searching(server, tmp_path / "index", search_max_age_s=EVER):

@@ -1,4 +1,4 @@
-"""The connection: that it ends, and which error says what JetStream does not take."""
+"""The connection: its end, and the errors for messages that JetStream refuses."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def publish(client: Client, subject: str, payload: bytes = b"{}", **header
     await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": "1", **headers}, patience_s=0.0)
 
 
-async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServer) -> None:
-    """Closed at every turn of the loop, with one server that is there and one that is not."""
+async def test_a_client_closed_while_it_reconnects_has_ended(server: NatsServer) -> None:
+    """Close it at every turn of the loop, with one present server and one absent one."""
     found = server.settings("admin")
     both = msgspec.structs.replace(found, nats_url=f"{found.nats_url},nats://127.0.0.1:{free_port(0)}")
     before = asyncio.all_tasks()
@@ -36,9 +36,7 @@ async def test_what_is_closed_while_it_reconnects_is_at_an_end(server: NatsServe
         await until(lambda: asyncio.all_tasks() == before)
 
 
-async def test_what_waits_for_a_server_that_is_away_does_not_keep_it_from_closing(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_a_request_to_an_absent_server_does_not_block_closing(server: NatsServer, admin: Client) -> None:
     await server.stop()
     await until(lambda: not admin.is_connected)
     await admin.publish("media.lobby", b"video")
@@ -46,8 +44,8 @@ async def test_what_waits_for_a_server_that_is_away_does_not_keep_it_from_closin
     assert admin.is_closed
 
 
-async def test_a_flush_is_of_all_that_was_asked_for_before_it(server: NatsServer, admin: Client) -> None:
-    """Its ping went ahead of a subscription that waited to be written, and the first message was lost."""
+async def test_a_flush_covers_all_earlier_requests(server: NatsServer, admin: Client) -> None:
+    """Regression: its ping overtook an unwritten subscription, and the first message was lost."""
     reader = await bus.connect(server.settings("admin"), "admin")
     try:
         for n in range(200):
@@ -60,7 +58,7 @@ async def test_a_flush_is_of_all_that_was_asked_for_before_it(server: NatsServer
         await reader.close()
 
 
-async def test_it_reads_on_where_a_flush_was_given_up(admin: Client) -> None:
+async def test_a_client_reads_on_after_an_abandoned_flush(admin: Client) -> None:
     for turns in range(6):
         flush = asyncio.create_task(admin.flush())
         for _ in range(turns):
@@ -81,7 +79,7 @@ async def test_a_stream_without_room_is_full(admin: Client, limit: str) -> None:
         await publish(admin, "jobs.vlm.verify.lobby")
 
 
-async def test_what_no_server_takes_is_unstorable(admin: Client) -> None:
+async def test_a_message_that_no_server_accepts_is_unstorable(admin: Client) -> None:
     for payload, headers in ((bytes(admin.max_payload + 1), {}), (b"", {"traceparent": "x" * 66_000})):
         with pytest.raises(Unstorable, match=r"events\.tracks\.lobby"):
             await publish(admin, "events.tracks.lobby", payload, **headers)
@@ -95,7 +93,7 @@ async def test_a_subject_without_a_stream_is_another_error(admin: Client) -> Non
 
 
 async def test_nothing_is_delivered_to_a_puller_that_pauses(server: NatsServer, admin: Client) -> None:
-    """The server may serve a request that was just withdrawn, if it is not made to look who listens."""
+    """The server may serve a request that was just withdrawn, unless it checks for interest."""
     js = admin.jetstream()
     client = await bus.connect(server.settings("cv"), "cv")
     try:

@@ -1,4 +1,4 @@
-"""Three real nats-servers as one: what is acknowledged stays, whichever of them goes."""
+"""Three real nats-servers as one: acknowledged messages survive the loss of any of them."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ async def test_every_identity_connects_to_each_server(cluster: NatsCluster) -> N
             await client.close()
 
 
-async def test_every_stream_is_on_all_three(cluster: NatsCluster) -> None:
+async def test_every_stream_is_on_all_three_servers(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     for info in await admin.jetstream().streams_info():
         assert len(info.cluster.replicas) == 2, info.config.name
     await admin.close()
 
 
-async def test_who_says_nothing_of_copies_has_as_many_as_before(cluster: NatsCluster) -> None:
-    """As a Job of setup that was given no STREAM_REPLICAS, on the cluster of somebody who had set it."""
+async def test_setup_without_a_replica_setting_keeps_the_number_of_replicas(cluster: NatsCluster) -> None:
+    """As a Job of setup without STREAM_REPLICAS, on a cluster that was set up with it."""
     admin = await bus.connect(cluster.settings("admin"), "admin")
     js = admin.jetstream()
     await apply(js, TopologySettings(media_max_age_s=590))
-    # A version before had no such stream.
+    # An earlier version had no such stream.
     await js.delete_stream("ASKS")
     await apply(js, TopologySettings())
     assert {info.config.num_replicas for info in await js.streams_info()} == {3}
@@ -82,7 +82,7 @@ async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: NatsCluster
 
 
 @pytest.mark.long
-async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -> None:
+async def test_a_server_without_its_store_gets_a_copy(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     await publish(admin, range(20))
     lost, *others = cluster.servers
@@ -90,7 +90,7 @@ async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -
     shutil.rmtree(lost.store)
     await lost.start()
     await cluster.ready()
-    # One that had everything all the time is no majority: it takes the one that had lost it.
+    # The only complete copy is no majority: the cluster needs the server that had lost its own.
     await others[0].stop(signal.SIGKILL)
     await cluster.ready()
     assert (await stored(admin)).state.messages == 20
@@ -98,21 +98,21 @@ async def test_a_server_that_lost_its_store_gets_it_back(cluster: NatsCluster) -
     await admin.close()
 
 
-async def test_a_server_that_stands_still_is_none_of_those_that_are_needed(cluster: NatsCluster) -> None:
+async def test_the_cluster_works_with_one_frozen_server(cluster: NatsCluster) -> None:
     admin = await bus.connect(cluster.settings("admin"), "admin")
     still = next(s for s in cluster.servers if s.url.removeprefix("nats://") != admin.connected_url.netloc)
     still.pause()
     assert await publish(admin, range(20)) == set(range(1, 21))
     still.resume()
-    # Not once for all: a leader takes a peer for behind whenever it has just stored something.
+    # Repeat the check: a leader reports a peer as behind whenever it has just stored a message.
     async with asyncio.timeout(patience_s()):
         while {peer.current for peer in (await stored(admin)).cluster.replicas} != {True}:
             await asyncio.sleep(0.1)
     await admin.close()
 
 
-async def test_no_stranger_joins_the_cluster(cluster: NatsCluster) -> None:
-    """A route carries all accounts: whoever had one would hear and say everything."""
+async def test_no_stranger_can_join_the_cluster(cluster: NatsCluster) -> None:
+    """A route carries all accounts: its holder could read and publish everything."""
     config = (cluster.servers[0].secrets / "nats-0.conf").read_text()
     (port,) = re.findall(r"listen: 127\.0\.0\.1:(\d+)", config)
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))

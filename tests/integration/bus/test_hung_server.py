@@ -1,4 +1,4 @@
-"""A server that hangs takes connections and says nothing: its clients go to another one."""
+"""A hung server accepts connections and sends nothing: its clients go to another one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MB = 1024 * 1024
 
 
 @pytest.mark.parametrize("unsent", [0, 30 * MB])
-async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
-    """Half a minute later they noticed, and then waited until it had taken all that was written to it."""
+async def test_clients_of_a_hung_server_go_to_another(tmp_path: Path, unsent: int) -> None:
+    """Regression: they noticed after half a minute, and then waited until it had read all written data."""
     async with NatsServer(tmp_path / "one") as one:
         shutil.copytree(tmp_path / "one" / "secrets", tmp_path / "other" / "secrets")
         async with NatsServer(tmp_path / "other") as other:
@@ -44,8 +44,8 @@ async def test_its_clients_go_to_another(tmp_path: Path, unsent: int) -> None:
 
 
 @pytest.mark.slow
-async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
-    """It takes connections, and each try costs half a lease, of which two fifths are left."""
+async def test_the_hung_server_is_tried_last(server: NatsServer) -> None:
+    """It accepts connections, and each attempt costs half a lease, of which two fifths are left."""
     async with NetworkProxy(server.url) as one, NetworkProxy(server.url) as other:
         settings = replace(server.settings("admin"), nats_url=f"{one.url},{other.url}", lease_s=2 * LEASE_S)
         client = await bus.connect(settings, "admin")
@@ -60,7 +60,7 @@ async def test_the_one_that_hangs_is_asked_last(server: NatsServer) -> None:
 
 
 async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
-    """The answers to pings wait behind it: the client left in its middle, again and again."""
+    """Regression: the answers to pings wait behind the message: the client left in its middle, repeatedly."""
     async with NetworkProxy(server.url, back=slowly(MB // 2)) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         heard: list[int] = []
@@ -76,8 +76,8 @@ async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsS
         await client.close()
 
 
-async def test_a_connection_that_only_the_client_still_has_is_left(server: NatsServer) -> None:
-    """As where a router between them was restarted: what is sent goes nowhere, and nobody says so."""
+async def test_a_half_open_connection_is_left(server: NatsServer) -> None:
+    """As after the restart of a router in between: sent data is lost without an error."""
     async with NetworkProxy(server.url) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
         way.forget()

@@ -25,14 +25,12 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 LEASE_S = 2.0
-# Longer than whatever a busy machine may hold up.
+# Longer than any delay of a busy machine.
 LONG_S = 20.0
 
 
 class Process:
-    """What of a process has to do with leases. `live` has it renew them; without, it is frozen. following: its copy of
-    what others say.
-    """
+    """The leases of a process. `live` makes it renew them; without, it is frozen. following: its copy of the bucket."""
 
     def __init__(self, leases: Leases, mirror: Mirror, following: asyncio.Task[None]) -> None:
         self.leases = leases
@@ -59,7 +57,7 @@ Start = Callable[..., Awaitable[Process]]
 
 @pytest_asyncio.fixture
 async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
-    """Makes one that lives."""
+    """Creates a live process."""
     created: list[tuple[Client, asyncio.Task[None]]] = []
     lived: list[Process] = []
 
@@ -87,7 +85,7 @@ async def process(server: NatsServer, admin: Client) -> AsyncIterator[Start]:
 
 
 async def has_taken(process: Process) -> None:
-    """Wait until it has the camera, which it takes as soon as it is free."""
+    """Claim the camera whenever it is free, until the process has it."""
     while "lobby" not in process.leases.owned:
         if process.leases.is_free("lobby"):
             await process.leases.claim("lobby")
@@ -95,7 +93,7 @@ async def has_taken(process: Process) -> None:
 
 
 async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple[Process, Process]:
-    """One that holds the camera, and another that has seen so."""
+    """A holder of the camera, and another process that has seen its entry."""
     holder, other_one = await process("holder", lease_s=holds_s), await process("other", **other)
     await has_taken(holder)
     await until(lambda: not other_one.leases.is_free("lobby") and "camera.lobby" in other_one.mirror.values)
@@ -103,20 +101,20 @@ async def two(process: Start, holds_s: float = LEASE_S, **other: float) -> tuple
 
 
 async def hand_on(holder: Process, other: Process) -> None:
-    """Have it offer the camera, which the other one takes, and has not begun with."""
+    """Make the holder offer the camera; the other one takes it, and has not begun."""
     await holder.handover.offer(["lobby"])
     await has_taken(other)
     await until(lambda: holder.handover.update() or holder.handover.leaving)
 
 
 async def moving(process: Start, **leases: float) -> tuple[Process, Process]:
-    """`two`, of which the other one has taken the camera, and not begun with it."""
+    """`two`, of which the other one has taken the camera, and has not begun."""
     holder, other = await two(process, **leases)
     await hand_on(holder, other)
     return holder, other
 
 
-async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
+async def test_a_silent_holder_is_replaced(process: Start) -> None:
     holder, other = await two(process)
     await holder.freeze()
     await has_taken(other)
@@ -125,8 +123,8 @@ async def test_who_is_silent_is_followed_by_another(process: Start) -> None:
     await until(lambda: "lobby" in holder.lost)
 
 
-async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None:
-    """LEASE_S is changed for one replica after the other."""
+async def test_a_lease_longer_than_the_own_one_is_respected(process: Start) -> None:
+    """LEASE_S changes for one replica after the other."""
     holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")
     await has_taken(holder)
     await holder.freeze()
@@ -135,7 +133,7 @@ async def test_a_longer_lease_than_ones_own_is_respected(process: Start) -> None
 
 
 async def heard(holder: Process) -> float | None:
-    """Until when what it offered was its own, once that is known."""
+    """Wait for the time until which the offered camera was its own."""
     while not holder.lost:
         holder.handover.update()
         await asyncio.sleep(0.02)
@@ -144,8 +142,8 @@ async def heard(holder: Process) -> float | None:
     return holder.lost["lobby"].until
 
 
-async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Start) -> None:
-    """It was given up once another had it, which then had to connect: nobody filmed meanwhile."""
+async def test_the_holder_keeps_an_offered_camera_until_the_next_one_has_begun(process: Start) -> None:
+    """Regression: the holder released it once another had the entry; nobody recorded while that one connected."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     assert holder.leases.holds("lobby")
@@ -160,14 +158,14 @@ async def test_what_is_offered_is_ones_own_until_another_has_begun(process: Star
 
 
 def begin(process: Process, ago_s: float = 0.0) -> float:
-    """Have it work on what was offered, since so long; since when, in Unix seconds."""
+    """Begin work on the offered camera, `ago_s` seconds ago; return that time in Unix seconds."""
     at = int((time.time() - ago_s) * 1000) / 1000
     assert process.handover.start("lobby", at)
     return at
 
 
-async def test_who_hears_late_hears_the_same(process: Start) -> None:
-    """Who is frozen has seconds of the camera's video before it: the other one has them, too."""
+async def test_a_holder_that_hears_late_hears_the_same_begin(process: Start) -> None:
+    """A frozen holder still has seconds of the camera's unread video: the other one has them, too."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -178,8 +176,8 @@ async def test_who_hears_late_hears_the_same(process: Start) -> None:
     assert await heard(holder) == begun
 
 
-async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Start) -> None:
-    """It took the end of its lease for the end of what it had, and nobody had what came then."""
+async def test_a_holder_that_hears_after_its_lease_hears_the_same_begin(process: Start) -> None:
+    """Regression: it took the end of its lease for the end of its video, and the video after it was lost."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await holder.freeze()
@@ -192,8 +190,8 @@ async def test_who_hears_after_the_end_of_its_lease_hears_the_same(process: Star
 
 
 @pytest.mark.parametrize("ago_s", [3600, -3600])
-async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float) -> None:
-    """All that the holder had not stored yet was dropped, as the other one said that it had had it for an hour."""
+async def test_a_wrong_clock_loses_nothing(process: Start, ago_s: float) -> None:
+    """Regression: the holder dropped all unstored video, because the other claimed an hour's possession."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -201,8 +199,8 @@ async def test_a_clock_that_is_wrong_loses_nothing(process: Start, ago_s: float)
     assert await heard(holder) is None
 
 
-async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_own(process: Start) -> None:
-    """It was frozen while it connected, and then stored what it had until its lease ended: the other had it, too."""
+async def test_a_begin_after_the_take_back_owns_nothing(process: Start) -> None:
+    """Regression: frozen while it connected, it later stored video until its lease ended: the other had it, too."""
     holder, other = await moving(process)
     await other.freeze()
     await has_taken(holder)
@@ -213,8 +211,8 @@ async def test_who_begins_once_the_one_before_has_it_again_has_nothing_of_its_ow
     assert holder.leases.holds("lobby") and not holder.lost
 
 
-async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> None:
-    """There are cameras that have one connection at a time."""
+async def test_a_holder_that_needs_exclusive_access_makes_the_previous_one_stop(process: Start) -> None:
+    """Some cameras accept one connection at a time."""
     holder, other = await moving(process, holds_s=LONG_S)
     other.handover.start("lobby", None)
     assert await heard(holder) is None
@@ -222,8 +220,8 @@ async def test_who_can_t_begin_beside_another_has_it_stop(process: Start) -> Non
 
 
 @pytest.mark.slow
-async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
-    """A camera may send no keyframe for a minute: it was given up after two leases, and nobody had video of it."""
+async def test_a_slow_begin_is_waited_for(process: Start) -> None:
+    """Regression: a camera may send no keyframe for a minute; its release after two leases lost its video."""
     holder, other = await moving(process)
     late = time.monotonic() + 3 * LEASE_S
     while time.monotonic() < late:
@@ -235,7 +233,7 @@ async def test_who_is_slow_to_begin_is_waited_for(process: Start) -> None:
 
 
 @pytest.mark.slow
-async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) -> None:
+async def test_a_holder_that_dies_before_its_begin_is_not_waited_for(process: Start) -> None:
     holder, other = await two(process)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -244,8 +242,8 @@ async def test_who_dies_before_it_has_begun_is_not_waited_for(process: Start) ->
 
 
 @pytest.mark.slow
-async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, process: Start) -> None:
-    """A camera that was on its way had its video dropped, uncounted, or stored twice, after an outage of 10 s."""
+async def test_no_holder_releases_while_the_server_is_away(server: NatsServer, process: Start) -> None:
+    """Regression: after an outage of 10 s, a moving camera's video was dropped, uncounted, or stored twice."""
     holder, other = await moving(process)
     await server.stop()
     begun = begin(other)
@@ -258,8 +256,8 @@ async def test_nobody_gives_up_while_the_server_is_away(server: NatsServer, proc
     assert await heard(holder) == begun
 
 
-async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -> None:
-    """Three processes that start one after the other: two filmed a camera until the third had it, and stored it."""
+async def test_a_camera_that_has_not_begun_is_not_offered(admin: Client, process: Start) -> None:
+    """Regression: of three processes that start in turn, two stored a camera's video until the third had it."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
@@ -278,8 +276,8 @@ async def test_what_is_not_begun_is_not_offered(admin: Client, process: Start) -
     await has_taken(third)
 
 
-async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start) -> None:
-    """It worked on, and stored what the one in between had, for as long as the third took to connect."""
+async def test_a_holder_that_missed_another_does_not_wait_for_the_next(process: Start) -> None:
+    """Regression: it worked on until the third had connected, and stored video of the holder in between."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await hand_on(holder, other)
@@ -292,7 +290,7 @@ async def test_who_has_missed_a_holder_does_not_wait_for_the_next(process: Start
 
 
 class Unanswered:
-    """A bucket that stores since when something is worked on, and whose answer to that is lost."""
+    """A bucket that stores the begin of a camera, and whose answer is lost."""
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
@@ -307,8 +305,8 @@ class Unanswered:
         return revision
 
 
-async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Client, process: Start) -> None:
-    """It was cut off as it began, and the one before, which had heard it, took it back later: nobody had the rest."""
+async def test_a_holder_whose_begin_was_heard_keeps_its_video(admin: Client, process: Start) -> None:
+    """Regression: it lost its connection at its begin, the previous holder took the camera back, and video was lost."""
     holder = await process("holder")
     other = await process("other", kv=Unanswered(await bind(admin.jetstream(), names.LEASES)))
     await has_taken(holder)
@@ -323,14 +321,14 @@ async def test_who_was_heard_and_does_not_know_it_keeps_what_it_has(admin: Clien
     assert begun < (other.lost["lobby"].until or 0) < time.time()
 
 
-async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None:
+async def test_nothing_is_owned_before_the_begin(process: Start) -> None:
     holder, other = await two(process, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
     await other.freeze()
     await until(lambda: b"after" in third.mirror.values.get("camera.lobby", b""))
-    # As if it had been silent for a lease.
+    # Simulate silence for a lease.
     third.mirror.seen["camera.lobby"] -= 2 * LONG_S
     third.leases.presence._judges_from = 0.0
     await has_taken(third)
@@ -342,8 +340,8 @@ async def test_of_what_was_not_begun_nothing_is_ones_own(process: Start) -> None
     assert await heard(holder) == begun
 
 
-async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
-    """A process that was started and told to stop at once."""
+async def test_a_camera_that_its_next_holder_releases_continues(process: Start) -> None:
+    """A process that starts and stops immediately."""
     holder, other = await moving(process, holds_s=LONG_S, lease_s=LONG_S)
     await other.leases.release("lobby")
     await has_taken(holder)
@@ -352,8 +350,8 @@ async def test_what_its_next_holder_gave_up_goes_on(process: Start) -> None:
     assert holder.leases.holds("lobby")
 
 
-async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(process: Start) -> None:
-    """It was stopped as soon as the third had taken it, which then had to connect."""
+async def test_a_camera_that_its_next_holder_releases_continues_until_another_begins(process: Start) -> None:
+    """Regression: it stopped as soon as the third had taken the camera, which then had to connect."""
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third", lease_s=LONG_S)
     await hand_on(holder, other)
@@ -377,8 +375,8 @@ async def test_what_its_next_holder_gave_up_goes_on_until_another_has_begun(proc
         b"\xff/\xff/",
     ],
 )
-async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client, process: Start, line: bytes) -> None:
-    """As an older version; and what nobody of ours writes ends no process."""
+async def test_a_holder_without_a_begin_time_owns_from_now_on(admin: Client, process: Start, line: bytes) -> None:
+    """As an older version; and foreign entries end no process."""
     holder = await process("holder", lease_s=LONG_S)
     await has_taken(holder)
     await holder.handover.offer(["lobby"])
@@ -386,8 +384,8 @@ async def test_who_does_not_say_when_it_begins_has_it_from_now_on(admin: Client,
     assert await heard(holder) is None
 
 
-async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None:
-    """Who has not heard of the next holder, but was refused a renewal, dropped all that it had filmed."""
+async def test_an_own_entry_is_not_taken_for_another_holders(process: Start) -> None:
+    """Regression: a holder whose renewal was refused, and that had not heard of the next one, dropped its video."""
     first, holder = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     await first.handover.offer(["lobby"])
     await has_taken(holder)
@@ -403,7 +401,7 @@ async def test_one_s_own_word_is_not_taken_for_another_s(process: Start) -> None
     assert holder.handover.leaving == {"lobby"} and not holder.lost
 
 
-async def test_an_offer_is_taken_back(process: Start) -> None:
+async def test_an_offer_can_be_withdrawn(process: Start) -> None:
     holder, other = await two(process)
     await holder.handover.offer(["lobby"])
     await until(lambda: other.leases.is_free("lobby"))
@@ -413,8 +411,8 @@ async def test_an_offer_is_taken_back(process: Start) -> None:
     assert not other.leases.is_free("lobby") and holder.leases.holds("lobby")
 
 
-async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start) -> None:
-    """It was ours until another had it: it is not as if the lease had run out."""
+async def test_an_offer_that_is_withdrawn_too_late_ends_in_order(process: Start) -> None:
+    """The camera was ours until another had it: this differs from an expired lease."""
     holder, other = await two(process, holds_s=LONG_S)
     await holder.handover.offer(["lobby"])
     await has_taken(other)
@@ -423,15 +421,15 @@ async def test_an_offer_that_is_taken_back_too_late_ends_in_order(process: Start
     assert await heard(holder) == begun
 
 
-async def test_what_was_taken_without_an_answer_is_taken_again_at_once(admin: Client, process: Start) -> None:
-    """The server stored the entry and was gone before it could say so."""
+async def test_a_claim_without_an_answer_is_repeated_immediately(admin: Client, process: Start) -> None:
+    """The server stored the entry and died before its answer."""
     one = await process("one")
     await (await bind(admin.jetstream(), names.LEASES)).put("camera.lobby", f"one/{LEASE_S:g}".encode())
     await until(lambda: "camera.lobby" in one.mirror.values)
     assert one.leases.is_free("lobby") and await one.leases.claim("lobby")
 
 
-async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(process: Start) -> None:
+async def test_a_stale_free_entry_takes_no_camera_from_its_holder(process: Start) -> None:
     holder, other = await two(process, holds_s=LONG_S, lease_s=LONG_S)
     third = await process("third")
     await holder.handover.offer(["lobby"])
@@ -443,8 +441,8 @@ async def test_what_was_free_a_moment_ago_is_not_taken_from_who_has_it_now(proce
 
 
 @pytest.mark.slow
-async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, process: Start) -> None:
-    """Whoever was back first took all: the server had let the leases run out."""
+async def test_each_holder_keeps_its_cameras_after_an_outage(server: NatsServer, process: Start) -> None:
+    """Regression: the first process to return took all cameras, because the server had let the leases expire."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
     await server.stop()
@@ -460,8 +458,8 @@ async def test_after_an_outage_each_keeps_what_it_has(server: NatsServer, proces
     trying.cancel()
 
 
-async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
-    """It found no lease when it woke, took one, and published what it had buffered: the same video twice."""
+async def test_a_camera_that_another_held_meanwhile_is_lost(process: Start) -> None:
+    """Regression: it found no lease after the freeze, took one, and published its buffer: the same video twice."""
     holder, other = await two(process)
     await holder.freeze()
     await has_taken(other)
@@ -473,13 +471,13 @@ async def test_what_another_has_had_meanwhile_is_lost(process: Start) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: Client, process: Start) -> None:
-    """It waited for a lease, as after an outage, and nobody had the camera meanwhile."""
+async def test_a_released_camera_is_taken_immediately_even_by_a_thawed_process(admin: Client, process: Start) -> None:
+    """Regression: it waited for a lease, as after an outage, and the camera had no holder meanwhile."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.yard", b"silent/2")
     holder, other = await two(process, lease_s=LONG_S)
     await other.freeze()
-    # Longer than it may be deaf.
+    # Longer than the permitted silence.
     await asyncio.sleep(LONG_S * 0.7)
     other.live()
     await holder.leases.release("lobby")
@@ -487,10 +485,10 @@ async def test_what_is_given_up_is_taken_at_once_also_by_who_was_frozen(admin: C
     assert not other.leases.is_free("yard"), "of the silent it can't judge yet"
 
 
-async def test_who_was_gone_before_an_outage_is_gone_after_it(
+async def test_a_process_that_ended_before_an_outage_is_absent_after_it(
     server: NatsServer, admin: Client, process: Start
 ) -> None:
-    """Cameras were given up for it, and nobody took them."""
+    """Regression: holders released cameras for it, and nobody took them."""
     await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
     one = await process("one")
     await until(lambda: one.leases.presence.count() == 1)
@@ -503,8 +501,8 @@ async def test_who_was_gone_before_an_outage_is_gone_after_it(
     assert set(counted) == {1}
 
 
-async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, process: Start) -> None:
-    """Ingests that had crashed within the hour kept the next from cameras for a lease: nobody read those."""
+async def test_a_process_that_ended_before_the_start_has_no_share(admin: Client, process: Start) -> None:
+    """Regression: ingests that had crashed within the hour blocked cameras for the next one for a lease."""
     await (await admin.jetstream().key_value(names.LEASES)).put("process.gone", b"gone/2")
     await asyncio.sleep(LEASE_S * 1.25)
     one = await process("one")
@@ -515,8 +513,8 @@ async def test_who_was_gone_before_a_process_came_has_no_share(admin: Client, pr
     assert two.leases.presence.count() == 2, "the first lives"
 
 
-async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Client, process: Start) -> None:
-    """It kept the camera from whoever came next for a lease, as where an ingest is restarted."""
+async def test_a_pending_renewal_does_not_outlive_a_release(admin: Client, process: Start) -> None:
+    """Regression: it blocked the camera for the next holder for a lease, as after a restart of ingest."""
     holder, other = await two(process, lease_s=LONG_S)
     await holder.freeze()
     await (await admin.jetstream().key_value(names.LEASES)).put("camera.lobby", b"holder/2")
@@ -525,7 +523,7 @@ async def test_a_renewal_that_nobody_waited_for_outlives_no_release(admin: Clien
 
 
 class Behind:
-    """A bucket by way of a server that was cut off from its cluster: the first reads give `entry`, which is old."""
+    """A bucket through a server that was cut off from its cluster: the first reads return `entry`, which is old."""
 
     def __init__(self, kv: KeyValue, entry: KeyValue.Entry) -> None:
         self._kv = kv
@@ -540,22 +538,22 @@ class Behind:
         return self._entry if self.reads <= 2 else await self._kv.get(key)
 
 
-async def test_a_server_that_is_behind_loses_no_lease(admin: Client, process: Start) -> None:
-    """It said that the holder before us has it, and what we had buffered was thrown away."""
+async def test_a_stale_server_loses_no_lease(admin: Client, process: Start) -> None:
+    """Regression: it named the previous holder, and ingest dropped what it had buffered."""
     kv = await admin.jetstream().key_value(names.LEASES)
     await kv.create("camera.lobby", b"before/2")
     behind = Behind(kv, await kv.get("camera.lobby"))
     await kv.delete("camera.lobby")
     holder = await process("holder", kv=behind)
     await has_taken(holder)
-    # As if a renewal had been stored and its answer lost.
+    # Simulate a stored renewal with a lost answer.
     await kv.put("camera.lobby", b"holder/2")
     await until(lambda: behind.reads > 2)
     await until(lambda: holder.leases.holds("lobby") or holder.lost)
     assert not holder.lost
 
 
-async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, process: Start) -> None:
+async def test_in_a_recreated_bucket_a_camera_of_another_holder_is_lost(admin: Client, process: Start) -> None:
     holder, other = await two(process)
     await holder.freeze()
     await admin.jetstream().purge_stream("KV_leases")
@@ -567,7 +565,7 @@ async def test_in_a_bucket_made_anew_what_another_has_is_lost(admin: Client, pro
     await until(lambda: holder.lost)
 
 
-async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, process: Start) -> None:
+async def test_a_lease_that_the_server_lost_is_taken_again(admin: Client, process: Start) -> None:
     holder, _ = await two(process)
     await admin.jetstream().purge_stream("KV_leases")
     await asyncio.sleep(LEASE_S)
@@ -575,8 +573,8 @@ async def test_what_the_server_has_forgotten_is_taken_again(admin: Client, proce
     assert not holder.lost
 
 
-async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process: Start) -> None:
-    """Recorded: in a rolling upgrade other versions read what this one writes."""
+async def test_the_entries_of_a_handover_have_fixed_bytes(admin: Client, process: Start) -> None:
+    """Recorded: in a rolling upgrade other versions read the entries of this one."""
     kv = await bind(admin.jetstream(), names.LEASES)
 
     async def stored(value: bytes) -> None:
@@ -608,7 +606,7 @@ async def test_the_entries_of_a_handover_are_these_bytes(admin: Client, process:
         await kv.get("camera.lobby")
 
 
-async def test_the_entry_of_what_can_t_begin_beside_another_is_of_a_plain_lease(admin: Client, process: Start) -> None:
+async def test_the_entry_of_an_exclusive_camera_is_a_plain_lease(admin: Client, process: Start) -> None:
     kv = await bind(admin.jetstream(), names.LEASES)
     _, other = await moving(process)
     other.handover.start("lobby", None)

@@ -19,7 +19,7 @@ async def put(client: Client, count: int, camera: str = "lobby", **headers: str)
         await js.publish(f"events.detections.{camera}", str(n).encode(), headers=headers or None)
 
 
-async def test_it_is_read_in_order_and_at_the_end_there_is_nothing(admin: Client) -> None:
+async def test_a_log_is_read_in_order_and_ends_with_nothing(admin: Client) -> None:
     await put(admin, 2 * BATCH + 1)
     await put(admin, 1, "yard")
     async with Log(admin, names.EVENTS) as log:
@@ -32,7 +32,7 @@ async def test_it_is_read_in_order_and_at_the_end_there_is_nothing(admin: Client
         assert await log.read("events.detections.lobby", 10_000) == []
 
 
-async def test_all_there_is_on_many_subjects_is_more_than_a_batch(admin: Client) -> None:
+async def test_all_of_many_subjects_exceeds_one_batch(admin: Client) -> None:
     cameras = [f"cam-{n}" for n in range(BATCH + 10)]
     for camera in cameras:
         await put(admin, 1, camera)
@@ -43,12 +43,12 @@ async def test_all_there_is_on_many_subjects_is_more_than_a_batch(admin: Client)
         assert await log.all("events.tracks.*") == []
 
 
-async def test_it_is_read_from_a_time_on(admin: Client) -> None:
+async def test_a_log_is_read_from_a_time_on(admin: Client) -> None:
     await put(admin, 5)
     await put(admin, 1, "yard")
     async with Log(admin, names.EVENTS) as log:
         every = await log.read("events.detections.lobby", 1)
-        # The server is asked in milliseconds.
+        # The request to the server is in milliseconds.
         time = every[2].time.replace(microsecond=every[2].time.microsecond // 1000 * 1000)
         found = await log.since("events.detections.lobby", time)
         assert [s.seq for s in found] == [s.seq for s in every if s.time >= time]
@@ -57,7 +57,7 @@ async def test_it_is_read_from_a_time_on(admin: Client) -> None:
         assert await log.since("events.detections.lobby", every[-1].time + dt.timedelta(hours=1)) == []
 
 
-async def test_the_last_of_a_subject_is_there_or_none(admin: Client) -> None:
+async def test_the_last_message_of_a_subject_is_read_or_none(admin: Client) -> None:
     await put(admin, 3)
     async with Log(admin, names.EVENTS) as log:
         last = await log.last("events.detections.lobby")
@@ -66,7 +66,7 @@ async def test_the_last_of_a_subject_is_there_or_none(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("status", ["204", "404", "500", "x"])
-async def test_a_header_of_a_message_is_no_answer_of_the_server(admin: Client, status: str) -> None:
+async def test_a_message_header_is_not_taken_for_a_server_answer(admin: Client, status: str) -> None:
     await put(admin, 2, Status=status, Description="ours")
     async with Log(admin, names.EVENTS) as log:
         assert [s.data for s in await log.read("events.detections.*", 1)] == [b"0", b"1"]

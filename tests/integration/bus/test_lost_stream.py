@@ -1,4 +1,4 @@
-"""A stream of two is lost, and made anew: nothing of it is taken for what was in the lost one."""
+"""One of two streams is lost and created again: its new messages never pass for those of the lost one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ async def store(admin: Client, stream: str) -> int:
     return (await admin.jetstream().publish(SUBJECTS[stream], b"{}")).seq
 
 
-async def test_new_streams_begin_with_one(admin: Client) -> None:
+async def test_new_streams_begin_with_sequence_one(admin: Client) -> None:
     assert [await store(admin, stream) for stream in SUBJECTS] == [1, 1]
 
 
 @pytest.mark.parametrize("lost", SUBJECTS)
-async def test_one_that_was_lost_begins_where_it_has_not_been(admin: Client, lost: str) -> None:
+async def test_a_recreated_stream_begins_after_the_lost_sequences(admin: Client, lost: str) -> None:
     js, settings = admin.jetstream(), topology.TopologySettings()
     for _ in range(3):
         await store(admin, lost)
@@ -36,8 +36,8 @@ async def test_one_that_was_lost_begins_where_it_has_not_been(admin: Client, los
     assert await store(admin, lost) > first
 
 
-async def test_an_event_of_a_new_segment_is_none_of_an_old_one(server: NatsServer, admin: Client) -> None:
-    """Its id has the segment's sequence in it."""
+async def test_an_event_of_a_new_segment_differs_from_an_old_one(server: NatsServer, admin: Client) -> None:
+    """The id of an event contains the segment's sequence."""
     cv = await bus.connect(server.settings("cv"), "cv")
 
     async def segment_and_event() -> bool:

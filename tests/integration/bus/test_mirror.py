@@ -1,4 +1,4 @@
-"""The live copy of a bucket: what it holds while it is read, and after."""
+"""The live copy of a bucket: its entries during a read, and after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 @pytest_asyncio.fixture
 async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mirror]:
-    """One of the leases, which is read anew all the time."""
+    """A mirror of the leases that reads the bucket again all the time."""
     monkeypatch.setattr(mirrors, "_RESYNC_S", 0.05)
     kv = await admin.jetstream().key_value(names.LEASES)
     for key in ("kept", "written", "deleted"):
@@ -32,10 +32,10 @@ async def copy(admin: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await end(following)
 
 
-async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
+async def test_an_update_during_a_read_is_applied_immediately_and_stays(
     admin: Client, copy: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that hung kept it from hearing of anything for seconds; what is read may be older than what is said."""
+    """Regression: a hung server delayed updates for seconds. A read may be older than an update."""
     kv = await admin.jetstream().key_value(names.LEASES)
     requests, answered, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     read = Log.all
@@ -63,8 +63,8 @@ async def test_what_is_said_while_it_is_read_is_heard_at_once_and_stays(
     assert copy.seen == seen, "nobody has been away"
 
 
-async def test_in_a_bucket_that_was_made_anew_it_holds_what_is_there(admin: Client, copy: Mirror) -> None:
-    """Which counts from 1 again."""
+async def test_a_mirror_of_a_recreated_bucket_has_its_entries(admin: Client, copy: Mirror) -> None:
+    """Revisions of the new bucket count from 1 again."""
     js = admin.jetstream()
     config = (await js.stream_info("KV_leases")).config
     await js.delete_stream("KV_leases")

@@ -1,4 +1,4 @@
-"""What a puller holds of its consumer, over a real server that hangs."""
+"""The messages that a puller takes from its consumer, over a real server that hangs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 from tidegate.local.server import MAX_CONTROL_LINE, NatsServer
 
 HELD = 8
-# Long enough for several requests, if each silence were followed by one.
+# Long enough for several requests, if one followed each silence.
 STALL_S = 5 * SILENCE_S
 
 
@@ -30,14 +30,14 @@ async def in_flight(client: Client) -> int:
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: NatsServer, admin: Client) -> None:
-    """Whatever it is asked while it hangs waits in its socket, and all of that is served when it goes on."""
-    # So patient that what was delivered to nobody would be missed.
+async def test_a_hung_server_delivers_no_more_than_the_free_room(server: NatsServer, admin: Client) -> None:
+    """Requests to a hung server wait in its socket, and it serves all of them when it goes on."""
+    # The ack wait is so long that a message delivered to nobody would be missed.
     await admin.jetstream().delete_consumer(names.MEDIA, "cv")
     await admin.jetstream().add_consumer(names.MEDIA, ConsumerConfig(durable_name="cv", ack_wait=600))
     for n in range(100):
         await admin.jetstream().publish(names.media("lobby"), b"%d" % n)
-    # It stays: what the server then writes to a connection that was left is delivered again after the ack wait.
+    # It stays connected: messages to an abandoned connection would be redelivered after the ack wait.
     client = await bus.connect(replace(server.settings("cv"), lease_s=60.0), "cv")
     assert server.pid
     async with Puller(client, names.MEDIA, "cv", messages=HELD, max_bytes=1 << 26) as puller:
@@ -62,10 +62,8 @@ async def test_a_server_that_hangs_gives_no_more_than_there_is_room_for(server: 
     await client.close()
 
 
-async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_hold(
-    server: NatsServer, admin: Client
-) -> None:
-    """The server closes a connection for which more than its `max_pending` waits."""
+async def test_a_stalled_replica_keeps_its_connection_at_any_credit(server: NatsServer, admin: Client) -> None:
+    """The server closes a connection with more unread bytes than `max_pending`."""
     for n in range(24):
         await admin.jetstream().publish(names.media("lobby"), bytes([n]) * (2 << 20))
     client = await bus.connect(server.settings("cv"), "cv")
@@ -86,7 +84,7 @@ async def test_a_replica_that_stalls_keeps_its_connection_however_much_it_may_ho
 async def test_the_largest_message_on_the_longest_subject_is_delivered(
     server: NatsServer, admin: Client, stream: str, subject: str, consumer: str
 ) -> None:
-    """Else it would stay the first until it expires, and any publisher could stop a service so."""
+    """Otherwise it would stay the first until it expires, and any publisher could stop a service."""
     longest = subject + "x" * (MAX_CONTROL_LINE - 32 - len(subject))
     await admin.publish(longest, bytes(admin.max_payload))
     await admin.flush()

@@ -1,4 +1,4 @@
-"""The room People: who lets whom in, what they may give, and what is never told. Tokens of one's own."""
+"""The page People: accounts, the roles that each may assign, secrets that stay hidden, and personal tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidegate.local.server import NatsServer
 LONG = "correct horse battery"
 
 
-async def test_an_admin_lets_somebody_in(server: NatsServer, admin: Client) -> None:
+async def test_an_admin_admits_a_person(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for id in ("lobby", "gate", "vault"):
             await add_camera(admin, id)
@@ -70,7 +70,7 @@ async def test_people_are_listed_a_page_at_a_time(server: NatsServer, admin: Cli
         assert rest["next"] is None
 
 
-async def test_whoever_is_switched_off_is_out_at_once(server: NatsServer, admin: Client) -> None:
+async def test_a_disabled_person_is_signed_out_immediately(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         anna = await console.person("anna")
@@ -84,7 +84,7 @@ async def test_whoever_is_switched_off_is_out_at_once(server: NatsServer, admin:
         assert {(await c.get("me")).status_code for c in (anna, program)} == {401}, "what was before is over"
 
 
-async def test_whoever_is_removed_and_made_again_is_somebody_new(server: NatsServer, admin: Client) -> None:
+async def test_a_recreated_account_is_a_new_person(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         anna = await console.person("anna")
@@ -99,7 +99,7 @@ async def test_whoever_is_removed_and_made_again_is_somebody_new(server: NatsSer
         assert (await console.nobody().post("session/link", json={"token": link})).status_code == 401
 
 
-async def test_the_last_admin_stays(server: NatsServer, admin: Client) -> None:
+async def test_the_last_admin_cannot_be_removed(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         await console.person("eve", "admin")
@@ -111,8 +111,8 @@ async def test_the_last_admin_stays(server: NatsServer, admin: Client) -> None:
         assert (await root.delete("people/root")).status_code == 204
 
 
-async def test_two_admins_can_not_remove_each_other_at_once(server: NatsServer, admin: Client) -> None:
-    """Two consoles, so that nothing in one process keeps them apart."""
+async def test_two_admins_cannot_remove_each_other_concurrently(server: NatsServer, admin: Client) -> None:
+    """Use two consoles, so that no lock of one process separates them."""
     async with console_on(server, admin) as one, console_on(server, admin) as two:
         for n in range(5):
             anna = await one.person("anna", "admin", sees_all=True)
@@ -131,8 +131,8 @@ async def test_two_admins_can_not_remove_each_other_at_once(server: NatsServer, 
             await bucket.delete("person.ben")
 
 
-async def test_an_admin_who_sees_some_cameras_changes_nobody(server: NatsServer, admin: Client) -> None:
-    """They would give themselves the others; and so would a token that was narrowed."""
+async def test_an_admin_of_some_cameras_changes_no_account(server: NatsServer, admin: Client) -> None:
+    """They, or a narrowed token, would grant themselves the other cameras."""
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         root = await console.person("root", "admin", sees_all=True)
@@ -154,7 +154,7 @@ async def test_an_admin_who_sees_some_cameras_changes_nobody(server: NatsServer,
             assert {a.status_code for a in answers} == {403}
 
 
-async def test_a_token_makes_neither_tokens_nor_links(server: NatsServer, admin: Client) -> None:
+async def test_a_token_creates_neither_tokens_nor_links(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         built = (await root.post("me/tokens", json={"label": "all"})).json()
@@ -170,7 +170,7 @@ async def test_a_token_makes_neither_tokens_nor_links(server: NatsServer, admin:
         assert {a.status_code for a in answers} == {403}
 
 
-async def test_a_token_may_less_than_its_person_and_never_more(server: NatsServer, admin: Client) -> None:
+async def test_a_token_never_exceeds_its_persons_rights(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for id in ("lobby", "vault"):
             await add_camera(admin, id)
@@ -194,7 +194,7 @@ async def test_a_token_may_less_than_its_person_and_never_more(server: NatsServe
         assert (await program.get("me")).status_code == 401
 
 
-async def test_one_signs_out_everywhere(server: NatsServer, admin: Client) -> None:
+async def test_a_person_can_sign_out_everywhere(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna")
         lost, ben = await console.signed_in("anna"), await console.person("ben")
@@ -202,7 +202,7 @@ async def test_one_signs_out_everywhere(server: NatsServer, admin: Client) -> No
         assert [(await c.get("me")).status_code for c in (anna, lost, ben)] == [401, 401, 200]
 
 
-async def test_signing_out_ends_tokens_where_it_is_told_to(server: NatsServer, admin: Client) -> None:
+async def test_signing_out_ends_tokens_on_request(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         anna = await console.person("anna")
@@ -227,7 +227,7 @@ async def test_signing_out_ends_tokens_where_it_is_told_to(server: NatsServer, a
         ("groups/g", {"cameras": ["nowhere"]}, 404, "there is no camera 'nowhere'"),
     ],
 )
-async def test_what_can_not_be_is_refused_in_words(
+async def test_impossible_changes_are_refused_with_a_reason(
     server: NatsServer, admin: Client, path: str, body: dict[str, Any], status: int, says: str
 ) -> None:
     async with console_on(server, admin) as console:
@@ -236,8 +236,8 @@ async def test_what_can_not_be_is_refused_in_words(
         assert answer.status_code == status and says in answer.json()["error"], answer.text
 
 
-async def test_a_group_that_somebody_is_in_stays(server: NatsServer, admin: Client) -> None:
-    """Another group of its name would give them its cameras."""
+async def test_a_group_with_members_cannot_be_removed(server: NatsServer, admin: Client) -> None:
+    """A later group of the same name would grant its cameras to them."""
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         root = await console.person("root", "admin", sees_all=True)

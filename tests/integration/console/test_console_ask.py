@@ -1,4 +1,4 @@
-"""Asking a model by the console: what is waited for, answers as they come, and nothing of cameras that are hidden."""
+"""Questions to a model by the console: waiting, streamed answers, and nothing of hidden cameras."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def lines(answer: httpx.Response) -> AsyncIterator[Line]:
 
 
 async def reply_lines(client: httpx.AsyncClient, path: str = "ask", **request: Any) -> list[Line]:
-    """All but what is waited for."""
+    """All events but those of waiting."""
     own = {"question": "Who?"} if path == "ask" else {}
     async with client.stream("POST", path, json={**own, **request}) as answer:
         assert answer.status_code == 200, await answer.aread()
@@ -47,7 +47,7 @@ async def reply_lines(client: httpx.AsyncClient, path: str = "ask", **request: A
         return [line async for line in lines(answer) if line[0] != "waiting"]
 
 
-async def test_a_question_is_answered_with_the_frames_it_rests_on(server: NatsServer, admin: Client) -> None:
+async def test_an_answer_has_its_frames(server: NatsServer, admin: Client) -> None:
     async with world(server, admin) as (console, _):
         anna = await console.person("anna", "operator", cameras=["lobby", "street"])
         answer_of = await reply_lines(anna, cameras=["lobby", "street"])
@@ -66,7 +66,7 @@ async def test_a_question_is_answered_with_the_frames_it_rests_on(server: NatsSe
         assert (await (await console.person("eve", cameras=["vault"])).get("ask/recent")).json() == {"answers": []}
 
 
-async def test_what_can_t_be_answered_says_why(server: NatsServer, admin: Client) -> None:
+async def test_an_unanswerable_question_has_a_reason(server: NatsServer, admin: Client) -> None:
     async with world(server, admin) as (console, _):
         anna = await console.person("anna", "operator", sees_all=True)
         await add_camera(admin, "dark")
@@ -83,7 +83,7 @@ async def last_reason(admin: Client, kind: str, camera: str) -> str:
     return str(json.loads(message.data or b"")["reason"])
 
 
-async def test_without_a_front_it_says_how_to_start_one(server: NatsServer, admin: Client) -> None:
+async def test_a_missing_front_is_reported_with_the_remedy(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)
@@ -91,7 +91,7 @@ async def test_without_a_front_it_says_how_to_start_one(server: NatsServer, admi
         assert name == "error" and data["camera"] == "lobby" and "tidegate up --vlm" in data["error"]
 
 
-async def test_meanwhile_it_says_what_is_waited_for(server: NatsServer, admin: Client) -> None:
+async def test_a_waiting_question_names_what_it_waits_for(server: NatsServer, admin: Client) -> None:
     thought = asyncio.Event()
 
     async def think(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -112,7 +112,7 @@ async def test_meanwhile_it_says_what_is_waited_for(server: NatsServer, admin: C
         assert seen[0]["waited_s"] == 0 and [s["waited_s"] for s in seen] == sorted(s["waited_s"] for s in seen)
 
 
-async def test_once_the_browser_has_gone_nothing_goes_on(server: NatsServer, admin: Client) -> None:
+async def test_a_question_ends_with_its_browser(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with fronting(server), console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)
@@ -131,7 +131,7 @@ def going_on() -> int:
     return sum("AnswerStream._ask" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
-async def test_each_person_has_so_many_questions_under_way(server: NatsServer, admin: Client) -> None:
+async def test_each_person_has_a_limit_of_questions(server: NatsServer, admin: Client) -> None:
     for n in range(6):
         await add_camera(admin, f"c-{n}")
     async with fronting(server), console_on(server, admin) as console, contextlib.AsyncExitStack() as stack:
@@ -143,7 +143,7 @@ async def test_each_person_has_so_many_questions_under_way(server: NatsServer, a
         async def begin(client: httpx.AsyncClient) -> None:
             answer = await stack.enter_async_context(client.stream("POST", "ask", json=request))
             assert answer.status_code == 200, await answer.aread()
-            heard.append(lines(answer))  # a stream that nobody holds is closed
+            heard.append(lines(answer))  # a stream without a reference is closed
             assert (await anext(heard[-1]))[0] == "waiting"
 
         for _ in range(MOST_AT_ONCE):
@@ -158,7 +158,7 @@ async def test_each_person_has_so_many_questions_under_way(server: NatsServer, a
 
 
 async def jobs(admin: Client, count: int) -> None:
-    """Wait until so many questions wait for a model."""
+    """Wait until `count` questions wait for a model."""
     async with asyncio.timeout(patience_s()):
         while await waiting(admin, names.ASKS) < count:
             await asyncio.sleep(0.05)
@@ -180,7 +180,7 @@ REFUSED: tuple[tuple[dict[str, Any], int, str], ...] = (
 )
 
 
-async def test_what_may_not_be_asked_costs_no_model(server: NatsServer, admin: Client) -> None:
+async def test_a_forbidden_question_reaches_no_model(server: NatsServer, admin: Client) -> None:
     for camera in ("lobby", "vault"):
         await add_camera(admin, camera)
     async with fronting(server), console_on(server, admin) as console:
@@ -196,7 +196,7 @@ async def test_what_may_not_be_asked_costs_no_model(server: NatsServer, admin: C
         assert await waiting(admin, names.ASKS) == 0
 
 
-async def test_who_may_see_a_camera_no_more_gets_no_answer_about_it(server: NatsServer, admin: Client) -> None:
+async def test_a_person_who_loses_a_camera_gets_no_answer_about_it(server: NatsServer, admin: Client) -> None:
     for camera in ("lobby", "street"):
         await add_camera(admin, camera)
     go = asyncio.Event()
@@ -220,7 +220,7 @@ async def test_who_may_see_a_camera_no_more_gets_no_answer_about_it(server: Nats
     await client.close()
 
 
-async def test_recent_answers_are_those_of_the_last_day_that_one_may_see(server: NatsServer, admin: Client) -> None:
+async def test_recent_answers_are_the_visible_ones_of_the_last_day(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna, eve = await console.person("anna", sees_all=True), await console.person("eve", cameras=["lobby"])
         assert (await eve.get("ask/recent")).json() == {"answers": []}
@@ -267,7 +267,7 @@ async def say(client: Client, event: Answer | Summary) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
-async def test_who_asked_what_of_which_camera_is_kept(server: NatsServer, admin: Client) -> None:
+async def test_questions_are_in_the_audit_with_person_and_camera(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", "operator", sees_all=True)

@@ -1,4 +1,4 @@
-"""Cameras by the console: how they do, who may change them, what a camera shows before it is saved, and no secret."""
+"""Cameras by the console: state, rights to change them, the picture before saving, and no secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def listed(client: httpx.AsyncClient, **params: Any) -> dict[str, dict[str
 
 
 async def becomes(client: httpx.AsyncClient, id: str, **wanted: Any) -> dict[str, Any]:
-    """The camera as it is listed, once it is so."""
+    """The camera in the list, once it has this state."""
     async with asyncio.timeout(patience_s()):
         while True:
             camera = (await listed(client))[id]
@@ -46,14 +46,14 @@ async def becomes(client: httpx.AsyncClient, id: str, **wanted: Any) -> dict[str
 
 
 async def audited(admin: Client) -> list[dict[str, Any]]:
-    """All that people changed, the oldest first."""
+    """All changes by people, the oldest first."""
     js = admin.jetstream()
     last = (await js.stream_info(names.AUDIT)).state.last_seq
     return [json.loads((await js.get_msg(names.AUDIT, seq, direct=True)).data or b"") for seq in range(1, last + 1)]
 
 
-async def test_a_camera_is_listed_as_it_does(server: NatsServer, admin: Client) -> None:
-    """What was said before the console began counts as what is said while it runs."""
+async def test_a_camera_is_listed_with_its_state(server: NatsServer, admin: Client) -> None:
+    """Events from before the console's start count like events while it runs."""
     for id in ("online", "offline", "unreadable", "new", "off"):
         await add_camera(admin, id, enabled=id != "off")
     await say(admin, status("offline", "offline", "nothing listens at the camera's address"), "1")
@@ -86,7 +86,7 @@ async def test_a_camera_is_listed_as_it_does(server: NatsServer, admin: Client) 
         assert "not a camera" in (await becomes(anna, "new", state="unusable"))["reason"]
 
 
-async def test_what_arrives_and_what_is_seen_is_told(server: NatsServer, admin: Client) -> None:
+async def test_arrivals_and_detections_are_reported(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     await add_camera(admin, "yard")
     async with console_on(server, admin) as console:
@@ -104,7 +104,7 @@ async def test_what_arrives_and_what_is_seen_is_told(server: NatsServer, admin: 
         assert list(await listed(anna, states="connecting")) == ["yard"]
 
 
-async def test_a_list_is_read_in_parts(server: NatsServer, admin: Client) -> None:
+async def test_a_list_is_read_in_pages(server: NatsServer, admin: Client) -> None:
     for id in ("a", "b", "c", "vault"):
         await add_camera(admin, id)
     async with console_on(server, admin) as console:
@@ -115,7 +115,7 @@ async def test_a_list_is_read_in_parts(server: NatsServer, admin: Client) -> Non
         assert ([c["id"] for c in rest["cameras"]], rest["next"]) == (["c"], None)
 
 
-async def test_a_camera_that_one_may_not_see_is_none(server: NatsServer, admin: Client) -> None:
+async def test_a_hidden_camera_counts_as_missing(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "vault")
     async with console_on(server, admin) as console:
         eve = await console.person("eve", "operator", cameras=["lobby"])
@@ -141,8 +141,8 @@ async def test_a_camera_that_one_may_not_see_is_none(server: NatsServer, admin: 
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_who_may_not_change_cameras_does_not(server: NatsServer, admin: Client, role: Any) -> None:
-    """Whoever gives an address decides what is seen at it, so that a part of the cameras is not enough for that."""
+async def test_people_without_the_right_change_no_camera(server: NatsServer, admin: Client, role: Any) -> None:
+    """The author of an address decides what the camera shows, so that access to some cameras does not suffice."""
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         eve = await console.person("eve", role, cameras=["lobby"])
@@ -158,7 +158,7 @@ async def test_who_may_not_change_cameras_does_not(server: NatsServer, admin: Cl
         assert list(existing) == ["lobby"] and existing["lobby"].url == "rtsp://10.0.0.7/stream1"  # type: ignore[union-attr]
 
 
-async def test_a_file_is_an_admins_to_give(server: NatsServer, admin: Client) -> None:
+async def test_only_an_admin_adds_a_file(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         olga, root = (
             await console.person("olga", "operator", sees_all=True),
@@ -174,7 +174,7 @@ async def test_a_file_is_an_admins_to_give(server: NatsServer, admin: Client) ->
             assert answer.status_code == 400 and "can't be tried here" in answer.json()["error"]
 
 
-async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told(
+async def test_a_camera_is_added_changed_and_removed_without_revealing_its_password(
     server: NatsServer, admin: Client
 ) -> None:
     js = admin.jetstream()
@@ -233,7 +233,7 @@ async def test_a_camera_is_added_changed_and_removed_and_its_password_never_told
             assert SECRET not in text and QUOTED not in text and "another" not in text.replace("take another id", "")
 
 
-async def test_viewers_do_not_hear_of_credentials(server: NatsServer, admin: Client) -> None:
+async def test_viewers_do_not_see_credentials(server: NatsServer, admin: Client) -> None:
     await registry.add(admin.jetstream(), "lobby", Camera(url="rtsp://10.0.0.7/a"), f"olga:{QUOTED}")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", cameras=["lobby"])
@@ -270,8 +270,8 @@ async def test_a_camera_shows_its_picture_before_it_is_saved(
         assert missing["cause"] == "refused" and "nothing listens" in missing["error"]
 
 
-async def test_a_password_is_tried_at_its_own_address_alone(server: NatsServer, admin: Client) -> None:
-    """A listener that asks for a password hears none of a camera's that was given for another address."""
+async def test_a_password_is_tried_only_at_its_own_address(server: NatsServer, admin: Client) -> None:
+    """A listener that asks for a password gets none that belongs to another address."""
     heard = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -299,7 +299,7 @@ async def test_a_password_is_tried_at_its_own_address_alone(server: NatsServer, 
         assert "kept" not in json.dumps(await audited(admin)) and "given" not in json.dumps(await audited(admin))
 
 
-async def test_only_so_many_are_tried_at_once_and_who_leaves_ends_theirs(server: NatsServer, admin: Client) -> None:
+async def test_concurrent_tries_are_limited_and_end_with_their_browser(server: NatsServer, admin: Client) -> None:
     opened: list[asyncio.StreamWriter] = []
     closed = []
 
@@ -323,7 +323,7 @@ async def test_only_so_many_are_tried_at_once_and_who_leaves_ends_theirs(server:
         await until(lambda: len(closed) == 2 and not console.pages.cameras.trial.limit.in_flight)
 
 
-async def test_a_browser_that_leaves_is_no_error(
+async def test_a_disconnected_browser_is_no_error(
     server: NatsServer, admin: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with console_on(server, admin) as console:
@@ -372,7 +372,7 @@ async def test_rules_are_read_written_and_removed(server: NatsServer, admin: Cli
         assert "Loitering" in schema["$defs"]
 
 
-async def test_mistakes_are_found_with_their_places(server: NatsServer, admin: Client) -> None:
+async def test_mistakes_in_rules_have_their_places(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna")
         text = "zones:\n  door:\n    polygon: [[0, 0], [1, 1]]\nrules:\n- id: in\n  kind: enter\n  zone: dor\n"
@@ -385,7 +385,7 @@ async def test_mistakes_are_found_with_their_places(server: NatsServer, admin: C
         assert (await anna.post("rules/check", json={"text": "a: &a [*a]"})).json()["mistakes"][0]["path"] == ""
 
 
-async def test_rules_are_tried_on_what_was_seen(server: NatsServer, admin: Client) -> None:
+async def test_rules_are_tried_on_past_detections(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     begin = now() - dt.timedelta(minutes=20)
     walk = Walk(0, 10, (0.2, 0.9), (0.8, 0.9))

@@ -1,4 +1,4 @@
-"""Clips out of a real MEDIA, frame by frame what the camera sent."""
+"""Clips out of a real MEDIA, equal to the camera's video frame by frame."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def counters(found: Sequence[reading.StoredSegment]) -> list[int]:
     return [one.segment.n for one in found]
 
 
-async def test_a_stretch_has_what_is_there_in_order(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
-    """Of two epochs with hours between them, without a segment that is missing, a replay, and what is no segment."""
+async def test_a_stretch_has_its_segments_in_order(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
+    """Two epochs with hours between them, a missing segment, a replay, and a message that is no segment."""
     js = admin.jetstream()
     first, second = seconds(), seconds()
     start = first[0].segment.start
@@ -64,7 +64,7 @@ async def test_a_stretch_begins_with_a_keyframe(admin: Client, pieces: list[Piec
     found = await walked(admin, begin, begin + s(1))
     assert found[0].seq == seqs[keys[1]]
     assert counters(found) == list(range(keys[1], found[-1].segment.n + 1))
-    # Where the keyframe is gone, what needs it is left out.
+    # Without the keyframe, its dependent segments are skipped.
     await admin.jetstream().purge_stream(names.MEDIA, seq=seqs[keys[1] + 1])
     assert counters(await walked(admin, begin, begin + s(100))) == list(range(keys[2], len(pieces)))
 
@@ -76,7 +76,7 @@ async def sent(clip: Any, first: int = 0, last: int | None = None) -> bytes:
     return b"".join([bytes(buffer) async for buffer in clip.read(first, last)])
 
 
-async def test_a_clip_is_what_the_camera_sent(
+async def test_a_clip_is_the_video_of_the_camera(
     admin: Client, pieces: list[Piece], source: list[np.ndarray], path: Path
 ) -> None:
     await publish(admin, pieces)
@@ -85,7 +85,7 @@ async def test_a_clip_is_what_the_camera_sent(
     clip = await clips.clip("cam", start + s(4.5), start + s(7))
     data = await sent(clip)
     assert len(data) == clip.size
-    # From the keyframe before on, until the segment's end.
+    # From the previous keyframe, until the segment's end.
     key = max(n for n, piece in enumerate(pieces) if not piece.dependent and piece.segment.start <= start + s(4.5))
     first = sum(piece.segment.frames for piece in pieces[:key])
     assert clip.since == rounded(pieces[key].segment.start)
@@ -98,7 +98,7 @@ async def test_a_clip_is_what_the_camera_sent(
 
 
 async def test_parts_of_a_clip_are_its_bytes(admin: Client, pieces: list[Piece]) -> None:
-    """As a browser asks when somebody seeks. It is found once."""
+    """The requests of a browser that seeks. The clip is assembled once."""
     await publish(admin, pieces)
     clips = Clips(admin, 256)
     span = (pieces[0].segment.start, pieces[-1].segment.start)

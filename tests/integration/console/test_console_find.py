@@ -1,4 +1,4 @@
-"""Finding moments by the console: by whatever is asked, of what somebody may see, and not a word of the rest."""
+"""Search by the console: every kind of query, over the cameras that a person may see, and nothing about the others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def moment(camera: str, similarity: float | None = None, score: float | None = N
     return Moment(camera=camera, similarity=similarity, score=score, **common)
 
 
-async def test_moments_are_found_by_words_labels_and_likeness(
+async def test_moments_are_found_by_words_labels_and_similarity(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     for second in range(20):
@@ -79,7 +79,7 @@ async def test_moments_are_found_by_words_labels_and_likeness(
         assert (await anna.get("find/labels", params={"cameras": "street"})).json() == {"labels": []}
 
 
-async def test_who_sees_one_camera_is_told_nothing_of_the_others(
+async def test_a_person_with_one_camera_learns_nothing_of_the_others(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     for second in range(4):
@@ -116,8 +116,8 @@ async def test_who_sees_one_camera_is_told_nothing_of_the_others(
         assert (await nobody.get("find/labels")).json() == {"labels": []}
 
 
-async def test_words_are_no_way_to_learn_what_others_saw(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Where no model reads texts the service says which labels it knows."""
+async def test_words_reveal_nothing_of_hidden_cameras(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Without a text model, the service names the labels it knows."""
     await detected(admin, "lobby", 0, [("dog", 0.9)])
     await detected(admin, "vault", 0, [("safe", 0.9)])
     async with searching(server, tmp_path), console_on(server, admin) as console:
@@ -128,8 +128,8 @@ async def test_words_are_no_way_to_learn_what_others_saw(server: NatsServer, adm
         assert seen.replace("a safe", "it") == never.replace("a boat", "it") and "(seen: dog)" in seen
 
 
-async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer, admin: Client) -> None:
-    """Whatever comes of other cameras is dropped, even where the service was told which may be seen."""
+async def test_hidden_cameras_in_a_service_answer_are_dropped(server: NatsServer, admin: Client) -> None:
+    """The console drops results of other cameras, although its request names the permitted ones."""
     search = await bus.connect(server.settings("search"), "search")
     queries: list[Query] = []
 
@@ -154,8 +154,8 @@ async def test_a_service_that_tells_too_much_is_not_passed_on(server: NatsServer
     await search.close()
 
 
-async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServer, admin: Client) -> None:
-    """Each person has so many at once: what nobody waits for must not count."""
+async def test_a_search_ends_with_its_browser(server: NatsServer, admin: Client) -> None:
+    """Each person has a limit of concurrent searches: abandoned ones must not count."""
     search = await bus.connect(server.settings("search"), "search")
     queries, go = [], asyncio.Event()
 
@@ -184,13 +184,13 @@ async def test_a_search_ends_with_the_browser_that_waits_for_it(server: NatsServ
 
 
 async def until_free(client: httpx.AsyncClient) -> None:
-    """Wait until they may search again: a search that is none is refused for what it is."""
+    """Wait until they may search again: an invalid search is then refused for its content."""
     async with asyncio.timeout(patience_s()):
         while (await client.post("find", json={"like": "x", "cameras": ["nowhere"]})).status_code == 429:
             await asyncio.sleep(0.02)
 
 
-async def test_what_is_no_picture_and_what_is_no_search_is_refused_in_a_sentence(
+async def test_an_invalid_picture_or_search_is_refused_with_a_sentence(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     async with console_on(server, admin) as console:
@@ -217,7 +217,7 @@ async def test_what_is_no_picture_and_what_is_no_search_is_refused_in_a_sentence
             assert too_large.status_code == 413
 
 
-async def test_what_was_found_is_exported_as_csv(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_results_are_exported_as_csv(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await detected(admin, "-lobby", 0, [("=HYPERLINK(0)", 0.9)])
     async with searching(server, tmp_path), console_on(server, admin) as console:
         await settled(admin)
@@ -232,7 +232,7 @@ async def test_what_was_found_is_exported_as_csv(server: NatsServer, admin: Clie
 
 @given(st.lists(st.text(max_size=8), max_size=3), st.text(max_size=8), st.floats(-1, 1))
 @example([], "\x1f=", 0.0)
-def test_no_cell_of_a_csv_is_a_formula(labels: list[str], id: str, similarity: float) -> None:
+def test_no_csv_cell_is_a_formula(labels: list[str], id: str, similarity: float) -> None:
     moment = FoundMoment(
         camera="-x", start=at(0), end=at(1), time=at(0), by=["vectors"], labels=labels, id=id, similarity=similarity
     )
@@ -242,7 +242,7 @@ def test_no_cell_of_a_csv_is_a_formula(labels: list[str], id: str, similarity: f
     assert float(row[4]) == similarity and row[10].removeprefix("'") == id.removeprefix("'")
 
 
-async def test_searches_are_kept_by_each_for_themselves(server: NatsServer, admin: Client) -> None:
+async def test_saved_searches_are_private(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna, eve = await console.person("anna", sees_all=True), await console.person("eve", cameras=["lobby"])
         entry = {"title": "Red cars at night", "search": {"text": "a red car", "last_s": 3600, "cameras": ["lobby"]}}

@@ -1,4 +1,4 @@
-"""Whatever a viewer or an admin sends to any route, right or wrong, is answered as the OpenAPI document says."""
+"""Every answer to a viewer or an admin, to valid and invalid requests of any route, matches the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import until
 from tests.support.worlds.incidents import incident, say
 from tidegate.local.server import NatsServer
 
-# Of each route so many, of which the first is the simplest that there is.
+# Requests of each route; the first is the simplest.
 EACH = 4
 NAMES = {
     "camera": ["lobby", "gate", "nowhere"],
@@ -37,7 +37,7 @@ NAMES = {
     "action": ["camera.add", "person.*", "*"],
 }
 SIGN_OUT = "sign_out"
-# Bodies that are no JSON, or more of it than it looks.
+# Bodies that are no JSON, or that expand beyond their size.
 RAW = st.binary(max_size=64) | st.sampled_from([b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"NaN"])
 
 Answer = tuple[str, httpx.Response]
@@ -80,7 +80,7 @@ def requests(draw: st.DrawFn, values: Values, method: str, path: str, operation:
 
 
 async def answered(client: httpx.AsyncClient, query: Request) -> httpx.Response:
-    """The answer; of one that goes on for ever, no more than its head."""
+    """The answer; of an endless one, only its head."""
     content = {"content": query.body} if isinstance(query.body, bytes) else {"json": query.body}
     headers = {"Content-Type": "application/json", **query.headers}
     request = client.build_request(query.method, query.at, params=query.query, headers=headers, **content)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ async def answered(client: httpx.AsyncClient, query: Request) -> httpx.Response:
 
 
 def check(document: dict[str, Any], request: Request, answer: httpx.Response) -> None:
-    """That it is one of those that the document has, and no failure of the console itself."""
+    """Assert that the document has this answer, and that it is no failure of the console itself."""
     status, media = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
     assert status < 500 or status == 503, f"{request}: {status} {answer.text}"
     if request.operation["security"] and not request.operation["operationId"].startswith(SIGN_OUT):
@@ -117,7 +117,7 @@ def check(document: dict[str, Any], request: Request, answer: httpx.Response) ->
 
 
 async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]:
-    """Something of each kind, and who asks for it."""
+    """An object of each kind, and the clients that request them."""
     await say(admin, incident(camera="lobby"))
     await until(lambda: any(console.pages.review.index.all(EVER.fits)))
     people = {
@@ -130,7 +130,7 @@ async def world(console: Running, admin: Client) -> dict[str, httpx.AsyncClient]
 
 
 @pytest.mark.slow
-async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsServer, admin: Client) -> None:
+async def test_every_answer_matches_the_openapi_document(server: NatsServer, admin: Client) -> None:
     document = app.document()
     await add_camera(admin, "lobby")
     await add_camera(admin, "gate")
@@ -156,6 +156,6 @@ async def test_whatever_is_sent_is_answered_as_the_document_says(server: NatsSer
 
 
 def _late(each: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool]:
-    """What takes away comes late, and whoever is signed out is answered 401 from then on."""
+    """Order deletions late and signing out last: after that, each answer is 401."""
     method, _, operation = each
     return operation["operationId"].startswith(SIGN_OUT), method == "DELETE"

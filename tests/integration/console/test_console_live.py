@@ -1,4 +1,4 @@
-"""Live video: every browser gets what it can decode, and a slow one delays nobody."""
+"""Live video: every browser gets decodable video, and a slow one delays nobody."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["path", "pieces", "seconds"]
 
 
 class Browser:
-    """What a browser gets. Where it is slow, it takes a message when it is let."""
+    """The messages of a browser. A slow one takes a message when the test permits it."""
 
     def __init__(self, live: Any, sees: Callable[[str], bool] = lambda camera: True, *, slow: bool = False) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ async def heard(admin: Client, pieces: Sequence[Piece], camera: str = "cam") -> 
         seqs[piece.segment.message_id] = ack.seq
 
 
-async def test_a_browser_sees_what_the_camera_sends(admin: Client, pieces: list[Piece], path: Path) -> None:
+async def test_a_browser_gets_the_video_of_the_camera(admin: Client, pieces: list[Piece], path: Path) -> None:
     async with watching(admin, {}) as (_, browser):
         await browser.viewer.hear('{"watch": ["cam"]}')
         await begun(admin)
@@ -103,7 +103,7 @@ async def test_a_browser_sees_what_the_camera_sends(admin: Client, pieces: list[
         assert [t - first for t, _ in shown] == pytest.approx([n / FPS for n in range(250)], abs=1e-6)
         assert heads[0]["time"] == pytest.approx(first)
         for head, piece in zip(heads, pieces, strict=True):
-            # By these a page knows when the frame it shows was captured.
+            # A page shows the capture time of its frame by these.
             start = dt.datetime.fromisoformat(head["start"])
             assert start == rounded(piece.segment.start)
             assert head["time"] - first == pytest.approx(
@@ -121,7 +121,7 @@ async def begun(admin: Client) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_who_comes_later_begins_with_a_keyframe(admin: Client, pieces: list[Piece]) -> None:
+async def test_a_later_viewer_begins_with_a_keyframe(admin: Client, pieces: list[Piece]) -> None:
     keys = [n for n, piece in enumerate(pieces) if not piece.dependent]
     async with watching(admin, {}, {}) as (_, early, late):
         await early.viewer.hear('{"watch": ["cam"]}')
@@ -134,7 +134,7 @@ async def test_who_comes_later_begins_with_a_keyframe(admin: Client, pieces: lis
         assert late.heads()[0]["start"] == to_headers(pieces[keys[1]].segment)["Start"]
         await until(lambda: len(early.heads()) == keys[1] + 1)
         assert late.heads()[0] == early.heads()[-1] | {"dropped": 0}
-        # One who comes just after a keyframe has that one at once.
+        # A viewer that comes just after a keyframe gets that one immediately.
         third = Browser(_)
         await third.viewer.hear('{"watch": ["cam"]}')
         await until(lambda: third.heads())
@@ -143,7 +143,7 @@ async def test_who_comes_later_begins_with_a_keyframe(admin: Client, pieces: lis
         await third.close()
 
 
-async def test_the_first_begins_at_once_where_the_newest_has_a_keyframe(
+async def test_the_first_viewer_begins_immediately_at_a_newest_keyframe(
     admin: Client, seconds: Callable[[], list[Piece]]
 ) -> None:
     found = seconds()
@@ -154,7 +154,7 @@ async def test_the_first_begins_at_once_where_the_newest_has_a_keyframe(
         assert browser.heads()[0]["start"] == to_headers(found[4].segment)["Start"]
 
 
-async def test_a_slow_browser_misses_whole_gops_and_no_other_waits(admin: Client, pieces: list[Piece]) -> None:
+async def test_a_slow_browser_misses_whole_gops_and_delays_no_other(admin: Client, pieces: list[Piece]) -> None:
     keys = [n for n, piece in enumerate(pieces) if not piece.dependent]
     async with watching(admin, {"slow": True}, {}) as (_, slow, fast):
         for browser in (slow, fast):
@@ -174,7 +174,7 @@ async def test_a_slow_browser_misses_whole_gops_and_no_other_waits(admin: Client
         assert sum(head["dropped"] for head in slow.heads()) == len(pieces) - len(got)
 
 
-async def test_all_who_watch_share_what_is_read(admin: Client, server: Any, pieces: list[Piece]) -> None:
+async def test_all_viewers_share_one_read(admin: Client, server: Any, pieces: list[Piece]) -> None:
     live_client = await connect(server)
     try:
         async with watching(live_client, *[{}] * 20) as (_, *browsers):
@@ -197,7 +197,7 @@ async def connect(server: Any) -> Client:
     return await bus.connect(server.settings("admin"), "admin")
 
 
-async def test_nobody_gets_what_they_may_not_see(admin: Client, pieces: list[Piece]) -> None:
+async def test_no_viewer_gets_a_hidden_camera(admin: Client, pieces: list[Piece]) -> None:
     seen = {"cam"}
     async with watching(admin, {"sees": lambda camera: camera in seen}) as (live, browser):
         await browser.viewer.hear('{"watch": ["cam", "vault"]}')
@@ -218,14 +218,14 @@ async def test_nobody_gets_what_they_may_not_see(admin: Client, pieces: list[Pie
     "message", ["", "{", "[]", '{"watch": "cam"}', '{"watch": ["a b"]}', '{"watch": [1]}', b"\xff\xfe", '{"x": 1}',
                 json.dumps({"watch": ["c"] * 65})]
 )  # fmt: skip
-async def test_what_a_browser_may_not_say_is_an_error(admin: Client, message: bytes | str) -> None:
+async def test_an_invalid_message_of_a_browser_is_an_error(admin: Client, message: bytes | str) -> None:
     async with watching(admin, {}) as (_, browser):
         await browser.viewer.hear(message)
         await until(lambda: browser.messages)
         assert "say which cameras you watch" in browser.messages[0]["error"]
 
 
-async def test_what_is_watched_can_change(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
+async def test_the_watched_cameras_can_change(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
     async with watching(admin, {}) as (live, browser):
         for camera in ("a", "b"):
             await publish(admin, seconds()[:1], camera)
@@ -242,9 +242,7 @@ async def test_what_is_watched_can_change(admin: Client, seconds: Callable[[], l
         assert not live._feeds
 
 
-async def test_a_camera_without_keyframes_is_said_to_have_none(
-    admin: Client, seconds: Callable[[], list[Piece]]
-) -> None:
+async def test_a_camera_without_keyframes_is_reported(admin: Client, seconds: Callable[[], list[Piece]]) -> None:
     found = seconds()
     async with watching(admin, {}) as (live, browser):
         await browser.viewer.hear('{"watch": ["cam"]}')
@@ -263,7 +261,7 @@ async def test_a_camera_without_keyframes_is_said_to_have_none(
         await late.close()
 
 
-async def test_another_codec_is_told_before_it_comes(
+async def test_another_codec_is_announced_before_its_video(
     admin: Client, seconds: Callable[[], list[Piece]], tmp_path: Path
 ) -> None:
     hevc = dated(footage.make(tmp_path / "v.mp4", codec="libx265", frames=50))
@@ -279,7 +277,7 @@ async def test_another_codec_is_told_before_it_comes(
         assert all(a < b for a, b in pairwise(times))
 
 
-async def test_what_is_damaged_or_missing_ends_its_gop(admin: Client, pieces: list[Piece]) -> None:
+async def test_a_damaged_or_missing_segment_ends_its_gop(admin: Client, pieces: list[Piece]) -> None:
     keys = [n for n, piece in enumerate(pieces) if not piece.dependent]
     spoilt = [*pieces]
     spoilt[1] = pieces[1]._replace(payload=b"nonsense")
@@ -310,7 +308,7 @@ def chunk(seq: int, begins: bool) -> Chunk:
 
 
 @given(st.lists(st.one_of(st.booleans(), st.none()), max_size=60))
-def test_any_browser_gets_what_it_can_decode(script: list[bool | None]) -> None:
+def test_any_browser_gets_decodable_video(script: list[bool | None]) -> None:
     """True: a segment with a keyframe comes, False: one without, None: the browser takes a message."""
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Many browsers at once, one that stops reading, and servers that go: nobody harms anybody, and all come back."""
+"""Many concurrent browsers, one that stops reading, and lost servers: none harms another, and all recover."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def say(admin: Client, first: int, count: int, size: int = 0) -> None:
 
 
 class Heard:
-    """What one browser got: how many alerts, and how many it was told that it missed."""
+    """What one browser got: its alerts, and the reported number of missed ones."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.alerts: list[int] = []
@@ -53,7 +53,7 @@ class Heard:
 
 
 @pytest.mark.slow
-async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client) -> None:
+async def test_fifty_browsers_get_every_event(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
@@ -70,7 +70,7 @@ async def test_fifty_browsers_hear_everything(server: NatsServer, admin: Client)
 
 
 @pytest.mark.slow
-async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(server: NatsServer, admin: Client) -> None:
+async def test_a_stalled_browser_gets_its_missed_count_and_takes_no_memory(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna, bert = await console.person("anna", sees_all=True), await console.person("bert", sees_all=True)
@@ -83,7 +83,7 @@ async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(serv
             await until(lambda: quick.ready.is_set())
             await say(admin, 0, total, FAT)
             await until(lambda: quick.cameras_of == total)
-            # Its own buffers and the system's hold some: the rest was dropped, and is counted.
+            # Its own buffers and the system's have some: the rest was dropped, and counted.
             counted: Counter[str] = Counter()
             kind = ""
             while sum(counted.values()) < total:
@@ -99,7 +99,7 @@ async def test_who_stops_reading_is_told_what_it_missed_and_takes_no_memory(serv
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def test_events_come_again_after_the_server_was_away(server: NatsServer, admin: Client) -> None:
+async def test_events_resume_after_a_server_outage(server: NatsServer, admin: Client) -> None:
     await add_camera(admin, "lobby")
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
@@ -120,7 +120,7 @@ async def test_events_come_again_after_the_server_was_away(server: NatsServer, a
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_sessions_outlive_the_console(server: NatsServer, admin: Client) -> None:
+async def test_sessions_survive_a_restart_of_the_console(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as first:
         anna = await first.person("anna")
         cookies = dict(anna.cookies)

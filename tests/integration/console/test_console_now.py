@@ -1,4 +1,4 @@
-"""The page Now over HTTP: a real server, real workers, a scaler that explains, and people who see some cameras."""
+"""The page Now over HTTP: a real server, real workers, the scaler's explanations, and people with some cameras."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Answer = dict[str, Any]
 
 
 async def poll_until(client: httpx.AsyncClient, path: str, right: Callable[[Answer], object]) -> Answer:
-    """The first answer that is right. Raises TimeoutError."""
+    """The first answer for which the condition holds. Raises TimeoutError."""
     found: Answer = {}
     try:
         async with asyncio.timeout(patience_s()):
@@ -59,8 +59,8 @@ def of(now: Answer, service: str) -> Answer:
     return next((s for s in now["services"] if s["name"] == service), {})
 
 
-async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: NatsServer, admin: Client) -> None:
-    """What was stored before the console began is fetched once; of what comes later the server says when it came."""
+async def test_a_backlog_has_its_age_and_the_scalers_reason(server: NatsServer, admin: Client) -> None:
+    """The console fetches messages from before its start once; the server reports the time of later ones."""
     await publish(admin, [f"s{n}" for n in range(20)])
     async with estimating(server) as scaler, console_on(server, admin, cost_per_hour=36.0) as console:
         scaler.get(DemandQuery(service="cv", stream="MEDIA", consumer="cv")).listeners.add(lambda: None)
@@ -93,12 +93,12 @@ async def test_a_backlog_is_told_with_its_age_and_the_scaler_says_why(server: Na
             assert money["spent"] == pytest.approx(time["used_s"] / 100, abs=0.002)
             assert time["busy_s"] + time["idle_s"] + time["warming_s"] == pytest.approx(time["used_s"], abs=0.2)
         assert after["segments"] > 0 and after["bytes"] > 0 and after["connected"]
-        # Nobody runs these, and nobody has asked for them.
+        # These do not run, and nothing has requested them.
         assert not any(of(after, name) for name in ("embed", "vlm", "search", "webhook", "analytics"))
 
 
-async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(server: NatsServer, admin: Client) -> None:
-    """JetStream's floor of acknowledgements stays below it: what waits is told by what nobody was given."""
+async def test_a_deadly_message_does_not_count_as_waiting(server: NatsServer, admin: Client) -> None:
+    """JetStream's acknowledgement floor stays below it: the backlog is what was never delivered."""
     js = admin.jetstream()
     config = (await js.consumer_info("MEDIA", "cv")).config
     await js.add_consumer("MEDIA", config.evolve(ack_wait=0.5, max_deliver=1))
@@ -116,7 +116,7 @@ async def test_a_message_that_dies_with_its_workers_does_not_wait_for_ever(serve
         assert of(now, "cv")["age_s"] <= sent.total_seconds() + 1.5
 
 
-async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServer, admin: Client) -> None:
+async def test_no_person_learns_of_a_hidden_camera(server: NatsServer, admin: Client) -> None:
     for camera in ("lobby", "yard", "attic"):
         await add_camera(admin, camera)
     await say(admin, status("yard", "offline"), "before/yard")
@@ -147,19 +147,19 @@ async def test_nobody_learns_of_a_camera_that_they_may_not_see(server: NatsServe
         ]
         some = (await bea.get("now")).json()
         assert [c["id"] for c in some["cameras"]] == ["lobby"] and some["online"] == 1 and not some["attention"]
-        # What services do is of all cameras together: how much there is of it would tell.
+        # The work of services is over all cameras: its amount would reveal hidden ones.
         assert everything["services"] and everything["segments"] and everything["bytes"]
         assert (some["services"], some["segments"], some["bytes"]) == ([], None, None)
         none = (await nobody.get("now")).json()
         assert (none["services"], none["segments"], none["bytes"]) == ([], None, None)
         assert (none["cameras"], none["online"], none["cameras_more"]) == ([], 0, 0)
         assert "yard" not in (await bea.get("now")).text + (await nobody.get("now")).text
-        # A camera that is removed is gone at once.
+        # A removed camera disappears immediately.
         await (await admin.jetstream().key_value(names.CAMERAS)).delete("yard")
         await poll_until(anna, "now", lambda n: len(n["cameras"]) == 2 and not n["attention"])
 
 
-async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
+async def test_markers_are_of_the_range_and_of_visible_cameras(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(markers, "MOST", 4)
@@ -185,7 +185,7 @@ async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
         ends = {"since": found[2]["time"], "until": found[5]["time"]}
         part = (await anna.get("markers", params=ends)).json()
         assert [m["incident"] for m in part["markers"]] == ["i-2", "i-3", "i-4"]
-        # What others' cameras do changes nothing of an answer, how much is read for it least of all.
+        # Other people's cameras change nothing in an answer, least of all the amount of reading.
         monkeypatch.setattr(markers, "MOST_READ", 1)
         until = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat().replace("+00:00", "Z")
         later = {"since": ends["since"], "until": until}
@@ -194,7 +194,7 @@ async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
             await say(admin, begun("yard", n), f"i/{n}")
         assert (await bea.get("markers", params=later)).json() == before and before["markers"]
         monkeypatch.setattr(markers, "MOST_READ", 5000)
-        # One who sees many cameras is served by reading all, and told of theirs alone.
+        # For a person with many cameras the console reads all of them, and returns the person's alone.
         many = await console.person("dora", cameras=["yard", *(f"c{n}" for n in range(50))])
         answer = (await many.get("markers")).json()
         assert [m["incident"] for m in answer["markers"]] == [*(f"i-{n}" for n in (1, 3, 5, 7, 9, *range(10, 20)))]
@@ -214,25 +214,27 @@ async def test_markers_are_of_the_range_and_of_cameras_that_one_sees(
         pytest.param("since=" + "9" * 5000, id="long"),
     ],
 )
-async def test_a_bad_time_is_a_sentence(bare: httpx.AsyncClient, path: str, query: str) -> None:
+async def test_a_bad_time_is_refused_with_a_sentence(bare: httpx.AsyncClient, path: str, query: str) -> None:
     answer = await bare.get(path + query)
     assert answer.status_code == 400 and len(answer.json()["error"]) > 20, answer.text
 
 
 @pytest.mark.parametrize("query", ["service=cv&step=nan", "service=cv&step=-1", "service=cv&step=0.001", ""])
-async def test_a_bad_step_and_no_service_are_sentences(bare: httpx.AsyncClient, query: str) -> None:
+async def test_a_bad_step_and_a_missing_service_are_refused_with_a_sentence(
+    bare: httpx.AsyncClient, query: str
+) -> None:
     answer = await bare.get(f"history?{query}")
     assert answer.status_code == 400 and answer.json()["error"]
 
 
 @pytest.mark.parametrize("service", ["nobody", 'cv"}', "cv|embed", ".*", "cv\n", "", "%2e%2e"])
-async def test_a_service_that_there_is_not_is_not_found(bare: httpx.AsyncClient, service: str) -> None:
+async def test_an_unknown_service_is_not_found(bare: httpx.AsyncClient, service: str) -> None:
     answer = await bare.get("history", params={"service": service})
     assert answer.status_code == 404 and "there are ingest, cv" in answer.json()["error"]
 
 
 @pytest.mark.slow
-async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client) -> None:
+async def test_history_is_what_the_console_measured(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin, cost_per_hour=10.0) as console, working(server, Echo(infer_s=0.01)):
         anna = await console.person("anna", sees_all=True)
         sending = asyncio.create_task(_send_for_ever(admin))
@@ -248,13 +250,13 @@ async def test_history_is_what_the_console_saw(server: NatsServer, admin: Client
         last = {name: [v for v in values if v is not None][-1:] for name, values in found["series"].items()}
         assert last["ready"] == [1.0] and last["arriving"][0] > 1 and last["clearing"][0] > 1
         assert last["cost"][0] == pytest.approx(10.0, rel=0.3) and last["wanted"] == []
-        # What nobody remembers any more is not made up.
+        # Forgotten data is not invented.
         old = (await anna.get("history?service=cv&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z")).json()
         assert old["source"] == "ring" and set(old["series"]["busy"]) == {None} and old["known_since"] > old["until"]
 
 
 @pytest.mark.slow
-async def test_a_server_that_was_away_is_a_marker(server: NatsServer, admin: Client) -> None:
+async def test_a_server_outage_is_a_marker(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
         await poll_until(anna, "now", lambda n: n["connected"])
@@ -265,7 +267,7 @@ async def test_a_server_that_was_away_is_a_marker(server: NatsServer, admin: Cli
         await poll_until(anna, "now", lambda n: n["connected"] and not n["attention"])
         found = await poll_until(anna, "markers", lambda m: m["markers"] and m["markers"][-1]["until"])
         assert [m["kind"] for m in found["markers"]] == ["server"]
-        # What comes after that is seen as before.
+        # Later events appear as before.
         await publish(admin, ["s"])
         await poll_until(anna, "now", lambda n: of(n, "cv").get("pending") == 1)
 
@@ -274,7 +276,7 @@ async def test_a_server_that_was_away_is_a_marker(server: NatsServer, admin: Cli
 
 
 class Odd(AioPage):
-    """What answers in place of Prometheus."""
+    """A server in place of Prometheus."""
 
     def __init__(self, then: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         super().__init__()
@@ -312,7 +314,7 @@ async def _drops(request: web.Request) -> web.Response:
         (_drops, "can't be asked"),
     ],
 )
-async def test_a_prometheus_that_fails_is_told_of_and_the_console_tells_what_it_knows(
+async def test_a_failing_prometheus_is_reported_and_the_console_shows_its_own_data(
     server: NatsServer, admin: Client, then: Any, says: str
 ) -> None:
     async with Odd(then) as page:
@@ -325,7 +327,7 @@ async def test_a_prometheus_that_fails_is_told_of_and_the_console_tells_what_it_
             assert says in found["problem"] and "S3cret" not in answer.text
 
 
-async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsServer, admin: Client) -> None:
+async def test_data_of_prometheus_has_the_format_of_the_ring(server: NatsServer, admin: Client) -> None:
     requests: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -351,7 +353,7 @@ async def test_what_prometheus_says_is_told_as_the_ring_tells_it(server: NatsSer
 
 
 @pytest.mark.foreign
-def test_the_queries_are_queries_of_metrics_that_there_are(tmp_path: Path) -> None:
+def test_all_queried_metrics_exist(tmp_path: Path) -> None:
     queries = [q.format(service="cv", over="120s") for q in QUERIES.values()]
     promql.checked(tmp_path, queries)
     assert tuple(QUERIES) == SERIES
@@ -360,7 +362,7 @@ def test_the_queries_are_queries_of_metrics_that_there_are(tmp_path: Path) -> No
 
 @pytest.mark.foreign
 @pytest.mark.slow
-async def test_a_real_prometheus_knows_what_was_before_the_console(
+async def test_a_real_prometheus_has_data_from_before_the_console(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     if not shutil.which("prometheus"):
@@ -389,6 +391,6 @@ async def test_a_real_prometheus_knows_what_was_before_the_console(
 
 @pytest_asyncio.fixture
 async def bare(server: NatsServer, admin: Client) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody at a console with nothing to see."""
+    """A person at a console without data."""
     async with console_on(server, admin) as console:
         yield await console.person("anna", sees_all=True)

@@ -27,7 +27,7 @@ from tidegate.local.server import NatsServer
 
 
 async def begin(browser: httpx.AsyncClient) -> str:
-    """The address by which the provider sends the browser back."""
+    """The address of the provider's redirect back."""
     there = await browser.get("session/oidc")
     assert there.status_code == 302, there.text
     async with httpx.AsyncClient(verify=TRUSTED) as outside:
@@ -90,15 +90,13 @@ async def test_a_group_of_the_provider_gives_a_role(server: NatsServer, admin: C
     ],
     ids=lambda twist: repr(twist)[:40],
 )
-async def test_a_token_that_is_not_right_signs_nobody_in(
-    server: NatsServer, admin: Client, twist: dict[str, Any]
-) -> None:
+async def test_an_invalid_token_signs_nobody_in(server: NatsServer, admin: Client, twist: dict[str, Any]) -> None:
     async with both(server, admin) as (provider, console):
         browser = console.nobody()
         back = await begin(browser)
         if twist == {"nonce": ["NONCE"]}:
             twist = {"nonce": [next(iter(provider.codes.values()))["nonce"]]}
-        # Times are said from now on.
+        # Times in `twist` are relative to now.
         provider.twist = {k: int(time.time()) + v if isinstance(v, int) else v for k, v in twist.items()}
         answer = await browser.get(back)
         assert answer.status_code == 401, answer.text
@@ -115,7 +113,7 @@ async def test_another_key_signs_nobody_in(server: NatsServer, admin: Client) ->
             assert (await sign_in(console.nobody())).status_code == 401
 
 
-async def test_a_code_is_redeemed_once_and_by_who_began(server: NatsServer, admin: Client) -> None:
+async def test_a_code_is_redeemed_once_and_by_its_browser(server: NatsServer, admin: Client) -> None:
     async with both(server, admin) as (_, console):
         browser, other = console.nobody(), console.nobody()
         back = await begin(browser)
@@ -135,7 +133,7 @@ async def test_a_code_is_redeemed_once_and_by_who_began(server: NatsServer, admi
         assert (await other.get("me")).status_code == 401
 
 
-async def test_what_the_provider_refuses_is_said(server: NatsServer, admin: Client) -> None:
+async def test_a_refusal_of_the_provider_is_reported(server: NatsServer, admin: Client) -> None:
     async with both(server, admin) as (provider, console):
         browser = console.nobody(accept="text/html")
         state = parse_qs(urlsplit(await begin(browser)).query)["state"][0]
@@ -151,8 +149,8 @@ async def test_what_the_provider_refuses_is_said(server: NatsServer, admin: Clie
         assert refused.status_code == 403 and "in no group" in refused.text
 
 
-async def test_a_name_alone_is_nobody(server: NatsServer, admin: Client) -> None:
-    """Whoever can choose their name at the provider is not somebody who is there under that name."""
+async def test_a_name_alone_matches_no_account(server: NatsServer, admin: Client) -> None:
+    """A name that a person chose at the provider does not make them the existing account of that name."""
     async with both(server, admin) as (provider, console):
         root = await console.person("root", "admin", sees_all=True)
         provider.claims = {"sub": "evil", "preferred_username": "root", "groups": ["it"]}
@@ -173,7 +171,7 @@ async def test_a_name_alone_is_nobody(server: NatsServer, admin: Client) -> None
         assert (await sign_in(browser)).status_code == 403
 
 
-async def test_without_groups_an_admin_lets_people_in(server: NatsServer, admin: Client) -> None:
+async def test_without_groups_an_admin_admits_people(server: NatsServer, admin: Client) -> None:
     no = dict.fromkeys(GROUPS, "")
     async with both(server, admin, **no) as (_, console):
         assert "ask an admin to add 'anna'" in (await sign_in(console.nobody())).text
@@ -184,7 +182,7 @@ async def test_without_groups_an_admin_lets_people_in(server: NatsServer, admin:
         assert (me["role"], me["cameras"]) == ("operator", ["lobby"])
 
 
-async def test_a_provider_that_is_another_is_not_asked(server: NatsServer, admin: Client) -> None:
+async def test_a_provider_with_other_endpoints_is_not_used(server: NatsServer, admin: Client) -> None:
     async with both(server, admin) as (provider, console):
         for says in ({"issuer": "https://evil.example"}, {"token_endpoint": "http://10.0.0.1/token"}, {"jwks_uri": 7}):
             provider.says = says
@@ -196,14 +194,14 @@ async def test_a_provider_that_is_another_is_not_asked(server: NatsServer, admin
                 await asyncio.sleep(0.2)
 
 
-async def test_without_a_provider_there_is_no_way(server: NatsServer, admin: Client) -> None:
+async def test_without_a_provider_its_routes_are_not_found(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         assert (await console.nobody().get("session")).json()["openid"] is False
         for path in ("session/oidc", "session/oidc/callback"):
             assert (await console.nobody().get(path)).status_code == 404
 
 
-async def test_cookies_are_for_this_way_alone(server: NatsServer, admin: Client) -> None:
+async def test_cookies_are_limited_to_the_sign_in_path(server: NatsServer, admin: Client) -> None:
     async with both(server, admin, console_url="https://tide.example.org/console") as (_, console):
         answer = await httpx.AsyncClient().get(f"{console.url.replace('https:', 'http:')}api/v1/session/oidc")
         cookie = answer.headers["set-cookie"].lower()
@@ -222,13 +220,13 @@ async def test_cookies_are_for_this_way_alone(server: NatsServer, admin: Client)
         ({"console_oidc_issuer": "https://id.example.org", "console_oidc_client_id": "x"}, "CONSOLE_URL"),
     ],
 )
-def test_settings_that_lack_something_name_it(settings: dict[str, str], names: str) -> None:
+def test_incomplete_settings_name_what_is_missing(settings: dict[str, str], names: str) -> None:
     with pytest.raises(SettingError, match=names):
         msgspec.convert(settings, ConsoleSettings)
 
 
 @given(st.text(max_size=200))
-def test_a_cookie_is_one_of_ours_or_none(text: str) -> None:
+def test_a_cookie_is_canonical_or_refused(text: str) -> None:
     assert Try.read(text) is None or Try.read(text).cookie == text  # type: ignore[union-attr]
     one = Try.new()
     assert Try.read(one.cookie) == one and not one.is_of(text)

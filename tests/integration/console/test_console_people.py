@@ -1,4 +1,4 @@
-"""Who may use the console: links, passwords, sessions, tokens, and attacks on all of them."""
+"""Access to the console: links, passwords, sessions, tokens, and attacks on all of them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_guessing_is_slowed_down(server: NatsServer, admin: Client) -> Non
         assert statuses == [401] * 5 + [429] * 3
 
 
-async def test_a_cookie_of_before_is_not_taken_over(server: NatsServer, admin: Client) -> None:
-    """An attacker who could set a cookie would know the session that somebody signs in to."""
+async def test_a_preset_session_cookie_is_replaced(server: NatsServer, admin: Client) -> None:
+    """An attacker who could set a cookie would know the session of a victim's sign-in."""
     async with console_on(server, admin) as console:
         victim = console.nobody()
         victim.cookies.set(COOKIE, "chosen-by-somebody-else", domain="127.0.0.1", path="/")
@@ -76,7 +76,7 @@ async def test_a_cookie_of_before_is_not_taken_over(server: NatsServer, admin: C
         ({"X-CSRF-Token": "own"}, 204),
     ],
 )
-async def test_another_sites_page_changes_nothing(
+async def test_a_page_of_another_site_changes_nothing(
     server: NatsServer, admin: Client, headers: dict[str, str], status: int
 ) -> None:
     async with console_on(server, admin) as console:
@@ -87,7 +87,7 @@ async def test_another_sites_page_changes_nothing(
         assert (await anna.get("me")).status_code == (401 if status == 204 else 200)
 
 
-async def test_events_reach_those_who_may_see_the_camera(server: NatsServer, admin: Client) -> None:
+async def test_events_reach_people_who_may_see_the_camera(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for id in ("lobby", "vault"):
             await add_camera(admin, id)

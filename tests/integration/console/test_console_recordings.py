@@ -1,4 +1,4 @@
-"""Recordings by the console's API: for whoever may see the camera, hour by hour, and as a video that players take."""
+"""Recordings by the console's API: for people who may see the camera, by the hour, and as a video for players."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SPAN = {"from": rfc3339(BEGIN + s(30)), "to": rfc3339(BEGIN + s(115))}
 
 
 async def parts(asker: httpx.AsyncClient, playlist: httpx.Response) -> list[httpx.Response]:
-    """What it names, in order."""
+    """The names in it, in order."""
     found = re.findall(r"video\.mp4[^\s\"]*", playlist.text)
     return [await asker.get(f"recordings/cam/{address}") for address in found]
 
 
 @pytest.mark.slow
-async def test_what_is_recorded_is_shown_and_played(world: World, second: Sequence[Piece]) -> None:
+async def test_recordings_are_shown_and_played(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     for camera in ("cam", "vault"):
         await add_camera(world.admin, camera)

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: who sees which, in pages, with their evidence; marks; and what was said before."""
+"""Incidents over HTTP: access, pages, evidence, marks, and events from before the console's start."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ async def listed(client: httpx.AsyncClient, **request: Any) -> list[str]:
 
 
 async def token(console: Running, person: str) -> httpx.AsyncClient:
-    """A program of somebody's."""
+    """A program with a person's token."""
     entry = ApiToken(person=person, label="t", role="admin", began=time.time(), expires=time.time() + 3600)
     await console.put(hashed("token", f"{TOKEN_PREFIX}secret"), msgspec.json.encode(entry))
     return console.nobody(Authorization=f"Bearer {TOKEN_PREFIX}secret")
 
 
-async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_is_assembled_from_its_events(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna = await console.person("anna", cameras=["lobby"])
@@ -74,8 +74,8 @@ async def test_an_incident_is_put_together_as_it_is_told(server: NatsServer, adm
         assert details["segments"][0]["seq"] == 7 and details["objects"][0]["label"] == "person"
 
 
-async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin: Client) -> None:
-    """More than one read brings, of two kinds, and with what is no event among it."""
+async def test_events_from_before_the_start_are_read(server: NatsServer, admin: Client) -> None:
+    """More than one read returns, of two kinds, with invalid messages among them."""
     incidents = [incident(f"i.{n}", start=ago(1000 - n)) for n in range(300)]
     await asyncio.gather(*(say(admin, event) for event in incidents))
     await admin.jetstream().publish("events.incidents.lobby", b'{"camera": "lobby"}', headers={"Nats-Msg-Id": "bad"})
@@ -101,7 +101,7 @@ async def test_what_was_said_before_it_started_is_read(server: NatsServer, admin
 
 
 async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In steps back in time, each up to what the one before has read; and what the bus did not say is in the log."""
+    """Steps go back in time, each up to the start of the previous one; a failed read is in the log."""
     monkeypatch.setattr(event_reader, "_BACK_S", (0.1, 0.5, 1.0, 3600.0))
     for part in range(4):
         await say(admin, *(incident(f"i.{part}.{n}", start=ago(100 - part)) for n in range(20)))
@@ -115,7 +115,7 @@ async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monk
         assert (await until_so(lambda: listed(anna, incident="unheard"))) == ["unheard"]
 
 
-async def test_whoever_may_not_see_a_camera_learns_nothing_of_it(server: NatsServer, admin: Client) -> None:
+async def test_a_person_learns_nothing_of_a_hidden_camera(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for camera in ("lobby", "vault"):
             await add_camera(admin, camera)
@@ -144,7 +144,7 @@ async def test_whoever_may_not_see_a_camera_learns_nothing_of_it(server: NatsSer
         assert (await anna.get(f"incidents/{secret}")).status_code == 200
 
 
-async def test_filters(server: NatsServer, admin: Client) -> None:
+async def test_incidents_are_filtered(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for camera in ("lobby", "gate"):
             await add_camera(admin, camera)
@@ -183,7 +183,7 @@ async def test_filters(server: NatsServer, admin: Client) -> None:
         assert (await anna.get("incidents", params={"cursor": "x"})).status_code == 400
 
 
-async def test_each_has_their_own_marks(server: NatsServer, admin: Client) -> None:
+async def test_each_person_has_their_own_marks(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna, ben = await console.person("anna", sees_all=True), await console.person("ben", cameras=["lobby"])
@@ -246,7 +246,7 @@ async def test_a_timeline_has_incidents_and_gaps(server: NatsServer, admin: Clie
         ).status_code == 400
 
 
-async def test_an_incident_has_its_paths_and_what_was_put_off(server: NatsServer, admin: Client) -> None:
+async def test_an_incident_has_its_paths_and_deferred_segments(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         await add_camera(admin, "lobby")
         anna = await console.person("anna", cameras=["lobby"])
@@ -277,7 +277,7 @@ async def test_an_incident_has_its_paths_and_what_was_put_off(server: NatsServer
 async def test_an_incident_has_its_picture_and_its_clip(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
-    """Also where the camera was removed meanwhile, and not for whoever may not see it."""
+    """This holds for a removed camera too, and not for people who may not see it."""
     seqs = await publish(admin, pieces, "lobby")
     start = pieces[0].segment.start + dt.timedelta(seconds=4)
     shows = Snapshot(stream="MEDIA", seq=seqs[5], time=start)

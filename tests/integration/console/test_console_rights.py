@@ -1,4 +1,4 @@
-"""Who may what, asked over HTTP of every route there is: see `tests/support/console/rights.py`."""
+"""The rights of each role, by HTTP requests to every route: see `tests/support/console/rights.py`."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def routes() -> dict[tuple[str, str], Any]:
     return found
 
 
-def test_every_route_has_a_row_that_says_its_role() -> None:
+def test_every_route_has_a_row_with_its_role() -> None:
     there = {key: handler.opt["role"] for key, handler in routes().items()}
     assert {key: row.role for key, row in ROWS.items()} == there
 
 
 @pytest.mark.slow
-async def test_each_may_what_the_table_says(server: NatsServer, admin: Client) -> None:
+async def test_each_role_has_the_rights_of_the_table(server: NatsServer, admin: Client) -> None:
     wrong: list[str] = []
     async with world_on(server, admin) as world:
         for (method, path), row in ROWS.items():
@@ -59,7 +59,7 @@ async def test_each_may_what_the_table_says(server: NatsServer, admin: Client) -
 
 
 def _askers(world: World, row: Row) -> list[tuple[str, httpx.AsyncClient, tuple[int, ...]]]:
-    """(who, their client, what they may be answered): one of every kind."""
+    """(person, their client, permitted statuses): one of every kind."""
     right = row.status if isinstance(row.status, tuple) else (row.status,)
     found = [("nobody", world.nobody, right if row.role is None else (401,))]
     for role in ROLES:
@@ -71,8 +71,8 @@ def _askers(world: World, row: Row) -> list[tuple[str, httpx.AsyncClient, tuple[
 
 
 @pytest.mark.slow
-async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server: NatsServer, admin: Client) -> None:
-    """Byte for byte, whatever is asked of it, by whom: but for its name, which whoever asks knows."""
+async def test_a_hidden_camera_is_indistinguishable_from_a_missing_one(server: NatsServer, admin: Client) -> None:
+    """The answers to each request by each role are equal byte for byte, except for the name in the request."""
     wrong: list[str] = []
     tried = 0
     async with world_on(server, admin) as world:
@@ -92,7 +92,7 @@ async def test_a_camera_that_one_may_not_see_is_as_one_that_is_not_there(server:
 
 
 async def _outcome(world: World, method: str, row: Row, role: str, camera: str) -> tuple[int, Any, str]:
-    """(status, headers, body) without what names the camera and what belongs to it."""
+    """(status, headers, body) without the names of the camera and of its objects."""
     values = await world.names(row, camera)
     answer = await world.ask(world.some[role], method, row, camera)
     headers = {name: value for name, value in answer.headers.items() if name != "date"}
@@ -102,8 +102,8 @@ async def _outcome(world: World, method: str, row: Row, role: str, camera: str) 
     return answer.status_code, headers, re.sub(r"letter \d+", "letter …", body)
 
 
-async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> None:
-    """A handshake is refused before anything is said, and one that another site's page begins."""
+async def test_live_video_needs_a_session(server: NatsServer, admin: Client) -> None:
+    """The server refuses the handshake itself, also one that another site's page begins."""
     async with world_on(server, admin) as world:
         url = f"{world.console.url.replace('http', 'ws', 1)}api/v1/live"
         cookie = f"{COOKIE}={world.some['viewer'].cookies[COOKIE]}"
@@ -120,8 +120,8 @@ async def test_live_video_asks_who_looks(server: NatsServer, admin: Client) -> N
             assert answers[0] == answers[1]
 
 
-async def test_lists_tell_of_no_other_camera(server: NatsServer, admin: Client) -> None:
-    """Whatever is asked without a camera's name, by people of each role who see one of two."""
+async def test_lists_reveal_no_hidden_camera(server: NatsServer, admin: Client) -> None:
+    """Each route without a camera's name, for people of each role who see one of two cameras."""
     async with world_on(server, admin) as world:
         await world.names(ROWS["GET", "/letters/{seq}"], HIDDEN)
         await world.all["admin"].patch(f"cameras/{HIDDEN}", json={"min_score": 0.5})
@@ -162,7 +162,7 @@ TEXTS = st.text(max_size=80) | st.sampled_from(
 
 
 def _bodies(row: Row) -> st.SearchStrategy[Any]:
-    """Anything, and what is nearly right."""
+    """Anything, and almost valid values."""
     if not isinstance(row.body, dict):
         return st.none() | VALUES
     changed = st.builds(lambda key, value: {**row.body, key: value}, st.sampled_from(sorted(row.body)), VALUES)
@@ -171,12 +171,12 @@ def _bodies(row: Row) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.slow
-async def test_no_input_makes_it_fail(server: NatsServer, admin: Client) -> None:
-    """Whatever is sent is answered, and never by a failure of the console itself."""
+async def test_no_input_makes_the_console_fail(server: NatsServer, admin: Client) -> None:
+    """Every input has an answer, and none is a failure of the console itself."""
     async with world_on(server, admin) as world:
         client = world.all["admin"]
         paths = (await client.get(f"{world.console.url}api/openapi.json")).json()["paths"]
-        # Who signs out is answered 401 from then on.
+        # After signing out each answer is 401.
         keys = sorted(key for key, row in ROWS.items() if not row.signs_out and key[0] != "WS")
         loop = asyncio.get_running_loop()
 
@@ -237,15 +237,15 @@ async def test_no_path_leads_out_of_the_pages(server: NatsServer, admin: Client,
         assert b"root:" not in answer and b"ConsoleSettings" not in answer
 
 
-async def test_whoever_is_right_takes_no_tries_from_others(server: NatsServer, admin: Client) -> None:
-    """All of an office, or all behind a proxy, come from one address."""
+async def test_a_successful_sign_in_takes_no_tries_from_others(server: NatsServer, admin: Client) -> None:
+    """All people of an office, or behind a proxy, share one address."""
     async with console_on(server, admin) as console:
         for n in range(30):
             await console.person(f"p{n}")
 
 
 @pytest.mark.slow
-async def test_guessing_gets_nowhere(server: NatsServer, admin: Client) -> None:
+async def test_guessing_is_rate_limited(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         guesser = console.nobody()
         began = time.monotonic()
@@ -263,10 +263,10 @@ async def test_guessing_gets_nowhere(server: NatsServer, admin: Client) -> None:
             assert (await program.get("me")).status_code in (401, 431)
 
 
-# ---- a proxy that says who asks
+# ---- a proxy that authenticates people
 
 
-async def test_a_proxy_is_believed_and_nobody_else_is(server: NatsServer, admin: Client) -> None:
+async def test_only_the_configured_proxy_is_trusted(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header, console_proxies="127.0.0.1/32") as console:
         await console.person("anna", sees_all=True)
@@ -283,7 +283,7 @@ async def test_a_proxy_is_believed_and_nobody_else_is(server: NatsServer, admin:
         assert (await nobody.get("me", headers=stale)).status_code == 401, "a session counts first"
 
 
-async def test_a_header_from_elsewhere_says_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_proxy_header_from_elsewhere_is_ignored(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header, console_proxies="10.0.0.0/8") as console:
         await console.person("anna")
@@ -293,7 +293,7 @@ async def test_a_header_from_elsewhere_says_nothing(server: NatsServer, admin: C
         assert (await console.nobody().get("me", headers={header: "anna"})).status_code == 401, "no header is set"
 
 
-async def test_a_proxy_lets_nobody_in_who_is_switched_off(server: NatsServer, admin: Client) -> None:
+async def test_a_proxy_signs_in_no_disabled_account(server: NatsServer, admin: Client) -> None:
     header = "X-Forwarded-User"
     async with console_on(server, admin, console_proxy_header=header) as console:
         root = await console.person("root", "admin", sees_all=True)

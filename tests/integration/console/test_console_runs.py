@@ -1,4 +1,4 @@
-"""Runs over recordings by the console's API: for whoever may see all that they look at, as they go on."""
+"""Runs over recordings by the console's API: for people who may see all their cameras, with live progress."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def ids(asker: httpx.AsyncClient) -> list[str]:
 
 
 async def until_listed(asker: httpx.AsyncClient, count: int) -> None:
-    """Until the console knows of so many entries."""
+    """Wait until the console lists `count` entries."""
     while sum(map(len, (await listed_runs(asker)).values())) < count:
         await asyncio.sleep(0.02)
 
 
 class Heard:
-    """Runs of which somebody was told."""
+    """The run events that a person received."""
 
     def __init__(self, client: httpx.AsyncClient, **query: str) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -55,7 +55,7 @@ class Heard:
         return [event["run"] for kind, event in self.events if kind == "runs"]
 
 
-async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, admin: Client) -> None:
+async def test_a_run_is_visible_to_people_who_see_all_its_cameras(server: NatsServer, admin: Client) -> None:
     for camera in ("cam", "door", "vault"):
         await add_camera(admin, camera)
     async with console_on(server, admin) as console:
@@ -80,7 +80,7 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
             (("cam",), ("door", "vault"), ("cam", "door"), ("cam", "door", "vault"), ("gone",))
         ):
             await put(admin, reanalysis(f"r{n}", *cameras))
-        # Whatever others write is shown to whoever can mend it, and harms nobody.
+        # Entries of other writers are shown to people who can repair them, and harm nobody.
         await put_raw(admin, "by-hand", b'{"run": "by-hand", "cameras": ["vault"]}')
         await put_raw(admin, "r0.copy", b"\xff")
         await until_listed(root, 7)
@@ -103,7 +103,7 @@ async def test_a_run_is_seen_by_who_sees_all_of_its_cameras(server: NatsServer, 
         assert strange.status_code == 400 and "runs" in strange.json()["error"]
 
 
-async def test_the_latest_come_first_and_what_has_expired_goes(server: NatsServer, admin: Client) -> None:
+async def test_the_latest_runs_come_first_and_expired_ones_disappear(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", sees_all=True)
         built: list[Reanalysis] = [reanalysis(f"r{n}", "cam") for n in range(3)]

@@ -1,4 +1,4 @@
-"""The console's page Scaling: what the scaler says, and what-ifs, by whoever may see and start them."""
+"""The console's page Scaling: the scaler's reports, and what-ifs, with the rights to see and start them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tidegate.keda.scaledobject import parse
 from tidegate.local.server import NatsServer
 
 BY_CSV = {"service": "cv", "arrivals": "csv", "csv": CSV, "service_rate": 1.5, "latency_target_s": 5, "price": 3}
-# It simulates for a minute.
+# Its simulation takes a minute.
 LONG = {"service": "cv", "arrivals": "made_up", "trace": "days", "service_rate": 0.5}
 REQUEST = WhatIfRequest(service="cv", arrivals="made_up")
 
 
 async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
-    """A what-if once it has."""
+    """A what-if after its end."""
     while True:
         found: dict[str, Any] = (await client.get(f"whatif/{id}")).raise_for_status().json()
         if found["state"] != "runs":
@@ -52,10 +52,10 @@ async def begun(console: Running, name: str, request: dict[str, Any], **more: An
     return person, answer.json()["id"]
 
 
-# ---- what runs now
+# ---- the current state
 
 
-async def test_what_the_scaler_says_is_shown(server: NatsServer, admin: Client) -> None:
+async def test_reports_of_the_scaler_are_shown(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin, cost_per_hour=2.5) as console:
         anna = await console.person("anna", sees_all=True)
         found = (await anna.get("scaling")).json()
@@ -80,7 +80,7 @@ async def test_what_the_scaler_says_is_shown(server: NatsServer, admin: Client) 
             assert (cv["in_force"]["latency_target_s"], cv["in_force"]["cold_start_s"]) == (3, 45)
 
 
-async def test_only_who_sees_all_cameras_is_told_what_they_take_together(server: NatsServer, admin: Client) -> None:
+async def test_totals_are_shown_only_to_people_who_see_all_cameras(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         assert (await console.nobody().get("scaling")).status_code == 401
         eve = await console.person("eve", "operator", cameras=["lobby"])
@@ -97,7 +97,7 @@ async def test_only_who_sees_all_cameras_is_told_what_they_take_together(server:
         assert ours() == []
 
 
-def test_a_change_of_settings_is_told_from_what_holds() -> None:
+def test_current_settings_are_separated_from_former_ones() -> None:
     settings = {"latency_target_s": 2.0, "cold_start_s": 60.0, "lag_threshold": 20.0, "defer_budget": 0.02}
     terms = {"basis": "demand", "replicas": 2.0, "active": True, "defer_budget": 0.02}
     now = Explanation(service="cv", of="x", terms=terms, settings=settings)
@@ -113,7 +113,7 @@ def test_a_change_of_settings_is_told_from_what_holds() -> None:
 
 
 @pytest.mark.slow
-async def test_a_csv_is_simulated_beside_what_is_in_force(server: NatsServer, admin: Client) -> None:
+async def test_a_csv_is_simulated_with_the_settings_in_force(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console, estimating(server) as estimator:
         await estimator.get(query_of({"service": "cv", "latencyTarget": "3", "coldStart": "45"})).answer()
         olga, id = await begun(console, "olga", BY_CSV)
@@ -136,7 +136,7 @@ async def test_a_csv_is_simulated_beside_what_is_in_force(server: NatsServer, ad
 
 
 @pytest.mark.slow
-async def test_what_arrived_is_simulated_as_long_as_they_see_all_cameras(server: NatsServer, admin: Client) -> None:
+async def test_real_arrivals_are_simulated_for_people_who_see_all_cameras(server: NatsServer, admin: Client) -> None:
     counts, _ = await keep(admin, 60)
     async with console_on(server, admin) as console:
         request = {"service": "cv", "arrivals": "usage", "cold_start_s": 60, "policies": ["demand"]}
@@ -148,7 +148,7 @@ async def test_what_arrived_is_simulated_as_long_as_they_see_all_cameras(server:
         assert (await olga.get(f"whatif/{id}")).status_code == 404 and (await olga.get("whatif")).json() == []
 
 
-async def test_without_arrivals_it_says_so_beside_the_field(server: NatsServer, admin: Client) -> None:
+async def test_missing_arrivals_are_reported_at_the_field(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         olga, id = await begun(console, "olga", {"service": "cv", "arrivals": "usage"})
         found = await ended(olga, id)
@@ -173,7 +173,7 @@ async def test_without_arrivals_it_says_so_beside_the_field(server: NatsServer, 
         ({"surprise": 1}, "surprise"),
     ],
 )
-async def test_a_field_that_can_t_be_used_is_named(
+async def test_an_unusable_field_is_named(
     server: NatsServer, admin: Client, fields: dict[str, Any], named: str
 ) -> None:
     async with console_on(server, admin) as console:
@@ -184,8 +184,8 @@ async def test_a_field_that_can_t_be_used_is_named(
 
 
 @pytest.mark.slow
-async def test_one_a_person_runs_and_two_at_once(server: NatsServer, admin: Client) -> None:
-    """Whoever ends theirs makes room; the console's end is the end of all."""
+async def test_simulations_are_limited_to_one_a_person_and_two_in_total(server: NatsServer, admin: Client) -> None:
+    """A person who ends theirs makes room; the console's end is the end of all."""
     async with console_on(server, admin) as console:
         olga, first = await begun(console, "olga", LONG)
         assert (await olga.post("whatif", json=LONG)).status_code == 409
@@ -203,7 +203,7 @@ async def test_one_a_person_runs_and_two_at_once(server: NatsServer, admin: Clie
     assert not any(map(lives, ours())), "none outlives the console"
 
 
-async def test_a_simulation_that_dies_is_told_of(server: NatsServer, admin: Client) -> None:
+async def test_a_dead_simulation_is_reported(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         olga, id = await begun(console, "olga", LONG)
         await until(lambda: ours(at_work=True))
@@ -216,7 +216,7 @@ async def test_a_simulation_that_dies_is_told_of(server: NatsServer, admin: Clie
         assert (await olga.post("whatif", json=LONG)).status_code == 202, "another may be tried at once"
 
 
-# ---- children that do not keep to what was agreed
+# ---- children that break the protocol
 
 
 def child(code: str) -> list[str]:
@@ -237,20 +237,20 @@ REFUSES = child("import json; print(json.dumps({'error': 'no', 'field': 'csv'}))
         ("import os; os.fork() or __import__('time').sleep(999)", "ended with code 0"),
     ],
 )
-async def test_whatever_a_child_does_there_is_a_sentence(code: str, text: str) -> None:
+async def test_any_failure_of_a_child_has_a_sentence(code: str, text: str) -> None:
     found = await simulate(child(code), REQUEST, None, lambda progress: None)
     assert isinstance(found, Failed) and text in found.error
 
 
-async def test_a_child_that_takes_too_long_is_ended() -> None:
+async def test_a_slow_child_is_ended() -> None:
     heard: list[Progress] = []
     found = await simulate(WAITS, REQUEST, None, heard.append, most_s=1.0)
     assert isinstance(found, Failed) and "it took more than" in found.error
     assert heard in ([], [Progress(progress=0.5, doing="x")])
 
 
-async def test_a_child_that_reads_nothing_holds_nobody_up() -> None:
-    """More than a pipe holds is offered to it, and it refuses."""
+async def test_a_child_that_reads_nothing_blocks_nobody() -> None:
+    """It gets more input than a pipe buffers, and refuses it."""
 
     async def usage() -> AsyncGenerator[UsageLine, None]:
         while True:
@@ -259,8 +259,8 @@ async def test_a_child_that_reads_nothing_holds_nobody_up() -> None:
     assert await simulate(REFUSES, REQUEST, usage(), lambda progress: None) == Failed(error="no", field="csv")
 
 
-async def test_arrivals_that_stop_coming_are_no_arrivals() -> None:
-    """What was told so far would have been simulated."""
+async def test_interrupted_arrivals_are_not_simulated() -> None:
+    """Regression: it would have simulated the arrivals received so far."""
 
     async def usage() -> AsyncGenerator[UsageLine, None]:
         yield UsageLine(subject="usage.cv", stored_at=1.0, data=b"x")
@@ -282,7 +282,7 @@ async def test_a_child_has_no_password_of_ours(monkeypatch: pytest.MonkeyPatch) 
     assert "PATH" in environment and not {"NATS_PASSWORD", "CONSOLE_URL"} & environment.keys()
 
 
-async def test_what_ended_is_kept_for_a_while_and_only_so_many() -> None:
+async def test_finished_simulations_stay_for_a_limited_time_and_number() -> None:
     now = 0.0
     jobs = WhatIf(REFUSES, lambda: now)
     ids = []
@@ -300,7 +300,7 @@ async def test_what_ended_is_kept_for_a_while_and_only_so_many() -> None:
     assert jobs.jobs_of("olga") == []
 
 
-async def test_what_runs_is_not_forgotten_and_ends_with_the_console() -> None:
+async def test_running_simulations_stay_and_end_with_the_console() -> None:
     now = 0.0
     jobs = WhatIf(WAITS, lambda: now)
     running = asyncio.create_task(jobs.run())

@@ -1,4 +1,4 @@
-"""How the console stops: what it has begun to answer is answered, and nothing of it is left in the loop."""
+"""The stop of the console: it finishes started answers, and leaves nothing in the loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tidegate.local.server import NatsServer
 BODY = b'{"token": "guessed"}'
 
 
-async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin: Client) -> None:
-    """It takes no new connection once it is told to stop, and ends those that there are when they are done."""
+async def test_started_answers_are_finished(server: NatsServer, admin: Client) -> None:
+    """After the stop signal it takes no new connection, and closes each existing one after its answer."""
     async with console_on(server, admin) as console:
         parts = urlsplit(console.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -35,8 +35,8 @@ async def test_what_it_has_begun_to_answer_is_answered(server: NatsServer, admin
         await console.serving
 
 
-async def test_nothing_of_it_is_left_in_the_loop(server: NatsServer, admin: Client) -> None:
-    """What is polled by a number that is closed would keep the next one of that number from being polled."""
+async def test_a_stopped_console_leaves_nothing_in_the_loop(server: NatsServer, admin: Client) -> None:
+    """A poll of a closed descriptor would block polls of the next one with its number."""
     async with console_on(server, admin) as console:
         assert (await console.nobody().get("health")).status_code == 200
     loop = asyncio.get_running_loop()

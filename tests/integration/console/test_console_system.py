@@ -1,4 +1,4 @@
-"""The room System: streams, dead letters, checks, versions and the audit log, over HTTP and a real server."""
+"""The page System: streams, dead letters, checks, versions and the audit log, over HTTP and a real server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def dead_letter(
     return (await js.publish(f"dlq.{service}", payload, headers=headers)).seq
 
 
-async def test_streams_say_what_they_hold_and_who_takes_it(server: NatsServer, admin: Client) -> None:
+async def test_streams_have_their_sizes_and_consumers(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
         for n in range(3):
@@ -64,7 +64,7 @@ async def test_streams_say_what_they_hold_and_who_takes_it(server: NatsServer, a
         assert (await eve.get("streams")).status_code == 403
 
 
-async def test_letters_are_read_newest_first_a_page_at_a_time(server: NatsServer, admin: Client) -> None:
+async def test_dead_letters_are_read_newest_first_by_page(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         seqs = [await dead_letter(admin, "media.lobby", b"x%d" % n) for n in range(7)]
@@ -84,7 +84,7 @@ async def test_letters_are_read_newest_first_a_page_at_a_time(server: NatsServer
         assert letter["can_replay"] and letter["bytes"] == 2
 
 
-async def test_a_letter_is_replayed_and_said_in_the_audit_before(server: NatsServer, admin: Client) -> None:
+async def test_a_dead_letter_is_audited_before_its_replay(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         seq = await dead_letter(admin, "media.lobby", b"video")
@@ -100,7 +100,7 @@ async def test_a_letter_is_replayed_and_said_in_the_audit_before(server: NatsSer
 
 
 @pytest.mark.slow
-async def test_a_segment_that_died_is_shown(server: NatsServer, admin: Client, pieces: list[Piece]) -> None:
+async def test_a_dead_lettered_segment_is_shown(server: NatsServer, admin: Client, pieces: list[Piece]) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         js = admin.jetstream()
@@ -119,7 +119,7 @@ async def test_a_segment_that_died_is_shown(server: NatsServer, admin: Client, p
         assert refused.status_code == 502 and "there is no picture" in refused.json()["error"]
 
 
-async def test_a_letter_is_deleted_once(server: NatsServer, admin: Client) -> None:
+async def test_a_dead_letter_is_deleted_once(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         seq = await dead_letter(
@@ -130,8 +130,8 @@ async def test_a_letter_is_deleted_once(server: NatsServer, admin: Client) -> No
         assert (await root.delete(f"letters/{seq}")).status_code == 404
 
 
-async def test_a_forged_letter_is_not_replayed(server: NatsServer, admin: Client) -> None:
-    """A service's password leads to its own work alone, whoever replays what it has buried."""
+async def test_a_forged_dead_letter_is_not_replayed(server: NatsServer, admin: Client) -> None:
+    """A service's password leads to its own work alone, also when the admin replays its dead letters."""
     async with console_on(server, admin) as console:
         root = await console.person("root", "admin", sees_all=True)
         headers = {"Dlq-Reason": "x", "Dlq-Stream": "EVENTS", "Dlq-Seq": "1", "Dlq-Subject": "events.alerts.lobby"}
@@ -141,7 +141,7 @@ async def test_a_forged_letter_is_not_replayed(server: NatsServer, admin: Client
         assert (await root.get(f"letters/{seq}")).status_code == 200, "it is still there"
 
 
-async def test_letters_of_other_cameras_are_not_there(server: NatsServer, admin: Client) -> None:
+async def test_dead_letters_of_hidden_cameras_are_missing(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         eve = await console.person("eve", "admin", cameras=["lobby"])
         hidden, shown = await dead_letter(admin, "media.vault", b"v"), await dead_letter(admin, "media.lobby", b"l")
@@ -196,7 +196,7 @@ async def test_the_audit_is_read_by_person_action_and_time(server: NatsServer, a
             assert answer.status_code == 400 and answer.json()["error"], bad
 
 
-async def test_the_doctor_names_what_is_not_well(server: NatsServer, admin: Client) -> None:
+async def test_the_doctor_names_faults(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         for id in ("lobby", "vault"):
             await add_camera(admin, id)
@@ -227,7 +227,7 @@ async def test_the_doctor_names_what_is_not_well(server: NatsServer, admin: Clie
         assert [f["what"] for f in reply if not f["what"].startswith(("NATS", "bucket"))] == ["camera lobby"]
 
 
-async def test_versions_are_of_console_server_and_services(server: NatsServer, admin: Client) -> None:
+async def test_versions_cover_console_server_and_services(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna")
         cv, search = [await bus.connect(server.settings(name), name) for name in ("cv", "search")]
@@ -265,8 +265,8 @@ async def test_versions_are_of_console_server_and_services(server: NatsServer, a
 
 
 @pytest.mark.parametrize("most", [3, 50])
-async def test_any_gaps_are_read_over(server: NatsServer, admin: Client, most: int) -> None:
-    """Pages are complete and in order, whatever was deleted in between and however large messages are."""
+async def test_pages_are_complete_despite_gaps(server: NatsServer, admin: Client, most: int) -> None:
+    """Pages are complete and in order, despite deletions in between and for any size of messages."""
     js = admin.jetstream()
     await asyncio.gather(*(js.publish("dlq.cv", b"x" * (200_000 if n % 50 == 0 else 1)) for n in range(600)))
     for seq in [*range(10, 500), 550, 600]:
@@ -311,19 +311,19 @@ NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
         ({"pending": 5, "delivered": 7}, "warn"),
     ],
 )
-def test_work_that_nobody_takes_is_told_of(fields: dict[str, Any], level: str) -> None:
+def test_work_without_a_consumer_is_reported(fields: dict[str, Any], level: str) -> None:
     assert [f.level for f in findings.consumer(_consumer(**fields), NOW)] == [level]
 
 
 @given(share=st.floats(0, 1), refuses=st.booleans())
-def test_a_stream_that_refuses_is_told_of_before_it_is_full(share: float, refuses: bool) -> None:
+def test_a_stream_that_will_refuse_is_reported_before_it_is_full(share: float, refuses: bool) -> None:
     state = StreamState(name="USAGE", subjects=["usage.*"], share_full=share, refuses=refuses)
     (found,) = findings.stream(state, ["usage.*"])
     assert (found.level != "ok") == (refuses and share >= 0.8)
     assert (found.remedy is None) == (found.level == "ok")
 
 
-def test_a_full_stream_that_keeps_less_than_it_was_told_is_told_of() -> None:
+def test_a_full_stream_that_keeps_less_than_configured_is_reported() -> None:
     state = StreamState(
         name="USAGE",
         subjects=["usage.*"],

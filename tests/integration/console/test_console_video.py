@@ -1,4 +1,4 @@
-"""Pictures out of a real MEDIA: each is the frame that was asked for, and no decoder takes the console with it."""
+"""Pictures out of a real MEDIA: each is the requested frame, and no decoder's crash ends the console."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def decoders() -> AsyncIterator[Decoders]:
 
 
 def children() -> list[psutil.Process]:
-    """Those that decode."""
+    """The decoding child processes."""
     found = psutil.Process().children(recursive=True)
     return [one for one in found if "services.console.video.child" in " ".join(one.cmdline())]
 
@@ -48,7 +48,7 @@ def children() -> list[psutil.Process]:
 # ---- pictures
 
 
-async def test_the_newest_keyframe(
+async def test_the_newest_keyframe_is_served(
     admin: Client, decoders: Decoders, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
     pictures = Pictures(admin, decoders)
@@ -66,10 +66,10 @@ async def test_the_newest_keyframe(
     assert pixels(found.jpeg).shape == (240, 320, 3)
 
 
-async def test_the_frame_of_a_time(
+async def test_the_frame_of_a_time_is_served(
     admin: Client, decoders: Decoders, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
-    """Wherever in its GOP it is."""
+    """At any position in its GOP."""
     await publish(admin, pieces)
     pictures = Pictures(admin, decoders)
     start = pieces[0].segment.start
@@ -87,9 +87,7 @@ async def test_the_frame_of_a_time(
     assert 55 < changed[:, 0].min() < 65 and 170 < changed[:, 0].max() < 185
 
 
-async def test_a_gop_that_has_begun_to_expire_has_no_picture(
-    admin: Client, decoders: Decoders, pieces: list[Piece]
-) -> None:
+async def test_a_partially_expired_gop_has_no_picture(admin: Client, decoders: Decoders, pieces: list[Piece]) -> None:
     seqs = await publish(admin, pieces)
     keys = [n for n, piece in enumerate(pieces) if not piece.dependent]
     await admin.jetstream().purge_stream(names.MEDIA, seq=seqs[keys[0] + 1])
@@ -100,7 +98,7 @@ async def test_a_gop_that_has_begun_to_expire_has_no_picture(
 
 
 class Counted(Decoders):
-    """Counts what is decoded."""
+    """Counts the decoded pictures."""
 
     reads = 0
 
@@ -109,13 +107,13 @@ class Counted(Decoders):
         return await super().picture(*payload, **wanted)
 
 
-async def test_a_picture_is_made_once(admin: Client, pieces: list[Piece]) -> None:
+async def test_a_picture_is_decoded_once(admin: Client, pieces: list[Piece]) -> None:
     await publish(admin, pieces)
     decoders = Counted(1)
     pictures = Pictures(admin, decoders)
     requests = [asyncio.create_task(pictures.picture("cam")) for _ in range(5)]
     await until(lambda: decoders.reads)
-    # One who no longer waits takes it from nobody.
+    # An abandoned request takes the picture from no other.
     await end(requests.pop(0))
     running = asyncio.create_task(decoders.run())
     assert len({(await one).jpeg for one in requests}) == 1
@@ -124,7 +122,7 @@ async def test_a_picture_is_made_once(admin: Client, pieces: list[Piece]) -> Non
     assert (await pictures.picture("cam")).jpeg == requests[0].result().jpeg
 
 
-async def test_what_nobody_waits_for_any_more_is_not_decoded(admin: Client, pieces: list[Piece]) -> None:
+async def test_an_abandoned_picture_is_not_decoded(admin: Client, pieces: list[Piece]) -> None:
     await publish(admin, pieces)
     decoders = Counted(1)
     pictures = Pictures(admin, decoders)
@@ -139,7 +137,7 @@ async def test_what_nobody_waits_for_any_more_is_not_decoded(admin: Client, piec
     await end(running)
 
 
-async def test_pictures_are_kept_up_to_a_size(
+async def test_pictures_are_cached_up_to_a_size(
     admin: Client, decoders: Decoders, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish(admin, pieces)
@@ -155,7 +153,7 @@ async def test_pictures_are_kept_up_to_a_size(
 # ---- decoding
 
 
-async def test_what_is_asked_last_is_done_first(pieces: list[Piece]) -> None:
+async def test_the_last_request_is_served_first(pieces: list[Piece]) -> None:
     decoders = Decoders(1)
     done: list[int] = []
     requests = []
@@ -170,7 +168,7 @@ async def test_what_is_asked_last_is_done_first(pieces: list[Piece]) -> None:
     await end(running)
 
 
-async def test_an_answer_that_nobody_waits_for_is_not_the_next_ones(decoders: Decoders, pieces: list[Piece]) -> None:
+async def test_an_abandoned_answer_is_not_given_to_the_next_request(decoders: Decoders, pieces: list[Piece]) -> None:
     for n in range(8):
         given_up = asyncio.create_task(decoders.picture(pieces[0].payload, offset=0.2, frames=200, width=16 + 2 * n))
         await asyncio.sleep(0.03 * n)
@@ -179,7 +177,7 @@ async def test_an_answer_that_nobody_waits_for_is_not_the_next_ones(decoders: De
         assert (round(built.offset * FPS), pixels(built.jpeg).shape) == (n, (240, 320, 3))
 
 
-async def test_too_many_at_once_are_refused(pieces: list[Piece]) -> None:
+async def test_too_many_concurrent_requests_are_refused(pieces: list[Piece]) -> None:
     decoders = Decoders(1)
     requests = [asyncio.create_task(decoders.picture(pieces[0].payload, frames=200)) for _ in range(MOST_WAITING + 3)]
     await until(lambda: sum(one.done() for one in requests) == 3)
@@ -189,7 +187,7 @@ async def test_too_many_at_once_are_refused(pieces: list[Piece]) -> None:
     await end(*requests)
 
 
-async def test_a_decoder_that_dies_takes_one_picture_with_it(decoders: Decoders, pieces: list[Piece]) -> None:
+async def test_a_dead_decoder_loses_only_one_picture(decoders: Decoders, pieces: list[Piece]) -> None:
     await decoders.picture(pieces[0].payload, frames=200)
     (child,) = children()
     os.kill(child.pid, signal.SIGSTOP)
@@ -203,7 +201,7 @@ async def test_a_decoder_that_dies_takes_one_picture_with_it(decoders: Decoders,
     assert children() != [child]
 
 
-async def test_video_that_is_none_is_refused_in_words(decoders: Decoders, pieces: list[Piece]) -> None:
+async def test_invalid_video_is_refused_with_a_reason(decoders: Decoders, pieces: list[Piece]) -> None:
     for payload in (b"", b"\0" * 1000, pieces[0].payload[:300], pieces[1].payload):
         with pytest.raises(Refusal, match="there is no picture of this video"):
             await decoders.picture(payload, frames=200)
@@ -212,7 +210,7 @@ async def test_video_that_is_none_is_refused_in_words(decoders: Decoders, pieces
     assert children() == [child]
 
 
-async def test_a_decoder_is_bounded_and_knows_no_password(
+async def test_a_decoder_is_limited_and_has_no_password(
     decoders: Decoders, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NATS_PASSWORD", "hidden")

@@ -1,4 +1,4 @@
-"""Pictures, clips and live video over HTTP, as browsers and players ask for them."""
+"""Pictures, clips and live video over HTTP, by the requests of browsers and players."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["path", "pieces", "source"]
 
 
 @pytest.mark.slow
-async def test_pictures_and_clips(
+async def test_pictures_and_clips_are_served(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray], tmp_path: Path
 ) -> None:
     await add_camera(admin, "cam")
@@ -57,7 +57,7 @@ async def test_pictures_and_clips(
             assert unseen.text.replace("'cam'", "'nocam'") == absent.text
 
 
-async def test_live_video_over_a_websocket(server: NatsServer, admin: Client, pieces: list[Piece]) -> None:
+async def test_live_video_is_served_over_a_websocket(server: NatsServer, admin: Client, pieces: list[Piece]) -> None:
     for camera in ("cam", "vault"):
         await add_camera(admin, camera)
     async with console_on(server, admin) as console:
@@ -80,7 +80,7 @@ async def test_live_video_over_a_websocket(server: NatsServer, admin: Client, pi
             assert kinds == ["init", "media", "media"]
 
 
-async def test_another_site_s_page_gets_no_live_video(server: NatsServer, admin: Client) -> None:
+async def test_a_page_of_another_site_gets_no_live_video(server: NatsServer, admin: Client) -> None:
     async with console_on(server, admin) as console:
         anna = await console.person("anna", sees_all=True)
         address = console.url.replace("http", "ws") + "api/v1/live"

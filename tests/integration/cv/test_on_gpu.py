@@ -1,4 +1,4 @@
-"""What runs on a GPU gives what it gives on the CPU. `make gpu` runs those marked `gpu`; the CPU tries their code."""
+"""A GPU gives the results of the CPU. `make gpu` runs tests with the mark `gpu`; the CPU runs the same code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
     "decoder_attention_heads": 4,
     "decoder_in_channels": [32, 32, 32],
     "decoder_layers": 2,
-    # Every place of the encoder is a query: which of them are, half precision would decide otherwise here and there.
+    # Every place of the encoder is a query: half precision would select other ones.
     "num_queries": 300,
     "num_denoising": 0,
 }
@@ -74,7 +74,7 @@ def noise(count: int, width: int, height: int) -> list[Image]:
 
 
 def near(found: list[Detection], wanted: list[Detection], share: float = 0.9) -> bool:
-    """Whether nearly all that is wanted was found: the same label, about the same box and score."""
+    """Whether nearly all expected objects are there: the same label, about the same box and score."""
 
     def same(a: Detection, b: Detection) -> bool:
         return a.label == b.label and abs(a.score - b.score) < 0.05 and np.abs(np.subtract(a.box, b.box)).max() < 0.02
@@ -83,11 +83,11 @@ def near(found: list[Detection], wanted: list[Detection], share: float = 0.9) ->
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_pictures_arrive_whole_whatever_their_number(device: str) -> None:
+def test_any_number_of_pictures_arrives_intact(device: str) -> None:
     for images in (noise(1, 64, 48), noise(5, 64, 48), [*noise(1, 32, 16), *noise(1, 64, 48)]):
         for given, tensor in zip(images, upload(images, torch.device(device)), strict=True):
             assert (tensor.permute(1, 2, 0).cpu().numpy() == given).all()
-    # The memory that the first batch was copied from is used again.
+    # The second batch reuses the memory of the first.
     first, second = noise(4, 640, 640), [255 - image for image in noise(4, 640, 640)]
     there = [upload_batch(images, torch.device(device)) for images in (first, second)]
     for images, batch in zip((first, second), there, strict=True):
@@ -95,7 +95,7 @@ def test_pictures_arrive_whole_whatever_their_number(device: str) -> None:
 
 
 def trained_for_nothing(name: str, folder: Path) -> str:
-    """A spec of torchvision with weights of a file, whose classes are told apart, so that something is found."""
+    """A torchvision spec with weights of a file whose classes differ, so that the model detects something."""
     from torchvision.models import get_model
 
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def trained_for_nothing(name: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_torchvision_finds_the_same_objects_of_all_classes(device: str, tmp_path: Path) -> None:
-    """Boxes of high classes were infinite in half precision, where each class is moved aside for the NMS."""
+    """Regression: boxes of high classes were infinite in half precision, because the NMS offsets each class."""
     spec = trained_for_nothing("fasterrcnn_mobilenet_v3_large_320_fpn", tmp_path)
     images = noise(3, 640, 360)
     wanted = load(spec, threads=2, min_score=0.05, batch_size=1).detect(images)
@@ -125,12 +125,12 @@ def test_rt_detr_finds_the_same_objects(device: str, tmp_path: Path) -> None:
     wanted = load(spec, threads=2, min_score=0.1, batch_size=1).detect(images)
     found = load(spec, device=device, min_score=0.05, batch_size=3).detect(images)
     assert all(near(a, b, share=0.7) for a, b in zip(found, wanted, strict=True))
-    # As many are found as were asked for, in the mean.
+    # The mean number of detections is the requested one.
     assert sum(map(len, wanted)) == pytest.approx(12 * len(images), abs=len(images))
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_vectors_are_nearly_the_same(device: str) -> None:
+def test_vectors_are_nearly_equal(device: str) -> None:
     on_cpu = load_embedder("ViT-B-32", pretrained="random", threads=2, batch_size=1)
     there = load_embedder("ViT-B-32", pretrained="random", device=device, batch_size=1)
     images = noise(3, *on_cpu.size)
@@ -152,7 +152,7 @@ def test_each_stage_is_measured(device: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_a_frame_that_the_gpu_decodes_is_that_of_the_cpu(tmp_path: Path) -> None:
+def test_a_frame_decoded_by_the_gpu_equals_that_of_the_cpu(tmp_path: Path) -> None:
     from av.codec.hwaccel import HWAccel
 
     (piece, *_) = clips.pieces(make(tmp_path / "clip.mp4", frames=25, size=(640, 480)), "lobby")
@@ -169,7 +169,7 @@ def test_a_frame_that_the_gpu_decodes_is_that_of_the_cpu(tmp_path: Path) -> None
 async def test_a_replica_answers_for_each_segment(
     device: str, server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """The process, as it runs in a pod, with batches that are full and those that are not."""
+    """The process, as it runs in a pod, with full and partial batches."""
     js = admin.jetstream()
     pieces = clips.pieces(make(tmp_path / "clip.mp4"), "lobby") * 3
     await world.fill(js, pieces, "e")

@@ -1,4 +1,4 @@
-"""Video that was filmed sideways, as telephones do, and says so: everything made of it stands upright.
+"""Video that was filmed sideways, as by telephones, and is marked so: all results of it are upright.
 
 The picture has four colours, so that no turn and no mirror image of it is another.
 """
@@ -41,14 +41,14 @@ COLOURS = [(250, 250, 250), (200, 0, 0), (0, 160, 0), (0, 0, 220)]
 
 
 class Turn(NamedTuple):
-    """What has to be done to the stored picture: turned by `degrees` against the clock, then mirrored."""
+    """Correct the stored picture: turn it by `degrees` counterclockwise, then mirror it."""
 
     degrees: int
     mirrored: bool = False
     flipped: bool = False
 
     def stored(self, upright: Image) -> Image:
-        """What a camera that is held so stores of it."""
+        """The stored picture of a camera that is held like this."""
         pixels = upright[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
         return np.ascontiguousarray(np.rot90(pixels, -self.degrees // 90))
 
@@ -75,7 +75,7 @@ def assert_upright(pixels: Image) -> None:
 def film(
     turn: Turn, pictures: Iterator[Image] | None = None, *, codec: str = "libx264", gop: int = 10, **options: str
 ) -> bytes:
-    """An MP4 whose matrix says how to turn what is stored. A second of `upright`, unless pictures are given."""
+    """An MP4 whose matrix has the rotation of its pictures. A second of `upright`, unless pictures are given."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=options) as container:
         stream: Any = container.add_stream(codec, rate=FPS, options={"preset": "ultrafast", "crf": "12"})
@@ -114,7 +114,7 @@ def with_orientation_message(payload: bytes, degrees: int) -> bytes:
 
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_pictures_are_upright(turn: Turn, codec: str) -> None:
+def test_rotated_pictures_are_upright(turn: Turn, codec: str) -> None:
     decoded = decode(film(turn, codec=codec, **FRAGMENTED), fps=FPS)
     assert len(decoded.pictures) == FPS and decoded.size == (96, 160)
     for picture in decoded.pictures:
@@ -123,7 +123,7 @@ def test_pictures_are_upright(turn: Turn, codec: str) -> None:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_pictures_have_the_size_that_is_asked_for_upright(turn: Turn) -> None:
+def test_upright_pictures_have_the_requested_size(turn: Turn) -> None:
     payload = film(turn, **FRAGMENTED)
     for size in ((300, 300), (64, 32)):
         decoded = decode(payload, at=[0.5], size=size)
@@ -135,8 +135,8 @@ def test_pictures_have_the_size_that_is_asked_for_upright(turn: Turn) -> None:
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_message_in_the_video_itself_is_obeyed_from_its_keyframe_on(degrees: int) -> None:
-    """An RTSP camera has no matrix: H.264 says in the video itself how it is shown."""
+def test_a_rotation_message_in_the_video_applies_from_its_keyframe_on(degrees: int) -> None:
+    """An RTSP camera has no matrix: H.264 has the orientation in the video itself."""
     turn = Turn(degrees)
     plain = film(Turn(0), (turn.stored(upright()) for _ in range(2 * FPS)), gop=FPS, **FRAGMENTED)
     decoded = decode(with_orientation_message(plain, degrees), fps=FPS)
@@ -145,7 +145,7 @@ def test_a_message_in_the_video_itself_is_obeyed_from_its_keyframe_on(degrees: i
         assert_upright(picture.pixels)
 
 
-def test_a_dependent_segment_is_turned_as_the_start_of_its_gop_says() -> None:
+def test_a_dependent_segment_has_the_rotation_of_its_gop() -> None:
     turn = Turn(90)
     plain = film(Turn(0), (turn.stored(upright()) for _ in range(FPS)), gop=FPS, **FRAGMENTED)
     whole = with_orientation_message(plain, 90)
@@ -166,7 +166,7 @@ def test_a_dependent_segment_is_turned_as_the_start_of_its_gop_says() -> None:
 
 
 @pytest.mark.parametrize("turn", [Turn(90), Turn(180), Turn(270, mirrored=True)])
-async def test_a_file_is_upright_after_ingest_in_clips_and_pictures(
+async def test_a_rotated_file_is_upright_in_clips_and_pictures(
     turn: Turn, bus: Bus, admin: Client, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     (tmp_path / "phone.mp4").write_bytes(film(turn, (upright() for _ in range(3 * FPS)), gop=FPS))
@@ -186,8 +186,8 @@ def shown(jpeg: bytes) -> Image:
         return next(container.decode(video=0)).to_ndarray(format="rgb24")
 
 
-async def test_boxes_are_of_the_upright_frame(server: NatsServer, admin: Client) -> None:
-    """What is found in a street filmed sideways is what is found in it filmed upright, at the same places."""
+async def test_boxes_refer_to_the_upright_frame(server: NatsServer, admin: Client) -> None:
+    """A street filmed sideways gives the detections of one filmed upright, at the same places."""
     street = demo_footage.embedded(demo_footage.cache() / f"footage-{demo_footage.VERSION}")[0]
     with av.open(str(street)) as container:
         frames = [f.to_ndarray(format="rgb24") for f, _ in zip(container.decode(video=0), range(10), strict=False)]
@@ -215,7 +215,7 @@ async def test_boxes_are_of_the_upright_frame(server: NatsServer, admin: Client)
 
 
 def test_a_file_for_the_demo_is_upright(tmp_path: Path) -> None:
-    """A camera's viewers get no matrix: what says how it is turned is turned."""
+    """A camera's viewers get no matrix: the file itself is rotated."""
     (tmp_path / "phone.mp4").write_bytes(film(Turn(90), gop=FPS))
     assert not demo_footage.is_serveable(tmp_path / "phone.mp4")
     demo_footage.serveable(tmp_path / "phone.mp4", tmp_path / "camera.mp4")

@@ -1,4 +1,4 @@
-"""Quiet video costs little, and nothing is missed for it: the pure parts, and cv on a real server."""
+"""A static scene costs little, and cv misses nothing for it: the pure parts, and cv on a real server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def ground(seed: int) -> np.ndarray:
-    """A scene with patches of several blocks, as scenes have."""
+    """A scene with patches of several blocks, as in real scenes."""
     rough = np.random.default_rng(seed).uniform(40, 160, (SHAPE[0] // 4, SHAPE[1] // 4))
     return np.kron(rough, np.ones((4, 4)))
 
@@ -58,14 +58,14 @@ def seen(of: np.ndarray, seed: int, level: float = 1.0) -> Grey:
 
 
 def after(pictures: int, seed: int) -> Scene:
-    """What is known after so many full looks at a still scene."""
+    """The scene after `pictures` full inferences of a still picture."""
     state = scene.new()
     for n in range(pictures):
         state, _ = scene.learn(state, [seen(ground(seed), seed + n)], float(n), [[]])
     return state
 
 
-# ---- when a full look falls
+# ---- times of full inferences
 
 
 @given(
@@ -74,28 +74,28 @@ def after(pictures: int, seed: int) -> Scene:
     st.lists(st.floats(0.2, 8), min_size=1, max_size=60),
     st.floats(2, 60),
 )
-def test_each_moment_of_a_full_look_is_in_one_segment(
+def test_each_full_inference_falls_in_one_segment(
     camera: str, begin: float, lengths: list[float], every_s: float
 ) -> None:
     starts = np.cumsum([begin, *lengths]).tolist()
     looks = sum(full_inference.falls_in(camera, a, b - a, every_s) for a, b in pairwise(starts))
     moments = (starts[-1] - begin) / every_s
-    # A segment that is longer than the interval holds several, and is looked at once.
+    # A segment that is longer than the interval has several moments, and one full inference.
     assert looks <= moments + 1
     if max(lengths) <= every_s:
         assert looks >= moments - 1
 
 
-def test_cameras_are_looked_at_at_moments_of_their_own() -> None:
+def test_full_inferences_of_cameras_are_spread() -> None:
     looks = [sum(full_inference.falls_in(f"cam-{n}", t, 1.0, 10) for n in range(1000)) for t in range(100)]
     assert min(looks) > 60 and max(looks) < 150
 
 
-# ---- what differs
+# ---- differences
 
 
 @given(seeds, st.floats(0.8, 1.25), st.floats(-20, 20), st.floats(-0.4, 0.4), st.floats(-0.4, 0.4))
-def test_light_and_a_shaking_camera_are_no_difference(
+def test_light_and_a_shaking_camera_cause_no_difference(
     seed: int, gain: float, offset: float, right: float, down: float
 ) -> None:
     rows, columns = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
@@ -113,7 +113,7 @@ def test_light_and_a_shaking_camera_are_no_difference(
 
 
 @given(seeds, st.integers(0, SHAPE[1] - 3), st.integers(0, SHAPE[0] - 4), st.sampled_from([-40, -30, 30, 40]))
-def test_somebody_of_a_few_blocks_is_a_difference_wherever_he_stands(seed: int, x: int, y: int, contrast: int) -> None:
+def test_a_person_of_a_few_blocks_is_a_difference_anywhere(seed: int, x: int, y: int, contrast: int) -> None:
     state = after(12, seed)
     there = ground(seed)
     there[y : y + 4, x : x + 3] += contrast
@@ -122,7 +122,7 @@ def test_somebody_of_a_few_blocks_is_a_difference_wherever_he_stands(seed: int, 
 
 
 @given(seeds)
-def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
+def test_a_stopped_object_joins_the_reference_with_its_box(seed: int) -> None:
     state = after(12, seed)
     there = ground(seed)
     there[10:24, 13:19] += 50
@@ -138,7 +138,7 @@ def test_what_stops_becomes_a_look_with_its_box(seed: int) -> None:
 
 
 @given(seeds)
-def test_an_old_look_says_nothing(seed: int) -> None:
+def test_an_expired_reference_frame_matches_nothing(seed: int) -> None:
     state = after(12, seed)
     picture = seen(ground(seed), seed + 60)
     assert scene.find_match(state, picture, 11 + MAX_AGE_S) is not None
@@ -147,7 +147,7 @@ def test_an_old_look_says_nothing(seed: int) -> None:
 
 @pytest.mark.slow
 @given(seeds)
-def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed: int) -> None:
+def test_moving_leaves_are_learned_without_effect_on_adjacent_blocks(seed: int) -> None:
     rng, state = np.random.default_rng(seed), scene.new()
     for n in range(40):
         there = ground(seed)
@@ -161,7 +161,7 @@ def test_leaves_are_learned_and_a_block_beside_them_stays_as_keen_as_it_was(seed
 
 @pytest.mark.slow
 @given(seeds)
-def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None:
+def test_a_detected_person_desensitises_no_block(seed: int) -> None:
     state = after(12, seed)
     before = state.noise.deviation
     for n in range(20):
@@ -172,8 +172,8 @@ def test_somebody_whom_the_detector_sees_makes_no_block_blind(seed: int) -> None
 
 
 @given(seeds, st.sampled_from([0.4, 1.0, 1.4, 2.0, 4.0, 10.0]), st.floats(0, 1))
-def test_a_segment_is_known_once_its_pictures_of_every_second_are(seed: int, duration: float, share: float) -> None:
-    """Also one with a single keyframe in ten seconds, in which somebody stays for longer than a second."""
+def test_a_segment_matches_once_its_pictures_of_every_second_do(seed: int, duration: float, share: float) -> None:
+    """Also a segment with a single keyframe in ten seconds, and a person for longer than a second."""
     state, comes = after(12, seed), share * duration
     for somebody in (False, True):
         check, enough, looked = SceneCheck(state, watch=False, start=12.0, duration=duration), False, 0
@@ -195,14 +195,14 @@ def test_a_segment_is_known_once_its_pictures_of_every_second_are(seed: int, dur
 
 
 @given(seeds)
-def test_a_full_look_is_taken_although_nothing_has_changed(seed: int) -> None:
+def test_a_full_inference_runs_even_without_a_change(seed: int) -> None:
     check = SceneCheck(after(12, seed), watch=True, start=12.0, duration=1.0)
     assert not check.probe.enough(0.0, seen(ground(seed), seed + 90))
     assert check.match is None
     assert not check.differs
 
 
-def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> None:
+def test_nothing_is_decoded_after_a_sufficient_probe(tmp_path: Path) -> None:
     (piece, *_) = segments(tmp_path / "still.mp4", 2)
     for is_enough, packets, pictures in ((True, 1, 0), (False, 5, 5)):
         seen_at, alive = list[float](), list[None]()
@@ -213,11 +213,11 @@ def test_nothing_is_decoded_after_a_glance_that_is_enough(tmp_path: Path) -> Non
         assert decoded.damaged is None
 
 
-# ---- what is shared
+# ---- shared entries
 
 
 @given(seeds, seeds)
-def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: int, b: int) -> None:
+def test_merged_scenes_are_bounded_and_have_the_newest_references(a: int, b: int) -> None:
     ours, theirs = twice(after(6, a)), twice(after(9, b))
     both = scene.merge(ours, theirs)
     assert len(both.references) <= MAX_REFERENCES
@@ -230,14 +230,14 @@ def test_what_two_replicas_know_together_is_bounded_and_has_the_newest_looks(a: 
 
 
 @given(seeds)
-def test_a_replica_knows_at_once_what_another_has_shared(seed: int) -> None:
+def test_a_replica_uses_a_shared_scene_immediately(seed: int) -> None:
     data = entry.encode(twice(after(12, seed)), LOBBY.fingerprint)
     assert len(data) < 20_000
     gate = Gate(10)
     assert gate.must_read(LOBBY, 13.0)
     gate.adopt(LOBBY, data, 13.0)
     assert scene.find_match(gate.scene(LOBBY), seen(ground(seed), seed + 80), 13.0) is not None
-    # It has nothing that others do not know, and does not ask again at once.
+    # It has nothing that others lack, and does not retry immediately.
     assert not gate.may_share(LOBBY)
     assert not gate.must_read(LOBBY, 14.0)
 
@@ -254,12 +254,12 @@ def test_an_entry_is_written_once_a_minute_of_the_cameras_time() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_an_entry_that_is_none_is_refused(data: bytes) -> None:
+def test_an_invalid_entry_is_refused(data: bytes) -> None:
     with pytest.raises(BadScene):
         entry.decode(data, LOBBY.fingerprint, 1e9)
 
 
-def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
+def test_an_unusable_entry_is_refused_with_the_reason() -> None:
     state = twice(after(12, 1))
     data = entry.encode(state, LOBBY.fingerprint)
     with pytest.raises(BadScene, match="another detector"):
@@ -280,7 +280,7 @@ def test_an_entry_that_is_not_for_us_is_refused_with_the_reason() -> None:
 
 
 @given(seeds)
-def test_an_entry_says_what_it_was_made_of(seed: int) -> None:
+def test_an_entry_decodes_to_its_scene(seed: int) -> None:
     state = twice(after(12, seed))
     found = entry.decode(entry.encode(state, LOBBY.fingerprint), LOBBY.fingerprint, 20.0)
     assert [(look.since, look.frames) for look in found.references] == [
@@ -291,7 +291,7 @@ def test_an_entry_says_what_it_was_made_of(seed: int) -> None:
 
 
 def twice(state: Scene) -> Scene:
-    """With its last look seen again, so that it is one to share."""
+    """The state after a second sight of its last reference frame, so that it can be shared."""
     if state.last is None:
         return state
     match = scene.Match(state.last, np.zeros(SHAPE, np.float32))
@@ -313,7 +313,7 @@ async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIte
 
 
 async def revised(admin: Client, n: int) -> DetectionsRevision:
-    """The one revision that there is: of the segment `n`, in which something was that is seen in the next one."""
+    """The only revision: of the segment `n`, which already had an object that the next one shows."""
     js, subject = admin.jetstream(), names.event(DetectionsRevision.kind, "lobby")
     async with asyncio.timeout(patience_s()):
         while not (counts := (await js.stream_info(names.EVENTS, subjects_filter=subject)).state.subjects):
@@ -327,7 +327,7 @@ async def revised(admin: Client, n: int) -> DetectionsRevision:
 
 
 async def send(admin: Client, pieces: Sequence[Piece]) -> None:
-    """One by one, each once the one before is answered, as a camera's come."""
+    """Send segments one by one, each after the previous one's answer, as a camera does."""
     stored: dict[str, int] = {}
     for piece in pieces:
         head = msgspec.structs.replace(piece.segment, key_seq=stored.get(piece.gop))
@@ -352,13 +352,13 @@ def walks(begin: float, end: float) -> Walker:
     return lambda t: (20 + round((t - begin) * 30), 100) if begin <= t < end else None
 
 
-async def test_a_still_camera_asks_the_device_seldom(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_still_camera_seldom_uses_the_device(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 40)
     async with cv(server, finder):
         await send(admin, pieces)
     found = await stored_detections(admin)
     assert len(found) == len(pieces) == 40
-    # Four watches, and some looks at first.
+    # Four checks, and some full inferences at first.
     assert 5 * 4 <= finder.images <= 5 * 12
     quiet = [event for event in found if event.unchanged]
     assert len(quiet) == 40 - finder.images / 5
@@ -366,7 +366,7 @@ async def test_a_still_camera_asks_the_device_seldom(server: NatsServer, admin: 
     assert all(START <= event.unchanged.since < event.start for event in quiet if event.unchanged)
 
 
-async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_looked_at_again(
+async def test_a_walker_is_seen_on_entry_and_the_previous_segment_is_reanalysed(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     """He comes half a second after a keyframe, and stands still from the 26th second on."""
@@ -381,13 +381,13 @@ async def test_a_walker_is_seen_in_the_segment_he_enters_and_the_one_before_is_l
     for event in found[21:27]:
         assert not event.unchanged
         assert all(f.objects for f in event.frames)
-    # What has come to stand still stays an object, and costs little.
+    # A stopped object stays an object, and costs little.
     quiet = [event for event in found[27:] if event.unchanged]
     assert len(quiet) >= 8
     assert all(f.objects[0].box[0] == pytest.approx((20 + 165) / 320, abs=0.02) for e in quiet for f in e.frames)
 
 
-async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
+async def test_a_walker_is_seen_between_keyframes_four_seconds_apart(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     pieces = segments(tmp_path / "walker.mp4", 28, walks(22.5, 28), gop_s=4)
@@ -403,8 +403,8 @@ async def test_a_walker_is_seen_between_keyframes_that_are_four_seconds_apart(
     assert all(f.objects for event in found[23:] for f in event.frames)
 
 
-async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """And puts off the segment that the other said to be unchanged."""
+async def test_a_replica_uses_the_scene_of_another(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """It defers the segment that the other replica reported unchanged."""
     pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))
     one, other = Squares(), Squares()
     async with cv(server, one):
@@ -422,7 +422,7 @@ async def test_a_replica_knows_what_another_has_learned(server: NatsServer, admi
     assert not any(event.unchanged for event in found[25:])
 
 
-async def test_a_forged_scene_is_refused_and_learned_anew(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_forged_scene_is_refused_and_learned_again(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     scenes = await admin.jetstream().key_value(names.SCENES)
     await scenes.put("lobby", b"\x81\xa7version\x63" + bytes(100))
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 15, walks(12, 15))
@@ -436,9 +436,7 @@ async def test_a_forged_scene_is_refused_and_learned_anew(server: NatsServer, ad
 
 
 @pytest.mark.parametrize("how", ["always", "off"])
-async def test_all_video_is_looked_at_where_that_is_wanted(
-    server: NatsServer, admin: Client, tmp_path: Path, how: str
-) -> None:
+async def test_all_video_is_analysed_if_configured(server: NatsServer, admin: Client, tmp_path: Path, how: str) -> None:
     camera, _ = new_camera("rtsp://127.0.0.1/lobby", always=how == "always")
     await registry.put(admin.jetstream(), "lobby", camera, None)
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 12)

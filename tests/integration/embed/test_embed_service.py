@@ -80,7 +80,7 @@ def jpeg(pixels: Any) -> bytes:
 
 @pytest.mark.slow
 async def test_every_segment_has_one_event_with_a_vector(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """And a picture from outside is nearest to the scene that it is of."""
+    """A foreign picture is nearest to its own scene."""
     scenes = videos[:5]
     pieces = [piece for video in scenes for piece in clips.pieces(video, "lobby")[:3]]
     seqs = [await publish(admin, piece, n) for n, piece in enumerate(pieces)]
@@ -131,10 +131,10 @@ async def publish_long_gops(client: Client, folder: Path) -> list[int]:
         (0.125, [0, 0, 0, 0, 0, 0, 1, 0] + [0] * 4),
     ],
 )
-async def test_a_long_gop_is_looked_at_by_its_keyframes(
+async def test_a_long_gop_is_embedded_by_its_keyframes(
     server: NatsServer, admin: Client, tmp_path: Path, fps: float, counts: list[int]
 ) -> None:
-    """Up to one frame a second. Under that a keyframe is taken once, by the segment with the first instant since."""
+    """This holds up to one frame a second. Below, each keyframe is of the segment with the first instant since."""
     seqs = await publish_long_gops(admin, tmp_path)
     async with running(server, embed_fps=fps):
         await settled(admin)
@@ -143,7 +143,7 @@ async def test_a_long_gop_is_looked_at_by_its_keyframes(
     assert [len(found[seq].vectors) for seq in seqs] == counts
     for n, seq in enumerate(seqs):
         event = found[seq]
-        # What was seen, and where it is to be seen: a keyframe's own segment.
+        # The picture and the segment that has it: a keyframe's own.
         seen = n // 4 * 4 if fps < 1 and event.vectors else n
         assert (event.segment.seq, event.segment.n) == (seqs[seen], seen)
         assert event.start == START + dt.timedelta(seconds=seen + 1.5)
@@ -152,7 +152,7 @@ async def test_a_long_gop_is_looked_at_by_its_keyframes(
 
 
 @pytest.mark.slow
-async def test_a_keyframe_that_is_gone_is_said_so(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_missing_keyframe_is_reported(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     seqs = await publish_long_gops(admin, tmp_path)
     await admin.jetstream().delete_msg("MEDIA", seqs[4])
     async with running(server, embed_fps=0.25):
@@ -166,7 +166,7 @@ async def test_a_keyframe_that_is_gone_is_said_so(server: NatsServer, admin: Cli
 
 
 @pytest.mark.slow
-async def test_faster_than_that_dependent_segments_are_decoded_too(
+async def test_dependent_segments_are_decoded_at_higher_rates(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     seqs = await publish_long_gops(admin, tmp_path)
@@ -178,13 +178,13 @@ async def test_faster_than_that_dependent_segments_are_decoded_too(
     assert sum(len(event.vectors) for event in found) == 24
 
 
-async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
+async def test_a_late_segment_is_partially_embedded_and_a_single_keyframe_fully(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:
     piece = clips.pieces(videos[0], "lobby")[0]
     for n in range(3):
         await publish(admin, piece, n)
-    # So long that the floor is reached, however soon it is looked at.
+    # So long that the floor applies, however soon the segment is processed.
     await asyncio.sleep(0.2)
     async with running(server, embed_fps=5.0, embed_latency_target_s=0.1):
         await settled(admin)
@@ -194,7 +194,7 @@ async def test_what_has_waited_is_embedded_in_part_and_a_single_keyframe_whole(
 
 
 @pytest.mark.slow
-async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+async def test_deferred_frames_are_embedded_later(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     piece = clips.pieces(videos[0], "lobby")[0]
     seqs = [await publish(admin, piece, n) for n in range(3)]
     await asyncio.sleep(0.2)
@@ -210,7 +210,7 @@ async def test_what_was_left_out_is_embedded_later(server: NatsServer, admin: Cl
         assert len(revision.vectors) > len(firsts[revision.revises].vectors) and revision.quality is None
 
 
-async def test_one_frame_a_second_is_never_less(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+async def test_one_frame_a_second_is_never_reduced(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     piece = clips.pieces(videos[0], "lobby")[0]
     await publish(admin, piece, 0)
     await asyncio.sleep(0.2)
@@ -220,7 +220,9 @@ async def test_one_frame_a_second_is_never_less(server: NatsServer, admin: Clien
     assert (len(event.vectors), event.quality) == (1, None)
 
 
-async def test_bad_segments_are_buried_and_harm_nobody(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+async def test_bad_segments_are_dead_lettered_and_harm_nobody(
+    server: NatsServer, admin: Client, videos: list[Path]
+) -> None:
     js = admin.jetstream()
     good = clips.pieces(videos[0], "lobby")[0]
     headers = to_headers(msgspec.structs.replace(good.segment, camera="lobby", epoch="e"))
@@ -265,7 +267,7 @@ async def detect(client: Client, piece: Piece, seq: int, *objects: DetectedObjec
 
 
 @pytest.mark.slow
-async def test_objects_that_cv_found_are_embedded(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+async def test_objects_of_cv_are_embedded(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     """The real detector, the real durable: one event each, of the whole frame and of its people and bicycles."""
     await with_crops(admin)
     pieces = clips.pieces(videos[0], "lobby")[:4]
@@ -296,8 +298,8 @@ async def test_objects_that_cv_found_are_embedded(server: NatsServer, admin: Cli
     assert cut_out >= 4
 
 
-async def test_a_crop_is_of_what_is_in_its_box(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """Its vector is that of the same picture cut out here and asked for by hand, at each of the analysed times."""
+async def test_a_crop_shows_the_content_of_its_box(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+    """Its vector equals that of a request for the same crop, made here, at each analysed time."""
     await with_crops(admin)
     piece = clips.pieces(videos[0], "lobby")[0]
     seq = await publish(admin, piece, 0)
@@ -321,7 +323,7 @@ async def test_a_crop_is_of_what_is_in_its_box(server: NatsServer, admin: Client
             assert crop @ by_hand > 0.98 > whole @ by_hand
 
 
-async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
+async def test_unjoinable_detections_are_dead_lettered_and_replayable(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:
     await with_crops(admin)
@@ -335,7 +337,7 @@ async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
         await detect(admin, piece, other): f"sequence {other} of MEDIA is another segment",
         await detect(admin, piece, other, segment=elsewhere): "one of MEDIA is expected",
         (await js.publish("events.detections.lobby", b"{}")).seq: "not an event of detections",
-        # Found before its segment is there: as after a restore.
+        # The detections exist before the segment, as after a restore.
         await detect(admin, piece, 3): "its segment 3 of MEDIA has expired",
     }
     async with running(server, embed_crops="detections"):
@@ -355,7 +357,7 @@ async def test_what_cant_be_joined_is_buried_and_can_be_replayed(
     assert event.segment.seq == 3 and len(event.vectors) == 1
 
 
-async def test_a_stream_that_does_not_answer_is_no_fault_of_the_event(
+async def test_an_unresponsive_stream_is_not_blamed_on_the_event(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:
     await with_crops(admin)
@@ -413,7 +415,7 @@ async def test_queries_are_discovered_answered_and_counted(server: NatsServer, a
 
 
 @pytest.mark.slow
-async def test_many_queries_beside_the_work_are_all_answered(
+async def test_all_of_many_queries_are_answered_during_work(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:
     pieces = clips.pieces(videos[0], "lobby")
@@ -468,7 +470,7 @@ async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
 
 
 @pytest.mark.slow
-async def test_a_worker_is_a_process_that_drains(server: NatsServer, admin: Client, videos: list[Path]) -> None:
+async def test_a_worker_process_drains(server: NatsServer, admin: Client, videos: list[Path]) -> None:
     for n, piece in enumerate(clips.pieces(videos[0], "lobby")):
         await publish(admin, piece, n)
     async with process(server) as child:
@@ -483,9 +485,7 @@ async def test_a_worker_is_a_process_that_drains(server: NatsServer, admin: Clie
     ("env", "sentence"),
     [({"EMBED_MODEL": "openvino:other"}, "EMBED_MODEL=openvino:other"), ({"EMBED_CROPS": "all"}, "EMBED_CROPS='all'")],
 )
-async def test_what_cant_be_started_exits_with_a_sentence(
-    server: NatsServer, env: dict[str, str], sentence: str
-) -> None:
+async def test_a_failed_start_exits_with_a_sentence(server: NatsServer, env: dict[str, str], sentence: str) -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""CLIP models by open_clip with random weights: shapes, wiring and batching are tested here, what they see is not."""
+"""CLIP models by open_clip with random weights: tests of shapes, wiring and batching, not of accuracy."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_untrained_model_is_the_same_in_every_process(tiny: str) -> None:
     assert load(tiny, pretrained="random").embed(noise(3)) == pytest.approx(vectors, abs=1e-5)
 
 
-def test_a_batch_gives_what_its_images_give_alone(tiny: str) -> None:
+def test_a_batch_equals_its_single_images(tiny: str) -> None:
     model = load(tiny, pretrained="random", threads=2)
     images = noise(7)
     alone = np.concatenate([model.embed([image]) for image in images])
@@ -77,8 +77,8 @@ def test_a_batch_gives_what_its_images_give_alone(tiny: str) -> None:
     assert (alone @ alone.T)[0, 1:].max() < 0.999, "or it tells nothing apart, and every batch would do"
 
 
-def test_pixels_come_as_the_model_s_own_preparation_makes_them(tiny: str) -> None:
-    """Beside open_clip's transform, on an image of the model's size: nothing but scale, mean and deviation is done."""
+def test_pixels_equal_those_of_the_models_own_preparation(tiny: str) -> None:
+    """Compare with open_clip's transform, on an image of the model's size: only scale, mean and deviation apply."""
     from PIL import Image as Pillow
 
     ours = load(tiny, pretrained="random")
@@ -92,7 +92,7 @@ def test_pixels_come_as_the_model_s_own_preparation_makes_them(tiny: str) -> Non
     assert ours.embed([image])[0] @ theirs > 0.9999
 
 
-def test_texts_are_in_the_same_space_and_long_ones_are_cut_off(tiny: str) -> None:
+def test_texts_share_the_space_and_long_ones_are_truncated(tiny: str) -> None:
     model = load(tiny, pretrained="random")
     vectors = model.text(["a man on a bicycle", "a tram", "a tram " * 500])
     assert vectors.shape == (3, model.dimension)
@@ -101,14 +101,14 @@ def test_texts_are_in_the_same_space_and_long_ones_are_cut_off(tiny: str) -> Non
     assert model.text(["a man on a bicycle"])[0] == pytest.approx(vectors[0], abs=1e-5)
 
 
-def test_weights_of_a_file_have_a_name_of_their_own(tiny: str, tmp_path: Path) -> None:
+def test_weights_from_a_file_have_their_own_name(tiny: str, tmp_path: Path) -> None:
     weights = save(tiny, tmp_path / "ours v2.pt")
     model = load(tiny, pretrained=str(weights))
     assert model.name == "tiny-clip-ours-v2"
     assert model.embed(noise(1)) != pytest.approx(load(tiny, pretrained="random").embed(noise(1)), abs=1e-3)
 
 
-def test_a_folder_is_a_model_with_its_weights(tiny: str, tmp_path: Path) -> None:
+def test_a_folder_with_weights_is_a_model(tiny: str, tmp_path: Path) -> None:
     folder = tmp_path / "my clip"
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(
@@ -146,7 +146,7 @@ def test_weights_that_don_t_fit_are_refused(tiny: str, tmp_path: Path) -> None:
 async def test_texts_pictures_and_segments_meet_in_one_space(
     server: NatsServer, admin: Client, tiny: str, tmp_path: Path
 ) -> None:
-    """The service over a real server: every vector is that of the model, by whatever way it was asked."""
+    """The service over a real server: every vector is the model's, for each kind of request."""
     model = load(tiny, pretrained="random")
     pieces = clips.pieces(make(tmp_path / "clip.mp4"), "lobby")
     for n, piece in enumerate(pieces):
@@ -178,13 +178,13 @@ async def test_texts_pictures_and_segments_meet_in_one_space(
         ("hf-hub:", "", "can't be loaded"),
     ],
 )
-def test_what_cant_be_loaded_says_what_to_do(spec: str, pretrained: str, sentence: str) -> None:
+def test_an_unloadable_model_is_an_error_with_a_remedy(spec: str, pretrained: str, sentence: str) -> None:
     with pytest.raises(ModelError, match=re.compile(sentence)):
         load(spec, pretrained=pretrained)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: what is said without one can't be seen")
-def test_a_gpu_that_is_not_here_is_said_so(tiny: str) -> None:
+def test_a_missing_gpu_is_reported(tiny: str) -> None:
     for device in ("cuda", "cuda:1"):
         with pytest.raises(ModelError, match="torch sees 0 GPUs; cpu works everywhere"):
             load(tiny, pretrained="random", device=device)

@@ -1,7 +1,7 @@
-"""A camera's password goes to the address it was given for, and to no other: attacks on it, with a real ingest.
+"""A camera's password goes to the address it belongs to, and to no other: attacks on it, with a real ingest.
 
-Whoever could write the bucket `cameras` would send ingest wherever they like. What listens here is no camera: it asks
-for a password, as one does, and keeps what it is told.
+A writer of the bucket `cameras` can send ingest to any address. The listener here is no camera: it asks
+for a password, as a camera does, and stores each request.
 """
 
 from __future__ import annotations
@@ -50,19 +50,21 @@ async def test_a_changed_entry_gets_no_password(
         await until(lambda: any(BASIC in request for request in camera.heard))
         places = {"camera": camera.address, "thief": thief.address, "thief_port": thief.port}
         await forge(admin, url=url.format(**places))
-        # Either it connects, without the password, or it takes such an entry for none.
+        # Either it connects, without the password, or it refuses the entry.
         await until(lambda: thief.heard or "camera can't be used" in ingest.log)
         if thief.heard:
             reason = await reason_of(bus, "--password-stdin")
             assert f"rtsp://{camera.address}" in reason, "for which address it is"
-        # A second camera has come and been asked by then: whatever was to happen to the first has happened.
+        # Once ingest has connected to a second camera, it has handled the first.
         await add(admin, "hall", f"rtsp://{LOGIN}@{camera.address}/hall")
         await until(lambda: any("/hall" in request and BASIC in request for request in camera.heard))
     assert not thief.saw_password, thief.heard
     assert "S3cretPass" not in ingest.log + json.dumps(bus.events)
 
 
-async def test_another_path_of_the_same_address_gets_it(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
+async def test_another_path_of_the_same_address_gets_the_password(
+    admin: Client, bus: Bus, start: Callable[..., Ingest]
+) -> None:
     async with listening() as camera:
         await add(admin, "lobby", f"rtsp://{LOGIN}@{camera.address}/live")
         start()
@@ -72,7 +74,7 @@ async def test_another_path_of_the_same_address_gets_it(admin: Client, bus: Bus,
 
 
 @pytest.mark.parametrize("asks_first", [True, False])
-async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
+async def test_a_redirect_of_a_camera_does_not_pass_its_password_on(
     admin: Client, bus: Bus, start: Callable[..., Ingest], asks_first: bool
 ) -> None:
     async with listening() as camera, listening() as thief:
@@ -87,7 +89,7 @@ async def test_a_camera_that_sends_ingest_on_does_not_pass_its_password_on(
 
 
 @pytest.mark.parametrize("challenge", ["Digest realm=, nonce=", "Digest", "Digest realm", "Digest =, ,=x"])
-async def test_a_challenge_that_says_nothing_is_answered(
+async def test_an_empty_challenge_is_answered(
     admin: Client, bus: Bus, start: Callable[..., Ingest], challenge: str
 ) -> None:
     async with listening() as camera:
@@ -97,7 +99,7 @@ async def test_a_challenge_that_says_nothing_is_answered(
         assert "--password-stdin" in await reason_of(bus, "the camera refuses this user or password")
 
 
-async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
+async def test_a_password_in_the_url_stays_with_its_address(
     admin: Client, bus: Bus, start: Callable[..., Ingest]
 ) -> None:
     async with listening() as camera, listening() as thief:
@@ -112,7 +114,7 @@ async def test_a_password_that_is_a_part_of_the_url_stays_with_its_address(
         assert not thief.saw_password, thief.heard
 
 
-async def test_a_password_of_an_earlier_version_is_used_once_the_admin_has_bound_it(
+async def test_an_older_password_is_used_once_the_admin_has_bound_it(
     admin: Client, bus: Bus, start: Callable[..., Ingest]
 ) -> None:
     async with listening() as camera:

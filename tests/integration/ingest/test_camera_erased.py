@@ -1,4 +1,4 @@
-"""A password that was removed or replaced is gone from the server's files, not only from the stream."""
+"""A removed or replaced password disappears from the server's files, not only from the stream."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def holding(folder: Path, word: str) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["remove", "replace", "unset", "set", "move"])
-async def test_a_password_that_is_gone_is_in_no_file(
-    plain: NatsServer, someone: Client, tmp_path: Path, way: str
-) -> None:
+async def test_a_removed_password_is_in_no_file(plain: NatsServer, someone: Client, tmp_path: Path, way: str) -> None:
     js = someone.jetstream()
     await topology.apply(js, topology.TopologySettings())
     for id in ("first", "last"):
@@ -73,7 +71,7 @@ async def test_a_password_that_is_gone_is_in_no_file(
     assert set(await registry.all(js)) >= {"first", "last", "hall", "new"}
 
 
-async def test_what_earlier_versions_left_in_the_files_goes_with_setup(someone: Client, tmp_path: Path) -> None:
+async def test_setup_erases_what_earlier_versions_left_in_files(someone: Client, tmp_path: Path) -> None:
     js = someone.jetstream()
     for name in (names.CAMERAS, names.CREDENTIALS):
         await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))
@@ -94,7 +92,7 @@ async def test_what_earlier_versions_left_in_the_files_goes_with_setup(someone: 
     assert await topology.apply(js, topology.TopologySettings()) == []
 
 
-async def test_a_setup_that_was_cut_off_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_interrupted_setup_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     js = someone.jetstream()
     for name in (names.CAMERAS, names.CREDENTIALS):
         await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))
@@ -115,8 +113,8 @@ async def test_a_setup_that_was_cut_off_loses_no_password(someone: Client, monke
     assert not [i for i in await js.streams_info() if "copy" in str(i.config.name)]
 
 
-async def test_a_list_of_keys_that_is_short_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's own list takes a consumer that has sent all for one that has nothing to send: put in by hand."""
+async def test_a_short_list_of_keys_loses_no_password(someone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own list ends early, when a consumer has sent all: the test provokes it."""
     js = someone.jetstream()
     for name in (names.CAMERAS, names.CREDENTIALS):
         await js.create_key_value(KeyValueConfig(bucket=name, history=1, direct=True))

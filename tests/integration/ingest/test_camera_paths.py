@@ -1,4 +1,4 @@
-"""The path of a camera's URL may hold a secret under any name: of the services, ingest alone can read it."""
+"""The path of a camera's URL may contain a secret under any name: of the services, only ingest can read it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_no_service_but_ingest_reads_the_path_of_a_url(server: NatsServer,
         ({"url": "rtsp://10.0.0.8/d"}, "rtsp://10.0.0.8/d", None),
     ],
 )
-async def test_a_change_keeps_the_path_unless_it_gives_another(
+async def test_a_change_keeps_the_path_unless_it_has_another(
     admin: Client, change: dict[str, object], url: str, secret: str | None
 ) -> None:
     js = admin.jetstream()
@@ -71,7 +71,7 @@ PATHS = st.text("abz09/?=&%#._-~", max_size=30).map(lambda text: f"/{text}")
 
 
 @given(st.sampled_from(["rtsp", "rtsps"]), HOSTS, PATHS, st.sampled_from(["", "me:pw@"]))
-def test_what_is_stored_apart_is_the_same_camera(scheme: str, host: str, path: str, login: str) -> None:
+def test_separately_stored_parts_form_one_camera(scheme: str, host: str, path: str, login: str) -> None:
     camera, secret = new_camera(f"{scheme}://{login}{host}{path}")
     stored, held = apart(camera, credentials.bound(secret, camera.url, unverified=False))
     assert stored.url in (f"{scheme}://{host}", f"{scheme}://{host}/")

@@ -1,4 +1,4 @@
-"""A camera that was removed: its video that waits is analysed as it was to be, and nothing else is left of it."""
+"""A removed camera: its waiting video is analysed with its settings, and nothing else is left of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["bus", "start", "videos"]
 URL = "rtsp://me:S3cretPass@10.0.0.7/x"
 
 
-async def test_its_video_is_worked_on_with_its_own_settings(
+async def test_video_of_a_removed_camera_is_processed_with_its_settings(
     server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path
 ) -> None:
     js = admin.jetstream()
@@ -52,7 +52,7 @@ async def test_its_video_is_worked_on_with_its_own_settings(
     assert looked["lobby"] < looked["unknown"] < looked["again"], "frames a second"
 
 
-async def test_nothing_else_is_left_of_it(admin: Client, server: NatsServer) -> None:
+async def test_nothing_else_is_left_of_a_removed_camera(admin: Client, server: NatsServer) -> None:
     js = admin.jetstream()
     await registry.add(js, "lobby", *new_camera(URL, fps=2.0))
     await registry.remove(js, "lobby")
@@ -66,7 +66,9 @@ async def test_nothing_else_is_left_of_it(admin: Client, server: NatsServer) -> 
     assert ttl_s > ((await js.stream_info(names.MEDIA)).config.max_age or 0), "as long as its video, and not for ever"
 
 
-async def test_ingest_does_not_connect_to_it(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
+async def test_ingest_does_not_connect_to_a_removed_camera(
+    admin: Client, bus: Bus, start: Callable[..., Ingest]
+) -> None:
     async with listening() as camera, listening() as other:
         js = admin.jetstream()
         await registry.add(js, "lobby", *new_camera(f"rtsp://{camera.address}/x", fps=2.0))
@@ -80,7 +82,9 @@ async def test_ingest_does_not_connect_to_it(admin: Client, bus: Bus, start: Cal
         assert len(camera.heard) == request_count and "can't be used" not in ingest.log
 
 
-async def test_a_server_that_forgets_it_leaves_workers_their_own_settings(admin: Client, server: NatsServer) -> None:
+async def test_workers_use_their_own_settings_once_the_server_forgets_a_camera(
+    admin: Client, server: NatsServer
+) -> None:
     js = admin.jetstream()
     await registry.add(js, "lobby", *new_camera(URL, fps=2.0))
     await registry.remove(js, "lobby")
@@ -92,7 +96,7 @@ async def test_a_server_that_forgets_it_leaves_workers_their_own_settings(admin:
     await cv.close()
 
 
-async def test_captions_are_planned_as_it_had_them(admin: Client, server: NatsServer) -> None:
+async def test_captions_of_a_removed_camera_use_its_settings(admin: Client, server: NatsServer) -> None:
     js = admin.jetstream()
     await registry.add(js, "lobby", *new_camera(URL, caption_every_s=7.0, caption_prompt="Who?"))
     await registry.remove(js, "lobby")

@@ -1,4 +1,4 @@
-"""Cameras over TLS: whose certificate is taken, and what people are told where it is not. All of it is real."""
+"""Cameras over TLS: which certificates ingest accepts, and how it reports the others. All of it is real."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_certificate_is_checked_unless_the_camera_says_otherwise(
 
 
 def self_signed(folder: Path) -> tuple[str, str]:
-    """Files of a certificate that nobody else has signed, as most cameras have one, and of its key."""
+    """Files of a self-signed certificate, as most cameras have one, and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "camera")])
     now = dt.datetime.now(dt.UTC)
@@ -118,13 +118,13 @@ def self_signed(folder: Path) -> tuple[str, str]:
     return str(folder / "camera.pem"), str(folder / "camera.key")
 
 
-async def test_a_camera_that_signs_for_itself_is_trusted_by_its_own_certificate(
+async def test_a_self_signed_camera_is_trusted_by_its_own_certificate(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, tmp_path: Path
 ) -> None:
     certificate, key = self_signed(tmp_path)
     async with secured(rtsp, lambda context: context.load_cert_chain(certificate, key)) as port:
         await add(admin, "lobby", f"rtsps://127.0.0.1:{port}/video.mp4?play_count=0")
-        # This machine's own authorities have not signed it.
+        # No authority of this machine has signed it.
         first = start()
         await until(lambda: "is not trusted (self-signed certificate)" in reasons(bus, "offline").get("lobby", ""))
         assert first.stop() == 0
@@ -133,10 +133,10 @@ async def test_a_camera_that_signs_for_itself_is_trusted_by_its_own_certificate(
     assert reasons(bus, "online") == {"lobby": "video arrives"}
 
 
-async def test_libav_finds_the_system_s_certificates_where_python_has_a_folder_of_them(
+async def test_libav_finds_system_certificates_that_are_a_folder(
     rtsp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As uv's Python has on Debian: it knows the folder there, and not the file in it, which libav needs."""
+    """As uv's Python on Debian: it knows the folder there, and not the file in it, which libav needs."""
     ours = trustme.CA()
     written(ours, tmp_path / "ca-certificates.crt")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
@@ -151,7 +151,7 @@ async def test_libav_finds_the_system_s_certificates_where_python_has_a_folder_o
 
 
 async def test_libav_checks_the_certificate_itself(rtsp: str, tmp_path: Path) -> None:
-    """What we looked at is another connection: somebody else may answer the next."""
+    """The check was of another connection: another server may answer the next."""
     ours, stranger = trustme.CA(), trustme.CA()
     reaching = Reaching(5.0, written(ours, tmp_path / "ca.pem"))
     for ca, name, trusted in (
@@ -170,7 +170,7 @@ async def test_libav_checks_the_certificate_itself(rtsp: str, tmp_path: Path) ->
             (await asyncio.to_thread(open_source, unchecked, None, reaching)).close()
 
 
-async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
+async def test_no_password_goes_to_a_server_with_another_certificate(
     admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     ours, stranger = trustme.CA(), trustme.CA()
@@ -181,7 +181,7 @@ async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
         await add(admin, "lobby", f"rtsps://{LOGIN}@127.0.0.1:{port}/live")
         start(INGEST_CA=written(ours, tmp_path / "ca.pem"))
         await until(lambda: "is not trusted" in reasons(bus, "offline").get("lobby", ""))
-        # Whoever can write the entry, and answer for the camera, would have it unchecked.
+        # An attacker who writes the entry, and answers for the camera, must not turn the check off.
         entry = await registry.read(admin.jetstream(), "lobby")
         forged = msgspec.structs.replace(entry, verify_tls=False)
         await (await admin.jetstream().key_value(names.CAMERAS)).put("lobby", cameras.encode(forged))
@@ -192,7 +192,7 @@ async def test_no_password_goes_where_the_certificate_is_not_that_of_the_camera(
         await until(lambda: any(BASIC in request for request in inner.heard))
 
 
-async def test_a_file_of_certificates_that_is_none_stops_ingest_with_the_setting(
+async def test_an_invalid_certificate_file_stops_ingest_with_its_setting(
     start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")

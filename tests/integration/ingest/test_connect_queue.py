@@ -1,4 +1,4 @@
-"""Connecting to cameras: so many at a time, who may well be there first, and nobody waits for ever."""
+"""Connecting to cameras: a limited number at a time, likely ones first, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.waiting import until
 
 
 class Line:
-    """Cameras that ask for a place; each keeps it until it is told to go."""
+    """Cameras that ask for a place; each has it until the test releases it."""
 
     def __init__(self, attempts: ConnectQueue) -> None:
         self._connect_queue = attempts
@@ -57,19 +57,19 @@ class Line:
 
 
 async def settle() -> None:
-    """Let all begin that may."""
+    """Run the loop until all permitted cameras have begun."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> int:
-    """So many places, fewer than usual."""
+    """Reduce the number of places, and return it."""
     monkeypatch.setattr(connect_queue, "MOST", 3)
     return 3
 
 
-async def test_who_has_failed_less_goes_first(places: int) -> None:
+async def test_the_camera_with_fewer_failures_goes_first(places: int) -> None:
     line = Line(ConnectQueue())
     for failures in [0] * places + [10, 1, 10, 3, 1, 0, 0]:
         line.ask(failures)
@@ -81,7 +81,7 @@ async def test_who_has_failed_less_goes_first(places: int) -> None:
     assert waited == [6, 5, 1, 4, 3, 0, 2], "never tried, the newest first; then by failures, first come, first served"
 
 
-async def test_who_has_failed_for_days_waits_for_none_that_has_failed_for_minutes(places: int) -> None:
+async def test_a_camera_that_failed_for_days_does_not_wait_for_recent_failures(places: int) -> None:
     line = Line(ConnectQueue())
     for failures in [0] * places + [100_000, 50]:
         line.ask(failures)
@@ -92,7 +92,7 @@ async def test_who_has_failed_for_days_waits_for_none_that_has_failed_for_minute
     await end(*line.tasks)
 
 
-async def test_a_failure_keeps_its_place_for_a_while(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_occupies_its_place_for_a_while(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect_queue, "_COOLDOWN_S", 0.1)
     tries = ConnectQueue()
     for _ in range(places):
@@ -105,7 +105,7 @@ async def test_a_failure_keeps_its_place_for_a_while(places: int, monkeypatch: p
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ask", "end", "cancel"]), st.integers(0, 12)), max_size=60))
-def test_laws(steps: list[tuple[str, int]]) -> None:
+def test_the_queue_holds_its_invariants(steps: list[tuple[str, int]]) -> None:
     async def go() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(connect_queue, "MOST", 3)
@@ -135,7 +135,7 @@ def unreachable() -> Iterator[tuple[int, int]]:
         refusing, silent = (stack.enter_context(socket.socket()) for _ in range(2))
         refusing.bind(("127.0.0.1", 0))
         silent.bind(("127.0.0.1", 0))
-        # The kernel answers no more connections than one that nobody takes.
+        # The kernel answers only one connection that nobody accepts.
         silent.listen(0)
         for _ in range(2):
             filling = stack.enter_context(socket.socket())
@@ -149,7 +149,7 @@ def trying() -> int:
 
 
 @pytest.mark.slow
-async def test_a_camera_beside_thousands_that_are_unreachable_is_online_soon(admin: Client, tmp_path: Path) -> None:
+async def test_a_camera_among_thousands_of_unreachable_ones_is_online_soon(admin: Client, tmp_path: Path) -> None:
     footage.make(tmp_path / "lobby.mp4")
     js = admin.jetstream()
     announcer = Announcer(admin, js, "ingest-1")

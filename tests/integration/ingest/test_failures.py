@@ -1,4 +1,4 @@
-"""Why a camera or file gives no video: what people are told, with real servers and files, and the remedy in it."""
+"""Why a camera or file gives no video: the messages with their remedies, with real servers and files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["bus", "start"]
 
 
 async def ending(url: str, *, timeout_s: float | None = None, **fields: object) -> tuple[str, str]:
-    """(cause, reason) that a connection to `url` ends with."""
+    """The (cause, reason) with which a connection to `url` ends."""
     camera, secret = new_camera(url, **fields)
     cutting, reaching = Cutting(1.0, 1_000_000), Reaching(timeout_s or patience_s())
     connection = Connection("door", camera, secret, cutting, reaching, lambda: None, lambda _: connection.piece_done())
@@ -46,9 +46,9 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def answering(statuses: list[str]) -> AsyncIterator[str]:
-    """Address of what takes OPTIONS, and answers all else with the first status, or with nothing where that is empty.
+    """Address of a server that accepts OPTIONS, and answers all else with the first status, or not if that is empty.
 
-    It is for what neither server at hand ever says. A status is added for each request that was answered.
+    It gives answers that neither real server gives. A status is added for each answered request.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,13 +68,13 @@ async def answering(statuses: list[str]) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_host_that_nobody_knows_is_named() -> None:
+async def test_an_unknown_host_is_named() -> None:
     cause, reason = await ending("rtsp://no-such-host.invalid/x")
     assert cause == "unknown_host"
     assert "no-such-host.invalid" in reason and "DNS" in reason
 
 
-async def test_nothing_that_listens_is_told_from_no_answer() -> None:
+async def test_a_closed_port_is_distinguished_from_no_answer() -> None:
     cause, reason = await ending(f"rtsp://127.0.0.1:{free_port(0)}/x")
     assert cause == "refused" and "nothing listens" in reason and "check the host and the port" in reason
     with socket.socket() as silent:
@@ -97,7 +97,7 @@ async def test_nothing_that_listens_is_told_from_no_answer() -> None:
         ("", "", "invalid", ("no RTSP that can be read", "554")),
     ],
 )
-async def test_what_a_camera_answers_is_told_with_the_remedy(
+async def test_an_answer_of_a_camera_is_reported_with_the_remedy(
     status: str, userinfo: str, cause: str, words: tuple[str, ...]
 ) -> None:
     async with answering([status]) as address:
@@ -110,7 +110,7 @@ async def test_what_a_camera_answers_is_told_with_the_remedy(
 @pytest.mark.parametrize(
     ("answer", "cause", "words"), [("", "timeout", "in time"), ("302 Moved", "rejected", "refuses to play")]
 )
-async def test_a_camera_that_does_not_play_after_all_is_no_riddle(answer: str, cause: str, words: str) -> None:
+async def test_a_camera_that_refuses_to_play_has_a_clear_reason(answer: str, cause: str, words: str) -> None:
     """libav calls both 'Operation not permitted'."""
 
     def play(number: int, request: str) -> str:
@@ -121,25 +121,25 @@ async def test_a_camera_that_does_not_play_after_all_is_no_riddle(answer: str, c
     assert result[0] == cause and words in result[1], result
 
 
-async def test_a_stream_without_video_is_said_to_be_one(toolkit: str) -> None:
+async def test_a_stream_without_video_is_reported(toolkit: str) -> None:
     cause, reason = await ending(f"{toolkit}/sound.mp4")
     assert cause == "no_video"
     assert "no video" in reason and "path" in reason
 
 
-async def test_a_camera_that_takes_another_transport_is_said_to(toolkit: str) -> None:
+async def test_a_camera_with_another_transport_is_reported(toolkit: str) -> None:
     cause, reason = await ending(f"{toolkit}/video.mp4", transport="udp")
     assert cause == "transport"
     assert "over UDP" in reason and "--tcp" in reason
 
 
-async def test_tls_where_there_is_none_is_said_so(toolkit: str) -> None:
+async def test_tls_to_a_plain_port_is_reported(toolkit: str) -> None:
     cause, reason = await ending(toolkit.replace("rtsp:", "rtsps:") + "/video.mp4", timeout_s=5.0)
     assert cause == "tls"
     assert "TLS connection failed" in reason and "rtsp://" in reason
 
 
-async def test_a_file_that_is_no_video_is_said_what_it_is(tmp_path: Path) -> None:
+async def test_a_file_without_video_is_reported_by_its_type(tmp_path: Path) -> None:
     good = footage.make(tmp_path / "good.mp4", frames=25)
     (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:2000])
     (tmp_path / "empty.mp4").write_bytes(b"")
@@ -162,9 +162,7 @@ async def test_a_file_that_is_no_video_is_said_what_it_is(tmp_path: Path) -> Non
     assert await ending(good.as_uri(), realtime=False) == ("ended", "the stream has ended")
 
 
-async def test_another_reason_is_told_and_the_same_one_once(
-    admin: Client, bus: Bus, start: Callable[..., Ingest]
-) -> None:
+async def test_each_reason_is_reported_once(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
     start()
     statuses = ["404 Not Found"]
     async with answering(statuses) as address:

@@ -33,7 +33,7 @@ raise SystemExit(" ".join(missing) or 0)
 
 @pytest.fixture(scope="module")
 def foreign() -> Iterator[tuple[str, str]]:
-    """(URL of the open server, address of the one that asks for a password)."""
+    """(URL of the open server, address of the one with a password)."""
     if not Path(PYTHON).exists() or subprocess.run([PYTHON, "-c", NEEDS], capture_output=True).returncode:
         pytest.skip(
             "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good -bad -ugly: not here"
@@ -48,11 +48,11 @@ def foreign() -> Iterator[tuple[str, str]]:
     process.wait(5)
 
 
-async def test_every_kind_of_camera(
+async def test_every_kind_of_camera_is_published(
     admin: Client, bus: Bus, start: Callable[..., Ingest], foreign: tuple[str, str]
 ) -> None:
     url, private = foreign
-    # Ten encoders start at once, on a machine that may be busy.
+    # Ten encoders start together, on a machine that may be busy.
     ingest = start(INGEST_TIMEOUT_S="60")
     names = [f"{path}-{transport}" for path in ("h264", "h265", "reordered", "sound") for transport in ("tcp", "udp")]
     for name in names:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.xdist_group("ingest")
 
 TICKS = 3600
 MB = 1024 * 1024
-# A keyframe of H.265 that says it is 16640 pixels wide: parameter sets, and the beginning of a slice.
+# A keyframe of H.265 that claims 16640 pixels of width: parameter sets, and the start of a slice.
 WIDE = [
     bytes.fromhex(unit)
     for unit in (
@@ -61,13 +61,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> list[list[bytes]]:
 
 
 def resident_mb(ingest: Ingest) -> float:
-    """Memory that it has now."""
+    """Its current memory."""
     status = Path(f"/proc/{ingest.process.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
 def most_mb(ingest: Ingest) -> float:
-    """The most memory that it ever had."""
+    """Its peak memory."""
     status = Path(f"/proc/{ingest.process.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
 
@@ -84,7 +84,7 @@ def playing(still: list[list[bytes]]) -> Callable[[Rtp], None]:
 
 
 def sending(all: Iterable[tuple[list[bytes], int]]) -> Callable[[Rtp], None]:
-    """A camera that sends pictures with their timestamps, as fast as they are taken."""
+    """A camera that sends pictures with their timestamps, as fast as the client reads."""
 
     def play(rtp: Rtp) -> None:
         for units, timestamp in all:
@@ -97,7 +97,7 @@ def sending(all: Iterable[tuple[list[bytes], int]]) -> Callable[[Rtp], None]:
 
 
 def untimed(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
-    """Pictures whose timestamp is the one that libav takes for none."""
+    """Pictures with the timestamp that libav reads as none."""
 
     def play(rtp: Rtp) -> None:
         for _ in range(2000):
@@ -109,7 +109,7 @@ def untimed(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
 
 
 def unended(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
-    """A picture that goes on and on."""
+    """A picture without an end."""
 
     def play(rtp: Rtp) -> None:
         rtp.picture(still[0], 0)
@@ -122,7 +122,7 @@ def unended(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
 
 
 @pytest.mark.parametrize("attack", [untimed, unended])
-async def test_what_a_camera_sends_does_not_fill_memory(
+async def test_data_of_a_camera_does_not_fill_memory(
     admin: Client,
     bus: Bus,
     start: Callable[..., Ingest],
@@ -146,7 +146,7 @@ async def test_what_a_camera_sends_does_not_fill_memory(
 
 @pytest.mark.slow
 async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, start: Callable[..., Ingest]) -> None:
-    """Of the connection that libav makes, whatever an earlier one was told."""
+    """The limit holds for the connection that libav makes, whatever an earlier one received."""
     body = description(more=f"a=x:{'y' * 1000}\r\n" * 300_000)
 
     def answer(number: int, request: str) -> str:
@@ -160,8 +160,8 @@ async def test_a_long_description_does_not_fill_memory(admin: Client, bus: Bus, 
         assert most_mb(ingest) < 250
 
 
-def test_timestamps_that_stand_still_are_said(still: list[list[bytes]]) -> None:
-    """Nothing is cut where no time passes; what is kept until then is bounded."""
+def test_constant_timestamps_are_reported(still: list[list[bytes]]) -> None:
+    """No segment ends while no time passes; the buffer until then is bounded."""
     with HostileCamera(sending((still[min(n, 1 + n % 24)], 7) for n in range(6000))) as camera:
         pieces, failure = read(camera.url, max_bytes=64 * MB)
     assert len(pieces) <= 1
@@ -171,10 +171,10 @@ def test_timestamps_that_stand_still_are_said(still: list[list[bytes]]) -> None:
 # ---- the processor
 
 
-def test_ingest_decodes_nothing_of_what_a_camera_sends(still: list[list[bytes]]) -> None:
+def test_ingest_decodes_no_frame_of_a_camera(still: list[list[bytes]]) -> None:
     """A decoder has no time limit: some kilobytes of H.265, of thousands of slices, would take it minutes.
 
-    Only who has decoded knows a picture's format.
+    Only a decoder knows a picture's format.
     """
     with HostileCamera(playing(still)) as camera:
         source = open_source(Camera(url=camera.url), None, Reaching(10.0))
@@ -183,14 +183,14 @@ def test_ingest_decodes_nothing_of_what_a_camera_sends(still: list[list[bytes]])
         source.close()
 
 
-def test_nor_where_its_parameters_change(still: list[list[bytes]]) -> None:
+def test_ingest_decodes_no_frame_after_changed_parameters(still: list[list[bytes]]) -> None:
     keyframe = b"".join(b"\0\0\0\1" + unit for unit in still[0])
     stream = Probe("h264", keyframe).stream
     assert (stream.width, stream.height, stream.codec_context.pix_fmt) == (320, 240, None)
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_second_video_that_comes_first_hides_nothing(still: list[list[bytes]], alone: bool) -> None:
+def test_a_second_video_stream_that_comes_first_hides_nothing(still: list[list[bytes]], alone: bool) -> None:
     """alone: whether the parameter sets are in the camera's description alone, and not in its video too."""
     kinds = {7: "", 8: ""}
     kinds |= {unit[0] & 31: base64.b64encode(unit).decode() for unit in still[0] if unit[0] & 31 in kinds}
@@ -220,7 +220,7 @@ def test_a_second_video_that_comes_first_hides_nothing(still: list[list[bytes]],
 
 
 def jumping(still: list[list[bytes]], large: list[list[bytes]]) -> Callable[[Rtp], None]:
-    """Keyframes by turns from now and from minutes later: each begins an epoch."""
+    """Keyframes alternately from now and from minutes later: each begins an epoch."""
     return sending((still[0], n % 2 * 90_000 * 300) for n in range(10_000))
 
 
@@ -247,7 +247,7 @@ def test_a_camera_does_not_flood_the_bus_with_segments(
 
 
 @given(st.lists(st.floats(0, 5), max_size=500))
-def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
+def test_segments_pass_at_most_at_the_rate_limit(waits: list[float]) -> None:
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     now, passed = 0.0, 0
     for wait in waits:
@@ -256,15 +256,15 @@ def test_no_more_segments_pass_than_time_allows(waits: list[float]) -> None:
     assert passed <= 121 + 4 * now
 
 
-def test_what_a_steady_camera_sends_passes() -> None:
-    """After a minute without network too, and where its bit rate alone makes many segments."""
+def test_a_steady_camera_passes_the_rate_limit() -> None:
+    """This holds after a minute without network too, and if its bit rate alone causes many segments."""
     pace = SegmentRateLimit(segment_s=1.0, max_bytes=MB)
     assert all(pace.admits(1000, 0.0) for _ in range(60))
     assert all(pace.admits(1000, float(n)) for n in range(1, 1000))
     assert all(pace.admits(MB * 2 // 3, 1000.0) for _ in range(1000))
 
 
-def test_a_size_that_headers_can_not_say_is_no_segment() -> None:
+def test_a_size_beyond_the_headers_is_no_segment() -> None:
     """Each would be a dead letter. The parameter sets are H.265's: 16640 pixels wide, 64 high."""
     with HostileCamera(sending((WIDE, n * TICKS) for n in range(100)), codec="H265") as camera:
         pieces, failure = read(camera.url)
@@ -273,7 +273,7 @@ def test_a_size_that_headers_can_not_say_is_no_segment() -> None:
 
 
 def read(url: str, max_bytes: int = 8 * MB) -> tuple[list[Piece], Failure]:
-    """What a connection gives, until it ends by itself."""
+    """The output of a connection, until it ends by itself."""
     return asyncio.run(_read(url, max_bytes))
 
 

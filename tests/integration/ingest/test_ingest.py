@@ -64,7 +64,9 @@ async def leases(admin: Client) -> dict[str, str]:
 
 
 @pytest.mark.slow
-async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+async def test_cameras_are_added_changed_and_removed(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
+) -> None:
     ingest = start()
     for name in ("short", "long", "hevc", "sound"):
         await add(admin, name, looped(rtsp, name))
@@ -96,7 +98,7 @@ async def test_cameras_come_change_and_go(admin: Client, bus: Bus, start: Callab
         assert_gapless(bus.of(name))
     assert ingest.metric("tidegate_ingest_dropped_segments_total") == 0
     assert ingest.metric("tidegate_ingest_cameras_online") == 3
-    # Video goes on between a look at the one and at the other.
+    # Video goes on between the two reads.
     await until(lambda: ingest.metric("tidegate_ingest_segments_total", camera="long") == len(bus.of("long")))
 
     assert ingest.stop() == 0
@@ -163,7 +165,7 @@ async def test_server_restart_under_load_loses_nothing(
         await add(admin, name, looped(rtsp, "long" if name > "cam5" else "short"))
     await until(lambda: all(len(bus.of(n)) >= 2 for n in names))
     await server.stop(sig)
-    # Longer than a lease: nobody publishes then, but what the cameras send is kept.
+    # Longer than a lease: nobody publishes then, but ingest buffers what the cameras send.
     await asyncio.sleep(LEASE_S + 1.5)
     await server.start()
     await until(lambda: admin.is_connected)
@@ -224,7 +226,7 @@ async def test_buffer_is_bounded_and_drops_are_counted(
 
 
 @pytest.mark.slow
-async def test_what_cameras_buffer_together_is_bounded(
+async def test_the_total_buffer_of_cameras_is_bounded(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     ingest = start(INGEST_BUFFER_TOTAL_MB="2", INGEST_TIMEOUT_S="60")
@@ -268,7 +270,7 @@ async def test_two_processes_share_and_take_over(
     killed = time.monotonic()
     await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5)
     await until(lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims))
-    # Never two at once: an epoch, once followed by another, is over.
+    # Never two together: an epoch is over once another follows it.
     for name in names:
         order = [s.epoch for s in sorted(bus.of(name), key=lambda s: s.start)]
         assert len(list(dict.fromkeys(order))) == len([e for i, e in enumerate(order) if i == 0 or order[i - 1] != e])
@@ -276,7 +278,7 @@ async def test_two_processes_share_and_take_over(
     assert first.stop() == 0
 
 
-async def test_a_process_takes_no_more_than_it_may(
+async def test_a_process_takes_at_most_its_limit_of_cameras(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     names = [f"cam{i}" for i in range(5)]
@@ -292,7 +294,7 @@ async def test_a_process_takes_no_more_than_it_may(
 
 
 @pytest.mark.slow
-async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
+async def test_a_new_camera_gets_a_place_despite_dead_ones(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     dead = [f"dead{i}" for i in range(6)]
@@ -312,7 +314,7 @@ async def test_a_new_camera_has_a_place_where_dead_ones_would_take_all(
 
 
 @pytest.mark.slow
-async def test_what_smaller_processes_have_no_room_for_a_larger_one_takes(
+async def test_a_larger_process_takes_the_cameras_beyond_smaller_ones(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     names = [f"cam{i}" for i in range(5)]
@@ -323,7 +325,7 @@ async def test_what_smaller_processes_have_no_room_for_a_larger_one_takes(
     assert [p.metric("tidegate_ingest_cameras_owned") for p in (large, small)] == [4, 1]
 
 
-async def test_frozen_process_publishes_nothing_after_its_lease(
+async def test_a_frozen_process_publishes_nothing_after_its_lease(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     await add(admin, "cam", looped(rtsp, "short"))
@@ -348,10 +350,10 @@ async def test_frozen_process_publishes_nothing_after_its_lease(
     assert (first.stop(), second.stop()) == (0, 0)
 
 
-async def test_credentials_stay_inside(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
+async def test_credentials_are_in_no_output(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
     ingest = start()
     await add(admin, "live", looped(rtsp, "short").replace("://", f"://admin:{SECRET}@"))
-    # Where a path or a query has a secret nobody can tell by its name.
+    # A secret in a path or a query cannot be recognised by its name.
     await add(admin, "dead", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port(0)}/t0ken/x?stream=t0ken")
     await add(admin, "lost", f"rtsp://admin:{SECRET}@no-such-host.invalid/x")
     await until(lambda: len(bus.of("live")) >= 2 and bus.states("dead") and bus.states("lost"))
@@ -365,12 +367,14 @@ async def test_credentials_stay_inside(admin: Client, bus: Bus, start: Callable[
     assert not arguments.exists() or "s3cr3t" not in arguments.read_text()
 
 
-async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path) -> None:
+async def test_file_cameras_are_published(
+    admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
+) -> None:
     ingest = start()
     once = footage.make(tmp_path / "once only.mp4", frames=250, gop=50, b_frames=2)
     await add(admin, "fast", f"file://{once}".replace(" ", "%20"), realtime=False)
     await add(admin, "paced", f"file://{footage.make(tmp_path / 'p.mp4', frames=50)}", loop=True)
-    # Its last segment may come after the word of its end.
+    # Its last segment may come after the event of its end.
     await until(lambda: bus.states("fast") == ["online", "offline"] and sum(s.frames for s in bus.of("fast")) >= 250)
     fast = bus.of("fast")
     assert sum(s.frames for s in fast) == 250
@@ -387,7 +391,7 @@ async def test_files(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_
     assert ingest.stop() == 0
 
 
-async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
+async def test_a_file_of_another_codec_is_reported_with_the_remedy(
     admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     start()
@@ -397,7 +401,7 @@ async def test_a_file_of_another_codec_is_said_so_with_the_remedy(
 
 
 async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str) -> dt.datetime:
-    """Take the server away from an ingest with a camera; since when it is away."""
+    """Stop the server of an ingest with a camera; return the time of the stop."""
     await add(admin, "cam", looped(rtsp, "short"))
     await until(lambda: "camera online" in ingest.log)
     await server.stop()
@@ -405,10 +409,10 @@ async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str
 
 
 @pytest.mark.slow
-async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
+async def test_a_stop_stores_the_buffer_once_the_server_is_back(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
-    """As where both are replaced in one rollout: after 3 s all of it was thrown away."""
+    """Regression: both restart in one rollout, and ingest dropped the whole buffer after 3 s."""
     ingest = start(INGEST_GRACE_S="60")
     away_since = await away_from(server, admin, ingest, rtsp)
     await asyncio.sleep(4)
@@ -423,7 +427,7 @@ async def test_a_stop_stores_what_was_buffered_once_the_server_is_back(
     assert max(s.start for s in stored) > away_since + dt.timedelta(seconds=2)
 
 
-async def test_what_can_t_be_stored_before_the_end_is_said_to_be_dropped(
+async def test_segments_unstored_at_the_end_are_reported_as_dropped(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     ingest = start(INGEST_GRACE_S="1")
@@ -433,7 +437,7 @@ async def test_what_can_t_be_stored_before_the_end_is_said_to_be_dropped(
     assert "raise INGEST_GRACE_S" in ingest.log
 
 
-async def test_second_signal_ends_at_once(
+async def test_a_second_signal_ends_immediately(
     server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:
     ingest = start()
@@ -441,7 +445,7 @@ async def test_second_signal_ends_at_once(
     await until(lambda: bus.of("cam"))
     await server.stop()
     ingest.process.terminate()
-    # Which of them depends on whether it has missed the server yet.
+    # The text depends on whether it has noticed the outage yet.
     await until(lambda: re.search("filming until the server is back|publishing what is buffered", ingest.log))
     assert ingest.process.poll() is None, "still trying to flush"
     ingest.process.terminate()

@@ -1,4 +1,4 @@
-"""Series of cameras: there for as long as a camera is, and for as long as its last counts have to be scraped."""
+"""Series of cameras: they last as long as the camera, and until its last counts have been scraped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 
 
 def series(camera: str) -> dict[str, float]:
-    """What a scrape finds of a camera."""
+    """The series of a camera in a scrape."""
     lines = [line.rpartition(" ") for line in generate_latest().decode().splitlines() if f'camera="{camera}"' in line]
     return {name: float(value) for name, _, value in lines}
 
@@ -38,7 +38,7 @@ def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     return Runner(name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda _: False))
 
 
-async def test_the_series_of_a_camera_that_is_gone_go(admin: Client, tmp_path: Path) -> None:
+async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: Path) -> None:
     file = footage.make(tmp_path / "x.mp4").as_uri()
     announcer = Announcer(admin, admin.jetstream(), "ingest-1")
     announcing = asyncio.create_task(announcer.run())

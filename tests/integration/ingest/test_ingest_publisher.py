@@ -1,4 +1,4 @@
-"""What ingest does with a segment that JetStream refuses for good, and with a server that is far away."""
+"""The publisher of ingest with a permanently refused segment, and with a distant server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def piece(*, payload: bytes = b"video", codec: str = "h264", camera: str = "lobb
 
 
 async def limit_size(admin: Client, most_bytes: int) -> None:
-    """Have MEDIA take no larger message."""
+    """Limit the message size of MEDIA."""
     js = admin.jetstream()
     config = (await js.stream_info(names.MEDIA)).config
     config.max_msg_size = most_bytes
@@ -46,7 +46,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_goes(
+async def test_an_unstorable_segment_is_dropped_and_the_next_is_published(
     server: NatsServer, admin: Client, refused: Piece
 ) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
@@ -57,7 +57,7 @@ async def test_a_segment_that_can_never_be_stored_is_given_up_and_the_next_one_g
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
-async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, refused: Piece) -> None:
+async def test_any_other_unstorable_message_is_dropped(server: NatsServer, admin: Client, refused: Piece) -> None:
     await limit_size(admin, 100_000 if refused.size < 10_000 else 10_000)
     headers = to_headers(refused.segment)
     async with asyncio.timeout(patience_s()):
@@ -66,7 +66,7 @@ async def test_and_so_is_any_other_message(server: NatsServer, admin: Client, re
 
 
 def gated(flows: asyncio.Event) -> Carry:
-    """Pass nothing on until the event is set."""
+    """Block all traffic until the event is set."""
 
     async def carry(reader: Reader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
@@ -82,7 +82,7 @@ async def stored(admin: Client) -> int:
 
 
 async def test_no_camera_waits_for_the_acknowledgement_of_another(server: NatsServer, admin: Client) -> None:
-    """As with a server that is far away: one camera after the other would take as many round trips."""
+    """As with a distant server: sequential cameras would take one round trip each."""
     cameras, rounds, size = 80, 4, 10_000
     left: list[int] = []
     answers = asyncio.Event()

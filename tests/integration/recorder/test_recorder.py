@@ -1,4 +1,4 @@
-"""What cameras send is recorded once, from keyframe to keyframe, whatever dies, and what is missing is explained."""
+"""Video is recorded once, from keyframe to keyframe, despite the death of any process, and gaps are explained."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ __all__ = ["second", "world"]
 
 
 def shown(world: World, file: Recorded) -> int:
-    """How many pictures a file has for any player."""
+    """Count the pictures of a file as any player sees it."""
     with av.open(str(world.store / file.key)) as video:
         return sum(1 for _ in video.decode(video=0))
 
 
 @pytest.mark.slow
-async def test_a_minute_is_a_file_that_plays(world: World, second: Sequence[Piece]) -> None:
+async def test_a_minute_is_a_playable_file(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(130)))
     files, holes = await world.until_recorded(120)
     assert [file.segments for file in files[:2]] == [60, 60] and not holes
     assert shown(world, files[0]) == 60 * 25
-    # What is not a minute yet is one once nothing more comes.
+    # A partial minute is closed once nothing more comes.
     files, holes = await world.until_recorded(130)
     assert [file.segments for file in files] == [60, 60, 10] and not holes
     assert await recorder.end() == 0
 
 
 @pytest.mark.slow
-async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: Sequence[Piece]) -> None:
-    """Twenty times, at any moment, over the end of an hour, with three cameras."""
+async def test_a_restart_continues_where_the_killed_one_stopped(world: World, second: Sequence[Piece]) -> None:
+    """Kill it twenty times, at any moment, over the end of an hour, with three cameras."""
     cameras = ("a", "b", "c")
     chance = random.Random(1)
     published = 0
@@ -76,7 +76,7 @@ async def test_it_goes_on_where_the_one_before_was_killed(world: World, second: 
 
 
 @pytest.mark.slow
-async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequence[Piece]) -> None:
+async def test_gaps_are_reported_with_their_cause(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     recorder = world.recorder()
     # The camera is away; ingest has dropped some; another connection.
@@ -94,7 +94,7 @@ async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequ
         Hole(since=BEGIN + s(150), until=BEGIN + s(155), cause="dropped", segments=5),
         Hole(since=BEGIN + s(215), until=BEGIN + s(230), cause="camera"),
     ]
-    # MEDIA lets go what nobody has recorded.
+    # MEDIA expires unrecorded segments.
     assert await recorder.end() == 0
     await publish(world.admin, filmed(second, range(60, 150), epoch="e2", begin=BEGIN + s(230)))
     await js.purge_stream(names.MEDIA, seq=240 + 31)
@@ -107,13 +107,13 @@ async def test_what_is_missing_is_said_with_its_cause(world: World, second: Sequ
 
 
 @pytest.mark.slow
-async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: Sequence[Piece]) -> None:
+async def test_an_absent_or_full_store_loses_nothing(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(70)))
     await world.until_recorded(60)
     away = world.store.with_name("away")
     world.store.rename(away)
-    # In its place is what no folder can be made in.
+    # A file in its place blocks the creation of a folder.
     world.store.write_text("")
     await publish(world.admin, filmed(second, range(70, 400)))
     await until(lambda: "recordings wait" in recorder.log)
@@ -126,7 +126,7 @@ async def test_a_store_that_is_away_or_full_loses_nothing(world: World, second: 
 
 
 @pytest.mark.slow
-async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second: Sequence[Piece]) -> None:
+async def test_two_recorders_share_the_cameras_and_one_continues_alone(world: World, second: Sequence[Piece]) -> None:
     cameras = [f"cam-{n}" for n in range(6)]
     one, other = world.recorder(), world.recorder()
     row = filmed(second, range(190))
@@ -145,7 +145,7 @@ async def test_two_share_the_cameras_and_one_goes_on_alone(world: World, second:
 
 
 @pytest.mark.slow
-async def test_a_clock_that_steps_back_records_all_the_same(world: World, second: Sequence[Piece]) -> None:
+async def test_a_clock_that_steps_back_loses_no_recording(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     row = filmed(second, range(70))
     back = filmed(second, range(70, 140), begin=BEGIN - s(3600))
@@ -174,7 +174,7 @@ async def test_damaged_video_harms_no_other(world: World, second: Sequence[Piece
 
 
 @pytest.mark.slow
-async def test_never_records_nothing_until_it_is_wanted(world: World, second: Sequence[Piece]) -> None:
+async def test_policy_never_records_nothing_until_requested(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"record": "never"}')
     recorder = world.recorder()
@@ -189,7 +189,7 @@ async def test_never_records_nothing_until_it_is_wanted(world: World, second: Se
 
 
 @pytest.mark.slow
-async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Piece]) -> None:
+async def test_unwanted_video_is_not_a_loss(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(60)))
@@ -208,8 +208,8 @@ async def test_what_was_not_wanted_is_no_loss(world: World, second: Sequence[Pie
 
 
 @pytest.mark.slow
-async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, second: Sequence[Piece]) -> None:
-    """What was stored while the recorder did not hear of it is learned."""
+async def test_a_server_restart_costs_nothing(world: World, second: Sequence[Piece]) -> None:
+    """The recorder learns of segments that were stored during its outage."""
     recorder = world.recorder()
     row = filmed(second, range(260))
     await publish(world.admin, row[:65])
@@ -230,8 +230,8 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(world: World, sec
 
 
 @pytest.mark.slow
-async def test_what_is_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
-    """By an ingest that MEDIA had forgotten, and as a dead letter that was put back."""
+async def test_a_segment_published_twice_is_recorded_once(world: World, second: Sequence[Piece]) -> None:
+    """By an ingest beyond the deduplication window of MEDIA, and as a replayed dead letter."""
     recorder = world.recorder()
     row = filmed(second, range(130))
     await publish(world.admin, row[:40])
@@ -265,8 +265,8 @@ async def test_a_full_disk_loses_nothing(world: World, second: Sequence[Piece], 
         assert await recorder.end() == 0
 
 
-async def test_who_has_not_heard_of_all_records_nothing_again(world: World, second: Sequence[Piece]) -> None:
-    """It takes a camera over from who has recorded what it did not hear of."""
+async def test_a_recorder_that_missed_updates_records_nothing_again(world: World, second: Sequence[Piece]) -> None:
+    """It takes over a camera whose previous recorder has recorded segments it does not know."""
     js = world.admin.jetstream()
     kv = await js.key_value(names.RECORDER)
 
@@ -289,7 +289,7 @@ async def test_who_has_not_heard_of_all_records_nothing_again(world: World, seco
 
 
 @pytest.mark.slow
-async def test_media_that_was_made_anew_is_recorded_from_its_start(world: World, second: Sequence[Piece]) -> None:
+async def test_a_recreated_media_stream_is_recorded_from_its_start(world: World, second: Sequence[Piece]) -> None:
     js = world.admin.jetstream()
     await publish(world.admin, filmed(second, range(70)))
     recorder = world.recorder()

@@ -1,4 +1,4 @@
-"""The video of any time: recorded, not recorded yet, or both, as one that plays without a jump."""
+"""The video of any time: recorded, not recorded yet, or both, as one clip without a jump."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_clip_of_three_sources_plays_without_a_jump(
 
 
 @pytest.mark.slow
-async def test_the_same_time_is_hls(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_the_same_time_is_available_as_hls(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     if not shutil.which("ffprobe"):
         pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
     recorder = world.recorder(RECORDER_IDLE_S="300")
@@ -81,7 +81,7 @@ async def test_the_same_time_is_hls(world: World, second: Sequence[Piece], tmp_p
 
 
 @pytest.mark.slow
-async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_recordings_are_listed_with_their_gaps(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder()
     await publish(
         world.admin, [*filmed(second, range(60)), *filmed(second, range(20), epoch="e2", begin=BEGIN + s(90))]
@@ -149,7 +149,7 @@ async def test_what_is_there_is_listed_with_its_gaps(world: World, second: Seque
 
 @pytest.mark.slow
 async def test_a_gap_over_midnight_is_listed_once(world: World, second: Sequence[Piece]) -> None:
-    """It is in the index of the hour that ends it."""
+    """The gap is in the index of the hour in which it ends."""
     recorder = world.recorder()
     midnight = BEGIN.replace(hour=0, minute=0, second=0)
     await publish(
@@ -197,7 +197,7 @@ async def test_a_gap_over_midnight_is_listed_once(world: World, second: Sequence
         (names.RECORDING_HOURS, b'{"camera": "cam", "day": "9999-12-31"}', 400),
     ],
 )
-async def test_what_can_not_be_answered_is_said(world: World, subject: str, query: bytes, code: int) -> None:
+async def test_unanswerable_requests_get_a_reason(world: World, subject: str, query: bytes, code: int) -> None:
     recorder = world.recorder()
     await recorder.until_it_says("/readyz", "^ok")
     async with asyncio.timeout(patience_s()):
@@ -213,7 +213,7 @@ async def test_what_can_not_be_answered_is_said(world: World, subject: str, quer
 
 
 @pytest.mark.slow
-async def test_a_moment_that_media_has_let_go_is_saved_out_of_recordings(
+async def test_a_moment_that_media_has_expired_is_saved_from_recordings(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     recorder = world.recorder()
@@ -251,7 +251,7 @@ async def test_a_camera_that_sends_another_size_gives_another_file(
 
 
 @pytest.mark.slow
-async def test_a_clip_can_be_sought_in(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_a_clip_is_seekable(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(130)))
     await world.until_recorded(130)

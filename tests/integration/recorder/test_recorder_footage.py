@@ -1,4 +1,4 @@
-"""What models and people are shown of a time that MEDIA has let go: recordings, as if they were segments still."""
+"""Video of a time that MEDIA has expired: models and people get recordings in the form of segments."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def offsets_of(found: Sequence[dt.datetime]) -> list[float]:
 
 
 @pytest.mark.slow
-async def test_frames_of_a_time_that_is_recorded(world: World, second: Sequence[Piece]) -> None:
+async def test_frames_of_a_recorded_time_are_read(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)
     client = await vlm(world)
     footage = Footage(client, side=320, threads=1)
-    # Of the first minute MEDIA has nothing any more, and of the rest it has all.
+    # MEDIA has nothing of the first minute any more, and all of the rest.
     await world.admin.jetstream().purge_stream(names.MEDIA, seq=61)
     found = await footage.between("cam", BEGIN + s(10), BEGIN + s(90), 8)
     assert [frame.time for frame in found] == sorted({frame.time for frame in found}) and {f.seq for f in found} == {0}
     assert offsets_of([frame.time for frame in found]) == pytest.approx([10 + 10 * n + 5 for n in range(8)], abs=1)
     exact = await footage.between("cam", BEGIN + s(10), BEGIN + s(20), 2, also=[BEGIN + s(12.4), BEGIN + s(15.2)])
     assert offsets_of([frame.time for frame in exact]) == [12.4, 15.2]
-    # It shows what the camera sent: the piece of that second.
+    # It shows the camera's video of that second.
     sent = [luma for _, luma in frames(filmed(second, range(20))[12].payload)]
     assert nearest(exact[0].jpeg, sent) == 10
     await client.close()
     assert await recorder.end() == 0
 
 
-async def test_without_a_recorder_it_is_said_that_the_video_is_gone(world: World, second: Sequence[Piece]) -> None:
+async def test_without_a_recorder_expired_video_is_reported(world: World, second: Sequence[Piece]) -> None:
     await publish(world.admin, filmed(second, range(20)))
     await world.admin.jetstream().purge_stream(names.MEDIA)
     client = await vlm(world)
@@ -65,7 +65,7 @@ async def test_without_a_recorder_it_is_said_that_the_video_is_gone(world: World
 
 
 @pytest.mark.slow
-async def test_the_console_plays_and_shows_what_media_has_let_go(world: World, second: Sequence[Piece]) -> None:
+async def test_the_console_plays_and_shows_video_that_media_has_expired(world: World, second: Sequence[Piece]) -> None:
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)

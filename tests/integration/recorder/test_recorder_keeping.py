@@ -1,4 +1,4 @@
-"""What becomes of what was recorded: what stays of each hour, what goes when, and that nothing else does."""
+"""Retention of recordings: what stays of each hour, what is removed when, and that nothing else is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def followed(minute: float, zone: str, *, stationary: bool = False) -> Tracks:
     return Tracks(**of_segment(minute), tracks=[track])  # type: ignore[arg-type]
 
 
-async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: House) -> None:
+async def test_a_past_hour_is_closed_even_if_nothing_follows(house: House) -> None:
     ledger = Ledger(
         last=Last(seq=7, epoch="e", n=6, end=AT + 9 * MINUTE),
         hour=AT,
@@ -85,7 +85,7 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
         (EffectivePolicy(), [0, 1, 2, 3, 4, 5]),
         (EffectivePolicy(record="never"), []),
         (EffectivePolicy(record="never", hold=True), [0, 1, 2, 3, 4, 5]),
-        # Nobody has looked at the last one.
+        # The last one was never analysed.
         (EffectivePolicy(record="activity", before_s=0, after_s=0), [0, 3, 4, 5]),
         (EffectivePolicy(record="activity", before_s=0, after_s=0, labels=("person",)), [3, 4, 5]),
         (EffectivePolicy(record="activity", before_s=0, after_s=40, labels=("dog",)), [0, 1, 4, 5]),
@@ -94,7 +94,7 @@ async def test_an_hour_that_is_over_is_closed_though_nothing_follows(house: Hous
         (EffectivePolicy(record="incidents", before_s=60, after_s=60), [3, 4, 5]),
     ],
 )
-async def test_what_a_policy_wants_stays(
+async def test_a_policy_decides_what_stays(
     house: House, admin: Client, policy: EffectivePolicy, stays: list[int]
 ) -> None:
     await house.record(AT, range(6))
@@ -125,7 +125,7 @@ async def test_what_a_policy_wants_stays(
     assert shows == {n for n in stays if 270 - policy.before_s < 60 * (n + 1) and 270 + policy.after_s >= 60 * n}
 
 
-async def test_what_is_old_goes_and_incidents_later_and_nothing_that_is_held(house: House, admin: Client) -> None:
+async def test_old_video_goes_first_then_incidents_and_held_video_stays(house: House, admin: Client) -> None:
     await house.record(AT, range(3))
     time = AT + 1.5 * MINUTE
     await say(admin, incident("a", "cam", start=time, state="end", end=time, time=time))
@@ -140,11 +140,11 @@ async def test_what_is_old_goes_and_incidents_later_and_nothing_that_is_held(hou
     assert await house.minutes(AT) == [1]
     await house.keep(policy, AT + 4 * DAY)
     assert await house.minutes(AT) == []
-    # Nothing of it is left, but that there is nothing.
+    # Only the catalogue is left.
     assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
 
 
-async def test_what_is_too_much_goes_the_oldest_first(house: House) -> None:
+async def test_over_the_limit_the_oldest_goes_first(house: House) -> None:
     for n in range(3):
         await house.record(AT + n * HOUR, range(4), size=GB // 10)
     now = AT + 5 * HOUR
@@ -153,14 +153,14 @@ async def test_what_is_too_much_goes_the_oldest_first(house: House) -> None:
     assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [1, 2, 3], [0, 1, 2, 3]]
 
 
-async def test_what_nobody_knows_is_swept_away(house: House) -> None:
+async def test_unknown_files_are_swept(house: House) -> None:
     await house.record(AT, range(2))
     folder = house.path / folder_of("cam", AT)
     left = folder / "0000-dead-0.mp4"
     part = folder / "0100-dead-0.mp4.1234.part"
     for path in (left, part):
         path.write_bytes(b"x")
-    # What is young may be on its way into an index.
+    # A young file may be on its way into an index.
     os.utime(left, (0, (SETTLED.timestamp() - UNKNOWN_S) + 60))
     os.utime(part, (0, SETTLED.timestamp() - UNKNOWN_S - 60))
     await house.keep(EffectivePolicy(), SETTLED)
@@ -169,7 +169,9 @@ async def test_what_nobody_knows_is_swept_away(house: House) -> None:
     assert await house.minutes(AT) == [0, 1]
 
 
-async def test_the_oldest_of_all_go_where_others_need_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_oldest_video_of_all_cameras_goes_if_the_disk_is_short(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n in range(3):
         await house.record(AT + n * HOUR, range(4))
     needed = [30]
@@ -183,10 +185,10 @@ async def test_the_oldest_of_all_go_where_others_need_the_disk(house: House, mon
 
 
 @pytest.mark.parametrize("dies", range(1, 12))
-async def test_whoever_dies_on_the_way_another_goes_on(
+async def test_another_process_continues_after_a_crash(
     house: House, admin: Client, monkeypatch: pytest.MonkeyPatch, dies: int
 ) -> None:
-    """At each of the calls to the store, once: settling, sweeping and removing by age end as if nobody had."""
+    """Die at each call to the store, once: settling, sweeping and removal by age end as without a death."""
     await house.record(AT, range(4))
     await say(admin, *(detected(n, *(["person"] if n == 2 else [])) for n in range(4)))
     policy = EffectivePolicy(record="activity", before_s=0, after_s=0, keep_days=1, incidents_days=1)
@@ -220,7 +222,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
     assert [path.name for path in house.path.rglob("*") if path.is_file()] == ["hours.json"]
 
 
-async def test_an_index_that_was_damaged_costs_neither_recording_nor_files(house: House) -> None:
+async def test_a_damaged_index_costs_neither_recording_nor_files(house: House) -> None:
     await house.record(AT, range(2))
     index = house.path / folder_of("cam", AT) / "index.json"
     index.write_bytes(b"\0" * 100)
@@ -234,7 +236,7 @@ async def test_an_index_that_was_damaged_costs_neither_recording_nor_files(house
         os.utime(path, (0, 0))
     await house.keep(EffectivePolicy(), SETTLED)
     assert len([*index.parent.glob("*.mp4")]) == 4
-    # One that is damaged once its hour is over keeps nothing else from going, and goes with its hour.
+    # An index that is damaged after its hour blocks no other removal, and is removed with its hour.
     index.write_bytes(b"{")
     await house.record(AT + HOUR, range(2))
     await house.keep(EffectivePolicy(keep_days=1), AT + DAY)
@@ -243,7 +245,7 @@ async def test_an_index_that_was_damaged_costs_neither_recording_nor_files(house
 
 
 @pytest.mark.parametrize("spoiled", [None, b"", b"{"])
-async def test_a_catalogue_that_was_lost_is_made_anew(house: House, spoiled: bytes | None) -> None:
+async def test_a_lost_catalogue_is_rebuilt(house: House, spoiled: bytes | None) -> None:
     for n in range(3):
         await house.record(AT + n * HOUR, range(2))
     before = await house.library.catalogue("cam")

@@ -1,4 +1,4 @@
-"""What masks cover is black in all that is stored, frames keep their times, and what can't be masked is not stored."""
+"""Masked areas are black in all stored video, frames keep their times, and unmaskable video is not stored."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s
 __all__ = ["path", "pieces", "second", "world"]
 # The left upper quarter of 320x240, and a triangle at the right.
 MASKS = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)), ((1.0, 0.6), (1.0, 1.0), (0.7, 1.0)))
-# Black, and what encoding makes of it beside what is not.
+# Black, and the coding artefacts next to other colours.
 DARK = 24
 SHARE = st.floats(0, 1)
 
 
 def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None = None) -> None:
-    """That what is masked is black and, where the source is given, the rest is as it was."""
+    """Assert that the mask is black and, if the source is given, that the rest is unchanged."""
     assert pictures
     for n, picture in enumerate(pictures):
         assert picture[:116, :156].max() <= DARK and picture[225:, 310:].max() <= DARK
@@ -49,7 +49,7 @@ def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None 
             assert np.abs(picture[:, 170:220].astype(int) - source[n][:, 170:220]).mean() < 12
 
 
-# ---- which pixels
+# ---- pixels
 
 
 @given(
@@ -58,7 +58,7 @@ def checked(pictures: Sequence[np.ndarray], source: Sequence[np.ndarray] | None 
     points=st.lists(st.tuples(SHARE, SHARE), min_size=20, max_size=20),
 )
 @settings(deadline=None)
-def test_every_point_inside_is_covered_whatever_the_polygon(
+def test_every_point_inside_any_polygon_is_covered(
     polygons: list[list[tuple[float, float]]], size: tuple[int, int], points: list[tuple[float, float]]
 ) -> None:
     width, height = size
@@ -75,7 +75,7 @@ def test_every_point_inside_is_covered_whatever_the_polygon(
             assert any(begin <= column // 2 < end for begin, end in small[line // 2])
 
 
-def test_what_is_not_near_a_polygon_is_not_covered() -> None:
+def test_points_far_from_a_polygon_are_not_covered() -> None:
     rows = covered_runs([[(0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5)]], 100, 80)
     assert {n for n, row in enumerate(rows) if row} == set(range(19, 41))
     assert {row[0] for row in rows if row} == {(24, 51)}
@@ -98,19 +98,19 @@ def linked(pieces: Sequence[Piece]) -> list[Piece]:
     ]
 
 
-async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(pieces: list[Piece]) -> None:
+async def test_b_frames_keep_their_times(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
     stored = await masker.mask_window(read, MASKS)
     assert not stored.holes and [one.head.segment.n for one in stored.read] == [one.head.segment.n for one in read]
     before, after = (frames(b"".join(files(row, "t")[0][0].buffers)) for row in (read, stored.read))
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
     checked([picture for _, picture in after], [picture for _, picture in before])
-    # Each group of pictures can be begun with.
+    # Each group of pictures is a starting point.
     (videos,), _ = files(stored.read, "t")
     assert len(videos.record.groups_ms) == 3
 
 
-async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: list[Piece]) -> None:
+async def test_undecodable_video_is_skipped_with_its_dependents(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
     begins = [n for n, one in enumerate(read) if one.head.segment.starts_gop]
     spoiled = [
@@ -126,7 +126,7 @@ async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: li
 
 
 @pytest.mark.parametrize("fault", ["hangs", "dies", "floods"])
-async def test_a_process_that_dies_or_hangs_takes_its_window_alone(
+async def test_a_dead_or_hung_process_loses_only_its_window(
     pieces: list[Piece], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     read = read_of(linked(pieces))[:3]
@@ -142,10 +142,8 @@ async def test_a_process_that_dies_or_hangs_takes_its_window_alone(
     assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
-async def test_a_process_that_can_t_be_started_is_waited_for(
-    pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not the video's fault: MEDIA keeps that."""
+async def test_a_failed_process_start_is_retried(pieces: list[Piece], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video is not the cause: MEDIA still has it."""
     read = read_of(linked(pieces))[:3]
     with monkeypatch.context() as patched:
         patched.setattr(masker, "python", lambda module: ["/nowhere/python"])
@@ -158,7 +156,7 @@ async def test_a_process_that_can_t_be_started_is_waited_for(
     assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 
 
-def test_the_process_is_given_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NATS_PASSWORD", "NATS_PASSWORD_FILE", "RECORDER_KEY_FILE", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "S3cret")
     assert "S3cret" not in plain_environment().values() and "PATH" in plain_environment()
@@ -168,9 +166,7 @@ def test_the_process_is_given_no_password(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
-    world: World, second: Sequence[Piece]
-) -> None:
+async def test_no_unmasked_video_of_a_masked_camera_is_stored_or_served(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", msgspec.json.encode({"masks": MASKS}))
     recorder = world.recorder()
@@ -192,7 +188,7 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
         assert next(video.decode(video=0)).to_ndarray(format="gray")[:120, :160].max() > 100
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(200))
     assert {play.file for play in found.plays} <= {file.key for file in (await world.recorded())[0]}
-    # Nor for who makes up the name of what is not recorded yet.
+    # Nor for a client that guesses the name of a future file.
     with pytest.raises(Refusal, match="cam has masks"):
         await client_of.video(world.admin, VideoRequest(camera="cam", file="live.cam/291-300", begin=0, end=1000))
     assert 'outcome="unmasked"} 2' in await recorder.says("/metrics")
@@ -200,14 +196,14 @@ async def test_nothing_of_a_camera_with_masks_is_stored_or_given_without_them(
 
 
 @pytest.mark.slow
-async def test_a_policy_that_can_not_be_read_may_have_masks(world: World, second: Sequence[Piece]) -> None:
+async def test_an_unreadable_policy_may_have_masks(world: World, second: Sequence[Piece]) -> None:
     policies = await world.admin.jetstream().key_value(names.RECORDINGS)
     await policies.put("camera.cam", b'{"masks": "all"}')
     recorder = world.recorder()
     await publish(world.admin, filmed(second, range(70)))
     await until(lambda: "may have masks" in recorder.log)
     assert await world.recorded() == ([], []) and not [*world.store.rglob("*.mp4")]
-    # Nor is it given out of MEDIA.
+    # Nor is it served from MEDIA.
     with pytest.raises(Refusal, match="may have masks"):
         await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(70))
     with pytest.raises(Refusal, match="may have masks"):

@@ -1,4 +1,4 @@
-"""Any publisher of segments can make up cameras' names: the recorder forgets them, and honest cameras do not wait."""
+"""Any publisher of segments can invent cameras' names: the recorder forgets them, and honest cameras do not wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.worlds.recorder_world import filmed, publish, second
 __all__ = ["second"]
 
 
-async def test_names_that_were_made_up_are_forgotten(
+async def test_invented_names_are_forgotten(
     admin: Client, monkeypatch: pytest.MonkeyPatch, second: Sequence[Piece]
 ) -> None:
     monkeypatch.setattr(tails, "RETENTION_S", 1.0)

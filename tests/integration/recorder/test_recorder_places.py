@@ -33,7 +33,7 @@ def test_listed_cameras_always_have_a_place_and_others_a_limited_number(rounds: 
     assert sum(not places.is_listed(camera) for camera in ever) <= most
 
 
-def test_those_that_have_a_ledger_keep_their_place() -> None:
+def test_cameras_with_a_ledger_keep_their_place() -> None:
     places = Places({}, {}, 2)
     places.restore(["a", "b"])
     assert places.choose({"a", "b", "c"}) == {"a", "b"}

@@ -1,4 +1,4 @@
-"""Of what nobody wanted keyframes stay, where a policy says so: each shown until the next, none lost, none changed."""
+"""Keyframes of unimportant video stay by policy: each lasts until the next, none is lost, none changes."""
 
 from __future__ import annotations
 
@@ -70,13 +70,11 @@ def shown(data: bytes) -> list[tuple[float, bool, np.ndarray]]:
     ("codec", "gop", "b_frames"),
     [("libx264", 25, 0), ("libx264", 100, 0), ("libx264", 50, 2), ("libx264", 13, 0), ("libx265", 75, 0)],
 )
-def test_keyframes_are_those_of_the_file_each_until_the_next(
-    tmp_path: Path, codec: str, gop: int, b_frames: int
-) -> None:
+def test_keyframes_of_a_file_last_until_the_next(tmp_path: Path, codec: str, gop: int, b_frames: int) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
     (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
-    # Of an open group of pictures libav leaves out what it shows before the keyframe.
+    # libav skips the pictures of an open group that are shown before its keyframe.
     keys = [one for one in shown(data_of(whole)) if one[1]]
     found = shown(data_of(thin))
     assert len(found) == len(keys) == -(-250 // gop)
@@ -102,7 +100,7 @@ def test_keyframes_are_those_of_the_file_each_until_the_next(
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed: apt-get install ffmpeg")
-def test_ffmpeg_plays_it_without_a_word(tmp_path: Path) -> None:
+def test_ffmpeg_plays_it_without_warnings(tmp_path: Path) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
     (thin,), _ = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     path = tmp_path / "k.mp4"
@@ -114,7 +112,7 @@ def test_ffmpeg_plays_it_without_a_word(tmp_path: Path) -> None:
     assert float(subprocess.check_output(requests)) == pytest.approx(20, abs=0.01)
 
 
-# ---- what a recorder does with it
+# ---- the recorder
 
 
 class House:
@@ -137,7 +135,7 @@ class House:
         await self.library.close(Hour(camera="cam", hour=AT, files=tuple(self.whole)))
 
     async def files(self) -> list[Recorded]:
-        """By the index; the store has each of them, and the catalogue their sums."""
+        """The files in the index; the store has each of them, and the catalogue their sums."""
         hour = await self.library.hour("cam", AT)
         assert hour and not hour.holes
         held = {one.key: one.size for one in await self.library.store.list_objects(folder_of("cam", AT))}
@@ -159,7 +157,7 @@ async def house(admin: Client, tmp_path: Path) -> AsyncIterator[House]:
     await house.library.store.close()
 
 
-async def test_an_hour_keeps_what_counts_whole_and_keyframes_of_the_rest(house: House) -> None:
+async def test_an_hour_keeps_important_video_and_keyframes_of_the_rest(house: House) -> None:
     await house.keeper.keep("cam", RATHER, SETTLED)
     found = await house.files()
     assert [(file.keyframes, file.incident) for file in found] == [
@@ -173,23 +171,23 @@ async def test_an_hour_keeps_what_counts_whole_and_keyframes_of_the_rest(house: 
     assert not any(play.broken for play in row[1:]) and row[-1].at == pytest.approx(39, abs=0.01)
     left = {path.name for path in (house.path / folder_of("cam", AT)).iterdir()}
     assert left == {"index.json", *(file.key.rpartition("/")[2] for file in found)}
-    # It goes by age, as all does.
+    # It is removed by age, like all files.
     await house.keeper.keep("cam", RATHER, AT + 8 * 24 * HOUR)
     hour = await house.library.hour("cam", AT)
     assert hour and [file.incident for file in hour.files] == [True]
 
 
-async def test_nothing_stays_of_the_rest_where_nobody_says_so(house: House) -> None:
+async def test_rest_nothing_keeps_nothing_of_the_rest(house: House) -> None:
     await house.keeper.keep("cam", replace(RATHER, rest="nothing"), SETTLED)
     hour = await house.library.hour("cam", AT)
     assert hour and [file.incident for file in hour.files] == [True] and len(hour.holes) == 3
 
 
 @pytest.mark.parametrize("dies", range(1, 10))
-async def test_whoever_dies_on_the_way_another_goes_on(
+async def test_another_process_continues_after_a_crash(
     house: House, monkeypatch: pytest.MonkeyPatch, dies: int
 ) -> None:
-    """At each of the calls to the store that change it, once."""
+    """Die once at each call that changes the store."""
     left = [dies]
 
     class Dead(Exception):
@@ -217,7 +215,7 @@ async def test_whoever_dies_on_the_way_another_goes_on(
     assert [file.start for file in found] == [file.start for file in house.whole]
 
 
-async def test_what_can_t_be_thinned_stays_whole(house: House) -> None:
+async def test_video_that_cannot_be_thinned_stays_whole(house: House) -> None:
     first, second, *_ = house.whole
     (house.path / first.key).write_bytes(b"x" * first.size)
     (house.path / second.key).unlink()

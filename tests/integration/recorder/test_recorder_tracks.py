@@ -1,4 +1,4 @@
-"""Tracks as files: of what MEDIA has, of what only recordings have, of both, and of what nobody has."""
+"""Tracks as files: with video in MEDIA, only in recordings, in both, and in neither."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOX = (0.4, 0.4, 0.5, 0.5)
 
 
 async def follow(client: Client, first: float, last: float) -> None:
-    """As analytics would say it of a track, seen best four tenths after its second second."""
+    """The event of analytics for a track whose best sight is four tenths after its second second."""
     path = [PathPoint(time=BEGIN + s(first), box=BOX, score=0.5), PathPoint(time=BEGIN + s(last), box=BOX, score=0.5)]
     path.insert(1, PathPoint(time=BEGIN + s(first + 2.4), box=(0.4, 0.4, 0.6, 0.5), score=0.5))
     track = Track(
@@ -41,7 +41,7 @@ async def follow(client: Client, first: float, last: float) -> None:
 
 
 @pytest.mark.slow
-async def test_tracks_are_saved_wherever_their_video_is(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
+async def test_tracks_are_saved_with_their_video(world: World, second: Sequence[Piece], tmp_path: Path) -> None:
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(100)))
     await world.until_recorded(60)

@@ -1,4 +1,4 @@
-"""Recordings in a bucket are kept as those in a folder are, and what is wrong with a bucket is said in one sentence."""
+"""A bucket stores recordings as a folder does, and each fault of a bucket is one sentence."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def sealed_size(size: int) -> int:
 # ---- both stores
 
 
-async def test_a_store_keeps_what_it_is_given(store: Store) -> None:
+async def test_a_store_returns_what_was_put(store: Store) -> None:
     data = os.urandom(3_000_001)
     parts = [data[n : n + 997] for n in range(0, len(data), 997)]
     await store.put(KEY, [b"", *parts, memoryview(b"")])
@@ -106,25 +106,25 @@ async def test_a_store_keeps_what_it_is_given(store: Store) -> None:
     assert await store.lacks() == 0
 
 
-async def test_what_is_not_there_is_missing(store: Store) -> None:
+async def test_an_absent_object_is_missing(store: Store) -> None:
     await store.put(KEY, [b"12345"])
     for begin, end in ((0, None), (3, None), (0, 5), (3, 3)):
         with pytest.raises(Missing, match=r"^cam/b is not among the recordings$"):
             await store.read("cam/b", begin, end)
-    # What is below it is no object.
+    # A key below it is no object.
     with pytest.raises((Missing, Unkept)):
         await store.read("cam/2026-11-29")
     assert await store.list_objects("other") == []
 
 
-async def test_what_is_behind_the_end_is_nothing(store: Store) -> None:
+async def test_a_range_beyond_the_end_is_empty(store: Store) -> None:
     await store.put(KEY, [b"12345"])
     await store.put("cam/empty", [])
     assert [await store.read(KEY, *part) for part in ((5,), (5, 9), (7,), (2, 2), (3, 1))] == [b""] * 5
     assert [await store.read("cam/empty", *part) for part in ((), (0, 5), (3,))] == [b""] * 3
 
 
-async def test_no_more_is_held_than_what_is_below_a_folder(store: Store) -> None:
+async def test_a_listing_has_only_objects_below_its_folder(store: Store) -> None:
     for key in ("lobby/1/a", "lobby/1/b/c", "lobby/10/a", "lobby/1-/a", "lobby2/1/a", "lobby/hours.json"):
         await store.put(key, [b"x"])
     assert await keys(store, "lobby/1") == ["lobby/1/a", "lobby/1/b/c"]
@@ -132,7 +132,7 @@ async def test_no_more_is_held_than_what_is_below_a_folder(store: Store) -> None
     assert await keys(store, "lobb") == await keys(store, "lobby/1/a") == []
 
 
-async def test_many_are_removed_and_those_that_are_gone_are_no_harm(store: Store) -> None:
+async def test_many_objects_are_removed_and_missing_ones_are_ignored(store: Store) -> None:
     names = [f"cam/{n:04}" for n in range(0, 1200, 100)]
     for name in names:
         await store.put(name, [b"x"])
@@ -177,7 +177,7 @@ def test_a_bucket_holds_what_a_folder_holds(
 @pytest.mark.parametrize(
     ("key", "kind"), [(KEY, "video/mp4"), ("cam/hours.json", "application/json"), ("cam/a", "application/octet-stream")]
 )
-async def test_a_player_is_told_what_an_object_is(bucket: Bucket, url: str, key: str, kind: str) -> None:
+async def test_an_object_has_its_content_type(bucket: Bucket, url: str, key: str, kind: str) -> None:
     await bucket.put(key, [b"x"])
     there = from_url(url, client_options={"allow_http": True})
     assert (await asyncio.to_thread(obstore.get, there, key)).attributes["Content-Type"] == kind
@@ -188,7 +188,7 @@ async def test_a_player_is_told_what_an_object_is(bucket: Bucket, url: str, key:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """What is sent in four parts: S3 takes none below 5 MiB."""
+    """An object of four parts: S3 accepts none below 5 MiB."""
     monkeypatch.setattr(buckets, "WHOLE_BYTES", 6 * 2**20)
     monkeypatch.setattr(buckets, "PART_BYTES", 5 * 2**20)
     return os.urandom(16 * 2**20)
@@ -201,9 +201,7 @@ async def test_a_large_object_is_sent_in_parts(bucket: Bucket, page: S3Page, sma
     assert sum("partNumber" in request for request in page.requests) == 4
 
 
-async def test_of_an_object_that_failed_nothing_is_left(
-    bucket: Bucket, url: str, page: S3Page, small_parts: bytes
-) -> None:
+async def test_a_failed_upload_leaves_nothing(bucket: Bucket, url: str, page: S3Page, small_parts: bytes) -> None:
     page.faults = [passed, passed, refused(403, "AccessDenied")]
     with pytest.raises(Unkept, match="403 AccessDenied"):
         await bucket.put(KEY, [small_parts])
@@ -211,8 +209,8 @@ async def test_of_an_object_that_failed_nothing_is_left(
     assert await page.unfinished(url.split("/")[2]) == []
 
 
-async def test_of_an_object_whose_end_failed_nothing_shows(url: str, page: S3Page, small_parts: bytes) -> None:
-    """Its parts are the bucket's own rule's, as there is nobody left who could take them back."""
+async def test_an_upload_that_fails_at_its_end_is_invisible(url: str, page: S3Page, small_parts: bytes) -> None:
+    """The bucket's own lifecycle rule removes its parts, because no process is left to abort the upload."""
     bucket = Bucket(url, ask_s=0.3)
     page.faults = [passed] * 5
     page.always = refused(503, "SlowDown")
@@ -244,8 +242,8 @@ def doing(request: pytest.FixtureRequest) -> Doing:
     return DOINGS[request.param]
 
 
-async def test_a_bucket_that_is_none_is_said(page: S3Page, doing: Doing) -> None:
-    """And what would be there is not missing: who thinks so begins anew."""
+async def test_a_missing_bucket_is_reported(page: S3Page, doing: Doing) -> None:
+    """Its objects must not count as missing: a caller would begin again without them."""
     bucket = Bucket("s3://no-such-bucket/below")
     with pytest.raises(Unkept) as error:
         await doing(bucket)
@@ -270,7 +268,7 @@ async def test_a_bucket_that_is_none_is_said(page: S3Page, doing: Doing) -> None
         (418, "Teapot", "418"),
     ],
 )
-async def test_what_a_bucket_answers_is_said_with_what_to_do(
+async def test_an_error_of_a_bucket_is_reported_with_its_remedy(
     url: str, page: S3Page, doing: Doing, status: int, code: str, reason: str
 ) -> None:
     bucket = Bucket(url, ask_s=0.1)
@@ -281,7 +279,7 @@ async def test_what_a_bucket_answers_is_said_with_what_to_do(
     await bucket.close()
 
 
-async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, doing: Doing) -> None:
+async def test_an_absent_or_hung_bucket_is_reported(url: str, page: S3Page, doing: Doing) -> None:
     bucket = Bucket(url, ask_s=0.5, put_s=0.5)
     page.always = hanging
     with pytest.raises(Unkept, match="it does not answer in time: look at its own state"):
@@ -308,7 +306,7 @@ async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, do
     ],
 )
 @pytest.mark.parametrize("status", [403, 404, 409, 416, 418, 500])
-async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
+async def test_a_foreign_answer_becomes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
     bucket = Bucket(url, ask_s=0.1)
     page.always = failing(status, text)
     with pytest.raises(Unkept) as error:
@@ -318,10 +316,10 @@ async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Pa
     await bucket.close()
 
 
-async def test_no_credentials_are_said_to_be_missing(
+async def test_missing_credentials_are_reported(
     url: str, page: S3Page, doing: Doing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the machine is asked for those of its role."""
+    """Without them the client requests those of the machine's role."""
     for name in CREDENTIALS.keys() - {"AWS_REGION"}:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", page.environment["AWS_ENDPOINT_URL"])
@@ -333,7 +331,7 @@ async def test_no_credentials_are_said_to_be_missing(
     await bucket.close()
 
 
-async def test_nobody_waits_for_what_is_being_sent(bucket: Bucket, page: S3Page) -> None:
+async def test_an_upload_blocks_nobody(bucket: Bucket, page: S3Page) -> None:
     await bucket.put(KEY, [b"12345"])
     page.always = of("PUT", hanging)
     sending = [asyncio.create_task(bucket.put(f"cam/{n}", [b"x"])) for n in range(20)]
@@ -355,14 +353,14 @@ async def test_nobody_waits_for_what_is_being_sent(bucket: Bucket, page: S3Page)
         [done_unsaid, refused(503, "SlowDown"), done_unsaid],
     ],
 )
-async def test_what_passes_is_waited_for(bucket: Bucket, page: S3Page, doing: Doing, faults: list[Fault]) -> None:
+async def test_a_transient_error_is_retried(bucket: Bucket, page: S3Page, doing: Doing, faults: list[Fault]) -> None:
     await bucket.put(KEY, [b"12345"])
     page.faults = list(faults)
     await doing(bucket)
     assert page.faults == []
 
 
-async def test_an_answer_that_breaks_off_is_read_to_its_end(bucket: Bucket, page: S3Page) -> None:
+async def test_an_interrupted_answer_is_read_to_its_end(bucket: Bucket, page: S3Page) -> None:
     data = os.urandom(1_000_000)
     await bucket.put(KEY, [data])
     page.faults = [cut]
@@ -371,7 +369,7 @@ async def test_an_answer_that_breaks_off_is_read_to_its_end(bucket: Bucket, page
     assert await bucket.read(KEY, 1000, 900_000) == data[1000:900_000]
 
 
-async def test_where_it_is_not_said_what_is_missing_the_bucket_is_asked(bucket: Bucket, page: S3Page) -> None:
+async def test_an_unclear_404_makes_a_check_of_the_bucket(bucket: Bucket, page: S3Page) -> None:
     page.faults = [refused(404, "")]
     with pytest.raises(Missing):
         await bucket.read("cam/b")
@@ -380,8 +378,8 @@ async def test_where_it_is_not_said_what_is_missing_the_bucket_is_asked(bucket: 
         await bucket.read("cam/b")
 
 
-async def test_all_are_removed_where_one_that_is_gone_is_an_error(bucket: Bucket, page: S3Page) -> None:
-    """As with Google Cloud Storage and Azure, where they go one by one."""
+async def test_all_objects_are_removed_even_if_a_missing_one_is_an_error(bucket: Bucket, page: S3Page) -> None:
+    """As with Google Cloud Storage and Azure, where removal is one by one."""
     for n in range(3):
         await bucket.put(f"cam/{n}", [b"x"])
     page.faults = [refused(404, ""), passed, passed, refused(404, "NoSuchKey")]
@@ -389,7 +387,7 @@ async def test_all_are_removed_where_one_that_is_gone_is_an_error(bucket: Bucket
     assert await keys(bucket, "cam") == ["cam/1"]
 
 
-async def test_an_index_is_not_forgotten_where_a_bucket_is_away(bucket: Bucket, page: S3Page) -> None:
+async def test_an_absent_bucket_does_not_lose_the_index(bucket: Bucket, page: S3Page) -> None:
     library = Library(bucket)
     hour = Hour(camera="cam", hour=hour_of(BEGIN))
     await library.close(hour)
@@ -424,7 +422,7 @@ def test_a_setting_that_names_no_bucket_is_refused(place: str, reason: str, monk
     assert "hidden" not in str(error.value) and "Debug" not in str(error.value)
 
 
-async def test_a_signature_in_an_address_is_never_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signature_in_an_address_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=2026&sig=hidden")
     bucket = Bucket("abfss://container@account.dfs.core.windows.net/x?sig=hidden", ask_s=0.1)
@@ -438,7 +436,7 @@ async def test_a_signature_in_an_address_is_never_said(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-async def test_a_bucket_that_is_away_loses_nothing(
+async def test_an_absent_bucket_loses_nothing(
     world: World, page: S3Page, url: str, bucket: Bucket, second: Sequence[Piece]
 ) -> None:
     world.library = Library(bucket)
@@ -449,7 +447,7 @@ async def test_a_bucket_that_is_away_loses_nothing(
     await publish(world.admin, filmed(second, range(70, 400)))
     await until(lambda: "recordings wait" in recorder.log)
     assert f"the bucket of recordings {url} can't be used: it can't be reached" in recorder.log
-    # Comes back with too much to do, and with answers that are lost.
+    # It returns overloaded, and with lost answers.
     page.faults = [refused(503, "SlowDown"), done_unsaid, passed, done_unsaid, refused(500, "InternalError")]
     await page.__aenter__()
     files, holes = await world.until_recorded(400)

@@ -1,4 +1,4 @@
-"""Recordings that are encrypted: the store tells nothing, and nothing in it can be put for something else."""
+"""Encrypted recordings: the store reveals nothing, and its objects cannot be swapped."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sealed")
 
 
-# ---- what is sealed
+# ---- sealed objects
 
 
 @given(size=SIZES, cuts=st.lists(st.integers(0, 4 * CHUNK), max_size=5), data=st.data())
 @settings(max_examples=examples(50), deadline=None)
-def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[int], data: st.DataObject) -> None:
+def test_any_range_of_an_object_is_read(folder: Path, size: int, cuts: list[int], data: st.DataObject) -> None:
     plain = bytes_of(size)
     row = sorted({0, size, *(cut for cut in cuts if cut < size)})
     parts = [memoryview(plain)[a:b] for a, b in pairwise(row)]
@@ -89,7 +89,7 @@ def test_any_bytes_of_what_was_put_are_read(folder: Path, size: int, cuts: list[
 
 @given(size=SIZES, data=st.data())
 @settings(max_examples=examples(75), deadline=None)
-def test_a_bit_that_is_wrong_anywhere_is_an_error(folder: Path, size: int, data: st.DataObject) -> None:
+def test_any_flipped_bit_is_an_error(folder: Path, size: int, data: st.DataObject) -> None:
     plain = bytes_of(size)
     store = sealed(folder, FIRST)
     asyncio.run(store.put(KEY, [plain]))
@@ -132,7 +132,7 @@ FORGED: dict[str, Callable[[bytes, bytes, bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", FORGED)
-async def test_who_writes_to_the_store_can_put_nothing_for_something_else(tmp_path: Path, how: str) -> None:
+async def test_a_writer_of_the_store_cannot_swap_objects(tmp_path: Path, how: str) -> None:
     plain = bytes_of(3 * CHUNK)
     await sealed(tmp_path, FIRST).put(KEY, [plain])
     older = (tmp_path / KEY).read_bytes()
@@ -150,10 +150,10 @@ async def test_who_writes_to_the_store_can_put_nothing_for_something_else(tmp_pa
         raise Unreadable
 
 
-# ---- whose key it is
+# ---- keys
 
 
-async def test_without_its_key_nothing_is_taken_for_damage_and_nothing_is_written(tmp_path: Path) -> None:
+async def test_without_its_key_a_store_is_neither_damaged_nor_written(tmp_path: Path) -> None:
     await sealed(tmp_path, FIRST).put(KEY, [b"{}"])
     for store, reply in (
         (sealed(tmp_path), rf": set {SETTING} to the file with its key$"),
@@ -165,12 +165,12 @@ async def test_without_its_key_nothing_is_taken_for_damage_and_nothing_is_writte
     assert not (tmp_path / OTHER).exists()
 
 
-async def test_a_store_is_encrypted_from_some_time_on_and_by_a_new_key_from_another(tmp_path: Path) -> None:
+async def test_a_store_may_mix_plain_objects_and_two_keys(tmp_path: Path) -> None:
     for n, store in enumerate((sealed(tmp_path), sealed(tmp_path, FIRST), sealed(tmp_path, SECOND, FIRST))):
         await store.put(f"cam/{n}", [b'{"n": %d}' % n])
         assert [await store.read(f"cam/{k}") for k in range(n + 1)] == [b'{"n": %d}' % k for k in range(n + 1)]
         assert [await store.read(f"cam/{k}", 2, 3) for k in range(n + 1)] == [b"n"] * (n + 1)
-    # The first key is wanted no more where what it encrypted has gone.
+    # The first key is not needed once its objects are removed.
     await sealed(tmp_path, SECOND).put("cam/3", [b"x"])
     only = sealed(tmp_path, SECOND, FIRST, only=True)
     assert await only.read("cam/1") == b'{"n": 1}'
@@ -190,7 +190,7 @@ async def test_a_damaged_index_is_set_aside_and_recording_goes_on(tmp_path: Path
     await library.close(Hour(camera="cam", hour=hour))
     assert await library.hour("cam", hour) == Hour(camera="cam", hour=hour)
     assert (tmp_path / f"{key}.damaged").read_bytes() == there[:-1]
-    # Nor is a catalogue missed that was damaged.
+    # A damaged catalogue is rebuilt, too.
     (tmp_path / "cam/hours.json").write_bytes(there)
     assert [one.hour for one in (await library.catalogue("cam")).hours] == [hour]
 
@@ -198,7 +198,7 @@ async def test_a_damaged_index_is_set_aside_and_recording_goes_on(tmp_path: Path
 # ---- the file of keys
 
 
-def test_a_key_is_made_for_its_owner_alone_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_readable_by_its_owner_alone_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTING, raising=False)
     path = tmp_path / "new" / "recordings.key"
 
@@ -219,8 +219,8 @@ def test_a_key_is_made_for_its_owner_alone_and_never_shown(tmp_path: Path, monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away: run the tests as root")
-def test_who_rotates_as_root_leaves_it_to_its_owner(tmp_path: Path) -> None:
-    """A recorder of another user would not start any more."""
+def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
+    """Otherwise a recorder of another user would no longer start."""
     path = tmp_path / "recordings.key"
     path.write_text(keys.text_of(Keys((Secret.new(),))))
     path.chmod(0o600)
@@ -231,7 +231,7 @@ def test_who_rotates_as_root_leaves_it_to_its_owner(tmp_path: Path) -> None:
 
 
 def assert_silent(secret: Secret, *texts: str) -> None:
-    """Whatever it may be written as."""
+    """Assert that no text has the key, in any encoding."""
     forms = base64.b64encode(secret.bytes), base64.urlsafe_b64encode(secret.bytes), secret.bytes.hex().encode()
     shown = [form.decode()[:40] for form in forms]
     assert not [text for text in texts for form in shown if form in text]
@@ -250,7 +250,7 @@ def assert_silent(secret: Secret, *texts: str) -> None:
         ("# x\n" * 20_000 + "<key>", 0o600, "has no key, or is too long"),
     ],
 )
-def test_a_file_that_is_none_is_said_without_what_is_in_it(
+def test_an_invalid_key_file_is_reported_without_its_content(
     tmp_path: Path, text: str | None, mode: int, words: str
 ) -> None:
     path, line = tmp_path / "keys", base64.urlsafe_b64encode(FIRST.bytes).decode()
@@ -262,7 +262,7 @@ def test_a_file_that_is_none_is_said_without_what_is_in_it(
     assert_silent(FIRST, str(error.value), str(error.getrepr(style="long", showlocals=False)))
 
 
-def test_a_file_of_a_kubernetes_secret_is_taken(tmp_path: Path) -> None:
+def test_a_file_of_a_kubernetes_secret_is_accepted(tmp_path: Path) -> None:
     path = Path(key_file(tmp_path / "keys", FIRST, SECOND))
     path.chmod(0o440)
     link = tmp_path / "link"
@@ -274,7 +274,7 @@ def test_a_file_of_a_kubernetes_secret_is_taken(tmp_path: Path) -> None:
 
 
 def plain_in(folder: Path, pieces: Sequence[Piece]) -> list[str]:
-    """The files in which something can be read, but for what says that they are encrypted."""
+    """The files with readable text, except for the marker of encryption."""
     words = [b"\0\0\0\x10mfhd", b"VideoHandler", b'"camera"', b'"hour"', *(piece.payload[-64:-16] for piece in pieces)]
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
@@ -292,7 +292,7 @@ async def test_a_recorder_with_a_key_leaves_nothing_to_read(
     await world.until_recorded(180)
     assert len([*world.store.rglob("*.mp4")]) >= 3 and [*world.store.rglob("index.json")]
     assert plain_in(world.store, second) == []
-    # By its door all is there as ever.
+    # All video is there through the recorder's API.
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(190))
     clip = b"".join([part async for part in client_of.clip(world.admin, "cam", found.plays)])
     (tmp_path / "clip.mp4").write_bytes(clip)
@@ -305,7 +305,7 @@ async def test_a_recorder_with_a_key_leaves_nothing_to_read(
 
 
 @pytest.mark.slow
-async def test_a_recorder_without_the_key_waits_and_writes_nothing_plain(
+async def test_a_recorder_without_the_key_waits_and_writes_no_plain_text(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     row = filmed(second, range(190))
@@ -329,7 +329,7 @@ async def test_a_recorder_without_the_key_waits_and_writes_nothing_plain(
     recorder = world.recorder(**{SETTING: key_file(tmp_path / "both", SECOND, FIRST)})
     files, holes = await world.until_recorded(190)
     assert seconds_of(files) == {piece.segment.start: 1 for piece in row} and not holes
-    # What was written before there was a key, by the first, and by the second, as one video.
+    # Objects without a key, by the first and by the second key, as one video.
     found = await client_of.between(world.admin, "cam", BEGIN, BEGIN + s(190))
     assert sum(play.seconds for play in found.plays) == pytest.approx(190)
     heads = [sealing.Head.read((world.store / file.key).read_bytes()) for file in files]
@@ -354,10 +354,10 @@ async def test_a_damaged_file_harms_nothing_else(world: World, second: Sequence[
     assert await recorder.end() == 0
 
 
-# ---- looked at again
+# ---- reanalysis
 
 
-def test_what_is_encrypted_is_looked_at_again_by_a_path_alone(archive: Path, tmp_path: Path) -> None:
+def test_an_encrypted_store_is_reanalysed_by_its_path_alone(archive: Path, tmp_path: Path) -> None:
     async def encrypt() -> None:
         store = sealed(tmp_path / "recordings", FIRST)
         for path in archive.rglob("*.*"):

@@ -1,4 +1,4 @@
-"""What must go on across accounts: slow answers, discovery, several answers, monitoring, and messages of any size."""
+"""Features that must work across accounts: slow answers, discovery, several answers, monitoring, and large messages."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from shared.runtime.ports import free_port, takes_connections
 from tests.support.waiting import patience_s, until
 from tidegate.local.server import NatsServer, find_executable
 
-# Of an export, where it says nothing else, and of `allow_responses`.
+# The default of an export and of `allow_responses`.
 USUAL_S = 120.0
 
 
 @pytest.mark.slow
-async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: NatsServer) -> None:
-    """A question waits for a replica to start. The server's own limits for answers are two minutes."""
+async def test_an_answer_may_take_longer_than_the_servers_default(server: NatsServer) -> None:
+    """A question waits for the start of a replica. The server's own limits for answers are two minutes."""
     asker = await bus.connect(server.settings("asker"), "asker")
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")
 
@@ -46,7 +46,7 @@ async def test_an_answer_may_take_longer_than_the_server_usually_waits(server: N
 
 
 async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin: Client) -> None:
-    """Of each service all replicas answer; without a name, whoever asks one service finds that one."""
+    """All replicas of each service answer; without a name, a client of one service finds that one."""
     embed = [await bus.connect(server.settings("embed"), "embed") for _ in range(2)]
     search = await bus.connect(server.settings("search"), "search")
     finder = await bus.connect(server.settings("finder"), "finder")
@@ -83,7 +83,7 @@ async def test_replicas_are_found_and_counted_by_name(server: NatsServer, admin:
 
 
 async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
-    """`tidegate explain` waits a moment for others; here for as long as it takes."""
+    """`tidegate explain` waits a moment for other scalers; this test waits until they answer."""
     by: set[str] = set()
 
     async def hear(message: Msg) -> None:
@@ -108,7 +108,7 @@ async def test_every_scaler_explains(server: NatsServer, admin: Client) -> None:
 
 
 async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """KEDA's own scaler asks the monitoring port for one account by its name."""
+    """KEDA's own scaler requests one account by its name from the monitoring port."""
     await admin.jetstream().publish(names.media("lobby"), b"video")
     await server.stop()
     port = free_port(0)
@@ -120,7 +120,7 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
         async with asyncio.timeout(patience_s()):
             while not await takes_connections(port):
                 await asyncio.sleep(0.02)
-            # The page is there before the streams are, and a stream before its consumers.
+            # The page exists before the streams, and a stream before its consumers.
             pending: dict[str, int] = {}
             while "cv" not in pending:
                 page = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=patience_s())))
@@ -135,7 +135,7 @@ async def test_keda_reads_the_pending_count_of_the_account(server: NatsServer, a
 
 
 async def test_the_largest_message_crosses_accounts(server: NatsServer, admin: Client) -> None:
-    """The server adds a header on the way, and its limit is for what clients send."""
+    """The server adds a header in transit, and its limit is for messages of clients."""
     ingest = await bus.connect(server.settings("ingest"), "ingest")
     cv = await bus.connect(server.settings("cv"), "cv")
     head = {"Nats-Msg-Id": "lobby/e/1"}

@@ -1,4 +1,4 @@
-"""Ids of events are no secret: an event of another kind that has an alert's id hides the alert from nobody."""
+"""Ids of events are no secret: an event of another kind with an alert's id hides the alert from nobody."""
 
 from __future__ import annotations
 

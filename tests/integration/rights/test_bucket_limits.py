@@ -1,4 +1,4 @@
-"""Whatever a service may write has a limit: one password fills neither the disk nor the memory of those that mirror."""
+"""All writes of a service have a limit: one password fills neither the disk nor the memory of mirroring processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_bucket_of_settings_takes_no_large_entry(server: NatsServer, buc
     await client.close()
 
 
-async def test_an_operator_s_keys_have_one_token(server: NatsServer) -> None:
+async def test_keys_of_an_operator_have_one_token(server: NatsServer) -> None:
     """Subjects of many tokens fill the server's memory."""
     client = await bus.connect(server.settings("console-operator"), "console-operator")
     for subject in ("$KV.rules.a.b", "$KV.cameras.a.b", "$KV.credentials.a.b", "$KV.rules.a.b.c.d"):

@@ -1,4 +1,4 @@
-"""Whoever holds one password takes neither the server's connections, nor its memory, nor its files from the others."""
+"""The holder of one password takes neither the server's connections, nor its memory, nor its files from the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 1500
 
 
 class Crowd:
-    """Connections of one user, as many as the server takes."""
+    """Connections of one user, up to the server's limit."""
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class Crowd:
             writer.close()
 
     async def grow(self, most: int) -> tuple[int, bytes]:
-        """How many connections the server took of `most`, and what it said to the first that it did not."""
+        """Return how many connections of `most` the server accepted, and its reply to the first refused one."""
         for taken in range(most):
             reply, _ = await self.join()
             if reply != b"PONG\r\n":
@@ -48,7 +48,7 @@ class Crowd:
         return most, b""
 
     async def join(self) -> tuple[bytes, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """One connection more: what the server says to it, and its ends."""
+        """Open one more connection: the server's reply, and the connection's ends."""
         host, _, port = self._settings.nats_url.removeprefix("nats://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
         self._writers.append(writer)
@@ -62,7 +62,7 @@ class Crowd:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("user", ["reader-desk", "viewer", "cv"])
-async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: str) -> None:
+async def test_one_identity_cannot_take_all_connections(tmp_path: Path, user: str) -> None:
     desk = Reader(name="desk")
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
@@ -72,7 +72,7 @@ async def test_one_identity_does_not_take_all_connections(tmp_path: Path, user: 
 
 
 @pytest.mark.slow
-async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
+async def test_the_admin_of_a_tenant_cannot_take_all_connections(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server, Crowd(server.settings("ACME-admin")) as crowd:
@@ -85,8 +85,8 @@ async def test_nor_does_the_admin_of_a_tenant(tmp_path: Path) -> None:
     ["events.detections.a.b", f"events.detections.{'a' * 500}", "media.a.b"],
     ids=["two tokens", "a long one", "video"],
 )
-async def test_what_is_published_has_a_short_subject_of_one_camera(server: NatsServer, subject: str) -> None:
-    """The server keeps each subject of a stream in memory: 210,000 of 3000 letters took it 2.25 GB."""
+async def test_a_published_subject_is_short_and_of_one_camera(server: NatsServer, subject: str) -> None:
+    """The server has each subject of a stream in memory: 210,000 of 3000 characters took it 2.25 GB."""
     user = "ingest" if subject.startswith("media") else "cv"
     async with Crowd(server.settings(user)) as crowd:
         _, (reader, writer) = await crowd.join()
@@ -99,7 +99,7 @@ async def test_what_is_published_has_a_short_subject_of_one_camera(server: NatsS
     await admin.close()
 
 
-async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> None:
+async def test_a_connection_has_a_limit_of_subscriptions(server: NatsServer) -> None:
     """A million subscriptions take the server 0.8 GB."""
     async with Crowd(server.settings("viewer")) as crowd:
         _, (reader, writer) = await crowd.join()
@@ -111,8 +111,8 @@ async def test_a_connection_does_not_subscribe_for_ever(server: NatsServer) -> N
 
 
 @pytest.mark.parametrize("user", ["reader-desk", "viewer"])
-async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path: Path, user: str) -> None:
-    """That is done before the next event is stored: with 20,000 subscriptions one app held up the events of all."""
+async def test_an_app_gets_an_event_at_most_a_thousand_times(tmp_path: Path, user: str) -> None:
+    """The server delivers before it stores the next event: with 20,000 subscriptions one app delayed all events."""
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], Reader(name="desk")))
     async with NatsServer(tmp_path) as server, Crowd(server.settings(user)) as crowd:
         admin = await bus.connect(server.settings("admin"), "admin")
@@ -123,7 +123,7 @@ async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path:
         await heard(reader)
         await admin.jetstream().publish("events.alerts.lobby", b"{}")
         await admin.close()
-        # What it asks for comes after what it was sent.
+        # The answer to its ping comes after its messages.
         await asyncio.sleep(0.5)
         writer.write(b"PING\r\n")
         copies = (await heard(reader)).count(b"MSG ")
@@ -131,14 +131,14 @@ async def test_an_app_has_an_event_sent_to_it_a_thousand_times_at_most(tmp_path:
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
-    """All that the server says until the answer to a ping."""
+    """Everything that the server sends until the answer to a ping."""
     async with asyncio.timeout(patience_s()):
         return await reader.readuntil(b"PONG\r\n")
 
 
 @asynccontextmanager
 async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
-    """How some identities connect to a server that may have few files open."""
+    """Settings of some identities for a server with a low limit of open files."""
     command = f"from tests.support.servers.small_server import serve; serve({str(data)!r})"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -154,7 +154,7 @@ async def with_few_files(data: Path) -> AsyncIterator[dict[str, BusSettings]]:
 
 
 async def stored(admin: Client) -> int:
-    """How many large messages are stored of 40: their stream needs new files for them."""
+    """Publish 40 large messages, and count the stored ones: their stream needs new files for them."""
     found = 0
     for _ in range(40):
         await admin.jetstream().publish("media.lobby", bytes(2**20), timeout=patience_s())
@@ -163,13 +163,13 @@ async def stored(admin: Client) -> int:
 
 
 async def test_connections_leave_the_store_its_files_and_others_their_connections(tmp_path: Path) -> None:
-    """A stream that found none stored nothing more, not even once the connections were gone (nats-server 2.15.1)."""
+    """A stream without a descriptor stored nothing more, even after the connections closed (nats-server 2.15.1)."""
     async with AsyncExitStack() as stack:
         settings = await stack.enter_async_context(with_few_files(tmp_path))
         admin = await bus.connect(settings["admin"], "admin")
         stack.push_async_callback(admin.close)
         crowd = await stack.enter_async_context(Crowd(settings["cv"]))
-        # Those that it does not take it lets go at once.
+        # The server closes refused connections immediately.
         for _ in range(4):
             taken, reply = await crowd.grow(FEW)
         assert (taken, await stored(admin)) == (0, 40), reply
@@ -185,10 +185,10 @@ async def test_connections_leave_the_store_its_files_and_others_their_connection
         ("ingest", "$KV.leases.camera.c{n}", 2000),
     ],
 )
-async def test_who_writes_a_bucket_does_not_fill_the_disk(
+async def test_a_writer_of_a_bucket_cannot_fill_the_disk(
     server: NatsServer, admin: Client, user: str, key: str, size: int
 ) -> None:
-    """A disk that is full stops every stream."""
+    """A full disk stops every stream."""
     client = await bus.connect(server.settings(user), user)
     js = client.jetstream()
     bucket = key.split(".")[1]
@@ -196,7 +196,7 @@ async def test_who_writes_a_bucket_does_not_fill_the_disk(
         with pytest.raises(nats.js.errors.APIError, match="maximum"):
             for n in range(200):
                 await js.publish(key.format(n=n), bytes(size), timeout=patience_s())
-        # What its service writes has room.
+        # There is room for its own service's writes.
         await js.publish(key.format(n=0), b"its-host-7-ab12", timeout=patience_s())
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""Dead letters that lie: replaying has all rights, and a letter is what its service says."""
+"""Forged dead letters: a replay has all rights, and the service writes the content of a dead letter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def tidegate(server: NatsServer, *arguments: str) -> subprocess.CompletedP
 
 
 async def forge(server: NatsServer, service: str, headers: Mapping[str, str], payload: bytes = b"forged") -> DeadLetter:
-    """A letter that a service's own identity writes."""
+    """Write a dead letter as a service's own identity."""
     identity = catalog.find(service).identity
     client = await bus.connect(server.settings(identity), identity)
     try:
@@ -55,12 +55,12 @@ def advisory(subject: str, stream: str = names.MEDIA, seq: int | str = 1, **more
 
 
 async def everything(admin: Client) -> dict[str, int]:
-    """How many messages every stream has but DLQ; buckets are streams too."""
+    """Number of messages of every stream except DLQ; buckets are streams too."""
     streams = [s for s in await admin.jetstream().streams_info() if s.config.name != names.DLQ]
     return {str(s.config.name): s.state.messages for s in streams}
 
 
-# ---- where a replay goes to
+# ---- the subject of a replay
 
 BEYOND = (
     ("cv", "$KV.cameras.lobby", "KV_cameras"),
@@ -88,7 +88,7 @@ BEYOND = (
 
 
 @pytest.mark.parametrize(("service", "subject", "stream"), BEYOND)
-async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
+async def test_a_dead_letter_leads_only_to_messages_of_its_service(
     server: NatsServer, admin: Client, service: str, subject: str, stream: str
 ) -> None:
     before = await everything(admin)
@@ -98,8 +98,8 @@ async def test_a_letter_leads_nowhere_but_to_what_its_service_takes(
     assert await everything(admin) == before
 
 
-async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, admin: Client) -> None:
-    """Apps hear events: whoever writes letters for the webhook must not have admin raise its alarms."""
+async def test_an_event_that_was_never_published_is_not_replayed(server: NatsServer, admin: Client) -> None:
+    """Apps receive events: a writer of the webhook's dead letters must not make admin raise alarms."""
     js = admin.jetstream()
     true = await js.publish("events.alerts.lobby", b"true", headers={"ce-id": "1", "Nats-Msg-Id": "1"})
     other = await js.publish("events.tracks.lobby", b"not for it")
@@ -109,7 +109,7 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
         letter = await forge(server, "webhook", advisory("events.alerts.lobby", names.EVENTS, seq))
         with pytest.raises(BusError, match="does not show that it was said"):
             await dlq.replay(admin, letter)
-    # What was said is replayed as it was said, whatever else its letter holds.
+    # A published event is replayed as it was published, whatever else its dead letter has.
     given = advisory("events.alerts.lobby", names.EVENTS, true.seq) | {"ce-id": "forged", "X-More": "forged"}
     new = await dlq.replay(admin, await forge(server, "webhook", given, b"true"))
     stored = await js.get_msg(names.EVENTS, new, direct=True)
@@ -117,7 +117,7 @@ async def test_an_event_that_was_never_said_is_not_replayed(server: NatsServer, 
     assert (stored.headers or {})["ce-id"] == "1" and "X-More" not in (stored.headers or {})
 
 
-async def test_a_segment_that_has_expired_is_replayed_from_its_letter(server: NatsServer, admin: Client) -> None:
+async def test_an_expired_segment_is_replayed_from_its_dead_letter(server: NatsServer, admin: Client) -> None:
     letter = await forge(
         server, "cv", advisory("media.lobby", seq=9) | {"Camera": "lobby", "traceparent": "t"}, b"video"
     )
@@ -130,7 +130,7 @@ async def test_a_segment_that_has_expired_is_replayed_from_its_letter(server: Na
         await js.get_msg(names.DLQ, letter.seq, direct=True)
 
 
-# ---- with which headers
+# ---- the headers of a replay
 
 FORGED = (
     *(b"Nats-Rollup: all", b"nats-rollup: all", b"NATS-ROLLUP: sub", b"Nats-Msg-Id: cv/m/MEDIA/7", b"nats-msg-id: x"),
@@ -150,10 +150,10 @@ FORGED = (
 TRUE = (b"Dlq-Stream: MEDIA", b"Dlq-Seq: 9", b"Dlq-Subject: media.lobby", b"Camera: lobby")
 
 
-async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(admin: Client) -> None:
+async def test_a_replay_has_no_control_headers(admin: Client) -> None:
     js = admin.jetstream()
     remaining = [(await js.publish("media.lobby", b"%d" % n)).seq for n in range(3)]
-    # A letter whose own headers have an effect on DLQ is another's matter: here they are as they would be stored.
+    # Effects of a dead letter's own headers on DLQ are not tested here: here they are as they would be stored.
     headers = dict(line.decode(errors="replace").split(": ", 1) for line in (*TRUE, *FORGED) if b": " in line)
     for _ in range(5):
         await js.publish("dlq.cv", b"video")
@@ -170,8 +170,8 @@ async def test_a_replay_has_no_header_that_the_server_or_a_service_would_obey(ad
 ANSWERED = {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"}
 
 
-async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
-    """One header at a time, as bytes: none of them keeps a letter from being listed and put back to work."""
+async def test_every_dead_letter_of_the_wire_is_read_and_replayed(admin: Client) -> None:
+    """One header at a time, as bytes: none of them blocks the listing or the replay of a dead letter."""
     harmless = [line for line in FORGED if not line.lower().startswith((b"nats-rollup", b"nats-exp", b"nats-sch"))]
     for line in harmless:
         await raw.store(admin, b"dlq.cv", raw.block([*TRUE, b"A: b", line]), b"video")
@@ -183,7 +183,7 @@ async def test_every_letter_of_the_wire_is_read_and_replayed(admin: Client) -> N
     assert [x async for x in dlq.entries(admin)] == []
 
 
-# ---- whose result it is
+# ---- the id of a result
 
 TAKEN_FOR_ITSELF = (
     "",
@@ -206,7 +206,7 @@ TAKEN_FOR_ITSELF = (
 
 
 @pytest.mark.parametrize("forged", TAKEN_FOR_ITSELF)
-def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forged: str) -> None:
+def test_a_forged_replay_takes_no_other_results_id(forged: str) -> None:
     assert origin("MEDIA", 50, {"Replay-Of": forged}) == "MEDIA/50"
     letter = deadletters.read(
         1, "dlq.cv", advisory("media.lobby", seq=50) | {"Dlq-Of": forged, "Replay-Of": forged}, b""
@@ -214,7 +214,7 @@ def test_a_message_that_says_it_repeats_another_takes_no_other_result_s_id(forge
     assert deadletters.replay_headers(letter)["Replay-Of"] == "MEDIA/50"
 
 
-def test_a_replay_of_a_replay_is_of_the_first() -> None:
+def test_a_replay_of_a_replay_names_the_first_message() -> None:
     first = deadletters.dead_letter_headers(
         "cv", "x", stream="MEDIA", seq=50, subject="media.a", deliveries=1, headers={"Replay-Of": "MEDIA/7"}
     )
@@ -223,7 +223,7 @@ def test_a_replay_of_a_replay_is_of_the_first() -> None:
     assert origin("MEDIA", 80, deadletters.replay_headers(letter)) == "MEDIA/7"
 
 
-# ---- what a letter refers to
+# ---- the message of a dead letter
 
 REFERENCES: tuple[dict[str, str], ...] = (
     advisory("$KV.credentials.lobby", "KV_credentials"),
@@ -238,7 +238,7 @@ REFERENCES: tuple[dict[str, str], ...] = (
 )
 
 
-async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, admin: Client) -> None:
+async def test_no_identity_reads_anothers_stream_by_a_dead_letter(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await (await js.key_value(names.CREDENTIALS)).put("lobby", SECRET.encode())
     await js.publish("events.alerts.lobby", SECRET.encode())
@@ -264,7 +264,7 @@ async def test_nobody_reads_another_s_stream_by_a_letter(server: NatsServer, adm
         assert await log.all(">") == []
 
 
-async def test_what_workers_died_on_is_read_from_the_stream_that_the_server_names(admin: Client) -> None:
+async def test_a_deadly_message_is_read_from_the_stream_that_the_server_names(admin: Client) -> None:
     js = admin.jetstream()
     seq = (await js.publish("media.lobby", b"video", headers={"Camera": "lobby"})).seq
     lie: dict[str, Any] = {"stream": "KV_credentials", "consumer": "embed", "stream_seq": seq, "deliveries": 5}

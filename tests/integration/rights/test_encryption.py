@@ -1,4 +1,4 @@
-"""What is on the disk of the embedded server: no password, nothing to read without the key, no store without it."""
+"""The disk of the embedded server: no password, nothing readable without the key, and no store without it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
 
 SECRET = b"operator:S3cret-of-the-lobby"
-# It can't be compressed to less than it is.
+# Random, and thus incompressible.
 SEGMENT = os.urandom(300_000)
 
 
@@ -45,7 +45,7 @@ async def running(data: Path) -> AsyncIterator[tuple[NatsServer, Client]]:
 
 
 async def filled(data: Path) -> None:
-    """A store with a camera's password, two segments, and a worker that has done one of them."""
+    """Create a store with a camera's password, two segments, and a worker that has finished one of them."""
     async with running(data) as (_, admin):
         js = admin.jetstream()
         await apply(js, TopologySettings())
@@ -69,7 +69,7 @@ async def check_all_is_there(data: Path) -> None:
 
 
 async def check_refused(data: Path, *words: str) -> None:
-    """The server does not start, the error says each of the words, and no file of the store is another."""
+    """Assert that the server does not start, its error has each of the words, and no file of the store changes."""
     before = content(data / "jetstream")
     with pytest.raises(SettingError) as refused:
         await NatsServer(data).start()
@@ -85,7 +85,7 @@ def holding(folder: Path, text: bytes) -> list[str]:
     return [name for name, held in content(folder).items() if text in held]
 
 
-async def test_no_file_holds_a_camera_s_password_or_its_video(data: Path) -> None:
+async def test_no_file_has_a_password_or_video_of_a_camera(data: Path) -> None:
     await filled(data)
     assert content(data / "jetstream")
     assert holding(data, SECRET) == []
@@ -93,14 +93,14 @@ async def test_no_file_holds_a_camera_s_password_or_its_video(data: Path) -> Non
     assert holding(data, b"media.lobby") == [], "nor which cameras there are"
 
 
-async def test_secrets_out_of_a_backup_are_closed_again(data: Path) -> None:
+async def test_secrets_from_a_backup_get_private_modes_again(data: Path) -> None:
     (data / "secrets").mkdir(parents=True, mode=0o755)
     (data / "secrets").chmod(0o755)
     async with running(data):
         assert (data / "secrets").stat().st_mode & 0o777 == 0o700
 
 
-async def test_the_key_is_made_once_and_only_its_owner_sees_it(data: Path) -> None:
+async def test_the_key_is_created_once_and_readable_by_its_owner_alone(data: Path) -> None:
     async with running(data) as (server, _):
         path = data / "secrets" / "store.key"
         key = path.read_text()
@@ -114,7 +114,7 @@ async def test_the_key_is_made_once_and_only_its_owner_sees_it(data: Path) -> No
     assert path.read_text() == key
 
 
-async def test_a_plain_store_is_encrypted_with_all_that_is_in_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plain_store_is_encrypted_with_all_its_content(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     # As 0.2.0 left it.
@@ -128,8 +128,8 @@ async def test_a_plain_store_is_encrypted_with_all_that_is_in_it(data: Path, mon
     await check_all_is_there(data)
 
 
-async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain store is kept until the server runs with the encrypted one."""
+async def test_an_interrupted_encryption_begins_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain store stays until the server runs with the encrypted one."""
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     before = content(data / "jetstream")
@@ -147,8 +147,8 @@ async def test_encrypting_begins_again_where_it_was_cut_off(data: Path, monkeypa
     assert holding(data, SECRET) == [] and {p.name for p in data.glob("jetstream*")} == {"jetstream"}
 
 
-async def test_an_older_version_finds_no_half_of_a_copy(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept away before the copy is begun, and only where one is."""
+async def test_an_older_version_finds_no_partial_copy(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in place of nats.conf blocks it before the copy begins, and only where there is a copy."""
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     shutil.rmtree(data / "nats.conf")
@@ -188,7 +188,7 @@ async def test_a_stream_that_can_t_be_encrypted_stops_it(data: Path, monkeypatch
     await check_all_is_there(data)
 
 
-async def test_a_disk_without_room_for_a_copy_is_said_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_without_room_for_a_copy_is_reported_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     monkeypatch.delenv("STORE_ENCRYPTION")
@@ -210,7 +210,7 @@ async def test_without_its_key_a_store_is_left_alone(data: Path) -> None:
     await check_all_is_there(data)
 
 
-async def test_another_store_s_key_is_refused(data: Path, tmp_path: Path) -> None:
+async def test_a_key_of_another_store_is_refused(data: Path, tmp_path: Path) -> None:
     await filled(data)
     async with running(tmp_path / "other"):
         pass
@@ -223,7 +223,7 @@ async def test_another_store_s_key_is_refused(data: Path, tmp_path: Path) -> Non
     await check_all_is_there(data)
 
 
-async def test_a_key_that_nothing_vouches_for_is_refused(data: Path) -> None:
+async def test_an_unverifiable_key_is_refused(data: Path) -> None:
     await filled(data)
     key, check = data / "secrets/store.key", data / "jetstream/key.sha256"
     check.unlink()
@@ -232,7 +232,7 @@ async def test_a_key_that_nothing_vouches_for_is_refused(data: Path) -> None:
     await check_all_is_there(data)
 
 
-async def test_encryption_can_be_left_out_but_not_taken_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_encryption_can_be_skipped_but_not_reverted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(data)
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await check_refused(data, "STORE_ENCRYPTION=off", str(data / "jetstream"), "another directory")
@@ -240,7 +240,7 @@ async def test_encryption_can_be_left_out_but_not_taken_back(data: Path, monkeyp
     await check_refused(data, "STORE_ENCRYPTION='no'", "'on' or 'off'")
 
 
-async def test_the_server_s_configuration_has_no_password_that_connects(data: Path) -> None:
+async def test_the_server_configuration_has_no_usable_password(data: Path) -> None:
     async with running(data) as (server, _):
         written = (data / "secrets/nats.conf").read_text()
         plain = {user: server.settings(user).nats_password for user in permissions()}
@@ -254,7 +254,7 @@ async def test_the_server_s_configuration_has_no_password_that_connects(data: Pa
             await bus.connect(BusSettings(nats_url=server.url, nats_user="admin", nats_password=first), "admin")
 
 
-async def test_doctor_says_whether_what_is_stored_can_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_doctor_reports_whether_the_store_is_readable(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_ENCRYPTION", "off")
     await filled(data)
     assert doctor._store(data)[0].level == "note"

@@ -1,4 +1,4 @@
-"""A flood of one service's events pushes older ones out of EVENTS: what becomes of alerts and incidents."""
+"""A flood of one service's events evicts older ones from EVENTS: alerts and incidents remain."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["house"]
 
 
 async def copied(admin: Client, count: int) -> None:
-    """Wait until the server has copied so many events: it begins some 100 ms after it has started."""
+    """Wait until the server has copied `count` events: it begins some 100 ms after its start."""
     async with asyncio.timeout(4 * patience_s()):
         while (await admin.jetstream().stream_info(names.ALERTS)).state.messages < count:
             await asyncio.sleep(0.02)
 
 
 async def flood(server: NatsServer, admin: Client) -> None:
-    """Publish, as cv, twice what EVENTS has room for."""
+    """Publish, as cv, twice the capacity of EVENTS."""
     js = admin.jetstream()
     await topology.apply(js, TopologySettings(events_max_bytes=MB))
     cv = await bus.connect(server.settings("cv"), "cv")
@@ -81,7 +81,7 @@ async def test_no_service_empties_the_copy(server: NatsServer, admin: Client, wh
 async def test_doctor_names_the_message_that_the_copy_stops_at(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server adds a header to what it copies, and can't where the others take 64 kB already."""
+    """The server adds a header to copies, and fails if the others take 64 kB already."""
     monkeypatch.setattr(copying, "LATE", dt.timedelta(0))
     js = admin.jetstream()
     await say(admin, incident("a"))
@@ -101,7 +101,7 @@ async def test_doctor_names_the_message_that_the_copy_stops_at(
     assert await copying.stuck_at(admin, now) is None
 
 
-async def test_a_stream_that_is_made_again_is_copied_on(admin: Client) -> None:
+async def test_a_recreated_stream_is_copied_on(admin: Client) -> None:
     js = admin.jetstream()
     await say(admin, incident("a"))
     await copied(admin, 1)
@@ -111,7 +111,7 @@ async def test_a_stream_that_is_made_again_is_copied_on(admin: Client) -> None:
     await copied(admin, 2)
 
 
-async def test_a_store_of_before_has_its_incidents_copied(admin: Client) -> None:
+async def test_an_older_store_has_its_incidents_copied(admin: Client) -> None:
     js = admin.jetstream()
     await js.delete_stream(names.ALERTS)
     await say(admin, incident("a"), incident("a", state="end"), incident("b"))

@@ -1,4 +1,4 @@
-"""Subjects and headers that no client of ours would send, and that the server passes on: nobody stops reading."""
+"""Subjects and headers that no client of ours would send, and that the server passes on: no reader stops."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LAST = b"NATS/1.0\r\nLast: yes\r\n\r\n"
 NAMES = (b"\xff\xfe", b"\xc3\xb6", b"\x01\x1b[2J")
 
 
-# How one is sent.
+# How to send one.
 Put = Callable[[Client, bytes, bytes, bytes], Awaitable[None]]
 
 
 async def hostile(client: Client, prefix: bytes = b"events.tracks.", put: Put = raw.store) -> int:
-    """Send all of them, and what shows that they have been read; how many they are."""
+    """Send all of them, and a final message that shows their end; return their number."""
     for headers in raw.BLOCKS:
         await put(client, prefix + b"lobby", headers, b"x")
     for name in NAMES:
@@ -35,19 +35,19 @@ async def hostile(client: Client, prefix: bytes = b"events.tracks.", put: Put = 
 
 @pytest_asyncio.fixture
 async def analytics(server: NatsServer) -> AsyncIterator[Client]:
-    """Whoever may write tracks. What crosses accounts has a block of headers that the server has made anew."""
+    """A client that may write tracks. The server rewrites the headers of messages that cross accounts."""
     client = await bus.connect(server.settings("analytics"), "analytics")
     yield client
     await client.close()
 
 
-async def test_a_consumer_reads_on_whatever_a_message_holds(admin: Client, analytics: Client) -> None:
+async def test_a_consumer_reads_on_after_any_message(admin: Client, analytics: Client) -> None:
     count = await hostile(analytics)
     heard = await admin.jetstream().subscribe("events.tracks.>", stream=names.EVENTS)
     await check_heard(heard, count)
 
 
-async def test_a_subscriber_reads_on_whatever_a_message_holds(server: NatsServer, admin: Client) -> None:
+async def test_a_subscriber_reads_on_after_any_message(server: NatsServer, admin: Client) -> None:
     """Within one account the server passes on every byte."""
     reader = await bus.connect(server.settings("admin"), "admin")
     try:
@@ -61,11 +61,11 @@ async def test_a_subscriber_reads_on_whatever_a_message_holds(server: NatsServer
 async def check_heard(heard: Subscription, count: int) -> None:
     found = [await heard.next_msg(timeout=30) for _ in range(count)]
     assert found[-1].data == b"last" and (found[-1].headers or {})["Last"] == "yes"
-    # Of a block that is shorter than a line the server makes a part of the payload, where it writes headers of its own.
+    # The server makes a block that is shorter than a line part of the payload, if it writes headers of its own.
     assert [m.data for m in found[:-1] if not m.data.endswith(b"x")] == []
 
 
-async def test_a_log_reads_on_whatever_a_message_holds(admin: Client, analytics: Client) -> None:
+async def test_a_log_reads_on_after_any_message(admin: Client, analytics: Client) -> None:
     count = await hostile(analytics)
     async with Log(admin, names.EVENTS) as log:
         found = await log.read("events.tracks.>", 1)
@@ -75,10 +75,10 @@ async def test_a_log_reads_on_whatever_a_message_holds(admin: Client, analytics:
 
 @pytest.mark.parametrize("description", [b"Idle Heartbeat", b"FlowControl Request"])
 @pytest.mark.parametrize("line", [True, False], ids=["in the first line", "as headers"])
-async def test_no_message_has_a_watcher_publish(
+async def test_no_message_makes_a_watcher_publish(
     server: NatsServer, admin: Client, description: bytes, line: bool
 ) -> None:
-    """Whoever may write an event could have purged a stream by the hand of the operator who watches events."""
+    """Regression: a writer of events could purge a stream by way of an operator who watches events."""
     js = admin.jetstream()
     await js.publish("events.captions.lobby", b"{}")
     status = b" 100 %s\r\n" % description if line else b"\r\nStatus: 100\r\nDescription: %s\r\n" % description

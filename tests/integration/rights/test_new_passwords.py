@@ -1,4 +1,4 @@
-"""New passwords while everything runs: whichever of server and service has them first, nobody ends, nothing doubles."""
+"""New passwords at run time: in either order of server and service, no process ends and no message doubles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def init(folder: Path, *more: str) -> str:
 
 @pytest_asyncio.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A server whose accounts are those of `cluster init`, set up."""
+    """A set-up server with the accounts of `cluster init`."""
     init(tmp_path / "secrets")
     async with OwnServer(tmp_path) as server:
         done = await server.tidegate("setup")
@@ -47,7 +47,7 @@ async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
 
 
 class Pod:
-    """Where a kubelet puts an identity's Secret, and what the pod is told of it."""
+    """The folder where a kubelet mounts an identity's Secret, and the settings that name it."""
 
     def __init__(self, server: OwnServer, folder: Path, identity: str) -> None:
         self._secrets, self._identity = server.secrets, identity
@@ -61,7 +61,7 @@ class Pod:
         self.update()
 
     def update(self) -> None:
-        """As the kubelet does within a minute after the Secret is another: the keys that its kustomization gives it."""
+        """Update the mounted keys, as the kubelet does within a minute after a change of the Secret."""
         for file in self._secrets.glob(f"{self._identity}*"):
             if file.name in (self._identity, f"{self._identity}.msg-id-key"):
                 shutil.copy(file, self.folder / file.name.replace(self._identity, "password", 1))
@@ -71,14 +71,14 @@ class Pod:
 
 
 async def film(server: OwnServer, first: int, count: int) -> None:
-    """Store segments of a second each, as whoever has the admin's password now."""
+    """Store segments of a second each, with the admin's current password."""
     client = await bus.connect(server.settings("admin"), "admin")
     await jobs_world.film(client, count, first=first)
     await client.close()
 
 
 async def embedded(server: OwnServer, count: int) -> None:
-    """Until each of so many segments has one event, and no more come."""
+    """Wait until each of `count` segments has one event, and no more come."""
     client = await bus.connect(server.settings("admin"), "admin")
     await settled(client)
     state = await client.jetstream().stream_info("EVENTS", subjects_filter=names.event("embeddings", "lobby"))
@@ -88,7 +88,7 @@ async def embedded(server: OwnServer, count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["server", "pod"])
-async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: Path, first: str) -> None:
+async def test_a_service_continues_with_a_new_password(own: OwnServer, tmp_path: Path, first: str) -> None:
     pod = Pod(own, tmp_path, IDENTITY)
     (tmp_path / "logs").mkdir()
     service = ServiceProcess(IDENTITY, pod.environment, tmp_path / "logs")
@@ -102,7 +102,7 @@ async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: P
         await own.reload()
         await film(own, 4, 4)
         if first == "server":
-            # It has lost the server, and has only the password of before.
+            # It has lost the server, and has only the old password.
             await until(lambda: "Authorization Violation" in service.log)
             pod.update()
         await embedded(own, 8)
@@ -113,8 +113,8 @@ async def test_a_service_goes_on_with_a_new_password(own: OwnServer, tmp_path: P
         assert await service.ended() == 0
 
 
-async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_path: Path) -> None:
-    """A segment that is worked on twice, by a pod of before and by one that starts after, has one event."""
+async def test_messages_of_a_pod_are_the_same_after_the_change(own: OwnServer, tmp_path: Path) -> None:
+    """A segment that an earlier and a later pod both process has one event."""
     pod = Pod(own, tmp_path, IDENTITY)
     before = await bus.connect(pod.settings(), IDENTITY)
     subject = names.event("embeddings", "lobby")
@@ -128,7 +128,7 @@ async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_pa
             assert (await after.jetstream().publish(subject, b"{}", headers={"Nats-Msg-Id": "one"})).duplicate
         finally:
             await after.close()
-        # The one of before has come back, by the file.
+        # The earlier one has reconnected, by the file.
         async with asyncio.timeout(patience_s()):
             while not before.is_connected:
                 await asyncio.sleep(0.05)
@@ -137,8 +137,8 @@ async def test_what_a_pod_stored_before_is_the_same_after(own: OwnServer, tmp_pa
         await before.close()
 
 
-async def test_servers_that_change_one_after_the_other(own: OwnServer, tmp_path: Path) -> None:
-    """Two servers, of which one has the new password and one the old: a client is at home at both."""
+async def test_servers_can_change_one_after_the_other(own: OwnServer, tmp_path: Path) -> None:
+    """Of two servers one has the new password and one the old: a client can use both."""
     pod = Pod(own, tmp_path, IDENTITY)
     other_folder = tmp_path / "other"
     shutil.copytree(own.secrets, other_folder / "secrets")
@@ -158,8 +158,8 @@ async def test_servers_that_change_one_after_the_other(own: OwnServer, tmp_path:
 
 
 @given(st.lists(st.sampled_from(["file", "reload a", "reload b"]), max_size=8), st.booleans())
-def test_no_order_keeps_a_client_out(steps: list[str], whole: bool) -> None:
-    """Each server takes one password: as long as client or file has had it, one of a few tries gets in."""
+def test_no_order_of_changes_locks_a_client_out(steps: list[str], whole: bool) -> None:
+    """Each server accepts one password: if client or file ever had it, one of a few attempts succeeds."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "password"
         file.write_text("0")
@@ -183,7 +183,7 @@ def _enters(password: Password, server: str, taken: str) -> bool:
     return True
 
 
-def test_a_file_that_is_gone_or_no_text_is_as_it_was(tmp_path: Path) -> None:
+def test_a_missing_or_binary_password_file_leaves_the_old_password(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("first\n")
     password = Password("first", file)
@@ -197,21 +197,21 @@ def test_a_file_that_is_gone_or_no_text_is_as_it_was(tmp_path: Path) -> None:
     assert not Password("other", file).is_of_file
 
 
-def test_who_is_rotated(tmp_path: Path) -> None:
+def test_rotation_replaces_only_the_named_passwords(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     init(folder)
     before = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
     assert "1 passwords made (cv)" in init(folder, "--rotate", "cv")
     after = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
     changed = {n for n in after if after[n] != before.get(n)} - {"accounts.conf", "kustomization.yaml"}
-    # The old password is no password any more: it goes on making the ids of what cv stores.
+    # The old password is invalid now: it still makes the ids of cv's messages.
     assert changed == {"cv", "cv.msg-id-key"} and after["cv.msg-id-key"] == before["cv"]
     assert "files: [password=cv, password.msg-id-key=cv.msg-id-key]" in after["kustomization.yaml"]
     init(folder, "--rotate", "all")
     last = {p.name: p.read_text() for p in folder.iterdir() if p.is_file()}
     assert last["cv.msg-id-key"] == before["cv"] and last["cv"] != after["cv"]
     assert last["ingest"] != before["ingest"] and last["ingest.msg-id-key"] == before["ingest"]
-    # The servers know each other by theirs, and would have to change it all at once.
+    # The servers share this one, and would all have to change it together.
     assert last[ROUTES] == before[ROUTES]
     for wrong in ("nobody", ROUTES):
         done = CliRunner().invoke(tidegate, ["cluster", "init", str(folder), "--rotate", wrong])

@@ -1,4 +1,4 @@
-"""Readers: added to a server that runs, they read what they may, miss nothing, and disturb nobody."""
+"""Readers: added to a running server, they read what they may, miss nothing, and disturb nobody."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ from tidegate.local.stack import Stack
         (("alerts", "alerts"), ("a", "a"), ("events.alerts.a",)),
     ],
 )
-def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+def test_a_reader_reads_its_subjects(
+    kinds: tuple[str, ...], cameras: tuple[str, ...], subjects: tuple[str, ...]
+) -> None:
     assert readers.new_reader("desk", kinds, cameras).subjects == subjects
 
 
@@ -62,13 +64,13 @@ def test_what_a_reader_reads(kinds: tuple[str, ...], cameras: tuple[str, ...], s
         ("desk", ("alerts",), ("*",), r"camera id '\*' can't be used"),
     ],
 )
-def test_what_is_no_reader(name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], words: str) -> None:
+def test_unusable_readers_are_refused(name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         readers.new_reader(name, kinds, cameras)
 
 
 class Others:
-    """Identities that are connected while readers come and go, and hear events."""
+    """Identities that stay connected while readers come and go, and receive events."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -94,7 +96,7 @@ class Others:
         await self.clients["viewer"].flush()
 
     async def still_work(self, camera: str) -> None:
-        """What is stored by one is heard by another, over the connections and subscriptions that they had."""
+        """Another client hears what one stores, over their existing connections and subscriptions."""
         await self.clients["cv"].jetstream().publish(f"events.detections.{camera}", b"{}")
         await until(lambda: f"events.detections.{camera}" in self.heard)
         await self.clients["analytics"].jetstream().publish(f"events.alerts.{camera}", b"{}")
@@ -106,7 +108,7 @@ class Others:
 
 
 async def pulled(settings: BusSettings, reader: str) -> list[str]:
-    """The subjects of all that the reader's consumer has; acknowledged."""
+    """Acknowledge all messages of the reader's consumer, and return their subjects."""
     client = await bus.connect(settings, reader)
     found = []
     try:
@@ -121,7 +123,7 @@ async def pulled(settings: BusSettings, reader: str) -> list[str]:
 
 
 @pytest.mark.slow
-async def test_a_reader_comes_to_a_server_that_runs_and_goes(tmp_path: Path) -> None:
+async def test_readers_are_added_to_and_removed_from_a_running_server(tmp_path: Path) -> None:
     others = Others()
     async with Stack(tmp_path, {}, port=0) as stack:
         await others.connect(stack.server.settings)
@@ -136,7 +138,7 @@ async def test_a_reader_comes_to_a_server_that_runs_and_goes(tmp_path: Path) -> 
         settings = BusSettings(nats_url=stack.server.url, nats_user="reader-desk", nats_password=file.read_text())
         for camera in ("yard", "lobby"):
             await others.still_work(camera)
-        # It was away while they came.
+        # It was down when they were added.
         assert await pulled(settings, "reader-desk") == ["events.alerts.yard"]
 
         again = await asyncio.to_thread(tidegate, tmp_path, "reader", "add", "desk", check=False)
@@ -173,8 +175,8 @@ async def test_readers_outlive_the_server_and_its_store(tmp_path: Path) -> None:
             await admin.close()
 
 
-async def test_readers_go_while_the_server_reads_its_accounts(server: NatsServer) -> None:
-    """It answers nobody for some milliseconds each time."""
+async def test_readers_can_be_removed_while_the_server_reads_its_accounts(server: NatsServer) -> None:
+    """The server answers nobody for some milliseconds each time."""
     admin = await bus.connect(server.settings("admin"), "admin")
     await server.set_up(admin)
 
@@ -212,15 +214,15 @@ async def desks(client: Client) -> list[str] | None:
         return None
 
 
-async def test_a_file_that_can_not_be_read_changes_nothing(server: NatsServer, tmp_path: Path) -> None:
+async def test_an_unreadable_file_changes_nothing(server: NatsServer, tmp_path: Path) -> None:
     (tmp_path / "nats/secrets" / tenants.FILE).write_text('{"tenants": [{"nam')
     with pytest.raises(SettingError, match=r"tenants\.json can't be read .*put it back"):
         await server.reload()
     await (await bus.connect(server.settings("cv"), "cv")).close()
 
 
-async def test_a_reader_hears_only_what_it_may(tmp_path: Path) -> None:
-    """By a core subscription: what it pulls, and what else it might try, the matrix of rights has."""
+async def test_a_reader_receives_only_its_subjects(tmp_path: Path) -> None:
+    """By a core subscription; the matrix of rights covers pulls and all other attempts."""
     desk = Reader(name="desk", kinds=("alerts",), cameras=("yard",))
     tenants.put(tmp_path / "secrets", tenants.with_reader(tenants.read(tmp_path)[0], desk))
     heard = []
@@ -245,7 +247,7 @@ async def test_a_reader_hears_only_what_it_may(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_reader_of_a_server_of_ones_own(tmp_path: Path) -> None:
+async def test_a_reader_works_on_an_own_server(tmp_path: Path) -> None:
     accounts(tmp_path)
     async with OwnServer(tmp_path) as server:
         assert (await server.tidegate("setup")).returncode == 0

@@ -1,6 +1,6 @@
-"""No identity gets further than its rights, whatever it sends: attacked for real, and judged by the effect.
+"""No identity gets further than its rights with any message: the attacks are real, and the effect decides.
 
-The attempts are made of the catalog, so that a new service attacks and is attacked. What each identity may do is in
+The attempts come from the catalog, so that a new service attacks and is attacked. The rights of each identity are in
 rights.json, which is reviewed.
 """
 
@@ -37,7 +37,7 @@ SECRET = b"operator:S3cretPass"
 
 
 class World:
-    """A server that holds something in each stream, and every identity connected and listening to all it may hear."""
+    """A server with a message in each stream, and every identity subscribed to all it may receive."""
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server
@@ -52,7 +52,7 @@ class World:
         keys = ["$KV.leases.camera.lobby", "$KV.partitions.partition.1"]
         for subject in [*attacks.streams().values(), *map(example, taken), *keys]:
             await self.js.publish(subject, SECRET)
-        # Each has something in flight, which an acknowledgement of another's would lose.
+        # Each has a message in flight, which a foreign acknowledgement would lose.
         for stream, consumer in attacks.consumers():
             pull = await self.js.pull_subscribe_bind(consumer, stream)
             await pull.fetch(1, timeout=5)
@@ -70,7 +70,7 @@ class World:
 
     async def _connect(self, identity: str) -> Client:
         async def ignore(error: Exception) -> None:
-            """That the server refuses is what is expected: what counts is the effect."""
+            """Ignore refusals of the server: only the effect counts."""
 
         s = self.server.settings(identity)
         return await nats.connect(
@@ -87,17 +87,17 @@ class World:
         answered = (*rights.answered, *rights.collected) if identity in attacks.RIGHTS else by_commands()
 
         async def listen(message: Msg) -> None:
-            # By this the server itself copies ALERTS, and says once a second that it is there.
+            # The server itself copies ALERTS by this, and sends a heartbeat once a second.
             if not (identity == "admin" and message.subject.startswith("$JS.S.")):
                 self.heard.append((identity, message))
             if message.reply and any(matches(pattern, message.subject) for pattern in answered):
-                # As a service answers what it can't read: with an error that repeats what was asked.
+                # As a service answers an unreadable request: with an error that repeats its start.
                 await client.publish(message.reply, b"answer " + message.data[:20])
 
         return listen
 
     async def attack(self, identity: str, tries: Iterable[Try]) -> int:
-        """Send all of them; return how many, once the server has dealt with them."""
+        """Send all of them; return their number, once the server has processed them."""
         client = self.clients[identity]
         sent = await attacks.send(client, tries)
         for other in (*self.clients.values(), self.admin, client, self.admin):
@@ -107,9 +107,9 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """With two readers beside all identities. Apps subscribe as often as services: more is tried than they may.
+    """Two readers and all identities. Apps subscribe as often as services, so they try more than their rights.
 
-    What is pulled by right does not come again however long a test takes: the server itself would tell of that in DLQ.
+    Rightfully pulled messages are not redelivered during a test: the server itself would report that in DLQ.
     """
     monkeypatch.setattr(catalog, "ACK_WAIT_S", 3600.0)
     for fewer in ("APP_LIMITS", "READER_LIMITS"):
@@ -127,14 +127,14 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def by_commands() -> tuple[str, ...]:
-    """What is asked of no service, but of commands, which run as `admin`."""
+    """Subjects of requests that commands answer, not services; commands run as `admin`."""
     every = attacks.RIGHTS.values()
     services = {subject for rights in every for subject in (*rights.answered, *rights.collected)}
     return tuple({subject for rights in every for subject in rights.requests} - services)
 
 
 def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """What is stored otherwise than the identity's rights allow."""
+    """Changes of the store that the identity's rights forbid."""
     for name in before.keys() | after.keys():
         if name not in before or name not in after:
             yield f"{name} {'is new' if name in after else 'is gone'}"
@@ -145,7 +145,7 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
             (config, messages), (config_after, messages_after) = before[name], after[name]
             if config != config_after:
                 yield f"{name} is set up otherwise: {config_after}"
-            # A bucket keeps the last of each key, and a key has one writer.
+            # A bucket has the last of each key, and a key has one writer.
             latest = {subject for _, subject, _ in messages_after} if name.startswith("KV_") else set()
             for missing in [m for m in messages if m not in messages_after and m[1] not in latest]:
                 yield f"{missing} of {name} is gone"
@@ -155,7 +155,7 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
 
 
 def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
-    """What others heard on subjects that the identity may not publish to, and what answered it directly."""
+    """Messages that others received on subjects forbidden to the identity, and direct answers to it."""
     reply = ("_R_.", "$JS.EVENT.ADVISORY.")
     for who, message in heard:
         subject = message.subject
@@ -165,10 +165,10 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
             continue
         if who == identity:
             continue
-        source = subject.removeprefix("stored.")  # what the server says of what it stored
+        source = subject.removeprefix("stored.")  # the server's report of a stored message
         if source.startswith("changes."):
             source = f"$KV.{source.removeprefix('changes.')}"
-        # The server's delivery of what it may pull: its subject is the message's own.
+        # The server's delivery of rightful pulls: its subject is the message's own.
         pulled = message.reply.startswith("$JS.ACK.") and may_publish(identity, message.reply)
         if not may_publish(identity, source) and not pulled and not subject.startswith(reply):
             yield f"{who} heard {subject} {message.data[:60]!r} {message.reply}"
@@ -176,7 +176,7 @@ def reached(identity: str, heard: Iterable[tuple[str, Msg]]) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("identity", IDENTITIES)
-async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> None:
+async def test_no_identity_reaches_beyond_its_rights(world: World, identity: str) -> None:
     for kind, tries in (
         ("direct", attacks.direct(identity, f"_INBOX_{identity}.direct")),
         ("by reply", attacks.by_reply(identity)),
@@ -194,7 +194,7 @@ async def test_nothing_is_reached_but_by_right(world: World, identity: str) -> N
 
 
 async def test_no_block_of_headers_ends_the_server(world: World) -> None:
-    """A block of one byte ends nats-server where its stream republishes, and whoever crosses no account may send it."""
+    """A block of one byte ends nats-server if its stream republishes; a client of the same account may send it."""
     for identity, client in world.clients.items():
         for subject in map(example, attacks.PERMISSIONS[identity]["publish"]):
             for headers in raw.BLOCKS:
@@ -203,8 +203,8 @@ async def test_no_block_of_headers_ends_the_server(world: World) -> None:
         assert not world.server.has_died, identity
 
 
-async def test_nothing_is_heard_but_by_right(world: World) -> None:
-    """Whatever it subscribes to, also as one of a queue group, which would take the messages from others."""
+async def test_no_identity_hears_beyond_its_rights(world: World) -> None:
+    """By any subscription, also as a member of a queue group, which would take messages from others."""
     heard: dict[str, set[str]] = {identity: set() for identity in IDENTITIES}
 
     def listener(subjects: set[str]) -> Any:
@@ -218,7 +218,7 @@ async def test_nothing_is_heard_but_by_right(world: World) -> None:
     for identity, client in world.clients.items():
         for subject in (*subjects, *wildcards):
             await client.subscribe(subject, cb=listener(heard[identity]))
-            # A group of its own: in a common one each would hide messages from the others.
+            # A group of its own: in a common one each member would hide messages from the others.
             await client.subscribe(subject, queue=identity, cb=listener(heard[identity]))
         await client.flush()
     for speaker in (world.admin, *world.clients.values()):
@@ -237,8 +237,8 @@ async def test_nothing_is_heard_but_by_right(world: World) -> None:
     assert any(heard.values())
 
 
-async def test_what_is_a_right_works(world: World) -> None:
-    """Each subject that an identity may publish to reaches the one who answers, and the answer comes back."""
+async def test_every_right_works(world: World) -> None:
+    """Each subject that an identity may publish to reaches its responder, and the answer comes back."""
     absent = [f"{c.stream}.{c.name}" for s in catalog.services() for c in s.consumers if c.when]
     failed = []
     for identity, client in world.clients.items():
@@ -248,9 +248,9 @@ async def test_what_is_a_right_works(world: World) -> None:
                 continue
             bodies = {".MSG.NEXT.": b'{"batch": 1, "no_wait": true}', ".INFO.": b""}
             body = next((b for part, b in bodies.items() if part in subject), b'{"seq": 1}')
-            if ".DIRECT.GET." in subject and subject.count(".") > 4:  # the subject says which message
+            if ".DIRECT.GET." in subject and subject.count(".") > 4:  # the subject has the message's number
                 body = b""
-            # A pulled message has its own subject, by which a request would not know it.
+            # A pulled message has its own subject, not that of the request.
             inbox = client.new_inbox()
             answers = await client.subscribe(inbox)
             await client.publish(subject, body, inbox)
@@ -263,8 +263,8 @@ async def test_what_is_a_right_works(world: World) -> None:
     assert not failed
 
 
-async def test_an_id_can_not_be_used_up_by_another(server: NatsServer, admin: Client) -> None:
-    """JetStream drops by `Nats-Msg-Id` alone, whatever the subject: a real result would be lost, and acknowledged."""
+async def test_no_identity_can_use_up_anothers_id(server: NatsServer, admin: Client) -> None:
+    """JetStream deduplicates by `Nats-Msg-Id` alone, across subjects: a real result would be lost, and acknowledged."""
     cv = await bus.connect(server.settings("cv"), "cv")
     embed = await bus.connect(server.settings("embed"), "embed")
     id = {"Nats-Msg-Id": "cv/ssd/MEDIA/7"}
@@ -284,7 +284,7 @@ async def test_an_id_can_not_be_used_up_by_another(server: NatsServer, admin: Cl
 
 
 async def test_replicas_agree_on_ids(server: NatsServer) -> None:
-    """They share a password, or a key: what one stored and could not acknowledge is a repeat for the next."""
+    """They share a password, or a key: a message that one stored without acknowledging is a duplicate for the next."""
     settings = server.settings("cv")
     keyed = msgspec.structs.replace(settings, nats_msg_id_key="k")
     acks = []
@@ -296,7 +296,7 @@ async def test_replicas_agree_on_ids(server: NatsServer) -> None:
 
 
 async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Client) -> None:
-    """Version 0.1.0 made buckets as nats-py does, whose keys a header of any writer could wipe."""
+    """Version 0.1.0 created buckets as nats-py does; a header of any writer could wipe their keys."""
     js = admin.jetstream()
     limits = topology.TopologySettings()
     for bucket in topology.buckets(limits):
@@ -317,10 +317,10 @@ async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Clien
     assert (await cameras.get("lobby")).value == b"kept"
 
 
-async def test_nobody_but_admin_makes_or_deletes_anything() -> None:
+async def test_only_admin_creates_or_deletes_anything() -> None:
     """Of the requests to JetStream that change something, no other identity has any but the console's two.
 
-    An operator's old password of a camera is overwritten on disk, and a dead letter that was put back is gone.
+    A camera's old password is overwritten on disk, and a replayed dead letter is removed.
     """
     deletes = {
         ("console-operator", f"STREAM.MSG.DELETE.KV_{names.CREDENTIALS}"),

@@ -1,4 +1,4 @@
-"""Memory of nats-server under clients that do not read: one password's connections, and what each may leave unread."""
+"""Memory of nats-server under clients that do not read: one password's connections, and the unread bytes of each."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 SILENT = 12
-# Of the server's memory: what it takes without them, and what these may leave unread.
+# Of the server's memory: its use without clients, and the clients' unread bytes.
 LIMIT = 250 * MB + int(1.3 * SILENT * memory.MAX_PENDING)
-# What is published while they do not read: more than the server may hold for each.
+# Published while they do not read: more than the server may buffer for each.
 FLOOD, PART = 60 * MB, 100_000
 
 
@@ -53,7 +53,7 @@ def resident(server: NatsServer) -> int:
 
 
 async def flood(client: Client, server: NatsServer) -> int:
-    """Publish events until FLOOD bytes are stored; the most memory that the server had meanwhile."""
+    """Publish events until FLOOD bytes are stored; return the server's peak memory meanwhile."""
     js, most = client.jetstream(), 0
     for _ in range(FLOOD // PART):
         await js.publish("events.detections.yard", os.urandom(PART))
@@ -61,7 +61,7 @@ async def flood(client: Client, server: NatsServer) -> int:
     return most
 
 
-async def test_clients_that_do_not_read_are_closed_before_they_take_the_memory(
+async def test_clients_that_do_not_read_are_closed_before_memory_runs_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `max_pending` of 64 MB, as by default, these took 0.8 GB."""
@@ -79,7 +79,7 @@ async def test_clients_that_do_not_read_are_closed_before_they_take_the_memory(
 
 
 @pytest.mark.parametrize("identity", ["cv", "viewer"])
-async def test_one_password_opens_no_more_connections_than_the_memory_is_for(server: NatsServer, identity: str) -> None:
+async def test_one_password_opens_no_more_connections_than_memory_allows(server: NatsServer, identity: str) -> None:
     login = server.settings(identity)
     with ExitStack() as open_:
         for _ in range(memory.CONNECTIONS):
@@ -90,7 +90,7 @@ async def test_one_password_opens_no_more_connections_than_the_memory_is_for(ser
         await (await bus.connect(server.settings("embed"), "embed")).close()
 
 
-def test_more_connections_are_the_operators_choice_and_so_is_the_memory() -> None:
+def test_the_operator_can_raise_connections_and_memory() -> None:
     tenant = Tenant(max_connections=200)
     accounts = json.loads(block(dict.fromkeys(tenant.users.values(), "x"), [tenant]).partition(": ")[2])
     given = {name: account["limits"]["max_connections"] for name, account in accounts.items()}

@@ -1,4 +1,4 @@
-"""Two tenants on one server: nothing of one is reached from the other, and neither takes more than its quota."""
+"""Two tenants on one server: neither reaches the other, and neither takes more than its quota."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ TAKEN = b"operator:S3cretPass"
 
 
 async def connect(server: OwnServer, tenant: str, identity: str) -> Client:
-    """As a script would, which takes no part in what we check."""
+    """As a script that takes no part in the checks."""
 
     async def ignore(error: Exception) -> None:
-        """That the server refuses is what is expected: what counts is the effect."""
+        """Ignore refusals of the server: only the effect counts."""
 
     s = server.settings(contract.user_of(tenant, identity))
     return await nats.connect(
@@ -40,7 +40,7 @@ async def connect(server: OwnServer, tenant: str, identity: str) -> Client:
 
 
 def everything(identity: str) -> list[Try]:
-    """All that is tried within one account, and for `admin`, who may do all of it there, the most that it could say."""
+    """All attempts within one account, and for `admin`, which may do all of them, the largest possible requests."""
     if identity != "admin":
         tries = [*attacks.direct(identity, f"_INBOX_{identity}.x"), *attacks.by_header(identity)]
         return tries + (list(attacks.by_reply(identity)) if identity == "cv" else [])
@@ -58,7 +58,7 @@ def everything(identity: str) -> list[Try]:
 
 
 @pytest.mark.slow
-async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
+async def test_no_tenant_reaches_another(tmp_path: Path) -> None:
     accounts(tmp_path, "--tenant", "ACME", "--max-store", "100GB")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server:
@@ -71,7 +71,7 @@ async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
             await js.publish(subject, TAKEN)
         for lasting in (names.LEASES, names.PARTITIONS):
             config = (await js.stream_info(f"KV_{lasting}")).config
-            config.max_age = 3600.0  # they would end while the test runs
+            config.max_age = 3600.0  # they would expire during the test
             await js.update_stream(config)
         before, heard = await attacks.state(js), list[str]()
 
@@ -92,7 +92,7 @@ async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
             sent += await attacks.send(client, everything(identity))
             await client.close()
         await owner.flush()
-        # What the owner's own requests for the state say is not what another account sent.
+        # The owner's own requests for the state are not messages of another account.
         own = "$JS.EVENT.ADVISORY.API", "$JS.S.", "_INBOX_admin"
         alien = [subject for subject in heard if not subject.startswith(own)]
         assert (sent > 10_000, alien) == (True, [])
@@ -101,8 +101,8 @@ async def test_nothing_of_one_is_reached_from_the_other(tmp_path: Path) -> None:
         await owner.close()
 
 
-async def test_what_is_a_right_works_in_a_tenant(tmp_path: Path) -> None:
-    """Services need nothing but the user's name; an event of one tenant is heard by its own viewers alone."""
+async def test_every_right_works_in_a_tenant(tmp_path: Path) -> None:
+    """Services need only the user's name; only its own viewers receive an event of a tenant."""
     accounts(tmp_path, "--tenant", "ACME")
     accounts(tmp_path, "--tenant", "GLOBEX")
     async with OwnServer(tmp_path) as server:
@@ -160,7 +160,7 @@ async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
                 stored += 1
         assert stored <= 20
         await small.close()
-        # The other has what it had.
+        # The other tenant is unchanged.
         other = await connect(server, "ACME", "admin")
         await other.jetstream().publish("media.lobby", bytes(2**20))
         await other.close()
@@ -185,7 +185,7 @@ async def test_a_quota_bounds_what_the_server_does_not_count(tmp_path: Path) -> 
 
 
 def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
-    """Each tenant is added to what is there; passwords and quotas stay; nothing that is no tenant's name is taken."""
+    """A new tenant leaves existing passwords and quotas unchanged; invalid names are refused."""
     first = accounts(tmp_path)
     assert "NATS_USER=admin NATS_PASSWORD_FILE=secrets/admin tidegate setup" in first
     admin = (tmp_path / "secrets/admin").read_text()
@@ -214,7 +214,7 @@ def test_users_and_passwords_of_tenants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme", "A-B", "A.B", "", "$SYS", "A" * 33, "A\n"])
-def test_what_is_no_tenant(tmp_path: Path, name: str) -> None:
+def test_unusable_tenants_are_refused(tmp_path: Path, name: str) -> None:
     done = subprocess.run(
         [*COMMAND, "accounts", "secrets", "--tenant", name], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
@@ -222,14 +222,14 @@ def test_what_is_no_tenant(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "secrets/tenants.json").exists()
 
 
-def test_a_folder_of_other_things_stays_as_it_is(tmp_path: Path) -> None:
-    """It would be closed to the server that reads its configuration there, and left out of its repository."""
+def test_a_folder_of_other_things_stays_unchanged(tmp_path: Path) -> None:
+    """Otherwise a server could not read its configuration there, and its repository would ignore it."""
     (tmp_path / "nats.conf").write_text("port: 4222")
     tmp_path.chmod(0o755)
     done = subprocess.run([*COMMAND, "accounts", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "has other files in it: name a folder of its own" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["nats.conf"] and tmp_path.stat().st_mode & 0o777 == 0o755
-    # Passwords that somebody has made before are no other files, and nor is what comes to ours later.
+    # Existing passwords are not foreign files, and neither are later additions to ours.
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/cv").write_text("mine")
     (tmp_path / "secrets/webhook-url").write_text("https://example.org")

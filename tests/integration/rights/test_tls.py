@@ -1,4 +1,4 @@
-"""TLS between clients and NATS: whom each side believes."""
+"""TLS between clients and NATS: the certificates that each side trusts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["authority", "stranger"]
 
 
 class Server:
-    """A nats-server that takes user and password, and TLS as it is told."""
+    """A nats-server with user and password, and the TLS settings of its caller."""
 
     def __init__(self, folder: Path, pair: Pair, **tls: Any) -> None:
         self.port = free_port(0)
@@ -70,7 +70,7 @@ async def connects(settings: BusSettings) -> bool:
     return connected
 
 
-async def test_a_server_is_believed_by_its_ca(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
+async def test_a_server_is_trusted_by_its_ca(tmp_path: Path, authority: Authority, stranger: Authority) -> None:
     server = Server(tmp_path, authority.issue())
     async with server.running():
         assert await connects(server.settings(nats_ca=authority.ca))
@@ -83,7 +83,7 @@ async def test_a_server_is_believed_by_its_ca(tmp_path: Path, authority: Authori
             await bus.connect(other, "cv")
 
 
-async def test_a_server_may_ask_for_a_client_s_certificate(
+async def test_a_server_may_require_a_client_certificate(
     tmp_path: Path, authority: Authority, stranger: Authority
 ) -> None:
     server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)
@@ -96,8 +96,8 @@ async def test_a_server_may_ask_for_a_client_s_certificate(
             await bus.connect(server.settings(nats_ca=authority.ca, nats_cert=other.cert, nats_key=other.key), "cv")
 
 
-async def test_a_refusal_of_which_only_the_end_is_heard_is_named_too(tmp_path: Path, authority: Authority) -> None:
-    """On a busy machine a server's word on a certificate may come after the end of its connection."""
+async def test_a_refusal_that_only_closes_the_connection_is_named_too(tmp_path: Path, authority: Authority) -> None:
+    """On a busy machine a server's alert about a certificate may come after the end of its connection."""
     pair, own = authority.issue(), authority.issue("cv")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.cert, pair.key)
@@ -115,7 +115,7 @@ async def test_a_refusal_of_which_only_the_end_is_heard_is_named_too(tmp_path: P
                     b"INFO " + json.dumps(info | {"tls_required": True, "tls_verify": True}).encode() + b"\r\n"
                 )
                 secure = context.wrap_socket(connection, server_side=True)
-                # Gone at once, and with what the client sends meanwhile.
+                # Close immediately, and drop what the client sends meanwhile.
                 secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 secure.close()
 
@@ -145,7 +145,7 @@ async def test_a_websocket_speaks_tls_too(tmp_path: Path, authority: Authority, 
 
 
 async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Path, authority: Authority) -> None:
-    """Its trigger can show none, though every client of NATS has to."""
+    """Its trigger has no certificate, although every client of NATS needs one."""
     monitoring_port = free_port(0)
     server = Server(tmp_path, authority.issue(), ca_file=authority.ca, verify=True)
     path = tmp_path / "tls.conf"
@@ -155,10 +155,8 @@ async def test_keda_reads_the_monitoring_port_without_a_certificate(tmp_path: Pa
 
 
 @pytest.mark.parametrize("tls", [{"nats_url": "tls"}, {"nats_url": "nats", "nats_ca": "ca"}])
-async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offered(
-    tls: dict[str, str], authority: Authority
-) -> None:
-    """Whoever sits between says that the server has no TLS."""
+async def test_a_password_is_never_sent_without_the_required_tls(tls: dict[str, str], authority: Authority) -> None:
+    """An attacker in between claims that the server has no TLS."""
     heard = b""
     waits = asyncio.Event()
 
@@ -181,7 +179,7 @@ async def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_offer
     listening.close()
 
 
-async def test_renewed_certificates_are_shown_when_it_connects_again(tmp_path: Path) -> None:
+async def test_renewed_certificates_are_used_on_the_next_connection(tmp_path: Path) -> None:
     before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
     own, renewed = before.issue("cv"), after.issue("cv")
     files = [tmp_path / name for name in ("ca.pem", "tls.crt", "tls.key")]
@@ -200,7 +198,7 @@ async def test_renewed_certificates_are_shown_when_it_connects_again(tmp_path: P
 
 
 def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
-    """(certificate, key), of which something is wrong."""
+    """An invalid (certificate, key)."""
     good, other = authority.issue(), authority.issue("other")
     if case == "no key":
         return good.cert, ""
@@ -235,7 +233,7 @@ def broken(case: str, authority: Authority, folder: Path) -> tuple[str, str]:
         ("locked", r"^{0}_CERT=\S+ and {0}_KEY=\S+ can't be used .* the key unencrypted"),
     ],
 )
-async def test_a_certificate_that_can_t_be_used_is_said_with_its_setting(
+async def test_an_unusable_certificate_is_reported_with_its_setting(
     case: str, text: str, authority: Authority, tmp_path: Path
 ) -> None:
     cert, key = broken(case, authority, tmp_path)
@@ -245,6 +243,6 @@ async def test_a_certificate_that_can_t_be_used_is_said_with_its_setting(
         monitoring.serve(load(BusSettings, {"METRICS_CERT": cert, "METRICS_KEY": key}), Health())
 
 
-async def test_a_websocket_without_tls_is_refused_where_tls_is_asked_for(authority: Authority) -> None:
+async def test_a_websocket_without_the_required_tls_is_refused(authority: Authority) -> None:
     with pytest.raises(SettingError, match=r"NATS_URL=ws://localhost:1 is without TLS, .*: give wss://"):
         await bus.connect(BusSettings(nats_url="ws://localhost:1", nats_ca=authority.ca), "cv", timeout_s=patience_s())

@@ -1,4 +1,4 @@
-"""TLS of /healthz, /readyz and /metrics: who is served, and what a slow client takes from others."""
+"""TLS of /healthz, /readyz and /metrics: access, and the effect of a slow client on others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from urllib.error import HTTPError, URLError
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from shared.runtime.pages import server as serving
 from shared.runtime.errors import SettingError
 from shared.runtime.pages import monitoring
+from shared.runtime.pages import server as serving
 from shared.runtime.settings import BusSettings
 from shared.runtime.telemetry import Health
 from tests.support.servers.authorities import authority, stranger
@@ -40,8 +40,8 @@ def test_pages_are_served_by_tls(authority: Authority, stranger: Authority) -> N
     assert answer(f"https://localhost:{port}/healthz", authority.ca) == 200
 
 
-def test_metrics_are_for_who_shows_a_certificate_and_probes_for_all(authority: Authority, stranger: Authority) -> None:
-    """A kubelet has none to show."""
+def test_metrics_need_a_client_certificate_and_probes_need_none(authority: Authority, stranger: Authority) -> None:
+    """A kubelet has no certificate."""
     pair, prometheus = authority.issue(), authority.issue("prometheus")
     asking = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_client_ca=authority.ca)
     root = f"https://localhost:{monitoring.serve(asking, Health())}"
@@ -56,7 +56,7 @@ def test_a_client_ca_without_a_certificate_is_refused(authority: Authority) -> N
         monitoring.serve(BusSettings(metrics_client_ca=authority.ca), Health())
 
 
-def test_pages_show_a_renewed_certificate_once_it_can_be_used(tmp_path: Path) -> None:
+def test_pages_use_a_renewed_certificate_once_it_is_usable(tmp_path: Path) -> None:
     before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
     cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     old, new = before.issue(), after.issue()
@@ -72,8 +72,8 @@ def test_pages_show_a_renewed_certificate_once_it_can_be_used(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
-def test_clients_that_say_nothing_keep_no_probe_waiting(secured: bool, authority: Authority) -> None:
-    """One such client was enough for a kubelet to end the pod."""
+def test_silent_clients_delay_no_probe(secured: bool, authority: Authority) -> None:
+    """Regression: one such client made a kubelet end the pod."""
     pair = authority.issue()
     settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key) if secured else BusSettings()
     port = monitoring.serve(settings, Health())
@@ -87,7 +87,7 @@ def test_clients_that_say_nothing_keep_no_probe_waiting(secured: bool, authority
 
 
 def pages(secured: bool, authority: Authority) -> tuple[str, ssl.SSLContext | None]:
-    """Their address, and what a client speaks to it by."""
+    """The address of the pages, and the TLS context of a client."""
     if not secured:
         return f"http://localhost:{monitoring.serve(BusSettings(), Health())}", None
     pair = authority.issue()
@@ -96,7 +96,7 @@ def pages(secured: bool, authority: Authority) -> tuple[str, ssl.SSLContext | No
 
 
 def slow_client(url: str, context: ssl.SSLContext | None, says: bytes) -> socket.socket:
-    """One that has said so much, and reads nothing. It has room for little of an answer."""
+    """A client that has sent `says`, and reads nothing. Its buffer takes little of an answer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", int(url.rpartition(":")[2])))
@@ -111,7 +111,7 @@ def slow_client(url: str, context: ssl.SSLContext | None, says: bytes) -> socket
 async def test_a_probe_takes_the_place_of_the_slowest_client(
     secured: bool, says: bytes, authority: Authority, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All places were theirs, and no probe got an answer."""
+    """Regression: they took all places, and no probe got an answer."""
     monkeypatch.setattr(serving, "MOST_CLIENTS", 3)
     monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     much = Gauge("test_much", "More than the buffers of a connection hold.", ["text"])
@@ -131,7 +131,7 @@ async def test_a_probe_takes_the_place_of_the_slowest_client(
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
-async def test_a_client_is_let_go_however_often_it_sends_a_byte(
+async def test_a_client_that_sends_single_bytes_is_closed(
     secured: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", 1.0)
@@ -143,7 +143,7 @@ async def test_a_client_is_let_go_however_often_it_sends_a_byte(
                 await asyncio.sleep(0.02)
 
 
-async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
+async def test_hanging_metrics_delay_no_probe() -> None:
     go_on, url = threading.Event(), f"http://localhost:{monitoring.serve(BusSettings(), Health())}"
     hanging = Gauge("test_hanging", "Waits.")
     hanging.set_function(lambda: float(go_on.wait()))
@@ -153,7 +153,7 @@ async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
             return int(urllib.request.urlopen(f"{url}/{page}", timeout=20).status)
         except HTTPError as e:
             return e.code
-        except OSError:  # it is among those that wait
+        except OSError:  # it is in the queue
             return 0
 
     with contextlib.ExitStack() as scraping:
@@ -167,7 +167,7 @@ async def test_metrics_that_hang_keep_no_probe_waiting() -> None:
         await until(lambda: status("metrics") == 200)
 
 
-async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_clients_takes_only_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "REQUEST_S", math.inf)
     port = monitoring.serve(BusSettings(), Health(limit_s=math.inf))
     before = threading.active_count()
@@ -181,12 +181,12 @@ async def test_a_flood_of_clients_takes_no_more_than_its_share_and_passes(monkey
     with contextlib.ExitStack() as silent:
         for _ in range(2 * serving.MOST_CLIENTS):
             silent.enter_context(socket.create_connection(("127.0.0.1", port)))
-        # Half of them are let go, while they keep their side open.
+        # The server closes half of them, while they keep their side open.
         await until(answers)
         await until(lambda: threading.active_count() <= before + serving.MOST_CLIENTS)
 
 
-def test_prometheus_is_told_to_use_tls(authority: Authority, tmp_path: Path) -> None:
+def test_prometheus_is_configured_for_tls(authority: Authority, tmp_path: Path) -> None:
     pair = authority.issue()
     settings = BusSettings(metrics_cert=pair.cert, metrics_key=pair.key, metrics_targets=str(tmp_path / "targets"))
     monitoring.tell_prometheus(settings, "cv", 9102)

@@ -1,4 +1,4 @@
-"""The autoscaler against a real server and real processes; its clock runs fast, so that minutes are seconds."""
+"""The autoscaler with a real server and real processes; its fast clock turns minutes into seconds."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sample(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, {"service": "cv", **labels}) or 0.0
 
 
-async def test_follows_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: Path) -> None:
+async def test_replicas_follow_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: Path) -> None:
     ups, seconds = (
         sample("tidegate_scale_events_total", direction="up"),
         sample("tidegate_replica_seconds_total"),
@@ -91,7 +91,7 @@ async def test_follows_the_backlog_up_and_back_to_zero(admin: Client, tmp_path: 
     assert changes[-1]["after"] == 0 and "no trigger was active for 300 s" in changes[-1]["reason"]
 
 
-async def test_a_server_that_is_away_holds_the_replicas(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_an_absent_server_freezes_the_replicas(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     blind = msgspec.structs.replace(SCALED, spec=msgspec.structs.replace(SCALED.spec, fallback=None))
     async with running(admin, tmp_path, blind) as autoscaler:
         await publish(admin, 60)
@@ -105,20 +105,20 @@ async def test_a_server_that_is_away_holds_the_replicas(server: NatsServer, admi
         await until(lambda: autoscaler.state.pending == 60)
 
 
-async def test_counts_what_expired_unseen(admin: Client, tmp_path: Path) -> None:
+async def test_expired_messages_are_counted(admin: Client, tmp_path: Path) -> None:
     js = admin.jetstream()
     async with running(admin, tmp_path) as autoscaler:
         await publish(admin, 10)
         await consume(admin, 4)
         await until(lambda: autoscaler.state.pending == 6)
-        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had come of age
+        await js.purge_stream(names.MEDIA, seq=9)  # as if 5..8 had expired
         await until(lambda: autoscaler.state.expired == 4)
         await consume(admin, 2)
         await until(lambda: autoscaler.state.pending == 0)
         assert autoscaler.state.expired == 4
 
 
-async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Path) -> None:
+async def test_a_missing_consumer_is_named(admin: Client, tmp_path: Path) -> None:
     trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="nobody")
     async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
         await until(lambda: "consumer nobody of stream MEDIA" in autoscaler.state.reason)
@@ -132,17 +132,17 @@ async def test_a_consumer_that_is_not_there_is_named(admin: Client, tmp_path: Pa
     ],
     ids=["shipped", "push"],
 )
-async def test_a_trigger_of_our_scaler_is_answered_here(
+async def test_a_trigger_of_our_scaler_is_answered_locally(
     admin: Client, tmp_path: Path, trigger: ExternalTrigger | None, reason: str
 ) -> None:
-    """The shipped one is polled. At the clock's own speed, one that pushes does so long before a poll of 30 s."""
+    """The shipped trigger is polled. At the clock's own speed, a push trigger fires long before a poll of 30 s."""
     scaled = load(ROOT / "deploy/keda/demand/cv.yaml")
     if trigger:
         spec = msgspec.structs.replace(scaled.spec, polling_interval=30)
         scaled = msgspec.structs.replace(scaled, spec=spec, triggers=(trigger,))
     async with running(admin, tmp_path, scaled, speed=1.0) as autoscaler:
         await until(lambda: autoscaler.state.pending == 0)
-        # The poll that a new object begins with is over.
+        # The first poll of a new object is over.
         for _ in range(2):
             step = autoscaler.state
             await until(lambda step=step: autoscaler.state is not step)

@@ -1,4 +1,4 @@
-"""What replicas cost: the sums hold whatever happens, and both scalers export them."""
+"""The cost of replicas: the sums are always consistent, and both scalers export them."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ SCALED = load(ROOT / "deploy/keda/cv.yaml")
 IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 PARTS = ("busy", "idle", "warming")
 
-# Seconds since the last update, replicas asked for, living, warming, and what was lived and worked meanwhile.
+# Seconds since the last update; replicas requested, alive and warming; time alive and busy meanwhile.
 seconds = st.floats(0, 1000)
 counts = st.integers(0, 50)
 updates = st.lists(st.tuples(seconds, counts, counts, counts, seconds, seconds), max_size=60)
 
 
 @given(updates)
-def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int, int, float, float]]) -> None:
+def test_used_time_is_busy_idle_or_warming(steps: list[tuple[float, int, int, int, float, float]]) -> None:
     cost = Cost(0.0)
     now = used = working = 0.0
     last = cost.spent
@@ -63,8 +63,8 @@ def test_what_was_used_is_busy_idle_or_warming(steps: list[tuple[float, int, int
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.integers(1, 8), st.integers(1, 20))
-def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas: int, looks: int) -> None:
-    """Heartbeats come once a second, and the account is looked at more often: all work is found in the end."""
+def test_late_reports_of_work_are_counted_once(shares: list[float], replicas: int, looks: int) -> None:
+    """Heartbeats come once a second, and the account is read more often: it counts all work in the end."""
     cost = Cost(0.0)
     working = used = now = 0.0
     for share in [*shares, 0.0, 0.0]:
@@ -76,7 +76,7 @@ def test_work_that_is_told_of_late_is_counted_once(shares: list[float], replicas
     assert cost.spent.busy_s == pytest.approx(working)
 
 
-def test_a_fleet_of_the_peaks_size_saves_nothing_and_nothing_saves_all() -> None:
+def test_a_peak_sized_fleet_saves_nothing_and_no_fleet_saves_all() -> None:
     cost = Cost(100.0)
     assert cost.spent.saving == 0.0
     spent = cost.charge(100.0, replicas=0, living=0, warming=0, used_s=0.0, working_s=0.0)
@@ -89,7 +89,7 @@ def test_a_fleet_of_the_peaks_size_saves_nothing_and_nothing_saves_all() -> None
     assert spent.describe().splitlines()[1] == "a static fleet for the peak of 2 workers: 40; saved: 50%"
 
 
-def test_heartbeats_tell_of_the_time_between_them_and_of_no_silence() -> None:
+def test_heartbeats_cover_the_time_between_them_and_no_silence() -> None:
     heartbeats = Heartbeats()
 
     def beat(at: float, pid: int = 1, working_s: float = 0.0) -> None:
@@ -99,7 +99,7 @@ def test_heartbeats_tell_of_the_time_between_them_and_of_no_silence() -> None:
     beat(1.0, working_s=0.5)
     beat(2.0, working_s=1.5)
     assert (heartbeats.lived_s, heartbeats.working_s) == (2.0, 1.5)
-    beat(4.0, pid=2, working_s=0.25)  # another process: what lay between was neither's
+    beat(4.0, pid=2, working_s=0.25)  # another process: the time in between belongs to neither
     assert (heartbeats.lived_s, heartbeats.working_s) == (2.0, 1.75)
     beat(4.0 + SILENCE_S + 1, pid=2)
     assert heartbeats.lived_s == 2.0
@@ -117,7 +117,7 @@ def worker(replica: str, working_s: float, state: str = "ready") -> bytes:
     )
 
 
-async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_path: Path) -> None:
+async def test_the_local_autoscaler_separates_busy_and_idle_time(admin: Client, tmp_path: Path) -> None:
     def sample(part: str) -> float:
         return REGISTRY.get_sample_value(f"tidegate_replica_{part}seconds_total", {"service": "cv"}) or 0.0
 
@@ -132,7 +132,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
             assert autoscaler.state.busy_seconds == 0
             began = time.monotonic()
             async with asyncio.timeout(patience_s()):
-                while autoscaler.state.busy_seconds < 0.3:  # half of the time it has something in hand
+                while autoscaler.state.busy_seconds < 0.3:  # half of the time it has something in flight
                     busy_s = (time.monotonic() - began) / 2
                     await admin.publish(names.stats("cv", pool.names[0]), worker(pool.names[0], busy_s))
                     await asyncio.sleep(0.25)
@@ -151,7 +151,7 @@ async def test_the_local_autoscaler_tells_work_from_waiting(admin: Client, tmp_p
     assert saving is not None and 0 <= saving < 1
 
 
-async def test_the_external_scaler_tells_it_from_heartbeats_alone(
+async def test_the_external_scaler_separates_them_by_heartbeats_alone(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     log, page = tmp_path / "scaler.log", ""
@@ -196,5 +196,5 @@ async def test_the_external_scaler_tells_it_from_heartbeats_alone(
     assert 0 <= value("saving_ratio") < 1
 
 
-def test_a_run_without_a_worker_is_told_of() -> None:
+def test_a_run_without_a_worker_is_described() -> None:
     assert Spent(seconds=5.0).describe().count("\n") == 0

@@ -1,6 +1,6 @@
-"""The shipped ScaledObject with a real scaler and a real server, in the order that goes wrong: the scaler comes last.
+"""The shipped ScaledObject with a real scaler and a real server, in the difficult order: the scaler comes last.
 
-KEDA is its model, and asks as KEDA does: the page by HTTP, and NATS for the pending count.
+KEDA is a model of it, with KEDA's own requests: the page by HTTP, and NATS for the pending count.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tidegate.local.server import NatsServer
 
 SHIPPED = ROOT / "deploy/keda/demand/cv.yaml"
 NET = 100
-# KEDA may take so long to follow demand once the scaler answers.
+# The maximum time until KEDA follows demand once the scaler answers.
 AT_MOST_S = 60.0
 
 
 def scaled_object(port: int, net: int = NET) -> ScaledObject:
-    """The shipped file, with the scaler at a port of this machine, and a net that a test fills sooner."""
+    """The shipped file, with the scaler at a local port, and a fallback trigger with a lower threshold."""
     content = yaml.safe_load(SHIPPED.read_text())
     demand, lag = (trigger["metadata"] for trigger in content["spec"]["triggers"])
     demand["url"] = f"http://127.0.0.1:{port}/demand?{demand['url'].partition('?')[2]}"
@@ -41,7 +41,7 @@ def scaled_object(port: int, net: int = NET) -> ScaledObject:
 
 
 class Cluster:
-    """KEDA and the HPA of one ScaledObject, in seconds of their own: what they ask is answered now."""
+    """KEDA and the HPA of one ScaledObject, in simulated seconds: the answers to their requests are real."""
 
     def __init__(self, scaled: ScaledObject, admin: Client) -> None:
         trigger = scaled.triggers[0]
@@ -53,7 +53,7 @@ class Cluster:
         self.keda = Keda(scaled, self.now)
 
     async def run(self, seconds: float) -> int:
-        """Let so much of KEDA's time pass; the replicas at its end."""
+        """Simulate that much of KEDA's time; return the replicas at its end."""
         until = self.now + seconds
         while self.keda.next_at <= until:
             self.now = self.keda.next_at
@@ -85,20 +85,20 @@ async def answers(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_the_scaler_may_start_last_and_restart(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     port = free_port(0)
     scaler = ScalerProcess(server, tmp_path, http_port=port)
     cluster = Cluster(scaled_object(port), admin)
-    # Applied long before the scaler's pods have their image: nothing runs, and KEDA says that it can't know.
+    # Applied long before the scaler's pods have their image: nothing runs, and KEDA reports an unknown state.
     assert await cluster.run(300) == 0
     assert cluster.keda.ready is False
-    # Video comes all the same: the net starts the first replica, and no more for what one may still work off.
+    # Video comes nevertheless: the fallback trigger starts one replica, and no more while one may suffice.
     await publish(admin, 60)
     assert await cluster.run(60) == 1
     try:
         await scaler.start()
         await answers(f"http://127.0.0.1:{port}/demand?service=cv")
-        # The rule until a replica's rate is known: 60 messages at 20 a replica.
+        # The rule until a replica's rate is measured: 60 messages at 20 a replica.
         assert await cluster.run(AT_MOST_S) == 3
         assert cluster.keda.ready is True
         await scaler.kill()
@@ -115,7 +115,7 @@ async def test_the_scaler_may_come_last_go_and_come_back(server: NatsServer, adm
         await scaler.kill()
 
 
-async def test_what_is_mistyped_is_said_and_takes_the_net_from_nobody(
+async def test_a_mistyped_trigger_is_reported_and_disables_no_fallback(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     port = free_port(0)

@@ -1,6 +1,6 @@
-"""An independent KEDA and real workers: from none to some and back, over a restart of the scaler, nothing lost.
+"""An independent KEDA and real workers: from zero to some and back, over a restart of the scaler, without loss.
 
-A generated client asks the scaler's process as KEDA does, the model of KEDA decides, and real video is detected.
+A generated client makes KEDA's calls to the scaler, the model of KEDA decides, and workers process real video.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tidegate.keda.source import Metric, Reading
 from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
-# KEDA's seconds in one of ours.
+# KEDA's seconds in a real second.
 SPEED = 10.0
 MOST = 3
 SCALED = f"""
@@ -60,7 +60,7 @@ spec:
 
 
 class Driver:
-    """KEDA's operator for one ScaledObject: the client asks, the model decides, the pool is its Deployment."""
+    """KEDA's operator for one ScaledObject: the client calls, the model decides, the pool is its Deployment."""
 
     def __init__(self, client: KedaClient, scaled: ScaledObject, pool: Replicas) -> None:
         [trigger] = scaled.triggers
@@ -95,7 +95,7 @@ class Driver:
             await end(held, specs)
 
     async def _in_flight(self, method: str, take: Callable[[Stream], None]) -> None:
-        """Open a stream, and again two seconds of KEDA's after it has ended."""
+        """Open a stream, and reopen it two of KEDA's seconds after its end."""
         while True:
             async with self._client.stream(method, self._metadata) as stream:
                 self.opened += 1
@@ -164,7 +164,7 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
 
             await publish(admin, pieces, 1, 150)
             await until(lambda: counts.add(pool.count) or pool.count > 1)
-            # KEDA goes on by itself over a restart: errors, and then streams opened anew.
+            # KEDA goes on by itself over a restart: errors, and then new streams.
             opened = driver.opened
             await scaler.stop()
             await until(lambda: "UNAVAILABLE" in driver.errors)
@@ -180,7 +180,7 @@ async def test_an_independent_keda_scales_real_workers_and_nothing_is_lost(
     segments = (await admin.jetstream().stream_info("MEDIA")).state.last_seq
     assert segments == 181
     assert sorted(await detected(admin)) == list(range(1, segments + 1))
-    # The one poll that a server meets as it begins to stop gRPC's core may end with CANCELLED: grpc/grpc#41785.
+    # gRPC's core may end the poll at the start of a stop with CANCELLED: grpc/grpc#41785.
     first, *rest = driver.errors
     assert first in ("CANCELLED", "UNAVAILABLE") and set(rest) <= {"UNAVAILABLE"}
     assert max(counts) > 1, f"never more than one of {sorted(counts)}"

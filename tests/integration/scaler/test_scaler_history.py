@@ -1,4 +1,4 @@
-"""A scaler that takes over: it knows what the one before knew, and asks for as many replicas."""
+"""A scaler that takes over: it has its predecessor's history, and requests the same replicas."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     st.floats(0, 5000),
     st.floats(0, 1e6),
 )
-def test_another_machine_is_told_the_same(
+def test_another_machine_reads_the_same_history(
     rows: list[tuple[float, int, bool, bool]], later_s: float, monotonic: float
 ) -> None:
-    """In its own time: what was a minute ago then, is a minute and the way here ago now."""
+    """In the machine's own time: an age of a minute becomes a minute plus the transfer."""
     history, now = History(), 100.0
     for step, arrived, anew, heard in rows:
         now += step
@@ -72,7 +72,7 @@ def test_another_machine_is_told_the_same(
     assert [msgspec.structs.replace(o, time=0) for o in found] == [msgspec.structs.replace(o, time=0) for o in expected]
 
 
-def test_an_hour_is_kept_and_takes_little() -> None:
+def test_an_hour_of_history_is_small() -> None:
     history, rng, arrived = History(), random.Random(1), 0
     for second in range(2 * 3600):
         arrived += rng.randrange(20)
@@ -81,14 +81,14 @@ def test_an_hour_is_kept_and_takes_little() -> None:
     assert len(history.packed(7200.0, WALL)) < 40_000
 
 
-def test_the_history_of_a_release_that_knew_no_work_is_read() -> None:
+def test_the_history_of_an_older_release_is_read() -> None:
     rows = [(0, 10, 3, 2, False, (2, 1, 10.0, 2500)), (1000, 5, 0, 0, False, None)]
     first, second = unpacked(zlib.compress(msgspec.msgpack.encode([WALL, rows])), 100.0, WALL)
     assert first.fleet == Workers(ready=2, loading=1, processed=10.0, working_s=2.5)
     assert (first.time, second.time, second.arrived) == (99.0, 100.0, 15)
 
 
-def test_a_clock_that_is_behind_does_not_tell_of_the_future() -> None:
+def test_a_slow_clock_writes_no_future_history() -> None:
     history = History([observation(100.0)])
     [found] = unpacked(history.packed(100.0, WALL), 50.0, WALL - 3600)
     assert found.time == 50.0
@@ -107,8 +107,8 @@ forged = st.tuples(*_row) | st.tuples(*_row, st.none() | st.tuples(counts, count
 
 
 @given(numbers, st.lists(forged, max_size=20))
-def test_a_forged_history_is_refused_or_harms_nobody(at: float, rows: list[Any]) -> None:
-    """Five million replicas that load took a second and more of the scaler, and minus three all of its memory."""
+def test_a_forged_history_is_refused_or_harmless(at: float, rows: list[Any]) -> None:
+    """Regression: five million loading replicas took over a second of the scaler, and minus three all of its memory."""
     try:
         data = zlib.compress(msgspec.msgpack.encode([at, rows]))
     except (OverflowError, msgspec.MsgspecError):
@@ -119,15 +119,15 @@ def test_a_forged_history_is_refused_or_harms_nobody(at: float, rows: list[Any])
             assert 0 <= demand.observe(o).replicas < 1e30
 
 
-def test_bytes_that_would_fill_the_memory_are_refused() -> None:
+def test_a_history_that_would_fill_memory_is_refused() -> None:
     with pytest.raises(Unreadable):
         unpacked(zlib.compress(bytes(100 * MOST_BYTES)), 0.0, 0.0)
 
 
 @pytest.mark.parametrize("rate", [3.0, 11.0, 30.0])
 @pytest.mark.parametrize("cold", [10, 60, 180])
-def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> None:
-    """Of a site that swings, at any time, whatever the other has counted of the workers' sums."""
+def test_a_scaler_with_the_history_requests_the_same_replicas(rate: float, cold: int) -> None:
+    """At any time of an oscillating load, whatever the other scaler has counted of the workers' sums."""
     world = World(lambda t: rate * (1.2 if t % 900 < 450 else 0.6), cold=cold)
     history = History()
     anew = []
@@ -152,13 +152,13 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
 
 
 def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
-    """One of two, that keeps what it has seen."""
+    """One of two scalers, which stores its history."""
     return estimating(server, keeps=True)
 
 
 @asynccontextmanager
 async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[None]:
-    """So many workers of cv that are busy and say so, each by its own heartbeats."""
+    """Run `count` busy workers of cv, each with its own heartbeats."""
     client = await bus.connect(server.settings("cv"), "cv")
     began = time.monotonic()
 
@@ -195,8 +195,8 @@ async def measured(demand: LiveDemand) -> float:
     return demand.estimate.service_rate
 
 
-async def test_the_other_scaler_knows_what_the_first_has_measured(server: NatsServer, admin: Client) -> None:
-    """Though nobody ever asked it: KEDA asks one of the two."""
+async def test_the_standby_scaler_knows_the_rate_that_the_first_measured(server: NatsServer, admin: Client) -> None:
+    """It knows this without any request: KEDA calls one of the two."""
     async with scaler(server) as standby, workers(server, 4, rate=3.0):
         async with scaler(server) as first:
             await publish(admin, 200)
@@ -211,7 +211,7 @@ async def test_the_other_scaler_knows_what_the_first_has_measured(server: NatsSe
     await consume(admin, 200)
 
 
-async def test_a_setting_that_is_changed_begins_with_what_is_known(server: NatsServer, admin: Client) -> None:
+async def test_a_changed_setting_starts_with_the_history(server: NatsServer, admin: Client) -> None:
     async with scaler(server) as one, workers(server, 4, rate=3.0):
         rate = await measured(live(one))
         changed = live(one, coldStart="5")
@@ -219,7 +219,7 @@ async def test_a_setting_that_is_changed_begins_with_what_is_known(server: NatsS
 
 
 @pytest.mark.parametrize("data", [b"nonsense", b""])
-async def test_what_is_no_history_costs_a_fresh_start(
+async def test_an_invalid_history_is_ignored(
     server: NatsServer,
     admin: Client,
     data: bytes,
@@ -238,10 +238,10 @@ async def test_what_is_no_history_costs_a_fresh_start(
     assert "this scaler begins anew" in "".join(capfd.readouterr())
 
 
-async def test_without_the_bucket_it_works_and_says_what_to_do(
+async def test_a_missing_bucket_is_reported_and_scaling_works(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that was set up before there was one. Once it is there, what was seen is kept."""
+    """A version without the bucket set up the cluster. The scaler stores its history once the bucket is there."""
     monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
     await admin.jetstream().delete_stream(f"KV_{names.SCALER}")
     async with scaler(server) as one:
@@ -258,7 +258,7 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
     assert "what is learned is kept again" in "".join(capfd.readouterr())
 
 
-async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
+async def test_an_outage_at_the_first_request_loses_no_history(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.scaler.live.monitor.STORE_S", 0.2)
@@ -281,7 +281,7 @@ async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
 
 
 async def stored(admin: Client) -> None:
-    """Until something is kept."""
+    """Wait until the bucket has an entry."""
     async with asyncio.timeout(patience_s()):
         while not (await admin.jetstream().stream_info(f"KV_{names.SCALER}")).state.messages:
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The page /demand over a real server, asked as KEDA's trigger of type `metrics-api` asks."""
+"""The page /demand over a real server, with the requests of KEDA's trigger of type `metrics-api`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def running(server: NatsServer, **settings: Any) -> AsyncIterator[str]:
         yield url
 
 
-async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) -> None:
+async def test_the_page_reports_the_needed_replicas(server: NatsServer, admin: Client) -> None:
     async with running(server) as url:
         assert await ask(url, CV) == (200, {"demand": 0.0, "active": False})
         await publish(admin, 30)
@@ -54,7 +54,7 @@ async def test_it_says_how_many_are_needed(server: NatsServer, admin: Client) ->
 
 
 async def test_the_first_message_is_in_the_next_answer(server: NatsServer, admin: Client) -> None:
-    """By the stream's own word, before the scaler has asked JetStream again: something, however little."""
+    """The stream's republished message counts before the scaler's next read of JetStream; the demand is small."""
     async with running(server) as url:
         assert (await ask(url, CV))[1]["active"] is False
         await publish(admin, 1)
@@ -87,8 +87,8 @@ async def test_no_credentials_are_logged(server: NatsServer, capfd: pytest.Captu
     assert "demand can't be answered" in logged and "s3cret" not in logged
 
 
-async def test_only_pages_that_the_settings_name_are_read(server: NatsServer) -> None:
-    """A query must not make the scaler fetch any URL: it reaches addresses that the client does not."""
+async def test_only_configured_pages_are_read(server: NatsServer) -> None:
+    """A query must not make the scaler fetch arbitrary URLs: it reaches addresses that the client does not."""
     reads = list[None]()
     with serving([PAGE.encode()], reads) as page:
         async with running(server) as url:
@@ -104,7 +104,7 @@ async def test_only_pages_that_the_settings_name_are_read(server: NatsServer) ->
 
 
 async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes memory for ten minutes. Queries that came before are still answered."""
+    """Each takes memory for ten minutes. Earlier queries still get answers."""
     monkeypatch.setattr(estimator, "MOST_QUERIES", 5)
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
@@ -115,7 +115,7 @@ async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: p
         assert (await ask(url, CV))[0] == 200
 
 
-async def test_a_consumer_that_is_not_there_keeps_no_place(server: NatsServer) -> None:
+async def test_a_missing_consumer_takes_no_place(server: NatsServer) -> None:
     async with estimating(server) as one, serving_page(one, ScalerSettings(scaler_http_port=0)) as url:
         assert (await ask(url, CV))[0] == 200
         for n in range(3):
@@ -125,8 +125,8 @@ async def test_a_consumer_that_is_not_there_keeps_no_place(server: NatsServer) -
         assert [live.query.service for live in one.lives()] == ["cv"]
 
 
-async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) -> None:
-    """One query that failed on each answer took the others of its consumer along."""
+async def test_unbounded_numbers_harm_no_other_query(server: NatsServer) -> None:
+    """Regression: one query that failed on each answer broke the others of its consumer."""
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         for key in ("headroom", "latencyTarget", "coldStart", "lagThreshold"):
@@ -137,10 +137,10 @@ async def test_numbers_beyond_all_bounds_harm_nobody_else(server: NatsServer) ->
         assert (await ask(url, CV))[0] == 200
 
 
-async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
+async def test_a_problem_is_logged_at_its_start_and_end(
     server: NatsServer, admin: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """KEDA shows the code alone."""
+    """KEDA shows only the status code."""
     await admin.jetstream().delete_consumer("MEDIA", "embed")
     async with running(server) as url:
         for _ in range(3):
@@ -153,19 +153,19 @@ async def test_a_problem_is_logged_when_it_begins_and_when_it_ends(
     assert logged.count("demand is answered again") == 1
 
 
-async def test_without_jetstream_it_says_so_and_goes_on_after(server: NatsServer, admin: Client) -> None:
+async def test_a_jetstream_outage_is_reported_and_recovered(server: NatsServer, admin: Client) -> None:
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         await server.stop()
         code, reply = await until_async(lambda: ask(url, CV), lambda a: a[0] != 200)
         assert code == 503 and "NATS is not connected" in reply["error"]
-        # A service that is new to it is told the same, before KEDA gives up.
+        # A service that is new to it gets the same answer, before KEDA gives up.
         assert (await ask(url, CV | {"headroom": "0.5"}))[0] == 503
         await server.start()
         assert (await until_async(lambda: ask(url, CV), lambda a: a[0] == 200))[1]["demand"] == 0.0
 
 
-async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Client) -> None:
+async def test_ingest_is_scaled_by_its_cameras(server: NatsServer, admin: Client) -> None:
     for n in range(3):
         await registry.put(admin.jetstream(), f"c{n}", Camera(url="rtsp://host/stream"), None)
     async with running(server) as url:
@@ -176,7 +176,7 @@ async def test_ingest_is_asked_for_by_its_cameras(server: NatsServer, admin: Cli
         )
 
 
-async def test_nothing_else_is_there(server: NatsServer) -> None:
+async def test_other_paths_are_not_found(server: NatsServer) -> None:
     async with running(server) as url:
         assert (await asyncio.to_thread(get, url.replace("/demand", "/")))[0] == 404
         assert (await asyncio.to_thread(get, url.replace("/demand", "/metrics")))[0] == 404
@@ -219,7 +219,7 @@ def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
     assert certificates(ScalerSettings()) is None
 
 
-async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
+async def test_a_port_in_use_is_named(server: NatsServer) -> None:
     async with running(server) as url:
         port = int(url.rpartition(":")[2].partition("/")[0])
         async with estimating(server) as estimator:
@@ -229,7 +229,7 @@ async def test_a_port_that_is_taken_is_named(server: NatsServer) -> None:
 
 
 async def until_async(ask: Any, holds: Any) -> Answer:
-    """The first answer that holds."""
+    """The first answer for which the condition holds."""
     async with asyncio.timeout(patience_s()):
         while not holds(answer := await ask()):
             await asyncio.sleep(0.05)

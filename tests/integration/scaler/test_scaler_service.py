@@ -1,4 +1,4 @@
-"""The external scaler over real gRPC and a real server, asked by an independent client as KEDA asks."""
+"""The external scaler over real gRPC and a real server; an independent client makes KEDA's calls."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def keda(server: NatsServer, generated: Path) -> AsyncIterator[KedaClient]
 
 @pytest_asyncio.fixture
 async def pushed(server: NatsServer, generated: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KedaClient]:
-    """A scaler that polls once, when it begins: whatever it then streams is pushed."""
+    """A scaler that polls once, at its start: all later messages of its streams are pushes."""
     monkeypatch.setattr("services.scaler.consumers.readers.STALE_S", float("inf"))
     async with running(server, every_s=1e6) as address, KedaClient(address, generated) as client:
         yield client
@@ -104,7 +104,7 @@ async def test_every_method_answers_as_keda_asks(admin: Client, keda: KedaClient
 
 
 async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, pushed: KedaClient) -> None:
-    """By the stream's own word alone."""
+    """By the stream's republished messages alone."""
     for n in range(4):
         consumer = f"one-{n}"
         mine = ConsumerConfig(durable_name=consumer, filter_subject=f"media.{consumer}", ack_policy="explicit")
@@ -116,7 +116,7 @@ async def test_the_first_message_is_pushed_before_the_next_poll(admin: Client, p
             assert requests(consumer) == 1, "the push waited for a poll"
 
 
-async def test_a_stream_that_does_not_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
+async def test_a_stream_without_republish_is_pushed_from_the_poll(admin: Client, keda: KedaClient) -> None:
     js = admin.jetstream()
     config = (await js.stream_info("ASKS")).config
     config.republish = None
@@ -136,7 +136,7 @@ async def test_the_first_message_of_any_consumer_is_pushed(admin: Client, pushed
 
 
 async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: KedaClient) -> None:
-    """A service of three urgencies has three consumers: what all of them have is what its replicas are for."""
+    """A service with three priorities has three consumers: its replicas serve the messages of all."""
     request = {"service": "vlm", "lagThreshold": "2", "latencyTarget": "1"}
     async with keda.stream("StreamIsActive", request) as active:
         await until(lambda: active.results == [False])
@@ -144,14 +144,14 @@ async def test_the_work_of_several_consumers_is_one_demand(admin: Client, keda: 
         await until(lambda: active.results == [False, True])
         for kind in ("verify", "ask", "summarize", "caption", "verify"):
             await publish(admin, 1, f"jobs.vlm.{kind}.lobby")
-        # Without a worker that was heard, the lag rule: 6 messages at 2 a replica. Each is asked about once a second.
+        # Without a heartbeat, the lag rule: 6 messages at 2 a replica. The scaler reads each consumer once a second.
         async with asyncio.timeout(patience_s()):
             while await keda.metric(request) != (pytest.approx(3), True):
                 await asyncio.sleep(0.1)
 
 
-async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaClient) -> None:
-    """Fifty ScaledObjects with their own settings, and streams: JetStream hears of one."""
+async def test_jetstream_gets_one_request_a_second_for_any_number_of_callers(admin: Client, keda: KedaClient) -> None:
+    """Fifty ScaledObjects with their own settings, and push streams: JetStream gets the requests of one."""
     many = [CV | {"latencyTarget": str(1 + n / 10)} for n in range(50)]
     await keda.metric(CV)
     before, started = requests(), time.monotonic()
@@ -165,7 +165,7 @@ async def test_one_question_a_second_however_many_ask(admin: Client, keda: KedaC
     assert requests() - before <= passed + 1
 
 
-async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
+async def test_a_missing_consumer_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
     await admin.jetstream().delete_stream("VLM")
     await admin.jetstream().delete_consumer("MEDIA", "embed")
     for metadata, what in (({"service": "embed"}, "consumer embed of stream MEDIA"), ({"service": "vlm"}, "VLM")):
@@ -173,11 +173,11 @@ async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: Ked
             with pytest.raises(Refused, match=f"{what}.*tidegate setup") as refused:
                 await keda.call(method, metadata)
             assert refused.value.code == "NOT_FOUND"
-    # A stream that is none of the scaler's: the server does not even answer.
+    # A stream beyond the scaler's rights: the server does not even answer.
     with pytest.raises(Refused, match="may this user ask") as refused:
         await keda.call("IsActive", {"service": "cv", "stream": "DLQ"})
     assert refused.value.code == "UNAVAILABLE"
-    # The HPA can be made all the same, and a stream waits for the consumer to come.
+    # The HPA can still be created, and a stream waits for the consumer.
     assert await keda.call("GetMetricSpec", {"service": "embed"})
     async with keda.stream("StreamIsActive", {"service": "embed"}) as active:
         polls = requests("embed")
@@ -187,7 +187,7 @@ async def test_what_is_missing_is_named_with_the_remedy(admin: Client, keda: Ked
         await until(lambda: active.results == [False])
 
 
-async def test_embed_is_scaled_by_detections_where_it_works_from_them(admin: Client, keda: KedaClient) -> None:
+async def test_embed_is_scaled_by_the_detections_it_reads(admin: Client, keda: KedaClient) -> None:
     js = admin.jetstream()
     await topology.apply(js, topology.TopologySettings(embed_crops="detections"))
     metadata = {"service": "embed", "stream": "EVENTS"}
@@ -211,7 +211,7 @@ async def test_bad_metadata_names_its_key(keda: KedaClient) -> None:
         await keda.call("GetMetrics", CV, metric="lag")
 
 
-async def test_without_jetstream_it_says_so_and_streams_outlive_it(
+async def test_a_jetstream_outage_is_reported_and_push_streams_outlive_it(
     server: NatsServer, admin: Client, keda: KedaClient
 ) -> None:
     assert await keda.metric(CV) == (0.0, False)
@@ -226,7 +226,7 @@ async def test_without_jetstream_it_says_so_and_streams_outlive_it(
                     assert e.code == "UNAVAILABLE" and "NATS is not connected" in e.details
                     break
                 await asyncio.sleep(0.05)
-        # A ScaledObject that is new to us is told the same, at once.
+        # A ScaledObject that is new to us gets the same answer, immediately.
         with pytest.raises(Refused) as refused:
             await keda.metric(CV | {"headroom": "0.5"})
         assert refused.value.code == "UNAVAILABLE"
@@ -240,7 +240,7 @@ async def test_without_jetstream_it_says_so_and_streams_outlive_it(
                 except Refused:
                     await asyncio.sleep(0.1)
         assert active.ended is None
-        # The subscription that waits has come back with the connection.
+        # The waiting subscription has come back with the connection.
         await publish(admin, 1)
         await until(lambda: active.results[-1:] == [True])
 
@@ -276,8 +276,8 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
         await print_explained(admin, "vlm", console, as_json=False)
 
 
-async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client) -> None:
-    """After a change of a setting both are known for some minutes."""
+async def test_explain_marks_the_current_request(server: NatsServer, admin: Client) -> None:
+    """After a change of a setting the scaler has both for some minutes."""
     async with estimating(server) as estimator:
         former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
         await former.answer()
@@ -291,7 +291,7 @@ async def test_explain_marks_what_is_asked_now(server: NatsServer, admin: Client
     assert text.index("cold_start_s 25") < text.index("cold_start_s 10")
 
 
-async def test_explain_without_a_scaler_says_how_to_start_one(admin: Client) -> None:
+async def test_explain_without_a_scaler_names_the_remedy(admin: Client) -> None:
     with pytest.raises(BusError, match="tidegate up"):
         await explain.ask(admin, "cv")
 
@@ -364,7 +364,7 @@ async def test_tls_and_mutual_tls(server: NatsServer, generated: Path, tmp_path:
             with pytest.raises(Refused) as refused:
                 await plain.call("IsActive", CV)
             assert refused.value.code == "UNAVAILABLE"
-        # A renewed certificate, of another CA: shown from the next handshake on.
+        # A renewed certificate, of another CA: in use from the next handshake on.
         folder2 = write_certificates(tmp_path / "new")
         for name in ("cert.pem", "key.pem"):
             (folder / name).write_bytes((folder2 / name).read_bytes())
@@ -432,8 +432,8 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
         process.wait()
 
 
-def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
-    """The descriptor, and not the text: other releases of protoc write that another way."""
+def test_the_committed_code_matches_the_proto(tmp_path: Path) -> None:
+    """Compare the descriptor, not the text: other releases of protoc write another text."""
     out = tmp_path / "descriptors"
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
     subprocess.run([*protoc, f"--descriptor_set_out={out}", PROTO.name], check=True)
@@ -446,7 +446,7 @@ def test_what_is_committed_is_what_the_proto_says(tmp_path: Path) -> None:
     assert fresh == committed
 
 
-async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer, admin: Client) -> None:
+async def test_unrequested_consumers_are_not_read(server: NatsServer, admin: Client) -> None:
     from services.scaler.live.metadata import parse
 
     client = await bus.connect(server.settings("scaler"), "scaler")
@@ -468,7 +468,7 @@ async def test_consumers_that_nobody_asks_for_are_left_alone(server: NatsServer,
     await client.close()
 
 
-async def test_a_stream_of_somebody_elses_is_read_too(server: NatsServer, admin: Client, generated: Path) -> None:
+async def test_a_foreign_stream_is_read_too(server: NatsServer, admin: Client, generated: Path) -> None:
     """Filtered consumers: arrivals, and the wake-up by their own subject alone."""
     js = admin.jetstream()
     heads = RePublish(src="plant.>", dest="told.>", headers_only=True)

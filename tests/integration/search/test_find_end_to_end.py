@@ -1,4 +1,4 @@
-"""Cameras, cv, embed and search together: a picture, a word and a moment found before lead back to the video."""
+"""Cameras, cv, embed and search together: a picture, a word and an earlier result lead back to the video."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def seen(tmp_path: Path) -> AsyncIterator[tuple[Stack, list[Path]]]:
 
 
 async def recorded(js: JetStreamContext, cameras: int) -> bool:
-    """Whether each camera has some segments, however late it came."""
+    """Whether each camera has some segments, even a late one."""
     counts = (await js.stream_info(names.MEDIA, subjects_filter=names.media(">"))).state.subjects or {}
     return len(counts) == cameras and min(counts.values()) >= LEAST_SEGMENTS
 
@@ -86,7 +86,7 @@ def picture(path: Path, chance: random.Random) -> bytes:
     return jpeg(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
-async def test_what_was_seen_is_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:
+async def test_seen_objects_are_found(seen: tuple[Stack, list[Path]], tmp_path: Path) -> None:
     stack, videos = seen
     chance = random.Random(1)
     for n in range(12):

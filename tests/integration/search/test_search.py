@@ -52,7 +52,7 @@ from tests.support.worlds.search_world import (
 from tidegate.local.server import NatsServer
 
 
-async def test_text_is_found_by_vectors_and_like_finds_its_scene_again(
+async def test_text_is_found_by_vectors_and_like_finds_the_same_scene(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     for second in range(30):
@@ -95,7 +95,7 @@ async def test_labels_are_found_without_any_text_model(server: NatsServer, admin
         assert refused.value.code == 503
 
 
-async def test_what_words_and_vectors_both_find_comes_first(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_hits_of_words_and_vectors_come_first(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     for second in (0, 20, 40):
         await embedded(admin, "street", second, scene(0, second))
     await detected(admin, "street", 20, [("bicycle", 0.6)])
@@ -130,10 +130,10 @@ async def test_filters_narrow_both_rankings(server: NatsServer, admin: Client, t
         assert len((await find(admin, text="x", merge_s=20)).moments) == 2, "one a camera"
 
 
-async def test_however_many_labels_are_asked_for_so_many_hits_are_looked_at(
+async def test_the_number_of_hits_does_not_grow_with_the_labels(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each label had as many as one alone: a query of a hundred took gigabytes."""
+    """Regression: each label had the limit of a single one, and a query of a hundred took gigabytes."""
     limits: list[int] = []
     whole = Index.labelled
 
@@ -166,7 +166,7 @@ async def test_vectors_of_two_models_are_never_compared(server: NatsServer, admi
         assert [m.camera for m in found.moments] == ["new"] and found.model == "two"
 
 
-async def test_an_event_that_comes_again_is_there_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_repeated_event_is_indexed_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     id = await embedded(admin, "lobby", 0, scene(0))
     await detected(admin, "lobby", 0, [("person", 0.5), ("dog", 0.5)])
     for n in range(3):
@@ -179,9 +179,7 @@ async def test_an_event_that_comes_again_is_there_once(server: NatsServer, admin
     assert rows(tmp_path) == 3
 
 
-async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_indexing_resumes_and_rebuilds_on_request(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await embedded(admin, "lobby", 0, scene(0))
     async with searching(server, tmp_path):
         await settled(admin)
@@ -197,7 +195,7 @@ async def test_it_goes_on_where_it_stopped_and_is_built_again_on_request(
     assert rows(tmp_path) == 1
 
 
-async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
+async def test_an_invalid_event_is_dead_lettered_and_harms_nobody(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     js = admin.jetstream()
@@ -218,8 +216,8 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_harms_nobody(
     assert all(any(want in reason for reason in reasons) for want in wanted), reasons
 
 
-async def test_made_up_models_take_no_room_of_others(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """Each had a table of its own, with five indexes, for ever."""
+async def test_invented_models_take_no_room_of_others(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Regression: each had a table of its own, with five indexes, for ever."""
     await embedded(admin, "lobby", 0, scene(0))
     for n in range(MOST_MODELS + 10):
         await embedded(admin, "lobby", 1 + n, scene(0), model=f"made-up-{n}")
@@ -233,8 +231,8 @@ async def test_made_up_models_take_no_room_of_others(server: NatsServer, admin: 
     assert len(reasons) == 11 and all(f"{MOST_MODELS} models have vectors" in reason for reason in reasons)
 
 
-async def test_what_is_of_days_to_come_is_not_indexed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
-    """It would outlive all that was seen: what is over SEARCH_MAX_BYTES is dropped by its age."""
+async def test_events_of_the_future_are_not_indexed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """It would outlive all real events: the oldest rows beyond SEARCH_MAX_BYTES are dropped."""
     await embedded(admin, "lobby", 0, scene(0))
     await embedded(admin, "lobby", 30 * 86_400, scene(0))
     await detected(admin, "lobby", 30 * 86_400, [("person", 0.5)])
@@ -245,7 +243,7 @@ async def test_what_is_of_days_to_come_is_not_indexed(server: NatsServer, admin:
     assert len(reasons) == 2 and all("a clock is wrong" in reason for reason in reasons)
 
 
-async def test_what_can_not_be_buried_yet_holds_up_no_other_event(
+async def test_an_event_that_cannot_be_dead_lettered_yet_blocks_no_other(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     js = admin.jetstream()
@@ -283,7 +281,7 @@ BAD_QUERIES: list[tuple[bytes, str]] = [
 ]
 
 
-async def test_a_malformed_query_is_told_what_is_wrong(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_malformed_query_gets_its_mistake(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     async with searching(server, tmp_path):
         for payload, sentence in BAD_QUERIES:
             with pytest.raises(Refusal, match=sentence) as refused:
@@ -293,7 +291,7 @@ async def test_a_malformed_query_is_told_what_is_wrong(server: NatsServer, admin
             await requests.ask(admin, names.FIND_CLIP, b'{"camera": "lobby"}', timeout_s=5)
 
 
-async def test_an_embed_that_answers_with_made_up_codes_makes_up_no_metrics(
+async def test_invented_status_codes_of_embed_create_no_metrics(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     embed = await bus.connect(server.settings("embed"), "embed")
@@ -315,7 +313,9 @@ async def test_an_embed_that_answers_with_made_up_codes_makes_up_no_metrics(
     await embed.close()
 
 
-async def test_it_is_discovered_and_counts_its_requests(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_the_service_is_discovered_and_counts_its_requests(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     async with searching(server, tmp_path):
         with pytest.raises(Refusal):
             await requests.ask(admin, names.FIND, b"{", timeout_s=5)
@@ -354,10 +354,10 @@ def stored(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("dates", [range(200), range(199, -1, -1)], ids=["dates rise", "dates fall"])
-async def test_retention_by_size_drops_what_came_first_and_no_more_than_it_must(
+async def test_retention_by_size_drops_the_oldest_and_no_more(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dates: Sequence[int]
 ) -> None:
-    """Whatever dates the rows have: who sends old ones could keep the index from getting smaller."""
+    """Whatever dates the rows have: old dates could otherwise block the index from shrinking."""
     monkeypatch.setattr(chunk, "TUNING", msgspec.structs.replace(chunk.TUNING, kept_versions=dt.timedelta(0)))
     wide = [vectors.normalise(np.random.default_rng(n).normal(size=2000).astype(np.float32)) for n in range(200)]
     for second, vector in zip(dates, wide, strict=True):
@@ -375,10 +375,8 @@ async def test_retention_by_size_drops_what_came_first_and_no_more_than_it_must(
 
 
 @pytest.mark.slow
-async def test_its_memory_does_not_grow_with_what_it_has_written(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
-    """What LanceDB keeps of one write was kept for good: 1.4 GB after 3000 writes."""
+async def test_memory_does_not_grow_with_writes(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Regression: LanceDB's cache of each write was never freed: 1.4 GB after 3000 writes."""
     async with searching(server, tmp_path, search_cache_mb=1, search_batch_size=1):
         for second in range(80):
             await embedded(admin, "lobby", second, scene(second))
@@ -425,7 +423,7 @@ class Process:
 
 
 @pytest.mark.slow
-async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_kill_at_any_moment_leaves_every_event_once(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     index, log = tmp_path / "index", tmp_path / "log"
     chance = random.Random(1)
 
@@ -454,7 +452,7 @@ async def test_killed_at_any_moment_it_has_every_event_once(server: NatsServer, 
     assert [x async for x in dlq.entries(admin)] == []
 
 
-async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_loses_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     index, log = tmp_path / "index", tmp_path / "log"
     port = free_port(0)
     process = Process(server, index, log, METRICS_PORT=str(port))
@@ -471,7 +469,7 @@ async def test_a_disk_that_is_full_is_said_and_loses_nothing(server: NatsServer,
     await embedded(admin, "lobby", 0, scene(0))
     await until(lambda: "ok" in ready())
     await settled(admin)
-    # No file may grow: to the process that is what a full disk is.
+    # No file may grow: to the process this is a full disk.
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
     for second in range(1, 20):
         await embedded(admin, "lobby", second, scene(0, second))

@@ -1,4 +1,4 @@
-"""What is asked of some cameras tells nothing of the others: not what they saw, nor that they saw anything."""
+"""A query over some cameras reveals nothing of the others: neither what they saw, nor that they saw anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.worlds.search_world import detected, embedded, encoder, find,
 from tidegate.local.server import NatsServer
 
 
-async def test_labels_are_those_of_the_cameras_asked_for(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_labels_are_those_of_the_requested_cameras(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await detected(admin, "lobby", 0, [("person", 0.9), ("dog", 0.5)])
     await detected(admin, "vault", 0, [("hot dog", 0.9), ("person", 0.9)])
     async with searching(server, tmp_path):
@@ -37,10 +37,8 @@ async def test_labels_are_those_of_the_cameras_asked_for(server: NatsServer, adm
         )
 
 
-async def test_words_mean_the_labels_of_the_cameras_asked_for(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
-    """A label that only another camera has seen is told neither by an error, nor by what the words do not find."""
+async def test_words_match_labels_of_the_requested_cameras(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """Neither an error nor a lack of results reveals a label that only another camera has seen."""
     await detected(admin, "lobby", 0, [("dog", 0.9)])
     await detected(admin, "vault", 0, [("hot dog", 0.9), ("bus", 0.9)])
     async with searching(server, tmp_path):
@@ -54,7 +52,7 @@ async def test_words_mean_the_labels_of_the_cameras_asked_for(
         assert sentences[0] == sentences[1] and "(seen: dog)" in sentences[0]
 
 
-async def test_segments_of_two_cameras_with_one_number_are_kept_apart(
+async def test_equal_segment_numbers_of_two_cameras_stay_separate(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     await detected(admin, "lobby", 0, [("dog", 0.9), ("cat", 0.5)])
@@ -66,9 +64,7 @@ async def test_segments_of_two_cameras_with_one_number_are_kept_apart(
         assert not (await find(admin, text="a dog", labels=["person"], cameras=["lobby"])).moments
 
 
-async def test_a_moment_of_another_camera_is_as_one_that_there_is_not(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_a_moment_of_another_camera_counts_as_missing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     for camera in ("lobby", "street", "vault"):
         await embedded(admin, camera, 0, scene(1))
     async with searching(server, tmp_path), encoder(server, {"x": scene(1)}):

@@ -1,4 +1,4 @@
-"""Evidence: segments out of a real MEDIA, as one video and as pictures, frame by frame what the camera sent."""
+"""Evidence: segments out of a real MEDIA, as one video and as pictures, equal to the camera's video frame by frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def s(seconds: float) -> dt.timedelta:
 
 
 def frames(video: bytes) -> list[tuple[float, np.ndarray]]:
-    """Seconds and luma of every frame, in the order in which they are shown."""
+    """Seconds and luma of every frame, in presentation order."""
     with av.open(io.BytesIO(video)) as container:
         return [(float(f.pts * f.time_base), f.to_ndarray(format="gray")) for f in container.decode(video=0)]
 
@@ -52,7 +52,7 @@ def top_level(video: bytes) -> list[str]:
 
 
 def stored(pieces: Sequence[Piece]) -> list[StoredSegment]:
-    """As if they were alone in MEDIA, from sequence 1 on."""
+    """The same segments alone in MEDIA, from sequence 1 on."""
     seqs: dict[str, int] = {}
     out = []
     for seq, piece in enumerate(pieces, 1):
@@ -63,7 +63,7 @@ def stored(pieces: Sequence[Piece]) -> list[StoredSegment]:
 
 
 async def publish(client: Client, pieces: Sequence[Piece], camera: str | None = None) -> list[int]:
-    """As ingest does. Their sequences in MEDIA."""
+    """Publish as ingest does; return their sequences in MEDIA."""
     seqs: dict[str, int] = {}
     for piece in pieces:
         key_seq = seqs[piece.gop] if piece.dependent else None
@@ -118,7 +118,7 @@ def test_real_footage_joins_from_any_gop() -> None:
 
 
 def test_a_hole_keeps_the_clock(tmp_path: Path) -> None:
-    """What ingest had to drop between two segments: the last frame stays until video goes on."""
+    """A gap between two segments that ingest had to drop: the last frame stays until video goes on."""
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     late = msgspec.structs.replace(pieces[2].segment, start=pieces[2].segment.start + s(1.5))
     clip = join([*pieces[:2], pieces[2]._replace(segment=late)])
@@ -136,14 +136,14 @@ def test_other_parameters_end_the_clip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0" * 1000], ids=["empty", "zeros"])
-def test_what_is_no_video_is_a_bad_segment(tmp_path: Path, payload: bytes) -> None:
+def test_a_segment_without_video_is_bad(tmp_path: Path, payload: bytes) -> None:
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     with pytest.raises(BadSegment):
         join([pieces[0], pieces[1]._replace(payload=payload)])
 
 
 @pytest.mark.slow
-def test_a_segment_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_truncated_segment_gives_its_readable_frames(tmp_path: Path) -> None:
     pieces = stored(clips.pieces(footage.make(tmp_path / "v.mp4"), "cam"))
     counts = []
     for length in range(0, len(pieces[1].payload), 997):
@@ -159,7 +159,7 @@ def test_a_segment_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
     assert counts[0] < 60 and counts[-1] > 70
 
 
-# ---- what is near
+# ---- adjacent segments
 
 
 def one(n: int, size: int, key: bool) -> StoredSegment:
@@ -183,7 +183,7 @@ def one(n: int, size: int, key: bool) -> StoredSegment:
     st.integers(0, 20),
     st.integers(8192, 400_000),
 )
-def test_the_nearest_that_fit(rest: list[tuple[int, bool]], index: int, max_bytes: int) -> None:
+def test_the_nearest_segments_that_fit_are_chosen(rest: list[tuple[int, bool]], index: int, max_bytes: int) -> None:
     run = [one(n, size, key) for n, (size, key) in enumerate([(1000, True), *rest])]
     assume(index < len(run))
     try:
@@ -204,7 +204,7 @@ def test_the_nearest_that_fit(rest: list[tuple[int, bool]], index: int, max_byte
     assert gop is None or sum(len(x.payload) + 25 * 48 for x in run[gop:first]) > left
 
 
-def test_both_sides_are_kept_alike() -> None:
+def test_both_sides_get_equal_room() -> None:
     run = [one(n, 10_000, True) for n in range(21)]
     assert numbers(nearest(run, 10, 8192 + 7 * 11_200)) == [7, 8, 9, 10, 11, 12, 13]
     assert numbers(nearest(run, 1, 8192 + 7 * 11_200)) == [0, 1, 2, 3, 4, 5, 6]
@@ -219,7 +219,7 @@ def video(tmp_path: Path) -> list[Piece]:
     return clips.pieces(footage.make(tmp_path / "v.mp4", frames=300), "cam")
 
 
-async def test_the_segments_of_a_moment_among_other_cameras(admin: Client, video: list[Piece]) -> None:
+async def test_the_segments_of_a_moment_are_found_among_other_cameras(admin: Client, video: list[Piece]) -> None:
     seqs = {}
     for piece in video:
         for camera in ("a", "b", "c"):
@@ -236,7 +236,7 @@ async def test_the_segments_of_a_moment_among_other_cameras(admin: Client, video
         assert [x.payload for x in found] == [video[n].payload for n in covered]
 
 
-async def test_a_long_gop_is_read_from_its_beginning(admin: Client, tmp_path: Path) -> None:
+async def test_a_long_gop_is_read_from_its_start(admin: Client, tmp_path: Path) -> None:
     pieces = clips.pieces(footage.make(tmp_path / "v.mp4", frames=250, gop=100, b_frames=2), "cam")
     assert [p.dependent for p in pieces].count(False) == 3
     seqs = await publish(admin, pieces)
@@ -270,7 +270,7 @@ async def test_another_epoch_is_not_part_of_it(admin: Client, tmp_path: Path, vi
     assert numbers(new) == list(range(12))
 
 
-async def test_replays_and_what_is_no_segment_are_passed_over(admin: Client, video: list[Piece]) -> None:
+async def test_replays_and_foreign_messages_are_skipped(admin: Client, video: list[Piece]) -> None:
     js = admin.jetstream()
     seqs = await publish(admin, video[:3])
     replay = to_headers(video[1].segment) | {REPLAY_OF: f"MEDIA/{seqs[1]}", "Nats-Msg-Id": "replay"}
@@ -281,12 +281,12 @@ async def test_replays_and_what_is_no_segment_are_passed_over(admin: Client, vid
     found = await collect(js, "cam", seqs[4], start, start + s(6), max_bytes=8 * MB)
     assert numbers(found) == [0, 1, 2, 3, 4, 5]
     assert [x.seq for x in found] == seqs[:6]
-    # An event made from a replay names the replay: it stands alone.
+    # An event from a replay names the replay: it stands alone.
     alone = await collect(js, "cam", replayed, start, start + s(6), max_bytes=8 * MB)
     assert [x.seq for x in alone] == [replayed]
 
 
-async def test_a_clip_is_never_over_the_limit_and_holds_the_best_frame(admin: Client, video: list[Piece]) -> None:
+async def test_a_clip_is_within_the_limit_and_has_the_best_frame(admin: Client, video: list[Piece]) -> None:
     seqs = await publish(admin, video)
     start = video[0].segment.start
     sizes = []
@@ -302,7 +302,7 @@ async def test_a_clip_is_never_over_the_limit_and_holds_the_best_frame(admin: Cl
         await collect(admin.jetstream(), "cam", seqs[6], start, start + s(12), max_bytes=20_000)
 
 
-async def test_what_has_expired_is_said(admin: Client, video: list[Piece]) -> None:
+async def test_expired_video_is_reported(admin: Client, video: list[Piece]) -> None:
     js = admin.jetstream()
     seqs = await publish(admin, video)
     await js.purge_stream(names.MEDIA, seq=seqs[4])
@@ -315,7 +315,7 @@ async def test_what_has_expired_is_said(admin: Client, video: list[Piece]) -> No
         await collect(js, "other", seqs[6], start, start + s(8), max_bytes=8 * MB)
 
 
-async def test_half_a_gop_is_no_video(admin: Client, tmp_path: Path) -> None:
+async def test_a_partial_gop_is_no_video(admin: Client, tmp_path: Path) -> None:
     js = admin.jetstream()
     pieces = clips.pieces(footage.make(tmp_path / "v.mp4", frames=200, gop=100), "cam")
     seqs = await publish(admin, pieces)

@@ -1,4 +1,4 @@
-"""An index that is gone, or can't be read, is built again from EVENTS, and somebody is told."""
+"""Search rebuilds a lost or unreadable index from EVENTS, and reports it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tidegate.local.stack import Stack
 
 
 async def until_found(client: Client, hits: int) -> None:
-    """Until the label was found so often."""
+    """Wait until the label has that many hits."""
     async with asyncio.timeout(patience_s()):
         while await _hits(client) != hits:
             await asyncio.sleep(0.1)
@@ -48,7 +48,7 @@ async def seen(admin: Client, second: int) -> None:
 
 
 @pytest.mark.slow
-async def test_under_up_what_was_seen_before_is_found_again(tmp_path: Path) -> None:
+async def test_under_up_earlier_events_are_found_again(tmp_path: Path) -> None:
     for n in range(2):
         async with Stack(tmp_path, {}, steady=["search"], port=0) as stack:
             finder = await bus.connect(stack.server.settings("finder"), "finder")
@@ -61,7 +61,7 @@ async def test_under_up_what_was_seen_before_is_found_again(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("lost", ["all", "a table", "its beginning"])
-async def test_elsewhere_it_says_what_to_do_and_takes_what_comes(
+async def test_without_up_a_remedy_is_reported_and_new_events_are_indexed(
     server: NatsServer, admin: Client, tmp_path: Path, lost: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     index = tmp_path / "index"
@@ -100,20 +100,20 @@ async def test_elsewhere_it_says_what_to_do_and_takes_what_comes(
         (ValueError("not a Lance file"), False),
     ],
 )
-def test_what_may_pass_is_no_damage(error: BaseException, passes: bool) -> None:
-    """A table that could not be read for want of a file descriptor was moved out of the index."""
+def test_a_transient_error_is_not_damage(error: BaseException, passes: bool) -> None:
+    """Regression: a table that was unreadable for lack of a file descriptor was moved out of the index."""
     assert may_pass(error) is passes
 
 
-async def test_an_index_that_can_t_be_looked_at_is_not_gone(server: NatsServer, admin: Client) -> None:
-    """`tidegate up` ended by it, with the cameras that it reads."""
+async def test_an_inaccessible_index_is_not_lost(server: NatsServer, admin: Client) -> None:
+    """Regression: it ended `tidegate up`, and with it the reading of cameras."""
     await Reindexing("/" + "x" * 300).look(admin.jetstream())
 
 
-async def test_a_renewal_that_was_cut_off_is_done_again(
+async def test_an_interrupted_rebuild_is_repeated(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It left no consumer, and search ended at every start."""
+    """Regression: it left no consumer, and search ended at every start."""
     js = admin.jetstream()
     await seen(admin, 0)
     async with searching(server, tmp_path / "index"):

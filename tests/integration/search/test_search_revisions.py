@@ -1,4 +1,4 @@
-"""Of a segment that was looked at again the index has what its revision says, in whatever order the two come."""
+"""The index has the revision of a reanalysed segment, in whatever order the two events come."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tidegate.local.server import NatsServer
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
 Step = Literal["first", "revision", "lost"]
-# Each may come again, and each before the other.
+# Each may be repeated, and each may come before the other.
 STEPS: tuple[Step, ...] = ("first", "first", "revision", "revision", "lost")
 ORDERS = sorted(set(itertools.permutations(STEPS)))
 
@@ -85,10 +85,10 @@ def indexed(folder: Path, kind: str) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-async def test_in_whatever_order_they_come_and_however_often(
+async def test_order_and_repetition_of_revisions_change_nothing(
     server: NatsServer, admin: Client, tmp_path: Path, batch: int
 ) -> None:
-    """A restart lies between: what the index knows of it is on disk."""
+    """There is a restart in between: the index has its state on disk."""
     for half in (0, 1):
         for n, order in enumerate(ORDERS):
             steps = (order[:2], order[2:])[half]
@@ -108,10 +108,8 @@ async def test_in_whatever_order_they_come_and_however_often(
     )
 
 
-async def test_a_revision_in_which_nothing_is_seen_leaves_nothing(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
-    """Also where it comes first: what was said without it must not stay."""
+async def test_an_empty_revision_leaves_no_rows(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """This holds also if the revision comes first: the original event's rows must not stay."""
     await tell(admin, labelled(0, "car"), labelled(0), ["first", "revision"])
     await tell(admin, labelled(1, "car"), labelled(1), ["revision", "first"])
     await tell(admin, labelled(2, "car"), labelled(2), ["first", "lost"])
@@ -136,7 +134,7 @@ async def test_a_neighbour_of_a_similar_id_is_left_alone(server: NatsServer, adm
 async def test_a_revision_replaces_rows_of_its_own_kind_alone(
     server: NatsServer, admin: Client, tmp_path: Path, order: tuple[str, str]
 ) -> None:
-    """Each kind has a service of its own, and none may erase another's."""
+    """Each kind has its own service, which may erase no other's rows."""
     for n, event, other in ((0, embedded(0, scene(0, 0)), labelled(0)), (1, labelled(1, "car"), embedded(1))):
         id = f"victim/{n}"
         for step in order:
@@ -150,7 +148,7 @@ async def test_a_revision_replaces_rows_of_its_own_kind_alone(
     assert [id for _, id in indexed(tmp_path, "labels")] == ["victim/1#car"]
 
 
-async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_index_stays(
+async def test_setup_adds_revisions_to_an_older_consumer_and_the_index_stays(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     js = admin.jetstream()
@@ -169,8 +167,8 @@ async def test_setup_gives_the_consumer_of_before_the_revisions_too_and_the_inde
         assert [m.labels for m in (await find(admin, labels=["car", "bus"])).moments] == [["bus"]]
 
 
-def test_of_an_event_that_says_who_revises_it_nothing_is_missing() -> None:
-    """`Backfill` has what a revision says of a segment that is gone."""
+def test_an_event_that_names_its_reviser_is_complete() -> None:
+    """`Backfill` has the fields of a revision for an expired segment."""
     job: Backfill = backfill.job_of(embedded(3), "an/id", stream="MEDIA", seq=9)
     lost = backfill.lost(job, "no_room")
     assert (lost.start, lost.segment.seq, events.subject(lost)) == (

@@ -91,7 +91,7 @@ async def test_a_camera_becomes_events(broker: NatsServer, videos: list[Path], t
 
 @pytest.mark.slow
 async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path) -> None:
-    """Random bytes, half a segment, lying headers, nothing at all, 7.9 MB: each processed or buried with a reason."""
+    """Random bytes, half a segment, lying headers, no bytes, 7.9 MB: each processed or dead-lettered with a reason."""
     js = admin.jetstream()
     good = clips.pieces(videos[0], "lobby")[0]
     head = to_headers(good.segment)
@@ -105,7 +105,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
         "no headers": (good.payload, {}),
         "nonsense headers": (good.payload, head | {"Frames": "many", "Start": "yesterday"}),
         "empty": (b"", head),
-        # Of another camera: the second segment in a row that a camera sends of one fault is counted, not buried.
+        # Of another camera: a camera's second segment in a row with one fault is counted, not dead-lettered.
         "large": (os.urandom(7_900_000), head | {"Camera": "yard"}),
     }
     seqs = {}
@@ -132,7 +132,7 @@ async def test_bad_segments_harm_nobody(server: NatsServer, admin: Client, video
 async def test_dependent_segments_are_decoded_with_their_gop(
     server: NatsServer, admin: Client, videos: list[Path], tmp_path: Path
 ) -> None:
-    """Segments a third of their GOP long, cut inside it: each has its event, with frames of its own."""
+    """Segments of a third of their GOP: each has its event, with its own frames."""
     js = admin.jetstream()
     keys: dict[str, int] = {}
     pieces = clips.pieces(videos[0], "lobby", segment_s=0.34)[:9]
@@ -143,7 +143,7 @@ async def test_dependent_segments_are_decoded_with_their_gop(
             segment = msgspec.structs.replace(segment, key_seq=keys[piece.gop])
         ack = await js.publish(names.media("lobby"), piece.payload, headers=to_headers(segment))
         keys.setdefault(piece.gop, ack.seq)
-        # A replay for another service, and what an ingest that lost its lease published late.
+        # A replay for another service, and a late message of an ingest without its lease.
         stray = to_headers(msgspec.structs.replace(segment, epoch="older", key_seq=None))
         for n, headers in enumerate((stray, stray | {"Replay-For": "embed", "Replay-Of": "MEDIA/1"})):
             mark = {"Nats-Msg-Id": f"stray/{segment.n}/{n}", "Replay-For": "embed"}

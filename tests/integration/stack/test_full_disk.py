@@ -1,4 +1,4 @@
-"""A disk that was full for a while, or a server without file descriptors, costs seconds: nobody has to restart it."""
+"""A temporarily full disk, or a server without file descriptors, costs seconds: it needs no restart."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def connected(server: NatsServer) -> AsyncIterator[Client]:
 
 
 async def stored(client: Client, subject: str, payload: bytes) -> int | None:
-    """Its sequence, None where JetStream does not acknowledge it."""
+    """Its sequence; None if JetStream does not acknowledge it."""
     with contextlib.suppress(TimeoutError, nats.errors.Error):
         return (await client.jetstream().publish(subject, payload, timeout=5)).seq
     return None
@@ -65,7 +65,7 @@ async def until_stored(client: Client, subject: str) -> int:
 
 
 async def until_silent(client: Client, subject: str) -> None:
-    """Until JetStream acknowledges nothing more. Whatever else it answers is raised."""
+    """Publish until JetStream stops acknowledging. Raises its other errors."""
     async with asyncio.timeout(patience_s()):
         with contextlib.suppress(nats.errors.TimeoutError):
             while True:
@@ -99,7 +99,7 @@ async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_what_a_camera_sends_meanwhile_is_stored(disk: Disk, tmp_path: Path) -> None:
+async def test_video_sent_during_a_full_disk_is_stored(disk: Disk, tmp_path: Path) -> None:
     film = footage.make(tmp_path / "film.mp4", frames=10 * 25)
     async with Stack(disk.path / "data", {}, port=0) as stack:
         js = stack.admin.jetstream()
@@ -134,10 +134,8 @@ class Clock:
         return self.now
 
 
-async def test_a_disk_that_streams_have_filled_empties_as_they_expire(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server is started seldom for it. A stream that has stopped expires nothing until then."""
+async def test_a_disk_filled_by_streams_empties_as_they_expire(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fix restarts the server, seldom. A stopped stream expires nothing until then."""
     monkeypatch.setenv("MEDIA_MAX_AGE_S", "3")
     clock = Clock()
     async with NatsServer(disk.path / "nats") as server, connected(server) as admin:
@@ -160,7 +158,7 @@ async def test_a_disk_that_streams_have_filled_empties_as_they_expire(
         assert not healing.trouble
 
 
-async def test_a_server_that_dies_on_a_full_disk_is_started_and_has_all(disk: Disk) -> None:
+async def test_a_server_that_dies_on_a_full_disk_restarts_with_all_data(disk: Disk) -> None:
     async with NatsServer(disk.path / "nats") as server, connected(server) as admin:
         await server.set_up(admin)
         payload = os.urandom(100_000)
@@ -198,7 +196,7 @@ async def test_ingest_is_not_ready_while_nothing_is_stored(disk: Disk, tmp_path:
             await until(lambda: health.ready is None and waiting_s() == 0)
 
 
-async def test_doctor_names_the_streams_that_have_stopped(disk: Disk) -> None:
+async def test_doctor_names_the_stopped_streams(disk: Disk) -> None:
     async with NatsServer(disk.path) as server, connected(server) as admin:
         await server.set_up(admin)
         (disk.path / "run.json").write_bytes(msgspec.json.encode(Running(server.url, os.getpid())))
@@ -228,7 +226,7 @@ async def test_a_replica_that_starts_on_a_full_disk_works_once_there_is_room(
     assert await search.end() == 0
 
 
-async def test_admin_alone_is_told_whether_streams_store(server: NatsServer, admin: Client) -> None:
+async def test_only_admin_sees_whether_streams_store(server: NatsServer, admin: Client) -> None:
     assert await healing.stopped_streams(admin) == {}
     for identity in ("scaler", "viewer"):
         client = await bus.connect(server.settings(identity), identity)

@@ -1,4 +1,4 @@
-"""A service of one's own, made of the code that docs/how-to/extend.md shows, beside a real `tidegate up`."""
+"""A custom service with the code of docs/how-to/extend.md, next to a real `tidegate up`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ START = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 
 
 def shown() -> dict[str, str]:
-    """The files that the page shows: each block by the last file name in backticks before it."""
+    """The files of the page: each block by the last file name in backticks before it."""
     section = PAGE.read_text().partition("## A service of your own")[2].partition("\n## ")[0]
     prose, *blocks = re.split(r"^```(\w*)\n", section, flags=re.M)
     files = {}
@@ -41,7 +41,7 @@ def shown() -> dict[str, str]:
 
 
 def install(source: Path) -> None:
-    """What `pip install` leaves of the project in an environment: its package, and its entry points."""
+    """The installed files of the project, as after `pip install`: its package, and its entry points."""
     files = shown() | {"people/__init__.py": ""}
     for name, text in files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def install(source: Path) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of processes that find the package installed."""
+    """The environment of processes that find the installed package."""
     install(tmp_path / "site")
     return os.environ | {"PYTHONPATH": str(tmp_path / "site"), "CV_FPS": "1"}
 
@@ -85,7 +85,7 @@ async def up(tmp_path: Path, environment: dict[str, str]) -> AsyncIterator[Path]
 
 
 def detections(n: int, *people: int) -> Detections:
-    """Of a segment in whose frames so many people are seen, and a dog."""
+    """The detections of segment `n`: that many people in each frame, and a dog."""
     box = (0.1, 0.1, 0.2, 0.5)
     dog = DetectedObject(label="dog", score=0.9, box=box)
     person = DetectedObject(label="person", score=0.9, box=box)
@@ -108,7 +108,7 @@ def test_its_settings_are_described(environment: dict[str, str]) -> None:
     assert "PEOPLE_LABEL" in done.stdout
 
 
-def test_a_record_that_can_not_be_loaded_names_its_entry_point(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_unloadable_record_names_its_entry_point(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "site" / "people" / "record.py").write_text("import nothing_of_that_name")
     done = subprocess.run(
         [*COMMAND, "up", "--data", str(tmp_path / "data")], env=environment, capture_output=True, text=True
@@ -118,7 +118,7 @@ def test_a_record_that_can_not_be_loaded_names_its_entry_point(tmp_path: Path, e
 
 
 @pytest.mark.slow
-async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
+async def test_the_service_of_the_page_runs_and_publishes(up: Path) -> None:
     admin, viewer = await connect(up), await connect(up, "viewer")
     heard = await viewer.subscribe("events.people.>")
     await viewer.flush()
@@ -134,7 +134,7 @@ async def test_the_service_of_the_page_runs_and_is_heard(up: Path) -> None:
         await publish(admin, detections(2))
         assert msgspec.json.decode((await heard.next_msg(timeout=patience_s())).data)["most"] == 0
 
-        # What it can't read is buried under its own right.
+        # It dead-letters unreadable messages under its own right.
         await admin.jetstream().publish("events.detections.lobby", b"?", headers={"Nats-Msg-Id": "x"})
         letters = []
         while not letters:

@@ -1,4 +1,4 @@
-"""A service that starts before what it needs is there waits for it, and says so. What waiting does not mend ends it."""
+"""A service that starts before its dependencies waits for them, and reports it. A permanent fault ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import patience_s
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer, find_executable
 
-# Those that need JetStream to start.
+# Services that need JetStream to start.
 SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook", "recorder")
 
 Start = Callable[..., ServiceProcess]
@@ -40,7 +40,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 @pytest.mark.slow
 async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start, tmp_path: Path) -> None:
     await asyncio.gather(*(server.stop() for server in cluster.servers))
-    # One of three has no majority: nothing has a leader.
+    # One of three is no majority: no stream has a leader.
     await cluster.servers[0].start()
     remaining = {"SEARCH_INDEX": str(tmp_path / "index"), "RECORDER_STORE": str(tmp_path / "recordings")}
     services = [start(service, cluster.environment(service), **remaining) for service in SERVICES]
@@ -49,7 +49,7 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
         await service.until_it_says("/readyz", "^waiting for JetStream: ")
         assert '"waiting for JetStream"' in service.log
         assert await service.says("/healthz") == "ok"
-    # One that is told to stop waits no longer.
+    # A stop signal ends the wait.
     reply = start("webhook", cluster.environment("webhook"))
     await reply.until_it_says("/readyz", "^waiting for JetStream: ")
     assert await reply.end() == 0
@@ -61,11 +61,11 @@ async def test_all_services_wait_for_a_leader(cluster: NatsCluster, start: Start
     assert [await service.end() for service in services] == [0] * len(services)
 
 
-async def test_a_service_told_to_stop_waits_no_longer(server: NatsServer, start: Start) -> None:
+async def test_a_stop_signal_ends_the_wait(server: NatsServer, start: Start) -> None:
     await server.stop()
     webhook = start("webhook", server.environment("webhook"))
     await webhook.until_it_says("/readyz", "^waiting for NATS at ")
-    # Nor does it leave a core file, which would have its password in it.
+    # It leaves no core file, which would contain its password.
     limits = Path(f"/proc/{webhook.process.pid}/limits").read_text()
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
     assert await webhook.end() == 0
@@ -80,7 +80,7 @@ async def test_a_service_that_starts_before_its_server_waits_for_it(server: Nats
     await webhook.until_it_says("/readyz", "^ok$")
 
 
-async def test_no_right_is_not_waited_for(server: NatsServer, start: Start) -> None:
+async def test_a_missing_right_is_not_waited_for(server: NatsServer, start: Start) -> None:
     webhook = start("webhook", server.environment("viewer"))
     assert await webhook.ended() == 1
     assert "may this user read it?" in webhook.log

@@ -1,4 +1,4 @@
-"""The stack on one machine, as `tidegate up` has it: real processes under their own identities."""
+"""The stack of `tidegate up` on one machine: real processes under their own identities."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def violations(stack: Stack) -> list[str]:
     return [line for line in stack.server.log.read_text().splitlines() if "Violation" in line]
 
 
-async def test_explain_is_answered_once_however_many_services_are_scaled(tmp_path: Path) -> None:
+async def test_explain_has_one_answer_for_any_number_of_services(tmp_path: Path) -> None:
     async with Stack(tmp_path, SCALED, port=0) as stack:
-        # Each has begun to read what it scales by.
+        # Each has begun to read its consumer.
         await until(lambda: all(a.state.pending is not None for a in stack.autoscalers.values()))
         for service in ("cv", "vlm", "cv"):
             [answer] = await explain.ask(stack.admin, service)
             assert [e.service for e in answer.found] == [service]
-            # A trigger of KEDA's own asks for embed.
+            # One of KEDA's own triggers requests embed.
             assert answer.services == ["cv", "vlm"]
     assert violations(stack) == []
 
 
 async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
-    """With all that `--vlm` starts, and a model that is away: the question waits, and its asker is told so."""
+    """With all that `--vlm` starts, and an absent model: the question waits, and the command reports this."""
     nowhere = {"vlm": {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_MODEL": "m"}}
     async with Stack(tmp_path, SCALED, steady=stack_of("--vlm"), env=nowhere, port=0) as stack:
         asker = await bus.connect(stack.server.settings("asker"), "asker")
@@ -70,7 +70,7 @@ async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
 
 
 async def until_answered(client: Client) -> None:
-    """Until vlm's front answers questions, if only that it can't read this one."""
+    """Wait until vlm's front answers; an invalid question suffices."""
     async with asyncio.timeout(patience_s()):
         while True:
             try:
@@ -87,12 +87,12 @@ def scraped(target: str) -> str:
 
 
 def settings_of(stack: Stack) -> dict[str, str]:
-    """Where Prometheus would scrape each replica."""
+    """Prometheus' targets of the replicas."""
     entries = [json.loads(path.read_text()) for path in stack.targets.glob("*.json")]
     return {e["labels"]["replica"]: e["targets"][0] for [e] in entries}
 
 
-async def test_prometheus_is_told_of_each_process_as_it_comes_and_goes(tmp_path: Path) -> None:
+async def test_prometheus_discovers_each_process(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "cv-7.json").write_text("left by a run that was killed")
     async with Stack(tmp_path, {}, port=0) as stack:

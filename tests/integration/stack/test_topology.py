@@ -1,4 +1,4 @@
-"""Streams as `setup` makes them, on a new server and on one of an older version; identities and health."""
+"""Streams of `setup`, on a new server and on one of an older version; identities and health."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def test_setup_twice_changes_nothing(server: NatsServer, admin: Client) ->
 
 
 @given(st.floats(1, topology.MOST_AGE_S))
-def test_what_comes_again_is_known_by_its_id(media_max_age_s: float) -> None:
-    """A segment is worked on again for as long as MEDIA has it, a job for an hour; longer than that no id is known."""
+def test_a_repeated_message_is_deduplicated_by_its_id(media_max_age_s: float) -> None:
+    """MEDIA redelivers a segment while it has it, a job for an hour; the server needs no id for longer."""
     limits = topology.TopologySettings(media_max_age_s=media_max_age_s)
     found = {stream.name: stream for stream in topology.streams(limits)}
     an_hour = 3600.0
@@ -43,7 +43,7 @@ def test_what_comes_again_is_known_by_its_id(media_max_age_s: float) -> None:
             assert window >= min(an_hour, found[stream].max_age or 0), (stream, ends)
 
 
-async def test_setup_takes_a_limit_of_an_older_version_away(admin: Client) -> None:
+async def test_setup_removes_a_limit_of_an_older_version(admin: Client) -> None:
     """A consumer that once gave up after five deliveries, and a stream that once refused large messages."""
     js = admin.jetstream()
     consumer = (await js.consumer_info("EVENTS", "webhook")).config
@@ -72,14 +72,14 @@ LIMITS = (
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_limit_that_the_server_s_numbers_can_t_hold_is_refused_by_name(name: str) -> None:
-    """They end at 2**63, which for an age are nanoseconds."""
+def test_a_limit_beyond_the_servers_integers_is_refused_by_name(name: str) -> None:
+    """They end at 2**63, in nanoseconds for an age."""
     too_much = str(2**63 // (10**9 if name.endswith("_s") else 1) + 1)
     with pytest.raises(SettingError, match=rf"{name.upper()}='{too_much}' can't be used: give .* up to 1e\+"):
         load(topology.TopologySettings, {name.upper(): too_much})
 
 
-async def test_a_limit_that_this_server_can_t_keep_names_its_setting(admin: Client) -> None:
+async def test_a_limit_beyond_the_servers_disk_names_its_setting(admin: Client) -> None:
     js = admin.jetstream()
     for limits, setting in (
         ({"MEDIA_MAX_BYTES": "1000000000000000000"}, "MEDIA_MAX_BYTES"),
@@ -110,7 +110,7 @@ async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Cl
     assert (head.headers or {})["Camera"] == "lobby"
 
 
-async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> None:
+async def test_identities_have_minimal_rights(server: NatsServer) -> None:
     cv = await bus.connect(server.settings("cv"), "cv")
     viewer = await bus.connect(server.settings("viewer"), "viewer")
     ingest = await bus.connect(server.settings("ingest"), "ingest")
@@ -140,7 +140,7 @@ async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> N
         (scaler, "$KV.cameras.lobby"),
     ):
         await client.publish(subject, b"")
-        # The server names requests to JetStream without their prefix.
+        # The server reports requests to JetStream without their prefix.
         refused = f'{subject.removeprefix("$JS.API.")}"'.lower()
         await until(lambda refused=refused: problems[-1].lower().endswith(refused))
     video = await scaler.subscribe("media.>")
@@ -153,7 +153,7 @@ async def test_identities_can_do_no_more_than_they_must(server: NatsServer) -> N
         await client.close()
 
 
-async def test_connecting_says_what_is_wrong(server: NatsServer) -> None:
+async def test_a_failed_connection_names_its_cause(server: NatsServer) -> None:
     wrong = msgspec.structs.replace(server.settings("cv"), nats_password="guess")
     with pytest.raises(BusError, match="NATS_PASSWORD") as refused:
         await bus.connect(wrong, "cv", timeout_s=5)
@@ -163,7 +163,7 @@ async def test_connecting_says_what_is_wrong(server: NatsServer) -> None:
         await bus.connect(server.settings("cv"), "cv", timeout_s=0.5)  # clock: its expiry is under test
 
 
-async def test_health_says_what_is_missing() -> None:
+async def test_health_names_what_is_missing() -> None:
     now = 100.0
     health = telemetry.Health(limit_s=5, clock=lambda: now)
     port = monitoring.serve(BusSettings(), health)
@@ -235,8 +235,8 @@ except ValueError:
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_what_libraries_and_threads_say_is_logged_as_all_else_is(format: str) -> None:
-    """Python prints it by itself otherwise, with the address of a camera and its password."""
+def test_messages_of_libraries_and_threads_are_logged_in_the_same_format(format: str) -> None:
+    """Otherwise Python prints it, with the address of a camera and its password."""
     done = subprocess.run([sys.executable, "-c", UNHEARD, format], capture_output=True, text=True, check=True)
     output = done.stdout + done.stderr
     assert "S3CRET" not in output and "not told" not in output

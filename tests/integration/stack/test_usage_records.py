@@ -1,4 +1,4 @@
-"""What was used is kept exactly, holds nothing up, and adds up to the same in whatever order it is read."""
+"""Usage records are exact, block nothing, and have the same sum in each order of reading."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def stored_usage(admin: Client, service: str) -> ServiceUsage:
 async def test_a_message_is_counted_once_in_the_minute_in_which_it_was_stored(
     server: NatsServer, admin: Client
 ) -> None:
-    """It was stored before there was a worker, is given to two, and comes again once."""
+    """It was stored before the first worker, is delivered to two, and is redelivered once."""
     seqs = await publish(admin, [f"s{i}" for i in range(20)])
     stored = [(await admin.jetstream().get_msg("MEDIA", seq)).time for seq in seqs]
     minutes = Counter(int(time.timestamp() // MINUTE_S) for time in stored if time)
@@ -77,7 +77,7 @@ async def test_a_message_is_counted_once_in_the_minute_in_which_it_was_stored(
     assert sum(w.busy_s for w in found.workers) >= 20 * 0.02
 
 
-async def test_work_goes_on_where_usage_can_t_be_kept(server: NatsServer, admin: Client) -> None:
+async def test_work_continues_if_usage_cannot_be_stored(server: NatsServer, admin: Client) -> None:
     """An older server has neither the stream nor the right."""
     await admin.jetstream().delete_stream("USAGE")
     seqs, before = await publish(admin, ["a", "b"]), dropped()
@@ -98,7 +98,7 @@ async def test_usage_that_no_longer_fits_pushes_out_the_oldest(server: NatsServe
 
 
 @pytest.mark.parametrize("to", ["usage.embed", "usage.ingest", "usage.cv.more"])
-async def test_nobody_says_what_others_have_used(server: NatsServer, admin: Client, to: str) -> None:
+async def test_no_identity_publishes_usage_of_others(server: NatsServer, admin: Client, to: str) -> None:
     cv = await bus.connect(server.settings("cv"), "cv")
     await cv.publish(to, b"x")
     await cv.publish("usage.cv", b"x")
@@ -112,7 +112,7 @@ async def test_nobody_says_what_others_have_used(server: NatsServer, admin: Clie
 
 
 @pytest.mark.xdist_group("ingest")
-async def test_what_a_camera_sent_is_what_is_stored_of_it(
+async def test_usage_of_a_camera_equals_its_stored_video(
     admin: Client, heard: Bus, start: Callable[..., Ingest], tmp_path: Path
 ) -> None:
     url = footage.make(tmp_path / "x.mp4", gop=25).as_uri()
@@ -131,15 +131,15 @@ async def test_what_a_camera_sent_is_what_is_stored_of_it(
         assert total.seconds == pytest.approx(sum(s.duration for s in sent), abs=0.6)
         alone = (await usage.read(admin, LONG_AGO, camera=camera)).of("cv")
         assert alone and alone.arrivals.sum() == len(sent)
-    # No worker has run: what cv has to do is known all the same.
+    # No worker has run: the demand on cv is recorded nevertheless.
     found = book.of("cv")
     assert found and found.arrivals.sum() == (await js.stream_info("MEDIA")).state.messages
     assert found.from_cameras and not found.workers and book.services == ["cv", "embed"]
 
 
-# ---- what they add up to
+# ---- sums
 
-# Of a message: minutes since the last one of its process, how long it is of, and what arrived so long before its end.
+# Of a message: minutes since its process's last one, the minutes it covers, and arrivals by minutes before its end.
 Life = list[tuple[int, int, dict[int, int]]]
 counts = st.dictionaries(st.integers(0, 20), st.integers(0, 1000), max_size=10)
 lives = st.lists(
@@ -148,7 +148,7 @@ lives = st.lists(
 
 
 def records_of(lives: list[Life]) -> list[WorkerUsage]:
-    """Messages of several replicas that have all ended, with gaps of messages that were dropped."""
+    """Messages of several ended replicas, with gaps of dropped messages."""
     found = []
     for i, life in enumerate(lives):
         at = T
@@ -217,7 +217,7 @@ def ingest(segments: list[int], *, begin: int = 0, end: int = 30, camera: str = 
     )
 
 
-def test_cameras_stand_in_for_minutes_of_which_no_worker_has_said_anything() -> None:
+def test_cameras_supply_minutes_without_a_worker_report() -> None:
     book = read(
         [
             ("usage.ingest", ingest([60] * 10, end=9, last=True)),
@@ -226,11 +226,11 @@ def test_cameras_stand_in_for_minutes_of_which_no_worker_has_said_anything() -> 
     )
     found = book.of("cv")
     assert found and found.arrivals.tolist() == [60] * 4 + [58, 61] + [60] * 4 and found.from_cameras == 8
-    # What vlm does is not what cameras send.
+    # Jobs of vlm are not segments of cameras.
     assert book.of("vlm") is None
 
 
-def test_who_lives_and_has_not_told_yet_is_waited_for() -> None:
+def test_a_living_worker_without_a_report_is_waited_for() -> None:
     reply = worker(end=20, arrivals={"cv": {T + 15: 5}})
     other = encode(WorkerUsage(process="x", n=0, since=T * 60, until=(T + 12) * 60, arrivals={"cv": {T + 3: 1}}))
     found = read([("usage.cv", reply), ("usage.cv", other)]).of("cv")
@@ -255,26 +255,26 @@ def test_who_lives_and_has_not_told_yet_is_waited_for() -> None:
         ("usage.cv", zlib.compress(b" " * (MOST_BYTES + 1))),
     ],
 )
-def test_what_can_t_be_is_passed_over_and_counted(subject: str, data: bytes) -> None:
+def test_impossible_records_are_skipped_and_counted(subject: str, data: bytes) -> None:
     book = read([(subject, data), ("usage.cv", worker(5, arrivals={"cv": {T + 5: 2}}, is_last=True))])
     found = book.of("cv")
     assert book.bad == 1 and found and found.arrivals.sum() == 2
 
 
-def test_cameras_that_nobody_has_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invented_cameras_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MOST_CAMERAS", 2)
     messages = [("usage.ingest", ingest([n], begin=n, camera=f"made-up-{n}")) for n in range(1, 6)]
     book = read(messages)
     assert (len(book.cameras), book.bad) == (2, 3)
 
 
-def test_a_bomb_is_not_unpacked() -> None:
+def test_a_compression_bomb_is_not_unpacked() -> None:
     with pytest.raises(BadMessage, match="larger than"):
         decode("usage.cv", zlib.compress(bytes(500 * 1024 * 1024), 1))
 
 
 def test_a_thousand_cameras_fit_for_two_months() -> None:
-    """As 17 ingests and 16 workers say it; 130 bytes is what headers, subject and the server add to a message."""
+    """Records of 17 ingests and 16 workers; headers, subject and the server add 130 bytes to a message."""
     dice = np.random.default_rng(1)
 
     def sent() -> CameraUsage:
@@ -292,7 +292,7 @@ def test_a_thousand_cameras_fit_for_two_months() -> None:
     assert topology.USAGE_BYTES / a_day > 60
 
 
-async def test_ends_at_once_where_the_server_is_gone(server: NatsServer, admin: Client) -> None:
+async def test_close_does_not_wait_for_an_absent_server(server: NatsServer, admin: Client) -> None:
     """A drained worker does not wait for usage to be stored."""
     before = dropped()
     client = await bus.connect(server.settings("cv"), "cv")

@@ -1,4 +1,4 @@
-"""What one who may ask can do to others: take the room and the turn of verdicts, of captions, and of other askers."""
+"""Attacks of an asker: on the room and the priority of verdicts, of captions, and of other askers."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ def verify(n: int, segments: list[int] | None = None) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A fall", segments=segments or [1])
 
 
-# ---- what may wait of each kind
+# ---- limits of each kind
 
 
-async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(server: NatsServer, admin: Client) -> None:
+async def test_questions_take_neither_room_nor_priority_of_verdicts_and_captions(
+    server: NatsServer, admin: Client
+) -> None:
     limits = TopologySettings(vlm_max_msgs=40, vlm_max_asks=40, vlm_max_captions=40)
     await topology.apply(admin.jetstream(), limits)
     analytics = await bus.connect(server.settings("analytics"), "analytics")
@@ -65,8 +67,8 @@ async def test_an_asker_takes_neither_room_nor_turn_of_verdicts_and_captions(ser
     await asyncio.gather(analytics.close(), front.close())
 
 
-async def test_no_kind_takes_the_room_of_another_whoever_publishes_it(server: NatsServer, admin: Client) -> None:
-    """As `vlm-front`, by all that it may publish: the server refuses, without its courtesy."""
+async def test_no_kind_of_job_takes_the_room_of_another(server: NatsServer, admin: Client) -> None:
+    """As `vlm-front`, with all its rights: the server itself refuses."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_msgs=5, vlm_max_asks=5, vlm_max_captions=5))
     front = await bus.connect(server.settings("vlm-front"), "vlm-front")
     for n in range(10):
@@ -84,7 +86,7 @@ async def test_no_kind_takes_the_room_of_another_whoever_publishes_it(server: Na
 
 
 @pytest.mark.parametrize("stream", [stream for stream, _ in names.VLM_WORK])
-async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client, stream: str) -> None:
+async def test_jobs_of_one_priority_take_a_bounded_part_of_the_disk(admin: Client, stream: str) -> None:
     js = admin.jetstream()
     kind = {names.VLM: "verify", names.ASKS: "ask", names.CAPTIONS: "caption"}[stream]
     most = topology.JOBS_BYTES // (topology.JOB_BYTES - 200) + 1
@@ -99,17 +101,17 @@ async def test_jobs_of_one_urgency_take_a_bounded_part_of_the_disk(admin: Client
     assert (await js.stream_info(stream)).state.bytes <= topology.JOBS_BYTES
 
 
-# ---- questions that nobody waits for any more
+# ---- abandoned questions
 
 
-async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer, admin: Client) -> None:
-    """So it asks for no replica either: what is pending is what a scaler counts."""
+async def test_an_abandoned_question_expires_without_a_worker(server: NatsServer, admin: Client) -> None:
+    """So it requests no replica either: a scaler counts pending messages."""
     before = sum(count("tidegate_vlm_queries_total", kind=q["kind"], code="504") for q in QUESTIONS)
     js = admin.jetstream()
     async with fronting(server):
         assert await flood(server, 40, wait_s=0.5) == {"504": 40}
         waits = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
-        # By the stream: a consumer that is asked while messages expire counts too few from then on.
+        # Read the stream, not the consumer: a consumer info during expiry makes its later counts too low.
         async with asyncio.timeout(patience_s()):
             while await waiting(admin, names.ASKS) != 1:
                 assert not waits.done(), waits.result()
@@ -121,7 +123,7 @@ async def test_what_nobody_waits_for_is_gone_without_a_worker(server: NatsServer
     assert after - before == 40, "nothing disappears silently"
 
 
-async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand(admin: Client) -> None:
+async def test_a_scaler_counts_abandoned_questions_as_expired_and_not_as_demand(admin: Client) -> None:
     consumers = Consumers(admin, every_s=0.1)
     reader = consumers.get(names.ASKS, "vlm-ask", service="vlm")
     try:
@@ -137,14 +139,14 @@ async def test_a_scaler_counts_what_nobody_waits_for_as_expired_and_as_no_demand
         await consumers.close()
 
 
-async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server: NatsServer, admin: Client) -> None:
+async def test_an_abandoned_question_in_flight_is_not_processed(server: NatsServer, admin: Client) -> None:
     await film(admin, 4)
     before = count("tidegate_vlm_jobs_total", kind="ask", outcome="late")
     async with OpenAiServer(then=hang) as openai, worker(server, openai.url, vlm_batch_size=1, vlm_timeout_s=4.0):
         async with fronting(server):
             asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?", wait_s=60))
             await until(lambda: openai.requests)
-            # One is with the model, and these are in the worker's hands behind it.
+            # The model has one question, and these are in flight behind it.
             late = await asyncio.gather(
                 *(ask(admin, kind="ask", camera="lobby", question=f"Who {n}?", wait_s=1) for n in range(2))
             )
@@ -158,10 +160,10 @@ async def test_a_question_in_hand_that_nobody_waits_for_is_not_worked_on(server:
     assert count("tidegate_vlm_jobs_total", kind="ask", outcome="late") == before + 2
 
 
-async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
+async def test_only_the_servers_clock_makes_a_question_late(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose clock is an hour fast answers as any other."""
+    """A worker with a clock that is an hour fast answers like any other."""
     await film(admin, 4)
     now = time.time
     monkeypatch.setattr("shared.worker.service.time.time", lambda: now() + 3600)
@@ -176,7 +178,7 @@ async def test_no_clock_but_the_server_s_says_that_a_question_is_late(
 # ---- one asker and the front
 
 
-async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, admin: Client) -> None:
+async def test_a_front_has_a_limit_of_questions(server: NatsServer, admin: Client) -> None:
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10 * MOST_WAITING))
     async with fronting(server):
         flooding = asyncio.create_task(flood(server, MOST_WAITING + 50, wait_s=20))
@@ -190,8 +192,8 @@ async def test_a_front_holds_a_bounded_number_of_questions(server: NatsServer, a
     await asyncio.gather(flooding, return_exceptions=True)
 
 
-async def test_however_short_the_wait_a_front_answers_and_forgets(server: NatsServer, admin: Client) -> None:
-    """A wait that is over while its job is being published: the front once held such questions for good."""
+async def test_a_front_answers_and_forgets_after_any_wait(server: NatsServer, admin: Client) -> None:
+    """Regression: the front held questions for ever whose wait ended during the publish."""
     await topology.apply(admin.jetstream(), TopologySettings(vlm_max_asks=10_000))
     async with fronting(server):
         for _ in range(4):
@@ -199,8 +201,8 @@ async def test_however_short_the_wait_a_front_answers_and_forgets(server: NatsSe
             assert sum(await asyncio.gather(*rounds), Counter[str]()) == {"504": 300}
 
 
-async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServer, admin: Client) -> None:
-    """Spaces make each as long as a question may be."""
+async def test_large_questions_take_no_more_memory_of_a_front(server: NatsServer, admin: Client) -> None:
+    """Spaces pad each question to the maximum length."""
     async with fronting(server):
         client = await bus.connect(server.settings("asker"), "asker")
         large = json.dumps({"kind": "ask", "camera": "lobby", "question": "Who?"}).encode().ljust(query.MOST_BYTES)
@@ -223,7 +225,7 @@ async def test_large_questions_take_no_more_of_a_front_s_memory(server: NatsServ
 @pytest.mark.parametrize(
     "wait_s", ["1e400", "-1", "0", "NaN", "Infinity", "600.0001", "1e-400", "null", "true", '"5"', "9" * 400]
 )
-async def test_a_wait_that_is_none_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
+async def test_an_invalid_wait_is_refused_by_its_field(server: NatsServer, admin: Client, wait_s: str) -> None:
     async with fronting(server):
         request = f'{{"kind":"ask","camera":"lobby","question":"Who?","wait_s":{wait_s}}}'
         answer = await admin.request(names.ASK, request.encode(), timeout=30)
@@ -235,7 +237,7 @@ async def test_a_wait_that_is_none_is_refused_by_its_field(server: NatsServer, a
 
 
 async def old_store(client: Client) -> None:
-    """VLM as 0.2.0 made it: one stream, and one limit, for all kinds."""
+    """VLM as in 0.2.0: one stream, and one limit, for all kinds."""
     js = client.jetstream()
     for stream, _ in names.VLM_WORK:
         await js.delete_stream(stream)
@@ -252,8 +254,8 @@ async def old_store(client: Client) -> None:
         )
 
 
-async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: NatsServer, admin: Client) -> None:
-    """More wait than the new limits allow, and one is in the hands of a worker of the older version."""
+async def test_setup_moves_the_jobs_of_an_older_store_without_loss(server: NatsServer, admin: Client) -> None:
+    """More jobs wait than the new limits allow, and a worker of the older version has one in flight."""
     js = admin.jetstream()
     await film(admin, 4)
     await old_store(admin)
@@ -272,12 +274,12 @@ async def test_setup_moves_the_jobs_of_an_older_store_and_loses_none(server: Nat
     assert (await js.stream_info(names.ASKS)).config.max_msgs == 10
     assert await topology.apply(js, limits) == []
     moved = await js.get_msg(names.ASKS, seq=1)
-    # Whoever still ends it says so under the same id.
+    # A worker that still finishes it publishes under the same id.
     assert (moved.headers or {})["Replay-Of"] == f"VLM/{held.metadata.sequence.stream}"
     assert (moved.data, (moved.headers or {})["Nats-Msg-Id"]) == (held.data, (held.headers or {})["Nats-Msg-Id"])
 
 
-async def test_a_move_that_was_broken_off_goes_on_where_it_was(server: NatsServer, admin: Client) -> None:
+async def test_an_interrupted_move_resumes(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await old_store(admin)
     for n in range(20):
@@ -286,7 +288,7 @@ async def test_a_move_that_was_broken_off_goes_on_where_it_was(server: NatsServe
     await js.delete_consumer(names.VLM, "vlm-ask")
     await js.update_stream(vlm)
     await js.add_stream(StreamConfig(**{**vars(asks), "max_msgs": -1}))
-    # Five were stored in their new stream, and are still in the old one; the mover is still there.
+    # Five are in the new stream and still in the old one; the mover's consumer still exists.
     mover = ConsumerConfig(durable_name="moving", filter_subjects=asks.subjects, ack_policy=AckPolicy.EXPLICIT)
     await js.add_consumer(names.VLM, mover)
     for job in await (await js.pull_subscribe_bind("moving", names.VLM)).fetch(5):

@@ -1,4 +1,4 @@
-"""Captions while capacity is short: fewer frames of each, no time without one, and none with two.
+"""Captions under overload: fewer frames of each, no time without one, and none with two.
 
 tests/support/processes/crashing_captions.py is the worker, and the front, that die.
 """
@@ -45,11 +45,11 @@ from tidegate.view.events import describe
 
 NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 FULL, FLOOR = LEVELS[0], LEVELS[-1]
-# Of so many seconds and so many frames at most is a caption in these tests.
+# The seconds and the maximum of frames of a caption in these tests.
 EVERY_S = 5
 FRAMES = 4
 KILLS_A_POINT = 3
-# However short the time that a job has waited, it is late by this.
+# By this target every job is late.
 LATE_S = 0.05
 
 
@@ -69,9 +69,7 @@ def job_of(kind: type[jobs.Job]) -> jobs.Job:
 
 
 @given(kind=st.sampled_from(jobs.KINDS), frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_captions_alone_are_shown_fewer_frames_and_never_fewer_than_the_floor(
-    kind: type[jobs.Job], frames: int, floor: int
-) -> None:
+def test_only_captions_are_degraded_and_never_below_the_floor(kind: type[jobs.Job], frames: int, floor: int) -> None:
     look = frames_of(job_of(kind), lambda: FLOOR, wanted=frames, floor=floor)
     if kind is jobs.Summarize:
         assert (look.frames, look.wanted) == (0, 0)
@@ -84,14 +82,14 @@ def test_captions_alone_are_shown_fewer_frames_and_never_fewer_than_the_floor(
 
 
 @given(kind=st.sampled_from(jobs.KINDS), frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_what_is_in_time_is_shown_whole(kind: type[jobs.Job], frames: int, floor: int) -> None:
+def test_a_timely_job_gets_all_frames(kind: type[jobs.Job], frames: int, floor: int) -> None:
     look = frames_of(job_of(kind), lambda: FULL, wanted=frames, floor=floor)
     assert look.frames == look.wanted and look.quality is None and look.images == look.wanted_images == 1
 
 
 @given(frames=st.integers(1, 256), floor=st.integers(1, 256))
-def test_a_job_takes_less_of_a_replica_but_never_as_little_as_its_share_of_frames(frames: int, floor: int) -> None:
-    """The text of an answer is as long as it was. So the scaler takes a replica for no faster than it is."""
+def test_a_degraded_job_takes_less_but_more_than_its_share_of_frames(frames: int, floor: int) -> None:
+    """The length of an answer does not change, so the scaler does not overestimate a replica's speed."""
     look = frames_of(job_of(jobs.Caption), lambda: FLOOR, wanted=frames, floor=floor)
     assert look.frames / look.wanted <= look.images / look.wanted_images <= 1
 
@@ -102,7 +100,7 @@ def test_the_rate_of_frames_is_that_of_the_stretch() -> None:
 
 
 @given(seconds=st.floats(0.001, LONGEST_CAPTION_S), wanted=st.integers(1, 16), floor=st.integers(1, 16))
-def test_an_event_tells_how_many_frames_were_wanted(seconds: float, wanted: int, floor: int) -> None:
+def test_an_event_has_the_number_of_wanted_frames(seconds: float, wanted: int, floor: int) -> None:
     job = jobs.Caption(camera="lobby", start=NOW, end=NOW + dt.timedelta(seconds=seconds))
     look = frames_of(job, lambda: FLOOR, wanted=wanted, floor=floor)
     assert look.quality is None or look.quality.frames_wanted(look.frames) == wanted
@@ -118,7 +116,7 @@ def test_the_target_reaches_the_loop_and_is_off_by_default() -> None:
 
 
 async def ask_for(admin: Client, seqs: list[int], count: int = 3) -> None:
-    """So many captions of the last seconds, and one job of each kind beside them."""
+    """Publish `count` captions of the last seconds, and one job of each other kind."""
     now = dt.datetime.now(dt.UTC)
     since = now - dt.timedelta(seconds=len(seqs))
     for n in range(count):
@@ -131,9 +129,7 @@ def frames_counted(what: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"tidegate_frames_{what}_total", {"service": "vlm", **labels}) or 0.0
 
 
-async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_only_late_captions_get_fewer_frames(server: NatsServer, admin: Client) -> None:
     await ask_for(admin, await film(admin, 8))
     before = [frames_counted("wanted"), frames_counted("analysed"), frames_counted("deferred", cause="backlog")]
     await asyncio.sleep(2 * LATE_S)
@@ -151,7 +147,7 @@ async def test_captions_that_waited_are_shown_fewer_frames_and_nothing_else_is(
 
 
 async def both(request: Any, body: dict[str, Any]) -> Any:
-    """An answer that is right for each kind of job."""
+    """A valid answer for each kind of job."""
     form = (body.get("response_format") or {}).get("json_schema", {}).get("name")
     answers = {
         "VerdictAnswer": '{"verdict":"confirmed","confidence":9,"reason":"x"}',
@@ -160,7 +156,7 @@ async def both(request: Any, body: dict[str, Any]) -> Any:
     return await text(answers.get(form, "A man walks by."))(request, body)
 
 
-async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsServer, admin: Client) -> None:
+async def test_timely_captions_and_those_without_a_target_get_all_frames(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 8)
     for settings in (
         {},
@@ -175,7 +171,7 @@ async def test_captions_in_time_and_without_a_target_are_shown_all(server: NatsS
     assert {(len(event.frames), event.quality) for event in captions} == {(FRAMES, None)}
 
 
-async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin: Client) -> None:
+async def test_a_caption_without_video_has_no_quality(server: NatsServer, admin: Client) -> None:
     await film(admin, 2, camera="other")
     await ask_for(admin, [1])
     await asyncio.sleep(2 * LATE_S)
@@ -185,9 +181,7 @@ async def test_a_caption_of_no_video_is_of_no_quality(server: NatsServer, admin:
     assert [(event.cause, event.quality) for event in captions] == [("no_video", None)] * 3
 
 
-async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_a_degrading_replica_does_not_count_as_faster(server: NatsServer, admin: Client) -> None:
     heard: list[WorkerStats] = []
 
     async def hear(message: Any) -> None:
@@ -204,12 +198,14 @@ async def test_a_replica_that_shows_fewer_frames_is_not_taken_for_a_faster_one(
     assert 4 / 6 < beat.work_s / beat.wanted_s < 1
 
 
-# ---- whatever dies
+# ---- killed processes
 
 
 @pytest.mark.slow
 @pytest.mark.long
-async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+async def test_a_kill_of_any_process_leaves_one_caption_for_all_time(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
     """Two workers and two fronts, killed at every point between a segment and its caption."""
     for stream, consumer in (("CAPTIONS", "vlm-caption"), ("MEDIA", names.VLM_PLAN)):
         await be_patient(admin, stream, consumer)
@@ -222,12 +218,12 @@ async def test_whatever_dies_all_time_has_one_caption(server: NatsServer, admin:
         try:
             async with asyncio.timeout(3 * patience_s()):
                 while workers.restarts < len(WORKER) * KILLS_A_POINT or fronts.restarts < len(FRONT) * KILLS_A_POINT:
-                    # All of its stretches are over at once.
+                    # All of its stretches are in the past.
                     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=40)
                     await film(admin, 20, camera=f"camera-{cameras}", start=start)
                     cameras += 1
                     await asyncio.sleep(0.5)
-                    # However slow the machine is: what waits at the end is little.
+                    # Bound the backlog at the end, however slow the machine is.
                     while await waiting(admin, names.CAPTIONS) > 20:
                         await asyncio.sleep(0.1)
                 await looked_through(admin)

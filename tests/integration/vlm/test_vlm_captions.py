@@ -1,4 +1,4 @@
-"""Captions over a real server: planned for every stretch of video, made, and summed up."""
+"""Captions over a real server: planned for every stretch of video, generated, and summarised."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MS = dt.timedelta(milliseconds=1)
 
 
 async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin: Client) -> None:
-    """By two fronts at once, the settings those of the service or the camera's own."""
+    """Two fronts plan together, with the settings of the service or of the camera."""
     await add_camera(admin, "lobby")
     await add_camera(admin, "street", caption_every_s=7.0, caption_prompt="Is the road free?")
     await add_camera(admin, "store", caption_every_s=0.0)
@@ -56,7 +56,7 @@ async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin:
     assert not [job for job in found if job.camera == "store"]
 
 
-async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
+async def test_a_stretch_is_planned_once_its_video_is_there_even_over_a_restart(
     server: NatsServer, admin: Client
 ) -> None:
     await add_camera(admin, "lobby", caption_every_s=3.0)
@@ -68,7 +68,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
                 await asyncio.sleep(0.02)
         early = [job for job in await planned(admin) if job.end > dt.datetime.now(dt.UTC)]
         assert not early, "its video is not over"
-    # The front is gone, and the server with it: what it put back comes again.
+    # The front and the server have restarted: returned segments are redelivered.
     await server.restart()
     async with fronting(server):
         await looked_through(admin)
@@ -78,7 +78,7 @@ async def test_a_stretch_is_planned_once_its_video_is_there_also_over_a_restart(
     assert dt.datetime.now(dt.UTC) >= last
 
 
-async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
+async def test_a_stopping_front_returns_unread_segments(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     js = admin.jetstream()
@@ -107,7 +107,7 @@ async def test_a_front_that_ends_hands_back_what_it_has_not_looked_at(
     assert {(j.camera, j.start, j.end) for j in await planned(admin)} == mine
 
 
-async def test_a_front_that_can_not_follow_the_cameras_ends(
+async def test_a_front_that_cannot_follow_the_cameras_ends(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(mirror: Mirror) -> None:
@@ -156,8 +156,8 @@ async def test_video_becomes_captions_and_captions_a_summary(server: NatsServer,
     assert (whole.captions, whole.text, whole.parts) == (len(captions), f"Summary of {len(captions)}.", [])
 
 
-async def test_a_day_of_captions_is_summed_up_in_parts_that_fit(server: NatsServer, admin: Client) -> None:
-    """The context has 4096 tokens, the model counts two characters for one, and refuses what is longer."""
+async def test_a_day_of_captions_is_summarised_in_fitting_parts(server: NatsServer, admin: Client) -> None:
+    """The context has 4096 tokens, the model counts two characters for one, and refuses longer prompts."""
     count, day = 1440, dt.datetime.now(dt.UTC) - dt.timedelta(hours=24)
     client = await bus.connect(server.settings("admin"), "admin")
     zero = {"queued_ms": 0.0, "decode_ms": 0.0, "infer_ms": 0.0}

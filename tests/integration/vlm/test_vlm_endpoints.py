@@ -28,7 +28,7 @@ NOW = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
 
 
 def databricks(*replies: Reply, then: Reply = good) -> OpenAiServer:
-    """It lists no models, and has no page that says whether it is well."""
+    """An endpoint that lists no models, and has no health page."""
     server = OpenAiServer(*replies, then=then, base="/serving-endpoints")
     server.health = server.lists = 404
     return server
@@ -50,7 +50,7 @@ def asks_for_one_token(body: dict[str, Any]) -> bool:
     return body["max_tokens"] == 1
 
 
-async def test_an_endpoint_without_pages_is_asked_for_a_token_before_it_gets_jobs(
+async def test_an_endpoint_without_pages_is_probed_by_a_token_before_it_gets_jobs(
     server: NatsServer, admin: Client
 ) -> None:
     seqs = await film(admin, 2)
@@ -64,10 +64,10 @@ async def test_an_endpoint_without_pages_is_asked_for_a_token_before_it_gets_job
 
 
 @pytest.mark.parametrize("lists", [200, 404])
-async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
+async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_flight(
     server: NatsServer, admin: Client, lists: int
 ) -> None:
-    """Also where it lists its models meanwhile. In hand for longer than VLM_OUTAGE_TIMEOUT_S, and delivered once."""
+    """Also where it lists its models meanwhile. In flight for longer than VLM_OUTAGE_TIMEOUT_S, and delivered once."""
     seqs = await film(admin, 2)
     async with databricks() as endpoint:
         endpoint.lists = lists
@@ -85,8 +85,8 @@ async def test_one_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
 
 
 @pytest.mark.slow
-async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: NatsServer, admin: Client) -> None:
-    """For longer than VLM_TIMEOUT_S: it looks no different from one that hangs, and jobs are kept all the same."""
+async def test_an_endpoint_that_holds_requests_while_it_starts_loses_no_job(server: NatsServer, admin: Client) -> None:
+    """For longer than VLM_TIMEOUT_S: it is indistinguishable from a hung one, and the worker loses no job."""
     seqs = await film(admin, 2)
     hasty = {"vlm_timeout_s": 0.3, "vlm_outage_timeout_s": 0.5}
     async with databricks() as endpoint, worker(server, endpoint.url, vlm_model="fake", **hasty) as health:
@@ -103,7 +103,7 @@ async def test_one_that_holds_requests_while_it_starts_costs_no_job(server: Nats
     assert await letters(admin) == []
 
 
-async def test_a_nim_that_loads_its_model_is_not_asked(server: NatsServer, admin: Client) -> None:
+async def test_a_nim_that_loads_its_model_gets_no_request(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     async with OpenAiServer() as endpoint:
         endpoint.health, endpoint.ready = 404, 503
@@ -119,10 +119,10 @@ async def test_a_nim_that_loads_its_model_is_not_asked(server: NatsServer, admin
 
 
 @pytest.mark.slow
-async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
+async def test_a_key_that_may_only_list_models_loses_no_job(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lists its models to everybody says nothing of keys. A new one counts without a restart."""
+    """A public list of models does not verify a key. A new key applies without a restart."""
     seqs = await film(admin, 2)
     key = tmp_path / "key"
     key.write_text("nvapi-old")
@@ -143,7 +143,7 @@ async def test_a_key_that_lists_models_and_may_ask_none_costs_no_job(
     assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
-async def test_a_model_that_is_not_there_costs_no_job(server: NatsServer, admin: Client) -> None:
+async def test_a_missing_model_loses_no_job(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     async with (
         databricks() as endpoint,
@@ -159,7 +159,7 @@ async def test_a_model_that_is_not_there_costs_no_job(server: NatsServer, admin:
     assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
-async def test_who_has_too_much_to_do_is_there() -> None:
+async def test_an_overloaded_endpoint_is_up() -> None:
     busy = databricks(then=refused(429, "REQUEST_LIMIT_EXCEEDED"))
     async with busy, ModelEndpoint(busy.url, key=lambda: "", timeout_s=5) as endpoint:
         assert (await endpoint.look("fake")).models == []
@@ -185,18 +185,18 @@ async def test_who_has_too_much_to_do_is_there() -> None:
         (504, {}, RequestFailed),
     ],
 )
-def test_what_an_error_means(status: int, headers: dict[str, str], means: type[Exception]) -> None:
+def test_each_error_is_classified(status: int, headers: dict[str, str], means: type[Exception]) -> None:
     assert type(of(status, '{"error_code":"X","message":"said"}', headers)) is means
 
 
 @given(st.integers(0, 10**8))
-def test_how_long_to_wait_is_read_of_seconds_and_of_dates(seconds: int) -> None:
+def test_the_wait_is_read_from_seconds_and_dates(seconds: int) -> None:
     assert retry_after(str(seconds), NOW) == seconds
     assert retry_after(format_datetime(NOW + dt.timedelta(seconds=seconds), usegmt=True), NOW) == seconds
     assert retry_after(format_datetime(NOW - dt.timedelta(seconds=seconds), usegmt=True), NOW) == 0
 
 
 @given(st.text() | st.sampled_from(["", "-1", "1e9", "soon", "٣", "9" * 400]))
-def test_what_says_no_time_is_not_waited_for(text: str) -> None:
+def test_an_unreadable_wait_is_ignored(text: str) -> None:
     found = retry_after(text, NOW)
     assert found is None or found >= 0

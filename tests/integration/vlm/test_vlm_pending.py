@@ -1,4 +1,4 @@
-"""The segments that wait for the end of their stretches: one for each, and no flood keeps others from waiting."""
+"""The segments that wait for the end of their stretches: one for each, and no flood displaces others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ending(second: float) -> list[CaptionStretch]:
     return [CaptionStretch(end - dt.timedelta(seconds=10), end)]
 
 
-def test_one_segment_waits_for_a_stretch_and_waits_on_when_it_is_delivered_again() -> None:
+def test_one_segment_waits_for_a_stretch_even_when_redelivered() -> None:
     pending, now = PendingSegments(), START.timestamp()
     assert pending.add("lobby", ending(5), 1, now, is_listed=True)
     assert not pending.add("lobby", ending(5), 2, now, is_listed=True)
@@ -40,7 +40,7 @@ def test_one_segment_waits_for_a_stretch_and_waits_on_when_it_is_delivered_again
     assert pending.add("lobby", ending(5), 4, now + 5.5, is_listed=True), "the first is over"
 
 
-def test_what_waits_is_bounded() -> None:
+def test_pending_segments_are_bounded() -> None:
     pending, now = PendingSegments(), START.timestamp()
     of_one = [pending.add("lobby", ending(n), n, now, is_listed=True) for n in range(1000)]
     assert sum(of_one) == MOST_OF_A_CAMERA
@@ -50,7 +50,7 @@ def test_what_waits_is_bounded() -> None:
     assert pending.add("other", ending(9), 1, now + 2, is_listed=False), "a place is free again"
 
 
-async def test_a_flood_of_one_camera_stops_no_other_s_captions(
+async def test_a_flood_of_one_camera_stops_no_captions_of_others(
     server: NatsServer, admin: Client, small: list[Piece]
 ) -> None:
     await add_camera(admin, "lobby", caption_every_s=5.0)

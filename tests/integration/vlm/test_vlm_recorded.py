@@ -1,4 +1,4 @@
-"""What a model is shown of a time that MEDIA has let go: recordings, by every kind of question."""
+"""Video of a time that MEDIA has expired: the model gets recordings, for every kind of question."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["second", "world"]
 
 
 class Model(OpenAiServer):
-    """shown: the pictures of each question. It says how many there are, and of a text alone how often it says so."""
+    """shown: the pictures of each question. The reply has their number; for a text, how often it has such replies."""
 
     def __init__(self) -> None:
         super().__init__(then=self._answer)
@@ -55,7 +55,7 @@ class Model(OpenAiServer):
 
 @contextlib.asynccontextmanager
 async def recorded_model(world: World, second: Sequence[Piece]) -> AsyncIterator[Model]:
-    """Of two minutes and a half, MEDIA has the last one, and recordings the first two."""
+    """MEDIA has the last of two and a half minutes, and recordings have the first two."""
     recorder = world.recorder(RECORDER_IDLE_S="300")
     await publish(world.admin, filmed(second, range(150)))
     await world.until_recorded(120)
@@ -70,14 +70,14 @@ def span(since: float, until: float) -> dict[str, str]:
 
 
 def shows(second: Sequence[Piece], jpeg: bytes, at: float) -> bool:
-    """Whether a picture is of the frame of that time, or one beside it."""
+    """Whether a picture is of the frame of that time, or an adjacent one."""
     (piece,) = filmed(second, [int(at)])
     sent = [luma for _, luma in frames(piece.payload)]
     return abs(nearest(jpeg, sent) - at % 1 * 25) <= 1
 
 
 @pytest.mark.slow
-async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, second: Sequence[Piece]) -> None:
+async def test_a_summary_without_captions_uses_recordings(world: World, second: Sequence[Piece]) -> None:
     async with recorded_model(world, second) as model:
         whole = msgspec.convert(
             await ask(world.admin, kind="summarize", camera="cam", **span(10, 70)), Summary, strict=False
@@ -86,7 +86,7 @@ async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, s
         assert [frame.seq for frame in whole.frames] == [0] * 4
         (pictures,) = model.shown
         assert all(shows(second, jpeg, at) for jpeg, at in zip(pictures, (17.5, 32.5, 47.5, 62.5), strict=True))
-        # Half of it is in MEDIA alone.
+        # Half of it is only in MEDIA.
         both = msgspec.convert(
             await ask(world.admin, kind="summarize", camera="cam", **span(30, 150)), Summary, strict=False
         )
@@ -99,7 +99,7 @@ async def test_a_summary_without_captions_is_of_what_is_recorded(world: World, s
         assert nobody["cause"] == "no_captions" and nobody["text"] == "" and "is not kept in MEDIA" in nobody["reason"]
 
 
-async def test_what_search_finds_in_recordings_is_shown_and_saved(
+async def test_search_results_in_recordings_are_used_and_saved(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:
     at = BEGIN + s(42.4)
@@ -119,7 +119,7 @@ async def test_what_search_finds_in_recordings_is_shown_and_saved(
     await search.close()
 
 
-async def test_an_incident_that_media_has_half_of_is_judged_by_all_of_it(world: World, second: Sequence[Piece]) -> None:
+async def test_a_partially_expired_incident_is_judged_by_all_its_video(world: World, second: Sequence[Piece]) -> None:
     async with recorded_model(world, second) as model:
         job = jobs.Verify(
             camera="cam", incident="i-1", prompt="A tram", segments=list(range(81, 101)), start=BEGIN + s(80),

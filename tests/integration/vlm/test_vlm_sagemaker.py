@@ -1,4 +1,4 @@
-"""A model behind Amazon SageMaker: signed requests to a page that checks them as AWS does, and what its errors cost."""
+"""A model behind Amazon SageMaker: signed requests to a page that checks them as AWS does, and its errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BODY = {"model": "x", "messages": [{"role": "user", "content": "Ünïcode, and \
 
 @pytest_asyncio.fixture
 async def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[SageMakerServer]:
-    """The page, found as programs of AWS are told, and nothing else of AWS."""
+    """The page, by the environment variables of AWS, and nothing else of AWS."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
@@ -73,11 +73,11 @@ async def redelivered(client: Client) -> int:
     return (await client.jetstream().consumer_info("VLM", "vlm-verify")).num_redelivered or 0
 
 
-# ---- who asks
+# ---- callers
 
 
 @pytest.mark.parametrize("key", [Key(), ROLE], ids=["a user", "a role"])
-async def test_a_signed_request_is_taken(aws: SageMakerServer, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signed_request_is_accepted(aws: SageMakerServer, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.keys = [key]
     for name, value in key.environment().items():
         monkeypatch.setenv(name, value)
@@ -88,11 +88,11 @@ async def test_a_signed_request_is_taken(aws: SageMakerServer, key: Key, monkeyp
     (request,) = aws.heard
     assert request.path == "/endpoints/qwen-VL/invocations"
     assert request.headers["X-Amzn-SageMaker-Inference-Component"] == "qwen-VL-1"
-    # The endpoint has one model, and no name for it; and the answer is to come whole.
+    # The endpoint has one model without a name, and the answer comes without streaming.
     assert aws.bodies == [{k: v for k, v in BODY.items() if k != "model"}]
 
 
-async def test_a_model_is_named_where_it_has_a_name(aws: SageMakerServer) -> None:
+async def test_a_model_with_a_name_is_named(aws: SageMakerServer) -> None:
     async with endpoint(model="adapter-2") as found:
         await found.complete(BODY | {"model": "adapter-2"})
         assert (await found.look("adapter-2")).models == ["adapter-2"]
@@ -108,7 +108,7 @@ async def test_a_model_is_named_where_it_has_a_name(aws: SageMakerServer) -> Non
         ("AWS_REGION", "us-east-1", "correct AWS_SECRET_ACCESS_KEY, or this machine's clock"),
     ],
 )
-async def test_who_signs_otherwise_is_refused(
+async def test_a_wrong_signature_is_refused(
     aws: SageMakerServer, variable: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -119,7 +119,7 @@ async def test_who_signs_otherwise_is_refused(
     assert aws.bodies == []
 
 
-async def test_a_clock_that_is_wrong_is_refused(aws: SageMakerServer) -> None:
+async def test_a_wrong_clock_is_refused(aws: SageMakerServer) -> None:
     aws.now = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     async with endpoint() as found:
         with pytest.raises(Refused, match="this machine's clock"):
@@ -127,10 +127,10 @@ async def test_a_clock_that_is_wrong_is_refused(aws: SageMakerServer) -> None:
 
 
 @pytest.mark.parametrize("change", ["nothing", "body", "path", "token", "header", "signature", "date"])
-async def test_what_was_signed_can_t_be_altered_on_its_way(
+async def test_a_signed_request_cannot_be_altered_in_transit(
     aws: SageMakerServer, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page of these tests would see it, else they would prove nothing."""
+    """Check that the page of these tests detects an alteration."""
     aws.keys = [ROLE]
     for name, value in ROLE.environment().items():
         monkeypatch.setenv(name, value)
@@ -157,7 +157,7 @@ async def test_what_was_signed_can_t_be_altered_on_its_way(
 async def test_credentials_are_renewed_and_in_no_log(
     aws: SageMakerServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As on EKS: a role by a token in a file, both of which change. Each key of the role is good for one request."""
+    """As on EKS: a role by a token in a file, both of which change. Each key of the role is valid for one request."""
     token = tmp_path / "token"
     token.write_text("WEB-1")
     requests: list[str] = []
@@ -197,7 +197,9 @@ async def test_credentials_are_renewed_and_in_no_log(
     assert [secret for secret in ("SECRET-", "TOKEN-", "WEB-") if secret in caplog.text] == []
 
 
-async def test_no_credentials_and_no_region_are_said(aws: SageMakerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_credentials_and_a_missing_region_are_reported(
+    aws: SageMakerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     async with endpoint() as found:
@@ -208,13 +210,13 @@ async def test_no_credentials_and_no_region_are_said(aws: SageMakerServer, monke
         SageMakerEndpoint(ADDRESS, model="", timeout_s=10)
 
 
-# ---- what errors cost
+# ---- the cost of errors
 
 
-async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_hand(
+async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_flight(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
-    """Away for longer than VLM_OUTAGE_TIMEOUT_S. It is asked again and again meanwhile, as that has it scaled up."""
+    """Away for longer than VLM_OUTAGE_TIMEOUT_S. The worker repeats the request: requests scale the endpoint up."""
     seqs = await film(admin, 2)
     async with worker(server, URL, vlm_outage_timeout_s=0.2) as health:
         assert health.ready is None
@@ -232,7 +234,7 @@ async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_h
     assert await letters(admin) == []
 
 
-async def test_a_worker_takes_nothing_before_its_endpoint_is_there(
+async def test_a_worker_takes_no_job_before_its_endpoint_is_up(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
     aws.then = cold
@@ -253,7 +255,7 @@ async def test_a_worker_takes_nothing_before_its_endpoint_is_there(
 
 
 @pytest.mark.slow
-async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
+async def test_an_endpoint_that_stays_cold_gets_no_jobs_and_loses_none(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -263,7 +265,7 @@ async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
             await bus.publish_job(admin, verify(n, seqs))
         await until(lambda: health.ready and "no instance yet" in health.ready)
 
-        # Handed back once, after which nothing is taken: what comes again and again is dead in the end.
+        # Returned once, and no job is taken after it: repeated deliveries would dead-letter the job.
         request_count = len(aws.bodies)
         await until(lambda: len(aws.bodies) >= request_count + 5)
         aws.then = sagemaker_server.good
@@ -273,7 +275,7 @@ async def test_one_that_stays_cold_for_too_long_gets_no_jobs_and_costs_none(
 
 
 @pytest.mark.slow
-async def test_a_right_that_is_taken_away_is_said_by_readiness_and_costs_no_job(
+async def test_a_revoked_right_is_reported_by_readiness_and_loses_no_job(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -303,7 +305,7 @@ async def test_a_right_that_is_taken_away_is_said_by_readiness_and_costs_no_job(
         (refused(500, "InternalFailure", ""), "failed"),
     ],
 )
-async def test_a_fault_that_passes_costs_no_delivery(
+async def test_a_transient_fault_costs_no_delivery(
     server: NatsServer, admin: Client, aws: SageMakerServer, reply: sagemaker_server.Reply, outcome: str
 ) -> None:
     def counted() -> float:
@@ -320,7 +322,7 @@ async def test_a_fault_that_passes_costs_no_delivery(
     assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
-async def test_a_request_that_the_model_will_never_take_is_dead_lettered_at_once(
+async def test_a_request_that_the_model_rejects_is_dead_lettered_immediately(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -360,12 +362,12 @@ def model_error(status: int, message: str) -> dict[str, Any]:
         (530, "InternalDependencyException", {}, RequestFailed, "530"),
     ],
 )
-def test_what_an_error_means(status: int, kind: str, body: Any, means: type[TidegateError], says: str) -> None:
+def test_each_error_is_classified(status: int, kind: str, body: Any, means: type[TidegateError], says: str) -> None:
     found = of(status, kind, body if isinstance(body, str) else json.dumps(body), ADDRESS)
     assert type(found) is means and says in str(found) and "S3CRET" not in str(found)
 
 
-# ---- how it is named
+# ---- its name
 
 
 @pytest.mark.parametrize(
@@ -376,7 +378,7 @@ def test_what_an_error_means(status: int, kind: str, body: Any, means: type[Tide
         ("sagemaker://e?component=C-1&region=x", SageMakerAddress(endpoint="e", component="C-1", region="x")),
     ],
 )
-def test_an_endpoint_is_named_by_a_url(url: str, address: SageMakerAddress) -> None:
+def test_an_endpoint_is_parsed_from_a_url(url: str, address: SageMakerAddress) -> None:
     assert sagemaker(url) == address
     assert VlmSettings(vlm_url=url).replicas == 1
 
@@ -386,7 +388,7 @@ def test_an_endpoint_is_named_by_a_url(url: str, address: SageMakerAddress) -> N
     ["", "a_b", "-a", "a" * 64, "e/path", "e?region=", "e?region=a/b", "e?region=a@evil.example", "e?zone=x", "e#x",
      "e?component=a/../b", "e?component=a&component=b", "e?region", "[", "e:80", "key:secret@e"],
 )  # fmt: skip
-def test_what_names_no_endpoint_is_refused_at_start(rest: str) -> None:
+def test_a_url_without_an_endpoint_is_refused_at_start(rest: str) -> None:
     with pytest.raises(SettingError, match="VLM_URL") as refusal:
         VlmSettings(vlm_url=f"sagemaker://{rest}")
     assert "secret" not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The vlm worker over a real NATS server; its endpoint a page of code, for faults that a real one never shows."""
+"""The vlm worker over a real NATS server; its endpoint is a fake, for faults that a real one never shows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def openai() -> AsyncIterator[OpenAiServer]:
 
 @contextlib.asynccontextmanager
 async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[TestServer]:
-    """Any request is answered by it."""
+    """Answer each request with it."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
@@ -73,7 +73,7 @@ def verify(n: int, seqs: list[int], **changes: Any) -> jobs.Verify:
     return jobs.Verify(camera="lobby", incident=f"i-{n}", prompt="A tram is there.", segments=seqs, **changes)
 
 
-# ---- what jobs end in
+# ---- results of jobs
 
 
 async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
@@ -105,7 +105,7 @@ async def test_every_kind_of_job_ends_in_its_event(server: NatsServer, admin: Cl
     assert await letters(admin) == []
 
 
-async def test_what_the_model_is_shown_is_what_the_event_names(
+async def test_the_event_names_the_frames_that_the_model_saw(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     seqs = await film(admin, 3)
@@ -123,7 +123,7 @@ async def test_what_the_model_is_shown_is_what_the_event_names(
     assert all(p["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/") for p in parts[1:6:2])
 
 
-async def test_segments_cut_inside_their_gop_are_shown_too(
+async def test_segments_inside_their_gop_are_used_too(
     server: NatsServer, admin: Client, openai: OpenAiServer, tmp_path: Path
 ) -> None:
     found = clips.pieces(make(tmp_path / "long.mp4", frames=100, fps=25, gop=100), "lobby")
@@ -153,7 +153,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
 
     openai.then = slow
     js, before = admin.jetstream(), prepared()
-    # Published without the id by which JetStream would know the second one: another publisher, or an older one.
+    # Published without the id for JetStream's deduplication: by another publisher, or an older one.
     for _ in range(3):
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
     async with worker(server, openai.url):
@@ -161,7 +161,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
         await asyncio.sleep(0.3)
         gate.set()
         await settled(admin)
-        # And once more, later.
+        # A later repetition.
         await js.publish(names.job("verify", "lobby"), jobs.encode(verify(7, seqs)))
         await settled(admin)
     found = await stored_results(admin)
@@ -172,7 +172,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
 
 
 def losing_acknowledgements(server: NatsServer) -> NetworkProxy:
-    """What is said on it as done gets to the server as still worked on."""
+    """A proxy that turns acknowledgements into reports of progress."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 20):
@@ -184,10 +184,10 @@ def losing_acknowledgements(server: NatsServer) -> NetworkProxy:
 
 
 @pytest.mark.slow
-async def test_a_job_whose_acknowledgement_was_lost_is_answered_once(
+async def test_a_job_with_a_lost_acknowledgement_is_answered_once(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    """EVENTS has forgotten its id: after a second here, and 15 minutes in the contract."""
+    """The deduplication window of EVENTS is over: a second here, and 15 minutes in the contract."""
     js, seqs = admin.jetstream(), await film(admin, 3)
     start, end = now() - dt.timedelta(seconds=30), now()
     config = (await js.stream_info(names.EVENTS)).config
@@ -244,10 +244,10 @@ async def test_a_job_whose_video_has_expired_ends_with_that_reason(
     assert openai.requests == [] and await letters(admin) == []
 
 
-async def test_video_that_the_server_gives_a_little_later_is_judged_all_the_same(
+async def test_video_that_the_server_returns_late_is_judged(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
-    """So it is where a follower is behind its cluster, or a server can't open its files for some seconds."""
+    """As with a stale follower, or a server that can't open its files for some seconds."""
     openai.then = text('{"verdict":"confirmed","confidence":90,"reason":"There it is."}')
     start = dt.datetime.now(dt.UTC)
     end = start + dt.timedelta(seconds=3)
@@ -257,7 +257,7 @@ async def test_video_that_the_server_gives_a_little_later_is_judged_all_the_same
         await bus.publish_job(admin, verify(1, [1, 2, 3]))
         await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
         await until(lambda: count("tidegate_failed_total", **failed) >= before + 2)
-        # Who waits for an answer gets it at once, and may ask again.
+        # A waiting asker gets the answer immediately, and may ask again.
         question = jobs.Ask(camera="lobby", id="q", question="Who?", start=start, end=end, wait_s=60.0)
         await bus.publish_job(admin, question)
         while not await stored_results(admin):
@@ -269,7 +269,7 @@ async def test_video_that_the_server_gives_a_little_later_is_judged_all_the_same
     assert await letters(admin) == []
 
 
-async def test_what_is_kept_of_the_evidence_is_enough(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
+async def test_the_remaining_evidence_is_enough(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     seqs = await film(admin, 6)
     await admin.jetstream().purge_stream("MEDIA", seq=seqs[3])
     async with worker(server, openai.url):
@@ -290,7 +290,7 @@ BAD_JOBS = [
 ]
 
 
-async def test_what_is_no_job_is_dead_lettered_with_the_field(
+async def test_an_invalid_job_is_dead_lettered_with_the_field(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     js = admin.jetstream()
@@ -314,7 +314,7 @@ async def test_what_is_no_job_is_dead_lettered_with_the_field(
 # ---- an endpoint that fails
 
 
-async def test_an_answer_that_breaks_its_schema_is_asked_once_more(
+async def test_an_answer_outside_its_schema_is_requested_once_more(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -337,7 +337,7 @@ async def test_an_answer_that_breaks_its_schema_is_asked_once_more(
 
 
 @pytest.mark.parametrize("fault", ["500", "broken off", "hangs", "busy", "busy for a while", "bad gateway"])
-async def test_a_fault_that_passes_costs_nothing(
+async def test_a_transient_fault_costs_nothing(
     server: NatsServer, admin: Client, openai: OpenAiServer, fault: str
 ) -> None:
     seqs = await film(admin, 2)
@@ -359,7 +359,7 @@ async def test_a_fault_that_passes_costs_nothing(
     assert await letters(admin) == []
 
 
-async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServer, admin: Client) -> None:
+async def test_an_absent_endpoint_is_waited_for(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     await bus.publish_job(admin, verify(1, seqs))
     endpoint = OpenAiServer()
@@ -381,7 +381,7 @@ async def test_an_endpoint_that_is_not_there_yet_is_waited_for(server: NatsServe
     assert len(await stored_results(admin)) == 1
 
 
-async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
+async def test_jobs_in_flight_go_to_other_replicas_when_the_endpoint_stays_away(
     server: NatsServer, admin: Client
 ) -> None:
     seqs = await film(admin, 2)
@@ -395,7 +395,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
         await until(lambda: health.ready and "/health answers 500" in health.ready)
         async with worker(server, well.url):
             await settled(admin)
-        # What is sick takes nothing, and comes back by itself.
+        # A worker with a sick endpoint takes no job, and recovers by itself.
         sick.health, sick.then = 200, text('{"verdict":"rejected","confidence":1,"reason":"back"}')
         await until(lambda: health.ready is None)
         await bus.publish_job(admin, verify(9, seqs))
@@ -406,7 +406,7 @@ async def test_jobs_in_hand_go_to_other_replicas_when_the_endpoint_stays_away(
     assert await letters(admin) == []
 
 
-async def test_a_request_that_is_never_taken_is_dead_lettered_at_once(
+async def test_a_rejected_request_is_dead_lettered_immediately(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -419,7 +419,7 @@ async def test_a_request_that_is_never_taken_is_dead_lettered_at_once(
 
 
 @pytest.mark.slow
-async def test_a_request_that_fails_everywhere_is_dead_lettered_in_the_end(
+async def test_a_request_that_fails_everywhere_is_finally_dead_lettered(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     seqs = await film(admin, 2)
@@ -441,7 +441,7 @@ async def test_a_request_that_fails_everywhere_is_dead_lettered_in_the_end(
     assert sorted(e.job for _, e in await stored_results(admin)) == ["i-1", "i-2"]
 
 
-async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_file(
+async def test_a_refused_key_is_reported_by_readiness_and_renewed_from_its_file(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seqs = await film(admin, 2)
@@ -464,7 +464,7 @@ async def test_a_key_that_is_refused_is_said_by_readiness_and_renewed_from_its_f
 
 
 @pytest.mark.parametrize("status", [301, 307])
-async def test_frames_and_the_key_go_to_the_endpoint_alone_wherever_it_redirects(status: int) -> None:
+async def test_frames_and_the_key_follow_no_redirect(status: int) -> None:
     heard = list[str]()
 
     async def elsewhere(request: web.Request) -> web.Response:
@@ -485,7 +485,7 @@ async def test_frames_and_the_key_go_to_the_endpoint_alone_wherever_it_redirects
     assert heard == []
 
 
-async def test_a_model_that_the_endpoint_has_not_is_named(server: NatsServer, openai: OpenAiServer) -> None:
+async def test_a_missing_model_is_named(server: NatsServer, openai: OpenAiServer) -> None:
     client = await bus.connect(server.settings("vlm"), "vlm")
     health, stop = Health(), asyncio.Event()
     settings = VlmSettings(vlm_url=openai.url, vlm_model="other/model")
@@ -497,21 +497,21 @@ async def test_a_model_that_the_endpoint_has_not_is_named(server: NatsServer, op
     await client.close()
 
 
-async def test_a_worker_that_is_told_to_go_hands_back_what_waits(server: NatsServer, admin: Client) -> None:
+async def test_a_draining_worker_returns_waiting_jobs(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     async with OpenAiServer(then=refused(429, "later", **{"Retry-After": "600"})) as busy, OpenAiServer() as well:
         async with worker(server, busy.url):
             for n in range(4):
                 await bus.publish_job(admin, verify(n, seqs))
             await until(lambda: len(busy.requests) >= 4)
-        # Drained at once, not in ten minutes; what it had is there for the next.
+        # It drains immediately, not in ten minutes; the next replica gets its job.
         async with worker(server, well.url):
             await settled(admin)
     assert len(await stored_results(admin)) == 4 and await letters(admin) == []
 
 
-async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
-    """As one whose URL lacks its /v1: it lists nothing, and every request is for a path that it does not know."""
+async def test_a_healthy_server_that_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
+    """As with a URL without its /v1: it lists nothing, and every request is for an unknown path."""
     seqs = await film(admin, 2)
     async with OpenAiServer(then=refused(404, "no such path"), models=["fake"]) as lost, OpenAiServer() as well:
         async with worker(server, lost.url) as health:
@@ -525,9 +525,7 @@ async def test_a_server_that_looks_well_and_refuses_all_work_is_not_hammered(ser
     assert [e.job for _, e in await stored_results(admin)] == ["i-1"] and await letters(admin) == []
 
 
-async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_back(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_an_answer_during_the_pause_ends_the_pause(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     gate = asyncio.Event()
 
@@ -548,7 +546,7 @@ async def test_an_answer_that_comes_while_the_endpoint_is_left_alone_brings_it_b
     assert len(await stored_results(admin)) == 2
 
 
-async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server: NatsServer, admin: Client) -> None:
+async def test_jobs_unfinished_by_a_drain_are_returned_and_forgotten(server: NatsServer, admin: Client) -> None:
     consumer = (await admin.jetstream().consumer_info(names.VLM, "vlm-verify")).config
     consumer.ack_wait = 2 * LONGEST_S  # redelivery without a hand-back comes after this test
     await admin.jetstream().add_consumer(names.VLM, consumer)
@@ -563,7 +561,7 @@ async def test_what_a_drain_has_no_time_for_is_handed_back_and_forgotten(server:
     assert len(await stored_results(admin)) == 1
 
 
-async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
+async def test_a_camera_with_gaps_is_shown_with_its_available_frames(
     server: NatsServer, admin: Client, openai: OpenAiServer
 ) -> None:
     """Video for two seconds at the beginning, and again long after: no instant of the stretch has any."""
@@ -577,9 +575,7 @@ async def test_a_camera_that_came_and_went_is_shown_as_far_as_it_was_there(
     assert caption.cause is None and [f.seq for f in caption.frames] == first[:1]
 
 
-async def test_video_that_can_t_be_decoded_is_said_to_be_so(
-    server: NatsServer, admin: Client, openai: OpenAiServer
-) -> None:
+async def test_undecodable_video_is_reported(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     (seq,) = await film(admin, 1)
     raw = await admin.jetstream().get_msg("MEDIA", seq, direct=True)
     headers = {k: v for k, v in (raw.headers or {}).items() if not k.startswith("Nats-")}
@@ -613,9 +609,7 @@ async def test_questions_are_answered_by_request(server: NatsServer, admin: Clie
     assert await letters(admin) == []
 
 
-async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
-    server: NatsServer, admin: Client, openai: OpenAiServer
-) -> None:
+async def test_a_question_waits_for_a_worker(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     await film(admin, 4)
     openai.then = text('{"answer":"Nobody.","frames":[]}')
     async with fronting(server):
@@ -632,7 +626,7 @@ async def test_a_question_waits_for_a_worker_that_is_yet_to_come(
         assert bad["Nats-Service-Error-Code"] == "400" and "sinc" in bad["Nats-Service-Error"]
 
 
-async def test_a_front_that_goes_says_so_to_whoever_waits(server: NatsServer, admin: Client) -> None:
+async def test_a_stopping_front_answers_waiting_askers(server: NatsServer, admin: Client) -> None:
     async with fronting(server):
         asking = asyncio.create_task(ask(admin, kind="ask", camera="lobby", question="Who?"))
         await until_requested(admin)
@@ -640,7 +634,7 @@ async def test_a_front_that_goes_says_so_to_whoever_waits(server: NatsServer, ad
     assert refusal["Nats-Service-Error-Code"] == "503" and "ask again" in refusal["Nats-Service-Error"]
 
 
-async def test_an_asker_may_ask_and_nothing_else(server: NatsServer, admin: Client) -> None:
+async def test_an_asker_may_only_ask(server: NatsServer, admin: Client) -> None:
     asker = await bus.connect(server.settings("asker"), "asker")
     problems: list[str] = []
     asker._error_cb = lambda e: problems.append(str(e)) or asyncio.sleep(0)  # type: ignore[attr-defined, func-returns-value]
@@ -655,9 +649,7 @@ async def test_an_asker_may_ask_and_nothing_else(server: NatsServer, admin: Clie
 # ---- frames that search found
 
 
-async def test_half_of_the_frames_are_those_that_search_found(
-    server: NatsServer, admin: Client, openai: OpenAiServer
-) -> None:
+async def test_half_of_the_frames_come_from_search(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
     await film(admin, 20, start=start)
     found = start + dt.timedelta(seconds=4.2)
@@ -685,10 +677,10 @@ async def test_half_of_the_frames_are_those_that_search_found(
     assert times == sorted(times) and (times[-1] - times[0]).total_seconds() > 10
 
 
-# ---- what is measured
+# ---- metrics
 
 
-async def test_what_jobs_took_is_counted(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
+async def test_resources_of_jobs_are_counted(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     seqs = await film(admin, 2)
     before = {
         "jobs": count("tidegate_vlm_jobs_total", kind="verify", outcome="confirmed"),
@@ -707,10 +699,10 @@ async def test_what_jobs_took_is_counted(server: NatsServer, admin: Client, open
 
 
 @pytest.mark.parametrize("tokens", [-5, 2**60, 2**63])
-async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
+async def test_an_answer_is_published_with_any_token_counts(
     server: NatsServer, admin: Client, openai: OpenAiServer, tokens: int
 ) -> None:
-    """Less than none ended the job as a dead letter, and of so many no reader took the event."""
+    """Regression: a negative count dead-lettered the job, and readers refused events with huge counts."""
     seqs = await film(admin, 3)
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
 
@@ -727,9 +719,7 @@ async def test_whatever_the_endpoint_says_of_tokens_its_answer_is_told(
     assert await letters(admin) == []
 
 
-async def test_a_caption_without_an_end_is_one_that_can_be_read(
-    server: NatsServer, admin: Client, openai: OpenAiServer
-) -> None:
+async def test_an_endless_caption_is_readable(server: NatsServer, admin: Client, openai: OpenAiServer) -> None:
     await film(admin, 3)
     start = now() - dt.timedelta(seconds=30)
     openai.then = text("A man walks by. " * 20_000)
@@ -740,8 +730,8 @@ async def test_a_caption_without_an_end_is_one_that_can_be_read(
     assert events.decode(events.encode(caption), Caption).text.startswith("A man walks by. A man")
 
 
-def test_a_page_of_gauges_without_an_end_is_read_at_its_length_s_cost() -> None:
-    """A line of four megabytes took the square of its quotes, in the loop that tells JetStream that work goes on."""
+def test_an_endless_page_of_gauges_is_read_in_linear_time() -> None:
+    """Regression: a line of four megabytes took quadratic time, in the loop that extends the ack wait."""
     imports = r"""
 import asyncio
 from services.vlm.endpoints.openai import ModelEndpoint

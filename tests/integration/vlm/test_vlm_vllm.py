@@ -1,4 +1,4 @@
-"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, urgency, and a vLLM of our own."""
+"""vlm on a real vLLM, whose model of two layers answers noise: schemas, crashes, priorities, and an own vLLM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TOKENS = 1200
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
-    """Started once: it takes half a minute. Not for longer than this file: even idle it keeps a core busy."""
+    """Start it once, because it takes half a minute; end it with this file, because even idle it uses a core."""
     process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log", cores=vllm_process.apart())
     process.start()
     try:
@@ -70,7 +70,7 @@ def verify(name: str, seqs: list[int]) -> jobs.Verify:
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
-async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
+async def test_every_kind_of_job_is_answered(server: NatsServer, admin: Client, vllm: VllmProcess, media: str) -> None:
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
     seqs = await film(admin, 18, start=start)
     end = start + dt.timedelta(seconds=18)
@@ -94,7 +94,7 @@ async def test_every_kind_is_answered(server: NatsServer, admin: Client, vllm: V
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
-async def test_jobs_are_answered_by_way_of_sagemaker(
+async def test_jobs_are_answered_through_sagemaker(
     server: NatsServer, admin: Client, vllm: VllmProcess, media: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM's own `/invocations`, behind a page that checks signatures as AWS does."""
@@ -111,7 +111,7 @@ async def test_jobs_are_answered_by_way_of_sagemaker(
             await bus.publish_job(admin, verify("signed", seqs[:4]))
             await bus.publish_job(admin, jobs.Caption(camera="lobby", start=start, end=end))
             await settled(admin)
-        # Longer than its context: what vLLM says of it comes back in SageMaker's words.
+        # Longer than its context: vLLM's error comes back in SageMaker's format.
         async with worker(server, url, vlm_max_tokens=vllm_process.CONTEXT + 1):
             await bus.publish_job(admin, verify("long", seqs[:4]))
             await settled(admin)
@@ -130,7 +130,7 @@ async def test_jobs_are_answered_by_way_of_sagemaker(
     assert all("model" not in body and "stream" not in body for body in requests) and len(requests) >= 2
 
 
-async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
+async def test_a_truncated_answer_is_uncertain(server: NatsServer, admin: Client, vllm: VllmProcess) -> None:
     seqs = await film(admin, 3)
     async with worker(server, vllm.url, vlm_max_tokens=16):
         await bus.publish_job(admin, verify("cut", seqs))
@@ -140,7 +140,7 @@ async def test_an_answer_that_is_cut_off_is_uncertain(server: NatsServer, admin:
     assert "cut off after 16 tokens" in verdict.reason
 
 
-async def test_a_verify_comes_before_a_backlog_of_captions(
+async def test_a_verify_job_overtakes_a_backlog_of_captions(
     server: NatsServer, admin: Client, vllm: VllmProcess
 ) -> None:
     start = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
@@ -172,10 +172,10 @@ async def test_a_verify_comes_before_a_backlog_of_captions(
     assert 0 <= between <= SLOTS
 
 
-async def test_two_hundred_verdicts_whatever_dies(
+async def test_two_hundred_verdicts_survive_any_kill(
     server: NatsServer, admin: Client, vllm: VllmProcess, tmp_path: Path
 ) -> None:
-    """A worker killed twice and told to go once, vLLM killed and started again: every job has its verdict, once."""
+    """A worker killed twice and drained once, vLLM killed and started again: every job has its verdict, once."""
     seqs = await film(admin, 40)
     for n in range(200):
         await bus.publish_job(admin, verify(f"i-{n}", [seqs[n % 40], seqs[(n + 1) % 40]]))
@@ -223,14 +223,14 @@ async def test_two_hundred_verdicts_whatever_dies(
 
 
 def _pids(pattern: str) -> list[int]:
-    """Of whatever runs here: those whose parent is gone, too."""
+    """The matching processes of this machine, orphans included."""
     found = subprocess.run(["pgrep", "-f", f"python.* -m {pattern}"], capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]
 
 
 # ---- a vLLM of our own
 
-# Tests may run beside others of theirs.
+# Other tests with a vLLM may run concurrently.
 OURS = f"--seed={os.getpid()}"
 SERVER = f"vllm.entrypoints.openai.api_server .*{OURS}"
 
@@ -254,9 +254,7 @@ def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
         )
 
 
-async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
+async def test_an_own_vllm_is_started_watched_and_ended(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     log = tmp_path / "vlm.log"
     seqs = await film(admin, 4)
     process = start(server, log)
@@ -274,7 +272,7 @@ async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
         process.terminate()
         assert await asyncio.to_thread(process.wait, 40) == 0
         await until(lambda: not _pids(SERVER))
-        # Whatever our own end is.
+        # However our own process ends.
         process = start(server, log)
         await until(lambda: _pids(SERVER))
         process.kill()
@@ -286,7 +284,7 @@ async def test_a_vllm_of_our_own_is_started_watched_and_gone_with_us(
             os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: NatsServer, tmp_path: Path) -> None:
+async def test_a_vllm_that_cannot_start_ends_the_process_with_a_reason(server: NatsServer, tmp_path: Path) -> None:
     log = tmp_path / "vlm.log"
     process = start(server, log, VLLM_ARGS="--no-such-argument")
     assert await asyncio.to_thread(process.wait, 90) == 2
@@ -299,8 +297,8 @@ async def test_a_vllm_that_can_t_start_says_so_and_ends_the_process(server: Nats
 # ---- the command line
 
 
-def test_a_question_about_a_camera_from_the_command_line(vllm: VllmProcess, tmp_path: Path) -> None:
-    """From no worker at all: the question has one started. Captions are made meanwhile, and summed up."""
+def test_the_command_line_answers_a_question_about_a_camera(vllm: VllmProcess, tmp_path: Path) -> None:
+    """Start without a worker: the question starts one. Captions are generated meanwhile, and summarised."""
     data = tmp_path / "data"
     video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[1]
     env = {"VLM_URL": vllm.url, "VLM_MAX_TOKENS": "1200", "VLM_FRAMES": "4", "VLM_SIZE": "224", "CV_FPS": "1"}
@@ -390,7 +388,7 @@ async def test_phoenix_shows_a_job_and_its_request(
         await bus.publish_job(admin, verify("traced", seqs), {"traceparent": parent})
         await settled(admin)
     finally:
-        # Spans that wait are sent as it ends.
+        # Buffered spans are sent at its end.
         process.terminate()
         assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
 

@@ -30,7 +30,7 @@ from tidegate.local.server import NatsServer
 __all__ = ["receiver"]
 
 
-async def test_an_alert_is_posted_once_as_it_is_signed_and_with_its_headers(
+async def test_an_alert_is_posted_once_with_its_signature_and_headers(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     delivered, measured = count("delivered"), REGISTRY.get_sample_value("tidegate_webhook_latency_seconds_count")
@@ -51,7 +51,7 @@ async def test_an_alert_is_posted_once_as_it_is_signed_and_with_its_headers(
     assert await letters(admin) == []
 
 
-async def test_a_plain_secret_signs_by_its_bytes_and_none_does_not_sign(
+async def test_a_plain_secret_signs_by_its_bytes_and_an_empty_one_does_not_sign(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     async with sending(server, receiver.url, webhook_secret="Schlüssel"):
@@ -72,7 +72,7 @@ def test_the_signature_is_that_of_the_published_vector() -> None:
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_headers_are_percent_encoded_as_cloudevents_says_and_no_other_passes() -> None:
+def test_headers_are_percent_encoded_by_cloudevents_rules() -> None:
     event = incident(Alert, 1)
     given = events.headers(event, id='Euro € 😀 100% "x"\r\nevil: 1', source="/s") | {
         "ce-datacontenttype": "text/plain",
@@ -89,9 +89,7 @@ def test_headers_are_percent_encoded_as_cloudevents_says_and_no_other_passes() -
     }
 
 
-async def test_incidents_are_acknowledged_and_not_sent_unless_asked_for(
-    server: NatsServer, admin: Client, receiver: Receiver
-) -> None:
+async def test_incidents_are_sent_only_if_configured(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     async with sending(server, receiver.url):
         await say(admin, 1, Incident)
         alert = await say(admin, 2)
@@ -119,13 +117,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("body", "changes", "why"), BAD)
-def test_what_is_no_event_of_ours_is_told_by_the_field(body: bytes, changes: dict[str, str], why: str) -> None:
+def test_a_foreign_event_is_reported_with_its_field(body: bytes, changes: dict[str, str], why: str) -> None:
     headers = events.headers(incident(Alert, 1), id="x", source="/s") | changes
     with pytest.raises(BadMessage, match=why):
         read("events.alerts.lobby", headers, body)
 
 
-async def test_what_is_no_event_of_ours_is_dead_lettered_and_not_sent(
+async def test_a_foreign_event_is_dead_lettered_and_not_sent(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     dead = REGISTRY.get_sample_value("tidegate_webhook_dead_letters_total") or 0
@@ -153,7 +151,7 @@ async def test_a_replay_for_another_service_is_not_sent(server: NatsServer, admi
     assert receiver.ids == [mine]
 
 
-async def test_no_secret_is_logged_counted_told_or_buried(
+async def test_no_secret_is_in_logs_metrics_readiness_or_dead_letters(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     async def nonsense(request: web.Request) -> web.StreamResponse:
@@ -179,7 +177,8 @@ async def test_no_secret_is_logged_counted_told_or_buried(
                 tells.append(str(health.ready))
             await receiver.stop()
             n = 4
-            while "can't be reached" not in str(health.ready):  # until the next probe what comes is buried unasked
+            # Until the next probe, events are dead-lettered without a request.
+            while "can't be reached" not in str(health.ready):
                 await say(admin, n := n + 1)
                 await asyncio.sleep(0.1)
             tells.append(str(health.ready))
@@ -216,16 +215,14 @@ async def test_no_secret_is_logged_counted_told_or_buried(
         ({"WEBHOOK_GIVE_UP_S": "604800"}, "WEBHOOK_GIVE_UP_S='604800' can't be used"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_an_error_that_names_it_and_shows_no_secret(
-    environ: dict[str, str], why: str
-) -> None:
+def test_an_unusable_setting_is_an_error_with_its_name_and_without_secrets(environ: dict[str, str], why: str) -> None:
     good = {"WEBHOOK_URL": "https://example.org/"} if environ else {}
     with pytest.raises(SettingError, match=why) as raised:
         load(WebhookSettings, good | environ)
     assert "hidden" not in str(raised.value) and "aGlkZGVu" not in str(raised.value)
 
 
-def test_the_url_is_split_into_what_is_said_and_what_is_not() -> None:
+def test_the_url_is_split_into_public_and_secret_parts() -> None:
     settings = load(WebhookSettings, {"WEBHOOK_URL": "https://m%C3%A9:p%2F%40@[::1]:8443/a?b=c"})
     assert settings.url == "https://[::1]:8443/a?b=c" and settings.credentials == ("mé", "p/@")
     assert load(WebhookSettings, {"WEBHOOK_URL": "http://example.org"}).credentials is None

@@ -1,4 +1,4 @@
-"""Endpoints that fail, and a webhook service that stops: nothing is lost, and nothing is sent twice."""
+"""Failing endpoints, and a stopping webhook service: no event is lost, and none is sent twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tidegate.local.server import NatsServer
 __all__ = ["receiver"]
 
 
-async def test_a_failure_that_passes_costs_nothing(server: NatsServer, admin: Client, receiver: Receiver) -> None:
+async def test_a_transient_failure_loses_no_event(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     receiver.replies = [answers(500)]
     failed = count("failed")
     async with sending(server, receiver.url) as health:
@@ -39,7 +39,9 @@ async def test_a_failure_that_passes_costs_nothing(server: NatsServer, admin: Cl
     assert count("failed") - failed == 1 and await letters(admin) == []
 
 
-async def test_retry_after_is_waited_for_and_signed_anew(server: NatsServer, admin: Client, receiver: Receiver) -> None:
+async def test_a_retry_waits_for_retry_after_and_has_a_new_signature(
+    server: NatsServer, admin: Client, receiver: Receiver
+) -> None:
     receiver.replies = [answers(429, Retry_After="2")]
     async with sending(server, receiver.url) as health:
         await say(admin, 1)
@@ -54,7 +56,7 @@ async def test_retry_after_is_waited_for_and_signed_anew(server: NatsServer, adm
     assert all(int(r.headers["webhook-timestamp"]) >= request_count for r in rest), "of the endpoint, not of one event"
 
 
-def test_retry_after_is_seconds_or_a_date_and_ten_minutes_at_most() -> None:
+def test_retry_after_is_seconds_or_a_date_up_to_ten_minutes() -> None:
     assert retry_after("120", 0) == 120
     assert retry_after("Tue, 24 Nov 2026 13:00:30 GMT", NOW.timestamp()) == 30
     assert retry_after("Tue, 24 Nov 2026 12:00:00 GMT", NOW.timestamp()) == 0
@@ -64,7 +66,7 @@ def test_retry_after_is_seconds_or_a_date_and_ten_minutes_at_most() -> None:
     assert 150 <= DELAYS.after(10_000, 3) <= 300
 
 
-async def test_while_nothing_listens_few_events_are_tried_and_then_all_are_delivered(
+async def test_an_absent_endpoint_gets_few_attempts_and_later_all_events(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     await receiver.stop()
@@ -83,7 +85,7 @@ async def test_while_nothing_listens_few_events_are_tried_and_then_all_are_deliv
     assert sorted(receiver.ids) == sorted(events) and count("delivered") - delivered == 20
 
 
-async def test_one_event_that_hangs_or_fails_holds_up_no_other(
+async def test_a_hanging_or_failing_event_blocks_no_other(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     gate = asyncio.Event()
@@ -107,7 +109,7 @@ async def test_one_event_that_hangs_or_fails_holds_up_no_other(
     assert await letters(admin) == []
 
 
-async def test_an_event_that_has_no_answer_in_time_is_tried_again(
+async def test_an_event_without_a_timely_answer_is_retried(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     async def hang(request: web.Request) -> web.StreamResponse:
@@ -122,7 +124,7 @@ async def test_an_event_that_has_no_answer_in_time_is_tried_again(
     assert receiver.ids == [id, id] and count("timeout") - timeouts == 1
 
 
-async def test_a_request_over_the_ack_wait_is_not_made_twice(
+async def test_a_request_longer_than_the_ack_wait_is_not_repeated(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     js = admin.jetstream()
@@ -142,7 +144,7 @@ async def test_a_request_over_the_ack_wait_is_not_made_twice(
     assert receiver.ids == [id]
 
 
-async def test_a_redirect_is_not_followed_and_what_is_too_old_is_a_dead_letter_that_can_be_replayed(
+async def test_a_redirect_is_not_followed_and_an_old_event_is_dead_lettered_and_replayable(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     receiver.replies = [answers(307, Location="/elsewhere"), answers(500)]
@@ -162,7 +164,7 @@ async def test_a_redirect_is_not_followed_and_what_is_too_old_is_a_dead_letter_t
     assert receiver.ids == [*events, events[1]] and is_signed(receiver.requests[2])
 
 
-async def test_gone_is_a_dead_letter_at_once(server: NatsServer, admin: Client, receiver: Receiver) -> None:
+async def test_status_410_is_dead_lettered_immediately(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     receiver.replies = [answers(410)]
     async with sending(server, receiver.url) as health:
         events = [await say(admin, 1)]
@@ -175,7 +177,7 @@ async def test_gone_is_a_dead_letter_at_once(server: NatsServer, admin: Client, 
     assert letter.payload == receiver.requests[0].body
 
 
-async def test_when_the_endpoint_stays_away_all_that_is_too_old_is_buried_and_not_asked_for(
+async def test_old_events_of_an_absent_endpoint_are_dead_lettered_without_a_request(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
     await receiver.stop()
@@ -188,7 +190,7 @@ async def test_when_the_endpoint_stays_away_all_that_is_too_old_is_buried_and_no
     assert all("can't be reached" in x.reason for x in found) and count("away") - away < 10
 
 
-async def test_a_drain_lets_a_request_end(server: NatsServer, admin: Client, receiver: Receiver) -> None:
+async def test_a_drain_waits_for_a_running_request(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     gate = asyncio.Event()
 
     async def waits(request: web.Request) -> web.StreamResponse:
@@ -209,7 +211,7 @@ async def test_a_drain_lets_a_request_end(server: NatsServer, admin: Client, rec
     assert (info.num_pending, info.num_ack_pending, info.num_redelivered) == (0, 0, 0)
 
 
-async def test_a_drain_hands_back_what_does_not_end_and_begins_nothing(
+async def test_a_drain_returns_unfinished_events_and_starts_none(
     server: NatsServer, admin: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.webhook.sender.GRACE_S", 0.5)
@@ -227,12 +229,12 @@ async def test_a_drain_hands_back_what_does_not_end_and_begins_nothing(
     assert len(receiver.requests) == 2
     pulling = await admin.jetstream().pull_subscribe_bind("webhook", names.EVENTS)
     taken: list[str] = []
-    while len(taken) < 5:  # without an answer they would come after the ack wait, and this would end before
+    while len(taken) < 5:  # without an answer redelivery would come after the ack wait, beyond the end of this test
         taken += [(m.headers or {})["ce-id"] for m in await pulling.fetch(5, timeout=5)]
     assert sorted(taken) == sorted(events)
 
 
-async def test_as_a_process_it_ends_by_sigterm(server: NatsServer, admin: Client, receiver: Receiver) -> None:
+async def test_the_process_ends_on_sigterm(server: NatsServer, admin: Client, receiver: Receiver) -> None:
     environment = {"WEBHOOK_URL": receiver.url, "LOG_FORMAT": "json"} | server.environment("webhook")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.webhook"), env=os.environ | environment, stderr=subprocess.PIPE

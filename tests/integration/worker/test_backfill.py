@@ -1,4 +1,4 @@
-"""What a worker puts off, and makes good while it has nothing else to do: over a real server, with cv's few rights."""
+"""Work that a worker defers, and backfills while it is idle: over a real server, with cv's few rights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
 
-async def test_what_was_put_off_is_made_good_once_there_is_time(server: NatsServer, admin: Client) -> None:
+async def test_deferred_segments_are_backfilled_when_idle(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, ["low a", "b", "low c"])
     service, before = Bending(), counted("done")
     async with bending(server, service):
@@ -47,8 +47,8 @@ async def test_what_was_put_off_is_made_good_once_there_is_time(server: NatsServ
     assert (await admin.jetstream().stream_info("BACKFILL")).state.messages == 0
 
 
-async def test_the_service_sees_the_segment_as_it_was_delivered_at_first(server: NatsServer, admin: Client) -> None:
-    """Data, headers, subject, stream and sequence, and how long ago it was stored."""
+async def test_a_backfill_has_the_segment_of_the_first_delivery(server: NatsServer, admin: Client) -> None:
+    """Data, headers, subject, stream and sequence, and the age in the store."""
     (seq,) = await publish(admin, ["low"])
     service = Bending()
     async with bending(server, service):
@@ -77,7 +77,7 @@ async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledg
     assert reports[:3] == ["jobs", "events", "ack"]
 
 
-async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: NatsServer, admin: Client) -> None:
+async def test_nothing_is_backfilled_while_urgent_work_is_in_flight(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin) as (service, _):
         await two_beats(admin)
         assert service.again == []
@@ -87,8 +87,8 @@ async def test_nothing_is_made_good_while_anything_urgent_is_in_hand(server: Nat
     assert [r.lost for r in await revisions(admin)] == [None]
 
 
-async def test_urgent_work_waits_for_one_segment_at_most(server: NatsServer, admin: Client) -> None:
-    """Of ten that are put off the device has one; what comes then is next."""
+async def test_urgent_work_waits_for_at_most_one_segment(server: NatsServer, admin: Client) -> None:
+    """The device has one of ten deferred segments; urgent work that comes then is next."""
     service = Bending(infer_s=0.3)
     async with bending(server, service, threads=3):
         await publish(admin, [f"low {n}" for n in range(10)])
@@ -100,7 +100,7 @@ async def test_urgent_work_waits_for_one_segment_at_most(server: NatsServer, adm
     assert done.index("urgent") <= first + 3 < len(done) - 6
 
 
-async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsServer, admin: Client) -> None:
+async def test_backfill_counts_in_no_scaling_rate(server: NatsServer, admin: Client) -> None:
     beats = await admin.subscribe("scale.cv.>")
     service = Bending(infer_s=0.2)
 
@@ -119,7 +119,7 @@ async def test_it_counts_in_no_rate_by_which_replicas_are_counted(server: NatsSe
     assert beat.busy_s >= beat.backfilling_s
 
 
-async def test_a_job_that_has_no_room_costs_the_event_nothing(server: NatsServer, admin: Client) -> None:
+async def test_a_backfill_job_without_room_does_not_delay_its_event(server: NatsServer, admin: Client) -> None:
     js, before = admin.jetstream(), counted("no_room")
     config = (await js.stream_info("BACKFILL")).config
     await js.update_stream(config.evolve(max_bytes=1))
@@ -133,8 +133,8 @@ async def test_a_job_that_has_no_room_costs_the_event_nothing(server: NatsServer
     assert counted("no_room") - before == 1
 
 
-async def test_a_drain_hands_its_jobs_back_at_once(server: NatsServer, admin: Client) -> None:
-    """What is not handed back comes again after the ack wait, which is longer than this test waits."""
+async def test_a_drain_returns_its_jobs_immediately(server: NatsServer, admin: Client) -> None:
+    """A job that is not returned is redelivered after the ack wait, which is longer than this test waits."""
     js = admin.jetstream()
     config = (await js.consumer_info("BACKFILL", "cv-backfill")).config
     config.ack_wait = 3000.0
@@ -159,9 +159,7 @@ async def test_a_drain_hands_its_jobs_back_at_once(server: NatsServer, admin: Cl
     assert Counter(r.lost for r in await revisions(admin)) == {None: 4}
 
 
-async def test_a_replay_of_a_dead_letter_has_the_ids_of_what_it_is_a_replay_of(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_a_replay_of_a_dead_letter_has_the_ids_of_the_original(server: NatsServer, admin: Client) -> None:
     (seq,) = await publish(admin, ["low"])
     async with bending(server, Bending(fail=lambda text, tries: BadMessage("a bug of ours"))):
         await settled(admin)
@@ -176,8 +174,8 @@ async def test_a_replay_of_a_dead_letter_has_the_ids_of_what_it_is_a_replay_of(
     assert (revision.revises, revision.segment.seq, revision.lost) == (f"cv/echo/MEDIA/{seq}", again, None)
 
 
-async def test_the_first_event_that_is_stored_stands_whatever_comes_after(server: NatsServer, admin: Client) -> None:
-    """A worker has died after its event: both PubAcks say to the next that it is known."""
+async def test_the_first_stored_event_stands(server: NatsServer, admin: Client) -> None:
+    """A worker has died after its event: both PubAcks report a duplicate to the next worker."""
     js = admin.jetstream()
     (seq,) = await publish(admin, ["low"])
     id = f"cv/echo/MEDIA/{seq}"
@@ -190,10 +188,8 @@ async def test_the_first_event_that_is_stored_stands_whatever_comes_after(server
     assert [r.revises for r in await revisions(admin)] == [id]
 
 
-async def test_of_real_video_all_frames_are_looked_at_in_the_end(
-    server: NatsServer, admin: Client, tmp_path: Path
-) -> None:
-    """Also of segments that are decoded from others before them. What a worker is to defend, all of these are over."""
+async def test_all_frames_of_real_video_are_finally_analysed(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    """This includes segments that depend on earlier ones. All of these are beyond the latency target."""
     js, key = admin.jetstream(), 0
     for piece in clips.pieces(make(tmp_path / "v.mp4", frames=100, fps=25, gop=50), "lobby"):
         head = replace(piece.segment, key_seq=key if piece.dependent else None)
@@ -212,7 +208,7 @@ async def test_of_real_video_all_frames_are_looked_at_in_the_end(
         assert first[id].frames[0] in revision.frames
 
 
-def test_a_job_is_read_as_it_was_written() -> None:
+def test_a_job_survives_encoding() -> None:
     segment = events.SegmentRef(stream="MEDIA", seq=3, epoch="e", n=1)
     of_both = {
         "camera": "lobby", "segment": segment, "start": NOW, "duration": 2.0, "model": "m", "quality": LOW,

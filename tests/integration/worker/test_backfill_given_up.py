@@ -1,4 +1,4 @@
-"""Work that was put off and can't be done later: it is counted as lost, and holds up nothing."""
+"""Deferred work that can't be done later: it is counted as lost, and blocks nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tests.support.worlds.bending_worker import TUNING, Bending, bending, busy, 
 from tidegate.local.server import NatsServer
 
 
-async def test_a_segment_that_is_gone_is_said_to_be_lost_also_without_a_moment(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_an_expired_segment_is_reported_lost_even_without_a_time(server: NatsServer, admin: Client) -> None:
     await publish(admin, ["so that the stream is not empty"], first=1)
     async with busy(server, admin) as (service, seq):
         await admin.jetstream().delete_msg("MEDIA", seq)
@@ -36,7 +34,7 @@ async def test_a_segment_that_is_gone_is_said_to_be_lost_also_without_a_moment(
 
 
 @pytest.mark.parametrize("fails", ["in decoding", "for what it is decoded from"])
-async def test_what_can_t_be_decoded_again_is_said_to_be_lost_and_buries_nothing(
+async def test_an_undecodable_backfill_is_reported_lost_without_a_dead_letter(
     server: NatsServer, admin: Client, fails: str
 ) -> None:
     error = {"in decoding": BadSegment("half a file"), "for what it is decoded from": Expired("its GOP is gone")}[fails]
@@ -49,7 +47,7 @@ async def test_what_can_t_be_decoded_again_is_said_to_be_lost_and_buries_nothing
     assert await letters(admin) == []
 
 
-async def test_what_fails_by_itself_comes_again_and_is_given_up_in_the_end(server: NatsServer, admin: Client) -> None:
+async def test_a_failing_backfill_job_is_retried_and_finally_lost(server: NatsServer, admin: Client) -> None:
     flaky = Bending(fail=lambda text, tries: OSError("not yet") if tries in (2, 3) else None)
     await publish(admin, ["low"])
     async with bending(server, flaky):
@@ -58,8 +56,8 @@ async def test_what_fails_by_itself_comes_again_and_is_given_up_in_the_end(serve
     assert good.lost is None
 
 
-async def test_a_job_that_may_have_killed_workers_is_given_up(server: NatsServer, admin: Client) -> None:
-    """It was delivered four times, and nobody has answered: it is not tried once more."""
+async def test_a_suspect_job_is_abandoned(server: NatsServer, admin: Client) -> None:
+    """After four deliveries without an answer it is not tried again."""
     (seq,) = await publish(admin, ["b"])
     await put_off(admin, seq)
     sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")
@@ -72,8 +70,8 @@ async def test_a_job_that_may_have_killed_workers_is_given_up(server: NatsServer
     assert (lost.lost, service.again) == ("unreadable", [])
 
 
-async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer, admin: Client) -> None:
-    """nats-server answers 404 for all that it can't open, as of an empty stream: one answer of it is not believed."""
+async def test_an_unreadable_store_loses_nothing(server: NatsServer, admin: Client) -> None:
+    """nats-server answers 404 for unreadable data, as for an empty stream: a single answer is not believed."""
     async with busy(server, admin, replace(TUNING, blind_s=1e9)):
         await admin.jetstream().purge_stream("MEDIA")
         await two_beats(admin)
@@ -84,7 +82,7 @@ async def test_a_store_that_can_t_be_read_makes_nothing_lost(server: NatsServer,
     assert [r.lost for r in found] == ["expired"]
 
 
-async def test_a_stream_that_stays_empty_is_believed_to_be(server: NatsServer, admin: Client) -> None:
+async def test_a_stream_that_stays_empty_counts_as_empty(server: NatsServer, admin: Client) -> None:
     async with busy(server, admin):
         await admin.jetstream().purge_stream("MEDIA")
         while not (found := await revisions(admin)):
@@ -92,7 +90,7 @@ async def test_a_stream_that_stays_empty_is_believed_to_be(server: NatsServer, a
     assert [r.lost for r in found] == ["expired"]
 
 
-async def test_what_is_no_job_is_buried(server: NatsServer, admin: Client) -> None:
+async def test_an_invalid_job_is_dead_lettered(server: NatsServer, admin: Client) -> None:
     await admin.jetstream().publish("jobs.cv.backfill.lobby", b"{}")
     async with bending(server, Bending()):
         await settled(admin)

@@ -1,4 +1,4 @@
-"""What was put off and is about to expire calls for replicas where `backfillGrace` says so: by counts, and for real."""
+"""Deferred video that is about to expire requests replicas if `backfillGrace` is set: by counts, and for real."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
     st.integers(1, 40),
     st.integers(1, 60),
 )
-def test_what_is_due_is_what_waits_and_has_no_more_time_than_the_grace(
+def test_deferred_video_is_due_within_the_grace_of_its_expiry(
     seconds: list[tuple[int, int]], grace: int, remaining: int
 ) -> None:
-    """Against a queue that knows when each was put off. The oldest are made good first, or have expired."""
+    """Compare with a queue that has the time of each deferral. The oldest are backfilled first, or have expired."""
     due, waiting, ever = ExpiryForecast(grace), [], 0
     for now, (more, done) in enumerate(seconds):
         waiting += [now] * more
         ever += more
-        # What is put off at the first look may be older than that: it is taken to be new.
+        # Deferred video at the first observation may be older than that: the forecast counts it as new.
         del waiting[: done if now else 0]
         put_off = DeferredSegments(ever=ever, waiting=len(waiting), retention_s=remaining)
         expected = [at for at in waiting if max(0, remaining - grace) <= now - at < remaining]
         assert due.measure(now, put_off) == len(expected)
 
 
-def test_without_a_grace_or_an_answer_nothing_is_due() -> None:
+def test_nothing_is_due_without_a_grace_or_an_answer() -> None:
     assert ExpiryForecast(0).measure(1e6, DeferredSegments(ever=50, waiting=50, retention_s=60)) == 0
     assert ExpiryForecast(60).measure(1e6, None) == 0
 
 
-def test_a_count_that_begins_anew_is_tolerated() -> None:
+def test_a_count_that_restarts_is_tolerated() -> None:
     due = ExpiryForecast(50)
     due.measure(0, DeferredSegments(ever=90, waiting=20, retention_s=60))
     assert due.measure(20, DeferredSegments(ever=90, waiting=20, retention_s=60)) == 20
@@ -70,35 +70,35 @@ def test_a_count_that_begins_anew_is_tolerated() -> None:
     assert due.measure(45, DeferredSegments(ever=5, waiting=5, retention_s=60)) == 5
 
 
-def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() -> None:
+def test_a_faster_clock_scales_the_retention_of_video() -> None:
     put_off = faster(idle(10.0, None, 5), 6.0).deferred
     assert put_off is not None and put_off.retention_s == 3600
 
 
-# ---- what is asked for
+# ---- requested replicas
 
 
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
-    """Nothing comes, and so much was put off at 0 s."""
+    """No arrivals, and `waiting` deferred at 0 s."""
     put_off = DeferredSegments(ever=waiting, waiting=waiting, retention_s=600)
     return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, deferred=put_off)
 
 
 @pytest.mark.parametrize("heard", [True, False])
-def test_a_replica_is_started_in_time_for_what_would_expire_and_not_before(heard: bool) -> None:
+def test_a_replica_starts_just_in_time_for_expiring_video(heard: bool) -> None:
     def active(grace_s: float) -> list[bool]:
         demand = Demand(DemandSettings(cold_start_s=30, backfill_grace_s=grace_s, lag_threshold=15))
         fleet = Workers(ready=0, loading=0, processed=0, working_s=0) if heard else None
         return [demand.observe(idle(float(t), fleet, 200)).active for t in range(0, 700, 5)]
 
     request = active(120)
-    # The first minutes are of what the observer can't know; and what has expired is no reason.
+    # In the first minutes the observer lacks data; and expired video is no reason.
     assert not any(request[60:95]) and all(request[96:120]) and not any(request[120:])
     assert not any(active(0)[60:])
 
 
-def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> None:
-    """Ten a second of one replica, 72.5 s left once it is there."""
+def test_enough_replicas_are_requested_for_a_timely_backfill() -> None:
+    """One replica does ten a second, and has 72.5 s once it is there."""
     demand = Demand(DemandSettings(cold_start_s=60, latency_target_s=2, lag_threshold=15, backfill_grace_s=140))
     for t in range(0, 465, 5):
         estimate = demand.observe(idle(float(t), Workers(ready=0, loading=0, processed=0, working_s=0), 2900))
@@ -108,7 +108,7 @@ def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> Non
     assert line.startswith("2900 segments of which frames were left out") and "+4.00" in line
 
 
-def test_metadata_that_can_t_be_meant_are_refused() -> None:
+def test_implausible_metadata_is_refused() -> None:
     assert parse({"service": "cv", "coldStart": "60", "backfillGrace": "2m"}) == parse(
         {"service": "cv", "backfillGrace": "120"}
     )
@@ -122,7 +122,7 @@ def test_metadata_that_can_t_be_meant_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
+def test_expiring_video_under_constant_load_is_backfilled() -> None:
     whole = next(t for t in generated() if t.name == "ramp")
     ramp = Trace(whole.name, whole.step_s, whole.counts[: 4 * 3600])
     load = Workload(
@@ -141,7 +141,7 @@ def test_what_would_expire_on_a_load_without_lulls_is_made_good() -> None:
 
 
 @pytest.mark.slow
-def test_simulate_takes_a_grace_where_work_bends() -> None:
+def test_simulate_accepts_a_grace_for_degradable_work() -> None:
     requests = ("--trace", "ramp", "--hours", "0.5", "--service-rate", "2", "--policy", "demand", "--json")
     done = CliRunner().invoke(simulate, [*requests, "--defer-budget", "0.06", "--backfill-grace", "200"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"]["demand"]["deferred"] >= 0
@@ -150,11 +150,11 @@ def test_simulate_takes_a_grace_where_work_bends() -> None:
         assert refused.exit_code and "--backfill-grace 200 can't be used" in str(refused.exception)
 
 
-# ---- for real
+# ---- on a real server
 
 
-async def test_what_is_put_off_on_a_real_server_calls_for_a_replica(server: NatsServer, admin: Client) -> None:
-    """With the scaler's few rights: what cv puts off is counted by its consumer, and what embed does is not."""
+async def test_deferred_video_on_a_real_server_requests_a_replica(server: NatsServer, admin: Client) -> None:
+    """With the scaler's few rights: cv's consumer counts its deferred segments, and not those of embed."""
     js = admin.jetstream()
     config = (await js.stream_info(names.MEDIA)).config
     config.max_age = config.duplicate_window = 60

@@ -1,4 +1,4 @@
-"""Less of a segment is looked at the longer it has waited, by the server's clock, and the event says so."""
+"""The longer a segment has waited, by the server's clock, the fewer frames are analysed; the event has both numbers."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ FRAMES = 25
 
 
 @given(st.floats(0.01, 600), AGES, AGES, st.booleans())
-def test_what_has_waited_longer_is_never_looked_at_closer(target: float, a: float, b: float, high: bool) -> None:
+def test_an_older_segment_is_never_analysed_in_more_detail(target: float, a: float, b: float, high: bool) -> None:
     younger, older = sorted((a, b))
     assert Brownout(target).level(younger, high=high) <= Brownout(target).level(older, high=high)
 
 
 @given(st.floats(0.01, 600), AGES)
-def test_a_camera_of_high_priority_is_never_looked_at_less(target: float, age: float) -> None:
+def test_a_high_priority_camera_is_never_analysed_less(target: float, age: float) -> None:
     assert Brownout(target).level(age, high=True) <= Brownout(target).level(age)
 
 
 @given(st.floats(0.01, 600))
-def test_the_target_itself_is_defended_by_the_floor(target: float) -> None:
+def test_at_the_target_all_work_is_at_the_floor(target: float) -> None:
     brownout = Brownout(target)
     assert LEVELS[brownout.level(target)].share == 0
     assert brownout.level(0.0) == 0
 
 
 @given(st.floats(0.01, 600), AGES, PLACES, PLACES)
-def test_a_camera_of_high_priority_bends_after_the_last_of_others(
+def test_a_high_priority_camera_degrades_after_all_others(
     target: float, age: float, place: float, other: float
 ) -> None:
     brownout = Brownout(target)
@@ -71,10 +71,8 @@ def test_a_camera_of_high_priority_bends_after_the_last_of_others(
 
 
 @given(st.floats(0.01, 600), st.floats(0, 1), st.floats(0, 0.2))
-def test_an_age_that_wavers_flaps_no_camera_but_those_about_the_threshold(
-    target: float, age: float, wavers: float
-) -> None:
-    """Of a hundred cameras only so many change their level as the part of the spread over which the age wavers."""
+def test_a_varying_age_flaps_only_cameras_near_the_threshold(target: float, age: float, wavers: float) -> None:
+    """The fraction of cameras that change their level is the fraction of the spread over which the age varies."""
     brownout = Brownout(target)
     places = [(n + 0.5) / 100 for n in range(100)]
     changed = sum(
@@ -94,13 +92,13 @@ def test_cameras_are_spread_evenly_and_change_places_every_minute() -> None:
 
 
 @given(st.sampled_from(LEVELS), RATES, RATES)
-def test_frames_are_between_the_floor_and_what_is_wanted(level: Level, wanted: float, floor: float) -> None:
+def test_frames_are_between_the_floor_and_the_wanted_number(level: Level, wanted: float, floor: float) -> None:
     fps = level.fps(wanted, floor)
     assert min(wanted, floor) * (1 - 1e-9) <= fps <= wanted * (1 + 1e-9)
 
 
 @given(st.sampled_from(LEVELS), RATES, RATES, st.floats(0.2, 20), st.integers(1, 600))
-def test_a_look_says_its_quality_only_where_frames_are_left_out(
+def test_a_sampling_plan_has_a_quality_only_if_it_skips_frames(
     level: Level, wanted: float, floor: float, duration: float, frames: int
 ) -> None:
     look = SamplingPlan.of(
@@ -111,10 +109,10 @@ def test_a_look_says_its_quality_only_where_frames_are_left_out(
     assert (look.quality is None) == (look.frames == look.wanted)
 
 
-# ---- what it costs
+# ---- cost
 
 
-def test_the_slower_of_decoding_and_computing_is_what_a_segment_takes() -> None:
+def test_a_segment_costs_the_slower_of_decoding_and_computing() -> None:
     costs = CostMeter(threads=2)
     costs.record_decode(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
     costs.record_batch(images=10, seconds=0.3)
@@ -138,8 +136,8 @@ def test_fewer_frames_never_cost_more(works: list[tuple[float, float, float, flo
     assert costs.replica_s(floor.key, floor.rest, floor.frames) <= costs.replica_s(full.key, full.rest, full.wanted)
 
 
-def test_keyframes_alone_say_nothing_of_what_the_rest_costs() -> None:
-    """However long the floor lasts, what all frames would take is known as well as before."""
+def test_keyframes_alone_do_not_predict_the_cost_of_all_frames() -> None:
+    """The estimated cost of all frames stays accurate, however long the floor lasts."""
     costs = CostMeter(threads=1)
     costs.record_decode(DecodeWork(key=2.0, rest=48.0, key_s=0.02, rest_s=0.06))
     for _ in range(1000):
@@ -147,7 +145,7 @@ def test_keyframes_alone_say_nothing_of_what_the_rest_costs() -> None:
     assert costs.replica_s(key=2.0, rest=48.0, images=0) == pytest.approx(0.081, rel=0.02)
 
 
-def test_a_replica_that_begins_in_a_surge_knows_that_all_frames_cost_more() -> None:
+def test_a_replica_that_starts_in_a_surge_knows_that_all_frames_cost_more() -> None:
     costs = CostMeter(threads=1)
     costs.record_decode(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
     assert costs.replica_s(key=2.0, rest=48.0, images=0) > 2 * costs.replica_s(key=2.0, rest=0.0, images=0)
@@ -177,11 +175,11 @@ async def stored_detections(admin: Client) -> list[Detections]:
 
 
 async def aged(seconds: float) -> None:
-    """Let what is stored wait for at least so long."""
+    """Let stored messages wait for at least that long."""
     await asyncio.sleep(seconds)
 
 
-async def test_what_has_waited_too_long_is_looked_at_in_part(server: NatsServer, admin: Client, second: bytes) -> None:
+async def test_a_late_segment_is_partially_analysed(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1):
@@ -190,7 +188,7 @@ async def test_what_has_waited_too_long_is_looked_at_in_part(server: NatsServer,
     assert {e.quality for e in events} == {Quality(fps=1.0, wanted=5.0, cause="backlog")}
 
 
-async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: Client, second: bytes) -> None:
+async def test_nothing_degrades_without_a_target(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0):
@@ -199,14 +197,14 @@ async def test_nothing_bends_unless_a_target_is_set(server: NatsServer, admin: C
     assert {e.quality for e in events} == {None}
 
 
-async def test_what_is_in_time_is_looked_at_whole(server: NatsServer, admin: Client, second: bytes) -> None:
+async def test_a_timely_segment_is_fully_analysed(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=3600.0):
         events = await stored_detections(admin)
     assert [(len(e.frames), e.quality) for e in events] == [(5, None)] * 3
 
 
-async def test_the_floor_is_always_given(server: NatsServer, admin: Client, second: bytes) -> None:
+async def test_every_segment_gets_at_least_the_floor(server: NatsServer, admin: Client, second: bytes) -> None:
     await stored(admin, second)
     await aged(0.2)
     async with detecting(server, cv_static_scene_refresh_s=0.0, cv_latency_target_s=0.1, cv_fps_floor=3.0):
@@ -225,7 +223,7 @@ async def test_a_camera_that_wants_no_more_than_the_floor_loses_nothing(
     assert [(len(e.frames), e.quality) for e in events] == [(1, None)] * 3
 
 
-async def test_cv_says_which_cameras_have_a_high_priority(
+async def test_cv_knows_the_high_priority_cameras(
     server: NatsServer, admin: Client, second: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def level(self: Effort, message: Message, high: bool) -> Level:
@@ -241,10 +239,10 @@ async def test_cv_says_which_cameras_have_a_high_priority(
 
 
 @pytest.mark.parametrize("ahead_s", [-7200.0, 7200.0])
-async def test_ages_are_by_the_server_s_clock(
+async def test_ages_use_the_servers_clock(
     server: NatsServer, admin: Client, second: bytes, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
-    """A worker whose clock is two hours off neither bends all it sees nor nothing."""
+    """A worker whose clock is two hours off degrades neither all segments nor none."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
     await stored(admin, second)
@@ -257,7 +255,7 @@ async def test_ages_are_by_the_server_s_clock(
         assert [len(e.frames) for e in await stored_detections(admin)] == [5, 5, 5, 1, 1, 1]
 
 
-async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
+async def test_a_worker_degrades_by_its_own_clock_without_the_servers(
     server: NatsServer, admin: Client, second: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> float:
@@ -270,14 +268,12 @@ async def test_a_worker_bends_by_its_own_clock_where_the_server_s_can_t_be_read(
         assert [len(e.frames) for e in await stored_detections(admin)] == [1, 1, 1]
 
 
-async def test_the_server_says_its_clock(server: NatsServer, admin: Client) -> None:
+async def test_the_servers_clock_can_be_read(server: NatsServer, admin: Client) -> None:
     before = time.time()
     assert before - 0.1 <= await clock.read(admin, "MEDIA", "cv") <= time.time() + 0.1
 
 
-async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
-    server: NatsServer, admin: Client, second: bytes
-) -> None:
+async def test_a_heartbeat_has_wanted_and_analysed_frames(server: NatsServer, admin: Client, second: bytes) -> None:
     heard = await hearing(admin)
     await stored(admin, second)
     await aged(0.2)
@@ -288,10 +284,8 @@ async def test_a_heartbeat_says_what_was_wanted_and_what_was_done(
     assert 0 < beat.work_s < beat.wanted_s
 
 
-async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
-    server: NatsServer, admin: Client, second: bytes
-) -> None:
-    """By them the scaler plans a leaner fleet, which is right only where a fleet that is too small bends."""
+async def test_a_worker_without_degradation_reports_no_frames(server: NatsServer, admin: Client, second: bytes) -> None:
+    """The scaler plans a leaner fleet by them, which is right only if a fleet that is too small degrades."""
     heard = await hearing(admin)
     await stored(admin, second)
     async with detecting(server, cv_static_scene_refresh_s=0.0):
@@ -300,7 +294,7 @@ async def test_a_worker_that_does_not_bend_says_nothing_of_frames(
 
 
 async def hearing(admin: Client) -> list[WorkerStats]:
-    """The heartbeats of cv's workers, as they come from now on."""
+    """The heartbeats of cv's workers from now on."""
     heard: list[WorkerStats] = []
 
     async def hear(message: Msg) -> None:

@@ -1,4 +1,4 @@
-"""A camera whose segments cost too much is quarantined, comes back once it is mended, and ends no worker."""
+"""A camera with too costly segments is quarantined, returns once it has recovered, and ends no worker."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def refused(cameras: CostlyCameras, camera: str = "lobby") -> bool:
     return False
 
 
-# ---- which cameras
+# ---- the choice of cameras
 
 
-def test_a_camera_is_quarantined_after_some_segments_over_the_budget_and_tried_again() -> None:
+def test_a_camera_over_the_budget_is_quarantined_and_retried() -> None:
     clock = Clock()
     cameras = CostlyCameras(clock)
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_a_camera_is_quarantined_after_some_segments_over_the_budget_and_tried_a
     assert len(cameras) == 0
 
 
-def test_one_that_is_over_the_budget_every_other_time_is_quarantined_too() -> None:
+def test_a_camera_over_the_budget_every_other_time_is_quarantined_too() -> None:
     cameras = CostlyCameras(Clock())
     for _ in range(4):
         cameras.record_failure("lobby", OverBudget("too much"))
@@ -99,7 +99,7 @@ def test_one_that_is_over_the_budget_every_other_time_is_quarantined_too() -> No
     assert refused(cameras)
 
 
-def test_one_that_is_mended_starts_anew() -> None:
+def test_a_recovered_camera_starts_from_the_first_wait() -> None:
     cameras = CostlyCameras(Clock())
     cameras.record_failure("lobby", OverBudget("too much"))
     cameras.record_failure("lobby", OverBudget("too much"))
@@ -110,7 +110,7 @@ def test_one_that_is_mended_starts_anew() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 2000), st.booleans()), max_size=60))
-def test_no_camera_is_kept_out_for_longer_than_the_longest_wait(steps: list[tuple[float, bool]]) -> None:
+def test_no_quarantine_is_longer_than_the_maximum_wait(steps: list[tuple[float, bool]]) -> None:
     clock = Clock()
     cameras = CostlyCameras(clock)
     last_try = 0.0
@@ -123,7 +123,7 @@ def test_no_camera_is_kept_out_for_longer_than_the_longest_wait(steps: list[tupl
         cameras.record_success("lobby") if works else cameras.record_failure("lobby", OverBudget("too much"))
 
 
-# ---- decoding of what is stored
+# ---- decoding of stored segments
 
 
 def head(n: int, *, key_seq: int | None = None, camera: str = "lobby") -> Segment:
@@ -163,8 +163,8 @@ async def test_a_quarantined_camera_costs_no_decoding_and_comes_back(admin: Clie
     assert len(used) == 3
 
 
-async def test_a_gop_that_is_too_long_is_not_even_read(admin: Client) -> None:
-    """By the headers of its segments it is known to be over the budget."""
+async def test_a_gop_over_the_limit_is_not_read(admin: Client) -> None:
+    """The headers of its segments show that it is over the budget."""
     js = admin.jetstream()
     key = await publish(admin, head(0), b"key")
     for n in range(1, 6):
@@ -185,7 +185,7 @@ async def detections(client: Client) -> list[Detections]:
     return [msgspec.json.decode(m.data or b"", type=Detections) for m in found if m.subject.startswith("events.det")]
 
 
-async def test_a_costly_camera_holds_no_other_up(server: NatsServer, admin: Client) -> None:
+async def test_a_costly_camera_delays_no_other(server: NatsServer, admin: Client) -> None:
     for n in range(10):
         await publish(admin, head(n), costly())
         await publish(admin, head(n, camera="door"), cheap())
@@ -200,8 +200,8 @@ async def test_a_costly_camera_holds_no_other_up(server: NatsServer, admin: Clie
     assert "DECODE_MAX_GIGAPIXELS" in letters[0].reason
 
 
-async def test_work_that_goes_on_is_no_hang(server: NatsServer, admin: Client) -> None:
-    """A preparation may last longer than a hang would: each packet that is decoded moves its beginning."""
+async def test_progressing_work_is_not_a_hang(server: NatsServer, admin: Client) -> None:
+    """A preparation may last longer than the limit of a hang: each decoded packet restarts the limit."""
     began: list[tuple[float, float]] = []
 
     class Watched(CvService):
@@ -217,7 +217,7 @@ async def test_work_that_goes_on_is_no_hang(server: NatsServer, admin: Client) -
     assert began[0][1] > began[0][0] > 0
 
 
-async def test_what_waits_for_a_thread_is_no_hang_while_others_go_on(admin: Client) -> None:
+async def test_waiting_for_a_thread_is_not_a_hang_while_others_progress(admin: Client) -> None:
     segments = SegmentDecoder(admin.jetstream(), threads=1, budget=Budget(), service="test")
     heard: Counter[str] = Counter()
     both_wait = threading.Event()

@@ -1,4 +1,4 @@
-"""What is in hand, over a real server: answered for once, and delivered again where it was not."""
+"""Messages in flight, over a real server: answered once, and redelivered without an answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def store(admin: Client, count: int) -> None:
 
 
 async def set_up(admin: Client, *, ack_wait_s: float) -> None:
-    """The consumer anew, so patient."""
+    """Create the consumer again, with this acknowledgement wait."""
     await admin.jetstream().delete_consumer(names.MEDIA, CONSUMER)
     config = ConsumerConfig(durable_name=CONSUMER, ack_wait=ack_wait_s, max_deliver=5)
     await admin.jetstream().add_consumer(names.MEDIA, config)
@@ -50,7 +50,7 @@ async def taken(in_flight: InFlight[Delivery], source: Source, puller: Puller) -
     return in_flight.take(Delivery(await puller.next(), source))
 
 
-async def test_what_has_arrived_is_handed_back_where_pulling_ends_and_what_is_in_hand_is_not(
+async def test_buffered_messages_are_returned_when_pulling_ends_and_in_flight_ones_stay(
     admin: Client, in_flight: InFlight[Delivery]
 ) -> None:
     await set_up(admin, ack_wait_s=300)
@@ -85,7 +85,9 @@ async def test_credit_that_is_returned_early_is_not_returned_twice(
     assert await counts(admin) == (0, 0)
 
 
-async def test_what_can_not_be_buried_is_delivered_again(admin: Client, in_flight: InFlight[Delivery]) -> None:
+async def test_a_message_that_cannot_be_dead_lettered_is_redelivered(
+    admin: Client, in_flight: InFlight[Delivery]
+) -> None:
     await set_up(admin, ack_wait_s=1)
     await store(admin, 1)
     dead_letters = (await admin.jetstream().stream_info(names.DLQ)).config
@@ -104,7 +106,9 @@ async def test_what_can_not_be_buried_is_delivered_again(admin: Client, in_fligh
     assert await counts(admin) == (0, 0)
 
 
-async def test_a_drain_hands_back_what_it_has_no_time_to_bury(admin: Client, in_flight: InFlight[Delivery]) -> None:
+async def test_a_drain_returns_messages_that_it_has_no_time_to_dead_letter(
+    admin: Client, in_flight: InFlight[Delivery]
+) -> None:
     await set_up(admin, ack_wait_s=300)
     await store(admin, 1)
     await admin.jetstream().delete_stream(names.DLQ)
@@ -123,9 +127,7 @@ async def beats(in_flight: InFlight[Delivery]) -> None:
         await asyncio.sleep(in_flight.beat_s)
 
 
-async def test_an_acknowledgement_that_nobody_confirms_is_given_up(
-    admin: Client, in_flight: InFlight[Delivery]
-) -> None:
+async def test_an_unconfirmed_acknowledgement_is_abandoned(admin: Client, in_flight: InFlight[Delivery]) -> None:
     await store(admin, 1)
     source = await in_flight.open(names.MEDIA, CONSUMER)
     async with source.pull(messages=1, max_bytes=1 << 26) as puller:
@@ -135,7 +137,7 @@ async def test_an_acknowledgement_that_nobody_confirms_is_given_up(
         assert not in_flight
 
 
-async def test_time_is_counted_while_anything_is_in_hand(admin: Client, in_flight: InFlight[Delivery]) -> None:
+async def test_busy_time_counts_while_anything_is_in_flight(admin: Client, in_flight: InFlight[Delivery]) -> None:
     await store(admin, 2)
     source = await in_flight.open(names.MEDIA, CONSUMER)
     assert in_flight.occupied.seconds == 0
@@ -149,7 +151,7 @@ async def test_time_is_counted_while_anything_is_in_hand(admin: Client, in_fligh
         assert in_flight.occupied.seconds == after, "each reading of the clock differs"
 
 
-async def test_a_drain_ends_its_work_at_the_deadline_and_hands_back_what_is_left(
+async def test_a_drain_ends_at_its_deadline_and_returns_the_rest(
     server: NatsServer, admin: Client, in_flight: InFlight[Delivery]
 ) -> None:
     await set_up(admin, ack_wait_s=300)

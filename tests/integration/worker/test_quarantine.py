@@ -1,4 +1,4 @@
-"""Which message is processed next, and whether alone; and workers that a message kills."""
+"""The choice of the next message, alone or not; and workers that a message kills."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES)
-def test_what_is_no_suspect_comes_first_and_suspects_come_alone(arrived: list[Arrived]) -> None:
+def test_suspects_come_last_and_alone(arrived: list[Arrived]) -> None:
     turn = QUARANTINE.next(arrived)
     well = [m for m in arrived if m.deliveries < THRESHOLDS[m.rank]]
     assert all(QUARANTINE.is_suspect(m.rank, m.deliveries) == (m not in well) for m in arrived)
@@ -62,10 +62,8 @@ def test_what_is_no_suspect_comes_first_and_suspects_come_alone(arrived: list[Ar
     st.integers(0, 7),
     st.integers(0, 1),
 )
-def test_within_two_deliveries_a_poison_message_is_all_that_is_left(
-    held: set[tuple[int, int]], which: int, later: int
-) -> None:
-    """A process that dies of it is started again, and is given the same messages, one delivery further."""
+def test_two_further_deliveries_isolate_a_poison_message(held: set[tuple[int, int]], which: int, later: int) -> None:
+    """A process that dies of it restarts, and gets the same messages, one delivery further."""
     poison = sorted(held)[which % len(held)]
     left, deliveries = set(held), max(THRESHOLDS) + later
     for _ in range(2):
@@ -91,7 +89,7 @@ def test_the_choice_of_a_suspect_does_not_depend_on_the_order_of_arrival(
     assert (turn and suspects[turn.which]) == (other and shuffled[other.which])
 
 
-def test_a_server_may_restart_half_of_the_deliveries_before_a_message_is_a_suspect() -> None:
+def test_a_message_of_a_model_server_is_a_suspect_after_half_of_its_deliveries() -> None:
     assert suspect_from(10, at_least=3, is_server=True) == 5
     assert suspect_from(5, at_least=3, is_server=True) == 3
     assert suspect_from(10, at_least=3, is_server=False) == 3
@@ -99,10 +97,10 @@ def test_a_server_may_restart_half_of_the_deliveries_before_a_message_is_a_suspe
 
 
 @pytest.mark.slow
-async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
+async def test_a_deadly_message_does_not_dead_letter_its_neighbours(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
-    """Five deliveries of a deadly message kill five workers, each with its hands full."""
+    """Five deliveries of a deadly message kill five workers, each with other messages in flight."""
     await shorten(admin, ack_wait=3.0)
     seqs = await publish(admin, ["a", "b", "c", "deadly", "d", "e", "f", "g"])
     pool = Replicas(
@@ -125,7 +123,7 @@ async def test_what_kills_a_worker_does_not_take_its_neighbours_along(
     assert pool.restarts == 5
 
 
-async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: NatsServer, admin: Client) -> None:
+async def test_a_suspect_of_another_service_blocks_nothing(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await js.publish(names.media("lobby"), b"other's", headers=head(0) | {deadletters.REPLAY_FOR: "embed"})
     sub = await js.pull_subscribe_bind("cv", "MEDIA")
@@ -138,8 +136,8 @@ async def test_a_suspect_that_is_for_another_service_holds_nothing_up(server: Na
     assert sorted(await results(admin)) == seqs
 
 
-async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: NatsServer, admin: Client) -> None:
-    """Did it die of it, each of those would have lost a delivery, however soon after the suspect they came."""
+async def test_a_worker_with_a_suspect_gets_no_other_message(server: NatsServer, admin: Client) -> None:
+    """If the worker died, each of those would lose a delivery, however soon after the suspect they came."""
     js = admin.jetstream()
     await publish(admin, ["suspect"])
     sub = await js.pull_subscribe_bind("cv", "MEDIA")
@@ -163,12 +161,12 @@ async def test_nothing_is_delivered_to_a_worker_that_works_on_a_suspect(server: 
     assert len(await results(admin)) == 4
 
 
-# Of jobs' consumers, whose most deliveries are ten.
+# For consumers of jobs, with a maximum of ten deliveries.
 SUSPECT_JOB = 5
 
 
-async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(server: NatsServer, admin: Client) -> None:
-    """Two captions that may have killed workers, beside work of other urgencies that has not."""
+async def test_a_suspect_runs_alone_and_blocks_no_urgent_work(server: NatsServer, admin: Client) -> None:
+    """Two suspect captions, together with other work that is not suspect."""
     js = admin.jetstream()
     held: list[int] = []
 
@@ -186,7 +184,7 @@ async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(serv
         await publish_job(admin, "caption", f"suspect {n}", n)
     sub = await js.pull_subscribe_bind("vlm-caption", "CAPTIONS")
     for _ in range(SUSPECT_JOB - 1):
-        # A fetch gives what is there at once: what was handed back just now may not be.
+        # A fetch returns only what is available: a message that was just handed back may be missing.
         taken = []
         while len(taken) < 2:
             taken += await sub.fetch(2 - len(taken))
@@ -201,5 +199,5 @@ async def test_suspects_have_nothing_beside_them_and_hold_up_nothing_urgent(serv
         await until(lambda: len(service.done) == 7)
     assert sorted(service.done[:4]) == ["a0", "a1", "v0", "v1"]
     assert service.done[4].startswith("suspect") and service.done[5] == "urgent"
-    # The second caption waits here while the first is worked on: nothing that is no suspect does.
+    # The second caption waits here during the first: only suspects do.
     assert held == [2, 1]

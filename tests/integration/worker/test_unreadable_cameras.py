@@ -1,4 +1,4 @@
-"""A camera whose segments can't be read says so in its status, and does not fill the dead letters."""
+"""A camera with unreadable segments has this in its status, and does not fill the dead letters."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Clock:
         return self.now
 
 
-# ---- what is said and buried
+# ---- events and dead letters
 
 
-def test_the_first_of_each_cause_is_evidence_and_the_others_are_like_it() -> None:
+def test_the_first_failure_of_each_cause_is_evidence_and_the_others_are_counted() -> None:
     cameras = UnreadableCameras(Clock())
     assert cameras.record_failure("lobby", BadSegment("breaks off after 7 frames"))
     assert not cameras.record_failure("lobby", BadSegment("breaks off after 12 frames"))
@@ -50,7 +50,7 @@ def test_the_first_of_each_cause_is_evidence_and_the_others_are_like_it() -> Non
     assert cameras.record_failure("lobby", BadSegment("holds no video"))
 
 
-def test_a_camera_that_sends_good_and_bad_by_turns_does_not_fill_the_dead_letters() -> None:
+def test_a_camera_that_alternates_good_and_bad_does_not_fill_the_dead_letters() -> None:
     clock = Clock()
     cameras = UnreadableCameras(clock)
     letters = 0
@@ -66,7 +66,7 @@ def test_a_camera_that_sends_good_and_bad_by_turns_does_not_fill_the_dead_letter
     assert cameras.record_failure("door", BadSegment("breaks off"))
 
 
-def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> None:
+def test_camera_trouble_is_reported_repeatedly_and_at_its_end() -> None:
     clock = Clock()
     cameras = UnreadableCameras(clock)
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_a_camera_in_trouble_is_said_again_and_again_and_when_it_is_over() -> No
     assert cameras.due() == []
 
 
-def test_invented_names_take_neither_memory_nor_letters() -> None:
+def test_invented_names_take_neither_memory_nor_dead_letters() -> None:
     clock = Clock()
     cameras = UnreadableCameras(clock, UnreadableTuning(cameras=100))
     letters = 0
@@ -110,7 +110,7 @@ def test_invented_names_take_neither_memory_nor_letters() -> None:
 
 
 @given(st.lists(st.sampled_from(["works", "fails", "asks"]), max_size=60))
-def test_trouble_is_over_only_after_it_was_said(steps: list[str]) -> None:
+def test_trouble_ends_only_after_its_report(steps: list[str]) -> None:
     cameras = UnreadableCameras(Clock())
     reports: list[str] = []
     for step in steps:
@@ -132,7 +132,7 @@ def good() -> bytes:
 
 
 def bad() -> bytes:
-    """Starts inside a GOP, as of a camera that sends no keyframes, whose start nobody has."""
+    """Starts inside a GOP, as of a camera without keyframes, whose start is not stored."""
     still = hostile.still(SIZE)
     return hostile.muxed(still, still.skips, keyframe=False)
 
@@ -143,7 +143,7 @@ async def publish(client: Client, camera: str, n: int, payload: bytes) -> int:
 
 
 async def online(client: Client, camera: str) -> None:
-    """As ingest would have said."""
+    """Add the camera, and publish ingest's event that it is online."""
     await registry.put(client.jetstream(), camera, registry.Camera(url="rtsp://10.0.0.7/1"), None)
     status = CameraStatus(
         camera=camera,
@@ -168,7 +168,7 @@ async def until_unreadable(client: Client, camera: str, wanted: bool = True) -> 
     return found
 
 
-async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
+async def test_a_camera_with_undecodable_segments_is_reported_and_dead_letters_one(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:
     payload = bad()
@@ -209,8 +209,8 @@ async def test_a_camera_whose_segments_do_not_decode_says_so_and_buries_one(
     assert len([letter async for letter in dlq.entries(admin)]) == 2, "what failed, worked, and fails again is new"
 
 
-async def test_a_replay_that_fails_again_is_buried_again(server: NatsServer, admin: Client) -> None:
-    """Somebody has asked for it, and shall see what comes of it."""
+async def test_a_replay_that_fails_again_is_dead_lettered_again(server: NatsServer, admin: Client) -> None:
+    """A person requested the replay, and must see its result."""
     seq = await publish(admin, "lobby", 0, bad())
     async with detecting(server):
         async with asyncio.timeout(patience_s()):

@@ -1,4 +1,4 @@
-"""A server that can't open its files answers of all that it stores that it is missing: nobody believes it."""
+"""A server that can't open its files reports all its messages as missing: no client believes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tidegate.chaos.disk import few_files
 from tidegate.local.server import NatsServer
 
 YARD, LOBBY = Camera(url="rtsp://10.0.0.1/", fps=5.0), Camera(url="rtsp://10.0.0.2/", fps=1.0)
-# The server keeps what it has read in memory for so long.
+# The server caches read data for this long.
 FORGOTTEN_S = 11.0
 
 
@@ -56,7 +56,7 @@ async def on_disk_alone(server: NatsServer, identity: str) -> AsyncIterator[Clie
 
 
 @pytest.mark.slow
-async def test_cameras_stay_as_they_were_known(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cameras_stay_if_the_bucket_is_unreadable(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirrors, "_RESYNC_S", FORGOTTEN_S)
     async with on_disk_alone(server, "ingest") as client, copied(client, names.CAMERAS) as cameras:
         directory = CameraDirectory(client.jetstream(), ttl_s=0.0)
@@ -69,20 +69,20 @@ async def test_cameras_stay_as_they_were_known(server: NatsServer, monkeypatch: 
             assert await directory.get("yard") == YARD
 
 
-async def test_nobody_begins_with_cameras_that_seem_to_be_gone(server: NatsServer) -> None:
+async def test_no_reader_starts_with_seemingly_removed_cameras(server: NatsServer) -> None:
     async with on_disk_alone(server, "ingest") as client:
         with few_files(server):
             async with copied(client, names.CAMERAS) as cameras:
                 await asyncio.sleep(2.0)  # clock: cameras that can't be read leave no marker
-                # Now and then a server that has just started has them in memory.
+                # A server that has just started may have them in memory.
                 assert not cameras.ready.is_set() or set(cameras.values) == {"yard", "lobby"}
         async with copied(client, names.CAMERAS) as cameras:
             await cameras.ready.wait()
             assert set(cameras.values) == {"yard", "lobby"}
 
 
-async def test_what_is_gone_is_gone(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing tells of it, as where an operator purges a subject."""
+async def test_a_purged_camera_disappears(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a marker, as after an operator's purge of a subject."""
     monkeypatch.setattr(mirrors, "_RESYNC_S", 0.1)
     async with on_disk_alone(server, "admin") as admin, copied(admin, names.CAMERAS) as cameras:
         await cameras.ready.wait()
@@ -92,7 +92,7 @@ async def test_what_is_gone_is_gone(server: NatsServer, monkeypatch: pytest.Monk
         await until(lambda: not cameras.values)
 
 
-async def test_analytics_goes_on_from_no_checkpoint_but_its_own(server: NatsServer) -> None:
+async def test_analytics_continues_only_from_its_own_checkpoint(server: NatsServer) -> None:
     def partition() -> Partition:
         return Partition(3, Limits(), lambda camera: Rules())
 

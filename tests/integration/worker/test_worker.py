@@ -1,4 +1,4 @@
-"""The worker loop over a real server, with a service whose work is a few milliseconds of nothing."""
+"""The worker loop over a real server, with a service whose work is a sleep of a few milliseconds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_batches_fill_while_the_device_is_busy(server: NatsServer, admin: 
     assert all(len(b) <= 4 for b in service.batches)
 
 
-async def test_a_message_that_can_never_succeed_is_buried_at_once(server: NatsServer, admin: Client) -> None:
+async def test_a_hopeless_message_is_dead_lettered_immediately(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, ["good", "broken", "good"])
     service = Echo(fail=lambda text, n: BadMessage("it is broken") if text == "broken" else None)
     async with working(server, service):
@@ -76,7 +76,7 @@ async def test_a_message_that_can_never_succeed_is_buried_at_once(server: NatsSe
     assert service.prepared.count("broken") == 1
 
 
-async def test_one_that_failed_comes_again(server: NatsServer, admin: Client) -> None:
+async def test_a_failed_message_is_redelivered(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, ["flaky"])
     service = Echo(fail=lambda text, tries: OSError("not yet") if tries < 2 else None)
     async with working(server, service):
@@ -85,7 +85,7 @@ async def test_one_that_failed_comes_again(server: NatsServer, admin: Client) ->
     assert await letters(admin) == []
 
 
-async def test_the_last_delivery_is_buried(server: NatsServer, admin: Client) -> None:
+async def test_the_last_delivery_is_dead_lettered(server: NatsServer, admin: Client) -> None:
     await shorten(admin, max_deliver=2)
     seqs = await publish(admin, ["hopeless"])
     async with working(server, Echo(fail=lambda text, tries: OSError("never"))):
@@ -94,7 +94,7 @@ async def test_the_last_delivery_is_buried(server: NatsServer, admin: Client) ->
     assert (letter.stream_seq, letter.deliveries, letter.reason) == (seqs[0], 2, "never")
 
 
-async def test_one_bad_item_does_not_sink_its_batch(server: NatsServer, admin: Client) -> None:
+async def test_one_bad_item_does_not_fail_its_batch(server: NatsServer, admin: Client) -> None:
     await shorten(admin, max_deliver=1)
     seqs = await publish(admin, ["a", "poison", "b", "c"])
     async with working(server, Echo(), batch_wait_s=0.5):
@@ -103,8 +103,8 @@ async def test_one_bad_item_does_not_sink_its_batch(server: NatsServer, admin: C
     assert [x.stream_seq for x in await letters(admin)] == [seqs[1]]
 
 
-async def test_slow_work_is_not_given_to_another(server: NatsServer, admin: Client) -> None:
-    """Six seconds on the device and an ack wait of three: heartbeats keep it ours."""
+async def test_slow_work_is_not_redelivered(server: NatsServer, admin: Client) -> None:
+    """Six seconds on the device and an ack wait of three: progress reports prevent redelivery."""
     await shorten(admin, ack_wait=3.0)
     seqs = await publish(admin, ["a", "b"])
     service = Echo(infer_s=6.0)
@@ -114,8 +114,8 @@ async def test_slow_work_is_not_given_to_another(server: NatsServer, admin: Clie
     assert sorted(service.prepared) == ["a", "b"]
 
 
-async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, admin: Client) -> None:
-    """Two bursts with a pause between: what passes in idleness is no working time, and nothing is sampled away."""
+async def test_heartbeats_count_the_time_with_work_in_flight(server: NatsServer, admin: Client) -> None:
+    """Two bursts with a pause between: idle time is no working time, and no working time is lost between samples."""
     beats = await admin.subscribe("scale.cv.>")
     service = Echo(infer_s=0.3)
 
@@ -140,8 +140,8 @@ async def test_heartbeats_count_the_time_with_work_in_hand(server: NatsServer, a
     assert 4 * 0.3 <= later.working_s <= passed_s
 
 
-async def test_a_drain_hands_back_what_is_only_buffered(server: NatsServer, admin: Client) -> None:
-    """What is not handed back comes again after the ack wait."""
+async def test_a_drain_returns_buffered_messages(server: NatsServer, admin: Client) -> None:
+    """A message that is not returned is redelivered after the ack wait."""
     await shorten(admin, ack_wait=300.0)
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     async with working(server, Echo(infer_s=0.4), batch_size=2) as stop:
@@ -180,8 +180,8 @@ async def test_a_replay_is_for_its_service_alone_and_counts_once(server: NatsSer
     assert (raw.headers or {})["ce-id"] == f"cv/echo/MEDIA/{seqs[0]}"
 
 
-async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, admin: Client) -> None:
-    """Nobody answered, deliveries ran out: only the advisory tells, and it is kept."""
+async def test_a_deadly_message_is_dead_lettered(server: NatsServer, admin: Client) -> None:
+    """Without an answer the deliveries run out: only the advisory reports it, and it is a dead letter."""
     await shorten(admin, max_deliver=1, ack_wait=0.5)
     seqs = await publish(admin, ["deadly"])
     sub = await admin.jetstream().pull_subscribe_bind("cv", "MEDIA")
@@ -193,14 +193,14 @@ async def test_what_workers_died_on_is_in_the_dead_letters(server: NatsServer, a
     assert "died" in found[0].reason
 
 
-async def test_missing_consumer_says_what_to_do(server: NatsServer, admin: Client) -> None:
+async def test_a_missing_consumer_is_an_error_with_a_remedy(server: NatsServer, admin: Client) -> None:
     await admin.jetstream().delete_consumer("MEDIA", "cv")
     with pytest.raises(BusError, match="tidegate setup"):
         async with working(server, Echo()):
             await asyncio.sleep(1)
 
 
-async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
+async def test_a_broken_device_dead_letters_nothing_and_ends_its_process(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, [f"m{i}" for i in range(12)])
     broken = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -216,7 +216,7 @@ async def test_a_broken_device_buries_nothing_and_ends_its_process(server: NatsS
     assert await letters(admin) == []
 
 
-async def test_a_drain_finishes_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+async def test_a_drain_finishes_final_deliveries(server: NatsServer, admin: Client) -> None:
     await shorten(admin, max_deliver=1)
     seqs = await publish(admin, ["a", "b", "c"])
     async with working(server, Echo(prepare_s=0.3)) as stop:
@@ -227,7 +227,7 @@ async def test_a_drain_finishes_what_would_not_come_again(server: NatsServer, ad
     assert await letters(admin) == []
 
 
-async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: NatsServer, admin: Client) -> None:
+async def test_a_message_that_no_client_may_forward_is_dead_lettered(server: NatsServer, admin: Client) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
     await reader.readline()
     password = server.settings("admin").nats_password
@@ -245,27 +245,27 @@ async def test_one_that_no_client_may_send_on_is_buried_all_the_same(server: Nat
     assert letter.payload == b"hi"
 
 
-async def test_what_is_urgent_overtakes_all_that_is_not_on_the_device(server: NatsServer, admin: Client) -> None:
+async def test_urgent_work_overtakes_all_work_not_on_the_device(server: NatsServer, admin: Client) -> None:
     service = Served()
     for n in range(30):
         await publish_job(admin, "caption", f"c{n}", n)
     async with serving_jobs(server, service):
-        # Three on the device, and as many as may be prepared behind them.
+        # Three on the device, and the permitted number prepared behind them.
         await until(lambda: service.at_once == 3 and len(service.prepared) >= 6)
         await publish_job(admin, "ask", "question", 100)
         await publish_job(admin, "verify", "urgent", 101)
         await until(lambda: {"question", "urgent"} <= set(service.prepared))
         service.gate.set()
         await until(lambda: len(service.done) == 32)
-    # The most urgent has a slot of its own beside the three, and waits for none of them.
+    # The most urgent message has a slot of its own next to the three, and waits for none of them.
     assert sorted(service.done[:4]) == ["c0", "c1", "c2", "urgent"]
     assert service.done[4] == "question"
     assert sorted(service.done[5:]) == sorted(f"c{n}" for n in range(3, 30))
     assert service.most == 4
 
 
-async def test_a_server_that_is_away_costs_no_process(server: NatsServer, admin: Client) -> None:
-    """Three messages in a row that fail on a device end its process; a server that can't be reached is no device."""
+async def test_an_absent_server_ends_no_process(server: NatsServer, admin: Client) -> None:
+    """Three consecutive failures on a device end its process; an unreachable server is no device."""
     service = Served()
     service.gate.set()
     for n in range(4):

@@ -75,9 +75,7 @@ class Gated(Echo):
         return super().infer(batch)
 
 
-async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_each_consumer_of_two_streams_is_extended_by_its_own_ack_wait(server: NatsServer, admin: Client) -> None:
     beats = {"MEDIA": 0, "LATER": 0}
     held = {"MEDIA": 0, "LATER": 0}
     service = Gated()
@@ -101,9 +99,7 @@ async def test_each_consumer_of_two_streams_is_beaten_for_by_its_own_ack_wait(
     assert sorted(await ids(admin)) == ["cv/echo/LATER/1", "cv/echo/LATER/2", f"cv/echo/MEDIA/{seqs[0]}"]
 
 
-async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveries(
-    server: NatsServer, admin: Client
-) -> None:
+async def test_each_consumer_of_two_streams_has_its_own_delivery_limit(server: NatsServer, admin: Client) -> None:
     service = Echo(fail=lambda text, tries: OSError("never"))
     async with working_on_two(server, admin, service, ack_wait=(30.0, 30.0), max_deliver=(4, 2)):
         await publish(admin, ["a"])
@@ -112,7 +108,7 @@ async def test_each_consumer_of_two_streams_gives_up_after_its_own_most_deliveri
     assert sorted((x.stream, x.deliveries) for x in await letters(admin)) == [("LATER", 2), ("MEDIA", 4)]
 
 
-async def test_a_drain_finishes_of_each_stream_what_would_not_come_again(server: NatsServer, admin: Client) -> None:
+async def test_a_drain_finishes_final_deliveries_of_each_stream(server: NatsServer, admin: Client) -> None:
     service = Echo(infer_s=0.2)
     async with working_on_two(server, admin, service, ack_wait=(300.0, 300.0), max_deliver=(5, 1)) as stop:
         await publish_deferred(admin, ["x", "y"])

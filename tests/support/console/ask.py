@@ -17,7 +17,7 @@ MAN = text('{"answer":"A man with a bag.","frames":[1]}')
 
 @contextlib.asynccontextmanager
 async def world(server: NatsServer, admin: Client) -> AsyncIterator[tuple[Running, OpenAiServer]]:
-    """A console beside a front and a worker; lobby, street and vault have video of the last seconds."""
+    """A console with a front and a worker; lobby, street and vault have video of the last seconds."""
     for camera in ("lobby", "street", "vault"):
         await add_camera(admin, camera)
         await film(admin, 3, camera=camera)

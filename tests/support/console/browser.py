@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, headless, on a page that somebody is signed in to.
+"""A real browser: Debian's Chromium, headless, on a page of a signed-in person.
 
     async with browsing(console, "anna", "admin") as page:
         await page.goto(f"{console.url}#/cameras")
@@ -41,7 +41,7 @@ _FLAGS = (
 
 
 class Site(Protocol):
-    """Where a console is, and how somebody signs in there."""
+    """The address of a console, and the sign-in of a person."""
 
     url: str
 
@@ -58,7 +58,7 @@ async def browsing(
     height: int = 800,
     allowed: Callable[[str], bool] = lambda _: False,
 ) -> AsyncIterator[Page]:
-    """A page of somebody who has just followed a one-time link. allowed: errors of the page that are none."""
+    """A page of a person who has just followed a one-time link. allowed: expected errors of the page."""
     if not shutil.which("chromium"):
         pytest.skip("Chromium is not installed: apt-get install chromium")
     from playwright.async_api import async_playwright
@@ -85,7 +85,7 @@ async def browsing(
 
 
 async def becomes(page: Page, expression: str, arg: object = None) -> None:
-    """Wait until JavaScript says so. Playwright's own way, a text that the page runs, is against the pages' policy."""
+    """Wait until the JavaScript holds. The pages' policy forbids Playwright's own way, a text that the page runs."""
     async with asyncio.timeout(patience_s()):
         while not await page.evaluate(expression, arg):
             await asyncio.sleep(0.05)
@@ -96,7 +96,7 @@ def _is_ours(url: str, ours: str) -> bool:
 
 
 async def violations(page: Page, config: pytest.Config) -> list[str]:
-    """What axe-core finds wrong with the page as it is, for those who can't see it well, or use no mouse."""
+    """The violations that axe-core finds on the page, for people with impaired sight, or without a mouse."""
     source = (installed(config, "axe-core", AXE) / "axe.min.js").read_text()
     await page.evaluate(source)
     found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")

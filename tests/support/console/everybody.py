@@ -1,4 +1,4 @@
-"""A console with two cameras, what belongs to each of them, and one of every kind of person."""
+"""A console with two cameras, objects of each, and one person of every kind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.worlds.incidents import incident, say
 from tests.support.worlds.runs import put, put_raw, reanalysis
 from tidegate.local.server import NatsServer
 
-# Of names of one length an answer differs by the name alone.
+# With names of one length, answers differ only by the name.
 SEEN, HIDDEN, NONE = "lobby", "vault", "nowhr"
 
 
 class World:
-    """all: by role, somebody who sees every camera; some: who sees SEEN alone; programs: with a token of `all`."""
+    """all: by role, a person who sees every camera; some: one who sees SEEN alone; programs: with a token of `all`."""
 
     def __init__(self, console: Running, admin: Client) -> None:
         self.console = console
@@ -52,7 +52,7 @@ class World:
             await say(self._admin, incident(f"crowd.{camera}", camera))
         await put(self._admin, reanalysis("both", SEEN, HIDDEN))
         await put_raw(self._admin, f"of-{HIDDEN}", b"no run")
-        # From here on, and for long, numbers of letters have as many digits as that of one that is not there.
+        # From here on, numbers of dead letters have the same number of digits as that of the missing one.
         for _ in range(100):
             await self._letter(HIDDEN)
         async with asyncio.timeout(patience_s()):
@@ -61,7 +61,7 @@ class World:
                 self._incidents = {card["camera"]: card["id"] for card in found}
 
     async def names(self, row: Row, camera: str) -> dict[str, str]:
-        """What a row's braces stand for. camera: SEEN, HIDDEN, or NONE, of which nothing is."""
+        """The values of a row's braces. camera: SEEN, HIDDEN, or NONE, which has no objects."""
         found = {"camera": camera, "guest": "guest", "group": "ways"}
         if "{letter}" in row.at:
             found["letter"] = str(await self._letter(camera))
@@ -76,7 +76,7 @@ class World:
         return found
 
     async def ask(self, client: httpx.AsyncClient, method: str, row: Row, camera: str = SEEN) -> httpx.Response:
-        """An answer to a row's request; of one that goes on its beginning."""
+        """An answer to a row's request; of an endless one its beginning."""
         values = await self.names(row, camera)
         at, query, body = (_filled(part, values) for part in (row.at, row.query, row.body))
         request = client.build_request(method, at, params=query, json=body)
@@ -89,14 +89,14 @@ class World:
         return answer
 
     async def _again(self, client: httpx.AsyncClient) -> None:
-        """Sign somebody in who has just been signed out."""
+        """Sign a person in again after signing out."""
         for name, browser in self._browsers.items():
             if browser is client:
                 signed = await client.post("session/link", json={"token": await self.console.link(name)})
                 client.headers["X-CSRF-Token"] = signed.json()["csrf"]
 
     async def _there(self, camera: str) -> None:
-        """Also where a row before has removed it."""
+        """Create it again, if an earlier row has removed it."""
         if (await self.all["admin"].get(f"cameras/{camera}")).status_code != 200:
             await add_camera(self._admin, camera)
         async with asyncio.timeout(patience_s()):
@@ -104,7 +104,7 @@ class World:
                 await asyncio.sleep(0.01)
 
     async def _letter(self, camera: str) -> int:
-        """A new dead letter of a camera; of none a number that no letter has."""
+        """A new dead letter of a camera; without a camera, a number that no dead letter has."""
         js = self._admin.jetstream()
         if camera == NONE:
             return (await js.stream_info(names.DLQ)).state.last_seq + 10
@@ -137,5 +137,5 @@ def _filled(part: Any, values: dict[str, str]) -> Any:
 
 
 def _another(id: str) -> str:
-    """An id of the same length that nothing has."""
+    """An unused id of the same length."""
     return id[:-1] + ("0" if id[-1] != "0" else "1")

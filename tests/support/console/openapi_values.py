@@ -1,4 +1,4 @@
-"""The operations of an OpenAPI document, and values for them: right ones by their schema, and ones of a wrong kind.
+"""The operations of an OpenAPI document, and values for them: valid ones by their schema, and invalid ones.
 
 values = Values(document, {"camera": ["lobby"]})
 values.right({"type": "integer", "minimum": 1})     # a strategy of hypothesis
@@ -39,14 +39,14 @@ ANY = st.recursive(
 
 
 class Values:
-    """names: of what there is, by the word that a field or a parameter for it has in its name."""
+    """names: of existing objects, by the word in the name of a field or a parameter for them."""
 
     def __init__(self, document: dict[str, Any], names: Mapping[str, Sequence[str]]) -> None:
         self._schemas: dict[str, Schema] = document["components"]["schemas"]
         self._names = names
 
     def right(self, schema: Schema, field: str = "") -> st.SearchStrategy[Any]:
-        """Values as the schema says. Of a text with a pattern, only what has a name fits it. field: whose they are."""
+        """Values of the schema. A text with a pattern has only named values. field: the field of the values."""
         schema = self._found(schema)
         for several in ("anyOf", "oneOf"):
             if several in schema:
@@ -74,7 +74,7 @@ class Values:
         return ANY
 
     def near(self, schema: Schema) -> st.SearchStrategy[Any]:
-        """Right ones, those with a part that is wrong or more than is known, and anything else."""
+        """Valid values, values with a wrong or unknown part, and anything else."""
         right = self.right(schema)
         parts = sorted(self._found(schema).get("properties", ()))
         if not parts:
@@ -87,7 +87,7 @@ class Values:
         return right | right | wrong | less | ANY
 
     def parameter(self, parameter: dict[str, Any]) -> st.SearchStrategy[str]:
-        """Texts for one of a path or a query: times where its words show one."""
+        """Texts for a parameter of a path or a query: times if its description mentions one."""
         right = self.right(parameter["schema"], parameter["name"])
         if re.search(r"\d{4}-\d\d|RFC 3339", parameter.get("description", "")):
             right = TIMES | st.just("") | TIMES
@@ -125,13 +125,13 @@ class Values:
         more = {name: self.right(part, name) for name, part in parts.items() if name not in needed}
         if not more:
             return st.fixed_dictionaries(always)
-        # Few at once: some go together with none of the others.
+        # Few together: some exclude all others.
         some = st.lists(st.sampled_from(sorted(more)), unique=True, max_size=3)
         return some.flatmap(lambda names: st.fixed_dictionaries(always | {name: more[name] for name in names}))
 
 
 def _bounds(schema: Schema, low: Any, high: Any) -> tuple[Any, Any]:
-    """Of both kinds; which of its ends an open bound leaves out is no matter."""
+    """A range of both kinds of bounds; the end that an open bound excludes does not matter."""
     return (
         schema.get("minimum", schema.get("exclusiveMinimum", low)),
         schema.get("maximum", schema.get("exclusiveMaximum", high)),

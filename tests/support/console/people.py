@@ -30,13 +30,13 @@ from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 TIMEOUT_S = 60.0
-# Every client would read the system's authorities otherwise: 10 ms of CPU each.
+# Otherwise every client would read the system's authorities: 10 ms of CPU each.
 TRUSTED = httpx.create_ssl_context()
 
 
 class Running:
-    """url: where it is, with a slash at its end. pages: their state. console: what all routes share. stop: is set to
-    stop it before the block is left. serving: is done once it has stopped.
+    """url: its address, with a slash at its end. pages: their state. console: the shared state of all routes. stop: set
+    it to stop the console inside the block. serving: ends once it has stopped.
     """
 
     def __init__(self, url: str, admin: Client, pages: Pages, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
@@ -48,7 +48,7 @@ class Running:
         self._clients: list[httpx.AsyncClient] = []
 
     def nobody(self, **headers: str) -> httpx.AsyncClient:
-        """A client that nobody has signed in."""
+        """A client without a session."""
         client = httpx.AsyncClient(base_url=f"{self.url}api/v1", timeout=TIMEOUT_S, headers=headers, verify=TRUSTED)
         self._clients.append(client)
         return client
@@ -56,13 +56,13 @@ class Running:
     async def person(
         self, name: str, role: Role = "viewer", *, cameras: Sequence[str] = (), sees_all: bool = False, **more: Any
     ) -> httpx.AsyncClient:
-        """Somebody new, signed in; by default they see no camera."""
+        """A new person, signed in; by default they see no camera."""
         person = Person(role=role, cameras=tuple(cameras), sees_all=sees_all, **more)
         await self.put(person_key(name), msgspec.json.encode(person))
         return await self.signed_in(name)
 
     async def signed_in(self, name: str, role: Role = "viewer") -> httpx.AsyncClient:
-        """Another browser of somebody's."""
+        """Another browser of a person."""
         client = self.nobody()
         answer = await client.post("session/link", json={"token": await self.link(name, role)})
         assert answer.status_code == 200, answer.text
@@ -126,6 +126,6 @@ def _answers(port: int) -> bool:
 
 
 async def add_camera(admin: Client, id: str, url: str = "rtsp://10.0.0.7/stream1", **fields: Any) -> None:
-    """A camera that nobody reads."""
+    """Store a camera that no ingest reads."""
     camera, _ = cameras.new_camera(url, **fields)
     await (await admin.jetstream().key_value(names.CAMERAS)).put(id, cameras.encode(camera))

@@ -1,4 +1,4 @@
-"""Waits for what the console answers, and tracks of an incident."""
+"""Waits for answers of the console, and tracks of an incident."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import patience_s
 
 
 async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What is answered, once it is anything."""
+    """The answer, once it is not empty."""
     async with asyncio.timeout(patience_s()):
         while not (found := await ask()):
             await asyncio.sleep(0.02)
@@ -22,7 +22,7 @@ async def until_so(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def until_listed(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
-    """The cards, once there are so many and all is read."""
+    """The cards, once there are `count` and all is read."""
 
     async def ask() -> list[dict[str, Any]] | None:
         found = (await client.get("incidents")).json()
@@ -33,7 +33,7 @@ async def until_listed(client: httpx.AsyncClient, count: int) -> list[dict[str, 
 
 
 def followed(start: dt.datetime) -> Tracks:
-    """One that is in the incident, and one that is not."""
+    """A track that is in the incident, and one that is not."""
     path = [
         PathPoint(time=start + dt.timedelta(seconds=n), box=(0.1 * n, 0.2, 0.1 * n + 0.2, 0.8), score=0.9)
         for n in range(3)

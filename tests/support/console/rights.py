@@ -1,4 +1,4 @@
-"""Who may what: every route of the console, the least role for it, and how it depends on cameras.
+"""The table of rights: every route of the console, its lowest role, and its dependence on cameras.
 
 A new route without a row fails `test_console_rights.py`. Names in braces are of `everybody.py`:
 `{camera}` is each camera in turn, `{letter}`, `{incident}` what belongs to one.
@@ -14,11 +14,11 @@ from services.console.web.asker import Role
 
 
 class Row(NamedTuple):
-    """role: the least one; None: for everybody. status: of an answer to whoever may, and sees all that it is of.
+    """role: the lowest one; None: for everybody. status: the answer to a person with the role and all its cameras.
 
-    at: the path below api/v1. query, body: what goes with it. everything: it is of all cameras together: whoever sees
-    some alone may not. by_hand: programs may not, whatever their token says. changes: what it needs is made anew before
-    each try. note: why it is as it is.
+    at: the path below api/v1. query, body: of the request. everything: it covers all cameras together: a person with
+    some alone may not. by_hand: programs may not, whatever their token says. changes: the test creates what it needs
+    before each try. note: why it is as it is.
     """
 
     role: Role | None
@@ -36,7 +36,7 @@ RULES = {"rules": {"zones": {}, "lines": {}, "rules": []}}
 BODY = {"role": "viewer", "cameras": ["{camera}"]}
 
 ROWS: dict[tuple[str, str], Row] = {
-    # ---- who asks
+    # ---- the caller
     ("GET", "/health"): Row(None, 200, "health"),
     ("GET", "/session"): Row(None, 200, "session"),
     ("POST", "/session"): Row(None, (401, 429), "session", body={"name": "nobody", "password": "guessed it"}),
@@ -50,7 +50,7 @@ ROWS: dict[tuple[str, str], Row] = {
         "viewer", 201, "me/tokens", body={"label": "wall", "cameras": ["{camera}"]}, by_hand=True
     ),
     ("DELETE", "/me/tokens/{id}"): Row("viewer", 404, "me/tokens/0123456789abcdef", by_hand=True),
-    # ---- people: whoever sees some cameras alone would give themselves the others
+    # ---- people: a person with some cameras would grant themselves the others
     ("GET", "/people"): Row("admin", 200, "people", everything=True),
     ("PUT", "/people/{name}"): Row("admin", 200, "people/{guest}", body=BODY, everything=True),
     ("DELETE", "/people/{name}"): Row("admin", 204, "people/{guest}", everything=True),
@@ -60,7 +60,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/groups/{name}"): Row("admin", 200, "groups/{group}", everything=True),
     ("PUT", "/groups/{name}"): Row("admin", 200, "groups/{group}", body={"cameras": ["{camera}"]}, everything=True),
     ("DELETE", "/groups/{name}"): Row("admin", 204, "groups/{group}", everything=True),
-    # ---- what happens
+    # ---- events
     ("GET", "/events"): Row("viewer", 200, "events", query={"cameras": "{camera}"}),
     # ---- cameras and rules
     ("GET", "/cameras"): Row("viewer", 200, "cameras"),
@@ -114,7 +114,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", "/incidents/{id}/reviewed"): Row("viewer", 204, "incidents/{incident}/reviewed", by_hand=True),
     ("DELETE", "/incidents/{id}/reviewed"): Row("viewer", 204, "incidents/{incident}/reviewed", by_hand=True),
     ("GET", "/timeline"): Row("viewer", 200, "timeline", query={"camera": "{camera}"}),
-    # ---- what happens now
+    # ---- the current state
     ("GET", "/now"): Row("viewer", 200, "now"),
     ("GET", "/history"): Row("viewer", 200, "history", query={"service": "cv"}, everything=True),
     ("GET", "/markers"): Row("viewer", 200, "markers"),

@@ -17,7 +17,7 @@ from tests.support.console.world import Site, world
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-# What each picture shows: a page, and what has to be there before it is taken.
+# The page of each picture, and the elements that it waits for.
 PICTURES = {
     "now": ("#/now", "main"),
     "cameras": ("#/cameras", "main img"),
@@ -29,9 +29,9 @@ PICTURES = {
     "scaling": ("#/scaling", "main"),
     "system": ("#/system", "main"),
 }
-# What is pressed first.
+# The key to press first.
 KEYS = {"review": "j"}
-# Charts begin with what the console has seen, and live video with what it plays.
+# Charts need some history of the console, and live video needs some time to play.
 SEEN_S = 60.0
 SETTLED_S = 6.0
 SIZE = (1440, 900)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Chromium, to which the kernel tells nothing of the machine's network.
+"""Chromium, which the kernel does not notify of network changes.
 
-Whenever an address comes or goes, as where containers start beside a test, it gives up all requests that wait for a
-connection, those to loopback too: ERR_NETWORK_CHANGED. It hears of that by a socket without which it does as well.
+Whenever an address comes or goes, as when containers start during a test, it aborts all requests that wait for a
+connection, those to loopback too: ERR_NETWORK_CHANGED. It learns this by a socket that it does not need.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 import sys
 
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
-# Of a filter: load a word, go on or jump, and end. It finds the call's number and its first argument at these offsets.
+# Instructions of a filter: load a word, jump, and return. The offsets of the call's number and first argument.
 _LOAD, _IF_EQUAL, _END = 0x20, 0x15, 0x06
 _NUMBER, _FIRST = 0, 16
 _ALLOW, _NO_SUCH_FAMILY = 0x7FFF0000, 0x00050000 | 97
@@ -28,7 +28,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_netlink() -> None:
-    """From now on, in this process and in all that it starts, the kernel has no such sockets."""
+    """Make the kernel refuse such sockets to this process and to all its children."""
     number = _SOCKET.get(platform.machine())
     if number is None:
         return

@@ -27,7 +27,7 @@ from tidegate.local.scaling.scaled_objects import scaled_object
 from tidegate.local.stack import Stack
 
 CAMERAS = ("alley", "crossing", "alley-mirrored")
-# One worker of each, all the time: nothing here is about scaling.
+# One worker of each, all the time: scaling is not tested here.
 ONE = {"cv": scaled_object("cv"), "embed": scaled_object("embed")}
 
 
@@ -45,13 +45,13 @@ class Site:
         return self.stack.admin
 
     async def link(self, name: str, role: Role = "admin") -> str:
-        """What a one-time link ends with."""
+        """The token of a one-time link."""
         return await link(self.admin, name, role)
 
 
 @contextlib.asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[Site]:
-    """Three cameras, one of them with rules of which some have come true."""
+    """Three cameras, one of them with rules and incidents."""
     files = {path.stem: path for path in footage.embedded(footage.cache() / f"footage-{footage.VERSION}")}
     scaled = {
         name: msgspec.structs.replace(
@@ -76,7 +76,7 @@ async def world(folder: Path) -> AsyncIterator[Site]:
 
 
 async def _incidents(client: Client, count: int) -> None:
-    """Wait until so many have been told of."""
+    """Wait until `count` incidents are listed."""
     async with asyncio.timeout(2 * patience_s()), Log(client, names.EVENTS) as log:
         while len(await log.read(names.event("incidents", ">"), 1)) < count:
             await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The alerts of `deploy/observability`, as its file of rules holds them."""
+"""The alerts in the rule file of `deploy/observability`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ NS = "tidegate"
 
 
 class Cluster(NamedTuple):
-    """All that a stranger has after the first two commands, and the overlay that was applied."""
+    """Everything that a new user has after the first two commands, and the applied overlay."""
 
     api: KubeApi
     overlay: Path
@@ -35,7 +35,7 @@ class Cluster(NamedTuple):
 
 
 def run(api: KubeApi, *command: str) -> subprocess.CompletedProcess[str]:
-    """As a user runs it, whose home has nothing."""
+    """Run it as a user with an empty home."""
     environment = os.environ | api.environment | {"HOME": str(Path(api.environment["KUBECONFIG"]).parent)}
     environment.pop("COLUMNS", None)
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
@@ -46,7 +46,7 @@ def tidegate(api: KubeApi, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def check(cluster: Cluster, *arguments: str) -> tuple[int, list[list[str]]]:
-    """The exit status, and each line's fields: level, what, found, remedy. In this process, which has started."""
+    """The exit status, and each line's fields: level, what, found, remedy. It runs in this process to save time."""
     environment = cluster.api.environment | {"HOME": str(cluster.folder)}
     done = CliRunner().invoke(command_line, ["cluster", "check", *arguments], env=environment)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -54,7 +54,7 @@ def check(cluster: Cluster, *arguments: str) -> tuple[int, list[list[str]]]:
 
 
 def schema(document: Document) -> str | None:
-    """What Kubernetes says of one of its own kinds; KEDA's are validated elsewhere."""
+    """The validation error of Kubernetes for one of its own kinds; KEDA's are validated elsewhere."""
     return None if "keda.sh" in document["apiVersion"] else schema_problem(json.dumps(document), "1.34")
 
 
@@ -70,7 +70,7 @@ async def _streams(folder: Path) -> Document:
 
 @pytest.fixture(scope="module")
 def jsz(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    """What a real server says of the streams that `tidegate setup` makes."""
+    """The report of a real server about the streams of `tidegate setup`."""
     folder = tmp_path_factory.mktemp("server")
     accounts(folder)
     page = asyncio.run(_streams(folder))
@@ -80,7 +80,7 @@ def jsz(tmp_path_factory: pytest.TempPathFactory) -> Document:
 
 
 def three_commands(api: KubeApi, folder: Path, jsz: Document, *components: str, tls: bool = False) -> Cluster:
-    """`cluster init` and both `kubectl apply`, as the README has them; then controllers have acted, and all is well."""
+    """Run `cluster init` and both `kubectl apply` of the README; then controllers act, and the cluster is sound."""
     overlay = folder / "overlay"
     overlay.mkdir()
     base, *used = (os.path.relpath(DEPLOY / p, overlay) for p in ("kubernetes/overlays/h100/demand", *components))
@@ -151,7 +151,7 @@ def nodes(act: Callable[[Document], object]) -> Callable[[KubeApi], None]:
 
 
 def streams(act: Callable[[list[Document]], None]) -> Callable[[KubeApi], None]:
-    """What every server of NATS says."""
+    """Change the streams in the report of every server of NATS."""
 
     def everywhere(api: KubeApi) -> None:
         for path, page in api.pages.items():
@@ -171,7 +171,7 @@ def alone(found: list[Document]) -> None:
 
 
 def servers(**settings: int | None) -> Callable[[KubeApi], None]:
-    """What every server of NATS says of itself, otherwise."""
+    """Change the report of every server of NATS about itself."""
 
     def everywhere(api: KubeApi) -> None:
         for page in (page for path, page in api.pages.items() if path.endswith("/varz")):
@@ -186,7 +186,7 @@ def no_nats(api: KubeApi) -> None:
 
 
 def metrics_of(*left: int) -> Callable[[Document], None]:
-    """An HPA that was made while the other triggers did not answer."""
+    """An HPA that KEDA created while the other triggers did not answer."""
 
     def act(hpa: Document) -> None:
         hpa["spec"]["metrics"] = [hpa["spec"]["metrics"][i] for i in left]

@@ -1,4 +1,4 @@
-"""Faults of a cluster, each with the line and the remedy that a check gives it."""
+"""Faults of a cluster, each with its line and remedy in the check."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def policy(name: str, act: Callable[[Document], None]) -> Callable[[KubeApi], No
 
 
 class Fault(NamedTuple):
-    """line: whose. says, remedy: what its words have in them."""
+    """line: the name of the check. says, remedy: substrings of its texts."""
 
     line: str
     level: str
@@ -97,7 +97,7 @@ def pending_claim(api: KubeApi) -> None:
 
 
 CV, HPA = "tidegate-cv", "keda-hpa-tidegate-cv"
-# The line that says so where all is well, if it is another.
+# The line of the sound cluster, if it is another.
 WELL = {
     "objects": "network",
     "secrets": "Secrets",
@@ -111,7 +111,7 @@ WELL = {
 
 
 def kind_of(line: str) -> str:
-    """A line for each of several objects counts once."""
+    """Count the lines of several objects once."""
     return re.sub(r"\b(keda-hpa-)?tidegate-.*|^nats$", "NAME", line)
 
 

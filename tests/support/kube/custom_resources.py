@@ -9,7 +9,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-# Below these, keys are anybody's.
+# Below these, keys are arbitrary.
 OPEN = ("annotations", "labels", "limits", "tags", "taints", "values")
 
 

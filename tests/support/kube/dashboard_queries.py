@@ -1,4 +1,4 @@
-"""The queries of the dashboards of `deploy/observability`, as their files hold them."""
+"""The queries in the dashboard files of `deploy/observability`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from tools.dashboards.__main__ import FOLDER, PAGES
 
-# The variables of a dashboard, as Grafana would fill them in.
+# Values of a dashboard's variables, as Grafana would insert them.
 FILLED = {"$namespace": "tidegate", "$price": "3", "$__rate_interval": "1m", "$__range": "6h"}
 
 
 def queries(page: str) -> Iterator[tuple[str, str]]:
-    """(query, legend) of each graph, as they are in the file."""
+    """(query, legend) of each graph in the file."""
     for panel in json.loads((FOLDER / f"{page}.json").read_text())["panels"]:
         for target in panel.get("targets", []):
             query = target["expr"]

@@ -1,4 +1,4 @@
-"""Checks on manifests: by the schemas of Kubernetes and KEDA, and by what our services need."""
+"""Checks on manifests: by the schemas of Kubernetes and KEDA, and by the needs of our services."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KEDA_MODELS = "2.0.0"
 
 @functools.cache
 def schema_problem(document: str, version: str) -> str | None:
-    """What Kubernetes' own schema says of a document, as JSON; None where it is valid."""
+    """The error of Kubernetes' own schema for a document, as JSON; None if it is valid."""
     try:
         kubernetes_validate.validate(json.loads(document), version, strict=True)
     except kubernetes_validate.ValidationError as e:
@@ -57,7 +57,7 @@ FOREIGN = re.compile(
 
 
 def check_builtin_kinds(docs: list[Document]) -> int:
-    """Validate all that are Kubernetes' own; the number of them."""
+    """Validate all of Kubernetes' own kinds; return their number."""
     builtin = [d for d in docs if not FOREIGN.match(d["apiVersion"])]
     for d in builtin:
         for version in VERSIONS:
@@ -89,7 +89,7 @@ for (const d of JSON.parse(readFileSync(0, "utf8"))) {
 
 
 def keda_problems(folder: Path, docs: list[Document]) -> list[str | None]:
-    """What KEDA's schema says of each of its kinds among `docs`."""
+    """The errors of KEDA's schema for each of its kinds among `docs`."""
     return problems(folder, "keda/keda.sh/v1alpha1", [d for d in docs if d["apiVersion"].startswith("keda.sh/")])
 
 
@@ -107,7 +107,7 @@ def problems(folder: Path, models: str, docs: list[Document]) -> list[str | None
 
 
 def check_thresholds(scaled: Document) -> None:
-    """Every threshold is what the stated rate and target give."""
+    """Every threshold follows from the stated rate and target."""
     given = scaled["metadata"].get("annotations", {})
     lag = [t["metadata"] for t in scaled["spec"]["triggers"] if t["type"] == "nats-jetstream"]
     demand = [query_of(t) for t in scaled["spec"]["triggers"] if t["type"] == "metrics-api"]
@@ -123,13 +123,13 @@ def check_thresholds(scaled: Document) -> None:
             assert trigger["lagThreshold"] == modifiers.get("target", str(t.value)) == str(t.value)
         limits = TopologySettings()
         if trigger["stream"] == "MEDIA":
-            # The net has to act long before what waits expires.
+            # The fallback trigger must act long before waiting messages expire.
             assert t.fallback / t.rate < limits.media_max_age_s / 2
         assert t.retention_s == limits.media_max_age_s
 
 
 def check_triggers(scaled: Document, docs: list[Document]) -> None:
-    """Addresses, authentications and metadata lead somewhere, and no consumer of the service is forgotten."""
+    """Addresses, authentications and metadata exist, and the triggers cover every consumer of the service."""
     triggers = scaled["spec"]["triggers"]
     for trigger in triggers:
         authentication = trigger.get("authenticationRef")
@@ -150,9 +150,9 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
         scheme, _, rest = trigger["metadata"]["url"].partition("://")
         assert rest.startswith(f"tidegate-scaler.{home}.svc.cluster.local:9091/demand?")
         assert scheme == ("https" if "authenticationRef" in trigger else "http")
-        # Our scaler answers replicas, as the number of this name.
+        # Our scaler answers with replicas, as the number of this name.
         assert (trigger["metadata"]["valueLocation"], trigger["metadata"]["targetValue"]) == ("demand", "1")
-        # A fallback would start a replica of each service where the scaler is away: the net does where there is video.
+        # KEDA's `fallback` would start all services without the scaler: the fallback trigger starts those with work.
         assert "fallback" not in scaled["spec"]
         query = metadata.parse_url(trigger["metadata"]["url"])
         assert query.service == service
@@ -168,35 +168,35 @@ def check_triggers(scaled: Document, docs: list[Document]) -> None:
 
 
 def check_put_off(service: str, put_off: list[Document], docs: list[Document]) -> None:
-    """What was put off is counted where work bends, and nowhere else. It starts no first replica."""
+    """Deferred work counts where work is degradable, and nowhere else. It starts no first replica."""
     deployment = of(docs, "Deployment").get(f"tidegate-{service}")
     given = [v["name"] for v in container_of(deployment).get("env", [])] if deployment else []
     bends = f"{service.upper()}_LATENCY_TARGET_S" in given
     assert len(put_off) == (bends and bool(catalog.backfill_consumer(service)))
     for metadata_ in put_off:
         assert metadata_["consumer"] == names.backfilling(service)
-        # More than BACKFILL holds.
+        # More than the capacity of BACKFILL.
         assert int(metadata_["activationLagThreshold"]) > BACKFILL_BYTES
 
 
 def check_modifiers(scaled: Document, lag: list[Document], *, alone: bool) -> None:
-    """What several triggers count is added up. Beside another they need not be: the HPA takes the largest."""
+    """The counts of several triggers are added up, unless there is another trigger: the HPA takes the largest."""
     modifiers = modifiers_of(scaled)
     assert bool(modifiers) == (alone and len(lag) > 1)
     if modifiers:
         assert sorted(modifiers["formula"].split(" + ")) == sorted(t["name"] for t in lag)
         assert modifiers["activationTarget"] == "0" and "metricType" not in modifiers
-    # A replica's threshold is what is compared with a replica's share.
+    # The HPA compares a replica's threshold with a replica's share.
     assert all(t.get("metricType", "AverageValue") == "AverageValue" for t in lag)
 
 
 def our_own_reading(document: Document) -> ScaledObject:
-    """Nothing in it is unknown, misspelt or out of bounds, which KEDA's schema lets pass."""
+    """Read it, and refuse unknown, misspelt or unbounded values, which KEDA's schema accepts."""
     return parse(yaml.safe_dump(document))
 
 
 def check_pod(deployment: Document) -> None:
-    """As the standard `restricted` asks, and a drain that ends before the kubelet loses patience."""
+    """The standard `restricted`, and a drain that ends before the kubelet's grace period."""
     pod = pod_of(deployment)
     security = pod["securityContext"]
     assert security["runAsNonRoot"] is True and security["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -215,7 +215,7 @@ def check_pod(deployment: Document) -> None:
 
 
 def check_placeholder(docs: list[Document]) -> None:
-    """A worker of cv fits in its place."""
+    """A worker of cv fits in the placeholder's place."""
     placeholder, cv = (of(docs, "Deployment")[f"tidegate-{s}"] for s in ("placeholder", "cv"))
     assert container_of(placeholder)["resources"] == container_of(cv)["resources"]
     assert pod_of(placeholder).get("nodeSelector") == pod_of(cv).get("nodeSelector")
@@ -232,7 +232,7 @@ def check_confined(pod: Document) -> None:
 
 
 def check_pod_speaks_tls(name: str, workload: Document) -> None:
-    """Its certificate is its own, it is told where, and its probes ask as it answers."""
+    """It has a certificate of its own, settings that name it, and probes over the same scheme."""
     container = container_of(workload)
     (volume,) = (v for v in pod_of(workload)["volumes"] if v["name"] == "certificates")
     assert volume["secret"]["secretName"] == f"tidegate-tls-{name.removeprefix('tidegate-')}"

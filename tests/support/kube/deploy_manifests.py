@@ -1,4 +1,4 @@
-"""The manifests of `deploy/`: what is shipped, what overlays build, and the parts of a workload."""
+"""The manifests of `deploy/`: shipped files, built overlays, and the parts of a workload."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def listed(*keys: str) -> set[Path]:
 
 
 PATCHES = listed("patches")
-# Values for somebody else's chart are none of it, nor is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
+# Values for a foreign chart are excluded, as is a kind of KubeRay's: test_nats_chart, test_archive_deploy.
 FILES = sorted(
     p
     for p in DEPLOY.rglob("*.yaml")
@@ -75,7 +75,7 @@ def of(docs: list[Document], *kinds: str) -> dict[str, Document]:
 
 
 def workloads(docs: list[Document]) -> dict[str, Document]:
-    """What of ours has pods that stay."""
+    """Our workloads with permanent pods."""
     ours = [d for d in docs if d["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "tidegate"]
     return of(ours, "Deployment", "StatefulSet")
 
@@ -90,7 +90,7 @@ def pod_of(deployment: Document) -> Document:
 
 
 def claims_of(workload: Document) -> list[Document]:
-    """The volumes that a StatefulSet makes for each of its pods: name and size."""
+    """The volumes that a StatefulSet creates for each of its pods: name and size."""
     templates = workload["spec"].get("volumeClaimTemplates", [])
     return [{"name": t["metadata"]["name"], **t["spec"]["resources"]["requests"]} for t in templates]
 
@@ -103,9 +103,9 @@ def container_of(deployment: Document) -> Document:
 
 
 def variables(deployment: Document, password: Path) -> dict[str, str]:
-    """The environment as the kubelet makes it, with what other objects give filled in.
+    """The environment as the kubelet sets it, with the values of other objects.
 
-    password: a file; what else a Secret holds lies beside it.
+    password: a file; the other keys of the Secret lie next to it.
     """
     config = of(SHIPPED, "ConfigMap")["tidegate-nats"]["data"]
     built = {}
@@ -123,7 +123,7 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
 
 
 def key_of_secret(deployment: Document, path: str) -> str:
-    """What a Secret has to have, for its pod to find it at `path`."""
+    """The key that a Secret needs, for its pod to find it at `path`."""
     secret = {v["name"] for v in pod_of(deployment)["volumes"] if "secret" in v}
     mounted = {m["mountPath"] for m in container_of(deployment)["volumeMounts"] if m["name"] in secret}
     folder, _, key = path.rpartition("/")
@@ -132,20 +132,20 @@ def key_of_secret(deployment: Document, path: str) -> str:
 
 
 def declared(stream: str, service: str) -> set[str]:
-    """The consumers of a stream whose messages a service works on."""
+    """The consumers of a stream that a service processes."""
     built = consumers(TopologySettings(embed_crops="detections"))
     all_of = {str(consumer.durable_name) for on, consumer in built if on == stream}
     return {name for name in all_of if catalog.service_of(name) == service}
 
 
 def modifiers_of(scaled: Document) -> Document:
-    """Its `scalingModifiers`; empty where each trigger counts by itself."""
+    """Its `scalingModifiers`; empty if each trigger counts by itself."""
     found: Document = scaled["spec"].get("advanced", {}).get("scalingModifiers", {})
     return found
 
 
 def query_of(trigger: Document) -> dict[str, str]:
-    """What the URL of a trigger asks the scaler."""
+    """The parameters in the URL of a trigger."""
     return dict(parse_qsl(urlsplit(trigger["metadata"]["url"]).query))
 
 
@@ -169,7 +169,7 @@ def secret_names(value: Any) -> Iterator[str]:
 
 
 def build(folder: Path) -> list[Document]:
-    """What kustomize makes of a folder: of ours once, as they stay as they are."""
+    """The output of kustomize for a folder; cached for ours, which do not change."""
     return _built_once(folder) if folder.is_relative_to(DEPLOY) else _built(folder)
 
 
@@ -185,7 +185,7 @@ _built_once = functools.cache(_built)
 
 
 def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Document]:
-    """What an overlay of one's own makes of `form`, with components and whatever else it says."""
+    """Build a custom overlay of `form`, with components and further content."""
     used = [os.path.relpath(p, folder.resolve()) for p in (OVERLAYS / form, *(DEPLOY / c for c in components))]
     content = {"resources": used[:1], "components": used[1:], **more}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
@@ -193,6 +193,6 @@ def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Docu
 
 
 def with_tls(folder: Path, form: str) -> list[Document]:
-    """An overlay with every service and all that the README says for TLS."""
+    """An overlay with every service and the README's settings for TLS."""
     components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "tls")]
     return overlay(folder, form, *components, *["keda/demand/mtls"] * form.endswith("/demand"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 HOUR = 3600
-# Polls far apart: what is left is the HPA.
+# Polls far apart: only the HPA acts.
 HPA_ONLY: dict[str, Any] = {"minReplicaCount": 1, "pollingInterval": 1_000_000}
 AT_ONCE: dict[str, Any] = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 FREE = {"scaleDown": {"stabilizationWindowSeconds": 0}}

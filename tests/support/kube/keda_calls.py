@@ -1,4 +1,4 @@
-"""What KEDA does with an external scaler, in a test: asks through a generated client, and keeps streams open.
+"""KEDA's calls to an external scaler, in a test: through a generated client, with open streams.
 
 async with KedaClient(address, folder) as keda:
     await keda.call("IsActive", {"service": "cv"})            # raises Refused
@@ -28,7 +28,7 @@ Metadata = dict[str, str]
 
 
 class Refused(Exception):
-    """A call that ended in an error: code is gRPC's name of it."""
+    """A call that failed: code is gRPC's name of the error."""
 
     def __init__(self, code: str, details: str) -> None:
         super().__init__(f"{code}: {details}")
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 def generate(folder: Path) -> Path:
-    """What grpcio-tools makes of the .proto."""
+    """The output of grpcio-tools for the .proto."""
     folder.mkdir(parents=True, exist_ok=True)
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
     subprocess.run([*protoc, f"--python_out={folder}", f"--grpc_python_out={folder}", PROTO.name], check=True)
@@ -45,7 +45,7 @@ def generate(folder: Path) -> Path:
 
 
 class Stream:
-    """answers: each with the moment it came. ended: (code, details) once it is over."""
+    """answers: each with its time of arrival. ended: (code, details) after its end."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[float, Any]] = []
@@ -87,7 +87,7 @@ class KedaClient:
 
     @asynccontextmanager
     async def stream(self, method: str, metadata: Metadata, *, name: str = "cv") -> AsyncIterator[Stream]:
-        """A stream that is held open while the block runs."""
+        """A stream that is open while the block runs."""
         stream = Stream()
 
         def take(reports: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class KedaClient:
             self._write({"id": id, "cancel": True})
 
     async def metric(self, metadata: Metadata, *, name: str = "cv") -> tuple[float, bool]:
-        """One poll, as KEDA makes it: GetMetrics, then IsActive. Raises Refused."""
+        """One poll of KEDA: GetMetrics, then IsActive. Raises Refused."""
         value = (await self.call("GetMetrics", metadata, name=name))["metricValues"][0]
         active = await self.call("IsActive", metadata, name=name)
         return value["metricValueFloat"] or float(value["metricValue"]), active["result"]

@@ -1,4 +1,4 @@
-"""A client of an external scaler that shares no code with it: made from the .proto, in a process of its own.
+"""A client of an external scaler that shares no code with it: generated from the .proto, in a process of its own.
 
 python keda_client.py FOLDER HOST:PORT [CA [CERT KEY]]        # FOLDER: where grpcio-tools wrote what it generated
 
@@ -34,7 +34,7 @@ def say(id: int, **what: object) -> None:
 
 
 def connect() -> grpc.Channel:
-    # As KEDA does: one connection for everybody.
+    # As KEDA does: one connection for all calls.
     if not tls:
         return grpc.insecure_channel(address)
     ca, *own = (Path(f).read_bytes() for f in tls)

@@ -25,7 +25,7 @@ def scaled(
     modifiers: dict[str, Any] | None = None,
     **spec: Any,
 ) -> ScaledObject:
-    """triggers: so many of one kind, or as given."""
+    """triggers: that many of one kind, or a list of them."""
     trigger = lag_trigger(lagThreshold=str(target), activationLagThreshold=str(activation))
     advanced: dict[str, Any] = {"scalingModifiers": modifiers} if modifiers else {}
     if behavior is not None:
@@ -40,7 +40,7 @@ def external(name: str = "") -> dict[str, Any]:
 
 
 class Cluster:
-    """A Keda whose every decision is taken at once, and the history of them."""
+    """A Keda whose decisions take effect immediately, and their history."""
 
     def __init__(self, so: ScaledObject, replicas: int = 0) -> None:
         self.keda = Keda(so, 0.0)
@@ -49,7 +49,7 @@ class Cluster:
         self.history: list[tuple[float, int, int, str]] = []
 
     def run(self, until: float, *metrics: Metric) -> Cluster:
-        """Every poll and sync up to and at `until`, under these metrics."""
+        """Run every poll and sync up to and at `until`, under these metrics."""
         while self.keda.next_at <= until:
             self.now = self.keda.next_at
             decision = self.keda.step(self.now, metrics, self.replicas)
@@ -59,7 +59,7 @@ class Cluster:
         return self
 
     def sync(self, *metrics: Metric) -> int:
-        """One HPA sync more."""
+        """Run one more HPA sync."""
         return self.run(SYNC_S / 2 if self.now < SYNC_S / 2 else self.now + SYNC_S, *metrics).replicas
 
     @property

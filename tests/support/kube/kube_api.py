@@ -6,7 +6,7 @@
         api.pages["/api/v1/…/proxy/jsz"] = answer
 
 It stores what is applied and checks it by the schemas of Kubernetes; nothing acts on it. Secrets are listed as a table,
-as kubectl asks for one; `told` is each Secret that left the page whole.
+as kubectl asks for one; `listed_secrets` has each Secret that left the page whole.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ Check = Callable[[Document], str | None]
 
 
 class KubeApi:
-    """check: what a schema says of an object that is applied; None where it is valid.
+    """check: returns the schema's error for an applied object; None if it is valid.
 
-    refuses: kinds that nobody may list. lacks: kinds that this server does not know.
+    refuses: kinds that no client may list. lacks: kinds that this server does not know.
     """
 
     def __init__(self, folder: Path, check: Check = lambda _: None) -> None:
@@ -119,7 +119,7 @@ class KubeApi:
         del self.objects[(kind, namespace if KINDS[kind].namespaced else "", name)]
 
     def clone(self, other: KubeApi) -> None:
-        """Have what another page has."""
+        """Copy the content of another page."""
         self.objects = copy.deepcopy(other.objects)
         self.pages = copy.deepcopy(other.pages)
 
@@ -206,7 +206,7 @@ def _got(api: KubeApi, path: str, query: dict[str, list[str]], as_table: bool) -
             return _table(chosen)
         api.listed_secrets += [d["metadata"]["name"] for d in chosen]
     group = f"{KINDS[kind].group}/" if KINDS[kind].group else ""
-    # The items of a list do not say what they are: kubectl writes it into them.
+    # The items of a list do not have their kind: kubectl writes it into them.
     items = [{k: v for k, v in d.items() if k not in ("kind", "apiVersion")} for d in chosen]
     return {"kind": f"{kind}List", "apiVersion": f"{group}{KINDS[kind].version}", "metadata": {}, "items": items}
 
@@ -244,7 +244,7 @@ def _base(kind: Kind) -> str:
 
 
 def _at(path: str) -> tuple[str, str, str] | None:
-    """(kind, namespace, name) that a path is of."""
+    """The (kind, namespace, name) of a path."""
     for name, kind in KINDS.items():
         base = _base(kind) + "/"
         if not path.startswith(base):
@@ -270,7 +270,7 @@ def _groups(api: KubeApi, path: str) -> Document:
 
 
 def _operations(api: KubeApi, path: str) -> Document:
-    """That the server itself validates what is applied, where kubectl looks for that."""
+    """Announce the validation by the server, where kubectl looks for it."""
     existing = {n: k for n, k in KINDS.items() if n not in api.lacks}
     if not path:
         return {

@@ -1,4 +1,4 @@
-"""What controllers, kubelets and KEDA make of what was applied to a page of `kube_api`, once all is well.
+"""The effects of controllers, kubelets and KEDA on the objects of a page of `kube_api`, once all is well.
 
 act(api)        # every Deployment has its pods, the Job has ended, KEDA has made its HPAs and answers
 """
@@ -18,7 +18,7 @@ NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def act(api: KubeApi, product: str, namespace: str = NAMESPACE) -> None:
-    """product: the GPU that nodes have, as GPU feature discovery writes it. namespace: of what was applied."""
+    """product: the GPU of nodes, as GPU feature discovery writes it. namespace: of the applied objects."""
     for number in range(3):
         api.put(node(f"gpu-{number}", product))
     for name in ("default", "kube-system", "keda", "monitoring"):
@@ -84,7 +84,7 @@ def install_keda(api: KubeApi) -> None:
 
 
 def definition() -> Document:
-    """KEDA's of a ScaledObject, as far as anybody looks at it."""
+    """KEDA's HPA of a ScaledObject, with the fields that the checks read."""
 
     def of(**properties: Document) -> Document:
         return {"type": "object", "properties": properties}
@@ -104,7 +104,7 @@ def definition() -> Document:
 
 
 def roll_out(api: KubeApi, workload: Document) -> None:
-    """Its pods, ready. The API server says 1 where no count was applied."""
+    """Its pods, ready. The API server's default is 1 replica."""
     count = workload["spec"].setdefault("replicas", 1)
     workload["status"] = {"replicas": count, "readyReplicas": count, "availableReplicas": count}
     if workload["kind"] == "StatefulSet":
@@ -154,7 +154,7 @@ def end(job: Document) -> None:
 
 
 def follow(api: KubeApi, scaled: Document) -> None:
-    """What KEDA makes of a ScaledObject all of whose triggers answer."""
+    """Set the status that KEDA gives a ScaledObject whose triggers all answer."""
     name = scaled["metadata"]["name"]
     metrics = [f"s{n}-{_called(t)}" for n, t in enumerate(scaled["spec"]["triggers"])]
     composite = "composite-metric" if scaled["spec"].get("advanced", {}).get("scalingModifiers") else ""

@@ -31,7 +31,7 @@ SERVED = {
     "hub": ways((FAR,), HTTPS),
     "endpoint": ways((NEAR, FAR), HTTPS),
 }
-# What nobody may reach, whatever else there is: the bus' other doors, other ports, and the cloud's credentials.
+# No pod may reach these: the bus' other ports, other pods' ports, and the cloud's credentials.
 REFUSED = (
     ways((NATS,), 8222, 6222, 7777, 8080)
     + ways((FAR,), 22, 53, 80, 4222)
@@ -42,17 +42,17 @@ REFUSED = (
 
 
 def needed(workload: Document) -> set[str]:
-    """What its pod has to reach."""
+    """The peers that its pod must reach."""
     name = component_of(workload)
     found = {"bus", "names"} | ({"hub"} if fetches(workload) else set())
     labels = workload["spec"]["template"]["metadata"]["labels"]
-    # The policy of weights stays: what is public on 443 the pod of an endpoint may reach in any case.
+    # The policy of weights stays: the pod of an endpoint may reach public addresses on 443 in any case.
     found |= {"hub", "endpoint"} if labels.get("tidegate.dev/model") == "endpoint" else set()
     return found | {"ingest": {"cameras"}, "webhook": {"endpoint"}}.get(name, set())
 
 
 def fetches(workload: Document) -> bool:
-    """Whether any of its containers is told of a model by its name on the hub, and not of a folder."""
+    """Whether the settings of a container name a model on the hub, and not a folder."""
     for container in (*pod_of(workload).get("initContainers", []), container_of(workload)):
         text = [a.partition("=")[2] for a in container.get("args", []) if a.startswith("--model=")]
         own = {e["name"]: e.get("value", "") for e in container.get("env", [])}
@@ -70,7 +70,7 @@ def peer(workload: Document) -> Peer:
 
 
 def check(docs: list[Document], *, added: bool, scaler: bool) -> None:
-    """Every pod is closed both ways but for what it needs; and every service of the catalog has one.
+    """Every pod is closed both ways except for its needs; and every service of the catalog has one.
 
     added: whether the components of webhook, console and recorder are.
     """
@@ -94,7 +94,7 @@ def check(docs: list[Document], *, added: bool, scaler: bool) -> None:
 
 
 def check_doors(policies: Policies, name: str, pod: Peer, everybody: list[Peer]) -> None:
-    """Prometheus reads metrics and KEDA asks the scaler. Nobody else is let in, our own pods included."""
+    """Prometheus reads metrics and KEDA calls the scaler. No other pod is let in, ours included."""
     sources = (*STRANGERS, *everybody, NATS, APPS, PROMETHEUS, KEDA)
     open_to = [(s, port) for s in sources for port in (9102, 9090, 8000, 80) if policies.takes(pod, s, port)]
     doors = [] if name == "placeholder" else [(PROMETHEUS, 9102)]

@@ -1,4 +1,4 @@
-"""A ScaledObject of cv as a file would hold it, for tests that change a part of it."""
+"""A ScaledObject of cv in the form of a file, for tests that change a part of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prometheus_trigger(**metadata: str) -> dict[str, Any]:
 
 
 def document(**spec: Any) -> dict[str, Any]:
-    """With that trigger alone, unless `triggers` are given."""
+    """With that trigger alone, without `triggers`."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",

@@ -1,4 +1,4 @@
-"""What the workload of each service must have, wherever its manifests come from."""
+"""Requirements on the workload of each service, for any source of its manifests."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from tidegate.keda.threshold import lag_threshold
 
 
 def service_of(workload: Document) -> str:
-    """What it runs, maybe a part of it: `vlm` for `vlm-front`."""
+    """The service that it runs: `vlm` for `vlm-front`."""
     return component_of(workload).partition("-")[0]
 
 
 def identity_of(workload: Document) -> str:
-    """Who it is on the server: a part of a service may have rights of its own."""
+    """Its identity on the server: a part of a service may have rights of its own."""
     component = component_of(workload)
     return component if component in permissions() else service_of(workload)
 
@@ -73,19 +73,19 @@ SERVICES = sorted(name for name in workloads(SHIPPED) if name != "tidegate-place
 
 
 def check_cv(deployment: Document, password: Path, most: int) -> WorkerSettings:
-    """How one replica's loop is bounded; `most` of them stay within what the consumer lets out."""
+    """The limits of one replica's loop; `most` replicas stay within the consumer's limit in flight."""
     cv = settings.load(CvSettings, variables(deployment, password))
     resources = container_of(deployment)["resources"]
     assert cv.num_gpus == int(resources["limits"][GPU])
     assert cv.cv_threads * cv.num_gpus == int(resources["requests"]["cpu"])
     assert most * cv.num_gpus * cv.worker().hold <= TopologySettings().max_ack_pending
-    # Closing takes seconds beyond the drain; liveness is not to end what a drain still works on.
+    # Closing takes seconds beyond the drain; liveness must not end the work of a drain.
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= cv.cv_grace_s + 10
     return cv.worker()
 
 
 def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
-    """As for cv; and queries are answered by the model that the events are of."""
+    """As for cv; and queries use the model of the events."""
     deployments, scaled = of(docs, "Deployment"), of(docs, "ScaledObject")["tidegate-embed"]
     deployment = deployments["tidegate-embed"]
     embed, queries = (
@@ -106,11 +106,11 @@ def check_embed(docs: list[Document], password: Path) -> EmbedSettings:
 
 
 def check_search(docs: list[Document], password: Path) -> None:
-    """One process writes the index; its volume outlives the pod, and has room for what tidying writes anew."""
+    """One process writes the index; its volume outlives the pod, and has room for compaction."""
     workload = of(docs, "StatefulSet")["tidegate-search"]
     search = settings.load(SearchSettings, variables(workload, password))
     assert workload["spec"]["replicas"] == 1
-    # No new pod beside the old one: that is what a StatefulSet is for.
+    # No new pod next to the old one: hence a StatefulSet.
     assert workload["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
     (claim,) = claims_of(workload)
     (mount,) = (m for m in container_of(workload)["volumeMounts"] if m["name"] == claim["name"])
@@ -140,10 +140,10 @@ def check_recorder(docs: list[Document], password: Path) -> None:
     assert Path(mount["mountPath"]) in Path(given.recorder_store).parents and not mount.get("readOnly")
     pod = pod_of(workload)
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
-    # Leases are given up, and threads of the store end, after what was being written.
+    # The recorder releases leases, and ends threads of the store, after the current writes.
     assert pod["terminationGracePeriodSeconds"] >= recorder.GRACE_S + 15
     resources = container_of(workload)["resources"]
-    # A minute of a camera of 16 Mbit/s, for each file that is written at once, twice while it is made; and Python.
+    # A minute of a camera of 16 Mbit/s for each concurrent writer, twice while it builds the file; and Python.
     assert mebibytes(resources["limits"]["memory"]) >= 100 + given.recorder_writers * 2 * 120
     assert GPU not in resources["limits"]
     service = of(docs, "Service")[workload["spec"]["serviceName"]]["spec"]
@@ -156,21 +156,21 @@ def arguments(command: list[str]) -> dict[str, str]:
 
 
 def check_vlm(docs: list[Document], password: Path) -> None:
-    """As for cv, of each consumer; and beside the worker there is a vLLM like the one it would start."""
+    """As for cv, of each consumer; and next to the worker there is a vLLM like the one it would start."""
     deployment, scaled = (of(docs, kind)["tidegate-vlm"] for kind in ("Deployment", "ScaledObject"))
     vlm = settings.load(VlmSettings, variables(deployment, password))
     assert vlm.vlm_mode == "worker"
     hold = vlm.worker().hold * len(names.VLM_WORK)
     assert scaled["spec"]["maxReplicaCount"] * hold <= TopologySettings().max_ack_pending
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= vlm.vlm_grace_s + 10
-    # What is in work must not decide; what is held beyond that waits.
+    # Jobs in work must not decide; pulled jobs beyond them wait.
     rate, latency = (float(scaled["metadata"]["annotations"][key]) for key in (RATE, LATENCY))
     assert not lag_threshold(rate, latency, max_in_flight=vlm.worker().slots).is_bounded_by_in_flight
     check_vllm(deployment, vlm)
 
 
 def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
-    """It serves what the worker asks, as a sidecar that outlives it; and its volume holds weights alone."""
+    """It serves the worker's requests, as a sidecar that outlives it; and its volume has only weights."""
     (vllm,) = pod_of(deployment)["initContainers"]
     assert vllm["restartPolicy"] == "Always"
     given = arguments(vllm["args"])
@@ -185,20 +185,20 @@ def check_vllm(deployment: Document, vlm: VlmSettings) -> None:
     assert GPU not in container_of(deployment)["resources"]["limits"]
     env = {e["name"]: e.get("value") for e in vllm["env"]}
     (models,) = (Path(m["mountPath"]) for m in vllm["volumeMounts"] if m["name"] == "models" and not m.get("readOnly"))
-    # What is compiled is found by HOME.
+    # HOME locates compiled code.
     assert models in Path(env["HF_HOME"]).parents and not Path(env["HOME"]).is_relative_to(models)
     assert [n for n, value in env.items() if str(value).startswith(str(models))] == ["HF_HOME"]
 
 
 def check_analytics(docs: list[Document], password: Path) -> None:
-    """Its cameras always have an owner, and each replica is as large as what it is to carry."""
+    """Its cameras always have an owner, and each replica has the size of its load."""
     deployment = of(docs, "Deployment")["tidegate-analytics"]
     loaded = settings.load(AnalyticsSettings, variables(deployment, password))
     spec, resources = deployment["spec"], container_of(deployment)["resources"]
     assert 2 <= spec["replicas"] <= loaded.analytics_partitions / 4
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert spec["minReadySeconds"] >= 5
-    # Checkpoints are written, and leases given up, after what was being said.
+    # analytics writes checkpoints and releases leases after the events in flight.
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= analytics.GRACE_S + 15
     assert GPU not in resources["limits"] and "tidegate.dev/gpu" not in deployment["metadata"]["labels"]
     # One loop: more than a core it can't use. 1.93 ms a camera-second and 166 MB were measured with 1000 cameras.
@@ -211,7 +211,7 @@ def check_analytics(docs: list[Document], password: Path) -> None:
 
 
 def check_webhook(docs: list[Document], password: Path) -> None:
-    """It finds its endpoint and its key in the Secret, drains in time, and reaches what it has to and nothing else."""
+    """It finds its endpoint and its key in the Secret, drains in time, and reaches only its peers."""
     deployment = of(docs, "Deployment")["tidegate-webhook"]
     given = {e["name"]: e.get("value") for e in container_of(deployment)["env"]}
     assert {"WEBHOOK_URL_FILE", "WEBHOOK_SECRET_FILE"} <= set(given) and not {"WEBHOOK_URL", "WEBHOOK_SECRET"} & set(
@@ -237,7 +237,7 @@ def check_webhook(docs: list[Document], password: Path) -> None:
 
 
 def secrets_by_the_readme(folder: Path) -> None:
-    """Run the README's commands for webhook's Secrets; what is in those lies in `folder` then, by their keys."""
+    """Run the README's commands for webhook's Secrets; `folder` has their values then, by their keys."""
     (block,) = re.findall(r"```\n([^`]*generic tidegate-webhook.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
     (folder / "secrets").mkdir()
     (folder / "secrets/webhook").write_text("p")

@@ -1,4 +1,4 @@
-"""`tidegate` as a process, as people run it: on a data folder, or on a server."""
+"""`tidegate` as a process: on a data folder, or on a server."""
 
 from __future__ import annotations
 

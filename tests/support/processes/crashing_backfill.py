@@ -1,6 +1,6 @@
 """A worker process that kills itself at a point between its PubAcks: the next of a plan. Run by test_backfill_chaos.
 
-It looks at less of some segments, by chance, so that the same segment may be of another quality when it comes again.
+It degrades some segments at random, so that the same segment may be of another quality when it is redelivered.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ POINTS = ("job", "event", "ack", "get", "prepare", "revision")
 
 
 class Plan:
-    """folder: has a file `plan` with a point a line, of which each process takes one, and one `killed` of those met."""
+    """folder: its file `plan` has a point a line, of which each process takes one; `killed` lists the reached ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._left = random.randint(1, 3)
         with (folder / "lock").open("w") as lock:
-            # Of two that start at once one would find the file of the other half written, and a point would be lost.
+            # Of two concurrent starts, one would read the other's half-written file, and a point would be lost.
             fcntl.flock(lock, fcntl.LOCK_EX)
             points = (folder / "plan").read_text().split()
             self._point = points[0] if points else ""

@@ -57,7 +57,7 @@ def segment_head(
     frames: int = 5,
     key_seq: int | None = None,
 ) -> Segment:
-    """What ingest says of a segment of a second that begins now."""
+    """A segment of a second that begins now, as ingest describes it."""
     return Segment(
         camera=camera,
         epoch="e1",

@@ -1,4 +1,4 @@
-"""A service for tests of the worker loop: its messages name what shall happen to them. Helpers run and count it."""
+"""A service for tests of the worker loop: its messages name their own outcome. Helpers run and count it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass
 class Echo:
-    """A service whose messages say what shall happen to them."""
+    """A service whose messages name their own outcome."""
 
     name: str = "cv"
     model: str = "echo"
@@ -116,7 +116,7 @@ async def letters(client: Client) -> list[dlq.DeadLetter]:
 
 
 async def shorten(client: Client, **changes: float) -> None:
-    """Make the consumer's patience short, so that a test's is too."""
+    """Shorten the consumer's ack wait, so that tests are short too."""
     js = client.jetstream()
     config = (await js.consumer_info("MEDIA", "cv")).config
     await js.delete_consumer("MEDIA", "cv")
@@ -133,7 +133,7 @@ async def shorten(client: Client, **changes: float) -> None:
 
 
 class Served(Echo):
-    """As Echo, its device a server: `infer` is a coroutine, and waits for whatever it is told to."""
+    """As Echo, its device a server: `infer` is a coroutine, and waits for `gate`."""
 
     def __init__(self, **fields: object) -> None:
         super().__init__(name="vlm", **fields)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from tools.image.build import build, chosen_base, tag
 from tools.image.engine import NEEDED, PACKAGES, Engine
 
 SMALL, CPU = "small", "cpu"
-# Which image has what a service needs, and what it is told beside who it is.
+# The image with what a service needs, and the settings that it needs besides its identity.
 SERVICES = {
     "ingest": SMALL,
     "analytics": SMALL,
@@ -49,7 +49,7 @@ MARKS = [
     pytest.mark.image,
     pytest.mark.slow,
     pytest.mark.long,
-    # One store of images: two that build into it would take each other's away.
+    # One store of images: two builds into it would remove each other's.
     pytest.mark.xdist_group("images"),
     # The first of them waits for the images.
     pytest.mark.timeout(1800),
@@ -60,7 +60,7 @@ MARKS = [
 
 @functools.cache
 def engine() -> Engine:
-    """With both images in it, as the sources are now."""
+    """An engine with both images, built from the current sources."""
     instance = Engine(ROOT / ".images")
     on = chosen_base(instance, "debian")
     for name in (SMALL, CPU):
@@ -69,7 +69,7 @@ def engine() -> Engine:
 
 
 class Container:
-    """A service in its image, as a Deployment runs it: host network, all else taken away."""
+    """A service in its image, as in a Deployment: host network, and no other privilege."""
 
     def __init__(self, engine: Engine, image: str, module: str, environment: dict[str, str], secrets: Path) -> None:
         self._engine = engine
@@ -93,7 +93,7 @@ class Container:
         return self._engine.log(self.name)
 
     def healthy(self) -> bool:
-        """What the image's HEALTHCHECK says."""
+        """The result of the image's HEALTHCHECK."""
         command = ("podman", "healthcheck", "run", self.name)
         return self._engine.status(*command) == 0
 
@@ -106,7 +106,7 @@ class Container:
             await asyncio.sleep(0.2)
 
     def kill(self, signal: str, *, must: bool = True) -> None:
-        """must: raise SystemExit where it has ended already."""
+        """must: raise SystemExit if it has ended already."""
         command = ("podman", "kill", f"--signal={signal}", self.name)
         if must:
             self._engine.run(*command, quiet=True)
@@ -124,7 +124,7 @@ class Container:
 
 
 class Host:
-    """Starts containers for one test, and removes them. server: the one that they all connect to."""
+    """Starts containers for one test, and removes them. server: the one to connect to."""
 
     def __init__(self, engine: Engine, server: NatsServer, folder: Path) -> None:
         self.server = server

@@ -1,4 +1,4 @@
-"""A real ingest process under test, and what it says on the bus. `bus` and `start` are fixtures: import them."""
+"""A real ingest process under test, and its messages on the bus. `bus` and `start` are fixtures: import them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ingest(ServiceProcess):
             return str(response.read().decode())
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum over what has these labels; 0 while the process starts."""
+        """The sum over the series with these labels; 0 while the process starts."""
         total = 0.0
         if "metrics served" not in self.log:
             return total
@@ -55,7 +55,7 @@ class Ingest(ServiceProcess):
 
 
 class Bus:
-    """What arrives on `media.>` and `events.cameras.>`."""
+    """The messages on `media.>` and `events.cameras.>`."""
 
     def __init__(self) -> None:
         self.segments: list[tuple[Segment, bytes, float]] = []

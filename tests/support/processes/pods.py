@@ -1,4 +1,4 @@
-"""The manifests of deploy/ as pods of podman, on a network of their own: what a cluster would start, without one.
+"""The manifests of deploy/ as pods of podman, on a network of their own: a deployment without a cluster.
 
     with Pods(engine, folder) as pods:             # a network, and the Secrets of `tidegate cluster init`
         pods.play([*pods.secrets(), *docs])        # workloads as they are, but for `playable`
@@ -30,14 +30,14 @@ Document = dict[str, Any]
 
 DOMAIN = "tidegate.svc.cluster.local"
 PORT = 4222
-# Kinds that podman plays.
+# Kinds that podman supports.
 PLAYED = ("ConfigMap", "Secret", "PersistentVolumeClaim", "Deployment", "Job")
 # Of the images: theirs.
 USER = 10001
 
 
 def playable(docs: list[Document]) -> list[Document]:
-    """What podman plays of them, in the images that were built here."""
+    """The parts that podman supports, with the locally built images."""
     created = []
     secrets = {doc["metadata"]["name"]: doc for doc in docs if doc["kind"] == "Secret"}
     for doc in copy.deepcopy(docs):
@@ -51,7 +51,7 @@ def playable(docs: list[Document]) -> list[Document]:
 
 
 def _projected(workload: Document, secrets: dict[str, Document]) -> list[Document]:
-    """Secrets in place of its volumes that several are projected into, which podman leaves out."""
+    """Secrets in place of its projected volumes, which podman does not support."""
     created = []
     for volume in workload["spec"]["template"]["spec"]["volumes"]:
         if (projected := volume.pop("projected", None)) is None:
@@ -76,19 +76,19 @@ def _adapt(pod: Document) -> None:
         if container["image"].startswith("vllm/"):
             _stand_in(container, pod)
         container["image"] = tag(SMALL if container["image"].startswith("tidegate-small") else CPU)
-        # It would ask by a curl of the image's, which has none: tests ask from outside.
+        # Its probes would need curl in the image, which has none: tests probe from outside.
         for left_out in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
             container.pop(left_out, None)
         for kind in ("requests", "limits"):
             container.get("resources", {}).get(kind, {}).pop("nvidia.com/gpu", None)
     for volume in pod["volumes"]:
-        # It leaves fsGroup out, by which a kubelet lets the pod's group read.
+        # It ignores fsGroup, by which a kubelet makes files readable by the pod's group.
         if "secret" in volume:
             volume["secret"]["defaultMode"] = 0o444
 
 
 def _stand_in(container: Document, pod: Document) -> None:
-    """No image of vLLM is at hand: a page that answers as it does."""
+    """A fake page in place of vLLM, which has no image here."""
     model = next(a.partition("=")[2] for a in container["args"] if a.startswith("--model="))
     container.pop("args")
     container["command"] = ["python", "-m", "tests.support.servers.openai_server", "8000", model]
@@ -148,7 +148,7 @@ class Pods:
             pods = [f"{name}-pod" for kind, name in named if kind in ("Deployment", "Job")]
             self._engine.status("podman", "pod", "rm", "--force", "--time=0", *pods)
             self._engine.status("podman", "kube", "down", "--force", str(path))
-            # Of each Secret it leaves a volume, which would be found where another of a like name is looked for.
+            # It leaves a volume for each Secret, which a later Secret of the same name would find.
             secrets = [name for kind, name in named if kind in ("ConfigMap", "Secret")]
             self._engine.status("podman", "volume", "rm", "--force", *secrets)
         self._engine.status("podman", "rm", "--force", "--time=0", self._name)
@@ -159,7 +159,7 @@ class Pods:
 
     @property
     def url(self) -> str:
-        """Of NATS, for this machine."""
+        """The address of NATS, for this machine."""
         return f"nats://{self.address('nats-0')}:{PORT}"
 
     def tidegate(self, *arguments: str) -> str:
@@ -174,12 +174,12 @@ class Pods:
         )  # fmt: skip
 
     def secrets(self) -> list[Document]:
-        """As `kubectl apply -k` takes them from the folder."""
+        """The Secrets that `kubectl apply -k` takes from the folder."""
         built = subprocess.run(["kustomize", "build", self._secrets], check=True, capture_output=True, text=True).stdout
         return [d for d in yaml.safe_load_all(built) if d["kind"] == "Secret"]
 
     def play(self, docs: list[Document]) -> None:
-        """Start them all. Servers come by themselves, as each has names of its own on the network."""
+        """Start them all. Each server is a pod of its own, because it has its own names on the network."""
         built = playable(docs)
         servers = [d for d in built if d["kind"] == "Deployment" and d["metadata"]["name"].startswith("nats")]
         shared = [d for d in built if d["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
@@ -204,7 +204,7 @@ class Pods:
         return self._engine.log(self._container(workload))
 
     def described(self, workload: str) -> str:
-        """How its pod is, for a person: of each container its state, and the last that it said."""
+        """The state of its pod, for a person: of each container its state, and the end of its log."""
         pod = json.loads(self._podman("pod", "inspect", f"{workload}-pod"))[0]
         lines = [f"{workload}: {pod['State']} at {self.address(workload)!r}"]
         for container in pod["Containers"]:
@@ -213,14 +213,14 @@ class Pods:
         return "\n  ".join(lines)
 
     def crash(self, workload: str) -> None:
-        """Kill the service, as a node that has no memory left: its pod starts it again."""
+        """Kill the service, as a node without memory does: its pod restarts it."""
         os.kill(self._state(workload)["Pid"], signal.SIGKILL)
 
     def restarts(self, workload: str) -> int:
         return int(json.loads(self._podman("inspect", self._container(workload)))[0]["RestartCount"])
 
     def drain(self, workload: str) -> int:
-        """Stop a pod as a node that is drained does, and the exit status of its service."""
+        """Stop a pod as a drained node does; return the exit status of its service."""
         self._podman("stop", "--time=60", self._container(workload))
         return int(self._state(workload)["ExitCode"])
 

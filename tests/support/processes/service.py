@@ -19,7 +19,7 @@ from tidegate.local.server import NatsServer
 
 @contextlib.asynccontextmanager
 async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *, at: str = "") -> AsyncIterator[Health]:
-    """`run` of the service's `__main__`, ready; drained at the end. at: where the server is, if not at its own URL."""
+    """`run` of the service's `__main__`, ready; drained at the end. at: the server's address, if not its own URL."""
     login = server.settings(identity)
     client = await bus.connect(replace(login, nats_url=at or login.nats_url), identity)
     health, stop = Health(), asyncio.Event()
@@ -36,9 +36,9 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
 
 
 async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
-    """Wait until nothing is pending and nothing is held. Raises TimeoutError where that comes no nearer for long."""
+    """Wait until nothing is pending and nothing is in flight. Raises TimeoutError after long without progress."""
     js, left, quiet = client.jetstream(), -1, 0
-    # A consumer hears of a message after its publisher's PubAck: one look may come too early.
+    # A consumer learns of a message after its publisher's PubAck: one read may come too early.
     while quiet < 2:
         async with asyncio.timeout(patience_s()):
             while (now := _left(await js.consumer_info(stream, consumer))) == left != 0:
@@ -48,7 +48,7 @@ async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed"
 
 
 async def counted(client: Client, messages: int, stream: str = "MEDIA", consumer: str = "cv") -> tuple[int, int]:
-    """(in flight, pending) once the consumer counts so many: it hears of a message after its publisher's PubAck."""
+    """(in flight, pending) once the consumer counts `messages`: it learns of a message after its publisher's PubAck."""
     async with asyncio.timeout(patience_s()):
         while True:
             info = await client.jetstream().consumer_info(stream, consumer)

@@ -1,4 +1,4 @@
-"""A service as a process of its own, as whoever runs it sees it: its log, its probes, its exit code."""
+"""A service as a process of its own, as its operator sees it: its log, its probes, its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import patience_s
 
 
 class ServiceProcess:
-    """service: its name in the catalog. at: the variables that say where NATS is and who it is there."""
+    """service: its name in the catalog. at: the variables with the address of NATS and the identity."""
 
     def __init__(self, service: str, at: Mapping[str, str], folder: Path, **env: str) -> None:
         record = catalog.find(service)
@@ -34,7 +34,7 @@ class ServiceProcess:
         return self._log.read_text()
 
     async def says(self, probe: str) -> str:
-        """What it answers on `/readyz` or `/healthz`; "" while it serves none."""
+        """Its answer on `/readyz` or `/healthz`; "" while it serves none."""
         return await asyncio.to_thread(self._says, probe)
 
     def _says(self, probe: str) -> str:
@@ -49,7 +49,7 @@ class ServiceProcess:
             return ""
 
     async def until_it_says(self, probe: str, pattern: str) -> None:
-        """Raises AssertionError where it ends before that, TimeoutError where it never says so."""
+        """Raises AssertionError if it ends before that, TimeoutError if it never answers so."""
         async with asyncio.timeout(patience_s()):
             while not re.search(pattern, await self.says(probe)):
                 assert self.process.poll() is None, f"exit code {self.process.returncode}: {self.log[-600:]}"

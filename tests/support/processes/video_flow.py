@@ -1,4 +1,4 @@
-"""Video that crosses the bus while a test looks on: stored, worked off by cv, and counted."""
+"""Video that crosses the bus during a test: stored, processed by cv, and counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tidegate.demo.report import Tally, read_back, tally
 
 
 async def stored(admin: Client, segments: int) -> None:
-    """Wait until MEDIA has so many."""
+    """Wait until MEDIA has that many segments."""
 
     async def there() -> bool:
         return (await admin.jetstream().stream_info("MEDIA")).state.messages >= segments
@@ -23,7 +23,7 @@ async def stored(admin: Client, segments: int) -> None:
 
 
 async def until_processed(admin: Client) -> None:
-    """Wait until cv has nothing left, and nothing in hand."""
+    """Wait until cv has nothing pending, and nothing in flight."""
 
     async def done() -> bool:
         info = await admin.jetstream().consumer_info("MEDIA", "cv")
@@ -33,13 +33,13 @@ async def until_processed(admin: Client) -> None:
 
 
 async def counted(admin: Client) -> Tally:
-    """What became of each segment."""
+    """The outcome of each segment."""
     run = await read_back(admin)
     return tally(run.segments, (s.event.segment.seq for s in run.detections), run.dead, run.settled)
 
 
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
-    """Where a server was killed nobody answers until another leads: it is asked again."""
+    """After the kill of a server nobody answers until another leads: repeat the request."""
     async with asyncio.timeout(3 * patience_s()):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A page of aiohttp, in the test's own loop: what answers in place of somebody else's service."""
+"""A page of aiohttp, in the test's own loop, in place of a foreign service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AioPage(ABC):
 
     @abstractmethod
     def application(self) -> web.Application:
-        """What answers."""
+        """The application that answers."""
 
     async def __aenter__(self) -> Self:
         self._runner = web.AppRunner(self.application(), shutdown_timeout=0.1)

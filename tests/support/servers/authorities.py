@@ -1,4 +1,4 @@
-"""Fixtures: an authority that is trusted, and one that is not."""
+"""Fixtures: a trusted authority, and an untrusted one."""
 
 from __future__ import annotations
 

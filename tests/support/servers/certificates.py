@@ -28,7 +28,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.ca)
 
     def issue(self, name: str = "localhost", *, from_day: int = -1, to_day: int = 30) -> Pair:
-        """For a host name or address, valid from and to so many days from now."""
+        """For a host name or address, valid between two days, counted from now."""
         now = dt.datetime.now(dt.UTC)
         built = self._ca.issue_cert(
             name, not_before=now + dt.timedelta(days=from_day), not_after=now + dt.timedelta(days=to_day)
@@ -41,7 +41,7 @@ class Authority:
 
 
 def answer(url: str, ca: str, own: Pair | None = None) -> int:
-    """The status of a page. Raises URLError where the connection is refused."""
+    """The status of a page. Raises URLError if the connection is refused."""
     context = ssl.create_default_context(cafile=ca)
     if own:
         context.load_cert_chain(*own)

@@ -1,4 +1,4 @@
-"""A search service that answers as a test tells it."""
+"""A search service whose answers the test defines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.contract import names
 async def answering(
     client: Client, **answers: Callable[[bytes], Awaitable[tuple[bytes, dict[str, str]]]]
 ) -> AsyncIterator[None]:
-    """A search service that has the faults a real one rarely shows."""
+    """A search service with faults that a real one rarely shows."""
     subjects = {"find": names.FIND, "clip": names.FIND_CLIP}
     service = await requests.serve(client, "faulty", "fails", {k: (subjects[k], v) for k, v in answers.items()})
     try:

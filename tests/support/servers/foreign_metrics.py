@@ -1,8 +1,8 @@
-"""Metrics that alerts and dashboards read and that are not ours: their labels, by whoever exports them."""
+"""Metrics that alerts and dashboards read and that are not ours: their labels, by exporter."""
 
 from __future__ import annotations
 
-# What Prometheus and its operator add to whatever is scraped by a PodMonitor; `component` is added by ours.
+# Labels that Prometheus and its operator add to targets of a PodMonitor; ours adds `component`.
 OF_TARGETS = frozenset({"namespace", "pod", "container", "endpoint", "job", "instance", "component"})
 
 _STREAM = frozenset({"server_name", "account", "stream_name", "stream_leader", "is_stream_leader"})

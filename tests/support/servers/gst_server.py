@@ -36,8 +36,8 @@ def serve(port, auth):
     for path, launch in LAUNCH.items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch)
-        # A pipeline a client: shared media waits for whoever takes its audio, and GStreamer 1.26 aborts where clients
-        # of one media join over TCP and UDP at once.
+        # A pipeline a client: shared media waits for the client that takes its audio, and GStreamer 1.26 aborts if
+        # clients of one media join over TCP and UDP together.
         factory.set_shared(False)
         if auth:
             factory.set_permissions(permissions)

@@ -1,4 +1,4 @@
-"""The servers of a StatefulSet as processes: its own configuration, what a kubelet mounts, and ports of this machine.
+"""The servers of a StatefulSet as processes: its own configuration, the kubelet's mounts, and local ports.
 
     servers = NatsPods(tmp_path, secrets, {"nats/nats.conf": text}, mounts=["nats-tls"])
     servers.start(0)
@@ -34,7 +34,7 @@ from tidegate.local.server import find_executable
 
 
 class NatsPods:
-    """files: what a pod has below /etc, the configuration first. mounts: where the Secret nats-tls is; none: no TLS."""
+    """files: a pod's files below /etc, the configuration first. mounts: those of the Secret nats-tls; none: no TLS."""
 
     def __init__(self, root: Path, secrets: Path, files: Mapping[str, str], mounts: Sequence[str] = ()) -> None:
         self.secrets, self._root, self._files, self._mounts = secrets, root, files, mounts
@@ -43,7 +43,7 @@ class NatsPods:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, n: int, pair: Pair | None = None) -> None:
-        """pair: the certificate that it has in place of its own."""
+        """pair: the certificate in place of its own."""
         own = self.secrets / "tls/nats-tls"
         etc = self._root / f"nats-{n}"
         for mount in self._mounts:
@@ -85,7 +85,7 @@ class NatsPods:
         return (self._root / f"nats-{n}.log").read_text()
 
     def settings(self, identity: str, secret: str, **more: str) -> BusSettings:
-        """As a pod is told that is this identity and mounts this Secret."""
+        """The settings of a pod that has this identity and mounts this Secret."""
         url = f"localhost:{self.clients[0]}"
         given = {"nats_user": identity, "nats_password": (self.secrets / identity).read_text()}
         if not self._mounts:
@@ -95,7 +95,7 @@ class NatsPods:
         return BusSettings(**given | {"nats_cert": str(at / "tls.crt"), "nats_key": str(at / "tls.key")} | more)
 
     def page(self, path: str, n: int = 0, scheme: str = "") -> bytes:
-        """One of the monitoring port. Raises OSError."""
+        """A page of the monitoring port. Raises OSError."""
         scheme = scheme or ("https" if self._mounts else "http")
         context = ssl.create_default_context(cafile=str(self.ca)) if scheme == "https" else None
         url = f"{scheme}://localhost:{self._pages[n]}{path}"
@@ -103,7 +103,7 @@ class NatsPods:
             return bytes(answer.read())
 
     def is_ready(self, n: int = 0, probe: str = "/healthz?js-server-only=true") -> bool:
-        """As its readiness probe asks, or another."""
+        """Whether its readiness probe, or another one, succeeds."""
         try:
             return bool(self.page(probe, n))
         except OSError:
@@ -111,7 +111,7 @@ class NatsPods:
 
 
 def mounted(at: Path, pair: Pair, ca: Path) -> None:
-    """A Secret of these as a volume."""
+    """A Secret of these values as a volume."""
     at.mkdir(parents=True, exist_ok=True)
     for source, name in ((pair.cert, "tls.crt"), (pair.key, "tls.key"), (ca, "ca.crt")):
         shutil.copy(source, at / name)

@@ -1,7 +1,7 @@
 """A small OpenID Connect provider: discovery, keys and codes over HTTP on this machine, with real RS256 signatures.
 
 async with OidcProvider("console", "s3cret") as provider:
-    provider.claims = {"sub": "1", "preferred_username": "anna"}     # whoever signs in next
+    provider.claims = {"sub": "1", "preferred_username": "anna"}     # the next person to sign in
     provider.twist = {"nonce": "another"}                            # what its next tokens say falsely
 """
 
@@ -25,13 +25,13 @@ from shared.runtime.ports import free_port
 
 @cache
 def _key() -> RSAKey:
-    """One for all providers of a process: a key costs 0.1 s of CPU, and no test asks for two that differ."""
+    """One key for all providers of a process: a key costs 0.1 s of CPU, and no test needs two."""
     return RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
 
 
 class OidcProvider:
-    """See the module. client, secret: of the one client that it knows. twist: claims in place of right ones; `alg` is
-    the signature's. codes: those that it has given and nobody has redeemed.
+    """See the module. client, secret: of its only client. twist: claims in place of right ones; `alg` is
+    the signature's. codes: the issued ones that are not redeemed.
     """
 
     def __init__(self, client: str, secret: str) -> None:

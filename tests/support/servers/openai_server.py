@@ -1,4 +1,4 @@
-"""A page of an OpenAI-compatible server, for faults that a real one can't be made to show.
+"""A page of an OpenAI-compatible server, for faults that a real one can't show on request.
 
 Run as a module with PORT and MODEL, it stands in for vLLM in a container, and has one answer to every question.
 """
@@ -62,7 +62,7 @@ class OpenAiServer(AioPage):
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.health = 200
-        # NIM's page, and what answers for a list of models: other servers have no such pages.
+        # NIM's page, and the handler of a list of models: other servers have no such pages.
         self.ready = 404
         self.lists = 200
         self.base = base
@@ -118,7 +118,7 @@ async def _stand_in(port: int, model: str) -> None:
     server = OpenAiServer(then=text('{"answer":"A person is there.","frames":[1]}'), models=[model])
     server.port = port
     reply = asyncio.Event()
-    # In a container it is the first process, which SIGTERM ends by a handler alone.
+    # In a container it is the first process, which SIGTERM ends only by a handler.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, reply.set)
     async with server:
         await reply.wait()

@@ -1,4 +1,4 @@
-"""A nats-server as an operator runs it: its configuration includes what `tidegate accounts` made."""
+"""A nats-server as an operator runs it: its configuration includes the output of `tidegate accounts`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tidegate.local.server import find_executable
 
 
 class OwnServer:
-    """folder: of this test; what `tidegate accounts` makes is in `secrets` there. monitored: on port `monitoring`."""
+    """folder: of this test; the output of `tidegate accounts` is in its `secrets`. monitored: on port `monitoring`."""
 
     def __init__(self, folder: Path, *, monitored: bool = False) -> None:
         self.folder, self.secrets, self.log = folder, folder / "secrets", folder / "nats.log"
@@ -46,17 +46,17 @@ class OwnServer:
         await asyncio.to_thread(self._process.wait, 60)
 
     def settings(self, user: str) -> BusSettings:
-        """How a user connects."""
+        """The settings of a user."""
         return BusSettings(nats_url=self.url, nats_user=user, nats_password=(self.secrets / user).read_text())
 
     async def reload(self) -> None:
-        """Until it has read its configuration again."""
+        """Wait until it has read its configuration again."""
         before = self.log.read_text().count("Reloaded server configuration")
         self._process.send_signal(signal.SIGHUP)
         await until(lambda: self.log.read_text().count("Reloaded server configuration") > before)
 
     async def tidegate(self, *arguments: str, user: str = "admin", **env: str) -> subprocess.CompletedProcess[str]:
-        """A command, as somebody runs it who has a user's password."""
+        """Run a command with a user's password."""
         fields = {"NATS_URL": self.url, "NATS_USER": user, "NATS_PASSWORD_FILE": str(self.secrets / user)}
         return await asyncio.to_thread(
             subprocess.run, [*COMMAND, *arguments], env=os.environ | fields | env, cwd=self.folder, capture_output=True,
@@ -65,6 +65,6 @@ class OwnServer:
 
 
 def accounts(folder: Path, *arguments: str) -> str:
-    """Run `tidegate accounts secrets` in the folder; what it says."""
+    """Run `tidegate accounts secrets` in the folder, and return its output."""
     command = [*COMMAND, "accounts", "secrets", *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what a test names and evaluates our alerts."""
+"""A real Prometheus that scrapes a test's targets and evaluates our alerts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import patience_s
 
 
 class Prometheus:
-    """With our alerts, which fire at once, and targets that are found as `tidegate up` has them found."""
+    """Prometheus with our alerts, which fire immediately, and the target discovery of `tidegate up`."""
 
     def __init__(self, folder: Path, *scrapes: dict[str, Any]) -> None:
         self._folder, self.url = folder, f"http://127.0.0.1:{free_port(0)}"
@@ -44,7 +44,7 @@ class Prometheus:
         await asyncio.to_thread(self._process.wait, patience_s())
 
     def query(self, path: str, **arguments: str) -> Any:
-        """What its API answers; nothing while it starts."""
+        """The answer of its API; nothing while it starts."""
         assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()[-2000:]
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}") as answer:
@@ -57,7 +57,7 @@ class Prometheus:
         return {each["metric"]["component"] for each in found}
 
     def firing(self) -> dict[str, dict[str, str]]:
-        """The alerts that fire, with their labels."""
+        """The firing alerts, with their labels."""
         return {a["labels"]["alertname"]: a["labels"] for a in self.query("alerts").get("alerts", [])}
 
     def evaluated(self) -> list[dict[str, Any]]:

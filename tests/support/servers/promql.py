@@ -1,4 +1,4 @@
-"""What a query of Prometheus reads: metrics, and labels. promtool says whether it is a query at all."""
+"""The metrics and labels that a query of Prometheus reads. promtool checks its syntax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.reference import metrics
 _LISTS = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*(\(|\{[^}]*\})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
-# label_replace and label_join make a label.
+# label_replace and label_join create a label.
 _COMPOSED = re.compile(r'"(\w+)", "[^"]*", "[^"]*", "[^"]*"\s*\)')
 _TEXT = re.compile(r'"[^"]*"')
 _DURATION = re.compile(r"\[[^\]]*\]|\boffset \w+|\b\d[\w.]*")
@@ -25,14 +25,14 @@ _WORDS = {"and", "or", "unless", "bool"}
 
 
 def promtool() -> str:
-    """Its path. Skips where it is not installed."""
+    """The path of promtool. Skips if it is not installed."""
     if not (found := shutil.which("promtool")):
         pytest.skip("promtool is not installed: apt-get install prometheus")
     return found
 
 
 def checked(folder: Path, queries: list[str]) -> None:
-    """Each is a query of Prometheus, by promtool. Raises AssertionError with what it says."""
+    """Check by promtool that each is a query of Prometheus. Raises AssertionError with its output."""
     rules = [{"record": f"query:{i}", "expr": query} for i, query in enumerate(queries)]
     file = folder / "queries.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
@@ -42,7 +42,7 @@ def checked(folder: Path, queries: list[str]) -> None:
 
 @functools.cache
 def metric_labels() -> dict[str, frozenset[str]]:
-    """The labels of each series that exists: ours, read from the code, and those of others."""
+    """The labels of each existing series: ours, read from the code, and foreign ones."""
     found = dict(FOREIGN)
     for name, kind, labels in metrics.exported():
         of_it = frozenset(labels) | OF_TARGETS
@@ -63,12 +63,12 @@ def selected(query: str) -> dict[str, set[str]]:
 
 
 def _outside_of_texts(query: str) -> str:
-    """It, with every text empty but for its quotes."""
+    """The query with empty strings."""
     return _TEXT.sub('""', query)
 
 
 def strangers(query: str, shown: str = "") -> list[str]:
-    """What it reads and does not exist. shown: a template beside it, such as a legend with {{label}}."""
+    """The names that it reads and that do not exist. shown: a template with it, such as a legend with {{label}}."""
     read = selected(query)
     wrong = [f"no metric {name}" for name in read if name not in metric_labels()]
     labels = set().union(*(metric_labels().get(name, frozenset()) for name in read), _COMPOSED.findall(query))

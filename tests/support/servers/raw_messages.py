@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nats.aio.client import Client
 
-# Blocks of headers that are none, or that say what only the server says.
+# Invalid blocks of headers, and blocks with headers that only the server sends.
 BLOCKS = (
     b"NATS/1.0 \xff\xff\xff\r\n\r\n",
     b"NATS/1.0 404 \xff\xff\r\n\r\n",
@@ -22,7 +22,7 @@ BLOCKS = (
 
 
 async def send(client: Client, subject: bytes, headers: bytes, payload: bytes = b"", reply: bytes = b"") -> None:
-    """Publish them as they are, and wait until the server has them; its streams may store them later."""
+    """Publish them unchanged, and wait until the server has them; its streams may store them later."""
     sizes = b"%d %d" % (len(headers), len(headers) + len(payload))
     await client._send_command(b"HPUB %s %s %s\r\n" % (subject, reply, sizes) + headers + payload + b"\r\n")
     await client._flush_pending()

@@ -1,6 +1,6 @@
-"""A server that speaks as S3: moto's, in a process of its own, and before it a page that breaks what it is told.
+"""A server that speaks as S3: moto's, in a process of its own, and before it a page that injects faults.
 
-What was put stays there while the page is away. Signatures are not checked.
+Stored objects stay there while the page is away. Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from shared.runtime import child
 from tests.support.servers.aio_page import AioPage
 from tests.support.waiting import patience_s
 
-# What answers in place of S3; None: S3 does.
+# The handler in place of S3; None: S3 answers.
 Fault = Callable[[web.Request, "S3Page"], Awaitable[web.StreamResponse | None]]
-# Of the request, or the answer, to who sent it.
+# Headers of one connection, which the page does not pass on.
 _NOT_PASSED = {"host", "connection", "content-length", "transfer-encoding", "date", "server"}
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "SECRETEXAMPLE", "AWS_REGION": "eu-west-1"}
 
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where it is."""
+    """The URL of moto's server."""
     log = tmp_path_factory.mktemp("moto") / "moto.log"
-    # Nothing of AWS's own settings, with which it might ask there.
+    # No settings of AWS itself, which could lead its requests there.
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     process = child.spawn([sys.executable, str(Path(__file__))], log=log, env=env)
     try:
@@ -52,7 +52,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class S3Page(AioPage):
     """Answers as S3 does, while it is entered.
 
-    faults: one for each of the next requests. always: for all the others. asked: `METHOD /path` of all there were.
+    faults: one for each of the next requests. always: for all the others. requests: `METHOD /path` of each.
     """
 
     def __init__(self, moto: str) -> None:
@@ -67,13 +67,13 @@ class S3Page(AioPage):
         return CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
 
     async def bucket(self) -> str:
-        """A new one."""
+        """Create a bucket."""
         name = f"bucket-{uuid.uuid4().hex[:12]}"
         await self._ask("PUT", f"/{name}")
         return name
 
     async def unfinished(self, bucket: str) -> list[str]:
-        """The ids of uploads that were begun and are neither complete nor taken back."""
+        """The ids of uploads that are neither complete nor aborted."""
         return re.findall(r"<UploadId>([^<]+)</UploadId>", await self._ask("GET", f"/{bucket}?uploads"))
 
     def application(self) -> web.Application:
@@ -89,7 +89,7 @@ class S3Page(AioPage):
         return await self.passed(request)
 
     async def passed(self, request: web.Request) -> web.Response:
-        """What S3 answers."""
+        """The answer of S3."""
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED}
         url = URL(f"{self._moto}{request.raw_path}", encoded=True)
         async with (
@@ -109,14 +109,14 @@ class S3Page(AioPage):
 
 
 def refused(status: int, code: str) -> Fault:
-    """An error as S3 says it; code "": without a word."""
+    """An error in S3's format; code "": without a body."""
 
     text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>In words</Message></Error>"
     return failing(status, text if code else "")
 
 
 def of(method: str, fault: Fault) -> Fault:
-    """What is asked otherwise is answered."""
+    """Restrict the fault to requests of `method`."""
 
     async def some(request: web.Request, page: S3Page) -> web.StreamResponse | None:
         return await fault(request, page) if request.method == method else None
@@ -125,7 +125,7 @@ def of(method: str, fault: Fault) -> Fault:
 
 
 def failing(status: int, text: str) -> Fault:
-    """An answer in words of our own."""
+    """An answer with a custom text."""
 
     async def fault(request: web.Request, page: S3Page) -> web.Response:
         return web.Response(status=status, text=text, content_type="application/xml")
@@ -138,12 +138,12 @@ async def passed(request: web.Request, page: S3Page) -> None:
 
 
 async def hanging(request: web.Request, page: S3Page) -> None:
-    """Nothing is ever answered."""
+    """Never answer."""
     await asyncio.Event().wait()
 
 
 async def done_unsaid(request: web.Request, page: S3Page) -> web.Response:
-    """It is done, and the connection breaks before the answer."""
+    """Process the request, and break the connection before the answer."""
     answer = await page.passed(request)
     if request.transport:
         request.transport.abort()
@@ -151,7 +151,7 @@ async def done_unsaid(request: web.Request, page: S3Page) -> web.Response:
 
 
 async def cut(request: web.Request, page: S3Page) -> web.StreamResponse:
-    """The connection breaks in the middle of the answer."""
+    """Break the connection in the middle of the answer."""
     whole = await page.passed(request)
     body = whole.body
     assert isinstance(body, bytes)

@@ -1,6 +1,6 @@
-"""A page of Amazon SageMaker's runtime, which checks who asks as AWS does; behind it a vLLM, or answers of our own.
+"""A page of Amazon SageMaker's runtime, which checks callers as AWS does; behind it a vLLM, or answers of our own.
 
-The signature is computed anew from what was received, after AWS's description of Signature Version 4, and without the
+The page computes the signature again from the request, after AWS's description of Signature Version 4, and without the
 library that signs: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
@@ -36,20 +36,20 @@ Reply = Callable[[dict[str, Any]], Awaitable[web.Response]]
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What somebody signs with. token: of a session, where the key is one of a role."""
+    """The credentials of a signature. token: of a session, if the key is one of a role."""
 
     id: str = "AKIDEXAMPLE"
     secret: str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     token: str = ""
 
     def environment(self) -> dict[str, str]:
-        """As programs of AWS are given it."""
+        """The environment variables of AWS."""
         given = {"AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret}
         return given | ({"AWS_SESSION_TOKEN": self.token} if self.token else {})
 
 
 def text_reply(answer: str) -> Reply:
-    """A chat completion, whole."""
+    """A complete chat completion."""
 
     async def reply(body: dict[str, Any]) -> web.Response:
         choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
@@ -59,7 +59,7 @@ def text_reply(answer: str) -> Reply:
 
 
 def refused(status: int, kind: str, message: str, **more: Any) -> Reply:
-    """An error as SageMaker says it."""
+    """An error in SageMaker's format."""
 
     async def reply(body: dict[str, Any]) -> web.Response:
         return error(status, kind, message, **more)
@@ -84,7 +84,7 @@ def error(status: int, kind: str, message: str, **more: Any) -> web.Response:
 
 class SageMakerServer(AioPage):
     """replies: for the next requests, one after the other; then `then`. upstream: the URL of a vLLM, which answers
-    instead. keys: who may ask. now: the page's clock. bodies, heard: of requests whose signature was right.
+    instead. keys: of permitted callers. now: the page's clock. bodies, heard: of correctly signed requests.
     """
 
     def __init__(self, *replies: Reply, then: Reply = good, upstream: str = "") -> None:
@@ -103,7 +103,7 @@ class SageMakerServer(AioPage):
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """What a worker is given to find it, with the first key."""
+        """The settings of a worker to find it, with the first key."""
         return {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url, "AWS_REGION": REGION} | self.keys[0].environment()
 
     def application(self) -> web.Application:
@@ -136,7 +136,7 @@ class SageMakerServer(AioPage):
             return await of_model(answer.status, text)({})
 
     def _refusal(self, request: web.Request, data: bytes) -> web.Response | None:
-        """Why AWS would not take it; None where it would."""
+        """The reason for which AWS would refuse it; None if it would not."""
         given = _AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
         if not given:
             return error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")

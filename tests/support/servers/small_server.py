@@ -1,4 +1,4 @@
-"""A nats-server that may have few files open, as a process of its own."""
+"""A nats-server with a low limit of open files, as a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from shared import bus
 from tidegate.local.server import NatsServer
 
-# Of files that a process may have open: what some machines allow.
+# The limit of open files on some machines.
 FEW = 512
 
 

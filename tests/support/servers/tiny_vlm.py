@@ -1,4 +1,4 @@
-"""A vision language model of two layers without a trained weight: what vLLM needs to make one up, made by code.
+"""A vision language model of two layers without a trained weight: generates the files that vLLM needs for one.
 
     python -m tests.support.servers.tiny_vlm .vllm/tiny-random
 
@@ -24,7 +24,7 @@ SPECIAL = (
     "<|video_pad|>",
 )
 IDS = {token: 256 + n for n, token in enumerate(SPECIAL)}
-# What starts it, beside `--model`.
+# The options that start it, besides `--model`.
 ARGS = ("--load-format=dummy", "--enforce-eager", "--dtype=float32")
 ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 

@@ -30,18 +30,18 @@ def is_installed() -> bool:
 
 
 def apart() -> list[int]:
-    """All cores but one, for a vLLM: what it spins on is not given to others, for up to seconds."""
+    """All cores but one, for a vLLM: its busy loops block a core for up to seconds."""
     *most, _ = sorted(os.sched_getaffinity(0))
     return most
 
 
 def on(cores: Collection[int], command: list[str]) -> list[str]:
-    """`command` on those cores alone; where there are none, on all."""
+    """`command` on those cores alone; without any, on all."""
     return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command] if cores else command
 
 
 class VllmProcess:
-    """On one port through all its lives. args: more of vLLM's. cores: the only ones that it may use."""
+    """A vLLM on one port over restarts. args: further arguments of vLLM. cores: the only ones that it may use."""
 
     model = "tiny-random"
 
@@ -54,7 +54,7 @@ class VllmProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to load."""
+        """Start to load."""
         command = [
             str(PYTHON),
             "-m",
@@ -73,7 +73,7 @@ class VllmProcess:
         self._process = child.spawn(on(self._cores, command), log=self.log, env=os.environ | tiny_vlm.ENV)
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it answers."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, urllib.error.URLError):
@@ -84,7 +84,7 @@ class VllmProcess:
         raise TimeoutError(child.last_lines(self.log, 20))
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """All of it, the engine beside the server too."""
+        """All of its processes, the engine included."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, sig)

@@ -1,4 +1,4 @@
-"""Small videos that tests serve as cameras: made once a session by the encoders in PyAV's wheel."""
+"""Small videos that tests serve as cameras, encoded once a session by the encoders in PyAV's wheel."""
 
 from __future__ import annotations
 

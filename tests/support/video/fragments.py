@@ -1,4 +1,4 @@
-"""Fragments made field by field, as no encoder would order them."""
+"""Fragments written field by field, in an order that no encoder produces."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     with HostileCamera(play=lambda rtp: rtp.picture(units, 0)) as camera:
         camera.url
 
-It speaks to each connection in a thread of its own, as many as come.
+It serves each connection in a thread of its own, without a limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def description(codec: str = "H264", rate: int = 90_000, more: str = "") -> str:
 
 
 class Rtp:
-    """What a camera sends once it plays. hevc: how units are told apart, and put into fragments."""
+    """What a camera sends once it plays. hevc: how units are distinguished, and split into fragments."""
 
     def __init__(self, connection: socket.socket, hevc: bool) -> None:
         self.connection = connection
@@ -56,7 +56,7 @@ class Rtp:
                 self.packet(self._fragment(unit, first=not k, end=end) + part, timestamp, last and end, channel)
 
     def _fragment(self, unit: bytes, *, first: bool, end: bool) -> bytes:
-        """What stands before a part of a unit: RFC 6184, 5.8, and RFC 7798, 4.4.3."""
+        """The header of a fragment of a unit: RFC 6184, 5.8, and RFC 7798, 4.4.3."""
         marks = first << 7 | end << 6
         if self._hevc:
             return bytes([unit[0] & 0x81 | 49 << 1, unit[1], marks | unit[0] >> 1 & 63])

@@ -1,4 +1,4 @@
-"""Segments that ask for far more work than their bytes look like: made by real encoders, then put together anew."""
+"""Segments that need far more work than their size suggests: from real encoders, then reassembled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Still(NamedTuple):
 def still(
     size: tuple[int, int] = (320, 240), codec: str = "libx264", frames: int = 1 + _CYCLE, pixels: str = "yuv420p"
 ) -> Still:
-    """Encode it: 8K takes a few seconds."""
+    """Encode a still picture: 8K takes a few seconds."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4", options=_FRAGMENTED) as container:
         stream = container.add_stream(codec, rate=_FPS, options=_H264 if codec == "libx264" else _HEVC)
@@ -59,13 +59,13 @@ def still(
 
 
 def repeated(of: Still, frames: int) -> bytes:
-    """The still picture for so many frames, of which H.264 needs some ten bytes each."""
+    """The still picture for `frames` frames; H.264 needs some ten bytes for each."""
     return muxed(of, [of.key, *(of.skips[n % _CYCLE] for n in range(frames - 1))])
 
 
 def muxed(template: Still, packets: Sequence[bytes], keyframe: bool = True) -> bytes:
     """The packets, which need not be of `template`, with its parameter sets and size. keyframe: whether the first is
-    said to be one."""
+    marked as one."""
     out = io.BytesIO()
     with (
         av.open(io.BytesIO(template.mp4)) as source,
@@ -83,7 +83,7 @@ def muxed(template: Still, packets: Sequence[bytes], keyframe: bool = True) -> b
 
 
 def lying(mp4: bytes, size: tuple[int, int]) -> bytes:
-    """The same video in an MP4 that says another size than its parameter sets."""
+    """The same video in an MP4 that has another size than its parameter sets."""
     entry = mp4.find(b"stsd") + 16
     assert mp4[entry:].startswith((b"avc1", b"hev1", b"hvc1"))
     # ISO/IEC 14496-12: width and height stand 28 bytes after the sample entry's name.
@@ -91,13 +91,13 @@ def lying(mp4: bytes, size: tuple[int, int]) -> bytes:
 
 
 def in_slices(packet: bytes, times: int) -> bytes:
-    """One frame whose last slice, which may cover all of it, is there so many times."""
+    """One frame whose last slice, which may cover all of it, is there `times` times."""
     units = _units(packet)
     return _joined([*units[:-1], *units[-1:] * times])
 
 
 def with_parameters(of: Still) -> bytes:
-    """Its keyframe with the parameter sets in front, as cameras send them that change their size."""
+    """Its keyframe with the parameter sets in front, as from cameras that change their size."""
     with av.open(io.BytesIO(of.mp4)) as source:
         record = source.streams.video[0].codec_context.extradata or b""
     # ISO/IEC 14496-15, 5.3.3.1: avcC of one SPS and one PPS.

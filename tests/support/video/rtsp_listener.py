@@ -20,7 +20,7 @@ ASKS = 'RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="cameras"'
 class Listener:
     """What takes RTSP connections and keeps every request. address: `127.0.0.1:port`.
 
-    It asks for a password; whoever brings one is answered with `then`.
+    It asks for a password; a client that brings one gets `then`.
     """
 
     def __init__(self, port: int) -> None:
@@ -31,7 +31,7 @@ class Listener:
 
     @property
     def saw_password(self) -> bool:
-        """Whether anybody has brought a password, in whatever form."""
+        """Whether a client has sent a password, in any form."""
         return any("authorization" in request.lower() or "S3cretPass" in request for request in self.heard)
 
     def answer(self, request: str) -> str:
@@ -59,6 +59,6 @@ async def listening() -> AsyncIterator[Listener]:
 
 
 async def forge(admin: Client, **entry: object) -> None:
-    """Write the entry of `lobby` past the commands, as whoever may write that bucket can, and touch no credentials."""
+    """Write the entry of `lobby` past the commands, as a writer of that bucket can, and touch no credentials."""
     bucket = await admin.jetstream().key_value(names.CAMERAS)
     await bucket.put("lobby", json.dumps(entry).encode())

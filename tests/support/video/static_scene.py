@@ -24,7 +24,7 @@ Walker = Callable[[float], tuple[int, int] | None]
 
 
 def ground(seed: int = 3) -> NDArray[np.float64]:
-    """Something to see: smooth patches, no brighter than half."""
+    """A background: smooth patches, at most half as bright as white."""
     rough = np.random.default_rng(seed).uniform(20, 120, (HEIGHT // 20, WIDTH // 20))
     return np.kron(rough, np.ones((20, 20)))
 
@@ -52,7 +52,7 @@ def segments(
 
 
 class Squares:
-    """A detector that finds a bright square, and counts what it was asked for."""
+    """A detector that finds a bright square, and counts its requests."""
 
     name = "squares"
     labels = ("person",)

@@ -1,4 +1,4 @@
-"""A camera's video in a real MEDIA, dated as ingest would have it. The fixtures here are imported by name."""
+"""A camera's video in a real MEDIA, with the times of ingest. The fixtures here are imported by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def s(seconds: float) -> dt.timedelta:
 
 
 async def publish(client: Client, pieces: Sequence[Piece], camera: str = "cam", late: float = 0.0) -> list[int]:
-    """As ingest does. Their sequences in MEDIA."""
+    """Publish as ingest does; return their sequences in MEDIA."""
     seqs: dict[str, int] = {}
     for piece in pieces:
         key_seq = seqs[piece.gop] if piece.dependent else None
@@ -43,7 +43,7 @@ async def publish(client: Client, pieces: Sequence[Piece], camera: str = "cam", 
 
 
 def frames(video: bytes) -> list[tuple[float, np.ndarray]]:
-    """Seconds and luma of every frame, in the order in which they are shown."""
+    """Seconds and luma of every frame, in presentation order."""
     with av.open(io.BytesIO(video)) as container:
         return [(float(f.pts * f.time_base), f.to_ndarray(format="gray")) for f in container.decode(video=0)]
 
@@ -54,7 +54,7 @@ def pixels(jpeg: bytes) -> np.ndarray:
 
 
 def number(shown: np.ndarray, source: list[np.ndarray], near: int) -> int:
-    """Which of the camera's frames a picture shows, of whatever width. near: they look alike again after 51."""
+    """The number of the camera's frame in a picture of any width. near: the frames repeat after 51."""
     times = 320 // shown.shape[1]
     shown = np.kron(shown, np.ones((times, times, 1), int))
     first = max(0, near - 20)
@@ -68,7 +68,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dated(path: Path, ago_s: float = 60.0) -> list[Piece]:
-    """A file's segments as if they had been captured a while ago: MEDIA has none before its end."""
+    """A file's segments with times in the past: MEDIA has none before its end."""
     return [
         piece._replace(segment=msgspec.structs.replace(piece.segment, start=piece.segment.start - s(ago_s)))
         for piece in cut.pieces(path, "cam")
@@ -89,7 +89,7 @@ def source(path: Path) -> list[np.ndarray]:
 
 
 def rounded(time: dt.datetime) -> dt.datetime:
-    """As headers have it."""
+    """The time, rounded as in headers."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
@@ -101,7 +101,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[Piece
 
 
 class Camera:
-    """Publishes a video as it would be captured now, again and again."""
+    """Publishes a video with current times."""
 
     def __init__(self, admin: Client, pieces: list[Piece]) -> None:
         self._admin = admin
@@ -110,7 +110,7 @@ class Camera:
         self.sent = 0
 
     async def run(self) -> None:
-        """The frames go on from round to round: only the first one's are published, until the video is over."""
+        """Publish each piece once, at its end: frame numbers must not repeat."""
         at, seqs = self.start, dict[str, int]()
         for piece in self._pieces:
             length = dt.timedelta(seconds=piece.segment.duration)
@@ -138,7 +138,7 @@ def times(video: Path) -> list[float]:
 
 
 def nearest(jpeg: bytes, sent: Sequence[np.ndarray]) -> int:
-    """Which of the frames that were sent a picture shows."""
+    """The number of the sent frame that a picture shows."""
     shown = pixels(jpeg) @ [0.299, 0.587, 0.114]
     # Luma has 219 steps.
     differs = [abs(shown - (luma.astype(float) - 16) * 255 / 219).mean() for luma in sent]

@@ -1,4 +1,4 @@
-"""Detections of people who walk as told: what analytics is tested with."""
+"""Detections of people on given paths: the input for tests of analytics."""
 
 from __future__ import annotations
 

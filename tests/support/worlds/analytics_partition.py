@@ -1,4 +1,4 @@
-"""A partition of analytics without a server: arrivals in any order, and what follows from them."""
+"""A partition of analytics without a server: arrivals in any order, and their results."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Arrival(NamedTuple):
 
 
 def in_time(found: Iterable[Detections]) -> list[Arrival]:
-    """Each as it ends."""
+    """Each arrives at its end."""
     return [Arrival((e.start - BEGIN).total_seconds() + e.duration, e) for e in found]
 
 
 def log(arrivals: Iterable[Arrival]) -> list[Stored]:
-    """As EVENTS has them: in the order of their arrival."""
+    """The events in the order of their arrival, as in EVENTS."""
     return [
         Stored(
             seq,
@@ -83,12 +83,12 @@ def read(camera: Partition, stored: Iterable[Stored]) -> Outs:
 
 
 def wait(camera: Partition, seconds: float = AFTER) -> Outs:
-    """Until so long after `BEGIN` nothing more was stored."""
+    """Nothing more arrives until that long after `BEGIN`."""
     return [out for _, outs in camera.due(BEGIN.timestamp() + seconds) for out in outs]
 
 
 def play(arrivals: Iterable[Arrival], book: Rules = BOOK, limits: Limits = LIMITS) -> Outs:
-    """All that is said of it, to the end."""
+    """All outputs of it, to the end."""
     camera = partition(book, limits)
     return read(camera, log(arrivals)) + wait(camera)
 

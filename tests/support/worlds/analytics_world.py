@@ -1,4 +1,4 @@
-"""Analytics in a test: the service, the rules that it has, what it publishes, and a fault. Import fixtures by name."""
+"""Analytics in a test: the service, its rules, its events, and a fault. Import fixtures by name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ASKING: dict[str, Any] = {
 ACROSS = Walk(1, 9, (0.1, 0.7), (0.9, 0.7))
 BACK = Walk(4, 13, (0.9, 0.9), (0.1, 0.9))
 CAMERAS = [f"cam-{n}" for n in range(6)]
-# The shortest that is worth a wait; the contract has 15 minutes.
+# The shortest practical window; the contract has 15 minutes.
 WINDOW_S = 1.0
 
 
@@ -107,7 +107,7 @@ async def use(client: Client, camera: str, value: dict[str, Any]) -> None:
 
 
 async def stored_events(client: Client) -> list[tuple[str, Event]]:
-    """(ce-id, event) of all that analytics said, in the order of EVENTS; each keeps to its schema."""
+    """(ce-id, event) of all that analytics published, in the order of EVENTS; each matches its schema."""
     found = []
     async with Log(client, names.EVENTS) as log:
         seq = 1
@@ -121,7 +121,7 @@ async def stored_events(client: Client) -> list[tuple[str, Event]]:
 
 
 async def until(client: Client, true: Any) -> list[tuple[str, Event]]:
-    """What was said, once `true` of the events."""
+    """Wait until `true` holds of the published events, and return them."""
     async with asyncio.timeout(patience_s()):
         while not true([event for _, event in found]) if (found := await stored_events(client)) else True:
             await asyncio.sleep(0.1)
@@ -133,7 +133,7 @@ def incidents(found: Sequence[Event], state: str, rule: str | None = None) -> li
 
 
 def alone(camera: str, given: Sequence[Detections], value: dict[str, Any] = RULES) -> dict[str, bytes]:
-    """What follows from detections that come in order, by id, worked out here and at once."""
+    """Compute in this process what follows from detections in order, by id."""
     pure = CameraAnalytics(camera, Limits(reorder_s=REORDER_S), msgspec.convert(value, rules.Rules))
     outs: Outs = []
     for seq, event in enumerate(given, 1):

@@ -34,7 +34,7 @@ EMBED = Embed(model="openvino:efficientnet_lite3")
 
 
 def recorded(store: Path, cameras: Sequence[str], files: int, *, seconds: int = 10) -> None:
-    """So many files of each camera. cameras: each has another film."""
+    """Record that many files of each camera. cameras: each has another film."""
     videos = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
     for camera, video in zip(cameras, videos[1:], strict=False):
         asyncio.run(_fill(store, camera, video, files, seconds))
@@ -75,20 +75,20 @@ def run_request(store: Path, output: Path, **more: Any) -> planning.RunRequest:
 
 
 def planned(store: Path, output: Path, **more: Any) -> tuple[Job, list[Piece]]:
-    """Where no system runs."""
+    """Plan without a running system."""
     job, pieces, existing = asyncio.run(planning.plan(run_request(store, output, **more), store / "nobody"))
     assert not existing.reached
     return job, pieces
 
 
 def table(output: Path, kind: str) -> list[dict[str, Any]]:
-    """All rows of a kind, by when they are and what they say."""
+    """All rows of a kind, by time and content."""
     found = [row for path in (output / kind).rglob("*.parquet") for row in rows.read(path.read_bytes())]
     return sorted((row | {"run": ""} for row in found), key=str)
 
 
 def seen(output: Path) -> dict[str, Any]:
-    """What was seen of each segment, by its id."""
+    """The detections of each segment, by its id."""
     found = table(output, "segments")
     by_id = {f"{row['camera']}/{row['id']}": row["frames"] for row in found}
     assert len(by_id) == len(found), "each segment once"
@@ -116,7 +116,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a run that nothing disturbed. For tests to read."""
+    """The results of an undisturbed run. For tests to read."""
 
     def make(folder: Path) -> None:
         done(*planned(store, folder, embed=EMBED))

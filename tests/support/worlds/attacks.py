@@ -1,4 +1,4 @@
-"""What whoever holds an identity's password can try on the bus, made of the catalog: calls, subjects, headers."""
+"""What the holder of an identity's password can try on the bus, from the catalog: calls, subjects, headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.contract.work.jobs import KINDS as JOBS
 from tests.support.waiting import patience_s
 
 LIMITS = topology.TopologySettings()
-# Readers are no part of the catalog: these are on every server that is attacked.
+# Readers are not in the catalog: these are on every attacked server.
 READERS = (Reader(name="desk", kinds=("alerts",), cameras=("yard",)), Reader(name="archive"))
 TENANT = Tenant(readers=READERS)
 RIGHTS: Mapping[str, Rights] = TENANT.rights
@@ -32,7 +32,7 @@ PERMISSIONS: Mapping[str, Permissions] = {
     **identities.permissions(),
     **{r.identity: identities.permitted(r.identity, RIGHTS[r.identity]) for r in READERS},
 }
-# Of every request to JetStream that there is: a stream, a consumer, and what the request says.
+# Of every request to JetStream: a stream, a consumer, and the payload.
 STREAM_CALLS = {
     "STREAM.CREATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"]}}',
     "STREAM.UPDATE.{s}": '{{"name": "{s}", "subjects": ["evil.>"], "max_msgs": 1}}',
@@ -67,7 +67,7 @@ CONSUMER_CALLS = {
     "CONSUMER.MSG.NEXT.{s}.{c}": '{{"batch": 1, "no_wait": true}}',
 }
 OTHER_CALLS = ("INFO", "STREAM.NAMES", "STREAM.LIST", "META.LEADER.STEPDOWN", "ACCOUNT.PURGE.TIDEGATE")
-# Headers by which a message that may be stored could do more than be stored.
+# Headers that could give a rightful message further effects.
 FORGED: tuple[Mapping[str, str], ...] = (
     {"Nats-Rollup": "all"},
     {"Nats-Rollup": "sub"},
@@ -87,7 +87,7 @@ FORGED: tuple[Mapping[str, str], ...] = (
 
 
 class Try(NamedTuple):
-    """A message that is sent. reply: where the answer is wanted."""
+    """A message to send. reply: the subject for the answer."""
 
     subject: str
     payload: bytes = b"?"
@@ -96,7 +96,7 @@ class Try(NamedTuple):
 
 
 def streams() -> dict[str, str]:
-    """Every stream, and a subject that it takes, or copies."""
+    """Every stream, and a subject that it stores, or copies."""
     every = [*topology.streams(LIMITS), *topology.buckets(LIMITS).values()]
     return {str(s.name): example((s.subjects or _copied(s))[0]) for s in every}
 
@@ -112,12 +112,12 @@ def consumers() -> list[tuple[str, str]]:
 
 
 def example(pattern: str) -> str:
-    """A subject of a pattern."""
+    """An example subject of a pattern."""
     return re.sub(r"[*>]", "lobby", pattern)
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """As the server has it: `*` is one token, `>` one or more."""
+    """By the server's rules: `*` is one token, `>` one or more."""
     return _compiled(pattern).fullmatch(subject) is not None
 
 
@@ -128,14 +128,14 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @cache
 def may_publish(identity: str, subject: str) -> bool:
-    """Under its own name, or that of an account without JetStream."""
+    """The subject under its own name, or that of an account without JetStream."""
     if subject.startswith(f"{names.API}."):
         subject = names.imported(subject)
     return any(matches(pattern, subject) for pattern in PERMISSIONS[identity]["publish"])
 
 
 def calls(inbox: str) -> Iterator[tuple[str, str]]:
-    """Every request to JetStream: its subject after the prefix, and what it says."""
+    """Every request to JetStream: its subject after the prefix, and its payload."""
     for stream, subject in streams().items():
         for call, body in STREAM_CALLS.items():
             names_ = {"s": stream, "subject": subject, "inbox": inbox}
@@ -148,7 +148,7 @@ def calls(inbox: str) -> Iterator[tuple[str, str]]:
 
 
 def subjects() -> list[str]:
-    """Every subject on which somebody listens, or a stream."""
+    """Every subject with a subscriber or a stream."""
     found = [names.media("lobby"), *(names.event(kind.kind, "lobby") for kind in KINDS)]
     found += [names.job(kind.kind, "lobby") for kind in JOBS]
     for service in catalog.services():
@@ -169,7 +169,7 @@ def subjects() -> list[str]:
 
 
 def direct(identity: str, inbox: str) -> Iterator[Try]:
-    """To whatever the identity may not publish to, under each name that it could have here."""
+    """Messages to all subjects that are forbidden to the identity, under each of their names here."""
     for call, body in calls(inbox):
         for name in (names.API, names.IMPORTED_API, "$JS.TIDEGATE.API"):
             if not may_publish(identity, f"{names.API}.{call}"):
@@ -181,7 +181,7 @@ def direct(identity: str, inbox: str) -> Iterator[Try]:
 
 
 def by_reply(identity: str) -> Iterator[Try]:
-    """To what the identity may ask or tell, with the answer wanted where it may not publish."""
+    """Subjects that the identity may publish to, with the replies to subjects that it may not."""
     wanted = [f"{names.API}.{call}" for call, _ in calls(f"_INBOX_{identity}.x")] + subjects()
     forbidden = [subject for subject in dict.fromkeys(wanted) if not may_publish(identity, subject)]
     for pattern in PERMISSIONS[identity]["publish"]:
@@ -192,14 +192,14 @@ def by_reply(identity: str) -> Iterator[Try]:
 
 
 def by_header(identity: str) -> Iterator[Try]:
-    """To what the identity may publish, with headers that could do more."""
+    """Messages to permitted subjects of the identity, with headers that could have further effects."""
     for pattern in PERMISSIONS[identity]["publish"]:
         for headers in FORGED:
             yield Try(example(pattern), b"?", "", headers)
 
 
 async def state(js: JetStreamContext) -> dict[str, Any]:
-    """What is stored, and how it is set up. Of each stream at one moment, as the server may be writing to it."""
+    """Messages and configuration of the store. Each stream is read at one moment: the server may write to it."""
     found: dict[str, Any] = {}
     await _all_copied(js)
     for info in await js.streams_info():

@@ -25,7 +25,7 @@ async def run(server: NatsServer, *arguments: str) -> subprocess.CompletedProces
 
 
 async def keep(admin: Client, minutes: int, *, works: bool = True) -> tuple[list[int], int]:
-    """What workers and ingest would have said of so many minutes, up to now; messages of each, and the minute now."""
+    """Publish the reports of workers and ingest for `minutes` minutes, up to now; messages of each, and this minute."""
     now = int(time.time()) // MINUTE_S
     first = now - minutes
     at = np.arange(first, now)

@@ -1,4 +1,4 @@
-"""Detections and their revisions as EVENTS holds them, and consumers that outlast many kills."""
+"""Detections and their revisions in EVENTS, and consumers that outlast many kills."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.contract import events, names
 from shared.contract.events import Detections, DetectionsRevision, Quality
 
 LOW = Quality(fps=1.0, wanted=5.0, cause="backlog")
-# So that what had died is given to the next in time.
+# Short, so that the next worker gets the messages of a dead one in time.
 ACK_WAIT_S = 2.0
 
 
@@ -31,7 +31,7 @@ async def revisions(admin: Client) -> list[DetectionsRevision]:
 
 
 async def be_patient(admin: Client, stream: str, consumer: str) -> None:
-    """With so many kills as here, no segment's deliveries run out."""
+    """Raise the limits, so that no segment's deliveries run out despite the kills."""
     js = admin.jetstream()
     config = (await js.consumer_info(stream, consumer)).config
     config.ack_wait, config.max_deliver = ACK_WAIT_S, 100

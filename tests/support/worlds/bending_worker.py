@@ -1,4 +1,4 @@
-"""A worker that puts work off, and waits for what it makes of it."""
+"""A worker that defers work, and waits for its results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
 
 
 class Bending(Echo):
-    """As Echo. Of what begins with `low` it looks at less, but when it is done again."""
+    """As Echo. It degrades messages that begin with `low`, except in their backfill."""
 
     def __init__(self, **fields: object) -> None:
         super().__init__(**fields)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def counted(result: str) -> float:
 
 
 class Gated(Bending):
-    """Its device waits for `gate` with what is urgent; not for ever, as a test that fails must end too."""
+    """Its device waits for `gate` with urgent work; not for ever, because a failing test must end too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Gated(Bending):
 
 @contextlib.asynccontextmanager
 async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> AsyncIterator[tuple[Gated, int]]:
-    """A worker that has something urgent on its device, and a segment that was put off, in hand; its sequence."""
+    """A worker with urgent work on its device, and a deferred segment in flight; the segment's sequence."""
     service = Gated()
     (seq,) = await publish(admin, ["urgent"])
     async with bending(server, service, tuning, batch_size=1):
@@ -106,7 +106,7 @@ async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> As
 
 
 async def two_beats(admin: Client) -> None:
-    """Wait until the worker has beaten twice: meanwhile it could have done what it must not."""
+    """Wait for two heartbeats of the worker: this is enough time for a wrong action."""
     beats = await admin.subscribe("scale.cv.>")
     for _ in range(2):
         await beats.next_msg(timeout=patience_s())

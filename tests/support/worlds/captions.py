@@ -1,4 +1,4 @@
-"""Captions that wait, and those that the video in MEDIA calls for."""
+"""Waiting captions, and those that the video in MEDIA requires."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def add_camera(client: Client, camera: str, **fields: Any) -> None:
 
 
 async def planned(client: Client) -> list[jobs.Caption]:
-    """The captions that wait."""
+    """The waiting captions."""
     js = client.jetstream()
     state = (await js.stream_info("CAPTIONS")).state
     found = []
@@ -34,12 +34,12 @@ async def planned(client: Client) -> list[jobs.Caption]:
 
 
 async def looked_through(client: Client) -> None:
-    """Wait until the planner has seen all headers; what it put back is held until it is due."""
+    """Wait until the planner has read all headers; returned segments stay in flight until their time."""
     await service.settled(client, "MEDIA", names.VLM_PLAN)
 
 
 async def wanted(client: Client, plan: CaptionPlan) -> set[tuple[str, dt.datetime, dt.datetime]]:
-    """By the headers of all that MEDIA holds."""
+    """The required captions, by the headers of all segments in MEDIA."""
     js = client.jetstream()
     state = (await js.stream_info("MEDIA")).state
     heads = [from_headers((await js.get_msg("MEDIA", n, direct=True)).headers) for n in range(1, state.last_seq + 1)]

@@ -1,4 +1,4 @@
-"""A small world of a consumer and workers that scales as demand tells it."""
+"""A small world of a consumer and workers that scales by demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYNC_S = 15
 
 
 class World:
-    """A consumer and workers that do `rate` a second each; asked for every 15 s, and there after a cold start.
+    """A consumer and workers that do `rate` a second each; requested every 15 s, and there after a cold start.
 
     poison: messages that come again as soon as they have failed. hogs: messages that keep a worker for ever. `unheard`
     loses all heartbeats, and `deaf` does not scale.
@@ -50,7 +50,7 @@ class World:
         self._owed = 0.0
 
     def run(self, seconds: int) -> World:
-        """Goes on for some seconds, remembering only these."""
+        """Run for some seconds, and remember only these."""
         self.estimates, self.replicas = [], []
         for _ in range(seconds):
             self._second()

@@ -32,7 +32,7 @@ async def running(server: NatsServer, **settings: Any) -> AsyncIterator[Health]:
 
 
 async def publish(client: Client, piece: Piece, n: int, **changes: Any) -> int:
-    """A segment of the camera `lobby`, as long as it is and dated after those before it."""
+    """A segment of the camera `lobby`, with its own length and after the previous ones."""
     head = msgspec.structs.replace(piece.segment, camera="lobby", epoch="e", n=n, **changes)
     ack = await client.jetstream().publish(names.media("lobby"), piece.payload, headers=to_headers(head))
     return ack.seq

@@ -1,4 +1,4 @@
-"""Incidents as analytics says them, made by hand: what rooms that show them are tested with."""
+"""Hand-written incidents in the format of analytics: test data for the pages that show them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 
 def now() -> dt.datetime:
-    """When the test that runs asked first: all its times are counted from then, and not from when tests began."""
+    """The time of the running test's first call: all its times count from then, and not from the start of the run."""
     return _began(os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0])
 
 
@@ -33,7 +33,7 @@ def ago(seconds: float) -> dt.datetime:
 def incident(
     name: str = "crowd.1", camera: str = "lobby", *, start: dt.datetime | None = None, **fields: Any
 ) -> Incident:
-    """One that has begun, a minute ago, unless `fields` say otherwise."""
+    """An incident that began a minute ago; `fields` override this."""
     start = start or ago(60)
     given = {
         "state": "start",
@@ -75,7 +75,7 @@ def verdict(
 
 
 async def say(client: Client, *incidents: Event, ids: list[str] | None = None) -> None:
-    """Put them into EVENTS, as services do."""
+    """Publish them to EVENTS, as services do."""
     for n, event in enumerate(incidents):
         id = ids[n] if ids else f"test/{next(_numbers)}"
         await client.jetstream().publish(

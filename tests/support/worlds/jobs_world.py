@@ -1,4 +1,4 @@
-"""Video in MEDIA, jobs in VLM, and what came of them: for the tests of vlm."""
+"""Video in MEDIA, jobs in VLM, and their results: for the tests of vlm."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def film(
     epoch: str = "e",
     first: int = 0,
 ) -> list[int]:
-    """So many segments, the last of which ends now, or the first begins at `start`; their sequences."""
+    """Store `count` segments, of which the last ends now, or the first begins at `start`; their sequences."""
     begin = start or dt.datetime.now(dt.UTC) - dt.timedelta(seconds=count)
     seqs = []
     for n in range(count):
@@ -78,7 +78,7 @@ async def fronting(server: NatsServer, **settings: Any) -> AsyncIterator[Health]
 
 
 async def stored_results(client: Client) -> list[tuple[str, VlmResult]]:
-    """(ce-id, event) of all that vlm said, in the order of EVENTS; each keeps to its schema."""
+    """(ce-id, event) of all that vlm published, in the order of EVENTS; each matches its schema."""
     js = client.jetstream()
     found = []
     for seq in range(1, (await js.stream_info("EVENTS")).state.last_seq + 1):
@@ -91,8 +91,8 @@ async def stored_results(client: Client) -> list[tuple[str, VlmResult]]:
 
 
 async def settled(client: Client) -> None:
-    """Wait until no job is left: a work queue forgets each once it is acknowledged. Raises TimeoutError where that
-    comes no nearer for long.
+    """Wait until no job is left: a work queue deletes acknowledged ones. Raises TimeoutError after a long
+    time without progress.
     """
     left = None
     while left != 0:
@@ -103,7 +103,7 @@ async def settled(client: Client) -> None:
 
 
 async def waiting(client: Client, stream: str) -> int:
-    """How many jobs a stream holds."""
+    """The number of jobs in a stream."""
     return (await client.jetstream().stream_info(stream)).state.messages
 
 

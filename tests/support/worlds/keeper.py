@@ -18,7 +18,7 @@ from shared.recordings.records import HOUR, Hour, Recorded, file_key, folder_of
 from shared.recordings.stores.folder import Folder
 
 MINUTE = dt.timedelta(minutes=1)
-# An hour that is over: events that are stored now say what was then.
+# A past hour: events that are stored now refer to it.
 AT = (dt.datetime.now(dt.UTC) - 3 * HOUR).replace(minute=0, second=0, microsecond=0)
 SETTLED = AT + HOUR + SETTLE
 
@@ -73,7 +73,7 @@ class House:
         await self.keeper.keep("cam", policy, now)
 
     async def minutes(self, hour: dt.datetime) -> list[int]:
-        """Of the files that there are, by the index, the store and the catalogue alike."""
+        """The minutes of existing files: index, store and catalogue must agree."""
         index = await self.library.hour("cam", hour)
         files = index.files if index else ()
         held = {

@@ -1,4 +1,4 @@
-"""What an older version left in its data directory."""
+"""The data directory of an older version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACROSS = Walk(0, 9, (0.1, 0.7), (0.9, 0.7))
 
 
 class Older(msgspec.Struct, frozen=True):
-    """What an older version left. checkpoints: of bucket `analytics`, by their keys, in base64. read_to: in EVENTS.
+    """The data of an older version. checkpoints: of bucket `analytics`, by their keys, in base64. read_to: in EVENTS.
 
     entries: of other buckets, by `<bucket>/<key>`.
     """
@@ -32,7 +32,7 @@ class Older(msgspec.Struct, frozen=True):
 
 
 async def create(admin: Client, older: Older) -> None:
-    """Streams, consumers and checkpoints, as the older version had them."""
+    """Create streams, consumers and checkpoints of the older version."""
     for config in older.streams:
         first = {"first_seq": older.read_to} if config["name"] == names.EVENTS else {}
         await _create(admin, f"STREAM.CREATE.{config['name']}", config | first)

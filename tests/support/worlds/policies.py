@@ -1,4 +1,4 @@
-"""What a policy sees of a small simulated fleet."""
+"""The input of a policy from a small simulated fleet."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ QUESTIONS: list[dict[str, Any]] = [
 
 
 async def flood(server: NatsServer, times: int, **common: Any) -> Counter[str]:
-    """Ask this often as `asker`, of each kind and of many cameras; how often each code was answered."""
+    """Ask `count` times as `asker`, of each kind and of many cameras; return the number of each answered code."""
     client = await bus.connect(server.settings("asker"), "asker")
     requests = [
         client.request(names.ASK, json.dumps(QUESTIONS[n % 4] | {"camera": f"c-{n}", **common}).encode(), timeout=60)

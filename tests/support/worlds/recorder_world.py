@@ -1,4 +1,4 @@
-"""A recorder as a process of its own, over a real MEDIA, and what it has kept. Fixtures are imported by name."""
+"""A recorder as a process of its own, over a real MEDIA, and its recordings. Fixtures are imported by name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[Piece]:
 def filmed(
     second: Sequence[Piece], numbers: Sequence[int], *, epoch: str = "e1", begin: dt.datetime = BEGIN
 ) -> list[Piece]:
-    """Segments of a second, each as long after `begin` as its number says; the first has number 0 in its epoch."""
+    """Segments of a second, each its number of seconds after `begin`; the first has number 0 in its epoch."""
     row = []
     for n in numbers:
         piece = second[n % len(second)]
@@ -102,7 +102,7 @@ class World:
         return await self.library.between(camera, BEGIN - 2 * DAY, BEGIN + 2 * DAY, running)
 
     async def until_recorded(self, seq: int, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:
-        """Until the segment with this sequence was dealt with."""
+        """Wait until the segment with this sequence is processed."""
         async with asyncio.timeout(patience_s()):
             while (await self.ledger(camera)).position <= seq:
                 await asyncio.sleep(0.1)
@@ -115,7 +115,7 @@ async def world(server: NatsServer, admin: Client, tmp_path: Path) -> AsyncItera
 
 
 def seconds_of(files: Sequence[Recorded]) -> Counter[dt.datetime]:
-    """How often each second is in a file."""
+    """The number of files with each second."""
     return Counter(group.start for file in files for group in file.groups)
 
 

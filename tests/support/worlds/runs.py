@@ -1,4 +1,4 @@
-"""Runs of `tidegate reanalyze`, as the bucket has them."""
+"""Runs of `tidegate reanalyze` in the bucket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def reanalysis(run: str, *cameras: str, **fields: Any) -> Reanalysis:
-    """One that has looked at a quarter of what there is."""
+    """A run that has analysed a quarter of its video."""
     usual = {
         "since": NOW - dt.timedelta(days=1),
         "until": NOW,

@@ -1,4 +1,4 @@
-"""Requests to the scaler's page, as KEDA makes them."""
+"""KEDA's requests to the scaler's page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = tuple[int, dict[str, Any]]
 
 
 def get(url: str, context: ssl.SSLContext | None = None, method: str = "GET") -> Answer:
-    """(code, body). Raises URLError where there is no answer."""
+    """(code, body). Raises URLError without an answer."""
     request = urllib.request.Request(url, method=method)
     try:
         with urllib.request.urlopen(request, timeout=KEDA_WAITS_S, context=context) as response:

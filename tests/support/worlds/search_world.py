@@ -84,7 +84,7 @@ async def detected(client: Client, camera: str, second: int, found: Sequence[tup
 
 
 def rows(folder: Path) -> int:
-    """How many the index has, whoever holds it. A table that is just being made, or dropped, is in the list already."""
+    """Count the index's rows without its lock. The list may have a table that is being created or dropped."""
     db, found = lancedb.connect(folder), 0
     for name in db.list_tables(limit=1000).tables:
         if name not in ("about", "tried"):
@@ -112,7 +112,7 @@ async def find(client: Client, **query: object) -> Found:
 
 @contextlib.asynccontextmanager
 async def encoder(server: NatsServer, meaning: dict[str, np.ndarray], model: str = "m") -> AsyncIterator[None]:
-    """Answers in place of embed, as no CLIP weights are to be had: a text means the vector that is given for it."""
+    """Answers in place of embed, because no CLIP weights are available: each text has a configured vector."""
     client = await bus.connect(server.settings("embed"), "embed")
 
     async def text(payload: bytes) -> tuple[bytes, dict[str, str]]:

@@ -53,7 +53,7 @@ def revision(event: Detections, lost: Any = None) -> DetectionsRevision:
 
 
 class Memory:
-    """EVENTS, as far as it has come: what `shared.bus.log.Log` reads, a property's thousands of times."""
+    """EVENTS in memory: the interface of `shared.bus.log.Log`, for thousands of runs of a property."""
 
     def __init__(self, stored: Iterable[Message]) -> None:
         self.all = [
@@ -98,7 +98,7 @@ class Replica:
         )
 
     def live(self) -> Outs:
-        """Read all detections that there are."""
+        """Read all detections in the log."""
         p, outs = self.partition, []
         for stored in self.log.all[: self.log.end]:
             if stored.subject.startswith("events.detections.") and stored.seq >= p.position:
@@ -107,7 +107,7 @@ class Replica:
         return outs
 
     def wait(self, end: float) -> Outs:
-        """Nothing more is stored until `end`."""
+        """Let time pass until `end` without new events."""
         return [out for _, outs in self.partition.due(end) for out in outs]
 
     def settle(self, end: float, pages: int = 1000) -> Outs:
@@ -130,7 +130,7 @@ class Saved(NamedTuple):
 
 
 class Outcome:
-    """What is said by its id: never two things under one."""
+    """The outputs by id: never two different ones under one id."""
 
     def __init__(self) -> None:
         self.live: dict[str, Out] = {}

@@ -19,7 +19,7 @@ def static(arrivals: Trace, load: Workload, n: int) -> Result:
     return run(Fixed("static", [(0.0, n)]), arrivals, load, initial=n)
 
 
-# Arrivals, what serves them, when how many replicas are asked for, and how many there are at first.
+# Arrivals, the workload, the requested replicas by time, and the initial replicas.
 World = tuple[Trace, Workload, list[tuple[float, int]], int]
 
 

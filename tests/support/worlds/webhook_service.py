@@ -1,4 +1,4 @@
-"""The webhook service in a test: sent from, signed, answered and dead-lettered."""
+"""The webhook service in a test: its requests, signatures, acknowledgements and dead letters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sending(server: NatsServer, url: str, **changes: Any) -> contextlib.Abstract
 
 
 async def all_answered(client: Client) -> None:
-    """Wait until the consumer is done with all of the stream. Just after a publish it may not know of it yet."""
+    """Wait until the consumer has processed the whole stream. Just after a publish it may lag behind."""
     js = client.jetstream()
     last = (await js.stream_info(names.EVENTS)).state.last_seq
     async with asyncio.timeout(patience_s()):
@@ -55,7 +55,7 @@ async def letters(client: Client) -> list[dlq.DeadLetter]:
 
 
 def is_signed(posted: Posted, key: bytes = KEY) -> bool:
-    """As a receiver tells, without any code of ours."""
+    """Verify the signature as a receiver does, without any code of ours."""
     content = f"{posted.headers['webhook-id']}.{posted.headers['webhook-timestamp']}.".encode() + posted.body
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
     return hmac.compare_digest(f"v1,{expected}", posted.headers["webhook-signature"])

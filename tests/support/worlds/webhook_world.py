@@ -19,7 +19,7 @@ Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """A request as it came. headers: by their names in small letters."""
+    """A received request. headers: by their names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -38,7 +38,7 @@ def answers(status: int, **headers: str) -> Reply:
 
 
 class Receiver:
-    """replies: for the next requests, one after the other; then `then`. A port that it had it takes again."""
+    """replies: for the next requests, one after the other; then `then`. It keeps its port over restarts."""
 
     def __init__(self, *replies: Reply, then: Reply | None = None) -> None:
         self.replies = list(replies)
@@ -91,7 +91,7 @@ def incident(kind: type[Incident], n: int, camera: str = "lobby") -> Incident:
 
 
 async def say(client: Client, n: int, kind: type[Incident] = Alert) -> str:
-    """Publish as analytics does; the event's id."""
+    """Publish as analytics does; return the event's id."""
     event = incident(kind, n)
     id = f"analytics/{kind.kind}/lobby/i-{n}"
     headers = events.headers(event, id=id, source="/tidegate/analytics", traceparent=TRACE)

@@ -8,10 +8,10 @@ import psutil
 
 
 def ours(*, at_work: bool = False) -> list[psutil.Process]:
-    """The processes that simulate for this one. at_work: those alone that have processes of their own by now."""
+    """The simulation processes of this one. at_work: only those that already have child processes."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        # Any of them may end while it is looked at.
+        # Any of them may end during the read.
         with contextlib.suppress(psutil.Error):
             if "tidegate.whatif" in " ".join(process.cmdline()) and (not at_work or process.children()):
                 found.append(process)
