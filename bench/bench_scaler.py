@@ -1,6 +1,6 @@
 """The external scaler under a thousand ScaledObjects: its CPU, and its push latency for a first message.
 
-python -m bench.bench_scaler [seconds] [wake-ups]
+    python -m bench.bench_scaler [seconds] [wake-ups]
 
 Each ScaledObject polls as in KEDA: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every 15 s;
 StreamIsActive and StreamMetricSpec stay open. All share one connection, as in KEDA.

@@ -1,10 +1,14 @@
 """A replica's knowledge of its cameras' scenes, and its decisions. No I/O, and no clock but the cameras' own.
 
-gate = Gate(watch_s=10)
-if gate.must_read(camera, start): gate.adopt(camera, data, start)  # other replicas' scene match =
-scene.find_match(gate.scene(camera), picture, start)       # thread-safe gate.record_match(camera, match)
-# the segment matches a reference gate.learn(camera, pictures, start, frames)                        # it was analysed
-in full if gate.may_share(camera): data = gate.share(camera)               # to write, after one more `adopt`
+Example:
+    gate = Gate(watch_s=10)
+    if gate.must_read(camera, start):
+        gate.adopt(camera, data, start)                              # the scenes of other replicas
+    match = scene.find_match(gate.scene(camera), picture, start)     # thread-safe
+    gate.record_match(camera, match)                                 # the segment matches a reference
+    gate.learn(camera, pictures, start, frames)                      # it was analysed in full
+    if gate.may_share(camera):
+        data = gate.share(camera)                                    # to write, after one more `adopt`
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Static scenes, for the service: a check of each segment, and its consequences.
 
-watched = await scenes.begin(message, head, wants)
-decoded = await segments.decode(..., probe=watched.probe)
-scenes.record_result(watched, frames, images)       # once the objects of its frames are known
+Example:
+    watched = await scenes.begin(message, head, wants)
+    decoded = await segments.decode(..., probe=watched.probe)
+    scenes.record_result(watched, frames, images)       # once the objects of its frames are known
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What controllers, kubelets and KEDA make of what was applied to a page of `kube_api`, once all is well.
 
-act(api)        # every Deployment has its pods, the Job has ended, KEDA has made its HPAs and answers
+Example:
+    act(api)        # every Deployment has its pods, the Job has ended, KEDA has made its HPAs and answers
 """
 
 from __future__ import annotations
