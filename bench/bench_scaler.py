@@ -31,7 +31,7 @@ from rich.table import Table
 from bench import record, world
 from bench.processor import cpu_s
 from services.scaler import externalscaler_pb2 as pb
-from services.scaler.service import NAME
+from services.scaler.external_scaler import NAME
 from shared import bus
 from shared.client.rates import quantile
 from shared.contract import names
