@@ -1,7 +1,9 @@
 """`make bench`: all tables, one after the other, and how their ratios differ from those of the baseline.
 
-python -m bench [name] ... runs some of them; python -m bench.record compares what is in bench-output, and
-python -m bench.record keep makes that the baseline.
+Usage:
+    python -m bench [name] ...         # some of them
+    python -m bench.record             # compare what is in bench-output with the baseline
+    python -m bench.record keep        # make that the baseline
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The console under load: fifty browsers that receive 200 events a second, and the list of two hundred cameras.
 
-python -m bench.bench_console            # half a minute
+Usage:
+    python -m bench.bench_console            # half a minute
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The fallback trigger on deferred work: its effect while the scaler is down, and its cost next to demand.
 
-python -m bench.bench_net [--traces DIR] [--hours HOURS]
+    python -m bench.bench_net [--traces DIR] [--hours HOURS]
 
 Its threshold is what one replica backfills in a share of MEDIA's retention. Scaler down: an overload of a few times
 the capacity, for forty minutes. Next to demand: every run of `bench_scaling`, and a surge of ten minutes for which the

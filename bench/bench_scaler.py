@@ -1,6 +1,6 @@
 """The external scaler under a thousand ScaledObjects: its CPU, and its push latency for a first message.
 
-python -m bench.bench_scaler [seconds] [wake-ups]
+    python -m bench.bench_scaler [seconds] [wake-ups]
 
 Each ScaledObject polls as in KEDA: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every 15 s;
 StreamIsActive and StreamMetricSpec stay open. All share one connection, as in KEDA.
@@ -31,7 +31,7 @@ from rich.table import Table
 from bench import record, world
 from bench.processor import cpu_s
 from services.scaler import externalscaler_pb2 as pb
-from services.scaler.service import NAME
+from services.scaler.external_scaler import NAME
 from shared import bus
 from shared.client.rates import quantile
 from shared.contract import names

@@ -1,8 +1,9 @@
 """From a replica's measured rate to its cameras, its bottleneck, and the numbers for an overlay. Pure.
 
-numbers = plan.numbers("cv", rate=312.7, cores=19.4, batch=64, threads=24, hold=56, latency_s=2, cold_start_s=60)
-numbers.rate               # "312": the annotation
-numbers.threshold.value    # 468: lagThreshold
+Example:
+    numbers = plan.numbers("cv", rate=312.7, cores=19.4, batch=64, threads=24, hold=56, latency_s=2, cold_start_s=60)
+    numbers.rate               # "312": the annotation
+    numbers.threshold.value    # 468: lagThreshold
 """
 
 from __future__ import annotations

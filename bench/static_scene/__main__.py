@@ -1,6 +1,7 @@
 """`make bench-static-scene`: the cost of a static scene with the gate, and its misses, at 1, 4 and 16 replicas.
 
-python -m bench.static_scene --minutes 2 day tree      # a small run: two scenes, two minutes each
+Usage:
+    python -m bench.static_scene --minutes 2 day tree      # a small run: two scenes, two minutes each
 """
 
 from __future__ import annotations

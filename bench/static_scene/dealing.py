@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.static_scene.films import AnalysedSegment, Film
-from services.cv.static_scene.gate import Camera, Gate
+from services.cv.static_scene.gate import Gate, SceneKey
 from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene import find_match, learn
 from shared.contract.events import DetectedObject
@@ -20,7 +20,7 @@ Frames = list[tuple[float, list[DetectedObject]]]
 
 # Delay from a segment to its result, and from a write to the store until others can read it. Seconds.
 _RESULT_S, _STORE_S = 2.0, 0.5
-_CAMERA = Camera("bench", "ssd")
+_CAMERA = SceneKey("bench", "ssd")
 # Maximum seconds between compared pictures.
 _CHECK_S = 1.0
 

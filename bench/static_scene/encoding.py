@@ -1,6 +1,7 @@
 """A scene as cameras encode it, cut into segments as ingest does.
 
-pieces = encode(frames, RATES["cbr"], "lobby", folder / "lobby.mp4")
+Example:
+    pieces = encode(frames, RATES["cbr"], "lobby", folder / "lobby.mp4")
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The camera's picture: a static scene of real footage, disturbances and visitors. Deterministic for a seed.
 
-for picture in frames(Disturbances(noise=2, light=0.1), visits, 6000, seed=1): ...      # planes of 768x576
+Example:
+    for picture in frames(Disturbances(noise=2, light=0.1), visits, 6000, seed=1): ...      # planes of 768x576
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Turn detections into tracks, incidents, alerts and counts, by each camera's rules. CPU only.
 
-    service -> partitions -> camera -> tracking -> rules -> incidents
-            -> second_pass: the same again, where frames were deferred
+    loop -> partitions -> camera -> tracking -> rules -> incidents
+         -> second_pass: the same again, where frames were deferred
 
 | module | idea |
 |---|---|
@@ -11,8 +11,9 @@
 | `incidents` | incidents from true rules, and their verification |
 | `camera` | all of one camera: its segments in order, its state, its results |
 | `partitions` | shares of the cameras: checkpoints, leases, publishing |
-| `service` | the loop |
-| `second_pass`, `app` | a camera's second pass, where frames were deferred; attaches it |
+| `loop` | reads EVENTS, publishes results, checkpoints the position |
+| `second_pass` | a camera's second pass, where frames were deferred |
+| `app` | wires the parts, and starts and stops them in order |
 | `preview` | what rules would have reported of the past: a process that reads and writes lines |
 
 Each imports only those above it in this table, or in the same row. `tracking`, `incidents` and `camera` are pure.

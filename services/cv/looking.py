@@ -1,8 +1,9 @@
 """The objects in a segment's pictures, of live or recorded video. No I/O.
 
-images = images_of(decoded, wants.grid, detector.size)
-found = joined(objects_in(images, detector, batch_size), wants.grid, len(offsets))
-frames = frames_of(head, offsets, [wants.of(objects) for objects in found])
+Example:
+    images = images_of(decoded, wants.grid, detector.size)
+    found = joined(objects_in(images, detector, batch_size), wants.grid, len(offsets))
+    frames = frames_of(head, offsets, [wants.of(objects) for objects in found])
 """
 
 from __future__ import annotations

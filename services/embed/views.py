@@ -1,8 +1,9 @@
 """The pictures of a message, of any stream, and their vectors. No I/O.
 
-views = views_of(head, decoded)
-found = vectors_in([view.image for view in views], embedder, batch_size)
-vectors = vectors_of(views, found)
+Example:
+    views = views_of(head, decoded)
+    found = vectors_in([view.image for view in views], embedder, batch_size)
+    vectors = vectors_of(views, found)
 """
 
 from __future__ import annotations

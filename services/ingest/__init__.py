@@ -12,5 +12,5 @@ bucket `cameras` lists the cameras, which may be added and removed while it runs
 | `camera` | one camera: opens, reads and reconnects |
 | `look` | opens a camera once, before somebody adds it |
 | `sharing` | decides which cameras run in this process, by leases |
-| `service` | wires the parts, and starts and stops them in order |
+| `app` | wires the parts, and starts and stops them in order |
 """

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from functools import partial
 
-from services.ingest import service
+from services.ingest import app
 from services.ingest.camera import memory
 from services.ingest.settings import IngestSettings
 from shared import bus
@@ -20,7 +20,7 @@ from shared.service import process
 async def run(settings: IngestSettings, client: Connection, health: Health, stopped: asyncio.Event) -> None:
     """Ingest until `stopped`. Raises TidegateError."""
     _check(settings)
-    building = bus.answered(client, health, partial(service.build, settings, client, health))
+    building = bus.answered(client, health, partial(app.build, settings, client, health))
     if ingest := await unless(stopped, building):
         await ingest.run(stopped)
 

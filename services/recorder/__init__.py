@@ -13,4 +13,5 @@
 | `rest` | what remains of a file that the policy does not keep |
 | `keeping` | retention of closed hours: what stays, what is removed, unindexed files |
 | `answering` | requests on svc.recording |
+| `app` | wires the parts, and starts and stops them in order |
 """

@@ -1,7 +1,7 @@
 """The replicas that a service needs, as answers to KEDA. A cluster runs all of it.
 
     KEDA ───HTTP──▶ page ──────────────┐
-    KEDA ───gRPC──▶ service ───────────┤
+    KEDA ───gRPC──▶ external_scaler ───┤
                                        ├─▶ live: estimator ─▶ consumers: readers ─▶ demand: policy
     tidegate up ▶ tidegate.local ──────┘
 
@@ -13,7 +13,7 @@
 | `live` | one live metric for each distinct query, from consumers, workers and cameras; its explanation |
 | `cost` | the time that replicas used, busy, idle and warming, and the saving against a static fleet |
 | `settings`, `page` | settings from the environment; the demand by HTTP, for KEDA's `metrics-api` |
-| `service` | the same as an external scaler, by gRPC; `externalscaler.proto` is KEDA's interface |
+| `external_scaler` | the same as an external scaler, by gRPC; `externalscaler.proto` is KEDA's interface |
 
 Each imports only those above it in this table.
 """

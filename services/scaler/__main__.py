@@ -13,10 +13,10 @@ from shared.service import process
 
 with process.needing("scaler"):
     from services.scaler.cost import HeardAccounts
+    from services.scaler.external_scaler import ScalerService, serving
     from services.scaler.live.estimator import Estimator
     from services.scaler.live.explainer import explaining
     from services.scaler.page import serving_page
-    from services.scaler.service import ScalerService, serving
     from services.scaler.settings import ScalerSettings
 
 BEAT_S = 1.0

@@ -1,6 +1,7 @@
 """Finds the labels of a detector that a text names. Pure.
 
-named_labels("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
+Example:
+    named_labels("two men and a dog near the bikes", {"person", "dog", "bicycle"})    # ["person", "dog", "bicycle"]
 """
 
 from __future__ import annotations

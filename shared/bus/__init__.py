@@ -1,7 +1,7 @@
 """NATS: connect, publish with acknowledgement, pull, read, lease, request and reply.
 
-client = await bus.connect(settings, "cv")
-await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": id})
+    client = await bus.connect(settings, "cv")
+    await bus.publish(client, client.jetstream(), subject, payload, {"Nats-Msg-Id": id})
 
 | module | idea |
 |---|---|

@@ -1,8 +1,9 @@
 """The clock of the NATS server, which stamps stored messages: our own may be wrong, or be set.
 
-clock = ServerClock()
-clock.note(time.monotonic(), await read(client, "MEDIA", "cv"))
-clock.server(time.monotonic()) - message.stored_at          # seconds since it was stored
+Example:
+    clock = ServerClock()
+    clock.note(time.monotonic(), await read(client, "MEDIA", "cv"))
+    clock.server(time.monotonic()) - message.stored_at          # seconds since it was stored
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """JetStream's info on streams and consumers, with the rights of one connection.
 
-info = await infos.stream(client, "MEDIA")
-info.state.first_seq
-(await infos.consumer(client, "MEDIA", "cv")).num_pending
+    info = await infos.stream(client, "MEDIA")
+    info.state.first_seq
+    (await infos.consumer(client, "MEDIA", "cv")).num_pending
 
 Fields are the server's own; only those that we read are listed.
 """

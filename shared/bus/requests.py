@@ -1,8 +1,9 @@
 """Requests and replies over core NATS as NATS micro services: discoverable, counted, errors in headers.
 
-service = await serve(client, "tidegate-search", "finds moments", {"find": (names.FIND, handler)})
-answer = await ask(client, names.FIND, payload, timeout_s=10)
-await service.stop()
+Example:
+    service = await serve(client, "tidegate-search", "finds moments", {"find": (names.FIND, handler)})
+    answer = await ask(client, names.FIND, payload, timeout_s=10)
+    await service.stop()
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The recordings, and the video of any time: from recordings, from MEDIA, or from both combined.
 
-found = await recordings.between(client, "lobby", since, until)
-async for part in recordings.clip(client, "lobby", found.plays):
-    file.write(part)
+Example:
+    found = await recordings.between(client, "lobby", since, until)
+    async for part in recordings.clip(client, "lobby", found.plays):
+        file.write(part)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The analysed frames per second: all wanted ones, or the required minimum. Pure.
 
-LEVELS[1].fps(wanted=5.0, floor=1.0)        # 1.0
+Example:
+    LEVELS[1].fps(wanted=5.0, floor=1.0)        # 1.0
 """
 
 from __future__ import annotations

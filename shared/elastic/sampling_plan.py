@@ -1,8 +1,9 @@
 """The analysed and the wanted part of a segment. Pure.
 
-plan = SamplingPlan.of(LEVELS[-1], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
-plan.fps                    # 1.0: for the decoder
-plan.quality                # of the event; None if all wanted frames were analysed
+Example:
+    plan = SamplingPlan.of(LEVELS[-1], wanted=5.0, floor=1.0, duration=1.0, frames=25, megapixels=2.07, images=1)
+    plan.fps                    # 1.0: for the decoder
+    plan.quality                # of the event; None if all wanted frames were analysed
 """
 
 from __future__ import annotations

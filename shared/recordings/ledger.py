@@ -1,8 +1,8 @@
 """A camera's recording position, and the recorded part of its running hour: one entry, changed in one step. Pure.
 
     step = advance("lobby", ledger, files, holes, last)     # of files that are durable
-    …                                                       # write the index of step.closed, if any
-    …                                                       # compare and set the entry to step.ledger
+    ...                                                     # write the index of step.closed, if any
+    ...                                                     # compare and set the entry to step.ledger
 
 A process killed in between leaves unindexed files, and the earlier index. Its successor repeats the step, so that each
 segment is in one indexed file. The index of an hour is written before the entry forgets it, and contains nothing that

@@ -1,7 +1,7 @@
 """Plays files as one video, group by group, for playlists and clips. Pure.
 
     row = plays(files, since, until)
-    text = playlist(row, head=lambda play: …, group=lambda play: …)
+    text = playlist(row, head=lambda play: ..., group=lambda play: ...)
 
 The video's clock goes on over holes and from file to file, so that no player jumps. The playlist also says when each
 part was filmed. The bytes of a group are moved on the clock before they are played: `fmp4.later`.

@@ -1,6 +1,6 @@
 """Recording policies, and their retention: for all cameras, for groups, and for one. Pure.
 
-    policy = nearest("lobby", {"default": …, "group.doors": …, "camera.lobby": …})
+    policy = nearest("lobby", {"default": ..., "group.doors": ..., "camera.lobby": ...})
 
 The nearest policy that sets a field wins. A hold applies wherever it is set: no recording of such a camera is deleted,
 whatever else is set.

@@ -1,6 +1,6 @@
 """Requests to `svc.recording` and the subjects below it, and their answers. Pure.
 
-{"camera": "lobby", "since": "2026-11-29T10:00:00Z", "until": "2026-11-29T10:05:00Z"}
+    {"camera": "lobby", "since": "2026-11-29T10:00:00Z", "until": "2026-11-29T10:05:00Z"}
 
 `svc.recording` answers with the groups of pictures that show a time range, and with the times without video and their
 causes. `svc.recording.video` returns their bytes: after the `init` bytes of the first, they are one fragmented MP4.

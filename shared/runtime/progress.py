@@ -1,10 +1,11 @@
 """Reports that long work still runs, to a listener that would otherwise assume a hang.
 
-with progress.heard_by(message.goes_on):       # around a coroutine and the tasks that it starts
-    await prepare(message)
+Example:
+    with progress.heard_by(message.goes_on):       # around a coroutine and the tasks that it starts
+        await prepare(message)
 
-goes_on = progress.listener()                  # inside, before the work moves to a thread
-goes_on()                                      # in the thread, again and again
+    goes_on = progress.listener()                  # inside, before the work moves to a thread
+    goes_on()                                      # in the thread, again and again
 """
 
 from __future__ import annotations

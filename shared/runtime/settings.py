@@ -1,10 +1,11 @@
 """Environment variables into frozen structs, with errors that name the variable.
 
-class Settings(msgspec.Struct, frozen=True):
-    nats_url: Annotated[str, Meta(description="server to connect to")] = "nats://127.0.0.1:4222"
+Example:
+    class Settings(msgspec.Struct, frozen=True):
+        nats_url: Annotated[str, Meta(description="server to connect to")] = "nats://127.0.0.1:4222"
 
-settings = load(Settings)          # reads NATS_URL
-print(describe(Settings))          # what `python -m services.x --help` prints
+    settings = load(Settings)          # reads NATS_URL
+    print(describe(Settings))          # what `python -m services.x --help` prints
 """
 
 from __future__ import annotations

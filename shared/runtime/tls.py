@@ -1,7 +1,8 @@
 """Certificates from settings: checked at start with an error that names the setting, and reloaded when renewed.
 
-tls = Renewing(lambda: server_context(cert, key, client_ca))
-tls.context()        # from the current files; the former one while they can't be used
+Example:
+    tls = Renewing(lambda: server_context(cert, key, client_ca))
+    tls.context()        # from the current files; the former one while they can't be used
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A segment's MP4, opened for reading.
 
-with opened(payload) as container:
-    packets = list(container.demux(container.streams.video[0]))
+Example:
+    with opened(payload) as container:
+        packets = list(container.demux(container.streams.video[0]))
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Segments of MEDIA for browsers: a row of them as one MP4, or each one on a running clock. Pure.
 
     video = read(payload)                        # its track and the places of its frames: nothing is decoded or copied
-    joined = join([Part(video, segment.start, segment.duration), …])
+    joined = join([Part(video, segment.start, segment.duration), ...])
     joined.size, joined.buffers(payloads)        # one fragmented MP4 with an index, which players can seek in
 
     media = moved(payload, video, timeline.place(video, segment.start, segment.duration))       # for MSE

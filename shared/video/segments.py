@@ -1,7 +1,8 @@
 """Decodes segments of MEDIA in threads, each with its predecessors in the GOP, within the budget.
 
-segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv")
-decoded = await segments.decode(head, payload, lambda decoded: decoded, fps=5, size=(300, 300))
+Example:
+    segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv")
+    decoded = await segments.decode(head, payload, lambda decoded: decoded, fps=5, size=(300, 300))
 """
 
 from __future__ import annotations

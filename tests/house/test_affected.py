@@ -251,7 +251,11 @@ def test_each_test_reaches_itself(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("changed", "some", "others"),
     [
-        ("services/scaler/service.py", {"scaler_service", "cost"}, {"fmp4", "tracks", "vlm_jobs", "recording_ledger"}),
+        (
+            "services/scaler/external_scaler.py",
+            {"scaler_service", "cost"},
+            {"fmp4", "tracks", "vlm_jobs", "recording_ledger"},
+        ),
         ("services/cv/detectors/hf.py", {"detectors", "detectors_torch"}, {"fmp4", "scaler_parts", "webhook"}),
         ("services/webhook/sender.py", {"webhook"}, {"embed", "fmp4", "scaler_history"}),
         ("tidegate/commands/rules.py", {"rules_command"}, {"webhook", "scaler_history", "fmp4"}),

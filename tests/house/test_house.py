@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -37,6 +39,9 @@ TEXT = {
 }
 # Tab, line feed, and no carriage return either.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+# The first line of an example: an assignment, a call, a block.
+CODE = re.compile(r" *(?:[\w., ]+ = |await |(?:async )?(?:with|for) .*:(?: \.\.\.|  |$)|[\w.]+\(.*\)(?:  |$))", re.M)
 
 
 def order(package: str) -> dict[str, int]:
@@ -136,6 +141,22 @@ def test_every_function_fits_a_screen() -> None:
 def test_every_file_says_in_its_first_line_what_it_is_for() -> None:
     silent = [file for file in files(*OURS) if not facts(file).is_empty and not facts(file).docstring]
     assert not silent
+
+
+def test_code_in_the_docstring_of_a_module_is_indented_and_compiles() -> None:
+    """The formatter removes an indent that all lines share, and a wrap of prose joins lines without one."""
+    wrong = []
+    for file in files(*PRODUCT):
+        for block in re.split(r"\n\n|\n(?:Example|Usage):\n", facts(file).docstring or "")[1:]:
+            if not CODE.match(block):
+                continue
+            try:
+                compile(textwrap.dedent(block), file, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            except SyntaxError as e:
+                wrong.append(f"{file}: {e}")
+            if not block.startswith("    "):
+                wrong.append(f"{file}: {block}")
+    assert not wrong
 
 
 def texts() -> Iterator[Path]:

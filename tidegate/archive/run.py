@@ -1,9 +1,10 @@
 """A run: planned once, processed piece by piece, and resumable.
 
-run = Run.create(job, pieces, results)           # or Run.load(results)
-for progress in run.analyze(engine, size): ...   # skips the pieces that have results
-for totals in run.track(engine): ...
-run.caption(captioner, on_progress)
+Example:
+    run = Run.create(job, pieces, results)           # or Run.load(results)
+    for progress in run.analyze(engine, size): ...   # skips the pieces that have results
+    for totals in run.track(engine): ...
+    run.caption(captioner, on_progress)
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The inputs of an audit: recorded arrivals, measurements of workers, and the user's overrides. Pure.
 
-arrivals = from_usage(book, "cv", begin)
-load = workload(bases("cv"), arrivals, LoadOverrides(cold_start_s=180))
+Example:
+    arrivals = from_usage(book, "cv", begin)
+    load = workload(bases("cv"), arrivals, LoadOverrides(cold_start_s=180))
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Candidate ScaledObjects: valid KEDA manifests, derived from the shipped ones. Pure, except for `bases`.
 
-found = candidates(bases("cv"), trace, load, budgets=(0.0, 0.02))
-found[0].name, found[0].text             # the manifest for `kubectl apply` and for the simulation
+Example:
+    found = candidates(bases("cv"), trace, load, budgets=(0.0, 0.02))
+    found[0].name, found[0].text             # the manifest for `kubectl apply` and for the simulation
 """
 
 from __future__ import annotations

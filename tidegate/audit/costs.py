@@ -1,7 +1,8 @@
 """The cost of each candidate ScaledObject on the arrivals, and the recommendation.
 
-found = audit(bases("cv"), trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
-found.rows, found.chosen.candidate.text
+Example:
+    found = audit(bases("cv"), trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
+    found.rows, found.chosen.candidate.text
 """
 
 from __future__ import annotations

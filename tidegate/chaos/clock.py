@@ -1,8 +1,9 @@
 """The wall clock of processes, which can be stepped while they run: by libfaketime, if it is installed.
 
-clock = Clock(folder)
-child.spawn(command, log=log, env={**os.environ, **clock.environment})
-clock.step(45)              # a second later they are 45 s ahead; 0: real time
+Example:
+    clock = Clock(folder)
+    child.spawn(command, log=log, env={**os.environ, **clock.environment})
+    clock.step(45)              # a second later they are 45 s ahead; 0: real time
 """
 
 from __future__ import annotations

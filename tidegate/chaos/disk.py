@@ -1,9 +1,10 @@
 """Shortages of a server: room on its disk, or file descriptors.
 
-with small_disk(folder / "disk", mb=512) as disk:      # None if it can't be mounted: only root may
-    disk.fill()
-    disk.free()
-with few_files(server): ...
+Example:
+    with small_disk(folder / "disk", mb=512) as disk:      # None if it can't be mounted: only root may
+        disk.fill()
+        disk.free()
+    with few_files(server): ...
 """
 
 from __future__ import annotations

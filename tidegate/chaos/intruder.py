@@ -1,8 +1,9 @@
 """A client with the right to read that constantly tries to do more, during all faults.
 
-intruder = Intruder(settings_of_viewer)
-await intruder.run()                # until cancelled
-await intruder.got_in(admin)        # accepted attempts: must be empty
+Example:
+    intruder = Intruder(settings_of_viewer)
+    await intruder.run()                # until cancelled
+    await intruder.got_in(admin)        # accepted attempts: must be empty
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Counts gaps and duplicates of a camera's stored video. Pure.
 
-ledger = Ledger()
-ledger.segment(Piece("lobby", "k3f9", 0, start=100.0, end=101.0, seq=1))
-ledger.event(1)
-ledger.account(["lobby"])              # Account(missing_s=0.0, doubled_s=0.0, repeated=0, ...)
+Example:
+    ledger = Ledger()
+    ledger.segment(Piece("lobby", "k3f9", 0, start=100.0, end=101.0, seq=1))
+    ledger.event(1)
+    ledger.account(["lobby"])              # Account(missing_s=0.0, doubled_s=0.0, repeated=0, ...)
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A network to a server on loopback: cut, silent, long, or slow.
 
-async with NetworkProxy(server.url) as proxy:
-    client = await bus.connect(replace(settings, nats_url=proxy.url), "cv")
-    proxy.cut()                                 # connections end, and none is accepted until `mend`
-    proxy.stall()                               # nothing gets through, and nothing ends, until `mend`
-    proxy.forget()                              # drop the servers' ends of all connections, without notice to clients
+Example:
+    async with NetworkProxy(server.url) as proxy:
+        client = await bus.connect(replace(settings, nats_url=proxy.url), "cv")
+        proxy.cut()                                 # connections end, and none is accepted until `mend`
+        proxy.stall()                               # nothing gets through, and nothing ends, until `mend`
+        proxy.forget()                              # drop the servers' ends of all connections; clients get no notice
 """
 
 from __future__ import annotations

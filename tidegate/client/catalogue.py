@@ -1,7 +1,8 @@
 """The recordings as Parquet: a row for each file, and one for each gap.
 
-with catalogue(path) as add:
-    add("lobby", one)        # a file or a hole
+Example:
+    with catalogue(path) as add:
+        add("lobby", one)        # a file or a hole
 """
 
 from __future__ import annotations

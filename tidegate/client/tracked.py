@@ -1,8 +1,9 @@
 """Tracks as files: the video and a picture of each.
 
-async with Saving(client, "lobby", folder, say) as saving:
-    for n, followed in enumerate(found, 1):
-        paths = await saving.keep(n, followed)
+Example:
+    async with Saving(client, "lobby", folder, say) as saving:
+        for n, followed in enumerate(found, 1):
+            paths = await saving.keep(n, followed)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Checks that the KEDA of a cluster knows every field of our ScaledObjects.
 
-lacking(crd)        # the fields that an API server with these definitions refuses; () if none
+Example:
+    lacking(crd)        # the fields that an API server with these definitions refuses; () if none
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Queries a cluster through `kubectl`, which has the user's access: context, login, proxy. It changes nothing there.
 
-kubectl = Kubectl(context="")
-kubectl.objects("pods,nodes", namespace="tidegate")      # their JSON; raises NoAnswer
+Example:
+    kubectl = Kubectl(context="")
+    kubectl.objects("pods,nodes", namespace="tidegate")      # their JSON; raises NoAnswer
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Each policy that selects a pod adds permissions; without one all is allowed.
 
-policies = Policies(documents)
-policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod's default namespace is tidegate
-policies.takes(pod, Peer(namespace="keda"), 9090)
+    policies = Policies(documents)
+    policies.sends(pod, Peer(address="203.0.113.5"), 443)     # a pod's default namespace is tidegate
+    policies.takes(pod, Peer(namespace="keda"), 9090)
 """
 
 from __future__ import annotations

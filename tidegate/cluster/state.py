@@ -1,7 +1,8 @@
 """The state of a cluster, gathered once, for the checks.
 
-cluster = state.gather(Kubectl(), "tidegate")
-cluster.of("Deployment")            # {name: its JSON} in the namespace
+Example:
+    cluster = state.gather(Kubectl(), "tidegate")
+    cluster.of("Deployment")            # {name: its JSON} in the namespace
 """
 
 from __future__ import annotations

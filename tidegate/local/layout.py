@@ -1,7 +1,8 @@
 """The format version of a data directory, which also blocks versions that can't read it.
 
-layout.check(data)     # before any change
-layout.claim(data)     # before the first incompatible change
+Example:
+    layout.check(data)     # before any change
+    layout.claim(data)     # before the first incompatible change
 """
 
 from __future__ import annotations

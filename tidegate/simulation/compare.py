@@ -1,7 +1,8 @@
 """Run every policy over one trace, with KEDA's rules tuned to their best in hindsight.
 
-for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
-    print(result.name, result.replica_hours)
+Example:
+    for result in compare(trace, Workload(service_rate=4, cold_start_s=60), scaled):
+        print(result.name, result.replica_hours)
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """An arrival trace: the number of segments in each step of time, and arrival times from it. Pure except `read`.
 
-trace = read(Path("arrivals.csv"))                # columns t_s,arrivals
-for chunk in trace.chunks(service_rate=12, service_cv=0.2, seed=1):
-    chunk.arrived, chunk.work                     # seconds from the trace's start; seconds on one replica
+Example:
+    trace = read(Path("arrivals.csv"))                # columns t_s,arrivals
+    for chunk in trace.chunks(service_rate=12, service_cv=0.2, seed=1):
+        chunk.arrived, chunk.work                     # seconds from the trace's start; seconds on one replica
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Records for a terminal or a pipe; the values that a next command needs are never cut.
 
-show(screen(), ["letter", "service", Wrapped("reason")], rows, "no dead letters")
+    show(screen(), ["letter", "service", Wrapped("reason")], rows, "no dead letters")
 
 A wide terminal gets a table, a narrow one a block of lines for each record, and a pipe a line for each record, with
 fields separated by tabs.

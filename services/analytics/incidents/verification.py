@@ -1,10 +1,11 @@
 """Verification of incidents by a vision language model, and the alerts that follow. Pure.
 
-verifications = Verifications(600, pending, lasting)
-verifications.announce(rule, incident, evidence, at)
-verifications.verdict(verdict)
-verifications.due(at)
-verifications.take()            # new events, alerts and requests
+Example:
+    verifications = Verifications(600, pending, lasting)
+    verifications.announce(rule, incident, evidence, at)
+    verifications.verdict(verdict)
+    verifications.due(at)
+    verifications.take()            # new events, alerts and requests
 """
 
 from __future__ import annotations

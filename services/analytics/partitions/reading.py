@@ -1,9 +1,10 @@
 """Read verdicts of EVENTS in their place, and learn how far the log is known to reach.
 
-verdicts = VerdictLog()
-await verdicts.read(log)
-for verdict in verdicts.take(before=stored.seq): ...    # those that were stored before these detections
-end, last = log_end.reached(found, position, sent)      # all that was stored until `end`, up to `last`, was read
+Example:
+    verdicts = VerdictLog()
+    await verdicts.read(log)
+    for verdict in verdicts.take(before=stored.seq): ...    # those that were stored before these detections
+    end, last = log_end.reached(found, position, sent)      # all that was stored until `end`, up to `last`, was read
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The partitions of this process: its share of them, each under a lease and from its checkpoint on.
 
-partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
-taken = await partitions.share()        # release the excess, claim free ones; about twice a second
-partitions.of("lobby")                  # the partition of a camera, or None where another process has it
+Example:
+    partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
+    taken = await partitions.share()        # release the excess, claim free ones; about twice a second
+    partitions.of("lobby")                  # the partition of a camera, or None where another process has it
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Late incidents, found only by the second pass: they last, are verified and become alerts like others. Pure.
 
-late = LateIncidents("lobby", verify_s=600, state)
-outs = late.announce(events, rule, evidence, at)    # its events so far
-outs = late.follow_up(event)                        # its updates and its end
-outs = late.verdict(verdict)
+Example:
+    late = LateIncidents("lobby", verify_s=600, state)
+    outs = late.announce(events, rule, evidence, at)    # its events so far
+    outs = late.follow_up(event)                        # its updates and its end
+    outs = late.verdict(verdict)
 """
 
 from __future__ import annotations

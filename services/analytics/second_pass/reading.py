@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from services.analytics import metrics
+from services.analytics.loop import Work
 from services.analytics.partitions.partition import Partition
 from services.analytics.partitions.publisher import CameraOuts
 from services.analytics.partitions.reading import StoredVerdict, verdict_of
 from services.analytics.second_pass.passes import Page, Passes, SecondPassCamera
 from services.analytics.second_pass.state import EpisodeState
 from services.analytics.second_pass.versions import BestVersion, First, Outcome, best, head, revision_of
-from services.analytics.service import Work
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, events, names

@@ -1,7 +1,8 @@
 """An event of detections, and its revision once all frames were analysed. Pure.
 
-revision = revision_of(stored, first)       # or None, if it is not a revision of that event
-better = best(first, revision)
+Example:
+    revision = revision_of(stored, first)       # or None, if it is not a revision of that event
+    better = best(first, revision)
 """
 
 from __future__ import annotations

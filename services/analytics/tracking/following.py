@@ -1,9 +1,10 @@
 """Follow a camera's objects: filter them by rules, match them to tracks, and fill in missed frames. Pure.
 
-following = Following(state, lost_s=2)
-passages, ended = following.see(time, frame, rules)
-following.confirmed()                   # objects that were seen often enough
-passages, ended = following.end_all()   # nothing more is seen
+Example:
+    following = Following(state, lost_s=2)
+    passages, ended = following.see(time, frame, rules)
+    following.confirmed()                   # objects that were seen often enough
+    passages, ended = following.end_all()   # nothing more is seen
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Live events for any number of browsers. A slow one loses events, gets their number, and takes bounded memory.
 
-with hub.listening(lambda event: event.kind == "alerts") as listener:
-    async for item in listener: ...      # FeedEvent, or Missed
+    with hub.listening(lambda event: event.kind == "alerts") as listener:
+        async for item in listener: ...      # FeedEvent, or Missed
 
 In addition to EVENTS, it publishes the runs over recordings, as their bucket changes.
 """

@@ -1,6 +1,7 @@
 """The term that decides the number of replicas, and its sentence, from the answers of `tidegate explain`. Pure.
 
-reason(explanations)       # of the current ones; None if no scaler explains the service
+Example:
+    reason(explanations)       # of the current ones; None if no scaler explains the service
 """
 
 from __future__ import annotations

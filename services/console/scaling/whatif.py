@@ -1,9 +1,10 @@
 """The simulations of each person, their progress and their results.
 
-whatif = WhatIf()
-job = whatif.start("ana", request, usage)      # raises Refused
-whatif.find("ana", job.id)                     # None for another person's, or a forgotten one
-await whatif.cancel("ana", job.id)             # ends its process
+Example:
+    whatif = WhatIf()
+    job = whatif.start("ana", request, usage)      # raises Refused
+    whatif.find("ana", job.id)                     # None for another person's, or a forgotten one
+    await whatif.cancel("ana", job.id)             # ends its process
 """
 
 from __future__ import annotations

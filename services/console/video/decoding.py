@@ -1,7 +1,7 @@
 """A few decoding child processes, and their queue of requests.
 
     decoders = Decoders(1)                           # `run` lets them work
-    picture = await decoders.picture(payload, before=…, offset=0.4, width=640, frames=25)
+    picture = await decoders.picture(payload, before=..., offset=0.4, width=640, frames=25)
 
 The newest request is served first: a page needs what it shows now. A child that dies loses one picture, and another
 child replaces it.

@@ -1,7 +1,7 @@
 """A scene in the format of the bucket `scenes`: some kB per camera, from any replica. Pure.
 
-data = encode(scene, fingerprint)
-scene = decode(data, fingerprint, now=segment.start)     # raises BadScene with the reason
+    data = encode(scene, fingerprint)
+    scene = decode(data, fingerprint, now=segment.start)     # raises BadScene with the reason
 
 The bucket is no authority: an entry of another version or detector, or an impossible one, is refused, and learned
 again.

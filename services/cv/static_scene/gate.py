@@ -1,10 +1,14 @@
 """A replica's knowledge of its cameras' scenes, and its decisions. No I/O, and no clock but the cameras' own.
 
-gate = Gate(watch_s=10)
-if gate.must_read(camera, start): gate.adopt(camera, data, start)  # other replicas' scene match =
-scene.find_match(gate.scene(camera), picture, start)       # thread-safe gate.record_match(camera, match)
-# the segment matches a reference gate.learn(camera, pictures, start, frames)                        # it was analysed
-in full if gate.may_share(camera): data = gate.share(camera)               # to write, after one more `adopt`
+Example:
+    gate = Gate(watch_s=10)
+    if gate.must_read(key, start):
+        gate.adopt(key, data, start)                              # the scenes of other replicas
+    match = scene.find_match(gate.scene(key), picture, start)     # thread-safe
+    gate.record_match(key, match)                                 # the segment matches a reference
+    gate.learn(key, pictures, start, frames)                      # it was analysed in full
+    if gate.may_share(key):
+        data = gate.share(key)                                    # to write, after one more `adopt`
 """
 
 from __future__ import annotations
@@ -32,10 +36,10 @@ MAX_SCENES = 2000
 _NEVER = float("-inf")
 
 
-class Camera(NamedTuple):
-    """id: its own. fingerprint: of all that its references depend on: detector, tiles, labels, scores."""
+class SceneKey(NamedTuple):
+    """fingerprint: of all that its references depend on: detector, tiles, labels, scores."""
 
-    id: str
+    camera: str
     fingerprint: str
 
 
@@ -58,62 +62,62 @@ class Gate:
         self._watch_s = watch_s
         self._cameras: dict[str, _Known] = {}
 
-    def is_full_inference_due(self, camera: Camera, start: float, duration: float) -> bool:
+    def is_full_inference_due(self, key: SceneKey, start: float, duration: float) -> bool:
         """Whether a full inference is due in a segment."""
-        return full_inference.falls_in(camera.id, start, duration, self._watch_s)
+        return full_inference.falls_in(key.camera, start, duration, self._watch_s)
 
-    def must_read(self, camera: Camera, start: float) -> bool:
+    def must_read(self, key: SceneKey, start: float) -> bool:
         """Whether to read the shared entry before a segment is judged."""
-        mine = self._of(camera)
+        mine = self._of(key)
         if mine.sure and start - _newest(mine.scene) <= OLD_S:
             return False
         return not abs(start - mine.read_at) < READ_INTERVAL_S
 
-    def adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
+    def adopt(self, key: SceneKey, data: bytes | None, start: float) -> None:
         """Merge the shared entry; None if there is none. Raises BadScene if it can't be used."""
-        mine = self._of(camera)
+        mine = self._of(key)
         mine.read_at = start
         if data is not None:
-            theirs = entry.decode(data, camera.fingerprint, start)
+            theirs = entry.decode(data, key.fingerprint, start)
             mine.shared = _newest(theirs)
             mine.scene = scene.merge(mine.scene, theirs)
 
-    def scene(self, camera: Camera) -> Scene:
+    def scene(self, key: SceneKey) -> Scene:
         """Return its current scene. It is immutable, so threads may compare with it."""
-        return self._of(camera).scene
+        return self._of(key).scene
 
-    def record_match(self, camera: Camera, match: Match) -> None:
+    def record_match(self, key: SceneKey, match: Match) -> None:
         """Record a segment published as unchanged."""
-        mine = self._of(camera)
+        mine = self._of(key)
         mine.sure = True
         mine.scene = scene.record_match(mine.scene, match)
 
-    def learn(self, camera: Camera, pictures: Sequence[Grey], start: float, frames: list[list[DetectedObject]]) -> bool:
+    def learn(self, key: SceneKey, pictures: Sequence[Grey], start: float, frames: list[list[DetectedObject]]) -> bool:
         """Learn from a fully analysed segment; return whether it has news. pictures: of its frames, whose objects
         `frames` has.
         """
-        mine = self._of(camera)
+        mine = self._of(key)
         before = mine.scene.last
         mine.scene, has_news = scene.learn(mine.scene, pictures, start, frames)
         mine.sure = mine.scene.last is before
         return has_news
 
-    def may_share(self, camera: Camera) -> bool:
+    def may_share(self, key: SceneKey) -> bool:
         """Whether there is a scene to share, and it is due."""
-        mine = self._of(camera)
+        mine = self._of(key)
         return bool(mine.scene.references) and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
 
-    def share(self, camera: Camera) -> bytes:
+    def share(self, key: SceneKey) -> bytes:
         """Return the entry to write in place of the last adopted one."""
-        mine = self._of(camera)
+        mine = self._of(key)
         mine.shared = _newest(mine.scene)
-        return entry.encode(mine.scene, camera.fingerprint)
+        return entry.encode(mine.scene, key.fingerprint)
 
-    def _of(self, camera: Camera) -> _Known:
-        mine = self._cameras.pop(camera.id, None)
-        if mine is None or mine.fingerprint != camera.fingerprint:
-            mine = _Known(camera.fingerprint, scene.new())
-        self._cameras[camera.id] = mine
+    def _of(self, key: SceneKey) -> _Known:
+        mine = self._cameras.pop(key.camera, None)
+        if mine is None or mine.fingerprint != key.fingerprint:
+            mine = _Known(key.fingerprint, scene.new())
+        self._cameras[key.camera] = mine
         if len(self._cameras) > MAX_SCENES:
             del self._cameras[next(iter(self._cameras))]
         return mine

@@ -1,9 +1,11 @@
 """A camera's scene: references, and the noise of each block. Pure.
 
-scene = new()
-match = find_match(scene, picture, now)                  # or None: it needs a full inference
-scene = record_match(scene, match)                       # the segment matches that reference scene, has_news =
-learn(scene, pictures, at, frames)     # it was analysed in full scene = merge(scene, another_replicas)
+Example:
+    scene = new()
+    match = find_match(scene, picture, now)                  # or None: it needs a full inference
+    scene = record_match(scene, match)                       # the segment matches that reference
+    scene, has_news = learn(scene, pictures, at, frames)     # it was analysed in full
+    scene = merge(scene, another_replicas)
 """
 
 from __future__ import annotations

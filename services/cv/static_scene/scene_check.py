@@ -1,8 +1,9 @@
 """The check of one segment during decoding: it stops early if nothing has changed.
 
-check = SceneCheck(scene, watch=False, start=..., duration=1.0)
-decoded = decode(payload, fps=5, probe=check.probe)
-check.match           # the reference that it matches, with nothing else decoded; or None
+Example:
+    check = SceneCheck(scene, watch=False, start=..., duration=1.0)
+    decoded = decode(payload, fps=5, probe=check.probe)
+    check.match           # the reference that it matches, with nothing else decoded; or None
 """
 
 from __future__ import annotations

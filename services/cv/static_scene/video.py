@@ -1,8 +1,9 @@
 """Static scenes, for the service: a check of each segment, and its consequences.
 
-watched = await scenes.begin(message, head, wants)
-decoded = await segments.decode(..., probe=watched.probe)
-scenes.record_result(watched, frames, images)       # once the objects of its frames are known
+Example:
+    watched = await scenes.begin(message, head, wants)
+    decoded = await segments.decode(..., probe=watched.probe)
+    scenes.record_result(watched, frames, images)       # once the objects of its frames are known
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from services.cv.looking import Wants
 from services.cv.static_scene import deferring, earlier
 from services.cv.static_scene.earlier import Earlier
 from services.cv.static_scene.entry import BadScene
-from services.cv.static_scene.gate import Camera, Gate
+from services.cv.static_scene.gate import Gate, SceneKey
 from services.cv.static_scene.picture import SIZE
 from services.cv.static_scene.scene import Match
 from services.cv.static_scene.scene_check import SceneCheck
@@ -45,7 +46,7 @@ _MOST_CAMERAS = 2000
 class Watched(NamedTuple):
     """A segment and its scene check."""
 
-    camera: Camera
+    key: SceneKey
     segment: Earlier
     check: SceneCheck
 
@@ -85,13 +86,13 @@ class StaticScenes:
 
     async def begin(self, message: Message, head: Segment, wants: Wants) -> Watched:
         """Begin the check of a segment."""
-        camera, start = Camera(head.camera, fingerprint_of(self._model, wants, head)), head.start.timestamp()
-        if self._gate.must_read(camera, start):
-            entry = await self._shared.read(camera.id)
-            self._adopt(camera, entry.data if entry else None, start)
-        watch = self._gate.is_full_inference_due(camera, start, head.duration)
-        check = SceneCheck(self._gate.scene(camera), watch=watch, start=start, duration=head.duration)
-        return Watched(camera, Earlier(head, message.seq, message.origin, b""), check)
+        key, start = SceneKey(head.camera, fingerprint_of(self._model, wants, head)), head.start.timestamp()
+        if self._gate.must_read(key, start):
+            entry = await self._shared.read(key.camera)
+            self._adopt(key, entry.data if entry else None, start)
+        watch = self._gate.is_full_inference_due(key, start, head.duration)
+        check = SceneCheck(self._gate.scene(key), watch=watch, start=start, duration=head.duration)
+        return Watched(key, Earlier(head, message.seq, message.origin, b""), check)
 
     def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
         """Learn from a published result. Other replicas are informed concurrently with the loop.
@@ -99,7 +100,7 @@ class StaticScenes:
         frames: the objects in each of its frames. images: the number of the detector's inputs for them.
         """
         if watched.match:
-            self._gate.record_match(watched.camera, watched.match)
+            self._gate.record_match(watched.key, watched.match)
             self._remember(watched, is_unchanged=True)
             SEGMENTS.inc()
             IMAGES.inc(images)
@@ -114,12 +115,12 @@ class StaticScenes:
         pictures = watched.check.pictures
         if not pictures or not frames:
             return
-        has_news = self._gate.learn(watched.camera, pictures, watched.start, frames)
+        has_news = self._gate.learn(watched.key, pictures, watched.start, frames)
         may_be_late = has_news and watched.check.differs
         if may_be_late and (before := await self._unchanged_before(watched)):
             AGAIN.inc(await deferring.defer(self._client, self._model, before))
-        if self._gate.may_share(watched.camera):
-            await self._share(watched.camera, watched.start)
+        if self._gate.may_share(watched.key):
+            await self._share(watched.key, watched.start)
 
     def _followed(self, task: asyncio.Task[None]) -> None:
         self._following.discard(task)
@@ -138,7 +139,7 @@ class StaticScenes:
     async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
         """Whether another replica has likely published it as unchanged, judged by the scene until now."""
         head, start = found.head, found.head.start.timestamp()
-        if self._gate.is_full_inference_due(watched.camera, start, head.duration):
+        if self._gate.is_full_inference_due(watched.key, start, head.duration):
             return False
         check = SceneCheck(watched.check.scene, watch=False, start=start, duration=head.duration)
         try:
@@ -149,25 +150,25 @@ class StaticScenes:
             return False
         return check.match is not None
 
-    async def _share(self, camera: Camera, start: float) -> None:
-        entry = await self._shared.read(camera.id)
+    async def _share(self, key: SceneKey, start: float) -> None:
+        entry = await self._shared.read(key.camera)
         if entry is None:
             return
-        self._adopt(camera, entry.data, start)
-        if self._gate.may_share(camera):
-            await self._shared.write(camera.id, self._gate.share(camera), entry.revision)
+        self._adopt(key, entry.data, start)
+        if self._gate.may_share(key):
+            await self._shared.write(key.camera, self._gate.share(key), entry.revision)
 
-    def _adopt(self, camera: Camera, data: bytes | None, start: float) -> None:
+    def _adopt(self, key: SceneKey, data: bytes | None, start: float) -> None:
         try:
-            self._gate.adopt(camera, data, start)
+            self._gate.adopt(key, data, start)
         except BadScene as e:
             REFUSED.inc()
-            self._log.warning("a shared scene is not used, and learned anew", camera=camera.id, reason=str(e))
+            self._log.warning("a shared scene is not used, and learned anew", camera=key.camera, reason=str(e))
 
     def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
-        results = self._results.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
+        results = self._results.pop(watched.key.camera, None) or deque(maxlen=_REMEMBERED)
         results.append(_Result(watched.segment, is_unchanged))
-        self._results[watched.camera.id] = results
+        self._results[watched.key.camera] = results
         if len(self._results) > _MOST_CAMERAS:
             del self._results[next(iter(self._results))]
 

@@ -29,7 +29,7 @@ _UNSTEADY = (
 )
 
 
-class Connection(threading.Thread):
+class CameraConnection(threading.Thread):
     """Runs until the stream ends or `stop`.
 
     In the event loop's thread it calls `on_open` once the camera sends video, `on_piece` with each segment, and then

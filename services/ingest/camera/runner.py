@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from services.ingest import metrics
 from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.connection import Connection
+from services.ingest.camera.connection import CameraConnection
 from services.ingest.camera.status import Announcer, Status
-from services.ingest.camera.stop import Case, Stop
+from services.ingest.camera.stop import NOTHING, Stop
 from services.ingest.cutting.piece import Piece
 from services.ingest.delivery.camera_delivery import APART_S, CameraDelivery
 from services.ingest.delivery.outbox import Outboxes
@@ -93,9 +93,9 @@ class Runner:
         self._connect_queue = parts.connect_queue
         self._lease = lease
         self._is_announced = True
-        self._connection: Connection | None = None
+        self._connection: CameraConnection | None = None
         self._opening = False
-        self._hanging: list[Connection] = []
+        self._hanging: list[CameraConnection] = []
         # Unix seconds, up to which we have its video.
         self._reached = 0.0
         # Monotonic seconds.
@@ -119,15 +119,15 @@ class Runner:
         """Stop reading, publish what is ours for up to `flush_s`, drop the rest, and announce the reason, if any."""
         delivering, connecting = self._tasks
         self._is_announced = stop.reason is not None
-        if stop.case is Case.NOT_BEGUN:
+        if stop.stores_until == NOTHING:
             self._abandon_connection()
         await end(connecting)
         if self._connection:
-            await self._read_until(self._connection, stop.until, min(_STOP_S, flush_s))
+            await self._read_until(self._connection, stop.stores_until, min(_STOP_S, flush_s))
         self._abandon_connection()
-        cause, is_ours = stop.dropped_as, stop.case is not Case.NOT_BEGUN
+        cause, is_ours = stop.dropped_as, stop.stores_until != NOTHING
         if is_ours and not stop.reason:
-            is_ours = self.delivery.hand_over(stop.until, cause)
+            is_ours = self.delivery.hand_over(stop.stores_until, cause)
         if is_ours:
             # No process has the video that is dropped from here on.
             cause = "stopped" if stop.reason else "lease_lost"
@@ -144,7 +144,7 @@ class Runner:
         self.status.end()
         metrics.expire_series(self.name)
 
-    async def _read_until(self, connection: Connection, until: float | None, most_s: float) -> None:
+    async def _read_until(self, connection: CameraConnection, until: float | None, most_s: float) -> None:
         """Take what the connection reads until then, for up to `most_s`, and then what it has read. None: until now."""
         ended, deadline = connection.ended, time.monotonic() + most_s
         while until and self._reached < until - APART_S and not ended.done() and time.monotonic() < deadline:
@@ -187,7 +187,7 @@ class Runner:
                 self._hanging = [c for c in self._hanging if c.is_alive()]
 
     async def _connect_once(self) -> Failure:
-        connection = self._connection = Connection(
+        connection = self._connection = CameraConnection(
             self.name, self.camera, self.login.secret, self._cutting, self._reaching, self._on_open, self._on_piece
         )
         try:

@@ -1,4 +1,16 @@
-"""Why a camera stops in this process: decides what is announced, and what becomes of its video."""
+"""Why a camera stops in this process: decides what is announced, and what becomes of its video.
+
+| cause | announced | which video is stored | counted as |
+|---|---|---|---|
+| ENDED, DISABLED, REMOVED, CHANGED | yes | all | `stopped` |
+| YIELDED: its place goes to another camera | no | all | `lease_lost` |
+| TAKEN: another process has taken our offer | no | up to that one's start | not: the other process has it |
+| LOST: another process has it, as our lease had run out | no | up to the lease's end | `lease_lost` |
+| NOT_BEGUN: its previous process never stopped reading it | no | none | not: the other process has it |
+
+The last column is of video that is dropped. What is ours and can't be stored in time counts as `stopped` if the stop is
+announced, and as `lease_lost` otherwise.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +20,48 @@ from typing import NamedTuple
 from services.ingest.delivery.camera_delivery import HANDED_OVER
 from shared.bus.leasing.state import Loss
 
+# As `stores_until`.
+NOTHING = 0.0
 
-class Case(enum.Enum):
-    """The first four are announced by these words, and all their video is stored."""
+
+class StopCause(enum.Enum):
+    """See the module. The words of the first four are announced."""
 
     ENDED = "stopped"
     DISABLED = "disabled"
     REMOVED = "removed"
     CHANGED = "changed"
-    YIELDED = "its place goes to another camera: all its video is stored"
-    TAKEN = "another process has taken our offer: video up to that one's start is stored"
-    LOST = "another process has it, as our lease had run out: video up to the lease's end is stored"
-    NOT_BEGUN = "its previous process never stopped reading it: nothing is stored"
+    YIELDED = "yielded"
+    TAKEN = "taken"
+    LOST = "lost"
+    NOT_BEGUN = "not begun"
 
 
 class Stop(NamedTuple):
     """until: the end of our video in Unix seconds; None: all of it is ours, if any is."""
 
-    case: Case
+    cause: StopCause
     until: float | None = None
 
     @classmethod
     def after(cls, loss: Loss, *, leaving: bool) -> Stop:
         """Return the stop that follows from a lost lease. leaving: whether another process had taken our offer."""
         if not loss.was_ours:
-            return cls(Case.NOT_BEGUN)
-        return cls(Case.TAKEN if leaving else Case.LOST, loss.until)
+            return cls(StopCause.NOT_BEGUN)
+        return cls(StopCause.TAKEN if leaving else StopCause.LOST, loss.until)
 
     @property
     def reason(self) -> str | None:
         """What is announced; None: nothing, as the camera is another process's, or waits for one."""
-        announced = self.case in (Case.ENDED, Case.DISABLED, Case.REMOVED, Case.CHANGED)
-        return self.case.value if announced else None
+        announced = self.cause in (StopCause.ENDED, StopCause.DISABLED, StopCause.REMOVED, StopCause.CHANGED)
+        return self.cause.value if announced else None
+
+    @property
+    def stores_until(self) -> float | None:
+        """Unix seconds up to which its video is stored; None: all of it."""
+        return NOTHING if self.cause is StopCause.NOT_BEGUN else self.until
 
     @property
     def dropped_as(self) -> str:
         """The cause that counts video that is not ours."""
-        return HANDED_OVER if self.case in (Case.TAKEN, Case.NOT_BEGUN) else "lease_lost"
+        return HANDED_OVER if self.cause in (StopCause.TAKEN, StopCause.NOT_BEGUN) else "lease_lost"

@@ -8,7 +8,7 @@ import time
 
 from services.ingest import metrics
 from services.ingest.camera.runner import Runner
-from services.ingest.camera.stop import Case
+from services.ingest.camera.stop import StopCause
 from services.ingest.sharing import claims
 from services.ingest.sharing.claims import CLAIMS_AT_ONCE, FreeCamera
 from services.ingest.sharing.rotation import TURN_S, CameraRotation
@@ -75,10 +75,10 @@ class Fleet:
     def _stop_changed(self, wanted: dict[str, Camera]) -> None:
         for name, runner in list(self._cameras.running.items()):
             if name not in wanted:
-                self._cameras.stop([name], Case.DISABLED if self._wanted.is_listed(name) else Case.REMOVED)
+                self._cameras.stop([name], StopCause.DISABLED if self._wanted.is_listed(name) else StopCause.REMOVED)
             elif self._differs(runner, wanted[name]):
                 self._rotation.forget(name)
-                self._cameras.stop([name], Case.CHANGED)
+                self._cameras.stop([name], StopCause.CHANGED)
 
     def _differs(self, runner: Runner, camera: Camera) -> bool:
         def connection(c: Camera) -> tuple[object, ...]:
@@ -114,7 +114,7 @@ class Fleet:
 
     def _yield_places(self, waiting: int) -> None:
         """Give the places of cameras that do not answer to cameras that wait."""
-        yielding = sum(camera.case is Case.YIELDED for camera in self._cameras.stopping.values())
+        yielding = sum(camera.cause is StopCause.YIELDED for camera in self._cameras.stopping.values())
         dead = [
             runner
             for runner in self._cameras.running.values()
@@ -123,7 +123,7 @@ class Fleet:
         for runner in dead[: max(0, min(waiting - yielding, CLAIMS_AT_ONCE))]:
             revision = self._wanted.revision(runner.name)
             self._rotation.end(runner.name, revision, runner.tries, runner.status.last_cause)
-            self._cameras.stop([runner.name], Case.YIELDED)
+            self._cameras.stop([runner.name], StopCause.YIELDED)
 
     def _report_waiting(self, count: int) -> None:
         metrics.UNREAD.set(count)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from shared.bus.leasing.leases import Leases
-from shared.bus.leasing.state import OWNED, Event, State
+from shared.bus.leasing.state import OWNED, LeaseEvent, LeaseState
 from shared.runtime.tasks import Background, end
 
 
@@ -29,7 +29,7 @@ class Handover:
     @property
     def leaving(self) -> set[str]:
         """The cameras that other processes have taken, and that we work on until these start."""
-        return set(self._leases.having(State.LEAVING))
+        return set(self._leases.having(LeaseState.LEAVING))
 
     def owns(self, camera: str) -> bool:
         """Whether it is ours, and no other process has taken it."""
@@ -39,7 +39,7 @@ class Handover:
     def waits(self, camera: str) -> bool:
         """Whether we took it from a process that still works on it, as we have not started."""
         lease = self._leases.table.get(camera)
-        return lease is not None and lease.state is State.TAKEN
+        return lease is not None and lease.state is LeaseState.TAKEN
 
     def start(self, camera: str, at: float | None) -> bool:
         """Record that we work on it since `at`, in Unix seconds; None: we can't until another process stops.
@@ -47,7 +47,7 @@ class Handover:
         Return whether another process had it until now, and is notified. Later calls change nothing.
         """
         lease = self._leases.table.get(camera)
-        if lease is None or lease.state is not State.TAKEN:
+        if lease is None or lease.state is not LeaseState.TAKEN:
             return False
         lease.start(at)
         self._announcing.start(self._leases.renew(camera))
@@ -59,22 +59,22 @@ class Handover:
         """
         wanted, now = set(cameras), time.monotonic()
         changed: list[str] = []
-        for camera, lease in self._leases.having(State.HELD, State.OFFERED).items():
-            if (camera in wanted and lease.is_settled(now)) != (lease.state is State.OFFERED):
-                lease.apply(Event.KEEP if lease.state is State.OFFERED else Event.OFFER)
+        for camera, lease in self._leases.having(LeaseState.HELD, LeaseState.OFFERED).items():
+            if (camera in wanted and lease.is_settled(now)) != (lease.state is LeaseState.OFFERED):
+                lease.apply(LeaseEvent.KEEP if lease.state is LeaseState.OFFERED else LeaseEvent.OFFER)
                 changed.append(camera)
         await asyncio.gather(*(self._leases.renew(camera) for camera in changed))
-        return set(self._leases.having(State.OFFERED))
+        return set(self._leases.having(LeaseState.OFFERED))
 
     def update(self) -> None:
         """Lose the cameras that other processes have taken from our offers. Each is in `leaving` first."""
-        for camera, lease in self._leases.having(State.LEAVING).items():
+        for camera, lease in self._leases.having(LeaseState.LEAVING).items():
             entry, _, is_silent = self._leases.newest(camera)
             # A thing without another holder counts as silent.
             is_silent = is_silent or not entry.is_of_another(self._leases.process)
             is_silent = is_silent and self._leases.presence.may_judge()
             lease.leave(entry, time.monotonic(), time.time(), is_silent=is_silent)
-        for camera, lease in self._leases.having(State.OFFERED).items():
+        for camera, lease in self._leases.having(LeaseState.OFFERED).items():
             if self._leases.is_superseded(camera, lease):
                 self._leases.lose(camera, self._leases.newest(camera).entry)
 

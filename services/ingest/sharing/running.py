@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
-from services.ingest.camera.stop import Case, Stop
+from services.ingest.camera.stop import Stop, StopCause
 from services.ingest.sharing.handover import Handover
 from services.ingest.sharing.rotation import Tenure
 from shared.bus.leasing.leases import Leases
@@ -22,7 +22,7 @@ _CHANGED_S = 3.0
 
 
 class _Stopping(NamedTuple):
-    case: Case
+    cause: StopCause
     task: asyncio.Task[None]
 
 
@@ -54,11 +54,11 @@ class RunningCameras:
         runner = self.running[name] = Runner(name, camera, login, self.parts, lease, turn.tries, turn.cause)
         runner.start()
 
-    def stop(self, names: Collection[str], case: Case) -> None:
+    def stop(self, names: Collection[str], cause: StopCause) -> None:
         """Stop cameras in the background. What another process has taken is that process's to announce."""
         leaving = self.handover.leaving
         for name in names:
-            self._stop(name, Stop(Case.TAKEN if name in leaving else case))
+            self._stop(name, Stop(StopCause.TAKEN if name in leaving else cause))
 
     def stop_lost(self) -> None:
         """Stop the cameras that other processes have taken."""
@@ -72,17 +72,17 @@ class RunningCameras:
     def _stop(self, name: str, stop: Stop) -> None:
         runner = self.running.pop(name)
         most_s = self.parts.settings.ingest_grace_s
-        left_s = _CHANGED_S if stop.case is Case.CHANGED else max(_CHANGED_S, self.deadline - time.monotonic())
+        left_s = _CHANGED_S if stop.cause is StopCause.CHANGED else max(_CHANGED_S, self.deadline - time.monotonic())
         task = asyncio.create_task(self._until_stopped(runner, stop, min(most_s, left_s)))
-        self.stopping[name] = _Stopping(stop.case, task)
+        self.stopping[name] = _Stopping(stop.cause, task)
 
     async def _until_stopped(self, runner: Runner, stop: Stop, flush_s: float) -> None:
         try:
             # Only now is it known that we have not begun.
-            if stop.case is Case.ENDED and self.handover.waits(runner.name):
-                stop = Stop(Case.NOT_BEGUN)
+            if stop.cause is StopCause.ENDED and self.handover.waits(runner.name):
+                stop = Stop(StopCause.NOT_BEGUN)
             await runner.stop(stop, flush_s)
-            if stop.case is not Case.CHANGED:
+            if stop.cause is not StopCause.CHANGED:
                 await self.leases.release(runner.name)
         finally:
             del self.stopping[runner.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from services.ingest.camera.stop import Case
+from services.ingest.camera.stop import StopCause
 from services.ingest.sharing.running import RunningCameras
 from shared.runtime.telemetry import logger
 
@@ -38,16 +38,16 @@ class Shutdown:
         self._cameras.deadline = self._deadline
         leaving = self._handover.leaving
         unread = [name for name, r in running.items() if r.unreached_s and name not in leaving]
-        self._cameras.stop({*unread, *filter(self._handover.waits, running)}, Case.ENDED)
+        self._cameras.stop({*unread, *filter(self._handover.waits, running)}, StopCause.ENDED)
         await self._offer_all()
         # A camera that no process has taken yet stays ours until its video is stored.
         await self._handover.offer(())
-        self._cameras.stop(running.keys() - self._handover.leaving, Case.ENDED)
+        self._cameras.stop(running.keys() - self._handover.leaving, StopCause.ENDED)
         # Processes that have just taken a camera soon announce from when on they read it.
         while running and time.monotonic() < self._deadline:
             self._cameras.stop_lost()
             await asyncio.sleep(_POLL_S)
-        self._cameras.stop([*running], Case.TAKEN)
+        self._cameras.stop([*running], StopCause.TAKEN)
         stopping = [camera.task for camera in self._cameras.stopping.values()]
         if stopping and (busy := (await asyncio.wait(stopping, timeout=_SILENT_S))[1]):
             self._log.info("publishing what is buffered", cameras=len(busy), grace_s=self._grace_s)

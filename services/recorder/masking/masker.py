@@ -1,6 +1,7 @@
 """Masks segments in one process for each window of a camera, so that no process outlives its input.
 
-found = await mask_window(read, masks)       # what may be stored: segments, and the holes of those that can't be masked
+Example:
+    found = await mask_window(read, masks)     # what may be stored: segments, and holes where one can't be masked
 """
 
 from __future__ import annotations

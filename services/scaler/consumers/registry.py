@@ -1,9 +1,10 @@
 """The readers of consumers in JetStream. Each consumer is polled once a second, however many queries use it.
 
-consumers = Consumers(client)
-reader = consumers.get("MEDIA", "cv", service="cv")    # polls from now on
-reader.listeners.add(listener)                         # after every reply, and at the first message when idle
-reader.state().backlog                                 # raises Missing or Unavailable
+Example:
+    consumers = Consumers(client)
+    reader = consumers.get("MEDIA", "cv", service="cv")    # polls from now on
+    reader.listeners.add(listener)                         # after every reply, and at the first message when idle
+    reader.state().backlog                                 # raises Missing or Unavailable
 """
 
 from __future__ import annotations

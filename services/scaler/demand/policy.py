@@ -5,7 +5,7 @@
     estimate.replicas        # 2.6: an external metric whose target is 1
     estimate.explain()       # the sum, in words
 
-    replicas = (planned rate + (backlog expected - backlog allowed) / drain time) / rate of one replica
+    replicas = (planned_rate + (expected_backlog - allowed_backlog) / drain_time) / rate_of_one_replica
 
 The planned rate is an upper quantile of the arrival rate when a replica requested now is ready. The backlog is the one
 expected at that time. A backlog under the allowance of the latency target lowers the sum: a fleet may lag a little, and

@@ -1,6 +1,6 @@
 """A real-time endpoint of Amazon SageMaker: an OpenAI-compatible server's answers, by signed `InvokeEndpoint`.
 
-    async with SageMakerEndpoint(address, model="", timeout_s=120) as endpoint:    # as ModelEndpoint
+    async with SageMakerEndpoint(address, model="", timeout_s=120) as endpoint: ...    # as ModelEndpoint
 
 The server there accepts chat completions on `/invocations`, as vLLM does. The whole answer comes in one piece. There
 are no health pages: the check requests one token, which also makes the endpoint scale up from zero.

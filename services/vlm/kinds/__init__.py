@@ -1,8 +1,8 @@
 """Each kind of job: its input for the model, its prompt, and its event; one file per kind.
 
-work = await kind.look(job, frames=8)        # frames or captions; raises NoFootage
-event = await kind.answer(work, chat, base)  # asks the model
-event = kind.unanswered(work, base)          # if there is nothing to show
+    work = await kind.look(job, frames=8)        # frames or captions; raises NoFootage
+    event = await kind.answer(work, chat, base)  # asks the model
+    event = kind.unanswered(work, base)          # if there is nothing to show
 
 | module | idea |
 |---|---|

@@ -1,6 +1,7 @@
 """Requests of `svc.ask`: JSON with a `kind`. The reply is the job's event. Pure.
 
-{"kind": "ask", "camera": "lobby", "question": "What is the man carrying?", "since": "2026-11-24T13:00:00Z"}
+Example:
+    {"kind": "ask", "camera": "lobby", "question": "What is the man carrying?", "since": "2026-11-24T13:00:00Z"}
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from prometheus_client import Gauge
 from shared.bus.client import Connection
 from shared.bus.leasing.entry import Entry, decode
 from shared.bus.leasing.presence import RENEW, Presence
-from shared.bus.leasing.state import OWNED, Event, Lease, Loss, State
+from shared.bus.leasing.state import OWNED, Lease, LeaseEvent, LeaseState, Loss
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.runtime.telemetry import logger
 
@@ -85,7 +85,7 @@ class Leases:
     def owned(self) -> set[str]:
         return set(self.having(*OWNED))
 
-    def having(self, *states: State) -> dict[str, Lease]:
+    def having(self, *states: LeaseState) -> dict[str, Lease]:
         """Return the leases in one of these states."""
         return {thing: lease for thing, lease in self.table.items() if lease.state in states}
 
@@ -95,7 +95,7 @@ class Leases:
 
     def is_free(self, thing: str) -> bool:
         """Whether it seems to have no holder, as far as we may judge; `claim` decides."""
-        if self.table.get(thing, self._free).state not in (State.FREE, State.LEAVING):
+        if self.table.get(thing, self._free).state not in (LeaseState.FREE, LeaseState.LEAVING):
             return False
         entry, _, is_silent = self.newest(thing)
         # A thing that its holder has given up is free, even if we are cut off. So is, to us, one that we took without
@@ -119,9 +119,9 @@ class Leases:
 
     def take_lost(self) -> dict[str, Loss]:
         """Return the things lost since the last call. The caller stops its work on them; only then are they free."""
-        lost = self.having(State.LOST)
+        lost = self.having(LeaseState.LOST)
         for thing, lease in lost.items():
-            lease.apply(Event.FORGET)
+            lease.apply(LeaseEvent.FORGET)
             del self.table[thing]
         return {thing: lease.loss for thing, lease in lost.items()}
 
@@ -174,8 +174,8 @@ class Leases:
         lease = self.table.get(thing, self._free)
         if lease.state not in OWNED:
             return
-        returned = lease.returned() if lease.state is State.TAKEN else None
-        lease.apply(Event.RELEASE)
+        returned = lease.returned() if lease.state is LeaseState.TAKEN else None
+        lease.apply(LeaseEvent.RELEASE)
         del self.table[thing]
         if returned:
             with contextlib.suppress(TimeoutError, nats.errors.Error):

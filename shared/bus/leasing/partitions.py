@@ -1,8 +1,9 @@
 """Cameras in a fixed number of partitions, of which each process leases its share.
 
-number = partition_of("lobby", 64)
-surplus = sorted(owned)[share(leases, 64):]      # to be released first
-await claim_free(leases, 64)                     # about twice a second
+Example:
+    number = partition_of("lobby", 64)
+    surplus = sorted(owned)[share(leases, 64):]      # to be released first
+    await claim_free(leases, 64)                     # about twice a second
 """
 
 from __future__ import annotations

@@ -41,23 +41,23 @@ _BEFORE_S = 10.0
 _APART_S = 2.0
 
 # See the module. FREE: not ours.
-State = Enum("State", "FREE TAKEN STARTED HELD OFFERED LEAVING LOST")
-Event = Enum("Event", "CLAIM TAKE START STEP_IN ANNOUNCE OFFER KEEP HAND_OVER TAKE_BACK LOSE FORGET RELEASE")
+LeaseState = Enum("LeaseState", "FREE TAKEN STARTED HELD OFFERED LEAVING LOST")
+LeaseEvent = Enum("LeaseEvent", "CLAIM TAKE START STEP_IN ANNOUNCE OFFER KEEP HAND_OVER TAKE_BACK LOSE FORGET RELEASE")
 # The bucket names this process as the holder.
-OWNED = frozenset({State.TAKEN, State.STARTED, State.HELD, State.OFFERED})
+OWNED = frozenset({LeaseState.TAKEN, LeaseState.STARTED, LeaseState.HELD, LeaseState.OFFERED})
 TRANSITIONS = {
-    (State.FREE, Event.CLAIM): State.HELD,
-    (State.FREE, Event.TAKE): State.TAKEN,
-    (State.TAKEN, Event.START): State.STARTED,
-    (State.TAKEN, Event.STEP_IN): State.HELD,
-    (State.STARTED, Event.ANNOUNCE): State.HELD,
-    (State.HELD, Event.OFFER): State.OFFERED,
-    (State.OFFERED, Event.KEEP): State.HELD,
-    **{(state, Event.HAND_OVER): State.LEAVING for state in OWNED - {State.TAKEN}},
-    (State.LEAVING, Event.TAKE_BACK): State.HELD,
-    **{(state, Event.LOSE): State.LOST for state in OWNED | {State.LEAVING}},
-    (State.LOST, Event.FORGET): State.FREE,
-    **{(state, Event.RELEASE): State.FREE for state in OWNED},
+    (LeaseState.FREE, LeaseEvent.CLAIM): LeaseState.HELD,
+    (LeaseState.FREE, LeaseEvent.TAKE): LeaseState.TAKEN,
+    (LeaseState.TAKEN, LeaseEvent.START): LeaseState.STARTED,
+    (LeaseState.TAKEN, LeaseEvent.STEP_IN): LeaseState.HELD,
+    (LeaseState.STARTED, LeaseEvent.ANNOUNCE): LeaseState.HELD,
+    (LeaseState.HELD, LeaseEvent.OFFER): LeaseState.OFFERED,
+    (LeaseState.OFFERED, LeaseEvent.KEEP): LeaseState.HELD,
+    **{(state, LeaseEvent.HAND_OVER): LeaseState.LEAVING for state in OWNED - {LeaseState.TAKEN}},
+    (LeaseState.LEAVING, LeaseEvent.TAKE_BACK): LeaseState.HELD,
+    **{(state, LeaseEvent.LOSE): LeaseState.LOST for state in OWNED | {LeaseState.LEAVING}},
+    (LeaseState.LOST, LeaseEvent.FORGET): LeaseState.FREE,
+    **{(state, LeaseEvent.RELEASE): LeaseState.FREE for state in OWNED},
 }
 
 
@@ -82,7 +82,7 @@ class Lease:
 
     process: str
     lease_s: float
-    state: State = State.FREE
+    state: LeaseState = LeaseState.FREE
     revision: int = 0
     until: float = 0.0
     doubts: int = 0
@@ -94,26 +94,26 @@ class Lease:
     owned_at: float = 0.0
     loss: Loss = field(default_factory=Loss)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: LeaseEvent) -> None:
         """Change the state. Raises KeyError if the table has no such transition."""
         self.state = TRANSITIONS[self.state, event]
 
     def claimed(self, entry: Entry) -> Lease:
         """Return the lease to write over `entry`, the thing's newest one."""
         claim = Lease(self.process, self.lease_s, self.state)
-        if self.state is State.LEAVING:
+        if self.state is LeaseState.LEAVING:
             claim.again = True
-            claim.apply(Event.TAKE_BACK)
+            claim.apply(LeaseEvent.TAKE_BACK)
         elif entry.offered or entry.waits:
             claim.after = entry.after if entry.waits else entry.process
-            claim.apply(Event.TAKE)
+            claim.apply(LeaseEvent.TAKE)
         else:
-            claim.apply(Event.CLAIM)
+            claim.apply(LeaseEvent.CLAIM)
         return claim
 
     def entry(self) -> Entry:
         """Return our entry."""
-        return Entry(self.process, self.lease_s, self.state is State.OFFERED, self.after, self.since, self.again)
+        return Entry(self.process, self.lease_s, self.state is LeaseState.OFFERED, self.after, self.since, self.again)
 
     def returned(self) -> Entry:
         """Return the entry that gives a TAKEN thing back to the previous holder."""
@@ -121,7 +121,7 @@ class Lease:
 
     def is_settled(self, now: float) -> bool:
         """Whether the previous holder, if any, knows the time of our start, and has stored the rest."""
-        return self.state in (State.HELD, State.OFFERED) and now >= self.settled_at
+        return self.state in (LeaseState.HELD, LeaseState.OFFERED) and now >= self.settled_at
 
     def holds(self, now: float) -> bool:
         """Whether we may publish."""
@@ -131,31 +131,31 @@ class Lease:
         """Record that we work on a TAKEN thing since `at`, in Unix seconds; None: we can't until the other stops."""
         if at is None:
             self.after = ""
-            self.apply(Event.STEP_IN)
+            self.apply(LeaseEvent.STEP_IN)
         else:
             self.since = int(at * 1000)
-            self.apply(Event.START)
+            self.apply(LeaseEvent.START)
 
     def record_write(self, entry: Entry, revision: int, sent: float, now: float) -> None:
         """Record that `entry`, sent then, is stored. The previous holder learns from it when we started."""
         if self.state not in OWNED:
             return
         self.revision, self.until, self.doubts = revision, sent + (1 - _MARGIN) * self.lease_s, 0
-        if self.state is State.STARTED and entry.since is not None:
+        if self.state is LeaseState.STARTED and entry.since is not None:
             self.settled_at = now + _STORES_S
-            self.apply(Event.ANNOUNCE)
+            self.apply(LeaseEvent.ANNOUNCE)
 
     def lose(self, entry: Entry, now: float, unix: float) -> None:
         """Lose the thing to the holder that `entry` names. unix: `now` in Unix seconds."""
         left_s = self.until - now
         # If the previous holder took it back, or handed it to another, it did not know of our start.
-        is_unnoticed = self.state is State.STARTED and (entry.again or entry.after == self.after)
-        if self.state is State.TAKEN or is_unnoticed:
+        is_unnoticed = self.state is LeaseState.STARTED and (entry.again or entry.after == self.after)
+        if self.state is LeaseState.TAKEN or is_unnoticed:
             self._end(Loss(was_ours=False))
         elif entry.after == self.process:
             self.left_at = now
             self.owned_at = unix + left_s - self.lease_s
-            self.apply(Event.HAND_OVER)
+            self.apply(LeaseEvent.HAND_OVER)
         else:
             # No process can take a thing that was not offered, while we hold it.
             self._end(Loss(until=unix + left_s if left_s <= 0 else None))
@@ -176,4 +176,4 @@ class Lease:
 
     def _end(self, loss: Loss) -> None:
         self.loss = loss
-        self.apply(Event.LOSE)
+        self.apply(LeaseEvent.LOSE)

@@ -1,6 +1,7 @@
 """The queries and answers of `svc.find` and `svc.find.clip`. Pure.
 
-{"text": "a man on a bicycle", "cameras": ["street"], "since": "2026-11-24T13:00:00Z", "k": 5}
+Example:
+    {"text": "a man on a bicycle", "cameras": ["street"], "since": "2026-11-24T13:00:00Z", "k": 5}
 """
 
 from __future__ import annotations

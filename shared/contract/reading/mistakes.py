@@ -1,7 +1,8 @@
 """Every mistake in a value, by its type: msgspec alone stops at the first. Pure.
 
-for mistake in mistakes({"zones": {"door": {"polygn": []}}}, Rules):
-    mistake.path, mistake.text          # "zones.door.polygn", "there is no such field: did you mean 'polygon'?"
+Example:
+    for mistake in mistakes({"zones": {"door": {"polygn": []}}}, Rules):
+        mistake.path, mistake.text          # "zones.door.polygn", "there is no such field: did you mean 'polygon'?"
 """
 
 from __future__ import annotations

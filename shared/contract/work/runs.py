@@ -1,6 +1,6 @@
 """The progress of runs of `tidegate reanalyze`, as the bucket `runs` holds it. Pure.
 
-    data = encode(Reanalysis(run="20261129-130500-3f9a", cameras=("lobby",), state="looking", …))
+    data = encode(reanalysis)
     decode("20261129-130500-3f9a", data).frames_done
 
 A run reports its own progress, at most every few seconds. A killed run falls silent: `is_heard` detects that.

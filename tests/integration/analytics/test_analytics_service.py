@@ -19,7 +19,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
-import services.analytics.__main__ as analytics
+import services.analytics.app as analytics
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.statements import Outs
 from shared import bus

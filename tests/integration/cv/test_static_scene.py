@@ -20,7 +20,7 @@ from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.cv.static_scene import compare, entry, full_inference, scene
 from services.cv.static_scene.entry import BadScene
-from services.cv.static_scene.gate import WRITE_INTERVAL_S, Camera, Gate
+from services.cv.static_scene.gate import WRITE_INTERVAL_S, Gate, SceneKey
 from services.cv.static_scene.picture import SHAPE, SIZE, Grey
 from services.cv.static_scene.scene import DIFFERENCE_DEVIATIONS, MAX_AGE_S, MAX_REFERENCES, Scene
 from services.cv.static_scene.scene_check import SceneCheck
@@ -40,7 +40,7 @@ from tests.support.video.static_scene import START, Squares, Walker, segments
 from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 
-LOBBY = Camera("lobby", "made")
+LOBBY = SceneKey("lobby", "made")
 SOMEBODY = DetectedObject(label="person", score=0.9, box=(0.2, 0.2, 0.3, 0.5))
 seeds = st.integers(0, 2**32 - 1)
 

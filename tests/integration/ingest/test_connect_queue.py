@@ -18,7 +18,7 @@ from services.ingest.camera import connect_queue
 from services.ingest.camera.connect_queue import ConnectQueue
 from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
 from services.ingest.camera.status import Announcer
-from services.ingest.camera.stop import Case, Stop
+from services.ingest.camera.stop import Stop, StopCause
 from services.ingest.delivery.outbox import Outboxes
 from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
@@ -185,5 +185,5 @@ async def test_a_camera_among_thousands_of_unreachable_ones_is_online_soon(admin
 
         await until(online)
         assert most <= connect_queue.MOST + 1, "and the one that is online"
-        await asyncio.gather(*(runner.stop(Stop(Case.NOT_BEGUN), 0.0) for runner in runners))
+        await asyncio.gather(*(runner.stop(Stop(StopCause.NOT_BEGUN), 0.0) for runner in runners))
     await end(announcing)

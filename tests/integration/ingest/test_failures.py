@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.camera.connection import Connection
+from services.ingest.camera.connection import CameraConnection
 from services.ingest.settings import Cutting, Reaching
 from shared.contract.cameras import new_camera
 from shared.runtime.ports import free_port
@@ -28,7 +28,9 @@ async def ending(url: str, *, timeout_s: float | None = None, **fields: object) 
     """The (cause, reason) with which a connection to `url` ends."""
     camera, secret = new_camera(url, **fields)
     cutting, reaching = Cutting(1.0, 1_000_000), Reaching(timeout_s or patience_s())
-    connection = Connection("door", camera, secret, cutting, reaching, lambda: None, lambda _: connection.piece_done())
+    connection = CameraConnection(
+        "door", camera, secret, cutting, reaching, lambda: None, lambda _: connection.piece_done()
+    )
     connection.start()
     async with asyncio.timeout(patience_s()):
         return await connection.ended

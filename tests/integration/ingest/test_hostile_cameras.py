@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from services.ingest.camera.connection import Connection, SegmentRateLimit
+from services.ingest.camera.connection import CameraConnection, SegmentRateLimit
 from services.ingest.camera.opening import open_source
 from services.ingest.cutting.parameters import Probe
 from services.ingest.cutting.piece import Piece
@@ -280,7 +280,7 @@ def read(url: str, max_bytes: int = 8 * MB) -> tuple[list[Piece], Failure]:
 async def _read(url: str, max_bytes: int) -> tuple[list[Piece], Failure]:
     pieces: list[Piece] = []
     cutting, reaching = Cutting(1.0, max_bytes), Reaching(10.0)
-    connection = Connection("lobby", Camera(url=url), None, cutting, reaching, lambda: None, pieces.append)
+    connection = CameraConnection("lobby", Camera(url=url), None, cutting, reaching, lambda: None, pieces.append)
     connection.start()
     async with asyncio.timeout(patience_s()):
         failure = await connection.ended

@@ -13,7 +13,7 @@ from services.ingest import metrics
 from services.ingest.camera.connect_queue import ConnectQueue
 from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
 from services.ingest.camera.status import Announcer
-from services.ingest.camera.stop import Case, Stop
+from services.ingest.camera.stop import Stop, StopCause
 from services.ingest.delivery.outbox import Outboxes
 from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
@@ -47,10 +47,10 @@ async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: P
         runners[name] = runner(admin, announcer, name, url)
         runners[name].start()
         await until(lambda name=name: any(series(name).values()))
-    await runners["removed"].stop(Stop(Case.REMOVED), 1.0)
-    await runners["fails"].stop(Stop(Case.REMOVED), 1.0)
-    await runners["moved"].stop(Stop(Case.NOT_BEGUN), 0.0)
-    await runners["stays"].stop(Stop(Case.CHANGED), 1.0)
+    await runners["removed"].stop(Stop(StopCause.REMOVED), 1.0)
+    await runners["fails"].stop(Stop(StopCause.REMOVED), 1.0)
+    await runners["moved"].stop(Stop(StopCause.NOT_BEGUN), 0.0)
+    await runners["stays"].stop(Stop(StopCause.CHANGED), 1.0)
     runners["stays"] = runner(admin, announcer, "stays", file)
     runners["stays"].start()
     removed_at = time.monotonic()
@@ -59,5 +59,5 @@ async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: P
     assert series("removed") == before, "who scrapes now finds what was counted last"
     metrics.forget(removed_at + metrics.RETENTION_S)
     assert [name for name in runners if series(name)] == ["stays"]
-    await runners["stays"].stop(Stop(Case.NOT_BEGUN), 0.0)
+    await runners["stays"].stop(Stop(StopCause.NOT_BEGUN), 0.0)
     await end(announcing)

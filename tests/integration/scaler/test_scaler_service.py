@@ -25,9 +25,9 @@ from rich.console import Console
 
 from services.scaler import externalscaler_pb2
 from services.scaler.consumers.readers import EVERY_S
+from services.scaler.external_scaler import ScalerService, serving
 from services.scaler.live.estimator import Estimator
 from services.scaler.live.metadata import parse
-from services.scaler.service import ScalerService, serving
 from services.scaler.settings import ScalerSettings, credentials
 from shared import bus
 from shared.client import explain, registry

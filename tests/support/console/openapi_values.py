@@ -1,8 +1,9 @@
 """The operations of an OpenAPI document, and values for them: valid ones by their schema, and invalid ones.
 
-values = Values(document, {"camera": ["lobby"]})
-values.right({"type": "integer", "minimum": 1})     # a strategy of hypothesis
-values.near({"$ref": "#/components/schemas/NewCamera"})
+Example:
+    values = Values(document, {"camera": ["lobby"]})
+    values.right({"type": "integer", "minimum": 1})     # a strategy of hypothesis
+    values.near({"$ref": "#/components/schemas/NewCamera"})
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A console on a test's server, in this process, and people who use it over HTTP.
 
-async with console_on(server, admin) as console:
-    anna = await console.person("anna", "viewer", cameras=["lobby"])     # an httpx client that is signed in
-    assert (await anna.get("me")).json()["name"] == "anna"
+Example:
+    async with console_on(server, admin) as console:
+        anna = await console.person("anna", "viewer", cameras=["lobby"])     # an httpx client that is signed in
+        assert (await anna.get("me")).json()["name"] == "anna"
 """
 
 from __future__ import annotations

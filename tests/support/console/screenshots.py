@@ -1,6 +1,7 @@
 """`make screenshots`: the console's pages as pictures for the documentation, of the real stack at work.
 
-python -m tests.support.console.screenshots docs/images          # a minute or two
+Usage:
+    python -m tests.support.console.screenshots docs/images          # a minute or two
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """All of Tidegate at work on real video, with its console: for the pages in a browser, and for their pictures.
 
-async with world(tmp_path) as site, browsing(site, "root", "admin") as page:
-    await page.goto(f"{site.url}#/cameras")
+Example:
+    async with world(tmp_path) as site, browsing(site, "root", "admin") as page:
+        await page.goto(f"{site.url}#/cameras")
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """KEDA's calls to an external scaler, in a test: through a generated client, with open streams.
 
-async with KedaClient(address, folder) as keda:
-    await keda.call("IsActive", {"service": "cv"})            # raises Refused
-    async with keda.stream("StreamIsActive", {"service": "cv"}) as stream:
-        stream.answers                                          # [(monotonic seconds, message)]
+Example:
+    async with KedaClient(address, folder) as keda:
+        await keda.call("IsActive", {"service": "cv"})            # raises Refused
+        async with keda.stream("StreamIsActive", {"service": "cv"}) as stream:
+            stream.answers                                          # [(monotonic seconds, message)]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A client of an external scaler that shares no code with it: generated from the .proto, in a process of its own.
 
-python keda_client.py FOLDER HOST:PORT [CA [CERT KEY]]        # FOLDER: where grpcio-tools wrote what it generated
+    python keda_client.py FOLDER HOST:PORT [CA [CERT KEY]]        # FOLDER: where grpcio-tools wrote what it generated
 
 One JSON object a line. In: {"id", "method", "name", "metadata", "metric"?, "cancel"?}. Out: {"id", "at", "answer"},
 for streams one each time, and {"id", "at", "code", "details"} at the end of a stream or where a call fails. at: the

@@ -1,6 +1,7 @@
 """The effects of controllers, kubelets and KEDA on the objects of a page of `kube_api`, once all is well.
 
-act(api)        # every Deployment has its pods, the Job has ended, KEDA has made its HPAs and answers
+Example:
+    act(api)        # every Deployment has its pods, the Job has ended, KEDA has made its HPAs and answers
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-import services.analytics.__main__ as analytics
-import services.recorder.__main__ as recorder
+import services.analytics.app as analytics
+import services.recorder.app as recorder
 from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings

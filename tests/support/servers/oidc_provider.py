@@ -1,8 +1,9 @@
 """A small OpenID Connect provider: discovery, keys and codes over HTTP on this machine, with real RS256 signatures.
 
-async with OidcProvider("console", "s3cret") as provider:
-    provider.claims = {"sub": "1", "preferred_username": "anna"}     # the next person to sign in
-    provider.twist = {"nonce": "another"}                            # what its next tokens say falsely
+Example:
+    async with OidcProvider("console", "s3cret") as provider:
+        provider.claims = {"sub": "1", "preferred_username": "anna"}     # the next person to sign in
+        provider.twist = {"nonce": "another"}                            # what its next tokens say falsely
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-import services.analytics.__main__ as analytics
+import services.analytics.app as analytics
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.statements import Outs
 from services.analytics.limits import Limits

@@ -25,7 +25,7 @@ from shared.bus.leasing import state as lease_state
 from shared.bus.leasing.entry import decode
 from shared.bus.leasing.leases import Kind, Leases
 from shared.bus.leasing.presence import RENEW
-from shared.bus.leasing.state import OWNED, TRANSITIONS, Event, Lease, Loss, State
+from shared.bus.leasing.state import OWNED, TRANSITIONS, Lease, LeaseEvent, LeaseState, Loss
 from tests.support.examples import examples
 
 LEASE_S = 5.0
@@ -36,8 +36,8 @@ KEY = "camera.lobby"
 EPOCH = 1_764_250_000.0
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
-def test_a_lease_changes_only_as_the_table_says(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), list(product(LeaseState, LeaseEvent)))
+def test_a_lease_changes_only_as_the_table_says(state: LeaseState, event: LeaseEvent) -> None:
     lease = Lease("a", LEASE_S, state)
     if (state, event) in TRANSITIONS:
         lease.apply(event)
@@ -50,7 +50,9 @@ def test_a_lease_changes_only_as_the_table_says(state: State, event: Event) -> N
 def test_the_docstring_has_the_table() -> None:
     rows = re.findall(r"^\| ([A-Z, ]+) \| ([A-Z_]+)\b.*\| ([A-Z]+) \|$", lease_state.__doc__ or "", re.MULTILINE)
     found = {
-        (State[state], Event[event]): State[after] for states, event, after in rows for state in states.split(", ")
+        (LeaseState[state], LeaseEvent[event]): LeaseState[after]
+        for states, event, after in rows
+        for state in states.split(", ")
     }
     assert found == TRANSITIONS
 

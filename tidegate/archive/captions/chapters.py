@@ -1,7 +1,8 @@
 """The stretches of recordings to caption, split as live captions are, in chapters of several stretches. Pure.
 
-for chapter in chapters(job, pieces): ...                 # each is one object of the results
-files_by_camera(pieces)["lobby"].between(start, end)      # the video of a stretch
+Example:
+    for chapter in chapters(job, pieces): ...                 # each is one object of the results
+    files_by_camera(pieces)["lobby"].between(start, end)      # the video of a stretch
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The vision language model of a run: at an endpoint, or by a server of our own, which is restarted if it dies.
 
-async with opened(settings) as endpoint:
-    await endpoint.supervised(work)
+Example:
+    async with opened(settings) as endpoint:
+        await endpoint.supervised(work)
 """
 
 from __future__ import annotations

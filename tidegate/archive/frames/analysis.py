@@ -1,8 +1,9 @@
 """The analysis of one piece. Each step can run in another process.
 
-decoded = read_piece(recordings, piece, job, size)
-result = Analyzer(job).analyze(decoded)
-write_result(results, result)          # idempotent: its keys are those of the piece
+Example:
+    decoded = read_piece(recordings, piece, job, size)
+    result = Analyzer(job).analyze(decoded)
+    write_result(results, result)          # idempotent: its keys are those of the piece
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Vectors of one piece: of the frames that embed takes of live video, under the ids of its live events.
 
-source, pictures = decode_for_embedding(wholes, n, job.embed)
-rows = PieceEmbedder(job, job.embed, threads=1).rows([source], pictures)
+Example:
+    source, pictures = decode_for_embedding(wholes, n, job.embed)
+    rows = PieceEmbedder(job, job.embed, threads=1).rows([source], pictures)
 """
 
 from __future__ import annotations

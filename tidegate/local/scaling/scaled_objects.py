@@ -1,7 +1,8 @@
 """The shipped ScaledObjects, and one by demand adapted to a machine: a process's cold start, and degrading workers.
 
-scaled = with_query(scaled_object("cv"), coldStart=5)
-environment("cv", scaled)          # {"CV_LATENCY_TARGET_S": "2"}
+Example:
+    scaled = with_query(scaled_object("cv"), coldStart=5)
+    environment("cv", scaled)          # {"CV_LATENCY_TARGET_S": "2"}
 """
 
 from __future__ import annotations

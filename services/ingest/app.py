@@ -1,4 +1,4 @@
-"""The parts of an ingest process: wires them, runs them, and stops them in order."""
+"""An ingest process: wires the parts, runs them, and stops them in order."""
 
 from __future__ import annotations
 
