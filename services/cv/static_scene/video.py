@@ -2,7 +2,7 @@
 
 watched = await scenes.begin(message, head, wants)
 decoded = await segments.decode(..., probe=watched.probe)
-scenes.record_result(watched, frames, images)       # once the objects of its frames are known
+scenes.record_result(watched, frames, images)       # once its result is stored
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class StaticScenes:
         return Watched(camera, Earlier(head, message.seq, message.origin, b""), check)
 
     def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
-        """Learn from a published result. Other replicas are informed concurrently with the loop.
+        """Learn from a stored result. Other replicas are informed concurrently with the loop.
 
         frames: the objects in each of its frames. images: the number of the detector's inputs for them.
         """
