@@ -82,8 +82,8 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
         health.ready = "stopping"
         await asyncio.wait({working}, timeout=GRACE_S)
         await end(working)
-        await leases.leave()
         await end(*following)
+        await leases.leave()
         await library.store.close()
 
 
