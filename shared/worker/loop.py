@@ -1,4 +1,4 @@
-"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm supply three functions.
+"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm supply four functions.
 
     pull ──▶ prepare (threads) ──▶ batch ──▶ infer (device) ──▶ publish ──▶ acknowledge
 
