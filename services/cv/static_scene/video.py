@@ -81,7 +81,7 @@ class StaticScenes:
         self._shared = SharedScenes(client.jetstream())
         self._results: dict[str, deque[_Result]] = {}
         self._following: set[asyncio.Task[None]] = set()
-        self._log = logger("quiet")
+        self._log = logger("static_scene")
 
     async def begin(self, message: Message, head: Segment, wants: Wants) -> Watched:
         """Begin the check of a segment."""
@@ -124,7 +124,7 @@ class StaticScenes:
     def _followed(self, task: asyncio.Task[None]) -> None:
         self._following.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._log.warning("what was seen of quiet video is not shared, or not put off", error=repr(error))
+            self._log.warning("what was learned of a static scene is neither shared nor backfilled", error=repr(error))
 
     async def _unchanged_before(self, watched: Watched) -> Earlier | None:
         """Return the previous segment, if it was published as unchanged."""
@@ -162,7 +162,7 @@ class StaticScenes:
             self._gate.adopt(camera, data, start)
         except BadScene as e:
             REFUSED.inc()
-            self._log.warning("a shared scene is not used, and learned anew", camera=camera.id, reason=str(e))
+            self._log.warning("a shared scene is not used, and learned again", camera=camera.id, reason=str(e))
 
     def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
         results = self._results.pop(watched.camera.id, None) or deque(maxlen=_REMEMBERED)
