@@ -219,7 +219,7 @@ class Backfilling(Extension[P], Generic[P, R]):
             return None
         while (segment := await self._segments.find(job)) is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._tuning.look_s):
+                async with asyncio.timeout(self._tuning.spare_wait_s):
                     await self._spare.until(self._spare.has_time)
                 return segment
         await self._lose(delivery, job, "expired")
