@@ -31,7 +31,7 @@ from shared.bus.client import Connection
 from shared.contract import catalog
 from shared.runtime import telemetry
 from shared.runtime.child import bound, python
-from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
+from shared.runtime.errors import ModelError, SettingError, TidegateError, connection_closed
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
@@ -128,7 +128,7 @@ async def beat(
         for do in also:
             await do()
         await asyncio.sleep(min(every_s, BEAT_S))
-    raise BusError("the connection to NATS was closed")
+    raise connection_closed()
 
 
 def _exit(code: int) -> None:
