@@ -145,7 +145,8 @@ def _watch(service: str, count: int) -> int:
     # The GPUs that the operator makes visible, if set.
     gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
     if len(gpus) < count:
-        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)
+        remedy = f"set NUM_GPUS to at most {len(gpus)}, or name more GPUs"
+        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}: {remedy}", file=sys.stderr)
         return 2
     children: list[subprocess.Popen[bytes]] = []
 
