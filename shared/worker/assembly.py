@@ -44,10 +44,12 @@ class Worker(Loop[P, R]):
         """
         super().__init__(client, service, settings, health, consumers=consumers, tuning=tuning)
         spare = Spare(self)
-        backfilling = Backfilling(self, spare, backfill)
-        attached: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
-        if backfill:
-            attached.append(Deferral(self))
+        backfilling = Backfilling(self, spare, backfill) if backfill else None
+        attached: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self)]
+        if backfilling:
+            attached += [backfilling, Deferral(self)]
         if reanalysis:
-            attached.append(Reanalyzing(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
+            attached.append(
+                Reanalyzing(self, reanalysis, spare, is_free=lambda: not backfilling or backfilling.is_idle)
+            )
         self.extend(QuarantineIntake(self), [*attached, *extensions])

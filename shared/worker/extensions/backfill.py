@@ -127,7 +127,7 @@ class SegmentLookup:
 
 
 class Backfilling(Extension[P], Generic[P, R]):
-    """spare: the worker's idle time. consumer: of BACKFILL; empty: none.
+    """spare: the worker's idle time. consumer: of BACKFILL.
 
     One segment a thread is processed concurrently, plus one on the device.
     """
@@ -162,8 +162,7 @@ class Backfilling(Extension[P], Generic[P, R]):
 
     async def open(self) -> None:
         self._in_flight.sources.clear()
-        if self._consumer:
-            await self._in_flight.open(names.BACKFILL, self._consumer)
+        await self._in_flight.open(names.BACKFILL, self._consumer)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Backfill deferred work whenever there is time."""
