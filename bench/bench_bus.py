@@ -66,7 +66,8 @@ async def with_bus(
     await world.fill(js, pieces, f"turn{turn}")
     client = await bus.connect(server.settings("cv"), "cv")
     service = attach(CvService(client, detector, settings), client, settings)
-    worker = Worker(client, service, settings.worker(), Health(), consumers=[(names.MEDIA, "cv")])
+    consumers = [(names.MEDIA, "cv")]
+    worker = Worker(client, service, settings.worker(), Health(), consumers=consumers, extensions=service.extensions)
     seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "cv")
     await client.close()
     return len(pieces) / seconds

@@ -57,7 +57,16 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
     if detector is not None:
         service = attach(CvService(client, detector, settings), client, settings)
         consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
-        await Worker(client, service, settings.worker(), health, consumers=consumers, backfill=backfill).run(stop)
+        worker = Worker(
+            client,
+            service,
+            settings.worker(),
+            health,
+            consumers=consumers,
+            backfill=backfill,
+            extensions=service.extensions,
+        )
+        await worker.run(stop)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from services.analytics.rules.rulebook import Rulebook
 from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, names
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, connection_closed
 from shared.runtime.telemetry import Health, logger
 
 POLL_S = 0.1
@@ -83,7 +83,7 @@ class Analytics:
         async with Log(self._client, names.EVENTS) as log:
             while not stop.is_set():
                 if self._client.is_closed:
-                    raise BusError("the connection to NATS was closed")
+                    raise connection_closed()
                 self._health.beat()
                 try:
                     self._is_consistent = False

@@ -26,7 +26,14 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
     service = attach(CvService(client, detector, settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
-        client, service, settings.worker(), health, consumers=consumers, backfill=backfill, reanalysis=service
+        client,
+        service,
+        settings.worker(),
+        health,
+        consumers=consumers,
+        backfill=backfill,
+        reanalysis=service,
+        extensions=service.extensions,
     )
     await worker.run(stop)
 

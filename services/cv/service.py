@@ -15,7 +15,7 @@ from services.cv.skipping import Check, Match, SkipPolicy
 from services.cv.tiles import Grid
 from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
-from shared.contract.events import DetectedObject, Detections, SegmentRef, Unchanged
+from shared.contract.events import DetectedObject, Detections, Event, SegmentRef, Unchanged
 from shared.contract.work.reanalysis import Seen, Task
 from shared.elastic.costs import DecodeWork
 from shared.elastic.levels import LEVELS, Level
@@ -24,6 +24,7 @@ from shared.runtime.telemetry import logger
 from shared.video.decode import Decoded, Image
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
+from shared.worker.extension import Extension
 
 # The detector's minimum score: a camera's own min_score may be below the service's.
 SCORE_FLOOR = 0.1
@@ -58,6 +59,18 @@ class Pictures:
         return self.check.match if self.check else None
 
 
+class Learning(Extension[Pictures]):
+    """Lets a skip policy learn from each stored result: one that could not be published is computed again."""
+
+    def __init__(self, policy: SkipPolicy) -> None:
+        self._policy = policy
+
+    def stored(self, prepared: Pictures, event: Event) -> None:
+        if prepared.check and isinstance(event, Detections):
+            frames = [frame.objects for frame in event.frames]
+            self._policy.record_result(prepared.check, frames, images=len(frames) * prepared.wants.grid.views)
+
+
 class CvService:
     """One per process. Only the loop's device thread uses `detector`. skip: None if each segment has an inference."""
 
@@ -77,6 +90,11 @@ class CvService:
         self._log = logger("cv")
         for label, remedy in unknown(self._classes or (), detector.labels):
             self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
+
+    @property
+    def extensions(self) -> list[Extension[Pictures]]:
+        """The worker's extensions that it needs."""
+        return [Learning(self.skip)] if self.skip else []
 
     async def prepare(self, message: Message) -> Pictures:
         """Decode the frames to analyse. Raises BadSegment for no segment, or one that can't be decoded."""
@@ -146,11 +164,8 @@ class CvService:
         ]
 
     def event(self, message: Message, prepared: Pictures, result: list[list[DetectedObject]]) -> Detections:
-        """Return the event; let the skip policy learn from it."""
         head, match = prepared.segment, prepared.match
         wanted = [prepared.wants.of(found) for found in result]
-        if self.skip and prepared.check:
-            self.skip.record_result(prepared.check, wanted, images=len(result) * prepared.wants.grid.views)
         return Detections(
             camera=head.camera,
             segment=SegmentRef(stream=message.stream, seq=message.seq, epoch=head.epoch, n=head.n),

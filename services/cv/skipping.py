@@ -39,4 +39,4 @@ class SkipPolicy(Protocol):
         """Begin the check of a segment."""
 
     def record_result(self, check: Any, frames: list[list[DetectedObject]], images: int) -> None:
-        """Learn from a result. frames: the objects of each frame. images: the detector's inputs for them."""
+        """Learn from a stored result. frames: the objects of each frame. images: the detector's inputs for them."""

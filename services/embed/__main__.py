@@ -23,7 +23,13 @@ async def run(settings: EmbedSettings, client: Client, health: Health, stop: asy
     if embedder is None:
         return
     worker = build(client, embedder, settings, health)
-    await asyncio.gather(queries.answer(client, embedder, stop), worker.run(stop))
+    tasks = [asyncio.create_task(work) for work in (queries.answer(client, embedder, stop), worker.run(stop))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # If either fails, the other stops as at SIGTERM: the query and the messages in flight are not lost.
+        stop.set()
+        await asyncio.wait(tasks)
 
 
 async def run_queries(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:

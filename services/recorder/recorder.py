@@ -25,7 +25,7 @@ from shared.contract.reading.missing import Unread
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.store import Unkept
 from shared.runtime.backoff import Backoff
-from shared.runtime.errors import BusError, Full
+from shared.runtime.errors import BusError, Full, connection_closed
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import Health, logger
 
@@ -88,7 +88,7 @@ class Recorder:
         while not stop.is_set():
             self._health.beat()
             if self._client.is_closed:
-                raise BusError("the connection to NATS was closed")
+                raise connection_closed()
             try:
                 await self._sharing.share()
                 if time.monotonic() - searched > SEARCH_S:

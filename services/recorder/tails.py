@@ -25,7 +25,7 @@ from shared.bus.log import Log
 from shared.contract import names, segment
 from shared.contract.deadletters import REPLAY_OF
 from shared.recordings.windows import Head
-from shared.runtime.errors import BadSegment, BusError
+from shared.runtime.errors import BadSegment, connection_closed
 
 # Headers that the server adds to what it republishes.
 _BEFORE, _SIZE = "Nats-Last-Sequence", "Nats-Msg-Size"
@@ -130,7 +130,7 @@ class Tails:
         finally:
             if not self._client.is_closed:
                 await subscription.unsubscribe()
-        raise BusError("the connection to NATS was closed")
+        raise connection_closed()
 
     async def _receive(self, message: Msg) -> None:
         one = stored(message)

@@ -33,7 +33,7 @@ from shared.recordings.records import Cause, Hole
 from shared.recordings.windows import HOLE, LENGTH, Head, Window, window
 
 # The longest wait between checks whether a file is complete.
-LOOK_S = 15.0
+FILE_CHECK_S = 15.0
 # A segment that MEDIA claims to have, and does not return for this long, was deleted.
 UNREAD_S = 120.0
 
@@ -184,7 +184,7 @@ def _is_known(last: Last | None, head: Head) -> bool:
 def _until_full_s(heads: Sequence[Head]) -> float:
     """Return the seconds until these may make a file, bounded, as a file may end early."""
     filmed = (heads[-1].end - heads[0].segment.start) / dt.timedelta(seconds=1) if heads else 0.0
-    return min(LOOK_S, max(1.0, LENGTH.total_seconds() - filmed))
+    return min(FILE_CHECK_S, max(1.0, LENGTH.total_seconds() - filmed))
 
 
 async def video(log: Log, heads: Sequence[Head]) -> list[Read]:

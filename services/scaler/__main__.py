@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from nats.aio.client import Client
 
-from shared.runtime.errors import BusError
+from shared.runtime.errors import connection_closed
 from shared.runtime.telemetry import Health, logger
 from shared.service import process
 
@@ -40,7 +40,7 @@ async def run(settings: ScalerSettings, client: Client, health: Health, stop: as
                 async with asyncio.timeout(BEAT_S):
                     await stop.wait()
     if not stop.is_set():
-        raise BusError("the server has closed the connection for good: see the log for its reason")
+        raise connection_closed()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "search"
 # How soon a recreated consumer is noticed.
-LOOK_S = 2.0
+CONSUMER_CHECK_S = 2.0
 WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
 # Upper bound of a row's bytes on disk, without its vector.
@@ -279,7 +279,7 @@ class Indexer:
     async def _watch_consumer(self) -> None:
         """Return once the consumer was recreated."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CONSUMER_CHECK_S)
             try:
                 info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
             except BusError as e:

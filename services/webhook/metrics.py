@@ -10,4 +10,4 @@ REQUESTS = Counter("tidegate_webhook_requests_total", "requests to the endpoint,
 LATENCY = Histogram(
     "tidegate_webhook_latency_seconds", "from when an event was said to its delivery", buckets=LATENCY_BUCKETS
 )
-DEAD = Counter("tidegate_webhook_dead_letters_total", "events that were not delivered, buried in DLQ")
+DEAD = Counter("tidegate_webhook_dead_letters_total", "events not delivered, and dead-lettered")

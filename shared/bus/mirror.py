@@ -29,7 +29,7 @@ from shared.bus.log import Log
 from shared.bus.waiting import unanswered
 from shared.contract import names
 from shared.contract.reading.missing import Unread, check_read, stored_subjects
-from shared.runtime.errors import BusError
+from shared.runtime.errors import BusError, connection_closed
 from shared.runtime.telemetry import logger
 
 # How long a missed change can go unnoticed.
@@ -122,7 +122,7 @@ class Mirror:
         finally:
             if not self._client.is_closed:
                 await subscription.unsubscribe()
-        raise BusError("the server has closed the connection for good: see the log for its reason")
+        raise connection_closed()
 
     async def _follow(self) -> None:
         connection = self._client.stats["reconnects"]

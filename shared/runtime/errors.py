@@ -15,6 +15,11 @@ class BusError(TidegateError):
     """The server, a stream, a consumer or a bucket is missing or refuses us."""
 
 
+def connection_closed() -> BusError:
+    """Return the error of a connection that the server has closed for good: the client no longer reconnects."""
+    return BusError("the server has closed the connection for good: see the log for its reason")
+
+
 class Unanswered(BusError):
     """JetStream has not answered, as without a leader: a retry may succeed."""
 

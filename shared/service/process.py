@@ -31,7 +31,7 @@ from shared.bus.client import Connection
 from shared.contract import catalog
 from shared.runtime import telemetry
 from shared.runtime.child import bound, python
-from shared.runtime.errors import BusError, ModelError, SettingError, TidegateError
+from shared.runtime.errors import ModelError, SettingError, TidegateError, connection_closed
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
@@ -128,7 +128,7 @@ async def beat(
         for do in also:
             await do()
         await asyncio.sleep(min(every_s, BEAT_S))
-    raise BusError("the connection to NATS was closed")
+    raise connection_closed()
 
 
 def _exit(code: int) -> None:
@@ -145,7 +145,8 @@ def _watch(service: str, count: int) -> int:
     # The GPUs that the operator makes visible, if set.
     gpus = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g] or [str(i) for i in range(count)]
     if len(gpus) < count:
-        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}", file=sys.stderr)
+        remedy = f"set NUM_GPUS to at most {len(gpus)}, or name more GPUs"
+        print(f"{service}: NUM_GPUS={count}, but CUDA_VISIBLE_DEVICES names {len(gpus)}: {remedy}", file=sys.stderr)
         return 2
     children: list[subprocess.Popen[bytes]] = []
 

@@ -1,4 +1,4 @@
-"""The worker loop of cv, embed and vlm, and its parts. Each service supplies three functions.
+"""The worker loop of cv, embed and vlm, and its parts. Each service supplies four functions.
 
 | module | idea |
 |---|---|

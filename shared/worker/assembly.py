@@ -35,18 +35,21 @@ class Worker(Loop[P, R]):
         consumers: Sequence[tuple[str, str]],
         backfill: str = "",
         reanalysis: ReanalysisService[P, R] | None = None,
+        extensions: Sequence[Extension[P]] = (),
         tuning: Tuning | None = None,
     ) -> None:
         """consumers: (stream, consumer) pairs, the most urgent first. backfill: that of BACKFILL, if it defers work.
 
-        reanalysis: the service, if it analyses recorded video again while it is idle.
+        reanalysis: the service, if it analyses recorded video again while it is idle. extensions: the service's own.
         """
         super().__init__(client, service, settings, health, consumers=consumers, tuning=tuning)
         spare = Spare(self)
-        backfilling = Backfilling(self, spare, backfill)
-        extensions: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self), backfilling]
-        if backfill:
-            extensions.append(Deferral(self))
+        backfilling = Backfilling(self, spare, backfill) if backfill else None
+        attached: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self)]
+        if backfilling:
+            attached += [backfilling, Deferral(self)]
         if reanalysis:
-            extensions.append(Reanalyzing(self, reanalysis, spare, is_free=lambda: backfilling.is_idle))
-        self.extend(QuarantineIntake(self), extensions)
+            attached.append(
+                Reanalyzing(self, reanalysis, spare, is_free=lambda: not backfilling or backfilling.is_idle)
+            )
+        self.extend(QuarantineIntake(self), [*attached, *extensions])

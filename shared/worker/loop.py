@@ -1,4 +1,4 @@
-"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm supply three functions.
+"""The worker loop: pull, prepare, batch, infer, publish, acknowledge. cv, embed and vlm supply four functions.
 
     pull ──▶ prepare (threads) ──▶ batch ──▶ infer (device) ──▶ publish ──▶ acknowledge
 
@@ -129,6 +129,7 @@ class Loop(Generic[P, R]):
     async def _prepare_loop(self, source: Source) -> None:
         while True:
             await source.puller.some()
+            # One lane at a time: a quarantined message is processed under this lock, with nothing else in flight.
             async with self._taking:
                 taken = await self.intake.next(source)
                 message = self.receive(*taken) if taken else None
@@ -230,16 +231,20 @@ class Loop(Generic[P, R]):
         await end(*prepare)
         self._batcher.clear()
         idle = [message for message in self.in_flight if not message.committed]
-        idle += [message for source, raw in arrived if (message := self.receive(source, raw))]
+        # What has only arrived is taken, too: each message has an answer.
+        for source, raw in arrived:
+            if message := self.receive(source, raw):
+                idle.append(message)
+        handed_back = 0
         for message in idle:
             if message.last:  # if handed back, it would never be delivered again
                 self._answer(message, self.prepare(message))
-            elif await self.in_flight.hand_back(message):
-                metrics.HANDED_BACK.labels(self.service.name).inc()
+            else:
+                handed_back += await self.in_flight.hand_back(message)
         working, until = lambda: [*infer, *self._answering.tasks], started + self.settings.grace_s
         abandoned = await drain(self.client, self.in_flight, until=until, working=working, flush_s=self.tuning.flush_s)
-        metrics.HANDED_BACK.labels(self.service.name).inc(abandoned)
+        metrics.HANDED_BACK.labels(self.service.name).inc(handed_back + abandoned)
         self.heartbeat.measure()
-        report = {"handed_back": sum(not message.last for message in idle), "abandoned": abandoned}
+        report = {"handed_back": handed_back, "abandoned": abandoned}
         seconds = round(time.monotonic() - started, 3)
         self._log.info("drained", **report, processed=self.counts.processed, seconds=seconds)

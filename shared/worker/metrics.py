@@ -20,35 +20,33 @@ ITEMS = Counter("tidegate_items_total", "frames, images or jobs computed", ["ser
 REDELIVERED = Counter("tidegate_redelivered_total", "messages that came again", ["service"])
 DUPLICATES = Counter("tidegate_duplicate_results_total", "results that JetStream already had", ["service"])
 FAILED = Counter("tidegate_failed_total", "tries that failed, by cause", ["service", "cause"])
-DEAD = Counter("tidegate_dead_lettered_total", "messages buried in DLQ, by cause", ["service", "cause"])
-PASSED_OVER = Counter(
+DEAD = Counter("tidegate_dead_lettered_total", "messages dead-lettered, by cause", ["service", "cause"])
+UNREADABLE_SKIPPED = Counter(
     "tidegate_unreadable_skipped_total",
-    "segments that can't be read, not buried as others of their camera before them were like it",
+    "unreadable segments without a dead letter, as the camera's earlier ones had the same cause",
     ["service"],
 )
 HANDED_BACK = Counter("tidegate_handed_back_total", "messages given back unprocessed at shutdown", ["service"])
 BACKFILL = Counter(
     "tidegate_backfill_jobs_total",
-    "segments of which less was looked at than is wanted, by what became of that: done, duplicate, or why it is lost",
+    "degraded segments, by the result of their backfill: done, duplicate, or why it is lost",
     ["service", "result"],
 )
 REANALYSIS = Counter(
     "tidegate_reanalysis_segments_total",
-    "recorded segments that were looked at for a run, by what became of that: done, failed, no_time, unwanted, error",
+    "recorded segments analysed again, by result: done, failed, no_time, unwanted, error",
     ["service", "result"],
 )
 BUSY = Counter("tidegate_busy_seconds_total", "seconds the device computed", ["service"])
-WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in hand", ["service"])
+WORKING = Counter("tidegate_working_seconds_total", "seconds with at least one message in flight", ["service"])
 WORK_WANTED = Counter(
     "tidegate_work_wanted_seconds_total", "seconds of a replica that processed segments take in full", ["service"]
 )
-WORK = Counter("tidegate_work_seconds_total", "seconds of a replica that they took as they were looked at", ["service"])
-FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames that were to be looked at", ["service"])
-FRAMES_LOOKED = Counter("tidegate_frames_analysed_total", "frames analysed before any backfill", ["service"])
+WORK = Counter("tidegate_work_seconds_total", "seconds of a replica that they took as analysed", ["service"])
+FRAMES_WANTED = Counter("tidegate_frames_wanted_total", "frames wanted", ["service"])
+FRAMES_ANALYSED = Counter("tidegate_frames_analysed_total", "frames analysed before any backfill", ["service"])
 FRAMES_DEFERRED = Counter(
-    "tidegate_frames_deferred_total",
-    "frames that were left out at first, by cause; of vlm for good",
-    ["service", "cause"],
+    "tidegate_frames_deferred_total", "frames deferred, by cause; of vlm never backfilled", ["service", "cause"]
 )
 HELD = Gauge("tidegate_messages_in_flight", "messages in flight", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))

@@ -1,4 +1,4 @@
-"""The interface of a service: three functions, and their arguments."""
+"""The interface of a service: four functions, and their arguments."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     suspect_deliveries: the delivery from which on a message may have killed its previous workers.
     between_suspects_s: the pause after a suspect before the next one, so that urgent work can come between them.
     quiet_s: seconds without a delivery after which messages reported as pending count as others' work.
-    look_s: how often a replica without time checks whether a deferred segment is still stored.
+    spare_wait_s: how long deferred or recorded work waits for spare time before it is checked again.
     poll_s: how often it checks whether there is time, and whether anything was deferred.
     ask_s: how long an idle replica waits before it asks for reanalysis again, if there was none.
     nobody: the same if there is no responder or no answer, by how often that was so.
@@ -34,7 +34,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     suspect_deliveries: int = 3
     between_suspects_s: float = 0.05
     quiet_s: float = 1.0
-    look_s: float = 10.0
+    spare_wait_s: float = 10.0
     poll_s: float = 0.1
     ask_s: float = 1.0
     nobody: Backoff = Backoff(first_s=5.0, longest_s=60.0)

@@ -20,7 +20,7 @@ from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 from tools.reference.metrics import exported
 
-LABELLED: tuple[Counter | Gauge, ...] = (worker.FRAMES_LOOKED, worker.HELD, worker.PASSED_OVER)
+LABELLED: tuple[Counter | Gauge, ...] = (worker.FRAMES_ANALYSED, worker.HELD, worker.UNREADABLE_SKIPPED)
 PLAIN = (video.AGAIN, video.IMAGES, video.REFUSED, video.SEGMENTS)
 
 

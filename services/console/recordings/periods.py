@@ -8,7 +8,7 @@ import datetime as dt
 from shared.bus.client import Connection
 from shared.bus.requests import NobodyAnswers
 from shared.client import recordings
-from shared.runtime.errors import BusError, TidegateError
+from shared.runtime.errors import TidegateError, connection_closed
 from shared.runtime.telemetry import logger
 
 EVERY_S = 60.0
@@ -42,4 +42,4 @@ class RecordingPeriods:
             except TidegateError as e:
                 self._log.debug("recordings not known", error=str(e))
                 await asyncio.sleep(RETRY_S)
-        raise BusError("the server has closed the connection for good: see the log for its reason")
+        raise connection_closed()

@@ -24,7 +24,7 @@ from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.events import Alert, CameraStatus, Event, Incident, Verdict, decode
 from shared.contract.topology import EVENTS_MAX_AGE_S
-from shared.runtime.errors import BadMessage, BusError
+from shared.runtime.errors import BadMessage, connection_closed
 from shared.runtime.telemetry import logger
 
 KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Incident, Alert, Verdict, CameraStatus)}
@@ -73,7 +73,7 @@ class EventReader:
             except (TimeoutError, nats.errors.Error) as e:
                 self._log.debug("events not read", error=repr(e))
                 await asyncio.sleep(_RETRY_S)
-        raise BusError("the server has closed the connection for good: see the log for its reason")
+        raise connection_closed()
 
     async def _read(self) -> None:
         if not self._next:

@@ -33,5 +33,7 @@ async def defer(client: Client, model: str, segment: Earlier) -> bool:
     job = backfill.job_of(first, id, stream=names.MEDIA, seq=segment.seq)
     has_room = await bus.defer(client, "cv", job)
     if not has_room:
-        logger("quiet").warning("a quiet segment is not looked at again: BACKFILL has no room", camera=head.camera)
+        logger("static_scene").warning(
+            "a segment of a static scene is not backfilled: BACKFILL has no room", camera=head.camera
+        )
     return has_room

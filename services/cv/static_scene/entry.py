@@ -65,13 +65,13 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 def encode(scene: Scene, fingerprint: str) -> bytes:
-    looks = [
+    references = [
         _ReferenceFrame(one.since, one.times, _levels(one.picture), [list(frame) for frame in one.frames])
         for one in scene.references
         if _is_small(one)
     ]
     steps = _levels(scene.noise.deviation / _STEP)
-    return msgspec.msgpack.encode(_Entry(VERSION, fingerprint, steps, scene.noise.pictures, looks))
+    return msgspec.msgpack.encode(_Entry(VERSION, fingerprint, steps, scene.noise.pictures, references))
 
 
 def decode(data: bytes, fingerprint: str, now: float) -> Scene:
@@ -94,9 +94,11 @@ def decode(data: bytes, fingerprint: str, now: float) -> Scene:
     for reference in entry.references:
         # Written so that NaN fails, too.
         if not 0 <= reference.since <= now + _AHEAD_S:
-            raise BadScene("it has a look from the future")
-    looks = tuple(ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times) for one in entry.references)
-    return Scene(Noise((deviation**2).astype(np.float32), entry.pictures), looks)
+            raise BadScene("a reference is from the future")
+    references = tuple(
+        ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times) for one in entry.references
+    )
+    return Scene(Noise((deviation**2).astype(np.float32), entry.pictures), references)
 
 
 def _is_small(reference: ReferenceFrame) -> bool:

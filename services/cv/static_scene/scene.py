@@ -143,33 +143,33 @@ def merge(ours: Scene, theirs: Scene) -> Scene:
             continue
         newer = near if near.since >= reference.since else reference
         newer = msgspec.structs.replace(newer, times=max(near.times, reference.times))
-        looks = tuple(one for one in scene.references if one is not near)
+        references = tuple(one for one in scene.references if one is not near)
         last = None if scene.last is near else scene.last
-        scene = Scene(scene.noise, _most_used((*looks, newer)), last)
+        scene = Scene(scene.noise, _most_used((*references, newer)), last)
     return scene
 
 
 def _used(scene: Scene, before: ReferenceFrame, after: ReferenceFrame) -> Scene:
     """Count a use of the reference `before`, which becomes `after`."""
     fade = USE_DECAY
-    looks = tuple(
+    references = tuple(
         msgspec.structs.replace(reference, times=reference.times * fade)
         for reference in scene.references
         if reference is not before
     )
     last = None if scene.last is before else scene.last
     after = msgspec.structs.replace(after, times=before.times * fade + 1 - fade)
-    return Scene(scene.noise, _most_used((*looks, after)), last)
+    return Scene(scene.noise, _most_used((*references, after)), last)
 
 
-def _most_used(looks: tuple[ReferenceFrame, ...]) -> tuple[ReferenceFrame, ...]:
+def _most_used(references: tuple[ReferenceFrame, ...]) -> tuple[ReferenceFrame, ...]:
     """Drop references that are too old, or least used.
 
     A lingering person adds references: they must not evict the empty scene.
     """
-    newest = max(reference.since for reference in looks)
+    newest = max(reference.since for reference in references)
     ranked = sorted(
-        looks, key=lambda reference: (newest - reference.since > MAX_AGE_S, -reference.times, -reference.since)
+        references, key=lambda reference: (newest - reference.since > MAX_AGE_S, -reference.times, -reference.since)
     )
     return tuple(ranked[:MAX_REFERENCES])
 

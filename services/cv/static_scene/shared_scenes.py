@@ -30,7 +30,7 @@ class SharedScenes:
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
         self._bound: KeyValue | None = None
-        self._log = logger("quiet")
+        self._log = logger("static_scene")
         self._away = False
 
     async def read(self, camera: str) -> Entry | None:
@@ -66,5 +66,5 @@ class SharedScenes:
         if not self._away:
             self._away = True
             self._log.warning(
-                "bucket scenes does not answer: what other replicas know of quiet cameras is missing", error=repr(error)
+                "bucket scenes does not answer: what other replicas know of static scenes is missing", error=repr(error)
             )

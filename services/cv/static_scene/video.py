@@ -3,7 +3,7 @@
 Example:
     watched = await scenes.begin(message, head, wants)
     decoded = await segments.decode(..., probe=watched.probe)
-    scenes.record_result(watched, frames, images)       # once the objects of its frames are known
+    scenes.record_result(watched, frames, images)       # once its result is stored
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class StaticScenes:
         self._shared = SharedScenes(client.jetstream())
         self._results: dict[str, deque[_Result]] = {}
         self._following: set[asyncio.Task[None]] = set()
-        self._log = logger("quiet")
+        self._log = logger("static_scene")
 
     async def begin(self, message: Message, head: Segment, wants: Wants) -> Watched:
         """Begin the check of a segment."""
@@ -95,7 +95,7 @@ class StaticScenes:
         return Watched(key, Earlier(head, message.seq, message.origin, b""), check)
 
     def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
-        """Learn from a published result. Other replicas are informed concurrently with the loop.
+        """Learn from a stored result. Other replicas are informed concurrently with the loop.
 
         frames: the objects in each of its frames. images: the number of the detector's inputs for them.
         """
@@ -125,7 +125,7 @@ class StaticScenes:
     def _followed(self, task: asyncio.Task[None]) -> None:
         self._following.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._log.warning("what was seen of quiet video is not shared, or not put off", error=repr(error))
+            self._log.warning("what was learned of a static scene is neither shared nor backfilled", error=repr(error))
 
     async def _unchanged_before(self, watched: Watched) -> Earlier | None:
         """Return the previous segment, if it was published as unchanged."""
@@ -163,7 +163,7 @@ class StaticScenes:
             self._gate.adopt(key, data, start)
         except BadScene as e:
             REFUSED.inc()
-            self._log.warning("a shared scene is not used, and learned anew", camera=key.camera, reason=str(e))
+            self._log.warning("a shared scene is not used, and learned again", camera=key.camera, reason=str(e))
 
     def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
         results = self._results.pop(watched.key.camera, None) or deque(maxlen=_REMEMBERED)

@@ -22,7 +22,7 @@ from shared.runtime.redact import join_credentials, split_userinfo
 # The kernel buffers this much UDP for us: a keyframe of a 4K camera is one burst of hundreds of datagrams.
 _UDP_BUFFER_BYTES = 4 * 1024 * 1024
 # Time for a camera to describe what it has instead of video: it has answered a moment ago.
-_LOOK_S = 0.5
+_DESCRIBE_S = 0.5
 
 
 def meet(camera: Camera, userinfo: str | None, reaching: Reaching) -> None:
@@ -122,9 +122,9 @@ def _lacks_video(url: str, options: dict[str, str]) -> bool:
 
     A request for video alone asks such a camera to play nothing, and it refuses.
     """
-    quick = {"allowed_media_types": "video+audio+subtitle+data", "timeout": str(int(_LOOK_S * 1e6))}
+    quick = {"allowed_media_types": "video+audio+subtitle+data", "timeout": str(int(_DESCRIBE_S * 1e6))}
     try:
-        with av.open(url, options=options | quick, timeout=(_LOOK_S, None)) as container:
+        with av.open(url, options=options | quick, timeout=(_DESCRIBE_S, None)) as container:
             return not container.streams.video
     except (av.FFmpegError, OSError):
         return False

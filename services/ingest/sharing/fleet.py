@@ -18,7 +18,7 @@ from shared.contract.cameras import Camera
 from shared.runtime.telemetry import Health, logger
 
 # Interval of a check without a change: the end of a dead process's lease is not announced.
-_LOOK_S = 0.5
+_RECONCILE_S = 0.5
 # How long unread cameras are left to processes that have fewer.
 _LEFT_S = 10.0
 
@@ -47,7 +47,7 @@ class Fleet:
         self._all_read_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_RECONCILE_S):
                     await self._changed.wait()
             self._changed.clear()
             self._health.beat()

@@ -26,7 +26,8 @@ from shared.contract.reading.bounds import MOST, Name
 from shared.runtime.errors import Away, TidegateError
 from shared.runtime.redact import redact
 
-LOOK_S = 5.0
+# Time for a connection, and for each answer about the server itself.
+CONNECT_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # The maximum bytes of one piece of an answer, and the maximum characters of all its text.
 LINE_BYTES = 1 << 20
@@ -108,7 +109,7 @@ class ModelEndpoint:
         # No limits here: the caller decides the number and duration of open requests.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=LOOK_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             # A proxy is for servers beyond this machine.
             trust_env=urlsplit(self.url).hostname not in LOOPBACK,
             read_bufsize=LINE_BYTES,
@@ -139,7 +140,7 @@ class ModelEndpoint:
                         raise self._error(response.status, text, response.headers)
                     return await self._answer(response, started)
         except aiohttp.ConnectionTimeoutError as e:
-            raise Away(f"{self.where} can't be reached within {LOOK_S:g} s") from e
+            raise Away(f"{self.where} can't be reached within {CONNECT_S:g} s") from e
         except TimeoutError as e:
             raise RequestFailed(f"no answer within VLM_TIMEOUT_S={self._timeout_s:g} s") from e
         except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:
@@ -163,7 +164,7 @@ class ModelEndpoint:
     async def load(self) -> dict[str, float]:
         """Return vLLM's gauges by name, such as `vllm:num_requests_waiting`; empty if the server has none."""
         try:
-            async with asyncio.timeout(LOOK_S), self._send("GET", f"{self._root}/metrics") as response:
+            async with asyncio.timeout(CONNECT_S), self._send("GET", f"{self._root}/metrics") as response:
                 page = await start_of(response, PAGE_BYTES) if response.status == 200 else b""
             text = page.decode(errors="replace")
             lines = [line for line in text.splitlines() if line.startswith(GAUGES) and len(line) <= _GAUGE_LINE]
@@ -199,7 +200,7 @@ class ModelEndpoint:
     async def _listed(self, model: str) -> Card | None:
         """Return the server's list; None if it has none for us. Raises Away while it is unhealthy."""
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(CONNECT_S):
                 await self._check_health()
                 async with self._send("GET", f"{self.url}/models", headers=self._headers()) as response:
                     if 300 <= response.status < 400:
@@ -216,7 +217,7 @@ class ModelEndpoint:
                         context={m.id: m.max_model_len for m in models if m.max_model_len},
                     )
         except TimeoutError as e:
-            raise Away(f"{self.where} does not answer within {LOOK_S:g} s") from e
+            raise Away(f"{self.where} does not answer within {CONNECT_S:g} s") from e
         except aiohttp.ClientError as e:
             raise Away(f"{self.where} can't be reached: {redact(str(e) or type(e).__name__)}") from e
         except (ValueError, RecursionError):  # another kind of server; a request will reveal it

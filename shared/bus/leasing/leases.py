@@ -6,10 +6,10 @@
     leases.holds("7")               # at this instant
     leases.take_lost()              # stop that work
 
-Key `<kind>.<thing>` names the thing's holder; `lease_entry` has the format, and `lease_state` the states. The server
-arbitrates creates and updates by revision, so a thing has one holder. A holder that could not renew knows by its own
-clock that its lease is over, and publishes nothing until it has regained it. Entries outlive an outage: holders
-continue where they were, with all that they have buffered.
+Key `<kind>.<thing>` names the thing's holder; `entry` has the format, and `state` the states. The server arbitrates
+creates and updates by revision, so a thing has one holder. A holder that could not renew knows by its own clock
+that its lease is over, and publishes nothing until it has regained it. Entries outlive an outage: holders continue
+where they were, with all that they have buffered.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class SegmentLookup:
 
 
 class Backfilling(Extension[P], Generic[P, R]):
-    """spare: the worker's idle time. consumer: of BACKFILL; empty: none.
+    """spare: the worker's idle time. consumer: of BACKFILL.
 
     One segment a thread is processed concurrently, plus one on the device.
     """
@@ -162,8 +162,7 @@ class Backfilling(Extension[P], Generic[P, R]):
 
     async def open(self) -> None:
         self._in_flight.sources.clear()
-        if self._consumer:
-            await self._in_flight.open(names.BACKFILL, self._consumer)
+        await self._in_flight.open(names.BACKFILL, self._consumer)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Backfill deferred work whenever there is time."""
@@ -219,7 +218,7 @@ class Backfilling(Extension[P], Generic[P, R]):
             return None
         while (segment := await self._segments.find(job)) is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._tuning.look_s):
+                async with asyncio.timeout(self._tuning.spare_wait_s):
                     await self._spare.until(self._spare.has_time)
                 return segment
         await self._lose(delivery, job, "expired")

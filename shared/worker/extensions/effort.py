@@ -102,6 +102,6 @@ class Effort(Extension[P]):
         counts.frames_wanted += plan.wanted
         counts.frames_analysed += plan.frames
         metrics.FRAMES_WANTED.labels(self._service).inc(plan.wanted)
-        metrics.FRAMES_LOOKED.labels(self._service).inc(plan.frames)
+        metrics.FRAMES_ANALYSED.labels(self._service).inc(plan.frames)
         if quality := plan.quality:
             metrics.FRAMES_DEFERRED.labels(self._service, quality.cause).inc(plan.wanted - plan.frames)

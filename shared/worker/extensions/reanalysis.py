@@ -199,8 +199,8 @@ class Reanalyzing(Extension[P], Generic[P, R]):
 
     @contextlib.asynccontextmanager
     async def _start_deadline(self) -> AsyncIterator[Callable[[], None]]:
-        """Raise TimeoutError unless the block calls the yielded function, as its stage starts, within `look_s`."""
-        async with asyncio.timeout(self._tuning.look_s) as limit:
+        """Raise TimeoutError unless the block calls the yielded function within `spare_wait_s`, as its stage starts."""
+        async with asyncio.timeout(self._tuning.spare_wait_s) as limit:
             yield lambda: limit.reschedule(None)
 
     async def _fetch(self, task: Task) -> list[bytes]:

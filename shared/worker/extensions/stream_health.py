@@ -45,7 +45,7 @@ class StreamHealthReporter(Extension[P]):
         # A user requested the replay, and shall see its result.
         if is_evidence or deadletters.REPLAY_OF in message.headers:
             return True
-        metrics.PASSED_OVER.labels(self._service).inc()
+        metrics.UNREADABLE_SKIPPED.labels(self._service).inc()
         return False
 
     def prepared(self, message: Message, prepared: P) -> None:

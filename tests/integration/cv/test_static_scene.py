@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
 from services.cv.app import attach
 from services.cv.service import CvService
@@ -31,6 +33,7 @@ from shared.contract import events, names
 from shared.contract.cameras import new_camera
 from shared.contract.events import DetectedObject, Detections, DetectionsRevision
 from shared.contract.segment import to_headers
+from shared.runtime.errors import BusError
 from shared.runtime.telemetry import Health
 from shared.video.decode import FrameProbe, decode
 from shared.worker import Worker
@@ -307,7 +310,9 @@ async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIte
     chosen = CvSettings(cv_fps=5.0, **settings)  # type: ignore[arg-type]
     service = attach(CvService(client, finder, chosen), client, chosen)
     consumers, later = [(names.MEDIA, "cv")], names.backfilling("cv")
-    worker = Worker(client, service, chosen.worker(), Health(), consumers=consumers, backfill=later)
+    worker = Worker(
+        client, service, chosen.worker(), Health(), consumers=consumers, backfill=later, extensions=service.extensions
+    )
     async with until_drained(client, worker):
         yield
 
@@ -433,6 +438,26 @@ async def test_a_forged_scene_is_refused_and_learned_again(server: NatsServer, a
     assert all(f.objects for event in found[12:] for f in event.frames)
     now = await scenes.get("lobby")
     assert len(now.value or b"") > 3000
+
+
+async def test_a_result_that_fails_to_be_published_counts_once(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, refused = bus.publish, list[str]()
+
+    async def refuse_one(client: Client, js: Any, subject: str, payload: bytes, *rest: Any, **more: Any) -> Any:
+        if subject == names.event("detections", "lobby") and b'"unchanged":{' in payload and not refused:
+            refused.append(subject)
+            raise BusError("refused")
+        return await publish(client, js, subject, payload, *rest, **more)
+
+    monkeypatch.setattr(bus, "publish", refuse_one)
+    before = REGISTRY.get_sample_value("tidegate_static_scene_segments_total") or 0
+    async with cv(server, Squares()):
+        await send(admin, segments(tmp_path / "still.mp4", 12))
+    unchanged = sum(event.unchanged is not None for event in await stored_detections(admin))
+    assert refused
+    assert REGISTRY.get_sample_value("tidegate_static_scene_segments_total") == before + unchanged
 
 
 @pytest.mark.parametrize("how", ["always", "off"])

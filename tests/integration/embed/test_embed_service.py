@@ -24,7 +24,9 @@ from PIL import Image as Pillow
 import services.cv.__main__ as cv
 import services.embed.__main__ as embed
 from services.cv.settings import CvSettings
+from services.embed.settings import EmbedSettings
 from services.ingest.cutting.piece import Piece
+from shared import bus
 from shared.bus.log import Log
 from shared.client import dlq
 from shared.contract import events, names, topology
@@ -39,6 +41,8 @@ from shared.contract.events import (
 )
 from shared.contract.segment import Segment, to_headers
 from shared.models.vectors import Encoded, TextQuery, unpack
+from shared.runtime.errors import BusError
+from shared.runtime.telemetry import Health
 from shared.video.decode import decode
 from tests.support.processes.service import serving, settled
 from tests.support.video.footage import make
@@ -63,6 +67,24 @@ _load = cache(embed.load)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of one process share the model: no test changes it, and compiling it costs a second of CPU."""
     monkeypatch.setattr(embed, "load", _load)
+
+
+async def test_the_worker_drains_if_queries_fail(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await bus.connect(server.settings("embed"), "embed")
+    health, stop = Health(), asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        async with asyncio.timeout(patience_s()):
+            while health.ready:
+                await asyncio.sleep(0.02)
+        raise BusError("no queries")
+
+    monkeypatch.setattr(embed.queries, "answer", fail)
+    with pytest.raises(BusError, match="no queries"):
+        await embed.run(EmbedSettings(embed_infer_threads=2), client, health, stop)
+    assert health.ready == "draining"
+    assert stop.is_set()
+    await client.close()
 
 
 async def letters(client: Client) -> list[dlq.DeadLetter]:

@@ -81,6 +81,8 @@ async def detecting(
     client = await bus.connect(server.settings("cv"), "cv")
     cv = attach(service(client, Nothing(), settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
-    worker = Worker(client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill)
+    worker = Worker(
+        client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill, extensions=cv.extensions
+    )
     async with until_drained(client, worker):
         yield cv

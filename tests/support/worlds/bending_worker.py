@@ -26,7 +26,7 @@ from tests.support.waiting import patience_s, until
 from tests.support.worlds.backfill import LOW
 from tidegate.local.server import NatsServer
 
-TUNING = Tuning(quiet_s=0.05, look_s=0.2, poll_s=0.01, blind_s=1.0)
+TUNING = Tuning(quiet_s=0.05, spare_wait_s=0.2, poll_s=0.01, blind_s=1.0)
 
 
 class Bending(Echo):
