@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from services.scaler.consumers import readers
 from services.scaler.consumers.counts import ArrivedCounter, waiting
 from services.scaler.consumers.registry import Consumers
 from services.scaler.consumers.wakeups import Wakeups, republished_subjects
@@ -24,6 +25,7 @@ from services.scaler.live.estimator import Estimator
 from services.scaler.live.heartbeats import Beat, Heartbeats
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
+from shared.bus import infos
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.support.metrics_page import PAGE, serving
@@ -113,6 +115,51 @@ def test_a_consumer_made_anew_adds_to_what_came() -> None:
     # Its stream was lost, and begins late.
     assert arrivals.reach("c", 10**12, 4) == 109
     assert arrivals.reach("c", 10**12 + 4, 1) == 110
+
+
+def test_a_place_in_another_sequence_adds_no_arrivals() -> None:
+    arrivals = ArrivedCounter()
+    assert arrivals.reach("a", 3, 2, of_stream=False) == 5
+    assert arrivals.reach("a", 90, 10, of_stream=True) == 5
+    assert arrivals.reach("a", 95, 6, of_stream=True) == 6
+    assert arrivals.reach("a", 8, 0, of_stream=False) == 6
+    assert arrivals.reach("a", 9, 3, of_stream=False) == 10
+
+
+async def test_a_filtered_consumer_counts_arrivals_when_its_stream_answers_late(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    js = admin.jetstream()
+    await js.add_stream(name="LATE", subjects=["late.>"])
+    subscription = await js.pull_subscribe("late.wanted", durable="late", stream="LATE")
+    for subject in ["late.other"] * 50 + ["late.wanted"] * 3:
+        await js.publish(subject, b"")
+    for message in await subscription.fetch(3):
+        await message.ack_sync()
+    read_stream = infos.stream
+    answers = False
+
+    async def stream(client: Client, name: str) -> infos.StreamInfo:
+        if not answers:
+            raise infos.Unavailable("not yet")
+        return await read_stream(client, name)
+
+    monkeypatch.setattr(infos, "stream", stream)
+    monkeypatch.setattr(readers, "REFUSED_S", 0.05)
+    consumers = Consumers(admin, every_s=0.1)
+    reader = consumers.get("LATE", "late", service="late")
+    try:
+        await until(lambda: reader.first_answer.is_set())
+        before = reader.state().arrived
+        answers = True
+        await asyncio.sleep(0.5)
+        for _ in range(2):
+            await js.publish("late.wanted", b"")
+        await until(lambda: reader.state().pending == 2)
+        assert reader.state().arrived == before + 2
+    finally:
+        await consumers.close()
+        await js.delete_stream("LATE")
 
 
 @pytest.mark.parametrize(
