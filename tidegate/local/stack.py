@@ -1,4 +1,4 @@
-"""The whole of Tidegate on one machine: server, ingest, and workers that follow the pending count.
+"""The whole of Tidegate on one machine: server, ingest, and workers that are scaled by demand.
 
     async with Stack(data, {"cv": scaled}) as stack:
         stack.admin                   # a connection with all rights
