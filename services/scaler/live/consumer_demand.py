@@ -92,7 +92,7 @@ class LiveDemand(Live):
             error = str(e)
         lines = self.estimate.explain() if self.estimate else []
         if self.monitor.problem and self.query.settings.backfill_grace_s:
-            lines.append(f"what was put off is not known and not counted: {self.monitor.problem}")
+            lines.append(f"deferred segments are unknown and not counted: {self.monitor.problem}")
         return Explanation(
             service=self.query.service,
             of=f"consumer {self.query.consumer} of stream {self.query.stream}",

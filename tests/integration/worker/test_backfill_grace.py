@@ -104,8 +104,8 @@ def test_so_many_are_asked_for_as_make_it_good_in_time_and_words_say_so() -> Non
         estimate = demand.observe(idle(float(t), Workers(ready=0, loading=0, processed=0, working_s=0), 2900))
     assert (estimate.expiring, estimate.service_rate) == (2900, 10)
     assert estimate.replicas == estimate.expiry_replicas == pytest.approx(4.0)
-    (line,) = (line for line in estimate.explain() if "no video" in line)
-    assert line.startswith("2900 segments of which frames were left out") and "+4.00" in line
+    (line,) = (line for line in estimate.explain() if "their video" in line)
+    assert line.startswith("2900 deferred segments will soon lose their video") and "+4.00" in line
 
 
 def test_metadata_that_can_t_be_meant_are_refused() -> None:
@@ -114,7 +114,7 @@ def test_metadata_that_can_t_be_meant_are_refused() -> None:
     )
     with pytest.raises(SettingError, match="backfillGrace is 60 s, and a replica takes coldStart, 60 s, to start"):
         parse({"service": "embed", "backfillGrace": "60"})
-    with pytest.raises(SettingError, match="backfillGrace, and service vlm puts nothing off: remove it"):
+    with pytest.raises(SettingError, match="backfillGrace, and service vlm defers no frames: remove it"):
         parse({"service": "vlm", "backfillGrace": "600"})
 
 
@@ -174,11 +174,11 @@ async def test_what_is_put_off_on_a_real_server_calls_for_a_replica(server: Nats
             return live.explanation()
 
         await until(lambda: found().terms.get("due") == 3)
-        assert (await live.answer()).active and any("3 segments of which" in line for line in found().lines)
+        assert (await live.answer()).active and any("3 deferred segments" in line for line in found().lines)
         pull = await worker.jetstream().pull_subscribe_bind(names.backfilling("cv"), names.BACKFILL)
         for job in await pull.fetch(3):
             await job.ack_sync()
         await until(lambda: found().terms.get("due") == 0)
         await js.delete_consumer(names.BACKFILL, names.backfilling("cv"))
-        await until(lambda: any("not known and not counted: consumer cv-backfill" in line for line in found().lines))
+        await until(lambda: any("unknown and not counted: consumer cv-backfill" in line for line in found().lines))
         await worker.close()
