@@ -13,18 +13,18 @@ import msgspec
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     """One reply. at: monotonic seconds of its request.
 
-    pending: waiting messages. ack_pending: messages in flight at workers. arrived: cumulative messages of the consumer;
-    it never decreases.
+    pending: waiting messages. in_flight: messages at workers (ack pending). arrived: cumulative messages of the
+    consumer; it never decreases.
     """
 
     at: float
     pending: int
-    ack_pending: int
+    in_flight: int
     arrived: int
 
     @property
     def backlog(self) -> int:
-        return self.pending + self.ack_pending
+        return self.pending + self.in_flight
 
 
 class ArrivedCounter:

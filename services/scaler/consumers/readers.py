@@ -158,7 +158,7 @@ class ConsumerReader:
         return ConsumerState(
             at=now,
             pending=pending,
-            ack_pending=reply.num_ack_pending,
+            in_flight=reply.num_ack_pending,
             arrived=self._arrived.reach(reply.created, reached, reply.num_pending, of_stream=is_whole),
         )
 

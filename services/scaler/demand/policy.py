@@ -1,7 +1,7 @@
 """The replicas that a consumer's work needs, from arrivals, backlog and the measured rate of one replica. Pure.
 
     demand = Demand(DemandSettings(latency_target_s=2, cold_start_s=60))
-    estimate = demand.observe(Observation(time=now, arrived=1204, waiting=20, in_work=11, fleet=fleet))
+    estimate = demand.observe(Observation(time=now, arrived=1204, pending=20, in_flight=11, fleet=fleet))
     estimate.replicas        # 2.6: an external metric whose target is 1
     estimate.explain()       # the sum, in words
 
@@ -132,7 +132,7 @@ class Demand:
         o = self._progress.observe(o)
         if self._progress.is_beginning:
             self._arrivals.resume(o.time, o.arrived)
-        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.is_reset)
+        self._service_rate.observe(o.time, o.pending, o.fleet, is_restart=o.is_reset)
         self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
         self._is_degradable = self._deferral.is_reported and self._settings.defer_budget > 0
         self._plan = self._degradable_plan if self._is_degradable else self._full_plan

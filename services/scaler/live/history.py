@@ -32,10 +32,10 @@ MOST_REPLICAS = 1000
 # Far more than the unpacked size of an hour.
 MOST_BYTES = 1024 * 1024
 
-# Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then waiting, in work
-# and is_reset as they are. With workers: ready and loading, and the differences in processed and working milliseconds.
-# If reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the difference in
-# deferred segments, the number that waits, and the retention of their video in milliseconds.
+# Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then pending,
+# in_flight and is_reset as they are. With workers: ready and loading, and the differences in processed and working
+# milliseconds. If reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the
+# difference in deferred segments, the number that waits, and the retention of their video in milliseconds.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -50,8 +50,8 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 
     ms: _Count
     more: _Change
-    waiting: _Count
-    in_work: _Count
+    pending: _Count
+    in_flight: _Count
     is_reset: bool
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
@@ -99,7 +99,7 @@ class History:
                     work, previous = _difference(sums, previous), sums
             if d := o.deferred:
                 deferred, ever = (d.ever - ever, d.waiting, round(d.retention_s * 1000)), d.ever
-            counts = o.arrived - arrived, o.waiting, o.in_work
+            counts = o.arrived - arrived, o.pending, o.in_flight
             rows.append(_Row(now - ms if rows else 0, *counts, o.is_reset, fleet, work, deferred))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
@@ -143,8 +143,8 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
                 Observation(
                     time=time,
                     arrived=arrived,
-                    waiting=row.waiting,
-                    in_work=row.in_work,
+                    pending=row.pending,
+                    in_flight=row.in_flight,
                     fleet=workers,
                     deferred=deferred,
                     is_reset=row.is_reset,

@@ -145,8 +145,8 @@ class ConsumerMonitor:
         self.latest = Observation(
             time=state.at,
             arrived=state.arrived,
-            waiting=state.pending,
-            in_work=state.ack_pending,
+            pending=state.pending,
+            in_flight=state.in_flight,
             fleet=self.heartbeats.fleet(time.monotonic()),
             deferred=self._deferred.latest if self._deferred else None,
             # This scaler's sums start with its first observation.

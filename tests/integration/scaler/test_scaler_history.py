@@ -45,7 +45,7 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     if fleet and arrived % 3:
         fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, analysed=float(arrived))
     put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, retention_s=600.0) if arrived % 2 else None
-    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, deferred=put_off, is_reset=anew)
+    return Observation(time=at, arrived=arrived, pending=3, in_flight=2, fleet=fleet, deferred=put_off, is_reset=anew)
 
 
 @given(

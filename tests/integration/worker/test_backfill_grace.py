@@ -81,7 +81,7 @@ def test_a_clock_that_runs_faster_keeps_video_for_as_many_more_of_its_seconds() 
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
     """Nothing comes, and so much was put off at 0 s."""
     put_off = DeferredSegments(ever=waiting, waiting=waiting, retention_s=600)
-    return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, deferred=put_off)
+    return Observation(time=now, arrived=100, pending=0, in_flight=0, fleet=fleet, deferred=put_off)
 
 
 @pytest.mark.parametrize("heard", [True, False])

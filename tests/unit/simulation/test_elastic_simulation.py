@@ -126,7 +126,7 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
         fleet = Workers(ready=4, loading=0, processed=arrived, working_s=3.9 * t)
         if says:
             fleet = msgspec.structs.replace(fleet, work=arrived, wanted=frames, analysed=frames * (1 - short))
-        found.append(Observation(time=float(t), arrived=arrived + 6, waiting=3, in_work=3, fleet=fleet))
+        found.append(Observation(time=float(t), arrived=arrived + 6, pending=3, in_flight=3, fleet=fleet))
     return found
 
 
@@ -243,7 +243,7 @@ def test_while_the_scaler_is_away_what_was_put_off_adds_the_replicas_that_bendin
 def test_what_was_put_off_starts_no_first_replica() -> None:
     """None runs while the scaler is away and no video comes, whatever is left."""
     left = ScalerView(
-        arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
+        arrived=0, pending=0, in_flight=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
     )
     net = KedaLag("away", with_net(NET, deferred=True))
     assert [net.decide(15.0 * step, left) for step in range(40)] == [0] * 40

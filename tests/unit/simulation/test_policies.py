@@ -92,7 +92,7 @@ def test_ray_asks_for_one_where_none_runs_and_for_no_more_until_it_does() -> Non
 
 def busy(replicas: int, working_s: float) -> ScalerView:
     return ScalerView(
-        arrived=0, pending=0, in_work=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
+        arrived=0, pending=0, in_flight=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
     )
 
 

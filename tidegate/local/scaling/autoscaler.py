@@ -204,7 +204,7 @@ class Autoscaler:
         return ScalerState(
             time=time.time(),
             pending=sum(s.pending for s in seen) if seen else None,
-            ack_pending=sum(s.ack_pending for s in seen) if seen else None,
+            ack_pending=sum(s.in_flight for s in seen) if seen else None,
             desired=self._pool.count,
             replicas=self._pool.ready_count,
             peak_replicas=spent.peak,
