@@ -38,7 +38,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state of a consumer at `time` (seconds of a monotonic clock).
 
     arrived: cumulative messages of the consumer. pending: waiting ones; in_flight: those at workers
-    (ack pending). fleet: None without heartbeats. deferred: None if not followed. is_reset: its sums are another
+    (ack pending). fleet: None without heartbeats. deferred: None if not followed. is_new_observer: its sums are another
     observer's than before, so their differences mean nothing.
     """
 
@@ -48,7 +48,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in_flight: int
     fleet: Workers | None
     deferred: DeferredSegments | None = None
-    is_reset: bool = False
+    is_new_observer: bool = False
 
     @property
     def backlog(self) -> int:

@@ -132,8 +132,8 @@ class Demand:
         o = self._progress.observe(o)
         if self._progress.is_beginning:
             self._arrivals.resume(o.time, o.arrived)
-        self._service_rate.observe(o.time, o.pending, o.fleet, is_restart=o.is_reset)
-        self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
+        self._service_rate.observe(o.time, o.pending, o.fleet, is_new_observer=o.is_new_observer)
+        self._deferral.observe(o.time, o.fleet, is_new_observer=o.is_new_observer)
         self._is_degradable = self._deferral.is_reported and self._settings.defer_budget > 0
         self._plan = self._degradable_plan if self._is_degradable else self._full_plan
         expiring = self._expiry.measure(o.time, o.deferred)

@@ -33,9 +33,9 @@ MOST_REPLICAS = 1000
 MOST_BYTES = 1024 * 1024
 
 # Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then pending,
-# in_flight and is_reset as they are. With workers: ready and loading, and the differences in processed and working
-# milliseconds. If reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the
-# difference in deferred segments, the number that waits, and the retention of their video in milliseconds.
+# in_flight and is_new_observer as they are. With workers: ready and loading, and the differences in processed and
+# working milliseconds. If reported: the differences in thousandths of work, wanted frames and analysed frames. If
+# known: the difference in deferred segments, the number that waits, and the retention of their video in milliseconds.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -52,7 +52,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     more: _Change
     pending: _Count
     in_flight: _Count
-    is_reset: bool
+    is_new_observer: bool
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
     deferred: tuple[_Change, _Count, _Count] | None = None
@@ -100,7 +100,7 @@ class History:
             if d := o.deferred:
                 deferred, ever = (d.ever - ever, d.waiting, round(d.retention_s * 1000)), d.ever
             counts = o.arrived - arrived, o.pending, o.in_flight
-            rows.append(_Row(now - ms if rows else 0, *counts, o.is_reset, fleet, work, deferred))
+            rows.append(_Row(now - ms if rows else 0, *counts, o.is_new_observer, fleet, work, deferred))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -147,7 +147,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
                     in_flight=row.in_flight,
                     fleet=workers,
                     deferred=deferred,
-                    is_reset=row.is_reset,
+                    is_new_observer=row.is_new_observer,
                 )
             )
     return found

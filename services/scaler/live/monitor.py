@@ -150,7 +150,7 @@ class ConsumerMonitor:
             fleet=self.heartbeats.fleet(time.monotonic()),
             deferred=self._deferred.latest if self._deferred else None,
             # This scaler's sums start with its first observation.
-            is_reset=latest is None,
+            is_new_observer=latest is None,
         )
         self._history.add(self.latest)
 

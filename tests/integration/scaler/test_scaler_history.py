@@ -45,7 +45,9 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     if fleet and arrived % 3:
         fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, analysed=float(arrived))
     put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, retention_s=600.0) if arrived % 2 else None
-    return Observation(time=at, arrived=arrived, pending=3, in_flight=2, fleet=fleet, deferred=put_off, is_reset=anew)
+    return Observation(
+        time=at, arrived=arrived, pending=3, in_flight=2, fleet=fleet, deferred=put_off, is_new_observer=anew
+    )
 
 
 @given(
@@ -142,7 +144,7 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
         assert reply.replicas == pytest.approx(world.last.replicas, abs=0.05)
         next_one = msgspec.structs.replace(world.observation(), time=now + 1)
         fleet = msgspec.structs.replace(next_one.fleet, processed=7.0, working_s=0.5) if next_one.fleet else None
-        taken_over = other.observe(msgspec.structs.replace(next_one, is_reset=True, fleet=fleet))
+        taken_over = other.observe(msgspec.structs.replace(next_one, is_new_observer=True, fleet=fleet))
         assert taken_over.replicas == pytest.approx(copy.deepcopy(world.demand).observe(next_one).replicas, abs=0.3)
         anew.append(abs(beginner.observe(next_one).replicas - world.last.replicas))
     assert max(anew) > 0.8
