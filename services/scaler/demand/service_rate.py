@@ -27,7 +27,7 @@ MIN_MESSAGES = 1e-3
 
 
 class _Mean:
-    """Messages over replica-seconds, of the last `memory_s` or so."""
+    """Messages over replica-seconds, of the last MEMORY_S or so."""
 
     def __init__(self) -> None:
         self.messages = 0.0
