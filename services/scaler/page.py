@@ -61,7 +61,7 @@ class _Page:
         if self._needs_certificate and not environ[KNOWN]:
             return HTTPStatus.FORBIDDEN, {"error": "show a certificate that SCALER_CLIENT_CA has signed"}
         if environ["PATH_INFO"] != metadata.PATH:
-            return HTTPStatus.NOT_FOUND, {"error": f"here is {metadata.PATH}?service=cv"}
+            return HTTPStatus.NOT_FOUND, {"error": f"no such page: GET {metadata.PATH}?service=cv"}
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask by GET"}
         query_string = environ["QUERY_STRING"]

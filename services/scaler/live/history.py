@@ -126,7 +126,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
             ready, loading, done, busy_ms = row.fleet
             processed, working_ms = processed + done, working_ms + busy_ms
             if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
-                raise Unreadable("no history: workers have done less than nothing")
+                raise Unreadable("no history: a count of the workers' messages or seconds is negative")
             workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
             if row.work is not None:
                 sums = _sum(sums, row.work)
@@ -137,7 +137,9 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
             ever += row.deferred[0]
             deferred = DeferredSegments(ever=ever, waiting=row.deferred[1], retention_s=row.deferred[2] / 1000)
         if min(arrived, ever) < 0 or len(found) > MOST:
-            raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
+            raise Unreadable(
+                "no history: a count of messages is negative, or there are more observations than in an hour"
+            )
         if time >= monotonic - HISTORY_S:
             found.append(
                 Observation(
@@ -172,5 +174,5 @@ def _sum(before: _Sums, more: _Sums) -> _Sums:
     """Return the sums. Raises Unreadable for a negative one."""
     sums = before[0] + more[0], before[1] + more[1], before[2] + more[2]
     if min(sums) < 0:
-        raise Unreadable("no history: workers have looked at less than nothing")
+        raise Unreadable("no history: a count of the workers' frames is negative")
     return sums

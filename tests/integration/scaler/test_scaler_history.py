@@ -237,7 +237,7 @@ async def test_what_is_no_history_costs_a_fresh_start(
     await (await admin.jetstream().key_value(names.SCALER)).put(key, data)
     async with scaler(server) as one:
         assert (await live(one).answer()).value == 0.0
-    assert "this scaler begins anew" in "".join(capfd.readouterr())
+    assert "this scaler starts without it" in "".join(capfd.readouterr())
 
 
 async def test_without_the_bucket_it_works_and_says_what_to_do(
@@ -257,7 +257,7 @@ async def test_without_the_bucket_it_works_and_says_what_to_do(
         assert "tidegate setup" in "".join(capfd.readouterr())
         await topology.apply(admin.jetstream(), topology.TopologySettings())
         await stored(admin)
-    assert "what is learned is kept again" in "".join(capfd.readouterr())
+    assert "the history is stored again" in "".join(capfd.readouterr())
 
 
 async def test_an_outage_at_the_first_question_costs_nothing_that_was_kept(
