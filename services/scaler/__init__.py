@@ -5,7 +5,7 @@
     workers ────▶ live.heartbeats ────┘
 
     KEDA ──HTTP──▶ page ────────┐
-    KEDA ──gRPC──▶ service ─────┼─▶ live.estimator, which has the latest Estimate of each query
+    KEDA ──gRPC──▶ service ─────┼─▶ live.live_metrics, which has the latest Estimate of each query
     tidegate.local ─────────────┘
 
 | module | idea |

@@ -12,7 +12,7 @@ from services.scaler.consumers.readers import STALE_S
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import faster
 from services.scaler.demand.policy import Demand
-from services.scaler.live.answers import FIRST_S, Live, LiveAnswer
+from services.scaler.live.answers import FIRST_S, LiveAnswer, LiveMetric
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery
 from services.scaler.live.metrics_page import MetricsPage
@@ -22,7 +22,7 @@ from shared.contract.questions.explain import Explanation
 from shared.runtime.redact import redact
 
 
-class LiveDemand(Live):
+class LiveDemand(LiveMetric):
     """A live metric. page: the source of the workers' counters; None for their heartbeats.
 
     speed: the policy's seconds in one real second.

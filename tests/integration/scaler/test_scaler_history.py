@@ -22,8 +22,8 @@ from services.scaler.demand.observation import DeferredSegments, Observation, Wo
 from services.scaler.demand.parameters import DemandSettings
 from services.scaler.demand.policy import Demand
 from services.scaler.live.consumer_demand import LiveDemand
-from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names, topology
@@ -153,7 +153,7 @@ def test_who_is_told_the_history_asks_for_as_many(rate: float, cold: int) -> Non
 # ---- over a real server
 
 
-def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
+def scaler(server: NatsServer) -> AbstractAsyncContextManager[LiveMetrics]:
     """One of two, that keeps what it has seen."""
     return estimating(server, keeps=True)
 
@@ -183,8 +183,8 @@ async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[
         await client.close()
 
 
-def live(estimator: Estimator, **more: str) -> LiveDemand:
-    found = estimator.get(parse({"service": "cv", "coldStart": "4", "latencyTarget": "2", **more}))
+def live(live_metrics: LiveMetrics, **more: str) -> LiveDemand:
+    found = live_metrics.get(parse({"service": "cv", "coldStart": "4", "latencyTarget": "2", **more}))
     assert isinstance(found, LiveDemand)
     return found
 

@@ -160,8 +160,8 @@ async def test_what_is_put_off_on_a_real_server_calls_for_a_replica(server: Nats
     config.max_age = config.duplicate_window = 60
     await js.update_stream(config)
     query = parse({"service": "cv", "coldStart": "1", "backfillGrace": "57", "lagThreshold": "20"})
-    async with estimating(server) as estimator:
-        live = estimator.get(query)
+    async with estimating(server) as live_metrics:
+        live = live_metrics.get(query)
         assert not (await live.answer()).active
         worker = await bus.connect(server.settings("embed"), "embed")
         await worker.jetstream().publish(names.backfill("embed", "lobby"), b"job")

@@ -21,8 +21,8 @@ from services.scaler.demand.observation import Workers
 from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live import metrics_page
 from services.scaler.live.consumer_demand import LiveDemand
-from services.scaler.live.estimator import Estimator
 from services.scaler.live.heartbeats import Beat, Heartbeats
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
 from shared.bus import infos
@@ -235,8 +235,8 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
         return [line["event"] for line in logs if "metrics" in line["event"]]
 
     with serving(pages, requests) as url, structlog.testing.capture_logs() as logs:
-        async with Estimator(admin, pages=[url]) as estimator:
-            live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
+        async with LiveMetrics(admin, pages=[url]) as live_metrics:
+            live = live_metrics.get(parse({"service": "cv", "metricsUrl": url}))
             assert isinstance(live, LiveDemand)
             await live.answer()
             await read()
@@ -244,7 +244,7 @@ async def test_pages_stand_in_for_heartbeats(admin: Client, monkeypatch: pytest.
             await read()
             explained = live.explanation()
             assert len(explained.replicas) == 2 and explained.replicas_from == url
-            page = estimator._pages[url]
+            page = live_metrics._pages[url]
             assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Workers(
                 ready=2, loading=0, processed=30, working_s=10
             )
