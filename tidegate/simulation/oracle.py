@@ -142,7 +142,14 @@ def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
 
 
 def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
-    """Return (replicas ready in each step, cost) of the cheapest schedule. Dropped work costs `price` a second."""
+    """Return (replicas ready in each step, cost) of the cheapest schedule. Dropped work costs `price` a second.
+
+    history[k, n, q]: the least cost of n replicas ready after k steps, with at most q cells of backlog. Its recurrence:
+
+    history[k + 1, n, q] = step * n + min(history[k, i, b] + cold * max(0, n - i) + price * d), over all replicas i and
+    backlogs b before, and all dropped cells d with b + work[k] - CELLS * n - d <= min(q, deadline[k]). It is infinite
+    for n < least[k]. Here `cold` and `price` are those of the arguments below.
+    """
     history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
     args = (
         fluid.work,
@@ -158,12 +165,7 @@ def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[N
 
 @compiled
 def _forward(history, initial, work, deadline, cold, step, price, least):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill history[k, n, q]: the least cost of n replicas ready after k steps, with at most q cells of backlog.
-
-    history[k + 1, n, q] = step * n + min(history[k, i, b] + cold * max(0, n - i) + price * d), over all replicas i and
-    backlogs b before, and all dropped cells d with b + work[k] - CELLS * n - d <= min(q, deadline[k]). It is infinite
-    for n < least[k].
-    """
+    """Fill history[k, n, q]: the least cost of n replicas ready after k steps, with at most q cells of backlog."""
     steps, rows, cells = history.shape
     cost = np.full((rows, cells), np.inf)
     # The first replicas, too, may be charged for a step that they did not live.
